@@ -1,0 +1,89 @@
+"""Where plug-ins and packages meet: zope interfaces, checked with ``verifyObject`` when the gateway is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from perimeter.auth.services import AuthServices
+    from perimeter.config.section import Section
+    from perimeter.http.exchange import Exchange
+    from perimeter.model import AccessRecord, AuthenticationRequest, Credentials, Field, Principal
+
+# zope interfaces describe what a caller sees, so their methods name no self.
+# ruff: noqa: N805
+
+
+class IAuthenticator(Interface):
+    """Finds out who holds some credentials."""
+
+    name: str = Attribute("The configured name, shown in the audit log.")
+    realm: str = Attribute("The realm whose users this authenticator knows.")
+
+    def authenticate(credentials: Credentials, request: AuthenticationRequest) -> Awaitable[Principal | None]:
+        """The principal, or None: "not mine, ask the next".
+
+        Raises `perimeter.errors.Rejected` (mine, and wrong: 401, nobody else is asked) or
+        `perimeter.errors.Unavailable` (could not tell: 503, never falls through).
+        """
+
+
+class IAuthenticatorFactory(Interface):
+    """One kind of authenticator, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""
+
+    kind: str = Attribute("The word in ``type = …``.")
+
+    def parse(section: Section) -> Any:
+        """Frozen settings from a section. Faults are reported on the section, so that all of them are told at once."""
+
+    def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAuthenticator:
+        """The authenticator. Raises `perimeter.errors.StartupError` where the settings cannot work."""
+
+
+class IAuditSink(Interface):
+    """Takes the one record that each request ends with."""
+
+    def record(access_record: AccessRecord) -> bool:
+        """Write a record. Never blocks on anything but the file, never raises.
+
+        True where the record is on the file (or the log is not strict), else False: the caller then lets no more of the
+        response out.
+        """
+
+    def healthy() -> bool:
+        """False while a strict log cannot be written: nothing new is served until it can."""
+
+
+class ITarget(Interface):
+    """What a route leads to: an upstream, a directory, the built-in resources, a redirect."""
+
+    name: str = Attribute("Shown in the audit log as the upstream.")
+
+    def handle(exchange: Exchange) -> None:
+        """Take over an admitted exchange and see to it that it is answered or aborted."""
+
+
+class IBodySink(Interface):
+    """Takes the body of a request, as `perimeter.http.exchange.Exchange.receive` delivers it."""
+
+    def body_data(data: bytes) -> None:
+        """Some octets of the body, never none."""
+
+    def body_end(trailers: Sequence[Field]) -> None:
+        """The body is complete; ``trailers`` is mostly empty."""
+
+
+class IResponder(Interface):
+    """Whoever is answering an exchange: told when the client falls behind, catches up, or leaves."""
+
+    def pause() -> None:
+        """The client reads more slowly than the response comes: stop producing until `resume`."""
+
+    def resume() -> None:
+        """The client has caught up."""
+
+    def client_gone() -> None:
+        """The exchange is over before its response was: nothing written from here on will arrive."""

@@ -1,0 +1,243 @@
+"""The values that the packages hand to each other. Pure: no I/O, no clock, no configuration.
+
+Bytes of the wire stay bytes. Text (`str`) is what the gateway itself decided on: names, realms, roles, addresses.
+Classes of the hot path are slotted and written by hand; the rest are frozen attrs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import attrs
+
+Field = tuple[bytes, bytes]
+"""A header field: its name in lower case, and its value without the white space around it."""
+
+
+class HeaderBlock:
+    """The parsed header fields of one message.
+
+    Immutable after `perimeter.http.grammar` has built it, so that one block may serve every request of a connection that
+    repeats it byte by byte. ``forward`` is the one slot that is written later: what `perimeter.proxy.headers` made of
+    this block, together with the rule set it was made by.
+    """
+
+    __slots__ = (
+        "authorization",
+        "chunked",
+        "close",
+        "connection",
+        "content_length",
+        "expect_continue",
+        "fields",
+        "forward",
+        "host",
+        "keep_alive",
+        "upgrade",
+    )
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self.fields: tuple[Field, ...] = tuple(fields)
+        #: the value of Host, or None
+        self.host: bytes | None = None
+        #: the values of Authorization, in order: more than one is refused by whoever reads credentials
+        self.authorization: tuple[bytes, ...] = ()
+        #: octets, or None where there is no Content-Length
+        self.content_length: int | None = None
+        #: Transfer-Encoding is exactly ``chunked``
+        self.chunked: bool = False
+        #: the options named in Connection, in lower case
+        self.connection: frozenset[bytes] = frozenset()
+        #: Connection says ``close``
+        self.close: bool = False
+        #: Connection says ``keep-alive`` (HTTP/1.0)
+        self.keep_alive: bool = False
+        #: Expect says ``100-continue``
+        self.expect_continue: bool = False
+        #: the value of Upgrade, where Connection names it too
+        self.upgrade: bytes | None = None
+        self.forward: tuple[object, bytes] | None = None
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of the field ``name`` (lower case), or None."""
+        for key, value in self.fields:
+            if key == name:
+                return value
+        return None
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        """Every value of the field ``name`` (lower case), in order."""
+        return [value for key, value in self.fields if key == name]
+
+
+class RequestHead:
+    """A request line and its header fields, already found to be well formed and unambiguous.
+
+    ``target`` is as sent, in origin-form (an absolute-form target was taken apart: its host is in ``host``).
+    ``host`` is the authority that the request is for, as sent. ``minor`` is 0 or 1.
+    """
+
+    __slots__ = ("headers", "host", "method", "minor", "target")
+
+    def __init__(self, method: bytes, target: bytes, minor: int, headers: HeaderBlock, host: bytes) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.headers = headers
+        self.host = host
+
+
+class ResponseHead:
+    """A status line and its header fields, from an upstream. ``minor`` is 0 or 1; ``reason`` may be empty."""
+
+    __slots__ = ("headers", "minor", "reason", "status")
+
+    def __init__(self, status: int, reason: bytes, minor: int, headers: HeaderBlock) -> None:
+        self.status = status
+        self.reason = reason
+        self.minor = minor
+        self.headers = headers
+
+
+def canonical_address(address: str) -> str:
+    """``address`` as rules and the audit see it: an IPv4-mapped IPv6 address is its IPv4 one (attack 10), no zone index."""
+    if ":" not in address:
+        return address
+    parsed = ip_address(address.partition("%")[0])
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(parsed)
+
+
+class ClientConnection:
+    """What is known of a client's connection for as long as it lasts.
+
+    ``address`` is canonical text (see `canonical_address`), ``listener`` the name of the section that accepted it,
+    ``tls`` the protocol version (``TLSv1.3``) or "" on a plain connection.
+    """
+
+    __slots__ = ("address", "listener", "local_port", "port", "tls")
+
+    def __init__(self, address: str, port: int, listener: str, local_port: int, tls: str) -> None:
+        self.address = address
+        self.port = port
+        self.listener = listener
+        self.local_port = local_port
+        self.tls = tls
+
+    @property
+    def ip(self) -> IPv4Address | IPv6Address:
+        """The client's address, to be held against networks."""
+        return ip_address(self.address)
+
+
+@attrs.frozen(slots=True)
+class Principal:
+    """Somebody whose identity was established: the name is unique within the realm, never across realms.
+
+    ``authenticator`` is the configured name of the authenticator that vouched (or ``token`` for an access token).
+    """
+
+    username: str
+    realm: str
+    roles: tuple[str, ...] = ()
+    authenticator: str = ""
+    attributes: Mapping[str, str] = attrs.field(factory=dict, eq=False)
+    scopes: Mapping[str, Sequence[str]] = attrs.field(factory=dict, eq=False)
+
+
+@attrs.frozen(slots=True)
+class BasicCredentials:
+    """A user name and password (RFC 7617). The password never shows in a repr."""
+
+    username: str
+    password: str = attrs.field(repr=False)
+
+
+@attrs.frozen(slots=True)
+class BearerCredentials:
+    """An opaque token (RFC 6750). It never shows in a repr."""
+
+    token: str = attrs.field(repr=False)
+
+
+Credentials = BasicCredentials | BearerCredentials
+
+
+@attrs.frozen(slots=True)
+class AuthenticationRequest:
+    """The circumstances of an authentication: who asks from where, and to which realms the client narrowed it.
+
+    ``realms`` is empty when the client did not narrow (``X-Auth-Realm``).
+    """
+
+    address: str
+    realms: frozenset[str] = frozenset()
+
+
+class AccessRecord:
+    """Everything that the audit log may say of one request. Text is raw here: formats escape it.
+
+    ``time`` is seconds since the epoch, ``duration`` seconds; ``sent`` and ``received`` count body octets; ``status`` is 0
+    where nothing was answered; ``target`` is the request target as sent ("" where none could be read); ``reason`` is the code of
+    the refusal or of the early end (``client_gone``, ``upstream_aborted``…), or "".
+    """
+
+    __slots__ = (
+        "address",
+        "duration",
+        "headers",
+        "host",
+        "listener",
+        "method",
+        "principal",
+        "reason",
+        "received",
+        "route",
+        "sent",
+        "status",
+        "target",
+        "time",
+        "tls",
+        "upstream",
+        "version",
+    )
+
+    def __init__(
+        self,
+        time: float,
+        duration: float,
+        address: str,
+        listener: str,
+        tls: str,
+        method: bytes,
+        target: bytes,
+        version: str,
+        host: bytes,
+        headers: HeaderBlock | None,
+        status: int,
+        sent: int,
+        received: int,
+        principal: Principal | None,
+        route: str,
+        upstream: str,
+        reason: str,
+    ) -> None:
+        self.time = time
+        self.duration = duration
+        self.address = address
+        self.listener = listener
+        self.tls = tls
+        self.method = method
+        self.target = target
+        self.version = version
+        self.host = host
+        self.headers = headers
+        self.status = status
+        self.sent = sent
+        self.received = received
+        self.principal = principal
+        self.route = route
+        self.upstream = upstream
+        self.reason = reason
