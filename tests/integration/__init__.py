@@ -1,0 +1,1 @@
+"""Tests of a running gateway, with real sockets and real peers."""
