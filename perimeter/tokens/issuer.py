@@ -1,0 +1,79 @@
+"""Signs tokens: access tokens for clients, assertions for upstreams. Who may have one is decided elsewhere."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from typing import Any
+
+import attrs
+from jwt import PyJWS
+
+from perimeter.config.values import TokenSettings
+from perimeter.errors import InternalError
+from perimeter.model import Principal
+from perimeter.tokens.format import ACCESS_TYPE, ASSERTION_TYPE, MAX_TOKEN, UPSTREAM_AUDIENCE, Clock
+from perimeter.tokens.keyring import Keyring
+
+_jws = PyJWS()
+
+
+@attrs.frozen(slots=True)
+class IssuedToken:
+    """An access token and the whole seconds that it lives."""
+
+    access_token: str = attrs.field(repr=False)
+    expires_in: int
+
+
+class TokenIssuer:
+    """Signs with the key that the keyring signs with at that moment. Takes some tens of µs with ES256, 1 ms with RS256."""
+
+    def __init__(self, keyring: Keyring, settings: TokenSettings, clock: Clock) -> None:
+        self._keyring = keyring
+        self._settings = settings
+        self._clock = clock
+
+    def issue(self, principal: Principal, lifetime: float) -> IssuedToken:
+        """An access token that the gateway accepts for ``lifetime`` seconds.
+
+        Raises `ValueError` for a lifetime that is not positive, or longer than keys are kept for (the longer of ``lifetime``
+        and ``extended_lifetime``); `perimeter.errors.InternalError` where the roles and attributes do not fit into a token.
+        """
+        longest = max(self._settings.lifetime, self._settings.extended_lifetime)
+        if not 0 < lifetime <= longest:
+            raise ValueError(f"a token may live up to {longest:.0f} seconds (extended_lifetime)")
+        token = self._sign(principal, ACCESS_TYPE, self._settings.audience, lifetime)
+        return IssuedToken(token, math.ceil(lifetime))
+
+    def issue_assertion(self, principal: Principal, audience: str, lifetime: float = 300.0) -> str:
+        """A statement for the upstream named ``audience`` of who is asking; no credential anywhere, here least of all.
+
+        Raises `perimeter.errors.InternalError` where the roles and attributes do not fit into it.
+        """
+        return self._sign(principal, ASSERTION_TYPE, UPSTREAM_AUDIENCE + audience, lifetime)
+
+    def _sign(self, principal: Principal, typ: str, audience: str, lifetime: float) -> str:
+        now = self._clock.seconds()
+        claims: dict[str, Any] = {
+            "iss": self._settings.issuer,
+            "aud": audience,
+            # Auth-o-tron's form, which backends may expect; a-b of c and b of c-a share it, so it decides nothing here
+            "sub": f"{principal.realm}-{principal.username}",
+            "username": principal.username,
+            "realm": principal.realm,
+            "roles": list(principal.roles),
+            "scopes": {service: list(scopes) for service, scopes in principal.scopes.items()},
+            "attributes": dict(principal.attributes),
+            "iat": int(now),
+            # rounded up: a token is good for at least as long as its expires_in says
+            "exp": math.ceil(now + lifetime),
+            "jti": secrets.token_urlsafe(16),
+        }
+        key = self._keyring.signing_key
+        payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "strict")
+        token = _jws.encode(payload, key.key, key.algorithm, headers={"typ": typ, "kid": key.kid})
+        if len(token) > MAX_TOKEN:
+            raise InternalError(f"the token would have {len(token)} octets, more than {MAX_TOKEN}: too many roles or attributes")
+        return token

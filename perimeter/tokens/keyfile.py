@@ -1,0 +1,171 @@
+"""The file that the signing keys are kept in: who may read it, how it is written, and what is in it.
+
+Several processes may use one file: whoever changes it holds the lock from before reading until after writing. What the keys
+are used for, and when they are replaced, is `perimeter.tokens.keyring`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from perimeter.errors import StartupError
+from perimeter.tokens.jwk import BadKey, Jwk, load_jwk, thumbprint
+
+NAME: Final = "keyring.json"
+_LOCK: Final = "keyring.lock"
+_VERSION: Final = 1
+_MAX_SIZE: Final = 1024 * 1024
+
+
+@attrs.frozen(slots=True)
+class KeyEntry:
+    """A key and its life, in epoch seconds.
+
+    ``activated`` is when it began to sign: None while it is published for the time after. ``retired`` is when it ceased
+    to: from then on there is only its public half.
+    """
+
+    jwk: Jwk
+    created: float
+    activated: float | None = None
+    retired: float | None = None
+
+    @property
+    def state(self) -> str:
+        """``next``, ``signing`` or ``retired``."""
+        if self.retired is not None:
+            return "retired"
+        return "next" if self.activated is None else "signing"
+
+
+class KeyFile:
+    """``keyring.json`` in a state directory. Every method may block, and raises `StartupError` with one line that says why."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._dir = state_dir
+        self.path = state_dir / NAME
+
+    def prepare(self) -> None:
+        """Make the directory (0700) where there is none, and refuse one in which others could replace the file."""
+        try:
+            self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = self._dir.stat()
+        except FileExistsError:
+            raise StartupError(f"state_dir {self._dir}: not a directory") from None
+        except OSError as error:
+            raise StartupError(f"state_dir {self._dir}: not writable ({error.strerror})") from None
+        if status.st_uid not in (os.geteuid(), 0):
+            raise StartupError(f"state_dir {self._dir}: belongs to user {status.st_uid}, not to user {os.geteuid()}")
+        if stat.S_IMODE(status.st_mode) & 0o022:
+            raise StartupError(f"state_dir {self._dir}: others may write to it (chmod 700 {self._dir})")
+        if not os.access(self._dir, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise StartupError(f"state_dir {self._dir}: not writable")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep everybody else from changing the file, other threads of this process included."""
+        try:
+            # a file of its own: the keyring itself is replaced whenever it is written
+            lock = os.open(self._dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartupError(f"state_dir {self._dir}: not writable ({error.strerror})") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def read(self) -> tuple[KeyEntry, ...] | None:
+        """The keys, or None where there is no file. One that cannot be trusted or understood is an error, never ignored."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StartupError(f"{self.path}: cannot be read ({error.strerror})") from None
+        with os.fdopen(descriptor, "rb") as file:
+            self._check_owner(os.fstat(descriptor))
+            text = file.read(_MAX_SIZE + 1)
+        if len(text) > _MAX_SIZE:
+            raise StartupError(f"{self.path}: not a keyring (larger than {_MAX_SIZE} octets)")
+        try:
+            return _parse(json.loads(text))
+        except (ValueError, RecursionError):
+            raise StartupError(f"{self.path}: damaged (not JSON); restore it, or move it away to begin with new keys") from None
+        except BadKey as error:
+            raise StartupError(f"{self.path}: damaged ({error}); restore it, or move it away to begin with new keys") from None
+
+    def _check_owner(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise StartupError(f"{self.path}: not a regular file")
+        if status.st_uid != os.geteuid():
+            raise StartupError(f"{self.path}: belongs to user {status.st_uid}, not to user {os.geteuid()} who runs this")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise StartupError(f"{self.path}: others may read or write it (chmod 600 {self.path})")
+
+    def write(self, entries: Sequence[KeyEntry]) -> None:
+        """Replace the file, so that after a crash at any moment there is the old one or the new one. Needs the lock."""
+        document = {"version": _VERSION, "keys": [_written(entry) for entry in entries]}
+        beside = self.path.with_suffix(".json.new")
+        try:
+            beside.unlink(missing_ok=True)
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(document, file, indent=1)
+                file.flush()
+                os.fsync(descriptor)
+            beside.replace(self.path)
+            directory = os.open(self._dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise StartupError(f"{self.path}: cannot be written ({error.strerror})") from None
+
+
+def _written(entry: KeyEntry) -> dict[str, Any]:
+    return {
+        "created": entry.created,
+        "activated": entry.activated,
+        "retired": entry.retired,
+        "jwk": entry.jwk.members(private=entry.retired is None),
+    }
+
+
+def _parse(document: object) -> tuple[KeyEntry, ...]:
+    if not isinstance(document, dict) or document.get("version") != _VERSION or not isinstance(document.get("keys"), list):
+        raise BadKey(f"not a keyring of version {_VERSION}")
+    entries = tuple(_entry(one) for one in document["keys"])
+    if len({entry.jwk.kid for entry in entries}) != len(entries):
+        raise BadKey("two keys have the same name (kid)")
+    states = [entry.state for entry in entries]
+    if states.count("signing") > 1 or states.count("next") > 1:
+        raise BadKey("two keys want to sign")
+    return entries
+
+
+def _entry(data: object) -> KeyEntry:
+    if not isinstance(data, dict):
+        raise BadKey("a key is not a JSON object")
+    times = [data.get(name) for name in ("created", "activated", "retired")]
+    for time in times:
+        if time is not None and (isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time < 2**53):
+            raise BadKey("a time of a key is not a number of seconds")
+    created, activated, retired = times
+    if created is None or (retired is not None and activated is None):
+        raise BadKey("a key does not say when its life began")
+    jwk = load_jwk(data.get("jwk"), private=retired is None)
+    # our own names are thumbprints, so a key that was changed by accident does not have its name any more
+    if jwk.kid != thumbprint(jwk.members()):
+        raise BadKey("a key does not have the name (kid) of its numbers")
+    return KeyEntry(jwk, created, activated, retired)

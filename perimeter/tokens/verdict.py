@@ -1,0 +1,83 @@
+"""What is known of a credential once it was verified, and the bounded memory of it.
+
+The gate looks here before anything else, once per request, so a hit is one dictionary look-up. Refused credentials are never
+kept: a flood of garbage would otherwise push out the good ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from perimeter.model import Principal
+
+
+class Verdict:
+    """A credential that was found good. Whoever uses it compares ``expires`` (epoch seconds) with the time.
+
+    ``identity`` holds the finished header lines for each way in which routes pass identities on; the gate fills it.
+    """
+
+    __slots__ = ("expires", "identity", "principal")
+
+    def __init__(self, principal: Principal, expires: float) -> None:
+        self.principal = principal
+        self.expires = expires
+        self.identity: dict[object, bytes] = {}
+
+
+class VerdictCache:
+    """Verdicts by the raw octets of Authorization, never more than ``limit`` of them.
+
+    Three generations of a third each. A verdict enters the young one, and again when it is asked for while it is old; a full
+    young generation becomes the old, and the old one is cleared away two entries with each entry that comes, because to drop
+    some hundred thousand at once would hold up every request for tens of milliseconds.
+    """
+
+    __slots__ = ("_dying", "_old", "_share", "_young")
+
+    def __init__(self, limit: int = 32768) -> None:
+        if limit < 3:
+            raise ValueError("a cache needs room for three verdicts")
+        self._share = limit // 3
+        self._young: dict[bytes, Verdict] = {}
+        self._old: dict[bytes, Verdict] = {}
+        self._dying: dict[bytes, Verdict] = {}
+
+    def __len__(self) -> int:
+        """How many verdicts can be found."""
+        return len(self._young) + len(self._old)
+
+    def get(self, authorization: bytes) -> Verdict | None:
+        """The verdict, perhaps expired, or None."""
+        verdict = self._young.get(authorization)
+        if verdict is not None:
+            return verdict
+        verdict = self._old.pop(authorization, None)
+        if verdict is not None:
+            self.put(authorization, verdict)
+        return verdict
+
+    def put(self, authorization: bytes, verdict: Verdict) -> None:
+        """Remember a verdict, in place of an earlier one."""
+        young = self._young
+        if len(young) >= self._share and authorization not in young:
+            # emptied by now: as many have come since the last change as it can hold, and each took two away
+            self._dying = self._old
+            self._old = young
+            young = self._young = {}
+        young[authorization] = verdict
+        self._old.pop(authorization, None)
+        dying = self._dying
+        for _ in range(min(2, len(dying))):
+            dying.popitem()
+
+    def clear(self) -> None:
+        """Forget everything: the keys changed, or the configuration."""
+        self._young, self._old, self._dying = {}, {}, {}
+
+    def forget(self, predicate: Callable[[Verdict], bool]) -> int:
+        """Forget the verdicts of which ``predicate`` is true, and tell how many they were. Walks through all of them."""
+        before = len(self)
+        self._young = {key: verdict for key, verdict in self._young.items() if not predicate(verdict)}
+        self._old = {key: verdict for key, verdict in self._old.items() if not predicate(verdict)}
+        return before - len(self)
