@@ -101,12 +101,12 @@ class Watchdog(Service):
 
     def startService(self) -> None:
         """Begin, with a first sign of life at once."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         if self._notifier.watchdog is not None:
             self._call.start(self._notifier.watchdog)
 
     def stopService(self) -> None:
         """Fall silent."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         if self._call.running:
             self._call.stop()
