@@ -1,0 +1,291 @@
+"""A file that lines are appended to, and that is rolled by day or by size. No line is split, overwritten or lost by a roll.
+
+Names are what logrotate's users know. ``daily``: at local midnight ``access.log`` becomes ``access.log.2026-11-22``, after the
+day its lines belong to; where that name is taken (a clock put back), ``access.log.2026-11-22.1`` and so on. By size:
+``access.log.1`` is the newest old file and ``access.log.KEEP`` the oldest. A ``keep`` of 0 keeps them all.
+
+One ``write(2)`` with O_APPEND a call, so a line survives the death of this process as soon as `RollingFile.write` has returned
+(not a power failure: nothing waits for the disk). Somebody else may move the file away at any time: it is noticed within
+a second, or at once by `RollingFile.reopen`. Whom to tell when writing fails, and what becomes of the lines, is decided in
+`perimeter.audit.log`. This is the one I/O that happens on the reactor thread: a record has to be out before its response.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from twisted.logger import Logger
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+_MODE = 0o640
+#: seconds after which the file is looked at again: is it still the one at its path, is it still today
+_LOOK = 1.0
+
+
+class Unwritten(Exception):
+    """Writing failed. ``rest`` holds the lines that are not on the file, whole ones only; ``error`` says why."""
+
+    def __init__(self, error: OSError, rest: bytes) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.rest = rest
+
+
+def day_bounds(moment: float) -> tuple[float, float]:
+    """The local day around ``moment`` (seconds since the epoch): its first second and that of the next."""
+    year, month, day = time.localtime(moment)[:3]
+    # mktime knows that the 32nd of a month is the 1st of the next, and which days have 23 or 25 hours
+    return time.mktime((year, month, day, 0, 0, 0, 0, 0, -1)), time.mktime((year, month, day + 1, 0, 0, 0, 0, 0, -1))
+
+
+class RollingFile:
+    """An append-only file and its old ones. ``roll`` is ``daily`` or a size in octets; ``seconds`` tells the time of day.
+
+    `open` comes first; the owner calls `close`. Not thread-safe.
+    """
+
+    _log = Logger(namespace="perimeter.audit")
+
+    def __init__(self, path: Path, roll: str | int, keep: int, seconds: Callable[[], float]) -> None:
+        self.path = path
+        self._name = os.fspath(path)
+        self._limit = 0 if roll == "daily" else int(roll)
+        self._keep = keep
+        self._seconds = seconds
+        self._fd = -1
+        self._regular = True
+        self._identity = (0, 0)
+        self._size = 0
+        #: the file ends in the middle of a line: the next one begins with a newline
+        self._torn = False
+        self._day = (0.0, 0.0)
+        self._looked = self._next_look = 0.0
+        self._rolling_fails = False
+
+    # -- opening and closing
+
+    def open(self) -> None:
+        """Open, make or, where it is of an earlier day, roll the file. Raises OSError."""
+        self._attach()
+        now = self._seconds()
+        if self._size and self._due(now):
+            self._roll(now)
+        self._prune()
+        self._plan(now)
+
+    def reopen(self) -> None:
+        """Turn to the file that is at the path now. Raises OSError, and goes on with the old one if that can be."""
+        self._attach()
+        self._plan(self._seconds())
+
+    def close(self) -> None:
+        """Let go of the file; `open` takes it up again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def _attach(self) -> None:
+        try:
+            fd = os.open(self._name, _FLAGS)
+        except FileNotFoundError:
+            fd = self._create()
+        try:
+            found = os.fstat(fd)
+            self._regular = stat.S_ISREG(found.st_mode)
+            self._torn = self._regular and found.st_size > 0 and not self._ends_in_newline(found.st_size)
+        except OSError:
+            os.close(fd)
+            raise
+        self.close()
+        self._fd = fd
+        self._identity = (found.st_dev, found.st_ino)
+        self._size = found.st_size
+        # the gateway may have been down over midnight: the lines are of the day of the last of them
+        self._day = day_bounds(found.st_mtime if found.st_size else self._seconds())
+
+    def _create(self) -> int:
+        try:
+            fd = os.open(self._name, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
+        except FileExistsError:
+            return os.open(self._name, _FLAGS)
+        # whatever the umask: a daemon's is mostly 077, and then no log reader's group could read it
+        with contextlib.suppress(OSError):
+            os.fchmod(fd, _MODE)
+        return fd
+
+    def _ends_in_newline(self, size: int) -> bool:
+        try:
+            fd = os.open(self._name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            # a file that we may only write to: an empty line at worst
+            return False
+        try:
+            return os.pread(fd, 1, size - 1) == b"\n"
+        finally:
+            os.close(fd)
+
+    # -- writing
+
+    def write(self, lines: bytes) -> None:
+        """Append whole lines, all of them in one ``write(2)``. Raises `Unwritten`."""
+        now = self._seconds()
+        try:
+            if not self._looked <= now < self._next_look:
+                self._look(now)
+            if self._limit and self._regular and self._size and self._size + len(lines) > self._limit:
+                self._try_to_roll(now)
+        except OSError as error:
+            raise Unwritten(error, lines) from error
+        if self._torn:
+            self._write_all(b"\n" + lines, lines)
+            return
+        try:
+            done = os.write(self._fd, lines)
+        except OSError as error:
+            self._failed(error)
+            raise Unwritten(error, lines) from error
+        self._size += done
+        if done != len(lines):
+            self._torn = done > 0 and lines[done - 1 : done] != b"\n"
+            self._write_all(lines[done:], lines[lines.rfind(b"\n", 0, done) + 1 :])
+
+    def _write_all(self, data: bytes, lines: bytes) -> None:
+        """Write ``data`` piece by piece: the end of ``lines``, which are whole, or a newline and ``lines``."""
+        while data:
+            try:
+                done = os.write(self._fd, data)
+                if not done:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+            except OSError as error:
+                self._failed(error)
+                written = len(lines) - len(data)
+                rest = lines if written <= 0 else lines[lines.rfind(b"\n", 0, written) + 1 :]
+                raise Unwritten(error, rest) from error
+            self._size += done
+            self._torn = data[done - 1 : done] != b"\n"
+            data = data[done:]
+
+    def _failed(self, error: OSError) -> None:
+        if error.errno == errno.EBADF:
+            # not ours any more: closing it again could close somebody else's
+            self._fd = -1
+
+    def _look(self, now: float) -> None:
+        """Once a second: the day, and whether the file is still the one at its path. Raises OSError when it is nowhere."""
+        if not self._regular:
+            self._plan(now)
+            return
+        try:
+            there = os.stat(self._name)
+            moved = (there.st_dev, there.st_ino) != self._identity
+        except FileNotFoundError:
+            moved = True
+        if moved:
+            try:
+                self._attach()
+            except OSError:
+                # better in a file of another name than not at all, but not in one without any name
+                if self._fd < 0 or not os.fstat(self._fd).st_nlink:
+                    raise
+        elif self._due(now):
+            self._try_to_roll(now)
+        else:
+            self._size = there.st_size
+        self._plan(now)
+
+    def _plan(self, now: float) -> None:
+        self._looked = now
+        self._next_look = now + _LOOK
+        if not self._limit and self._regular and self._day[0] <= now < self._day[1]:
+            self._next_look = min(self._next_look, self._day[1])
+
+    # -- rolling
+
+    def _due(self, now: float) -> bool:
+        return not self._limit and self._regular and not self._day[0] <= now < self._day[1]
+
+    def _try_to_roll(self, now: float) -> None:
+        """Roll, or say once that it cannot be done and go on with the file there is."""
+        try:
+            self._roll(now)
+        except OSError as error:
+            if not self._rolling_fails:
+                self._log.error("{path} cannot be rolled, and goes on as it is: {error}", path=self._name, error=error)
+            self._rolling_fails = True
+            return
+        self._rolling_fails = False
+        self._prune()
+
+    def _roll(self, now: float) -> None:
+        if self._size == 0:
+            self._day = day_bounds(now)
+            return
+        if self._limit:
+            self._shift()
+            self._move_aside(iter([f"{self._name}.1"]))
+        else:
+            self._move_aside(self._dated_names())
+        self._attach()
+
+    def _dated_names(self) -> Iterator[str]:
+        # noon, because a day need not have a midnight
+        day = time.strftime("%Y-%m-%d", time.localtime((self._day[0] + self._day[1]) / 2))
+        yield f"{self._name}.{day}"
+        for number in range(1, 10000):
+            yield f"{self._name}.{day}.{number}"
+
+    def _move_aside(self, names: Iterator[str]) -> None:
+        """Give the file the first of ``names`` that is free; no file is ever replaced."""
+        for name in names:
+            try:
+                # link and unlink, for rename would replace what another process has put there in between
+                os.link(self._name, name, follow_symlinks=False)
+            except FileExistsError:
+                # a roll that was cut off between the two leaves both names on one file
+                if not os.path.samefile(self._name, name):
+                    continue
+            except OSError:
+                if os.path.lexists(name):
+                    continue
+                os.rename(self._name, name)
+                return
+            os.unlink(self._name)
+            return
+        raise FileExistsError(errno.EEXIST, "no free name to roll to", self._name)
+
+    def _shift(self) -> None:
+        """Make ``.1`` free: each number up by one as far as the first gap, the last of ``keep`` dropped."""
+        free = 1
+        while os.path.lexists(f"{self._name}.{free}") and (not self._keep or free < self._keep):
+            free += 1
+        for number in range(free, 1, -1):
+            os.replace(f"{self._name}.{number - 1}", f"{self._name}.{number}")
+        if self._keep == 1:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._name}.1")
+
+    def _prune(self) -> None:
+        """Remove what is older than the newest ``keep`` days, or numbered beyond ``keep``; compressed ones too."""
+        if not self._keep or not self._regular:
+            return
+        kind = r"([0-9]+)" if self._limit else r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.[0-9]+)?"
+        pattern = re.compile(re.escape(self.path.name) + r"\." + kind + r"(?:\.(?:gz|bz2|xz|zst))?")
+        try:
+            found = [(match[1], name) for name in os.listdir(self.path.parent) if (match := pattern.fullmatch(name))]
+            if self._limit:
+                old = [name for number, name in found if int(number) > self._keep]
+            else:
+                kept = sorted({day for day, _ in found})[-self._keep :]
+                old = [name for day, name in found if day not in kept]
+            for name in old:
+                (self.path.parent / name).unlink()
+        except OSError as error:
+            self._log.warn("old files of {path} cannot be removed: {error}", path=self._name, error=error)
