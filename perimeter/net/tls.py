@@ -1,0 +1,319 @@
+"""TLS directly on the non-blocking socket, with pyOpenSSL's public calls and no memory BIO between.
+
+`TLSTransport` is what servers and clients share. The protocol is built, and its ``connectionMade`` called, only when the
+handshake is over, so that it can read ``tls_version``, ``server_name`` and ``alpn``. Contexts come from `perimeter.net.contexts`; deadlines
+of a handshake are the listener's (`perimeter.net.listeners`) and the connector's (`perimeter.net.connect`).
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, cast
+
+from OpenSSL import SSL
+from twisted.internet import error
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from perimeter.net.transport import ClientTransport, Octets, ServerTransport, WriteThrough, _gone
+
+if TYPE_CHECKING:
+    from perimeter.net.listeners import ListeningPort
+
+log = Logger()
+
+RECORD = 16 * 1024
+"""The most that one TLS record holds (RFC 8446, section 5.1): a read of this size leaves nothing of it behind in OpenSSL."""
+
+BULK_RECORD = 4 * 1024
+"""A record of this size or more is part of a bulk transfer: it is worth the try to read another one in the same turn."""
+
+READ_BUDGET = 128 * 1024
+"""What one connection may read in one turn, to be fair to the others."""
+
+PLAIN_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 40\r\nConnection: close\r\n\r\n"
+    b"This port speaks TLS: use https instead\n"
+)
+
+
+class _Handshaking(Protocol):
+    """Stands where the protocol will stand after the handshake."""
+
+    def __init__(self) -> None:
+        self.factory = None
+
+
+class TLSTransport(WriteThrough):
+    """A transport whose octets go through ``_tls``."""
+
+    _tls: SSL.Connection
+    _established = False
+    _close_notified = False
+
+    def _start_tls(self, connection: SSL.Connection) -> None:
+        self._writable = False
+        self._tls = connection
+        self.protocol = cast(IProtocol, _Handshaking())
+        self.doRead = self.doWrite = self._handshake  # type: ignore[method-assign,assignment]
+
+    # -- the handshake
+
+    def _handshake(self) -> Exception | None:
+        try:
+            self._tls.do_handshake()
+        except SSL.WantReadError:
+            self.stopWriting()
+            return None
+        except SSL.WantWriteError:
+            self.startWriting()
+            return None
+        except SSL.Error as problem:
+            return self._handshake_failed(problem)
+        self.stopWriting()
+        del self.doRead, self.doWrite
+        self._established = True
+        self._attach(self._tls.send, self._tls.recv)
+        self.tls_version = self._tls.get_protocol_version_name()
+        self.alpn = self._tls.get_alpn_proto_negotiated()
+        return self._handshake_done()
+
+    def _handshake_failed(self, problem: SSL.Error) -> Exception | None:
+        log.debug("TLS handshake with {peer} failed: {reason}", peer=self.logstr, reason=reason_of(problem))
+        return CONNECTION_LOST
+
+    def _handshake_done(self) -> Exception | None:
+        raise AssertionError("a server or a client says what comes next")
+
+    # -- reading
+
+    def doRead(self) -> Exception | None:
+        """The socket is readable: hand what one record holds to the protocol, or of a bulk transfer what the budget allows."""
+        try:
+            data = self._recv(RECORD)
+        except Exception as problem:
+            return self._read_problem(problem)
+        if len(data) < BULK_RECORD:
+            self.protocol.dataReceived(data)
+            return None
+        return self._read_bulk(data)
+
+    def _read_bulk(self, data: bytes) -> Exception | None:
+        records = [data]
+        total = len(data)
+        end: Exception | None = None
+        try:
+            while len(data) >= BULK_RECORD and (total < READ_BUDGET or self._tls.pending()):
+                data = self._recv(RECORD)
+                records.append(data)
+                total += len(data)
+        except Exception as problem:
+            end = self._read_problem(problem)
+        self.protocol.dataReceived(b"".join(records))
+        # The protocol may have closed meanwhile: then what it wrote goes out first, and the end is found again.
+        if end is not None and (self.disconnecting or not self.connected):
+            self._read_closed = True
+            return None
+        return end
+
+    def _read_problem(self, problem: Exception) -> Exception | None:
+        """None where reading goes on later, else the end that was reached."""
+        if isinstance(problem, SSL.WantReadError):
+            return None
+        if isinstance(problem, SSL.WantWriteError):
+            # OpenSSL has to send (a key update, RFC 8446, section 4.6.3) before it can read on.
+            self.doWrite = self._write_for_read  # type: ignore[method-assign]
+            self.startWriting()
+            return None
+        if isinstance(problem, SSL.ZeroReturnError):
+            return CONNECTION_DONE
+        if not isinstance(problem, SSL.Error | OSError):
+            raise problem
+        # An end without close_notify is told apart from one with it: what was cut off may not pass for complete.
+        log.debug("TLS with {peer} ended: {reason}", peer=self.logstr, reason=reason_of(problem))
+        return CONNECTION_LOST
+
+    def _write_for_read(self) -> Exception | None:
+        del self.doWrite
+        return self.doRead()
+
+    # -- writing
+
+    def _would_block(self, problem: Exception) -> bool:
+        if isinstance(problem, SSL.WantWriteError | SSL.WantReadError):
+            return True
+        if isinstance(problem, SSL.Error | OSError):
+            return False
+        raise problem
+
+    def _write_rest(self, data: Octets, sent: int, size: int) -> None:
+        # OpenSSL sends one record a call: the socket may well take more of them.
+        view = memoryview(data)
+        if sent:
+            more = self.writeSomeData(view[sent:])
+            if isinstance(more, Exception):
+                self._break_off(more)
+                return
+            sent += more
+        if sent != size:
+            self._enqueue(view[sent:] if sent else data, size - sent)
+
+    def writeSomeData(self, data: Octets) -> int | error.ConnectionLost:
+        """Send records until the socket takes no more: how much went out, or why nothing ever will."""
+        view = memoryview(data)
+        size = len(view)
+        limit = min(size, self.SEND_LIMIT)
+        sent = 0
+        try:
+            while sent < limit:
+                sent += self._send(view[sent:] if sent else view)
+        except SSL.WantWriteError:
+            pass
+        except SSL.WantReadError:
+            self._write_when_readable()
+        except (SSL.Error, OSError) as problem:
+            log.debug("TLS with {peer} broke: {reason}", peer=self.logstr, reason=reason_of(problem))
+            return CONNECTION_LOST
+        return sent
+
+    def _write_when_readable(self) -> None:
+        was_reading = self._reading
+
+        def read_for_write() -> Exception | None:
+            del self.doRead
+            end = self.doRead()
+            if end is None and self.connected:
+                if not was_reading:
+                    self.stopReading()
+                self.startWriting()
+            return end
+
+        self.stopWriting()
+        self.doRead = read_for_write  # type: ignore[method-assign]
+        self.startReading()
+
+    # -- the end
+
+    def _notify_close(self) -> bool:
+        """Send close_notify (RFC 8446, section 6.1). False while the socket does not take it."""
+        if self._established and not self._close_notified:
+            try:
+                self._tls.shutdown()
+            except SSL.WantWriteError:
+                return False
+            except (SSL.Error, OSError):
+                pass
+            self._close_notified = True
+        return True
+
+    def _postLoseConnection(self) -> Exception | None:
+        if self._notify_close():
+            return super()._postLoseConnection()
+        self.startWriting()
+        return None
+
+    def _half_close(self) -> Exception | None:
+        if self._notify_close():
+            return super()._half_close()
+        self.startWriting()
+        return None
+
+    def _closeSocket(self, orderly: bool) -> None:
+        if orderly:
+            self._notify_close()
+        super()._closeSocket(orderly)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is over; OpenSSL's state is freed with it."""
+        try:
+            super().connectionLost(reason)
+        finally:
+            if self.disconnected:
+                self._send = self._recv = _gone
+                self.__dict__.pop("_tls", None)
+
+
+class TLSServerTransport(TLSTransport, ServerTransport):
+    """An accepted TLS connection; ``server`` is the `ListeningPort`, which knows contexts, factory and handshake timeout."""
+
+    def __init__(
+        self, sock: socket.socket, protocol: Any, client: tuple[Any, ...], server: ListeningPort, sessionno: int, reactor: Any
+    ) -> None:
+        assert server.contexts is not None
+        connection = SSL.Connection(server.contexts.default, sock)
+        connection.set_accept_state()
+        super().__init__(sock, protocol, client, server, sessionno, reactor)
+        self._start_tls(connection)
+        # Absolute, so that octets that drip in one by one do not move it (attack 22).
+        self.deadline = reactor.seconds() + server.handshake_timeout
+        server.deadlines.watch(self)
+
+    def _handshake_done(self) -> Exception | None:
+        self._deadlines.forget(self)
+        self.server_name = (self._tls.get_servername() or b"").decode("ascii", "replace").lower()
+        protocol = self.server.build_protocol(self.getPeer())
+        if protocol is None:
+            return CONNECTION_DONE
+        self.protocol = protocol
+        self.logstr = f"{type(protocol).__name__},{self.sessionno},{self.hostname}"
+        protocol.makeConnection(self)
+        return None
+
+    def _handshake_failed(self, problem: SSL.Error) -> Exception | None:
+        reason = super()._handshake_failed(problem)
+        if reason_of(problem) not in ("http request", "https proxy request"):
+            return reason
+        try:
+            self.socket.send(PLAIN_HTTP)
+        except OSError:
+            return reason
+        self.stopWriting()
+        return None if self._linger() else reason
+
+    def deadline_expired(self) -> None:
+        """The handshake took too long, or the peer has not closed its side."""
+        if self._established or self._lingering:
+            super().deadline_expired()
+        else:
+            log.debug("TLS handshake with {peer} timed out", peer=self.logstr)
+            self.connectionLost(Failure(CONNECTION_LOST))
+
+
+class TLSClientTransport(TLSTransport, ClientTransport):
+    """A TLS connection that we opened; ``connector`` says how (`perimeter.net.connect`)."""
+
+    def _connectDone(self) -> None:
+        self.connected = 1
+        self.logstr = f"TLS,client,{self.realAddress[0]}"
+        self._start_tls(self.connector.secure(self.socket))
+        self.startReading()
+        problem = self._handshake()
+        if problem is not None:
+            self.connectionLost(Failure(problem))
+
+    def _handshake_failed(self, problem: SSL.Error) -> Exception | None:
+        super()._handshake_failed(problem)
+        self.connector.handshake_failed(reason_of(problem))
+        return CONNECTION_LOST
+
+    def _handshake_done(self) -> Exception | None:
+        if not self.connector.verified(self._tls):
+            return CONNECTION_LOST
+        self.protocol = self.connector.buildProtocol(self.getPeer())
+        self.logstr = f"{type(self.protocol).__name__},client"
+        self.protocol.makeConnection(self)
+        return None
+
+
+def reason_of(problem: BaseException) -> str:
+    """What OpenSSL or the system has to say, as one line of plain words."""
+    if isinstance(problem, SSL.Error) and not isinstance(problem, SSL.SysCallError) and problem.args:
+        queue = problem.args[0]
+        if isinstance(queue, list) and queue:
+            return str(queue[-1][-1])
+    if isinstance(problem, SSL.SysCallError) and len(problem.args) == 2:
+        return str(problem.args[1]).lower()
+    return str(problem) or type(problem).__name__
