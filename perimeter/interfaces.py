@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import Attribute, Interface
@@ -29,6 +29,16 @@ class IAuthenticator(Interface):
         Raises `perimeter.errors.Rejected` (mine, and wrong: 401, nobody else is asked) or
         `perimeter.errors.Unavailable` (could not tell: 503, never falls through).
         """
+
+
+class IRunningAuthenticator(IAuthenticator):
+    """An authenticator with something to do between logins: a file to watch, connections to keep."""
+
+    def start(changed: Callable[[], None]) -> None:
+        """Begin. Call ``changed`` whenever users, passwords or roles are no longer what they were: remembered verdicts end."""
+
+    def stop() -> None:
+        """End what `start` began. Logins under way are still answered."""
 
 
 class IAuthenticatorFactory(Interface):

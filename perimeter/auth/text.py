@@ -1,0 +1,23 @@
+"""Text of two times: UTF-8 where it is that, else ISO-8859-1, and what no name may hold. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_UNFIT_FOR_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def decode_either(octets: bytes) -> str:
+    """``octets`` as UTF-8, else as ISO-8859-1.
+
+    What is ISO-8859-1 with accents is hardly ever well-formed UTF-8 by accident, so that both are read right.
+    """
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return octets.decode("iso-8859-1")
+
+
+def unfit_for_name(text: str) -> bool:
+    """Whether ``text`` holds what could break a header or a line of a log: controls (C1 too), and Unicode's line separators."""
+    return _UNFIT_FOR_NAME.search(text) is not None

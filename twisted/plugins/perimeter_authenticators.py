@@ -1,0 +1,5 @@
+"""The kinds of authenticator that come with Perimeter, for ``twisted.plugin`` to find. Nothing else."""
+
+from perimeter.auth.realmfile import RealmFileFactory
+
+realm_file = RealmFileFactory()
