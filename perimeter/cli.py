@@ -1,0 +1,17 @@
+"""The ``perimeter`` command: what an operator does beside running the daemon. Each subcommand is a module of `perimeter.commands`."""
+
+from __future__ import annotations
+
+import click
+
+import perimeter
+from perimeter.commands import check
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(perimeter.__version__, prog_name="perimeter")
+def main() -> None:
+    """Look after a Perimeter gateway."""
+
+
+main.add_command(check.command)
