@@ -1,0 +1,179 @@
+"""Which certificate a listener serves: from PEM files, from a keystore, or made here where the configuration names none.
+
+Reading the files is in `perimeter.net.keystores`; what is made of the result is in `perimeter.net.contexts`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from twisted.logger import Logger
+
+from perimeter.config.values import ListenerSettings
+from perimeter.errors import StartupError
+from perimeter.net.contexts import Identity
+from perimeter.net.keystores import load_chain, load_key, load_keystore
+
+log = Logger()
+
+LIFETIME = timedelta(days=825)
+"""Of a self-made certificate: the longest that Apple's clients take."""
+
+RENEW_BEFORE = timedelta(days=30)
+
+SOON = timedelta(days=14)
+"""A certificate that ends sooner is warned about."""
+
+
+def load_identity(settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None) -> Identity:
+    """The certificate and key that the listener is to serve. ``state_dir`` exists.
+
+    Warnings (expired, self-made) are logged. Raises `StartupError` with one line where there is nothing fit to serve.
+    """
+    moment = now() if now is not None else datetime.now(UTC)
+    if settings.keystore is not None:
+        key, chain = load_keystore(settings.keystore, settings.keystore_password)
+        return _checked(key, chain, str(settings.keystore), str(settings.keystore), moment)
+    if settings.certificate is not None:
+        key_file = settings.private_key or settings.certificate
+        chain = load_chain(settings.certificate)
+        key = load_key(key_file, settings.private_key_password)
+        return _checked(key, chain, str(settings.certificate), str(key_file), moment)
+    if settings.private_key is not None:
+        raise StartupError(f"listener {settings.name}: private_key is set, and certificate is not")
+    return self_made(state_dir, moment, settings.name)
+
+
+def _checked(
+    key: PrivateKeyTypes, chain: tuple[x509.Certificate, ...], certificate_file: str, key_file: str, now: datetime
+) -> Identity:
+    leaf = chain[0]
+    if _public_octets(leaf.public_key()) != _public_octets(key.public_key()):
+        if certificate_file == key_file:
+            raise StartupError(f"{certificate_file}: the private key does not belong to the first certificate")
+        raise StartupError(f"{key_file}: this private key does not belong to the certificate in {certificate_file}")
+    for certificate in chain:
+        _warn_of_dates(certificate, certificate_file, now)
+    return Identity(chain, key, certificate_file)
+
+
+def _public_octets(key: object) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]
+
+
+def _warn_of_dates(certificate: x509.Certificate, source: str, now: datetime) -> None:
+    end = certificate.not_valid_after_utc
+    subject = certificate.subject.rfc4514_string()
+    if end <= now:
+        log.warn("{source}: the certificate of {subject} expired on {end:%Y-%m-%d}", source=source, subject=subject, end=end)
+    elif end <= now + SOON:
+        log.warn("{source}: the certificate of {subject} expires on {end:%Y-%m-%d}", source=source, subject=subject, end=end)
+    elif certificate.not_valid_before_utc > now:
+        start = certificate.not_valid_before_utc
+        log.warn(
+            "{source}: the certificate of {subject} is valid from {start:%Y-%m-%d} only",
+            source=source,
+            subject=subject,
+            start=start,
+        )
+
+
+def self_made(state_dir: Path, now: datetime, listener: str = "") -> Identity:
+    """The self-signed certificate in ``state_dir``; made where there is none, or where it is damaged or about to expire."""
+    certificate_file = state_dir / "selfsigned.crt"
+    key_file = state_dir / "selfsigned.key"
+    try:
+        identity = _checked(load_key(key_file, None), load_chain(certificate_file), str(certificate_file), str(key_file), now)
+        fresh = identity.chain[0].not_valid_after_utc > now + RENEW_BEFORE
+    except StartupError:
+        fresh = False
+    if not fresh:
+        identity = _make(certificate_file, key_file, now)
+    log.warn(
+        "listener {listener}: no certificate is configured; serving the self-signed {source}, which no client trusts by itself",
+        listener=listener,
+        source=str(certificate_file),
+    )
+    return identity
+
+
+def _make(certificate_file: Path, key_file: Path, now: datetime) -> Identity:
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _self_signed(key, now)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        # The certificate last: a crash between the two leaves a pair that does not fit, which is made anew.
+        _replace(key_file, pem, 0o600)
+        _replace(certificate_file, certificate.public_bytes(Encoding.PEM), 0o644)
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise StartupError(
+            f"{certificate_file.parent}: cannot keep a self-made certificate: {reason[:1].lower()}{reason[1:]}"
+        ) from problem
+    return Identity((certificate,), key, str(certificate_file))
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
+    host = socket.gethostname()
+    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    if host and host != "localhost" and host.isascii():
+        names.append(x509.DNSName(host))
+    names += [x509.IPAddress(ip_address("127.0.0.1")), x509.IPAddress(ip_address("::1"))]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Perimeter, self-signed")])
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        # Its own issuer, so that a client can be given it as its CA file.
+        key_cert_sign=True,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + LIFETIME - timedelta(minutes=5))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
+    """Write ``path`` whole or not at all; nobody sees it with wider rights than ``mode``."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
