@@ -74,6 +74,8 @@ class ConnectionLimits:
 class ListeningPort(tcp.Port):
     """A `tcp.Port` on a socket that already listens, with limits, and with TLS where ``contexts`` is given."""
 
+    reactor: Any
+
     def __init__(
         self,
         listening: socket.socket,
@@ -93,7 +95,7 @@ class ListeningPort(tcp.Port):
         self.deadlines = deadlines
         self.handshake_timeout = handshake_timeout
         self.build_protocol: Callable[[IAddress], IProtocol | None] = factory.buildProtocol
-        self.transport = ServerTransport if contexts is None else TLSServerTransport
+        self.transport: type[ServerTransport] = ServerTransport if contexts is None else TLSServerTransport
         self._accepts = MOST_ACCEPTS
         self._refused = 0
 
@@ -155,12 +157,12 @@ class ListeningPort(tcp.Port):
 
     def _pause(self, problem: OSError) -> None:
         log.warn("Cannot accept connections for {pause} s: {problem}", pause=PAUSE, problem=problem.strerror)
-        self.stopReading()
+        self.reactor.removeReader(self)
         self.reactor.callLater(PAUSE, self._resume)
 
     def _resume(self) -> None:
         if self.connected and not self.disconnecting:
-            self.startReading()
+            self.reactor.addReader(self)
 
 
 def listen(

@@ -1,14 +1,15 @@
 """TLS directly on the non-blocking socket, with pyOpenSSL's public calls and no memory BIO between.
 
 `TLSTransport` is what servers and clients share. The protocol is built, and its ``connectionMade`` called, only when the
-handshake is over, so that it can read ``tls_version``, ``server_name`` and ``alpn``. Contexts come from `perimeter.net.contexts`; deadlines
-of a handshake are the listener's (`perimeter.net.listeners`) and the connector's (`perimeter.net.connect`).
+handshake is over, so that it can read ``tls_version``, ``server_name`` and ``alpn``. Contexts come from
+`perimeter.net.contexts`; deadlines of a handshake are the listener's (`perimeter.net.listeners`) and the connector's
+(`perimeter.net.connect`).
 """
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from OpenSSL import SSL
 from twisted.internet import error
@@ -18,10 +19,7 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.net.transport import ClientTransport, Octets, ServerTransport, WriteThrough, _gone
-
-if TYPE_CHECKING:
-    from perimeter.net.listeners import ListeningPort
+from perimeter.net.transport import Accepting, ClientTransport, Octets, ServerTransport, WriteThrough, _gone
 
 log = Logger()
 
@@ -58,7 +56,7 @@ class TLSTransport(WriteThrough):
         self._writable = False
         self._tls = connection
         self.protocol = cast(IProtocol, _Handshaking())
-        self.doRead = self.doWrite = self._handshake  # type: ignore[method-assign,assignment]
+        self.doRead = self.doWrite = self._handshake  # type: ignore[method-assign]
 
     # -- the handshake
 
@@ -90,7 +88,7 @@ class TLSTransport(WriteThrough):
 
     # -- reading
 
-    def doRead(self) -> Exception | None:
+    def doRead(self) -> Exception | None:  # type: ignore[override]
         """The socket is readable: hand what one record holds to the protocol, or of a bulk transfer what the budget allows."""
         try:
             data = self._recv(RECORD)
@@ -240,9 +238,8 @@ class TLSServerTransport(TLSTransport, ServerTransport):
     """An accepted TLS connection; ``server`` is the `ListeningPort`, which knows contexts, factory and handshake timeout."""
 
     def __init__(
-        self, sock: socket.socket, protocol: Any, client: tuple[Any, ...], server: ListeningPort, sessionno: int, reactor: Any
+        self, sock: socket.socket, protocol: None, client: tuple[Any, ...], server: Accepting, sessionno: int, reactor: Any
     ) -> None:
-        assert server.contexts is not None
         connection = SSL.Connection(server.contexts.default, sock)
         connection.set_accept_state()
         super().__init__(sock, protocol, client, server, sessionno, reactor)
@@ -252,7 +249,7 @@ class TLSServerTransport(TLSTransport, ServerTransport):
         server.deadlines.watch(self)
 
     def _handshake_done(self) -> Exception | None:
-        self._deadlines.forget(self)
+        self.server.deadlines.forget(self)
         self.server_name = (self._tls.get_servername() or b"").decode("ascii", "replace").lower()
         protocol = self.server.build_protocol(self.getPeer())
         if protocol is None:
@@ -287,6 +284,8 @@ class TLSClientTransport(TLSTransport, ClientTransport):
 
     def _connectDone(self) -> None:
         self.connected = 1
+        self.setTcpNoDelay(True)
+        self.setTcpKeepAlive(True)
         self.logstr = f"TLS,client,{self.realAddress[0]}"
         self._start_tls(self.connector.secure(self.socket))
         self.startReading()
@@ -302,9 +301,7 @@ class TLSClientTransport(TLSTransport, ClientTransport):
     def _handshake_done(self) -> Exception | None:
         if not self.connector.verified(self._tls):
             return CONNECTION_LOST
-        self.protocol = self.connector.buildProtocol(self.getPeer())
-        self.logstr = f"{type(self.protocol).__name__},client"
-        self.protocol.makeConnection(self)
+        self.connector.established(self)
         return None
 
 

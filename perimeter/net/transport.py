@@ -13,7 +13,7 @@ import math
 import socket
 from collections.abc import Callable, Iterable
 from errno import ENOBUFS
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import error, tcp
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -23,9 +23,30 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.model import canonical_address
+from perimeter.net.deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from perimeter.net.listeners import ListeningPort
+
+    class _Connection(tcp.Connection):
+        """Twisted's class, with the types that Twisted leaves out."""
+
+        reactor: Any
+        dataBuffer: Any
+        doWrite: Callable[..., Exception | None]  # type: ignore[assignment]
+
+        def registerProducer(self, producer: IProducer, streaming: bool) -> None: ...
+        def startReading(self) -> None: ...
+        def stopReading(self) -> None: ...
+        def startWriting(self) -> None: ...
+        def stopWriting(self) -> None: ...
+        def abortConnection(self) -> None: ...
+        def getPeer(self) -> IPv4Address | IPv6Address: ...
+        def _postLoseConnection(self) -> Exception | None: ...
+        def _closeSocket(self, orderly: bool) -> None: ...
+        def _connectDone(self) -> None: ...
+        def failIfNotConnected(self, err: Exception) -> None: ...
+else:
+    _Connection = tcp.Connection
 
 log = Logger()
 
@@ -44,7 +65,7 @@ def _gone(*args: object) -> Any:
     raise OSError("the connection is lost")
 
 
-class WriteThrough(tcp.Connection):
+class WriteThrough(_Connection):
     """The part that servers and clients share; mixed in before Twisted's class.
 
     ``buffered`` is the number of octets that wait for the peer. ``tls_version`` (``TLSv1.3``), ``server_name`` (the
@@ -65,8 +86,6 @@ class WriteThrough(tcp.Connection):
     _read_size = READ_SIZE
     #: a close needs no shutdown(2): descriptors are never inherited
     _shouldShutdown = False
-
-    dataBuffer: Octets = b""
 
     def _attach(self, send: Callable[[Any], int], receive: Callable[[int], bytes]) -> None:
         self._send = send
@@ -124,7 +143,7 @@ class WriteThrough(tcp.Connection):
         log.debug("Cannot write to {peer}: {problem}", peer=self.logstr, problem=problem)
         self._writable = False
         self._drop_queue()
-        self.reactor.callLater(0, self._lose_broken)  # type: ignore[attr-defined]
+        self.reactor.callLater(0, self._lose_broken)
 
     def _lose_broken(self) -> None:
         # The peer may have answered before it stopped listening (413, say): what it sent is delivered first.
@@ -143,7 +162,7 @@ class WriteThrough(tcp.Connection):
         self.dataBuffer = b""
         self._tempDataBuffer.clear()
 
-    def doWrite(self) -> Exception | None:
+    def doWrite(self) -> Exception | None:  # type: ignore[override]
         """The socket is writable: send what is queued, then see to the producer or to the end."""
         if self.buffered:
             problem = self._flush()
@@ -195,7 +214,7 @@ class WriteThrough(tcp.Connection):
 
     # -- reading
 
-    def doRead(self) -> Exception | None:
+    def doRead(self) -> Exception | None:  # type: ignore[override]
         """The socket is readable: hand one read to the protocol."""
         size = self._read_size
         try:
@@ -272,28 +291,42 @@ class WriteThrough(tcp.Connection):
         self._send = self._recv = _gone
 
 
+class Accepting(Protocol):
+    """What a server transport needs of the port that accepted it (`perimeter.net.listeners.ListeningPort`)."""
+
+    contexts: Any
+    deadlines: Deadlines
+    handshake_timeout: float
+    build_protocol: Callable[[IAddress], IProtocol | None]
+
+    def release(self, address: str) -> None:
+        """A connection from ``address`` is over."""
+
+
 class ServerTransport(WriteThrough, tcp.Server):
-    """An accepted connection. ``server`` is the `ListeningPort` (or any `tcp.Port`: then without lingering)."""
+    """An accepted connection."""
+
+    server: Accepting  # type: ignore[assignment]
+    hostname: str
 
     def __init__(
         self,
         sock: socket.socket,
-        protocol: IProtocol,
+        protocol: IProtocol | None,
         client: tuple[Any, ...],
-        server: ListeningPort,
+        server: Accepting,
         sessionno: int,
         reactor: Any,
     ) -> None:
-        tcp.Connection.__init__(self, sock, protocol, reactor)
+        tcp.Connection.__init__(self, sock, protocol, reactor)  # type: ignore[arg-type]
         if len(client) != 2:
             self._addressType = IPv6Address
-        self.server = server  # type: ignore[assignment]
+        self.server = server
         self.client = client
         self.sessionno = sessionno
         self.hostname = client[0]
         self.logstr = f"{type(protocol).__name__ if protocol else 'TLS'},{sessionno},{self.hostname}"
         self.repstr = f"<{type(self).__name__} #{sessionno} of {self.hostname}>"
-        self._deadlines = getattr(server, "deadlines", None)
         self._attach(sock.send, sock.recv)
         self.connected = 1
         self.startReading()
@@ -312,8 +345,6 @@ class ServerTransport(WriteThrough, tcp.Server):
 
         Closing a socket that holds unread octets sends a reset, which can destroy an answer that the client has not read yet.
         """
-        if self._deadlines is None:
-            return False
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -322,8 +353,8 @@ class ServerTransport(WriteThrough, tcp.Server):
         self._lingering = True
         self.disconnecting = 1
         self.doRead = self._discard  # type: ignore[method-assign]
-        self.deadline = self.reactor.seconds() + LINGER  # type: ignore[attr-defined]
-        self._deadlines.watch(self)
+        self.deadline = self.reactor.seconds() + LINGER
+        self.server.deadlines.watch(self)
         self.startReading()
         return True
 
@@ -348,19 +379,22 @@ class ServerTransport(WriteThrough, tcp.Server):
             if first:
                 self.__dict__.pop("doRead", None)
                 self.__dict__.pop("doWrite", None)
-                if self._deadlines is not None:
-                    self._deadlines.forget(self)
-                release = getattr(self.server, "release", None)
-                if release is not None:
-                    release(self.hostname)
+                self.server.deadlines.forget(self)
+                self.server.release(self.hostname)
 
 
 class ClientTransport(WriteThrough, tcp.Client):
-    """A connection that we opened."""
+    """A connection that we opened; ``connector`` is an attempt of `perimeter.net.connect`."""
+
+    connector: Any
 
     def _connectDone(self) -> None:
+        self.connected = 1
+        self.setTcpNoDelay(True)
+        self.setTcpKeepAlive(True)
         self._attach(self.socket.send, self.socket.recv)
-        super()._connectDone()
+        self.startReading()
+        self.connector.established(self)
 
     def getHost(self) -> IAddress:
         """Our own address."""

@@ -1,0 +1,219 @@
+"""Opening connections to the services behind: names resolved, addresses tried in turn, TLS verified, all within one deadline.
+
+Pooling, and what is spoken, is the caller's (`perimeter.proxy`).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHostResolution, IProtocol, IResolutionReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from perimeter.net.contexts import ClientTLS
+from perimeter.net.tls import TLSClientTransport
+from perimeter.net.transport import ClientTransport
+
+
+class HandshakeFailed(ConnectError):
+    """The service does not speak TLS as it should, or its certificate does not stand up. ``str()`` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(string=reason)  # type: ignore[no-untyped-call]
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The TLS handshake failed: {self.reason}"
+
+
+def connect(
+    reactor: Any,
+    host: str,
+    port: int,
+    tls: ClientTLS | None,
+    protocol_factory: Callable[[], IProtocol],
+    timeout: float,
+) -> Deferred[IProtocol]:
+    """Connect to ``host`` (a name or an address) and fire with the connected protocol.
+
+    ``timeout`` (seconds) is for all of it: look-up, every address, the handshake. A failure is one of
+    `twisted.internet.error`: ``ConnectionRefusedError`` (and its siblings under ``ConnectError``), ``DNSLookupError``,
+    ``TimeoutError``, or `HandshakeFailed`. Cancelling closes whatever is under way.
+    """
+    return _Connecting(reactor, host, port, tls, protocol_factory, timeout).result
+
+
+@implementer(IResolutionReceiver)
+class _Connecting:
+    """One call of `connect`."""
+
+    def __init__(
+        self, reactor: Any, host: str, port: int, tls: ClientTLS | None, factory: Callable[[], IProtocol], timeout: float
+    ) -> None:
+        self.result: Deferred[IProtocol] = Deferred(self._cancelled)
+        self.tls = tls
+        self.factory = factory
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._addresses: list[str] = []
+        self._attempt: _Attempt | None = None
+        self._turn: IDelayedCall | None = None
+        self._done = False
+        self._deadline = reactor.seconds() + timeout
+        self._timer: IDelayedCall = reactor.callLater(timeout, self._timed_out)
+        if isIPAddress(host) or isIPv6Address(host):
+            self._addresses.append(host)
+            self._next(Failure(ConnectError()))
+        else:
+            reactor.nameResolver.resolveHostName(self, host, port)
+
+    # -- names: Twisted's resolver works in the reactor's threads, and cannot be stopped; what comes too late is dropped
+
+    def resolutionBegan(self, resolution: IHostResolution) -> None:
+        """See `IResolutionReceiver`."""
+
+    def addressResolved(self, address: IAddress) -> None:
+        """See `IResolutionReceiver`."""
+        if isinstance(address, IPv4Address | IPv6Address) and address.host not in self._addresses:
+            self._addresses.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        """See `IResolutionReceiver`."""
+        if not self._done:
+            self._next(Failure(DNSLookupError(f"no address for {self._host}")))
+
+    # -- addresses
+
+    def _next(self, failure: Failure) -> None:
+        """Try the next address; where there is none, ``failure`` is what became of the last one."""
+        if not self._addresses:
+            self.finish(failure)
+            return
+        address = self._addresses.pop(0)
+        if self._addresses:
+            # A silent address may use up only its share of the time.
+            share = (self._deadline - self._reactor.seconds()) / (len(self._addresses) + 1)
+            self._turn = self._reactor.callLater(max(0.0, share), self._skip)
+        self._attempt = _Attempt(self, address, self._port, self._reactor)
+
+    def _skip(self) -> None:
+        self._turn = None
+        self._drop_attempt()
+        self._next(Failure(TimeoutError()))
+
+    def attempt_failed(self, failure: Failure) -> None:
+        """The address that was tried does not answer, or not well. A bad handshake is not tried elsewhere."""
+        self._stop_turn()
+        self._attempt = None
+        if failure.check(HandshakeFailed):
+            self.finish(failure)
+        else:
+            self._next(failure)
+
+    # -- the end
+
+    def _timed_out(self) -> None:
+        self._drop_attempt()
+        self.finish(Failure(TimeoutError()))
+
+    def _cancelled(self, result: Deferred[IProtocol]) -> None:
+        self._drop_attempt()
+        self._stop()
+
+    def _drop_attempt(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.drop()
+
+    def _stop_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+
+    def _stop(self) -> None:
+        self._done = True
+        self._stop_turn()
+        if self._timer.active():
+            self._timer.cancel()
+
+    def finish(self, outcome: IProtocol | Failure) -> None:
+        """This became of it; a protocol's ``connectionMade`` has run."""
+        if not self._done:
+            self._stop()
+            if isinstance(outcome, Failure):
+                self.result.errback(outcome)
+            else:
+                self.result.callback(outcome)
+
+
+class _Attempt:
+    """What Twisted's client transport takes for its connector: one try at one address, in the place of ``tcp.Connector``."""
+
+    def __init__(self, connecting: _Connecting, address: str, port: int, reactor: Any) -> None:
+        self._connecting: _Connecting | None = connecting
+        self._tls = connecting.tls
+        self._factory = connecting.factory
+        self._failure: Failure | None = None
+        transport: Callable[..., ClientTransport] = ClientTransport if self._tls is None else TLSClientTransport
+        self._transport = transport(address, port, None, self, reactor)
+
+    def drop(self) -> None:
+        """Give up quietly."""
+        self._connecting = None
+        if self._transport.connected:
+            self._transport.abortConnection()
+        else:
+            self._transport.failIfNotConnected(ConnectError())
+
+    def secure(self, sock: socket.socket) -> SSL.Connection:
+        """The TLS connection, its handshake not begun."""
+        assert self._tls is not None
+        return self._tls.connection(sock)
+
+    def verified(self, connection: SSL.Connection) -> bool:
+        """After the handshake: the certificate is for the service that was meant."""
+        assert self._tls is not None
+        reason = self._tls.verify(connection)
+        if reason:
+            self.handshake_failed(reason)
+        return not reason
+
+    def handshake_failed(self, reason: str) -> None:
+        """Why the connection will be lost in a moment."""
+        self._failure = Failure(HandshakeFailed(reason))
+
+    def established(self, transport: ClientTransport) -> None:
+        """The transport is ready: give it its protocol."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is None:
+            transport.abortConnection()
+            return
+        try:
+            protocol = self._factory()
+            transport.protocol = protocol
+            transport.logstr = f"{type(protocol).__name__},client"
+            protocol.makeConnection(transport)
+        except Exception:
+            transport.abortConnection()
+            connecting.finish(Failure())
+        else:
+            connecting.finish(protocol)
+
+    def connectionFailed(self, failure: Failure) -> None:
+        """The transport says that there is no TCP connection."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.attempt_failed(failure)
+
+    def connectionLost(self, failure: Failure) -> None:
+        """The transport says that the connection is over: before the handshake was, it failed."""
+        self.connectionFailed(self._failure or Failure(HandshakeFailed("the connection was closed")))
