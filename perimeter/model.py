@@ -34,11 +34,15 @@ class HeaderBlock:
         "forward",
         "host",
         "keep_alive",
+        "narrowed",
+        "raw",
         "upgrade",
     )
 
-    def __init__(self, fields: Sequence[Field]) -> None:
+    def __init__(self, fields: Sequence[Field], raw: bytes = b"") -> None:
         self.fields: tuple[Field, ...] = tuple(fields)
+        #: the field lines as they came, each with its CRLF
+        self.raw = raw
         #: the value of Host, or None
         self.host: bytes | None = None
         #: the values of Authorization, in order: more than one is refused by whoever reads credentials
@@ -57,6 +61,8 @@ class HeaderBlock:
         self.expect_continue: bool = False
         #: the value of Upgrade, where Connection names it too
         self.upgrade: bytes | None = None
+        #: there is an X-Auth-Realm field
+        self.narrowed: bool = False
         self.forward: tuple[object, bytes] | None = None
 
     def get(self, name: bytes) -> bytes | None:
@@ -114,10 +120,11 @@ class ClientConnection:
     """What is known of a client's connection for as long as it lasts.
 
     ``address`` is canonical text (see `canonical_address`), ``listener`` the name of the section that accepted it,
-    ``tls`` the protocol version (``TLSv1.3``) or "" on a plain connection.
+    ``tls`` the protocol version (``TLSv1.3``) or "" on a plain connection. ``forward`` keeps the field lines about this
+    connection that every request of it sends upstream (`perimeter.proxy.headers`).
     """
 
-    __slots__ = ("address", "listener", "local_port", "port", "tls")
+    __slots__ = ("address", "forward", "listener", "local_port", "port", "tls")
 
     def __init__(self, address: str, port: int, listener: str, local_port: int, tls: str) -> None:
         self.address = address
@@ -125,6 +132,7 @@ class ClientConnection:
         self.listener = listener
         self.local_port = local_port
         self.tls = tls
+        self.forward = b""
 
     @property
     def ip(self) -> IPv4Address | IPv6Address:
@@ -132,7 +140,7 @@ class ClientConnection:
         return ip_address(self.address)
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen(slots=True, cache_hash=True)
 class Principal:
     """Somebody whose identity was established: the name is unique within the realm, never across realms.
 

@@ -1,0 +1,128 @@
+"""The gate: every request passes it, and none passes it twice.
+
+`Gate.admit` judges one request: route, network, identity, policy. It answers at once where it can. One gate is built from one
+configuration and replaced whole at reload; requests in flight finish with the decision that they were given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from perimeter.config.values import Network
+from perimeter.errors import (
+    AuditUnavailable,
+    BadTarget,
+    BodyTooLarge,
+    InsufficientScope,
+    Maintenance,
+    MissingCredentials,
+    NetworkRefused,
+    NoRoute,
+)
+from perimeter.gate.decision import Decision
+from perimeter.gate.forwarded import client_address, in_networks
+from perimeter.gate.identify import Identifier
+from perimeter.gate.identity import IdentityLines
+from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
+from perimeter.gate.routes import Route, RouteTable
+from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.model import Principal
+
+
+@attrs.frozen(slots=True, eq=False)
+class Gate:
+    """The rules of one listener. ``enabled`` is False where the operator has turned authentication off."""
+
+    routes: RouteTable
+    identifier: Identifier
+    identity: IdentityLines
+    enabled: bool = True
+    maintenance: bool = False
+    trusted_proxies: tuple[Network, ...] = ()
+
+    def dispatch(self, exchange: Exchange) -> None:
+        """Admit the exchange and hand it to its target, or refuse it. Never raises."""
+        try:
+            decision = self.admit(exchange)
+            if isinstance(decision, Decision):
+                self._enter(exchange, decision)
+            else:
+                Deferred.fromCoroutine(_awaited(decision)).addCallback(
+                    lambda decided: self._enter(exchange, decided)
+                ).addErrback(lambda failure: refuse_on_error(exchange, failure.value))
+        except Exception as error:  # whatever goes wrong in judging, the request is not let through (attack 41)
+            refuse_on_error(exchange, error)
+
+    @staticmethod
+    def _enter(exchange: Exchange, decision: Decision) -> None:
+        if exchange.ended:  # the client left while an authenticator was asked
+            return
+        exchange.decision = decision
+        exchange.max_body = decision.route.max_body
+        decision.route.target.handle(exchange)
+
+    def admit(self, exchange: Exchange) -> Decision | Awaitable[Decision]:
+        """The decision on a request. Raises a `perimeter.errors.Refusal` where it is not admitted."""
+        head = exchange.head
+        path, query = split_target(head.target)
+        path = normalise(path)
+        route = self.routes.find(head.host, path)
+        if route is None:
+            raise NoRoute
+        if b";" in path or b"%2F" in path:
+            self._check_readings(route, head.host, path)
+        address = exchange.connection.address
+        if self.trusted_proxies:
+            address = client_address(address, head.headers, self.trusted_proxies)
+        target = path if route.rewrite is None else route.forwarded_path(path)
+        if query:
+            target += query
+        # The record of a refusal names the route too, so the exchange learns of it before anybody is asked anything.
+        exchange.decision = Decision(route, None, target, b"", address)
+        if self.maintenance and not route.builtin:
+            raise Maintenance
+        if not route.audit.healthy():
+            raise AuditUnavailable
+        if route.networks and not in_networks(address, route.networks):
+            raise NetworkRefused
+        if route.max_body is not None and (head.headers.content_length or 0) > route.max_body:
+            raise BodyTooLarge("Content-Length is over max_body")
+        if not route.authenticate or not self.enabled:
+            return exchange.decision
+        principal = self.identifier.identify(head.headers, address)
+        if principal is None:
+            if route.required:
+                raise MissingCredentials
+            return self._authorise(exchange, route, None)
+        if isinstance(principal, Principal):
+            return self._authorise(exchange, route, principal)
+        return self._authorise_later(exchange, route, principal)
+
+    async def _authorise_later(self, exchange: Exchange, route: Route, principal: Awaitable[Principal]) -> Decision:
+        return self._authorise(exchange, route, await principal)
+
+    def _authorise(self, exchange: Exchange, route: Route, principal: Principal | None) -> Decision:
+        decision = exchange.decision
+        assert decision is not None
+        decision.principal = principal
+        policy = route.policy
+        if not policy.open and not policy.permits(principal, exchange.head.method.decode("ascii")):
+            raise MissingCredentials if principal is None else InsufficientScope
+        if principal is not None:
+            decision.identity = self.identity.lines(route.identity, principal)
+        return decision
+
+    def _check_readings(self, route: Route, host: bytes, path: bytes) -> None:
+        """Every way to read the path must lead to the same route (attack 1)."""
+        if has_encoded_slash(path) and not route.allow_encoded_slash:
+            raise BadTarget("an encoded slash")
+        for reading in readings(path):
+            if self.routes.find(host, reading) is not route:
+                raise BadTarget("a path that another server could read as another route's")
+
+
+async def _awaited(decision: Awaitable[Decision]) -> Decision:
+    return await decision

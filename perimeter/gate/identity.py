@@ -1,0 +1,85 @@
+"""How an upstream is told who asks: header fields, or a signed assertion. Pure but for the signing that is passed in.
+
+A user name or role may hold anything that a directory allows. In a field value everything outside visible ASCII is
+percent-encoded as UTF-8, and so are the percent sign and, in roles, the comma: no name can forge a second role or a second field
+(attack 15), and an upstream that wants the name itself decodes it as it decodes a URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import quote
+
+import attrs
+
+from perimeter.model import Principal
+
+#: Visible ASCII but percent and comma.
+_SAFE = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in "%,")
+#: Octets of memory are what bounds this cache; an entry is some 300 of them.
+_MAX_REMEMBERED = 10_000
+#: An assertion is used for half of its life, so that the upstream always gets one with the other half left.
+ASSERTION_LIFETIME = 300.0
+
+
+def encode_value(text: str) -> bytes:
+    """``text`` as a field value that means only itself."""
+    return quote(text, safe=_SAFE + " " if text == text.strip(" ") else _SAFE).encode("ascii")
+
+
+@attrs.frozen(slots=True, cache_hash=True)
+class IdentityProfile:
+    """What one route sends: ``headers`` for the three fields, ``audience`` for an assertion made out to it ("" for none)."""
+
+    headers: bool = True
+    audience: str = ""
+    username: bytes = b"X-Auth-Username"
+    realm: bytes = b"X-Auth-Realm"
+    roles: bytes = b"X-Auth-Roles"
+
+
+class IdentityLines:
+    """The finished field lines for a principal, made once and remembered.
+
+    ``assert_identity`` signs: principal, audience, lifetime in seconds → the assertion.
+    """
+
+    def __init__(self, assert_identity: Callable[[Principal, str, float], str], clock: Callable[[], float]) -> None:
+        self._assert_identity = assert_identity
+        self._clock = clock
+        self._remembered: dict[tuple[IdentityProfile, Principal], tuple[float, bytes, Principal]] = {}
+
+    def lines(self, profile: IdentityProfile, principal: Principal) -> bytes:
+        """Field lines, each with its CRLF."""
+        known = self._remembered.get((profile, principal))
+        if known is not None:
+            until, lines, remembered = known
+            # Attributes and scopes are not part of equality, and an assertion may carry them.
+            if (not until or until > self._clock()) and (remembered is principal or _alike(remembered, principal)):
+                return lines
+        return self._make(profile, principal)
+
+    def clear(self) -> None:
+        """Forget everything: the signing key may have changed."""
+        self._remembered.clear()
+
+    def _make(self, profile: IdentityProfile, principal: Principal) -> bytes:
+        lines = b""
+        until = 0.0
+        if profile.headers:
+            lines += b"%b: %b\r\n" % (profile.username, encode_value(principal.username))
+            lines += b"%b: %b\r\n" % (profile.realm, encode_value(principal.realm))
+            if principal.roles:
+                lines += b"%b: %b\r\n" % (profile.roles, b",".join(encode_value(role) for role in principal.roles))
+        if profile.audience:
+            token = self._assert_identity(principal, profile.audience, ASSERTION_LIFETIME)
+            lines += b"Authorization: Bearer %b\r\n" % token.encode("ascii")
+            until = self._clock() + ASSERTION_LIFETIME / 2
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[profile, principal] = (until, lines, principal)
+        return lines
+
+
+def _alike(one: Principal, other: Principal) -> bool:
+    return one.attributes == other.attributes and one.scopes == other.scopes

@@ -1,0 +1,88 @@
+"""One reading for every path: what is judged here is, octet by octet, what is forwarded. Pure.
+
+A path is brought into one normal form, or refused with `BadTarget` where two servers could read it in two ways (attacks 1, 3, 6):
+
+* percent-encoded unreserved characters are decoded, other escapes keep their place with upper-case digits (RFC 3986, section 6.2.2);
+* runs of slashes become one, as nginx does;
+* dot segments, spelt in whatever way, are refused: a client that wants another path can ask for it;
+* an encoded backslash, NUL or control octet, and a raw backslash, are refused;
+* an encoded slash is refused unless the route opts in (`normalise` says that there is one).
+
+Some servers cut parameters (``;x``) off segments before they match. `readings` gives the other ways in which a path with
+parameters or encoded slashes could be read: the gate demands that all of them lead to the same route.
+"""
+
+from __future__ import annotations
+
+import re
+
+from perimeter.errors import BadTarget
+
+#: Nothing in it that normalisation could touch: the usual case, found out in one pass.
+_PLAIN = re.compile(rb"(?:/(?!\.{0,2}(?:/|\Z))[0-9A-Za-z\-._~!$&'()*+,=:@]++)*+/?")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
+_SLASHES = re.compile(rb"/{2,}")
+_PARAMETERS = re.compile(rb";[^/]*")
+#: pchar without the percent sign (RFC 3986, section 3.3), and what browsers and clients send raw none the less.
+_ALLOWED = re.compile(rb"[!$&'()*+,\-./0-9:;=@A-Z_a-z~%\"<>^`{|}\[\]]*+")
+
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_SLASH = 0x2F
+_BACKSLASH = 0x5C
+
+
+def split_target(target: bytes) -> tuple[bytes, bytes]:
+    """Path and query of an origin-form target. The query, if any, keeps its question mark."""
+    at = target.find(b"?")
+    if at < 0:
+        return target, b""
+    return target[:at], target[at:]
+
+
+def normalise(path: bytes) -> bytes:
+    """The one form of ``path`` (which begins with a slash) that is judged and forwarded. Raises `BadTarget`."""
+    if _PLAIN.fullmatch(path):
+        return path
+    if not path.startswith(b"/") or not _ALLOWED.fullmatch(path):
+        raise BadTarget("an octet that has no place in a path")
+    if b"%" in path:
+        path = _ESCAPE.sub(_unescape, path)
+    path = _SLASHES.sub(b"/", path)
+    for segment in _PARAMETERS.sub(b"", path).split(b"/"):
+        if segment in (b".", b".."):
+            raise BadTarget("a dot segment")
+    return path
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    digits = match[1]
+    if digits is None:
+        raise BadTarget("a percent sign that escapes nothing")
+    octet = int(digits, 16)
+    if octet in _UNRESERVED:
+        return bytes((octet,))
+    if octet < 0x20 or octet == 0x7F or octet == _BACKSLASH:
+        raise BadTarget("an encoded control octet or backslash")
+    if octet == 0x25:
+        # %25 is a literal percent sign; one that spells an escape once decoded is a second layer (``%252e``, ``%252f``).
+        rest = match.string[match.end() : match.end() + 2]
+        if re.fullmatch(rb"[0-9A-Fa-f]{2}", rest):
+            raise BadTarget("a doubly encoded octet")
+    return b"%" + digits.upper()
+
+
+def has_encoded_slash(path: bytes) -> bool:
+    """Whether a normalised path holds ``%2F``."""
+    return b"%2F" in path
+
+
+def readings(path: bytes) -> list[bytes]:
+    """Other paths that a server behind us could take the normalised ``path`` for. Raises `BadTarget` for a hidden dot segment."""
+    others: list[bytes] = []
+    if b";" in path:
+        others.append(_SLASHES.sub(b"/", _PARAMETERS.sub(b"", path)))
+    if has_encoded_slash(path):
+        for form in [path, *others]:
+            decoded = _SLASHES.sub(b"/", form.replace(b"%2F", b"/"))
+            others.append(normalise(decoded))
+    return others

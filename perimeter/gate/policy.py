@@ -1,0 +1,42 @@
+"""Whether an identified client may do what he asks: ``allow`` and ``deny`` of a route. Pure."""
+
+from __future__ import annotations
+
+import attrs
+
+from perimeter.config.values import Rule
+from perimeter.model import Principal
+
+
+@attrs.frozen(slots=True)
+class Policy:
+    """``deny`` wins over ``allow``; of either, one term suffices. Without ``allow`` every identified client may."""
+
+    allow: tuple[Rule, ...] | None = None
+    deny: tuple[Rule, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether there is nothing to decide."""
+        return self.allow is None and not self.deny
+
+    def permits(self, principal: Principal | None, method: str) -> bool:
+        """Whether ``principal`` (None: anonymous) may use ``method``."""
+        if any(_matches(rule, principal, method) for rule in self.deny):
+            return False
+        return self.allow is None or any(_matches(rule, principal, method) for rule in self.allow)
+
+
+def _matches(rule: Rule, principal: Principal | None, method: str) -> bool:
+    if rule.kind == "method":
+        return method == rule.value
+    if principal is None:
+        return False
+    if rule.kind == "role":
+        return rule.value in principal.roles
+    if rule.kind == "user":
+        return principal.username == rule.value
+    if rule.kind == "realm":
+        return principal.realm == rule.value
+    # A kind that nobody knows must never let anybody through, nor fail to keep anybody out.
+    raise ValueError(f"unknown kind of rule: {rule.kind}")

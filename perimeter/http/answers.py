@@ -1,0 +1,171 @@
+"""From a refusal to the response that the client reads: one place, so that every error looks alike.
+
+Bodies are JSON, or HTML for a client that prefers it (RFC 9110, section 12.5.1), or the operator's own page. Bearer errors follow
+RFC 6750, section 3, in the shape that Reactor's clients parse: a missing token gets ``auth_uri`` and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import attrs
+
+from perimeter.errors import (
+    InsufficientScope,
+    InvalidCredentialsRequest,
+    InvalidToken,
+    Maintenance,
+    MissingCredentials,
+    Refusal,
+    Rejected,
+)
+
+if TYPE_CHECKING:
+    from perimeter.http.exchange import Exchange
+    from perimeter.model import HeaderBlock
+
+_JSON = b"Content-Type: application/json;charset=UTF-8\r\nCache-Control: no-store\r\nPragma: no-cache\r\n"
+
+
+@attrs.frozen
+class Page:
+    """A page of the operator's, or the built-in one: its body and the field lines that go with it."""
+
+    lines: bytes
+    body: bytes
+
+
+class Answers:
+    """Renders refusals.
+
+    ``auth_uri`` lists where tokens are to be had; ``error_page`` makes the built-in HTML page for a status and a phrase;
+    ``pages`` holds the operator's pages by status.
+    """
+
+    def __init__(
+        self,
+        realm: str,
+        auth_uri: tuple[str, ...],
+        error_page: Callable[[int, str], Page],
+        pages: Mapping[int, Page],
+        clock: Callable[[], float],
+    ) -> None:
+        self._realm = quoted(realm)
+        self._auth_uri = list(auth_uri)
+        self._error_page = error_page
+        self._pages = pages
+        self._clock = clock
+        self._made: dict[tuple[type[Refusal], str, bool], tuple[bytes, bytes]] = {}
+        self._date = (0, b"")
+
+    def date(self) -> bytes:
+        """The Date field line for now (RFC 9110, section 6.6.1)."""
+        second = int(self._clock())
+        if self._date[0] != second:
+            self._date = (second, b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii"))
+        return self._date[1]
+
+    def render(self, refusal: Refusal, exchange: Exchange) -> tuple[int, bytes, bytes]:
+        """Status, field lines and body of the answer to a refused exchange."""
+        headers = exchange.head.headers
+        html = prefers_html(headers) and not isinstance(refusal, Maintenance)
+        page = self._pages.get(refusal.status)
+        if page is not None and not prefers_json(headers):
+            lines, body = page.lines, page.body
+        else:
+            challenges = exchange.challenges
+            if isinstance(refusal, Rejected) and challenges == "bearer":
+                challenges = "both"
+            key = (type(refusal), challenges, html)
+            made = self._made.get(key)
+            if made is None:
+                made = self._made[key] = self._make(refusal, challenges, html)
+            lines, body = made
+        if refusal.retry_after is not None:
+            lines += b"Retry-After: %d\r\n" % refusal.retry_after
+        return refusal.status, self.date() + lines, body
+
+    def _make(self, refusal: Refusal, challenges: str, html: bool) -> tuple[bytes, bytes]:
+        lines = self._challenge(refusal, challenges)
+        if html:
+            page = self._error_page(refusal.status, refusal.phrase)
+            return lines + page.lines, page.body
+        body = json.dumps(self._fields(refusal), separators=(",", ":")).encode("ascii")
+        return lines + _JSON, body
+
+    def _challenge(self, refusal: Refusal, challenges: str) -> bytes:
+        """WWW-Authenticate, where the refusal calls for it (RFC 6750, section 3; RFC 7617, section 2)."""
+        error = _bearer_error(refusal)
+        if refusal.status != 401 and not error:
+            return b""
+        lines = b""
+        if challenges in ("bearer", "both"):
+            challenge = f'Bearer realm="{self._realm}"'
+            if error:
+                challenge += f', error="{error}", error_description="{quoted(refusal.phrase)}"'
+            lines += f"WWW-Authenticate: {challenge}\r\n".encode()
+        if challenges in ("basic", "both"):
+            lines += f'WWW-Authenticate: Basic realm="{self._realm}", charset="UTF-8"\r\n'.encode()
+        return lines
+
+    def _fields(self, refusal: Refusal) -> dict[str, object]:
+        if isinstance(refusal, MissingCredentials):
+            return {"auth_uri": self._auth_uri}
+        error = _bearer_error(refusal) or refusal.reason
+        fields: dict[str, object] = {"error": error, "error_description": refusal.phrase}
+        if refusal.status == 401:
+            fields["auth_uri"] = self._auth_uri
+        return fields
+
+
+def _bearer_error(refusal: Refusal) -> str:
+    """The error code of RFC 6750, section 3.1, or "" for a refusal that it does not know."""
+    if isinstance(refusal, InvalidToken):
+        return "invalid_token"
+    if isinstance(refusal, InvalidCredentialsRequest):
+        return "invalid_request"
+    if isinstance(refusal, InsufficientScope):
+        return "insufficient_scope"
+    return ""
+
+
+def quoted(text: str) -> str:
+    """``text`` fit to stand in a quoted-string (RFC 9110, section 5.6.4), as ASCII."""
+    visible = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return visible.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def prefers_html(headers: HeaderBlock) -> bool:
+    """Whether Accept ranks HTML over JSON. A client that says nothing, or ``*/*``, gets JSON."""
+    html, json_quality = _qualities(headers)
+    return html > json_quality
+
+
+def prefers_json(headers: HeaderBlock) -> bool:
+    """Whether Accept asks for JSON by name, and does not rank HTML over it."""
+    html, json_quality = _qualities(headers)
+    return json_quality > 0 and json_quality >= html
+
+
+def _qualities(headers: HeaderBlock) -> tuple[float, float]:
+    """How much the client wants text/html and application/json by name: 0 to 1."""
+    found = {"text/html": 0.0, "application/json": 0.0}
+    for item in b",".join(headers.get_all(b"accept")).decode("ascii", "replace").lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        if name in found:
+            found[name] = _quality(parameters)
+    return found["text/html"], found["application/json"]
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0

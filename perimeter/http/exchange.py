@@ -1,0 +1,440 @@
+"""One request and its response on a client's connection: the object that every target works on.
+
+The exchange knows the rules of answering (framing by version, no body for HEAD, one final response), counts octets, and
+sees to it that exactly one `AccessRecord` is written, whatever the end, and before the last octet of the response leaves.
+The bytes of the connection are `perimeter.http.channel`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from perimeter.errors import BodyTooLarge, InternalError, Refusal
+from perimeter.http.framing import BodyReader, ChunkedReader, LengthReader, chunk, last_chunk
+from perimeter.model import AccessRecord, ClientConnection, Field, RequestHead
+
+if TYPE_CHECKING:
+    from perimeter.gate.decision import Decision
+    from perimeter.http.channel import Channel
+    from perimeter.interfaces import IBodySink, IResponder
+
+_log = Logger()
+
+#: Reason phrases (RFC 9110, section 15) of the answers that the gateway itself gives; for others an empty one will do.
+REASONS = {
+    200: b"OK", 204: b"No Content", 206: b"Partial Content", 301: b"Moved Permanently", 302: b"Found", 303: b"See Other",
+    304: b"Not Modified", 307: b"Temporary Redirect", 308: b"Permanent Redirect", 400: b"Bad Request", 401: b"Unauthorized",
+    403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 408: b"Request Timeout", 412: b"Precondition Failed",
+    413: b"Content Too Large", 414: b"URI Too Long", 416: b"Range Not Satisfiable", 417: b"Expectation Failed",
+    421: b"Misdirected Request", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway", 503: b"Service Unavailable",
+    504: b"Gateway Timeout", 505: b"HTTP Version Not Supported",
+}  # fmt: skip
+
+#: The status that the audit log shows where the client left before any answer (nginx's number for it).
+CLIENT_GONE = 499
+
+
+class Exchange:
+    """A request, and what becomes of it.
+
+    ``decision`` is set once the gate has admitted the request, ``responder`` by the target that produces the response;
+    ``challenges`` (``bearer`` or ``basic``) says which challenge a 401 carries; ``version`` is for the audit log.
+    """
+
+    __slots__ = (
+        "_body_left",
+        "_channel",
+        "_chunking",
+        "_continue",
+        "_ended",
+        "_head_waiting",
+        "_paused",
+        "_reader",
+        "_recorded",
+        "_sink",
+        "_started",
+        "body_done",
+        "challenges",
+        "close",
+        "connection",
+        "decision",
+        "head",
+        "max_body",
+        "reason",
+        "received",
+        "responder",
+        "sent",
+        "status",
+        "time",
+        "tunnel",
+        "upstream",
+    )
+
+    def __init__(self, channel: Channel, head: RequestHead, connection: ClientConnection, time: float) -> None:
+        self._channel = channel
+        self.head = head
+        self.connection = connection
+        self.time = time
+        self.decision: Decision | None = None
+        self.responder: IResponder | None = None
+        self.challenges = "bearer"
+        #: name of the target, for the audit log, where it is not the route's own
+        self.upstream = ""
+        self.reason = ""
+        self.status = 0
+        self.sent = 0
+        self.received = 0
+        self.max_body: int | None = None
+        self.tunnel = False
+        self._sink: IBodySink | None = None
+        self._paused = False
+        self._started = False
+        self._ended = False
+        self._recorded = False
+        self._chunking = False
+        self._head_waiting = b""
+        self._body_left: int | None = 0
+        headers = head.headers
+        self._reader: BodyReader | None = None
+        if headers.chunked:
+            self._reader = ChunkedReader()
+        elif headers.content_length:
+            self._reader = LengthReader(headers.content_length)
+        self.body_done = self._reader is None
+        self._continue = headers.expect_continue and not self.body_done and head.minor == 1
+        #: the connection ends with this exchange
+        self.close = headers.close or (head.minor == 0 and not headers.keep_alive)
+
+    # -- the request's body
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request came with a body (of no known emptiness)."""
+        return self._reader is not None
+
+    @property
+    def started(self) -> bool:
+        """Whether a response has begun: from then on an error can only cut the connection."""
+        return self._started
+
+    @property
+    def ended(self) -> bool:
+        """Whether the response is complete, or never will be."""
+        return self._ended
+
+    def receive(self, sink: IBodySink) -> None:
+        """Deliver the body to ``sink`` from now on; a client that waits for it is told 100 Continue (RFC 9110, section 10.1.1)."""
+        self._sink = sink
+        if self._reader is None:
+            sink.body_end(())
+            return
+        if self._continue:
+            self._continue = False
+            self._channel.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._channel.body_wanted()
+
+    def pause_body(self) -> None:
+        """Let no more of the body come until `resume_body`."""
+        if not self._paused and not self._ended:
+            self._paused = True
+            self._channel.flow_changed()
+
+    def resume_body(self) -> None:
+        """Undo `pause_body`."""
+        if self._paused:
+            self._paused = False
+            self._channel.flow_changed()
+
+    @property
+    def body_paused(self) -> bool:
+        """Whether nobody takes the body at the moment."""
+        return self._paused or self._sink is None
+
+    @property
+    def awaiting_continue(self) -> bool:
+        """Whether the client waits for 100 Continue before it sends its body."""
+        return self._continue
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Octets of the body from the channel. Returns what follows the body, or None while it is not complete.
+
+        Raises `BadRequest` where the framing is malformed and `BodyTooLarge` where the route's limit is passed.
+        """
+        assert self._reader is not None
+        body, rest = self._reader.feed(data)
+        sink = self._sink
+        if body:
+            self.received += len(body)
+            if self.max_body is not None and self.received > self.max_body:
+                raise BodyTooLarge("the body is longer than max_body")
+            if sink is not None:
+                sink.body_data(body)
+        if rest is not None:
+            self.body_done = True
+            if sink is not None and not self._ended:
+                sink.body_end(self._reader.trailers)
+        return rest
+
+    # -- the response
+
+    def start(self, status: int, lines: bytes, length: int | None, reason: bytes = b"", *, flush: bool = True) -> None:
+        """Begin the final response.
+
+        ``lines`` are whole field lines, each with its CRLF, without the fields that concern framing or the connection. ``length``
+        is the number of octets that will be written, or None where it is not known. Without ``flush`` the head waits for
+        the first `write`, or for `flush`.
+        """
+        if self._ended:
+            return
+        head = self._begin(status, lines, length, reason)
+        if self._body_left == 0 and not self._record():
+            return
+        if flush:
+            self._channel.send(head)
+        else:
+            self._head_waiting = head
+
+    def flush(self) -> None:
+        """Send a head that `start` kept back."""
+        if self._head_waiting and not self._ended:
+            head, self._head_waiting = self._head_waiting, b""
+            self._channel.send(head)
+
+    def _begin(self, status: int, lines: bytes, length: int | None, reason: bytes) -> bytes:
+        """Decide the response's framing (RFC 9112, section 6.3) and return its head."""
+        self._started = True
+        self.status = status
+        if not self.body_done and self._sink is None:
+            self._channel.discard_body()
+        head = self.head
+        bodiless = head.method == b"HEAD" or status == 304 or status == 204
+        framing = b""
+        if length is not None:
+            self._body_left = 0 if bodiless else length
+            if status != 204:
+                framing = b"Content-Length: %d\r\n" % length
+        elif bodiless:
+            self._body_left = 0
+        else:
+            self._body_left = None
+            if head.minor:
+                self._chunking = True
+                framing = b"Transfer-Encoding: chunked\r\n"
+            else:
+                self.close = True
+        if self.close or self._channel.closing:
+            self.close = True
+            framing += b"Connection: close\r\n"
+        elif not head.minor:
+            framing += b"Connection: keep-alive\r\n"
+        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, reason or REASONS.get(status, b""), lines, framing)
+
+    def write(self, data: bytes) -> None:
+        """Some octets of the response's body; what exceeds the promised length is a fault of the caller and cuts the connection."""
+        if self._ended or not data:
+            return
+        left = self._body_left
+        if left is None:
+            self.sent += len(data)
+            if self._chunking:
+                data = chunk(data)
+        elif left == 0:
+            # HEAD and 304 have a body that is not sent; anything else was announced as shorter.
+            if not (self.head.method == b"HEAD" or self.status in (204, 304)):
+                self.abort("response_too_long")
+            return
+        else:
+            size = len(data)
+            if size > left:
+                self.abort("response_too_long")
+                return
+            self.sent += size
+            self._body_left = left - size
+            if size == left and not self._record():
+                return
+        if self._head_waiting:
+            data = self._head_waiting + data
+            self._head_waiting = b""
+        self._channel.send(data)
+
+    def finish(self, trailers: Sequence[Field] = ()) -> None:
+        """The response is complete. A body shorter than its promised length cuts the connection."""
+        if self._ended:
+            return
+        if self._body_left:
+            self.abort("response_too_short")
+            return
+        if not self._record():
+            return
+        if self._chunking:
+            self._channel.send(self._head_waiting + last_chunk(trailers))
+        elif self._head_waiting:
+            self._channel.send(self._head_waiting)
+        self._ended = True
+        self._channel.response_done(self)
+
+    def answer(self, status: int, lines: bytes, body: bytes, reason: bytes = b"") -> None:
+        """A whole response at once, in one write."""
+        if self._ended:
+            return
+        head = self._begin(status, lines, len(body), reason)
+        if self._body_left:
+            self.sent = len(body)
+            head += body
+        if not self._record():
+            return
+        self._channel.send(head)
+        self._ended = True
+        self._channel.response_done(self)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with an error, or cut the connection where a response has begun."""
+        if self._ended:
+            return
+        self.reason = refusal.reason
+        if refusal.status >= 500:
+            _log.warn("{reason}: {detail}", reason=refusal.reason, detail=refusal.detail)
+        if self._started:
+            self.abort(refusal.reason)
+            return
+        if refusal.close:
+            self.close = True
+        if not self.body_done:
+            self._sink = None  # whoever took the body has failed: the channel skips the rest of it
+        status, lines, body = self._channel.site.answers.render(refusal, self)
+        self.answer(status, lines, body)
+
+    def interim(self, status: int, lines: bytes) -> None:
+        """Pass on an informational response (RFC 9110, section 15.2), which HTTP/1.0 does not know."""
+        if self.head.minor and not self._started and not self._ended:
+            self._channel.send(b"HTTP/1.1 %d \r\n%b\r\n" % (status, lines))
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection: the client sees that the response is not whole."""
+        if self._ended:
+            return
+        self.reason = self.reason or reason
+        self._ended = True
+        self._record()
+        self._channel.abort()
+
+    # -- the tunnel (RFC 9110, section 7.8)
+
+    def switch(self, lines: bytes, sink: IBodySink) -> None:
+        """Answer 101 and let the connection become a tunnel: what the client sends goes to ``sink`` as it comes."""
+        self._sink = sink
+        self._started = True
+        self.status = 101
+        self.tunnel = True
+        self.body_done = True
+        self.close = True
+        self._channel.send(b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % lines)
+        self._channel.body_wanted()
+
+    def tunnel_receive(self, data: bytes) -> None:
+        """Octets from the client's end of the tunnel."""
+        self.received += len(data)
+        if self._sink is not None:
+            self._sink.body_data(data)
+
+    def tunnel_send(self, data: bytes) -> None:
+        """Octets to the client's end of the tunnel."""
+        if not self._ended:
+            self.sent += len(data)
+            self._channel.send(data)
+
+    def tunnel_close(self, reason: str = "") -> None:
+        """The upstream's end has closed: what is under way is delivered, then the client's end closes too."""
+        if not self._ended:
+            self.reason = self.reason or reason
+            self._record()
+            self._ended = True
+            self._channel.response_done(self)
+
+    # -- the end
+
+    def client_gone(self, reason: str = "client_gone") -> None:
+        """The client's connection is gone (from the channel)."""
+        if self._ended:
+            return
+        self._ended = True
+        if not (self.tunnel and reason == "client_gone"):
+            self.reason = self.reason or reason
+        if not self._started:
+            self.status = CLIENT_GONE
+        self._record()
+        self._leave()
+
+    def fail_body(self, refusal: Refusal) -> None:
+        """The request's body turned out to be malformed, too large or too slow (from the channel)."""
+        self.body_done = True
+        self.close = True
+        self._leave()
+        self.refuse(refusal)
+
+    def _leave(self) -> None:
+        responder, self.responder = self.responder, None
+        self._sink = None
+        if responder is not None:
+            responder.client_gone()
+
+    def _record(self) -> bool:
+        """Write the audit record, once. False where it could not be written: then the connection is cut."""
+        if self._recorded:
+            return True
+        self._recorded = True
+        channel = self._channel
+        head = self.head
+        connection = self.connection
+        decision = self.decision
+        sink = channel.site.audit
+        address = connection.address
+        principal = None
+        route = upstream = ""
+        if decision is not None:
+            sink = decision.route.audit
+            address = decision.address
+            principal = decision.principal
+            route = decision.route.name
+            upstream = self.upstream or decision.route.target.name
+        record = AccessRecord(
+            self.time,
+            channel.site.clock() - self.time,
+            address,
+            connection.listener,
+            connection.tls,
+            head.method,
+            head.target,
+            "HTTP/1.1" if head.minor else "HTTP/1.0",
+            head.host,
+            head.headers,
+            self.status,
+            self.sent,
+            self.received,
+            principal,
+            route,
+            upstream,
+            self.reason,
+        )
+        if sink.record(record):
+            return True
+        self._ended = True
+        self._leave()
+        channel.abort()
+        return False
+
+
+def refuse_on_error(exchange: Exchange, error: BaseException) -> None:
+    """Answer with what ``error`` says; anything but a `Refusal` is a bug: it is logged whole and answered with 500."""
+    if isinstance(error, Refusal):
+        exchange.refuse(error)
+        return
+    _log.failure("a request ended in an unexpected error", failure=Failure(error))
+    exchange.refuse(InternalError("an unexpected error"))
+
+

@@ -1,0 +1,207 @@
+"""Message heads: bytes to `RequestHead` and `ResponseHead`, strictly as RFC 9110 and RFC 9112 have them. Pure.
+
+One grammar serves both directions. What two parsers could read in two ways is refused rather than repaired (attack 18): bare
+CR or LF, folded lines, white space around a field name, a repeated or listed Content-Length, Content-Length together with
+Transfer-Encoding, any coding but ``chunked``. A refused request raises a `BadRequest`; a refused response raises
+`UpstreamBadReply`. Bodies are the business of `perimeter.http.framing`.
+
+The regular expressions use possessive quantifiers: each of them reads its input once, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import re
+
+from perimeter.errors import (
+    BadRequest,
+    BadTarget,
+    ExpectationFailed,
+    HeadTooLarge,
+    MethodRefused,
+    UpstreamBadReply,
+    VersionNotSupported,
+)
+from perimeter.model import Field, HeaderBlock, RequestHead, ResponseHead
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+
+#: Many field lines, each with its CRLF (RFC 9112, section 5): no white space before the colon, no folds, no controls but HTAB.
+_FIELD_LINES = re.compile(rb"(?:" + _TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+")
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
+_ANY_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/[0-9]++(?:\.[0-9]++)?")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_TOKEN_LIST_ITEM = re.compile(_TOKEN + rb"++")
+#: 18 digits stay below 2**63, which every peer's integers can hold.
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+#: uri-host [":" port] (RFC 9110, section 7.2): a name, an IPv4 address, or a bracketed IPv6 one. No percent-encoding, no user.
+_AUTHORITY = re.compile(rb"(?:[0-9A-Za-z._~!$&'()*+,;=-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*+)(.*+)")
+
+
+def has_bare_lf(data: bytes) -> bool:
+    """Whether ``data`` holds a line feed that no carriage return precedes: such a head can never become a good one."""
+    return _BARE_LF.search(data) is not None
+
+
+def parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
+    """Method, target and minor version of a request line without its CRLF (RFC 9112, section 3)."""
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        if _ANY_VERSION.fullmatch(line) and b" HTTP/1." not in line:
+            raise VersionNotSupported("the request line names another version")
+        raise BadRequest("the request line is malformed")
+    method, target, minor = match.groups()
+    return method, target, 1 if minor == b"1" else 0
+
+
+def parse_request(line: bytes, headers: HeaderBlock) -> RequestHead:
+    """The head made of a request line (without CRLF) and its already parsed header block.
+
+    The rules that need both stand here: Host by version (RFC 9112, section 3.2), Transfer-Encoding in HTTP/1.0 (section 6.1),
+    and the form of the target (section 3.2): origin-form, or absolute-form whose host replaces that of Host.
+    """
+    method, target, minor = parse_request_line(line)
+    host = headers.host
+    if host is None:
+        if minor:
+            raise BadRequest("there is no Host field")
+        host = b""
+    if not minor and headers.chunked:
+        raise BadRequest("Transfer-Encoding in HTTP/1.0")
+    if target[0] != 0x2F:
+        host, target = _absolute_form(method, target)
+    elif method == b"CONNECT":
+        raise BadTarget("CONNECT with a path")
+    if b"#" in target:
+        raise BadTarget("a fragment in the request target")
+    if method == b"TRACE":
+        raise MethodRefused("TRACE")
+    return RequestHead(method, target, minor, headers, host)
+
+
+def _absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Host and origin-form of an absolute-form target; any other form is refused (attack 2)."""
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or method == b"CONNECT":
+        raise BadTarget("the request target is neither origin-form nor absolute-form")
+    authority, rest = match.groups()
+    if not _AUTHORITY.fullmatch(authority):
+        raise BadTarget("the authority of the request target is malformed")
+    return authority, rest if rest.startswith(b"/") else b"/" + rest
+
+
+def split_fields(block: bytes, max_fields: int) -> list[Field]:
+    """The fields of ``block`` (field lines, each with its CRLF, no empty line): names in lower case, values trimmed.
+
+    Raises `BadRequest` where a line is malformed and `HeadTooLarge` where there are more than ``max_fields``.
+    """
+    if not _FIELD_LINES.fullmatch(block):
+        raise BadRequest("a header field is malformed")
+    lines = block.split(b"\r\n")
+    lines.pop()
+    if len(lines) > max_fields:
+        raise HeadTooLarge("too many header fields")
+    fields = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        fields.append((name.lower(), value.strip(b" \t")))
+    return fields
+
+
+def parse_block(block: bytes, max_fields: int) -> HeaderBlock:
+    """The header block of a request, its framing fields understood. ``block`` as in `split_fields`."""
+    headers = HeaderBlock(split_fields(block, max_fields), block)
+    expect = _read_framing(headers)
+    if headers.host is not None and not _AUTHORITY.fullmatch(headers.host):
+        raise BadRequest("the Host field is malformed")
+    if expect is not None:
+        if expect.lower() != b"100-continue":
+            raise ExpectationFailed("an unknown expectation")
+        headers.expect_continue = True
+    return headers
+
+
+def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
+    """The response head in ``head``, which ends with its empty line (CRLF CRLF).
+
+    Raises `UpstreamBadReply`: a reply that can be read in two ways is not passed on (attack 18).
+    """
+    end = head.find(b"\r\n")
+    match = _STATUS_LINE.fullmatch(head, 0, end)
+    if match is None:
+        raise UpstreamBadReply("the status line is malformed")
+    minor, status, reason = match.groups()
+    try:
+        block = head[end + 2 : -2]
+        headers = HeaderBlock(split_fields(block, max_fields), block)
+        _read_framing(headers)
+    except BadRequest as refused:
+        raise UpstreamBadReply(refused.detail) from None
+    if headers.chunked and minor == b"0":
+        raise UpstreamBadReply("Transfer-Encoding in HTTP/1.0")
+    return ResponseHead(int(status), reason or b"", 1 if minor == b"1" else 0, headers)
+
+
+def _read_framing(headers: HeaderBlock) -> bytes | None:
+    """Fill in what `HeaderBlock` keeps of the fields that concern framing and routing. Returns the value of Expect."""
+    expect: bytes | None = None
+    upgrade: bytes | None = None
+    authorization: list[bytes] = []
+    connection: list[bytes] = []
+    for name, value in headers.fields:
+        # Every name below is of 4 to 17 letters; most fields are told apart by their first letter alone.
+        first = name[0]
+        if first == 0x68:  # h
+            if name == b"host":
+                if headers.host is not None:
+                    raise BadRequest("there are two Host fields")
+                headers.host = value
+        elif first == 0x63:  # c
+            if name == b"content-length":
+                if headers.content_length is not None:
+                    raise BadRequest("there are two Content-Length fields")
+                if not _LENGTH.fullmatch(value):
+                    raise BadRequest("Content-Length is not a number")
+                headers.content_length = int(value)
+            elif name == b"connection":
+                connection += [item.strip(b" \t").lower() for item in value.split(b",")]
+        elif first == 0x74:  # t
+            if name == b"transfer-encoding":
+                if headers.chunked or value.lower() != b"chunked":
+                    raise BadRequest("Transfer-Encoding is not just chunked")
+                headers.chunked = True
+        elif first == 0x61:  # a
+            if name == b"authorization":
+                authorization.append(value)
+        elif first == 0x75:  # u
+            if name == b"upgrade":
+                if upgrade is not None:
+                    raise BadRequest("there are two Upgrade fields")
+                upgrade = value
+        elif name == b"x-auth-realm":
+            headers.narrowed = True
+        elif name == b"expect":
+            if expect is not None:
+                raise BadRequest("there are two Expect fields")
+            expect = value
+    if headers.chunked and headers.content_length is not None:
+        raise BadRequest("both Content-Length and Transfer-Encoding")
+    headers.authorization = tuple(authorization)
+    if connection:
+        _read_connection(headers, connection, upgrade)
+    return expect
+
+
+def _read_connection(headers: HeaderBlock, options: list[bytes], upgrade: bytes | None) -> None:
+    """The connection options (RFC 9110, section 7.6.1); Upgrade counts only where Connection names it (section 7.8)."""
+    names = frozenset(option for option in options if option)
+    for name in names:
+        if not _TOKEN_LIST_ITEM.fullmatch(name):
+            raise BadRequest("the Connection field is malformed")
+    headers.connection = names
+    headers.close = b"close" in names
+    headers.keep_alive = b"keep-alive" in names
+    if b"upgrade" in names:
+        headers.upgrade = upgrade
