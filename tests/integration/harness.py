@@ -1,0 +1,320 @@
+"""Runs real gateways for the integration tests: one process each, in a directory of its own, on ports of its own.
+
+A test says what it needs (`GatewayCase`), talks over sockets, and blocks while it does: the gateway is another process, and
+everything here has a deadline. At the end each gateway must have stopped in good order and without a traceback in its log.
+What clients send is in `tests.integration.wire`, what stands behind a gateway in `tests.integration.upstreams`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from unittest import SkipTest
+
+import psutil
+from twisted.trial.unittest import TestCase
+
+import perimeter
+from tests.integration.ports import eventually, free_port
+from tests.integration.upstreams import OK, Echo, Nginx, Script, Upstream
+from tests.integration.wire import TIMEOUT, Wire
+
+SOURCE = Path(perimeter.__file__).parent.parent
+"""Where the code under test is: the checkout, or the site-packages that it was installed to."""
+
+ETC = Path(__file__).parents[2] / "etc"
+
+START_TIMEOUT = 60.0
+"""Seconds for a start. It takes one or two; a machine that is busy with other tests takes longer."""
+
+PORT_MARK = re.compile(r"@([a-z_0-9]+)@")
+
+SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+"""Debian keeps servers out of an ordinary user's path."""
+
+TROUBLE = re.compile(
+    r"^.*(?:Unhandled|Traceback \(most recent call last\)|ResourceWarning|was never (?:awaited|retrieved)).*$", re.M
+)
+
+
+class Gateway:
+    """One gateway process.
+
+    ``config`` is the text of a site.ini in which ``@name@`` stands for a free port, the same one each time; `ports` tells which.
+    ``files`` are further files of its directory (relative path: content), with the same marks.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: str,
+        files: Mapping[str, str | bytes] | None = None,
+        environ: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.directory = directory
+        self.ports: dict[str, int] = {}
+        self.config = directory / "site.ini"
+        self._environ = dict(environ or {})
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+        self._notify: socket.socket | None = None
+        self.notifications: list[str] = []
+        """What the service manager was told so far, one item a datagram."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in (files or {}).items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else self.with_ports(content).encode())
+        self.configure(config)
+
+    def with_ports(self, text: str) -> str:
+        """``text`` with its ``@name@`` replaced."""
+        return PORT_MARK.sub(lambda mark: str(self.ports.setdefault(mark[1], free_port())), text)
+
+    def configure(self, config: str) -> None:
+        """Write another site.ini; `reload` makes it count."""
+        self.config.write_text(self.with_ports(config))
+
+    def __getitem__(self, name: str) -> int:
+        return self.ports[name]
+
+    # -- the process
+
+    def launch(self) -> None:
+        """Start the process, and do not wait for it."""
+        address = f"perimeter-test-{uuid.uuid4().hex}"
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind("\0" + address)
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("NOTIFY", "WATCHDOG", "LISTEN_"))}
+        environ |= {"PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "default::ResourceWarning", "NOTIFY_SOCKET": "@" + address}
+        environ |= self._environ
+        # the twistd of this environment, whatever $PATH says
+        twistd = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
+        command = [*twistd, "--nodaemon", "--pidfile=", "perimeter", "--config", str(self.config), *self._arguments]
+        with (self.directory / "gateway.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self.directory, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def start(self) -> Gateway:
+        """Start, and wait until it says that it is ready."""
+        self.launch()
+        self.await_notification("READY=1", START_TIMEOUT)
+        return self
+
+    def await_notification(self, state: str, timeout: float = TIMEOUT) -> str:
+        """Wait for a datagram with the line ``state``, and return the datagram. Fails at once where the process ends before."""
+        assert self._notify is not None
+        exited = os.pidfd_open(self.pid)
+        try:
+            while True:
+                readable, _, _ = select.select([self._notify.fileno(), exited], [], [], timeout)
+                if self._notify.fileno() in readable:
+                    datagram = self._notify.recv(65536).decode()
+                    self.notifications.append(datagram)
+                    if state in datagram.split("\n"):
+                        return datagram
+                elif exited in readable:
+                    raise AssertionError(f"the gateway ended with {self.process.wait()} before {state}; its log:\n{self.log}")
+                else:
+                    raise AssertionError(f"no {state} within {timeout} s; the log:\n{self.log}")
+        finally:
+            os.close(exited)
+
+    def reload(self) -> str:
+        """SIGHUP, and wait until it is over. Returns the last notification, which holds the status."""
+        self.signal(signal.SIGHUP)
+        self.await_notification("RELOADING=1")
+        return self.await_notification("READY=1")
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float = START_TIMEOUT) -> int:
+        """The exit status, once it has ended by itself."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the gateway still runs after {timeout} s; its log:\n{self.log}") from None
+
+    def stop(self) -> None:
+        """SIGTERM, and see that it ends well: in time, not killed by anything else, and with nothing bad in its log."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            # twistd passes the signal on to itself once it is done
+            status = self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError(f"the gateway did not stop; its log:\n{self.log}") from None
+        finally:
+            if self._notify is not None:
+                self._notify.close()
+        if status not in (0, -signal.SIGTERM):
+            raise AssertionError(f"the gateway ended with {status}; its log:\n{self.log}")
+        if TROUBLE.search(self.log):
+            raise AssertionError(f"trouble in the gateway's log:\n{self.log}")
+
+    def kill(self) -> None:
+        """SIGKILL; `stop` has nothing to say after that."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._notify is not None:
+            self._notify.close()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process, which was started."""
+        assert self._process is not None, "not started"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self.process.pid
+
+    def memory(self) -> int:
+        """Its resident set, in octets."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    # -- what it wrote
+
+    @property
+    def log(self) -> str:
+        """All that it wrote to its standard output and error."""
+        return (self.directory / "gateway.log").read_text(errors="replace")
+
+    def await_log(self, text: str) -> None:
+        """Wait until the log holds ``text``."""
+        eventually(lambda: text in self.log, f"{text!r} in the log:\n{self.log}")
+
+    def audit(self, name: str = "access.log") -> list[str]:
+        """The lines of an audit log."""
+        path = self.directory / name
+        if not path.exists():
+            return []
+        text = path.read_text(errors="surrogateescape")
+        if text and not text.endswith("\n"):
+            raise AssertionError(f"{name} ends in the middle of a line: {text[-200:]!r}")
+        return text.split("\n")[:-1]
+
+    def await_audit(self, count: int, name: str = "access.log") -> list[str]:
+        """The lines of an audit log once there are ``count``; more of them are a failure."""
+        eventually(lambda: len(self.audit(name)) >= count, f"{count} lines in {name}")
+        lines = self.audit(name)
+        if len(lines) != count:
+            raise AssertionError(f"{len(lines)} lines in {name} instead of {count}: {lines}")
+        return lines
+
+    def connect(self, name: str = "https", *, tls: bool | ssl.SSLContext | None = None, server_name: str | None = None) -> Wire:
+        """A connection to the listener on port ``@name@``; with TLS where it is called https, unless told."""
+        return Wire(self.ports[name], tls=name == "https" if tls is None else tls, server_name=server_name)
+
+
+class GatewayCase(TestCase):
+    """A test with gateways, upstreams and connections, all of them cleared away and looked at when it is over."""
+
+    def directory(self) -> Path:
+        """A new directory. trial keeps it until its next run, for whoever wants to know."""
+        path = Path(self.mktemp()).resolve()
+        path.mkdir(parents=True)
+        return path
+
+    def gateway(
+        self,
+        config: str,
+        files: Mapping[str, str | bytes] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Gateway:
+        """A gateway that is ready."""
+        return self.unstarted(config, files, environ).start()
+
+    def unstarted(
+        self,
+        config: str,
+        files: Mapping[str, str | bytes] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Gateway:
+        """A gateway for the test to `Gateway.start` or `Gateway.launch`."""
+        gateway = Gateway(self.directory(), config, files, environ)
+        self.addCleanup(gateway.stop)
+        return gateway
+
+    def upstream(self, script: Script | bytes = OK) -> Upstream:
+        """A service that does as ``script`` says; octets are the reply to everything."""
+        upstream = Upstream(script)
+        self.addCleanup(upstream.close)
+        return upstream
+
+    def nginx(self, files: Mapping[str, bytes], server: str = "") -> Nginx:
+        """A real nginx."""
+        self.need("nginx")
+        nginx = Nginx(self.directory(), files, server)
+        self.addCleanup(nginx.close)
+        return nginx
+
+    def echo(self) -> Echo:
+        """A Twisted app that answers with the request."""
+        echo = Echo(self.directory())
+        self.addCleanup(echo.close)
+        return echo
+
+    def connect(self, gateway: Gateway, name: str = "https", **options: bool | ssl.SSLContext | str | None) -> Wire:
+        """`Gateway.connect`, closed when the test is over."""
+        wire = gateway.connect(name, **options)
+        self.addCleanup(wire.close)
+        return wire
+
+    def need(self, *programs: str) -> None:
+        """Skip the test where a program is missing."""
+        missing = [program for program in programs if shutil.which(program, path=SEARCH) is None]
+        if missing:
+            raise SkipTest(f"{', '.join(missing)} not installed: scripts/install-test-peers installs all that is needed")
+
+
+def site(routes: str, *, tls: bool = False, extra: str = "", perimeter: str = "", limits: str = "") -> str:
+    """A site.ini with one listener (``@https@`` with TLS, ``@http@`` without), the users of `USERS`, and ``routes``."""
+    listener = "[listener https]\nport = @https@\ntls = yes\n" if tls else "[listener http]\nport = @http@\n"
+    return f"""\
+[perimeter]
+realm = example
+state_dir = state
+{perimeter}
+
+[limits]
+{limits}
+
+{listener}interface = 127.0.0.1
+
+[authenticator local]
+type = realmfile
+path = users.realm
+
+[audit]
+path = access.log
+
+{extra}
+
+{routes}
+"""
+
+
+USERS = {"users.realm": "alice: secret,admin,ops\nbob: hunter2\n"}
+"""The realm file that `site` names: alice is admin and ops, bob is nothing in particular."""
