@@ -1,11 +1,11 @@
-"""The ``perimeter`` command: what an operator does beside running the daemon. Each subcommand is a module of `perimeter.commands`."""
+"""The ``perimeter`` command: what an operator does beside running the daemon. Subcommands are modules of `perimeter.commands`."""
 
 from __future__ import annotations
 
 import click
 
 import perimeter
-from perimeter.commands import check
+from perimeter.commands import check, password
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,3 +15,4 @@ def main() -> None:
 
 
 main.add_command(check.command)
+main.add_command(password.command)

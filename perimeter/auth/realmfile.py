@@ -25,6 +25,8 @@ from zope.interface import implementer
 
 from perimeter.auth.services import AuthServices
 from perimeter.auth.users import RealmFileError, Users, read_users
+from perimeter.config.datatypes import file_path
+from perimeter.config.schema import Option
 from perimeter.errors import Rejected, Unavailable
 from perimeter.interfaces import IAuthenticatorFactory, IRunningAuthenticator
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
@@ -181,15 +183,21 @@ class RealmFileSettings:
     path: Path
 
 
+_PATH = Option(
+    "path", file_path("file"), "users, a line each: `username: password[,role ...]`; read again when it changes", required=True
+)
+
+
 @implementer(IPlugin, IAuthenticatorFactory)
 class RealmFileFactory:
-    """``type = realmfile``."""
+    """``type = realmfile``. ``options`` tells the reference page what it reads."""
 
     kind = "realmfile"
+    options = (_PATH,)
 
     def parse(self, section: Section) -> RealmFileSettings:
         """The one option, ``path``."""
-        return RealmFileSettings(section.path("path"))
+        return RealmFileSettings(section.value(_PATH))
 
     def build(self, name: str, realm: str, settings: RealmFileSettings, services: AuthServices) -> RealmFileAuthenticator:
         """Reads the file. Raises `RealmFileError`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from perimeter.config.load import load_site
-from perimeter.config.values import Network, RouteSettings, Rule, SiteConfig
+from perimeter.config.values import Network, RouteSettings, Rule, ServerSettings, SiteConfig
 from perimeter.errors import StartupError
 from perimeter.interfaces import IAuthenticatorFactory
 
@@ -61,11 +61,15 @@ def _target(route: RouteSettings, config: SiteConfig) -> str:
     if route.static is not None:
         return str(route.static)
     servers = next(upstream.servers for upstream in config.upstreams if upstream.name == route.upstream)
-    places = ", ".join(
-        f"{server.scheme}://{f'[{server.host}]' if ':' in server.host else server.host}:{server.port}" if server.host else "sample:"
-        for server in servers
-    )
+    places = ", ".join(_place(server) for server in servers)
     return f"{route.upstream} ({places})" + (f" as {route.rewrite}" if route.rewrite else "")
+
+
+def _place(server: ServerSettings) -> str:
+    if server.scheme == "sample":
+        return "sample:"
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{server.scheme}://{host}:{server.port}"
 
 
 def _rules(route: RouteSettings) -> str:

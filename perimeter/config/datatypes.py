@@ -84,7 +84,8 @@ def list_of(item: Datatype[T], separators: str = ",\n", label: str = "") -> Data
     def one(text: str, base: Path) -> tuple[T, ...]:
         return (item.convert(text, base),)
 
-    return Datatype(label or f"list of {item.label}", one, (), item.secret, item, separators)
+    plural = item.label if "|" in item.label else f"{item.label}s"
+    return Datatype(label or f"list of {plural}", one, (), item.secret, item, separators)
 
 
 def _text(text: str, base: Path) -> str:
