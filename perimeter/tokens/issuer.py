@@ -72,7 +72,7 @@ class TokenIssuer:
             "jti": secrets.token_urlsafe(16),
         }
         key = self._keyring.signing_key
-        payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "strict")
+        payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
         token = _jws.encode(payload, key.key, key.algorithm, headers={"typ": typ, "kid": key.kid})
         if len(token) > MAX_TOKEN:
             raise InternalError(f"the token would have {len(token)} octets, more than {MAX_TOKEN}: too many roles or attributes")

@@ -92,9 +92,14 @@ class KeyFile:
             return None
         except OSError as error:
             raise StartupError(f"{self.path}: cannot be read ({error.strerror})") from None
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             self._check_owner(os.fstat(descriptor))
-            text = file.read(_MAX_SIZE + 1)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                text = file.read(_MAX_SIZE + 1)
+        except OSError as error:
+            raise StartupError(f"{self.path}: cannot be read ({error.strerror})") from None
+        finally:
+            os.close(descriptor)
         if len(text) > _MAX_SIZE:
             raise StartupError(f"{self.path}: not a keyring (larger than {_MAX_SIZE} octets)")
         try:

@@ -18,7 +18,6 @@ from typing import Any, Final
 import attrs
 from jwt import PyJWTError
 from jwt.algorithms import get_default_algorithms
-from twisted.logger import Logger
 
 from perimeter.config.values import TokenSettings
 from perimeter.errors import StartupError
@@ -29,11 +28,8 @@ from perimeter.tokens.keyfile import KeyEntry, KeyFile
 #: seconds that a retired key is kept beyond its last token: another process may still have signed with it
 GRACE: Final = 60.0
 
-#: octets of a secret for HS256: fewer are refused, and fewer than RFC 7518, section 3.2, asks for get a warning
-MIN_SECRET: Final = 16
-GOOD_SECRET: Final = 32
-
-_log = Logger()
+#: octets of a secret for HS256 (RFC 7518, section 3.2)
+MIN_SECRET: Final = 32
 
 
 @attrs.frozen(slots=True)
@@ -209,12 +205,6 @@ def _secret_key(settings: TokenSettings) -> SigningKey:
     secret = (settings.secret or "").encode()
     if len(secret) < MIN_SECRET:
         raise StartupError(f"token secret: expected at least {MIN_SECRET} octets for HS256, found {len(secret)}")
-    if len(secret) < GOOD_SECRET:
-        _log.warn(
-            "[token] secret has {length} octets: HS256 asks for {good}, and a shorter one can be guessed from any token",
-            length=len(secret),
-            good=GOOD_SECRET,
-        )
     try:
         key: bytes = get_default_algorithms()["HS256"].prepare_key(secret)
     except PyJWTError:
