@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import perimeter
-from perimeter.commands import check, password
+from perimeter.commands import check, keys, password, token
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,3 +16,5 @@ def main() -> None:
 
 main.add_command(check.command)
 main.add_command(password.command)
+main.add_command(keys.command)
+main.add_command(token.command)
