@@ -24,7 +24,7 @@ import bcrypt
 
 from perimeter.auth.descrypt import available
 from perimeter.auth.schemes import BCRYPT_LIMIT, Argon2id, Bcrypt, DesCrypt, Md5, PasswordHash, Plain, Scrypt, scrypt
-from perimeter.auth.text import decode_either
+from perimeter.auth.text import decode_either, trim
 from perimeter.errors import PerimeterError
 
 # The most that verifying one password may cost: about two seconds, and memory that four threads may all take at once.
@@ -80,14 +80,14 @@ def take(text: str) -> tuple[PasswordHash, str]:
 
 def _take_old(body: str, parse: Callable[[str], PasswordHash]) -> tuple[PasswordHash, str]:
     value, comma, rest = body.partition(",")
-    return parse(value.strip()), comma + rest
+    return parse(trim(value)), comma + rest
 
 
 def _take_good(scheme: str, body: str) -> tuple[PasswordHash, str]:
     for name, pattern, parse in _GOOD:
         match = pattern.match(body) if name == scheme else None
         if match is not None:
-            rest = body[match.end() :].lstrip()
+            rest = trim(body[match.end() :])
             if rest and not rest.startswith(","):
                 raise PasswordFormatError(f"something other than a comma after the {scheme} hash")
             return parse(match), rest
@@ -204,7 +204,10 @@ def make(password: str, scheme: str = "argon2id") -> str:
     """
     if not password or _CONTROL.search(password):
         raise PasswordFormatError("a password cannot be empty or hold control characters")
-    octets = password.encode("utf-8")
+    try:
+        octets = password.encode("utf-8")
+    except UnicodeEncodeError:
+        raise PasswordFormatError("a password has to be text in the terminal's encoding") from None
     if scheme == "argon2id":
         # RFC 9106, section 4: the second recommended set, for machines that do not have 2 GiB to spare.
         hashed = argon2.low_level.hash_secret(octets, os.urandom(16), 3, 65536, 4, 32, argon2.low_level.Type.ID)

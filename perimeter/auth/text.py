@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-_UNFIT_FOR_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNFIT_FOR_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+# What Java's String.trim takes off. Python's strip would take Unicode's blanks too, and so change a password that ends in one.
+_JAVA_BLANK = "".join(map(chr, range(0x21)))
+
+
+def trim(text: str) -> str:
+    """``text`` without the blanks around it, as Java sees blanks."""
+    return text.strip(_JAVA_BLANK)
 
 
 def decode_either(octets: bytes) -> str:
@@ -19,5 +27,5 @@ def decode_either(octets: bytes) -> str:
 
 
 def unfit_for_name(text: str) -> bool:
-    """Whether ``text`` holds what could break a header or a line of a log: controls (C1 too), and Unicode's line separators."""
+    """Whether ``text`` holds what could break a header or a line of a log: controls (C1 too), Unicode's line separators, half characters."""
     return _UNFIT_FOR_NAME.search(text) is not None

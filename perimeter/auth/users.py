@@ -9,7 +9,7 @@ import attrs
 from perimeter.auth.passwords import PasswordFormatError, take
 from perimeter.auth.properties import PropertiesError, decode, parse
 from perimeter.auth.schemes import Cost, PasswordHash
-from perimeter.auth.text import unfit_for_name
+from perimeter.auth.text import trim, unfit_for_name
 from perimeter.errors import StartupError
 
 _NAMES_SHOWN = 5
@@ -85,8 +85,8 @@ def _user(name: str, value: str, line: int) -> User:
         raise _BadLine(line, "a user name is missing before the separator")
     if unfit_for_name(name):
         raise _BadLine(line, f"control characters in the user name {name!r}")
-    # Java's trim() is what Reactor applies to the value and to each of its parts.
-    value = value.strip()
+    # Reactor trims the value and each of its parts.
+    value = trim(value)
     if not value or value.startswith(","):
         raise _BadLine(line, f"user {name!r} has no password (expected `username: password[,role ...]`)")
     try:
@@ -95,7 +95,7 @@ def _user(name: str, value: str, line: int) -> User:
         raise _BadLine(line, f"the password of user {name!r} is {error}") from None
     if unfit_for_name(rest):
         raise _BadLine(line, f"control characters in the roles of user {name!r}")
-    roles = (role.strip() for role in rest.split(","))
+    roles = (trim(role) for role in rest.split(","))
     return User(name, password, tuple(dict.fromkeys(role for role in roles if role)), line)
 
 
