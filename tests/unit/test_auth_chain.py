@@ -1,0 +1,304 @@
+"""The chain: four outcomes, timeouts, narrowing, and the memory of verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
+from twisted.logger import capturedLogs
+from twisted.trial import unittest
+from zope.interface import implementer
+
+from perimeter.auth.chain import AuthenticatorChain
+from perimeter.errors import InvalidToken, Rejected, Unavailable
+from perimeter.interfaces import IAuthenticator, IRunningAuthenticator
+from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Credentials, Principal
+from tests.unit.auth_doubles import REQUEST, ThreadClock
+
+ALICE = BasicCredentials("alice", "wonderland-42")
+RAW = b"Basic YWxpY2U6d29uZGVybGFuZC00Mg=="
+
+Answer = Callable[[Credentials, AuthenticationRequest], Any]
+
+
+@implementer(IAuthenticator)
+class Fake:
+    """Answers with what ``answer`` returns: a value, an exception to raise, or a Deferred."""
+
+    def __init__(self, answer: Any, realm: str = "r", name: str = "fake") -> None:
+        self.name, self.realm, self.answer = name, realm, answer
+        self.asked: list[Credentials] = []
+
+    def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Awaitable[Principal | None]:
+        self.asked.append(credentials)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer if isinstance(self.answer, Deferred) else succeed(self.answer)
+
+
+@implementer(IRunningAuthenticator)
+class Watched(Fake):
+    changed: Callable[[], None] | None = None
+
+    def start(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
+    def stop(self) -> None:
+        self.changed = None
+
+
+def principal(realm: str = "r") -> Principal:
+    return Principal("alice", realm, ("admin",))
+
+
+class ChainCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = ThreadClock()
+
+    def chain(self, *authenticators: Fake, remember: float = 60, **options: Any) -> AuthenticatorChain:
+        return AuthenticatorChain(authenticators, 5, remember, self.clock, **options)
+
+    def ask(
+        self,
+        chain: AuthenticatorChain,
+        credentials: Credentials = ALICE,
+        request: AuthenticationRequest = REQUEST,
+        raw: bytes | None = RAW,
+    ) -> Deferred[Principal]:
+        return ensureDeferred(chain.authenticate(credentials, request, raw))
+
+
+class OutcomeTests(ChainCase):
+    def test_the_first_principal_wins_and_names_its_authenticator(self) -> None:
+        first, second, third = Fake(None), Fake(principal(), name="second"), Fake(principal())
+        found = self.successResultOf(self.ask(self.chain(first, second, third)))
+        self.assertEqual((found.username, found.roles, found.authenticator), ("alice", ("admin",), "second"))
+        self.assertEqual((len(first.asked), len(third.asked)), (1, 0))
+
+    def test_rejected_stops_the_chain(self) -> None:
+        second = Fake(principal())
+        self.failureResultOf(self.ask(self.chain(Fake(Rejected()), second)), Rejected)
+        self.assertEqual(second.asked, [])
+
+    def test_unavailable_stops_the_chain(self) -> None:
+        second = Fake(principal())
+        self.failureResultOf(self.ask(self.chain(Fake(Unavailable()), second)), Unavailable)
+        self.assertEqual(second.asked, [])
+
+    def test_not_mine_from_everybody_is_a_refusal(self) -> None:
+        self.failureResultOf(self.ask(self.chain(Fake(None), Fake(None))), Rejected)
+        self.failureResultOf(self.ask(self.chain()), Rejected)
+        self.failureResultOf(self.ask(self.chain(Fake(None)), BearerCredentials("x")), InvalidToken)
+
+    def test_attack_41_an_unforeseen_exception_fails_closed(self) -> None:
+        second = Fake(principal())
+        with capturedLogs() as events:
+            self.failureResultOf(self.ask(self.chain(Fake(ZeroDivisionError("wonderland-42")), second)), Unavailable)
+        self.assertEqual(second.asked, [])
+        self.assertIn("ZeroDivisionError", str(events))
+        self.assertNotIn("wonderland-42", str(events), "an exception's text may hold the password")
+
+    def test_attack_41_a_cancellation_from_inside_fails_closed(self) -> None:
+        second = Fake(principal())
+        self.failureResultOf(self.ask(self.chain(Fake(CancelledError()), second)), Unavailable)
+        self.assertEqual(second.asked, [])
+
+    def test_attack_41_anything_but_a_principal_fails_closed(self) -> None:
+        for answer in (True, "alice", object(), principal("another realm"), Principal("", "r")):
+            self.failureResultOf(self.ask(self.chain(Fake(answer))), Unavailable)
+
+    def test_attack_32_an_empty_password_reaches_nobody(self) -> None:
+        fake = Fake(principal())
+        for credentials in (BasicCredentials("alice", ""), BasicCredentials("", "x")):
+            self.failureResultOf(self.ask(self.chain(fake), credentials), Rejected)
+        self.assertEqual(fake.asked, [])
+
+
+class TimeoutTests(ChainCase):
+    def test_a_slow_authenticator_is_cancelled_and_unavailable(self) -> None:
+        cancelled: list[Any] = []
+        second = Fake(principal())
+        asked = self.ask(self.chain(Fake(Deferred(cancelled.append)), second))
+        self.clock.advance(4.9)
+        self.assertNoResult(asked)
+        self.clock.advance(0.1)
+        self.failureResultOf(asked, Unavailable)
+        self.assertEqual((len(cancelled), second.asked), (1, []))
+
+    def test_one_that_ignores_its_cancellation_is_unavailable_all_the_same(self) -> None:
+        class Stubborn(Fake):
+            async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:  # type: ignore[override]
+                try:
+                    await Deferred()
+                except CancelledError:
+                    await Deferred()
+                return principal()
+
+        asked = self.ask(self.chain(Stubborn(None)))
+        self.clock.advance(5)
+        self.failureResultOf(asked, Unavailable)
+
+    def test_cancelling_the_login_cancels_the_authenticator(self) -> None:
+        cancelled: list[Any] = []
+        asked = self.ask(self.chain(Fake(Deferred(cancelled.append))))
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertEqual((len(cancelled), self.clock.getDelayedCalls()), (1, []))
+
+    def test_an_answer_leaves_no_timer(self) -> None:
+        self.successResultOf(self.ask(self.chain(Fake(principal()))))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class NarrowingTests(ChainCase):
+    def test_attack_34_realms_only_narrow(self) -> None:
+        first, second = Fake(principal("a"), "a"), Fake(principal("b"), "b")
+        chain = self.chain(first, second)
+        found = self.successResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"b"}))))
+        self.assertEqual((found.realm, first.asked), ("b", []))
+        self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"c"}))), Rejected)
+        self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({""}))), Rejected)
+
+
+class MemoryTests(ChainCase):
+    def test_a_success_is_remembered_for_its_time(self) -> None:
+        chain = self.chain(Fake(principal()))
+        self.assertIsNone(chain.lookup_basic(RAW))
+        found = self.successResultOf(self.ask(chain))
+        self.clock.advance(59)
+        self.assertIs(chain.lookup_basic(RAW), found)
+        self.clock.advance(1)
+        self.assertIsNone(chain.lookup_basic(RAW))
+
+    def test_only_successes_are_remembered(self) -> None:
+        for answer in (None, Rejected(), Unavailable()):
+            chain = self.chain(Fake(answer))
+            self.failureResultOf(self.ask(chain))
+            self.assertIsNone(chain.lookup_basic(RAW))
+
+    def test_zero_remembers_nothing(self) -> None:
+        chain = self.chain(Fake(principal()), remember=0)
+        self.successResultOf(self.ask(chain))
+        self.assertIsNone(chain.lookup_basic(RAW))
+
+    def test_tokens_are_not_remembered_here(self) -> None:
+        chain = self.chain(Fake(principal()))
+        self.successResultOf(self.ask(chain, BearerCredentials("x"), raw=b"Bearer x"))
+        self.assertIsNone(chain.lookup_basic(b"Bearer x"))
+
+    def test_attack_33_a_verdict_holds_for_its_own_narrowing_only(self) -> None:
+        chain = self.chain(Fake(principal("a"), "a"), Fake(principal("b"), "b"))
+        narrowed = AuthenticationRequest("192.0.2.1", frozenset({"b"}))
+        self.successResultOf(self.ask(chain, request=narrowed))
+        self.assertIsNone(chain.lookup_basic(RAW))
+        self.assertIsNone(chain.lookup_basic(RAW, frozenset({"a"})))
+        self.assertIsNone(chain.lookup_basic(RAW, frozenset({"a", "b"})))
+        found = chain.lookup_basic(RAW, frozenset({"b"}))
+        assert found is not None
+        self.assertEqual(found.realm, "b")
+
+    def test_attack_33_realms_cannot_be_spelt_into_the_value(self) -> None:
+        chain = self.chain(Fake(principal("a"), "a"))
+        narrowed = AuthenticationRequest("192.0.2.1", frozenset({"a"}))
+        self.successResultOf(self.ask(chain, request=narrowed, raw=RAW))
+        self.assertIsNone(chain.lookup_basic(b"\0\0\0\1\0\0\0\1a" + RAW))
+        self.assertIsNone(chain.lookup_basic(RAW[1:], frozenset({"a" + RAW[:1].decode()})))
+
+    def test_it_is_bounded_and_keeps_what_is_used(self) -> None:
+        chain = self.chain(Fake(principal()), capacity=2)
+        self.successResultOf(self.ask(chain, raw=b"Basic 1"))
+        self.successResultOf(self.ask(chain, raw=b"Basic 2"))
+        chain.lookup_basic(b"Basic 1")
+        self.successResultOf(self.ask(chain, raw=b"Basic 3"))
+        remembered = [bool(chain.lookup_basic(b"Basic %d" % number)) for number in (1, 2, 3)]
+        self.assertEqual(remembered, [True, False, True])
+
+    def test_no_password_is_kept(self) -> None:
+        chain = self.chain(Fake(principal()))
+        self.successResultOf(self.ask(chain))
+        self.assertNotIn(RAW, list(chain._verdicts))
+        self.assertEqual({len(key) for key in chain._verdicts}, {16})
+
+    def test_attack_39_a_change_of_users_ends_what_is_remembered(self) -> None:
+        watched = Watched(principal())
+        chain = self.chain(watched)
+        chain.start()
+        self.successResultOf(self.ask(chain))
+        assert watched.changed is not None
+        watched.changed()
+        self.assertIsNone(chain.lookup_basic(RAW))
+
+    def test_attack_39_a_verification_from_before_a_change_is_not_remembered_nor_shared(self) -> None:
+        pending: Deferred[Principal] = Deferred()
+        watched = Watched(pending)
+        chain = self.chain(watched)
+        first = self.ask(chain)
+        chain.forget()
+        watched.answer = Rejected()
+        self.failureResultOf(self.ask(chain), Rejected)
+        pending.callback(principal())
+        self.successResultOf(first)
+        self.assertIsNone(chain.lookup_basic(RAW))
+
+    def test_stop_stops_and_forgets(self) -> None:
+        watched = Watched(principal())
+        chain = self.chain(watched)
+        chain.start()
+        self.successResultOf(self.ask(chain))
+        chain.stop()
+        self.assertIsNone(watched.changed)
+        self.assertIsNone(chain.lookup_basic(RAW))
+
+
+class CoalescingTests(ChainCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.cancelled: list[Any] = []
+        self.pending: Deferred[Principal] = Deferred(self.cancelled.append)
+        self.fake = Fake(self.pending)
+        self.shared = self.chain(self.fake)
+
+    def test_identical_logins_are_verified_once(self) -> None:
+        logins = [self.ask(self.shared) for _ in range(3)]
+        self.assertEqual(len(self.fake.asked), 1)
+        self.pending.callback(principal())
+        for login in logins:
+            self.assertEqual(self.successResultOf(login).username, "alice")
+        self.fake.answer = Rejected()
+        self.failureResultOf(self.ask(self.shared), Rejected)
+
+    def test_they_share_a_refusal_but_not_its_instance(self) -> None:
+        logins = [self.ask(self.shared) for _ in range(2)]
+        self.pending.errback(Unavailable("down", retry_after=7))
+        errors = [self.failureResultOf(login, Unavailable).value for login in logins]
+        self.assertIsNot(errors[0], errors[1])
+        self.assertEqual([(error.detail, error.retry_after) for error in errors], [("down", 7)] * 2)
+
+    def test_different_ones_are_not_mixed(self) -> None:
+        narrowed = AuthenticationRequest("192.0.2.1", frozenset({"r"}))
+        self.ask(self.shared)
+        for credentials, request in (
+            (BasicCredentials("alice", "other"), REQUEST),
+            (BasicCredentials("alicew", "onderland-42"), REQUEST),
+            (ALICE, narrowed),
+        ):
+            self.ask(self.shared, credentials, request)
+        self.assertEqual(len(self.fake.asked), 4)
+
+    def test_who_leaves_takes_nothing_from_the_others(self) -> None:
+        first, second = self.ask(self.shared), self.ask(self.shared)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(self.cancelled, [])
+        self.pending.callback(principal())
+        self.successResultOf(second)
+
+    def test_the_last_to_leave_ends_the_work(self) -> None:
+        logins = [self.ask(self.shared) for _ in range(2)]
+        for login in logins:
+            login.cancel()
+            self.failureResultOf(login, CancelledError)
+        self.assertEqual(len(self.cancelled), 1)
+        self.fake.answer = principal()
+        self.successResultOf(self.ask(self.shared))

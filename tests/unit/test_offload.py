@@ -1,0 +1,101 @@
+"""The pool for slow work: its bound, its cancellation and its end."""
+
+from __future__ import annotations
+
+import threading
+
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError
+from twisted.trial import unittest
+
+from perimeter.errors import Overloaded, Unavailable
+from perimeter.offload import GRACE, Offload
+from tests.unit.auth_doubles import ManualThreads, ThreadClock, offload_with
+
+
+class OffloadTests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = ThreadClock()
+        self.threads = ManualThreads()
+        self.offload = offload_with(self.threads, self.clock, count=1, queue=2)
+
+    def test_results_and_exceptions_come_back(self) -> None:
+        good = self.offload.run(int, "12", base=16)
+        bad = self.offload.run(int, "x")
+        self.threads.step()
+        self.assertEqual(self.successResultOf(good), 18)
+        self.threads.step()
+        self.failureResultOf(bad, ValueError)
+
+    def test_no_more_run_at_once_than_there_are_threads(self) -> None:
+        for _ in range(3):
+            self.offload.run(lambda: None)
+        self.assertEqual((len(self.threads.jobs), self.offload.waiting), (1, 2))
+        self.threads.step()
+        self.assertEqual((len(self.threads.jobs), self.offload.waiting), (1, 1))
+
+    def test_a_full_queue_refuses_at_once(self) -> None:
+        waiting = [self.offload.run(lambda: 1) for _ in range(3)]
+        error = self.failureResultOf(self.offload.run(lambda: 2), Overloaded).value
+        self.assertGreater(error.retry_after, 0)
+        for deferred in waiting:
+            self.assertNoResult(deferred)
+            self.threads.step()
+            self.assertEqual(self.successResultOf(deferred), 1)
+        self.assertNoResult(self.offload.run(lambda: 3))
+
+    def test_a_waiting_job_that_is_cancelled_never_runs_and_makes_room(self) -> None:
+        ran: list[str] = []
+        self.offload.run(ran.append, "first")
+        second = self.offload.run(ran.append, "second")
+        self.offload.run(ran.append, "third")
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.offload.run(ran.append, "fourth")
+        for _ in range(3):
+            self.threads.step()
+        self.assertEqual(ran, ["first", "third", "fourth"])
+
+    def test_the_result_of_a_cancelled_job_is_dropped(self) -> None:
+        deferred = self.offload.run(lambda: 1)
+        deferred.cancel()
+        self.failureResultOf(deferred, CancelledError)
+        following = self.offload.run(lambda: 2)
+        self.assertEqual(len(self.threads.jobs), 1, "the thread is not free before its job has ended")
+        self.threads.step()
+        self.threads.step()
+        self.assertEqual(self.successResultOf(following), 2)
+
+    def test_stop_fails_what_waits_and_waits_for_what_runs(self) -> None:
+        running, waiting = self.offload.run(lambda: 1), self.offload.run(lambda: 2)
+        stopped = self.offload.stop()
+        self.failureResultOf(waiting, Unavailable)
+        self.failureResultOf(self.offload.run(lambda: 3), Unavailable)
+        self.assertNoResult(stopped)
+        self.threads.step()
+        self.assertEqual(self.successResultOf(running), 1)
+        self.successResultOf(stopped)
+        self.assertEqual(self.threads.events, ["start", "stop"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stop_waits_for_a_hanging_job_no_longer_than_its_grace(self) -> None:
+        self.offload.run(lambda: 1)
+        stopped = self.offload.stop()
+        self.clock.advance(GRACE)
+        self.successResultOf(stopped)
+        self.threads.step()
+
+    def test_nothing_runs_before_start(self) -> None:
+        self.failureResultOf(Offload(self.clock, pool=self.threads).run(lambda: 1), Unavailable)
+
+
+class RealThreadsTests(unittest.TestCase):
+    async def test_work_is_done_in_another_thread_and_answered_in_this_one(self) -> None:
+        offload = Offload(reactor, threads=2)
+        offload.start()
+        try:
+            worker = await offload.run(threading.current_thread)
+            self.assertIsNot(worker, threading.current_thread())
+            self.assertTrue(worker.daemon)
+        finally:
+            await offload.stop()
