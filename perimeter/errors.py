@@ -166,11 +166,15 @@ class NoRoute(Refusal):
 
 
 class MethodNotAllowed(Refusal):
-    """The resource exists and does not do this method."""
+    """The resource exists and does not do this method. ``allow`` is what it does, for Allow (RFC 9110, section 15.5.6)."""
 
     status = 405
     reason = "method_not_allowed"
     phrase = "This method is not allowed here"
+
+    def __init__(self, detail: str = "", *, allow: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.allow = allow
 
 
 class Misdirected(Refusal):

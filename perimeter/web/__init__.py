@@ -1,0 +1,1 @@
+"""What the gateway itself answers: the token endpoints, static directories, redirects, the sample service, error pages."""

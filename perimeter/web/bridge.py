@@ -1,0 +1,376 @@
+"""Lets a stock ``twisted.web`` resource tree answer admitted exchanges.
+
+`SiteTarget` plays, for each exchange, the channel that a `twisted.web.http.Request` expects above it (as Twisted's own HTTP/2
+stream does), so nothing is serialised and parsed a second time and nothing of `twisted.web`'s parser or framing is in the way.
+Framing, errors, deadlines, keep-alive and the audit record stay with the exchange.
+
+Resources use `exchange_of` to reach the exchange (principal, client address), `refuse` to end with one of the gateway's own
+errors, and `respond` to answer from a coroutine. A `perimeter.errors.Refusal` that is raised while rendering does the same as
+`refuse`; any other exception is a logged 500. `twisted.web`'s own error pages and tracebacks never reach a client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer
+from twisted.internet.task import CooperativeTask, Cooperator
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import resource, server
+from twisted.web.error import UnsupportedMethod
+from twisted.web.http_headers import Headers
+from zope.interface import implementer
+
+from perimeter.errors import BadRequest, BodyTooLarge, InternalError, MethodNotAllowed, NoRoute, Refusal
+from perimeter.interfaces import IBodySink, IResponder, ITarget
+from perimeter.model import Field
+
+if TYPE_CHECKING:
+    from perimeter.http.exchange import Exchange
+
+#: octets of request body that a resource may be sent: it is held in memory
+DEFAULT_MAX_BODY = 64 * 1024
+
+#: what the exchange writes itself, and what would tell the versions of the libraries
+_OWN_FIELDS = frozenset(
+    {b"connection", b"content-length", b"keep-alive", b"server", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+#: what says nothing to a resource: it is about this hop only (RFC 9110, section 7.6.1)
+_HOP_BY_HOP = frozenset(
+    {b"connection", b"expect", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+#: seconds until the next turn of the loop; not 0, or a clock of a test would never come to an end
+_NEXT_TURN = 1e-8
+_UNSAFE_FIELD = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
+
+
+class Clock(Protocol):
+    """The part of a reactor that is needed here."""
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> Any:  # noqa: D102
+        ...
+
+
+def exchange_of(request: Any) -> Exchange:
+    """The exchange that ``request`` stands for. Raises LookupError where it did not come through a `SiteTarget`."""
+    if not isinstance(request, BridgedRequest):
+        raise LookupError("this request did not come through the gateway")
+    return request.exchange
+
+
+def refuse(request: Any, refusal: Refusal) -> None:
+    """End ``request`` with the gateway's error answer (or cut it, where its response has begun)."""
+    if not isinstance(request, BridgedRequest):
+        raise LookupError("this request did not come through the gateway")
+    request.stream.refuse(refusal)
+
+
+def respond(request: Any, work: Coroutine[Deferred[Any], Any, bytes]) -> int:
+    """Answer ``request`` with the body that ``work`` returns; to be returned from a resource's ``render`` method.
+
+    A raised `Refusal` is answered as such, anything else is a logged 500. ``work`` is cancelled when the client leaves.
+    """
+    task: Deferred[bytes] = Deferred.fromCoroutine(work)
+    over: list[bool] = []
+
+    def left(_reason: Failure) -> None:
+        over.append(True)
+        task.cancel()
+
+    request.notifyFinish().addErrback(left)
+
+    def answer(body: bytes) -> None:
+        if not over:
+            _complete(request, body)
+
+    def failed(reason: Failure) -> None:
+        if not over:
+            request.processingFailed(reason)
+        else:
+            reason.trap(CancelledError, Refusal)
+
+    task.addCallback(answer)
+    task.addErrback(failed)
+    task.addErrback(lambda reason: Logger(namespace=__name__).failure("an abandoned answer failed", failure=reason))
+    return server.NOT_DONE_YET
+
+
+def _complete(request: Any, body: bytes) -> None:
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    request.write(body)
+    request.finish()
+
+
+class BridgedRequest(server.Request):
+    """A stock request whose failures are answered by the gateway, not by `twisted.web`'s own pages."""
+
+    # The stock default would label a resource's forgotten type as HTML, which a browser runs.
+    defaultContentType = b"application/octet-stream"
+
+    def __init__(self, channel: _Stream, *args: Any, **kw: Any) -> None:
+        super().__init__(channel, *args, **kw)  # type: ignore[no-untyped-call]
+        self.stream = channel
+        self.exchange = channel.exchange
+
+    def render(self, resrc: Any) -> None:
+        """Ask ``resrc`` to render; every way to fail ends in `processingFailed`."""
+        if isinstance(resrc, resource.NoResource):
+            raise NoRoute
+        if isinstance(resrc, resource.ErrorPage | resource.ForbiddenResource):
+            raise InternalError(f"a twisted.web error page: {resrc.brief}")
+        try:
+            body = resrc.render(self)
+        except UnsupportedMethod as error:
+            raise MethodNotAllowed(allow=_methods(error.allowedMethods)) from None
+        if body is server.NOT_DONE_YET:
+            return
+        if not isinstance(body, bytes):
+            raise InternalError(f"{type(resrc).__name__} did not return bytes")
+        _complete(self, body)
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Answer with a `Refusal` that was raised, or else log ``reason`` and answer 500."""
+        if isinstance(reason.value, Refusal):
+            self.stream.refuse(reason.value)
+        else:
+            self._log.failure("a resource failed", failure=reason)
+            self.stream.refuse(InternalError(f"a resource raised {reason.type.__name__ if reason.type else '?'}"))
+        return reason
+
+
+def _methods(allowed: Iterable[bytes]) -> tuple[str, ...]:
+    return tuple(sorted(method.decode("ascii") for method in allowed))
+
+
+@implementer(IBodySink, IResponder, IConsumer)
+class _Stream:
+    """One exchange, in the role of the channel of a `BridgedRequest`; the camelCase methods are the channel's.
+
+    ``done`` once nothing more may be written. The client's departure is told to the request in a later turn of the loop,
+    because the exchange may notice it in the middle of a write.
+    """
+
+    transport = None
+
+    def __init__(self, exchange: Exchange, site: server.Site, clock: Clock, cooperator: Cooperator, max_body: int) -> None:
+        self.exchange = exchange
+        self.site = site
+        self.done = False
+        self._clock = clock
+        self._cooperator = cooperator
+        self._max_body = max_body
+        self._received = 0
+        self._paused = False
+        self._producer: IPushProducer | None = None
+        self._pull: CooperativeTask[Iterator[None]] | None = None
+        self.request = BridgedRequest(self)
+
+    def begin(self) -> None:
+        """Rebuild the request and ask for its body."""
+        head = self.exchange.head
+        announced = head.headers.content_length
+        self.exchange.responder = self
+        if announced is not None and announced > self._max_body:
+            self.refuse(BodyTooLarge(f"a resource takes at most {self._max_body} octets"))
+            return
+        skip = _HOP_BY_HOP | head.headers.connection
+        for name, value in head.headers.fields:
+            if name not in skip and name != b"host" and name != b"content-length":
+                self.request.requestHeaders.addRawHeader(name, value)
+        self.request.requestHeaders.setRawHeaders(b"host", [head.host])
+        self.request.content = BytesIO()
+        self.request.parseCookies()  # type: ignore[no-untyped-call]
+        self.exchange.receive(self)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """End with the gateway's own error; the request hears that its connection is lost."""
+        if not self.done:
+            self._over()
+            self.exchange.refuse(refusal)
+
+    def _over(self) -> None:
+        """Nothing more is written; whoever produces or waits is told, in a turn of its own."""
+        self.done = True
+        self._stop_pulling()
+        producer, self._producer = self._producer, None
+        self._clock.callLater(0, self._lost, producer)
+
+    def _lost(self, producer: IPushProducer | None) -> None:
+        if producer is not None:
+            producer.stopProducing()
+        if not self.request.finished:
+            self.request.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+
+    # -- IBodySink
+
+    def body_data(self, data: bytes) -> None:
+        """Keep some of the body, as long as it is small."""
+        if self.done:
+            return
+        self._received += len(data)
+        if self._received > self._max_body:
+            self.refuse(BodyTooLarge(f"a resource takes at most {self._max_body} octets"))
+            return
+        self.request.handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+    def body_end(self, trailers: Sequence[Field]) -> None:
+        """Hand the request to its resource. Trailers are dropped: no resource asks for them (attack 14)."""
+        if self.done:
+            return
+        self.request.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self._received])
+        head, decision = self.exchange.head, self.exchange.decision
+        target = decision.target if decision is not None else head.target
+        # As for HTTP/2, "chunked" is none of the request's business: the exchange frames.
+        self.request.requestReceived(head.method, target, b"HTTP/2")  # type: ignore[no-untyped-call]
+
+    # -- IResponder
+
+    def pause(self) -> None:
+        """The client is behind."""
+        self._paused = True
+        if self._producer is not None:
+            self._producer.pauseProducing()
+        if self._pull is not None:
+            self._pull.pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        if not self._paused:
+            return
+        self._paused = False
+        if self._producer is not None:
+            self._producer.resumeProducing()
+        if self._pull is not None:
+            self._pull.resume()
+
+    def client_gone(self) -> None:
+        """The client left: ``notifyFinish`` of the request fails."""
+        if not self.done:
+            self._over()
+
+    # -- the channel of twisted.web.http.Request
+
+    def getPeer(self) -> IPv4Address | IPv6Address:
+        """The client, by its audited address."""
+        decision, connection = self.exchange.decision, self.exchange.connection
+        host = decision.address if decision is not None else connection.address
+        return (IPv6Address if ":" in host else IPv4Address)("TCP", host, connection.port)
+
+    def getHost(self) -> IPv4Address:
+        """The listener's port. The gateway knows its name by the request's Host only."""
+        return IPv4Address("TCP", "", self.exchange.connection.local_port)
+
+    def isSecure(self) -> bool:
+        """Whether the client's own connection is TLS."""
+        return bool(self.exchange.connection.tls)
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """Take the response's head."""
+        if self.done:
+            return
+        fields = [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        if any(_UNSAFE_FIELD.search(value) for _, value in fields):
+            self.refuse(InternalError("a resource set a header field with control characters"))
+            return
+        length = headers.getRawHeaders(b"content-length")
+        lines = b"".join(b"%b: %b\r\n" % field for field in fields if field[0].lower() not in _OWN_FIELDS)
+        # A head of known length leaves together with the body; that of a stream leaves at once.
+        self.exchange.start(int(code), lines, int(length[0]) if length else None, flush=not length)
+        self._watch()
+
+    def write(self, data: bytes) -> None:
+        """Take some of the response's body."""
+        if not self.done:
+            self.exchange.write(data)
+            self._watch()
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Take some of the response's body."""
+        self.write(b"".join(iovec))
+
+    def requestDone(self, request: BridgedRequest) -> None:
+        """The request is finished."""
+        if not self.done:
+            self.done = True
+            self.exchange.finish()
+
+    def _watch(self) -> None:
+        """A write may be what ends the exchange: more than was promised, or no audit record."""
+        if self.exchange.ended and not self.done:
+            self._over()
+
+    def loseConnection(self) -> None:
+        """A resource gives up: the client must not take what it got for complete."""
+        if not self.done:
+            self._over()
+            self.exchange.abort("resource_gave_up")
+
+    abortConnection = loseConnection
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        # twisted.web calls this for a form that it cannot parse
+        self.refuse(BadRequest("the form cannot be parsed"))
+
+    # -- IConsumer
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let ``producer`` write as fast as the client reads."""
+        if self.done:
+            producer.stopProducing()
+        elif streaming:
+            self._producer = producer
+            if self._paused:
+                producer.pauseProducing()
+        else:
+            self._pull = self._cooperator.cooperate(_pulls(producer))
+            self._pull.whenDone().addErrback(self._pull_failed)
+            if self._paused:
+                self._pull.pause()
+
+    def unregisterProducer(self) -> None:
+        """The producer has written everything."""
+        self._producer = None
+        self._stop_pulling()
+
+    def _stop_pulling(self) -> None:
+        pull, self._pull = self._pull, None
+        if pull is not None:
+            pull.stop()
+
+    def _pull_failed(self, reason: Failure) -> None:
+        # unregisterProducer and the client's departure stop the task; what the producer itself raises is a failure
+        if self._pull is not None:
+            self._pull = None
+            self.request.processingFailed(reason)
+
+
+def _pulls(producer: IPullProducer) -> Iterator[None]:
+    while True:
+        producer.resumeProducing()
+        yield None
+
+
+@implementer(ITarget)
+class SiteTarget:
+    """A tree of stock ``twisted.web`` resources as the target of a route.
+
+    ``clock`` gives ``callLater``; ``max_body`` (octets) bounds what a client may send to a resource.
+    """
+
+    def __init__(self, name: str, root: resource.IResource, clock: Clock, max_body: int = DEFAULT_MAX_BODY) -> None:
+        self.name = name
+        self._clock = clock
+        self._max_body = max_body
+        self._site = server.Site(root, requestFactory=BridgedRequest, reactor=clock)
+        self._cooperator = Cooperator(scheduler=lambda work: clock.callLater(_NEXT_TURN, work))
+
+    def handle(self, exchange: Exchange) -> None:
+        """Let the resource that ``exchange``'s judged path leads to answer it."""
+        _Stream(exchange, self._site, self._clock, self._cooperator, self._max_body).begin()

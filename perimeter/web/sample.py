@@ -1,0 +1,148 @@
+"""The built-in sample service (``servers = sample:``): it answers with the request that it received.
+
+It is for a newcomer to see what an upstream sees: the identity headers, the rewritten path, the removed credential. It stands
+where a real service would, behind the gateway's proxy, and knows nothing of the gateway. Every path answers, as JSON or, for a
+browser, as a page; ``/events`` is a stream of server-sent events, one a second.
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.web import server
+from twisted.web.resource import Resource
+from zope.interface import implementer
+
+from perimeter.web.pages import document, security_lines
+
+
+def sample_site(reactor: IReactorTime) -> server.Site:
+    """The sample service, for `perimeter.proxy` to connect to in memory. ``reactor`` is its clock."""
+    return _SampleSite(_Sample(reactor), requestFactory=_SampleRequest, parsePOSTFormSubmission=False, reactor=reactor)  # type: ignore[no-untyped-call]
+
+
+class _SampleSite(server.Site):
+    def log(self, request: Any) -> None:
+        """Write nothing: the gateway's audit log has the request, and a query string may hold a secret (attack 42)."""
+
+
+class _SampleRequest(server.Request):
+    """A request whose body is counted, not kept: an upload of any size costs nothing."""
+
+    received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """Keep nothing, whatever is announced."""
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Count the body."""
+        self.received += len(data)
+
+
+def _text(octets: bytes) -> str:
+    # HTTP allows any octet in a field value; what is not UTF-8 is still shown
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
+
+
+class _Sample(Resource):
+    """Answers every method on every path."""
+
+    isLeaf = True
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._reactor = reactor
+
+    def render(self, request: Any) -> Any:
+        """The request, told back."""
+        if request.path.rstrip(b"/").endswith(b"/events") and request.method == b"GET":
+            return _Events(request, self._reactor).begin()
+        path, _, query = request.uri.partition(b"?")
+        headers = [(_text(name), _text(value)) for name, values in request.requestHeaders.getAllRawHeaders() for value in values]
+        request.setHeader(b"Vary", b"Accept")
+        request.setHeader(b"Cache-Control", b"no-store")
+        facts = {"method": _text(request.method), "path": _text(path), "query": _text(query)}
+        if b"text/html" in (request.getHeader(b"accept") or b""):
+            for name, value in security_lines():
+                request.setHeader(name, value)
+            request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
+            return _page(facts, headers, request.received)
+        request.setHeader(b"Content-Type", b"application/json")
+        told = {"service": "sample", **facts, "headers": _merged(headers), "body": {"size": request.received}}
+        return json.dumps(told, indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
+
+
+def _merged(headers: list[tuple[str, str]]) -> dict[str, str | list[str]]:
+    """Names to values; a list only where a field came more than once, so that nobody overlooks it."""
+    merged: dict[str, str | list[str]] = {}
+    for name, value in headers:
+        there = merged.get(name)
+        if there is None:
+            merged[name] = value
+        else:
+            merged[name] = [*(there if isinstance(there, list) else [there]), value]
+    return merged
+
+
+def _page(facts: dict[str, str], headers: list[tuple[str, str]], size: int) -> bytes:
+    target = escape(facts["path"] + ("?" + facts["query"] if facts["query"] else ""))
+    rows = "".join(
+        f"<tr{' class=identity' if name.lower().startswith('x-auth-') else ''}>"
+        f"<th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>"
+        for name, value in headers
+    )
+    body = (
+        "<h1>It works</h1>"
+        "<p>This is the sample service behind the gateway. It received this request:</p>"
+        f"<p><code>{escape(facts['method'])} {target}</code> with a body of {size} octets</p>"
+        f"<table><caption>Header fields; what the gateway vouches for is marked</caption><tbody>{rows}</tbody></table>"
+    )
+    return document("Perimeter: the sample service", body)
+
+
+@implementer(IPushProducer)
+class _Events:
+    """A stream of server-sent events; it is silent while the reader is behind."""
+
+    def __init__(self, request: Any, reactor: IReactorTime) -> None:
+        self._request = request
+        self._count = 0
+        self._loop = LoopingCall(self._tick)
+        self._loop.clock = reactor
+
+    def begin(self) -> int:
+        """Send the head and the first event."""
+        request = self._request
+        request.setHeader(b"Content-Type", b"text/event-stream")
+        request.setHeader(b"Cache-Control", b"no-store")
+        request.notifyFinish().addBoth(lambda _: self.pauseProducing())
+        request.registerProducer(self, True)
+        self.resumeProducing()
+        return server.NOT_DONE_YET
+
+    def _tick(self) -> None:
+        self._count += 1
+        self._request.write(b'id: %d\ndata: {"tick":%d}\n\n' % (self._count, self._count))
+
+    def resumeProducing(self) -> None:
+        """Go on, once a second."""
+        if not self._loop.running:
+            self._loop.start(1.0)
+
+    def pauseProducing(self) -> None:
+        """Be silent."""
+        if self._loop.running:
+            self._loop.stop()
+
+    def stopProducing(self) -> None:
+        """The reader is gone."""
+        self.pauseProducing()
