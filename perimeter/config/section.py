@@ -7,6 +7,7 @@ which nobody will use, because the start is off. An option that nothing has read
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -28,6 +29,8 @@ REQUIRED: Final[Any] = object()
 """The default of an option that must be given."""
 
 _MISSING: Final[Any] = object()
+_ASSIGNMENT = re.compile(r"(.*?(?:=|\s:|:\s))", re.DOTALL)
+_USER_INFORMATION = re.compile(r"//.*@", re.DOTALL)
 
 
 class Section:
@@ -216,6 +219,11 @@ def _split(text: str, separators: str) -> list[str]:
 
 
 def _shown(text: str) -> str:
-    """``text`` for a message, without what follows a ``=``: an indented line may hold another option, and that a secret."""
-    name, equals, _ = text.partition("=")
-    return repr(f"{name}=…" if equals else text[:200])
+    """``text`` for a message, without what may be a secret.
+
+    That is whatever an indented line that was meant to be another option sets, and the user and password of a URL.
+    """
+    assignment = _ASSIGNMENT.match(text)
+    if assignment:
+        return repr(f"{assignment[1]}…")
+    return repr(_USER_INFORMATION.sub("//…@", text[:200]))

@@ -1,0 +1,85 @@
+"""A small site.ini to change one thing of, and an authenticator kind that needs nothing installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from perimeter.config.load import load_site
+from perimeter.config.values import SiteConfig
+from perimeter.errors import ConfigError
+from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory
+
+if TYPE_CHECKING:
+    from perimeter.config.section import Section
+
+SITE = """\
+[listener https]
+port = 9443
+interface = 127.0.0.1
+tls = yes
+
+[authenticator local]
+type = file
+path = users
+
+[upstream app]
+servers = http://127.0.0.1:8888
+
+[route app]
+path = /
+upstream = app
+
+[audit]
+path = access.log
+"""
+
+
+@implementer(IAuthenticatorFactory)
+class FileFactory:
+    """``type = file``: one option, ``path``."""
+
+    kind = "file"
+
+    def parse(self, section: Section) -> Path:
+        return section.path("path")
+
+    def build(self, name: str, realm: str, settings: Any, services: Any) -> IAuthenticator:
+        raise AssertionError("reading a configuration builds nothing")
+
+
+FACTORIES: Mapping[str, IAuthenticatorFactory] = {"file": FileFactory()}
+
+
+class SiteCase(TestCase):
+    """Has a directory with a site.ini in it, the file of users that `SITE` names, and a static root."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        (self.directory / "html").mkdir(parents=True)
+        (self.directory / "users").write_text("alice: wonderland\n")
+        self.site = self.directory / "site.ini"
+        self.environ: dict[str, str] = {}
+
+    def load(self, text: str) -> SiteConfig:
+        self.site.write_text(text)
+        return load_site(self.site, environ=self.environ, authenticators=FACTORIES)
+
+    def problems(self, text: str) -> list[str]:
+        """What is wrong with ``text``, each problem without the name of the directory."""
+        error = self.assertRaises(ConfigError, self.load, text)
+        return str(error).replace(f"{self.directory}/", "").splitlines()
+
+    def with_option(self, section: str, option: str, value: str) -> str:
+        """`SITE` with an option in a section; it is put in place of what stood there, the section is made where there is none."""
+        header = f"[{section}]\n"
+        if header not in SITE:
+            return f"{SITE}\n{header}{option} = {value}\n"
+        before, _, after = SITE.partition(header)
+        own, gap, rest = after.partition("\n\n")
+        kept = [line for line in own.splitlines() if not line.startswith(f"{option} ")]
+        return "\n".join([before + header.rstrip(), *kept, f"{option} = {value}"]) + "\n" + gap + rest

@@ -1,0 +1,221 @@
+"""The getters of a section, references to values kept elsewhere, and what no message may say."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import TestCase
+
+from perimeter.config.datatypes import list_of
+from perimeter.config.nettypes import NETWORK
+from perimeter.config.references import References
+from perimeter.config.scanner import scan
+from perimeter.config.schema import KINDS, Option
+from perimeter.config.section import Section
+from perimeter.errors import Problem
+
+# Not a value of any datatype but text, and one that no repr changes.
+SECRET = "hunter2 /%^ battery"
+
+
+class SectionCase(TestCase):
+    def setUp(self) -> None:
+        self.base = Path(self.mktemp()).absolute()
+        self.base.mkdir()
+        self.environ: dict[str, str] = {}
+        self.found: list[Problem] = []
+
+    def section(self, body: str) -> Section:
+        self.found = []
+        (scanned,), _ = scan(f"[authenticator x]\n{body}")
+        return Section(scanned, "site.ini", self.base, References(self.environ, self.base), self.found)
+
+    def told(self) -> list[str]:
+        return [str(problem).removeprefix("site.ini:") for problem in self.found]
+
+
+class GetterTests(SectionCase):
+    def test_every_type(self) -> None:
+        (self.base / "users").write_text("")
+        section = self.section(
+            "t = some text\ns = pw\nb = yes\ni = 7\nd = 2m\nz = 1KiB\nc = two\np = users\nl = a, b\n  c\nOption.Service = login\n"
+        )
+        self.assertEqual((section.kind, section.name, section.file, section.line), ("authenticator", "x", "site.ini", 1))
+        self.assertEqual(section.text("t"), "some text")
+        self.assertEqual(section.secret("s"), "pw")
+        self.assertIs(section.boolean("b"), True)
+        self.assertEqual(section.integer("i"), 7)
+        self.assertEqual(section.duration("d"), 120.0)
+        self.assertEqual(section.size("z"), 1024)
+        self.assertEqual(section.choice("c", ["one", "two"]), "two")
+        self.assertEqual(section.path("p"), self.base / "users")
+        self.assertEqual(section.list("l"), ("a", "b", "c"))
+        self.assertEqual(section.prefixed("option."), {"service": "login"})
+        section.finish()
+        self.assertEqual(self.told(), [])
+
+    def test_defaults_stand_for_what_is_not_set(self) -> None:
+        section = self.section("t =\n")
+        self.assertEqual(section.text("t", "d"), "d")
+        self.assertIsNone(section.path("p", None))
+        self.assertEqual(section.list("l", ()), ())
+        self.assertEqual(self.told(), [])
+
+    def test_what_is_needed_and_missing_is_told_at_the_section(self) -> None:
+        section = self.section("path =\n")
+        self.assertEqual(section.duration("timeout"), 0.0)
+        section.path("path")
+        self.assertEqual(
+            self.told(), ["1: [authenticator x] timeout: is needed (duration)", "2: [authenticator x] path: is needed (file)"]
+        )
+
+    def test_a_bad_value_becomes_a_problem_and_the_default(self) -> None:
+        section = self.section("\ntimeout = soon\n")
+        self.assertEqual(section.duration("timeout", 5.0), 5.0)
+        self.assertTrue(section.faulty("timeout"))
+        self.assertEqual(
+            self.told(),
+            ["3: [authenticator x] timeout: expected a duration such as 500ms, 30s, 10m, 24h or 7d, not 'soon'"],
+        )
+
+    def test_unread_options_are_unknown(self) -> None:
+        section = self.section("pth = users\nelephant = 1\npath = \n")
+        section.path("path", None)
+        section.finish()
+        self.assertEqual(
+            self.told(),
+            [
+                "2: [authenticator x] pth: unknown option, did you mean path?",
+                "3: [authenticator x] elephant: unknown option",
+            ],
+        )
+
+    def test_each_bad_value_of_a_list_is_told_in_its_line(self) -> None:
+        section = self.section("nets = 10.0.0.0/8, x\n  ; fine\n  y\n  192.0.2.0/24\n")
+        self.assertEqual(section.value(Option("nets", list_of(NETWORK), "")), ())
+        self.assertEqual([(problem.line, problem.message[-3:]) for problem in self.found], [(2, "'x'"), (4, "'y'")])
+
+    def test_a_list_of_nothing(self) -> None:
+        self.section("nets = ,\n").value(Option("nets", list_of(NETWORK), ""))
+        self.assertEqual(self.told(), ["2: [authenticator x] nets: expected at least one value"])
+
+    def test_an_indented_option_is_not_taken_for_a_value(self) -> None:
+        self.section(f"port = 80\n  password = {SECRET}\n").integer("port")
+        self.assertEqual(
+            self.told(), ["3: [authenticator x] port: expected one line; an indented line continues the value above it"]
+        )
+
+
+class ReferenceTests(SectionCase):
+    def test_environment_file_and_credential(self) -> None:
+        (self.base / "pw").write_text("from file\n")
+        credentials = self.base / "credentials"
+        credentials.mkdir()
+        (credentials / "pw").write_text("from systemd")
+        self.environ = {"PW": "from environment", "CREDENTIALS_DIRECTORY": str(credentials)}
+        section = self.section("a = env:PW\nb = file:pw\nc = credential:pw\n")
+        self.assertEqual([section.secret(name) for name in "abc"], ["from environment", "from file", "from systemd"])
+
+    def test_anywhere_a_value_stands(self) -> None:
+        self.environ = {"PORT": "8443", "NET": "10.0.0.0/8, 192.0.2.0/24", "ON": "yes"}
+        section = self.section("port = env:PORT\nnets = fd00::/8, env:NET\non = env:ON\n")
+        self.assertEqual(section.integer("port"), 8443)
+        networks = [ip_network(text) for text in ("fd00::/8", "10.0.0.0/8", "192.0.2.0/24")]
+        self.assertEqual(section.value(Option("nets", list_of(NETWORK), "")), tuple(networks))
+        self.assertTrue(section.boolean("on"))
+
+    def test_what_it_stands_for_is_not_followed_again(self) -> None:
+        self.environ = {"A": "env:B", "B": SECRET}
+        self.assertEqual(self.section("a = env:A\n").text("a"), "env:B")
+
+    def test_missing_ones_are_problems(self) -> None:
+        (self.base / "empty").write_text("\n")
+        (self.base / "binary").write_bytes(b"\xff\xfe")
+        (self.base / "large").write_bytes(b"x" * 65537)
+        self.environ = {"EMPTY": ""}
+        table = {
+            "env:NONE": "the environment variable NONE is not set",
+            "env:EMPTY": "env:EMPTY is empty",
+            "env:A B": "env: needs the name of an environment variable",
+            "env:": "env: needs the name of an environment variable",
+            "file:none": "file:none cannot be read: No such file or directory",
+            "file:empty": "file:empty is empty",
+            "file:binary": "file:binary is not UTF-8 text",
+            "file:large": "file:large is larger than 64 KiB",
+            "file:": "file: needs the path of a file",
+            "credential:pw": "credential:pw needs $CREDENTIALS_DIRECTORY, which systemd sets",
+            "credential:../pw": "credential: needs the name of a systemd credential",
+        }
+        for reference, message in table.items():
+            self.section(f"s = {reference}\n").secret("s")
+            self.assertEqual(self.told(), [f"2: [authenticator x] s: {message}"])
+
+    def test_a_credential_that_systemd_did_not_give(self) -> None:
+        self.environ = {"CREDENTIALS_DIRECTORY": str(self.base)}
+        self.section("s = credential:pw\n").secret("s")
+        self.assertEqual(self.told(), ["2: [authenticator x] s: credential:pw cannot be read: No such file or directory"])
+
+
+class SilenceTests(SectionCase):
+    """No message repeats a secret."""
+
+    def assertSilent(self, section: Section) -> None:
+        self.assertTrue(self.found)
+        self.assertNotIn(SECRET, " ".join(self.told()) + repr(self.found) + repr(section))
+
+    def test_a_referenced_value_is_never_repeated(self) -> None:
+        self.environ = {"S": SECRET, "L": f"{SECRET}, {SECRET}"}
+        for kind in KINDS:
+            for option in kind.declared:
+                if not option.available or option.type.label in ("text", "secret", "list of texts", "path"):
+                    continue
+                for name in ("S", "L"):
+                    section = self.section(f"{option.name} = env:{name}\n")
+                    section.value(option)
+                    self.assertSilent(section)
+                    self.assertIn(f"env:{name}", self.told()[0], option.name)
+
+    def test_a_secret_under_a_misspelt_name(self) -> None:
+        section = self.section(f"keystore_pasword = {SECRET}\n")
+        section.finish(["keystore_password"])
+        self.assertSilent(section)
+
+    def test_a_secret_in_an_indented_line(self) -> None:
+        for line in (f"password = {SECRET}", f"password={SECRET}", f"password: {SECRET}", f"password :{SECRET}"):
+            section = self.section(f"nets = 10.0.0.0/8\n  {line}\n")
+            section.value(Option("nets", list_of(NETWORK), ""))
+            self.assertSilent(section)
+
+    def test_a_password_in_a_url(self) -> None:
+        option = next(option for kind in KINDS if kind.word == "upstream" for option in kind.declared if option.name == "servers")
+        for url in (f"http://user:{SECRET}@app/", f"http://{SECRET}@app:80", f"ftp://user:p@{SECRET}@app"):
+            section = self.section(f"servers = {url}\n")
+            section.value(option)
+            self.assertSilent(section)
+
+    def test_quoting(self) -> None:
+        self.environ = {"S": SECRET}
+        section = self.section("a = env:S\nb = plain\n")
+        self.assertEqual(section.quote("a", section.text("a")), "what env:S stands for")
+        self.assertEqual(section.quote("b", section.text("b")), "'plain'")
+
+    @given(st.text(alphabet="ab ,=\n:/", max_size=20))
+    def test_no_getter_raises(self, text: str) -> None:
+        (scanned,), _ = scan("[authenticator x]\no = " + text.replace("\n", "\n  "))
+        section = Section(scanned, "site.ini", self.base, References({}, self.base), [])
+        for getter in (
+            section.text,
+            section.secret,
+            section.boolean,
+            section.integer,
+            section.duration,
+            section.size,
+            section.path,
+        ):
+            getter("o")
+        section.list("o")
+        section.prefixed("o")
+        section.finish()
