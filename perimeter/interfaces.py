@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from perimeter.model import AccessRecord, AuthenticationRequest, Credentials, Field, Principal
 
 # zope interfaces describe what a caller sees, so their methods name no self.
-# ruff: noqa: N805
 
 
 class IAuthenticator(Interface):

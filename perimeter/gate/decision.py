@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 class Decision:
     """An admission.
 
-    ``target`` is path and query as they are to be forwarded, ``identity`` the finished field lines that tell the upstream who asks,
-    ``address`` the client's address as rules and the audit see it, ``client`` the finished field lines about the client's connection.
+    ``target`` is path and query as they are to be forwarded, ``identity`` the finished field lines that tell the upstream who
+    asks, ``address`` the client's address as rules and the audit see it, ``client`` the finished field lines about the
+    client's connection.
     """
 
     __slots__ = ("address", "identity", "principal", "route", "target")

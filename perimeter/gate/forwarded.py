@@ -20,8 +20,8 @@ def in_networks(address: str, networks: tuple[Network, ...]) -> bool:
 def client_address(peer: str, headers: HeaderBlock, trusted: tuple[Network, ...]) -> str:
     """The address that rules and the audit go by.
 
-    From a trusted peer: the rightmost address of X-Forwarded-For that is not itself trusted. What is no address ends the walk, since
-    nobody vouches for what stands left of it.
+    From a trusted peer: the rightmost address of X-Forwarded-For that is not itself trusted. What is no address ends the
+    walk, since nobody vouches for what stands left of it.
     """
     if not trusted or not in_networks(peer, trusted):
         return peer

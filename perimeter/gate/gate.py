@@ -50,10 +50,14 @@ class Gate:
             if isinstance(decision, Decision):
                 self._enter(exchange, decision)
             else:
-                Deferred.fromCoroutine(_awaited(decision)).addCallback(
-                    lambda decided: self._enter(exchange, decided)
-                ).addErrback(lambda failure: refuse_on_error(exchange, failure.value))
+                Deferred.fromCoroutine(self._enter_later(exchange, decision))
         except Exception as error:  # whatever goes wrong in judging, the request is not let through (attack 41)
+            refuse_on_error(exchange, error)
+
+    async def _enter_later(self, exchange: Exchange, decision: Awaitable[Decision]) -> None:
+        try:
+            self._enter(exchange, await decision)
+        except Exception as error:
             refuse_on_error(exchange, error)
 
     @staticmethod
@@ -122,7 +126,3 @@ class Gate:
         for reading in readings(path):
             if self.routes.find(host, reading) is not route:
                 raise BadTarget("a path that another server could read as another route's")
-
-
-async def _awaited(decision: Awaitable[Decision]) -> Decision:
-    return await decision

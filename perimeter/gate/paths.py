@@ -2,7 +2,8 @@
 
 A path is brought into one normal form, or refused with `BadTarget` where two servers could read it in two ways (attacks 1, 3, 6):
 
-* percent-encoded unreserved characters are decoded, other escapes keep their place with upper-case digits (RFC 3986, section 6.2.2);
+* percent-encoded unreserved characters are decoded, other escapes keep their place with upper-case digits (RFC 3986, section
+  6.2.2);
 * runs of slashes become one, as nginx does;
 * dot segments, spelt in whatever way, are refused: a client that wants another path can ask for it;
 * an encoded backslash, NUL or control octet, and a raw backslash, are refused;

@@ -1,7 +1,7 @@
 """Routes, and the table that finds the one for a host and a path. Pure.
 
-The cost of a look-up does not depend on the number of routes: hosts and prefixes are dictionary keys, and a path is tried from its
-longest prefix down, no deeper than the longest prefix that is configured.
+The cost of a look-up does not depend on the number of routes: hosts and prefixes are dictionary keys, and a path is tried
+from its longest prefix down, no deeper than the longest prefix that is configured.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Route:
     rewrite: bytes | None = None
     authenticate: bool = True
     required: bool = True
-    policy: Policy = Policy()
+    policy: Policy = attrs.field(factory=Policy)
     networks: tuple[Network, ...] = ()
-    identity: IdentityProfile = IdentityProfile()
+    identity: IdentityProfile = attrs.field(factory=IdentityProfile)
     allow_encoded_slash: bool = False
     websocket: bool = True
     max_body: int | None = None

@@ -8,8 +8,8 @@ assignment to ``deadline``:
 
 * a head must be complete within ``head_timeout`` of its first octet (of the accept, for the first one);
 * an idle connection is closed after ``idle_timeout``;
-* a body must come at ``body_min_rate`` at least, and a response must be taken at that rate, measured over each ``body_timeout`` and
-  ``send_timeout``.
+* a body must come at ``body_min_rate`` at least, and a response must be taken at that rate, measured over each
+  ``body_timeout`` and ``send_timeout``.
 """
 
 from __future__ import annotations
@@ -414,4 +414,3 @@ class Channel(TwistedProtocol):
             self._refuse_head(self._pending, RequestTimeout("the head came too slowly"))
         else:
             self._close()
-

@@ -128,7 +128,8 @@ class Exchange:
         return self._ended
 
     def receive(self, sink: IBodySink) -> None:
-        """Deliver the body to ``sink`` from now on; a client that waits for it is told 100 Continue (RFC 9110, section 10.1.1)."""
+        """Deliver the body to ``sink`` from now on; a client that waits for it is told 100 Continue (RFC 9110, section
+        10.1.1)."""
         self._sink = sink
         if self._reader is None:
             sink.body_end(())
@@ -235,7 +236,8 @@ class Exchange:
         return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, reason or REASONS.get(status, b""), lines, framing)
 
     def write(self, data: bytes) -> None:
-        """Some octets of the response's body; what exceeds the promised length is a fault of the caller and cuts the connection."""
+        """Some octets of the response's body; what exceeds the promised length is a fault of the caller and cuts the
+        connection."""
         if self._ended or not data:
             return
         left = self._body_left
@@ -436,5 +438,3 @@ def refuse_on_error(exchange: Exchange, error: BaseException) -> None:
         return
     _log.failure("a request ended in an unexpected error", failure=Failure(error))
     exchange.refuse(InternalError("an unexpected error"))
-
-

@@ -1,7 +1,7 @@
 """A connection to an upstream: one request at a time, its response taken apart as it comes.
 
-The connection knows HTTP and its own state; what a response or its failure means for the client is `perimeter.proxy.target`'s, which
-is told through the `Listening` interface.
+The connection knows HTTP and its own state; what a response or its failure means for the client is
+`perimeter.proxy.target`'s, which is told through the `Listening` interface.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Listening(Protocol):
         """An informational response (1xx but 101)."""
 
     def reply_head(self, head: ResponseHead, length: int | None) -> None:
-        """The final response begins. ``length`` is that of its body in octets, None where it is not known, 0 where it has none."""
+        """The final response begins. ``length`` is that of its body in octets, None where it is not known, 0 where it has
+        none."""
 
     def reply_data(self, data: bytes) -> None:
         """Octets of the body, or of the tunnel."""

@@ -1,9 +1,10 @@
 """What of a message's header goes through the gateway, and what the gateway adds. Pure.
 
-Dropped on the way in, on every route: what concerns one connection only (RFC 9110, section 7.6.1), what only the gateway may say (identity,
-client address, scheme), the client's own credentials, and what some servers take for another path. An identity field is
-recognised in any spelling that a server could fold into it: ``X_Auth_Username``, ``x.auth.username`` (attacks 11, 12). Dropping comes
-first and adding last, so that a field of ours can be neither doubled nor named away by ``Connection`` (attack 13).
+Dropped on the way in, on every route: what concerns one connection only (RFC 9110, section 7.6.1), what only the gateway may
+say (identity, client address, scheme), the client's own credentials, and what some servers take for another path. An identity
+field is recognised in any spelling that a server could fold into it: ``X_Auth_Username``, ``x.auth.username`` (attacks 11,
+12). Dropping comes first and adding last, so that a field of ours can be neither doubled nor named away by ``Connection``
+(attack 13).
 """
 
 from __future__ import annotations
@@ -135,7 +136,9 @@ def relayed_client_lines(exchange: Exchange, address: str) -> bytes:
     return b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (address.encode("ascii"), chain, scheme)
 
 
-def request_head(exchange: Exchange, decision: Decision, rules: HeaderRules, fallback_host: bytes, upgrade: bytes | None) -> bytes:
+def request_head(
+    exchange: Exchange, decision: Decision, rules: HeaderRules, fallback_host: bytes, upgrade: bytes | None
+) -> bytes:
     """The whole head that the upstream gets. ``fallback_host`` stands in where an HTTP/1.0 client named no host."""
     head = exchange.head
     headers = head.headers
@@ -168,8 +171,8 @@ def request_head(exchange: Exchange, decision: Decision, rules: HeaderRules, fal
 def map_back(name: bytes, value: bytes, own_hosts: tuple[bytes, ...], outer_path: Callable[[bytes], bytes]) -> bytes:
     """An upstream's Location, Content-Location or Set-Cookie value as the client must see it.
 
-    An absolute URL of one of ``own_hosts`` (the upstream's, or the name that the client used) becomes a path on this gateway, so that
-    neither a foreign scheme nor an internal name leaks; ``outer_path`` undoes the route's rewrite.
+    An absolute URL of one of ``own_hosts`` (the upstream's, or the name that the client used) becomes a path on this gateway,
+    so that neither a foreign scheme nor an internal name leaks; ``outer_path`` undoes the route's rewrite.
     """
     if name == b"set-cookie":
         return _COOKIE_PATH.sub(lambda match: match[1] + (outer_path(match[2]) if match[2] else b""), value)

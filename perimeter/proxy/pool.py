@@ -1,8 +1,9 @@
 """The idle connections to one upstream, and the making of new ones.
 
-A pooled connection may be closed by the server at any moment. A request that may be repeated takes any of them; one that may not (RFC
-9110, section 9.2.2) takes only a connection that has proved itself: it has served more than one request, or stayed open for a second
-after its first. A server that closes after each reply, as ecFlow's does, so never gets such a request on a dying connection.
+A pooled connection may be closed by the server at any moment. A request that may be repeated takes any of them; one that may
+not (RFC 9110, section 9.2.2) takes only a connection that has proved itself: it has served more than one request, or stayed
+open for a second after its first. A server that closes after each reply, as ecFlow's does, so never gets such a request on a
+dying connection.
 """
 
 from __future__ import annotations

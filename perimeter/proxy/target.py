@@ -1,7 +1,7 @@
 """The target of a route with an upstream: each admitted exchange becomes one request to the service behind.
 
-A request goes out once. It is sent again, on a fresh connection, only where a pooled connection was closed under it, nothing of a reply
-was seen, nothing of a body was taken from the client, and the method allows it (RFC 9110, section 9.2.2).
+A request goes out once. It is sent again, on a fresh connection, only where a pooled connection was closed under it, nothing
+of a reply was seen, nothing of a body was taken from the client, and the method allows it (RFC 9110, section 9.2.2).
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def _authority(server: ServerSettings) -> bytes:
     """How a server of the upstream names itself in a URL."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     default = {"http": 80, "https": 443}.get(server.scheme)
-    return (host if server.port in (0, default) else f"{host}:{server.port}").lower().encode("idna" if host.isascii() else "utf-8")
+    return (
+        (host if server.port in (0, default) else f"{host}:{server.port}").lower().encode("idna" if host.isascii() else "utf-8")
+    )
 
 
 def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
@@ -166,9 +168,7 @@ class Forwarding:
         exchange = self._exchange
         self._connection = connection
         has_body = exchange.has_body
-        connection.begin(
-            self, head_only=exchange.head.method == b"HEAD", tunnel=self._upgrade is not None, complete=not has_body
-        )
+        connection.begin(self, head_only=exchange.head.method == b"HEAD", tunnel=self._upgrade is not None, complete=not has_body)
         if not has_body:
             connection.send(self._head)
             return

@@ -1,0 +1,328 @@
+"""The daemon: one gateway, started, reloaded and stopped.
+
+What is served is built in `perimeter.assembly`; here it is bound to listeners, exchanged whole at a reload, and brought to an
+end in order. Start: everything that can fail does so before the first client is accepted. Reload (SIGHUP): a faulty file
+changes nothing. Stop: idle connections close, requests in flight get `DRAIN` seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from perimeter.assembly import Assembly, Surroundings, assemble
+from perimeter.auth.registry import authenticator_factories
+from perimeter.config.load import load_site
+from perimeter.config.values import LimitSettings, ListenerSettings, SiteConfig
+from perimeter.errors import StartupError
+from perimeter.http.answers import Answers
+from perimeter.http.channel import Channel
+from perimeter.http.exchange import Exchange
+from perimeter.interfaces import IAuditSink
+from perimeter.net.certificates import load_identity
+from perimeter.net.contexts import Identity, ServerContexts
+from perimeter.net.deadlines import Deadlines
+from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
+from perimeter.notify import Notifier, Watchdog
+from perimeter.offload import Offload
+
+_log = Logger()
+
+#: Seconds that requests in flight have to finish when the daemon stops.
+DRAIN = 10.0
+#: Seconds between two looks at whether a signing key is due for rotation, or was rotated by somebody else.
+_KEY_CHECK = 60.0
+
+
+@attrs.define(eq=False)
+class Site:
+    """What the connections of one listener share (`perimeter.http.channel.ChannelSite`). A reload replaces its parts."""
+
+    limits: LimitSettings
+    deadlines: Deadlines
+    clock: Callable[[], float]
+    dispatch: Callable[[Exchange], None]
+    answers: Answers
+    audit: IAuditSink
+    channels: set[Channel] = attrs.field(factory=set)
+
+
+class ChannelFactory(Factory):
+    """Makes the channels of one listener."""
+
+    noisy = False
+
+    def __init__(self, site: Site, listener: str) -> None:
+        self.site = site
+        self.listener = listener
+
+    def buildProtocol(self, addr: IAddress | None) -> Channel:
+        """A channel for a new connection."""
+        return Channel(self.site, self.listener)
+
+
+@attrs.define(eq=False)
+class _Listening:
+    settings: ListenerSettings
+    site: Site
+    contexts: ServerContexts | None
+    port: ListeningPort
+
+
+class Gateway(Service):
+    """The whole gateway as a Twisted service. ``config_file`` is read again at each reload."""
+
+    def __init__(self, config_file: Path, config: SiteConfig, reactor: Any, notifier: Notifier) -> None:
+        self._config_file = config_file
+        self._config = config
+        self._reactor = reactor
+        self._notifier = notifier
+        self._watchdog = Watchdog(notifier, reactor)
+        self._around = Surroundings(reactor, Offload(reactor), Deadlines(reactor))
+        self._limits = ConnectionLimits(config.limits.connections, config.limits.connections_per_address)
+        self._assembly: Assembly | None = None
+        self._listening: dict[str, _Listening] = {}
+        self._key_check = LoopingCall(self._check_keys)
+        self._key_check.clock = reactor
+        self._drained: Deferred[None] | None = None
+
+    # -- start
+
+    def privilegedStartService(self) -> None:
+        """Bind the listeners, while the process may still use low ports. A fault is told in one line, and ends the process."""
+        try:
+            self._open(self._config)
+        except StartupError as error:
+            _log.critical("{error}", error=str(error))
+            sys.exit(1)
+
+    def startService(self) -> None:
+        """Serve."""
+        if self._assembly is None:
+            self.privilegedStartService()
+        super().startService()  # type: ignore[no-untyped-call]
+        self._around.offload.start()
+        assert self._assembly is not None
+        self._assembly.chain.start()
+        self._key_check.start(_KEY_CHECK, now=False)
+        self._catch_signals()
+        self._watchdog.startService()
+        self._notifier.ready(self._status())
+        _log.info("ready: {status}", status=self._status())
+
+    def _open(self, config: SiteConfig) -> None:
+        prepare_state_dir(config.perimeter.state_dir)
+        identities = self._identities(config)
+        assembly = assemble(config, self._around)
+        assembly.audit.open()
+        try:
+            for settings in config.listeners:
+                self._listening[settings.name] = self._listen(settings, assembly, identities.get(settings.name))
+        except StartupError:
+            for listening in self._listening.values():
+                _stop_listening(listening)
+            self._listening.clear()
+            assembly.audit.close()
+            raise
+        self._assembly = assembly
+        for warning in config.warnings:
+            _log.warn("{warning}", warning=warning)
+
+    @staticmethod
+    def _identities(config: SiteConfig) -> dict[str, Identity]:
+        """The certificate of each TLS listener, by name."""
+        state_dir = config.perimeter.state_dir
+        return {settings.name: load_identity(settings, state_dir) for settings in config.listeners if settings.tls}
+
+    def _listen(self, settings: ListenerSettings, assembly: Assembly, identity: Identity | None) -> _Listening:
+        limits = assembly.config.limits
+        site = Site(
+            limits=limits,
+            deadlines=self._around.deadlines,
+            clock=self._reactor.seconds,
+            dispatch=assembly.gates[settings.name].dispatch,
+            answers=assembly.answers,
+            audit=assembly.default_sink,
+        )
+        contexts = None if identity is None else ServerContexts([identity])
+        factory = ChannelFactory(site, settings.name)
+        port = listen(self._reactor, settings, factory, contexts, self._limits, self._around.deadlines, limits.handshake_timeout)
+        return _Listening(settings, site, contexts, port)
+
+    def _status(self) -> str:
+        places = ", ".join(
+            f"{listening.settings.name} on port {listening.port.getHost().port}" for listening in self._listening.values()
+        )
+        return f"listening: {places}"
+
+    def ports(self) -> dict[str, int]:
+        """The port of each listener, by name: of use where the configuration asked for port 0."""
+        return {name: listening.port.getHost().port for name, listening in self._listening.items()}
+
+    def _catch_signals(self) -> None:
+        if not getattr(self._reactor, "_installSignalHandlers", True):
+            return
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self.reopen_logs))
+
+    # -- reload
+
+    def reload(self) -> None:
+        """Read the configuration again and put it in force, whole or not at all."""
+        self._notifier.reloading("reading the configuration")
+        try:
+            config = load_site(self._config_file, authenticators=authenticator_factories())
+            self._exchange(config)
+        except StartupError as error:
+            for line in str(error).splitlines():
+                _log.error("not reloaded: {error}", error=line)
+            self._notifier.ready(f"not reloaded: {str(error).splitlines()[0]}")
+            return
+        except Exception:
+            _log.failure("not reloaded")
+            self._notifier.ready("not reloaded: see the log")
+            return
+        _log.info("reloaded: {status}", status=self._status())
+        self._notifier.ready(self._status())
+
+    def _exchange(self, config: SiteConfig) -> None:
+        """Everything that can fail comes first; what follows only assigns."""
+        old = self._assembly
+        assert old is not None
+        prepare_state_dir(config.perimeter.state_dir)
+        identities = self._identities(config)
+        assembly = assemble(config, self._around)
+        assembly.audit.open()
+        kept = {
+            settings.name: self._listening[settings.name]
+            for settings in config.listeners
+            if settings.name in self._listening and _same_socket(self._listening[settings.name].settings, settings)
+        }
+        opened: dict[str, _Listening] = {}
+        try:
+            for settings in config.listeners:
+                if settings.name not in kept:
+                    opened[settings.name] = self._listen(settings, assembly, identities.get(settings.name))
+        except StartupError:
+            for listening in opened.values():
+                _stop_listening(listening)
+            assembly.audit.close()
+            raise
+        for name, listening in self._listening.items():
+            if name not in kept:
+                _stop_listening(listening)
+                for channel in list(listening.site.channels):
+                    channel.shut_down()
+        for name, listening in kept.items():
+            _put_in_force(listening, assembly, identities.get(name))
+        self._listening = kept | opened
+        self._limits.total = config.limits.connections
+        self._limits.per_address = config.limits.connections_per_address
+        self._assembly = assembly
+        self._config = config
+        assembly.chain.start()
+        old.stop()
+        for warning in config.warnings:
+            _log.warn("{warning}", warning=warning)
+
+    def reopen_logs(self) -> None:
+        """Turn to the audit files that are at their paths now."""
+        if self._assembly is not None:
+            self._assembly.audit.reopen()
+
+    # -- while it runs
+
+    def _check_keys(self) -> Deferred[None] | None:
+        assembly = self._assembly
+        if assembly is None:
+            return None
+        checking = self._around.offload.run(assembly.keyring.rotate_if_due)
+
+        def checked(changed: bool) -> None:
+            if changed:
+                assembly.keys_changed()
+                _log.info("the signing keys have changed")
+
+        return checking.addCallback(checked).addErrback(
+            lambda failure: _log.error("the signing keys were not checked: {error}", error=failure.getErrorMessage())
+        )
+
+    # -- stop
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting, let requests in flight finish for `DRAIN` seconds, then cut what is left."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._notifier.stopping("requests in flight finish")
+        if self._key_check.running:
+            self._key_check.stop()
+        for listening in self._listening.values():
+            _stop_listening(listening)
+        for channel in self._channels():
+            channel.shut_down()
+        done: Deferred[None] = Deferred()
+        self._await_drained(done, self._reactor.seconds() + DRAIN)
+        return done.addCallback(self._close)
+
+    def _channels(self) -> list[Channel]:
+        return [channel for listening in self._listening.values() for channel in listening.site.channels]
+
+    def _await_drained(self, done: Deferred[None], deadline: float) -> None:
+        channels = self._channels()
+        if channels and self._reactor.seconds() < deadline:
+            self._reactor.callLater(0.05, self._await_drained, done, deadline)
+            return
+        for channel in channels:
+            channel.transport.abortConnection()
+        # One turn more, in which the cut connections write their records.
+        self._reactor.callLater(0, done.callback, None)
+
+    def _close(self, _: None) -> None:
+        assembly, self._assembly = self._assembly, None
+        if assembly is not None:
+            assembly.stop()
+            for pool in assembly.pools:
+                for connection in list(pool.connections):
+                    connection.drop()
+        self._listening.clear()
+        self._watchdog.stopService()
+        self._around.offload.stop()
+
+
+def _stop_listening(listening: _Listening) -> None:
+    listening.port.stopListening()  # type: ignore[no-untyped-call]
+
+
+def _same_socket(old: ListenerSettings, new: ListenerSettings) -> bool:
+    return (old.interface, old.port, old.tls) == (new.interface, new.port, new.tls)
+
+
+def _put_in_force(listening: _Listening, assembly: Assembly, identity: Identity | None) -> None:
+    site = listening.site
+    site.limits = assembly.config.limits
+    site.dispatch = assembly.gates[listening.settings.name].dispatch
+    site.answers = assembly.answers
+    site.audit = assembly.default_sink
+    if listening.contexts is not None and identity is not None:
+        listening.contexts.replace([identity])
+
+
+def prepare_state_dir(path: Path) -> None:
+    """Make the state directory, for nobody but the daemon. Raises `StartupError` where it cannot be written."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise StartupError(f"state_dir {path}: {(problem.strerror or str(problem)).lower()}") from problem
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise StartupError(f"state_dir {path}: not writable")
