@@ -14,6 +14,7 @@ REDACTED = b"REDACTED"
 
 _UNSAFE = re.compile(r"[^!#-\[\]-~]")
 _UNSAFE_BUT_BLANK = re.compile(r"[^ !#-\[\]-~]")
+_UNPRINTABLE = re.compile(r"[^ -~]")
 
 # A parameter is secret when its name ends in one of the long words, or is one of the short ones. Looked for in a decoded part of
 # a URL, so that a URL inside a parameter (rd=/x%3Ftoken%3D…) counts too.
@@ -34,7 +35,11 @@ def _escape_one(match: re.Match[str]) -> str:
     # isprintable is false for controls, separators, surrogates and the invisible format characters (bidi overrides and the like)
     if character > "\x7f" and character.isprintable():
         return character
-    return "".join(f"\\x{octet:02x}" for octet in character.encode("utf-8", "surrogateescape"))
+    try:
+        octets = character.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        octets = character.encode("utf-8", "surrogatepass")
+    return "".join(f"\\x{octet:02x}" for octet in octets)
 
 
 def escape(raw: bytes, *, blank: bool = False) -> bytes:
@@ -46,6 +51,11 @@ def escape(raw: bytes, *, blank: bool = False) -> bytes:
 def escape_text(text: str, *, blank: bool = False) -> bytes:
     """`escape` for text of our own making; a lone surrogate comes out as octets too."""
     return escape(text.encode("utf-8", "surrogatepass"), blank=blank)
+
+
+def escape_line(text: str) -> str:
+    """``text`` as one line of prose: blanks, quotes and backslashes stay as they are, everything invisible is escaped."""
+    return _UNPRINTABLE.sub(_escape_one, text)
 
 
 def _decoded(part: bytes) -> bytes:

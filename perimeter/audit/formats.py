@@ -20,12 +20,14 @@ Format = Callable[[AccessRecord], bytes]
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-# Everything that may stand in a column as it is: no blank, no quote, no backslash. What is left of a line when these are deleted
-# is its skeleton: where that is the expected one, no field added anything, and nothing needs to be escaped. One look for all.
-_PLAIN = bytes(octet for octet in range(0x21, 0x7F) if octet not in b'"\\')
+# Everything that may stand in a column as it is: no blank, quote or backslash, and nothing that a URL with a secret in it needs.
+# What is left of a line when these are deleted is its skeleton: where that is the expected one, no field added anything to it,
+# and nothing has to be escaped or redacted. So one look at the whole line is the only one that most lines need.
+_URL_MARKS = b"=%@"
+_PLAIN = bytes(octet for octet in range(0x21, 0x7F) if octet not in b'"\\' + _URL_MARKS)
 _REACTOR_SKELETON = b'    "  "  '
 _COMBINED_SKELETON = b'     "  "  '
-_QUOTED_PLAIN = _PLAIN + b" "
+_QUOTED_PLAIN = _PLAIN + _URL_MARKS + b" "
 
 
 class _Stamp:
@@ -39,7 +41,7 @@ class _Stamp:
         self._text = ""
 
     def __call__(self, seconds: float) -> str:
-        whole = int(seconds // 1)
+        whole = int(seconds)
         if whole != self._second:
             self._text = self._make(whole)
             self._second = whole
@@ -88,14 +90,17 @@ def _start(record: AccessRecord, between: str, skeleton: bytes) -> bytes:
     stamp = _local_time(record.time)
     principal = record.principal
     name = "-" if principal is None else principal.username
-    target = redact(record.target)
-    if target and record.method and name and (principal is None or name != "-"):
+    target = record.target
+    # a column that is empty does not show in the skeleton
+    whole = target and record.method and record.version and record.address and name
+    if whole and (principal is None or name != "-"):
         # Latin-1, so that octets beyond ASCII come through as something beyond ASCII, which shows in the skeleton
         line = (
             f'{record.address} {between}{name} [{stamp}] "{record.method.decode("latin-1")} {target.decode("latin-1")} '
             f'{record.version}" {record.status} {record.sent}'
         ).encode("utf-8", "surrogatepass")
-        if line.translate(None, _PLAIN) == skeleton:
+        left = line.translate(None, _PLAIN)
+        if left == skeleton or (left.translate(None, _URL_MARKS) == skeleton and redact(target) == target):
             return line
     who = f"{(escape_text(record.address) or b'-').decode()} {between}{_user(record).decode()}"
     return f'{who} [{stamp}] "{_request(record).decode()}" {record.status} {record.sent}'.encode()

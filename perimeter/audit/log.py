@@ -22,6 +22,8 @@ from perimeter.errors import StartupError
 from perimeter.interfaces import IAuditSink
 from perimeter.model import AccessRecord
 
+_log = Logger(namespace="perimeter.audit")
+
 #: seconds between two tries to write to a log that failed
 RETRY = 1.0
 #: octets of lines that are kept for as long as they cannot be written
@@ -31,8 +33,6 @@ BACKLOG = 4 * 1024 * 1024
 @implementer(ILogObserver, IAuditSink)
 class AuditLog:
     """One audit log file. Also a log observer: an event that carries an ``access_record`` is a record, any other none of ours."""
-
-    _log = Logger(namespace="perimeter.audit")
 
     def __init__(self, file: RollingFile, make_line: Format, strict: bool, clock: IReactorTime) -> None:
         self._file = file
@@ -61,7 +61,7 @@ class AuditLog:
             return False
         except Exception:
             # a bug: what could not be written down is not let out either
-            self._log.failure("An audit record could not be written")
+            _log.failure("An audit record could not be written")
             return not self._strict
 
     def healthy(self) -> bool:
@@ -92,13 +92,13 @@ class AuditLog:
         try:
             self._file.reopen()
         except OSError as error:
-            self._log.error("{path} cannot be reopened: {error}", path=self._file.path, error=error)
+            _log.error("{path} cannot be reopened: {error}", path=self._file.path, error=error)
 
     def close(self) -> None:
         """Write what is pending and close. Records of exchanges that end later are still written, one by one."""
         if not self._write_pending():
             lost = self._dropped + self._pending.count(b"\n")
-            self._log.error("{path} is closed, {lost} lines were never written", path=self._file.path, lost=lost)
+            _log.error("{path} is closed, {lost} lines were never written", path=self._file.path, lost=lost)
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
@@ -156,13 +156,13 @@ class AuditLog:
             return
         self._failed = True
         if self._strict:
-            self._log.critical(
+            _log.critical(
                 "The audit log {path} cannot be written, nothing is served until it can: {error}",
                 path=self._file.path,
                 error=unwritten.error,
             )
         else:
-            self._log.warn("The audit log {path} cannot be written: {error}", path=self._file.path, error=unwritten.error)
+            _log.warn("The audit log {path} cannot be written: {error}", path=self._file.path, error=unwritten.error)
 
     def _try_again(self) -> bool:
         """Reopen the file and write what waits, unless that was tried less than a second ago. True where all is well."""
@@ -178,7 +178,7 @@ class AuditLog:
         if not self._write_pending():
             return False
         self._failed = False
-        self._log.warn(
+        _log.warn(
             "The audit log {path} can be written again, {dropped} lines are missing", path=self._file.path, dropped=self._dropped
         )
         self._dropped = 0

@@ -23,6 +23,8 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+_log = Logger(namespace="perimeter.audit")
+
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _MODE = 0o640
 #: seconds after which the file is looked at again: is it still the one at its path, is it still today
@@ -50,8 +52,6 @@ class RollingFile:
 
     `open` comes first; the owner calls `close`. Not thread-safe.
     """
-
-    _log = Logger(namespace="perimeter.audit")
 
     def __init__(self, path: Path, roll: str | int, keep: int, seconds: Callable[[], float]) -> None:
         self.path = path
@@ -218,7 +218,7 @@ class RollingFile:
             self._roll(now)
         except OSError as error:
             if not self._rolling_fails:
-                self._log.error("{path} cannot be rolled, and goes on as it is: {error}", path=self._name, error=error)
+                _log.error("{path} cannot be rolled, and goes on as it is: {error}", path=self._name, error=error)
             self._rolling_fails = True
             return
         self._rolling_fails = False
@@ -288,4 +288,4 @@ class RollingFile:
             for name in old:
                 (self.path.parent / name).unlink()
         except OSError as error:
-            self._log.warn("old files of {path} cannot be removed: {error}", path=self._name, error=error)
+            _log.warn("old files of {path} cannot be removed: {error}", path=self._name, error=error)

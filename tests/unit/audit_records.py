@@ -1,0 +1,96 @@
+"""Records for the tests of the audit log: one to vary, and a Hypothesis strategy for any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from perimeter.model import AccessRecord, HeaderBlock, Principal
+
+USUAL: dict[str, Any] = {
+    "time": 1407788484.25,
+    "duration": 0.0125,
+    "address": "127.0.0.1",
+    "listener": "https",
+    "tls": "TLSv1.3",
+    "method": b"GET",
+    "target": b"/token",
+    "version": "HTTP/1.1",
+    "host": b"gw.example.com:9443",
+    "headers": None,
+    "status": 200,
+    "sent": 73,
+    "received": 0,
+    "principal": None,
+    "route": "site",
+    "upstream": "web",
+    "reason": "",
+}
+
+
+def make_record(**changes: Any) -> AccessRecord:
+    """A usual record with some fields changed."""
+    return AccessRecord(**{**USUAL, **changes})
+
+
+def make_headers(**fields: bytes) -> HeaderBlock:
+    """Header fields by name, ``_`` for ``-``."""
+    return HeaderBlock([(name.replace("_", "-").encode(), value) for name, value in fields.items()])
+
+
+_NASTY = [
+    "\n",
+    "\r",
+    "\x1b[31m",
+    "\x7f",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    '"',
+    "\\",
+    " ",
+    "\u202e",
+    "é",
+    "\ud800",
+    "\udcff",
+    "-",
+    "[",
+    "]",
+    "=",
+    "%",
+    "\x00",
+]
+_text = st.one_of(st.text(max_size=20), st.lists(st.sampled_from([*_NASTY, "a"]), max_size=8).map("".join))
+_octets = st.one_of(
+    st.binary(max_size=20),
+    _text.map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.sampled_from([b"/a?token=xyzzy", b"/", b"GET", b""]),
+)
+_principals = st.builds(Principal, _text, _text, st.lists(_text, max_size=3).map(tuple), _text)
+_headers = st.builds(
+    HeaderBlock,
+    st.lists(st.tuples(st.sampled_from([b"referer", b"user-agent", b"authorization", b"cookie"]), _octets), max_size=4),
+)
+_counts = st.integers(min_value=0, max_value=2**40)
+
+records = st.builds(
+    AccessRecord,
+    st.floats(min_value=0, max_value=4e9),
+    st.floats(min_value=0, max_value=1e6),
+    _text,
+    _text,
+    _text,
+    _octets,
+    _octets,
+    _text,
+    _octets,
+    st.none() | _headers,
+    st.integers(min_value=0, max_value=599),
+    _counts,
+    _counts,
+    st.none() | _principals,
+    _text,
+    _text,
+    _text,
+)
