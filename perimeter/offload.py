@@ -118,12 +118,23 @@ class Offload:
         Fails with `Overloaded` at once where ``queue`` jobs wait already, with `Unavailable` where the pool is not
         running, and with ``CancelledError`` when cancelled.
         """
-        job = _Job(partial(fn, *args, **kwargs), self._cancelled)
+        return self._submit(partial(fn, *args, **kwargs), self._queue)
+
+    def proceed(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Like `run`, for the next step of work that was admitted by `run`: it waits however full the queue is.
+
+        The caller has one step waiting at a time, so what waits is bounded by what was admitted. A download is not to be cut
+        in the middle because many people log in at the same moment.
+        """
+        return self._submit(partial(fn, *args, **kwargs), None)
+
+    def _submit(self, call: Callable[[], T], queue: int | None) -> Deferred[T]:
+        job = _Job(call, self._cancelled)
         if not self._started:
             job.deferred.errback(Unavailable("the gateway is shutting down"))
         elif len(self._running) < self._threads:
             self._begin(job)
-        elif len(self._waiting) < self._queue:
+        elif queue is None or len(self._waiting) < queue:
             self._waiting.append(job)
         else:
             job.deferred.errback(Overloaded("the queue for slow work is full", retry_after=RETRY_AFTER))

@@ -16,7 +16,7 @@ from functools import cache
 _LIBRARIES = ("libcrypt.so.1", "libcrypt.so.2", None)
 
 # struct crypt_data is 131,232 octets in glibc, 32,768 in libxcrypt, 256 in musl. All of them take zeros for "initialised".
-_SCRATCH = 256 * 1024
+_SCRATCH = 136 * 1024
 
 
 @cache

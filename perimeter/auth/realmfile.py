@@ -158,7 +158,7 @@ class RealmFileAuthenticator:
 
     def _warn(self) -> None:
         for warning in self._users.warnings:
-            _log.warn("{warning}", warning=warning)
+            _log.warn("{finding}", finding=warning)  # an event with "warning" in it is Python's own to Twisted
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user with this name and password; None for a name that is not in the file; see `IAuthenticator`."""

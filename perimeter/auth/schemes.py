@@ -144,9 +144,10 @@ class Scrypt:
         return ("scrypt", self.log_n, self.r, self.p)
 
     def verify(self, password: str) -> bool:
-        """Computed by OpenSSL, compared in constant time."""
-        digest = scrypt(_utf8(password), self.salt, self.log_n, self.r, self.p, len(self.digest))
-        return hmac.compare_digest(digest, self.digest)
+        """Computed by OpenSSL, compared in constant time. HMAC pads its key with NULs: one at the end would not count."""
+        octets = _utf8(password)
+        digest = scrypt(octets, self.salt, self.log_n, self.r, self.p, len(self.digest))
+        return hmac.compare_digest(digest, self.digest) and b"\0" not in octets
 
     def decoy(self) -> Scrypt:
         """The same parameters with a random salt and hash."""

@@ -27,5 +27,5 @@ def decode_either(octets: bytes) -> str:
 
 
 def unfit_for_name(text: str) -> bool:
-    """Whether ``text`` holds what could break a header or a line of a log: controls (C1 too), Unicode's line separators, half characters."""
+    """Whether ``text`` could break a header or a line of a log: controls (C1 too), Unicode's line separators, lone surrogates."""
     return _UNFIT_FOR_NAME.search(text) is not None

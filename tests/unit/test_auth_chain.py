@@ -128,7 +128,7 @@ class TimeoutTests(ChainCase):
 
     def test_one_that_ignores_its_cancellation_is_unavailable_all_the_same(self) -> None:
         class Stubborn(Fake):
-            async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:  # type: ignore[override]
+            async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
                 try:
                     await Deferred()
                 except CancelledError:

@@ -1,0 +1,68 @@
+"""``perimeter password``: what it prints is what the realm file reads."""
+
+from __future__ import annotations
+
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from perimeter.auth.text import trim, unfit_for_name
+from perimeter.auth.users import read_users
+from perimeter.cli import main
+from perimeter.commands.password import realm_line
+from tests.unit.auth_doubles import CHEAP_ARGON2, CHEAP_BCRYPT
+
+NAMES = st.text(min_size=1).filter(lambda name: ":" not in name and not unfit_for_name(name))
+ROLES = st.text(min_size=1).filter(lambda role: "," not in role and role == trim(role) and not unfit_for_name(role))
+
+
+def run(*arguments: str, typed: str = "") -> Result:
+    return CliRunner().invoke(main, ["password", *arguments], input=typed)
+
+
+class CommandTests(unittest.TestCase):
+    def test_a_line_for_a_user(self) -> None:
+        result = run("--stdin", "--scheme", "bcrypt", "--user", "José Ä=!", "--roles", "a, b", typed="let me in\nmore\n")
+        self.assertEqual(result.exit_code, 0, result.output)
+        user = read_users(result.stdout.encode(), "f").by_name["José Ä=!"]
+        self.assertEqual((user.roles, user.password.scheme), (("a", "b"), "bcrypt"))
+        self.assertTrue(user.password.verify("let me in"))
+
+    def test_the_hash_alone_is_argon2id(self) -> None:
+        result = run(typed="x\nx\n")
+        self.assertEqual(result.exit_code, 0, result.output)
+        hashed = result.stdout.strip()
+        self.assertTrue(hashed.startswith("$argon2id$v=19$m=65536,t=3,p=4$"), hashed)
+        self.assertNotIn("\n", hashed, "prompts go to the standard error, so that the output can be redirected")
+
+    def test_two_different_passwords_are_asked_for_again(self) -> None:
+        result = run("--scheme", "bcrypt", typed="x\ny\n")
+        self.assertNotEqual(result.exit_code, 0)
+        self.assertNotIn("$2b$", result.output)
+
+    def test_what_cannot_be(self) -> None:
+        for arguments, typed in (
+            (["--stdin"], ""),
+            (["--stdin"], "\n"),
+            (["--stdin"], "a\x07b\n"),
+            (["--stdin", "--scheme", "bcrypt"], "x" * 73),
+            (["--stdin", "--scheme", "md5"], "x\n"),
+            (["--stdin", "--roles", "a"], "x\n"),
+            (["--stdin", "--user", "a:b"], "x\n"),
+            (["--stdin", "--user", ""], "x\n"),
+            (["--stdin", "--user", "a\nb"], "x\n"),
+            (["--stdin", "--user", "a", "--roles", "b\x1b"], "x\n"),
+        ):
+            result = run(*arguments, typed=typed)
+            self.assertNotEqual(result.exit_code, 0, arguments)
+            self.assertEqual(result.stdout, "", arguments)
+            self.assertIsInstance(result.exception, SystemExit, arguments)
+
+    @given(NAMES, st.lists(ROLES, unique=True), st.sampled_from([CHEAP_ARGON2, CHEAP_BCRYPT]))
+    def test_every_line_is_read_back_as_it_was_meant(self, name: str, roles: list[str], hashed: str) -> None:
+        line = realm_line(name, hashed, tuple(roles))
+        self.assertTrue(line.isascii())
+        users = read_users(f"# before\n{line}\n# after\n".encode(), "f")
+        self.assertEqual(list(users.by_name), [name])
+        self.assertEqual(users.by_name[name].roles, tuple(roles))

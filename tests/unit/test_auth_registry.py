@@ -1,0 +1,49 @@
+"""Which kinds of authenticator are installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.plugin import IPlugin
+from twisted.trial import unittest
+from zope.interface import implementer
+
+from perimeter.auth.realmfile import RealmFileFactory
+from perimeter.auth.registry import authenticator_factories
+from perimeter.errors import StartupError
+from perimeter.interfaces import IAuthenticatorFactory
+
+
+@implementer(IPlugin, IAuthenticatorFactory)
+class NoBuild:
+    kind = "half"
+
+    def parse(self, section: Any) -> Any:
+        return section
+
+
+@implementer(IPlugin, IAuthenticatorFactory)
+class WrongSignature(NoBuild):
+    def build(self, name: str) -> Any:
+        return name
+
+
+class Unclaimed(RealmFileFactory):
+    kind = ""
+
+
+class RegistryTests(unittest.TestCase):
+    def test_the_built_in_kind_is_found_as_a_plug_in(self) -> None:
+        self.assertIsInstance(authenticator_factories()["realmfile"], RealmFileFactory)
+
+    def test_two_of_one_kind_stop_the_start(self) -> None:
+        with self.assertRaises(StartupError) as caught:
+            authenticator_factories([RealmFileFactory(), RealmFileFactory()])
+        self.assertIn("'realmfile'", str(caught.exception))
+
+    def test_attack_41_a_faulty_plug_in_stops_the_start_with_one_line(self) -> None:
+        for plugin in (NoBuild(), WrongSignature(), Unclaimed(), object()):
+            with self.assertRaises(StartupError, msg=plugin) as caught:
+                authenticator_factories([plugin])
+            self.assertIn(type(plugin).__qualname__, str(caught.exception))
+            self.assertEqual(len(str(caught.exception).splitlines()), 1)
