@@ -113,7 +113,7 @@ class GoodTests(SiteCase):
 
     def test_paths_are_relative_to_the_file_behind_links(self) -> None:
         self.site.write_text(SITE)
-        link = self.directory.parent / "link"
+        link = self.directory / "html" / "link"
         link.symlink_to(self.directory)
         config = load_site(link / "site.ini", environ={}, authenticators=FACTORIES)
         self.assertEqual(config.perimeter.state_dir, self.directory.parent / "var")

@@ -98,6 +98,11 @@ class AuthenticatorTests(SiteCase):
                 (found,) = self.problems(self.with_option(section, "realm", realm))
                 self.assertIn(f"[{section}] realm: expected a realm without quotes", found)
 
+    def test_a_referenced_realm_is_quotable_too(self) -> None:
+        self.environ = {"REALM": "a\r\nb"}
+        (found,) = self.problems(self.with_option("perimeter", "realm", "env:REALM"))
+        self.assertIn("[perimeter] realm: expected a realm without quotes", found)
+
     def test_token_is_a_taken_name(self) -> None:
         (found,) = self.problems(SITE.replace("[authenticator local]", "[authenticator token]"))
         self.assertIn("the audit log says token for access tokens", found)
