@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import perimeter
-from perimeter.commands import check, keys, password, token
+from perimeter.commands import audit, check, keys, password, token
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,6 +15,7 @@ def main() -> None:
 
 
 main.add_command(check.command)
+main.add_command(audit.command)
 main.add_command(password.command)
 main.add_command(keys.command)
 main.add_command(token.command)

@@ -91,7 +91,7 @@ def json_line(event: LogEvent) -> str:
         fields["trace"] = redacted(trace)
     # a lone surrogate would make the line unreadable for strict readers
     clean = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in fields.items()}
-    return json.dumps(clean).replace("\x7f", "\\u007f") + "\n"
+    return json.dumps(clean) + "\n"
 
 
 _FORMATS = {"console": console_line, "json": json_line}

@@ -66,12 +66,10 @@ _local_time = _Stamp(_local)
 _utc_time = _Stamp(_utc)
 
 
-def _user(record: AccessRecord) -> bytes:
-    """The user's column, escaped: nobody, somebody, and somebody called like nobody are three things."""
-    principal = record.principal
-    if principal is None:
+def user_column(name: str | None) -> bytes:
+    """The user's column, escaped: nobody (None), somebody, and somebody called like nobody are three things."""
+    if name is None:
         return b"-"
-    name = principal.username
     if not name:
         return b'""'
     return rb"\x2d" if name == "-" else escape_text(name)
@@ -102,7 +100,7 @@ def _start(record: AccessRecord, between: str, skeleton: bytes) -> bytes:
         left = line.translate(None, _PLAIN)
         if left == skeleton or (left.translate(None, _URL_MARKS) == skeleton and redact(target) == target):
             return line
-    who = f"{(escape_text(record.address) or b'-').decode()} {between}{_user(record).decode()}"
+    who = f"{(escape_text(record.address) or b'-').decode()} {between}{user_column(None if principal is None else name).decode()}"
     return f'{who} [{stamp}] "{_request(record).decode()}" {record.status} {record.sent}'.encode()
 
 
@@ -166,8 +164,7 @@ def json(record: AccessRecord) -> bytes:
         f'{who},"route":{_string(record.route)},"upstream":{_string(record.upstream)},"reason":{_string(record.reason)},'
         f'"referer":{_header(record, b"referer")},"user_agent":{_header(record, b"user-agent")}}}\n'
     )
-    # the one control character that JSON itself lets pass
-    return line.replace("\x7f", "\\u007f").encode("ascii")
+    return line.encode("ascii")
 
 
 #: the values of ``format`` in ``[audit]``
