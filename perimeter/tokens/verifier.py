@@ -31,6 +31,22 @@ _HEADER: Final = {"alg", "kid", "typ"}
 _jws = PyJWS(algorithms=list(ALGORITHMS))
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is named twice")
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    # Infinity and NaN are no JSON, and an expiry of NaN would never be reached
+    raise ValueError("not a JSON number")
+
+
+# made once: json.loads with hooks would make one for each token, and take UTF-16 for JSON too
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
 class TokenVerifier:
     """Says who holds an access token. Synchronous, and costs up to some 100 µs: results are worth remembering."""
 
@@ -111,24 +127,12 @@ def _header(segment: str) -> tuple[str, str, str]:
 def _object(text: bytes, what: str) -> dict[str, Any]:
     """A JSON object whose members are named once each (RFC 7515, section 4; RFC 7519, section 4)."""
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = _decoder.decode(text.decode())
     except (ValueError, RecursionError):
         raise InvalidToken(f"its {what} cannot be read as JSON") from None
     if not isinstance(value, dict):
         raise InvalidToken(f"its {what} is not a JSON object")
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member is named twice")
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    # Infinity and NaN are no JSON, and an expiry of NaN would never be reached
-    raise ValueError("not a JSON number")
 
 
 def _time(claims: dict[str, Any], name: str) -> int:

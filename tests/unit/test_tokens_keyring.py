@@ -192,6 +192,7 @@ class FileTests(KeyringCase):
         secret = json.loads(self.file.read_text())["keys"][0]["jwk"]["d"]
         self.keyring.rotate()
         self.assertNotIn(secret, self.file.read_text())
+        self.assertIsNone(self.keyring.entries[-1].jwk.private)
 
     def test_several_processes_rotate_at_once(self) -> None:
         context = multiprocessing.get_context("spawn")

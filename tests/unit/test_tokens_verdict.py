@@ -53,6 +53,19 @@ class VerdictCacheTests(TestCase):
             for recent in range(max(0, number - 9), number + 1):
                 self.assertIsNotNone(cache.get(b"%d" % recent))
 
+    def test_old_verdicts_are_cleared_away_a_few_at_a_time(self) -> None:
+        cache = VerdictCache(limit=300)
+        for number in range(201):
+            cache.put(b"%d" % number, verdict())
+        left = []
+        for number in range(201, 301):
+            cache.put(b"%d" % number, verdict())
+            left.append(len(cache._dying))
+        self.assertEqual(left[-1], 98)
+        for number in range(301, 350):
+            cache.put(b"%d" % number, verdict())
+        self.assertEqual(len(cache._dying), 0)
+
     def test_clear(self) -> None:
         cache = VerdictCache(limit=9)
         for number in range(9):

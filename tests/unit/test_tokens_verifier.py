@@ -14,7 +14,7 @@ from perimeter.config.values import TokenSettings
 from perimeter.errors import ExpiredToken, InternalError, InvalidToken
 from perimeter.model import Principal
 from perimeter.tokens.format import MAX_TOKEN
-from tests.unit.tokens_site import ALICE, NOW, SECRET, TokenCase, b64, parts, sign
+from tests.unit.tokens_site import ALICE, NOW, SECRET, TokenCase, b64, parts, sign, unb64
 
 
 class IssuedTokenTests(TokenCase):
@@ -202,6 +202,9 @@ class ConfusionTests(TokenCase):
         _, claims = parts(self.token())
         twice = f'{{"alg":"none","kid":"{self.key.kid}","typ":"at+jwt","alg":"ES256"}}'
         self.refused(sign(twice, claims, "ES256", self.key.key), "cannot be read")
+        old_header, body, signature = self.token().split(".")
+        utf16 = b64(unb64(old_header).decode().encode("utf-16"))
+        self.refused(f"{utf16}.{body}.{signature}", "cannot be read")
         for header in ("[]", "null", "1", '"alg"', "", "{", "\ufeff{}"):
             self.assertRaises(InvalidToken, self.verifier.verify, sign(header, claims, "ES256", self.key.key))
 
