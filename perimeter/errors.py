@@ -165,6 +165,14 @@ class NoRoute(Refusal):
     phrase = "There is nothing here"
 
 
+class Unreadable(Refusal):
+    """A file that the gateway's own user may not read."""
+
+    status = 403
+    reason = "unreadable"
+    phrase = "This file may not be read"
+
+
 class MethodNotAllowed(Refusal):
     """The resource exists and does not do this method. ``allow`` is what it does, for Allow (RFC 9110, section 15.5.6)."""
 

@@ -18,6 +18,7 @@ from perimeter.errors import (
     InvalidCredentialsRequest,
     InvalidToken,
     Maintenance,
+    MethodNotAllowed,
     MissingCredentials,
     Refusal,
     Rejected,
@@ -86,6 +87,8 @@ class Answers:
             lines, body = made
         if refusal.retry_after is not None:
             lines += b"Retry-After: %d\r\n" % refusal.retry_after
+        if isinstance(refusal, MethodNotAllowed) and refusal.allow:
+            lines += b"Allow: %b\r\n" % ", ".join(refusal.allow).encode("ascii")
         return refusal.status, self.date() + lines, body
 
     def _make(self, refusal: Refusal, challenges: str, html: bool) -> tuple[bytes, bytes]:

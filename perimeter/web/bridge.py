@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer
 from twisted.internet.task import CooperativeTask, Cooperator
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web import resource, server
+from twisted.web import http, resource, server
 from twisted.web.error import UnsupportedMethod
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
@@ -281,8 +281,10 @@ class _Stream:
             return
         length = headers.getRawHeaders(b"content-length")
         lines = b"".join(b"%b: %b\r\n" % field for field in fields if field[0].lower() not in _OWN_FIELDS)
-        # A head of known length leaves together with the body; that of a stream leaves at once.
-        self.exchange.start(int(code), lines, int(length[0]) if length else None, flush=not length)
+        status = int(code)
+        bodiless = status in http.NO_BODY_CODES
+        # A head of known length leaves together with the body; that of a stream leaves at once. A 304 has no length of its own.
+        self.exchange.start(status, lines, int(length[0]) if length and not bodiless else None, flush=not length and not bodiless)
         self._watch()
 
     def write(self, data: bytes) -> None:

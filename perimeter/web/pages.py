@@ -12,7 +12,7 @@ from functools import lru_cache
 from html import escape
 from importlib.resources import files
 
-_STYLE = files("perimeter.web").joinpath("style.css").read_text(encoding="utf-8")
+_STYLE = files("perimeter.web").joinpath("assets/style.css").read_text(encoding="utf-8")
 
 #: the policy under which `document` may be shown
 CONTENT_SECURITY_POLICY = (

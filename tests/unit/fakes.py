@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
+
+from twisted.internet.defer import Deferred
 
 from perimeter.errors import Refusal
 from perimeter.http.exchange import Exchange
@@ -40,6 +43,7 @@ class FakeAnswers:
 class FakeRoute:
     def __init__(self, audit: FakeAudit) -> None:
         self.name = "a-route"
+        self.prefix = b""
         self.audit = audit
         self.target = FakeTarget()
 
@@ -58,6 +62,34 @@ class FakeDecision:
         self.address = address
         self.identity = b""
         self.upstream = ""
+
+
+class FakeOffload:
+    """Does jobs at once, or one by one with `step` where ``by_hand`` is set. ``jobs`` counts them."""
+
+    def __init__(self) -> None:
+        self.by_hand = False
+        self.jobs = 0
+        self.waiting: list[tuple[Deferred[Any], Callable[[], Any]]] = []
+
+    def run(self, fn: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        self.jobs += 1
+        done: Deferred[Any] = Deferred()
+        self.waiting.append((done, partial(fn, *args)))
+        if not self.by_hand:
+            self.step()
+        return done
+
+    proceed = run
+
+    def step(self) -> None:
+        done, call = self.waiting.pop(0)
+        try:
+            result = call()
+        except Exception:
+            done.errback()
+        else:
+            done.callback(result)
 
 
 class FakeSite:
