@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import jks
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key, pkcs12
 
 from perimeter.errors import StartupError
+from perimeter.net import jks
 
-JKS_MAGIC = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
+JCEKS_MAGIC = b"\xce\xce\xce\xce"
 
 MOST_OCTETS = 4 * 1024 * 1024
 """A key, chain or keystore is never larger; a mistyped path to something huge must not fill the memory."""
@@ -29,8 +28,12 @@ Entry = tuple[PrivateKeyTypes, tuple[x509.Certificate, ...]]
 def load_keystore(path: Path, password: str | None) -> Entry:
     """The key and the chain (its own certificate first) of a PKCS#12 or JKS keystore; which of the two is told by its content."""
     data = read_file(path, "keystore")
-    if data.startswith(JKS_MAGIC):
+    if data.startswith(jks.MAGIC):
         return _load_jks(path, data, password)
+    if data.startswith(JCEKS_MAGIC):
+        raise StartupError(
+            f"{path}: JCEKS keystores are not read; keytool -importkeystore -deststoretype pkcs12 makes one that is"
+        )
     return _load_pkcs12(path, data, password)
 
 
@@ -50,24 +53,24 @@ def _load_pkcs12(path: Path, data: bytes, password: str | None) -> Entry:
 
 def _load_jks(path: Path, data: bytes, password: str | None) -> Entry:
     try:
-        store = jks.KeyStore.loads(data, password or "", try_decrypt_keys=True)
-        entries: list[Any] = list(store.private_keys.values())
-        if len(entries) == 1 and not entries[0].is_decrypted():
-            raise StartupError(f"{path}: the key {entries[0].alias} has a password other than the keystore's")
-    except jks.util.KeystoreSignatureException as problem:
+        entries = jks.read_entries(data, password or "")
+    except jks.WrongPassword as problem:
         raise StartupError(f"{path}: {_password_fault(password)}") from problem
-    except jks.util.KeystoreException as problem:
+    except jks.DamagedKeystore as problem:
         raise StartupError(f"{path}: the keystore is damaged or of an unknown kind") from problem
     if len(entries) != 1:
         held = "no private key" if not entries else f"{len(entries)} private keys, and one is expected"
         raise StartupError(f"{path}: the keystore holds {held}")
+    entry = entries[0]
     try:
-        key = load_der_private_key(entries[0].pkey_pkcs8, None)
-        chain = tuple(x509.load_der_x509_certificate(der) for _, der in entries[0].cert_chain)
-    except (ValueError, UnsupportedAlgorithm) as problem:
-        raise StartupError(f"{path}: the key {entries[0].alias} cannot be used") from problem
+        key = load_der_private_key(entry.decrypt(password or ""), None)
+        chain = tuple(x509.load_der_x509_certificate(der) for der in entry.chain)
+    except jks.WrongPassword as problem:
+        raise StartupError(f"{path}: the key {entry.alias} has a password other than the keystore's") from problem
+    except (jks.DamagedKeystore, ValueError, UnsupportedAlgorithm) as problem:
+        raise StartupError(f"{path}: the key {entry.alias} cannot be used") from problem
     if not chain:
-        raise StartupError(f"{path}: the key {entries[0].alias} has no certificate")
+        raise StartupError(f"{path}: the key {entry.alias} has no certificate")
     return key, order_chain(chain)
 
 

@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("tests", nargs="+")
     arguments = parser.parse_args()
-    # python -m puts the checkout first on the path: pyjks installs a package that is called "tests" as well
+    # python -m puts the checkout first on the path: other distributions install a package that is called "tests" as well
     command = [sys.executable, "-m", "twisted.trial", "--rterrors"]
     if arguments.jobs > 1:
         command.append(f"--jobs={arguments.jobs}")

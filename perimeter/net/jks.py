@@ -1,0 +1,150 @@
+"""Java keystores (JKS): the key entries of a file, and the keys themselves.
+
+The format and both uses of the password are those of OpenJDK's ``sun.security.provider.JavaKeyStore`` and ``KeyProtector``: SHA-1
+and no work factor, so a file that leaks is a key that leaks. Read here by hand: the library for it (pyjks, of 2020) needs a C compiler
+when it is installed, for ciphers that this format does not have. Choosing among entries, and what an operator is told, is in
+`perimeter.net.keystores`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from hmac import compare_digest
+
+import attrs
+
+from perimeter.errors import PerimeterError
+
+MAGIC = b"\xfe\xed\xfe\xed"
+
+_DIGEST = 20
+_SALT = 20
+_PRIVATE_KEY, _TRUSTED_CERTIFICATE = 1, 2
+_VERSIONS = (1, 2)
+# What OpenJDK mixes in, so that the digest of a keystore cannot be taken for that of anything else
+_WHITENER = b"Mighty Aphrodite"
+# AlgorithmIdentifier { 1.3.6.1.4.1.42.2.17.1.1, NULL }: Sun's own way to protect a key, the only one in this format
+_ALGORITHM = bytes.fromhex("300e060a2b060104012a021101010500")
+
+
+class DamagedKeystore(PerimeterError):
+    """The file is not a whole JKS keystore."""
+
+
+class WrongPassword(PerimeterError):
+    """The password is not that of the keystore, or of the key."""
+
+
+@attrs.frozen
+class KeyEntry:
+    """A private key as the file has it, and its certificates in DER, its own first."""
+
+    alias: str
+    protected: bytes = attrs.field(repr=False)
+    chain: tuple[bytes, ...] = attrs.field(repr=False)
+
+    def decrypt(self, password: str) -> bytes:
+        """The key as PKCS#8 in DER. Raises `WrongPassword`, or `DamagedKeystore` where it is protected in another way."""
+        algorithm, wrapped = _sequence(self.protected)
+        if algorithm != _ALGORITHM or wrapped[:1] != b"\x04":
+            raise DamagedKeystore("the key is protected in an unknown way")
+        sealed, rest = _value(wrapped)
+        if rest or len(sealed) < _SALT + _DIGEST:
+            raise DamagedKeystore("the key is cut short")
+        secret = _utf16(password)
+        block, masked, check = sealed[:_SALT], sealed[_SALT:-_DIGEST], sealed[-_DIGEST:]
+        stream = bytearray()
+        while len(stream) < len(masked):
+            block = hashlib.sha1(secret + block, usedforsecurity=False).digest()
+            stream += block
+        key = bytes(one ^ other for one, other in zip(masked, stream, strict=False))
+        if not compare_digest(hashlib.sha1(secret + key, usedforsecurity=False).digest(), check):
+            raise WrongPassword(self.alias)
+        return key
+
+
+def read_entries(data: bytes, password: str) -> list[KeyEntry]:
+    """The private keys of a keystore, in the order of the file. Raises `DamagedKeystore` or `WrongPassword`."""
+    reader = _Reader(data)
+    if reader.take(len(MAGIC)) != MAGIC or (version := reader.number()) not in _VERSIONS:
+        raise DamagedKeystore("not a JKS keystore")
+    entries: list[KeyEntry] = []
+    for _ in range(reader.number()):
+        tag, alias = reader.number(), reader.text()
+        reader.take(8)  # when it was made
+        if tag == _PRIVATE_KEY:
+            protected = reader.block()
+            entries.append(KeyEntry(alias, protected, tuple(reader.certificate(version) for _ in range(reader.number()))))
+        elif tag == _TRUSTED_CERTIFICATE:
+            reader.certificate(version)
+        else:
+            raise DamagedKeystore("an entry of an unknown kind")
+    signed = data[: reader.position]
+    found = reader.take(_DIGEST)
+    if reader.position != len(data):
+        raise DamagedKeystore("something follows the keystore")
+    if not compare_digest(hashlib.sha1(_utf16(password) + _WHITENER + signed, usedforsecurity=False).digest(), found):
+        raise WrongPassword("the keystore")
+    return entries
+
+
+class _Reader:
+    """Takes a keystore apart from its start. Every length is looked at before it is believed."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.position = 0
+
+    def take(self, size: int) -> bytes:
+        """The next ``size`` octets."""
+        taken = self._data[self.position : self.position + size]
+        if len(taken) != size:
+            raise DamagedKeystore("the keystore is cut short")
+        self.position += size
+        return taken
+
+    def number(self) -> int:
+        """Four octets."""
+        return int.from_bytes(self.take(4))
+
+    def block(self) -> bytes:
+        """Octets with their number in front."""
+        return self.take(self.number())
+
+    def text(self) -> str:
+        """A string as ``DataOutput.writeUTF`` has it, for people to read: nothing depends on it."""
+        (size,) = struct.unpack(">H", self.take(2))
+        text = self.take(size).decode("utf-8", "replace")
+        return text if text.isprintable() else ascii(text)
+
+    def certificate(self, version: int) -> bytes:
+        """A certificate in DER; the second version of the format names its kind, which is always X.509."""
+        if version > 1:
+            self.text()
+        return self.block()
+
+
+def _utf16(password: str) -> bytes:
+    return password.encode("utf-16-be", "surrogatepass")
+
+
+def _sequence(der: bytes) -> tuple[bytes, bytes]:
+    """The first element of a DER sequence as it stands, and what follows it inside the sequence."""
+    if der[:1] != b"\x30":
+        raise DamagedKeystore("the key is not in DER")
+    content, _ = _value(der)
+    _, rest = _value(content)
+    return content[: len(content) - len(rest)], rest
+
+
+def _value(der: bytes) -> tuple[bytes, bytes]:
+    """The value of a DER element, and what follows it."""
+    start = 2
+    size = der[1] if len(der) > 1 else 0
+    if size & 0x80:
+        start += size & 0x7F
+        size = int.from_bytes(der[2:start])
+    if len(der) < start + size:
+        raise DamagedKeystore("the key is cut short")
+    return der[start : start + size], der[start + size :]

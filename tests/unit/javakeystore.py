@@ -1,0 +1,60 @@
+"""Writes JKS keystores, for tests of what reads them. keytool's own are read in the tests as well."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Sequence
+from itertools import chain as joined
+
+
+def protect(pkcs8: bytes, password: str) -> bytes:
+    """A key as a keystore holds it."""
+    secret, salt = password.encode("utf-16-be"), os.urandom(20)
+    stream, block = b"", salt
+    while len(stream) < len(pkcs8):
+        block = hashlib.sha1(secret + block).digest()
+        stream += block
+    masked = bytes(one ^ other for one, other in zip(pkcs8, stream, strict=False))
+    sealed = salt + masked + hashlib.sha1(secret + pkcs8).digest()
+    return _der(0x30, bytes.fromhex("300e060a2b060104012a021101010500") + _der(0x04, sealed))
+
+
+def key_entry(alias: str, protected: bytes, chain: Sequence[bytes]) -> bytes:
+    """A private key entry; ``chain`` is in DER."""
+    certificates = joined.from_iterable((_text("X.509"), _block(der)) for der in chain)
+    return b"".join((_number(1), _text(alias), bytes(8), _block(protected), _number(len(chain)), *certificates))
+
+
+def trusted_entry(alias: str, certificate: bytes) -> bytes:
+    """A certificate that somebody trusts."""
+    return b"".join((_number(2), _text(alias), bytes(8), _text("X.509"), _block(certificate)))
+
+
+def keystore(entries: Sequence[bytes], password: str) -> bytes:
+    """The whole file."""
+    data = b"\xfe\xed\xfe\xed" + _number(2) + _number(len(entries)) + b"".join(entries)
+    return data + hashlib.sha1(password.encode("utf-16-be") + b"Mighty Aphrodite" + data).digest()
+
+
+def _number(number: int) -> bytes:
+    return struct.pack(">I", number)
+
+
+def _block(data: bytes) -> bytes:
+    return _number(len(data)) + data
+
+
+def _text(text: str) -> bytes:
+    return struct.pack(">H", len(text.encode())) + text.encode()
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    length = (
+        bytes([size])
+        if size < 0x80
+        else (lambda octets: bytes([0x80 | len(octets)]) + octets)(size.to_bytes((size.bit_length() + 7) // 8))
+    )
+    return bytes([tag]) + length + content
