@@ -1,8 +1,11 @@
-"""From a section to its frozen settings, one function for each kind; what sections say of each other is in `crosscheck`."""
+"""From a section to its frozen settings, one function for each kind but routes (`perimeter.config.build_route`).
+
+What sections say of each other is in `perimeter.config.crosscheck`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from perimeter.config import schema
@@ -17,8 +20,6 @@ from perimeter.config.values import (
     ListenerSettings,
     LoggingSettings,
     PerimeterSettings,
-    RouteSettings,
-    Rule,
     ServerSettings,
     TokenSettings,
     UpstreamSettings,
@@ -84,7 +85,7 @@ def listener(section: Section) -> ListenerSettings:
     )
     tls_only = ("certificate", "private_key", "private_key_password", "keystore", "keystore_password")
     if not settings.tls and not section.faulty("tls"):
-        _unused(section, tls_only, "goes with tls = yes only")
+        section.refuse(tls_only, "goes with tls = yes only")
     _goes_with(section, "private_key", "certificate")
     _goes_with(section, "certificate", "private_key")
     _goes_with(section, "private_key_password", "private_key")
@@ -92,7 +93,7 @@ def listener(section: Section) -> ListenerSettings:
     if section.given("keystore") and section.given("certificate"):
         section.problem("keystore", "stands in place of certificate; both are given")
     if settings.serve != "redirect":
-        _unused(section, ["redirect_to"], "goes with serve = redirect only")
+        section.refuse(["redirect_to"], "goes with serve = redirect only")
     elif not section.given("redirect_to"):
         section.problem("redirect_to", "is needed with serve = redirect: the port of the https listener")
     return settings
@@ -153,7 +154,7 @@ def token(section: Section) -> TokenSettings:
         key_lifetime=section.value(options.key_lifetime),
     )
     if settings.algorithm != "HS256" and not section.faulty("algorithm"):
-        _unused(section, ["secret"], "goes with algorithm = HS256 only")
+        section.refuse(["secret"], "goes with algorithm = HS256 only")
     elif settings.algorithm == "HS256" and not section.faulty("secret"):
         if settings.secret is None:
             section.problem("secret", "is needed with algorithm = HS256")
@@ -188,86 +189,7 @@ def _servers(section: Section, servers: tuple[ServerSettings, ...]) -> None:
     elif "sample" in schemes and len(servers) > 1:
         section.problem("servers", "sample: stands alone")
     if "https" not in schemes:
-        _unused(section, ("ca_certificate", "server_name"), "goes with https servers only")
-
-
-def route(section: Section) -> RouteSettings:
-    """``[route NAME]``."""
-    options = schema.Route
-    section.value(options.browser_login)
-    hosts = section.value(options.host)
-    if "*" in hosts and len(hosts) > 1:
-        section.problem("host", "* stands alone, because it is every host")
-    settings = RouteSettings(
-        name=section.name,
-        path=section.value(options.path),
-        hosts=() if "*" in hosts else hosts,
-        upstream=section.value(options.upstream),
-        static=section.value(options.static),
-        index=section.value(options.index),
-        rewrite=section.value(options.rewrite),
-        auth=section.value(options.auth),
-        allow=section.value(options.allow),
-        deny=section.value(options.deny),
-        networks=section.value(options.networks),
-        identity=_identity(section),
-        identity_username_header=section.value(options.identity_username_header),
-        identity_realm_header=section.value(options.identity_realm_header),
-        identity_roles_header=section.value(options.identity_roles_header),
-        websocket=section.value(options.websocket),
-        allow_encoded_slash=section.value(options.allow_encoded_slash),
-        max_body=section.value(options.max_body),
-        audit=section.value(options.audit),
-        file=section.file,
-        line=section.line,
-    )
-    _target(section)
-    _identity_headers(section, settings)
-    if settings.auth == "none" and not section.faulty("auth"):
-        _anonymous(section, "allow", settings.allow or ())
-        _anonymous(section, "deny", settings.deny)
-    return settings
-
-
-_IDENTITY_HEADERS = ("identity_username_header", "identity_realm_header", "identity_roles_header")
-_UPSTREAM_ONLY = ("rewrite", "identity", *_IDENTITY_HEADERS, "websocket", "allow_encoded_slash")
-
-
-def _identity(section: Section) -> tuple[str, ...]:
-    words = section.value(schema.Route.identity)
-    if "none" in words and len(words) > 1:
-        section.problem("identity", "none stands alone")
-    elif len(set(words)) != len(words):
-        section.problem("identity", "the same word is given twice")
-    return tuple(word for word in words if word != "none")
-
-
-def _target(section: Section) -> None:
-    has_upstream, has_static = section.given("upstream"), section.given("static")
-    if has_upstream and has_static:
-        section.problem("static", "a route has one target: upstream or static, both are given")
-    elif has_static:
-        _unused(section, _UPSTREAM_ONLY, "goes with upstream only")
-    elif has_upstream:
-        _unused(section, ["index"], "goes with static only")
-    else:
-        section.problem("", "a route needs a target: upstream = NAME or static = DIRECTORY")
-
-
-def _identity_headers(section: Section, settings: RouteSettings) -> None:
-    names = [settings.identity_username_header, settings.identity_realm_header, settings.identity_roles_header]
-    if len({name.lower() for name in names}) != len(names) and not any(section.faulty(option) for option in _IDENTITY_HEADERS):
-        given = next(option for option in _IDENTITY_HEADERS if section.given(option))
-        section.problem(given, "the three identity headers need three names")
-    if "headers" not in settings.identity and section.given("identity"):
-        _unused(section, _IDENTITY_HEADERS, "goes with identity = headers only")
-
-
-def _anonymous(section: Section, option: str, rules: Iterable[Rule]) -> None:
-    for rule in rules:
-        if rule.kind != "method":
-            shown = section.quote(option, f"{rule.kind}:{rule.value}")
-            section.problem(option, f"{shown} can never match, because auth = none asks nobody who they are")
+        section.refuse(("ca_certificate", "server_name"), "goes with https servers only")
 
 
 def audit(section: Section) -> AuditSettings:
@@ -296,12 +218,6 @@ def errors(section: Section) -> tuple[ErrorPage, ...]:
     return pages
 
 
-def _unused(section: Section, options: Iterable[str], message: str) -> None:
-    for option in options:
-        if section.given(option) and not section.faulty(option):
-            section.problem(option, message)
-
-
 def _goes_with(section: Section, option: str, other: str) -> None:
     if section.given(option) and not section.given(other):
         section.problem(option, f"needs {other} too")
@@ -309,6 +225,6 @@ def _goes_with(section: Section, option: str, other: str) -> None:
 
 def _quotable(section: Section, option: str, realm: str) -> str:
     """A realm stands in a quoted string of WWW-Authenticate (RFC 9110, section 11.5) and in a header of its own."""
-    if any(character in '"\\' or not character.isprintable() for character in realm):
-        section.problem(option, "expected a realm without quotes, backslashes or control characters")
+    if not realm.isascii() or any(character in '"\\' or not character.isprintable() for character in realm):
+        section.problem(option, "expected a realm of ASCII, without quotes, backslashes or control characters")
     return realm

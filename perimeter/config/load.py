@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import attrs
 
-from perimeter.config import build, crosscheck
+from perimeter.config import build, build_route, crosscheck
 from perimeter.config.datatypes import closest
 from perimeter.config.references import References
 from perimeter.config.scanner import Fault, ScannedSection, scan
@@ -102,7 +102,7 @@ class _Document:
             authentication=settings,
             token=self._one("token", build.token),
             upstreams=self._many("upstream", build.upstream),
-            routes=self._many("route", build.route),
+            routes=self._many("route", build_route.route),
             audit=self._one("audit", build.audit),
             logging=self._one("logging", build.logging),
             error_pages=self._done(errors, build.errors),

@@ -1,8 +1,8 @@
 """Every section and option of a site.ini: its name, datatype, default and one line of documentation.
 
-The one place where they are told. Reading (`perimeter.config.build`), the hints for misspelt names (`perimeter.config.load`)
-and the reference page (`perimeter.config.reference`) all follow from it. ``available=False`` marks what belongs to the
-contract and is not built yet: it is refused, never ignored.
+The one place where they are told. Reading (`perimeter.config.build`, `build_route`), the hints for misspelt names
+(`perimeter.config.load`) and the reference page (`perimeter.config.reference`) all follow from it. ``available=False`` marks
+what belongs to the contract and is not built yet: it is refused, never ignored.
 """
 
 from __future__ import annotations

@@ -117,6 +117,12 @@ class Section:
         place = line or (scanned.line if scanned else self.line)
         self._problems.append(Problem(self.file, place, self.header, option, message, suggestion))
 
+    def refuse(self, options: Iterable[str], message: str) -> None:
+        """Report each of ``options`` that is given: it has no meaning here, and nothing is ignored."""
+        for option in options:
+            if self.given(option) and not self.faulty(option):
+                self.problem(option, message)
+
     def quote(self, option: str, value: str) -> str:
         """``value`` of ``option`` for a message: where it came by reference, the reference is named instead."""
         origin = self._origins.get(option)

@@ -94,14 +94,14 @@ class AuthenticatorTests(SiteCase):
 
     def test_a_realm_is_quotable(self) -> None:
         for section in ("perimeter", "authenticator local"):
-            for realm in ('a"b', "a\\b"):
+            for realm in ('a"b', "a\\b", "José"):
                 (found,) = self.problems(self.with_option(section, "realm", realm))
-                self.assertIn(f"[{section}] realm: expected a realm without quotes", found)
+                self.assertIn(f"[{section}] realm: expected a realm of ASCII", found)
 
     def test_a_referenced_realm_is_quotable_too(self) -> None:
         self.environ = {"REALM": "a\r\nb"}
         (found,) = self.problems(self.with_option("perimeter", "realm", "env:REALM"))
-        self.assertIn("[perimeter] realm: expected a realm without quotes", found)
+        self.assertIn("[perimeter] realm: expected a realm of ASCII", found)
 
     def test_token_is_a_taken_name(self) -> None:
         (found,) = self.problems(SITE.replace("[authenticator local]", "[authenticator token]"))
