@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from email.utils import formatdate
 from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,8 @@ class RedirectTarget:
         elif _TARGET.fullmatch(target) is None:
             exchange.refuse(BadTarget("no usable path to redirect to"))
         else:
-            exchange.answer(301, b"Location: https://%b%b%b\r\n" % (host, self._port, target), b"")
+            date = formatdate(exchange.time, usegmt=True).encode("ascii")
+            exchange.answer(301, b"Date: %b\r\nLocation: https://%b%b%b\r\n" % (date, host, self._port, target), b"")
 
 
 def _host(authority: bytes) -> bytes | None:

@@ -44,6 +44,15 @@ class OffloadTests(unittest.TestCase):
             self.assertEqual(self.successResultOf(deferred), 1)
         self.assertNoResult(self.offload.run(lambda: 3))
 
+    def test_the_next_step_of_admitted_work_is_never_refused(self) -> None:
+        for _ in range(3):
+            self.offload.run(lambda: 1)
+        step = self.offload.proceed(lambda: 4)
+        for _ in range(4):
+            self.assertNoResult(step)
+            self.threads.step()
+        self.assertEqual(self.successResultOf(step), 4)
+
     def test_a_waiting_job_that_is_cancelled_never_runs_and_makes_room(self) -> None:
         ran: list[str] = []
         self.offload.run(ran.append, "first")
