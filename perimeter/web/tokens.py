@@ -16,7 +16,7 @@ from twisted.web.resource import IResource, Resource
 
 from perimeter.errors import NoRoute
 from perimeter.model import Principal
-from perimeter.web.bridge import exchange_of, respond
+from perimeter.web.request import exchange_of, respond
 
 if TYPE_CHECKING:
     from perimeter.http.exchange import Exchange

@@ -13,7 +13,8 @@ from zope.interface.verify import verifyObject
 from perimeter.errors import InsufficientScope, Rejected
 from perimeter.interfaces import ITarget
 from perimeter.model import Principal
-from perimeter.web.bridge import SiteTarget, exchange_of, refuse, respond
+from perimeter.web.bridge import SiteTarget
+from perimeter.web.request import exchange_of, refuse, respond
 from tests.unit.fakes import Rig
 
 

@@ -1,0 +1,114 @@
+"""The request that resources behind a `perimeter.web.bridge.SiteTarget` are given, and what they may do with it.
+
+Resources use `exchange_of` to reach the exchange (principal, client address), `refuse` to end with one of the gateway's own
+errors, and `respond` to answer from a coroutine. A `perimeter.errors.Refusal` that is raised while rendering does the same as
+`refuse`; any other exception is a logged 500. `twisted.web`'s own error pages and tracebacks never reach a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import resource, server
+from twisted.web.error import UnsupportedMethod
+
+from perimeter.errors import InternalError, MethodNotAllowed, NoRoute, Refusal
+
+if TYPE_CHECKING:
+    from perimeter.http.exchange import Exchange
+    from perimeter.web.bridge import Stream
+
+
+def exchange_of(request: Any) -> Exchange:
+    """The exchange that ``request`` stands for. Raises LookupError where it did not come through a `SiteTarget`."""
+    if not isinstance(request, BridgedRequest):
+        raise LookupError("this request did not come through the gateway")
+    return request.exchange
+
+
+def refuse(request: Any, refusal: Refusal) -> None:
+    """End ``request`` with the gateway's error answer (or cut it, where its response has begun)."""
+    if not isinstance(request, BridgedRequest):
+        raise LookupError("this request did not come through the gateway")
+    request.stream.refuse(refusal)
+
+
+def respond(request: Any, work: Coroutine[Deferred[Any], Any, bytes]) -> int:
+    """Answer ``request`` with the body that ``work`` returns; to be returned from a resource's ``render`` method.
+
+    A raised `Refusal` is answered as such, anything else is a logged 500. ``work`` is cancelled when the client leaves.
+    """
+    task: Deferred[bytes] = Deferred.fromCoroutine(work)
+    over: list[bool] = []
+
+    def left(_reason: Failure) -> None:
+        over.append(True)
+        task.cancel()
+
+    request.notifyFinish().addErrback(left)
+
+    def answer(body: bytes) -> None:
+        if not over:
+            _complete(request, body)
+
+    def failed(reason: Failure) -> None:
+        if not over:
+            request.processingFailed(reason)
+        else:
+            reason.trap(CancelledError, Refusal)
+
+    task.addCallback(answer)
+    task.addErrback(failed)
+    task.addErrback(lambda reason: Logger(namespace=__name__).failure("an abandoned answer failed", failure=reason))
+    return server.NOT_DONE_YET
+
+
+def _complete(request: Any, body: bytes) -> None:
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    request.write(body)
+    request.finish()
+
+
+class BridgedRequest(server.Request):
+    """A stock request whose failures are answered by the gateway, not by `twisted.web`'s own pages."""
+
+    # The stock default would label a resource's forgotten type as HTML, which a browser runs.
+    defaultContentType = b"application/octet-stream"
+
+    def __init__(self, channel: Stream, *args: Any, **kw: Any) -> None:
+        super().__init__(channel, *args, **kw)  # type: ignore[no-untyped-call]
+        self.stream = channel
+        self.exchange = channel.exchange
+
+    def render(self, resrc: Any) -> None:
+        """Ask ``resrc`` to render; every way to fail ends in `processingFailed`."""
+        if isinstance(resrc, resource.NoResource):
+            raise NoRoute
+        if isinstance(resrc, resource.ErrorPage | resource.ForbiddenResource):
+            raise InternalError(f"a twisted.web error page: {resrc.brief}")
+        try:
+            body = resrc.render(self)
+        except UnsupportedMethod as error:
+            raise MethodNotAllowed(allow=_methods(error.allowedMethods)) from None
+        if body is server.NOT_DONE_YET:
+            return
+        if not isinstance(body, bytes):
+            raise InternalError(f"{type(resrc).__name__} did not return bytes")
+        _complete(self, body)
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Answer with a `Refusal` that was raised, or else log ``reason`` and answer 500."""
+        if isinstance(reason.value, Refusal):
+            self.stream.refuse(reason.value)
+        else:
+            self._log.failure("a resource failed", failure=reason)
+            self.stream.refuse(InternalError(f"a resource raised {reason.type.__name__ if reason.type else '?'}"))
+        return reason
+
+
+def _methods(allowed: Iterable[bytes]) -> tuple[str, ...]:
+    return tuple(sorted(method.decode("ascii") for method in allowed))
