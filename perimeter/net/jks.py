@@ -1,9 +1,9 @@
 """Java keystores (JKS): the key entries of a file, and the keys themselves.
 
-The format and both uses of the password are those of OpenJDK's ``sun.security.provider.JavaKeyStore`` and ``KeyProtector``: SHA-1
-and no work factor, so a file that leaks is a key that leaks. Read here by hand: the library for it (pyjks, of 2020) needs a C compiler
-when it is installed, for ciphers that this format does not have. Choosing among entries, and what an operator is told, is in
-`perimeter.net.keystores`.
+The format and both uses of the password are those of OpenJDK's ``sun.security.provider.JavaKeyStore`` and ``KeyProtector``:
+SHA-1 and no work factor, so a file that leaks is a key that leaks. Read here by hand: the library for it (pyjks, of 2020)
+needs a C compiler when it is installed, for ciphers that this format does not have. Choosing among entries, and what an
+operator is told, is in `perimeter.net.keystores`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Runs trial and ends with one line that counts: ``N passed, N failed``, taken from trial's own summary.
 
-Called by ``scripts/test``. Exits with 1 unless trial succeeded and ran something; with ``CI=true`` a skipped test is a failure too.
+Called by ``scripts/test``. Exits with 1 unless trial succeeded and ran something; with ``CI=true`` a skipped test is a failure
+too.
 """
 
 from __future__ import annotations
