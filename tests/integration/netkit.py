@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet import protocol, reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -38,7 +38,7 @@ def certificate(
     issuer: Identity | None = None,
     ca: bool = False,
     start: datetime | None = None,
-    days: float = 10,
+    days: float = 100,
     common: str = "",
 ) -> x509.Certificate:
     start = start or datetime.now(UTC) - timedelta(hours=1)
@@ -180,7 +180,7 @@ class NetTestCase(unittest.TestCase):
         for client in self.sockets:
             client.close()
         for port in self.ports:
-            await port.stopListening()
+            await maybeDeferred(port.stopListening)
         for serving in self.servings:
             for made in serving.built:
                 if made.transport is not None and not made.is_lost:
@@ -214,7 +214,9 @@ class NetTestCase(unittest.TestCase):
     def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return deferToThread(function, *arguments)
 
-    def tls_client(self, port: int, name: str = "localhost", context: ssl.SSLContext | None = None, **options: Any) -> ssl.SSLSocket:
+    def tls_client(
+        self, port: int, name: str = "localhost", context: ssl.SSLContext | None = None, **options: Any
+    ) -> ssl.SSLSocket:
         """Blocks: to be called in a thread."""
         client = (context or client_context()).wrap_socket(self.connect(port), server_hostname=name, **options)
         self.sockets.append(client)

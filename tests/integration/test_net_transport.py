@@ -7,6 +7,7 @@ import os
 import random
 import select
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,7 +103,7 @@ class TransportTests(NetTestCase):
             await server.until(1)
             # The session tickets are read, so that only the write can make the socket readable.
             client.setblocking(False)
-            self.assertRaises(Exception, client.recv, 10)
+            self.assertRaises(ssl.SSLWantReadError, client.recv, 10)
             client.settimeout(20)
         self.assertEqual(select.select([client], [], [], 0)[0], [])
         server.transport.write(b"now")
@@ -123,6 +124,7 @@ class TransportTests(NetTestCase):
         server.transport.write(bytearray(b"d"))
         server.transport.loseConnection()
         self.assertEqual(await self.in_thread(read_all, client), b"abcd")
+        client.close()
 
     async def test_partial_writes_keep_the_order(self) -> None:
         client, server = await self.opened(receive_buffer=4096)
@@ -139,6 +141,7 @@ class TransportTests(NetTestCase):
         self.assertGreater(server.transport.buffered, 1_000_000)
         server.transport.loseConnection()
         received = await self.in_thread(read_all, client)
+        client.close()
         self.assertEqual(len(received), total)
         self.assertEqual(hashlib.sha256(received).digest(), expected.digest())
         self.assertIsInstance(await server.lost, ConnectionDone)
@@ -157,6 +160,7 @@ class TransportTests(NetTestCase):
         await pause(0.05)
         self.assertTrue(producer.paused)
         self.assertEqual(await self.in_thread(read_all, client), expected)
+        client.close()
         self.assertGreater(producer.pauses, 3)
         self.assertLessEqual(producer.most, server.transport.bufferSize + 16000)
         self.assertIsInstance(await server.lost, ConnectionDone)
@@ -167,6 +171,7 @@ class TransportTests(NetTestCase):
         expected = b"".join(chunks)
         server.transport.registerProducer(Pulled(server.transport, chunks), False)
         self.assertEqual(await self.in_thread(read_all, client), expected)
+        client.close()
 
     async def test_producer_of_a_lost_connection_is_stopped(self) -> None:
         client, server = await self.opened()
@@ -185,6 +190,7 @@ class TransportTests(NetTestCase):
         await pause(0.05)
         self.assertFalse(server.is_lost)
         self.assertEqual(await self.in_thread(read_all, client), data)
+        client.close()
         self.assertIsInstance(await server.lost, ConnectionDone)
 
     async def test_abort_drops_what_is_queued_and_resets(self) -> None:
@@ -379,7 +385,7 @@ class TLSTransportTests(TransportTests):
                 server.transport.write(answer)
                 server.transport.loseConnection()
 
-        client, server = await self.openssl(lambda: Remembering(on_data=reply))
+        client, _ = await self.openssl(lambda: Remembering(on_data=reply))
         await self.in_thread(lambda: (client.sendall(bytes(40_000)), client.shutdown()))
 
         def rest() -> bytes:

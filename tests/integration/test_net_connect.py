@@ -1,0 +1,260 @@
+"""Connecting to services: addresses in turn, one deadline, TLS verified before a single octet of ours is sent."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError, DNSLookupError, TimeoutError
+
+from perimeter.errors import StartupError
+from perimeter.net.connect import HandshakeFailed, connect
+from perimeter.net.contexts import ClientTLS, ServerContexts
+from tests.integration.netkit import NetTestCase, Remembering, eventually, identity, pause, pem
+
+CA = identity("CA", ca=True, common="CA")
+SERVICE = identity("service.example.com", "127.0.0.1", issuer=CA)
+STRANGER = identity("service.example.com")
+
+
+class Names:
+    """The reactor, but for its name resolver."""
+
+    def __init__(self, **names: list[str] | None) -> None:
+        self.names = names
+        self.nameResolver = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+    def resolveHostName(self, receiver: Any, name: str, port: int = 0, *arguments: Any, **options: Any) -> Any:
+        receiver.resolutionBegan(self)
+        addresses = self.names[name]
+        if addresses is not None:
+            for host in addresses:
+                receiver.addressResolved(IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port))
+            reactor.callLater(0, receiver.resolutionComplete)
+        return self
+
+
+def echo() -> Remembering:
+    return Remembering(on_data=lambda self, data: self.transport.write(data))
+
+
+class ConnectTests(NetTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.clients: list[Remembering] = []
+        self.ca = Path(self.mktemp()).absolute()
+        self.ca.parent.mkdir(parents=True, exist_ok=True)
+        self.ca.write_bytes(pem(CA.chain[0]))
+
+    async def tearDown(self) -> None:
+        for client in self.clients:
+            if client.transport is not None and not client.is_lost:
+                client.transport.abortConnection()
+                await client.lost
+        await super().tearDown()
+
+    def client(self) -> Remembering:
+        self.clients.append(Remembering())
+        return self.clients[-1]
+
+    def dial(self, host: str, port: int, tls: ClientTLS | None = None, timeout: float = 10.0, names: Any = reactor) -> Any:
+        return connect(names, host, port, tls, self.client, timeout)
+
+    def timers(self) -> int:
+        return len([call for call in reactor.getDelayedCalls() if "_Connecting" in str(call)])
+
+    def silent(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        """A port whose backlog is full: what else knocks is left unanswered."""
+        listening = socket.socket()
+        self.sockets.append(listening)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(0)
+        port = listening.getsockname()[1]
+        for _ in range(3):
+            filler = socket.socket()
+            self.sockets.append(filler)
+            filler.setblocking(False)
+            filler.connect_ex((host, port))
+        return port
+
+    async def test_plain(self) -> None:
+        for interface in ("127.0.0.1", "::1"):
+            _, port = self.serve(echo, interface=interface)
+            client = await self.dial(interface, port)
+            self.assertTrue(client.transport.getTcpNoDelay())
+            self.assertEqual((client.transport.getPeer().host, client.transport.getPeer().port), (interface, port))
+            client.transport.write(b"hello")
+            await client.until(5)
+            self.assertEqual(self.timers(), 0)
+            client.transport.loseConnection()
+            self.assertIsInstance(await client.lost, ConnectionDone)
+
+    async def test_bulk_both_ways(self) -> None:
+        for tls, contexts in ((None, None), (ClientTLS("127.0.0.1", self.ca), ServerContexts([SERVICE]))):
+            _, port = self.serve(echo, contexts)
+            client = await self.dial("127.0.0.1", port, tls)
+            data = bytes(range(256)) * 20000
+            client.transport.write(data)
+            await client.until(len(data))
+            self.assertEqual(bytes(client.received), data)
+
+    async def test_refused(self) -> None:
+        port = self.silent()
+        self.sockets[0].close()
+        await self.assertFailure(self.dial("127.0.0.1", port), ConnectionRefusedError)
+        self.assertEqual(self.timers(), 0)
+        self.assertEqual(self.clients, [])
+
+    async def test_unknown_name(self) -> None:
+        await self.assertFailure(self.dial("nowhere", 1, names=Names(nowhere=[])), DNSLookupError)
+
+    async def test_name_service_that_does_not_answer(self) -> None:
+        await self.assertFailure(self.dial("slow", 1, timeout=0.1, names=Names(slow=None)), TimeoutError)
+
+    async def test_genuine_resolver(self) -> None:
+        _, port = self.serve(echo)
+        await self.dial("localhost", port)
+
+    async def test_next_address_at_a_refusal(self) -> None:
+        _, port = self.serve(echo)
+        client = await self.dial("two", port, names=Names(two=["::1", "127.0.0.2", "127.0.0.1"]))
+        self.assertEqual(client.transport.getPeer().host, "127.0.0.1")
+
+    async def test_silent_address_takes_only_its_share(self) -> None:
+        _, port = self.serve(echo)
+        self.silent("127.0.0.2", port)
+        client = await self.dial("two", port, timeout=1.0, names=Names(two=["127.0.0.2", "127.0.0.1"]))
+        self.assertEqual(client.transport.getPeer().host, "127.0.0.1")
+        self.assertEqual(len(self.clients), 1)
+
+    async def test_timeout(self) -> None:
+        await self.assertFailure(self.dial("127.0.0.1", self.silent(), timeout=0.2), TimeoutError)
+        self.assertEqual(self.timers(), 0)
+
+    async def test_cancelled_at_every_stage(self) -> None:
+        contexts = ServerContexts([SERVICE])
+        _, plain = self.serve(echo)
+        silent = self.silent()
+        stalled = socket.create_server(("127.0.0.1", 0))
+        self.sockets.append(stalled)
+        tls = ClientTLS("127.0.0.1", self.ca)
+        _, port = self.serve(echo, contexts)
+        for host, number, secured, wait in (
+            ("slow", 1, None, 0),
+            ("127.0.0.1", silent, None, 0.02),
+            ("127.0.0.1", plain, None, 0),
+            ("127.0.0.1", port, tls, 0),
+            ("127.0.0.1", stalled.getsockname()[1], tls, 0.05),
+        ):
+            dialled = self.dial(host, number, secured, names=Names(slow=None))
+            await pause(wait)
+            dialled.cancel()
+            await self.assertFailure(dialled, CancelledError)
+            self.assertEqual(self.timers(), 0)
+        await eventually(lambda: self.limits.open == 0)
+        self.assertEqual(self.clients, [])
+
+    async def test_tls(self) -> None:
+        serving, port = self.serve(echo, ServerContexts([STRANGER, SERVICE]))
+        contexts = ServerContexts([SERVICE])
+        self.ports[0].contexts = contexts
+        client = await self.dial("127.0.0.1", port, ClientTLS("service.example.com", self.ca))
+        self.assertEqual(client.transport.tls_version, "TLSv1.3")
+        self.assertEqual(client.transport.alpn, b"http/1.1")
+        client.transport.write(b"hello")
+        await client.until(5)
+        self.assertEqual(serving.built[0].transport.server_name, "service.example.com")
+        # The service says goodbye: a clean end.
+        serving.built[0].transport.loseConnection()
+        self.assertIsInstance(await client.lost, ConnectionDone)
+
+    async def test_tls_to_an_address(self) -> None:
+        serving, port = self.serve(echo, ServerContexts([SERVICE]))
+        client = await self.dial("127.0.0.1", port, ClientTLS("127.0.0.1", self.ca))
+        client.transport.write(b"x")
+        await client.until(1)
+        self.assertEqual(serving.built[0].transport.server_name, "")
+
+    async def test_attack_41_certificate_that_does_not_stand_up(self) -> None:
+        """Of another name, of another address, of an unknown issuer, expired: nothing of ours is sent."""
+        expired = identity("service.example.com", issuer=CA, days=0.01)
+        for shown, name, words in (
+            (SERVICE, "other.example.com", "not for other.example.com"),
+            (SERVICE, "127.0.0.2", "not for 127.0.0.2"),
+            (STRANGER, "service.example.com", "certificate verify failed"),
+            (expired, "service.example.com", "certificate verify failed"),
+        ):
+            serving, port = self.serve(echo, ServerContexts([shown]))
+            failure = await self.assertFailure(self.dial("127.0.0.1", port, ClientTLS(name, self.ca)), HandshakeFailed)
+            self.assertIn(words, str(failure))
+            await eventually(lambda: self.limits.open == 0)
+            self.assertEqual(self.clients, [])
+            self.assertTrue(all(not server.received for server in serving.built))
+
+    async def test_tls_to_a_plain_service(self) -> None:
+        _, port = self.serve(
+            lambda: Remembering(on_data=lambda self, data: self.transport.write(b"HTTP/1.1 400 Bad Request\r\n"))
+        )
+        await self.assertFailure(self.dial("127.0.0.1", port, ClientTLS("127.0.0.1", self.ca)), HandshakeFailed)
+
+    async def test_service_that_closes_or_resets_in_the_handshake(self) -> None:
+        for end in ("loseConnection", "abortConnection"):
+            _, port = self.serve(lambda end=end: Remembering(on_data=lambda self, data: getattr(self.transport, end)()))
+            await self.assertFailure(self.dial("127.0.0.1", port, ClientTLS("127.0.0.1", self.ca)), HandshakeFailed)
+
+    async def test_stalled_handshake_counts(self) -> None:
+        stalled = socket.create_server(("127.0.0.1", 0))
+        self.sockets.append(stalled)
+        dialled = self.dial("127.0.0.1", stalled.getsockname()[1], ClientTLS("127.0.0.1", self.ca), timeout=0.2)
+        await self.assertFailure(dialled, TimeoutError)
+        self.assertEqual(self.timers(), 0)
+
+    async def test_protocol_that_fails_at_once(self) -> None:
+        def fail(client: Any) -> None:
+            raise ZeroDivisionError
+
+        _, port = self.serve(echo)
+        dialled = connect(reactor, "127.0.0.1", port, None, lambda: Remembering(on_made=fail), 10.0)
+        await self.assertFailure(dialled, ZeroDivisionError)
+        self.assertEqual(self.timers(), 0)
+        await eventually(lambda: self.limits.open == 0)
+
+    async def test_answer_before_a_reset_is_read(self) -> None:
+        """A service that answers and closes in the middle of an upload: its answer is delivered before the end is told."""
+        service = socket.create_server(("127.0.0.1", 0))
+        self.sockets.append(service)
+        client = await self.dial("127.0.0.1", service.getsockname()[1])
+        peer, _ = service.accept()
+        client.transport.write(b"upload")
+        peer.sendall(b"413 too large")
+        peer.close()  # with unread octets: a reset
+        while client.transport._writable:
+            client.transport.write(b"more")
+            self.assertFalse(client.is_lost)
+        await client.lost
+        self.assertEqual(bytes(client.received), b"413 too large")
+
+
+class ClientTLSTests(NetTestCase):
+    def test_unusable_ca_file(self) -> None:
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir(parents=True)
+        self.assertRaises(StartupError, ClientTLS, "a", directory / "missing")
+        empty = directory / "empty"
+        empty.write_bytes(b"")
+        with self.assertRaises(StartupError) as caught:
+            ClientTLS("a", empty)
+        self.assertEqual(str(caught.exception), f"{empty}: there is no CA certificate in PEM form")
+
+    async def test_system_cas_do_not_know_ours(self) -> None:
+        _, port = self.serve(echo, ServerContexts([SERVICE]))
+        dialled = connect(reactor, "127.0.0.1", port, ClientTLS("127.0.0.1"), Remembering, 10.0)
+        await self.assertFailure(dialled, HandshakeFailed)
