@@ -22,6 +22,7 @@ from perimeter.errors import BadTarget
 #: Nothing in it that normalisation could touch: the usual case, found out in one pass.
 _PLAIN = re.compile(rb"(?:/(?!\.{0,2}(?:/|\Z))[0-9A-Za-z\-._~!$&'()*+,=:@]++)*+/?")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
+_TWICE = re.compile(rb"%25[0-9A-Fa-f]{2}")
 _SLASHES = re.compile(rb"/{2,}")
 _PARAMETERS = re.compile(rb";[^/]*")
 #: pchar without the percent sign (RFC 3986, section 3.3), and what browsers and clients send raw none the less.
@@ -48,6 +49,10 @@ def normalise(path: bytes) -> bytes:
         raise BadTarget("an octet that has no place in a path")
     if b"%" in path:
         path = _ESCAPE.sub(_unescape, path)
+        # %25 is a literal percent sign; one that spells an escape once decoded is a second layer (``%252e``). Looked for
+        # when the digits are decoded too: ``%25%32%65`` is ``%252e``.
+        if _TWICE.search(path):
+            raise BadTarget("a doubly encoded octet")
     path = _SLASHES.sub(b"/", path)
     for segment in _PARAMETERS.sub(b"", path).split(b"/"):
         if segment in (b".", b".."):
@@ -64,11 +69,6 @@ def _unescape(match: re.Match[bytes]) -> bytes:
         return bytes((octet,))
     if octet < 0x20 or octet == 0x7F or octet == _BACKSLASH:
         raise BadTarget("an encoded control octet or backslash")
-    if octet == 0x25:
-        # %25 is a literal percent sign; one that spells an escape once decoded is a second layer (``%252e``, ``%252f``).
-        rest = match.string[match.end() : match.end() + 2]
-        if re.fullmatch(rb"[0-9A-Fa-f]{2}", rest):
-            raise BadTarget("a doubly encoded octet")
     return b"%" + digits.upper()
 
 
@@ -84,6 +84,8 @@ def readings(path: bytes) -> list[bytes]:
         others.append(_SLASHES.sub(b"/", _PARAMETERS.sub(b"", path)))
     if has_encoded_slash(path):
         for form in [path, *others]:
-            decoded = _SLASHES.sub(b"/", form.replace(b"%2F", b"/"))
-            others.append(normalise(decoded))
+            decoded = normalise(form.replace(b"%2F", b"/"))
+            others.append(decoded)
+            if b";" in decoded:  # a server may decode first, and cut then
+                others.append(_SLASHES.sub(b"/", _PARAMETERS.sub(b"", decoded)))
     return others
