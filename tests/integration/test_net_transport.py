@@ -8,10 +8,12 @@ import random
 import select
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet import reactor
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
@@ -113,8 +115,6 @@ class TransportTests(NetTestCase):
         self.assertNotIn(server.transport, self.writers())
 
     def writers(self) -> list[Any]:
-        from twisted.internet import reactor
-
         return reactor.getWriters()
 
     async def test_write_sequence_and_kinds_of_octets(self) -> None:
@@ -415,6 +415,89 @@ class TLSTransportTests(TransportTests):
             await self.in_thread(client.sendall, chunk)
             await server.until(len(expected))
         self.assertEqual(bytes(server.received), bytes(expected))
+
+    async def test_openssl_must_write_before_it_reads_on(self) -> None:
+        client, server = await self.openssl()
+        transport = server.transport
+        genuine, waited = transport._recv, []
+
+        def receive(size: int) -> bytes:
+            transport._recv = genuine
+            transport.stopReading()  # so that only the socket's being writable can bring the octets in
+            waited.append(transport)
+            raise SSL.WantWriteError
+
+        transport._recv = receive
+        await self.in_thread(client.send, b"hello")
+        await server.until(5)
+        self.assertEqual(len(waited), 1)
+        await eventually(lambda: transport not in self.writers())
+        transport.write(b"answer")
+        self.assertEqual(await self.in_thread(client.recv, 10), b"answer")
+
+    async def test_openssl_must_read_before_it_writes_on(self) -> None:
+        client, server = await self.openssl()
+        transport = server.transport
+        genuine, tries = transport._send, []
+
+        def send(data: Any) -> int:
+            tries.append(data)
+            if server.received:
+                return genuine(data)
+            raise SSL.WantReadError
+
+        transport._send = send
+        transport.pauseProducing()
+        transport.write(b"answer")
+        await pause(0.1)
+        # Waiting for the peer is not spinning on a socket that is writable all the time.
+        self.assertLess(len(tries), 4)
+        self.assertEqual(transport.buffered, 6)
+        await self.in_thread(client.send, b"hello")
+        self.assertEqual(await self.in_thread(client.recv, 10), b"answer")
+        self.assertEqual(transport.buffered, 0)
+        self.assertNotIn(transport, self.readers())
+
+    def readers(self) -> list[Any]:
+        return reactor.getReaders()
+
+    async def test_key_updates(self) -> None:
+        """RFC 8446, section 4.6.3: the client renews its keys, and asks for ours to be renewed."""
+        _, port = self.serve(lambda: Remembering(on_data=lambda self, data: self.transport.write(data)), self.tls)
+
+        def talk() -> bytes:
+            client = subprocess.Popen(
+                ["openssl", "s_client", "-tls1_3", "-connect", f"127.0.0.1:{port}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            assert client.stdin is not None
+            assert client.stdout is not None
+            with client:
+                try:
+                    seen = b""
+                    for line, expected in (
+                        (b"one", b"one"),
+                        (b"K", b"KEYUPDATE"),
+                        (b"two", b"two"),
+                        (b"k", b"KEYUPDATE"),
+                        (b"three", b"three"),
+                    ):
+                        client.stdin.write(line + b"\n")
+                        client.stdin.flush()
+                        while expected not in (read := client.stdout.readline()):
+                            seen += read
+                            if not read:
+                                raise AssertionError(seen)
+                        seen += read
+                finally:
+                    client.kill()
+                return seen
+
+        seen = await self.in_thread(talk)
+        self.assertTrue(seen.endswith(b"three\n"), seen)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_facts_are_known_when_the_connection_is_made(self) -> None:
         facts: list[Any] = []
