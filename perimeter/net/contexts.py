@@ -21,7 +21,7 @@ from perimeter.errors import StartupError
 
 # With the server's order first, the cheapest of equals is taken; ChaCha20 goes first for clients that put it first, because
 # they have no AES in hardware (OP_PRIORITIZE_CHACHA, which pyOpenSSL does not name).
-CIPHERS_12 = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+CIPHERS_12 = b"ECDHE+AESGCM+AES128:ECDHE+AESGCM:ECDHE+CHACHA20"
 CIPHERS_13 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 PRIORITIZE_CHACHA = 1 << 21
 

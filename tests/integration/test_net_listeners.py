@@ -327,6 +327,22 @@ class HandshakeTests(NetTestCase):
             with self.assertRaises(ssl.SSLError, msg=ciphers):
                 await self.in_thread(self.tls_client, port, "localhost", context)
 
+    async def test_preference_is_the_servers_but_for_clients_without_aes(self) -> None:
+        _, port = self.serve(echo, self.contexts())
+        aes128, aes256, chacha = (
+            f"ECDHE-ECDSA-{name}" for name in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+        )
+        for offered, chosen in (
+            ((aes256, chacha, aes128), aes128),
+            ((chacha, aes256, aes128), chacha),
+            ((chacha, aes256), chacha),
+            ((aes256, chacha), aes256),
+        ):
+            context = client_context(version=ssl.TLSVersion.TLSv1_2)
+            context.set_ciphers(":".join(offered))
+            client = await self.in_thread(self.tls_client, port, "localhost", context)
+            self.assertEqual((client.cipher() or ("",))[0], chosen)
+
     async def test_renegotiation_is_refused(self) -> None:
         _, port = self.serve(echo, self.contexts())
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
