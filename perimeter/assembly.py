@@ -243,8 +243,7 @@ def _routes(config: SiteConfig, around: Surroundings, pools: dict[str, UpstreamP
 
 
 def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
-    # A static directory is what the route's path stands for: what follows the path is looked up in it.
-    rewrite = "" if settings.static is not None and settings.rewrite is None else settings.rewrite
+    rewrite = settings.rewrite
     return Route(
         name=settings.name,
         prefix=settings.path.rstrip("/").encode("ascii"),
@@ -258,7 +257,7 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
         networks=settings.networks,
         identity=IdentityProfile(
             headers="headers" in settings.identity,
-            audience=f"upstream:{settings.upstream}" if "jwt" in settings.identity else "",
+            audience=settings.upstream or "" if "jwt" in settings.identity else "",
             username=settings.identity_username_header.encode("ascii"),
             realm=settings.identity_realm_header.encode("ascii"),
             roles=settings.identity_roles_header.encode("ascii"),

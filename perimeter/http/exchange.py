@@ -284,7 +284,8 @@ class Exchange:
         """A whole response at once, in one write."""
         if self._ended:
             return
-        head = self._begin(status, lines, len(body), reason)
+        # A 304 without a body says nothing of the length that a 200 would have (RFC 9110, section 8.6).
+        head = self._begin(status, lines, None if status == 304 else len(body), reason)
         if self._body_left:
             self.sent = len(body)
             head += body
@@ -323,6 +324,7 @@ class Exchange:
         self.reason = self.reason or reason
         self._ended = True
         self._record()
+        self._leave()
         self._channel.abort()
 
     # -- the tunnel (RFC 9110, section 7.8)

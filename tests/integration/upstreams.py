@@ -58,6 +58,11 @@ class Connection:
         self.number = number
         """0 for the first connection that was ever made."""
 
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for what the methods here do not do."""
+        return self._socket
+
     def head(self) -> bytes:
         """A request head, up to its empty line. Raises `EOFError` at the end of the connection."""
         return self.read_until(b"\r\n\r\n")
