@@ -19,7 +19,8 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.net.transport import Accepting, ClientTransport, Octets, ServerTransport, WriteThrough, _gone
+from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
+from perimeter.net.writethrough import Octets, WriteThrough, gone
 
 log = Logger()
 
@@ -84,7 +85,8 @@ class TLSTransport(WriteThrough):
         return CONNECTION_LOST
 
     def _handshake_done(self) -> Exception | None:
-        raise AssertionError("a server or a client says what comes next")
+        """Servers and clients go on from here."""
+        return None
 
     # -- reading
 
@@ -230,7 +232,7 @@ class TLSTransport(WriteThrough):
             super().connectionLost(reason)
         finally:
             if self.disconnected:
-                self._send = self._recv = _gone
+                self._send = self._recv = gone
                 self.__dict__.pop("_tls", None)
 
 
