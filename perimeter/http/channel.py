@@ -14,6 +14,7 @@ assignment to ``deadline``:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -42,6 +43,7 @@ _MAX_WAITING = 64 * 1024
 _MAX_LINGER = 1024 * 1024
 _LINGER_TIME = 5.0
 _NO_HEADERS = HeaderBlock(())
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?= )")
 
 
 class ChannelSite(Protocol):
@@ -145,6 +147,11 @@ class Channel(TwistedProtocol):
         self._advancing = True
         try:
             while data and self._exchange is None and not self._closed:
+                if self._writes_paused:
+                    # The last responses wait to be taken: the next one could not be held back, and would wait in memory.
+                    self._pending = data
+                    self.flow_changed()
+                    return
                 if not self._begin(data):
                     return
                 data = self._pending
@@ -197,10 +204,7 @@ class Channel(TwistedProtocol):
 
     def _refuse_head(self, line: bytes, refusal: Refusal) -> None:
         """Answer a head that is not one, and close. The audit log gets what can be told of the request line."""
-        method, _, rest = line.partition(b"\r\n")[0].partition(b" ")
-        target = rest.partition(b" ")[0]
-        head = RequestHead(method[:32], target, 1, _NO_HEADERS, b"")
-        exchange = self._exchange = Exchange(self, head, self.connection, self.site.clock())
+        exchange = self._exchange = Exchange(self, _told(line), self.connection, self.site.clock())
         exchange.close = True
         self._pending = b""
         self._lingering = _MAX_LINGER
@@ -208,10 +212,7 @@ class Channel(TwistedProtocol):
 
     def _unfinished_head(self) -> None:
         """The client left in the middle of a head: that too is one line in the audit log."""
-        line = self._pending.partition(b"\r\n")[0]
-        method, _, target = line.partition(b" ")
-        head = RequestHead(method[:32], target.partition(b" ")[0], 1, _NO_HEADERS, b"")
-        Exchange(self, head, self.connection, self.site.clock()).client_gone()
+        Exchange(self, _told(self._pending), self.connection, self.site.clock()).client_gone()
 
     # -- the request's body, for the exchange
 
@@ -270,8 +271,10 @@ class Channel(TwistedProtocol):
     def flow_changed(self) -> None:
         """Read from the client, or do not, by what the exchange can take."""
         exchange = self._exchange
-        pause = False
-        if exchange is not None:
+        if exchange is None:
+            pause = self._writes_paused and len(self._pending) > _MAX_WAITING
+        else:
+            pause = False
             if not exchange.body_done or exchange.tunnel:
                 pause = exchange.body_paused and (exchange.tunnel or len(self._pending) > 0)
                 if not pause and self._pending and not exchange.body_paused and not exchange.tunnel:
@@ -366,6 +369,9 @@ class Channel(TwistedProtocol):
                 self.deadline = inf
             if exchange.responder is not None:
                 exchange.responder.resume()
+        elif self._pending:
+            self.flow_changed()
+            self._advance(self._pending)
 
     def stopProducing(self) -> None:
         """The transport is gone; `connectionLost` does the rest."""
@@ -414,3 +420,16 @@ class Channel(TwistedProtocol):
             self._refuse_head(self._pending, RequestTimeout("the head came too slowly"))
         else:
             self._close()
+
+
+def _told(data: bytes) -> RequestHead:
+    """What the audit log may tell of a head that is none: its method and target, if it begins with a method at all.
+
+    What does not may be the rest of a body that was longer than its Content-Length said: a login form, say (attack 42).
+    """
+    line = data.partition(b"\r\n")[0]
+    method = _METHOD.match(line)
+    if method is None:
+        return RequestHead(b"", b"", 1, _NO_HEADERS, b"")
+    target = line[method.end() + 1 :].partition(b" ")[0]
+    return RequestHead(method[0], target, 1, _NO_HEADERS, b"")
