@@ -43,6 +43,7 @@ _MAX_WAITING = 64 * 1024
 _MAX_LINGER = 1024 * 1024
 _LINGER_TIME = 5.0
 _NO_HEADERS = HeaderBlock(())
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)++")
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?= )")
 
 
@@ -160,8 +161,8 @@ class Channel(TwistedProtocol):
 
     def _begin(self, data: bytes) -> bool:
         """Take up the request at the start of ``data``, if its head is complete. ``_pending`` is what follows the head."""
-        while data.startswith(b"\r\n"):  # RFC 9112, section 2.2: an empty line before the request line is ignored
-            data = data[2:]
+        if data.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before the request line are ignored
+            data = _EMPTY_LINES.sub(b"", data, 1)
         end = data.find(b"\r\n\r\n")
         limit = self.site.limits.max_head
         if end < 0 or end > limit:
@@ -197,7 +198,7 @@ class Channel(TwistedProtocol):
         if has_bare_lf(data):
             self._refuse_head(data.partition(b"\n")[0], BadRequest("a bare LF in the head"))
             return
-        if data and not self._pending:
+        if data:
             # Absolute from the head's first octet: a client that drips cannot move it (attack 22).
             self.deadline = min(self.deadline, self.site.clock() + self.site.limits.head_timeout)
         self._pending = data
@@ -323,8 +324,9 @@ class Channel(TwistedProtocol):
     def _close(self) -> None:
         """Close once everything is written; what the client still sends is read and thrown away for a while."""
         self._pending = b""
-        self.deadline = self.site.clock() + (_LINGER_TIME if self._lingering else self.site.limits.send_timeout)
         transport = self.transport
+        flushed = self._lingering and not getattr(transport, "buffered", 0)
+        self.deadline = self.site.clock() + (_LINGER_TIME if flushed else self.site.limits.send_timeout)
         transport.unregisterProducer()
         if not self._lingering:
             self._closed = True
@@ -405,7 +407,7 @@ class Channel(TwistedProtocol):
                 self._open_window(window)
         elif exchange.body_done or exchange.tunnel:
             self.deadline = inf
-        elif slow and not self._reads_paused:
+        elif slow and not self._reads_paused and not exchange.body_paused:
             exchange.fail_body(RequestTimeout("the body came too slowly"))
         else:
             self._open_window(window)

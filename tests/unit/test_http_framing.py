@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from hypothesis import given, settings
@@ -63,7 +64,7 @@ def fed(reader: BodyReader, pieces: Iterable[bytes]) -> tuple[bytes, bytes | Non
 
 def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
 class LengthTests(unittest.TestCase):
