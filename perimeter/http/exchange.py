@@ -271,7 +271,7 @@ class Exchange:
         if self._body_left:
             self.abort("response_too_short")
             return
-        if not self._record():
+        if not self._recorded and not self._record():
             return
         if self._chunking:
             self._channel.send(self._head_waiting + last_chunk(trailers))

@@ -32,6 +32,19 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0
 _ANY_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/[0-9]++(?:\.[0-9]++)?")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _TOKEN_LIST_ITEM = re.compile(_TOKEN + rb"++")
+#: The fields that decide framing and routing; all but the first three may stand once only.
+_FRAMING = frozenset(
+    (
+        b"authorization",
+        b"connection",
+        b"x-auth-realm",
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"upgrade",
+        b"expect",
+    )
+)
 #: 18 digits stay below 2**63, which every peer's integers can hold.
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
@@ -146,52 +159,37 @@ def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
 
 def _read_framing(headers: HeaderBlock) -> bytes | None:
     """Fill in what `HeaderBlock` keeps of the fields that concern framing and routing. Returns the value of Expect."""
-    expect: bytes | None = None
-    upgrade: bytes | None = None
+    single: dict[bytes, bytes] = {}
     authorization: list[bytes] = []
     connection: list[bytes] = []
-    for name, value in headers.fields:
-        # Every name below is of 4 to 17 letters; most fields are told apart by their first letter alone.
-        first = name[0]
-        if first == 0x68:  # h
-            if name == b"host":
-                if headers.host is not None:
-                    raise BadRequest("there are two Host fields")
-                headers.host = value
-        elif first == 0x63:  # c
-            if name == b"content-length":
-                if headers.content_length is not None:
-                    raise BadRequest("there are two Content-Length fields")
-                if not _LENGTH.fullmatch(value):
-                    raise BadRequest("Content-Length is not a number")
-                headers.content_length = int(value)
-            elif name == b"connection":
-                connection += [item.strip(b" \t").lower() for item in value.split(b",")]
-        elif first == 0x74:  # t
-            if name == b"transfer-encoding":
-                if headers.chunked or value.lower() != b"chunked":
-                    raise BadRequest("Transfer-Encoding is not just chunked")
-                headers.chunked = True
-        elif first == 0x61:  # a
-            if name == b"authorization":
-                authorization.append(value)
-        elif first == 0x75:  # u
-            if name == b"upgrade":
-                if upgrade is not None:
-                    raise BadRequest("there are two Upgrade fields")
-                upgrade = value
+    for name, value in [field for field in headers.fields if field[0] in _FRAMING]:
+        if name == b"authorization":
+            authorization.append(value)
+        elif name == b"connection":
+            connection += [item.strip(b" \t").lower() for item in value.split(b",")]
         elif name == b"x-auth-realm":
             headers.narrowed = True
-        elif name == b"expect":
-            if expect is not None:
-                raise BadRequest("there are two Expect fields")
-            expect = value
-    if headers.chunked and headers.content_length is not None:
-        raise BadRequest("both Content-Length and Transfer-Encoding")
+        elif name in single:
+            raise BadRequest(f"there are two {name.decode('ascii')} fields")
+        else:
+            single[name] = value
+    headers.host = single.get(b"host")
     headers.authorization = tuple(authorization)
+    length = single.get(b"content-length")
+    if length is not None:
+        if not _LENGTH.fullmatch(length):
+            raise BadRequest("Content-Length is not a number")
+        headers.content_length = int(length)
+    coding = single.get(b"transfer-encoding")
+    if coding is not None:
+        if coding.lower() != b"chunked":
+            raise BadRequest("Transfer-Encoding is not just chunked")
+        if length is not None:
+            raise BadRequest("both Content-Length and Transfer-Encoding")
+        headers.chunked = True
     if connection:
-        _read_connection(headers, connection, upgrade)
-    return expect
+        _read_connection(headers, connection, single.get(b"upgrade"))
+    return single.get(b"expect")
 
 
 def _read_connection(headers: HeaderBlock, options: list[bytes], upgrade: bytes | None) -> None:

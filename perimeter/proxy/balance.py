@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from perimeter.config.values import ServerSettings
 
@@ -10,32 +11,40 @@ from perimeter.config.values import ServerSettings
 _REST = 10.0
 
 
-class Balancer:
+class Server:
+    """One server of an upstream. ``resting_until`` is when a failed one counts as well again (seconds)."""
+
+    __slots__ = ("resting_until", "settings")
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.resting_until = 0.0
+
+
+S = TypeVar("S", bound=Server)
+
+
+class Balancer(Generic[S]):
     """Servers in turn; one that failed lately comes after those that did not, so that it is still tried when all else fails."""
 
-    def __init__(self, servers: Sequence[ServerSettings], clock: Callable[[], float]) -> None:
+    def __init__(self, servers: Sequence[S], clock: Callable[[], float]) -> None:
         self._servers = tuple(servers)
         self._clock = clock
         self._turn = 0
-        self._resting: dict[ServerSettings, float] = {}
 
-    def order(self) -> tuple[ServerSettings, ...]:
+    def order(self) -> tuple[S, ...]:
         """Every server once, the one to try first at the start."""
         servers = self._servers
         if len(servers) == 1:
             return servers
         turn = self._turn = (self._turn + 1) % len(servers)
-        rotated = servers[turn:] + servers[:turn]
-        if not self._resting:
-            return rotated
         now = self._clock()
-        return tuple(sorted(rotated, key=lambda server: self._resting.get(server, 0.0) > now))
+        return tuple(sorted(servers[turn:] + servers[:turn], key=lambda server: server.resting_until > now))
 
-    def failed(self, server: ServerSettings) -> None:
+    def failed(self, server: Server) -> None:
         """``server`` could not be reached."""
-        self._resting[server] = self._clock() + _REST
+        server.resting_until = self._clock() + _REST
 
-    def succeeded(self, server: ServerSettings) -> None:
+    def succeeded(self, server: Server) -> None:
         """``server`` was reached."""
-        if self._resting:
-            self._resting.pop(server, None)
+        server.resting_until = 0.0

@@ -17,14 +17,13 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perimeter.config.values import ServerSettings
 from perimeter.errors import BadRequest, UpstreamBadReply
 from perimeter.http.framing import BodyReader, ChunkedReader, CloseReader, LengthReader
 from perimeter.http.grammar import has_bare_lf, parse_response_head
 from perimeter.model import Field, ResponseHead
 
 if TYPE_CHECKING:
-    from perimeter.proxy.pool import UpstreamPool
+    from perimeter.proxy.pool import PooledServer, UpstreamPool
 
 #: Bounds of an upstream's response head, and of the informational responses in front of it.
 _MAX_HEAD = 64 * 1024
@@ -41,6 +40,9 @@ class Listening(Protocol):
     def reply_head(self, head: ResponseHead, length: int | None) -> None:
         """The final response begins. ``length`` is that of its body in octets, None where it is not known, 0 where it has
         none."""
+
+    def reply_whole(self, head: ResponseHead, body: bytes) -> None:
+        """The final response, all of it at once; the connection is no longer this listener's."""
 
     def reply_data(self, data: bytes) -> None:
         """Octets of the body, or of the tunnel."""
@@ -73,7 +75,7 @@ class UpstreamConnection(TwistedProtocol):
 
     transport: Any
 
-    def __init__(self, pool: UpstreamPool, server: ServerSettings) -> None:
+    def __init__(self, pool: UpstreamPool, server: PooledServer) -> None:
         self.pool = pool
         self.server = server
         self.deadline = inf
@@ -181,21 +183,17 @@ class UpstreamConnection(TwistedProtocol):
         if self._tunnel:
             listener.reply_data(data)
             return
-        if self._request_done:
-            self.deadline = self.pool.clock() + self.pool.settings.read_timeout
         try:
             if self._head is None:
                 rest = self._read_head(listener, self._pending + data if self._pending else data)
-                if rest is None:
-                    return
-                data = rest
-            if self._reader is not None:
-                if data:
-                    self._read_body(listener, data)
-                    if self._listener is listener:
-                        listener.reply_settled()
-                else:
-                    listener.reply_settled()
+                if rest is not None:
+                    self._read_body(listener, rest)
+            else:
+                self._read_body(listener, data)
+            if self._listener is listener:
+                if self._request_done and not self._tunnel:
+                    self.deadline = self.pool.clock() + self.pool.settings.read_timeout
+                listener.reply_settled()
         except BadRequest as malformed:
             self._fail(UpstreamBadReply(malformed.detail))
         except UpstreamBadReply as malformed:
@@ -232,6 +230,7 @@ class UpstreamConnection(TwistedProtocol):
                     raise UpstreamBadReply("a switch of protocols that nobody asked for")
                 self._pending = b""
                 listener.reply_head(head, None)
+                self._head = head
                 if data and self._tunnel:
                     listener.reply_data(data)
                 return None
@@ -255,6 +254,10 @@ class UpstreamConnection(TwistedProtocol):
             self._reader = ChunkedReader()
             length = None
         elif length is not None:
+            if len(data) == length:
+                self._release(head, b"")
+                listener.reply_whole(head, data)
+                return None
             if not length:
                 listener.reply_head(head, 0)
                 self._end(listener, (), data)
@@ -267,7 +270,8 @@ class UpstreamConnection(TwistedProtocol):
 
     def _read_body(self, listener: Listening, data: bytes) -> None:
         reader = self._reader
-        assert reader is not None
+        if reader is None or not data:
+            return
         body, rest = reader.feed(data)
         if body:
             listener.reply_data(body)
@@ -275,9 +279,14 @@ class UpstreamConnection(TwistedProtocol):
             self._end(listener, reader.trailers, rest)
 
     def _end(self, listener: Listening, trailers: Sequence[Field], rest: bytes) -> None:
-        """The response is complete. The connection goes back to the pool only where both sides are surely in step."""
+        """The response is complete; ``rest`` came behind it."""
         head = self._head
         assert head is not None
+        self._release(head, rest)
+        listener.reply_end(trailers)
+
+    def _release(self, head: ResponseHead, rest: bytes) -> None:
+        """Serve nobody. The connection goes back to the pool only where both sides are surely in step."""
         self._listener = None
         self._reader = None
         self._head = None
@@ -289,7 +298,6 @@ class UpstreamConnection(TwistedProtocol):
         else:
             self.idle_since = self.pool.clock()
             self.pool.give_back(self)
-        listener.reply_end(trailers)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The upstream's end, or ours."""

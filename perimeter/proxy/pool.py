@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 
 from perimeter.config.values import ServerSettings, UpstreamSettings
-from perimeter.proxy.balance import Balancer
+from perimeter.proxy.balance import Balancer, Server
 from perimeter.proxy.connection import UpstreamConnection
 
 if TYPE_CHECKING:
@@ -34,6 +34,16 @@ class Dial(Protocol):
         """The connected protocol; fails as `perimeter.net.connect` says."""
 
 
+class PooledServer(Server):
+    """A server and its idle connections, the one used last at the end."""
+
+    __slots__ = ("idle",)
+
+    def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(settings)
+        self.idle: list[UpstreamConnection] = []
+
+
 class UpstreamPool:
     """Connections to one upstream. ``clock`` gives seconds, ``deadlines`` watches the connections."""
 
@@ -42,9 +52,9 @@ class UpstreamPool:
         self.name = settings.name
         self.deadlines = deadlines
         self.clock = clock
-        self.balancer = Balancer(settings.servers, clock)
+        self._servers = tuple(PooledServer(server) for server in settings.servers)
+        self.balancer = Balancer(self._servers, clock)
         self._dial = dial
-        self._idle: dict[ServerSettings, list[UpstreamConnection]] = {server: [] for server in settings.servers}
         self._idle_count = 0
         self._closed = False
         #: every connection there is, so that a shutdown reaches all of them
@@ -55,7 +65,7 @@ class UpstreamPool:
         if not self._idle_count:
             return None
         for server in self.balancer.order():
-            idle = self._idle[server]
+            idle = server.idle
             if repeatable:
                 if idle:
                     self._idle_count -= 1
@@ -70,9 +80,9 @@ class UpstreamPool:
                     return connection
         return None
 
-    def connect(self, server: ServerSettings) -> Deferred[UpstreamConnection]:
+    def connect(self, server: PooledServer) -> Deferred[UpstreamConnection]:
         """A new connection."""
-        return self._dial(server, lambda: UpstreamConnection(self, server), self.settings.connect_timeout)
+        return self._dial(server.settings, lambda: UpstreamConnection(self, server), self.settings.connect_timeout)
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """A connection that can serve another request."""
@@ -80,12 +90,12 @@ class UpstreamPool:
             connection.close()
             return
         connection.deadline = inf
-        self._idle[connection.server].append(connection)
+        connection.server.idle.append(connection)
         self._idle_count += 1
 
     def discard(self, connection: UpstreamConnection) -> None:
         """An idle connection has ended."""
-        idle = self._idle[connection.server]
+        idle = connection.server.idle
         if connection in idle:
             idle.remove(connection)
             self._idle_count -= 1
@@ -93,10 +103,10 @@ class UpstreamPool:
     def close(self) -> None:
         """Close what is idle; connections in use close when their exchange is over."""
         self._closed = True
-        for idle in self._idle.values():
-            for connection in idle[:]:
+        for server in self._servers:
+            for connection in server.idle[:]:
                 connection.close()
-            idle.clear()
+            server.idle.clear()
         self._idle_count = 0
 
 
