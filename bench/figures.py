@@ -1,0 +1,56 @@
+"""What was measured, and what can be said of it. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+
+
+@attrs.frozen
+class Measurement:
+    """One kind of figure for several peers, in rounds: the same position of each sequence is the same round.
+
+    ``scenario`` and ``unit`` say what it is; less is always better. ``baseline`` is whom the others are compared with, and a
+    ratio is this peer's figure divided by another's.
+    """
+
+    scenario: str
+    unit: str
+    samples: Mapping[str, Sequence[float]]
+    baseline: str
+    note: str = ""
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Whose figures there are."""
+        return tuple(name for name, values in self.samples.items() if values)
+
+    def median(self, peer: str) -> float | None:
+        """The figure of a peer, or None where it took no part."""
+        values = self.samples.get(peer)
+        return statistics.median(values) if values else None
+
+    def best(self, peer: str) -> float | None:
+        """Its least figure: what is left when nobody else uses the machine."""
+        values = self.samples.get(peer)
+        return min(values) if values else None
+
+    def ratio(self, peer: str) -> float | None:
+        """The baseline's figure in units of ``peer``'s: the median over the rounds, each compared with itself.
+
+        What disturbs the machine for longer than a round disturbs both sides of such a ratio.
+        """
+        pairs = zip(self.samples.get(self.baseline, ()), self.samples.get(peer, ()), strict=False)
+        ratios = [ours / theirs for ours, theirs in pairs if theirs > 0]
+        return statistics.median(ratios) if ratios else None
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The value that ``share`` (0 to 1) of ``values`` do not exceed (nearest rank). Raises `ValueError` where there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        raise ValueError("no values")
+    return ordered[max(1, math.ceil(share * len(ordered))) - 1]

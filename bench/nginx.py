@@ -1,0 +1,36 @@
+"""What every nginx of a run has in common: one worker, everything in the run's directory, room for many connections."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bench.processes import Process
+
+CONNECTIONS = 40000
+
+
+def start(name: str, http: str, core: int, directory: Path) -> Process:
+    """An nginx with the contents ``http`` of its http block."""
+    own = directory / name
+    own.mkdir()
+    file = own / "nginx.conf"
+    # as root the workers would become somebody who cannot read the run's directory
+    user = "user root;" if os.geteuid() == 0 else ""
+    places = "\n".join(f"    {kind}_temp_path {own}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"))
+    file.write_text(
+        f"""\
+daemon off;
+{user}
+worker_processes 1;
+worker_rlimit_nofile {CONNECTIONS * 2};
+pid {own}/nginx.pid;
+error_log {own}/error.log error;
+events {{ worker_connections {CONNECTIONS}; }}
+http {{
+{places}
+{http}
+}}
+"""
+    )
+    return Process(name, ["nginx", "-p", str(own), "-c", str(file), "-e", str(own / "error.log")], core, directory)

@@ -1,0 +1,1 @@
+"""What the gateway is compared with, and the gateway itself: how each is configured, started and asked."""

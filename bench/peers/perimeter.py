@@ -1,0 +1,110 @@
+"""The gateway itself, from a checkout: this one, or another to compare it with."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import perimeter
+from bench.material import PASSWORD, REALM, ROLES, USER
+from bench.peers.base import Peer, Surroundings
+from bench.processes import Process
+from bench.upstream import PREFIX
+
+CHECKOUT = Path(perimeter.__file__).parent.parent
+"""Where the code is that this process would import."""
+
+_TWISTD = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
+
+
+class Perimeter(Peer):
+    """A gateway with one route that matters, and as many ``routes`` and ``users`` in all as are asked for."""
+
+    def __init__(self, name: str = "perimeter", checkout: Path = CHECKOUT, *, routes: int = 1, users: int = 1) -> None:
+        super().__init__()
+        self.name = name
+        self._checkout = checkout
+        self._routes = routes
+        self._users = users
+
+    def versions(self) -> dict[str, str]:
+        """The commit, with a ``+`` where files were changed since."""
+        return {self.name: _commit(self._checkout)}
+
+    def start(self, around: Surroundings) -> None:
+        """One daemon, from the checkout's code, with all that a site has by default: headers for the upstream, strict audit."""
+        own = around.directory / self.name
+        own.mkdir()
+        # a copy: two gateways of different age must not meet in one directory
+        shutil.copytree(around.state, own / "state")
+        (own / "users.realm").write_text(realm_file(self._users))
+        (own / "site.ini").write_text(self._site(around))
+        command = [*_TWISTD, "--nodaemon", "--pidfile=", "perimeter", "--config", str(own / "site.ini")]
+        process = Process(self.name, command, around.cores.gateway, own, {"PYTHONPATH": str(self._checkout)})
+        self.processes = [process]
+        process.wait_for_port(self.port)
+
+    def _site(self, around: Surroundings) -> str:
+        others = "\n".join(
+            f"[route other{number}]\npath = /v1/other{number}\nupstream = service\n" for number in range(1, self._routes)
+        )
+        return f"""\
+[perimeter]
+realm = {REALM}
+state_dir = state
+
+[limits]
+idle_timeout = 1h
+connections = 50000
+connections_per_address = 50000
+
+[listener https]
+port = {self.port}
+interface = 127.0.0.1
+tls = yes
+certificate = {around.certificate.chain}
+private_key = {around.certificate.key}
+
+[authenticator local]
+type = realmfile
+path = users.realm
+realm = {REALM}
+
+[authentication]
+remember_password = 1h
+
+[upstream service]
+servers = http://127.0.0.1:{around.upstream}
+keepalive = 512
+
+[route service]
+path = {PREFIX}
+upstream = service
+
+{others}
+[audit]
+path = access.log
+"""
+
+
+def realm_file(users: int) -> str:
+    """The run's user, and others up to ``users`` in all. Passwords in plain text, as Auth-o-tron has them."""
+    roles = ",".join(ROLES)
+    first = f"{USER}: {PASSWORD},{roles}\n"
+    return first + "".join(f"{other_user(number)}: {PASSWORD},{roles}\n" for number in range(1, users))
+
+
+def other_user(number: int) -> str:
+    """The name of a user that is there for company."""
+    return f"user{number}"
+
+
+def _commit(checkout: Path) -> str:
+    git = ["git", "-C", str(checkout)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    if commit.returncode:
+        return perimeter.__version__
+    changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=False)
+    return commit.stdout.strip() + ("+" if changed.stdout else "")

@@ -1,0 +1,105 @@
+"""A run as JSON: figures, and the versions of everything that took part."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import attrs
+from OpenSSL import SSL
+
+from bench import programs
+from bench.figures import Measurement
+from bench.peers.base import Peer
+
+_PACKAGES = ("twisted", "pyopenssl", "cryptography")
+
+
+@attrs.frozen
+class Report:
+    """All that a run has found out. ``left_out`` says of each peer that is not there why."""
+
+    measurements: Sequence[Measurement]
+    left_out: Mapping[str, str]
+    versions: Mapping[str, str]
+    machine: Mapping[str, str]
+    date: str
+    seconds: float
+    rounds: int
+
+    def as_json(self) -> str:
+        """Everything, every round of it."""
+        return json.dumps(
+            {
+                "date": self.date,
+                "machine": dict(self.machine),
+                "versions": dict(self.versions),
+                "seconds": self.seconds,
+                "rounds": self.rounds,
+                "left_out": dict(self.left_out),
+                "measurements": [_measurement(measurement) for measurement in self.measurements],
+            },
+            indent=1,
+            ensure_ascii=False,
+        )
+
+
+def _measurement(measurement: Measurement) -> dict[str, Any]:
+    peers = {
+        peer: {
+            "median": measurement.median(peer),
+            "best": measurement.best(peer),
+            "ratio": measurement.ratio(peer),
+            "samples": list(measurement.samples[peer]),
+        }
+        for peer in measurement.peers
+    }
+    return {
+        "scenario": measurement.scenario,
+        "unit": measurement.unit,
+        "baseline": measurement.baseline,
+        "note": measurement.note,
+        "peers": peers,
+    }
+
+
+def today() -> str:
+    """The date of a run."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def versions(peers: Sequence[Peer]) -> dict[str, str]:
+    """Of the peers, of what the gateway stands on, and of what put the load on them."""
+    found = {
+        "python": platform.python_version(),
+        **{name: _package(name) for name in _PACKAGES},
+        "openssl of the gateway": str(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()),
+        "openssl of the system": programs.version(("openssl", "version"), r"(OpenSSL \S+)"),
+        "wrk": programs.version(("wrk", "-v"), r"wrk (\S+)"),
+    }
+    for peer in peers:
+        found |= peer.versions()
+    return found
+
+
+def _package(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def machine() -> dict[str, str]:
+    """What it ran on."""
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {"processor": model, "cores": str(len(os.sched_getaffinity(0))), "system": f"{platform.system()} {platform.release()}"}

@@ -1,0 +1,179 @@
+"""One run: the surroundings that all share, the peers that can take part, and what is measured of them in rounds."""
+
+from __future__ import annotations
+
+import http.client
+import resource
+import ssl
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import attrs
+
+from bench import material, upstream, wrk
+from bench.errors import BenchError
+from bench.figures import Measurement
+from bench.peers.base import Peer, Surroundings
+from bench.processes import Cores, cpu_seconds
+from bench.tokens import Mint
+
+MICROSECONDS = 1e6
+
+
+@attrs.frozen
+class Options:
+    """``seconds`` that each load lasts, and how many ``rounds`` of them."""
+
+    seconds: float = 2.0
+    rounds: int = 5
+
+
+@attrs.frozen
+class Load:
+    """Requests for wrk to send: all alike, and all answered with ``status``.
+
+    ``script`` is Lua. ``statuses`` are for peers that answer something else by their nature.
+    """
+
+    path: str
+    headers: tuple[str, ...] = ()
+    connections: int = 32
+    script: str = ""
+    method: str = "GET"
+    body: int = 0
+    status: int = 200
+    statuses: Mapping[str, int] = attrs.field(factory=dict)
+
+    def expected(self, peer: Peer) -> int:
+        """The status that ``peer`` answers with."""
+        return self.statuses.get(peer.name, self.status)
+
+
+class Run:
+    """A context: leaving it stops all that was started and removes the run's directory."""
+
+    def __init__(self, options: Options, say: Callable[[str], None] | None = None) -> None:
+        self.options = options
+        self.say = say or (lambda text: print(text, file=sys.stderr, flush=True))
+        self.peers: list[Peer] = []
+        self.left_out: dict[str, str] = {}
+        self._temporary = tempfile.TemporaryDirectory(prefix="perimeter-bench-")
+        self._upstream: upstream.Upstream | None = None
+        self._scripts = 0
+
+    def __enter__(self) -> Run:
+        allow_many_files()
+        directory = Path(self._temporary.name)
+        try:
+            cores = Cores.of_this_machine()
+            self._upstream = upstream.start(directory, cores)
+            self.mint = Mint.open(directory / "state")
+            certificate = material.make_certificate(directory)
+            (directory / "token.pem").write_bytes(self.mint.public_key())
+            self.around = Surroundings(
+                directory, cores, certificate, self._upstream.port, self.mint.state, directory / "token.pem"
+            )
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        self.bearer = f"Authorization: Bearer {self.mint.token()}"
+        self.basic = f"Authorization: {material.basic()}"
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for peer in self.peers:
+            peer.stop()
+        if self._upstream is not None:
+            self._upstream.process.stop()
+        self._temporary.cleanup()
+
+    def admit(self, peers: Sequence[Peer]) -> None:
+        """Start the peers that can take part, and note down why the others cannot."""
+        for peer in peers:
+            reason = peer.missing()
+            if reason is not None:
+                self.left_out[peer.name] = reason
+                self.say(f"left out: {peer.name}: {reason}")
+                continue
+            self.start(peer)
+
+    def start(self, peer: Peer) -> None:
+        """Start a peer, which is stopped with the run."""
+        self.peers.append(peer)
+        peer.start(self.around)
+
+    def dismiss(self, peer: Peer) -> None:
+        """Stop a peer before the others."""
+        peer.stop()
+        self.peers.remove(peer)
+
+    # -- measuring
+
+    def cpu_per_request(self, scenario: str, load: Load, peers: Sequence[Peer], note: str = "") -> Measurement:
+        """Microseconds of CPU that each of ``peers`` takes for a request of ``load``; the first is the baseline."""
+        for peer in peers:
+            self.check(peer, load)
+            self.send(peer, load, 1.0)
+        samples: dict[str, list[float]] = {peer.name: [] for peer in peers}
+        for _ in range(self.options.rounds):
+            for peer in peers:
+                before = cpu_seconds(peer.processes)
+                outcome = self.send(peer, load, self.options.seconds)
+                used = cpu_seconds(peer.processes) - before
+                samples[peer.name].append(used / outcome.requests * MICROSECONDS)
+        self.say(f"{scenario}: " + ", ".join(f"{name} {min(values):.1f}" for name, values in samples.items()))
+        return Measurement(scenario, "µs of CPU", samples, peers[0].name, note)
+
+    def send(self, peer: Peer, load: Load, seconds: float) -> wrk.Outcome:
+        """Put ``load`` on a peer. Raises `BenchError` where it does not answer all of it as it should."""
+        script = None
+        text = _lua(load)
+        if text:
+            script = self.around.directory / f"load{self._scripts}.lua"
+            script.write_text(text)
+            self._scripts += 1
+        outcome = wrk.run(
+            peer.url(load.path),
+            core=self.around.cores.load,
+            connections=load.connections,
+            seconds=seconds,
+            headers=load.headers,
+            script=script,
+        )
+        wanted = 0 if load.expected(peer) < 400 else outcome.requests
+        if outcome.errors or not outcome.requests or abs(outcome.other_statuses - wanted) > load.connections:
+            raise BenchError(f"{peer.name} did not answer {load.path} as it should: {outcome}")
+        return outcome
+
+    def check(self, peer: Peer, load: Load) -> None:
+        """See that one request is answered with the right status before thousands are counted. Raises `BenchError`."""
+        context = ssl.create_default_context(cafile=str(self.around.certificate.chain))
+        connection = http.client.HTTPSConnection("127.0.0.1", peer.port, timeout=30, context=context)
+        headers = dict(line.split(": ", 1) for line in load.headers)
+        try:
+            connection.request(load.method, load.path, body=b"x" * load.body if load.body else None, headers=headers)
+            response = connection.getresponse()
+            response.read()
+        finally:
+            connection.close()
+        if response.status != load.expected(peer):
+            raise BenchError(f"{peer.name} answered {load.method} {load.path} with {response.status}")
+
+
+def _lua(load: Load) -> str:
+    """What of a load needs a script."""
+    lines = [load.script] if load.script else []
+    if load.method != "GET":
+        lines.append(f'wrk.method = "{load.method}"')
+    if load.body:
+        lines.append(f'wrk.body = string.rep("x", {load.body})')
+    return "\n".join(lines)
+
+
+def allow_many_files() -> None:
+    """Let this process and those that it starts have as many files open as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,0 +1,72 @@
+"""The service behind all gateways: an nginx that answers at once, on another core than theirs.
+
+It also stands in for the identity provider that Auth-o-tron asks about a token, once a minute: that service is on the internet,
+and its CPU is nobody's here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from bench import nginx
+from bench.material import USER
+from bench.ports import free_port
+from bench.processes import Cores, Process
+
+PREFIX = "/v1/ecflow"
+SMALL = '{"status":"active","node":"/suite/family/task","state":"queued","try":12}'
+"""The small answer: 73 octets."""
+SIZES = {"64k": 64 << 10, "1m": 1 << 20}
+
+
+@attrs.frozen
+class Upstream:
+    """A running upstream."""
+
+    port: int
+    process: Process
+
+
+def start(directory: Path, cores: Cores) -> Upstream:
+    """Start it."""
+    port = free_port()
+    files = directory / "files"
+    files.mkdir()
+    for name, size in SIZES.items():
+        (files / name).write_bytes(b"0123456789abcdef" * (size // 16))
+    process = nginx.start("upstream", _http(port, files), cores.upstream, directory)
+    process.wait_for_port(port)
+    return Upstream(port, process)
+
+
+def _http(port: int, files: Path) -> str:
+    return f"""\
+    access_log off;
+    default_type application/octet-stream;
+    sendfile on;
+    tcp_nopush on;
+    open_file_cache max=16;
+    keepalive_timeout 1h;
+    keepalive_requests 1000000000;
+    client_max_body_size 0;
+    upstream sink {{ server 127.0.0.1:{port}; keepalive 64; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        listen [::1]:{port} backlog=4096;
+        location = {PREFIX}/small {{ default_type application/json; return 200 '{SMALL}'; }}
+        location = {PREFIX}/identity {{ return 200 "$http_x_auth_username $http_x_auth_realm $http_x_auth_roles"; }}
+        location {PREFIX}/files/ {{ alias {files}/; }}
+        # a body is read whole before it is passed on, and what it is passed on to is the small answer
+        location = {PREFIX}/upload {{
+            client_body_buffer_size 2m;
+            proxy_pass http://sink{PREFIX}/small;
+            proxy_method GET;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header Connection "";
+            proxy_http_version 1.1;
+        }}
+        location = /who-am-i {{ default_type application/json; return 200 '{{"uid":"{USER}","email":"{USER}@example.int"}}'; }}
+    }}"""
