@@ -94,8 +94,10 @@ class Gate:
             raise NetworkRefused
         if route.max_body is not None and (head.headers.content_length or 0) > route.max_body:
             raise BodyTooLarge("Content-Length is over max_body")
-        if not route.authenticate or not self.enabled:
+        if not self.enabled:
             return exchange.decision
+        if not route.authenticate:
+            return self._authorise(exchange, route, None)
         principal = self.identifier.identify(head.headers, address)
         if principal is None:
             if route.required:
@@ -114,7 +116,8 @@ class Gate:
         decision.principal = principal
         policy = route.policy
         if not policy.open and not policy.permits(principal, exchange.head.method.decode("ascii")):
-            raise MissingCredentials if principal is None else InsufficientScope
+            # Where nobody is asked who he is (auth = none, with rules for methods), credentials would not help.
+            raise MissingCredentials if principal is None and route.authenticate else InsufficientScope
         if principal is not None:
             decision.identity = self.identity.lines(route.identity, principal)
         return decision
