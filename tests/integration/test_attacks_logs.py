@@ -1,4 +1,4 @@
-"""Row 42 of the attacks, against a running gateway: what a client sends never forges a line of a log, nor leaves a secret in one."""
+"""Row 42 of the attacks, against a running gateway: nothing that a client sends forges a log line, or leaves a secret in one."""
 
 from __future__ import annotations
 
