@@ -72,14 +72,15 @@ class Answers:
     def render(self, refusal: Refusal, exchange: Exchange) -> tuple[int, bytes, bytes]:
         """Status, field lines and body of the answer to a refused exchange."""
         headers = exchange.head.headers
-        html = prefers_html(headers) and not isinstance(refusal, Maintenance)
-        page = self._pages.get(refusal.status)
+        challenges = exchange.challenges
+        if isinstance(refusal, Rejected) and challenges == "bearer":
+            challenges = "both"
+        json_only = isinstance(refusal, Maintenance)
+        html = prefers_html(headers) and not json_only
+        page = None if json_only else self._pages.get(refusal.status)
         if page is not None and not prefers_json(headers):
-            lines, body = page.lines, page.body
+            lines, body = self._challenge(refusal, challenges) + page.lines, page.body
         else:
-            challenges = exchange.challenges
-            if isinstance(refusal, Rejected) and challenges == "bearer":
-                challenges = "both"
             key = (type(refusal), challenges, html)
             made = self._made.get(key)
             if made is None:

@@ -340,9 +340,9 @@ class Site:
 class Client:
     """A client's end of one connection."""
 
-    def __init__(self, site: Any, tls_version: str = "") -> None:
+    def __init__(self, site: Any, tls_version: str = "", peer: str = "192.0.2.7") -> None:
         self.site = site
-        self.transport = FakeTransport(site.reactor, tls_version)
+        self.transport = FakeTransport(site.reactor, tls_version, peer)
         self.channel = Channel(site, "https")
         site.audit.transport = self.transport
         self.transport.connect(self.channel)
