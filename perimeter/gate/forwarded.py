@@ -17,21 +17,20 @@ def in_networks(address: str, networks: tuple[Network, ...]) -> bool:
     return any(parsed.version == network.version and parsed in network for network in networks)
 
 
-def client_address(peer: str, headers: HeaderBlock, trusted: tuple[Network, ...]) -> str:
-    """The address that rules and the audit go by.
+def vouched_chain(peer: str, headers: HeaderBlock, trusted: tuple[Network, ...]) -> tuple[str, ...]:
+    """The addresses that a request came through, as far as trusted proxies vouch for them: the client's first, ``peer`` last.
 
-    From a trusted peer: the rightmost address of X-Forwarded-For that is not itself trusted. What is no address ends the
-    walk, since nobody vouches for what stands left of it.
+    ``peer`` is trusted. X-Forwarded-For counts from its right end, up to the first address that is not itself trusted: the
+    client's, which rules and the audit go by. What is no address ends the walk, since nobody vouches for what stands left of it.
     """
-    if not trusted or not in_networks(peer, trusted):
-        return peer
-    address = peer
+    chain = [peer]
     hops = b",".join(headers.get_all(b"x-forwarded-for")).split(b",")
     for hop in reversed(hops):
         try:
             address = canonical_address(str(ip_address(hop.strip(b" \t").decode("ascii"))))
         except ValueError:
-            return address
+            break
+        chain.append(address)
         if not in_networks(address, trusted):
-            return address
-    return address
+            break
+    return tuple(reversed(chain))

@@ -23,7 +23,7 @@ from perimeter.errors import (
     NoRoute,
 )
 from perimeter.gate.decision import Decision
-from perimeter.gate.forwarded import client_address, in_networks
+from perimeter.gate.forwarded import in_networks, vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity import IdentityLines
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
@@ -79,13 +79,15 @@ class Gate:
         if b";" in path or b"%2F" in path:
             self._check_readings(route, head.host, path)
         address = exchange.connection.address
-        if self.trusted_proxies:
-            address = client_address(address, head.headers, self.trusted_proxies)
+        relayed: tuple[str, ...] = ()
+        if self.trusted_proxies and in_networks(address, self.trusted_proxies):
+            relayed = vouched_chain(address, head.headers, self.trusted_proxies)
+            address = relayed[0]
         target = path if route.rewrite is None else route.forwarded_path(path)
         if query:
             target += query
         # The record of a refusal names the route too, so the exchange learns of it before anybody is asked anything.
-        exchange.decision = Decision(route, None, target, b"", address)
+        exchange.decision = Decision(route, None, target, b"", address, relayed)
         if self.maintenance and not route.builtin:
             raise Maintenance
         if not route.audit.healthy():

@@ -157,15 +157,14 @@ def client_lines(connection: ClientConnection) -> bytes:
     return connection.forward
 
 
-def relayed_client_lines(exchange: Exchange, address: str) -> bytes:
-    """The same where a trusted proxy spoke for the client: its chain is continued, its scheme believed."""
-    headers = exchange.head.headers
-    connection = exchange.connection
-    chain = b", ".join([*headers.get_all(b"x-forwarded-for"), connection.address.encode("ascii")])
-    scheme = headers.get(b"x-forwarded-proto") or b""
-    if scheme.lower() not in (b"http", b"https"):
-        scheme = b"https" if connection.tls else b"http"
-    return b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (address.encode("ascii"), chain, scheme)
+def relayed_client_lines(exchange: Exchange, relayed: tuple[str, ...]) -> bytes:
+    """The same where a trusted proxy spoke for the client: its scheme is believed, and of its chain what is vouched for."""
+    scheme = b",".join(exchange.head.headers.get_all(b"x-forwarded-proto")).lower()
+    if scheme not in (b"http", b"https"):
+        scheme = b"https" if exchange.connection.tls else b"http"
+    chain = ", ".join(relayed).encode("ascii")
+    address = relayed[0].encode("ascii")
+    return b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (address, chain, scheme)
 
 
 def request_head(
@@ -175,11 +174,7 @@ def request_head(
     head = exchange.head
     headers = head.headers
     host = head.host or fallback_host
-    connection = exchange.connection
-    if decision.address == connection.address:
-        client = client_lines(connection)
-    else:
-        client = relayed_client_lines(exchange, decision.address)
+    client = relayed_client_lines(exchange, decision.relayed) if decision.relayed else client_lines(exchange.connection)
     if headers.chunked:
         framing = b"Transfer-Encoding: chunked\r\n"
     elif headers.content_length is not None:

@@ -1,0 +1,512 @@
+"""Attacks with header fields, against a running gateway: what the client claims of itself, of others and of its connection."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import ClassVar
+from urllib.parse import unquote
+
+import jwt
+
+from tests.integration.harness import site
+from tests.integration.stage import StageCase, basic
+from tests.integration.upstreams import Connection, Received
+from tests.integration.wire import Response
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+HOSTILE = {
+    "José": "Jos\\u00e9",
+    "%(bindpw)s": "%(bindpw)s",
+    "{env.HOME}": "{env.HOME}",
+    "{username}": "{username}",
+    "${HOME}": "${HOME}",
+    "env%3AHOME": "env%3AHOME",
+    'quo"te\\': 'quo"te\\\\',
+    "two words": "two\\ words",
+    "a,admin": "a,admin",
+    "日本": "日本",
+    "-": "-",
+    "%0d%0aX-Auth-Roles%3a admin": "%0d%0aX-Auth-Roles%3a\\ admin",
+}
+"""User names, and how a realm file writes them."""
+
+FILES = {
+    "users.realm": "alice: secret,admin,ops\nbob: hunter2\ncarol: pw,\\u0430dmin,%2cadmin,two words,{env.HOME},%(x)s,r\\u00f4le\n"
+    + "dave: pw,a\\,admin\n"
+    + "".join(f"{written}: pw,user\n" for written in HOSTILE.values()),
+    "error.html": "<p>The site's own page</p>",
+}
+
+ROUTES = """\
+[upstream service]
+servers = <service>
+
+[upstream scripted]
+servers = <scripted>
+
+[route sentinel]
+host = sentinel.test
+path = /
+upstream = service
+auth = none
+
+[route open]
+path = /pub
+upstream = service
+auth = none
+
+[route optional]
+path = /opt
+upstream = service
+auth = optional
+
+[route secret]
+path = /in
+upstream = service
+
+[route admin]
+path = /admin
+upstream = service
+allow = role:admin
+
+[route renamed]
+path = /renamed
+upstream = service
+identity_username_header = Remote-User
+identity_realm_header = Remote-Domain
+identity_roles_header = Remote-Groups
+
+[route assertion]
+path = /jwt
+upstream = service
+identity = jwt
+
+[route silent]
+path = /silent
+upstream = service
+identity = none
+
+[route method]
+path = /readonly
+upstream = service
+auth = none
+allow = method:GET
+
+[route network]
+path = /net
+upstream = service
+auth = none
+networks = 10.0.0.0/8, 2001:db8::/32
+
+[route loopback]
+path = /loopback
+upstream = service
+auth = none
+networks = 127.0.0.0/8
+
+[route scripted]
+path = /scripted
+upstream = scripted
+"""
+
+TOKEN = f"[token]\nalgorithm = HS256\nsecret = {SECRET}"
+
+REDIRECT = "[listener redirect]\nport = @redirect@\ninterface = 127.0.0.1\nserve = redirect\nredirect_to = 9443\n"
+
+ALICE = basic("alice", "secret")
+BOB = basic("bob", "hunter2")
+
+
+def get(target: str, *lines: str | bytes, method: str = "GET", host: str = "gateway.test", body: bytes = b"") -> bytes:
+    parts = [line if isinstance(line, bytes) else line.encode("iso-8859-1") for line in lines]
+    return b"\r\n".join([f"{method} {target} HTTP/1.1".encode(), f"Host: {host}".encode(), *parts, b"", body])
+
+
+def identity(received: Received, *names: str) -> list[tuple[str, str]]:
+    """The fields that speak of the client's identity, or could be taken for it."""
+    wanted = names or ("username", "realm", "roles", "user", "domain", "groups")
+    return [(name, value) for name, value in received.fields if any(word in name for word in wanted)]
+
+
+class UntrustedPeer(StageCase):
+    """With the default: nobody is believed."""
+
+    CONFIG = site(ROUTES, extra=f"{REDIRECT}\n{TOKEN}")
+    FILES: ClassVar = FILES
+
+    # -- forwarded headers
+
+    def test_attack_08_forwarded_uri_on_a_protected_path(self) -> None:
+        """Neither the rule nor the upstream goes by a path, method or host that a header names."""
+        lies = (
+            "X-Forwarded-Uri: /pub",
+            "X-Original-Uri: /pub",
+            "X-Original-Url: /pub",
+            "X-Rewrite-Url: /pub",
+            "X_Original_URL: /pub",
+        )
+        hosts = ("X-Forwarded-Host: sentinel.test", "Forwarded: host=sentinel.test", "X-Host: sentinel.test")
+        methods = ("X-Forwarded-Method: OPTIONS", "X-HTTP-Method-Override: OPTIONS")
+        for line in (*lies, *hosts, *methods):
+            self.refused(get("/in", line), 401, closes=False)
+            self.refused(get("/admin", line, BOB), 403, closes=False)
+        received = self.forwarded(get("/pub/x", *lies, "x-forwarded-uri: /a", "X-FORWARDED-METHOD: PUT"))
+        self.assertEqual(received.line, "GET /pub/x HTTP/1.1")
+        self.assertNotIn(b"/pub\r\n", received.head)
+        self.assertEqual(identity(received, "uri", "url", "method"), [])
+        # Where rules go by the method, nobody behind may be told another one.
+        for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "x_method_override"):
+            self.assertEqual(identity(self.forwarded(get("/readonly", f"{name}: DELETE")), "method"), [])
+        self.refused(get("/readonly", "X-HTTP-Method-Override: GET", method="DELETE"), 403, closes=False)
+
+    def test_attack_09_spoofed_forwarded_fields(self) -> None:
+        """The client's word on its address, scheme, port, prefix and host changes nothing and arrives nowhere."""
+        lies = (
+            *(
+                "X-Forwarded-For: 10.0.0.1",
+                "X-Forwarded-For: 10.9.9.9, 10.0.0.1",
+                "X_Forwarded_For: 10.0.0.1",
+                "X-Real-IP: 10.0.0.1",
+            ),
+            *(
+                "X-Forwarded-Proto: https",
+                "X-Forwarded-Ssl: on",
+                "X-Forwarded-Port: 1",
+                "X-Forwarded-Prefix: /evil",
+                "x-real_ip: 1",
+            ),
+            *("X-Forwarded-Host: evil.test", "X-Forwarded-Server: evil.test", "X.Forwarded.For: 10.0.0.1"),
+            *('Forwarded: for=10.0.0.1;proto=https;host="evil.test"', "X-Forwarded-User: admin", "X-Forwarded-Groups: admin"),
+        )
+        plain = self.forwarded(get("/pub/x"))
+        received = self.forwarded(get("/pub/x", *lies))
+        self.assertEqual(received.head, plain.head)
+        self.assertEqual(received.get("x-forwarded-for"), "127.0.0.1")
+        self.assertEqual(received.get("x-real-ip"), "127.0.0.1")
+        self.assertEqual(received.get("x-forwarded-proto"), "http")
+        self.assertEqual(received.get("x-forwarded-host"), "gateway.test")
+        # rules
+        self.refused(get("/net", *lies), 403, closes=False)
+        self.assertEqual(self.raw(get("/loopback", *lies)).status, 200)
+        # auth_uri, and nothing of it in the whole answer
+        honest, spoofed = self.raw(get("/in")), self.raw(get("/in", *lies, host="evil.test"))
+        self.assertEqual((spoofed.status, spoofed.body), (401, honest.body))
+        self.assertNotIn(b"evil", spoofed.head)
+        # Location
+        answer = self.raw(get("/a?b", *lies), "redirect")
+        self.assertEqual((answer.status, answer.get("location")), (301, "https://gateway.test:9443/a?b"))
+        # the audited address
+        lines = self.audit(len(self.served.audit()) - self.audited)
+        self.assertGreater(len(lines), 6)
+        self.assertEqual([line for line in lines if not line.startswith("127.0.0.1 ")], [])
+
+    # -- identity headers
+
+    def test_attack_11_absent_value_is_not_the_clients(self) -> None:
+        """A user without roles cannot bring some, and somebody without a name cannot bring that."""
+        claims = (
+            "X-Auth-Roles: admin",
+            "X-Auth-Username: root",
+            "X-Auth-Groups: admin",
+            "X-Auth-Email: a@b",
+            "X-Auth-Realm: local",
+        )
+        received = self.forwarded(get("/in", BOB, *claims))
+        self.assertEqual(identity(received, "x-auth"), [("x-auth-username", "bob"), ("x-auth-realm", "local")])
+        for path in ("/pub", "/opt"):
+            self.assertEqual(identity(self.forwarded(get(path, *claims)), "x-auth"), [])
+        self.assertEqual(identity(self.forwarded(get("/silent", ALICE, *claims)), "x-auth"), [])
+        self.refused(get("/admin", BOB, *claims), 403, closes=False)
+        received = self.forwarded(get("/opt", ALICE, "X-Auth-Roles: root"))
+        self.assertEqual(received.get("x-auth-roles"), "admin,ops")
+
+    def test_attack_12_aliases_of_identity_headers(self) -> None:
+        """Spellings that a server could fold into ours, and doubles, are dropped, on every route."""
+        spellings = (
+            "X_Auth_Username",
+            "X.Auth.Username",
+            "x-auth_username",
+            "X-AUTH-USERNAME",
+            "X~Auth~Username",
+            "x!auth-username",
+        )
+        more = ("X_Auth_Roles", "x-auth-roles", "X_Auth_Realm", "X|Auth|Roles", "X-Auth-Anything", "X_AUTH_")
+        renamed = ("Remote-User", "remote_user", "REMOTE.USER", "Remote-Groups", "Remote_Domain")
+        lines = tuple(f"{name}: root" for name in (*spellings, *more, *renamed) for _ in range(2))
+        received = self.forwarded(get("/in", BOB, *lines))
+        self.assertEqual(identity(received), [("x-auth-username", "bob"), ("x-auth-realm", "local")])
+        received = self.forwarded(get("/renamed", ALICE, *lines))
+        expected = [("remote-user", "alice"), ("remote-domain", "local"), ("remote-groups", "admin,ops")]
+        self.assertEqual(identity(received), expected)
+        for path in ("/pub", "/opt"):
+            received = self.forwarded(get(path, *lines))
+            self.assertEqual(identity(received), [])
+            self.assertNotIn(b"root", received.head)
+        for line in ("X-Auth-Username : root", "X-Auth-Username\t: root", " X-Auth-Username: root", "X-Auth\xadUsername: root"):
+            self.refused(get("/in", BOB, line))
+
+    def test_attack_13_hop_by_hop_removal(self) -> None:
+        """Connection names our fields, and they arrive all the same; what else it names does not."""
+        ours = (
+            "x-auth-username, X-Auth-Realm, x-auth-roles, x-forwarded-for, x-real-ip, x-forwarded-proto, x-forwarded-host, host"
+        )
+        for value in (
+            f"close, {ours}",
+            f"keep-alive,{ours}",
+            f"{ours}, content-length, transfer-encoding, authorization",
+            "x-auth-roles",
+        ):
+            received = self.forwarded(get("/in", ALICE, f"Connection: {value}", "X-Mine: 1"))
+            told = [received.get(f"x-auth-{name}") for name in ("username", "realm", "roles")]
+            self.assertEqual(told, ["alice", "local", "admin,ops"])
+            self.assertEqual((received.get("x-forwarded-for"), received.get("x-real-ip")), ("127.0.0.1", "127.0.0.1"))
+            self.assertEqual((received.get("host"), received.get("x-forwarded-proto")), ("gateway.test", "http"))
+            self.assertEqual((received.get("connection"), received.get("x-mine")), (None, "1"))
+        received = self.forwarded(
+            get("/in", ALICE, "Connection: x-mine, remote-user", "X-Mine: 1", "TE: trailers", "Keep-Alive: a")
+        )
+        self.assertEqual([received.get(name) for name in ("x-mine", "te", "keep-alive", "connection")], [None] * 4)
+        received = self.forwarded(get("/renamed", ALICE, "Connection: remote-user, Remote-Groups"))
+        self.assertEqual((received.get("remote-user"), received.get("remote-groups")), ("alice", "admin,ops"))
+        # The length is of the framing, whoever names it away.
+        body = get("/in", ALICE, "Connection: close, content-length", "Content-Length: 3", method="POST", body=b"abc")
+        self.assertEqual(self.forwarded(body).body, b"abc")
+        received = self.forwarded(get("/jwt", ALICE, "Connection: authorization"))
+        self.assertTrue((received.get("authorization") or "").startswith("Bearer "))
+
+    def test_attack_14_identity_in_a_trailer(self) -> None:
+        """Trailers bring no identity, address, credential or framing, either way."""
+        ours = (
+            "X-Auth-Username: root",
+            "x_auth_roles: admin",
+            "Remote-User: root",
+            "X-Forwarded-For: 1.2.3.4",
+            "Forwarded: for=1",
+        )
+        framing = ("Content-Length: 5", "Transfer-Encoding: chunked", "Host: evil.test", "Connection: close", "Trailer: a")
+        secret = ("Authorization: Basic eDp5", "Cookie: a=b", "Set-Cookie: a=b", "X-Real-IP: 1.2.3.4", "Content-Type: a/b")
+        trailer = "".join(f"{line}\r\n" for line in (*ours, *framing, *secret, "X-Checksum: 1")).encode()
+        chunked = b"3\r\nabc\r\n0\r\n" + trailer + b"\r\n"
+        request = get("/in", BOB, "Transfer-Encoding: chunked", "Trailer: X-Auth-Username", method="POST", body=chunked)
+        received = self.forwarded(request)
+        self.assertEqual(received.raw_body, b"3\r\nabc\r\n0\r\nx-checksum: 1\r\n\r\n")
+        self.assertEqual(identity(received, "x-auth"), [("x-auth-username", "bob"), ("x-auth-realm", "local")])
+
+        def script(connection: Connection) -> None:
+            connection.request()
+            connection.send(b"HTTP/1.1 200 OK\r\nX-Auth-Username: up\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked)
+
+        self.play(script)
+        response = self.raw(get("/scripted", BOB))
+        self.assertEqual((response.body, response.trailers), (b"abc", (("x-checksum", "1"),)))
+        self.assertIsNone(response.get("x-auth-username"))
+
+    def token(self, **claims: object) -> str:
+        """A token of alice's, with other claims, and signed as ours are."""
+        issued = json.loads(self.raw(get("/token", ALICE)).body)["access_token"]
+        header = jwt.get_unverified_header(issued)
+        payload = jwt.decode(issued, options={"verify_signature": False})
+        headers = {"typ": header["typ"], "kid": header["kid"]}
+        return "Authorization: Bearer " + jwt.encode({**payload, **claims}, SECRET, algorithm="HS256", headers=headers)
+
+    def test_attack_15_delimiters_in_names(self) -> None:
+        """No name makes a second role, a second field or a second line, however it is spelt; and each can be decoded again."""
+        for name in HOSTILE:
+            received = self.forwarded(get("/in", basic(name, "pw")))
+            self.assertEqual(
+                [key for key, _ in identity(received, "x-auth")], ["x-auth-username", "x-auth-realm", "x-auth-roles"]
+            )
+            value = received.get("x-auth-username") or ""
+            self.assertTrue(value.isascii())
+            self.assertEqual(unquote(value), name)
+            self.assertEqual(received.get("x-auth-roles"), "user")
+        received = self.forwarded(get("/in", basic("carol", "pw")))
+        roles = (received.get("x-auth-roles") or "").split(",")
+        self.assertEqual([unquote(role) for role in roles], ["\u0430dmin", "%2cadmin", "two words", "{env.HOME}", "%(x)s", "rôle"])
+        self.refused(get("/admin", basic("carol", "pw")), 403, closes=False)
+        # In ISO-8859-1, as old clients send it, it is the same user.
+        latin = b"Authorization: Basic " + base64.b64encode("José:pw".encode("iso-8859-1"))
+        self.assertEqual(self.forwarded(get("/in", latin)).get("x-auth-username"), "Jos%C3%A9")
+        # The comma parts roles in a realm file, and no escape of the file's takes that away; see the next test for other sources.
+        self.assertEqual(self.forwarded(get("/in", basic("dave", "pw"))).get("x-auth-roles"), "a,admin")
+        lines = self.audit(len(self.served.audit()) - self.audited)
+        users = [line.split(" ")[1] for line in lines]
+        for shown in ("José", "%(bindpw)s", r"quo\x22te\x5c", r"two\x20words", "日本", r"\x2d"):
+            self.assertIn(shown, users)
+
+    def test_attack_15_delimiters_from_elsewhere(self) -> None:
+        """A source that lets anything through (here: a signed token) makes no second role, field or line either."""
+        names = ("a\r\nX-Auth-Roles: admin", "a\nb", "a\x00b", "a\x85b", "a\u2028b", " a ", "\x1b[31m", "a,b")
+        for name in names:
+            response = self.raw(get("/in", self.token(username=name, roles=["a,admin", "b\r\nX-Auth-Roles: admin", " c "])))
+            if response.status != 200:
+                self.assertEqual(response.status, 401, name)
+                continue
+            received = self.service.requests[-1]
+            self.assertEqual(
+                [key for key, _ in identity(received, "x-auth")], ["x-auth-username", "x-auth-realm", "x-auth-roles"]
+            )
+            value = received.get("x-auth-username") or ""
+            self.assertTrue(value.isascii() and value.isprintable())
+            self.assertEqual(unquote(value), name)
+            roles = (received.get("x-auth-roles") or "").split(",")
+            self.assertEqual([unquote(role) for role in roles], ["a,admin", "b\r\nX-Auth-Roles: admin", " c "])
+            # one line, and nothing invisible in it
+            line = self.served.audit()[-1]
+            self.assertTrue(line.isprintable(), line)
+            self.assertRegex(line, r'^127\.0\.0\.1 [^ ]+ \[[^]]+\] "GET /in HTTP/1\.1" 200 \d+$')
+        self.refused(get("/admin", self.token(roles=["a,admin"])), 403, closes=False)
+
+    # -- leaks
+
+    def test_attack_16_credentials_leak_nowhere(self) -> None:
+        """The client's credentials reach no upstream, no error page, no redirect and no log."""
+        password = "correct-horse-battery"
+        wrong = base64.b64encode(f"alice:{password}".encode()).decode()
+        right = ALICE.rpartition(" ")[2]
+        bearer = json.loads(self.raw(get("/token", ALICE)).body)["access_token"]
+        secrets = (right, wrong, bearer, password, bearer.rpartition(".")[2])
+        for path in ("/in", "/opt", "/pub", "/renamed", "/jwt", "/silent"):
+            for line in (ALICE, f"Authorization: Bearer {bearer}"):
+                received = self.forwarded(
+                    get(path, line, f"Proxy-Authorization: Basic {right}", f"proxy_authorization: Basic {right}")
+                )
+                for secret in secrets:
+                    self.assertNotIn(secret.encode(), received.head)
+                if path != "/jwt":
+                    self.assertIsNone(received.get("authorization"))
+        assertion = (self.forwarded(get("/jwt", ALICE)).get("authorization") or "").rpartition(" ")[2]
+        # The assertion is for the upstream, and buys nothing here (attack 36).
+        self.refused(get("/in", f"Authorization: Bearer {assertion}"), 401, closes=False)
+        answers: list[Response] = []
+        for accept in ("application/json", "text/html"):
+            for lines in (
+                (f"Authorization: Basic {wrong}",),
+                (f"Authorization: Bearer {bearer}x",),
+                (f"Authorization: Basic {right}", f"Authorization: Bearer {bearer}"),
+                (f"Authorization: Bearer {bearer} {right}",),
+                (f"Authorization : Basic {wrong}",),
+                (f"Cookie: session={wrong}",),
+            ):
+                answers.append(self.raw(get("/in", f"Accept: {accept}", *lines)))
+            answers.append(self.raw(get("/admin", f"Accept: {accept}", f"Cookie: session={wrong}", BOB)))
+            answers.append(self.raw(get("/nowhere", f"Accept: {accept}", ALICE, f"Cookie: s={wrong}")))
+            answers.append(self.raw(get("/x", f"Accept: {accept}", ALICE, f"Cookie: s={wrong}"), "redirect"))
+        self.assertEqual({answer.status for answer in answers}, {301, 400, 401, 403, 404})
+        for answer in answers:
+            for secret in secrets:
+                self.assertNotIn(secret.encode(), answer.head + answer.body)
+            self.assertIsNone(answer.get("set-cookie"))
+        self.raw(get(f"/in?access_token={bearer}&password={password}"))
+        logged = self.served.log + "\n".join(self.served.audit())
+        for secret in secrets:
+            self.assertNotIn(secret, logged)
+
+    def test_attack_16_the_application_keeps_its_own_cookies(self) -> None:
+        """Cookies of the service pass both ways as they are: the gateway has none of its own to hide yet."""
+
+        def script(connection: Connection) -> None:
+            connection.request()
+            connection.send(b"HTTP/1.1 200 OK\r\nSet-Cookie: app=2; Path=/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+        upstream = self.play(script)
+        response = self.raw(get("/scripted", ALICE, "Cookie: app=1"))
+        self.assertEqual(response.get_all("set-cookie"), ["app=2; Path=/"])
+        self.assertEqual(upstream.requests[-1].get("cookie"), "app=1")
+
+    # -- expansion
+
+    def test_attack_17_double_expansion(self) -> None:
+        """Placeholders in names, paths and fields are text: nothing expands them, in a header, the audit log or the log."""
+        names = ("%(bindpw)s", "{env.HOME}", "{username}", "${HOME}", "env%3AHOME")
+        for name in names:
+            target = "/in/{log_failure}/$%7BHOME%7D?x={username}&y=%25(bindpw)s&z={0}"
+            received = self.forwarded(get(target, basic(name, "pw"), "User-Agent: %(bindpw)s{env.HOME}{0}%s"))
+            self.assertEqual(unquote(received.get("x-auth-username") or ""), name)
+            self.assertEqual(received.line, f"GET {target} HTTP/1.1")
+            self.assertEqual(received.get("user-agent"), "%(bindpw)s{env.HOME}{0}%s")
+            self.assertIn(f" {name} [", self.served.audit()[-1])
+            self.assertIn(f'"GET {target} HTTP/1.1" 200 ', self.served.audit()[-1])
+            # not for an error either, which may come to be logged
+            self.refused(get("/in", basic(name, "%(bindpw)s{env.HOME}")), 401, closes=False)
+            self.refused(get("/admin/{env.HOME}", basic(name, "pw")), 403, closes=False)
+        self.assertEqual(self.raw(get("/{env.HOME}/%25(x)s{0}")).status, 404)
+
+
+class TrustedPeer(StageCase):
+    """Behind a proxy on this machine whose word counts."""
+
+    CONFIG = site(ROUTES, perimeter="trusted_proxies = 127.0.0.0/8, 192.168.0.0/16", extra=TOKEN).replace(
+        "interface = 127.0.0.1", ""
+    )
+    FILES: ClassVar = FILES
+
+    def test_attack_09_only_what_a_trusted_proxy_vouches_for(self) -> None:
+        """The chain is believed from its right end as far as trusted proxies reach, and not one address further."""
+        cases = {
+            "203.0.113.7": "203.0.113.7",
+            "10.0.0.1, 203.0.113.7": "203.0.113.7",
+            "10.0.0.1, 203.0.113.7, 192.168.3.4": "203.0.113.7",
+            "10.0.0.1, garbage, 192.168.3.4": "192.168.3.4",
+            "10.0.0.1, 203.0.113.7:1234": "127.0.0.1",
+            "unknown": "127.0.0.1",
+            "": "127.0.0.1",
+            "10.0.0.1,": "127.0.0.1",
+        }
+        for chain, address in cases.items():
+            received = self.forwarded(get("/pub", f"X-Forwarded-For: {chain}", "X-Real-IP: 10.0.0.1", "Forwarded: for=10.0.0.1"))
+            self.assertEqual(received.get("x-real-ip"), address, chain)
+            self.assertTrue(self.served.audit()[-1].startswith(f"{address} "), chain)
+            # nothing that nobody vouches for arrives, even at the left end, where some services look
+            self.assertNotIn(b"10.0.0.1", received.head, chain)
+            first = (received.get("x-forwarded-for") or "").split(",")[0]
+            self.assertEqual(first, address, chain)
+            self.refused(get("/net", f"X-Forwarded-For: {chain}"), 403, closes=False)
+        # two fields are one list, in their order
+        received = self.forwarded(get("/pub", "X-Forwarded-For: 10.0.0.1", "X-Forwarded-For: 203.0.113.7, 192.168.3.4"))
+        self.assertEqual(received.get("x-forwarded-for"), "203.0.113.7, 192.168.3.4, 127.0.0.1")
+        # host, port, prefix: not even a trusted proxy's count, since Host says the same
+        lies = ("X-Forwarded-Host: sentinel.test", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /evil", "X-Forwarded-Uri: /pub")
+        self.refused(get("/in", "X-Forwarded-For: 203.0.113.7", *lies), 401, closes=False)
+        received = self.forwarded(get("/pub", "X-Forwarded-For: 203.0.113.7", *lies))
+        self.assertEqual((received.get("x-forwarded-host"), identity(received, "port", "prefix", "uri")), ("gateway.test", []))
+
+    def test_attack_09_scheme_from_a_trusted_proxy(self) -> None:
+        """https is passed on from a trusted proxy, whatever address it speaks for; anything but a scheme is not."""
+        for address in ("203.0.113.7", "127.0.0.1"):
+            for value, expected in (
+                ("https", "https"),
+                ("HTTPS", "https"),
+                ("http", "http"),
+                ("gopher", "http"),
+                ("https, x", "http"),
+            ):
+                received = self.forwarded(get("/pub", f"X-Forwarded-For: {address}", f"X-Forwarded-Proto: {value}"))
+                self.assertEqual((received.get("x-forwarded-proto") or "").lower(), expected, (address, value))
+
+    def test_attack_10_mapped_addresses(self) -> None:
+        """An IPv4 address in IPv6 clothes is the IPv4 address, from the header and from the socket."""
+        for mapped in ("::ffff:10.0.0.1", "::FFFF:10.0.0.1", "::ffff:0a00:0001", "0:0:0:0:0:ffff:10.0.0.1"):
+            received = self.forwarded(get("/net", f"X-Forwarded-For: {mapped}"))
+            self.assertEqual(received.get("x-real-ip"), "10.0.0.1")
+            self.assertTrue(self.served.audit()[-1].startswith("10.0.0.1 "))
+        self.assertEqual(self.forwarded(get("/net", "X-Forwarded-For: 2001:DB8:0::1")).get("x-real-ip"), "2001:db8::1")
+        for other in (
+            "::ffff:11.0.0.1",
+            "11.0.0.1",
+            "::10.0.0.1",
+            "2001:db9::1",
+            "fe80::1%eth0",
+            "[2001:db8::1]",
+            "010.0.0.1",
+            "0xa.0.0.1",
+        ):
+            self.refused(get("/net", f"X-Forwarded-For: {other}"), 403, closes=False)
+        # trusted networks are held against it too
+        received = self.forwarded(get("/net", "X-Forwarded-For: 10.1.1.1, ::ffff:192.168.1.1"))
+        self.assertEqual(received.get("x-real-ip"), "10.1.1.1")
+        # A listener on all interfaces sees IPv4 clients as mapped ones.
+        self.assertEqual(self.raw(get("/loopback")).status, 200)
+        self.assertTrue(self.served.audit()[-1].startswith("127.0.0.1 "))
