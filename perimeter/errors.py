@@ -235,12 +235,27 @@ class ExpiredToken(InvalidToken):
     phrase = "The access token expired"
 
 
+class ForeignToken(InvalidToken):
+    """A token that is none of ours: unless an authenticator knows it, it is invalid."""
+
+
 class Rejected(Refusal):
     """An authenticator knows these credentials to be wrong: 401, and no other authenticator is asked."""
 
     status = 401
     reason = "wrong_credentials"
     phrase = "The credentials are wrong"
+
+
+class TooManyAttempts(Refusal):
+    """Wrong passwords for this name or from this address have used up what is allowed (RFC 6585, section 4)."""
+
+    status = 429
+    reason = "too_many_attempts"
+    phrase = "Too many wrong passwords: try again later"
+
+    def __init__(self, detail: str = "", *, retry_after: int | None = 1) -> None:
+        super().__init__(detail, retry_after=retry_after)
 
 
 class InsufficientScope(Refusal):

@@ -40,6 +40,32 @@ class IRunningAuthenticator(IAuthenticator):
         """End what `start` began. Logins under way are still answered."""
 
 
+class ISchemes(Interface):
+    """What else an authenticator may provide: which credentials it wants to see. Without it: ``basic`` alone."""
+
+    schemes: tuple[str, ...] = Attribute(
+        "Some of ``basic``, ``bearer`` (a token that is none of the gateway's own), ``certificate`` (a client certificate) and "
+        "``header`` (a field set by a trusted peer). The last two come as `perimeter.model.ConnectionCredentials`."
+    )
+
+
+class ICanonicalNames(Interface):
+    """What else an authenticator may provide: which spellings of a name are one user to its directory."""
+
+    def canonical_name(username: str) -> str:
+        """The one spelling by which wrong passwords are counted: ``john`` for ``JOHN``, ``john@corp`` and ``CORP\\john``, say.
+
+        Must be quick: it is asked before each login. Without it letter case does not count, and neither does the authenticator's
+        own realm, before a backslash or after an ``@``.
+        """
+
+
+class IReadsFields(Interface):
+    """What else an authenticator may provide: header fields that it believes, and that therefore reach no upstream."""
+
+    fields: tuple[bytes, ...] = Attribute("Names of header fields, in lower case.")
+
+
 class IAuthenticatorFactory(Interface):
     """One kind of authenticator, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""
 

@@ -6,10 +6,14 @@ Classes of the hot path are slotted and written by hand; the rest are frozen att
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 Field = tuple[bytes, bytes]
 """A header field: its name in lower case, and its value without the white space around it."""
@@ -120,18 +124,22 @@ class ClientConnection:
     """What is known of a client's connection for as long as it lasts.
 
     ``address`` is canonical text (see `canonical_address`), ``listener`` the name of the section that accepted it,
-    ``tls`` the protocol version (``TLSv1.3``) or "" on a plain connection. ``forward`` keeps the field lines about this
-    connection that every request of it sends upstream (`perimeter.proxy.headers`).
+    ``tls`` the protocol version (``TLSv1.3``) or "" on a plain connection. ``certificate`` is the client's own, where one was
+    asked for and its chain was verified. ``forward`` keeps the field lines about this connection that every request of it
+    sends upstream (`perimeter.proxy.headers`).
     """
 
-    __slots__ = ("address", "forward", "listener", "local_port", "port", "tls")
+    __slots__ = ("address", "certificate", "forward", "listener", "local_port", "port", "tls")
 
-    def __init__(self, address: str, port: int, listener: str, local_port: int, tls: str) -> None:
+    def __init__(
+        self, address: str, port: int, listener: str, local_port: int, tls: str, certificate: Certificate | None = None
+    ) -> None:
         self.address = address
         self.port = port
         self.listener = listener
         self.local_port = local_port
         self.tls = tls
+        self.certificate = certificate
         self.forward = b""
 
     @property
@@ -170,18 +178,34 @@ class BearerCredentials:
     token: str = attrs.field(repr=False)
 
 
-Credentials = BasicCredentials | BearerCredentials
+@attrs.frozen(slots=True)
+class ConnectionCredentials:
+    """No Authorization at all: whoever vouches goes by the connection, its certificate or what its peer says of the user."""
+
+
+Credentials = BasicCredentials | BearerCredentials | ConnectionCredentials
+
+
+def unheard(step: str) -> None:
+    """Takes an explanation that nobody asked for."""
 
 
 @attrs.frozen(slots=True)
 class AuthenticationRequest:
     """The circumstances of an authentication: who asks from where, and to which realms the client narrowed it.
 
-    ``realms`` is empty when the client did not narrow (``X-Auth-Realm``).
+    ``address`` is the audited one, ``peer`` that of the connection itself, which no header can move ("" where there is none).
+    ``realms`` is empty when the client did not narrow (``X-Auth-Realm``). ``headers`` and ``certificate`` (of a verified chain)
+    come with `ConnectionCredentials`. ``explain`` takes a sentence for each step of the authentication, for ``perimeter login``:
+    which server, which filter, which groups, why refused; never a secret.
     """
 
     address: str
     realms: frozenset[str] = frozenset()
+    peer: str = ""
+    headers: HeaderBlock | None = attrs.field(default=None, eq=False, repr=False)
+    certificate: Certificate | None = attrs.field(default=None, eq=False, repr=False)
+    explain: Callable[[str], None] = attrs.field(default=unheard, eq=False, repr=False)
 
 
 class AccessRecord:
