@@ -61,6 +61,9 @@ def makeService(options: Options) -> IService:
     except StartupError as error:
         _exit(1, str(error))
     # Late, so that --help and --check need no reactor.
+    from perimeter.net.reactor import install
+
+    install()
     from twisted.internet import reactor
 
     from perimeter.service import Gateway
