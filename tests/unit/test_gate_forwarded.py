@@ -1,0 +1,60 @@
+"""The client's address: X-Forwarded-For is believed from trusted proxies only (attacks 8 to 10)."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from perimeter.gate.forwarded import in_networks, vouched_chain
+from perimeter.http.grammar import parse_block
+
+TRUSTED = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+
+
+def chain(*values: str) -> tuple[str, ...]:
+    lines = "".join(f"X-Forwarded-For: {value}\r\n" for value in values)
+    headers = parse_block(f"Host: gw\r\n{lines}".encode("latin-1"), 10)
+    return vouched_chain("10.0.0.1", headers, TRUSTED)
+
+
+class VouchedChainTests(unittest.TestCase):
+    def test_attack_9_what_nobody_vouches_for_is_left_out(self) -> None:
+        for values, expected in (
+            ((), ()),
+            (("192.0.2.1",), ("192.0.2.1",)),
+            (("192.0.2.1, 10.0.0.2",), ("192.0.2.1", "10.0.0.2")),
+            (("192.0.2.1", "10.0.0.2"), ("192.0.2.1", "10.0.0.2")),
+            (("6.6.6.6, 192.0.2.1, 10.0.0.2",), ("192.0.2.1", "10.0.0.2")),
+            (("10.0.0.3, 10.0.0.2",), ("10.0.0.3", "10.0.0.2")),
+            (("192.0.2.1, nonsense, 10.0.0.2",), ("10.0.0.2",)),
+            (("192.0.2.1, nonsense",), ()),
+            (("192.0.2.1:80",), ()),
+            (("",), ()),
+            (("192.0.2.1,",), ()),
+            (("caf\xe9",), ()),
+            (("unknown",), ()),
+            (("2001:db8::5",), ("2001:db8::5",)),
+            (("2001:0DB9:0::5",), ("2001:db9::5",)),
+            (("\t192.0.2.1 ",), ("192.0.2.1",)),
+        ):
+            self.assertEqual(chain(*values), (*expected, "10.0.0.1"), values)
+
+    def test_attack_10_mapped_addresses(self) -> None:
+        self.assertEqual(chain("192.0.2.1, ::ffff:10.0.0.2")[0], "192.0.2.1")
+        self.assertEqual(chain("::ffff:192.0.2.1")[0], "192.0.2.1")
+
+    @given(st.text(alphabet="0123456789.:af, %xz\t\xe9", max_size=40))
+    @settings(max_examples=200, deadline=None)
+    def test_any_value_gives_addresses(self, value: str) -> None:
+        for address in chain(value):
+            in_networks(address, TRUSTED)
+
+    def test_networks(self) -> None:
+        self.assertTrue(in_networks("10.1.2.3", TRUSTED))
+        self.assertFalse(in_networks("11.1.2.3", TRUSTED))
+        self.assertTrue(in_networks("2001:db8::1", TRUSTED))
+        self.assertFalse(in_networks("::1", TRUSTED))
+        self.assertFalse(in_networks("10.0.0.1", ()))
