@@ -39,7 +39,7 @@ class Listening(Protocol):
 
     def reply_head(self, head: ResponseHead, length: int | None) -> None:
         """The final response begins. ``length`` is that of its body in octets, None where it is not known, 0 where it has
-        none."""
+        none. Raises `UpstreamBadReply` for a 101 that switches to what was not offered."""
 
     def reply_whole(self, head: ResponseHead, body: bytes) -> None:
         """The final response, all of it at once; the connection is no longer this listener's."""

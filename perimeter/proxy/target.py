@@ -66,12 +66,16 @@ def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
     upgrade = exchange.head.headers.upgrade
     if upgrade is None:
         return None
-    protocols = [protocol.strip(b" \t").lower() for protocol in upgrade.split(b",")]
-    if any(protocol.partition(b"/")[0] in (b"h2c", b"h2", b"http", b"tls") for protocol in protocols):
+    if any(protocol.partition(b"/")[0] in (b"h2c", b"h2", b"http", b"tls") for protocol in _protocols(upgrade)):
         raise BadRequest("an upgrade to another HTTP")
     if not route.websocket or exchange.has_body or not exchange.head.minor:
         return None
     return upgrade
+
+
+def _protocols(upgrade: bytes) -> frozenset[bytes]:
+    """The protocols in an Upgrade value, in lower case."""
+    return frozenset(protocol.strip(b" \t").lower() for protocol in upgrade.split(b","))
 
 
 @implementer(IResponder, IBodySink)
@@ -249,9 +253,12 @@ class Forwarding:
         if head.status == 101:
             connection = self._connection
             assert connection is not None
+            upgrade = head.headers.upgrade
+            if upgrade is None or not _protocols(upgrade) <= _protocols(self._upgrade or b""):
+                # What the client did not offer was not judged either: h2c would carry requests past the gate (attack 20).
+                raise UpstreamBadReply("a switch to another protocol than the client offered")
             connection.become_tunnel()
             self._head = b""
-            upgrade = head.headers.upgrade or self._upgrade or b""
             exchange.switch(self._lines(head) + b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade, self)
             return
         exchange.start(head.status, self._lines(head), length, head.reason, flush=False)
