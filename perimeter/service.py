@@ -117,6 +117,12 @@ class Gateway(Service):
         assert self._assembly is not None
         self._assembly.chain.start()
         self._key_check.start(_KEY_CHECK, now=False)
+        # twistd starts services before the reactor runs, which only then knows whether there are signals to be caught.
+        self._reactor.callWhenRunning(self._ready)
+
+    def _ready(self) -> None:
+        if not self.running:
+            return
         self._catch_signals()
         self._watchdog.startService()
         self._notifier.ready(self._status())
