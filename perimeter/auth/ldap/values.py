@@ -1,0 +1,144 @@
+"""What is asked of a directory and what it answers, apart from how either is spelled on the wire. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from perimeter.errors import PerimeterError
+
+BASE = 0
+"""Search scope: the base object alone."""
+SUBTREE = 2
+"""Search scope: the base object and everything below it."""
+
+
+class ServerFailure(PerimeterError):
+    """A server cannot be used: not reached, not secure, silent, gone in the middle, or out of order by its own word.
+
+    ``final`` says that another try would only repeat it (the gateway's own account is refused): the server rests whatever else
+    is down, so that no account is locked by our insisting. ``stale`` says that a connection from before broke: the server
+    may well be up. ``str()`` is for the operator.
+    """
+
+    def __init__(self, detail: str, *, final: bool = False, stale: bool = False) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.final = final
+        self.stale = stale
+
+
+@attrs.frozen
+class Entry:
+    """An entry of the directory. ``attributes`` go by their names in lower case; values are octets, as they came."""
+
+    dn: str
+    attributes: Mapping[str, tuple[bytes, ...]] = attrs.field(factory=dict)
+
+    def values(self, attribute: str) -> tuple[bytes, ...]:
+        """The values of an attribute, none where it is not there or not to be read."""
+        return self.attributes.get(attribute.lower(), ())
+
+
+@attrs.frozen
+class Reference:
+    """A part of the answer that another server has (RFC 4511, section 4.5.3); never followed."""
+
+
+@attrs.frozen
+class Result:
+    """How an operation ended (RFC 4511, section 4.1.9). ``message`` is the server's own text, for a debug log at most.
+
+    ``cookie`` continues a paged search (RFC 2696); empty where there is no more.
+    """
+
+    code: int
+    message: str = ""
+    cookie: bytes = b""
+
+
+@attrs.frozen
+class Message:
+    """One message from the server. ``id`` is 0 for a notice that nobody asked for."""
+
+    id: int
+    content: Entry | Reference | Result
+
+
+@attrs.frozen
+class Equal:
+    """The attribute has this value, as its own matching rule compares (RFC 4511, section 4.5.1.7.1)."""
+
+    attribute: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"({self.attribute}={escaped(self.value)})"
+
+
+@attrs.frozen
+class Matching:
+    """The attribute has this value as the matching rule ``rule`` (an OID) compares (RFC 4511, section 4.5.1.7.7)."""
+
+    attribute: str
+    rule: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"({self.attribute}:{self.rule}:={escaped(self.value)})"
+
+
+@attrs.frozen
+class And:
+    """All of ``parts``."""
+
+    parts: tuple[Filter, ...]
+
+    def __str__(self) -> str:
+        return f"(&{''.join(map(str, self.parts))})"
+
+
+@attrs.frozen
+class Or:
+    """Any of ``parts``."""
+
+    parts: tuple[Filter, ...]
+
+    def __str__(self) -> str:
+        return f"(|{''.join(map(str, self.parts))})"
+
+
+Filter = Equal | Matching | And | Or
+"""A search filter, built from objects: no text of a client's is ever parsed as a filter (attack 31). ``str()`` is for people."""
+
+_SPECIAL = frozenset("*()\\\0")
+
+
+def escaped(value: str) -> str:
+    """``value`` as RFC 4515, section 3, writes it in a filter."""
+    return "".join(f"\\{ord(letter):02x}" if letter in _SPECIAL or ord(letter) < 0x20 else letter for letter in value)
+
+
+@attrs.frozen
+class Search:
+    """One search. ``limit`` is the most entries that are of use: a directory with more of them is an error.
+
+    ``page`` is the number of entries that are asked for at a time, 0 for all at once.
+    """
+
+    base: str
+    filter: Filter
+    attributes: tuple[str, ...]
+    limit: int
+    page: int = 0
+    scope: int = SUBTREE
+
+
+@attrs.frozen
+class Found:
+    """What a search found. ``more`` says that there were more entries than the limit."""
+
+    entries: tuple[Entry, ...]
+    result: Result
+    more: bool = False

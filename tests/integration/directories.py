@@ -1,0 +1,259 @@
+"""Real directories for the tests: an OpenLDAP slapd, and a Samba Active Directory domain controller.
+
+Each is a process in a directory of its own, on loopback, with a certificate of an authority that the test knows. They are
+stopped, frozen and started again as a test wants.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from perimeter.net.contexts import Identity
+from tests.integration.harness import SEARCH
+from tests.integration.netkit import identity, pem
+from tests.integration.ports import eventually, free_port
+
+SCHEMA = Path("/etc/ldap/schema")
+MODULES = Path("/usr/lib/ldap")
+
+SUFFIX = "dc=example,dc=org"
+ROOT = f"cn=root,{SUFFIX}"
+ROOT_PASSWORD = "root-password"
+
+SEARCHER = f"cn=gateway,{SUFFIX}"
+SEARCHER_PASSWORD = "search-password"
+
+BASE_ENTRIES = f"""\
+dn: {SUFFIX}
+objectClass: dcObject
+objectClass: organization
+o: example
+dc: example
+
+dn: {SEARCHER}
+objectClass: organizationalRole
+objectClass: simpleSecurityObject
+cn: gateway
+userPassword: {SEARCHER_PASSWORD}
+
+dn: ou=people,{SUFFIX}
+objectClass: organizationalUnit
+ou: people
+
+dn: ou=groups,{SUFFIX}
+objectClass: organizationalUnit
+ou: groups
+"""
+
+
+def person(name: str, password: str = "", *extra: str, rdn: str = "cn", cn: str = "") -> str:
+    """LDIF of a person below ou=people. ``name`` is uid and, unless told, cn; ``extra`` are further lines."""
+    lines = [
+        f"dn: {rdn}={name},ou=people,{SUFFIX}",
+        "objectClass: inetOrgPerson",
+        f"uid: {name}",
+        f"cn: {cn or name}",
+        f"sn: {name}",
+        *extra,
+    ]
+    if password:
+        lines.append(f"userPassword: {password}")
+    return "\n".join(lines) + "\n"
+
+
+def group(name: str, *members: str) -> str:
+    """LDIF of a groupOfUniqueNames below ou=groups. A member is a person's name, or a distinguished name."""
+    names = [member if "=" in member else f"cn={member},ou=people,{SUFFIX}" for member in members]
+    head = [f"dn: cn={name},ou=groups,{SUFFIX}", "objectClass: groupOfUniqueNames", f"cn: {name}"]
+    return "\n".join(head + [f"uniqueMember: {member}" for member in names]) + "\n"
+
+
+class Authority:
+    """A CA, and what it issues, as files."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.identity = identity("ca.test", ca=True)
+        self.certificate = directory / "ca.pem"
+        self.certificate.write_bytes(pem(self.identity.chain[0]))
+
+    def issue(self, *names: str) -> tuple[Path, Path]:
+        """The files of a certificate for ``names`` and of its key."""
+        issued: Identity = identity(*names, issuer=self.identity)
+        certificate, key = self._directory / f"{names[0]}.crt", self._directory / f"{names[0]}.key"
+        certificate.write_bytes(pem(*issued.chain))
+        key.write_bytes(issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return certificate, key
+
+
+class Slapd:
+    """A slapd with ``entries`` (LDIF) below `SUFFIX`, on plain and TLS ports; StartTLS works on the plain one.
+
+    Only `SEARCHER` and users themselves may read, unless ``anonymous``. ``require_tls`` refuses passwords in plain text;
+    ``options`` are further lines of the database's configuration.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        entries: Iterable[str] = (),
+        *,
+        names: tuple[str, ...] = ("localhost", "127.0.0.1"),
+        anonymous: bool = False,
+        require_tls: bool = False,
+        modules: tuple[str, ...] = (),
+        options: str = "",
+        after: str = "",
+    ) -> None:
+        self._directory = directory
+        self.port, self.tls_port = free_port(), free_port()
+        self.authority = Authority(directory)
+        certificate, key = self.authority.issue(*names)
+        (directory / "db").mkdir()
+        (directory / "config").mkdir()
+        loaded = "\n".join(f"olcModuleLoad: {module}" for module in ("back_mdb", "back_monitor", *modules))
+        readers = "anonymous auth by * read" if anonymous else f'dn.exact="{SEARCHER}" read by self read by anonymous auth by * none'
+        config = f"""\
+dn: cn=config
+objectClass: olcGlobal
+cn: config
+olcPidFile: {directory}/slapd.pid
+olcTLSCertificateFile: {certificate}
+olcTLSCertificateKeyFile: {key}
+{"olcSecurity: simple_bind=128" if require_tls else "olcLogLevel: stats"}
+
+dn: cn=module{{0}},cn=config
+objectClass: olcModuleList
+cn: module{{0}}
+olcModulePath: {MODULES}
+{loaded}
+
+dn: cn=schema,cn=config
+objectClass: olcSchemaConfig
+cn: schema
+
+{self._schema("core")}
+{self._schema("cosine")}
+{self._schema("nis")}
+{self._schema("inetorgperson")}
+dn: olcDatabase={{-1}}frontend,cn=config
+objectClass: olcDatabaseConfig
+objectClass: olcFrontendConfig
+olcDatabase: {{-1}}frontend
+
+dn: olcDatabase={{0}}config,cn=config
+objectClass: olcDatabaseConfig
+olcDatabase: {{0}}config
+
+dn: olcDatabase={{1}}monitor,cn=config
+objectClass: olcDatabaseConfig
+olcDatabase: {{1}}monitor
+olcRootDN: cn=monitor
+olcRootPW: {ROOT_PASSWORD}
+
+dn: olcDatabase={{2}}mdb,cn=config
+objectClass: olcDatabaseConfig
+objectClass: olcMdbConfig
+olcDatabase: {{2}}mdb
+olcSuffix: {SUFFIX}
+olcRootDN: {ROOT}
+olcRootPW: {ROOT_PASSWORD}
+olcDbDirectory: {directory}/db
+olcDbMaxSize: 67108864
+olcDbNoSync: TRUE
+olcDbIndex: uid,cn,uniqueMember eq
+olcAccess: to attrs=userPassword by anonymous auth by * none
+olcAccess: to * by {readers}
+{options}
+{after}
+"""
+        self._add(config, "-n", "0")
+        self._add("\n".join((BASE_ENTRIES, *entries)), "-n", "2")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def _schema(self, name: str) -> str:
+        text = (SCHEMA / f"{name}.ldif").read_text()
+        return "\n".join(line for line in text.splitlines() if not line.startswith("#")) + "\n"
+
+    def _add(self, ldif: str, *arguments: str) -> None:
+        program = shutil.which("slapadd", path=SEARCH)
+        assert program is not None
+        path = self._directory / "add.ldif"
+        path.write_text(ldif)
+        done = subprocess.run(
+            [program, "-F", str(self._directory / "config"), *arguments, "-l", str(path)], capture_output=True, timeout=60
+        )
+        if done.returncode:
+            raise AssertionError(f"slapadd: {done.stderr.decode()}\n{ldif}")
+
+    # -- the process
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        program = shutil.which("slapd", path=SEARCH)
+        assert program is not None
+        addresses = f"ldap://127.0.0.1:{self.port} ldaps://127.0.0.1:{self.tls_port}"
+        with (self._directory / "slapd.log").open("ab") as log:
+            # with a level of debugging it stays in the foreground, and says "stats": operations, and no passwords
+            self._process = subprocess.Popen(
+                [program, "-F", str(self._directory / "config"), "-h", addresses, "-d", "stats"], stdout=log, stderr=log
+            )
+        eventually(self._answers, f"slapd:\n{self.log}", 30.0)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError(f"slapd ended with {self._process.returncode}:\n{self.log}")
+        return listens(self.port) and listens(self.tls_port)
+
+    @property
+    def log(self) -> str:
+        """What it said of each operation."""
+        return (self._directory / "slapd.log").read_text(errors="replace")
+
+    def freeze(self) -> None:
+        """Let it accept and never answer."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """And go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    # -- what is in it
+
+    def modify(self, ldif: str) -> None:
+        """Change the directory while it runs."""
+        program = shutil.which("ldapmodify", path=SEARCH)
+        assert program is not None
+        url = f"ldap://127.0.0.1:{self.port}"
+        done = subprocess.run(
+            [program, "-x", "-H", url, "-D", ROOT, "-w", ROOT_PASSWORD], input=ldif.encode(), capture_output=True, timeout=60
+        )
+        if done.returncode:
+            raise AssertionError(f"ldapmodify: {done.stderr.decode()}\n{ldif}")
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts on a port of loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
