@@ -276,7 +276,6 @@ KINDS = (
 )
 
 LATER_AUTHENTICATORS = (
-    "ldap",
     "login-modules",
     "plain",
     "jwt",

@@ -122,11 +122,11 @@ class ServerContexts:
 class ClientTLS:
     """How connections to a service behind are secured: verified for ``server_name`` (a DNS name or an IP address).
 
-    Trusted are the CAs of ``ca_certificate`` (PEM), or else those of the system. Raises `StartupError` where the file cannot
-    be read.
+    Trusted are the CAs of ``ca_certificate`` (PEM), or else those of the system. ``alpn`` is what is offered to be spoken
+    (RFC 7301). Raises `StartupError` where the file cannot be read.
     """
 
-    def __init__(self, server_name: str, ca_certificate: Path | None = None) -> None:
+    def __init__(self, server_name: str, ca_certificate: Path | None = None, alpn: Sequence[bytes] = (ALPN,)) -> None:
         self.server_name = server_name
         self._address = _is_address(server_name)
         self._context = _common(SSL.TLS_CLIENT_METHOD)
@@ -141,7 +141,8 @@ class ClientTLS:
         except SSL.Error as problem:
             raise StartupError(f"{ca_certificate}: there is no CA certificate in PEM form") from problem
         self._context.set_verify(SSL.VERIFY_PEER)
-        self._context.set_alpn_protos([ALPN])
+        if alpn:
+            self._context.set_alpn_protos(list(alpn))
 
     def connection(self, sock: Any) -> SSL.Connection:
         """A client connection on a connected socket, its handshake not begun."""

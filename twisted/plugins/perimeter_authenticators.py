@@ -1,5 +1,7 @@
 """The kinds of authenticator that come with Perimeter, for ``twisted.plugin`` to find. Nothing else."""
 
+from perimeter.auth.ldap.authenticator import LdapFactory
 from perimeter.auth.realmfile import RealmFileFactory
 
 realm_file = RealmFileFactory()
+ldap = LdapFactory()
