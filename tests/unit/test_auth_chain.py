@@ -11,8 +11,9 @@ from twisted.trial import unittest
 from zope.interface import implementer
 
 from perimeter.auth.chain import AuthenticatorChain
-from perimeter.errors import InvalidToken, Rejected, Unavailable
-from perimeter.interfaces import IAuthenticator, IRunningAuthenticator
+from perimeter.auth.throttle import MemoryAttempts, Throttle
+from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable
+from perimeter.interfaces import IAuthenticator, ICanonicalNames, IRunningAuthenticator, ISchemes
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Credentials, Principal
 from tests.unit.auth_doubles import REQUEST, ThreadClock
 
@@ -35,6 +36,15 @@ class Fake:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer if isinstance(self.answer, Deferred) else succeed(self.answer)
+
+
+@implementer(ISchemes)
+class Scheming(Fake):
+    """A `Fake` that wants to see ``schemes``."""
+
+    def __init__(self, schemes: tuple[str, ...], answer: Any, realm: str = "r", name: str = "fake") -> None:
+        super().__init__(answer, realm, name)
+        self.schemes = schemes
 
 
 @implementer(IRunningAuthenticator)
@@ -89,7 +99,7 @@ class OutcomeTests(ChainCase):
     def test_not_mine_from_everybody_is_a_refusal(self) -> None:
         self.failureResultOf(self.ask(self.chain(Fake(None), Fake(None))), Rejected)
         self.failureResultOf(self.ask(self.chain()), Rejected)
-        self.failureResultOf(self.ask(self.chain(Fake(None)), BearerCredentials("x")), InvalidToken)
+        self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)
 
     def test_attack_41_an_unforeseen_exception_fails_closed(self) -> None:
         second = Fake(principal())
@@ -113,6 +123,201 @@ class OutcomeTests(ChainCase):
         for credentials in (BasicCredentials("alice", ""), BasicCredentials("", "x")):
             self.failureResultOf(self.ask(self.chain(fake), credentials), Rejected)
         self.assertEqual(fake.asked, [])
+
+
+class SchemeTests(ChainCase):
+    def test_each_is_asked_for_what_it_wants_only(self) -> None:
+        passwords = Fake(None)
+        tokens = Scheming(("bearer",), None)
+        both = Scheming(("basic", "bearer"), principal())
+        chain = self.chain(passwords, tokens, both)
+        self.successResultOf(self.ask(chain))
+        self.successResultOf(self.ask(chain, BearerCredentials("x")))
+        self.assertEqual((len(passwords.asked), len(tokens.asked), len(both.asked)), (1, 1, 2))
+        self.assertIsInstance(passwords.asked[0], BasicCredentials)
+        self.assertIsInstance(tokens.asked[0], BearerCredentials)
+
+    def test_a_connection_is_shown_to_those_who_go_by_it(self) -> None:
+        certificate, header, passwords = Scheming(("certificate",), None), Scheming(("header",), principal()), Fake(principal())
+        chain = self.chain(passwords, certificate, header)
+        found = self.successResultOf(ensureDeferred(chain.identify_connection(REQUEST)))
+        assert found is not None
+        self.assertEqual((len(passwords.asked), len(certificate.asked), len(header.asked)), (0, 0, 1), "there is no certificate")
+        self.assertTrue(chain.takes_connections)
+        self.assertFalse(chain.takes_tokens)
+        self.assertIsNone(self.successResultOf(ensureDeferred(self.chain(passwords).identify_connection(REQUEST))))
+
+    def test_unknown_schemes_stop_the_start(self) -> None:
+        with self.assertRaises(StartupError):
+            self.chain(Scheming(("digest",), None))
+
+    def test_challenges_are_told_where_there_is_more_than_passwords(self) -> None:
+        self.assertEqual(self.chain(Fake(None, "a"), Fake(None, "b")).challenges(), ())
+        chain = self.chain(Fake(None, "a"), Scheming(("bearer",), None, "b"), Scheming(("header",), None, "c"), Fake(None, "a"))
+        self.assertEqual(chain.challenges(), (("basic", "a"), ("bearer", "b")))
+
+
+class SeveralTests(ChainCase):
+    def several(self, chain: AuthenticatorChain, *credentials: Credentials) -> Deferred[Principal]:
+        return ensureDeferred(chain.authenticate_any(credentials, REQUEST, RAW))
+
+    def test_the_first_that_is_good_wins(self) -> None:
+        passwords, tokens = Fake(Rejected()), Scheming(("bearer",), principal())
+        chain = self.chain(passwords, tokens)
+        self.successResultOf(self.several(chain, ALICE, BearerCredentials("x")))
+        self.assertEqual((len(passwords.asked), len(tokens.asked)), (1, 1))
+
+    def test_the_first_refusal_is_told_unless_one_could_not_be_judged(self) -> None:
+        chain = self.chain(Fake(Rejected()), Scheming(("bearer",), None))
+        self.failureResultOf(self.several(chain, ALICE, BearerCredentials("x")), Rejected)
+        self.failureResultOf(self.several(chain, BearerCredentials("x"), ALICE), InvalidToken)
+        chain = self.chain(Fake(Rejected()), Scheming(("bearer",), Unavailable("down")))
+        self.failureResultOf(self.several(chain, ALICE, BearerCredentials("x")), Unavailable)
+
+
+class BreakerTests(ChainCase):
+    def test_one_that_is_down_costs_one_timeout(self) -> None:
+        down = Fake(Deferred())
+        chain = self.chain(down)
+        first = self.ask(chain)
+        self.clock.advance(5)
+        self.failureResultOf(first, Unavailable)
+        refused = self.failureResultOf(self.ask(chain, BasicCredentials("bob", "x")), Unavailable)
+        self.assertEqual((len(down.asked), refused.value.retry_after), (1, 1))
+
+    def test_one_request_tries_again_and_opens_the_way_for_all(self) -> None:
+        fake = Fake(Deferred())
+        chain = self.chain(fake)
+        first = self.ask(chain)
+        self.clock.advance(5)
+        self.failureResultOf(first, Unavailable)
+        self.clock.advance(1)
+        trying: Deferred[Any] = Deferred()
+        fake.answer = trying
+        second = self.ask(chain)
+        self.failureResultOf(self.ask(chain, BasicCredentials("bob", "x")), Unavailable)
+        self.assertEqual(len(fake.asked), 2)
+        trying.callback(principal())
+        self.successResultOf(second)
+        fake.answer = principal()
+        self.successResultOf(self.ask(chain, BasicCredentials("bob", "x")))
+
+    def test_an_authenticator_may_have_a_time_of_its_own(self) -> None:
+        chain = self.chain(Fake(Deferred(), name="slow"), timeouts={"slow": 8})
+        asked = self.ask(chain)
+        self.clock.advance(7.9)
+        self.assertNoResult(asked)
+        self.clock.advance(0.1)
+        self.failureResultOf(asked, Unavailable)
+
+    def test_attack_41_faults_and_a_busy_gateway_do_not_shut_out_others(self) -> None:
+        for error in (ZeroDivisionError(), Overloaded("full")):
+            fake = Fake(error)
+            chain = self.chain(fake)
+            with capturedLogs():
+                for _ in range(5):
+                    self.failureResultOf(self.ask(chain), Unavailable)
+            fake.answer = principal()
+            self.successResultOf(self.ask(chain))
+
+    def test_a_login_that_is_given_up_lets_the_next_one_try(self) -> None:
+        fake = Fake(Deferred())
+        chain = self.chain(fake)
+        first = self.ask(chain)
+        self.clock.advance(5)
+        self.failureResultOf(first, Unavailable)
+        self.clock.advance(1)
+        fake.answer = Deferred()
+        second = self.ask(chain)
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        fake.answer = principal()
+        self.successResultOf(self.ask(chain))
+
+
+class ThrottleTests(ChainCase):
+    def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
+        return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock))
+
+    def test_after_some_wrong_passwords_nobody_is_asked(self) -> None:
+        fake = Fake(Rejected())
+        chain = self.throttled(fake)
+        for _ in range(3):
+            self.failureResultOf(self.ask(chain), Rejected)
+        fake.answer = principal()
+        refused = self.failureResultOf(self.ask(chain), TooManyAttempts)
+        self.assertEqual((len(fake.asked), refused.value.retry_after), (3, 1))
+        self.clock.advance(1)
+        self.successResultOf(self.ask(chain))
+
+    def test_attack_30_spellings_of_a_name_are_one(self) -> None:
+        chain = self.throttled(Fake(Rejected(), "corp"))
+        for number, name in enumerate(("john", "JOHN", "john@corp")):
+            request = AuthenticationRequest(f"192.0.2.{number}")
+            self.failureResultOf(self.ask(chain, BasicCredentials(name, "guess"), request), Rejected)
+        for number, name in enumerate(("John@Corp", "CORP\\john", " john", "\uff4aohn")):
+            request = AuthenticationRequest(f"198.51.100.{number}")
+            self.failureResultOf(self.ask(chain, BasicCredentials(name, "guess"), request), TooManyAttempts)
+        self.failureResultOf(self.ask(chain, BasicCredentials("john@other", "guess")), Rejected)
+
+    def test_attack_30_an_authenticator_says_which_spellings_are_one(self) -> None:
+        @implementer(ICanonicalNames)
+        class Directory(Fake):
+            def canonical_name(self, username: str) -> str:
+                return username.rpartition("=")[2]
+
+        chain = self.throttled(Directory(Rejected()))
+        for name in ("cn=john", "uid=john", "john"):
+            self.failureResultOf(self.ask(chain, BasicCredentials(name, "guess")), Rejected)
+        self.failureResultOf(
+            self.ask(chain, BasicCredentials("sn=john", "guess"), AuthenticationRequest("198.51.100.1")), TooManyAttempts
+        )
+
+    def test_attack_30_narrowing_moves_no_one_to_another_count(self) -> None:
+        chain = self.throttled(Fake(Rejected(), "a"), Fake(Rejected(), "b"))
+        narrowed = [AuthenticationRequest(f"192.0.2.{n}", frozenset(r)) for n, r in enumerate(("a", "ab", ""))]
+        for request in narrowed:
+            self.failureResultOf(self.ask(chain, request=request), Rejected)
+        for realms in ("a", "ab", ""):
+            request = AuthenticationRequest("198.51.100.1", frozenset(realms))
+            self.failureResultOf(self.ask(chain, request=request), TooManyAttempts)
+
+    def test_a_backend_that_is_down_counts_for_nothing(self) -> None:
+        fake = Fake(Unavailable("down"))
+        chain = self.throttled(fake)
+        for _ in range(5):
+            self.failureResultOf(self.ask(chain), Unavailable)
+        fake.answer = principal()
+        self.clock.advance(60)
+        self.successResultOf(self.ask(chain))
+
+    def test_who_is_remembered_is_not_made_to_wait(self) -> None:
+        fake = Fake(principal())
+        chain = self.throttled(fake)
+        self.successResultOf(self.ask(chain))
+        fake.answer = Rejected()
+        for _ in range(3):
+            self.failureResultOf(self.ask(chain, BasicCredentials("alice", "guess")), Rejected)
+        self.failureResultOf(self.ask(chain, BasicCredentials("alice", "guess")), TooManyAttempts)
+        self.assertIsNotNone(chain.lookup_basic(RAW))
+
+    def test_identical_logins_count_once(self) -> None:
+        fake = Fake(Deferred())
+        chain = self.throttled(fake)
+        logins = [self.ask(chain) for _ in range(6)]
+        fake.answer.errback(Rejected())
+        for login in logins:
+            self.failureResultOf(login, Rejected)
+        self.failureResultOf(self.ask(chain, BasicCredentials("alice", "other")), Rejected)
+
+    def test_release(self) -> None:
+        chain = self.throttled(Fake(Rejected(), "corp"))
+        for _ in range(3):
+            self.failureResultOf(self.ask(chain), Rejected)
+        self.assertEqual([str(key) for key in chain.release("ALICE@corp")], ["name 'alice' of realm corp"])
+        self.assertEqual([str(key) for key in chain.release("192.0.2.1")], ["address '192.0.2.1'"])
+        self.failureResultOf(self.ask(chain), Rejected)
+        self.assertEqual(chain.release("nobody"), [])
 
 
 class TimeoutTests(ChainCase):
@@ -183,7 +388,7 @@ class MemoryTests(ChainCase):
         self.assertIsNone(chain.lookup_basic(RAW))
 
     def test_tokens_are_not_remembered_here(self) -> None:
-        chain = self.chain(Fake(principal()))
+        chain = self.chain(Scheming(("bearer",), principal()))
         self.successResultOf(self.ask(chain, BearerCredentials("x"), raw=b"Bearer x"))
         self.assertIsNone(chain.lookup_basic(b"Bearer x"))
 

@@ -1,0 +1,227 @@
+"""The throttle: after some wrong passwords for one name or from one address, further ones have to wait, longer each time.
+
+Names are counted as the directory compares them, for each realm by itself; addresses as they are written in only one way, IPv6
+by its /64, because a client has all of that to choose from. A name that is made to wait is not asked for at all, so the
+answer tells nothing of the password. Nobody who is remembered or has a token is ever made to wait: they do not come here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import Interface, implementer
+
+from perimeter.errors import TooManyAttempts
+
+_log = Logger()
+
+LONGEST_DELAY = 900.0
+"""Seconds that a name or an address is made to wait at most."""
+
+FORGOTTEN_AFTER = 900.0
+"""Seconds without a wrong password, beyond the wait, after which everything is forgotten."""
+
+CAPACITY = 100_000
+"""Names and addresses that are remembered, those of the latest wrong passwords."""
+
+
+@attrs.frozen(slots=True)
+class Key:
+    """What is counted: ``kind`` is name or address; ``realm`` goes with a name."""
+
+    kind: str
+    value: str
+    realm: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value!r}" + (f" of realm {self.realm}" if self.realm else "")
+
+
+@attrs.frozen(slots=True)
+class Attempts:
+    """Wrong passwords so far. Times are seconds since the epoch; ``until`` is when the wait ends, 0 where there is none."""
+
+    failures: int
+    last: float
+    until: float = 0.0
+
+    def forgotten(self, now: float) -> bool:
+        """Whether this lies so far back that it counts no more."""
+        return now >= max(self.last, self.until) + FORGOTTEN_AFTER
+
+
+class IAttemptStore(Interface):
+    """Keeps the counts. All its methods answer at once: a store that is shared by several processes keeps a replica in each."""
+
+    def find(key: Key) -> Attempts | None:
+        """What is known of ``key``."""
+
+    def keep(key: Key, attempts: Attempts) -> None:
+        """Replace what is known of ``key``."""
+
+    def drop(key: Key) -> None:
+        """Forget ``key``."""
+
+    def items() -> Iterable[tuple[Key, Attempts]]:
+        """Everything."""
+
+
+@implementer(IAttemptStore)
+class MemoryAttempts:
+    """Counts in the memory of this process, at most ``capacity`` of them."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._attempts: OrderedDict[Key, Attempts] = OrderedDict()
+
+    def find(self, key: Key) -> Attempts | None:
+        """See `IAttemptStore`."""
+        return self._attempts.get(key)
+
+    def keep(self, key: Key, attempts: Attempts) -> None:
+        """Keeps it as the latest; the one that has not changed for longest makes room."""
+        self._attempts[key] = attempts
+        self._attempts.move_to_end(key)
+        if len(self._attempts) > self._capacity:
+            self._attempts.popitem(last=False)
+
+    def drop(self, key: Key) -> None:
+        """See `IAttemptStore`."""
+        self._attempts.pop(key, None)
+
+    def items(self) -> list[tuple[Key, Attempts]]:
+        """See `IAttemptStore`."""
+        return list(self._attempts.items())
+
+
+class Attempt:
+    """A password that is being verified. Exactly one of its methods is called when that is over."""
+
+    __slots__ = ("_keys", "_throttle")
+
+    def __init__(self, throttle: Throttle, keys: tuple[Key, ...]) -> None:
+        self._throttle = throttle
+        self._keys = keys
+
+    def failed(self) -> None:
+        """The password was wrong, or nobody knew the name."""
+        self._throttle._landed(self._keys)
+        for key in self._keys:
+            self._throttle._count(key)
+
+    def succeeded(self, realm: str) -> None:
+        """It was right, for a user of ``realm``: that name is clean.
+
+        The address is not: whoever has one good password could guess at others from there for ever.
+        """
+        self._throttle._landed(self._keys)
+        for key in self._keys:
+            if key.kind == "name" and key.realm == realm:
+                self._throttle._store.drop(key)
+
+    def undecided(self) -> None:
+        """Nobody could tell."""
+        self._throttle._landed(self._keys)
+
+
+class Throttle:
+    """Lets ``allowed`` wrong passwords pass before it makes the next ones wait."""
+
+    def __init__(self, allowed: int, store: IAttemptStore, clock: IReactorTime) -> None:
+        self._allowed = allowed
+        self._store = store
+        self._clock = clock
+        self._flying: Counter[Key] = Counter()
+
+    def admit(self, names: Iterable[tuple[str, str]], address: str) -> Attempt:
+        """Let a password be verified for ``names`` (realm and canonical name), asked from the canonical ``address``.
+
+        Raises `TooManyAttempts`.
+        """
+        keys = tuple({Key("name", name, realm): None for realm, name in names})
+        if address:
+            keys += (Key("address", address_block(address)),)
+        for key in keys:
+            self._check(key)
+        self._flying.update(keys)
+        return Attempt(self, keys)
+
+    def _check(self, key: Key) -> None:
+        now = self._clock.seconds()
+        found = self._current(key, now)
+        failures = 0 if found is None else found.failures
+        flying = self._flying[key]
+        if found is not None and now < found.until:
+            raise TooManyAttempts(f"{failures} wrong passwords for {key}", retry_after=ceil(found.until - now))
+        # Guesses at the same time count before they are found wrong. Not so those of one address, which many people may share,
+        # until it has shown itself.
+        if flying and (failures >= self._allowed or (key.kind == "name" and failures + flying >= self._allowed)):
+            raise TooManyAttempts(f"passwords for {key} are being verified already", retry_after=1)
+
+    def _current(self, key: Key, now: float) -> Attempts | None:
+        found = self._store.find(key)
+        if found is not None and found.forgotten(now):
+            self._store.drop(key)
+            return None
+        return found
+
+    def _landed(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._flying[key] -= 1
+            if self._flying[key] <= 0:
+                del self._flying[key]
+
+    def _count(self, key: Key) -> None:
+        now = self._clock.seconds()
+        found = self._current(key, now)
+        failures = 1 if found is None else found.failures + 1
+        until = 0.0
+        if failures >= self._allowed:
+            # The exponent is bounded, or a patient guesser would have it compute ever larger numbers.
+            delay = min(LONGEST_DELAY, 2.0 ** min(failures - self._allowed, 16))
+            until = now + delay
+            _log.warn(
+                "{failures} wrong passwords for {key}: further ones are refused for {delay} s",
+                failures=failures,
+                key=str(key),
+                delay=int(delay),
+            )
+        self._store.keep(key, Attempts(failures, now, until))
+
+    # -- for the operator
+
+    def refused(self) -> Iterator[tuple[Key, Attempts]]:
+        """Whoever has used up what is allowed: the longest wait first."""
+        now = self._clock.seconds()
+        found = [(key, one) for key, one in self._store.items() if one.failures >= self._allowed and not one.forgotten(now)]
+        yield from sorted(found, key=lambda item: -item[1].until)
+
+    def release(self, text: str, names: Iterable[tuple[str, str]]) -> list[Key]:
+        """Forget the wrong passwords for ``names`` and, where ``text`` is an address, those from there.
+
+        Returns what there was.
+        """
+        keys = [Key("name", name, realm) for realm, name in dict.fromkeys(names)]
+        with contextlib.suppress(ValueError):
+            keys.append(Key("address", address_block(text)))
+        found = [key for key in keys if self._store.find(key) is not None]
+        for key in found:
+            self._store.drop(key)
+        return found
+
+
+def address_block(address: str) -> str:
+    """The network that stands for a client: its IPv4 address, or the /64 of its IPv6 one. Raises ValueError."""
+    parsed = ip_address(address.partition("/")[0])
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return f"{IPv6Address(int(parsed) >> 64 << 64)}/64"

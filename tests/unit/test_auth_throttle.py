@@ -1,0 +1,201 @@
+"""The throttle by itself: waits, bounds, what is counted together, and the circuit breaker."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial import unittest
+from zope.interface.verify import verifyObject
+
+from perimeter.auth.asking import plain_name
+from perimeter.auth.breaker import LONGEST_PAUSE, CircuitBreaker
+from perimeter.auth.throttle import (
+    FORGOTTEN_AFTER,
+    LONGEST_DELAY,
+    Attempts,
+    IAttemptStore,
+    Key,
+    MemoryAttempts,
+    Throttle,
+    address_block,
+)
+from perimeter.errors import TooManyAttempts, Unavailable
+
+JOHN = [("corp", "john")]
+
+
+class ThrottleTests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000_000)
+        self.store = MemoryAttempts()
+        self.throttle = Throttle(3, self.store, self.clock)
+
+    def guess(self, names: list[tuple[str, str]] = JOHN, address: str = "192.0.2.1", times: int = 1) -> None:
+        for _ in range(times):
+            with capturedLogs():
+                self.throttle.admit(names, address).failed()
+
+    def wait(self, names: list[tuple[str, str]] = JOHN, address: str = "198.51.100.1") -> int:
+        """Seconds that are asked for, 0 where there is nothing to wait for."""
+        try:
+            self.throttle.admit(names, address).undecided()
+        except TooManyAttempts as refusal:
+            return refusal.retry_after or -1
+        return 0
+
+    def test_waits_double_up_to_the_longest(self) -> None:
+        self.guess(times=2)
+        self.assertEqual(self.wait(), 0)
+        waits = []
+        for _ in range(14):
+            self.guess()
+            waits.append(self.wait())
+            self.clock.advance(waits[-1])
+        self.assertEqual(waits[:5], [1, 2, 4, 8, 16])
+        self.assertEqual(waits[-1], LONGEST_DELAY)
+
+    def test_a_name_and_an_address_are_counted_each_by_itself(self) -> None:
+        self.guess(times=3)
+        self.assertEqual(self.wait(), 1, "the name, from elsewhere")
+        self.assertEqual(self.wait([("corp", "mary")], "192.0.2.1"), 1, "the address, for another name")
+        self.assertEqual(self.wait([("corp", "mary")]), 0)
+        self.assertEqual(self.wait([("other", "john")]), 0)
+
+    def test_a_right_password_cleans_the_name_in_its_realm_and_nothing_else(self) -> None:
+        names = [("corp", "john"), ("local", "john")]
+        self.guess(names, times=2)
+        self.throttle.admit(names, "192.0.2.1").succeeded("corp")
+        left = {(key.kind, key.realm) for key, _ in self.store.items()}
+        self.assertEqual(left, {("name", "local"), ("address", "")})
+
+    def test_guesses_at_the_same_time_count_before_they_are_found_wrong(self) -> None:
+        flying = [self.throttle.admit(JOHN, f"192.0.2.{n}") for n in range(3)]
+        self.assertEqual(self.wait(), 1)
+        for attempt in flying:
+            attempt.undecided()
+        self.assertEqual(self.wait(), 0)
+
+    def test_many_users_behind_one_address_log_in_at_the_same_time(self) -> None:
+        for number in range(100):
+            self.throttle.admit([("corp", f"user{number}")], "192.0.2.1")
+
+    def test_after_the_wait_one_guess_at_a_time(self) -> None:
+        self.guess(times=3)
+        self.clock.advance(1)
+        self.throttle.admit(JOHN, "192.0.2.1")
+        self.assertEqual(self.wait([("corp", "mary")], "192.0.2.1"), 1)
+
+    def test_everything_is_forgotten_in_the_end(self) -> None:
+        self.guess(times=2)
+        self.clock.advance(FORGOTTEN_AFTER)
+        self.guess(times=2)
+        self.assertEqual(self.wait(), 0)
+
+    def test_attack_30_the_addresses_of_an_ipv6_network_are_one(self) -> None:
+        for number in range(3):
+            self.guess([("corp", f"n{number}")], f"2001:db8::{number + 1:x}")
+        self.assertEqual(self.wait(address="2001:db8::ffff:1"), 1)
+        self.assertEqual(self.wait(address="2001:db8:0:1::1"), 0)
+        self.assertEqual(address_block("::ffff:192.0.2.1"), "192.0.2.1")
+
+    def test_the_log_tells_once_for_each_wait(self) -> None:
+        with capturedLogs() as events:
+            for _ in range(3):
+                self.throttle.admit(JOHN, "").failed()
+        self.assertEqual([event["key"] for event in events], ["name 'john' of realm corp"])
+
+    def test_what_the_operator_sees(self) -> None:
+        self.guess(times=3)
+        self.guess([("corp", "mary")], "198.51.100.7")
+        self.assertEqual([str(key) for key, _ in self.throttle.refused()], ["name 'john' of realm corp", "address '192.0.2.1'"])
+        self.assertEqual(self.throttle.release("192.0.2.1", [("corp", "192.0.2.1")]), [Key("address", "192.0.2.1")])
+        self.assertEqual(self.wait([("corp", "mary")], "192.0.2.1"), 0)
+
+    def test_the_store_is_bounded_and_keeps_the_latest(self) -> None:
+        store = MemoryAttempts(2)
+        verifyObject(IAttemptStore, store)
+        for name in "abca":
+            store.keep(Key("name", name), Attempts(1, 0))
+        self.assertEqual([key.value for key, _ in store.items()], ["c", "a"])
+
+    @given(st.lists(st.sampled_from(["fail", "good", "unsure", "wait"]), max_size=60))
+    def test_nothing_is_left_in_flight(self, steps: list[str]) -> None:
+        throttle = Throttle(2, MemoryAttempts(), self.clock)
+        for step in steps:
+            self.clock.advance(500 if step == "wait" else 0.3)
+            try:
+                attempt = throttle.admit(JOHN, "192.0.2.1")
+            except TooManyAttempts as refusal:
+                self.assertTrue(1 <= (refusal.retry_after or 0) <= LONGEST_DELAY)
+                continue
+            if step == "good":
+                attempt.succeeded("corp")
+            elif step == "fail":
+                attempt.failed()
+            else:
+                attempt.undecided()
+        self.assertEqual(throttle._flying, {})
+
+
+class NameTests(unittest.TestCase):
+    def test_spellings(self) -> None:
+        for name in ("john", "JOHN", "  john ", "john@corp", "CORP\\John", "john@CORP"):
+            self.assertEqual(plain_name(name, "Corp"), "john", name)
+        self.assertEqual(plain_name("STRASSE", "r"), plain_name("straße", "r"))
+        self.assertEqual(plain_name("john  doe", "r"), "john doe")
+        self.assertEqual(plain_name("a@evil.com@corp", "corp"), "a@evil.com")
+
+    def test_other_realms_are_part_of_the_name(self) -> None:
+        self.assertEqual(plain_name("john@corp", "local"), "john@corp")
+        self.assertEqual(plain_name("corp\\john", "local"), "corp\\john")
+
+
+class BreakerTests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.breaker = CircuitBreaker("corp", self.clock)
+
+    def test_quick_failures_open_it_in_a_row_only(self) -> None:
+        with capturedLogs() as events:
+            for _ in range(2):
+                self.breaker.failed(self.breaker.admit(), 0.01, "refused")
+            self.breaker.answered()
+            for _ in range(2):
+                self.breaker.failed(self.breaker.admit(), 0.01, "refused")
+            self.assertFalse(self.breaker.open)
+            self.breaker.failed(self.breaker.admit(), 0.01, "refused")
+        self.assertTrue(self.breaker.open)
+        self.assertEqual(len(events), 1)
+
+    def test_pauses_double_up_to_the_longest(self) -> None:
+        self.breaker.failed(self.breaker.admit(), 5, "timeout")
+        pauses = [self.breaker.remaining]
+        for _ in range(8):
+            self.clock.advance(pauses[-1])
+            self.breaker.failed(self.breaker.admit(), 5, "timeout")
+            pauses.append(self.breaker.remaining)
+        self.assertEqual(pauses[:4], [1, 2, 4, 8])
+        self.assertEqual(pauses[-1], LONGEST_PAUSE)
+
+    def test_those_who_had_begun_before_say_nothing_new(self) -> None:
+        trying = [self.breaker.admit() for _ in range(3)]
+        for one in trying:
+            self.breaker.failed(one, 5, "timeout")
+        self.assertEqual(self.breaker.remaining, 1)
+
+    def test_a_late_answer_closes_it(self) -> None:
+        self.breaker.failed(self.breaker.admit(), 5, "timeout")
+        self.breaker.answered()
+        self.assertFalse(self.breaker.admit())
+
+    def test_only_one_tries(self) -> None:
+        self.breaker.failed(self.breaker.admit(), 5, "timeout")
+        with self.assertRaises(Unavailable):
+            self.breaker.admit()
+        self.clock.advance(1)
+        self.assertTrue(self.breaker.admit())
+        with self.assertRaises(Unavailable):
+            self.breaker.admit()
