@@ -95,16 +95,16 @@ class HeaderRules:
 
     def trailers(self, trailers: Iterable[Field]) -> list[Field]:
         """The trailer fields that are passed on, either way (attack 14)."""
-        return [
-            (name, value)
-            for name, value in trailers
-            if not (
-                _folded(name) in _HOP_BY_HOP
-                or _folded(name) in _REQUEST_ONLY
-                or name in _NEVER_IN_TRAILERS
-                or self.reserved(name)
-            )
-        ]
+        return [(name, value) for name, value in trailers if self._judge_trailer_name(_folded(name))]
+
+    def _judge_trailer_name(self, name: bytes) -> bool:
+        return not (
+            name in _HOP_BY_HOP
+            or name in _REQUEST_ONLY
+            or name in _METHOD_OVERRIDES
+            or name in _NEVER_IN_TRAILERS
+            or self.reserved(name)
+        )
 
     def response_lines(self, headers: HeaderBlock, map_value: Callable[[bytes, bytes], bytes] | None) -> bytes:
         """The field lines of an upstream's response that are passed on.
@@ -211,9 +211,9 @@ def map_back(name: bytes, value: bytes, own_hosts: tuple[bytes, ...], outer_path
     else:
         end = min((at for at in (value.find(b"?"), value.find(b"#")) if at >= 0), default=len(value))
         path, rest = value[:end], value[end:]
-        if not path.startswith(b"/") or path.startswith(b"//"):
+        if not path.startswith(b"/") or path[1:2] in (b"/", b"\\", b"\t"):
             return value
     path = outer_path(path)
-    if path.startswith(b"//"):  # would name another host
-        path = b"/" + path.lstrip(b"/")
+    if path[1:2] in (b"/", b"\\", b"\t"):  # would name another host: browsers take \ for / and skip tabs (attack 24)
+        path = b"/" + path.lstrip(b"/\\\t ")
     return path + rest
