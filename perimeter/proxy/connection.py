@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _MAX_HEAD = 64 * 1024
 _MAX_FIELDS = 200
 _MAX_INTERIM = 10
+#: Seconds in which a connection that is told to close may still take what was written to it.
+_CLOSE_TIME = 10.0
 
 
 class Listening(Protocol):
@@ -92,6 +94,7 @@ class UpstreamConnection(TwistedProtocol):
         self._interim = 0
         self._seen = False
         self._tunnel = False
+        self._paused = False
         self._closed = False
         #: the last response block, unparsed and parsed (a busy service repeats it within a second)
         self._head_text = b""
@@ -139,20 +142,20 @@ class UpstreamConnection(TwistedProtocol):
         """The listener wants no more of this response: the connection cannot be used again."""
         self._listener = None
         if self._tunnel:
-            self._closed = True
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+            self.close()
         else:
             self.drop()
 
     def pause(self) -> None:
         """Read no more of the response for now."""
+        self._paused = True
         self.deadline = inf
         self.transport.pauseProducing()
 
     def resume(self) -> None:
         """Undo `pause`."""
-        if self._listener is not None and not self._tunnel:
+        self._paused = False
+        if self._listener is not None and self._request_done and not self._tunnel:
             self.deadline = self.pool.clock() + self.pool.settings.read_timeout
         self.transport.resumeProducing()
 
@@ -160,6 +163,7 @@ class UpstreamConnection(TwistedProtocol):
         """End a connection in order that serves nobody."""
         if not self._closed:
             self._closed = True
+            self.deadline = self.pool.clock() + _CLOSE_TIME
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -191,7 +195,7 @@ class UpstreamConnection(TwistedProtocol):
             else:
                 self._read_body(listener, data)
             if self._listener is listener:
-                if self._request_done and not self._tunnel:
+                if self._request_done and not self._tunnel and not self._paused:
                     self.deadline = self.pool.clock() + self.pool.settings.read_timeout
                 listener.reply_settled()
         except BadRequest as malformed:
@@ -334,8 +338,11 @@ class UpstreamConnection(TwistedProtocol):
         """The transport is gone; `connectionLost` does the rest."""
 
     def deadline_expired(self) -> None:
-        """Nothing came for ``read_timeout`` (from the sweep)."""
+        """Nothing came for ``read_timeout``, or what was to be sent before the close is not taken (from the sweep)."""
         self.deadline = inf
+        if self._closed:
+            self.transport.abortConnection()
+            return
         listener, self._listener = self._listener, None
         self.drop()
         if listener is not None:

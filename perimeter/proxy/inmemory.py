@@ -58,13 +58,14 @@ class _End:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close, once everything is delivered."""
+        """Close, once everything written is delivered; what has come and was not read is dropped, as a socket drops it."""
+        self._drop_inbox()
         self._end(ConnectionDone())
 
     def abortConnection(self) -> None:
         """Close at once."""
-        self._inbox.clear()
-        self.other._inbox.clear()
+        self._drop_inbox()
+        self.other._drop_inbox()
         self._end(ConnectionAborted())
 
     def getPeer(self) -> IPv4Address:
@@ -117,12 +118,15 @@ class _End:
         self._schedule()
 
     def _end(self, reason: Exception) -> None:
-        if self.disconnecting:
-            return
         for end in (self, self.other):
-            end.disconnecting = True
-            end._ended = reason
+            if not end.disconnecting:
+                end.disconnecting = True
+                end._ended = reason
             end._schedule()
+
+    def _drop_inbox(self) -> None:
+        self._inbox.clear()
+        self._waiting = 0
 
     def _schedule(self) -> None:
         if not self._scheduled and not self._lost:

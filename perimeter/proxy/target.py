@@ -53,9 +53,7 @@ def _authority(server: ServerSettings) -> bytes:
     """How a server of the upstream names itself in a URL."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     default = {"http": 80, "https": 443}.get(server.scheme)
-    return (
-        (host if server.port in (0, default) else f"{host}:{server.port}").lower().encode("idna" if host.isascii() else "utf-8")
-    )
+    return (host if server.port in (0, default) else f"{host}:{server.port}").lower().encode("ascii")
 
 
 def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
