@@ -229,7 +229,7 @@ class NotYetTests(SiteCase):
             ("listener https", "serve", "metrics"),
             ("perimeter", "workers", "4"),
             ("perimeter", "workers", "auto"),
-            ("authenticator local", "type", "ldap"),
+            ("authenticator local", "type", "jwt"),
             ("authenticator local", "type", "login-modules"),
             ("authenticator local", "type", "ecmwf-api"),
         ):
