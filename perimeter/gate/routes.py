@@ -7,6 +7,8 @@ from its longest prefix down, no deeper than the longest prefix that is configur
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from ipaddress import IPv6Address
 
 import attrs
 
@@ -57,10 +59,13 @@ class Route:
 
 
 def canonical_host(host: bytes) -> str:
-    """The name in a Host field as rules see it: lower case, without port or trailing dot (attack 4)."""
+    """The name in a Host field as rules see it: lower case, without port or trailing dot, addresses as `ipaddress` writes them
+    (attack 4)."""
     name = host.lower()
     if name.startswith(b"["):
         name = name[: name.find(b"]") + 1]
+        with suppress(ValueError):
+            return f"[{IPv6Address(name[1:-1].decode('ascii', 'replace'))}]"
     else:
         name = name.partition(b":")[0]
         if name.endswith(b"."):

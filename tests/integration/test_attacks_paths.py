@@ -72,6 +72,11 @@ host = a.b.example.com
 path = /
 upstream = service
 
+[route address]
+host = [2001:db8::1]
+path = /public-root
+upstream = service
+
 [route host-without-a-root]
 host = wild.example.com
 path = /public-root
@@ -175,10 +180,30 @@ class PathAttacks(StageCase):
         spellings = ("a.b.example.com", "A.b.example.com", "A.B.EXAMPLE.COM", "a.b.example.com.", "A.b.Example.com.:443")
         for host in (*spellings, "a.b.example.com:80", "a.b.example.com:", "wild.example.com", "WILD.example.com.:8443"):
             self.refused(get("/public-root", host=host), 401, closes=False)
-        for host in ("a.b.example.com..", "b.example.com", "xa.b.example.com", "a.b.example.com.evil.test"):
+        for host in ("[2001:db8::1]", "[2001:DB8::1]:80", "[2001:0db8:0:0:0:0:0:1]", "[2001:db8::0.0.0.1]:"):
+            self.refused(get("/public-root", host=host), 401, closes=False)
+        for host in (
+            "[2001:db8::2]",
+            "[::ffff:2001:db8]",
+            "a.b.example.com..",
+            "b.example.com",
+            "xa.b.example.com",
+            "a.b.example.com.evil.test",
+        ):
             self.assertEqual(self.raw(get("/public-root", host=host)).status, 200, host)
         bad = ("a.b.example.com:80:80", "a.b.example.com:x", "a.b.example.com/", "u@a.b.example.com", "%61.b.example.com", "")
-        for host in (*bad, "a.b.example.com gateway.test", "a.b.example.com\tx", "[::1", "::1", "a.b.ex\xe4mple.com", "<b>"):
+        for host in (
+            *bad,
+            "a.b.example.com gateway.test",
+            "a.b.example.com\tx",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "[::1%25lo]",
+            "[]",
+            "a.b.ex\xe4mple.com",
+            "<b>",
+        ):
             self.refused(get("/public-root", host=host))
 
     def test_attack_05_health_check_bypass(self) -> None:
