@@ -6,7 +6,7 @@ A path is brought into one normal form, or refused with `BadTarget` where two se
   6.2.2);
 * runs of slashes become one, as nginx does;
 * dot segments, spelt in whatever way, are refused: a client that wants another path can ask for it;
-* an encoded backslash, NUL or control octet, and a raw backslash, are refused;
+* an encoded backslash, NUL or control octet, and a raw backslash, are refused, and so is UTF-8 in an overlong form;
 * an encoded slash is refused unless the route opts in (`normalise` says that there is one).
 
 Some servers cut parameters (``;x``) off segments before they match. `readings` gives the other ways in which a path with
@@ -23,6 +23,8 @@ from perimeter.errors import BadTarget
 _PLAIN = re.compile(rb"(?:/(?!\.{0,2}(?:/|\Z))[0-9A-Za-z\-._~!$&'()*+,=:@]++)*+/?")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _TWICE = re.compile(rb"%25[0-9A-Fa-f]{2}")
+#: Overlong UTF-8 (RFC 3629, section 3), which lax decoders took for the ASCII of a dot or slash: ``%C0%AE``.
+_OVERLONG = re.compile(rb"%C[01]%[89AB]|%E0%[89]|%F0%8")
 _SLASHES = re.compile(rb"/{2,}")
 _PARAMETERS = re.compile(rb";[^/]*")
 #: pchar without the percent sign (RFC 3986, section 3.3), and what browsers and clients send raw none the less.
@@ -53,6 +55,8 @@ def normalise(path: bytes) -> bytes:
         # when the digits are decoded too: ``%25%32%65`` is ``%252e``.
         if _TWICE.search(path):
             raise BadTarget("a doubly encoded octet")
+        if _OVERLONG.search(path):
+            raise BadTarget("an overlong form of a character")
     path = _SLASHES.sub(b"/", path)
     for segment in _PARAMETERS.sub(b"", path).split(b"/"):
         if segment in (b".", b".."):

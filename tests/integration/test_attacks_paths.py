@@ -133,6 +133,23 @@ class PathAttacks(StageCase):
         for target in (*escapes, "/hbase/..;%2fadmin", "/hbase/x%2f.", "/hbase/%252fadmin", "/hbase%2fx"):
             self.refused(get(target))
 
+    def test_attack_01_overlong_utf8(self) -> None:
+        """What lax decoders take for a dot, slash, backslash or NUL is refused; other octets, UTF-8 or not, pass as they are."""
+        overlong = (
+            "%c0%ae%c0%ae/admin",
+            "..%c0%af",
+            "%C1%9Cadmin",
+            "%e0%80%ae./x",
+            "%E0%9F%BF",
+            "%f0%80%80%af",
+            "%c0%80",
+            "%c1%bf",
+        )
+        for spelling in overlong:
+            self.refused(get(f"/pub/{spelling}"))
+        for octets in ("%C0%20%E9t%E9", "%C3%A9", "%E2%82%AC", "%F0%9F%98%80", "%E0%A4%B9", "%F0%90%80%80", "%FF%FE"):
+            self.assertEqual(self.forwarded(get(f"/pub/{octets}")).line, f"GET /pub/{octets} HTTP/1.1")
+
     def test_attack_02_target_forms(self) -> None:
         """Origin-form, or absolute-form whose host takes the place of Host; nothing else."""
         for target in ("xadmin", "admin", "pub/x", "*", "gateway.test:443", "http:/pub/x", "http:pub", "ftp://gateway.test/pub"):
