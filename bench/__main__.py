@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from bench import catalogue, report, table
 from bench.errors import BenchError
 from bench.figures import Measurement
+from bench.peers import authotron
 from bench.report import Report
 from bench.run import Options, Run
 from bench.scenarios.base import Scenario
@@ -26,7 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for scenario in catalogue.SCENARIOS:
             print(f"{scenario.name:16} {scenario.title}{' (short)' if scenario.short else ''}")
         return 0
+    # ends like Ctrl-C does: with everything stopped that was started
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
+        if chosen.build:
+            authotron.build()
+            return 0
         found = _run(chosen)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -46,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, metavar="N", help="that each load lasts (whole ones)")
     parser.add_argument("--repeat", type=int, metavar="N", help="rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
+    parser.add_argument("--build", action="store_true", help="build Auth-o-tron from its crate, once, and do nothing else")
     parser.add_argument("--list", action="store_true", help="name the scenarios, and do nothing")
     return parser
 

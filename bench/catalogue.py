@@ -7,8 +7,10 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.peers.base import Peer
+from bench.peers.haproxy import HAProxy
 from bench.peers.nginx import NginxPlain, NginxSeed, NginxTuned
 from bench.peers.perimeter import Perimeter
+from bench.peers.twisted_web import TwistedWeb
 from bench.scenarios import requests
 from bench.scenarios.base import Scenario
 
@@ -19,7 +21,7 @@ SHORT_PEERS = ("perimeter", "perimeter-before", "nginx-plain", "nginx-tuned")
 def peers(against: Path | None = None) -> list[Peer]:
     """One of each kind, not started. ``against`` is another checkout of the gateway, which takes part as ``perimeter-before``."""
     before = [Perimeter("perimeter-before", against.resolve())] if against is not None else []
-    return [Perimeter(), *before, NginxPlain(), NginxTuned(), NginxSeed()]
+    return [Perimeter(), *before, NginxPlain(), NginxTuned(), NginxSeed(), HAProxy(), TwistedWeb()]
 
 
 def scenarios(names: Sequence[str], *, short: bool) -> list[Scenario]:

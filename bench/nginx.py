@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 from bench.processes import Process
-
-CONNECTIONS = 40000
 
 
 def start(name: str, http: str, core: int, directory: Path) -> Process:
@@ -23,10 +22,9 @@ def start(name: str, http: str, core: int, directory: Path) -> Process:
 daemon off;
 {user}
 worker_processes 1;
-worker_rlimit_nofile {CONNECTIONS * 2};
 pid {own}/nginx.pid;
 error_log {own}/error.log error;
-events {{ worker_connections {CONNECTIONS}; }}
+events {{ worker_connections {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}; }}
 http {{
 {places}
 {http}

@@ -42,8 +42,8 @@ class Cores:
 
 
 def pinned(command: Sequence[str], core: int) -> list[str]:
-    """``command`` on one core."""
-    return ["taskset", "--cpu-list", str(core), *command]
+    """``command`` on one core, to end with this process even where that is killed."""
+    return ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", str(core), *command]
 
 
 class Process:

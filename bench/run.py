@@ -21,6 +21,9 @@ from bench.processes import Cores, cpu_seconds
 from bench.tokens import Mint
 
 MICROSECONDS = 1e6
+_WORTH_COUNTING = 20
+"""Requests over each connection that a load should see; and how many times longer than asked for a slow peer's may last."""
+_LONGEST = 4
 
 
 @attrs.frozen
@@ -104,6 +107,8 @@ class Run:
         """Start a peer, which is stopped with the run."""
         self.peers.append(peer)
         peer.start(self.around)
+        if peer.authenticates:
+            self._see_that_it_authenticates(peer)
 
     def dismiss(self, peer: Peer) -> None:
         """Stop a peer before the others."""
@@ -114,20 +119,27 @@ class Run:
 
     def cpu_per_request(self, scenario: str, load: Load, peers: Sequence[Peer], note: str = "") -> Measurement:
         """Microseconds of CPU that each of ``peers`` takes for a request of ``load``; the first is the baseline."""
+        seconds: dict[str, float] = {}
         for peer in peers:
             self.check(peer, load)
-            self.send(peer, load, 1.0)
+            seconds[peer.name] = self._long_enough(peer, load)
         samples: dict[str, list[float]] = {peer.name: [] for peer in peers}
         for _ in range(self.options.rounds):
             for peer in peers:
                 before = cpu_seconds(peer.processes)
-                outcome = self.send(peer, load, self.options.seconds)
+                outcome = self.send(peer, load, seconds[peer.name])
                 used = cpu_seconds(peer.processes) - before
                 samples[peer.name].append(used / outcome.requests * MICROSECONDS)
         self.say(f"{scenario}: " + ", ".join(f"{name} {min(values):.1f}" for name, values in samples.items()))
         return Measurement(scenario, "µs of CPU", samples, peers[0].name, note)
 
-    def send(self, peer: Peer, load: Load, seconds: float) -> wrk.Outcome:
+    def _long_enough(self, peer: Peer, load: Load) -> float:
+        """Warm up, and see how long a load must last so that requests under way at its end do not count."""
+        rate = self.send(peer, load, 1.0, may_be_slow=True).rate
+        enough = _WORTH_COUNTING * load.connections / max(rate, 1.0)
+        return min(max(self.options.seconds, enough), _LONGEST * self.options.seconds)
+
+    def send(self, peer: Peer, load: Load, seconds: float, *, may_be_slow: bool = False) -> wrk.Outcome:
         """Put ``load`` on a peer. Raises `BenchError` where it does not answer all of it as it should."""
         script = None
         text = _lua(load)
@@ -144,23 +156,37 @@ class Run:
             script=script,
         )
         wanted = 0 if load.expected(peer) < 400 else outcome.requests
-        if outcome.errors or not outcome.requests or abs(outcome.other_statuses - wanted) > load.connections:
+        unanswered = outcome.errors or not (outcome.requests or may_be_slow)
+        if unanswered or abs(outcome.other_statuses - wanted) > load.connections:
             raise BenchError(f"{peer.name} did not answer {load.path} as it should: {outcome}")
         return outcome
 
     def check(self, peer: Peer, load: Load) -> None:
         """See that one request is answered with the right status before thousands are counted. Raises `BenchError`."""
+        status, _ = self._ask(peer, load.method, load.path, load.headers, b"x" * load.body)
+        if status != load.expected(peer):
+            raise BenchError(f"{peer.name} answered {load.method} {load.path} with {status}")
+
+    def _see_that_it_authenticates(self, peer: Peer) -> None:
+        """A peer that lets everybody in, or does not say who it is, would be cheap: see that the upstream learns the name."""
+        path = f"{upstream.PREFIX}/identity"
+        status, _ = self._ask(peer, "GET", path)
+        if status != 401:
+            raise BenchError(f"{peer.name} answered a request without credentials with {status}")
+        for headers in ((self.bearer,), (self.basic,)):
+            status, body = self._ask(peer, "GET", path, headers)
+            if status != 200 or not body.startswith(f"{material.USER} ".encode()):
+                raise BenchError(f"{peer.name} passed on {body!r} with {status} for {material.USER}")
+
+    def _ask(self, peer: Peer, method: str, path: str, headers: Sequence[str] = (), body: bytes = b"") -> tuple[int, bytes]:
         context = ssl.create_default_context(cafile=str(self.around.certificate.chain))
         connection = http.client.HTTPSConnection("127.0.0.1", peer.port, timeout=30, context=context)
-        headers = dict(line.split(": ", 1) for line in load.headers)
         try:
-            connection.request(load.method, load.path, body=b"x" * load.body if load.body else None, headers=headers)
+            connection.request(method, path, body=body or None, headers=dict(line.split(": ", 1) for line in headers))
             response = connection.getresponse()
-            response.read()
+            return response.status, response.read()
         finally:
             connection.close()
-        if response.status != load.expected(peer):
-            raise BenchError(f"{peer.name} answered {load.method} {load.path} with {response.status}")
 
 
 def _lua(load: Load) -> str:

@@ -5,10 +5,13 @@ The crate is ``authotron``. (``auth-o-tron`` on crates.io is somebody else's pro
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+import sys
 from pathlib import Path
 
+from bench.errors import BenchError
 from bench.material import PASSWORD, REALM, ROLES, USER
 from bench.peers.base import Surroundings
 from bench.ports import free_port
@@ -16,7 +19,6 @@ from bench.processes import Process
 from bench.programs import have
 
 CRATE, VERSION = "authotron", "0.3.7"
-_BUILD_TIMEOUT = 3600.0
 
 
 def _root() -> Path:
@@ -29,30 +31,30 @@ def _binary() -> Path:
 
 
 def missing() -> str | None:
-    """Why Auth-o-tron cannot be had, or None; builds it where that was not done before, which takes minutes."""
+    """Why Auth-o-tron cannot be had right now, or None."""
     if _binary().exists():
         return None
     if not have("cargo"):
-        return f"Auth-o-tron is built from its crate, and cargo is not installed; put a binary at {_binary()} or install Rust"
+        return f"Auth-o-tron is built from its crate, and cargo is not installed (install Rust, or put a binary at {_binary()})"
+    return "Auth-o-tron is not built yet (python -m bench --build does so, once)"
+
+
+def build() -> None:
+    """Build it, unless that was done before; takes a quarter of an hour on a small machine. Raises `BenchError`."""
     root = _root()
     root.mkdir(parents=True, exist_ok=True)
-    log = root / "build.log"
-    print(f"building {CRATE} {VERSION}, once; the log is {log}", flush=True)
-    with log.open("wb") as output:
-        try:
-            done = subprocess.run(
-                ["nice", "cargo", "install", "--locked", "--root", str(root), f"{CRATE}@{VERSION}"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                timeout=_BUILD_TIMEOUT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return f"building Auth-o-tron took longer than {_BUILD_TIMEOUT:.0f} s, see {log}"
-    if done.returncode or not _binary().exists():
-        return f"Auth-o-tron could not be built, see {log}"
-    return None
+    with (root / "lock").open("w") as lock:
+        # another run may be at it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _binary().exists():
+            return
+        log = root / "build.log"
+        print(f"building {CRATE} {VERSION}, once; the log is {log}", file=sys.stderr, flush=True)
+        command = ["nice", "cargo", "install", "--locked", "--root", str(root), f"{CRATE}@{VERSION}"]
+        with log.open("wb") as output:
+            status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False).returncode
+    if status:
+        raise BenchError(f"Auth-o-tron could not be built, see {log}")
 
 
 def start(name: str, around: Surroundings, *, log_level: str) -> tuple[Process, int]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 
-from bench.errors import BenchError
 from bench.material import Certificate
 from bench.ports import free_port
 from bench.processes import Cores, Process
@@ -38,7 +37,7 @@ class Peer(ABC):
         self.processes: list[Process] = []
 
     def missing(self) -> str | None:
-        """Why it cannot take part on this machine; None where it can. May take long the first time."""
+        """Why it cannot take part on this machine; None where it can."""
         return None
 
     @abstractmethod
@@ -55,14 +54,12 @@ class Peer(ABC):
             process.stop()
         self.processes.clear()
 
+    def another(self, name: str) -> Peer:
+        """One more of the same kind, not started."""
+        twin = copy.copy(self)
+        twin.name, twin.port, twin.processes = name, free_port(), []
+        return twin
+
     def url(self, path: str) -> str:
         """Where ``path`` of the upstream is to be had."""
         return f"https://127.0.0.1:{self.port}{path}"
-
-
-def named(peers: Sequence[Peer], name: str) -> Peer:
-    """The peer of that name. Raises `BenchError`."""
-    for peer in peers:
-        if peer.name == name:
-            return peer
-    raise BenchError(f"no peer is called {name}; there are {', '.join(peer.name for peer in peers)}")

@@ -149,6 +149,8 @@ class NginxTuned(NginxSeed):
 {_tls_like_the_gateway()}
         location = /auth {{
             internal;
+            # nginx keeps a subrequest's connection only where its answer has no body, and Auth-o-tron's to GET have one
+            proxy_method HEAD;
             proxy_pass http://authotron/authenticate;
             proxy_pass_request_body off;
             proxy_set_header Content-Length "";

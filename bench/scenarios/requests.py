@@ -36,11 +36,11 @@ def _scenario(
 
 
 def _download(size: str) -> Callable[[Run], Load]:
-    return lambda run: Load(f"{PREFIX}/files/{size}", (run.bearer,))
+    return lambda run: Load(f"{PREFIX}/files/{size}", (run.bearer,), connections=8)
 
 
 def _upload(octets: int) -> Callable[[Run], Load]:
-    return lambda run: Load(f"{PREFIX}/upload", (run.bearer,), method="POST", body=octets)
+    return lambda run: Load(f"{PREFIX}/upload", (run.bearer,), connections=8, method="POST", body=octets)
 
 
 SCENARIOS = (
@@ -56,8 +56,8 @@ SCENARIOS = (
         note="nginx-plain and twisted-web, which do not authenticate, forward these requests",
         short=True,
     ),
-    _scenario("download-64k", "answers of 64 KiB", _download("64k")),
-    _scenario("download-1m", "answers of 1 MiB", _download("1m"), short=True),
-    _scenario("upload-64k", "request bodies of 64 KiB", _upload(64 << 10)),
-    _scenario("upload-1m", "request bodies of 1 MiB", _upload(1 << 20)),
+    _scenario("download-64k", "answers of 64 KiB, 8 connections", _download("64k")),
+    _scenario("download-1m", "answers of 1 MiB, 8 connections", _download("1m"), short=True),
+    _scenario("upload-64k", "request bodies of 64 KiB, 8 connections", _upload(64 << 10)),
+    _scenario("upload-1m", "request bodies of 1 MiB, 8 connections", _upload(1 << 20)),
 )

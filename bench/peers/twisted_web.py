@@ -1,0 +1,32 @@
+"""The proxy on stock twisted.web, which is what the gateway would be without a data plane of its own."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.peers.base import Peer, Surroundings
+from bench.processes import Process
+
+_PROGRAM = Path(__file__).parent / "stock_twisted.py"
+
+
+class TwistedWeb(Peer):
+    """`bench.peers.stock_twisted`. Forwards without asking who the client is."""
+
+    name = "twisted-web"
+    authenticates = False
+
+    def versions(self) -> dict[str, str]:
+        """Twisted's."""
+        return {"twisted": version("twisted")}
+
+    def start(self, around: Surroundings) -> None:
+        """One process, with an access log."""
+        arguments = [self.port, around.upstream, around.certificate.chain, around.certificate.key]
+        log = around.directory / f"{self.name}-access.log"
+        command = [sys.executable, str(_PROGRAM), *map(str, arguments), str(log)]
+        process = Process(self.name, command, around.cores.gateway, around.directory)
+        self.processes = [process]
+        process.wait_for_port(self.port)
