@@ -119,7 +119,7 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     async def authenticate(exchange: Exchange) -> Principal:
         decision = exchange.decision
         assert decision is not None
-        decision.principal = await identifier.authenticate(exchange.head.headers, decision.address)
+        decision.principal = await identifier.authenticate(exchange.head.headers, decision.address, exchange.connection)
         return decision.principal
 
     endpoints = Endpoints(
@@ -153,7 +153,7 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     return Assembly(
         config=config,
         gates={listener.name: gate_for(listener) for listener in config.listeners},
-        answers=_answers(config, clock),
+        answers=_answers(config, clock, chain.challenges()),
         audit=audit,
         default_sink=default_sink,
         chain=chain,
@@ -271,7 +271,7 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
 # -- answers
 
 
-def _answers(config: SiteConfig, clock: Callable[[], float]) -> Answers:
+def _answers(config: SiteConfig, clock: Callable[[], float], challenges: tuple[tuple[str, str], ...]) -> Answers:
     lines = b"".join(b"%b: %b\r\n" % line for line in security_lines())
     html_lines = b"Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n" + lines
 
@@ -280,7 +280,7 @@ def _answers(config: SiteConfig, clock: Callable[[], float]) -> Answers:
 
     pages = {status: _page(page, config) for page in config.error_pages for status in page.statuses}
     auth_uri = config.perimeter.announce or _live_endpoints(config.listeners)
-    return Answers(config.perimeter.realm, auth_uri, built_in_page, pages, clock)
+    return Answers(config.perimeter.realm, auth_uri, built_in_page, pages, clock, challenges)
 
 
 def _live_endpoints(listeners: Iterable[ListenerSettings]) -> tuple[str, ...]:

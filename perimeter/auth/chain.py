@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from perimeter.auth.asking import Asked
 from perimeter.auth.flights import Flights
 from perimeter.auth.throttle import Key, Throttle
-from perimeter.errors import InvalidToken, Refusal, Rejected, Unavailable
+from perimeter.errors import InvalidToken, Rejected
 from perimeter.interfaces import IAuthenticator, IRunningAuthenticator
 from perimeter.model import (
     AuthenticationRequest,
@@ -164,22 +164,6 @@ class AuthenticatorChain:
         if raw is not None and self._remember > 0 and generation == self._generation:
             self._keep(raw, request.realms, began + self._remember, principal)
         return principal
-
-    async def authenticate_any(
-        self, several: Sequence[Credentials], request: AuthenticationRequest, raw: bytes | None = None
-    ) -> Principal:
-        """Who holds one of ``several`` credentials of one request, asked in their order.
-
-        Raises what the first one was refused with, but `Unavailable` where one of them could not be judged.
-        """
-        refusal: Refusal | None = None
-        for credentials in several:
-            try:
-                return await self.authenticate(credentials, request, raw)
-            except Refusal as error:
-                if refusal is None or (isinstance(error, Unavailable) and not isinstance(refusal, Unavailable)):
-                    refusal = error
-        raise refusal or Rejected("no credentials")
 
     async def identify_connection(self, request: AuthenticationRequest) -> Principal | None:
         """Who is behind a request without credentials of its own: by its certificate, or by what a trusted peer says.

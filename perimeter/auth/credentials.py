@@ -8,6 +8,8 @@ Three readings, and what each means for a request:
   RFC 6750, section 3.1.
 * a Basic value that holds no user name and password (bad base64, no colon, control characters): `Rejected`. RFC 7617 knows
   no error for it, and RFC 9110, section 11.4, answers credentials that are not valid with 401.
+
+One value may hold several credentials, separated by commas, as Auth-o-tron has it; ``Plain`` is another word for Basic.
 """
 
 from __future__ import annotations
@@ -27,13 +29,44 @@ MAX_AUTHORIZATION = 16 * 1024
 MAX_REALMS = 8
 """Names that ``X-Auth-Realm`` may narrow to."""
 
+MAX_CREDENTIALS = 3
+"""Different credentials that one Authorization value may hold."""
+
+_KNOWN = {b"basic": b"basic", b"plain": b"basic", b"bearer": b"bearer"}
+_CREDENTIAL = re.compile(rb"[ \t]*([A-Za-z0-9!#$%&'*+.^_`|~-]+) +([A-Za-z0-9\-._~+/]+=*)[ \t]*")
 _TOKEN68 = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 # RFC 7617, section 2, forbids control characters in both halves.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+def parse_credentials(values: Sequence[bytes]) -> tuple[Credentials, ...]:
+    """All credentials in the values of a request's Authorization fields, in their order; none where there are no usable ones.
+
+    Raises `InvalidCredentialsRequest` or `Rejected`, see the module.
+    """
+    if len(values) == 1 and b"," in values[0] and len(values[0]) <= MAX_AUTHORIZATION:
+        return _list(values[0])
+    one = parse_authorization(values)
+    return () if one is None else (one,)
+
+
+def _list(value: bytes) -> tuple[Credentials, ...]:
+    """Every item is exactly a scheme and a credential. Those of unknown schemes are passed over, like one that stands alone."""
+    matches = [_CREDENTIAL.fullmatch(item) for item in value.split(b",")]
+    if None in matches:
+        # Parameters of another scheme (Digest) have commas of their own.
+        if value.strip(b" \t").partition(b" ")[0].lower() in _KNOWN:
+            raise InvalidCredentialsRequest("an Authorization list with something else than a scheme and a credential in it")
+        return ()
+    pairs = [(_KNOWN.get(match[1].lower()), match[2]) for match in matches if match is not None]
+    distinct = list(dict.fromkeys(pair for pair in pairs if pair[0] is not None))
+    if len(distinct) > MAX_CREDENTIALS:
+        raise InvalidCredentialsRequest(f"{len(distinct)} credentials in an Authorization value")
+    return tuple(_basic(text) if scheme == b"basic" else _bearer(text) for scheme, text in distinct)
+
+
 def parse_authorization(values: Sequence[bytes]) -> Credentials | None:
-    """The credentials in the values of a request's Authorization fields, or None where there are no usable ones.
+    """The one credential in the values of a request's Authorization fields, or None where there is no usable one.
 
     Raises `InvalidCredentialsRequest` or `Rejected`, see the module.
     """
@@ -47,11 +80,11 @@ def parse_authorization(values: Sequence[bytes]) -> Credentials | None:
     scheme, space, rest = value.partition(b" ")
     if not space:
         return None
-    scheme = scheme.lower()
+    known = _KNOWN.get(scheme.lower())
     rest = rest.strip(b" ")
-    if scheme == b"bearer":
+    if known == b"bearer":
         return _bearer(rest)
-    if scheme == b"basic":
+    if known == b"basic":
         return _basic(rest)
     return None
 

@@ -100,7 +100,7 @@ class Gate:
             return exchange.decision
         if not route.authenticate:
             return self._authorise(exchange, route, None)
-        principal = self.identifier.identify(head.headers, address)
+        principal = self.identifier.identify(head.headers, address, exchange.connection)
         if principal is None:
             if route.required:
                 raise MissingCredentials
@@ -109,8 +109,11 @@ class Gate:
             return self._authorise(exchange, route, principal)
         return self._authorise_later(exchange, route, principal)
 
-    async def _authorise_later(self, exchange: Exchange, route: Route, principal: Awaitable[Principal]) -> Decision:
-        return self._authorise(exchange, route, await principal)
+    async def _authorise_later(self, exchange: Exchange, route: Route, later: Awaitable[Principal | None]) -> Decision:
+        principal = await later
+        if principal is None and route.required:
+            raise MissingCredentials
+        return self._authorise(exchange, route, principal)
 
     def _authorise(self, exchange: Exchange, route: Route, principal: Principal | None) -> Decision:
         decision = exchange.decision

@@ -1,22 +1,35 @@
 """Who is asking: from the Authorization field of a request to a principal.
 
 What was found before is found again without a Deferred, a signature or a hash made to be slow. Everything else is answered by the
-token verifier (at once) or by the authenticators (later).
+token verifier (at once) or by the authenticators (later). Where a request has no usable Authorization, those who go by its
+connection are asked; where it has one, that alone counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from perimeter.auth.credentials import parse_authorization, parse_realms
-from perimeter.errors import InvalidToken, MissingCredentials
-from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, HeaderBlock, Principal
+from perimeter.auth.credentials import parse_credentials, parse_realms
+from perimeter.errors import ForeignToken, InvalidToken, MissingCredentials, Refusal, Unavailable
+from perimeter.model import (
+    AuthenticationRequest,
+    BearerCredentials,
+    ClientConnection,
+    Credentials,
+    HeaderBlock,
+    Principal,
+)
 from perimeter.tokens.verdict import Verdict, VerdictCache
+
+Found = Principal | Awaitable[Principal | None] | None
 
 
 class Chain(Protocol):
     """What is asked of `perimeter.auth.chain.AuthenticatorChain`."""
+
+    takes_tokens: bool
+    takes_connections: bool
 
     def lookup_basic(self, raw: bytes, realms: frozenset[str] = ...) -> Principal | None:
         """Who was verified by this value before, if it is remembered."""
@@ -26,12 +39,15 @@ class Chain(Protocol):
     ) -> Awaitable[Principal]:
         """Ask the authenticators."""
 
+    def identify_connection(self, request: AuthenticationRequest) -> Awaitable[Principal | None]:
+        """Ask those who go by the connection."""
+
 
 class Verifier(Protocol):
     """What is asked of `perimeter.tokens.verifier.TokenVerifier`."""
 
     def verify(self, token: str) -> Verdict:
-        """The verdict on an access token; raises `InvalidToken`."""
+        """The verdict on an access token; raises `InvalidToken`, `ForeignToken` for one that is none of ours."""
 
 
 class Identifier:
@@ -47,14 +63,14 @@ class Identifier:
         """Verify everything anew: keys or revocations have changed."""
         self._verdicts.clear()
 
-    def identify(self, headers: HeaderBlock, address: str) -> Principal | Awaitable[Principal] | None:
+    def identify(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         """The principal; an awaitable of him where an authenticator must be asked; None where there are no credentials.
 
-        Raises (at once, or from the awaitable) one of the refusals in `perimeter.errors`.
+        ``address`` is the audited one. Raises (at once, or from the awaitable) one of the refusals in `perimeter.errors`.
         """
         values = headers.authorization
         if not values:
-            return None
+            return self._by_connection(headers, address, connection) if self._chain.takes_connections else None
         if len(values) == 1:
             verdict = self._verdicts.get(values[0])
             if verdict is not None and verdict.expires > self._clock():
@@ -67,32 +83,86 @@ class Identifier:
             known = self._chain.lookup_basic(values[0], realms)
             if known is not None:
                 return known
-        credentials = parse_authorization(values)
-        if credentials is None:
-            return None
-        if isinstance(credentials, BearerCredentials):
-            verdict = self._verifier.verify(credentials.token)
-            _check_realm(verdict.principal, realms)
-            self._verdicts.put(values[0], verdict)
-            return verdict.principal
-        return self._chain.authenticate(credentials, AuthenticationRequest(address, realms), values[0])
+        several = parse_credentials(values)
+        if not several:
+            return self._by_connection(headers, address, connection) if self._chain.takes_connections else None
+        request = AuthenticationRequest(address, realms, connection.address)
+        if len(several) > 1:
+            return self._any(several, request, values[0], self._one)
+        return self._one(several[0], request, values[0])
 
-    async def authenticate(self, headers: HeaderBlock, address: str) -> Principal:
+    def _one(self, credentials: Credentials, request: AuthenticationRequest, raw: bytes) -> Principal | Awaitable[Principal]:
+        """Who holds one credential, which came in the Authorization value ``raw``."""
+        if not isinstance(credentials, BearerCredentials):
+            return self._chain.authenticate(credentials, request, raw)
+        try:
+            verdict = self._verifier.verify(credentials.token)
+        except ForeignToken:
+            if not self._chain.takes_tokens:
+                raise
+            return self._chain.authenticate(credentials, request, raw)
+        _check_realm(verdict.principal, request.realms)
+        self._verdicts.put(raw, verdict)
+        return verdict.principal
+
+    def _by_connection(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Awaitable[Principal | None]:
+        realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()
+        certificate = connection.certificate
+        return self._chain.identify_connection(
+            AuthenticationRequest(address, realms, connection.address, headers=headers, certificate=certificate)
+        )
+
+    async def _any(
+        self,
+        several: Sequence[Credentials],
+        request: AuthenticationRequest,
+        raw: bytes,
+        one: Callable[[Credentials, AuthenticationRequest, bytes], Principal | Awaitable[Principal]],
+    ) -> Principal:
+        """Who holds one of several credentials, judged in their order.
+
+        Raises what the first was refused with, but `Unavailable` where one of them could not be judged.
+        """
+        refusal: Refusal = MissingCredentials()
+        for index, credentials in enumerate(several):
+            try:
+                found = one(credentials, request, raw)
+                return found if isinstance(found, Principal) else await found
+            except Refusal as error:
+                if not index or (isinstance(error, Unavailable) and not isinstance(refusal, Unavailable)):
+                    refusal = error
+        raise refusal
+
+    async def authenticate(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Principal:
         """Who holds the credentials, as an authenticator knows him: an access token buys no new one.
 
         Raises the refusals of `perimeter.errors`, `MissingCredentials` where there are none.
         """
         realms = parse_realms(headers.get_all(b"x-auth-realm"))
-        credentials = parse_authorization(headers.authorization)
-        if credentials is None:
-            raise MissingCredentials
-        if isinstance(credentials, BearerCredentials):
-            raise InvalidToken("an access token where a password is asked for")
+        several = parse_credentials(headers.authorization)
+        if not several:
+            found = await self._by_connection(headers, address, connection) if self._chain.takes_connections else None
+            if found is None:
+                raise MissingCredentials
+            return found
         raw = headers.authorization[0]
         known = self._chain.lookup_basic(raw, realms)
         if known is not None:
             return known
-        return await self._chain.authenticate(credentials, AuthenticationRequest(address, realms), raw)
+        return await self._any(several, AuthenticationRequest(address, realms, connection.address), raw, self._vouched)
+
+    def _vouched(self, credentials: Credentials, request: AuthenticationRequest, raw: bytes) -> Awaitable[Principal]:
+        """`_one`, but for the gateway's own tokens."""
+        if isinstance(credentials, BearerCredentials):
+            own = InvalidToken("an access token where a password is asked for")
+            if not self._chain.takes_tokens:
+                raise own
+            try:
+                self._verifier.verify(credentials.token)
+            except ForeignToken:
+                return self._chain.authenticate(credentials, request, raw)
+            raise own
+        return self._chain.authenticate(credentials, request, raw)
 
 
 def _check_realm(principal: Principal, realms: frozenset[str]) -> None:

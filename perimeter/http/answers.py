@@ -43,7 +43,8 @@ class Answers:
     """Renders refusals.
 
     ``auth_uri`` lists where tokens are to be had; ``error_page`` makes the built-in HTML page for a status and a phrase;
-    ``pages`` holds the operator's pages by status.
+    ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm of what 401 answers ask for beside the
+    gateway's own tokens (`perimeter.auth.chain.AuthenticatorChain.challenges`).
     """
 
     def __init__(
@@ -53,8 +54,18 @@ class Answers:
         error_page: Callable[[int, str], Page],
         pages: Mapping[int, Page],
         clock: Callable[[], float],
+        challenges: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self._realm = quoted(realm)
+        basic = _line("basic", self._realm)
+        # The gateway's own Bearer comes first, in Reactor's form.
+        further = [_line(scheme, quoted(of)) for scheme, of in challenges if (scheme, of) != ("bearer", realm)]
+        #: what follows the gateway's own Bearer challenge, and what stands in its place
+        self._further = {
+            "bearer": b"".join(further),
+            "both": b"".join(further) if any(scheme == "basic" for scheme, _ in challenges) else basic + b"".join(further),
+            "basic": b"".join(further) or basic,
+        }
         self._auth_uri = list(auth_uri)
         self._error_page = error_page
         self._pages = pages
@@ -111,8 +122,8 @@ class Answers:
             if error:
                 challenge += f', error="{error}", error_description="{quoted(refusal.phrase)}"'
             lines += f"WWW-Authenticate: {challenge}\r\n".encode()
-        if challenges in ("basic", "both"):
-            lines += f'WWW-Authenticate: Basic realm="{self._realm}", charset="UTF-8"\r\n'.encode()
+        if refusal.status == 401 or challenges != "bearer":
+            lines += self._further[challenges]
         return lines
 
     def _fields(self, refusal: Refusal) -> dict[str, object]:
@@ -123,6 +134,12 @@ class Answers:
         if refusal.status == 401:
             fields["auth_uri"] = self._auth_uri
         return fields
+
+
+def _line(scheme: str, realm: str) -> bytes:
+    """A challenge, its ``realm`` already quoted."""
+    words = f'Bearer realm="{realm}"' if scheme == "bearer" else f'Basic realm="{realm}", charset="UTF-8"'
+    return f"WWW-Authenticate: {words}\r\n".encode("ascii")
 
 
 def _bearer_error(refusal: Refusal) -> str:

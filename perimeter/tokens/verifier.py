@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 from jwt import PyJWS, PyJWTError
 
 from perimeter.config.values import TokenSettings
-from perimeter.errors import ExpiredToken, InvalidToken
+from perimeter.errors import ExpiredToken, ForeignToken, InvalidToken
 from perimeter.model import Principal
 from perimeter.tokens.format import ACCESS_TYPE, ALGORITHMS, KID, LEEWAY, MAX_HEADER, MAX_TOKEN, Clock
 from perimeter.tokens.keyring import Keyring
@@ -56,7 +56,10 @@ class TokenVerifier:
         self._clock = clock
 
     def verify(self, token: str) -> Verdict:
-        """The verdict on an access token. Raises `InvalidToken`, or `ExpiredToken` for one that was good once."""
+        """The verdict on an access token.
+
+        Raises `InvalidToken`, or `ExpiredToken` for one that was good once, or `ForeignToken` for one that was never ours.
+        """
         claims = self.claims(token)
         principal = Principal(
             username=claims["username"],
@@ -71,14 +74,14 @@ class TokenVerifier:
     def claims(self, token: str) -> Mapping[str, Any]:
         """The claims of an access token, after the same judgement as `verify` makes."""
         if len(token) > MAX_TOKEN:
-            raise InvalidToken("longer than any token of ours")
+            raise ForeignToken("longer than any token of ours")
         match = _COMPACT.fullmatch(token)
         if match is None:
-            raise InvalidToken("not a JWT")
+            raise ForeignToken("not a JWT")
         kid, algorithm, typ = _header(match[1])
         key = self._keyring.verification_key(kid)
         if key is None:
-            raise InvalidToken("signed with a key that is unknown or too old")
+            raise ForeignToken("signed with a key that is unknown or too old")
         if algorithm != key.algorithm:
             raise InvalidToken("names another algorithm than its key's")
         try:
@@ -110,17 +113,20 @@ class TokenVerifier:
 def _header(segment: str) -> tuple[str, str, str]:
     """``kid``, ``alg`` and ``typ``, all of them strings, and nothing else beside them."""
     if len(segment) > MAX_HEADER:
-        raise InvalidToken("its header is longer than any of ours")
+        raise ForeignToken("its header is longer than any of ours")
     try:
         decoded = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except ValueError:
-        raise InvalidToken("its header is not base64url") from None
-    header = _object(decoded, "header")
+        raise ForeignToken("its header is not base64url") from None
+    try:
+        header = _object(decoded, "header")
+    except InvalidToken as error:
+        raise ForeignToken(error.detail) from None
     if header.keys() != _HEADER or not all(isinstance(value, str) for value in header.values()):
-        raise InvalidToken("its header has other members than ours have")
+        raise ForeignToken("its header has other members than ours have")
     kid: str = header["kid"]
     if not KID.fullmatch(kid):
-        raise InvalidToken("its kid is not a name of a key")
+        raise ForeignToken("its kid is not a name of a key")
     return kid, header["alg"], header["typ"]
 
 

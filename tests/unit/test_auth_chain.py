@@ -157,24 +157,6 @@ class SchemeTests(ChainCase):
         self.assertEqual(chain.challenges(), (("basic", "a"), ("bearer", "b")))
 
 
-class SeveralTests(ChainCase):
-    def several(self, chain: AuthenticatorChain, *credentials: Credentials) -> Deferred[Principal]:
-        return ensureDeferred(chain.authenticate_any(credentials, REQUEST, RAW))
-
-    def test_the_first_that_is_good_wins(self) -> None:
-        passwords, tokens = Fake(Rejected()), Scheming(("bearer",), principal())
-        chain = self.chain(passwords, tokens)
-        self.successResultOf(self.several(chain, ALICE, BearerCredentials("x")))
-        self.assertEqual((len(passwords.asked), len(tokens.asked)), (1, 1))
-
-    def test_the_first_refusal_is_told_unless_one_could_not_be_judged(self) -> None:
-        chain = self.chain(Fake(Rejected()), Scheming(("bearer",), None))
-        self.failureResultOf(self.several(chain, ALICE, BearerCredentials("x")), Rejected)
-        self.failureResultOf(self.several(chain, BearerCredentials("x"), ALICE), InvalidToken)
-        chain = self.chain(Fake(Rejected()), Scheming(("bearer",), Unavailable("down")))
-        self.failureResultOf(self.several(chain, ALICE, BearerCredentials("x")), Unavailable)
-
-
 class BreakerTests(ChainCase):
     def test_one_that_is_down_costs_one_timeout(self) -> None:
         down = Fake(Deferred())

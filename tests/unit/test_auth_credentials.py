@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.auth.credentials import MAX_AUTHORIZATION, MAX_REALMS, parse_authorization, parse_realms
+from perimeter.auth.credentials import MAX_AUTHORIZATION, MAX_REALMS, parse_authorization, parse_credentials, parse_realms
 from perimeter.errors import InvalidCredentialsRequest, Rejected
 from perimeter.model import BasicCredentials, BearerCredentials
 
@@ -111,6 +111,49 @@ class AuthorizationTests(unittest.TestCase):
     def test_what_a_client_encodes_is_what_is_read(self, username: str, password: str) -> None:
         found = parse_authorization([basic(f"{username}:{password}".encode())])
         self.assertEqual(found, BasicCredentials(username, password))
+
+
+class SeveralTests(unittest.TestCase):
+    def test_a_list_in_its_order(self) -> None:
+        a, b = BasicCredentials("a", "b"), BearerCredentials("t1")
+        for value, expected in (
+            (b"Basic YTpi", (a,)),
+            (b"Plain YTpi", (a,)),
+            (b"Basic YTpi, Bearer t1", (a, b)),
+            (b"Bearer t1,bASIC  YTpi", (b, a)),
+            (b"Plain YTpi , Basic YTpi, Bearer t1", (a, b)),
+            (b"Negotiate YII=, Bearer t1", (b,)),
+            (b"Bearer t1, Bearer t2, Bearer t1, Bearer t3", (b, BearerCredentials("t2"), BearerCredentials("t3"))),
+            (b'Digest username="a", realm="r"', ()),
+            (b"xxxxx", ()),
+        ):
+            self.assertEqual(parse_credentials([value]), expected, value)
+        self.assertEqual(parse_credentials([]), ())
+
+    def test_anything_else_in_it_makes_it_invalid(self) -> None:
+        for value in (
+            b"Basic YTpi,",
+            b"Basic YTpi, xxxxx",
+            b"Bearer t1, Bearer",
+            b"Bearer t1, Bearer a b",
+            b"Bearer t1,, Bearer t2",
+            b"Bearer 1, Bearer 2, Bearer 3, Bearer 4",
+            b"Bearer t1, " + b"a" * MAX_AUTHORIZATION,
+        ):
+            with self.assertRaises(InvalidCredentialsRequest, msg=value):
+                parse_credentials([value])
+        with self.assertRaises(InvalidCredentialsRequest):
+            parse_credentials([b"Bearer t1", b"Bearer t2"])
+        with self.assertRaises(Rejected):
+            parse_credentials([b"Bearer t1, Basic bm8gY29sb24"])
+
+    @given(st.lists(st.sampled_from([b"Basic", b"bearer", b"x", b" ", b",", b"YTpi", b"=", b'"', b"\t"]), max_size=12))
+    def test_any_list_ends_in_one_of_the_ways(self, parts: list[bytes]) -> None:
+        try:
+            found = parse_credentials([b"".join(parts)])
+        except (InvalidCredentialsRequest, Rejected):
+            return
+        self.assertLessEqual(len(found), 3)
 
 
 class RealmsTests(unittest.TestCase):

@@ -16,7 +16,7 @@ from perimeter.gate.gate import Gate
 from perimeter.gate.identity import IdentityLines
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
-from perimeter.model import HeaderBlock, Principal
+from perimeter.model import ClientConnection, HeaderBlock, Principal
 from tests.unit.http_rig import Client, Holding, Site
 
 ALICE = Principal("alice", "local", ("user",))
@@ -31,10 +31,12 @@ class FakeIdentifier:
 
     def __init__(self) -> None:
         self.raises: BaseException | None = None
-        self.later: Deferred[Principal] | None = None
+        self.later: Deferred[Principal | None] | None = None
         self.asked: list[str] = []
 
-    def identify(self, headers: HeaderBlock, address: str) -> Principal | Awaitable[Principal] | None:
+    def identify(
+        self, headers: HeaderBlock, address: str, connection: ClientConnection
+    ) -> Principal | Awaitable[Principal | None] | None:
         self.asked.append(address)
         if self.raises is not None:
             raise self.raises
@@ -295,6 +297,16 @@ class FailClosedTests(GateTestCase):
             self.assertEqual(client.response().status, status)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(self.target.exchanges, [])
+
+    def test_nobody_vouches_later(self) -> None:
+        headers = "Authorization: Bearer alice"
+        for required, status in ((True, 401), (False, 200)):
+            self.identifier.later = Deferred()
+            client = self.ask("GET /", headers, gate=self.gate(self.route("r", "/", required=required)))
+            self.identifier.later.callback(None)
+            if not required:
+                self.target.exchanges[-1].answer(200, b"", b"")
+            self.assertEqual(client.response().status, status)
 
     def test_attack_41_identifier_that_returns_nonsense(self) -> None:
         for nonsense in (True, "alice", 0):

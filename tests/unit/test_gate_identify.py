@@ -9,13 +9,31 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from perimeter.errors import InvalidCredentialsRequest, InvalidToken, MissingCredentials, Refusal, Rejected
+from perimeter.errors import (
+    ForeignToken,
+    InvalidCredentialsRequest,
+    InvalidToken,
+    MissingCredentials,
+    Refusal,
+    Rejected,
+    Unavailable,
+)
 from perimeter.gate.identify import Identifier
 from perimeter.http.grammar import parse_block
-from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, HeaderBlock, Principal
+from perimeter.model import (
+    AuthenticationRequest,
+    BasicCredentials,
+    BearerCredentials,
+    ClientConnection,
+    Credentials,
+    HeaderBlock,
+    Principal,
+)
 from perimeter.tokens.verdict import Verdict
 
 ALICE = Principal("alice", "local", ("admin",))
+CONNECTION = ClientConnection("198.51.100.9", 40000, "https", 443, "TLSv1.3")
+REQUEST_LOCAL = AuthenticationRequest("192.0.2.7", frozenset(["local"]), "198.51.100.9")
 
 
 def block(*lines: str) -> HeaderBlock:
@@ -27,10 +45,15 @@ def basic(pair: str) -> str:
 
 
 class FakeChain:
+    takes_tokens = False
+    takes_connections = False
+
     def __init__(self) -> None:
         self.remembered: dict[tuple[bytes, frozenset[str]], Principal] = {}
         self.asked: list[tuple[Credentials, AuthenticationRequest, bytes | None]] = []
         self.answer: Deferred[Principal] = Deferred()
+        self.connections: list[AuthenticationRequest] = []
+        self.vouched: Principal | None = ALICE
 
     def lookup_basic(self, raw: bytes, realms: frozenset[str] = frozenset()) -> Principal | None:
         return self.remembered.get((raw, realms))
@@ -41,6 +64,10 @@ class FakeChain:
         self.asked.append((credentials, request, raw))
         return self.answer
 
+    async def identify_connection(self, request: AuthenticationRequest) -> Principal | None:
+        self.connections.append(request)
+        return self.vouched
+
 
 class FakeVerifier:
     def __init__(self) -> None:
@@ -49,6 +76,8 @@ class FakeVerifier:
 
     def verify(self, token: str) -> Verdict:
         self.asked.append(token)
+        if token.startswith("foreign"):
+            raise ForeignToken
         if self.verdict is None:
             raise InvalidToken
         return self.verdict
@@ -62,7 +91,7 @@ class IdentifierTests(unittest.TestCase):
         self.identifier = Identifier(self.chain, self.verifier, self.clock.seconds)
 
     def identify(self, *lines: str) -> object:
-        return self.identifier.identify(block(*lines), "192.0.2.7")
+        return self.identifier.identify(block(*lines), "192.0.2.7", CONNECTION)
 
     def test_nobody(self) -> None:
         for lines in (
@@ -123,7 +152,7 @@ class IdentifierTests(unittest.TestCase):
         found = self.identify(basic("alice:pw"), "X-Auth-Realm: local")
         self.assertIs(found, self.chain.answer)
         raw = basic("alice:pw").partition(": ")[2].encode()
-        expected = (BasicCredentials("alice", "pw"), AuthenticationRequest("192.0.2.7", frozenset(["local"])), raw)
+        expected = (BasicCredentials("alice", "pw"), REQUEST_LOCAL, raw)
         self.assertEqual(self.chain.asked, [expected])
 
     def test_password_that_is_remembered(self) -> None:
@@ -150,6 +179,59 @@ class IdentifierTests(unittest.TestCase):
         with self.assertRaises(Rejected):
             self.identify("Authorization: Basic ***")
 
+    def test_foreign_tokens_are_for_those_who_take_them(self) -> None:
+        with self.assertRaises(ForeignToken):
+            self.identify("Authorization: Bearer foreign")
+        self.chain.takes_tokens = True
+        self.assertIs(self.identify("Authorization: Bearer foreign"), self.chain.answer)
+        self.assertEqual(self.chain.asked[0][0], BearerCredentials("foreign"))
+        self.assertIs(self.identify("Authorization: Bearer t1"), ALICE)
+        self.assertEqual(len(self.chain.asked), 1, "our own tokens are shown to nobody")
+
+    def test_attack_36_tokens_that_were_ours_are_not_passed_around(self) -> None:
+        self.chain.takes_tokens = True
+        self.verifier.verdict = None
+        with self.assertRaises(InvalidToken):
+            self.identify("Authorization: Bearer t1")
+        self.assertEqual(self.chain.asked, [])
+
+    def test_several_credentials_are_judged_in_their_order(self) -> None:
+        pair = basic("alice:pw").partition(": ")[2]
+        found = self.identify(f"Authorization: {pair}, Bearer t1")
+        waiting = Deferred.fromCoroutine(found)  # type: ignore[arg-type]
+        self.chain.answer.errback(Rejected())
+        self.assertIs(self.successResultOf(waiting), ALICE)
+        self.assertEqual((len(self.chain.asked), self.verifier.asked), (1, ["t1"]))
+        self.assertIs(self.identify(f"Authorization: {pair}, Bearer t1"), ALICE)
+        self.assertEqual(len(self.chain.asked), 1, "what was found for the whole value is remembered")
+
+    def test_the_first_of_several_refusals_is_told_unless_one_could_not_be_judged(self) -> None:
+        pair = basic("alice:pw").partition(": ")[2]
+        for error, expected in ((Rejected(), InvalidToken), (Unavailable(), Unavailable)):
+            self.verifier.verdict = None
+            self.chain.answer = Deferred()
+            waiting = Deferred.fromCoroutine(self.identify(f"Authorization: Bearer t1, {pair}"))  # type: ignore[arg-type]
+            self.chain.answer.errback(error)
+            self.failureResultOf(waiting, expected)
+
+    def test_the_connection_speaks_where_the_request_does_not(self) -> None:
+        self.assertIsNone(self.identify())
+        self.chain.takes_connections = True
+        for lines in ((), ("Authorization: xxxxx",)):
+            found = self.identify("X-Auth-Realm: local", *lines)
+            self.assertIs(self.successResultOf(Deferred.fromCoroutine(found)), ALICE)  # type: ignore[arg-type]
+        request = self.chain.connections[0]
+        self.assertEqual((request.address, request.peer, request.realms), ("192.0.2.7", "198.51.100.9", {"local"}))
+        self.assertIs(self.identify("Authorization: Bearer t1"), ALICE)
+        self.assertEqual(len(self.chain.connections), 2, "credentials come first")
+
+    def test_wrong_credentials_are_not_mended_by_the_connection(self) -> None:
+        self.chain.takes_connections = True
+        self.verifier.verdict = None
+        with self.assertRaises(InvalidToken):
+            self.identify("Authorization: Bearer t1")
+        self.assertEqual(self.chain.connections, [])
+
     def test_too_many_realms(self) -> None:
         with self.assertRaises(InvalidCredentialsRequest):
             self.identify("Authorization: Bearer t1", "X-Auth-Realm: " + ",".join(map(str, range(50))))
@@ -164,7 +246,7 @@ class AuthenticateTests(unittest.TestCase):
         self.identifier = Identifier(self.chain, self.verifier, Clock().seconds)
 
     def authenticate(self, *lines: str) -> Deferred[Principal]:
-        return Deferred.fromCoroutine(self.identifier.authenticate(block(*lines), "192.0.2.7"))
+        return Deferred.fromCoroutine(self.identifier.authenticate(block(*lines), "192.0.2.7", CONNECTION))
 
     def refused(self, kind: type[Refusal], *lines: str) -> None:
         self.failureResultOf(self.authenticate(*lines), kind)
@@ -187,3 +269,13 @@ class AuthenticateTests(unittest.TestCase):
         self.chain.remembered[raw, frozenset()] = ALICE
         self.assertIs(self.successResultOf(self.authenticate(basic("alice:pw"))), ALICE)
         self.assertEqual(self.chain.asked, [])
+
+    def test_tokens_of_others_and_connections_buy_one_too(self) -> None:
+        self.chain.takes_tokens = self.chain.takes_connections = True
+        self.assertIs(self.successResultOf(self.authenticate()), ALICE)
+        self.chain.vouched = None
+        self.refused(MissingCredentials)
+        self.refused(InvalidToken, "Authorization: Bearer t1")
+        waiting = self.authenticate("Authorization: Bearer foreign")
+        self.chain.answer.callback(ALICE)
+        self.assertIs(self.successResultOf(waiting), ALICE)

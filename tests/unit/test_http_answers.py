@@ -31,13 +31,19 @@ BROWSER = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0
 
 class AnswersTests(unittest.TestCase):
     def answered(
-        self, refusal: Refusal, *lines: str, realm: str = "R", pages: dict[int, Page] | None = None, challenges: str = "bearer"
+        self,
+        refusal: Refusal,
+        *lines: str,
+        realm: str = "R",
+        pages: dict[int, Page] | None = None,
+        challenges: str = "bearer",
+        further: tuple[tuple[str, str], ...] = (),
     ) -> Response:
         target = Holding()
         clock = Clock()
         clock.advance(1_000_000_000)
         site = Site(target, clock)
-        site.answers = Answers(realm, ("https://gw/token", "https://gw2/token"), error_page, pages or {}, clock.seconds)
+        site.answers = Answers(realm, ("https://gw/token", "https://gw2/token"), error_page, pages or {}, clock.seconds, further)
         client = Client(site)
         client.get("/", *lines)
         target.exchanges[0].challenges = challenges
@@ -78,6 +84,24 @@ class AnswersTests(unittest.TestCase):
     def test_basic_challenge(self) -> None:
         response = self.answered(MissingCredentials(), challenges="basic")
         self.assertEqual(response.get(b"www-authenticate"), b'Basic realm="R", charset="UTF-8"')
+
+    def test_all_challenges_in_lines_of_their_own(self) -> None:
+        further = (("basic", "local"), ("bearer", "weather"), ("bearer", "R"), ("basic", "corp"))
+        own, local = b'Bearer realm="R"', b'Basic realm="local", charset="UTF-8"'
+        others = [b'Bearer realm="weather"', b'Basic realm="corp", charset="UTF-8"']
+        for refusal, challenges, expected in (
+            (MissingCredentials(), "bearer", [own, local, *others]),
+            (Rejected(), "bearer", [own, local, *others]),
+            (MissingCredentials(), "basic", [local, *others]),
+        ):
+            response = self.answered(refusal, challenges=challenges, further=further)
+            self.assertEqual([value for name, value in response.fields if name == b"www-authenticate"], expected)
+        response = self.answered(Rejected(), further=(("bearer", "weather"),))
+        values = [value for name, value in response.fields if name == b"www-authenticate"]
+        self.assertEqual(values, [own, b'Basic realm="R", charset="UTF-8"', b'Bearer realm="weather"'])
+        self.assertEqual(
+            len([1 for name, _ in self.answered(InsufficientScope(), further=further).fields if name[:3] == b"www"]), 1
+        )
 
     def test_no_challenge_without_need(self) -> None:
         for refusal in (NoRoute(), UpstreamUnreachable(), BadRequest(), Unavailable(), Maintenance()):

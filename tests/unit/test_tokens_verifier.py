@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perimeter.config.values import TokenSettings
-from perimeter.errors import ExpiredToken, InternalError, InvalidToken
+from perimeter.errors import ExpiredToken, ForeignToken, InternalError, InvalidToken
 from perimeter.model import Principal
 from perimeter.tokens.format import MAX_TOKEN
 from tests.unit.tokens_site import ALICE, NOW, SECRET, TokenCase, b64, parts, sign, unb64
@@ -298,7 +298,15 @@ class WrongTokenTests(TokenCase):
     def test_attack_36_garbage(self) -> None:
         for token in ("", ".", "..", "...", "xxxxx", "a.b.c", "a.b", f"{self.token()}.", f"{self.token()}==", f" {self.token()}",
                       f"{self.token()}\n", "é.é.é", "\x00", "\ud800.a.b", f"{self.token()}, {self.token()}"):  # fmt: skip
-            self.assertIs(type(self.assertRaises(InvalidToken, self.verifier.verify, token)), InvalidToken)
+            self.assertNotIsInstance(self.assertRaises(InvalidToken, self.verifier.verify, token), ExpiredToken)
+
+    def test_what_was_never_ours_is_told_apart_from_what_is_wrong_with_ours(self) -> None:
+        header, claims = parts(self.token())
+        for token in ("opaque", "a.b.c", sign({**header, "kid": "unknown"}, claims, "ES256", self.key.key)):
+            self.assertIsInstance(self.assertRaises(InvalidToken, self.verifier.verify, token), ForeignToken)
+        good = sign(header, claims, "ES256", self.key.key)
+        for token in (sign(header, {**claims, "aud": "x"}, "ES256", self.key.key), good[:-8]):
+            self.assertNotIsInstance(self.assertRaises(InvalidToken, self.verifier.verify, token), ForeignToken)
 
     def test_attack_36_signature_before_expiry(self) -> None:
         token = self.token(60)
