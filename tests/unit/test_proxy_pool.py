@@ -1,0 +1,184 @@
+"""Idle connections: which request gets which, how many are kept, and the order of servers."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from perimeter.config.values import ServerSettings
+from perimeter.proxy.balance import Balancer, Server
+from tests.unit.http_upstream import OK, Gateway, Peer
+
+LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Socket:
+    """What a peek at an idle connection finds."""
+
+    def __init__(self, found: bytes | OSError) -> None:
+        self.found = found
+
+    def recv(self, size: int, flags: int) -> bytes:
+        assert flags & socket.MSG_PEEK
+        if isinstance(self.found, OSError):
+            raise self.found
+        return self.found
+
+
+class PoolTests(unittest.TestCase):
+    def serve(self, gateway: Gateway, method: str = "GET", reply: bytes = OK, body: bytes = b"") -> None:
+        """One request, answered on whatever connection it came."""
+        lines = [f"Content-Length: {len(body)}"] if body else []
+        before = len(gateway.attempts)
+        client = gateway.client()
+        client.request(method, "/", *lines, body=body)
+        if len(gateway.attempts) > before:
+            self.peers.append(gateway.attempts[-1].accept())
+        busy = [peer for peer in self.peers if peer.request()]
+        self.assertEqual(len(busy), 1)
+        busy[0].reply(reply)
+        self.assertEqual(client.response().body, b"ok")
+
+    def setUp(self) -> None:
+        self.peers: list[Peer] = []
+        self.gateway = Gateway()
+
+    def connections(self) -> int:
+        return len(self.gateway.attempts)
+
+    def test_get_uses_an_idle_connection(self) -> None:
+        for _ in range(5):
+            self.serve(self.gateway)
+        self.assertEqual(self.connections(), 1)
+
+    def test_the_one_used_last_comes_first(self) -> None:
+        clients = [self.gateway.client() for _ in range(3)]
+        for client in clients:
+            client.get()
+        peers = [attempt.accept() for attempt in self.gateway.attempts]
+        for peer in peers:
+            peer.request()
+        for peer in (peers[1], peers[2], peers[0]):
+            peer.reply(OK)
+        clients[0].get()
+        self.assertTrue(peers[0].request())
+
+    def test_post_waits_until_a_connection_has_proved_itself(self) -> None:
+        self.serve(self.gateway)
+        self.serve(self.gateway, "POST")
+        self.assertEqual(self.connections(), 2)
+        self.serve(self.gateway)
+        self.serve(self.gateway)
+        self.assertEqual(self.connections(), 2)
+        self.serve(self.gateway, "POST")
+        self.assertEqual(self.connections(), 2)
+
+    def test_post_takes_a_connection_that_stayed_open_for_a_second(self) -> None:
+        self.serve(self.gateway)
+        self.gateway.reactor.advance(1.1)
+        self.serve(self.gateway, "POST")
+        self.assertEqual(self.connections(), 1)
+
+    def test_a_body_makes_any_method_careful(self) -> None:
+        self.serve(self.gateway)
+        self.serve(self.gateway, "PUT", body=b"x")
+        self.assertEqual(self.connections(), 2)
+        self.serve(self.gateway, "PUT")
+        self.assertEqual(self.connections(), 2)
+
+    def test_post_looks_whether_the_connection_is_still_open(self) -> None:
+        for found, reused in ((b"", False), (b"x", False), (ConnectionResetError(), False), (BlockingIOError(), True)):
+            self.gateway = Gateway()
+            self.peers = []
+            self.serve(self.gateway)
+            self.gateway.reactor.advance(2)
+            raw: Any = Socket(found)
+            self.peers[0].transport.socket = raw  # type: ignore[attr-defined]
+            self.serve(self.gateway, "POST")
+            self.assertEqual(self.connections(), 1 if reused else 2, found)
+
+    def test_ecflow_closes_after_each_reply(self) -> None:
+        for method in ("GET", "POST", "GET"):
+            self.serve(self.gateway, method, LAST)
+        self.assertEqual((self.connections(), self.gateway.idle), (3, 0))
+
+    def test_closed_while_idle(self) -> None:
+        self.serve(self.gateway)
+        self.peers[0].transport.lose()
+        self.assertEqual(self.gateway.idle, 0)
+        self.serve(self.gateway)
+        self.assertEqual(self.connections(), 2)
+        self.assertEqual(len(self.gateway.pool.connections), 1)
+
+    def test_no_more_than_keepalive_are_kept(self) -> None:
+        self.gateway = Gateway(settings={"keepalive": 2})
+        clients = [self.gateway.client() for _ in range(4)]
+        for client in clients:
+            client.get()
+        peers = [attempt.accept() for attempt in self.gateway.attempts]
+        for peer in peers:
+            peer.reply(OK)
+        self.assertEqual(self.gateway.idle, 2)
+        self.assertEqual([peer.ended for peer in peers], [False, False, True, True])
+
+    def test_shut_down(self) -> None:
+        self.serve(self.gateway)
+        client = self.gateway.client()
+        client.get()
+        other = self.gateway.client()
+        other.get()
+        busy = self.gateway.attempts[-1].accept()
+        self.peers[0].reply(OK)
+        self.gateway.pool.close()
+        self.assertEqual(self.gateway.idle, 0)
+        self.assertTrue(self.peers[0].ended)
+        self.assertFalse(busy.ended)
+        busy.reply(OK)
+        self.assertTrue(busy.ended)
+        self.assertEqual(other.response().body, b"ok")
+        self.gateway.reactor.advance(0)
+        self.assertEqual(self.gateway.pool.connections, set())
+
+
+class BalancerTests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.servers = [Server(ServerSettings("http", name, 80)) for name in "abc"]
+        self.balancer = Balancer(self.servers, self.clock.seconds)
+
+    def order(self) -> str:
+        return "".join(server.settings.host for server in self.balancer.order())
+
+    def test_in_turn(self) -> None:
+        firsts = [self.order()[0] for _ in range(6)]
+        self.assertEqual(firsts[:3], firsts[3:])
+        self.assertEqual(set(firsts), set("abc"))
+
+    def test_every_server_once(self) -> None:
+        for _ in range(4):
+            self.assertEqual(sorted(self.order()), list("abc"))
+
+    def test_failed_ones_come_last_for_a_while(self) -> None:
+        self.balancer.failed(self.servers[0])
+        for _ in range(4):
+            self.assertEqual(self.order()[-1], "a")
+        self.clock.advance(11)
+        self.assertIn("a", {self.order()[0] for _ in range(3)})
+
+    def test_succeeded_ones_count_at_once(self) -> None:
+        self.balancer.failed(self.servers[0])
+        self.balancer.succeeded(self.servers[0])
+        self.assertIn("a", {self.order()[0] for _ in range(3)})
+
+    def test_all_failed_are_all_tried(self) -> None:
+        for server in self.servers:
+            self.balancer.failed(server)
+        self.assertEqual(sorted(self.order()), list("abc"))
+
+    def test_one(self) -> None:
+        balancer = Balancer(self.servers[:1], self.clock.seconds)
+        balancer.failed(self.servers[0])
+        self.assertEqual(balancer.order(), tuple(self.servers[:1]))
