@@ -32,7 +32,7 @@ from perimeter.http.channel import Channel
 from perimeter.http.exchange import Exchange
 from perimeter.interfaces import IAuditSink
 from perimeter.net.certificates import load_identity
-from perimeter.net.contexts import Identity, ServerContexts
+from perimeter.net.contexts import ServerContexts
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.notify import Notifier, Watchdog
@@ -42,8 +42,9 @@ _log = Logger()
 
 #: Seconds that requests in flight have to finish when the daemon stops.
 DRAIN = 10.0
-#: Seconds between two looks at whether a signing key is due for rotation, or was rotated by somebody else.
-_KEY_CHECK = 60.0
+#: Seconds between two looks at whether a signing key is due for rotation, or was rotated or discarded by somebody else: for as
+#: long a stolen key goes on working.
+_KEY_CHECK = 5.0
 
 
 @attrs.define(eq=False)
@@ -77,7 +78,6 @@ class ChannelFactory(Factory):
 class _Listening:
     settings: ListenerSettings
     site: Site
-    contexts: ServerContexts | None
     port: ListeningPort
 
 
@@ -130,12 +130,12 @@ class Gateway(Service):
 
     def _open(self, config: SiteConfig) -> None:
         prepare_state_dir(config.perimeter.state_dir)
-        identities = self._identities(config)
+        contexts = self._contexts(config)
         assembly = assemble(config, self._around)
         assembly.audit.open()
         try:
             for settings in config.listeners:
-                self._listening[settings.name] = self._listen(settings, assembly, identities.get(settings.name))
+                self._listening[settings.name] = self._listen(settings, assembly, contexts.get(settings.name))
         except StartupError:
             for listening in self._listening.values():
                 _stop_listening(listening)
@@ -147,12 +147,14 @@ class Gateway(Service):
             _log.warn("{warning}", warning=warning)
 
     @staticmethod
-    def _identities(config: SiteConfig) -> dict[str, Identity]:
-        """The certificate of each TLS listener, by name."""
+    def _contexts(config: SiteConfig) -> dict[str, ServerContexts]:
+        """What each TLS listener serves with, by name."""
         state_dir = config.perimeter.state_dir
-        return {settings.name: load_identity(settings, state_dir) for settings in config.listeners if settings.tls}
+        return {
+            settings.name: ServerContexts([load_identity(settings, state_dir)]) for settings in config.listeners if settings.tls
+        }
 
-    def _listen(self, settings: ListenerSettings, assembly: Assembly, identity: Identity | None) -> _Listening:
+    def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> _Listening:
         limits = assembly.config.limits
         site = Site(
             limits=limits,
@@ -162,10 +164,26 @@ class Gateway(Service):
             answers=assembly.answers,
             audit=assembly.default_sink,
         )
-        contexts = None if identity is None else ServerContexts([identity])
         factory = ChannelFactory(site, settings.name)
-        port = listen(self._reactor, settings, factory, contexts, self._limits, self._around.deadlines, limits.handshake_timeout)
-        return _Listening(settings, site, contexts, port)
+        port = listen(
+            self._reactor,
+            settings,
+            factory,
+            contexts,
+            self._limits,
+            self._around.deadlines,
+            limits.handshake_timeout,
+            self._predecessor(settings),
+        )
+        return _Listening(settings, site, port)
+
+    def _predecessor(self, settings: ListenerSettings) -> ListeningPort | None:
+        """What listens on the very address that a new listener asks for: it was renamed, or changes to or from TLS."""
+        if settings.port:
+            for listening in self._listening.values():
+                if (listening.settings.interface, listening.settings.port) == (settings.interface, settings.port):
+                    return listening.port
+        return None
 
     def _status(self) -> str:
         places = ", ".join(
@@ -208,7 +226,7 @@ class Gateway(Service):
         old = self._assembly
         assert old is not None
         prepare_state_dir(config.perimeter.state_dir)
-        identities = self._identities(config)
+        contexts = self._contexts(config)
         assembly = assemble(config, self._around)
         assembly.audit.open()
         kept = {
@@ -220,7 +238,7 @@ class Gateway(Service):
         try:
             for settings in config.listeners:
                 if settings.name not in kept:
-                    opened[settings.name] = self._listen(settings, assembly, identities.get(settings.name))
+                    opened[settings.name] = self._listen(settings, assembly, contexts.get(settings.name))
         except StartupError:
             for listening in opened.values():
                 _stop_listening(listening)
@@ -232,7 +250,7 @@ class Gateway(Service):
                 for channel in list(listening.site.channels):
                     channel.shut_down()
         for name, listening in kept.items():
-            _put_in_force(listening, assembly, identities.get(name))
+            _put_in_force(listening, assembly, contexts.get(name))
         self._listening = kept | opened
         self._limits.total = config.limits.connections
         self._limits.per_address = config.limits.connections_per_address
@@ -307,6 +325,8 @@ class Gateway(Service):
 
 
 def _stop_listening(listening: _Listening) -> None:
+    # A handshake that is under way must not end in a channel that lives on by rules which are no longer in force.
+    listening.port.build_protocol = lambda _: None
     listening.port.stopListening()  # type: ignore[no-untyped-call]
 
 
@@ -314,14 +334,14 @@ def _same_socket(old: ListenerSettings, new: ListenerSettings) -> bool:
     return (old.interface, old.port, old.tls) == (new.interface, new.port, new.tls)
 
 
-def _put_in_force(listening: _Listening, assembly: Assembly, identity: Identity | None) -> None:
+def _put_in_force(listening: _Listening, assembly: Assembly, contexts: ServerContexts | None) -> None:
     site = listening.site
     site.limits = assembly.config.limits
     site.dispatch = assembly.gates[listening.settings.name].dispatch
     site.answers = assembly.answers
     site.audit = assembly.default_sink
-    if listening.contexts is not None and identity is not None:
-        listening.contexts.replace([identity])
+    listening.port.contexts = contexts
+    listening.port.handshake_timeout = assembly.config.limits.handshake_timeout
 
 
 def prepare_state_dir(path: Path) -> None:

@@ -173,14 +173,16 @@ def listen(
     limits: ConnectionLimits,
     deadlines: Deadlines,
     handshake_timeout: float = 10.0,
+    predecessor: ListeningPort | None = None,
 ) -> ListeningPort:
     """Listen as ``settings`` says (``interface`` empty: all, IPv4 and IPv6).
 
-    Raises `StartupError` where the address cannot be had.
+    ``predecessor`` listens on the same address and is about to stop: its socket is shared, so that no client finds the
+    address closed in between. Raises `StartupError` where the address cannot be had.
     """
     host = f"[{settings.interface}]" if ":" in settings.interface else settings.interface or "*"
     try:
-        listening = listening_socket(settings.interface, settings.port)
+        listening = listening_socket(settings.interface, settings.port) if predecessor is None else predecessor.socket.dup()
     except OSError as problem:
         reason = (problem.strerror or str(problem)) if not isinstance(problem, socket.gaierror) else "this is not an IP address"
         reason = reason[:1].lower() + reason[1:]

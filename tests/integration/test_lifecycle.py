@@ -1,0 +1,666 @@
+"""A gateway from its start to its end: reloads, changed users and keys, stopping, being killed, and nothing lost by it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+
+import jwt
+import psutil
+from cryptography import x509
+
+from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site
+from tests.integration.ports import eventually
+from tests.integration.upstreams import OK, Connection
+from tests.integration.wire import Wire, insecure_context
+
+
+def basic(user: str, password: str) -> str:
+    return "Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+ALICE = basic("alice", "secret")
+
+ROUTES = """
+[upstream service]
+servers = {url}
+
+[route all]
+path = /
+upstream = service
+auth = none
+
+[route private]
+path = /private
+upstream = service
+"""
+
+
+def answering(text: str) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text.encode())
+
+
+class Held:
+    """A service that begins what it is asked for, and goes on when the test says so: a download, a stream, a tunnel."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.begun = threading.Semaphore(0)
+
+    def __call__(self, connection: Connection) -> None:
+        while True:
+            received = connection.request()
+            if "/download" in received.line:
+                connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"a" * 100_000)
+                self.begun.release()
+                self.go.wait(30)
+                connection.send(b"b" * 100_000)
+            elif "/events" in received.line:
+                connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+                connection.send(b"9\r\ndata: 0\n\n\r\n")
+                self.begun.release()
+                self.go.wait(30)
+                connection.send(b"9\r\ndata: 1\n\n\r\n0\r\n\r\n")
+            elif "/tunnel" in received.line:
+                connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\nhello")
+                self.begun.release()
+                while data := connection.read_some():
+                    connection.send(data.upper())
+                return
+            else:
+                connection.send(OK)
+
+
+class InFlight:
+    """A client in the middle of a download, of an event stream, and of a tunnel."""
+
+    def __init__(self, gateway: Gateway, held: Held, listener: str = "http") -> None:
+        self.held = held
+        self.download = gateway.connect(listener)
+        self.download.send(b"GET /download HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.events = gateway.connect(listener)
+        self.events.send(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.tunnel = gateway.connect(listener)
+        self.tunnel.send(b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n")
+        for _ in range(3):
+            assert held.begun.acquire(timeout=10)
+        assert self.events.read_until(b"data: 0\n\n\r\n")
+        assert self.tunnel.read_until(b"hello")
+
+    def finish(self) -> None:
+        """See all three of them to their ends."""
+        self.tunnel.send(b"still here")
+        assert self.tunnel.read_exactly(10) == b"STILL HERE"
+        self.tunnel.close()
+        self.held.go.set()
+        response = self.download.response()
+        assert response.body == b"a" * 100_000 + b"b" * 100_000, len(response.body)
+        assert self.events.read_until(b"0\r\n\r\n") == b"9\r\ndata: 1\n\n\r\n0\r\n\r\n"
+        self.download.close()
+        self.events.close()
+
+
+class Load(threading.Thread):
+    """Requests one after the other, each with a target of its own; ``answered`` are those whose response came whole."""
+
+    def __init__(self, gateway: Gateway, name: str, *, keep: bool = True) -> None:
+        super().__init__(daemon=True)
+        self.gateway = gateway
+        self.label = name
+        self.answered: list[str] = []
+        self.failures: list[str] = []
+        self.stopping = False
+        self._keep = keep
+
+    def run(self) -> None:
+        wire: Wire | None = None
+        number = 0
+        while not self.stopping:
+            number += 1
+            target = f"/{self.label}/{number}"
+            try:
+                if wire is None:
+                    wire = self.gateway.connect("http")
+                response = wire.get(target)
+                if response.status != 200 or response.body != b"ok":
+                    self.failures.append(f"{target}: {response}")
+                self.answered.append(target)
+                if not self._keep or response.get("connection") == "close":
+                    wire.close()
+                    wire = None
+            except (OSError, EOFError) as error:
+                self.failures.append(f"{target}: {error!r}")
+                if wire is not None:
+                    wire.close()
+                wire = None
+        if wire is not None:
+            wire.close()
+
+
+def assert_closed(gateway: Gateway, listener: str) -> None:
+    """Nobody listens there any more; that takes the gateway a turn."""
+
+    def closed() -> bool:
+        try:
+            gateway.connect(listener, tls=False).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    eventually(closed, f"{listener} is closed")
+
+
+def targets(lines: list[str]) -> list[str]:
+    """The targets of audit lines in the format ``reactor``."""
+    return [line.split('"')[1].split(" ")[1] for line in lines]
+
+
+class ReloadTests(GatewayCase):
+    def test_faulty_file_changes_nothing_and_says_why(self) -> None:
+        config = site(ROUTES.format(url=self.upstream().url))
+        gateway = self.gateway(config, USERS)
+        wire = self.connect(gateway, "http")
+        for broken, word in (
+            (config.replace("auth = none", "auth = nobody"), "auth"),
+            (config.replace("[audit]\npath = access.log", "[audit]\npath = /proc/access.log"), "/proc/access.log"),
+            (config.replace("users.realm", "gone.realm"), "gone.realm"),
+            (config.replace("state_dir = state", "state_dir = /proc/none"), "/proc/none"),
+            ("", "listener"),
+        ):
+            gateway.configure(broken)
+            self.assertIn("STATUS=not reloaded: ", status := gateway.reload())
+            self.assertIn(word, status)
+            gateway.await_log(f"not reloaded: {status.partition('not reloaded: ')[2].splitlines()[0]}")
+            self.assertEqual(wire.get("/x").status, 200, word)
+            self.assertEqual(self.connect(gateway, "http").get("/private").status, 401, word)
+        taken = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(taken.close)
+        second = "[listener a]\nport = @new@\ninterface = 127.0.0.1\n"
+        second += f"[listener b]\nport = {taken.getsockname()[1]}\ninterface = 127.0.0.1\n"
+        gateway.configure(config + second)
+        self.assertIn("not reloaded: listener b: cannot listen", gateway.reload())
+        assert_closed(gateway, "new")
+        gateway.config.unlink()
+        self.assertIn("not reloaded", gateway.reload())
+        self.assertEqual(wire.get("/x").status, 200)
+        gateway.configure(config)
+        self.assertNotIn("not reloaded", gateway.reload())
+        self.assertEqual(wire.get("/x").status, 200)
+        self.assertEqual(gateway.audit()[-1].split('"')[1], "GET /x HTTP/1.1")
+
+    def test_good_file_swaps_everything(self) -> None:
+        """Routes, realm, error pages, limits, the audit log: for new requests, those of open connections included."""
+        one, two = self.upstream(answering("one")), self.upstream(answering("two"))
+        config = site(ROUTES.format(url=one.url), limits="max_headers = 50")
+        gateway = self.gateway(config, {**USERS, "pages/503.html": "<p>ours</p>", "pages/404.html": "<p>not here</p>"})
+        wire = self.connect(gateway, "http")
+        self.assertEqual(wire.get("/x").body, b"one")
+        self.assertEqual(wire.get("/only").body, b"one")
+        many = [f"X-{number}: y" for number in range(20)]
+        self.assertEqual(wire.get("/x", *many).status, 200)
+
+        routes = ROUTES.format(url=two.url).replace("path = /\n", "path = /only\n") + (
+            "[route pages]\npath = /pages\nstatic = pages\nauth = none\n[errors]\npage = 404 /pages/404.html\n"
+        )
+        changed = site(routes, limits="max_headers = 10").replace("realm = example", "realm = other")
+        gateway.configure(changed.replace("path = access.log", "path = second.log\nformat = json"))
+        self.assertIn("STATUS=listening", gateway.reload())
+        self.assertEqual(wire.get("/only").body, b"two")
+        page = wire.get("/x", "Accept: text/html")
+        self.assertEqual((page.status, page.body), (404, b"<p>not here</p>"))
+        self.assertEqual(wire.get("/private").get("www-authenticate"), 'Bearer realm="other"')
+        self.assertEqual(wire.get("/only", *many).status, 431)
+        self.assertEqual(len(gateway.audit()), 3)
+        self.assertEqual([json.loads(line)["status"] for line in gateway.audit("second.log")], [200, 404, 401, 431])
+
+    def test_certificate_and_handshake_timeout(self) -> None:
+        config = site(ROUTES.format(url=self.upstream().url), tls=True, limits="handshake_timeout = 60s")
+        gateway = self.gateway(config, USERS)
+        old = self.connect(gateway)
+        before = old.socket.getpeercert(binary_form=True)  # type: ignore[attr-defined]
+        self.pair(gateway, "new", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+        self.pair(gateway, "weak", "rsa:1024")
+        changed = config.replace("tls = yes", "tls = yes\ncertificate = new.crt\nprivate_key = new.key")
+        gateway.configure(changed.replace("handshake_timeout = 60s", "handshake_timeout = 500ms"))
+        self.assertIn("STATUS=listening", gateway.reload())
+        new = self.connect(gateway)
+        after = x509.load_der_x509_certificate(new.socket.getpeercert(binary_form=True) or b"")  # type: ignore[attr-defined]
+        self.assertEqual(after.subject.rfc4514_string(), "CN=new.test")
+        self.assertNotEqual(before, new.socket.getpeercert(binary_form=True))  # type: ignore[attr-defined]
+        # who is connected stays connected
+        self.assertEqual(old.get("/x").status, 200)
+        self.assertEqual(new.get("/x").status, 200)
+        stalled = self.connect(gateway, tls=False)
+        began = time.monotonic()
+        self.assertEqual(stalled.read_all(), b"")
+        self.assertLess(time.monotonic() - began, 5)
+        # a certificate that does not fit changes nothing, nor does one that only OpenSSL finds fault with, at the very end
+        for certificate, key in (("new.crt", "weak.key"), ("weak.crt", "weak.key"), ("new.crt", "new.crt")):
+            faulty = changed.replace("new.key", key).replace("new.crt", certificate).replace("auth = none", "auth = required")
+            gateway.configure(faulty + "[listener more]\nport = @more@\ninterface = 127.0.0.1\n")
+            self.assertIn("not reloaded", gateway.reload(), certificate)
+            assert_closed(gateway, "more")
+            self.assertEqual(self.connect(gateway).get("/x").status, 200)
+
+    def pair(self, gateway: Gateway, name: str, *kind: str) -> None:
+        """NAME.key and NAME.crt in the gateway's directory."""
+        self.need("openssl")
+        key, certificate = str(gateway.directory / f"{name}.key"), str(gateway.directory / f"{name}.crt")
+        command = ["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-subj", f"/CN={name}.test", "-days", "9"]
+        subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
+
+    def test_listeners_come_go_and_move(self) -> None:
+        service = self.upstream()
+        config = site(ROUTES.format(url=service.url))
+        tokens = "[listener tokens]\nport = @tokens@\ninterface = 127.0.0.1\nserve = tokens\n"
+        gateway = self.gateway(config, USERS)
+        kept = self.connect(gateway, "http")
+        self.assertEqual(kept.get("/x").status, 200)
+
+        gateway.configure(config + tokens)
+        self.assertIn("tokens on port", gateway.reload())
+        leaving = self.connect(gateway, "tokens")
+        self.assertEqual(leaving.get("/", ALICE).status, 200)
+
+        gateway.configure(config + tokens.replace("@tokens@", "@moved@"))
+        gateway.reload()
+        assert_closed(gateway, "tokens")
+        self.assertTrue(leaving.closed(), "an idle connection of a listener that is gone closes")
+        self.assertEqual(self.connect(gateway, "moved").get("/", ALICE).status, 200)
+
+        # what a listener serves changes under its open connections
+        gateway.configure(config + tokens.replace("@tokens@", "@moved@").replace("serve = tokens", "serve = gateway"))
+        stays = self.connect(gateway, "moved")
+        self.assertEqual(stays.get("/", ALICE).status, 200)
+        reached = len(service.requests)
+        gateway.reload()
+        self.assertEqual(stays.get("/").status, 200)
+        self.assertEqual(len(service.requests), reached + 1)
+
+        # another name, or TLS, on the same port
+        gateway.configure(config + tokens.replace("@tokens@", "@moved@").replace("listener tokens", "listener renamed"))
+        self.assertIn("renamed on port", gateway.reload())
+        self.assertEqual(self.connect(gateway, "moved").get("/", ALICE).status, 200)
+        gateway.configure(config + tokens.replace("@tokens@", "@moved@\ntls = yes"))
+        self.assertIn("STATUS=listening", gateway.reload())
+        self.assertEqual(self.connect(gateway, "moved", tls=True).get("/", ALICE).status, 200)
+        gateway.configure(config)
+        gateway.reload()
+        assert_closed(gateway, "moved")
+        self.assertEqual(kept.get("/x").status, 200)
+
+    def test_handshake_that_outlasts_its_listener_is_not_served(self) -> None:
+        """Who connected before a listener went, and finishes the handshake after it, must not be served by the old rules."""
+        config = site(ROUTES.format(url=self.upstream().url), tls=True)
+        extra = "[listener other]\nport = @other@\ninterface = 127.0.0.1\ntls = yes\n"
+        gateway = self.gateway(config + extra, USERS)
+        late = self.connect(gateway, "other", tls=False)
+        # accepted for sure, as those that came after it are served
+        self.assertEqual(self.connect(gateway, "other", tls=True).get("/x").status, 200)
+        gateway.configure(config)
+        gateway.reload()
+        late.socket = insecure_context().wrap_socket(late.socket, do_handshake_on_connect=False)
+        with contextlib.suppress(ssl.SSLError, OSError):
+            late.socket.do_handshake()
+            late.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertNotIn(b"200", late.read_all())
+
+    def test_requests_in_flight_finish_on_what_they_began_with(self) -> None:
+        """A download, an event stream and a tunnel go on through reloads; each is written down once, where it belongs."""
+        held = Held()
+        service = self.upstream(held)
+        self.addCleanup(held.go.set)
+        config = site(ROUTES.format(url=service.url) + "audit = private.log\n").replace(
+            "auth = none", "auth = none\naudit = first.log"
+        )
+        extra = "[listener going]\nport = @going@\ninterface = 127.0.0.1\n"
+        gateway = self.gateway(config + extra, USERS)
+        flights = [InFlight(gateway, held, "http"), InFlight(gateway, held, "going")]
+        other = self.upstream(answering("new"))
+        gateway.configure(site(ROUTES.format(url=other.url)).replace("auth = none", "auth = none\naudit = second.log"))
+        for _ in range(3):
+            self.assertIn("STATUS=listening", gateway.reload())
+        wire = self.connect(gateway, "http")
+        self.assertEqual(wire.get("/new").body, b"new")
+        self.assertEqual(gateway.audit("first.log"), [])
+        for flight in flights:
+            flight.finish()
+        lines = gateway.await_audit(6, "first.log")
+        self.assertEqual(sorted(targets(lines)), ["/download", "/download", "/events", "/events", "/tunnel", "/tunnel"])
+        self.assertEqual(
+            sorted(line.split('" ')[1] for line in lines), ["101 15", "101 15", "200 18", "200 18", "200 200000", "200 200000"]
+        )
+        self.assertEqual(targets(gateway.audit("second.log")), ["/new"])
+        self.assertEqual(gateway.audit(), [])
+
+    def test_fifty_reloads_under_load(self) -> None:
+        """No request is lost or refused, each is written down once, and neither memory nor descriptors leak."""
+        one, two = self.upstream(), self.upstream()
+        tls = "[listener https]\nport = @https@\ninterface = 127.0.0.1\ntls = yes\n"
+        configs = [site(ROUTES.format(url=service.url), extra=tls) for service in (one, two)]
+        gateway = self.gateway(configs[0], USERS)
+        loads = [Load(gateway, "kept"), Load(gateway, "fresh", keep=False)]
+        for load in loads:
+            load.start()
+        process = psutil.Process(gateway.pid)
+
+        def reloads(count: int) -> None:
+            for number in range(count):
+                gateway.configure(configs[number % 2])
+                self.assertIn("STATUS=listening", gateway.reload())
+
+        reloads(10)
+        memory, descriptors, threads = gateway.memory(), process.num_fds(), process.num_threads()
+        reloads(50)
+        grown = gateway.memory() - memory
+        for load in loads:
+            load.stopping = True
+        for load in loads:
+            load.join(10)
+            self.assertEqual(load.failures[:3], [])
+            self.assertGreater(len(load.answered), 60)
+        self.assertLess(grown, 6 * 1024 * 1024)
+        eventually(lambda: process.num_fds() <= descriptors + 2, f"{descriptors} descriptors again")
+        self.assertLessEqual(process.num_threads(), threads)
+        self.assertEqual(sorted(targets(gateway.audit())), sorted(target for load in loads for target in load.answered))
+
+
+class RunTimeTests(GatewayCase):
+    def test_users_who_change(self) -> None:
+        """A new password works, and what was remembered of a removed user ends, within about two seconds."""
+        gateway = self.gateway(
+            site(ROUTES.format(url=self.upstream().url), extra="[authentication]\nremember_password = 1h\n"), USERS
+        )
+        users = gateway.directory / "users.realm"
+        wire = self.connect(gateway, "http")
+        bob = basic("bob", "hunter2")
+        for _ in range(2):
+            self.assertEqual(wire.get("/private", bob).status, 200)
+        users.write_text("alice: changed\n")
+        began = time.monotonic()
+        eventually(lambda: wire.get("/private", bob).status == 401, "the removed user is out", 5)
+        self.assertLess(time.monotonic() - began, 3)
+        self.assertEqual(wire.get("/private", ALICE).status, 401)
+        self.assertEqual(wire.get("/private", basic("alice", "changed")).status, 200)
+        # by rename, as careful editors write
+        beside = gateway.directory / "users.new"
+        beside.write_text("bob: again\n")
+        beside.rename(users)
+        eventually(lambda: wire.get("/private", basic("bob", "again")).status == 200, "the new password works", 5)
+        # broken, or gone: the last good one stays, and the log says so
+        users.write_text("carol: new\nbroken: {SSHA}AAAA\n")
+        gateway.await_log("users.realm:2:")
+        self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
+        users.unlink()
+        eventually(lambda: gateway.log.count("the users read before stay in force") == 2, "the log tells that the file is gone")
+        self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
+        # a start would fail with it, so a reload does, and says so
+        self.assertIn("not reloaded", gateway.reload())
+        self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
+
+    def test_keys_rotated_by_the_command(self) -> None:
+        """What `perimeter keys rotate` has done is picked up; with --discard no token of before is good any more."""
+        gateway = self.gateway(site(ROUTES.format(url=self.upstream().url)), USERS)
+        wire = self.connect(gateway, "http")
+
+        def token() -> str:
+            return str(json.loads(wire.get("/token", ALICE).body)["access_token"])
+
+        def rotate(*options: str) -> None:
+            code = "import sys; sys.argv[0] = 'perimeter'; from perimeter.cli import main; main()"
+            command = [sys.executable, "-c", code, "keys", "rotate", "--config", str(gateway.config), *options]
+            subprocess.run(command, check=True, capture_output=True, timeout=30, env={"PYTHONPATH": str(SOURCE)})
+
+        def kid(one: str) -> str:
+            return str(jwt.get_unverified_header(one)["kid"])
+
+        old = token()
+        published = {key["kid"] for key in json.loads(wire.get("/.well-known/jwks.json").body)["keys"]}
+        rotate()
+        eventually(lambda: kid(token()) != kid(old), "the next key signs", 15)
+        self.assertIn(kid(token()), published, "it was published before it signed")
+        self.assertEqual(wire.get("/private", f"Authorization: Bearer {old}").status, 200)
+        rotate("--discard")
+        eventually(lambda: wire.get("/private", f"Authorization: Bearer {old}").status == 401, "the old token is refused", 15)
+        self.assertEqual(wire.get("/private", f"Authorization: Bearer {token()}").status, 200)
+
+
+class EndTests(GatewayCase):
+    def held(self) -> tuple[Held, Gateway]:
+        """A gateway in front of a service that waits."""
+        held = Held()
+        service = self.upstream(held)
+        self.addCleanup(held.go.set)
+        return held, self.gateway(site(ROUTES.format(url=service.url)), USERS)
+
+    def test_sigterm_drains(self) -> None:
+        """Idle connections close at once, requests in flight finish, nobody new is taken; the end comes when all is done."""
+        held, gateway = self.held()
+        idle = self.connect(gateway, "http")
+        self.assertEqual(idle.get("/x").status, 200)
+        flight = InFlight(gateway, held)
+        gateway.signal(signal.SIGTERM)
+        gateway.await_notification("STOPPING=1")
+        self.assertTrue(idle.closed())
+        assert_closed(gateway, "http")
+        flight.finish()
+        self.assertEqual(gateway.wait(8), -signal.SIGTERM)
+        self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel", "/x"])
+
+    def test_sigterm_waits_ten_seconds_at_most(self) -> None:
+        """What does not end by itself is cut, and written down."""
+        held, gateway = self.held()
+        flight = InFlight(gateway, held)
+        for wire in (flight.download, flight.events, flight.tunnel):
+            self.addCleanup(wire.close)
+        began = time.monotonic()
+        gateway.signal(signal.SIGTERM)
+        self.assertEqual(gateway.wait(20), -signal.SIGTERM)
+        self.assertTrue(9 < time.monotonic() - began < 13, time.monotonic() - began)
+        self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel"])
+
+    def test_sigkill_loses_no_record(self) -> None:
+        """strict: whatever a client has received whole is in the audit log, even if the process is killed that instant."""
+        for _ in range(2):
+            gateway = self.gateway(site(ROUTES.format(url=self.upstream().url)), USERS)
+            loads = [Load(gateway, f"load{number}", keep=number % 2 == 0) for number in range(4)]
+            for load in loads:
+                load.start()
+            eventually(lambda loads=loads: sum(len(load.answered) for load in loads) > 400, "the load runs", 20)  # type: ignore[misc]
+            gateway.kill()
+            for load in loads:
+                load.stopping = True
+            for load in loads:
+                load.join(15)
+            told = targets(gateway.audit())
+            self.assertEqual(len(told), len(set(told)))
+            answered = {target for load in loads for target in load.answered}
+            self.assertGreater(len(answered), 400)
+            self.assertEqual(answered - set(told), set())
+
+
+class SwitchTests(GatewayCase):
+    """``enabled``, ``maintenance``, redirect listeners, error answers, audit files of routes: one gateway, reloaded."""
+
+    def config(self, perimeter: str = "", extra: str = "", pages: str = "") -> str:
+        def never(connection: Connection) -> None:
+            connection.request()
+            connection.read_some()  # until the gateway has had enough of it
+
+        def garbage(connection: Connection) -> None:
+            connection.request()
+            connection.send(b"this is not HTTP\r\n\r\n")
+
+        if not hasattr(self, "services"):
+            self.services = (self.upstream(), self.upstream(never), self.upstream(garbage))
+        good, slow, bad = self.services
+        routes = f"""
+[upstream service]
+servers = {good.url}
+
+[upstream slow]
+servers = {slow.url}
+read_timeout = 300ms
+
+[upstream bad]
+servers = {bad.url}
+
+[upstream dead]
+servers = http://127.0.0.1:@nothing@
+
+[upstream unknown]
+servers = http://no-such-host.invalid:80
+
+[route all]
+path = /
+upstream = service
+
+[route admin]
+path = /admin
+upstream = service
+allow = role:admin
+audit = admin.log
+
+[route slow]
+path = /slow
+upstream = slow
+auth = none
+audit = slow.log
+
+[route bad]
+path = /bad
+upstream = bad
+auth = none
+
+[route dead]
+path = /dead
+upstream = dead
+auth = none
+
+[route unknown]
+path = /unknown
+upstream = unknown
+auth = none
+
+[route pages]
+path = /pages
+static = pages
+auth = none
+
+{pages}
+"""
+        redirect = "[listener redirect]\nport = @redirect@\ninterface = 127.0.0.1\nserve = redirect\nredirect_to = 9443\n"
+        return site(routes, perimeter=perimeter, extra=redirect + extra)
+
+    def test_switches_and_error_answers(self) -> None:
+        gateway = self.gateway(
+            self.config(), {**USERS, "pages/50x.html": "<p>the operator's</p>", "pages/401.html": "<p>who?</p>"}
+        )
+        wire = self.connect(gateway, "http")
+        self.error_answers(wire)
+        self.redirects(gateway)
+        self.audit_files(gateway, wire)
+        self.error_pages(gateway, wire)
+        self.maintenance(gateway, wire)
+        self.disabled(gateway, wire)
+
+    def error_answers(self, wire: Wire) -> None:
+        """502 and 504 as JSON, and as HTML for those who prefer it."""
+        for path, status, reason in (
+            ("/dead", 502, "upstream_unreachable"),
+            ("/unknown", 502, "upstream_unreachable"),
+            ("/bad", 502, "upstream_bad_reply"),
+            ("/slow", 504, "upstream_timeout"),
+        ):
+            for accept in ("", "*/*", "application/json", "text/html;q=0.5, application/json", "application/json, text/html"):
+                response = wire.get(path, *([f"Accept: {accept}"] if accept else []))
+                self.assertEqual(response.status, status, path)
+                self.assertEqual(response.get("content-type"), "application/json;charset=UTF-8", accept)
+                body = json.loads(response.body)
+                self.assertEqual(body["error"], reason)
+                self.assertNotIn("127.0.0.1", response.text)
+            for accept in (
+                "text/html",
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                "application/json;q=0.1, text/html",
+            ):
+                response = wire.get(path, f"Accept: {accept}")
+                self.assertEqual(response.status, status, path)
+                self.assertEqual(response.get("content-type"), "text/html; charset=utf-8", accept)
+                self.assertIn(f"<title>{status} ", response.text)
+                self.assertIn("default-src 'none'", response.get("content-security-policy") or "")
+            head = wire.get(path, method="HEAD")
+            self.assertEqual((head.status, head.body), (status, b""))
+
+    def redirects(self, gateway: Gateway) -> None:
+        wire = self.connect(gateway, "redirect")
+        for target, location in (
+            ("/", "https://gateway.test:9443/"),
+            ("/a/b?c=d&e", "https://gateway.test:9443/a/b?c=d&e"),
+            ("/admin", "https://gateway.test:9443/admin"),
+        ):
+            response = wire.get(target)
+            self.assertEqual((response.status, response.get("location")), (301, location))
+        self.assertEqual(wire.get("/a", method="POST", body=b"x").get("location"), "https://gateway.test:9443/a")
+        self.assertEqual(wire.get("/a", host="other.test:80").get("location"), "https://other.test:9443/a")
+
+    def audit_files(self, gateway: Gateway, wire: Wire) -> None:
+        """A route's own file has its requests, refused ones too, and the common file none of them."""
+        for credential in (ALICE, basic("bob", "hunter2"), "X: y"):
+            wire.get("/admin/x", credential)
+        lines = gateway.audit("admin.log")
+        self.assertEqual([line.split('" ')[1][:3] for line in lines], ["200", "403", "401"])
+        self.assertEqual([line.split(" ")[1] for line in lines], ["alice", "bob", "-"])
+        self.assertEqual(set(targets(gateway.audit("slow.log"))), {"/slow"})
+        self.assertEqual([target for target in targets(gateway.audit()) if target.startswith(("/admin/", "/slow"))], [])
+
+    def error_pages(self, gateway: Gateway, wire: Wire) -> None:
+        gateway.configure(self.config(pages="[errors]\npage = 500 502 503 504 /pages/50x.html\n  401 /pages/401.html\n"))
+        self.assertIn("STATUS=listening", gateway.reload())
+        for accept in ("text/html", "*/*"):
+            response = wire.get("/dead", f"Accept: {accept}")
+            self.assertEqual((response.status, response.body), (502, b"<p>the operator's</p>"))
+            self.assertTrue((response.get("content-type") or "").startswith("text/html"))
+        self.assertEqual(json.loads(wire.get("/dead", "Accept: application/json").body)["error"], "upstream_unreachable")
+        response = wire.get("/x", "Accept: text/html")
+        self.assertEqual((response.status, response.body), (401, b"<p>who?</p>"))
+        self.assertEqual(response.get("www-authenticate"), 'Bearer realm="example"')
+        self.assertEqual(wire.get("/x", "Accept: text/html", basic("alice", "wrong")).status, 401)
+
+    def maintenance(self, gateway: Gateway, wire: Wire) -> None:
+        """503 with JSON on every route, whoever asks, whatever he accepts, and whatever pages there are."""
+        for pages in ("", "[errors]\npage = 503 /pages/50x.html\n"):
+            gateway.configure(self.config("maintenance = yes", pages=pages))
+            self.assertIn("STATUS=listening", gateway.reload())
+            self.assertIn("maintenance = yes: every route answers 503", gateway.log)
+            reached = len(self.services[0].requests)
+            for path in ("/", "/admin", "/dead", "/slow", "/pages/50x.html"):
+                for line in ("X: y", ALICE, "Accept: text/html", basic("alice", "wrong")):
+                    response = wire.get(path, line)
+                    self.assertEqual(response.status, 503, path)
+                    self.assertEqual(response.get("content-type"), "application/json;charset=UTF-8", f"{pages}{line}")
+                    self.assertEqual(json.loads(response.body)["error"], "maintenance")
+            self.assertEqual(len(self.services[0].requests), reached)
+
+    def disabled(self, gateway: Gateway, wire: Wire) -> None:
+        """Everything is routed without authentication, with a loud warning; nothing that a client says of itself passes."""
+        gateway.configure(self.config("enabled = no"))
+        self.assertIn("STATUS=listening", gateway.reload())
+        gateway.await_log("SECURITY IS OFF")
+        for path in ("/x", "/admin/x"):
+            response = wire.get(path, "X-Auth-Username: root", basic("alice", "wrong"))
+            self.assertEqual(response.status, 200, path)
+            received = self.services[0].requests[-1]
+            self.assertIsNone(received.get("x-auth-username"))
+            self.assertIsNone(received.get("authorization"))
+        gateway.configure(self.config())
+        gateway.reload()
+        self.assertEqual(wire.get("/x").status, 401)
