@@ -285,6 +285,10 @@ class Unavailable(Refusal):
         super().__init__(detail, retry_after=retry_after)
 
 
+class Undecided(Unavailable):
+    """An authentication backend works, and could not tell for this one user: it says nothing of other logins."""
+
+
 class Overloaded(Unavailable):
     """A bounded queue is full; the client is asked to come back."""
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.auth.breaker import CircuitBreaker
-from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, Unavailable
+from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, Unavailable, Undecided
 from perimeter.interfaces import IAuthenticator, ICanonicalNames, ISchemes
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Credentials, Principal
 
@@ -77,6 +77,9 @@ class Asked:
         try:
             answer: Any = await self._within(credentials, request)
         except (Rejected, InvalidToken):
+            self.breaker.answered()
+            raise
+        except Undecided:  # it did answer: one strange account must not shut out everybody else
             self.breaker.answered()
             raise
         except Overloaded:  # it is the gateway that is busy: that says nothing of the backend

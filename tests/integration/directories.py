@@ -6,6 +6,7 @@ stopped, frozen and started again as a test wants.
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import signal
@@ -54,34 +55,42 @@ ou: groups
 """
 
 
+def line(attribute: str, value: str) -> str:
+    """An LDIF line; what is not plain ASCII goes as base64 (RFC 2849)."""
+    if value.isascii() and value.isprintable() and not value.startswith((" ", ":", "<")):
+        return f"{attribute}: {value}"
+    return f"{attribute}:: {base64.b64encode(value.encode()).decode()}"
+
+
 def person(name: str, password: str = "", *extra: str, rdn: str = "cn", cn: str = "") -> str:
     """LDIF of a person below ou=people. ``name`` is uid and, unless told, cn; ``extra`` are further lines."""
     lines = [
-        f"dn: {rdn}={name},ou=people,{SUFFIX}",
+        line("dn", f"{rdn}={name},ou=people,{SUFFIX}"),
         "objectClass: inetOrgPerson",
-        f"uid: {name}",
-        f"cn: {cn or name}",
-        f"sn: {name}",
+        line("uid", name),
+        line("cn", cn or name),
+        line("sn", name),
         *extra,
     ]
     if password:
-        lines.append(f"userPassword: {password}")
+        lines.append(line("userPassword", password))
     return "\n".join(lines) + "\n"
 
 
 def group(name: str, *members: str) -> str:
     """LDIF of a groupOfUniqueNames below ou=groups. A member is a person's name, or a distinguished name."""
     names = [member if "=" in member else f"cn={member},ou=people,{SUFFIX}" for member in members]
-    head = [f"dn: cn={name},ou=groups,{SUFFIX}", "objectClass: groupOfUniqueNames", f"cn: {name}"]
-    return "\n".join(head + [f"uniqueMember: {member}" for member in names]) + "\n"
+    rdn = name.replace(",", "\\,")
+    head = [line("dn", f"cn={rdn},ou=groups,{SUFFIX}"), "objectClass: groupOfUniqueNames", line("cn", name)]
+    return "\n".join(head + [line("uniqueMember", member) for member in names]) + "\n"
 
 
 class Authority:
     """A CA, and what it issues, as files."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "ca.test") -> None:
         self._directory = directory
-        self.identity = identity("ca.test", ca=True)
+        self.identity = identity(name, ca=True)
         self.certificate = directory / "ca.pem"
         self.certificate.write_bytes(pem(self.identity.chain[0]))
 
@@ -98,7 +107,7 @@ class Slapd:
     """A slapd with ``entries`` (LDIF) below `SUFFIX`, on plain and TLS ports; StartTLS works on the plain one.
 
     Only `SEARCHER` and users themselves may read, unless ``anonymous``. ``require_tls`` refuses passwords in plain text;
-    ``options`` are further lines of the database's configuration.
+    ``modules`` are loaded, ``options`` are further lines of the database's configuration, ``after`` what follows it.
     """
 
     def __init__(
@@ -120,7 +129,7 @@ class Slapd:
         (directory / "db").mkdir()
         (directory / "config").mkdir()
         loaded = "\n".join(f"olcModuleLoad: {module}" for module in ("back_mdb", "back_monitor", *modules))
-        readers = "anonymous auth by * read" if anonymous else f'dn.exact="{SEARCHER}" read by self read by anonymous auth by * none'
+        readers = "* read" if anonymous else f'dn.exact="{SEARCHER}" read by self read by anonymous auth by * none'
         config = f"""\
 dn: cn=config
 objectClass: olcGlobal

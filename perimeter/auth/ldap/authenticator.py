@@ -26,8 +26,8 @@ from perimeter.auth.ldap.settings import LdapSettings
 from perimeter.auth.ldap.values import And, Entry, Equal, Filter, Search
 from perimeter.auth.services import AuthServices
 from perimeter.auth.text import unfit_for_name
-from perimeter.errors import Rejected, Unavailable
-from perimeter.interfaces import IAuthenticatorFactory, IRunningAuthenticator
+from perimeter.errors import Rejected, Unavailable, Undecided
+from perimeter.interfaces import IAuthenticatorFactory, ICanonicalNames, IRunningAuthenticator
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
 from perimeter.net.contexts import ClientTLS
 
@@ -43,11 +43,7 @@ REMEMBERED_COSTS = 64
 """Refused binds whose time is kept, for unknown users to take as long."""
 
 
-def _silent(step: str) -> None:
-    """Nobody listens."""
-
-
-@implementer(IRunningAuthenticator)
+@implementer(IRunningAuthenticator, ICanonicalNames)
 class LdapAuthenticator:
     """Knows the users of one directory."""
 
@@ -70,12 +66,9 @@ class LdapAuthenticator:
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user with this name and password; None for a name that the directory does not have. See `IAuthenticator`."""
-        return await self.explain(credentials, request, self._log_step if self._settings.debug else _silent)
-
-    async def explain(self, credentials: Credentials, request: AuthenticationRequest, tell: Tell) -> Principal | None:
-        """`authenticate`, with each step told to ``tell`` in words for the operator: names and filters, never a password."""
         if not isinstance(credentials, BasicCredentials):
             return None
+        tell = self._logged(request.explain) if self._settings.debug else request.explain
         if not credentials.password:
             # RFC 4513, section 5.1.2: taken for an anonymous bind, which succeeds (attack 32).
             raise Rejected("an empty password")
@@ -89,8 +82,19 @@ class LdapAuthenticator:
             tell(f"{refusal.reason}: {refusal.detail}")
             raise
 
-    def _log_step(self, step: str) -> None:
-        _log.info("Authenticator {name}: {step}", name=self.name, step=step)
+    def canonical_name(self, username: str) -> str:
+        """The one spelling by which wrong passwords are counted; see `ICanonicalNames`."""
+        settings = self._settings
+        return names.canonical(username, settings.domain, settings.netbios_domain)
+
+    def _logged(self, explain: Tell) -> Tell:
+        """``explain``, and a line of the log for each step."""
+
+        def tell(step: str) -> None:
+            _log.info("Authenticator {name}: {step}", name=self.name, step=step)
+            explain(step)
+
+        return tell
 
     # -- the four steps
 
@@ -135,7 +139,7 @@ class LdapAuthenticator:
             raise Rejected("more than one entry has this name")
         entry = found.entries[0]
         if not entry.dn:
-            raise Unavailable("the directory gave an entry without a name")
+            raise Undecided("the directory gave an entry without a name")
         return entry
 
     async def _pretend(self, password: str, tell: Tell) -> None:
@@ -168,7 +172,7 @@ class LdapAuthenticator:
         except UnicodeDecodeError:
             raise Rejected(f"{attribute} is not UTF-8") from None
         if not values:
-            raise Unavailable(f"the directory lets the gateway search by {attribute} and not read it")
+            raise Undecided(f"the directory lets the gateway search by {attribute} and not read it")
         name = values[0]
         if len(values) > 1:
             try:

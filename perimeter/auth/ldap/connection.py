@@ -24,6 +24,7 @@ from perimeter.auth.ldap import compat
 from perimeter.auth.ldap.results import SIZE_LIMIT_EXCEEDED, SUCCESS, describe, judge_search
 from perimeter.auth.ldap.values import Entry, Found, Result, Search, ServerFailure
 from perimeter.net.contexts import ClientTLS
+from perimeter.net.tls import reason_of
 
 CLOSE_GRACE = 5.0
 """Seconds that a closed connection has to say good-bye; a server that is silent then is left without it."""
@@ -128,7 +129,8 @@ class Connection(Protocol):
             self._closing.cancel()
         handshake, self._handshake = self._handshake, None
         if handshake is not None:
-            why = self._trouble or f"the TLS handshake failed: {_tls_reason(reason)}"
+            assert reason.value is not None
+            why = self._trouble or f"the TLS handshake failed: {reason_of(reason.value)}"
             handshake.errback(ServerFailure(why))
         operations, self._operations = self._operations, {}
         for operation in operations.values():
@@ -300,10 +302,3 @@ class _Once(Factory):
     def buildProtocol(self, addr: Any) -> Connection:
         """See `Factory`."""
         return self._connection
-
-
-def _tls_reason(failure: Failure) -> str:
-    problem = failure.value
-    if isinstance(problem, SSL.Error) and problem.args and problem.args[0]:
-        return str(problem.args[0][0][-1])
-    return "the connection was closed"

@@ -52,6 +52,16 @@ def login_filter(username: str, attribute: str, domain: str, netbios_domain: str
     return Or((principal, plain)) if plain else principal
 
 
+def canonical(username: str, domain: str, netbios_domain: str) -> str:
+    """The spelling that every name of a user in this domain shares, for counting what goes wrong with it (attack 30)."""
+    name = folded(username)
+    prefix, backslash, rest = name.partition("\\")
+    if backslash and prefix in {folded(one) for one in (domain, netbios_domain) if one}:
+        name = rest
+    local, at, suffix = name.rpartition("@")
+    return local if at and domain and suffix == folded(domain) else name
+
+
 DistinguishedName = tuple[frozenset[tuple[str, str]], ...]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from perimeter.auth.ldap.values import Result, ServerFailure
-from perimeter.errors import Rejected, Unavailable
+from perimeter.errors import Rejected, Unavailable, Undecided
 
 SUCCESS = 0
 SIZE_LIMIT_EXCEEDED = 4
@@ -56,6 +56,11 @@ _ABOUT_THE_USER = frozenset((19, NO_SUCH_OBJECT, 48, INVALID_CREDENTIALS, 50, 53
 # The server speaks of itself: another one may do better.
 _ABOUT_THE_SERVER = frozenset((51, 52))
 
+# The server gives no more than this of one answer; others may be shorter.
+_TOO_MUCH = frozenset((SIZE_LIMIT_EXCEEDED, 11))
+
+_NEEDS_TLS = frozenset((8, 13))
+
 _HINTS = {
     1: "the directory wants a bind before a search: set bind_dn and bind_password",
     8: "the directory takes passwords over TLS only: set tls = starttls or ldaps",
@@ -99,8 +104,10 @@ def judge_login(result: Result) -> None:
     if result.code in _ABOUT_THE_USER:
         raise Rejected(f"the directory refused the login ({describe(result)})")
     _judge_server(result)
-    hint = _HINTS.get(result.code, "") if result.code in (8, 13, REFERRAL) else ""
-    raise Unavailable(f"the directory could not judge a login ({describe(result)}){hint and '; '}{hint}")
+    if result.code in _NEEDS_TLS:
+        raise Unavailable(f"the directory refuses every login ({describe(result)}); {_HINTS[result.code]}")
+    hint = _HINTS[REFERRAL] if result.code == REFERRAL else ""
+    raise Undecided(f"the directory could not judge a login ({describe(result)}){hint and '; '}{hint}")
 
 
 def judge_service(result: Result) -> None:
@@ -108,7 +115,7 @@ def judge_service(result: Result) -> None:
     if result.code == SUCCESS:
         return
     _judge_server(result)
-    hint = _HINTS.get(result.code, "") if result.code in (8, 13) else "look at bind_dn and bind_password"
+    hint = _HINTS.get(result.code, "") if result.code in _NEEDS_TLS else "look at bind_dn and bind_password"
     raise ServerFailure(f"it refuses the bind of bind_dn ({describe(result)}); {hint}", final=True)
 
 
@@ -118,7 +125,8 @@ def judge_search(result: Result) -> None:
         return
     _judge_server(result)
     hint = _HINTS.get(result.code, "")
-    raise Unavailable(f"the directory could not answer a search ({describe(result)}){hint and '; '}{hint}")
+    kind = Undecided if result.code in _TOO_MUCH else Unavailable
+    raise kind(f"the directory could not answer a search ({describe(result)}){hint and '; '}{hint}")
 
 
 def _judge_server(result: Result) -> None:

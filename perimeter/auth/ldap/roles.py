@@ -10,7 +10,7 @@ from perimeter.auth.ldap.names import folded, same_dn
 from perimeter.auth.ldap.settings import LdapSettings, RoleRule
 from perimeter.auth.ldap.values import And, Entry, Equal, Filter, Found, Matching, Or, Search
 from perimeter.auth.text import unfit_for_name
-from perimeter.errors import Unavailable
+from perimeter.errors import Undecided
 
 _log = Logger()
 
@@ -66,8 +66,8 @@ class Roles:
                 return groups
             groups = groups | latest
             if len(groups) > MAX_GROUPS:
-                raise Unavailable(f"a user is in more than {MAX_GROUPS} groups")
-        raise Unavailable(f"groups are nested more than {MAX_DEPTH} deep")
+                raise Undecided(f"a user is in more than {MAX_GROUPS} groups")
+        raise Undecided(f"groups are nested more than {MAX_DEPTH} deep")
 
     async def _groups(self, members: list[str], tell: Callable[[str], None]) -> dict[str, Entry]:
         settings = self._settings
@@ -77,7 +77,7 @@ class Roles:
         attributes = (settings.role_name_attribute,)
         found = await self._search(Search(settings.role_base_dn, filter, attributes, MAX_GROUPS, PAGE))
         if found.more:
-            raise Unavailable(f"a user is in more than {MAX_GROUPS} groups")
+            raise Undecided(f"a user is in more than {MAX_GROUPS} groups")
         return {folded(entry.dn): entry for entry in found.entries}
 
     def _membership(self, member: str) -> Filter:
