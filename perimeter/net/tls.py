@@ -1,4 +1,4 @@
-"""TLS directly on the non-blocking socket, with pyOpenSSL's public calls and no memory BIO between.
+"""TLS directly on the non-blocking socket, with pyOpenSSL and no memory BIO between.
 
 `TLSTransport` is what servers and clients share. The protocol is built, and its ``connectionMade`` called, only when the
 handshake is over, so that it can read ``tls_version``, ``server_name`` and ``alpn``. Contexts come from
@@ -19,6 +19,7 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from perimeter.net.records import record_calls
 from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
 from perimeter.net.writethrough import Octets, WriteThrough, gone
 
@@ -75,7 +76,7 @@ class TLSTransport(WriteThrough):
         self.stopWriting()
         del self.doRead, self.doWrite
         self._established = True
-        self._attach(self._tls.send, self._tls.recv)
+        self._attach(*record_calls(self._tls))
         self.tls_version = self._tls.get_protocol_version_name()
         self.alpn = self._tls.get_alpn_proto_negotiated()
         return self._handshake_done()
