@@ -63,6 +63,8 @@ REFUSED = [
     b"/pub\x00",
     b"/pub\x7f",
     b"/caf\xe9",
+    b"/pub/%c0%ae%c0%ae/admin",
+    b"/pub%C0%AFadmin",
     b"xadmin",
 ]
 
