@@ -11,10 +11,16 @@ from bench.peers.haproxy import HAProxy
 from bench.peers.nginx import NginxPlain, NginxSeed, NginxTuned
 from bench.peers.perimeter import Perimeter
 from bench.peers.twisted_web import TwistedWeb
-from bench.scenarios import requests
+from bench.scenarios import growth, handshakes, latency, requests, websocket
 from bench.scenarios.base import Scenario
 
-SCENARIOS: tuple[Scenario, ...] = (*requests.SCENARIOS,)
+SCENARIOS: tuple[Scenario, ...] = (
+    *requests.SCENARIOS,
+    *handshakes.SCENARIOS,
+    *websocket.SCENARIOS,
+    *latency.SCENARIOS,
+    *growth.SCENARIOS,
+)
 SHORT_PEERS = ("perimeter", "perimeter-before", "nginx-plain", "nginx-tuned")
 
 

@@ -14,7 +14,8 @@ class Measurement:
     """One kind of figure for several peers, in rounds: the same position of each sequence is the same round.
 
     ``scenario`` and ``unit`` say what it is; less is always better. ``baseline`` is whom the others are compared with, and a
-    ratio is this peer's figure divided by another's.
+    ratio is its figure divided by another's. Where ``growth`` is set the peers are sizes of one thing, the baseline is the
+    smallest, and a ratio is the other way round.
     """
 
     scenario: str
@@ -22,6 +23,7 @@ class Measurement:
     samples: Mapping[str, Sequence[float]]
     baseline: str
     note: str = ""
+    growth: bool = False
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -39,12 +41,14 @@ class Measurement:
         return min(values) if values else None
 
     def ratio(self, peer: str) -> float | None:
-        """The baseline's figure in units of ``peer``'s: the median over the rounds, each compared with itself.
+        """The baseline's figure divided by ``peer``'s (see `growth`): the median over the rounds, each compared with itself.
 
         What disturbs the machine for longer than a round disturbs both sides of such a ratio.
         """
-        pairs = zip(self.samples.get(self.baseline, ()), self.samples.get(peer, ()), strict=False)
-        ratios = [ours / theirs for ours, theirs in pairs if theirs > 0]
+        pairs: Iterable[tuple[float, float]] = zip(self.samples.get(self.baseline, ()), self.samples.get(peer, ()), strict=False)
+        if self.growth:
+            pairs = ((theirs, ours) for ours, theirs in pairs)
+        ratios = [over / under for over, under in pairs if under > 0]
         return statistics.median(ratios) if ratios else None
 
 

@@ -21,6 +21,7 @@ from bench.processes import Cores, cpu_seconds
 from bench.tokens import Mint
 
 MICROSECONDS = 1e6
+CPU = "µs of CPU"
 _WORTH_COUNTING = 20
 """Requests over each connection that a load should see; and how many times longer than asked for a slow peer's may last."""
 _LONGEST = 4
@@ -90,7 +91,7 @@ class Run:
         for peer in self.peers:
             peer.stop()
         if self._upstream is not None:
-            self._upstream.process.stop()
+            self._upstream.stop()
         self._temporary.cleanup()
 
     def admit(self, peers: Sequence[Peer]) -> None:
@@ -123,15 +124,28 @@ class Run:
         for peer in peers:
             self.check(peer, load)
             seconds[peer.name] = self._long_enough(peer, load)
+
+        def once(peer: Peer) -> float:
+            return self.cpu(peer, lambda: self.send(peer, load, seconds[peer.name]).requests)
+
+        return self.in_rounds(scenario, CPU, peers, once, note)
+
+    def cpu(self, peer: Peer, work: Callable[[], int]) -> float:
+        """Microseconds of CPU that ``peer`` took for each of the things that ``work`` counted."""
+        before = cpu_seconds(peer.processes)
+        count = work()
+        return (cpu_seconds(peer.processes) - before) / count * MICROSECONDS
+
+    def in_rounds(
+        self, scenario: str, unit: str, peers: Sequence[Peer], once: Callable[[Peer], float], note: str = ""
+    ) -> Measurement:
+        """One figure of each peer after the other, round after round."""
         samples: dict[str, list[float]] = {peer.name: [] for peer in peers}
         for _ in range(self.options.rounds):
             for peer in peers:
-                before = cpu_seconds(peer.processes)
-                outcome = self.send(peer, load, seconds[peer.name])
-                used = cpu_seconds(peer.processes) - before
-                samples[peer.name].append(used / outcome.requests * MICROSECONDS)
+                samples[peer.name].append(once(peer))
         self.say(f"{scenario}: " + ", ".join(f"{name} {min(values):.1f}" for name, values in samples.items()))
-        return Measurement(scenario, "µs of CPU", samples, peers[0].name, note)
+        return Measurement(scenario, unit, samples, peers[0].name, note)
 
     def _long_enough(self, peer: Peer, load: Load) -> float:
         """Warm up, and see how long a load must last so that requests under way at its end do not count."""

@@ -6,6 +6,7 @@ and its CPU is nobody's here.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import attrs
@@ -15,6 +16,7 @@ from bench.material import USER
 from bench.ports import free_port
 from bench.processes import Cores, Process
 
+_ROOT = Path(__file__).parents[1]
 PREFIX = "/v1/ecflow"
 SMALL = '{"status":"active","node":"/suite/family/task","state":"queued","try":12}'
 """The small answer: 73 octets."""
@@ -26,7 +28,12 @@ class Upstream:
     """A running upstream."""
 
     port: int
-    process: Process
+    processes: tuple[Process, ...]
+
+    def stop(self) -> None:
+        """End it."""
+        for process in self.processes:
+            process.stop()
 
 
 def start(directory: Path, cores: Cores) -> Upstream:
@@ -36,12 +43,16 @@ def start(directory: Path, cores: Cores) -> Upstream:
     files.mkdir()
     for name, size in SIZES.items():
         (files / name).write_bytes(b"0123456789abcdef" * (size // 16))
-    process = nginx.start("upstream", _http(port, files), cores.upstream, directory)
+    echo = free_port()
+    command = [sys.executable, "-m", "bench.clients.websocket", "serve", str(echo)]
+    service = Process("echo", command, cores.upstream, directory, {"PYTHONPATH": str(_ROOT)})
+    service.wait_for_port(echo)
+    process = nginx.start("upstream", _http(port, echo, files), cores.upstream, directory)
     process.wait_for_port(port)
-    return Upstream(port, process)
+    return Upstream(port, (service, process))
 
 
-def _http(port: int, files: Path) -> str:
+def _http(port: int, echo: int, files: Path) -> str:
     return f"""\
     access_log off;
     default_type application/octet-stream;
@@ -67,6 +78,12 @@ def _http(port: int, files: Path) -> str:
             proxy_set_header Content-Length "";
             proxy_set_header Connection "";
             proxy_http_version 1.1;
+        }}
+        location = {PREFIX}/echo {{
+            proxy_pass http://127.0.0.1:{echo};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
         }}
         location = /who-am-i {{ default_type application/json; return 200 '{{"uid":"{USER}","email":"{USER}@example.int"}}'; }}
     }}"""

@@ -16,17 +16,22 @@ from bench.processes import pinned
 _REQUESTS = re.compile(r"^\s*(\d+) requests in ([0-9.]+)(us|ms|s|m|h),", re.M)
 _SOCKET_ERRORS = re.compile(r"^\s*Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", re.M)
 _BAD_STATUS = re.compile(r"^\s*Non-2xx or 3xx responses: (\d+)", re.M)
+_PERCENTILE = re.compile(r"^\s*(50|99)%\s+([0-9.]+)(us|ms|s|m|h)$", re.M)
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @attrs.frozen
 class Outcome:
-    """What wrk counted. ``other_statuses`` are responses of neither 2xx nor 3xx; ``errors`` failed connections and time-outs."""
+    """What wrk counted. ``other_statuses`` are responses of neither 2xx nor 3xx; ``errors`` failed connections and
+    time-outs; ``p50`` and ``p99`` milliseconds from a request to the end of its answer.
+    """
 
     requests: int
     seconds: float
     other_statuses: int = 0
     errors: int = 0
+    p50: float = math.nan
+    p99: float = math.nan
 
     @property
     def rate(self) -> float:
@@ -46,6 +51,7 @@ def parse(text: str) -> Outcome:
         float(requests[2]) * _SECONDS[requests[3]],
         int(other[1]) if other else 0,
         sum(int(count) for count in errors.groups()) if errors else 0,
+        **{f"p{share}": float(value) * _SECONDS[unit] * 1000 for share, value, unit in _PERCENTILE.findall(text)},
     )
 
 
@@ -53,7 +59,7 @@ def run(
     url: str, *, core: int, connections: int, seconds: float, headers: Sequence[str] = (), script: Path | None = None
 ) -> Outcome:
     """One run of wrk with one thread. ``seconds`` is rounded up to whole ones, which is all that wrk takes."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, math.ceil(seconds))}s", "--timeout", "10s"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, math.ceil(seconds))}s", "--timeout", "10s", "--latency"]
     for header in headers:
         command += ["-H", header]
     if script is not None:

@@ -45,6 +45,16 @@ def _server(port: int, around: Surroundings) -> str:
         ssl_certificate_key {around.certificate.key};"""
 
 
+def _websocket() -> str:
+    return f"""\
+        location = {PREFIX}/echo {{
+            proxy_pass http://service;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+        }}"""
+
+
 def _tls_like_the_gateway() -> str:
     return f"""\
         ssl_protocols TLSv1.2 TLSv1.3;
@@ -75,6 +85,7 @@ class NginxPlain(Peer):
     server {{
 {_server(self.port, around)}
 {_tls_like_the_gateway()}
+{_websocket()}
         location {PREFIX} {{
             proxy_pass http://service;
 {_FORWARDED}

@@ -48,6 +48,7 @@ SCENARIOS = (
         "bearer", "small JSON, Bearer token, 32 connections kept alive", lambda run: Load(SMALL, (run.bearer,)), short=True
     ),
     _scenario("bearer-256", "the same over 256 connections", lambda run: Load(SMALL, (run.bearer,), connections=256)),
+    _scenario("token", "GET /token with name and password", lambda run: Load("/token", (run.basic,)), peers=("perimeter",)),
     _scenario("basic", "small JSON, name and password", lambda run: Load(SMALL, (run.basic,))),
     _scenario(
         "refused",

@@ -1,0 +1,122 @@
+"""Whether a request costs more where there is more of something: routes, users, tokens that are in use.
+
+Each size is a gateway of its own, and the sizes are measured in rounds as peers are.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+
+from bench.figures import Measurement
+from bench.material import PASSWORD, USER, basic
+from bench.peers.base import Peer
+from bench.peers.perimeter import Perimeter, other_user
+from bench.run import CPU, Load, Run
+from bench.scenarios.base import Scenario
+from bench.scenarios.requests import SMALL
+from perimeter.model import Principal
+from perimeter.tokens.verdict import Verdict, VerdictCache
+
+_GATEWAYS = (10, 1_000, 10_000)
+_CACHES = (10, 1_000, 10_000, 1_000_000)
+_TOKEN_OCTETS = 420
+"""Of the Authorization value of a small ES256 token."""
+_LOOKUPS = 200_000
+
+
+def _measured(run: Run, name: str, gateways: dict[str, Perimeter], load: Callable[[str], Load], note: str = "") -> Measurement:
+    """CPU per request of ``gateways``, which are called by their sizes."""
+    for gateway in gateways.values():
+        run.start(gateway)
+    try:
+        sizes = {gateway.name: size for size, gateway in gateways.items()}
+        for gateway in gateways.values():
+            # until every credential was seen once
+            run.send(gateway, load(sizes[gateway.name]), 3.0)
+
+        def once(peer: Peer) -> float:
+            one = load(sizes[peer.name])
+            return run.cpu(peer, lambda: run.send(peer, one, run.options.seconds).requests)
+
+        found = run.in_rounds(name, CPU, list(gateways.values()), once)
+    finally:
+        for gateway in gateways.values():
+            run.dismiss(gateway)
+    samples = {sizes[peer]: values for peer, values in found.samples.items()}
+    return Measurement(name, CPU, samples, next(iter(gateways)), note, growth=True)
+
+
+def _size(number: int) -> str:
+    return f"{number:,}"
+
+
+def _routes(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
+    gateways = {_size(number): Perimeter(f"routes-{number}", routes=number) for number in _GATEWAYS}
+    return [_measured(run, "routes", gateways, lambda _: Load(SMALL, (run.bearer,)))]
+
+
+def _users(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
+    gateways = {_size(number): Perimeter(f"users-{number}", users=number) for number in _GATEWAYS}
+    loads = {}
+    for number in _GATEWAYS:
+        names = [USER, *(other_user(index) for index in range(1, number))]
+        loads[_size(number)] = _taking_turns(run, f"users-{number}", [basic(name, PASSWORD) for name in names])
+    return [_measured(run, "users, all active", gateways, loads.__getitem__)]
+
+
+def _tokens(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
+    gateways = {_size(number): Perimeter(f"tokens-{number}") for number in _GATEWAYS}
+    tokens = [f"Bearer {run.mint.token(other_user(number))}" for number in range(max(_GATEWAYS))]
+    loads = {_size(number): _taking_turns(run, f"tokens-{number}", tokens[:number]) for number in _GATEWAYS}
+    look_up = {_size(number): [_look_up(number) for _ in range(run.options.rounds)] for number in _CACHES}
+    note = "token look-up is timed within one process, in a cache made large enough; the gateway's own holds fewer than a million"
+    return [
+        _measured(run, "tokens, all in use", gateways, loads.__getitem__),
+        Measurement("token look-up", "µs", look_up, _size(_CACHES[0]), note, growth=True),
+    ]
+
+
+def _taking_turns(run: Run, name: str, credentials: Sequence[str]) -> Load:
+    """Requests that carry one of ``credentials`` after the other."""
+    file = run.around.directory / f"{name}.credentials"
+    file.write_text("\n".join(credentials) + "\n")
+    return Load(SMALL, (f"Authorization: {credentials[0]}",), script=_TURNS.format(file=file, path=SMALL))
+
+
+_TURNS = """\
+local requests, turn = {{}}, 0
+function init(args)
+  for line in io.lines("{file}") do
+    wrk.headers["Authorization"] = line
+    requests[#requests + 1] = wrk.format("GET", "{path}")
+  end
+end
+function request()
+  turn = turn % #requests + 1
+  return requests[turn]
+end"""
+
+
+def _look_up(count: int) -> float:
+    """Microseconds of CPU to find a verdict among ``count``, by octets that were just read and were never hashed before."""
+    generator = random.Random(count)
+    keys = [generator.randbytes(_TOKEN_OCTETS) for _ in range(count)]
+    # three generations of a third each
+    cache = VerdictCache(3 * count + 3)
+    principal = Principal(USER, "local", ())
+    for key in keys:
+        cache.put(key, Verdict(principal, 0.0))
+    asked = [bytes(bytearray(generator.choice(keys))) for _ in range(_LOOKUPS)]
+    began = time.process_time()
+    for key in asked:
+        cache.get(key)
+    return (time.process_time() - began) / _LOOKUPS * 1e6
+
+
+SCENARIOS = (
+    Scenario("routes", "10, 1,000 and 10,000 routes", ("perimeter",), _routes),
+    Scenario("users", "10, 1,000 and 10,000 users with passwords, all of them active", ("perimeter",), _users),
+    Scenario("tokens", "10, 1,000 and 10,000 tokens in use; look-up among a million", ("perimeter",), _tokens),
+)
