@@ -77,7 +77,6 @@ class StageCase(GatewayCase):
         self.stage = stage
         self.served = stage.gateway
         self.service = stage.service
-        self.audited = len(self.served.audit())
         log = len(self.served.log)
         self.addCleanup(self._look_at, log)
 
@@ -95,10 +94,6 @@ class StageCase(GatewayCase):
         """Let the scripted upstream do this from now on."""
         self.stage.script = script
         return self.stage.scripted
-
-    def audit(self, count: int) -> list[str]:
-        """The audit lines of this test, which must become ``count``."""
-        return self.served.await_audit(self.audited + count)[self.audited :]
 
     # -- whole questions
 

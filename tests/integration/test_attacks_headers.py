@@ -36,7 +36,6 @@ FILES = {
     "users.realm": "alice: secret,admin,ops\nbob: hunter2\ncarol: pw,\\u0430dmin,%2cadmin,two words,{env.HOME},%(x)s,r\\u00f4le\n"
     + "dave: pw,a\\,admin\n"
     + "".join(f"{written}: pw,user\n" for written in HOSTILE.values()),
-    "error.html": "<p>The site's own page</p>",
 }
 
 ROUTES = """\
@@ -198,7 +197,7 @@ class UntrustedPeer(StageCase):
         answer = self.raw(get("/a?b", *lies), "redirect")
         self.assertEqual((answer.status, answer.get("location")), (301, "https://gateway.test:9443/a?b"))
         # the audited address
-        lines = self.audit(len(self.served.audit()) - self.audited)
+        lines = self.served.audit()
         self.assertGreater(len(lines), 6)
         self.assertEqual([line for line in lines if not line.startswith("127.0.0.1 ")], [])
 
@@ -276,6 +275,16 @@ class UntrustedPeer(StageCase):
         received = self.forwarded(get("/jwt", ALICE, "Connection: authorization"))
         self.assertTrue((received.get("authorization") or "").startswith("Bearer "))
 
+        def script(connection: Connection) -> None:
+            connection.request()
+            connection.send(b"HTTP/1.1 200 OK\r\nConnection: close, X-Internal\r\nX-Internal: 1\r\nX-Mine: 2\r\n")
+            connection.send(b"Keep-Alive: timeout=5\r\nProxy-Connection: close\r\nContent-Length: 0\r\n\r\n")
+
+        self.play(script)
+        response = self.raw(get("/scripted", ALICE))
+        hops = [response.get(name) for name in ("x-internal", "keep-alive", "proxy-connection", "connection")]
+        self.assertEqual((hops, response.get("x-mine")), ([None] * 4, "2"))
+
     def test_attack_14_identity_in_a_trailer(self) -> None:
         """Trailers bring no identity, address, credential or framing, either way."""
         ours = (
@@ -324,14 +333,16 @@ class UntrustedPeer(StageCase):
             self.assertEqual(received.get("x-auth-roles"), "user")
         received = self.forwarded(get("/in", basic("carol", "pw")))
         roles = (received.get("x-auth-roles") or "").split(",")
-        self.assertEqual([unquote(role) for role in roles], ["\u0430dmin", "%2cadmin", "two words", "{env.HOME}", "%(x)s", "rôle"])
+        self.assertEqual(
+            [unquote(role) for role in roles], ["\u0430dmin", "%2cadmin", "two words", "{env.HOME}", "%(x)s", "rôle"]
+        )
         self.refused(get("/admin", basic("carol", "pw")), 403, closes=False)
         # In ISO-8859-1, as old clients send it, it is the same user.
         latin = b"Authorization: Basic " + base64.b64encode("José:pw".encode("iso-8859-1"))
         self.assertEqual(self.forwarded(get("/in", latin)).get("x-auth-username"), "Jos%C3%A9")
         # The comma parts roles in a realm file, and no escape of the file's takes that away; see the next test for other sources.
         self.assertEqual(self.forwarded(get("/in", basic("dave", "pw"))).get("x-auth-roles"), "a,admin")
-        lines = self.audit(len(self.served.audit()) - self.audited)
+        lines = self.served.audit()
         users = [line.split(" ")[1] for line in lines]
         for shown in ("José", "%(bindpw)s", r"quo\x22te\x5c", r"two\x20words", "日本", r"\x2d"):
             self.assertIn(shown, users)
