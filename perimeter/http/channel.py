@@ -43,7 +43,7 @@ _MAX_WAITING = 64 * 1024
 _MAX_LINGER = 1024 * 1024
 _LINGER_TIME = 5.0
 _NO_HEADERS = HeaderBlock(())
-_EMPTY_LINES = re.compile(rb"\A(?:\r\n)++")
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?= )")
 
 

@@ -26,7 +26,8 @@ from perimeter.model import Field, HeaderBlock, RequestHead, ResponseHead
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 
 #: Many field lines, each with its CRLF (RFC 9112, section 5): no white space before the colon, no folds, no controls but HTAB.
-_FIELD_LINES = re.compile(rb"(?:" + _TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+")
+#: No possessive group: before 3.11.5 Python leaves one half matched where it fails (gh-106052).
+_FIELD_LINES = re.compile(rb"(?:" + _TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*")
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 _ANY_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/[0-9]++(?:\.[0-9]++)?")
