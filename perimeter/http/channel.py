@@ -80,7 +80,10 @@ class Channel(TwistedProtocol):
         self._writes_paused = False
         self._lingering = 0
         self._closed = False
-        #: the last header block, unparsed and parsed: most clients send the same one again (saves 5 to 10 µs)
+        #: the last head and its header block, unparsed and parsed: a client that asks again mostly sends the same block (saves
+        #: 5 to 10 µs), one that polls the same head (saves another 3)
+        self._head_text = b""
+        self._head: RequestHead | None = None
         self._block_text = b""
         self._block = _NO_HEADERS
         #: octets received and sent at the start of the current measuring window
@@ -94,7 +97,12 @@ class Channel(TwistedProtocol):
         peer = transport.getPeer()
         host = transport.getHost()
         self.connection = ClientConnection(
-            canonical_address(peer.host), peer.port, self.listener, host.port, getattr(transport, "tls_version", "")
+            canonical_address(peer.host),
+            peer.port,
+            self.listener,
+            host.port,
+            getattr(transport, "tls_version", ""),
+            getattr(transport, "client_certificate", None),
         )
         transport.registerProducer(self, True)
         self.deadline = self.site.clock() + self.site.limits.head_timeout
@@ -161,13 +169,28 @@ class Channel(TwistedProtocol):
 
     def _begin(self, data: bytes) -> bool:
         """Take up the request at the start of ``data``, if its head is complete. ``_pending`` is what follows the head."""
+        head = self._head
+        if head is not None and data.startswith(self._head_text):
+            self._pending = data[len(self._head_text) :]
+        else:
+            head = self._read_head(data)
+            if head is None:
+                return False
+        site = self.site
+        exchange = self._exchange = Exchange(self, head, self.connection, site.clock())
+        self.deadline = inf
+        site.dispatch(exchange)
+        return True
+
+    def _read_head(self, data: bytes) -> RequestHead | None:
+        """The head at the start of ``data``, or None where it is not complete or was refused. ``_pending`` is what follows."""
         if data.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before the request line are ignored
             data = _EMPTY_LINES.sub(b"", data, 1)
         end = data.find(b"\r\n\r\n")
         limit = self.site.limits.max_head
         if end < 0 or end > limit:
             self._incomplete_head(data, limit)
-            return False
+            return None
         self._pending = data[end + 4 :]
         line_end = data.find(b"\r\n")
         line = data[:line_end]
@@ -179,15 +202,12 @@ class Channel(TwistedProtocol):
                 headers = parse_block(block, self.site.limits.max_headers)
                 self._block_text = block
                 self._block = headers
-            head = parse_request(line, headers)
+            head = self._head = parse_request(line, headers)
         except BadRequest as refusal:
             self._refuse_head(line, refusal)
-            return False
-        site = self.site
-        exchange = self._exchange = Exchange(self, head, self.connection, site.clock())
-        self.deadline = inf
-        site.dispatch(exchange)
-        return True
+            return None
+        self._head_text = data[: end + 4]
+        return head
 
     def _incomplete_head(self, data: bytes, limit: int) -> None:
         """Keep what there is of a head, unless it can never become a good one."""

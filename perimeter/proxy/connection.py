@@ -212,18 +212,15 @@ class UpstreamConnection(TwistedProtocol):
     def _read_head(self, listener: Listening, data: bytes) -> bytes | None:
         """Read heads until the final one. Returns what follows it, or None while it is not whole (or the response is over)."""
         while True:
-            end = data.find(b"\r\n\r\n")
-            if end < 0 or end > _MAX_HEAD:
-                if len(data) > _MAX_HEAD:
-                    raise UpstreamBadReply("the response head is too large")
-                if has_bare_lf(data):
-                    raise UpstreamBadReply("a bare LF in the response head")
-                self._pending = data
-                return None
-            text, data = data[: end + 4], data[end + 4 :]
-            if text == self._head_text and self._head_parsed is not None:
-                head = self._head_parsed
+            head = self._head_parsed
+            if head is not None and data.startswith(self._head_text):
+                data = data[len(self._head_text) :]
             else:
+                end = data.find(b"\r\n\r\n")
+                if end < 0 or end > _MAX_HEAD:
+                    self._incomplete_head(data)
+                    return None
+                text, data = data[: end + 4], data[end + 4 :]
                 head = self._head_parsed = parse_response_head(text, _MAX_FIELDS)
                 self._head_text = text
             if head.status >= 200:
@@ -242,6 +239,14 @@ class UpstreamConnection(TwistedProtocol):
             if self._interim > _MAX_INTERIM:
                 raise UpstreamBadReply("too many informational responses")
             listener.reply_interim(head)
+
+    def _incomplete_head(self, data: bytes) -> None:
+        """Keep what there is of a head, unless it can never become a good one."""
+        if len(data) > _MAX_HEAD:
+            raise UpstreamBadReply("the response head is too large")
+        if has_bare_lf(data):
+            raise UpstreamBadReply("a bare LF in the response head")
+        self._pending = data
 
     def _final(self, listener: Listening, head: ResponseHead, data: bytes) -> bytes | None:
         """Decide the framing of the final response's body (RFC 9112, section 6.3), and tell of its head."""
