@@ -73,6 +73,7 @@ class FakeTransport:
 
     def loseConnection(self) -> None:
         if not self.disconnecting:
+            assert self.producer is None, "a producer that is still registered would be asked for more"
             self.disconnecting = True
             self._end_when_flushed()
 

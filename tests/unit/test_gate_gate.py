@@ -143,6 +143,29 @@ class AdmissionTests(GateTestCase):
         self.admitted("GET /", gate=gate)
         self.refused(403, "DELETE /", gate=gate)
 
+    def test_what_was_found_of_a_target_is_no_permission(self) -> None:
+        """Whatever a gate remembers between requests, each of them is judged by who asks, and how."""
+        gate = self.gate(self.route("r", "/", policy=Policy((Rule("role", "admin"),), (Rule("method", "DELETE"),))))
+        for _ in range(3):
+            self.admitted("GET /x?y", "Authorization: Bearer admin", gate=gate)
+            self.refused(403, "GET /x?y", "Authorization: Bearer alice", gate=gate)
+            self.refused(403, "DELETE /x?y", "Authorization: Bearer admin", gate=gate)
+            self.refused(401, "GET /x?y", gate=gate)
+            self.refused(400, "GET /x%5c", "Authorization: Bearer admin", gate=gate)
+
+    def test_targets_are_not_mixed_up(self) -> None:
+        gate = self.gate(self.route("b", "/", hosts=("b",), rewrite=b"/app"), self.open, self.root)
+        for _ in range(2):
+            for host, target, name, forwarded in (
+                ("b", "/pub", "b", b"/app/pub"),
+                ("gw", "/pub", "open", b"/pub"),
+                ("gw", "/pub?x", "open", b"/pub?x"),
+                ("gw", "/x", "root", b"/x"),
+                ("b", "/", "b", b"/app/"),
+            ):
+                decision = self.admitted(f"GET http://{host}{target}", "Authorization: Bearer alice", gate=gate)
+                self.assertEqual((decision.route.name, decision.target), (name, forwarded))
+
     def test_later(self) -> None:
         self.identifier.later = Deferred()
         client = self.ask("GET /x", "Authorization: Basic x")

@@ -102,6 +102,18 @@ class KeepAliveTests(ChannelTestCase):
         self.assertEqual([record.headers and record.headers.get(b"x") for record in client.records], [b"y", b"y", b"y", b"z"])
         self.assertEqual([response.body for response in client.responses()][1], b"POST /2 ")
 
+    def test_same_head_again(self) -> None:
+        """However much of a head is as the one before, what differs counts, and so does what follows."""
+        client = self.client()
+        client.get("/1")
+        client.get("/1")
+        client.send(b"GET /1 HTTP/1.1\r\nHost: gw.exa")
+        client.send(b"mple\r\n\r\nGET /12 HTTP/1.1\r\nHost: gw.example\r\n\r\n\r\nGET /1 HTTP/1.1\r\nHost: gw.example\r\n\r\n")
+        client.send(b"GET /1 HTTP/1.1\r\nHost: gw.example\r\nHost: gw.example\r\n\r\n")
+        bodies = [response.body for response in client.responses()]
+        self.assertEqual(bodies[:-1], [b"GET /1 ", b"GET /1 ", b"GET /1 ", b"GET /12 ", b"GET /1 "])
+        self.assertEqual(client.records[-1].status, 400)
+
     def test_shut_down_closes_an_idle_connection(self) -> None:
         client = self.client()
         client.channel.shut_down()
@@ -613,6 +625,13 @@ class TunnelTests(ChannelTestCase):
         response = client.response()
         self.assertEqual((response.status, response.get(b"upgrade"), response.body), (101, b"websocket", b"down"))
         self.assertEqual(client.records, [])
+
+    def test_nothing_is_kept(self) -> None:
+        client, _, body = self.tunnel()
+        for _ in range(3):
+            client.send(b"x" * 100_000)
+        self.assertEqual(len(body.data), 300_005)
+        self.assertEqual(client.channel._pending, b"")
 
     def test_closed_by_the_upstream(self) -> None:
         client, exchange, _ = self.tunnel()

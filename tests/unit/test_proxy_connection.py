@@ -182,6 +182,14 @@ class BadReplyTests(ResponseTestCase):
         peer.reply(b"HTTP/1.1 100 Continue\r\n\r\n" * 10 + OK)
         self.assertEqual(client.response().status, 200)
 
+    def test_interim_responses_are_counted_by_request(self) -> None:
+        gateway, client, peer = self.asked()
+        for _ in range(3):
+            peer.reply(b"HTTP/1.1 100 Continue\r\n\r\n" * 8 + OK)
+            client.get()
+        self.assertEqual([response.status for response in client.responses()], [200, 200, 200])
+        self.assertEqual(len(gateway.attempts), 1)
+
     def test_attack_18_octets_behind_the_response(self) -> None:
         for reply in (OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", OK + b"\r\n"):
             gateway, client, peer = self.asked()
@@ -325,6 +333,32 @@ class TimeoutTests(ResponseTestCase):
         self.assertEqual(len(client.response().body), 200_000)
         self.assertEqual(gateway.idle, 1)
 
+    def test_an_upstream_that_stalls_after_the_client_has_caught_up(self) -> None:
+        for more in (b"", b"x"):
+            _, client, peer = self.asked()
+            client.transport.stalled = True
+            peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
+            client.wait(10)
+            client.transport.take()
+            client.wait(1)
+            if more:
+                peer.reply(more)
+            client.wait(62)
+            self.assertTrue(client.transport.aborted)
+            self.assertEqual([record.reason for record in client.records], ["upstream_timeout"])
+
+    def test_an_answer_before_the_end_of_the_upload_has_no_time_yet(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Content-Length: 30000")
+        client.transport.stalled = True
+        peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n" + b"x" * 100_000)
+        client.transport.take()
+        for _ in range(100):
+            client.send(b"x" * 300)
+            client.wait(1)
+        peer.reply(b"y")
+        self.assertTrue(client.response().whole)
+
     def test_an_upload_may_take_longer_than_the_answer(self) -> None:
         gateway = Gateway()
         client, peer = gateway.begun("POST", "/", "Content-Length: 30000")
@@ -334,6 +368,30 @@ class TimeoutTests(ResponseTestCase):
         self.assertEqual(client.transport.written, b"")
         peer.reply(OK)
         self.assertEqual(client.response().body, b"ok")
+
+    def test_no_answer_to_an_upload(self) -> None:
+        """The time of the answer begins with the end of the request."""
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Content-Length: 30000")
+        for _ in range(100):
+            client.send(b"x" * 300)
+            client.wait(1)
+        client.wait(58)
+        self.assertEqual(client.transport.written, b"")
+        client.wait(2)
+        self.assertEqual(client.response().status, 504)
+        self.assertTrue(peer.dropped)
+
+    def test_each_request_has_its_own_time(self) -> None:
+        gateway, client, peer = self.asked()
+        peer.reply(OK)
+        client.wait(50)
+        client.get("/2")
+        client.wait(59)
+        self.assertEqual(len(client.responses()), 1)
+        client.wait(2)
+        self.assertEqual([response.status for response in client.responses()], [200, 504])
+        self.assertEqual(len(gateway.attempts), 1)
 
     def test_an_upstream_that_takes_nothing(self) -> None:
         gateway = Gateway()
