@@ -288,6 +288,22 @@ class PathTests(GateTestCase):
         self.refused(400, "GET /%2fadmin", gate=laxer)
         self.refused(400, "GET /admin%2fx", gate=laxer)
 
+    def test_attack_1_encoded_slash_inside_one_route(self) -> None:
+        self.refused(400, "GET /pub/a%2fb")
+        self.refused(400, "GET /a%2Fb")
+
+    def test_attack_23_targets_that_clients_invent_are_not_kept_for_ever(self) -> None:
+        gate = self.gate()
+        self.site.dispatch = gate.dispatch  # type: ignore[method-assign]
+        client = Client(self.site)
+        for number in range(5000):
+            client.get(f"/pub/{number}")
+            self.target.exchanges.pop().answer(200, b"", b"")
+        self.assertLessEqual(len(gate._places), 4096)
+        kept = len(gate._places)
+        client.get("/pub/" + "x" * 1000)
+        self.assertEqual(len(gate._places), kept)
+
     def test_parameters_inside_one_route(self) -> None:
         self.assertEqual(self.admitted("GET /pub/a;v=1/b").target, b"/pub/a;v=1/b")
 

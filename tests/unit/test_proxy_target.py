@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.trial import unittest
 
 from perimeter.config.values import ServerSettings
 from perimeter.net.connect import HandshakeFailed
+from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.target import _authority
 from tests.unit.http_rig import Client
 from tests.unit.http_upstream import OK, Gateway, Peer
@@ -82,6 +85,36 @@ class ConnectTests(unittest.TestCase):
         for _ in range(3):
             gateway.client().get()
             self.assertNotEqual(gateway.attempts[-1].server, down)
+
+    def test_server_that_is_back_is_tried_in_turn(self) -> None:
+        gateway = Gateway("one", "two", settings={"keepalive": 0})
+        gateway.client().get()
+        down = gateway.attempts[0].server
+        gateway.attempts[0].fail(ConnectionRefusedError())
+        gateway.attempts[1].fail(ConnectionRefusedError())
+        gateway.client().get()
+        while gateway.attempts[-1].server != down:
+            gateway.attempts[-1].fail(ConnectionRefusedError())
+        gateway.attempts[-1].accept().reply(OK)
+        for _ in range(3):
+            gateway.client().get()
+            self.assertEqual(gateway.attempts[-1].server, down)
+
+    def test_attack_41_a_bug_while_forwarding(self) -> None:
+        gateway = Gateway()
+        client = gateway.client()
+        client.get()
+        begin = UpstreamConnection.begin
+
+        def broken(connection: UpstreamConnection, *args: Any, **kwargs: Any) -> None:
+            begin(connection, *args, **kwargs)
+            raise RuntimeError("a bug")
+
+        self.patch(UpstreamConnection, "begin", broken)
+        peer = gateway.attempts[0].accept()
+        self.assertEqual(client.response().status, 502)
+        self.assertTrue(peer.dropped)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_client_gone_while_connecting(self) -> None:
         gateway = Gateway("one", "two")
@@ -445,6 +478,14 @@ class TunnelTests(unittest.TestCase):
         request = peer.request()
         for word in (b"pgrade", b"h2c", b"HTTP2"):
             self.assertNotIn(word, request)
+
+    def test_attack_20_the_upstream_switches_to_something_else(self) -> None:
+        for value in (b"h2c", b"websocket, h2c", b"other"):
+            gateway, client, peer = self.asked()
+            peer.reply(self.SWITCH.replace(b"Upgrade: websocket", b"Upgrade: " + value))
+            self.assertEqual(client.response().status, 502, value)
+            self.assertTrue(peer.dropped)
+            self.assertEqual(gateway.idle, 0)
 
     def test_not_where_the_route_forbids_it(self) -> None:
         _, client, peer = self.asked(websocket=False)
