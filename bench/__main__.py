@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import catalogue, report, table
+from bench import catalogue, manual, report, table
 from bench.errors import BenchError
 from bench.figures import Measurement
 from bench.peers import authotron
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tell(found)
     if chosen.json is not None:
         chosen.json.write_text(found.as_json() + "\n")
+    if chosen.docs:
+        manual.write(found)
     return 0
 
 
@@ -53,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, metavar="N", help="that each load lasts (whole ones)")
     parser.add_argument("--repeat", type=int, metavar="N", help="rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
+    parser.add_argument("--docs", action="store_true", help="put the figures and a chart into docs/performance.md")
     parser.add_argument("--build", action="store_true", help="build Auth-o-tron from its crate, once, and do nothing else")
     parser.add_argument("--list", action="store_true", help="name the scenarios, and do nothing")
     return parser
@@ -87,8 +90,7 @@ def _tell(found: Report) -> None:
     print()
     print(table.as_text(found.measurements))
     print()
-    print(table.LEGEND.format(baseline="perimeter"))
-    for note in dict.fromkeys(measurement.note for measurement in found.measurements if measurement.note):
+    for note in found.notes:
         print(f"Note: {note}.")
     for name, reason in found.left_out.items():
         print(f"Left out: {name}: {reason}.")

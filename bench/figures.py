@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -50,11 +49,3 @@ class Measurement:
             pairs = ((theirs, ours) for ours, theirs in pairs)
         ratios = [over / under for over, under in pairs if under > 0]
         return statistics.median(ratios) if ratios else None
-
-
-def percentile(values: Iterable[float], share: float) -> float:
-    """The value that ``share`` (0 to 1) of ``values`` do not exceed (nearest rank). Raises `ValueError` where there are none."""
-    ordered = sorted(values)
-    if not ordered:
-        raise ValueError("no values")
-    return ordered[max(1, math.ceil(share * len(ordered))) - 1]

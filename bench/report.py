@@ -33,6 +33,11 @@ class Report:
     seconds: float
     rounds: int
 
+    @property
+    def notes(self) -> list[str]:
+        """What has to be known of the figures, each once."""
+        return list(dict.fromkeys(measurement.note for measurement in self.measurements if measurement.note))
+
     def as_json(self) -> str:
         """Everything, every round of it."""
         return json.dumps(
@@ -64,6 +69,7 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
         "scenario": measurement.scenario,
         "unit": measurement.unit,
         "baseline": measurement.baseline,
+        "growth": measurement.growth,
         "note": measurement.note,
         "peers": peers,
     }

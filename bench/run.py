@@ -18,9 +18,12 @@ from bench.errors import BenchError
 from bench.figures import Measurement
 from bench.peers.base import Peer, Surroundings
 from bench.processes import Cores, cpu_seconds
+from bench.programs import not_installed
 from bench.tokens import Mint
 
 MICROSECONDS = 1e6
+_NEEDED = ("nginx", "wrk", "taskset", "setpriv")
+"""Without which there is no run at all."""
 CPU = "µs of CPU"
 _WORTH_COUNTING = 20
 """Requests over each connection that a load should see; and how many times longer than asked for a slow peer's may last."""
@@ -39,7 +42,8 @@ class Options:
 class Load:
     """Requests for wrk to send: all alike, and all answered with ``status``.
 
-    ``script`` is Lua. ``statuses`` are for peers that answer something else by their nature.
+    ``script`` is Lua; where it makes requests that differ, ``turns`` is how many until they begin again. ``statuses`` are for
+    peers that answer something else by their nature.
     """
 
     path: str
@@ -48,6 +52,7 @@ class Load:
     script: str = ""
     method: str = "GET"
     body: int = 0
+    turns: int = 1
     status: int = 200
     statuses: Mapping[str, int] = attrs.field(factory=dict)
 
@@ -69,6 +74,10 @@ class Run:
         self._scripts = 0
 
     def __enter__(self) -> Run:
+        for program in _NEEDED:
+            reason = not_installed(program)
+            if reason is not None:
+                raise BenchError(reason)
         allow_many_files()
         directory = Path(self._temporary.name)
         try:

@@ -1,4 +1,4 @@
-"""Measurements as a table, for a terminal and for the manual. Pure."""
+"""Measurements as tables, for a terminal and for the manual: one of the peers, one of the growth. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,37 @@ from collections.abc import Sequence
 
 from bench.figures import Measurement
 
-LEGEND = (
-    "Medians over the rounds; less is better. In parentheses: {baseline}'s figure divided by this one, of the same round; "
-    "below 1, {baseline} takes less."
+PEERS = (
+    "Medians over the rounds; less is better. In parentheses: what {baseline} takes, divided by what this one takes in the same "
+    "round; below 1, {baseline} takes less."
 )
+GROWTH = "In parentheses: in comparison with the smallest size, in the same round; 1.00 is no growth."
 
 
-def columns(measurements: Sequence[Measurement]) -> list[str]:
-    """Every peer with a figure, in the order in which they come."""
-    return list(dict.fromkeys(peer for measurement in measurements for peer in measurement.peers))
+def parts(measurements: Sequence[Measurement]) -> list[tuple[str, list[list[str]]]]:
+    """A legend and the rows for each table that there is anything for."""
+    found = []
+    for growth in (False, True):
+        chosen = [measurement for measurement in measurements if measurement.growth is growth]
+        if chosen:
+            found.append((GROWTH if growth else PEERS.format(baseline=chosen[0].baseline), rows(chosen)))
+    return found
+
+
+def rows(measurements: Sequence[Measurement]) -> list[list[str]]:
+    """The head, then a row for each measurement. Columns come in the order in which they are met."""
+    peers = list(dict.fromkeys(peer for measurement in measurements for peer in measurement.peers))
+    body = [[each.scenario, each.unit, *(cell(each, peer) for peer in peers)] for each in measurements]
+    return [["", "unit", *peers], *body]
+
+
+def cell(measurement: Measurement, peer: str) -> str:
+    """The figure of a peer, and how it compares; empty where it took no part."""
+    median = measurement.median(peer)
+    if median is None:
+        return ""
+    ratio = measurement.ratio(peer)
+    return figure(median) if peer == measurement.baseline or ratio is None else f"{figure(median)} ({ratio:.2f})"
 
 
 def figure(value: float) -> str:
@@ -24,33 +46,22 @@ def figure(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def cell(measurement: Measurement, peer: str) -> str:
-    """The figure of a peer, and how the baseline compares; empty where it took no part."""
-    median = measurement.median(peer)
-    if median is None:
-        return ""
-    ratio = measurement.ratio(peer)
-    return figure(median) if peer == measurement.baseline or ratio is None else f"{figure(median)} ({ratio:.2f})"
-
-
-def rows(measurements: Sequence[Measurement]) -> list[list[str]]:
-    """The head, then a row for each measurement."""
-    peers = columns(measurements)
-    body = [
-        [measurement.scenario, measurement.unit, *(cell(measurement, peer) for peer in peers)] for measurement in measurements
-    ]
-    return [["", "unit", *peers], *body]
-
-
 def as_text(measurements: Sequence[Measurement]) -> str:
     """For a terminal: columns that line up."""
-    lines = rows(measurements)
+    return "\n\n".join(f"{_aligned(lines)}\n{legend}" for legend, lines in parts(measurements))
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def as_markdown(measurements: Sequence[Measurement]) -> str:
     """For the manual."""
-    head, *body = rows(measurements)
+    return "\n\n".join(f"{_ruled(lines)}\n\n{legend}" for legend, lines in parts(measurements))
+
+
+def _ruled(lines: Sequence[Sequence[str]]) -> str:
+    head, *body = lines
     rule = ["---", "---", *("---:" for _ in head[2:])]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body])

@@ -41,6 +41,8 @@ def missing() -> str | None:
 
 def build() -> None:
     """Build it, unless that was done before; takes a quarter of an hour on a small machine. Raises `BenchError`."""
+    if not _binary().exists() and not have("cargo"):
+        raise BenchError(str(missing()))
     root = _root()
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as lock:

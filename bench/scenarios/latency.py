@@ -36,13 +36,13 @@ function delay()
 end"""
 
 
-def thinking(rate: float, connections: int) -> str:
+def thinking(rate: float, connections: int = _THINKERS) -> str:
     """A script of wrk by which ``connections`` together make ``rate`` requests a second, if answers take no time."""
     return _THINKING.format(mean=round(connections / rate * 1000, 2), connections=connections)
 
 
 def _at_half(run: Run, peer: Peer, saturation: float) -> wrk.Outcome:
-    load = Load(SMALL, (run.bearer,), _THINKERS, thinking(saturation / 2, _THINKERS))
+    load = Load(SMALL, (run.bearer,), _THINKERS, thinking(saturation / 2))
     return run.send(peer, load, run.options.seconds + 1)
 
 

@@ -1,0 +1,46 @@
+"""The manual's page of figures: what a run found out, put between two marks. What is around is written by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench import chart, table
+from bench.errors import BenchError
+from bench.report import Report
+from bench.run import CPU
+
+BEGIN = "<!-- figures: written by python -m bench --docs -->"
+END = "<!-- end of the figures -->"
+_DOCS = Path(__file__).parents[1] / "docs"
+
+
+def write(report: Report, docs: Path = _DOCS) -> None:
+    """Bring ``performance.md`` and ``performance.svg`` up to date. Raises `BenchError` where the page lacks the marks."""
+    page = docs / "performance.md"
+    page.write_text(replaced(page.read_text(), figures(report)))
+    title = f"CPU for each request, {report.date}"
+    (docs / "performance.svg").write_text(chart.draw(report.measurements, title, CPU))
+
+
+def replaced(page: str, text: str) -> str:
+    """``page`` with ``text`` between the marks. Raises `BenchError` where it has not both of them once, in their order."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in after:
+        raise BenchError("the page has not one pair of marks for the figures")
+    return f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}"
+
+
+def figures(report: Report) -> str:
+    """What stands between the marks."""
+    machine = "; ".join(f"{name}: {value}" for name, value in report.machine.items())
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    lines = [
+        f"Measured on {report.date} in {report.rounds} rounds of {report.seconds:g} s for each peer and scenario. {machine}.",
+        "![CPU for each request](performance.svg)",
+        table.as_markdown(report.measurements),
+        *(f"Note: {note}." for note in report.notes),
+        *(f"Left out: {name}: {reason}." for name, reason in report.left_out.items()),
+        f"Versions: {versions}.",
+    ]
+    return "\n\n".join(lines)
