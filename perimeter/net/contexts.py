@@ -46,6 +46,14 @@ class Identity:
         return tuple(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
 
 
+@attrs.frozen
+class ClientAuthentication:
+    """Ask clients for a certificate issued by the CAs in the PEM file ``ca``; ``required``: shake hands with no others."""
+
+    ca: Path
+    required: bool = False
+
+
 def _common(method: int) -> SSL.Context:
     context = SSL.Context(method)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -65,10 +73,11 @@ class ServerContexts:
     """The contexts of a listener, chosen by the name that the client asks for (SNI, RFC 6066, section 3).
 
     An exact name wins over a wildcard, and the first identity serves every other name. `replace` swaps them all for new
-    connections; those that are open keep theirs.
+    connections; those that are open keep theirs. ``clients`` says whether they show certificates, whatever name they ask for.
     """
 
-    def __init__(self, identities: Sequence[Identity]) -> None:
+    def __init__(self, identities: Sequence[Identity], clients: ClientAuthentication | None = None) -> None:
+        self.clients = clients
         self.default: SSL.Context
         self._names: Mapping[str, SSL.Context]
         self.replace(identities)
@@ -116,7 +125,30 @@ class ServerContexts:
         # Tickets hold all of a session, so nothing is kept here; the id keeps tickets of other services out.
         context.set_session_id(b"perimeter")
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        if self.clients is not None:
+            self._ask_clients(context, self.clients)
         return context
+
+    @staticmethod
+    def _ask_clients(context: SSL.Context, clients: ClientAuthentication) -> None:
+        ca = str(clients.ca)
+        try:
+            with open(ca, "rb"):
+                context.load_verify_locations(ca)
+                context.load_client_ca(ca.encode())
+        except OSError as problem:
+            raise StartupError(f"{ca}: cannot read the CA certificates: {problem.strerror}") from problem
+        except SSL.Error as problem:
+            raise StartupError(f"{ca}: there is no CA certificate in PEM form") from problem
+        context.set_verify(SSL.VERIFY_PEER | (SSL.VERIFY_FAIL_IF_NO_PEER_CERT if clients.required else 0))
+        # OpenSSL does not ask again when a session is resumed, not even where a certificate is required: so none is (attack 44).
+        context.set_options(SSL.OP_NO_TICKET)
+
+
+def client_certificate(connection: SSL.Connection) -> x509.Certificate | None:
+    """After a handshake in which the client was asked: its certificate, if it showed one and the chain was verified."""
+    chain = connection.get_verified_chain(as_cryptography=True)
+    return chain[0] if chain else None
 
 
 class ClientTLS:

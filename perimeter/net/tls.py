@@ -19,6 +19,7 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from perimeter.net.contexts import client_certificate
 from perimeter.net.records import record_calls
 from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
 from perimeter.net.writethrough import Octets, WriteThrough, gone
@@ -243,7 +244,8 @@ class TLSServerTransport(TLSTransport, ServerTransport):
     def __init__(
         self, sock: socket.socket, protocol: None, client: tuple[Any, ...], server: Accepting, sessionno: int, reactor: Any
     ) -> None:
-        connection = SSL.Connection(server.contexts.default, sock)
+        self._contexts = server.contexts
+        connection = SSL.Connection(self._contexts.default, sock)
         connection.set_accept_state()
         super().__init__(sock, protocol, client, server, sessionno, reactor)
         self._start_tls(connection)
@@ -254,6 +256,11 @@ class TLSServerTransport(TLSTransport, ServerTransport):
     def _handshake_done(self) -> Exception | None:
         self.server.deadlines.forget(self)
         self.server_name = (self._tls.get_servername() or b"").decode("ascii", "replace").lower()
+        contexts = self.server.contexts
+        if contexts.clients is not None or self._contexts.clients is not None:
+            if contexts is not self._contexts:
+                return CONNECTION_DONE  # other CAs may be in force since it began
+            self.client_certificate = client_certificate(self._tls)
         protocol = self.server.build_protocol(self.getPeer())
         if protocol is None:
             return CONNECTION_DONE
