@@ -14,11 +14,14 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.web.server import Site as WebSite
+from zope.interface.exceptions import Invalid
+from zope.interface.verify import verifyObject
 
 from perimeter.audit.log import AuditLogs
 from perimeter.auth.chain import AuthenticatorChain
 from perimeter.auth.registry import authenticator_factories
 from perimeter.auth.services import AuthServices
+from perimeter.auth.throttle import IAttemptStore, MemoryAttempts, Throttle
 from perimeter.config.values import (
     ErrorPage,
     ListenerSettings,
@@ -35,7 +38,7 @@ from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.answers import Answers, Page
 from perimeter.http.exchange import Exchange
-from perimeter.interfaces import IAuditSink, ITarget
+from perimeter.interfaces import IAuditSink, IAuthenticator, IReadsFields, ITarget
 from perimeter.model import Principal
 from perimeter.net.connect import connect
 from perimeter.net.contexts import ClientTLS
@@ -60,14 +63,27 @@ from perimeter.web.tokens import Endpoints, token_resources
 _ENDPOINTS = ("/token", "/extendedtoken", "/status", "/.well-known/jwks.json")
 _MAX_PAGE = 1024 * 1024
 
+BLOCKING_THREADS = 64
+"""Logins that may wait for a blocking login module at a time. A thread that waits costs next to nothing."""
+
+BLOCKING_QUEUE = 256
+"""And those that may wait for one of these threads."""
+
 
 @attrs.frozen(eq=False)
 class Surroundings:
-    """What outlives a configuration: the reactor, the offload pool, the sweep of deadlines."""
+    """What outlives a configuration: the reactor, the pools for slow work, the sweep of deadlines, the wrong passwords so far.
+
+    ``blocking`` is for what waits more than it works (`perimeter.auth.services.AuthServices`).
+    """
 
     reactor: Any
     offload: Offload
     deadlines: Deadlines
+    attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
+    blocking: Offload = attrs.field(
+        default=attrs.Factory(lambda self: Offload(self.reactor, BLOCKING_THREADS, BLOCKING_QUEUE), takes_self=True)
+    )
 
 
 @attrs.frozen(eq=False)
@@ -129,7 +145,7 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
         lifetime=config.token.lifetime,
         extended_lifetime=config.token.extended_lifetime,
     )
-    routes = _routes(config, around, pools, audit)
+    routes = _routes(config, around, pools, audit, _believed(chain))
     builtin = SiteTarget("perimeter", token_resources(endpoints, standalone=False), reactor)
 
     def gate_for(listener: ListenerSettings) -> Gate:
@@ -176,16 +192,40 @@ def _builtin(name: str, target: ITarget, sink: IAuditSink, path: str = "/") -> R
     )
 
 
-def _chain(config: SiteConfig, around: Surroundings) -> AuthenticatorChain:
+def authenticators_of(config: SiteConfig, services: AuthServices) -> list[IAuthenticator]:
+    """The authenticators of ``config``, in the order in which they are asked. Raises `StartupError`."""
     factories = authenticator_factories()
-    services = AuthServices(around.reactor, around.offload)
     settings = {authenticator.name: authenticator for authenticator in config.authenticators}
-    authenticators = []
+    made = []
     for name in config.authentication.order:
         one = settings[name]
-        authenticators.append(factories[one.kind].build(one.name, one.realm, one.settings, services))
+        authenticator = factories[one.kind].build(one.name, one.realm, one.settings, services)
+        try:
+            verifyObject(IAuthenticator, authenticator)
+        except Invalid as error:
+            fault = " ".join(str(error).split())
+            raise StartupError(f"{one.file}: [authenticator {name}] type = {one.kind} cannot be used: {fault}") from None
+        made.append(authenticator)
+    return made
+
+
+def _chain(config: SiteConfig, around: Surroundings) -> AuthenticatorChain:
+    services = AuthServices(around.reactor, around.offload, around.blocking)
     authentication = config.authentication
-    return AuthenticatorChain(authenticators, authentication.timeout, authentication.remember_password, around.reactor)
+    allowed = authentication.lockout_after
+    return AuthenticatorChain(
+        authenticators_of(config, services),
+        authentication.timeout,
+        authentication.remember_password,
+        around.reactor,
+        timeouts={one.name: one.timeout for one in config.authenticators if one.timeout is not None},
+        throttle=Throttle(allowed, around.attempts, around.reactor) if allowed else None,
+    )
+
+
+def _believed(chain: AuthenticatorChain) -> set[bytes]:
+    """The header fields by which authenticators know users: no client may send them on to a service."""
+    return {name for one in chain.authenticators if IReadsFields.providedBy(one) for name in one.fields}
 
 
 # -- upstreams
@@ -217,8 +257,10 @@ def _pool(settings: UpstreamSettings, around: Surroundings) -> UpstreamPool:
 # -- routes
 
 
-def _routes(config: SiteConfig, around: Surroundings, pools: dict[str, UpstreamPool], audit: AuditLogs) -> list[Route]:
-    hidden = {
+def _routes(
+    config: SiteConfig, around: Surroundings, pools: dict[str, UpstreamPool], audit: AuditLogs, believed: set[bytes]
+) -> list[Route]:
+    hidden = believed | {
         name.encode("ascii")
         for route in config.routes
         for name in (route.identity_username_header, route.identity_realm_header, route.identity_roles_header)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from perimeter.auth.modules.attempt import LoginAttempt
     from perimeter.auth.services import AuthServices
     from perimeter.config.section import Section
     from perimeter.http.exchange import Exchange
@@ -76,6 +77,55 @@ class IAuthenticatorFactory(Interface):
 
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAuthenticator:
         """The authenticator. Raises `perimeter.errors.StartupError` where the settings cannot work."""
+
+
+class ILogin(Interface):
+    """One login module's part in one login, in two phases: `login` finds out, and only `commit` counts."""
+
+    def login() -> Awaitable[bool]:
+        """Whether the credentials are good: True, or False for "this is none of my business".
+
+        Raises `perimeter.errors.Rejected` (wrong), `perimeter.auth.modules.attempt.UnknownUser` (I know nobody of this name) or
+        `perimeter.errors.Unavailable` (could not tell).
+        """
+
+    def commit() -> Awaitable[bool]:
+        """The login as a whole has succeeded: say what this module knows of the user, in ``attempt.subject``.
+
+        False where its own `login` did not succeed. Raises the same as `login`, and the whole login fails.
+        """
+
+    def abort() -> Awaitable[bool]:
+        """The login as a whole has failed: undo what `login` or `commit` did."""
+
+
+class ILoginModule(Interface):
+    """A login module as it is configured, JAAS's LoginModule; asked once for each login."""
+
+    def begin(attempt: LoginAttempt) -> ILogin:
+        """Its part in a login."""
+
+
+class IRunningLoginModule(ILoginModule):
+    """A login module with something to do between logins."""
+
+    def start(changed: Callable[[], None]) -> None:
+        """See `IRunningAuthenticator.start`."""
+
+    def stop() -> None:
+        """End what `start` began."""
+
+
+class ILoginModuleKind(Interface):
+    """One kind of login module, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""
+
+    kind: str = Attribute("The word in ``modules = …``.")
+
+    def parse(options: Section) -> Any:
+        """Frozen settings from the section's ``option.*``, here without that prefix. Faults are reported on ``options``."""
+
+    def build(name: str, realm: str, settings: Any, services: AuthServices) -> ILoginModule:
+        """The module, for the authenticator ``name``. Raises `perimeter.errors.StartupError` where the settings cannot work."""
 
 
 class IAuditSink(Interface):

@@ -32,7 +32,7 @@ from perimeter.http.channel import Channel
 from perimeter.http.exchange import Exchange
 from perimeter.interfaces import IAuditSink
 from perimeter.net.certificates import load_identity
-from perimeter.net.contexts import ServerContexts
+from perimeter.net.contexts import ClientAuthentication, ServerContexts
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.notify import Notifier, Watchdog
@@ -114,6 +114,7 @@ class Gateway(Service):
             self.privilegedStartService()
         super().startService()  # type: ignore[no-untyped-call]
         self._around.offload.start()
+        self._around.blocking.start()
         assert self._assembly is not None
         self._assembly.chain.start()
         self._key_check.start(_KEY_CHECK, now=False)
@@ -151,7 +152,9 @@ class Gateway(Service):
         """What each TLS listener serves with, by name."""
         state_dir = config.perimeter.state_dir
         return {
-            settings.name: ServerContexts([load_identity(settings, state_dir)]) for settings in config.listeners if settings.tls
+            settings.name: ServerContexts([load_identity(settings, state_dir)], _clients(settings))
+            for settings in config.listeners
+            if settings.tls
         }
 
     def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> _Listening:
@@ -322,6 +325,7 @@ class Gateway(Service):
         self._listening.clear()
         self._watchdog.stopService()
         self._around.offload.stop()
+        self._around.blocking.stop()
 
 
 def _stop_listening(listening: _Listening) -> None:
@@ -334,13 +338,23 @@ def _same_socket(old: ListenerSettings, new: ListenerSettings) -> bool:
     return (old.interface, old.port, old.tls) == (new.interface, new.port, new.tls)
 
 
+def _clients(settings: ListenerSettings) -> ClientAuthentication | None:
+    if settings.client_ca is None:
+        return None
+    return ClientAuthentication(settings.client_ca, settings.client_certificate == "required")
+
+
 def _put_in_force(listening: _Listening, assembly: Assembly, contexts: ServerContexts | None) -> None:
     site = listening.site
     site.limits = assembly.config.limits
     site.dispatch = assembly.gates[listening.settings.name].dispatch
     site.answers = assembly.answers
     site.audit = assembly.default_sink
-    listening.port.contexts = contexts
+    before, listening.port.contexts = listening.port.contexts, contexts
+    if any(one is not None and one.clients is not None for one in (before, contexts)):
+        # Who was let in by certificates that count no more, or without one, has to come again (attack 39).
+        for channel in list(site.channels):
+            channel.shut_down()
     listening.port.handshake_timeout = assembly.config.limits.handshake_timeout
 
 

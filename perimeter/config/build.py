@@ -67,7 +67,6 @@ def limits(section: Section) -> LimitSettings:
 def listener(section: Section) -> ListenerSettings:
     """``[listener NAME]``."""
     options = schema.Listener
-    section.value(options.client_ca)
     settings = ListenerSettings(
         name=section.name,
         port=section.value(options.port),
@@ -78,18 +77,21 @@ def listener(section: Section) -> ListenerSettings:
         private_key_password=section.value(options.private_key_password),
         keystore=section.value(options.keystore),
         keystore_password=section.value(options.keystore_password),
+        client_ca=section.value(options.client_ca),
+        client_certificate=section.value(options.client_certificate),
         serve=section.value(options.serve),
         redirect_to=section.value(options.redirect_to),
         file=section.file,
         line=section.line,
     )
-    tls_only = ("certificate", "private_key", "private_key_password", "keystore", "keystore_password")
+    tls_only = ("certificate", "private_key", "private_key_password", "keystore", "keystore_password", "client_ca")
     if not settings.tls and not section.faulty("tls"):
         section.refuse(tls_only, "goes with tls = yes only")
     _goes_with(section, "private_key", "certificate")
     _goes_with(section, "certificate", "private_key")
     _goes_with(section, "private_key_password", "private_key")
     _goes_with(section, "keystore_password", "keystore")
+    _goes_with(section, "client_certificate", "client_ca")
     if section.given("keystore") and section.given("certificate"):
         section.problem("keystore", "stands in place of certificate; both are given")
     if settings.serve != "redirect":
@@ -103,19 +105,22 @@ def authenticator(section: Section, factories: Mapping[str, IAuthenticatorFactor
     """``[authenticator NAME]``, its own options read by the factory of its ``type``."""
     kind = section.value(schema.Authenticator.type)
     realm = _quotable(section, "realm", section.value(schema.Authenticator.realm) or section.name)
+    timeout: float | None = None
     settings: Any = None
     if section.name == "token":
         section.problem("", "the audit log says token for access tokens; another name is needed")
     factory = factories.get(kind)
     if factory is not None:
         settings = _parsed(section, kind, factory)
+        if not section.faulty("timeout"):  # a kind may read it too
+            timeout = section.value(schema.Authenticator.timeout)
         section.finish(option.name for option in getattr(factory, "options", ()))
     elif kind in schema.LATER_AUTHENTICATORS:
         section.problem("type", f"{kind} is {NOT_YET}")
     elif kind:
         known = sorted(factories)
         section.problem("type", f"expected {' or '.join(known)}, not {section.quote('type', kind)}", closest(kind, known))
-    return AuthenticatorSettings(section.name, kind, realm, settings, section.file, section.line)
+    return AuthenticatorSettings(section.name, kind, realm, settings, section.file, section.line, timeout)
 
 
 def _parsed(section: Section, kind: str, factory: IAuthenticatorFactory) -> Any:
@@ -133,11 +138,11 @@ def _parsed(section: Section, kind: str, factory: IAuthenticatorFactory) -> Any:
 def authentication(section: Section) -> AuthenticationSettings:
     """``[authentication]``."""
     options = schema.Authentication
-    section.value(options.lockout_after)
     return AuthenticationSettings(
         order=section.value(options.order),
         timeout=section.value(options.timeout),
         remember_password=section.value(options.remember_password),
+        lockout_after=section.value(options.lockout_after),
     )
 
 

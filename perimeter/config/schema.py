@@ -132,8 +132,12 @@ class Listener:
     private_key_password = Option("private_key_password", optional(SECRET), "of an encrypted `private_key`")
     keystore = Option("keystore", optional(file_path("file")), "a PKCS#12 or JKS keystore, in place of `certificate`")
     keystore_password = Option("keystore_password", optional(SECRET), "of `keystore`")
-    client_ca = Option(
-        "client_ca", optional(file_path("file")), "ask for client certificates issued by these CAs", available=False
+    client_ca = Option("client_ca", optional(file_path("file")), "ask for client certificates issued by these CAs (PEM)")
+    client_certificate = Option(
+        "client_certificate",
+        choice("optional", "required"),
+        "with `client_ca`: whether a client may come without one",
+        "optional",
     )
     serve = Option(
         "serve",
@@ -149,6 +153,7 @@ class Authenticator:
 
     type = Option("type", TEXT, "the kind of authenticator", required=True)
     realm = Option("realm", TEXT, "the realm of its users; not set: the section's name")
+    timeout = Option("timeout", optional(duration()), "for its answer; not set: that of `[authentication]`")
 
 
 class Authentication:
@@ -159,7 +164,12 @@ class Authentication:
     remember_password = Option(
         "remember_password", duration(zero=True), "how long a verified password is not verified again; `0` always verifies", "60s"
     )
-    lockout_after = Option("lockout_after", TEXT, "wrong passwords before answers slow down and become 429", available=False)
+    lockout_after = Option(
+        "lockout_after",
+        integer(0, 10_000),
+        "wrong passwords for one name or from one address before the next ones have to wait and are answered by 429; `0`: never",
+        "10",
+    )
 
 
 class Augmenter:
@@ -276,7 +286,6 @@ KINDS = (
 )
 
 LATER_AUTHENTICATORS = (
-    "login-modules",
     "plain",
     "jwt",
     "ecmwf-api",

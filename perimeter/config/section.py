@@ -131,7 +131,7 @@ class Section:
     def value(self, option: Option[T]) -> T:
         """What the section says of a declared option."""
         if not option.available:
-            self._read.add(option.name)
+            self._note(option.name)
             if option.name in self._options:
                 self.problem(option.name, NOT_YET)
             return option.type.empty
@@ -139,10 +139,17 @@ class Section:
             return self._get(option.type, option.name, REQUIRED)
         fallback = option.default_value(self._base)
         if self._is_empty(option.name) and (option.default or option.empty_message):
-            self._read.add(option.name)
+            self._note(option.name)
             self.problem(option.name, option.empty_message or "expected a value")
             return fallback
         return self._get(option.type, option.name, fallback)
+
+    def under(self, prefix: str) -> Section:
+        """The options whose names begin with ``prefix``, as a section in which they have lost it.
+
+        What is read there counts as read here. Any number of readers may be given one each, and share the options.
+        """
+        return _Under(self, prefix)
 
     def finish(self, legal: Iterable[str] = ()) -> None:
         """Report every option that nothing has read, with the nearest of ``legal`` and of those that were."""
@@ -153,12 +160,16 @@ class Section:
 
     # -- how values come about
 
+    def _note(self, name: str) -> None:
+        """The option has a reader."""
+        self._read.add(name)
+
     def _is_empty(self, name: str) -> bool:
         return name in self._options and not self._options[name].value
 
     def _get(self, kind: Datatype[T], name: str, default: D) -> T | D:
         name = name.lower()
-        self._read.add(name)
+        self._note(name)
         scanned = self._options.get(name)
         if scanned is None or not scanned.value:
             if default is not REQUIRED:
@@ -216,6 +227,29 @@ class Section:
             else:
                 self.problem(scanned.name, f"{bad.message}, not {_shown(resolved.text)}", bad.suggestion, line=line)
             return _MISSING
+
+
+class _Under(Section):
+    """A view of the options of ``outer`` that begin with ``prefix``; its faults are told with their full names."""
+
+    def __init__(self, outer: Section, prefix: str) -> None:
+        inner = [
+            attrs.evolve(option, name=name.removeprefix(prefix))
+            for name, option in outer._options.items()
+            if name.startswith(prefix) and name != prefix
+        ]
+        scanned = ScannedSection(outer.header, outer.line, tuple(inner))
+        super().__init__(scanned, outer.file, outer._base, outer._references, outer._problems)
+        self._outer = outer
+        self._prefix = prefix
+
+    def problem(self, option: str, message: str, suggestion: str = "", *, line: int = 0) -> None:
+        self._faulty.add(option)
+        self._outer.problem(self._prefix + option if option else "", message, suggestion, line=line)
+
+    def _note(self, name: str) -> None:
+        super()._note(name)
+        self._outer._note(self._prefix + name)
 
 
 def _split(text: str, separators: str) -> list[str]:

@@ -46,7 +46,7 @@ class LimitSettings:
 
 @attrs.frozen
 class ListenerSettings:
-    """``[listener NAME]``. ``serve`` is ``gateway``, ``tokens`` or ``redirect``."""
+    """``[listener NAME]``. ``serve`` is ``gateway``, ``tokens`` or ``redirect``, ``client_certificate`` optional or required."""
 
     name: str
     port: int
@@ -57,6 +57,8 @@ class ListenerSettings:
     private_key_password: str | None = attrs.field(default=None, repr=False)
     keystore: Path | None = None
     keystore_password: str | None = attrs.field(default=None, repr=False)
+    client_ca: Path | None = None
+    client_certificate: str = "optional"
     serve: str = "gateway"
     redirect_to: int | None = None
     file: str = ""
@@ -73,6 +75,7 @@ class AuthenticatorSettings:
     settings: Any
     file: str = ""
     line: int = 0
+    timeout: float | None = None
 
 
 @attrs.frozen
@@ -82,6 +85,7 @@ class AuthenticationSettings:
     order: tuple[str, ...] = ()
     timeout: float = 5.0
     remember_password: float = 60.0
+    lockout_after: int = 10
 
 
 @attrs.frozen

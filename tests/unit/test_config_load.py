@@ -216,9 +216,7 @@ class NotYetTests(SiteCase):
     def test_options_of_later_work_are_refused(self) -> None:
         named = {"listener": "listener https", "route": "route app"}
         later = [(kind, option) for kind in KINDS for option in kind.declared if not option.available]
-        self.assertEqual(
-            {option.name for _, option in later}, {"state", "redis_url", "client_ca", "lockout_after", "browser_login"}
-        )
+        self.assertEqual({option.name for _, option in later}, {"state", "redis_url", "browser_login"})
         for kind, option in later:
             section = named.get(kind.word, kind.word)
             (found,) = self.problems(self.with_option(section, option.name, "no"))
@@ -230,7 +228,6 @@ class NotYetTests(SiteCase):
             ("perimeter", "workers", "4"),
             ("perimeter", "workers", "auto"),
             ("authenticator local", "type", "jwt"),
-            ("authenticator local", "type", "login-modules"),
             ("authenticator local", "type", "ecmwf-api"),
         ):
             (found,) = self.problems(self.with_option(section, option, value))

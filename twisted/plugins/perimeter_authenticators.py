@@ -1,7 +1,9 @@
 """The kinds of authenticator that come with Perimeter, for ``twisted.plugin`` to find. Nothing else."""
 
 from perimeter.auth.ldap.authenticator import LdapFactory
+from perimeter.auth.modules.authenticator import LoginModulesFactory
 from perimeter.auth.realmfile import RealmFileFactory
 
 realm_file = RealmFileFactory()
 ldap = LdapFactory()
+login_modules = LoginModulesFactory()

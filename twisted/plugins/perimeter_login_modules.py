@@ -1,0 +1,10 @@
+"""The login modules that come with Perimeter, for ``twisted.plugin`` to find. Nothing else."""
+
+from perimeter.auth.modules.command import CommandKind
+from perimeter.auth.modules.pam import PamKind
+from perimeter.auth.modules.vouching import AuthenticatorModuleKind
+
+command = CommandKind()
+ldap = AuthenticatorModuleKind("ldap")
+pam = PamKind()
+realm_file = AuthenticatorModuleKind("realmfile")
