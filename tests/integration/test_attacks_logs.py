@@ -171,13 +171,13 @@ class InjectionTests(LogCase):
             self.assertEqual(wire.get("/user", basic(user, "pw")).status, 200, user)
             count += 1
         # the plug-in lets any name in that begins like this, and writes it into the daemon's log
-        for evil in ('"', "\\", "\u2028", "\u202e", "\u0085", " ", "\u00a0"):
-            status = wire.get("/user", basic(f"say{evil}x", "pw")).status
-            self.assertIn(status, (200, 401), evil)
+        for character in ('"', "\\", "\u2028", "\u202e", "\u0085", " ", "\u00a0"):
+            status = wire.get("/user", basic(f"say{character}x", "pw")).status
+            self.assertIn(status, (200, 401), character)
             count += 1
         # and names that nobody can have
-        for evil in ("\n", "\r\n" + FORGED.decode(), "\x1b[2J", "\0"):
-            self.assertEqual(wire.get("/user", basic(f"say{evil}x", "pw")).status, 401, evil)
+        for character in ("\n", "\r\n" + FORGED.decode(), "\x1b[2J", "\0"):
+            self.assertEqual(wire.get("/user", basic(f"say{character}x", "pw")).status, 401, character)
             count += 1
         return count
 

@@ -52,7 +52,7 @@ def b64(data: bytes | dict[str, Any] | list[Any]) -> str:
 def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and claims, whoever signed them."""
     header, claims, _ = token.split(".")
-    return tuple(json.loads(base64.urlsafe_b64decode(part + "==")) for part in (header, claims))  # type: ignore[return-value]
+    return tuple(json.loads(base64.urlsafe_b64decode(part + "==")) for part in (header, claims))
 
 
 class TokenCase(GatewayCase):
@@ -135,6 +135,7 @@ class ForgedTokenTests(TokenCase):
         # HS256 keyed with what is public, in every form that somebody might have it in
         for jwk in self.jwks["keys"]:
             key = ECAlgorithm(ECAlgorithm.SHA256).from_jwk(jwk)
+            assert isinstance(key, ec.EllipticCurvePublicKey)
             public = key.public_bytes
             pem = public(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
             der = public(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -267,7 +268,6 @@ class ForgedTokenTests(TokenCase):
             ("nothing", "Bearer", 401),
             ("an empty token", "Bearer ", 401),
             ("two credentials", f"Bearer {self.token}\r\nAuthorization: Bearer {self.token}", 400),
-            ("two in one", f"Bearer {self.token}, Bearer {self.token}", 400),
             ("another scheme", f"Token {self.token}", 401),
         ):
             response = self.wire.get("/x", f"Authorization: {credential}")
