@@ -11,6 +11,7 @@ The regular expressions use possessive quantifiers: each of them reads its input
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from perimeter.errors import (
     BadRequest,
@@ -25,9 +26,12 @@ from perimeter.model import Field, HeaderBlock, RequestHead, ResponseHead
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 
-#: Many field lines, each with its CRLF (RFC 9112, section 5): no white space before the colon, no folds, no controls but HTAB.
-#: No possessive group: before 3.11.5 Python leaves one half matched where it fails (gh-106052).
-_FIELD_LINES = re.compile(rb"(?:" + _TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*")
+#: What stands nowhere in a field line (RFC 9110, section 5.5): controls but HTAB, and the CR and LF that are counted apart.
+_CONTROLS = bytes(octet for octet in (*range(0x20), 0x7F) if octet not in b"\t\r\n")
+#: Field names as they came, in lower case: found to be tokens once.
+_names: dict[bytes, bytes] = {}
+_MOST_NAMES = 2000
+_LONGEST_NAME = 64
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 _ANY_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/[0-9]++(?:\.[0-9]++)?")
@@ -101,7 +105,7 @@ def _absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     if match is None or method == b"CONNECT":
         raise BadTarget("the request target is neither origin-form nor absolute-form")
     authority, rest = match.groups()
-    if not _AUTHORITY.fullmatch(authority):
+    if not _is_authority(authority):
         raise BadTarget("the authority of the request target is malformed")
     return authority, rest if rest.startswith(b"/") else b"/" + rest
 
@@ -109,26 +113,47 @@ def _absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
 def split_fields(block: bytes, max_fields: int) -> list[Field]:
     """The fields of ``block`` (field lines, each with its CRLF, no empty line): names in lower case, values trimmed.
 
-    Raises `BadRequest` where a line is malformed and `HeadTooLarge` where there are more than ``max_fields``.
+    RFC 9112, section 5: no white space before the colon, no folded lines, no bare CR or LF. Raises `BadRequest` where a line is
+    malformed and `HeadTooLarge` where there are more than ``max_fields``. (Counting and translating look at 750 octets in 1 µs;
+    one regular expression for all of it took 13.)
     """
-    if not _FIELD_LINES.fullmatch(block):
-        raise BadRequest("a header field is malformed")
     lines = block.split(b"\r\n")
-    lines.pop()
-    if len(lines) > max_fields:
+    count = len(lines) - 1
+    if count > max_fields:
         raise HeadTooLarge("too many header fields")
+    if (
+        lines.pop()
+        or block.count(b"\r") != count
+        or block.count(b"\n") != count
+        or len(block.translate(None, _CONTROLS)) != len(block)
+    ):
+        raise BadRequest("a header field is malformed")
     fields = []
     for line in lines:
-        name, _, value = line.partition(b":")
-        fields.append((name.lower(), value.strip(b" \t")))
+        name, colon, value = line.partition(b":")
+        lower = _names.get(name) or _checked_name(name)
+        if not colon:
+            raise BadRequest("a header field is malformed")
+        fields.append((lower, value.strip(b" \t")))
     return fields
+
+
+def _checked_name(name: bytes) -> bytes:
+    if not _TOKEN_LIST_ITEM.fullmatch(name):
+        raise BadRequest("a header field is malformed")
+    lower = name.lower()
+    if len(name) <= _LONGEST_NAME:
+        if len(_names) >= _MOST_NAMES:  # clients choose names
+            _names.clear()
+        _names[name] = lower
+    return lower
 
 
 def parse_block(block: bytes, max_fields: int) -> HeaderBlock:
     """The header block of a request, its framing fields understood. ``block`` as in `split_fields`."""
     headers = HeaderBlock(split_fields(block, max_fields), block)
     expect = _read_framing(headers)
-    if headers.host is not None and not _AUTHORITY.fullmatch(headers.host):
+    if headers.host is not None and not _is_authority(headers.host):
         raise BadRequest("the Host field is malformed")
     if expect is not None:
         if expect.lower() != b"100-continue":
@@ -167,7 +192,7 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
         if name == b"authorization":
             authorization.append(value)
         elif name == b"connection":
-            connection += [item.strip(b" \t").lower() for item in value.split(b",")]
+            connection.append(value)
         elif name == b"x-auth-realm":
             headers.narrowed = True
         elif name in single:
@@ -189,18 +214,34 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
             raise BadRequest("both Content-Length and Transfer-Encoding")
         headers.chunked = True
     if connection:
-        _read_connection(headers, connection, single.get(b"upgrade"))
+        names = headers.connection = _connection_options(b",".join(connection))
+        headers.close = b"close" in names
+        headers.keep_alive = b"keep-alive" in names
+        if b"upgrade" in names:  # Upgrade counts only where Connection names it (RFC 9110, section 7.8)
+            headers.upgrade = single.get(b"upgrade")
     return single.get(b"expect")
 
 
-def _read_connection(headers: HeaderBlock, options: list[bytes], upgrade: bytes | None) -> None:
-    """The connection options (RFC 9110, section 7.6.1); Upgrade counts only where Connection names it (section 7.8)."""
-    names = frozenset(option for option in options if option)
+def _connection_options(value: bytes) -> frozenset[bytes]:
+    """The options in a Connection field (RFC 9110, section 7.6.1), in lower case."""
+    return _known_options(value) if len(value) <= _LONGEST_NAME else _read_options(value)
+
+
+def _read_options(value: bytes) -> frozenset[bytes]:
+    names = frozenset(option.strip(b" \t").lower() for option in value.split(b",")) - {b""}
     for name in names:
         if not _TOKEN_LIST_ITEM.fullmatch(name):
             raise BadRequest("the Connection field is malformed")
-    headers.connection = names
-    headers.close = b"close" in names
-    headers.keep_alive = b"keep-alive" in names
-    if b"upgrade" in names:
-        headers.upgrade = upgrade
+    return names
+
+
+_known_options = lru_cache(maxsize=100)(_read_options)
+
+
+def _is_authority(value: bytes) -> bool:
+    return _known_authority(value) if len(value) <= _LONGEST_NAME else _AUTHORITY.fullmatch(value) is not None
+
+
+@lru_cache(maxsize=1000)
+def _known_authority(value: bytes) -> bool:
+    return _AUTHORITY.fullmatch(value) is not None
