@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from perimeter.config.values import LimitSettings
 from perimeter.gate.decision import Decision
@@ -18,6 +19,7 @@ from perimeter.gate.routes import Route
 from perimeter.http.answers import Answers, Page
 from perimeter.http.channel import Channel
 from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.interfaces import IAuditSink, IBodySink, IResponder, ITarget
 from perimeter.model import AccessRecord, Field
 from perimeter.net.deadlines import Deadlines
 
@@ -229,6 +231,7 @@ def _read_chunks(response: Response, data: bytes) -> bytes:
         return rest
 
 
+@implementer(IAuditSink)
 class Audit:
     """A sink that keeps the records, and how much had been written when each of them came. ``failing``: a strict log on a full
     disk."""
@@ -249,6 +252,7 @@ class Audit:
         return not self.sick
 
 
+@implementer(IBodySink)
 class Body:
     """A sink that collects the request's body."""
 
@@ -271,6 +275,7 @@ class Body:
             self._done(self)
 
 
+@implementer(IResponder)
 class Responder:
     """Notes what it is told of the client."""
 
@@ -287,6 +292,7 @@ class Responder:
         self.told.append("gone")
 
 
+@implementer(ITarget)
 class Holding:
     """A target that keeps its exchanges for the test to answer."""
 
@@ -300,6 +306,7 @@ class Holding:
         self.exchanges.append(exchange)
 
 
+@implementer(ITarget)
 class Echoing:
     """A target that answers at once with method, target and body."""
 
