@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -187,7 +187,11 @@ olcAccess: to * by {readers}
         self._add(config, "-n", "0")
         self._add("\n".join((BASE_ENTRIES, *entries)), "-n", "2")
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
 
     def _schema(self, name: str) -> str:
         text = (SCHEMA / f"{name}.ldif").read_text()
@@ -262,7 +266,123 @@ olcAccess: to * by {readers}
             raise AssertionError(f"ldapmodify: {done.stderr.decode()}\n{ldif}")
 
 
-def listens(port: int) -> bool:
-    """Whether somebody accepts on a port of loopback."""
+def listens(port: int, address: str = "127.0.0.1") -> bool:
+    """Whether somebody accepts on a port."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0
+
+
+AD_REALM = "CORP.EXAMPLE.ORG"
+AD_BASE = "DC=corp,DC=example,DC=org"
+AD_ADMINISTRATOR = "administrator@corp.example.org"
+AD_PASSWORD = "Adm1n-Passw0rd!"
+AD_ADDRESS = "127.0.0.77"
+"""Samba's ports are fixed, and low: an address that nothing else on the machine listens on, and root."""
+
+NORMAL_ACCOUNT, DISABLED = 0x200, 0x2
+
+
+def ad_user(name: str, password: str, *extra: str, where: str = "CN=Users", disabled: bool = False) -> str:
+    """LDIF of an account of Active Directory. ``name`` is cn and sAMAccountName; ``extra`` are further lines."""
+    quoted = base64.b64encode(f'"{password}"'.encode("utf-16-le")).decode()
+    lines = [
+        line("dn", f"CN={name},{where},{AD_BASE}"),
+        "changetype: add",
+        "objectClass: user",
+        line("sAMAccountName", name),
+        f"userAccountControl: {NORMAL_ACCOUNT | DISABLED if disabled else NORMAL_ACCOUNT}",
+        f"unicodePwd:: {quoted}",
+        *extra,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def ad_group(name: str, *members: str, where: str = "CN=Users") -> str:
+    """LDIF of a group of Active Directory; members are names below CN=Users, or distinguished names."""
+    names = [member if "=" in member else f"CN={member},CN=Users,{AD_BASE}" for member in members]
+    rdn = name.replace(",", "\\,")
+    head = [line("dn", f"CN={rdn},{where},{AD_BASE}"), "changetype: add", "objectClass: group"]
+    account = line("sAMAccountName", name.replace(",", ""))
+    return "\n".join([*head, account, *(line("member", member) for member in names)]) + "\n"
+
+
+class SambaDomain:
+    """A Samba Active Directory domain controller at `AD_ADDRESS`, ports 389 and 636, with ``changes`` (LDIF) made to it.
+
+    Three wrong passwords lock an account.
+    """
+
+    def __init__(self, directory: Path, changes: Iterable[str] = ()) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.authority = Authority(directory)
+        certificate, key = self.authority.issue("dc1.corp.example.org", AD_ADDRESS)
+        key.chmod(0o600)
+        self._options = [
+            *("--option", f"interfaces={AD_ADDRESS}/8", "--option", "bind interfaces only=yes"),
+            *("--option", f"tls certfile={certificate}", "--option", f"tls keyfile={key}"),
+            *("--option", f"tls cafile={self.authority.certificate}"),
+            *("--option", "server services=ldap", "--option", "log file="),
+        ]
+        self._run(
+            "samba-tool", "domain", "provision", f"--realm={AD_REALM}", "--domain=CORP", "--server-role=dc",
+            "--dns-backend=NONE", f"--adminpass={AD_PASSWORD}", f"--targetdir={directory}/dc", "--host-name=dc1",
+            f"--host-ip={AD_ADDRESS}", "--quiet", *self._options[:4],
+        )  # fmt: skip
+        database = f"{directory}/dc/private/sam.ldb"
+        self._run(
+            "samba-tool", "domain", "passwordsettings", "set", "-H", database, "--quiet", "--complexity=off",
+            "--min-pwd-length=4", "--min-pwd-age=0", "--account-lockout-threshold=3", f"--configfile={self._config}",
+        )  # fmt: skip
+        try:
+            self.start()
+            self.modify("\n".join(changes))
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def _config(self) -> str:
+        return f"{self._directory}/dc/etc/smb.conf"
+
+    @staticmethod
+    def _run(*command: str, data: bytes = b"", environ: Mapping[str, str] | None = None) -> str:
+        program = shutil.which(command[0], path=SEARCH)
+        assert program is not None
+        environ = {**os.environ, **(environ or {})}
+        done = subprocess.run([program, *command[1:]], input=data, capture_output=True, timeout=180, env=environ)
+        if done.returncode:
+            raise AssertionError(f"{command[0]}: {done.stderr.decode()}")
+        return done.stdout.decode()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        program = shutil.which("samba", path=SEARCH)
+        assert program is not None
+        command = [program, "--interactive", "--model=single", "--debug-stdout", "-s", self._config, *self._options]
+        with (self._directory / "samba.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        eventually(self._answers, "samba", 60.0)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            log = (self._directory / "samba.log").read_text(errors="replace")
+            raise AssertionError(f"samba ended with {self._process.returncode}:\n{log}")
+        return listens(636, AD_ADDRESS) and listens(389, AD_ADDRESS)
+
+    def kill(self) -> None:
+        """End it at once."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def modify(self, ldif: str) -> None:
+        """Change the directory, as its administrator."""
+        self._run(
+            "ldapmodify", "-x", "-H", f"ldaps://{AD_ADDRESS}", "-D", AD_ADMINISTRATOR, "-w", AD_PASSWORD,
+            data=ldif.encode(), environ={"LDAPTLS_CACERT": str(self.authority.certificate)},
+        )  # fmt: skip

@@ -31,6 +31,7 @@ _shared: dict[Callable[[Path], Any], Any] = {}
 def shared(start: Callable[[Path], T]) -> T:
     """What ``start`` makes in a directory of its own, once for all tests; its ``kill`` ends it with the interpreter."""
     if start not in _shared:
+        _shared[start] = None  # what fails once is not tried for every test
         directory = Path(tempfile.mkdtemp(prefix="perimeter-test-"))
         made: Any = start(directory)
         _shared[start] = made
@@ -40,6 +41,8 @@ def shared(start: Callable[[Path], T]) -> T:
             shutil.rmtree(directory, ignore_errors=True)
 
         atexit.register(end)
+    if _shared[start] is None:
+        raise AssertionError("it did not start for an earlier test")
     return _shared[start]  # type: ignore[no-any-return]
 
 

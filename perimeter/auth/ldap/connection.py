@@ -133,9 +133,9 @@ class Connection(Protocol):
             why = self._trouble or f"the TLS handshake failed: {reason_of(reason.value)}"
             handshake.errback(ServerFailure(why))
         operations, self._operations = self._operations, {}
+        self.on_change()  # first: who is told of the failure may want another connection at once
         for operation in operations.values():
             operation.done.errback(ServerFailure(self._trouble or "it closed the connection", stale=not self._trouble))
-        self.on_change()
 
     def _take(self, number: int, content: object) -> None:
         if number == 0:

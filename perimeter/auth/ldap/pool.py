@@ -29,7 +29,7 @@ class _Slot:
         self._opener = opener
         self._clock = clock
         self._waiters: list[Deferred[Connection]] = []
-        self._opening = False
+        self._opening: Deferred[Connection] | None = None
         self._timer: IDelayedCall | None = None
         self.connection: Connection | None = None
         #: close the connection whenever it is idle
@@ -43,17 +43,27 @@ class _Slot:
     def get(self) -> Deferred[Connection]:
         """The connection. One that is being opened is waited for together."""
         if self.connection is not None:
-            return succeed(self.connection)
-        waiter: Deferred[Connection] = Deferred(self._waiters.remove)
+            if self.connection.alive:
+                return succeed(self.connection)
+            self.discard()
+        waiter: Deferred[Connection] = Deferred(self._leave)
         self._waiters.append(waiter)
-        if not self._opening:
-            self._opening = True
-            # Nobody who waits can cancel this: the next one would have to begin again.
-            Deferred.fromCoroutine(self._opener()).addBoth(self._opened)
+        if self._opening is None:
+            self._opening = opening = Deferred.fromCoroutine(self._opener())
+            opening.addBoth(self._opened)
         return waiter
 
+    def _leave(self, waiter: Deferred[Connection]) -> None:
+        # Who leaves does not stop the opening: the next one would have to begin again.
+        self._waiters.remove(waiter)
+        self._drop_opening()
+
+    def _drop_opening(self) -> None:
+        if self.retired and self._opening is not None and not self._waiters:
+            self._opening.cancel()
+
     def _opened(self, outcome: Connection | Failure) -> None:
-        self._opening = False
+        self._opening = None
         waiters, self._waiters = self._waiters, []
         if isinstance(outcome, Connection):
             self.connection = outcome
@@ -103,6 +113,7 @@ class _Slot:
     def retire(self) -> None:
         """Keep no connection that is not in use, from now on."""
         self.retired = True
+        self._drop_opening()
         self._changed()
 
 

@@ -1,0 +1,142 @@
+"""The LDAP authenticator against a real Active Directory domain controller: Samba's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from perimeter.auth.ldap.settings import LdapSettings, RoleRule
+from perimeter.errors import Rejected, Unavailable
+from perimeter.model import Principal
+from tests.integration.directories import AD_ADDRESS, AD_BASE, SambaDomain, ad_group, ad_user
+from tests.integration.ldapkit import LdapCase, shared
+from tests.unit.ldap_sections import parsed
+
+USERS = f"CN=Users,{AD_BASE}"
+
+
+def domain(directory: Path) -> SambaDomain:
+    """The domain of these tests."""
+    return SambaDomain(
+        directory,
+        [
+            ad_user("svc-gateway", "svc-pass"),
+            ad_user("Alice", "wonderland", "userPrincipalName: alice.liddell@example.com"),
+            ad_user("bob", "builder", "userPrincipalName: bob@corp.example.org"),
+            ad_user("gone", "gone-pass", disabled=True),
+            ad_user("left", "left-pass", "accountExpires: 130000000000000000"),
+            ad_user("fresh", "fresh-pass", "pwdLastSet: 0"),
+            ad_user("clumsy", "clumsy-pass"),
+            f"dn: CN=machine,CN=Computers,{AD_BASE}\nchangetype: add\nobjectClass: computer\nsAMAccountName: machine$\n",
+            ad_group("Admins of the gateway", "Alice"),
+            ad_group("Inner", "bob"),
+            ad_group("Middle", "Inner"),
+            ad_group("Outer", "Middle"),
+            ad_group("Odd, comma", "bob"),
+        ],
+    )
+
+
+class ActiveDirectoryTests(LdapCase):
+    timeout = 240
+
+    def setUp(self) -> None:
+        self.need("samba", "samba-tool", "ldapmodify")
+        if os.geteuid():
+            raise SkipTest("Samba's ports are fixed and low: only root can start a domain controller")
+        self.dc = shared(domain)
+
+    def settings(self, **options: Any) -> LdapSettings:
+        """What docs/how-to/active-directory.md says."""
+        given = {
+            "flavour": "active-directory",
+            "hostname": AD_ADDRESS,
+            "tls": "ldaps",
+            "ca_certificate": str(self.dc.authority.certificate),
+            "bind_dn": f"CN=svc-gateway,{USERS}",
+            "bind_password": "svc-pass",
+            "user_base_dn": AD_BASE,
+            "role_base_dn": AD_BASE,
+            "domain": "corp.example.org",
+            "netbios_domain": "CORP",
+        }
+        return parsed(**given | options)
+
+    async def found(self, username: str, password: str, **options: Any) -> Principal:
+        found = await self.login(self.authenticator(self.settings(**options)), username, password)
+        assert found is not None, username
+        return found
+
+    async def test_every_name_of_a_user_is_the_same_principal(self) -> None:
+        for name in (
+            *("Alice", "alice", "ALICE", "alice.liddell@example.com", "Alice.Liddell@EXAMPLE.com"),
+            *("CORP\\alice", "corp\\ALICE", "corp.example.org\\alice", "alice@corp.example.org"),
+        ):
+            found = await self.found(name, "wonderland")
+            self.assertEqual(found, Principal("Alice", "staff", ("Admins of the gateway",), "corp"), name)
+
+    async def test_names_of_other_domains_are_somebody_elses(self) -> None:
+        ldap = self.authenticator(self.settings())
+        for name in ("OTHER\\alice", "alice@other.org", "\\alice", "CORP\\", "CORP\\bob@corp.example.org", "nobody"):
+            self.assertIsNone(await self.login(ldap, name, "wonderland"), name)
+
+    async def test_the_gateways_account_by_principal_name(self) -> None:
+        found = await self.found("alice", "wonderland", bind_dn="svc-gateway@corp.example.org")
+        self.assertEqual(found.username, "Alice")
+
+    async def test_starttls_and_no_tls(self) -> None:
+        self.assertEqual((await self.found("alice", "wonderland", tls="starttls")).username, "Alice")
+        settings = self.settings(tls="none", ca_certificate="")
+        with self.assertRaises(Unavailable) as caught:
+            await self.login(self.authenticator(settings), "alice", "wonderland")
+        self.assertIn("strongerAuthRequired); the directory takes passwords over TLS only", caught.exception.detail)
+
+    async def test_nested_groups(self) -> None:
+        self.assertEqual((await self.found("bob", "builder")).roles, ("Inner", "Middle", "Odd, comma", "Outer"))
+        self.assertEqual((await self.found("bob", "builder", nested_groups="no")).roles, ("Inner", "Odd, comma"))
+
+    async def test_mapping_by_distinguished_name_and_by_name(self) -> None:
+        mapping = f"\n  cn=outer, cn=users, {AD_BASE.lower()} -> member\n  inner -> insider\n  Admins of the gateway -> admin"
+        self.assertEqual((await self.found("bob", "builder", role_mapping=mapping)).roles, ("insider", "member"))
+        self.assertEqual((await self.found("alice", "wonderland", role_mapping=mapping)).roles, ("admin",))
+        self.assertEqual(self.settings(role_mapping=mapping).role_mapping[1], RoleRule("inner", "insider"))
+
+    async def rejected(self, username: str, password: str) -> str:
+        ldap = self.authenticator(self.settings())
+        with self.assertRaises(Rejected) as caught:
+            await self.login(ldap, username, password)
+        # the client is told the same in every case
+        self.assertEqual(caught.exception.phrase, "The credentials are wrong")
+        return str(caught.exception.detail)
+
+    async def test_the_log_says_why_and_the_client_is_not_told(self) -> None:
+        for username, password, reason in (
+            ("alice", "wrong", "52e: wrong password"),
+            ("gone", "gone-pass", "533: the account is disabled"),
+            ("left", "left-pass", "701: the account has expired"),
+            ("fresh", "fresh-pass", "773: the password must be changed first"),
+        ):
+            self.assertIn(reason, await self.rejected(username, password), username)
+
+    async def test_a_locked_account(self) -> None:
+        for _ in range(3):
+            self.assertIn("52e", await self.rejected("clumsy", "wrong"))
+        self.assertIn("775: the account is locked", await self.rejected("clumsy", "clumsy-pass"))
+
+    async def test_computers_do_not_log_in(self) -> None:
+        ldap = self.authenticator(self.settings())
+        self.assertIsNone(await self.login(ldap, "machine$", "machine"))
+
+    async def test_attack_29_an_unknown_user_costs_a_bind_too(self) -> None:
+        ldap = self.authenticator(self.settings())
+        self.assertIsNone(await self.login(ldap, "nobody", "secret"))
+
+    async def test_attack_31_no_name_is_a_filter(self) -> None:
+        ldap = self.authenticator(self.settings())
+        for name in ("*", "al*", "alice)(sAMAccountName=*", "alice*@corp.example.org", "CORP\\al*", "(|(cn=*))"):
+            self.assertIsNone(await self.login(ldap, name, "wonderland"), name)
+
+    async def test_attack_32_an_empty_password(self) -> None:
+        await self.rejected("alice", "")

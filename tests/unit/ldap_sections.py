@@ -1,0 +1,31 @@
+"""Sections of ``type = ldap`` as an operator writes them, and what becomes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perimeter.auth.ldap.settings import LdapSettings, parse
+from perimeter.config.references import References
+from perimeter.config.scanner import scan
+from perimeter.config.section import Section
+from perimeter.errors import Problem
+
+MINIMAL = {"hostname": "ldap.example.org", "user_base_dn": "ou=people,dc=example,dc=org"}
+
+
+def read(**options: str) -> tuple[LdapSettings, list[str]]:
+    """The settings of a section with these options, and the problems of it."""
+    found: list[Problem] = []
+    body = "".join(f"{name} = {value}\n" for name, value in options.items())
+    (scanned,), _ = scan(f"[authenticator corp]\n{body}")
+    section = Section(scanned, "site.ini", Path("/"), References({}, Path("/")), found)
+    settings = parse(section)
+    section.finish()
+    return settings, [str(problem).removeprefix("site.ini:") for problem in found]
+
+
+def parsed(**options: str) -> LdapSettings:
+    """The settings of a section that is as it should be."""
+    settings, problems = read(**options)
+    assert not problems, problems
+    return settings
