@@ -29,3 +29,9 @@ def decode_either(octets: bytes) -> str:
 def unfit_for_name(text: str) -> bool:
     """Whether ``text`` could break a header or a line of a log: controls (C1 too), Unicode's line separators, lone surrogates."""
     return _UNFIT_FOR_NAME.search(text) is not None
+
+
+def local_part(name: str, domain: str) -> str | None:
+    """``user`` of ``user@domain``; None for any other domain, and for a name with another ``@`` in it (attack 40)."""
+    local, _, found = name.rpartition("@")
+    return local if local and "@" not in local and found.casefold() == domain.casefold() else None

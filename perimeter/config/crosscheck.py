@@ -129,6 +129,12 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
             found.append("[audit] has no path: there is no audit log" + (f" for {', '.join(unlogged)}" if unlogged else ""))
     if config.routes and not any(listener.serve == "gateway" for listener in config.listeners):
         found.append("no listener has serve = gateway: the routes are out of reach")
+    if not any(listener.client_ca for listener in config.listeners):
+        found += [
+            f"[authenticator {one.name}] knows nobody: no listener has a client_ca"
+            for one in config.authenticators
+            if one.kind == "certificate"
+        ]
     used = {route.upstream for route in config.routes}
     found += [
         f"[upstream {upstream.name}] is not used by any route" for upstream in config.upstreams if upstream.name not in used
