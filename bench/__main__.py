@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen.json.write_text(found.as_json() + "\n")
     if chosen.docs:
         manual.write(found)
-    return 0
+    return int(bool(found.failed))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,9 +72,23 @@ def _run(chosen: argparse.Namespace) -> Report:
         running = list(run.peers)
         for scenario in selected:
             taking_part = [peer for peer in running if peer.name in (*scenario.peers, "perimeter-before")]
-            measurements += scenario.measure(run, taking_part)
+            try:
+                measurements += scenario.measure(run, taking_part)
+            except BenchError as error:
+                # an hour's figures are not thrown away for one that could not be had
+                run.failed[scenario.name] = str(error)
+                run.say(f"{scenario.name} failed: {error}")
         versions = report.versions(running)
-        return Report(measurements, run.left_out, versions, report.machine(), report.today(), options.seconds, options.rounds)
+        return Report(
+            measurements=measurements,
+            left_out=run.left_out,
+            failed=run.failed,
+            versions=versions,
+            machine=report.machine(),
+            date=report.today(),
+            seconds=options.seconds,
+            rounds=options.rounds,
+        )
 
 
 def _wanted(selected: Sequence[Scenario], chosen: argparse.Namespace) -> set[str]:
@@ -94,6 +108,8 @@ def _tell(found: Report) -> None:
         print(f"Note: {note}.")
     for name, reason in found.left_out.items():
         print(f"Left out: {name}: {reason}.")
+    for name, reason in found.failed.items():
+        print(f"Failed: {name}: {reason}.")
     print("; ".join(f"{name} {version}" for name, version in found.versions.items()))
 
 

@@ -41,6 +41,7 @@ def figures(report: Report) -> str:
         table.as_markdown(report.measurements),
         *(f"Note: {note}." for note in report.notes),
         *(f"Left out: {name}: {reason}." for name, reason in report.left_out.items()),
+        *(f"Failed: {name}: {reason}." for name, reason in report.failed.items()),
         f"Versions: {versions}.",
     ]
     return "\n\n".join(lines)

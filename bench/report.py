@@ -23,10 +23,13 @@ _PACKAGES = ("twisted", "pyopenssl", "cryptography")
 
 @attrs.frozen
 class Report:
-    """All that a run has found out. ``left_out`` says of each peer that is not there why."""
+    """All that a run has found out. ``left_out`` says of each peer that is not there why, ``failed`` of each
+    scenario without figures.
+    """
 
     measurements: Sequence[Measurement]
     left_out: Mapping[str, str]
+    failed: Mapping[str, str]
     versions: Mapping[str, str]
     machine: Mapping[str, str]
     date: str
@@ -48,6 +51,7 @@ class Report:
                 "seconds": self.seconds,
                 "rounds": self.rounds,
                 "left_out": dict(self.left_out),
+                "failed": dict(self.failed),
                 "measurements": [_measurement(measurement) for measurement in self.measurements],
             },
             indent=1,

@@ -69,6 +69,7 @@ class Run:
         self.say = say or (lambda text: print(text, file=sys.stderr, flush=True))
         self.peers: list[Peer] = []
         self.left_out: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
         self._temporary = tempfile.TemporaryDirectory(prefix="perimeter-bench-")
         self._upstream: upstream.Upstream | None = None
         self._scripts = 0

@@ -28,12 +28,16 @@ _IDENTITY = """\
             proxy_set_header X-Auth-Realm $auth_realm;
             auth_request_set $auth_roles $upstream_http_x_auth_roles;
             proxy_set_header X-Auth-Roles $auth_roles;"""
-# Streams as the gateway does, instead of writing bodies to temporary files first: cheaper, so the harder measure.
+# nginx at its best with bodies: streamed as the gateway does it, not through temporary files (3.0 ms for an upload of 1 MiB, 1.8
+# without), in buffers of the size of a TLS record (1.8 ms for a download in stock ones of 4 KiB, 1.5 in these).
 _STREAMED = """\
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_request_buffering off;
             proxy_max_temp_file_size 0;
+            proxy_buffer_size 16k;
+            proxy_buffers 8 16k;
+            proxy_busy_buffers_size 32k;
             client_max_body_size 0;"""
 
 
