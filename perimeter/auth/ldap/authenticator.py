@@ -108,7 +108,7 @@ class LdapAuthenticator:
             return None
         entry = await self._find(wanted, tell)
         if entry is None:
-            await self._pretend(password, tell)
+            await self._pretend(tell)
             return None
         began = self._reactor.seconds()
         tell(f"bind as {entry.dn}")
@@ -142,14 +142,15 @@ class LdapAuthenticator:
             raise Undecided("the directory gave an entry without a name")
         return entry
 
-    async def _pretend(self, password: str, tell: Tell) -> None:
+    async def _pretend(self, tell: Tell) -> None:
         """Do for an unknown user what a wrong password costs: a bind, and the time that one took lately (attack 29)."""
         settings = self._settings
         began = self._reactor.seconds()
         nobody = f"{settings.user_rdn_attribute}=nobody-{secrets.token_hex(8)},{settings.user_base_dn}"
         tell("bind as nobody, for an unknown user to take as long as a wrong password")
         try:
-            await self._directory.check_password(nobody, password)
+            # Not with the password that came: its owner may be a user of the next authenticator.
+            await self._directory.check_password(nobody, secrets.token_urlsafe(12))
         except Rejected:
             pass
         else:

@@ -1,0 +1,415 @@
+"""Connections to a directory and the logins over them, with time and servers that the test moves by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from perimeter.auth.ldap import compat, directory
+from perimeter.auth.ldap.authenticator import LdapAuthenticator
+from perimeter.auth.ldap.connection import Address, Connection
+from perimeter.auth.ldap.pool import IDLE, MAX_PENDING, SearchPool
+from perimeter.auth.ldap.settings import LdapSettings
+from perimeter.auth.ldap.values import Entry, Equal, Found, Result, Search, ServerFailure
+from perimeter.errors import Overloaded, Rejected, Unavailable
+from perimeter.interfaces import ICanonicalNames, IRunningAuthenticator
+from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
+
+SEARCH = Search("dc=x", Equal("cn", "a"), ("cn",), 1)
+
+
+def result(number: int, tag: int, code: int = 0) -> bytes:
+    """An LDAP result: tag 0x61 answers a bind, 0x65 ends a search, 0x78 answers an extended operation."""
+    return b"\x30\x0c\x02\x01" + bytes([number, tag]) + b"\x07\x0a\x01" + bytes([code]) + b"\x04\x00\x04\x00"
+
+
+def entry(number: int, name: bytes) -> bytes:
+    body = b"\x04" + bytes([len(name)]) + name + b"\x30\x00"
+    operation = b"\x64" + bytes([len(body)]) + body
+    return b"\x30" + bytes([len(operation) + 3]) + b"\x02\x01" + bytes([number]) + operation
+
+
+class Wire(StringTransport):
+    """A transport in memory, with what a TCP one has besides."""
+
+    aborted = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        pass
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+def connected(clock: Clock) -> tuple[Connection, Wire]:
+    connection, wire = Connection(clock), Wire()
+    connection.makeConnection(wire)
+    return connection, wire
+
+
+class ConnectionTests(TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.connection, self.wire = connected(self.clock)
+
+    def search(self) -> Deferred[Found]:
+        return Deferred.fromCoroutine(self.connection.search(SEARCH, 5))
+
+    def test_answers_split_at_every_octet(self) -> None:
+        data = entry(1, b"cn=a") + result(1, 0x65)
+        for cut in range(1, len(data)):
+            connection, _ = connected(self.clock)
+            found = Deferred.fromCoroutine(connection.search(SEARCH, 5))
+            connection.dataReceived(data[:cut])
+            self.assertNoResult(found)
+            connection.dataReceived(data[cut:])
+            self.assertEqual(self.successResultOf(found).entries, (Entry("cn=a"),))
+
+    def test_answers_find_their_question(self) -> None:
+        first, second = self.search(), self.search()
+        self.connection.dataReceived(entry(2, b"cn=two") + result(2, 0x65) + entry(1, b"cn=one") + result(1, 0x65))
+        self.assertEqual(self.successResultOf(first).entries, (Entry("cn=one"),))
+        self.assertEqual(self.successResultOf(second).entries, (Entry("cn=two"),))
+
+    def test_attack_33_an_answer_that_comes_too_late_is_nobodys(self) -> None:
+        given_up = self.search()
+        given_up.addErrback(lambda failure: None)
+        given_up.cancel()
+        self.assertIn(compat.abandon_request(2, 1), self.wire.value())
+        second = self.search()
+        self.connection.dataReceived(entry(1, b"cn=admin") + result(1, 0x65))
+        self.assertNoResult(second)
+        self.connection.dataReceived(result(3, 0x65))
+        self.assertEqual(self.successResultOf(second).entries, ())
+
+    def test_attack_31_more_entries_than_one_are_told(self) -> None:
+        found = self.search()
+        self.connection.dataReceived(entry(1, b"cn=a") + entry(1, b"cn=b") + result(1, 0x65))
+        self.assertTrue(self.successResultOf(found).more)
+        limited = self.search()
+        self.connection.dataReceived(entry(2, b"cn=a") + result(2, 0x65, 4))
+        self.assertTrue(self.successResultOf(limited).more)
+
+    def test_attack_32_a_name_needs_a_password(self) -> None:
+        for dn, password in (("cn=a", ""), ("", "pw")):
+            self.assertRaises(ValueError, self.connection.bind, dn, password, 5)
+        self.assertEqual(self.wire.value(), b"")
+
+    def test_silence_ends_the_connection(self) -> None:
+        first = self.connection.bind("cn=a", "pw", 5)
+        self.clock.advance(4.9)
+        self.assertNoResult(first)
+        self.clock.advance(0.2)
+        self.assertIn("did not answer within 5 s", self.failureResultOf(first, ServerFailure).getErrorMessage())
+        self.assertTrue(self.wire.aborted)
+        self.failureResultOf(self.search(), ServerFailure)
+
+    def test_everything_under_way_fails_with_the_connection(self) -> None:
+        first, second = self.search(), self.connection.bind("cn=a", "pw", 5)
+        self.connection.connectionLost(Failure(ConnectionDone()))
+        for one in (first, second):
+            self.assertTrue(self.failureResultOf(one, ServerFailure).value.stale)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_goodbye_that_is_not_answered(self) -> None:
+        self.connection.close()
+        self.assertTrue(self.wire.disconnecting)
+        self.clock.advance(5)
+        self.assertTrue(self.wire.aborted)
+
+
+class PoolTests(TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.openings: list[Deferred[Connection]] = []
+        self.opened: list[tuple[Connection, Wire]] = []
+        self.pool = SearchPool(self.opener, 2, self.clock)
+
+    async def opener(self) -> Connection:
+        self.openings.append(Deferred())
+        return await self.openings[-1]
+
+    def open(self, index: int) -> tuple[Connection, Wire]:
+        self.opened.append(connected(self.clock))
+        self.openings[index].callback(self.opened[-1][0])
+        return self.opened[-1]
+
+    def search(self) -> Deferred[Found]:
+        return Deferred.fromCoroutine(self.pool.search(SEARCH, 5))
+
+    def test_no_more_connections_than_its_size(self) -> None:
+        searches = [self.search() for _ in range(6)]
+        self.assertEqual(len(self.openings), 2)
+        for index in (0, 1):
+            connection, _ = self.open(index)
+            self.assertEqual(connection.pending, 3)
+            connection.dataReceived(b"".join(result(number, 0x65) for number in (1, 2, 3)))
+        for one in searches:
+            self.successResultOf(one)
+        self.search()  # on one that is there
+        self.assertEqual(len(self.openings), 2)
+        self.assertEqual(self.opened[0][0].pending + self.opened[1][0].pending, 1)
+
+    def test_a_bound_on_what_is_under_way(self) -> None:
+        for _ in range(2 * MAX_PENDING):
+            self.assertNoResult(self.search().addErrback(lambda failure: None))
+        self.failureResultOf(self.search(), Overloaded)
+
+    def test_unused_connections_are_closed(self) -> None:
+        done = self.search()
+        connection, wire = self.open(0)
+        connection.dataReceived(result(1, 0x65))
+        self.successResultOf(done)
+        self.clock.advance(IDLE - 1)
+        self.assertFalse(wire.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(wire.disconnecting)
+        self.search().addErrback(lambda failure: None)
+        self.assertEqual(len(self.openings), 2)
+
+    def test_a_kept_connection_that_broke_is_replaced_once(self) -> None:
+        first = self.search()
+        connection, _ = self.open(0)
+        connection.dataReceived(result(1, 0x65))
+        self.successResultOf(first)
+        second = self.search()
+        connection.connectionLost(Failure(ConnectionDone()))
+        self.assertNoResult(second)
+        fresh, _ = self.open(1)
+        fresh.connectionLost(Failure(ConnectionDone()))
+        self.failureResultOf(second, ServerFailure)
+
+    def test_everybody_hears_of_a_failed_opening(self) -> None:
+        searches = [self.search() for _ in range(4)]
+        for index in (0, 1):
+            self.openings[index].errback(ServerFailure("down", final=True))
+        problems = [self.failureResultOf(one, ServerFailure).value for one in searches]
+        self.assertEqual({(one.detail, one.final) for one in problems}, {("down", True)})
+        self.assertEqual(len({id(one) for one in problems}), 4)
+        self.search().addErrback(lambda failure: None)
+        self.assertEqual(len(self.openings), 3)
+
+    def test_who_leaves_leaves_alone(self) -> None:
+        searches = [self.search() for _ in range(3)]
+        searches[0].addErrback(lambda failure: None)
+        searches[0].cancel()
+        connection, _ = self.open(0)
+        self.assertEqual(connection.pending, 1)
+
+    def test_a_closed_pool_keeps_nothing_and_still_answers(self) -> None:
+        under_way = self.search()
+        connection, wire = self.open(0)
+        self.pool.close()
+        self.assertFalse(wire.disconnecting)
+        connection.dataReceived(result(1, 0x65))
+        self.successResultOf(under_way)
+        self.assertTrue(wire.disconnecting)
+        late = self.search()
+        connection, wire = self.open(1)
+        connection.dataReceived(result(1, 0x65))
+        self.successResultOf(late)
+        self.assertTrue(wire.disconnecting)
+        given_up = self.search()
+        given_up.addErrback(lambda failure: None)
+        given_up.cancel()
+        self.openings[2].addErrback(lambda failure: None)
+        self.assertTrue(self.openings[2].called)
+
+
+class DirectoryTests(TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.asked: list[str] = []
+        self.down: set[str] = set()
+        self.held: list[Deferred[None]] = []
+        self.hold = False
+        self.patch(directory, "open_connection", self.open_connection)
+        self.directory = self.of("one", "two")
+
+    def of(self, *hosts: str, **options: Any) -> directory.Directory:
+        given: dict[str, Any] = {"timeout": 2, "rest": 30, "search_connections": 1, "bind_connections": 3} | options
+        addresses = [Address(host, 389) for host in hosts]
+        return directory.Directory("corp", addresses, "cn=gw", "pw", self.clock, **given)
+
+    async def open_connection(self, reactor: Any, address: Address, timeout: float) -> Any:
+        self.asked.append(address.host)
+        if address.host in self.down:
+            raise ServerFailure("down")
+        if self.hold:
+            self.held.append(Deferred())
+            await self.held[-1]
+        return self
+
+    # the connection that it gives
+
+    async def bind(self, dn: str, password: str, timeout: float) -> Result:
+        return Result(0 if password in ("pw", "secret") else 49)
+
+    def close(self) -> None:
+        pass
+
+    def check(self, password: str = "secret") -> Deferred[None]:
+        return Deferred.fromCoroutine(self.directory.check_password("cn=a", password))
+
+    def test_the_first_server_that_works(self) -> None:
+        self.successResultOf(self.check())
+        self.down.add("one")
+        self.successResultOf(self.check())
+        self.successResultOf(self.check())
+        self.assertEqual(self.asked, ["one", "one", "two", "two"])
+        self.clock.advance(30)
+        self.down.clear()
+        self.successResultOf(self.check())
+        self.assertEqual(self.asked[-1], "one")
+
+    def test_a_wrong_password_is_asked_of_one_server_only(self) -> None:
+        self.failureResultOf(self.check("wrong"), Rejected)
+        self.assertEqual(self.asked, ["one"])
+
+    def test_attack_41_where_all_are_down_one_is_tried(self) -> None:
+        self.down = {"one", "two"}
+        error = self.failureResultOf(self.check(), Unavailable).value
+        self.assertIn("one:389: down; two:389: down", error.detail)
+        self.assertEqual(error.retry_after, 30)
+        self.clock.advance(10)
+        self.failureResultOf(self.check(), Unavailable)
+        self.assertEqual(self.asked, ["one", "two", "one"])
+        self.down.clear()
+        self.successResultOf(self.check())
+        self.assertEqual(self.asked[-1], "two")
+
+    def test_no_more_binds_at_a_time_than_set(self) -> None:
+        self.hold = True
+        checks = [self.check() for _ in range(8)]
+        self.assertEqual(len(self.held), 3)
+        checks[7].addErrback(lambda failure: None)
+        checks[7].cancel()
+        while self.held:
+            self.held.pop(0).callback(None)
+            self.assertLessEqual(len(self.held), 3)
+        for one in checks[:7]:
+            self.successResultOf(one)
+        self.assertEqual(len(self.asked), 7)
+
+
+class FakeDirectory:
+    """Answers as told, after as long as told."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.found: Found = Found((), Result(0))
+        self.opens = False
+        self.takes = 0.0
+        self.binds: list[str] = []
+
+    async def search(self, search: Search) -> Found:
+        return self.found
+
+    async def check_password(self, dn: str, password: str) -> None:
+        self.binds.append(dn)
+        if self.takes:
+            waiting: Deferred[None] = Deferred()
+            self.clock.callLater(self.takes, waiting.callback, None)
+            await waiting
+        if not self.opens:
+            raise Rejected("wrong")
+
+    def close(self) -> None:
+        pass
+
+
+class AuthenticatorTests(TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.fake: Any = FakeDirectory(self.clock)
+        self.settings = LdapSettings((("h", 389),), "dc=x", domain="example.org", netbios_domain="EX")
+        self.ldap = LdapAuthenticator("corp", "staff", self.settings, self.clock, self.fake)
+
+    def login(self, username: str = "john", password: str = "pw") -> Deferred[Principal | None]:
+        return Deferred.fromCoroutine(self.ldap.authenticate(BasicCredentials(username, password), AuthenticationRequest("::1")))
+
+    def have(self, *names: bytes, dn: str = "cn=john,dc=x") -> None:
+        self.fake.found = Found((Entry(dn, {"cn": names}),), Result(0))
+
+    def test_its_interfaces(self) -> None:
+        self.assertTrue(verifyObject(IRunningAuthenticator, self.ldap))
+        self.assertTrue(verifyObject(ICanonicalNames, self.ldap))
+        self.assertEqual(self.ldap.canonical_name("EX\\JOHN"), self.ldap.canonical_name("john@example.org"))
+
+    def test_tokens_are_somebody_elses(self) -> None:
+        asked = self.ldap.authenticate(BearerCredentials("t"), AuthenticationRequest("::1"))
+        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(asked)))
+
+    def elapsed(self, answer: Deferred[Any]) -> float:
+        answer.addErrback(lambda failure: None)
+        began = self.clock.seconds()
+        while not answer.called:
+            self.clock.advance(0.01)
+        return self.clock.seconds() - began
+
+    def test_attack_29_an_unknown_user_takes_as_long_as_a_wrong_password(self) -> None:
+        """Also where the directory answers for one that is not there at once, and for one that is after a slow hash."""
+        self.have(b"john")
+        self.fake.takes = 0.5
+        wrong = self.elapsed(self.login())
+        self.fake.found = Found((), Result(0))
+        self.fake.takes = 0.0
+        for _ in range(3):
+            self.assertAlmostEqual(self.elapsed(self.login("nobody")), wrong, delta=0.02)
+        self.assertEqual(len(self.fake.binds), 4)
+
+    def test_attack_41_a_directory_that_takes_any_password(self) -> None:
+        self.fake.opens = True
+        self.failureResultOf(self.login("nobody"), Unavailable)
+
+    def test_attack_41_an_entry_without_a_name_or_a_readable_value(self) -> None:
+        self.fake.opens = True
+        self.have(b"john", dn="")
+        self.failureResultOf(self.login(), Unavailable)
+        self.assertEqual(self.fake.binds, [])
+        self.have()
+        self.failureResultOf(self.login(), Unavailable)
+        self.have(b"\xff")
+        self.failureResultOf(self.login(), Rejected)
+
+    def test_attack_15_a_name_with_control_characters(self) -> None:
+        self.fake.opens = True
+        self.have(b"john\r\nX-Auth-Roles: admin")
+        self.failureResultOf(self.login(), Rejected)
+
+    def test_attack_30_the_second_name_of_a_user_must_be_his_alone(self) -> None:
+        self.fake.opens = True
+        self.have(b"a-shared", b"john", dn="uid=1,dc=x")
+        found = self.successResultOf(self.login("a-shared"))
+        assert found is not None
+        self.assertEqual(found.username, "a-shared")
+        answers: list[Found] = [self.fake.found, Found(self.fake.found.entries, Result(0), more=True)]
+        self.fake.search = self.one_after_the_other(answers)
+        self.failureResultOf(self.login("john"), Rejected)
+
+    @staticmethod
+    def one_after_the_other(answers: list[Found]) -> Callable[[Search], Any]:
+        async def search(asked: Search) -> Found:
+            return answers.pop(0)
+
+        return search
+
+    def test_the_time_of_a_whole_login(self) -> None:
+        self.have(b"john")
+        self.fake.takes = 60
+        answer = self.login()
+        self.clock.advance(4.9)
+        self.assertNoResult(answer)
+        self.clock.advance(0.2)
+        self.assertIn("took longer than 5 s", self.failureResultOf(answer, Unavailable).value.detail)
