@@ -33,6 +33,7 @@ class HeaderBlock:
         "close",
         "connection",
         "content_length",
+        "dated",
         "expect_continue",
         "fields",
         "forward",
@@ -65,6 +66,8 @@ class HeaderBlock:
         self.expect_continue: bool = False
         #: the value of Upgrade, where Connection names it too
         self.upgrade: bytes | None = None
+        #: there is a Date field (responses only)
+        self.dated = False
         #: there is an X-Auth-Realm field
         self.narrowed: bool = False
         self.forward: tuple[object, bytes] | None = None

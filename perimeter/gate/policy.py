@@ -22,7 +22,8 @@ class Policy:
 
     def permits(self, principal: Principal | None, method: str) -> bool:
         """Whether ``principal`` (None: anonymous) may use ``method``."""
-        if any(_matches(rule, principal, method) for rule in self.deny):
+        # Methods are case-sensitive (RFC 9110, section 9.1), and not to every server: "delete" may not slip past a denied DELETE.
+        if any(_matches(rule, principal, method.upper()) for rule in self.deny):
             return False
         return self.allow is None or any(_matches(rule, principal, method) for rule in self.allow)
 

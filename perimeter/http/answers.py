@@ -71,7 +71,7 @@ class Answers:
         self._pages = pages
         self._clock = clock
         self._made: dict[tuple[type[Refusal], str, bool], tuple[bytes, bytes]] = {}
-        self._date = (0, b"")
+        self._date = (-1, b"")
 
     def date(self) -> bytes:
         """The Date field line for now (RFC 9110, section 6.6.1)."""

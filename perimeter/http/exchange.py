@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.errors import BodyTooLarge, InternalError, Refusal
+from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal
 from perimeter.http.framing import BodyReader, ChunkedReader, LengthReader, chunk, last_chunk
 from perimeter.model import AccessRecord, ClientConnection, Field, RequestHead
 
@@ -182,6 +182,10 @@ class Exchange:
         return rest
 
     # -- the response
+
+    def date_line(self) -> bytes:
+        """The Date field line for now."""
+        return self._channel.site.answers.date()
 
     def start(self, status: int, lines: bytes, length: int | None, reason: bytes = b"", *, flush: bool = True) -> None:
         """Begin the final response.
@@ -430,7 +434,8 @@ class Exchange:
             upstream,
             self.reason,
         )
-        if sink.record(record):
+        # That the audit log is out of order may be said: the record waits, and is written with the others once it works.
+        if sink.record(record) or self.reason == AuditUnavailable.reason:
             return True
         self._ended = True
         self._leave()

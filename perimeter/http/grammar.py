@@ -176,6 +176,7 @@ def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
         block = head[end + 2 : -2]
         headers = HeaderBlock(split_fields(block, max_fields), block)
         _read_framing(headers)
+        headers.dated = headers.get(b"date") is not None
     except BadRequest as refused:
         raise UpstreamBadReply(refused.detail) from None
     if headers.chunked and minor == b"0":

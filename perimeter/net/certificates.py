@@ -100,7 +100,7 @@ def self_made(state_dir: Path, now: datetime, listener: str = "") -> Identity:
         fresh = False
     if not fresh:
         identity = _make(certificate_file, key_file, now)
-    log.warn(
+    log.info(
         "listener {listener}: no certificate is configured; serving the self-signed {source}, which no client trusts by itself",
         listener=listener,
         source=str(certificate_file),

@@ -98,7 +98,7 @@ class Forwarding:
         self._target = target
         self._exchange = exchange
         self._connection: UpstreamConnection | None = None
-        self._connecting: Deferred[None] | None = None
+        self._connecting: Deferred[UpstreamConnection] | None = None
         self._servers: list[PooledServer] = []
         self._body_taken = False
         self._fresh = False
@@ -158,8 +158,9 @@ class Forwarding:
             else:
                 self._exchange.refuse(UpstreamUnreachable(f"upstream {pool.name}: no connection"))
 
-        self._connecting = attempt.addCallbacks(connected, failed)
-        self._connecting.addErrback(self._broken)
+        # First, since an attempt may be over at once, and the next one take its place.
+        self._connecting = attempt
+        attempt.addCallbacks(connected, failed).addErrback(self._broken)
 
     def _broken(self, failure: Failure) -> None:
         _log.failure("forwarding failed", failure=failure)
@@ -259,7 +260,12 @@ class Forwarding:
             self._head = b""
             exchange.switch(self._lines(head) + b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade, self)
             return
-        exchange.start(head.status, self._lines(head), length, head.reason, flush=False)
+        exchange.start(head.status, self._final_lines(head), length, head.reason, flush=False)
+
+    def _final_lines(self, head: ResponseHead) -> bytes:
+        """The field lines of the final response. It gets a Date where it has none (RFC 9110, section 6.6.1)."""
+        lines = self._lines(head)
+        return lines if head.headers.dated else lines + self._exchange.date_line()
 
     def _lines(self, head: ResponseHead) -> bytes:
         return self._target.rules.response_lines(head.headers, self._map_value)
@@ -273,7 +279,7 @@ class Forwarding:
         connection, self._connection = self._connection, None
         if self._paused and connection is not None:
             connection.resume()
-        self._exchange.answer(head.status, self._lines(head), body, head.reason)
+        self._exchange.answer(head.status, self._final_lines(head), body, head.reason)
 
     def reply_data(self, data: bytes) -> None:
         """Octets of the response's body, or of the tunnel."""

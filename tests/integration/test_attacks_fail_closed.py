@@ -295,6 +295,9 @@ class FullDiskTests(GatewayCase):
             self.assertNotIn(b"SECRET", got, target)
             self.assertNotIn(b"access_token", got, target)
             self.assertNotIn(b" 200 ", got, target)
+        said = self.outcome("/open/x", "X: y")
+        self.assertIn(b"HTTP/1.1 503 ", said)
+        self.assertIn(b'"audit_unavailable"', said)
         self.assertEqual(len(self.service.requests), reached, "nothing new reaches the service")
         self.site.await_log("cannot be written, nothing is served until it can")
         # a route with a file of its own has room

@@ -98,6 +98,16 @@ class FramingTests(ResponseTestCase):
         peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext")
         self.assertEqual(client.responses(case.method.encode())[-1].body, b"next", what)
 
+    def test_date_is_added_where_it_is_missing(self) -> None:
+        """RFC 9110, section 6.6.1: whoever passes on a response without one says when he did."""
+        for date in (b"", b"Date: Sun, 22 Nov 2026 12:00:00 GMT\r\n"):
+            for length in (b"Content-Length: 2\r\n\r\nok", b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"):
+                _, client, peer = self.asked()
+                peer.reply(b"HTTP/1.1 200 OK\r\n" + date + length)
+                written = client.transport.written
+                self.assertEqual(written.lower().count(b"\r\ndate: "), 1, written)
+                self.assertTrue(not date or date in written, written)
+
     def test_attack_18_split_at_every_octet(self) -> None:
         for what, case in CASES.items():
             for cut in range(len(case.reply) + 1):
