@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import attrs
@@ -173,12 +174,22 @@ def prefers_json(headers: HeaderBlock) -> bool:
 
 def _qualities(headers: HeaderBlock) -> tuple[float, float]:
     """How much the client wants text/html and application/json by name: 0 to 1."""
+    accept = b",".join(headers.get_all(b"accept"))
+    return _known_qualities(accept) if len(accept) <= _LONGEST_ACCEPT else _read_qualities(accept)
+
+
+def _read_qualities(accept: bytes) -> tuple[float, float]:
     found = {"text/html": 0.0, "application/json": 0.0}
-    for item in b",".join(headers.get_all(b"accept")).decode("ascii", "replace").lower().split(","):
+    for item in accept.decode("ascii", "replace").lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
         if name in found:
             found[name] = _quality(parameters)
     return found["text/html"], found["application/json"]
+
+
+#: What is remembered is bounded in number and length: clients choose it.
+_LONGEST_ACCEPT = 256
+_known_qualities = lru_cache(maxsize=256)(_read_qualities)
 
 
 def _quality(parameters: list[str]) -> float:
