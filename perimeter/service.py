@@ -23,9 +23,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from perimeter.assembly import Assembly, Surroundings, assemble
+from perimeter.auth.chain import AuthenticatorChain
 from perimeter.auth.registry import authenticator_factories
 from perimeter.config.load import load_site
 from perimeter.config.values import LimitSettings, ListenerSettings, SiteConfig
+from perimeter.control import ControlPort
 from perimeter.errors import StartupError
 from perimeter.http.answers import Answers
 from perimeter.http.channel import Channel
@@ -37,6 +39,7 @@ from perimeter.net.deadlines import Deadlines
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.notify import Notifier, Watchdog
 from perimeter.offload import Offload
+from perimeter.operations import Place, answer
 
 _log = Logger()
 
@@ -97,6 +100,8 @@ class Gateway(Service):
         self._key_check = LoopingCall(self._check_keys)
         self._key_check.clock = reactor
         self._drained: Deferred[None] | None = None
+        self._control: ControlPort | None = None
+        self._started = 0.0
 
     # -- start
 
@@ -125,6 +130,8 @@ class Gateway(Service):
         if not self.running:
             return
         self._catch_signals()
+        self._started = self._reactor.seconds()
+        self._open_control(self._config.perimeter.state_dir)
         self._watchdog.startService()
         self._notifier.ready(self._status())
         _log.info("ready: {status}", status=self._status())
@@ -198,6 +205,33 @@ class Gateway(Service):
         """The port of each listener, by name: of use where the configuration asked for port 0."""
         return {name: listening.port.getHost().port for name, listening in self._listening.items()}
 
+    # -- for the operator (`perimeter.operations.Running`)
+
+    def _open_control(self, state_dir: Path) -> None:
+        if self._control is not None:
+            if self._control.directory == state_dir:
+                return
+            self._control.close()
+        self._control = ControlPort(state_dir, lambda question: answer(self, question), self._reactor)
+        self._control.open()
+
+    def places(self) -> list[Place]:
+        """The listeners, and how many connections each has."""
+        return [
+            Place(name, listening.port.getHost().port, len(listening.site.channels))
+            for name, listening in self._listening.items()
+        ]
+
+    def in_force(self) -> tuple[SiteConfig, AuthenticatorChain]:
+        """The configuration, and the chain that was made from it. Raises ValueError while the gateway stops."""
+        if self._assembly is None:
+            raise ValueError("the gateway is not running")
+        return self._config, self._assembly.chain
+
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return float(self._reactor.seconds() - self._started)
+
     def _catch_signals(self) -> None:
         if not getattr(self._reactor, "_installSignalHandlers", True):
             return
@@ -259,6 +293,7 @@ class Gateway(Service):
         self._limits.per_address = config.limits.connections_per_address
         self._assembly = assembly
         self._config = config
+        self._open_control(config.perimeter.state_dir)
         assembly.chain.start()
         old.stop()
         for warning in config.warnings:
@@ -294,6 +329,8 @@ class Gateway(Service):
         self._notifier.stopping("requests in flight finish")
         if self._key_check.running:
             self._key_check.stop()
+        if self._control is not None:
+            self._control.close()
         for listening in self._listening.values():
             _stop_listening(listening)
         for channel in self._channels():

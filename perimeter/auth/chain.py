@@ -14,13 +14,14 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from math import ceil
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from perimeter.auth.asking import Asked
 from perimeter.auth.flights import Flights
-from perimeter.auth.throttle import Key, Throttle
+from perimeter.auth.throttle import Attempts, Key, Throttle
 from perimeter.errors import InvalidToken, Rejected
 from perimeter.interfaces import IAuthenticator, IRunningAuthenticator
 from perimeter.model import (
@@ -218,6 +219,13 @@ class AuthenticatorChain:
         return None
 
     # -- for the operator
+
+    def refused(self) -> list[tuple[Key, Attempts, int]]:
+        """Names and addresses that have used up what is allowed, with the seconds that they still have to wait."""
+        if self._throttle is None:
+            return []
+        now = self._seconds()
+        return [(key, one, max(0, ceil(one.until - now))) for key, one in self._throttle.refused()]
 
     def release(self, text: str) -> list[Key]:
         """Forget the wrong passwords for the user name or from the address ``text``. Returns what there was."""

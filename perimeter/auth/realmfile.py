@@ -170,7 +170,9 @@ class RealmFileAuthenticator:
         user = users.by_name.get(credentials.username)
         matched = await self._offload.run(users.check, user, credentials.password)
         if user is None:
+            request.explain(f"{self._path} has no such user")
             return None
+        request.explain(f"{self._path}, line {user.line}, keeps the password as {user.password.scheme}")
         if not matched:
             raise Rejected(f"wrong password for a user of realm {self.realm}")
         return Principal(user.name, self.realm, user.roles, self.name)

@@ -1,0 +1,145 @@
+"""The operator's commands against a running gateway: status, unban, login."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site
+from tests.integration.stage import basic
+
+ROUTES = """\
+[upstream sample]
+servers = sample:
+
+[route all]
+path = /
+upstream = sample
+"""
+
+SECOND = """\
+[authentication]
+lockout_after = 3
+"""
+
+
+class Ran:
+    """A command, its exit status and what it printed."""
+
+    def __init__(self, *arguments: str, stdin: str = "") -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", "from perimeter.cli import main; main()", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            cwd="/",
+        )
+        self.status, self.output = done.returncode, done.stdout + done.stderr
+
+
+class OperatorCase(GatewayCase):
+    def guess(self, gateway: Gateway, name: str) -> None:
+        """Guess at a password until a guess has to wait. On a slow machine the first waits are over before the next guess."""
+        statuses: list[int] = []
+        while 429 not in statuses:
+            with gateway.connect("http") as wire:
+                statuses.append(wire.get("/", basic(name, f"guess{len(statuses)}")).status)
+            self.assertLess(len(statuses), 15)
+        self.assertEqual(statuses[:3], [401] * 3)
+        self.assertEqual(set(statuses), {401, 429})
+
+
+class StatusTests(OperatorCase):
+    def test_who_is_made_to_wait_is_shown_and_can_be_let_go(self) -> None:
+        gateway = self.gateway(site(ROUTES, extra=SECOND), USERS)
+        config = ("--config", str(gateway.config))
+        shown = Ran("status", *config)
+        self.assertEqual(shown.status, 0, shown.output)
+        self.assertIn(f"listener http: port {gateway['http']}, ", shown.output)
+        self.assertIn("authenticator local (realmfile, realm local): in use", shown.output)
+        self.assertNotIn("wrong passwords", shown.output)
+
+        self.guess(gateway, "alice")
+        shown = Ran("status", *config)
+        self.assertRegex(shown.output, r"name 'alice' of realm local: \d+ wrong passwords, ")
+        self.assertRegex(shown.output, r"address 127\.0\.0\.1: \d+ wrong passwords, ")
+        waiting = json.loads(Ran("status", "--json", *config).output)["waiting"]
+        self.assertEqual({one["value"] for one in waiting}, {"alice", "127.0.0.1"})
+        gateway.await_log("3 wrong passwords for name 'alice' of realm local: further ones are refused for 1 s")
+
+        self.assertIn("name 'alice' of realm local may try again", Ran("unban", *config, "ALICE").output)
+        self.assertIn("address '127.0.0.1' may try again", Ran("unban", *config, "127.0.0.1").output)
+        self.guess(gateway, "alice")
+        nobody = Ran("unban", *config, "nobody")
+        self.assertEqual((nobody.status, "no wrong passwords" in nobody.output), (1, True))
+
+    def test_no_gateway_runs(self) -> None:
+        gateway = self.gateway(site(ROUTES), USERS)
+        gateway.stop()
+        shown = Ran("status", "--config", str(gateway.config))
+        self.assertEqual(shown.status, 1)
+        self.assertIn("no gateway is running with state_dir", shown.output)
+
+    def test_a_reload_forgets_no_wrong_passwords(self) -> None:
+        gateway = self.gateway(site(ROUTES, extra=SECOND), USERS)
+        self.guess(gateway, "alice")
+        gateway.reload()
+        self.assertRegex(
+            Ran("status", "--config", str(gateway.config)).output, r"name 'alice' of realm local: \d+ wrong passwords"
+        )
+
+
+class LoginTests(OperatorCase):
+    def config(self, authenticators: str = "") -> Path:
+        directory = self.directory()
+        (directory / "users.realm").write_text(USERS["users.realm"])
+        (directory / "more.realm").write_text("carol: correct-horse\n")
+        path = directory / "site.ini"
+        path.write_text(site(ROUTES, extra=authenticators).replace("@http@", "8080"))
+        return path
+
+    def login(self, config: Path, user: str, password: str, *arguments: str) -> Ran:
+        return Ran("login", "--config", str(config), "--user", user, "--stdin", *arguments, stdin=f"{password}\n")
+
+    def test_each_step_is_told_and_no_secret(self) -> None:
+        config = self.config("[authenticator more]\ntype = realmfile\npath = more.realm\n")
+        ran = self.login(config, "carol", "correct-horse")
+        self.assertEqual(ran.status, 0, ran.output)
+        for line in (
+            "local (realm local, at most 5 s):",
+            "users.realm has no such user",
+            "does not know the user: the next one is asked",
+            "more.realm, line 1, keeps the password as plain text",
+            "user 'carol' of realm more, roles: none",
+            "login succeeds",
+        ):
+            self.assertIn(line, ran.output)
+        self.assertNotIn("correct-horse", ran.output)
+        self.assertEqual(list(config.parent.glob("state*")), [], "nothing is made")
+
+    def test_outcomes_have_statuses(self) -> None:
+        config = self.config()
+        self.assertIn("roles: admin, ops", self.login(config, "alice", "secret").output)
+        for user, password, status, words in (
+            ("alice", "guess-42", 1, "knows the password to be wrong"),
+            ("nobody", "guess-42", 1, "nobody knows this user"),
+            ("alice", "", 1, "shown to nobody"),
+        ):
+            ran = self.login(config, user, password)
+            self.assertEqual((ran.status, words in ran.output), (status, True), ran.output)
+            self.assertNotIn("guess-42", ran.output)
+        self.assertIn(
+            "local: not asked, its realm is not asked for", self.login(config, "alice", "secret", "--realm", "x").output
+        )
+
+    def test_could_not_tell(self) -> None:
+        stack = "[authenticator stack]\ntype = login-modules\nmodules = command required\noption.command = /bin/false\n"
+        ran = self.login(self.config(stack), "nobody", "guess-42")
+        self.assertEqual(ran.status, 2, ran.output)
+        self.assertIn("asking /bin/false", ran.output)
+        self.assertIn("could not tell: /bin/false ended with 1", ran.output)

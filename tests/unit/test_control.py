@@ -1,0 +1,139 @@
+"""The control socket: who may talk, what is answered, and what is in its place."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
+from twisted.trial import unittest
+
+from perimeter import control
+from perimeter.config.values import SiteConfig
+from perimeter.control import ControlPort, ask
+from perimeter.errors import StartupError
+from perimeter.operations import Place, answer
+
+
+class ControlCase(unittest.TestCase):
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve() / ("long" * 30)
+        self.directory.mkdir(parents=True)
+        self.questions: list[Mapping[str, Any]] = []
+        self.reply: Any = {"fine": True}
+        self.port = self.open()
+
+    def open(self) -> ControlPort:
+        port = ControlPort(self.directory, self.answer, reactor)
+        port.open()
+        self.addCleanup(port.close)
+        return port
+
+    def answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.questions.append(question)
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply  # type: ignore[no-any-return]
+
+    def ask(self, question: Mapping[str, Any]) -> Deferred[Any]:
+        return deferToThread(ask, self.directory, question)
+
+
+class ConversationTests(ControlCase):
+    async def test_a_question_and_its_answer(self) -> None:
+        self.reply = {"names": ["é" * 100_000]}
+        self.assertEqual(await self.ask({"command": "x"}), self.reply)
+        self.assertEqual(self.questions, [{"command": "x"}])
+
+    async def test_what_cannot_be_answered_is_told(self) -> None:
+        self.reply = ValueError("no such command")
+        await self.assertFailure(self.ask({}), StartupError)
+        self.reply = KeyError("secret")
+        error = await self.assertFailure(self.ask({}), StartupError)
+        self.assertNotIn("secret", str(error))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    async def test_nonsense_is_told_or_cut(self) -> None:
+        def say(octets: bytes) -> bytes:
+            with socket.socket(socket.AF_UNIX) as raw, control._short(self.directory) as path:
+                raw.settimeout(20)
+                raw.connect(path)
+                raw.sendall(octets)
+                try:
+                    return raw.recv(1000)
+                except ConnectionResetError:
+                    return b""
+
+        self.assertIn(b"error", await deferToThread(say, b"nonsense\n"))
+        self.assertIn(b"error", await deferToThread(say, b"[]\n"))
+        self.assertEqual(await deferToThread(say, b"x" * 5000), b"")
+        self.assertEqual(self.questions, [])
+
+    async def test_attack_43_only_its_own_user_and_root_are_heard(self) -> None:
+        mode = os.stat(self.directory / control.NAME).st_mode
+        self.assertTrue(stat.S_ISSOCK(mode))
+        self.assertEqual(stat.S_IMODE(mode), 0o600)
+        self.patch(control, "_peer", lambda connection: os.geteuid() + 1)
+        await self.assertFailure(self.ask({"command": "x"}), StartupError)
+        self.assertEqual(self.questions, [])
+
+    async def test_nobody_there(self) -> None:
+        self.port.close()
+        self.assertFalse((self.directory / control.NAME).exists())
+        error = await self.assertFailure(self.ask({}), StartupError)
+        self.assertIn("no gateway is running", str(error))
+
+
+class PlaceTests(ControlCase):
+    async def test_a_socket_that_was_left_behind_is_replaced(self) -> None:
+        self.port.close()
+        with socket.socket(socket.AF_UNIX) as left, control._short(self.directory) as path:
+            left.bind(path)
+        self.open()
+        self.assertEqual(await self.ask({}), {"fine": True})
+
+    def test_another_gateway_keeps_its_socket(self) -> None:
+        with capturedLogs() as events:
+            second = self.open()
+        self.assertEqual(second.fileno(), -1)
+        self.assertIn("another gateway", str(events))
+        self.assertTrue((self.directory / control.NAME).exists())
+
+    def test_what_is_no_socket_is_left_alone(self) -> None:
+        self.port.close()
+        (self.directory / control.NAME).write_text("mine")
+        with capturedLogs():
+            self.open().close()
+        self.assertEqual((self.directory / control.NAME).read_text(), "mine")
+
+
+class OperationsTests(unittest.TestCase):
+    def test_unknown_commands(self) -> None:
+        class Gateway:
+            def places(self) -> list[Place]:
+                return []
+
+            def in_force(self) -> tuple[SiteConfig, Any]:
+                raise AssertionError("not asked")
+
+            def uptime(self) -> float:
+                return 0.0
+
+        for question in (
+            {},
+            {"command": "stop"},
+            {"command": "unban"},
+            {"command": "unban", "what": ""},
+            {"command": ["status"]},
+        ):
+            with self.assertRaises(ValueError, msg=question):
+                answer(Gateway(), question)
