@@ -11,7 +11,9 @@ from perimeter.auth.ldap.settings import LdapSettings, RoleRule
 from perimeter.errors import Rejected, Unavailable
 from perimeter.model import Principal
 from tests.integration.directories import AD_ADDRESS, AD_BASE, SambaDomain, ad_group, ad_user
+from tests.integration.harness import ETC
 from tests.integration.ldapkit import LdapCase, shared
+from tests.integration.stage import basic
 from tests.unit.ldap_sections import parsed
 
 USERS = f"CN=Users,{AD_BASE}"
@@ -30,7 +32,7 @@ def domain(directory: Path) -> SambaDomain:
             ad_user("fresh", "fresh-pass", "pwdLastSet: 0"),
             ad_user("clumsy", "clumsy-pass"),
             f"dn: CN=machine,CN=Computers,{AD_BASE}\nchangetype: add\nobjectClass: computer\nsAMAccountName: machine$\n",
-            ad_group("Admins of the gateway", "Alice"),
+            ad_group("Gateway Admins", "Alice"),
             ad_group("Inner", "bob"),
             ad_group("Middle", "Inner"),
             ad_group("Outer", "Middle"),
@@ -69,13 +71,47 @@ class ActiveDirectoryTests(LdapCase):
         assert found is not None, username
         return found
 
+    async def test_the_recipe_of_the_manual(self) -> None:
+        text = (ETC.parent / "docs/how-to/active-directory.md").read_text()
+        recipe = text.partition("```ini\n")[2].partition("```")[0]
+        for shipped, here in (
+            ("dc1.corp.example.com, dc2.corp.example.com", AD_ADDRESS),
+            ("corp-ca.pem", str(self.dc.authority.certificate)),
+            ("credential:ad-password", "svc-pass"),
+            ("OU=Services", "CN=Users"),
+            ("OU=Groups", "CN=Users"),
+            ("DC=corp,DC=example,DC=com", AD_BASE),
+            ("corp.example.com", "corp.example.org"),
+        ):
+            self.assertIn(shipped, recipe)
+            recipe = recipe.replace(shipped, here)
+        service = self.upstream()
+        gateway = self.gateway(
+            "[perimeter]\nstate_dir = state\n\n[listener http]\nport = @http@\ninterface = 127.0.0.1\n\n"
+            f"{recipe}\n[upstream app]\nservers = {service.url}\n\n"
+            "[route app]\npath = /\nupstream = app\nallow = role:admin\n\n[audit]\npath = access.log\n"
+        )
+        for name in ("alice", "CORP\\alice", "alice@corp.example.org"):
+            with gateway.connect("http") as wire:
+                self.assertEqual(wire.get("/", basic(name, "wonderland")).status, 200)
+            received = service.next()
+            told = [received.get(field) for field in ("x-auth-username", "x-auth-realm", "x-auth-roles")]
+            self.assertEqual(told, ["Alice", "corp", "admin"])
+        with gateway.connect("http") as wire:
+            self.assertEqual(wire.get("/", basic("bob", "builder")).status, 403)
+        with gateway.connect("http") as wire:
+            refused = wire.get("/", basic("gone", "gone-pass"))
+        self.assertEqual(refused.status, 401)
+        self.assertNotIn(b"533", refused.body)
+        self.assertNotIn(b"disabled", refused.body)
+
     async def test_every_name_of_a_user_is_the_same_principal(self) -> None:
         for name in (
             *("Alice", "alice", "ALICE", "alice.liddell@example.com", "Alice.Liddell@EXAMPLE.com"),
             *("CORP\\alice", "corp\\ALICE", "corp.example.org\\alice", "alice@corp.example.org"),
         ):
             found = await self.found(name, "wonderland")
-            self.assertEqual(found, Principal("Alice", "staff", ("Admins of the gateway",), "corp"), name)
+            self.assertEqual(found, Principal("Alice", "staff", ("Gateway Admins",), "corp"), name)
 
     async def test_names_of_other_domains_are_somebody_elses(self) -> None:
         ldap = self.authenticator(self.settings())
@@ -98,7 +134,7 @@ class ActiveDirectoryTests(LdapCase):
         self.assertEqual((await self.found("bob", "builder", nested_groups="no")).roles, ("Inner", "Odd, comma"))
 
     async def test_mapping_by_distinguished_name_and_by_name(self) -> None:
-        mapping = f"\n  cn=outer, cn=users, {AD_BASE.lower()} -> member\n  inner -> insider\n  Admins of the gateway -> admin"
+        mapping = f"\n  cn=outer, cn=users, {AD_BASE.lower()} -> member\n  inner -> insider\n  Gateway Admins -> admin"
         self.assertEqual((await self.found("bob", "builder", role_mapping=mapping)).roles, ("insider", "member"))
         self.assertEqual((await self.found("alice", "wonderland", role_mapping=mapping)).roles, ("admin",))
         self.assertEqual(self.settings(role_mapping=mapping).role_mapping[1], RoleRule("inner", "insider"))

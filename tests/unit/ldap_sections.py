@@ -15,8 +15,12 @@ MINIMAL = {"hostname": "ldap.example.org", "user_base_dn": "ou=people,dc=example
 
 def read(**options: str) -> tuple[LdapSettings, list[str]]:
     """The settings of a section with these options, and the problems of it."""
+    return read_body("".join(f"{name} = {value}\n" for name, value in options.items()))
+
+
+def read_body(body: str) -> tuple[LdapSettings, list[str]]:
+    """The same for the text of a section."""
     found: list[Problem] = []
-    body = "".join(f"{name} = {value}\n" for name, value in options.items())
     (scanned,), _ = scan(f"[authenticator corp]\n{body}")
     section = Section(scanned, "site.ini", Path("/"), References({}, Path("/")), found)
     settings = parse(section)

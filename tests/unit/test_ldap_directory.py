@@ -190,6 +190,14 @@ class PoolTests(TestCase):
         fresh.connectionLost(Failure(ConnectionDone()))
         self.failureResultOf(second, ServerFailure)
 
+    def test_a_connection_that_ends_while_nobody_uses_it(self) -> None:
+        first = self.search()
+        connection, _ = self.open(0)
+        connection.dataReceived(result(1, 0x65))
+        self.successResultOf(first)
+        connection.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_everybody_hears_of_a_failed_opening(self) -> None:
         searches = [self.search() for _ in range(4)]
         for index in (0, 1):
@@ -394,9 +402,13 @@ class AuthenticatorTests(TestCase):
         found = self.successResultOf(self.login("a-shared"))
         assert found is not None
         self.assertEqual(found.username, "a-shared")
-        answers: list[Found] = [self.fake.found, Found(self.fake.found.entries, Result(0), more=True)]
-        self.fake.search = self.one_after_the_other(answers)
+        mine = self.fake.found
+        self.fake.search = self.one_after_the_other([mine, Found(mine.entries, Result(0), more=True)])
         self.failureResultOf(self.login("john"), Rejected)
+        other = Found((Entry("uid=2,dc=x", {"cn": (b"a-shared",)}),), Result(0))
+        for again in (other, Found((), Result(0))):
+            self.fake.search = self.one_after_the_other([mine, again])
+            self.failureResultOf(self.login("john"), Rejected)
 
     @staticmethod
     def one_after_the_other(answers: list[Found]) -> Callable[[Search], Any]:

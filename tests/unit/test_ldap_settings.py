@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.ldap.authenticator import LdapFactory
 from perimeter.auth.ldap.settings import OPTIONS, LdapSettings, RoleRule
 from perimeter.auth.registry import authenticator_factories
-from tests.unit.ldap_sections import MINIMAL, parsed, read
+from tests.unit.ldap_sections import MINIMAL, parsed, read, read_body
 
 SERVICE = {"bind_dn": "cn=gw,dc=x", "bind_password": "pw"}
 
@@ -78,6 +81,17 @@ class DefaultTests(TestCase):
         factory = authenticator_factories()["ldap"]
         self.assertIsInstance(factory, LdapFactory)
         self.assertEqual(factory.options, OPTIONS)  # type: ignore[attr-defined]
+
+
+class ManualTests(TestCase):
+    def test_every_example_of_the_manual_is_read(self) -> None:
+        """The Active Directory recipe is tried out against a real one elsewhere; here, that no option is misspelt."""
+        for page in ("ldap", "active-directory"):
+            text = (Path(__file__).parents[2] / "docs/how-to" / f"{page}.md").read_text()
+            recipe = text.partition("```ini\n")[2].partition("```")[0].partition("\n")[2]
+            recipe = re.sub(r"credential:\S+", "pw", recipe)
+            recipe = re.sub(r"^(type|realm|ca_certificate) = .*\n", "", recipe, flags=re.MULTILINE)
+            self.assertEqual(read_body(recipe)[1], [], page)
 
 
 class FaultTests(TestCase):
