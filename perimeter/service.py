@@ -7,6 +7,7 @@ changes nothing. Stop: idle connections close, requests in flight get `DRAIN` se
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -132,6 +133,9 @@ class Gateway(Service):
         self._catch_signals()
         self._started = self._reactor.seconds()
         self._open_control(self._config.perimeter.state_dir)
+        # What is there by now stays: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
         self._watchdog.startService()
         self._notifier.ready(self._status())
         _log.info("ready: {status}", status=self._status())

@@ -13,7 +13,6 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from perimeter.auth.registry import authenticator_factories
-from perimeter.commands.check import run_check
 from perimeter.config.load import load_site
 from perimeter.config.values import SiteConfig
 from perimeter.errors import StartupError
@@ -54,6 +53,9 @@ def makeService(options: Options) -> IService:
     """The gateway that ``options`` describe. Prints what is wrong and exits with status 1 where there is none to be had."""
     file = Path(options["config"])
     if options["check"]:
+        # Here, so that the daemon does not carry what only commands need.
+        from perimeter.commands.check import run_check
+
         status, text = run_check(file)
         _exit(status, text)
     try:

@@ -1,6 +1,6 @@
 """The gate: every request passes it, and none passes it twice.
 
-`Gate.admit` judges one request: route, network, identity, policy. It answers at once where it can. One gate is built from one
+`Gate.judge` judges one request: route, network, identity, policy. It answers at once where it can. One gate is built from one
 configuration and replaced whole at reload; requests in flight finish with the decision that they were given.
 """
 
@@ -29,8 +29,7 @@ from perimeter.gate.identity import IdentityLines
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.model import Principal
-
+from perimeter.model import Principal, RequestHead
 
 #: Targets that are remembered at most, and how long one may be with its host: some 2 MiB in all.
 _MOST_PLACES = 4096
@@ -53,7 +52,7 @@ class Gate:
     def dispatch(self, exchange: Exchange) -> None:
         """Admit the exchange and hand it to its target, or refuse it. Never raises."""
         try:
-            decision = self.admit(exchange)
+            decision = self.judge(exchange, exchange.head)
             if isinstance(decision, Decision):
                 self._enter(exchange, decision)
             else:
@@ -75,11 +74,17 @@ class Gate:
         exchange.max_body = decision.route.max_body
         decision.route.target.handle(exchange)
 
-    def admit(self, exchange: Exchange) -> Decision | Awaitable[Decision]:
-        """The decision on a request. Raises a `perimeter.errors.Refusal` where it is not admitted."""
-        head = exchange.head
-        place = self._places.get((head.host, head.target))
-        route, target = self._locate(head.host, head.target) if place is None else place
+    def judge(self, exchange: Exchange, head: RequestHead, route: Route | None = None) -> Decision | Awaitable[Decision]:
+        """The decision on the request ``head``. Raises a `perimeter.errors.Refusal` where it is not admitted.
+
+        ``head`` is the exchange's own, or the one that a proxy asks about (`perimeter.gate.forwardauth`): the same rules judge
+        both. With ``route`` that one counts, whatever the path.
+        """
+        if route is None:
+            place = self._places.get((head.host, head.target))
+            route, target = self._locate(head.host, head.target) if place is None else place
+        else:
+            target = head.target
         address = exchange.connection.address
         relayed: tuple[str, ...] = ()
         if self.trusted_proxies and in_networks(address, self.trusted_proxies):
@@ -98,28 +103,30 @@ class Gate:
         if not self.enabled:
             return exchange.decision
         if not route.authenticate:
-            return self._authorise(exchange, route, None)
+            return self._authorise(exchange, route, None, head.method)
         principal = self.identifier.identify(head.headers, address, exchange.connection)
         if principal is None:
             if route.required:
                 raise MissingCredentials
-            return self._authorise(exchange, route, None)
+            return self._authorise(exchange, route, None, head.method)
         if isinstance(principal, Principal):
-            return self._authorise(exchange, route, principal)
-        return self._authorise_later(exchange, route, principal)
+            return self._authorise(exchange, route, principal, head.method)
+        return self._authorise_later(exchange, route, principal, head.method)
 
-    async def _authorise_later(self, exchange: Exchange, route: Route, later: Awaitable[Principal | None]) -> Decision:
+    async def _authorise_later(
+        self, exchange: Exchange, route: Route, later: Awaitable[Principal | None], method: bytes
+    ) -> Decision:
         principal = await later
         if principal is None and route.required:
             raise MissingCredentials
-        return self._authorise(exchange, route, principal)
+        return self._authorise(exchange, route, principal, method)
 
-    def _authorise(self, exchange: Exchange, route: Route, principal: Principal | None) -> Decision:
+    def _authorise(self, exchange: Exchange, route: Route, principal: Principal | None, method: bytes) -> Decision:
         decision = exchange.decision
         assert decision is not None
         decision.principal = principal
         policy = route.policy
-        if not policy.open and not policy.permits(principal, exchange.head.method.decode("ascii")):
+        if not policy.open and not policy.permits(principal, method.decode("ascii")):
             # Where nobody is asked who he is (auth = none, with rules for methods), credentials would not help.
             raise MissingCredentials if principal is None and route.authenticate else InsufficientScope
         if principal is not None:
