@@ -31,7 +31,16 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def report() -> Report:
-    return Report(ALL, {"nginx-tuned": "not built"}, {"nginx": "1.22.1"}, {"cores": "2"}, "2026-11-22", 2.0, 5)
+    return Report(
+        measurements=ALL,
+        left_out={"nginx-tuned": "not built"},
+        failed={"idle": "too few files"},
+        versions={"nginx": "1.22.1"},
+        machine={"cores": "2"},
+        date="2026-11-22",
+        seconds=2.0,
+        rounds=5,
+    )
 
 
 class TableTests(TestCase):
