@@ -6,7 +6,7 @@ project = "Perimeter"
 author = "The Perimeter developers"
 release = version = perimeter.__version__
 extensions = ["myst_parser"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "examples"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"Perimeter {release}"
