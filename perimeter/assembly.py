@@ -31,6 +31,7 @@ from perimeter.config.values import (
     UpstreamSettings,
 )
 from perimeter.errors import StartupError
+from perimeter.gate.forwardauth import ENDPOINT, ForwardAuthTarget
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity import IdentityLines, IdentityProfile
@@ -148,15 +149,7 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     routes = _routes(config, around, pools, audit, _believed(chain))
     builtin = SiteTarget("perimeter", token_resources(endpoints, standalone=False), reactor)
 
-    def gate_for(listener: ListenerSettings) -> Gate:
-        own: Iterable[Route]
-        if listener.serve == "redirect":
-            own = [_builtin("redirect", RedirectTarget(listener.redirect_to or 443), default_sink)]
-        elif listener.serve == "tokens":
-            tokens = SiteTarget("perimeter", token_resources(endpoints, standalone=True), reactor)
-            own = [_builtin("tokens", tokens, default_sink)]
-        else:
-            own = [*routes, *(_builtin(path[1:], builtin, default_sink, path) for path in _ENDPOINTS)]
+    def gate(own: Iterable[Route]) -> Gate:
         return Gate(
             routes=RouteTable(own),
             identifier=identifier,
@@ -165,6 +158,19 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
             maintenance=config.perimeter.maintenance,
             trusted_proxies=config.perimeter.trusted_proxies,
         )
+
+    authenticate_for_proxies = _forward_auth(
+        config, ForwardAuthTarget(gate(routes), default_sink, rules=bool(routes)), default_sink
+    )
+
+    def gate_for(listener: ListenerSettings) -> Gate:
+        if listener.serve == "redirect":
+            return gate([_builtin("redirect", RedirectTarget(listener.redirect_to or 443), default_sink)])
+        if listener.serve == "tokens":
+            tokens = SiteTarget("perimeter", token_resources(endpoints, standalone=True), reactor)
+            return gate([authenticate_for_proxies, _builtin("tokens", tokens, default_sink)])
+        builtins = (_builtin(path[1:], builtin, default_sink, path) for path in _ENDPOINTS)
+        return gate([*routes, authenticate_for_proxies, *builtins])
 
     return Assembly(
         config=config,
@@ -188,6 +194,24 @@ def _builtin(name: str, target: ITarget, sink: IAuditSink, path: str = "/") -> R
         audit=sink,
         exact=path != "/",
         authenticate=False,
+        builtin=True,
+    )
+
+
+def _forward_auth(config: SiteConfig, target: ITarget, sink: IAuditSink) -> Route:
+    """The route of ``/authenticate``: for every host, since most proxies ask with the client's own.
+
+    Paths beneath it are Envoy's questions, which count from trusted proxies only: without any, those paths stay the routes'.
+    """
+    return Route(
+        name=ENDPOINT[1:].decode("ascii"),
+        prefix=ENDPOINT,
+        target=target,
+        audit=sink,
+        hosts=(*sorted({host for route in config.routes for host in route.hosts if host != "*"}), "*"),
+        exact=not config.perimeter.trusted_proxies,
+        authenticate=False,
+        allow_encoded_slash=True,
         builtin=True,
     )
 

@@ -117,6 +117,10 @@ class Answers:
         error = _bearer_error(refusal)
         if refusal.status != 401 and not error:
             return b""
+        if challenges == "joined":
+            # One line for all (RFC 9110, section 11.6.1): of several, nginx before 1.23 hands on the first.
+            several = self._challenge(refusal, "both" if refusal.status == 401 else "bearer")
+            return several.replace(b"\r\nWWW-Authenticate: ", b", ")
         lines = b""
         if challenges in ("bearer", "both"):
             challenge = f'Bearer realm="{self._realm}"'

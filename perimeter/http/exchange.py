@@ -43,7 +43,8 @@ class Exchange:
     """A request, and what becomes of it.
 
     ``decision`` is set once the gate has admitted the request, ``responder`` by the target that produces the response;
-    ``challenges`` (``bearer`` or ``basic``) says which challenge a 401 carries; ``version`` is for the audit log.
+    ``challenges`` (``bearer``, ``basic`` or ``joined``) says which challenges a 401 carries; ``asked`` is the request that a
+    proxy asks about, where this one is such a question: the audit log shows that one.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Exchange:
         "_recorded",
         "_sink",
         "_started",
+        "asked",
         "body_done",
         "challenges",
         "close",
@@ -83,6 +85,7 @@ class Exchange:
         self.decision: Decision | None = None
         self.responder: IResponder | None = None
         self.challenges = "bearer"
+        self.asked: RequestHead | None = None
         #: name of the target, for the audit log, where it is not the route's own
         self.upstream = ""
         self.reason = ""
@@ -402,7 +405,7 @@ class Exchange:
             return True
         self._recorded = True
         channel = self._channel
-        head = self.head
+        head = self.asked or self.head
         connection = self.connection
         decision = self.decision
         sink = channel.site.audit
