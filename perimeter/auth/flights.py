@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from perimeter.errors import Refusal
-from perimeter.model import Principal
+
+T = TypeVar("T")
 
 
 class _Flight:
@@ -18,21 +19,21 @@ class _Flight:
     __slots__ = ("waiters", "work")
 
     def __init__(self) -> None:
-        self.waiters: set[Deferred[Principal]] = set()
-        self.work: Deferred[Principal] | None = None
+        self.waiters: set[Deferred[Any]] = set()
+        self.work: Deferred[Any] | None = None
 
-    def join(self) -> Deferred[Principal]:
+    def join(self) -> Deferred[Any]:
         """Wait too. Who cancels leaves alone; with the last one the work is cancelled."""
-        waiter: Deferred[Principal] = Deferred(self._leave)
+        waiter: Deferred[Any] = Deferred(self._leave)
         self.waiters.add(waiter)
         return waiter
 
-    def _leave(self, waiter: Deferred[Principal]) -> None:
+    def _leave(self, waiter: Deferred[Any]) -> None:
         self.waiters.discard(waiter)
         if not self.waiters and self.work is not None:
             self.work.cancel()
 
-    def land(self, result: Principal | Failure) -> None:
+    def land(self, result: Any) -> None:
         """Tell everybody."""
         waiters, self.waiters = self.waiters, set()
         for waiter in waiters:
@@ -58,7 +59,7 @@ class Flights:
         """Those under way still answer those who asked; nobody new joins them."""
         self._flights.clear()
 
-    def join(self, key: bytes, work: Callable[[], Coroutine[Deferred[Any], Any, Principal]]) -> Deferred[Principal]:
+    def join(self, key: bytes, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> Deferred[T]:
         """The result of the verification ``key``, which ``work`` begins where there is none under way."""
         flight = self._flights.get(key)
         if flight is not None and flight.waiters:
@@ -67,7 +68,7 @@ class Flights:
         waiter = flight.join()
         flight.work = Deferred.fromCoroutine(work())
 
-        def landed(result: Principal | Failure) -> None:
+        def landed(result: Any) -> None:
             if self._flights.get(key) is flight:
                 del self._flights[key]
             flight.land(result)

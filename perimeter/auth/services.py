@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from perimeter.auth.remote.clients import WebClients
 from perimeter.offload import Offload
 
 
@@ -13,7 +14,7 @@ class AuthServices:
     """``reactor`` is the clock, and whatever else of a reactor an authenticator needs; ``offload`` runs slow work.
 
     ``blocking`` is for work that mostly waits, and may do so for seconds: it has many more threads, and nothing that the gateway
-    itself needs stands in line behind it.
+    itself needs stands in line behind it. ``web`` asks services elsewhere over HTTP.
     """
 
     reactor: IReactorTime
@@ -23,3 +24,9 @@ class AuthServices:
     @blocking.default
     def _same(self) -> Offload:
         return self.offload
+
+    web: WebClients = attrs.field()
+
+    @web.default
+    def _own(self) -> WebClients:
+        return WebClients(self.reactor)

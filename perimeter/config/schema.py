@@ -286,10 +286,7 @@ KINDS = (
 )
 
 LATER_AUTHENTICATORS = (
-    "plain",
     "jwt",
-    "ecmwf-api",
-    "efas-api",
     "openid-offline",
     "ecmwf-token-generator",
 )

@@ -228,7 +228,7 @@ class NotYetTests(SiteCase):
             ("perimeter", "workers", "4"),
             ("perimeter", "workers", "auto"),
             ("authenticator local", "type", "jwt"),
-            ("authenticator local", "type", "ecmwf-api"),
+            ("authenticator local", "type", "openid-offline"),
         ):
             (found,) = self.problems(self.with_option(section, option, value))
             self.assertIn(f"[{section}] {option}: {value} is not available yet", found)

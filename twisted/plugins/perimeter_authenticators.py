@@ -3,7 +3,10 @@
 from perimeter.auth.certificate import CertificateFactory
 from perimeter.auth.ldap.authenticator import LdapFactory
 from perimeter.auth.modules.authenticator import LoginModulesFactory
+from perimeter.auth.plain import PlainFactory
 from perimeter.auth.realmfile import RealmFileFactory
+from perimeter.auth.remote.whoami import ecmwf_api as ecmwf_api_kind
+from perimeter.auth.remote.whoami import efas_api as efas_api_kind
 from perimeter.auth.trustedheader import TrustedHeaderFactory
 
 certificate = CertificateFactory()
@@ -11,3 +14,6 @@ realm_file = RealmFileFactory()
 ldap = LdapFactory()
 login_modules = LoginModulesFactory()
 trusted_header = TrustedHeaderFactory()
+plain = PlainFactory()
+ecmwf_api = ecmwf_api_kind()
+efas_api = efas_api_kind()

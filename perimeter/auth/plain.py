@@ -1,0 +1,86 @@
+"""``type = plain``: users in the configuration itself, a line each as in a realm file.
+
+Passwords may be hashed as there, and should be. Even those in plain text are compared in constant time, and who is not there
+takes as long as who is (attack 29), because all of that is `perimeter.auth.users`'.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from perimeter.auth.services import AuthServices
+from perimeter.auth.users import RealmFileError, Users, read_users
+from perimeter.config.datatypes import SECRET
+from perimeter.config.schema import Option
+from perimeter.errors import Rejected
+from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory
+from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
+from perimeter.offload import Offload
+
+if TYPE_CHECKING:
+    from perimeter.config.section import Section
+
+_log = Logger()
+
+
+@implementer(IAuthenticator)
+class PlainAuthenticator:
+    """Knows ``users``."""
+
+    def __init__(self, name: str, realm: str, users: Users, offload: Offload) -> None:
+        self.name = name
+        self.realm = realm
+        self._users = users
+        self._offload = offload
+
+    async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+        """The user with this name and password; None for a name that is not there; see `IAuthenticator`."""
+        if not isinstance(credentials, BasicCredentials):
+            return None
+        if not credentials.password:
+            raise Rejected("an empty password")
+        user = self._users.by_name.get(credentials.username)
+        matched = await self._offload.run(self._users.check, user, credentials.password)
+        if user is None:
+            request.explain(f"{self.name} has no such user")
+            return None
+        request.explain(f"{self.name} keeps the password as {user.password.scheme}")
+        if not matched:
+            raise Rejected(f"wrong password for a user of realm {self.realm}")
+        return Principal(user.name, self.realm, user.roles, self.name)
+
+
+_USERS = Option(
+    "users",
+    SECRET,
+    "a line each, as in a realm file: `username: password[,role ...]`, the password preferably hashed",
+    required=True,
+)
+
+
+@implementer(IPlugin, IAuthenticatorFactory)
+class PlainFactory:
+    """``type = plain``."""
+
+    kind = "plain"
+    options = (_USERS,)
+
+    def parse(self, section: Section) -> Users:
+        """The one option, ``users``."""
+        text = section.value(_USERS)
+        try:
+            return read_users(text.encode(), "users")
+        except RealmFileError as error:
+            # its name for the file stands before its message, which holds no password
+            section.problem("users", str(error).removeprefix("users:").strip())
+            return Users({}, ())
+
+    def build(self, name: str, realm: str, settings: Users, services: AuthServices) -> PlainAuthenticator:
+        """The authenticator, after a warning for each thing that is wrong with the users."""
+        for warning in settings.warnings:
+            _log.warn("Authenticator {name}: {finding}", name=name, finding=warning)
+        return PlainAuthenticator(name, realm, settings, services.offload)

@@ -1,0 +1,42 @@
+"""What a service elsewhere says of a user, judged before it becomes a name, a role or an attribute. Pure (attacks 15 and 17)."""
+
+from __future__ import annotations
+
+import json
+
+from perimeter.auth.text import unfit_for_name
+
+MAX_NAME = 256
+MAX_ROLES = 1000
+MAX_ATTRIBUTE = 1024
+
+
+class Unfit(Exception):
+    """What was said is of another shape than it should be; the text says which part, never what it holds."""
+
+
+def username(value: object, what: str) -> str:
+    """A user name. Raises `Unfit`."""
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME or unfit_for_name(value):
+        raise Unfit(f"{what} is no name of a user")
+    return value
+
+
+def roles(value: object, what: str) -> tuple[str, ...]:
+    """Roles, each once: a list of texts, or one text, or nothing (None). Raises `Unfit`."""
+    if value is None:
+        return ()
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or len(listed) > MAX_ROLES:
+        raise Unfit(f"{what} is no list of roles")
+    for role in listed:
+        if not isinstance(role, str) or not role or len(role) > MAX_NAME or unfit_for_name(role):
+            raise Unfit(f"{what} holds something that is no role")
+    return tuple(dict.fromkeys(listed))
+
+
+def attribute(value: object) -> str | None:
+    """Any JSON value as the text of an attribute, without control characters; None where it is too long to be passed on."""
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    text = "".join(character for character in text if not unfit_for_name(character))
+    return text if len(text) <= MAX_ATTRIBUTE else None

@@ -1,0 +1,93 @@
+"""Authenticators that ask a service elsewhere, built from the text of their section, in the reactor of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.services import AuthServices
+from perimeter.config.references import References
+from perimeter.config.scanner import scan
+from perimeter.config.section import Section
+from perimeter.errors import Problem
+from perimeter.model import AuthenticationRequest, BearerCredentials, Principal
+from perimeter.offload import Offload
+from tests.integration.upstreams import OK, Connection, Script, Upstream
+
+REQUEST = AuthenticationRequest("192.0.2.1")
+
+
+def answering(status: int, body: bytes, *fields: bytes) -> Script:
+    """A script that answers everything with this."""
+    lines = b"".join(field + b"\r\n" for field in fields)
+    reply = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n%b\r\n%b" % (status, len(body), lines, body)
+
+    def script(connection: Connection) -> None:
+        while True:
+            try:
+                connection.request()
+            except EOFError:
+                return
+            connection.send(reply)
+
+    return script
+
+
+class RemoteCase(TestCase):
+    """Has the services of a gateway, and no connection left when it is over."""
+
+    def setUp(self) -> None:
+        self.offload = Offload(reactor)
+        self.offload.start()
+        self.services = AuthServices(reactor, self.offload)  # type: ignore[arg-type]
+
+    async def tearDown(self) -> None:
+        # a connection that was cut comes back to its pool, or is gone, only when the reactor has been round once more
+        await deferLater(reactor, 0.02)
+        for client in self.services.web._clients.values():
+            await client.close()
+        stopped: Any = self.offload.stop()
+        if isinstance(stopped, Deferred):
+            await stopped
+        await deferLater(reactor, 0.02)
+
+    def server(self, script: Script | bytes = OK) -> Upstream:
+        server = Upstream(script)
+        self.addCleanup(server.close)
+        return server
+
+    def build(self, kind: str, text: str, realm: str = "elsewhere") -> Any:
+        """The authenticator of a section that must be good."""
+        settings, problems = self.parse(kind, text)
+        self.assertEqual(problems, [])
+        return authenticator_factories()[kind].build("weather", realm, settings, self.services)
+
+    def parse(self, kind: str, text: str) -> tuple[Any, list[str]]:
+        """What the section's own options become, and what is wrong with them."""
+        directory = Path(self.mktemp()).absolute()
+        (scanned,), faults = scan(f"[authenticator weather]\n{text}\n")
+        self.assertEqual(faults, [])
+        problems: list[Problem] = []
+        section = Section(scanned, "site.ini", directory, References({}, directory), problems)
+        settings = authenticator_factories()[kind].parse(section)
+        section.finish(["type", "realm", "timeout"])
+        return settings, [str(problem) for problem in problems]
+
+    def ask(self, authenticator: Any, token: str, request: AuthenticationRequest = REQUEST) -> Deferred[Principal | None]:
+        return ensureDeferred(authenticator.authenticate(BearerCredentials(token), request))
+
+    async def refusal(self, asked: Callable[[], Deferred[Any]], *kinds: type[Exception]) -> Exception:
+        """What ``asked()`` is refused with, which must be one of ``kinds`` and nothing beneath it."""
+        try:
+            found = await asked()
+        except Exception as error:
+            self.assertIn(type(error), kinds)
+            return error
+        raise AssertionError(f"{found!r} instead of {kinds}")
