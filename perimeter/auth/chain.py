@@ -184,10 +184,10 @@ class AuthenticatorChain:
 
     async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Principal:
         """One verification, counted."""
-        if self._throttle is None:
-            return await self._ask_all(credentials, request)
         # Names of all who may be asked, not of who was: which of them knows the name must not show (attack 29).
         concerned = [one for one in self.asked if one.wants(credentials, request)]
+        if self._throttle is None or not concerned:
+            return await self._ask_all(credentials, request)
         attempt = self._throttle.admit(
             [(one.realm, one.canonical_name(credentials.username)) for one in concerned], request.address
         )

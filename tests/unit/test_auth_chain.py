@@ -264,6 +264,12 @@ class ThrottleTests(ChainCase):
             request = AuthenticationRequest("198.51.100.1", frozenset(realms))
             self.failureResultOf(self.ask(chain, request=request), TooManyAttempts)
 
+    def test_a_realm_that_nobody_has_counts_for_nothing(self) -> None:
+        chain = self.throttled(Fake(principal()))
+        for _ in range(5):
+            self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"x"}))), Rejected)
+        self.successResultOf(self.ask(chain))
+
     def test_a_backend_that_is_down_counts_for_nothing(self) -> None:
         fake = Fake(Unavailable("down"))
         chain = self.throttled(fake)
