@@ -29,7 +29,7 @@ from perimeter.gate.identity import IdentityLines
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.model import Principal, RequestHead
+from perimeter.model import HeaderBlock, Principal, RequestHead
 
 #: Targets that are remembered at most, and how long one may be with its host: some 2 MiB in all.
 _MOST_PLACES = 4096
@@ -48,6 +48,8 @@ class Gate:
     trusted_proxies: tuple[Network, ...] = ()
     #: (Host, target) -> the route and what is forwarded: found once for what is asked for again (saves 2 µs)
     _places: dict[tuple[bytes, bytes], tuple[Route, bytes]] = attrs.field(factory=dict, init=False)
+    #: (peer, X-Forwarded-For) -> the addresses that the request came through
+    _chains: dict[tuple[str, bytes], tuple[str, ...]] = attrs.field(factory=dict, init=False)
 
     def dispatch(self, exchange: Exchange) -> None:
         """Admit the exchange and hand it to its target, or refuse it. Never raises."""
@@ -85,11 +87,14 @@ class Gate:
             route, target = self._locate(head.host, head.target) if place is None else place
         else:
             target = head.target
-        address = exchange.connection.address
-        relayed: tuple[str, ...] = ()
-        if self.trusted_proxies and in_networks(address, self.trusted_proxies):
-            relayed = vouched_chain(address, head.headers, self.trusted_proxies)
-            address = relayed[0]
+        asking = exchange.decision
+        if asking is not None:  # a proxy asks, and who speaks to us through whom is known already
+            address, relayed = asking.address, asking.relayed
+        else:
+            address = exchange.connection.address
+            relayed = self._relayed(address, head.headers) if self.trusted_proxies else ()
+            if relayed:
+                address = relayed[0]
         # The record of a refusal names the route too, so the exchange learns of it before anybody is asked anything.
         exchange.decision = Decision(route, None, target, b"", address, relayed)
         if self.maintenance and not route.builtin:
@@ -112,6 +117,19 @@ class Gate:
         if isinstance(principal, Principal):
             return self._authorise(exchange, route, principal, head.method)
         return self._authorise_later(exchange, route, principal, head.method)
+
+    def _relayed(self, peer: str, headers: HeaderBlock) -> tuple[str, ...]:
+        """`vouched_chain`, or nothing where ``peer`` is not trusted. Remembered: reading addresses takes 20 µs."""
+        key = peer, b",".join(headers.get_all(b"x-forwarded-for"))
+        relayed = self._chains.get(key)
+        if relayed is None:
+            trusted = self.trusted_proxies
+            relayed = vouched_chain(peer, headers, trusted) if in_networks(peer, trusted) else ()
+            if len(key[1]) <= _LONGEST_PLACE:
+                if len(self._chains) >= _MOST_PLACES:
+                    self._chains.clear()
+                self._chains[key] = relayed
+        return relayed
 
     async def _authorise_later(
         self, exchange: Exchange, route: Route, later: Awaitable[Principal | None], method: bytes
