@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import random
 import shutil
 import signal
 import socket
@@ -266,6 +267,14 @@ olcAccess: to * by {readers}
             raise AssertionError(f"ldapmodify: {done.stderr.decode()}\n{ldif}")
 
 
+def free_address(*ports: int) -> str:
+    """An address of loopback on which none of ``ports`` is taken."""
+    while True:
+        address = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
+        if not any(listens(port, address) for port in ports):
+            return address
+
+
 def listens(port: int, address: str = "127.0.0.1") -> bool:
     """Whether somebody accepts on a port."""
     with socket.socket() as probe:
@@ -276,9 +285,6 @@ AD_REALM = "CORP.EXAMPLE.ORG"
 AD_BASE = "DC=corp,DC=example,DC=org"
 AD_ADMINISTRATOR = "administrator@corp.example.org"
 AD_PASSWORD = "Adm1n-Passw0rd!"
-AD_ADDRESS = "127.0.0.77"
-"""Samba's ports are fixed, and low: an address that nothing else on the machine listens on, and root."""
-
 NORMAL_ACCOUNT, DISABLED = 0x200, 0x2
 
 
@@ -307,27 +313,30 @@ def ad_group(name: str, *members: str, where: str = "CN=Users") -> str:
 
 
 class SambaDomain:
-    """A Samba Active Directory domain controller at `AD_ADDRESS`, ports 389 and 636, with ``changes`` (LDIF) made to it.
+    """A Samba Active Directory domain controller with ``changes`` (LDIF) made to it. Three wrong passwords lock an account.
 
-    Three wrong passwords lock an account.
+    Samba's ports are fixed and low (389, 636), so it needs root, and takes an ``address`` of loopback that nobody else uses.
     """
 
     def __init__(self, directory: Path, changes: Iterable[str] = ()) -> None:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
+        self.address = free_address(389, 636)
         self.authority = Authority(directory)
-        certificate, key = self.authority.issue("dc1.corp.example.org", AD_ADDRESS)
+        certificate, key = self.authority.issue("dc1.corp.example.org", self.address)
         key.chmod(0o600)
         self._options = [
-            *("--option", f"interfaces={AD_ADDRESS}/8", "--option", "bind interfaces only=yes"),
+            *("--option", f"interfaces={self.address}/8", "--option", "bind interfaces only=yes"),
             *("--option", f"tls certfile={certificate}", "--option", f"tls keyfile={key}"),
             *("--option", f"tls cafile={self.authority.certificate}"),
             *("--option", "server services=ldap", "--option", "log file="),
+            # several may run at the same time
+            *("--option", f"pid directory={directory}", "--option", f"ncalrpc dir={directory}/ncalrpc"),
         ]
         self._run(
             "samba-tool", "domain", "provision", f"--realm={AD_REALM}", "--domain=CORP", "--server-role=dc",
             "--dns-backend=NONE", f"--adminpass={AD_PASSWORD}", f"--targetdir={directory}/dc", "--host-name=dc1",
-            f"--host-ip={AD_ADDRESS}", "--quiet", *self._options[:4],
+            f"--host-ip={self.address}", "--quiet", *self._options[:4],
         )  # fmt: skip
         database = f"{directory}/dc/private/sam.ldb"
         self._run(
@@ -369,7 +378,7 @@ class SambaDomain:
         if self._process.poll() is not None:
             log = (self._directory / "samba.log").read_text(errors="replace")
             raise AssertionError(f"samba ended with {self._process.returncode}:\n{log}")
-        return listens(636, AD_ADDRESS) and listens(389, AD_ADDRESS)
+        return listens(636, self.address) and listens(389, self.address)
 
     def kill(self) -> None:
         """End it at once."""
@@ -383,6 +392,6 @@ class SambaDomain:
     def modify(self, ldif: str) -> None:
         """Change the directory, as its administrator."""
         self._run(
-            "ldapmodify", "-x", "-H", f"ldaps://{AD_ADDRESS}", "-D", AD_ADMINISTRATOR, "-w", AD_PASSWORD,
+            "ldapmodify", "-x", "-H", f"ldaps://{self.address}", "-D", AD_ADMINISTRATOR, "-w", AD_PASSWORD,
             data=ldif.encode(), environ={"LDAPTLS_CACERT": str(self.authority.certificate)},
         )  # fmt: skip

@@ -85,6 +85,9 @@ def settings_for(*slapds: Slapd, tls: str = "none", host: str = "localhost", **o
     options.setdefault("role_base_dn", GROUPS)
     options.setdefault("bind_dn", SEARCHER)
     options.setdefault("bind_password", SEARCHER_PASSWORD)
+    # a machine that is busy with other tests is slow
+    options.setdefault("timeout", 60.0)
+    options.setdefault("server_timeout", 20.0)
     if tls != "none":
         options.setdefault("ca_certificate", slapds[0].authority.certificate)
     servers = tuple((host, one.tls_port if tls == "ldaps" else one.port) for one in slapds)

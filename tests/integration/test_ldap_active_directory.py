@@ -10,7 +10,7 @@ from unittest import SkipTest
 from perimeter.auth.ldap.settings import LdapSettings, RoleRule
 from perimeter.errors import Rejected, Unavailable
 from perimeter.model import Principal
-from tests.integration.directories import AD_ADDRESS, AD_BASE, SambaDomain, ad_group, ad_user
+from tests.integration.directories import AD_BASE, SambaDomain, ad_group, ad_user
 from tests.integration.harness import ETC
 from tests.integration.ldapkit import LdapCase, shared
 from tests.integration.stage import basic
@@ -54,7 +54,7 @@ class ActiveDirectoryTests(LdapCase):
         """What docs/how-to/active-directory.md says."""
         given = {
             "flavour": "active-directory",
-            "hostname": AD_ADDRESS,
+            "hostname": self.dc.address,
             "tls": "ldaps",
             "ca_certificate": str(self.dc.authority.certificate),
             "bind_dn": f"CN=svc-gateway,{USERS}",
@@ -63,6 +63,9 @@ class ActiveDirectoryTests(LdapCase):
             "role_base_dn": AD_BASE,
             "domain": "corp.example.org",
             "netbios_domain": "CORP",
+            # a machine that is busy with other tests is slow
+            "timeout": "60s",
+            "server_timeout": "20s",
         }
         return parsed(**given | options)
 
@@ -75,7 +78,7 @@ class ActiveDirectoryTests(LdapCase):
         text = (ETC.parent / "docs/how-to/active-directory.md").read_text()
         recipe = text.partition("```ini\n")[2].partition("```")[0]
         for shipped, here in (
-            ("dc1.corp.example.com, dc2.corp.example.com", AD_ADDRESS),
+            ("dc1.corp.example.com, dc2.corp.example.com", self.dc.address),
             ("corp-ca.pem", str(self.dc.authority.certificate)),
             ("credential:ad-password", "svc-pass"),
             ("OU=Services", "CN=Users"),
@@ -88,7 +91,8 @@ class ActiveDirectoryTests(LdapCase):
         service = self.upstream()
         gateway = self.gateway(
             "[perimeter]\nstate_dir = state\n\n[listener http]\nport = @http@\ninterface = 127.0.0.1\n\n"
-            f"{recipe}\n[upstream app]\nservers = {service.url}\n\n"
+            f"{recipe}timeout = 60s\nserver_timeout = 20s\n\n[authentication]\ntimeout = 60s\n\n"
+            f"[upstream app]\nservers = {service.url}\n\n"
             "[route app]\npath = /\nupstream = app\nallow = role:admin\n\n[audit]\npath = access.log\n"
         )
         for name in ("alice", "CORP\\alice", "alice@corp.example.org"):

@@ -19,7 +19,7 @@ from perimeter.auth.ldap.connection import Address, Connection
 from perimeter.auth.ldap.pool import IDLE, MAX_PENDING, SearchPool
 from perimeter.auth.ldap.settings import LdapSettings
 from perimeter.auth.ldap.values import Entry, Equal, Found, Result, Search, ServerFailure
-from perimeter.errors import Overloaded, Rejected, Unavailable
+from perimeter.errors import Overloaded, Rejected, Unavailable, Undecided
 from perimeter.interfaces import ICanonicalNames, IRunningAuthenticator
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
 
@@ -100,6 +100,18 @@ class ConnectionTests(TestCase):
         limited = self.search()
         self.connection.dataReceived(entry(2, b"cn=a") + result(2, 0x65, 4))
         self.assertTrue(self.successResultOf(limited).more)
+
+    def test_the_server_gives_up_before_the_gateway_does(self) -> None:
+        found = self.search()
+        self.assertEqual(self.wire.value(), compat.search_request(1, "dc=x", 2, SEARCH.filter, ("cn",), 2, 5))
+        self.clock.advance(5.1)
+        self.connection.dataReceived(result(1, 0x65, 3))
+        self.failureResultOf(found, Undecided)
+        self.assertFalse(self.wire.aborted)
+        silent = self.search()
+        self.clock.advance(5.6)
+        self.failureResultOf(silent, ServerFailure)
+        self.assertTrue(self.wire.aborted)
 
     def test_attack_32_a_name_needs_a_password(self) -> None:
         for dn, password in (("cn=a", ""), ("", "pw")):

@@ -61,6 +61,7 @@ class OtherTests(TestCase):
             (50, "bind_dn"),
         ):
             self.assertIn(hint, self.assertRaises(Unavailable, judge_search, Result(code)).detail)
-        for code in (4, 11):
+        for code in (3, 4, 11):
             self.assertRaises(Undecided, judge_search, Result(code))
-        self.assertRaises(Unavailable, judge_search, Result(3))
+        for code in (1, 10, 32, 50):
+            self.assertNotIsInstance(self.assertRaises(Unavailable, judge_search, Result(code)), Undecided)

@@ -30,6 +30,11 @@ CLOSE_GRACE = 5.0
 """Seconds that a closed connection has to say good-bye; a server that is silent then is left without it."""
 
 
+SEARCH_GRACE = 0.5
+"""Seconds beyond its time that a search may take to say that its time is over: silence would end the connection, and with it
+every other search."""
+
+
 @attrs.frozen
 class Address:
     """A server. ``tls`` is None for plain text; ``start_tls`` secures a connection that began in plain text."""
@@ -212,7 +217,7 @@ class Connection(Protocol):
                     number, search.base, search.scope, search.filter, search.attributes, limit, seconds, page, cookie
                 )
 
-            operation, done = self._begin(encode, timeout, remaining)
+            operation, done = self._begin(encode, timeout + SEARCH_GRACE, remaining)
             result = await done
             entries += operation.entries
             if operation.more or (result.code == SIZE_LIMIT_EXCEEDED and not search.page):

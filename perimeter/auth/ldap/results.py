@@ -56,13 +56,14 @@ _ABOUT_THE_USER = frozenset((19, NO_SUCH_OBJECT, 48, INVALID_CREDENTIALS, 50, 53
 # The server speaks of itself: another one may do better.
 _ABOUT_THE_SERVER = frozenset((51, 52))
 
-# The server gives no more than this of one answer; others may be shorter.
-_TOO_MUCH = frozenset((SIZE_LIMIT_EXCEEDED, 11))
+# The server gives no more than this of one answer, or works no longer on it; others may be shorter.
+_TOO_MUCH = frozenset((3, SIZE_LIMIT_EXCEEDED, 11))
 
 _NEEDS_TLS = frozenset((8, 13))
 
 _HINTS = {
     1: "the directory wants a bind before a search: set bind_dn and bind_password",
+    3: "raise server_timeout, or have the directory index what is searched for",
     8: "the directory takes passwords over TLS only: set tls = starttls or ldaps",
     13: "the directory takes passwords over TLS only: set tls = starttls or ldaps",
     REFERRAL: "this part of the directory is on another server, and referrals are not followed",
