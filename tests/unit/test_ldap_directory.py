@@ -15,7 +15,8 @@ from zope.interface.verify import verifyObject
 
 from perimeter.auth.ldap import compat, directory
 from perimeter.auth.ldap.authenticator import LdapAuthenticator
-from perimeter.auth.ldap.connection import Address, Connection
+from perimeter.auth.ldap.connection import Connection
+from perimeter.auth.ldap.opening import Address
 from perimeter.auth.ldap.pool import IDLE, MAX_PENDING, SearchPool
 from perimeter.auth.ldap.settings import LdapSettings
 from perimeter.auth.ldap.values import Entry, Equal, Found, Result, Search, ServerFailure

@@ -204,8 +204,8 @@ class LdapFactory:
     def build(self, name: str, realm: str, settings: LdapSettings, services: AuthServices) -> LdapAuthenticator:
         """Asks no server yet. Raises `StartupError` where the CA certificates cannot be used."""
         # Not before it is wanted: plug-ins are imported by every `twistd`, ldaptor's messages only by who uses them.
-        from perimeter.auth.ldap.connection import Address
         from perimeter.auth.ldap.directory import Directory
+        from perimeter.auth.ldap.opening import Address
 
         reactor: Any = services.reactor
         addresses = []

@@ -1,7 +1,7 @@
-"""One connection to a directory server: opened and secured within a time, and one Deferred for each operation on it.
+"""One connection to a directory server, and one Deferred for each operation on it.
 
-Operations may overlap (RFC 4511, section 3.1): answers find theirs by number, and a number is never used twice. Who binds as
-whom, and how many connections there are, is `perimeter.auth.ldap.directory`'s business.
+Operations may overlap (RFC 4511, section 3.1): answers find theirs by number, and a number is never used twice. Opening
+one is `perimeter.auth.ldap.opening`'s business; who binds as whom, and how many there are, `perimeter.auth.ldap.directory`'s.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from typing import Any
 
 import attrs
 from OpenSSL import SSL
-from twisted.internet import error
 from twisted.internet.defer import Deferred, TimeoutError, fail
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IOpenSSLClientConnectionCreator
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -33,19 +31,6 @@ CLOSE_GRACE = 5.0
 SEARCH_GRACE = 0.5
 """Seconds beyond its time that a search may take to say that its time is over: silence would end the connection, and with it
 every other search."""
-
-
-@attrs.frozen
-class Address:
-    """A server. ``tls`` is None for plain text; ``start_tls`` secures a connection that began in plain text."""
-
-    host: str
-    port: int
-    tls: ClientTLS | None = None
-    start_tls: bool = False
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @attrs.define(eq=False)
@@ -261,49 +246,3 @@ class Connection(Protocol):
             self._trouble = self._trouble or why
         if self.transport is not None:
             self.transport.abortConnection()
-
-
-async def open_connection(reactor: Any, address: Address, timeout: float) -> Connection:
-    """A connection to ``address``, verified where it is secured, within ``timeout`` seconds. Raises `ServerFailure`."""
-    connection = Connection(reactor)
-    opening = Deferred.fromCoroutine(_open(reactor, address, connection, timeout))
-    opening.addTimeout(timeout, reactor)
-    try:
-        return await opening
-    except TimeoutError:
-        connection.abort("too slow")
-        raise ServerFailure(f"no connection within {timeout:g} s") from None
-    except BaseException:
-        connection.abort("given up")
-        raise
-
-
-async def _open(reactor: Any, address: Address, connection: Connection, timeout: float) -> Connection:
-    try:
-        # Twisted's own transports: the gateway's fast ones cannot begin TLS in the middle.
-        endpoint = HostnameEndpoint(reactor, address.host, address.port, timeout)
-        await endpoint.connect(_Once(connection))
-    except error.DNSLookupError:
-        raise ServerFailure("its name is not known") from None
-    except error.TimeoutError:
-        raise ServerFailure(f"no connection within {timeout:g} s") from None
-    except error.ConnectError as problem:
-        raise ServerFailure(f"no connection ({type(problem).__name__})") from None
-    if address.tls is not None:
-        if address.start_tls:
-            await connection.start_tls(timeout)
-        await connection.secure(address.tls)
-    return connection
-
-
-class _Once(Factory):
-    """Gives the connection that was made for it. ``HostnameEndpoint`` asks for one protocol at most."""
-
-    noisy = False
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def buildProtocol(self, addr: Any) -> Connection:
-        """See `Factory`."""
-        return self._connection

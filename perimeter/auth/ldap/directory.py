@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
-from perimeter.auth.ldap.connection import Address, Connection, open_connection
+from perimeter.auth.ldap.connection import Connection
+from perimeter.auth.ldap.opening import Address, open_connection
 from perimeter.auth.ldap.pool import SearchPool
 from perimeter.auth.ldap.results import judge_login, judge_service
 from perimeter.auth.ldap.values import Found, Search, ServerFailure
