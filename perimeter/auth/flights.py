@@ -59,6 +59,11 @@ class Flights:
         """Those under way still answer those who asked; nobody new joins them."""
         self._flights.clear()
 
+    def under_way(self, key: bytes) -> bool:
+        """Whether somebody waits for the verification ``key``."""
+        flight = self._flights.get(key)
+        return flight is not None and bool(flight.waiters)
+
     def join(self, key: bytes, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> Deferred[T]:
         """The result of the verification ``key``, which ``work`` begins where there is none under way."""
         flight = self._flights.get(key)

@@ -286,7 +286,6 @@ KINDS = (
 )
 
 LATER_AUTHENTICATORS = (
-    "jwt",
     "openid-offline",
     "ecmwf-token-generator",
 )

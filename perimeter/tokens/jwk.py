@@ -41,6 +41,9 @@ _KINDS: Final[dict[str, tuple[str, str | None]]] = {
     "PS512": ("RSA", None),
 }
 
+#: what a signature may be verified with
+ALGORITHMS: Final = tuple(_KINDS)
+
 #: the members that make a public key, by key type: also what a thumbprint is made of (RFC 7638, section 3.2)
 _PUBLIC: Final = {"EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "RSA": ("e", "n")}
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})

@@ -227,7 +227,7 @@ class NotYetTests(SiteCase):
             ("listener https", "serve", "metrics"),
             ("perimeter", "workers", "4"),
             ("perimeter", "workers", "auto"),
-            ("authenticator local", "type", "jwt"),
+            ("authenticator local", "type", "ecmwf-token-generator"),
             ("authenticator local", "type", "openid-offline"),
         ):
             (found,) = self.problems(self.with_option(section, option, value))

@@ -41,6 +41,10 @@ class TokenAuthenticator:
         self._service = service
         self._memory = TokenMemory(remember, clock)
 
+    def forget(self) -> None:
+        """Remember nothing from before now."""
+        self._memory.forget()
+
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `IAuthenticator`."""
         if not isinstance(credentials, BearerCredentials):
