@@ -17,7 +17,11 @@ from hashlib import sha256
 from pathlib import Path
 from unittest import SkipTest
 
+import psutil
+
+from tests.integration.directories import SEARCHER, SEARCHER_PASSWORD, Slapd, group, person
 from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site
+from tests.integration.ldapkit import GROUPS, PEOPLE
 from tests.integration.ports import eventually
 from tests.integration.stage import basic
 from tests.integration.wire import Response, Wire, insecure_context
@@ -83,6 +87,41 @@ class LoginModuleTests(WaysCase):
         self.assertEqual(self.who(gateway, basic("baba", "open-sesame")), (200, "baba", "thief"))
         self.assertEqual(self.who(gateway, basic("baba", "open-barley")), (401, "", ""))
         self.assertEqual(self.who(gateway, basic("alice", "secret")), (200, "alice", "admin,ops"), "the realm file comes first")
+
+    def test_a_directory_in_a_stack(self) -> None:
+        self.need("slapd", "ldapmodify")
+        server = Slapd(self.directory(), [person("john", "open-sesame"), group("ops", "john")])
+        self.addCleanup(server.kill)
+        more = self.directory() / "more.realm"
+        more.write_text("john: local-password,fallback\n")
+        stack = self.stack(
+            "realmfile sufficient, ldap required",
+            path=more,
+            hostname="127.0.0.1",
+            port=server.port,
+            user_base_dn=PEOPLE,
+            role_base_dn=GROUPS,
+            bind_dn=SEARCHER,
+            bind_password=SEARCHER_PASSWORD,
+        )
+        gateway = self.gateway(site(SAMPLE, extra=stack), USERS)
+        self.assertEqual(self.who(gateway, basic("john", "open-sesame")), (200, "john", "ops"))
+        self.assertEqual(self.who(gateway, basic("john", "local-password")), (200, "john", "fallback"))
+        self.assertEqual(self.who(gateway, basic("john", "wrong"))[0], 401)
+        server.kill()
+        self.assertEqual(self.who(gateway, basic("john", "other-password"))[0], 503)
+        self.assertEqual(self.who(gateway, basic("john", "local-password"))[0], 200)
+
+    def test_a_program_does_not_outlive_the_gateway(self) -> None:
+        marker = self.directory() / "pid"
+        program = self.program(f"#!/bin/sh\nread question\necho $$ >{marker}\nsleep 1000\n")
+        gateway = self.gateway(site(SAMPLE, extra=self.stack("command required", command=program, deadline="60s")), USERS)
+        with gateway.connect("http") as wire:
+            wire.send(f"GET / HTTP/1.1\r\nHost: gateway.test\r\n{basic('baba', 'x')}\r\n\r\n".encode())
+            eventually(lambda: marker.exists() and marker.read_text().strip(), "the program")
+        pid = int(marker.read_text())
+        gateway.stop()
+        eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, "its end")
 
     def test_200_logins_that_block_hold_up_nobody_else(self) -> None:
         """Logins wait for a program that waits for us, so that the order proves that nothing else waited for them."""

@@ -5,7 +5,7 @@ One JSON object each way. The program gets ``username``, ``password``, ``address
 as it likes. Anything else, another exit status than 0 included, means that it could not tell.
 
 It is started without a shell, with an environment that holds nothing of the gateway's (which may hold secrets), in a process
-group of its own, which is killed whole when the answer is there or the deadline is over.
+group of its own, which is killed whole when the answer is there, the deadline is over, or the gateway ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +44,39 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 """All that a program sees of an environment."""
 
 
+class _Groups:
+    """The process groups of the programs that run, so that none of them outlives the gateway."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[int] = set()
+        self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def watch(self, reactor: Any) -> None:
+        """Kill them all once ``reactor`` has shut down: their threads are left behind then."""
+        if reactor not in self._watched and hasattr(reactor, "addSystemEventTrigger"):
+            self._watched.add(reactor)
+            reactor.addSystemEventTrigger("after", "shutdown", self._end)
+
+    def add(self, group: int) -> None:
+        with self._lock:
+            self._running.add(group)
+
+    def kill(self, group: int) -> None:
+        """Kill one. Before its leader is waited for: until then its number belongs to this group and to nobody else."""
+        with self._lock:
+            self._running.discard(group)
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+
+    def _end(self) -> None:
+        for group in list(self._running):
+            self.kill(group)
+
+
+_groups = _Groups()
+
+
 def run(command: tuple[str, ...], question: bytes, deadline: float) -> bytes:
     """What ``command`` answers to ``question`` within ``deadline`` seconds. Blocks. Raises `Unavailable`."""
     until = time.monotonic() + deadline
@@ -57,6 +92,7 @@ def run(command: tuple[str, ...], question: bytes, deadline: float) -> bytes:
         )
     except OSError as error:
         raise Unavailable(f"{command[0]} cannot be started: {error.strerror}") from None
+    _groups.add(process.pid)
     try:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -66,9 +102,7 @@ def run(command: tuple[str, ...], question: bytes, deadline: float) -> bytes:
         if answer is None or not _ended(process, until):
             raise Unavailable(f"{command[0]} took longer than {deadline:g} s")
     finally:
-        # Before it is waited for: until then its number belongs to this group and to nobody else.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _groups.kill(process.pid)
         process.wait()
         for stream in (process.stdin, process.stdout):
             with suppress(OSError):
@@ -205,4 +239,5 @@ class CommandKind:
         """Raises `StartupError` for a program that cannot be run."""
         if not os.access(settings.command[0], os.X_OK):
             raise StartupError(f"authenticator {name}: {settings.command[0]} is not executable")
+        _groups.watch(services.reactor)
         return CommandModule(settings.command, settings.deadline, realm, services.blocking)
