@@ -72,10 +72,11 @@ class ChannelFactory(Factory):
     def __init__(self, site: Site, listener: str) -> None:
         self.site = site
         self.listener = listener
+        self.port = 0
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:
         """A channel for a new connection."""
-        return Channel(self.site, self.listener)
+        return Channel(self.site, self.listener, self.port)
 
 
 @attrs.define(eq=False)
@@ -189,6 +190,7 @@ class Gateway(Service):
             limits.handshake_timeout,
             self._predecessor(settings),
         )
+        factory.port = port.getHost().port
         return _Listening(settings, site, port)
 
     def _predecessor(self, settings: ListenerSettings) -> ListeningPort | None:

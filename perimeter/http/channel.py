@@ -63,13 +63,14 @@ class ChannelSite(Protocol):
 
 @implementer(IPushProducer)
 class Channel(TwistedProtocol):
-    """One client connection. ``site`` is shared, ``listener`` names the section that accepted it."""
+    """One client connection. ``site`` is shared, ``listener`` names the section that accepted it on ``local_port``."""
 
     transport: Any
 
-    def __init__(self, site: ChannelSite, listener: str) -> None:
+    def __init__(self, site: ChannelSite, listener: str, local_port: int = 0) -> None:
         self.site = site
         self.listener = listener
+        self._local_port = local_port
         self.deadline = inf
         #: no further request is served after the current one
         self.closing = False
@@ -95,12 +96,11 @@ class Channel(TwistedProtocol):
         """The connection is there, its TLS handshake done."""
         transport = self.transport
         peer = transport.getPeer()
-        host = transport.getHost()
         self.connection = ClientConnection(
             canonical_address(peer.host),
             peer.port,
             self.listener,
-            host.port,
+            self._local_port,
             getattr(transport, "tls_version", ""),
             getattr(transport, "client_certificate", None),
         )
