@@ -10,7 +10,7 @@ from typing import Any
 
 from perimeter.config import schema
 from perimeter.config.datatypes import closest
-from perimeter.config.section import NOT_YET, Section
+from perimeter.config.section import Section
 from perimeter.config.values import (
     AuditSettings,
     AuthenticationSettings,
@@ -115,8 +115,6 @@ def authenticator(section: Section, factories: Mapping[str, IAuthenticatorFactor
         if not section.faulty("timeout"):  # a kind may read it too
             timeout = section.value(schema.Authenticator.timeout)
         section.finish(option.name for option in getattr(factory, "options", ()))
-    elif kind in schema.LATER_AUTHENTICATORS:
-        section.problem("type", f"{kind} is {NOT_YET}")
     elif kind:
         known = sorted(factories)
         section.problem("type", f"expected {' or '.join(known)}, not {section.quote('type', kind)}", closest(kind, known))

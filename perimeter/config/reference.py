@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from perimeter.config.schema import KINDS, LATER_AUTHENTICATORS, Option, SectionKind
+from perimeter.config.schema import KINDS, Option, SectionKind
 from perimeter.interfaces import IAuthenticatorFactory
 
 _INTRODUCTION = """\
@@ -49,8 +49,6 @@ def page(authenticators: Mapping[str, IAuthenticatorFactory]) -> str:
         if kind.word == "authenticator":
             for word, factory in sorted(authenticators.items()):
                 parts.append(f"### type = {word}\n\n{_table(getattr(factory, 'options', ()))}")
-            later = ", ".join(f"`{word}`" for word in LATER_AUTHENTICATORS)
-            parts.append(f"The types {later} are not available yet.\n")
     return "\n".join(parts)
 
 

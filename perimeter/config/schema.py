@@ -284,9 +284,3 @@ KINDS = (
     SectionKind("metrics", Metrics, available=False),
     SectionKind("errors", Errors),
 )
-
-LATER_AUTHENTICATORS = (
-    "openid-offline",
-    "ecmwf-token-generator",
-)
-"""Kinds of authenticator that belong to the contract and are not built yet."""

@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 
 from perimeter.auth.registry import authenticator_factories
 from perimeter.auth.remote import client, pooled
-from perimeter.errors import Overloaded, StartupError, Unavailable
+from perimeter.errors import Overloaded, StartupError, Unavailable, Undecided
 from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory, ISchemes
 from perimeter.model import BasicCredentials
 from perimeter.net.certificates import Identity
@@ -259,7 +259,7 @@ class HostileTests(RemoteCase):
             server = self.server(HOSTILE[name])
             found = self.build(kind, f"uri = {server.url}\ntimeout = 1s")
             began = reactor.seconds()  # type: ignore[attr-defined]
-            error = await self.refusal(lambda found=found: self.ask(found, TOKEN), Unavailable)  # type: ignore[misc]
+            error = await self.refusal(lambda found=found: self.ask(found, TOKEN), Unavailable, Undecided)  # type: ignore[misc]
             self.assertLess(reactor.seconds() - began, 3)  # type: ignore[attr-defined]
             for secret in (TOKEN, "token=", "alice", server.url):
                 self.assertNotIn(secret, str(error))
@@ -373,3 +373,9 @@ class TlsTests(RemoteCase):
             self.build("ecmwf-api", "uri = http://api.example.int")
             self.build("ecmwf-api", "uri = http://127.0.0.1:1")
         self.assertEqual(str(events).count("in plain text"), 1)
+
+
+class BreakerTests(RemoteCase):
+    async def test_one_strange_account_shuts_nobody_out(self) -> None:
+        server = self.server(HOSTILE["a name with a line feed"])
+        await self.refusal(lambda: self.ask(self.build("ecmwf-api", f"uri = {server.url}"), "t"), Undecided)

@@ -227,8 +227,6 @@ class NotYetTests(SiteCase):
             ("listener https", "serve", "metrics"),
             ("perimeter", "workers", "4"),
             ("perimeter", "workers", "auto"),
-            ("authenticator local", "type", "ecmwf-token-generator"),
-            ("authenticator local", "type", "openid-offline"),
         ):
             (found,) = self.problems(self.with_option(section, option, value))
             self.assertIn(f"[{section}] {option}: {value} is not available yet", found)

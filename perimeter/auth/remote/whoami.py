@@ -18,7 +18,7 @@ from perimeter.auth.remote.authenticator import Tell, TokenAuthenticator
 from perimeter.auth.remote.memory import Vouched
 from perimeter.auth.remote.settings import CA_CERTIFICATE, RemoteSettings, cache, remote, url
 from perimeter.auth.services import AuthServices
-from perimeter.errors import Unavailable
+from perimeter.errors import Undecided
 from perimeter.interfaces import IAuthenticatorFactory
 from perimeter.model import Principal
 
@@ -74,7 +74,8 @@ class WhoAmI:
         try:
             return Vouched(self._read(answer.members(), self._realm))
         except names.Unfit as error:
-            raise Unavailable(f"{self._client.service}: {error}") from None
+            # One strange account, whose owner must not be able to shut out everybody else.
+            raise Undecided(f"{self._client.service}: {error}") from None
 
 
 @attrs.frozen
