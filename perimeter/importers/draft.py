@@ -1,0 +1,237 @@
+"""A site.ini in the making: what importers write into, and its text in the end.
+
+An importer gives each directive of its source one of four ends: it becomes options of a section; it is consumed, because the
+gateway does the same without being told; it leaves a remark, where the outcome is the same and the way differs; or it goes into
+the remainder, which is what the operator still has to do by hand. Nothing is dropped in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import attrs
+
+from perimeter.errors import PerimeterError
+
+_UNFIT_FOR_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_COMMENT = re.compile(r"(?:^|\s)[;#]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+USERS = "users.realm"
+"""A realm file for users that a source does not tell."""
+
+_REFERENCE = re.compile(r"(?:env|file|credential):")
+#: the order of sections in the text
+_ORDER = (
+    *("perimeter", "limits", "listener", "authenticator", "authentication", "augmenter"),
+    *("token", "upstream", "route", "audit", "logging", "metrics", "errors"),
+)
+
+
+class ImportFault(PerimeterError):
+    """A source that cannot be read at all. ``line`` counts from 1, 0 where there is none."""
+
+    def __init__(self, file: str, line: int, message: str) -> None:
+        super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
+
+
+@attrs.frozen(order=True)
+class Note:
+    """Something to tell the operator about a line of a source. No secret stands in it."""
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
+
+
+@attrs.frozen
+class RealmUser:
+    """A user of a realm file: exactly one of ``password`` (still to be hashed) and ``hashed`` is set."""
+
+    name: str
+    password: str | None = attrs.field(default=None, repr=False)
+    hashed: str | None = attrs.field(default=None, repr=False)
+    roles: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Setting:
+    """One option. ``needs`` is "file", "directory" or "parent" where the value is a path that must be there for the gateway to
+    start; where it is not, the option is written as a comment."""
+
+    value: str
+    needs: str = ""
+    origin: Note | None = None
+
+
+@attrs.define
+class Section:
+    """A section: its options in order, and a remark above it."""
+
+    header: str
+    options: dict[str, Setting] = attrs.field(factory=dict)
+    about: str = ""
+
+
+@attrs.define
+class Draft:
+    """Everything that was found in the sources so far.
+
+    ``files`` are secrets, ``realms`` realm files, both to be written beside the site.ini; ``served`` says what host:port a source
+    was itself listening on, for another source that refers to it.
+    """
+
+    sections: dict[str, Section] = attrs.field(factory=dict)
+    files: dict[str, str] = attrs.field(factory=dict, repr=False)
+    realms: dict[str, list[RealmUser]] = attrs.field(factory=dict, repr=False)
+    remainder: list[Note] = attrs.field(factory=list)
+    remarks: list[Note] = attrs.field(factory=list)
+    #: ports on which Auth-o-tron was asked; filled by nginx, read when all sources are in
+    asked_ports: set[int] = attrs.field(factory=set)
+
+    # -- what importers call
+
+    def section(self, kind: str, name: str = "", about: str = "") -> Section:
+        """The section ``[kind name]``, a new one where it is not there yet."""
+        header = f"{kind} {plain_name(name)}" if name else kind
+        return self.sections.setdefault(header, Section(header, about=about))
+
+    def has(self, kind: str) -> bool:
+        """Whether there is a section of this kind."""
+        return any(header.partition(" ")[0] == kind for header in self.sections)
+
+    def free_name(self, kind: str, name: str) -> str:
+        """``name``, or with a number behind it where a section of that name is there already."""
+        wanted = plain_name(name)
+        number = 2
+        found = wanted
+        while f"{kind} {found}" in self.sections:
+            found, number = f"{wanted}-{number}", number + 1
+        return found
+
+    def put(self, section: Section, option: str, value: str, origin: Note, needs: str = "") -> bool:
+        """Set an option, unless its value cannot stand in a site.ini or another source said something else."""
+        if fault := unfit(value):
+            self.left(origin, f"{origin.text}: {fault}")
+            return False
+        before = section.options.get(option)
+        if before is not None and before.value != value:
+            self.left(origin, f"{origin.text}: [{section.header}] {option} is {before.value} already")
+            return False
+        section.options[option] = Setting(value, needs, origin)
+        return True
+
+    def put_secret(self, section: Section, option: str, file: str, secret: str, origin: Note) -> None:
+        """Set an option to a file of its own with a secret in it."""
+        if not secret or "\n" in secret or "\r" in secret or len(secret) > 4096:
+            self.left(origin, f"{origin.text}: expected a secret of one line")
+        elif self.files.setdefault(file, secret) != secret:
+            self.left(origin, f"{origin.text}: another source has a different one")
+        else:
+            self.put(section, option, f"file:{file}", origin)
+
+    def left(self, origin: Note, text: str = "") -> None:
+        """Put something into the remainder."""
+        note = attrs.evolve(origin, text=text or origin.text)
+        if note not in self.remainder:
+            self.remainder.append(note)
+
+    def remark(self, origin: Note, text: str) -> None:
+        """Tell the operator something that needs no hand; once, however many options come of it."""
+        note = attrs.evolve(origin, text=text)
+        if note not in self.remarks:
+            self.remarks.append(note)
+
+    # -- what becomes of it
+
+    def settle(self, there: Callable[[str, str], bool]) -> None:
+        """Turn options into comments whose files are not there: ``there(path, needs)`` knows."""
+        for section in self.sections.values():
+            for option, setting in list(section.options.items()):
+                if option in section.options and setting.needs and not there(setting.value, setting.needs):
+                    self._missing(section, option, setting)
+        self._settle_errors()
+
+    def _settle_errors(self) -> None:
+        """An error page is served by a route; without one it would stop the start."""
+        errors = self.sections.get("errors")
+        paths = [
+            one.options["path"].value
+            for one in self.sections.values()
+            if one.header.startswith("route ") and "path" in one.options
+        ]
+        if errors is None or "page" not in errors.options:
+            return
+        pages = [line.rpartition(" ")[2] for line in errors.options["page"].value.split("\n    ")]
+        if not all(any(path == "/" or page == path or page.startswith(f"{path}/") for path in paths) for page in pages):
+            setting = errors.options.pop("page")
+            errors.options[";page"] = attrs.evolve(setting, value=setting.value.replace("\n    ", "\n;    "))
+            self.remark(setting.origin or Note("", 0, ""), "no route leads to the error page: it is a comment until there is one")
+
+    def _missing(self, section: Section, option: str, setting: Setting) -> None:
+        assert setting.origin is not None
+        del section.options[option]
+        what = "directory for" if setting.needs == "parent" else setting.needs
+        if setting.needs == "parent":
+            # a log goes on being written, beside the site.ini
+            section.options[option] = Setting(setting.value.rpartition("/")[2], "", setting.origin)
+            self.remark(setting.origin, f"there is no {what} {setting.value} on this machine: the log is beside the site.ini")
+            return
+        if section.header.startswith("authenticator ") and option == "path":
+            section.options[option] = Setting(USERS)
+            self.realms.setdefault(USERS, [])
+            self.remark(setting.origin, f"there is no {what} {setting.value} on this machine: {USERS} is used, with nobody in it")
+            return
+        section.options[f";{option}"] = setting
+        self.remark(
+            setting.origin, f"there is no {what} {setting.value} on this machine: {option} is a comment until there is one"
+        )
+        if option in ("certificate", "keystore"):
+            for other in ("private_key", "private_key_password", "keystore_password"):
+                if other in section.options:
+                    section.options[f";{other}"] = section.options.pop(other)
+        if option == "static":
+            section.options = {f";{name.lstrip(';')}": value for name, value in section.options.items()}
+            section.about = "not in force, because something that it needs is not there"
+
+    def text(self) -> str:
+        """The site.ini. Ends with the remainder as comments."""
+        lines = ["; Made by perimeter import. Judge it with perimeter check before it is used.", ""]
+        for section in sorted(self.sections.values(), key=_place):
+            dead = bool(section.options) and all(name.startswith(";") for name in section.options)
+            if section.about:
+                lines.append(f"; {section.about}")
+            lines.append(f"{';' if dead else ''}[{section.header}]")
+            lines += [f"{name} = {setting.value}".rstrip() for name, setting in section.options.items()]
+            lines.append("")
+        if self.remainder:
+            lines += ["; Not translated:", *(f"; {_CONTROL.sub('?', str(note))}" for note in self.remainder), ""]
+        return "\n".join(lines)
+
+
+def _place(section: Section) -> int:
+    return _ORDER.index(section.header.partition(" ")[0])
+
+
+def plain_name(text: str) -> str:
+    """``text`` as the name of a section."""
+    return _UNFIT_FOR_NAME.sub("-", text).strip("-._")[:60] or "unnamed"
+
+
+def unfit(value: str) -> str:
+    """Why ``value`` cannot stand in a site.ini as it is, or ""."""
+    if not value.strip() or value != value.strip():
+        return "an empty value, or blanks at its ends"
+    if _CONTROL.search(value.replace("\n    ", "")):
+        return "a control character"
+    if _COMMENT.search(value):
+        return "what follows a blank and ; or # would be a comment"
+    return ""
+
+
+def literal(value: str) -> str:
+    """Why ``value``, which a source means as it stands, would be taken for something else, or ""."""
+    return "it would be taken for a reference to somewhere else" if _REFERENCE.match(value) else ""

@@ -1,0 +1,54 @@
+"""An htpasswd file (Apache's, nginx's) as a realm file. Pure.
+
+Only bcrypt hashes are taken over: the others are as good as the password to whoever reads the file.
+"""
+
+from __future__ import annotations
+
+import re
+
+from perimeter.importers.draft import Draft, Note, RealmUser
+
+_BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
+_KINDS = (("$apr1$", "MD5 (apr1)"), ("{SHA}", "unsalted SHA-1"), ("{SSHA}", "SHA-1"), ("$1$", "MD5"), ("$5$", "SHA-256 crypt"))
+_ADVICE = "run htpasswd -B, or perimeter password --user"
+
+REALM_FILE = "htpasswd.realm"
+AUTHENTICATOR = "htpasswd"
+
+
+def convert(text: str, file: str, draft: Draft) -> None:
+    """Add the users of an htpasswd file to ``draft``."""
+    users: list[RealmUser] = []
+    seen: set[str] = set()
+    first = 0
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, colon, hashed = line.partition(":")
+        hashed = hashed.partition(":")[0]  # nginx lets a comment follow
+        note = Note(file, number, f"user {name!r}" if colon else "a line without a colon")
+        first = first or number
+        if not colon or not name:
+            draft.left(note)
+        elif name in seen:
+            draft.left(note, f"user {name!r} is there twice: the first line counts")
+        elif not _BCRYPT.fullmatch(hashed):
+            seen.add(name)
+            kind = next((word for start, word in _KINDS if hashed.startswith(start)), "crypt or plain text")
+            draft.left(note, f"user {name!r}: a password kept as {kind} is not taken over; {_ADVICE}")
+        else:
+            seen.add(name)
+            users.append(RealmUser(name, hashed=hashed))
+    origin = Note(file, first, "the users")
+    section = draft.section("authenticator", draft.free_name("authenticator", AUTHENTICATOR))
+    draft.put(section, "type", "realmfile", origin)
+    draft.put(section, "path", REALM_FILE, origin)
+    draft.realms.setdefault(REALM_FILE, []).extend(users)
+
+
+def looks_like(text: str) -> bool:
+    """Whether every line that counts is ``name:hash``."""
+    lines = [line.strip() for line in text.split("\n") if line.strip() and not line.strip().startswith("#")]
+    return bool(lines) and all(re.fullmatch(r"[^:\s{};<]+:[^\s;]{8,}", line) for line in lines)

@@ -1,0 +1,99 @@
+"""Hadoop's and logback's XML with the line of everything. Pure.
+
+Manuals show excerpts without an outer element, and people paste them, so one is put around whatever there is. A document type is
+refused altogether (attack: entity bombs, external entities).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+from xml.sax import SAXException, SAXParseException
+from xml.sax.handler import ContentHandler  # the interface alone; what reads is defusedxml's
+from xml.sax.xmlreader import AttributesImpl, Locator
+
+import attrs
+from defusedxml import DefusedXmlException
+from defusedxml.sax import make_parser
+
+from perimeter.importers.draft import ImportFault
+
+MAX_SIZE = 4 << 20
+MAX_DEPTH = 30
+_PROLOGUE = re.compile(r"\A\ufeff?\s*<\?xml[^>]*\?>")
+
+
+@attrs.define
+class Element:
+    """An element: its attributes, its children, and the text directly inside of it, trimmed."""
+
+    name: str
+    line: int
+    attributes: dict[str, str] = attrs.field(factory=dict, repr=False)
+    children: list[Element] = attrs.field(factory=list, repr=False)
+    parts: list[str] = attrs.field(factory=list, repr=False)
+
+    @property
+    def text(self) -> str:
+        """Its text."""
+        return "".join(self.parts).strip()
+
+    def child(self, name: str) -> Element | None:
+        """The first child of that name."""
+        return next((child for child in self.children if child.name == name), None)
+
+
+class _TooDeep(Exception):
+    pass
+
+
+class _Builder(ContentHandler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Element("", 0)
+        self.stack = [self.root]
+        self.locator: Locator | None = None
+
+    def setDocumentLocator(self, locator: Locator) -> None:
+        self.locator = locator
+
+    def startElement(self, name: str, attrs: AttributesImpl) -> None:
+        if len(self.stack) > MAX_DEPTH:
+            raise _TooDeep
+        line = (self.locator.getLineNumber() if self.locator is not None else None) or 0
+        element = Element(name, line, dict(attrs.items()))
+        self.stack[-1].children.append(element)
+        self.stack.append(element)
+
+    def endElement(self, name: str) -> None:
+        self.stack.pop()
+
+    def characters(self, content: str) -> None:
+        self.stack[-1].parts.append(content)
+
+
+def read(text: str, file: str) -> list[Element]:
+    """The outermost elements; those inside of a ``configuration`` element where that is all there is. Raises `ImportFault`."""
+    if len(text) > MAX_SIZE:
+        raise ImportFault(file, 0, f"larger than {MAX_SIZE >> 20} MiB")
+    # in the place of the declaration, so that the lines stay
+    wrapped = "<excerpt>" + _PROLOGUE.sub(lambda match: "\n" * match[0].count("\n"), text) + "</excerpt>"
+    builder = _Builder()
+    parser: Any = make_parser()
+    parser.forbid_dtd = True
+    parser.setContentHandler(builder)
+    try:
+        parser.parse(io.StringIO(wrapped))
+    except DefusedXmlException:
+        raise ImportFault(file, 0, "a document type or entities: take them out") from None
+    except SAXParseException as error:
+        raise ImportFault(file, error.getLineNumber() or 0, f"not XML: {error.getMessage()}") from None
+    except SAXException:
+        raise ImportFault(file, 0, "not XML") from None
+    except _TooDeep:
+        raise ImportFault(file, 0, f"more than {MAX_DEPTH} levels deep") from None
+    elements = builder.root.children[0].children
+    if len(elements) == 1 and elements[0].name == "configuration":
+        return elements[0].children
+    return elements

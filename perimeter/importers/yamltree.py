@@ -1,0 +1,112 @@
+"""YAML with the line of everything, and with bounds: no aliases (a bomb of them is a few lines long), no depth, no size. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import yaml
+
+from perimeter.importers.draft import ImportFault
+
+MAX_SIZE = 1 << 20
+MAX_DEPTH = 20
+
+
+@attrs.frozen
+class Value:
+    """A value and where it stands: ``data`` is a scalar, a list of values, or a mapping's values by name; ``raw`` is a scalar as
+    it is written, which a password ``yes`` or ``007`` has to stay."""
+
+    line: int
+    data: Any = attrs.field(repr=False)
+    raw: str = attrs.field(default="", repr=False)
+
+    @property
+    def text(self) -> str | None:
+        """A scalar as text, None for anything else and for nothing. YAML's true and 3600 come as they would be written."""
+        if self.data is None or isinstance(self.data, dict | list):
+            return None
+        if isinstance(self.data, bool):
+            return "yes" if self.data else "no"
+        return str(self.data)
+
+    @property
+    def table(self) -> dict[str, Value]:
+        """The entries of a mapping; none where it is anything else."""
+        return self.data if isinstance(self.data, dict) else {}
+
+    @property
+    def items(self) -> list[Value]:
+        """The items of a list; none where it is anything else."""
+        return self.data if isinstance(self.data, list) else []
+
+
+class _Refused(Exception):
+    def __init__(self, mark: Any, message: str) -> None:
+        super().__init__(message)
+        self.line = mark.line + 1
+        self.message = message
+
+
+def read(text: str, file: str) -> Value:
+    """The one document in ``text``. Raises `ImportFault`."""
+    if len(text) > MAX_SIZE:
+        raise ImportFault(file, 0, f"larger than {MAX_SIZE >> 20} MiB")
+    try:
+        _judge(yaml.parse(text, Loader=yaml.SafeLoader))
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                raise ImportFault(file, 0, "empty")
+            return _value(loader, node)
+        finally:
+            loader.dispose()
+    except _Refused as refused:
+        raise ImportFault(file, refused.line, refused.message) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ImportFault(file, mark.line + 1 if mark else 0, f"not YAML: {problem}") from None
+    except ValueError as error:  # a number or a date that is none
+        raise ImportFault(file, 0, f"not YAML: {type(error).__name__}") from None
+
+
+def _judge(events: Iterator[Any]) -> None:
+    """Refuse, before anything is built, what could cost more than it looks."""
+    depth = 0
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            raise _Refused(event.start_mark, f"an alias (*{event.anchor}): write out what it stands for")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _Refused(event.start_mark, f"more than {MAX_DEPTH} levels deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Value:
+    line = node.start_mark.line + 1
+    if node.tag not in _TAGS:
+        raise _Refused(node.start_mark, f"the tag {node.tag} means nothing here")
+    if isinstance(node, yaml.MappingNode):
+        table: dict[str, Value] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _Refused(key.start_mark, "a key that is no text")
+            if key.value in table:
+                raise _Refused(key.start_mark, f"{key.value!r} is there twice")
+            table[key.value] = _value(loader, value)
+        return Value(line, table)
+    if isinstance(node, yaml.SequenceNode):
+        return Value(line, [_value(loader, item) for item in node.value])
+    if node.tag in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"):
+        return Value(line, loader.construct_object(node), node.value)
+    # numbers and dates stay as they are written: versions, ports and passwords are no quantities
+    return Value(line, node.value, node.value)
+
+
+_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp"))
