@@ -41,7 +41,8 @@ PLAIN_HTTP = (
 )
 
 
-_JUST_GONE = frozenset(("unexpected eof", "unexpected eof while reading", "connection reset by peer", "econnreset"))
+#: What is said of a peer that went without close_notify.
+_JUST_GONE = frozenset(("unexpected eof", "unexpected eof while reading", "econnreset", "connection lost"))
 
 
 class _Handshaking(Protocol):
@@ -329,8 +330,8 @@ def reason_of(problem: BaseException) -> str:
     """What OpenSSL or the system has to say, as one line of plain words."""
     if isinstance(problem, SSL.Error) and not isinstance(problem, SSL.SysCallError) and problem.args:
         queue = problem.args[0]
-        if isinstance(queue, list) and queue:
-            return str(queue[-1][-1])
+        if isinstance(queue, list):
+            return str(queue[-1][-1]) if queue else "connection lost"
     if isinstance(problem, SSL.SysCallError) and len(problem.args) == 2:
         return str(problem.args[1]).lower()
     return str(problem) or type(problem).__name__
