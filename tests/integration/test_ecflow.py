@@ -1,0 +1,135 @@
+"""ecFlow behind the gateway: ten thousand commands to a server that closes after each reply, none lost and none sent twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.integration.harness import USERS, Gateway, GatewayCase, site
+from tests.integration.ports import free_port
+from tests.integration.upstreams import Process
+from tests.integration.wire import Wire, insecure_context
+
+COMMANDS = 10_000
+LARGE = 64 << 20
+ROUTE = """\
+[upstream ecflow]
+servers = {url}
+connect_timeout = 90s
+read_timeout = 500s
+
+[route ecflow]
+path = /v1/ecflow
+upstream = ecflow
+identity = headers, jwt
+"""
+ALICE = b"Authorization: Basic " + b64encode(b"alice:secret") + b"\r\n"
+
+
+class EcflowServer(Process):
+    """`tests.integration.ecflow_server` in a process of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        script = Path(__file__).with_name("ecflow_server.py")
+        super().__init__([sys.executable, str(script), str(self.port)], directory / "ecflow.log")
+        self._await_port()
+
+    def report(self) -> dict[str, object]:
+        """What it has taken so far; asked directly, not through the gateway."""
+        with Wire(self.port) as wire:
+            found: dict[str, object] = json.loads(wire.get("/report").text)
+            return found
+
+
+def body(command: int, size: int) -> bytes:
+    """A command's JSON of exactly ``size`` octets (or the least that it takes)."""
+    start = b'{"command": %d, "definition": "' % command
+    return start + b"x" * (size - len(start) - 2) + b'"}'
+
+
+def size(command: int) -> int:
+    """Most commands are short; two of a thousand carry a suite, and three a very large one."""
+    if command in (2500, 5003, 7508):
+        return LARGE
+    return 1 << 20 if command % 1000 in (1, 502) else 60 + command % 400
+
+
+def post(wire: Wire, command: int, connection: bytes = b"") -> str:
+    """Send a command and read its reply. Returns what is wrong with it, or ""."""
+    content = body(command, size(command))
+    head = b"POST /v1/ecflow HTTP/1.1\r\nHost: gateway.test:443\r\nContent-Type: application/json\r\n" + ALICE + connection
+    wire.send(head + b"Content-Length: %d\r\n\r\n" % len(content) + content)
+    answer = wire.response("POST")
+    expected = {"command": command, "sha256": hashlib.sha256(content).hexdigest()}
+    if answer.status != 200 or json.loads(answer.text) != expected:
+        return f"command {command}: {answer.status} {answer.text[:200]}"
+    return ""
+
+
+class EcflowTests(GatewayCase):
+    def _started(self) -> tuple[EcflowServer, Gateway]:
+        server = EcflowServer(self.directory())
+        self.addCleanup(server.close)
+        config = site(ROUTE.format(url=server.url), tls=True, extra="[authentication]\nremember_password = 60s")
+        return server, self.gateway(config, USERS)
+
+    def _at_once(self, *workers: Callable[[list[str]], None]) -> None:
+        """Each worker in a thread of its own; it notes down what went wrong."""
+        faults: list[str] = []
+
+        def guarded(worker: Callable[[list[str]], None]) -> None:
+            try:
+                worker(faults)
+            except Exception as error:
+                faults.append(repr(error))
+
+        threads = [threading.Thread(target=guarded, args=(worker,), daemon=True) for worker in workers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(300)
+        self.assertEqual(faults, [])
+        self.assertFalse(any(thread.is_alive() for thread in threads), "a client still waits for its reply")
+
+    def test_ten_thousand_commands_none_lost_none_sent_twice(self) -> None:
+        server, gateway = self._started()
+        context = insecure_context()
+        lock = threading.Lock()
+        # two of ten commands on connections of their own: a handshake costs more than all the rest
+        alone: Iterator[int] = (command for command in range(COMMANDS) if command % 10 in (0, 5))
+        together: Iterator[int] = (command for command in range(COMMANDS) if command % 10 not in (0, 5))
+
+        def take(commands: Iterator[int]) -> int | None:
+            with lock:
+                return next(commands, None)
+
+        def as_ecflow_client(faults: list[str]) -> None:
+            """A connection for each command."""
+            while (command := take(alone)) is not None:
+                with Wire(gateway["https"], tls=context, timeout=60) as wire:
+                    if fault := post(wire, command, b"Connection: close\r\n"):
+                        faults.append(fault)
+
+        def as_user_interface(faults: list[str]) -> None:
+            """One connection for many commands, as whoever polls does."""
+            with Wire(gateway["https"], tls=context, timeout=60) as wire:
+                while (command := take(together)) is not None:
+                    if fault := post(wire, command):
+                        faults.append(fault)
+
+        self._at_once(*[as_ecflow_client] * 4, *[as_user_interface] * 4)
+        report = server.report()
+        self.assertEqual(report["lost"], 0)
+        taken = report["taken"]
+        assert isinstance(taken, dict)
+        self.assertEqual([command for command in range(COMMANDS) if str(command) not in taken], [], "lost")
+        self.assertEqual({command: times for command, times in taken.items() if times != 1}, {}, "sent twice")
+        self.assertEqual(report["users"], {"alice": COMMANDS})
+        statuses = {line.rpartition('" ')[2].partition(" ")[0] for line in gateway.await_audit(COMMANDS)}
+        self.assertEqual(statuses, {"200"})
