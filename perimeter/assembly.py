@@ -18,6 +18,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from perimeter.audit.log import AuditLogs
+from perimeter.auth.augment import augment, augmenters_of
 from perimeter.auth.chain import AuthenticatorChain
 from perimeter.auth.registry import authenticator_factories
 from perimeter.auth.services import AuthServices
@@ -220,6 +221,7 @@ def authenticators_of(config: SiteConfig, services: AuthServices) -> list[IAuthe
     """The authenticators of ``config``, in the order in which they are asked. Raises `StartupError`."""
     factories = authenticator_factories()
     settings = {authenticator.name: authenticator for authenticator in config.authenticators}
+    augmenters = augmenters_of(config.augmenters)
     made = []
     for name in config.authentication.order:
         one = settings[name]
@@ -229,7 +231,7 @@ def authenticators_of(config: SiteConfig, services: AuthServices) -> list[IAuthe
         except Invalid as error:
             fault = " ".join(str(error).split())
             raise StartupError(f"{one.file}: [authenticator {name}] type = {one.kind} cannot be used: {fault}") from None
-        made.append(authenticator)
+        made.append(augment(authenticator, augmenters))
     return made
 
 

@@ -67,6 +67,19 @@ class IReadsFields(Interface):
     fields: tuple[bytes, ...] = Attribute("Names of header fields, in lower case.")
 
 
+class IAugmenter(Interface):
+    """Adds to what is known of the users of one realm, after somebody has vouched for them."""
+
+    name: str = Attribute("The configured name.")
+    realm: str = Attribute("The realm whose users it knows more of.")
+
+    def augment(principal: Principal, request: AuthenticationRequest) -> Awaitable[Principal]:
+        """``principal`` with roles and attributes added, never with any taken away, and with the same name and realm.
+
+        Raises `perimeter.errors.Unavailable` where it could not tell.
+        """
+
+
 class IAuthenticatorFactory(Interface):
     """One kind of authenticator, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""
 

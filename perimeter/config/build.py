@@ -13,6 +13,7 @@ from perimeter.config.datatypes import closest
 from perimeter.config.section import Section
 from perimeter.config.values import (
     AuditSettings,
+    AugmenterSettings,
     AuthenticationSettings,
     AuthenticatorSettings,
     ErrorPage,
@@ -142,6 +143,34 @@ def authentication(section: Section) -> AuthenticationSettings:
         remember_password=section.value(options.remember_password),
         lockout_after=section.value(options.lockout_after),
     )
+
+
+def augmenter(section: Section) -> AugmenterSettings:
+    """``[augmenter NAME]``."""
+    options = schema.Augmenter
+    settings = AugmenterSettings(
+        name=section.name,
+        kind=section.value(options.type),
+        realm=section.value(options.realm),
+        username=section.value(options.username),
+        role=section.value(options.role),
+        add_roles=section.value(options.add_roles),
+        add_attributes=section.value(options.add_attributes),
+        roles=section.value(options.roles),
+        file=section.file,
+        line=section.line,
+    )
+    if settings.kind == "match":
+        section.refuse(["roles"], "goes with type = plain only; here it is add_roles")
+        if not section.given("username") and not section.given("role"):
+            section.problem("", "matches nobody: username or role is needed")
+        if not section.given("add_roles") and not section.given("add_attributes"):
+            section.problem("", "adds nothing: add_roles or add_attributes is needed")
+    elif settings.kind == "plain":
+        section.refuse(("username", "role", "add_roles", "add_attributes"), "goes with type = match only")
+        if not section.given("roles"):
+            section.problem("roles", "is needed with type = plain")
+    return settings
 
 
 def token(section: Section) -> TokenSettings:

@@ -23,12 +23,14 @@ class Sections:
     routes: Sequence[Section]
     authentication: Section
     errors: Section
+    augmenters: Sequence[Section] = ()
 
 
 def check(config: SiteConfig, sections: Sections) -> None:
     """Report every contradiction between sections."""
     _listeners(config, sections)
     _order(config, sections)
+    _augmenters(config, sections)
     seen: dict[tuple[str, str], RouteSettings] = {}
     for route, section in zip(config.routes, sections.routes, strict=True):
         _route(config, route, section)
@@ -68,6 +70,14 @@ def _order(config: SiteConfig, sections: Sections) -> None:
         for name in names:
             if name not in order:
                 section.problem("order", f"leaves out [authenticator {name}]")
+
+
+def _augmenters(config: SiteConfig, sections: Sections) -> None:
+    realms = [authenticator.realm for authenticator in config.authenticators]
+    for augmenter, section in zip(config.augmenters, sections.augmenters, strict=True):
+        if augmenter.realm and augmenter.realm not in realms:
+            shown = _bare(section, "realm", augmenter.realm)
+            section.problem("realm", f"no authenticator has the realm {shown}", closest(augmenter.realm, realms))
 
 
 def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:

@@ -203,5 +203,22 @@ def _workers(text: str, base: Path) -> int:
     raise BadValue("expected 1", closest(text, ("auto",)))
 
 
+def _pair(text: str, base: Path) -> tuple[str, str]:
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not name or not value or not (name + value).isprintable():
+        raise BadValue("expected NAME=VALUE")
+    return name, value
+
+
+def _role_and_users(text: str, base: Path) -> tuple[str, tuple[str, ...]]:
+    role, colon, rest = (part.strip() for part in text.partition(":"))
+    users = tuple(user.strip() for user in rest.split(",") if user.strip())
+    if not colon or not role or not users:
+        raise BadValue("expected a role, a colon, and the names of users")
+    return role, users
+
+
+PAIR: Datatype[tuple[str, str]] = Datatype("NAME=VALUE", _pair, ("", ""))
+ROLE_AND_USERS: Datatype[tuple[str, tuple[str, ...]]] = Datatype("role: user, user", _role_and_users, ("", ()))
 ROLL: Datatype[str | int] = Datatype("daily or size", _roll, "daily")
 WORKERS: Datatype[int] = Datatype("integer", _workers, 1)

@@ -100,6 +100,7 @@ class _Document:
             listeners=self._many("listener", build.listener),
             authenticators=found,
             authentication=settings,
+            augmenters=self._many("augmenter", build.augmenter),
             token=self._one("token", build.token),
             upstreams=self._many("upstream", build.upstream),
             routes=self._many("route", build_route.route),
@@ -109,7 +110,12 @@ class _Document:
         )
         if not self._sections["listener"]:
             self.problems.append(Problem(self.file, 0, "", "", "there is no [listener NAME] section, so nobody could connect"))
-        crosscheck.check(config, crosscheck.Sections(self._sections["listener"], self._sections["route"], authentication, errors))
+        crosscheck.check(
+            config,
+            crosscheck.Sections(
+                self._sections["listener"], self._sections["route"], authentication, errors, self._sections["augmenter"]
+            ),
+        )
         return config
 
     def _single(self, word: str) -> Section:

@@ -14,7 +14,9 @@ import attrs
 
 from perimeter.config.datatypes import (
     BOOLEAN,
+    PAIR,
     PORT,
+    ROLE_AND_USERS,
     ROLL,
     SECRET,
     SIZE,
@@ -173,7 +175,28 @@ class Authentication:
 
 
 class Augmenter:
-    """Adds roles to users after authentication."""
+    """Adds roles and attributes to the users of one realm after authentication, and never takes any away."""
+
+    type = Option(
+        "type",
+        choice("match", "plain", later=("ldap",)),
+        "`match`: to whom `username` or `role` fits (these come last, and see what the others have added); `plain`: by `roles`",
+        required=True,
+    )
+    realm = Option("realm", TEXT, "the realm of the users", required=True)
+    username = Option("username", list_of(TEXT), "with `match`: users of these names")
+    role = Option("role", list_of(TEXT), "with `match`: and those who have one of these roles")
+    add_roles = Option("add_roles", list_of(TEXT), "with `match`: the roles that they get")
+    add_attributes = Option(
+        "add_attributes",
+        list_of(PAIR, label="list of NAME=VALUE"),
+        "with `match`: and the attributes, in place of those of the same name",
+    )
+    roles = Option(
+        "roles",
+        list_of(ROLE_AND_USERS, "\n", "lines of role: user, user"),
+        "with `plain`: a line for each role, `role: user, user …`",
+    )
 
 
 class Token:
@@ -275,7 +298,7 @@ KINDS = (
     SectionKind("listener", Listener, named=True),
     SectionKind("authenticator", Authenticator, named=True),
     SectionKind("authentication", Authentication),
-    SectionKind("augmenter", Augmenter, named=True, available=False),
+    SectionKind("augmenter", Augmenter, named=True),
     SectionKind("token", Token),
     SectionKind("upstream", Upstream, named=True),
     SectionKind("route", Route, named=True),

@@ -89,6 +89,22 @@ class AuthenticationSettings:
 
 
 @attrs.frozen
+class AugmenterSettings:
+    """``[augmenter NAME]``. ``kind`` is match or plain; ``roles`` are a role and its users each, of plain ones."""
+
+    name: str
+    kind: str
+    realm: str
+    username: tuple[str, ...] = ()
+    role: tuple[str, ...] = ()
+    add_roles: tuple[str, ...] = ()
+    add_attributes: tuple[tuple[str, str], ...] = ()
+    roles: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    file: str = ""
+    line: int = 0
+
+
+@attrs.frozen
 class TokenSettings:
     """``[token]``. ``algorithm`` is ES256, EdDSA, RS256 or HS256; ``secret`` goes with HS256 only."""
 
@@ -203,4 +219,5 @@ class SiteConfig:
     audit: AuditSettings
     logging: LoggingSettings
     error_pages: tuple[ErrorPage, ...] = ()
+    augmenters: tuple[AugmenterSettings, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -1,0 +1,103 @@
+"""Augmenters: after somebody was authenticated, more is known of him than whoever vouched for him said.
+
+They add roles and attributes to the users of one realm, and never take any away. Those of the kind ``match`` go by roles as well
+as by names, so they come after the others, and see what those have added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+from zope.interface import directlyProvides, implementer, providedBy
+
+from perimeter.config.values import AugmenterSettings
+from perimeter.interfaces import IAugmenter, IAuthenticator
+from perimeter.model import AuthenticationRequest, Credentials, Principal
+
+
+def added(principal: Principal, roles: Iterable[str], attributes: Iterable[tuple[str, str]] = ()) -> Principal:
+    """``principal`` with these roles behind its own, each once, and these attributes; itself where nothing is new."""
+    all_roles = tuple(dict.fromkeys((*principal.roles, *roles)))
+    all_attributes = {**principal.attributes, **dict(attributes)}
+    if all_roles == principal.roles and all_attributes == principal.attributes:
+        return principal
+    return attrs.evolve(principal, roles=all_roles, attributes=all_attributes)
+
+
+@implementer(IAugmenter)
+class MatchAugmenter:
+    """Auth-o-tron's ``plain_advanced``: who has one of these names, or one of these roles, gets further roles and attributes."""
+
+    def __init__(self, settings: AugmenterSettings) -> None:
+        self.name = settings.name
+        self.realm = settings.realm
+        self._settings = settings
+        self._names = frozenset(settings.username)
+        self._roles = frozenset(settings.role)
+
+    async def augment(self, principal: Principal, request: AuthenticationRequest) -> Principal:
+        """See `IAugmenter`."""
+        if principal.username not in self._names and self._roles.isdisjoint(principal.roles):
+            return principal
+        request.explain(f"augmenter {self.name} adds what it has")
+        return added(principal, self._settings.add_roles, self._settings.add_attributes)
+
+
+@implementer(IAugmenter)
+class PlainAugmenter:
+    """Roles, and who has them."""
+
+    def __init__(self, settings: AugmenterSettings) -> None:
+        self.name = settings.name
+        self.realm = settings.realm
+        self._roles: dict[str, list[str]] = {}
+        for role, users in settings.roles:
+            for user in users:
+                self._roles.setdefault(user, []).append(role)
+
+    async def augment(self, principal: Principal, request: AuthenticationRequest) -> Principal:
+        """See `IAugmenter`."""
+        roles = self._roles.get(principal.username)
+        if roles is None:
+            return principal
+        request.explain(f"augmenter {self.name} adds {len(roles)} roles")
+        return added(principal, roles)
+
+
+def augmenters_of(settings: Iterable[AugmenterSettings]) -> list[IAugmenter]:
+    """The augmenters in the order in which they work."""
+    ordered = sorted(settings, key=lambda one: one.kind == "match")
+    return [MatchAugmenter(one) if one.kind == "match" else PlainAugmenter(one) for one in ordered]
+
+
+class Augmented:
+    """``inner``, but for what ``augmenters`` add to the users that it knows. Provides whatever it provides."""
+
+    def __init__(self, inner: Any, augmenters: Sequence[IAugmenter]) -> None:
+        self._inner = inner
+        self._augmenters = tuple(augmenters)
+        directlyProvides(self, providedBy(inner))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+        """See `IAuthenticator`. Raises what an augmenter raises: who cannot be told all of his roles is not let in with some."""
+        found: Any = await self._inner.authenticate(credentials, request)
+        if not isinstance(found, Principal) or found.realm != self._inner.realm:
+            return found  # type: ignore[no-any-return]  # for the chain to judge
+        principal = found
+        for augmenter in self._augmenters:
+            principal = await augmenter.augment(principal, request)
+        return principal
+
+
+def augment(authenticator: IAuthenticator, augmenters: Iterable[IAugmenter]) -> IAuthenticator:
+    """``authenticator`` with those of the augmenters that are of its realm; itself where there are none."""
+    concerned = [one for one in augmenters if one.realm == authenticator.realm]
+    if not concerned:
+        return authenticator
+    augmented: Any = Augmented(authenticator, concerned)
+    return augmented  # type: ignore[no-any-return]
