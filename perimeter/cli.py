@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import perimeter
-from perimeter.commands import audit, check, ecflowrc, import_, keys, login, password, status, token
+from perimeter.commands import audit, check, ecflowrc, emit, import_, keys, login, password, status, token
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,5 +22,6 @@ main.add_command(token.command)
 main.add_command(login.command)
 main.add_command(ecflowrc.command)
 main.add_command(import_.command)
+main.add_command(emit.command)
 main.add_command(status.command)
 main.add_command(status.unban)

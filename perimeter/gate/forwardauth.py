@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 ENDPOINT = b"/authenticate"
 #: Whom an assertion is made out to where no route names an upstream: ``upstream:forward-auth``.
 AUDIENCE = "forward-auth"
+#: Envoy alone removes no field because the answer has none: it is told to (attack 16).
+_NO_CREDENTIAL = b"X-Envoy-Auth-Headers-To-Remove: authorization\r\n"
 
 
 class Ambiguous(BadRequest):
@@ -105,8 +107,12 @@ class ForwardAuthTarget:
 
 
 def _answer(exchange: Exchange, decision: Decision) -> None:
-    if not exchange.ended:  # the proxy may have given up while an authenticator was asked
-        exchange.answer(200, exchange.date_line() + b"Cache-Control: no-store\r\n" + decision.identity, b"")
+    if exchange.ended:  # the proxy gave up while an authenticator was asked
+        return
+    identity = decision.identity
+    if decision.principal is None or not decision.route.identity.audience:
+        identity += _NO_CREDENTIAL
+    exchange.answer(200, exchange.date_line() + b"Cache-Control: no-store\r\n" + identity, b"")
 
 
 async def _answer_later(exchange: Exchange, decision: Awaitable[Decision]) -> None:

@@ -1,0 +1,156 @@
+"""Envoy: the filter ``ext_authz`` with its HTTP service, and one in Lua that clears away what no client may send. Pure.
+
+Envoy asks with the request's own method and host, at ``/authenticate`` followed by its path. Of a request that is admitted, the
+answer's ``x-envoy-auth-headers-to-remove`` takes away the client's credential where no assertion takes its place.
+"""
+
+from __future__ import annotations
+
+import re
+
+from perimeter.emit.plan import METHOD_OVERRIDES, Gateway, Place, Plan
+
+_HEAD = """\
+# Asks Perimeter before each request.
+static_resources:
+  listeners:
+    - name: perimeter
+      address: {{ socket_address: {{ address: 0.0.0.0, port_value: 80 }} }}
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.http_connection_manager
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: perimeter
+                use_remote_address: true
+                normalize_path: true
+                merge_slashes: true
+                path_with_escaped_slashes_action: REJECT_REQUEST
+                common_http_protocol_options: {{ headers_with_underscores_action: DROP_HEADER }}
+                http_filters:
+                  - name: envoy.filters.http.lua
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+                      default_source_code:
+                        inline_string: |
+                          local PRIVATE = {{ {private} }}
+                          function envoy_on_request(handle)
+                            local found = {{}}
+                            for name, _ in pairs(handle:headers()) do
+                              local form = name:lower():gsub("[^a-z0-9]", "-")
+                              if PRIVATE[form] or form:find("^x%-auth%-") or form:find("^x%-original%-") then
+                                found[#found + 1] = name
+                              end
+                            end
+                            for _, name in ipairs(found) do
+                              handle:headers():remove(name)
+                            end
+                          end
+                  - name: envoy.filters.http.ext_authz
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+                      failure_mode_allow: false
+                      allowed_headers:
+                        patterns:
+                          - {{ exact: authorization }}
+                          - {{ exact: accept }}
+                          - {{ exact: user-agent }}
+                          - {{ exact: x-forwarded-for }}
+                      http_service:
+                        path_prefix: /authenticate
+                        server_uri: {{ uri: "{url}", cluster: perimeter_gateway, timeout: 15s }}
+                        authorization_response:
+                          allowed_upstream_headers:
+                            patterns:
+{upstream}
+                          allowed_client_headers:
+                            patterns:
+                              - {{ exact: www-authenticate, ignore_case: true }}
+                              - {{ exact: retry-after, ignore_case: true }}
+                  - name: envoy.filters.http.router
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+                route_config:
+                  response_headers_to_remove: [{hidden}]
+                  virtual_hosts:
+{hosts}  clusters:
+{clusters}"""
+
+_CLUSTER = """\
+    - name: perimeter_{name}
+      type: STRICT_DNS
+      connect_timeout: 10s
+{tls}      load_assignment:
+        cluster_name: perimeter_{name}
+        endpoints:
+          - lb_endpoints:
+{servers}"""
+
+_TLS = """\
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+          sni: "{host}"
+          common_tls_context:
+            validation_context:
+              trusted_ca: {{ filename: /etc/ssl/certs/ca-certificates.crt }}
+              match_typed_subject_alt_names: [{{ san_type: DNS, matcher: {{ exact: "{host}" }} }}]
+"""
+
+
+def render(plan: Plan) -> str:
+    """The configuration."""
+    gateway = plan.gateway
+    private = [re.sub("[^a-z0-9]", "-", name.lower()) for name in plan.fields]
+    private += ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-rewrite-url", "forwarded"]
+    clusters = _cluster("gateway", gateway.scheme, ((gateway.host, gateway.port),))
+    for place in plan.places:
+        clusters += _cluster(place.name, place.scheme, tuple((one.host, one.port) for one in place.servers))
+    names = ("Authorization", *plan.fields)
+    return _HEAD.format(
+        private=", ".join(f'["{name}"] = true' for name in dict.fromkeys(private)),
+        url=_url(gateway),
+        upstream="\n".join(f"                              - {{ exact: {name}, ignore_case: true }}" for name in names),
+        hidden=", ".join(plan.fields),
+        hosts="".join(_host(host, places, number) for number, (host, places) in enumerate(plan.hosts)),
+        clusters=clusters,
+    )
+
+
+def _url(gateway: Gateway) -> str:
+    return f"{gateway.scheme}://{gateway.authority}"
+
+
+def _host(host: str, places: tuple[Place, ...], number: int) -> str:
+    domains = '"*"' if host == "*" else f'"{host}", "{host}:*"'
+    text = f"                    - name: perimeter_{number}\n                      domains: [{domains}]\n"
+    if not places:
+        return text + "                      routes: []\n"
+    return text + "                      routes:\n" + "".join(_route(place) for place in places)
+
+
+def _route(place: Place) -> str:
+    match = f'path_separated_prefix: "{place.prefix}"' if place.prefix else 'prefix: "/"'
+    rewrite = ""
+    if place.rewrite is not None:
+        pattern = f"^{re.escape(place.prefix)}/?(.*)$"
+        rewrite = f", regex_rewrite: {{ pattern: {{ regex: '{pattern}' }}, substitution: '{place.rewrite}/\\1' }}"
+    text = f"                        - match: {{ {match} }}\n"
+    text += f'                          route: {{ cluster: "perimeter_{place.name}"{rewrite} }}\n'
+    if place.by_method:
+        removed = ", ".join(name.lower() for name in METHOD_OVERRIDES)
+        text += f"                          request_headers_to_remove: [{removed}]\n"
+    return text
+
+
+def _cluster(name: str, scheme: str, servers: tuple[tuple[str, int], ...]) -> str:
+    return _CLUSTER.format(
+        name=name,
+        tls=_TLS.format(host=servers[0][0]) if scheme == "https" else "",
+        servers="".join(
+            "              - endpoint: { address: { socket_address: { address: "
+            f'"{host.strip("[]")}", port_value: {port} }} }} }}\n'
+            for host, port in servers
+        ),
+    )

@@ -1,0 +1,172 @@
+"""HAProxy: an action in Lua asks by HAProxy's own HTTP client (2.5 and later), since there is none built in that does. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from perimeter.emit.plan import METHOD_OVERRIDES, Place, Plan
+
+_HEAD = """\
+# Asks Perimeter before each request. Write the script with `perimeter emit haproxy-lua` to the place named here.
+global
+    lua-load /etc/haproxy/perimeter.lua
+
+frontend perimeter
+    bind :80
+    mode http
+    timeout client 60s
+    timeout http-request 10s
+    http-request lua.perimeter
+{rules}    default_backend perimeter_nowhere
+
+backend perimeter_nowhere
+    mode http
+    http-request deny deny_status 404
+"""
+
+_BACKEND = """
+backend perimeter_{name}
+    mode http
+    timeout connect 10s
+    timeout server 60s
+{rules}{hidden}{servers}"""
+
+_LUA = """\
+-- Asks Perimeter whether a request may pass, and as whom. Loaded by lua-load, used by `http-request lua.perimeter`.
+-- Whatever is not a 200 from the gateway ends the request: no answer at all is 503.
+
+local URL = "{url}/authenticate"
+local TIMEOUT = 15000
+local UNAVAILABLE = "Authentication is unavailable at the moment\\n"
+
+-- the fields by which a service knows who asks, in lower case with hyphens
+local IDENTITY = {{ {identity} }}
+-- and what else no client may send
+local PRIVATE = {{ ["forwarded"] = true, ["x-real-ip"] = true, ["x-rewrite-url"] = true }}
+-- of a refusal, what the client gets to see
+local SHOWN = {{ "www-authenticate", "content-type", "cache-control", "retry-after" }}
+
+-- X_Auth_Username and x.auth.username are X-Auth-Username to some servers
+local function folded(name)
+    return (name:lower():gsub("[^a-z0-9]", "-"))
+end
+
+local function reserved(name)
+    local form = folded(name)
+    return IDENTITY[form] or PRIVATE[form] or form:find("^x%-auth%-") or form:find("^x%-original%-")
+        or form:find("^x%-forwarded%-")
+end
+
+local function all(values)
+    local list = {{}}
+    for _, value in pairs(values) do
+        list[#list + 1] = value
+    end
+    return list
+end
+
+local function refuse(txn, status, headers, body)
+    local reply = txn:reply()
+    reply:set_status(status)
+    for _, name in ipairs(SHOWN) do
+        for _, value in pairs(headers[name] or {{}}) do
+            reply:add_header(name, value)
+        end
+    end
+    reply:set_body(body)
+    txn:done(reply)
+end
+
+-- nothing where the request may pass; else status, fields and body of the answer
+local function ask(txn)
+    local sent = txn.http:req_get_headers()
+    local host = sent["host"] and sent["host"][0] or ""
+    local question = {{
+        ["x-forwarded-method"] = {{ txn.f:method() }},
+        ["x-forwarded-host"] = {{ host }},
+        ["x-forwarded-uri"] = {{ txn.f:pathq() }},
+        ["x-forwarded-for"] = {{ txn.f:src() }},
+    }}
+    for _, name in ipairs({{ "authorization", "x-auth-realm", "accept", "user-agent" }}) do
+        if sent[name] then
+            question[name] = all(sent[name])
+        end
+    end
+    local client = core.httpclient()
+    local answer = client:get{{ url = URL, headers = question, timeout = TIMEOUT }}
+    if answer == nil or answer.status == nil or answer.status == 0 then
+        return 503, {{}}, UNAVAILABLE
+    end
+    if answer.status ~= 200 then
+        return answer.status < 400 and 503 or answer.status, answer.headers or {{}}, answer.body or ""
+    end
+    for name, _ in pairs(sent) do
+        if reserved(name) or folded(name) == "authorization" then
+            txn.http:req_del_header(name)
+        end
+    end
+    for name, values in pairs(answer.headers) do
+        if name == "authorization" or IDENTITY[folded(name)] then
+            for _, value in pairs(values) do
+                txn.http:req_add_header(name, value)
+            end
+        end
+    end
+    txn.http:req_add_header("x-forwarded-host", host)
+    txn.http:req_add_header("x-forwarded-proto", txn.f:ssl_fc() == 1 and "https" or "http")
+    txn.http:req_add_header("x-forwarded-for", txn.f:src())
+    txn.http:req_add_header("x-real-ip", txn.f:src())
+end
+
+core.register_action("perimeter", {{ "http-req" }}, function(txn)
+    local worked, status, headers, body = pcall(ask, txn)
+    if not worked then
+        core.Alert("perimeter: " .. tostring(status))
+        status, headers, body = 503, {{}}, UNAVAILABLE
+    end
+    if status then
+        refuse(txn, status, headers, body)
+    end
+end, 0)
+"""
+
+
+def render(plan: Plan) -> str:
+    """The configuration."""
+    rules = ""
+    for number, (host, places) in enumerate(plan.hosts):
+        condition = ""
+        if host != "*":
+            rules += f"    acl host_{number} req.hdr(host),host_only -i -m str {host} {host}.\n"
+            condition = f"host_{number} "
+        for place in places:
+            # as the gateway reads it: no escapes, one slash for several
+            path = f"{{ path,url_dec,regsub(//+,/,g) -m reg ^{re.escape(place.prefix)}(/|$) }}" if place.prefix else ""
+            when = f"{condition}{path}".strip()
+            rules += f"    use_backend perimeter_{place.name}{' if ' + when if when else ''}\n"
+        if condition:
+            rules += f"    use_backend perimeter_nowhere if {condition}\n"
+    text = _HEAD.format(rules=rules)
+    return text + "".join(_backend(place, plan) for place in plan.places)
+
+
+def _backend(place: Place, plan: Plan) -> str:
+    rules = ""
+    if place.by_method:
+        rules += "".join(f"    http-request del-header {name}\n" for name in METHOD_OVERRIDES)
+    if place.rewrite is not None:
+        pattern = f"^/+{re.escape(place.prefix.removeprefix('/'))}(/.*)?$" if place.prefix else "^(/.*)$"
+        rules += f"    http-request deny deny_status 400 unless {{ path -m reg {pattern} }}\n"
+        rules += f"    http-request replace-path {pattern} {place.rewrite}\\1\n"
+        rules += "    http-request set-path / unless { path -m beg / }\n"
+    hidden = "".join(f"    http-response del-header {name}\n" for name in plan.fields)
+    secure = " ssl verify required ca-file @system-ca" if place.scheme == "https" else ""
+    servers = "".join(f"    server s{number} {address}{secure}\n" for number, address in enumerate(place.addresses, 1))
+    return _BACKEND.format(name=place.name, rules=rules, hidden=hidden, servers=servers)
+
+
+def render_lua(plan: Plan) -> str:
+    """The script that asks."""
+    gateway = plan.gateway
+    identity = ", ".join(f'["{re.sub("[^a-z0-9]", "-", name.lower())}"] = true' for name in plan.fields)
+    return _LUA.format(url=f"{gateway.scheme}://{gateway.authority}", identity=identity)

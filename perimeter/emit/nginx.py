@@ -1,0 +1,119 @@
+"""nginx: ``auth_request`` (the module ngx_http_auth_request_module, which Debian's packages hold). Pure."""
+
+from __future__ import annotations
+
+from perimeter.emit.plan import METHOD_OVERRIDES, PRIVATE, TELLING, Place, Plan
+
+_HEAD = """\
+# Asks Perimeter before each request. For the http block: /etc/nginx/conf.d/perimeter.conf, say.
+"""
+
+_SERVER = """
+server {{
+    listen {listen};
+    server_name {name};
+
+    # nginx drops fields that a service could mistake for X-Auth-*: X_Auth_Username, X.Auth.Username
+    underscores_in_headers off;
+    ignore_invalid_headers on;
+
+    location = /.perimeter {{
+        internal;
+        proxy_pass {gateway}/authenticate;
+{tls}        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass_request_body off;
+        proxy_set_header Content-Length "";
+        proxy_set_header Host $host;
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Original-Method $request_method;
+        proxy_set_header X-Original-URI $request_uri;
+        # nothing else may name the request that is asked about
+{cleared}
+    }}
+{locations}}}
+"""
+
+_TLS = """\
+        proxy_ssl_server_name on;
+        proxy_ssl_name {host};
+        proxy_ssl_verify on;
+        proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;
+"""
+
+_LOCATION = """
+    # {name}
+    location {match} {{
+        auth_request /.perimeter;
+{taken}
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $host;
+        proxy_set_header X-Real-IP $remote_addr;
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Forwarded-Host $host;
+        # an empty value removes the field: what the client itself sent never arrives
+{sent}
+{hidden}
+        proxy_pass {target};
+    }}
+"""
+
+
+def render(plan: Plan) -> str:
+    """The configuration."""
+    gateway = plan.gateway
+    text = _HEAD
+    text += _upstream("perimeter_gateway", (gateway.authority,))
+    for place in plan.places:
+        text += _upstream(f"perimeter_{place.name}", place.addresses)
+    tls = _TLS.format(host=gateway.host) if gateway.scheme == "https" else ""
+    cleared = "\n".join(
+        f'        proxy_set_header {name} "";' for name in TELLING if name not in ("X-Original-Method", "X-Original-URI")
+    )
+    for host, places in plan.hosts:
+        locations = "".join(_locations(place, plan) for place in places)
+        if not any(place.prefix == "" for place in places):
+            locations += "\n    location / {\n        return 404;\n    }\n"
+        text += _SERVER.format(
+            listen="80 default_server" if host == "*" else "80",
+            name="_" if host == "*" else host,
+            gateway=f"{gateway.scheme}://perimeter_gateway",
+            tls=tls,
+            cleared=cleared,
+            locations=locations,
+        )
+    return text
+
+
+def _upstream(name: str, addresses: tuple[str, ...]) -> str:
+    servers = "".join(f"    server {address};\n" for address in addresses)
+    return f"\nupstream {name} {{\n{servers}    keepalive 64;\n}}\n"
+
+
+def _locations(place: Place, plan: Plan) -> str:
+    """The path itself, and what is beneath it, but not /application for /app."""
+    base = f"{place.scheme}://perimeter_{place.name}"
+    rewrite = place.rewrite
+    text = ""
+    if place.prefix:
+        exact = base if rewrite is None else f"{base}{rewrite or '/'}"
+        text += _location(place, plan, f"= {place.prefix}", exact)
+    return text + _location(place, plan, f"{place.prefix}/", base if rewrite is None else f"{base}{rewrite}/")
+
+
+def _location(place: Place, plan: Plan, match: str, target: str) -> str:
+    names = ("Authorization", *place.fields)
+    taken, sent = [], []
+    for number, name in enumerate(names):
+        variable = name.lower().replace("-", "_")
+        taken.append(f"        auth_request_set $perimeter_{number} $upstream_http_{variable};")
+        sent.append(f"        proxy_set_header {name} $perimeter_{number};")
+    others = [name for name in plan.fields if name not in place.fields]
+    for name in (*others, *(METHOD_OVERRIDES if place.by_method else ()), *TELLING[:-1], *PRIVATE):
+        sent.append(f'        proxy_set_header {name} "";')
+    hidden = "\n".join(f"        proxy_hide_header {name};" for name in plan.fields)
+    return _LOCATION.format(
+        name=place.name, match=match, taken="\n".join(taken), sent="\n".join(sent), hidden=hidden, target=target
+    )

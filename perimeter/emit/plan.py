@@ -1,0 +1,169 @@
+"""What a configuration for another proxy is written from: the site, in the terms that all proxies have. Pure.
+
+The proxy gets the routes of the site, because it is the one to forward. Which of them a request belongs to must be no other one
+than the gateway judges by, so the rules of `perimeter.gate.routes` are spelt out: for each host its own routes, and of those for
+any host what no own route covers.
+"""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from perimeter.config.values import ListenerSettings, RouteSettings, ServerSettings, SiteConfig
+from perimeter.errors import StartupError
+
+#: What needs quotes in no proxy's configuration, and stands for nothing but itself in any.
+_PLAIN = re.compile(r"[A-Za-z0-9._~/@:*\[\]-]*")
+_URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
+#: Fields that some servers take for the method: a proxy must not let them through where rules go by the method.
+METHOD_OVERRIDES = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+#: Every field by which a proxy can name the request that it asks about. A proxy clears those that it does not set itself.
+TELLING = ("X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host")
+#: What else says something of a request to some servers that only a proxy may say.
+PRIVATE = ("Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Path", "X-Forwarded-Port", "X-Forwarded-Server", "X-Rewrite-URL")
+
+
+@attrs.frozen
+class Gateway:
+    """Where the proxy asks."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """Host and port."""
+        return f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class Place:
+    """A route, as the proxy serves it. ``prefix`` has no slash at its end; ``fields`` are the names of its identity fields."""
+
+    name: str
+    prefix: str
+    servers: tuple[ServerSettings, ...]
+    rewrite: str | None
+    fields: tuple[str, ...]
+    by_method: bool
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of its servers."""
+        return self.servers[0].scheme
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Host and port of each server."""
+        return tuple(f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}" for one in self.servers)
+
+
+@attrs.frozen
+class Plan:
+    """``hosts`` are those that routes name, and at last ``*`` for any other. ``fields`` are the identity fields of all."""
+
+    gateway: Gateway
+    hosts: tuple[tuple[str, tuple[Place, ...]], ...]
+    fields: tuple[str, ...]
+    judges: bool
+    unserved: tuple[str, ...]
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every place once."""
+        return tuple(dict.fromkeys(place for _, places in self.hosts for place in places))
+
+
+def make_plan(config: SiteConfig, gateway: str | None = None) -> Plan:
+    """The plan for a site. ``gateway`` is the URL where the proxy reaches it; without it one of the listeners is taken.
+
+    Raises `StartupError` where there is no such place, or a name that could be taken for more than a name.
+    """
+    served = {route.name: _place(route, config) for route in config.routes if _forwards(route, config)}
+    names = sorted({host for route in config.routes for host in route.hosts})
+    hosts = tuple(
+        (host, tuple(sorted((served[route.name] for route in _routes_of(host, config) if route.name in served), key=_longest)))
+        for host in (*names, "*")
+    )
+    default = RouteSettings(name="", path="")
+    fields = dict.fromkeys(name for route in (default, *config.routes) for name in _fields(route))
+    plan = Plan(
+        gateway=_given(gateway) if gateway is not None else _listener(config),
+        hosts=hosts,
+        fields=tuple(fields),
+        judges=bool(config.perimeter.trusted_proxies),
+        unserved=tuple(route.name for route in config.routes if route.name not in served),
+    )
+    for text in (*plan.fields, *names, *(part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))):
+        if not _PLAIN.fullmatch(text):
+            raise StartupError(f"{config.file}: {text!r} cannot be written into another program's configuration")
+    return plan
+
+
+def _longest(place: Place) -> int:
+    return -len(place.prefix)
+
+
+def _forwards(route: RouteSettings, config: SiteConfig) -> bool:
+    """Whether a proxy can serve it: not the gateway's own sample service, and no files."""
+    return route.upstream is not None and all(one.scheme != "sample" for one in _servers(route, config))
+
+
+def _servers(route: RouteSettings, config: SiteConfig) -> tuple[ServerSettings, ...]:
+    return next(upstream.servers for upstream in config.upstreams if upstream.name == route.upstream)
+
+
+def _fields(route: RouteSettings) -> tuple[str, ...]:
+    return route.identity_username_header, route.identity_realm_header, route.identity_roles_header
+
+
+def _place(route: RouteSettings, config: SiteConfig) -> Place:
+    return Place(
+        name=route.name,
+        prefix=route.path.rstrip("/"),
+        servers=_servers(route, config),
+        rewrite=None if route.rewrite is None else route.rewrite.rstrip("/"),
+        fields=_fields(route),
+        by_method=any(rule.kind == "method" for rule in (*(route.allow or ()), *route.deny)),
+    )
+
+
+def _routes_of(host: str, config: SiteConfig) -> list[RouteSettings]:
+    """The routes that requests for ``host`` can belong to: its own, and what those leave of the ones for any host."""
+    general = [route for route in config.routes if not route.hosts]
+    if host == "*":
+        return general
+    own = [route for route in config.routes if host in route.hosts]
+    paths = [route.path.rstrip("/") for route in own]
+    return own + [route for route in general if not any(_covers(path, route.path.rstrip("/")) for path in paths)]
+
+
+def _covers(prefix: str, path: str) -> bool:
+    return path == prefix or path.startswith(prefix + "/")
+
+
+def _given(url: str) -> Gateway:
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise StartupError(f"{url}: not the URL of a gateway; expected http://HOST:PORT or https://HOST:PORT")
+    scheme, host, port = match.groups()
+    return Gateway(scheme, host, int(port) if port else 443 if scheme == "https" else 80)
+
+
+def _listener(config: SiteConfig) -> Gateway:
+    """A listener that answers ``/authenticate``: best one without TLS on the loopback interface."""
+    serving = [one for one in config.listeners if one.serve in ("gateway", "tokens")]
+    if not serving:
+        raise StartupError(f"{config.file}: no listener answers /authenticate; expected one with serve = gateway or tokens")
+    best = min(serving, key=lambda one: (one.tls, not one.interface.startswith("127.")))
+    return Gateway("https" if best.tls else "http", _reached_at(best), best.port)
+
+
+def _reached_at(listener: ListenerSettings) -> str:
+    interface = listener.interface
+    if interface in ("", "0.0.0.0", "::"):  # noqa: S104  # compared with, not bound to
+        return "127.0.0.1"
+    return f"[{interface}]" if ":" in interface else interface

@@ -1,0 +1,84 @@
+"""Traefik: ``forwardAuth``, as a file of dynamic configuration. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from perimeter.emit.plan import METHOD_OVERRIDES, Place, Plan
+
+_HEAD = """\
+# Asks Perimeter before each request: for the file provider (Traefik 3).
+http:
+  middlewares:
+    perimeter:
+      forwardAuth:
+        address: "{address}"
+        trustForwardHeader: false
+        # a client's own are removed, also where the answer has none
+        authResponseHeaders: [Authorization]
+        authResponseHeadersRegex: '{pattern}'
+    perimeter-clear:
+      headers:
+        # an empty value removes the field
+        customRequestHeaders:
+{cleared}
+        customResponseHeaders:
+{hidden}
+    perimeter-method:
+      headers:
+        customRequestHeaders:
+{overrides}
+"""
+
+
+def render(plan: Plan) -> str:
+    """The configuration."""
+    gateway = plan.gateway
+    others = [name for name in plan.fields if not name.lower().startswith("x-auth-")]
+    forms = ["x[^a-z0-9]auth[^a-z0-9].*", *("[^a-z0-9]".join(re.split("[^a-z0-9]", name.lower())) for name in others)]
+    telling = ("X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Rewrite-URL", "Forwarded")
+    text = _HEAD.format(
+        address=f"{gateway.scheme}://{gateway.authority}/authenticate",
+        pattern=f"(?i)^({'|'.join(forms)})$",
+        cleared=_empty(telling),
+        hidden=_empty(plan.fields),
+        overrides=_empty(METHOD_OVERRIDES),
+    )
+    text += "".join(_rewrite(place) for place in plan.places if place.rewrite is not None)
+    text += "  routers:\n"
+    for number, (host, places) in enumerate(plan.hosts):
+        text += "".join(_router(place, host, number, len(plan.hosts)) for place in places)
+    text += "  services:\n"
+    for place in plan.places:
+        servers = "".join(f'          - url: "{place.scheme}://{address}"\n' for address in place.addresses)
+        text += f"    perimeter-{place.name}:\n      loadBalancer:\n        servers:\n{servers}"
+    return text
+
+
+def _empty(names: tuple[str, ...]) -> str:
+    return "\n".join(f'          {name}: ""' for name in names)
+
+
+def _router(place: Place, host: str, number: int, levels: int) -> str:
+    rule = f"(Path(`{place.prefix}`) || PathPrefix(`{place.prefix}/`))" if place.prefix else "PathPrefix(`/`)"
+    if host != "*":
+        rule = f"Host(`{host}`) && {rule}"
+    chain = ["perimeter-clear", "perimeter", *(["perimeter-method"] if place.by_method else [])]
+    if place.rewrite is not None:
+        chain.append(f"perimeter-rewrite-{place.name}")
+    return (
+        f"    perimeter-{number}-{place.name}:\n"
+        f'      rule: "{rule}"\n'
+        f"      priority: {(levels - number) * 10000 + len(place.prefix) + 1}\n"
+        f"      middlewares: [{', '.join(chain)}]\n"
+        f"      service: perimeter-{place.name}\n"
+    )
+
+
+def _rewrite(place: Place) -> str:
+    return (
+        f"    perimeter-rewrite-{place.name}:\n"
+        "      replacePathRegex:\n"
+        f"        regex: '^{re.escape(place.prefix)}/?(.*)$'\n"
+        f"        replacement: '{place.rewrite}/$1'\n"
+    )

@@ -1,0 +1,380 @@
+"""Real proxies that ask the gateway before each request: nginx, HAProxy and Caddy, as ``perimeter emit`` configures them.
+
+Clients talk to the proxy, the service behind it writes down what arrives. Row numbers are those of the list of attacks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from click.testing import CliRunner
+
+from perimeter.cli import main
+from tests.integration.harness import SEARCH
+from tests.integration.ports import eventually, free_port
+from tests.integration.stage import StageCase, basic
+from tests.integration.upstreams import Process, Received
+from tests.integration.wire import Response, Wire
+
+CONFIG = """\
+[perimeter]
+realm = example
+state_dir = state
+trusted_proxies = {trusted}
+
+[listener http]
+port = @http@
+interface = 127.0.0.1
+
+[authenticator local]
+type = realmfile
+path = users.realm
+
+[audit]
+path = access.log
+
+[upstream service]
+servers = <service>
+
+[route users]
+path = /users
+upstream = service
+deny = method:DELETE
+
+[route signed]
+path = /signed
+upstream = service
+identity = headers, jwt
+identity_username_header = Remote-User
+
+[route admin]
+path = /admin
+upstream = service
+allow = role:admin
+
+[route pub]
+path = /pub
+upstream = service
+auth = none
+rewrite = /open
+
+[route elsewhere]
+path = /elsewhere
+upstream = service
+auth = none
+networks = 192.0.2.0/24
+
+[route host]
+host = admin.example.com
+path = /users
+upstream = service
+allow = role:admin
+
+[route sentinel]
+path = /sentinel
+upstream = service
+auth = none
+"""
+FILES = {"users.realm": "alice: secret,admin\nbob: hunter2\n{env.HOME}: hunter2\n%(bindpw)s: hunter2\nJos\\u00e9: hunter2\n"}
+ALICE = basic("alice", "secret")
+BOB = basic("bob", "hunter2")
+
+
+def emitted(proxy: str, site: Path, *options: str) -> str:
+    """What ``perimeter emit`` prints."""
+    result = CliRunner().invoke(main, ["emit", proxy, "--config", str(site), *options])
+    if result.exit_code:
+        raise AssertionError(result.output)
+    return result.stdout
+
+
+class Proxy(Process):
+    """A proxy that runs what was emitted, on another port than 80."""
+
+    def __init__(self, kind: str, directory: Path, site: Path, *options: str) -> None:
+        self.port = free_port()
+        text = emitted(kind, site, *options)
+        path = directory / f"{kind}.conf"
+        command = getattr(self, f"_{kind}")(text, directory, lambda: emitted("haproxy-lua", site, *options), path)
+        os.environ["PATH"] = SEARCH
+        super().__init__(command, directory / f"{kind}.log")
+        self._await_port()
+
+    def _replace(self, text: str, *pairs: tuple[str, str]) -> str:
+        for old, new in pairs:
+            assert old in text, old
+            text = text.replace(old, new)
+        return text
+
+    def _nginx(self, text: str, directory: Path, lua: Callable[[], str], path: Path) -> list[str]:
+        text = self._replace(text, ("listen 80", f"listen 127.0.0.1:{self.port}"))
+        temporary = "".join(
+            f"{kind}_temp_path {directory}/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi", "client_body")
+        )
+        user = "user root;" if os.getuid() == 0 else ""
+        path.write_text(
+            f"daemon off; {user} worker_processes 1; pid {directory}/nginx.pid; error_log stderr;\nevents {{}}\n"
+            f"http {{ access_log off; {temporary}\n{text}\n}}\n"
+        )
+        return ["nginx", "-p", str(directory), "-c", str(path), "-e", "stderr"]
+
+    def _haproxy(self, text: str, directory: Path, lua: Callable[[], str], path: Path) -> list[str]:
+        script = directory / "perimeter.lua"
+        script.write_text(lua())
+        pairs = ("bind :80", f"bind 127.0.0.1:{self.port}"), ("/etc/haproxy/perimeter.lua", str(script))
+        path.write_text(self._replace(text, *pairs))
+        return ["haproxy", "-db", "-f", str(path)]
+
+    def _caddy(self, text: str, directory: Path, lua: Callable[[], str], path: Path) -> list[str]:
+        pairs = ("\n:80 {", f"\n:{self.port} {{"), ("http://admin.example.com {", f"http://admin.example.com:{self.port} {{")
+        path.write_text("{\n\tadmin off\n\tauto_https off\n}\n" + self._replace(text, *pairs))
+        os.environ["XDG_DATA_HOME"] = os.environ["XDG_CONFIG_HOME"] = str(directory)
+        return ["caddy", "run", "--config", str(path), "--adapter", "caddyfile"]
+
+
+class ForwardAuthCase(StageCase):
+    """A proxy in front of the service of a `Stage`, with the stage's gateway at its side."""
+
+    KIND: ClassVar[str]
+    CONFIG = CONFIG.format(trusted="127.0.0.1/32")
+    FILES = FILES
+
+    def setUp(self) -> None:
+        self.need(self.KIND)
+        super().setUp()
+        cls: Any = type(self)
+        if "_proxy" not in cls.__dict__:
+            cls._proxy = self.start(self.served.config)
+            atexit.register(cls._proxy.close)
+        self.proxy: Proxy = cls._proxy
+
+    def start(self, site: Path, *options: str) -> Proxy:
+        directory = Path(tempfile.mkdtemp(prefix="perimeter-proxy-"))
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+        return Proxy(self.KIND, directory, site, *options)
+
+    def ask(self, target: str, *headers: str, method: str = "GET", host: str = "gateway.test", body: bytes = b"") -> Response:
+        with Wire(self.proxy.port) as wire:
+            return wire.get(target, *headers, method=method, host=host, body=body)
+
+    def passes(self, target: str, *headers: str, **options: Any) -> Received:
+        """The request that the service gets."""
+        before = len(self.service.requests)
+        response = self.ask(target, *headers, **options)
+        self.assertEqual(response.status, 200, (target, headers, response))
+        self.assertEqual(len(self.service.requests), before + 1, target)
+        return self.service.requests[-1]
+
+    def stopped(self, status: int, target: str, *headers: str, **options: Any) -> Response:
+        """The answer to a request that the service never sees."""
+        before = len(self.service.requests)
+        response = self.ask(target, *headers, **options)
+        self.assertEqual(response.status, status, (target, headers, response))
+        self.assertEqual(len(self.service.requests), before, (target, headers))
+        return response
+
+
+class Tests:
+    """What every proxy has to do. ``AMBIGUOUS`` is what its clients get for a path with two readings."""
+
+    CHALLENGED: ClassVar[bool] = True
+
+    def test_good_credentials(self: Any) -> None:
+        received = self.passes("/users/x?y=z", ALICE)
+        self.assertEqual(received.line.split()[:2], ["GET", "/users/x?y=z"])
+        self.assertEqual(received.get("x-auth-username"), "alice")
+        self.assertEqual(received.get("x-auth-realm"), "local")
+        self.assertIn("admin", (received.get("x-auth-roles") or "").split(","))
+
+    def test_attack_16_the_credential_stays_outside(self: Any) -> None:
+        for target in ("/users", "/pub", "/signed"):
+            received = self.passes(target, ALICE)
+            self.assertNotIn(ALICE.split()[-1].encode(), received.head)
+            if target != "/signed":
+                self.assertFalse(received.get("authorization"), target)
+        refused = self.stopped(403, "/admin", BOB)
+        self.assertNotIn(BOB.split()[-1].encode(), refused.head + refused.body)
+
+    def test_an_assertion(self: Any) -> None:
+        received = self.passes("/signed/x", ALICE)
+        self.assertRegex(received.get("authorization") or "", r"^Bearer [\w-]+\.[\w-]+\.[\w-]+$")
+        self.assertEqual(received.get("remote-user"), "alice")
+        # and it is no credential
+        self.stopped(401, "/users", f"Authorization: {received.get('authorization')}")
+
+    def test_absent_and_bad_credentials(self: Any) -> None:
+        for lines in ((), (basic("alice", "wrong"),), ("Authorization: Bearer nonsense",), ("Authorization: nonsense",)):
+            response = self.stopped(401, "/users", *lines)
+            challenges = ", ".join(response.get_all("www-authenticate"))
+            self.assertIn("Bearer realm=", challenges)
+            self.assertIn("Basic realm=", challenges)
+
+    def test_a_body_passes(self: Any) -> None:
+        received = self.passes("/users", ALICE, method="POST", body=b"x" * 100_000)
+        self.assertEqual(len(received.body), 100_000)
+        self.stopped(401, "/users", method="POST", body=b"x")
+
+    def test_rules_of_roles_and_methods(self: Any) -> None:
+        self.passes("/admin/x", ALICE)
+        self.stopped(403, "/admin/x", BOB)
+        self.stopped(403, "/users/x", ALICE, method="DELETE")
+        self.passes("/users/x", ALICE, method="PUT")
+        for line in ("X-HTTP-Method-Override: DELETE", "X-Method-Override: DELETE", "X-HTTP-Method: DELETE"):
+            received = self.passes("/users/x", ALICE, line, method="POST")
+            self.assertNotIn(b"DELETE", received.head)
+
+    def test_an_open_route(self: Any) -> None:
+        received = self.passes("/pub/x")
+        self.assertEqual(received.line.split()[1], "/open/x")
+        self.assertFalse(received.get("x-auth-username"))
+
+    def test_a_path_is_no_longer_than_it_says(self: Any) -> None:
+        before = len(self.service.requests)
+        for target in ("/public", "/PUB", "/nothing", "/", "/userspub/../pub"):
+            self.assertIn(self.ask(target, ALICE).status, (400, 403, 404), target)
+        self.assertEqual(len(self.service.requests), before)
+
+    def test_hosts(self: Any) -> None:
+        self.passes("/users", ALICE, host="admin.example.com")
+        self.stopped(403, "/users", BOB, host="admin.example.com")
+        self.stopped(403, "/users", BOB, host="ADMIN.example.com")
+        self.stopped(403, "/users", BOB, "X-Forwarded-Host: gateway.test", host="admin.example.com")
+        self.passes("/pub", host="admin.example.com")
+
+    def test_attack_1_paths_with_two_readings(self: Any) -> None:
+        for target in (
+            "/pub/../admin",
+            "/pub/%2e%2e/admin",
+            "/pub/..%2fadmin",
+            "/pub/%2e%2e%2fadmin",
+            "/pub%2f..%2fadmin",
+            "/pub/..;/admin",
+            "/pub/%252e%252e/admin",
+            "/pub/%5c..%5cadmin",
+            "//admin",
+            "/%61dmin",
+            "/pub/%00",
+            "/admin%2Fx",
+            "/admin?x=/pub",
+        ):
+            before = len(self.service.requests)
+            response = self.ask(target, BOB)
+            self.assertIn(response.status, (400, 403), target)
+            self.assertEqual(len(self.service.requests), before, target)
+
+    def test_attack_8_and_9_a_client_names_the_request(self: Any) -> None:
+        spoofs = (
+            ("X-Original-URI: /pub", "X-Original-Method: GET"),
+            ("X-Original-URL: http://gateway.test/pub", "X-Original-Method: GET"),
+            ("X-Forwarded-Uri: /pub", "X-Forwarded-Method: GET", "X-Forwarded-Host: gateway.test"),
+            ("X-Forwarded-Prefix: /pub", "X-Rewrite-URL: /pub", "X-Forwarded-Path: /pub"),
+        )
+        for lines in spoofs:
+            self.stopped(403, "/admin", BOB, *lines)
+            self.stopped(401, "/users", *lines)
+            self.stopped(403, "/users", ALICE, *lines, method="DELETE")
+            received = self.passes("/users", ALICE, *lines)
+            self.assertNotIn(b"/pub", received.head, lines)
+
+    def test_attack_9_a_client_names_its_address(self: Any) -> None:
+        self.stopped(403, "/elsewhere")
+        for line in ("X-Forwarded-For: 192.0.2.1", "X-Real-IP: 192.0.2.1", "Forwarded: for=192.0.2.1"):
+            self.stopped(403, "/elsewhere", line)
+
+    def test_attack_11_and_12_a_client_says_who_it_is(self: Any) -> None:
+        spoofs = [
+            f"{name}: {value}"
+            for name, value in (
+                ("X-Auth-Username", "mallory"), ("X-Auth-Roles", "mallory"), ("x-auth-realm", "local"),
+                ("X_Auth_Username", "mallory"),
+                ("X.Auth.Username", "mallory"), ("X-Auth_Roles", "mallory"), ("X-AUTH-ROLES", "mallory"),
+                ("Remote-User", "mallory"),
+            )
+        ]  # fmt: skip
+        for target, user in (("/users", BOB), ("/pub", BOB), ("/signed", BOB), ("/pub", "X-Nothing: 1")):
+            for lines in (spoofs, *([one, one] for one in spoofs)):
+                if "x-auth-realm" in lines[0] and len(lines) == 2:
+                    continue
+                received = self.passes(target, user, *lines)
+                self.assertNotIn(b"mallory", received.head, (target, lines))
+        received = self.passes("/users", BOB, "X-Auth-Roles: admin")
+        self.assertFalse(received.get("x-auth-roles"))
+
+    def test_attack_13_a_client_names_our_fields_away(self: Any) -> None:
+        received = self.passes("/users", ALICE, "Connection: close, X-Auth-Username, X-Auth-Roles")
+        self.assertEqual(received.get("x-auth-username"), "alice")
+        self.assertEqual(received.get("x-auth-roles"), "admin")
+        received = self.passes("/signed", ALICE, "Connection: close, Remote-User")
+        self.assertEqual(received.get("remote-user"), "alice")
+        # some proxies do not pass on to the gateway what is named here either
+        self.assertIn(self.ask("/users", ALICE, "Connection: close, Authorization").status, (200, 401))
+
+    def test_attack_15_and_17_names_mean_themselves(self: Any) -> None:
+        for name, sent in (("{env.HOME}", "{env.HOME}"), ("%(bindpw)s", "%25(bindpw)s"), ("José", "Jos%C3%A9")):
+            received = self.passes("/users", basic(name, "hunter2"))
+            self.assertEqual(received.get("x-auth-username"), sent)
+
+    def test_attack_33_interleaved_users_are_never_mixed_up(self: Any) -> None:
+        with Wire(self.proxy.port) as one, Wire(self.proxy.port) as two:
+            for _ in range(20):
+                for wire, user, name in ((one, ALICE, "alice"), (two, BOB, "bob")):
+                    self.assertEqual(wire.get("/users", user).status, 200)
+                    self.assertEqual(self.service.requests[-1].get("x-auth-username"), name)
+                self.assertEqual(two.get("/users").status, 401)
+
+    def test_audit(self: Any) -> None:
+        self.stopped(403, "/users/who?x=1", BOB, method="DELETE")
+        eventually(lambda: any("/users/who" in line for line in self.served.audit()), "an audit line")
+        (line,) = [line for line in self.served.audit() if "/users/who" in line]
+        self.assertIn('"DELETE /users/who?x=1 HTTP/1.1" 403', line)
+        self.assertTrue(line.startswith("127.0.0.1 bob "), line)
+
+    def test_gateway_down(self: Any) -> None:
+        lonely = self.start(self.served.config, "--gateway", f"http://127.0.0.1:{free_port()}")
+        self.addCleanup(lonely.close)
+        before = len(self.service.requests)
+        for target in ("/users", "/pub", "/admin"):
+            with Wire(lonely.port) as wire:
+                self.assertGreaterEqual(wire.get(target, ALICE).status, 500)
+        self.assertEqual(len(self.service.requests), before)
+
+
+class NginxTests(Tests, ForwardAuthCase):
+    KIND = "nginx"
+
+
+class HAProxyTests(Tests, ForwardAuthCase):
+    KIND = "haproxy"
+
+
+class CaddyTests(Tests, ForwardAuthCase):
+    KIND = "caddy"
+
+
+class UntrustedTests(StageCase):
+    """Whoever is no trusted proxy learns who holds the credentials, and nothing of routes."""
+
+    CONFIG = CONFIG.format(trusted="192.0.2.7/32")
+    FILES = FILES
+
+    def test_attack_8_and_9_an_untrusted_peer_is_told_who_asks(self) -> None:
+        for lines in (
+            ("X-Original-URI: /pub", "X-Original-Method: GET"),
+            ("X-Forwarded-Uri: /pub", "X-Forwarded-Method: GET", "X-Forwarded-Host: gateway.test"),
+            ("X-Forwarded-For: 192.0.2.7",),
+        ):
+            with self.dial() as wire:
+                self.assertEqual(wire.get("/authenticate", *lines).status, 401)
+                self.assertEqual(wire.get("/authenticate", *lines, BOB).get("x-auth-username"), "bob")
+                self.assertEqual(wire.get("/authenticate/pub", *lines).status, 403)
+
+    def test_every_host_has_it(self) -> None:
+        with self.dial() as wire:
+            self.assertEqual(wire.get("/authenticate", host="admin.example.com").status, 401)
+            self.assertEqual(wire.get("/authenticate", ALICE, host="admin.example.com").status, 200)

@@ -1,0 +1,190 @@
+"""What other proxies are configured with. What the real ones make of it is in `tests.integration.test_forward_auth`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from click.testing import CliRunner
+from twisted.trial.unittest import TestCase
+
+from perimeter.cli import main
+
+SITE = """\
+[perimeter]
+state_dir = state
+{trusted}
+
+{listeners}
+
+[authenticator local]
+type = realmfile
+path = users.realm
+
+[upstream service]
+servers = http://10.0.0.5:8080, http://[fd00::5]:8080
+
+[upstream secure]
+servers = https://service.example.com:8443
+
+[upstream inside]
+servers = sample:
+
+[route app]
+path = /app
+upstream = service
+deny = method:DELETE
+
+[route pub]
+path = /pub
+upstream = secure
+auth = none
+rewrite = /open
+identity_username_header = Remote-User
+
+[route sample]
+path = /sample
+upstream = inside
+
+[route deep]
+path = /site/deep
+upstream = service
+
+[route site]
+host = www.example.com
+path = /site
+upstream = service
+
+[route any]
+host = api.example.com
+path = /app/x
+upstream = secure
+{more}
+"""
+TRUSTED = "trusted_proxies = 127.0.0.1"
+PLAIN = "[listener http]\nport = 10080\ninterface = 127.0.0.1"
+PROXIES = ("nginx", "haproxy", "haproxy-lua", "caddy", "traefik", "envoy")
+
+
+class EmitTests(TestCase):
+    def emit(self, proxy: str, *options: str, status: int = 0, **parts: str) -> str:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        (directory / "users.realm").write_text("alice: secret\n")
+        site = directory / "site.ini"
+        site.write_text(SITE.format(**{"trusted": TRUSTED, "listeners": PLAIN, "more": ""} | parts))
+        result = CliRunner().invoke(main, ["emit", proxy, "--config", str(site), *options])
+        self.assertEqual(result.exit_code, status, result.output)
+        self.warnings = result.stderr
+        return result.stdout
+
+    def test_every_proxy_asks_the_listener(self) -> None:
+        for proxy in PROXIES:
+            place = "perimeter.lua" if proxy == "haproxy" else "10080"
+            self.assertIn(place, self.emit(proxy), proxy)
+            self.assertIn("[route sample] is left out", self.warnings)
+            self.assertNotIn("trusted_proxies", self.warnings)
+
+    def test_where_the_gateway_is(self) -> None:
+        tls = "[listener https]\nport = 10443\ntls = yes\n"
+        tokens = "[listener tokens]\nport = 10009\nserve = tokens\n"
+        redirect = "[listener redirect]\nport = 10081\nserve = redirect\nredirect_to = 443\ninterface = 127.0.0.1\n"
+        for listeners, options, url in (
+            (tls, (), "https://127.0.0.1:10443/"),
+            (tls + tokens, (), "http://127.0.0.1:10009/"),
+            (redirect + tls, (), "https://127.0.0.1:10443/"),
+            (tokens + PLAIN, (), "http://127.0.0.1:10080/"),
+            (PLAIN.replace("127.0.0.1", "::1"), (), "http://[::1]:10080/"),
+            (PLAIN, ("--gateway", "https://gw.example.com"), "https://gw.example.com:443/"),
+            (PLAIN, ("--gateway", "http://gw:81/"), "http://gw:81/"),
+        ):
+            self.assertIn(f'"{url}authenticate"', self.emit("haproxy-lua", *options, listeners=listeners))
+
+    def test_a_gateway_over_tls_is_verified(self) -> None:
+        text = self.emit("nginx", "--gateway", "https://gw.example.com")
+        self.assertIn("proxy_ssl_verify on;", text)
+        self.assertIn("proxy_ssl_name gw.example.com;", text)
+        envoy = yaml.safe_load(self.emit("envoy", "--gateway", "https://gw.example.com"))
+        gateway = envoy["static_resources"]["clusters"][0]
+        self.assertEqual(gateway["transport_socket"]["typed_config"]["sni"], "gw.example.com")
+
+    def test_no_place_to_ask(self) -> None:
+        redirect = "[listener redirect]\nport = 10081\nserve = redirect\nredirect_to = 443\n"
+        self.emit("nginx", listeners=redirect, status=1)
+        self.assertIn("no listener answers /authenticate", self.warnings)
+        for url in ("gw", "ftp://gw", "http://gw/path", "http://gw:1;evil", 'http://gw"'):
+            self.emit("nginx", "--gateway", url, status=1)
+            self.assertIn("not the URL of a gateway", self.warnings)
+
+    def test_without_trusted_proxies_it_warns(self) -> None:
+        self.emit("nginx", trusted="")
+        self.assertIn("trusted_proxies is empty", self.warnings)
+
+    def test_attack_17_nothing_in_a_name_is_configuration(self) -> None:
+        for path in ("/a$b", "/a'b", "/a(b", "/a,b"):
+            for proxy in PROXIES:
+                self.emit(proxy, more=f"[route odd]\npath = {path}\nupstream = service\n", status=1)
+                self.assertIn("cannot be written into another program's configuration", self.warnings)
+
+    def test_nginx_serves_the_routes_of_each_host(self) -> None:
+        text = self.emit("nginx")
+        servers = dict(re.findall(r"server_name (\S+);(.*?)\n\}", text, re.DOTALL))
+        found = {name: set(re.findall(r"location (= )?(\S+) \{", body)) for name, body in servers.items()}
+        paths = {name: {path for _, path in matches} - {"/.perimeter"} for name, matches in found.items()}
+        common = {"/app", "/app/", "/pub", "/pub/", "/"}
+        self.assertEqual(paths["_"], common | {"/site/deep", "/site/deep/"})
+        self.assertEqual(paths["api.example.com"], common | {"/app/x", "/app/x/", "/site/deep", "/site/deep/"})
+        # what its own route covers is not the general one's
+        self.assertEqual(paths["www.example.com"], common | {"/site", "/site/"})
+        self.assertEqual(text.count("auth_request /.perimeter;"), text.count("proxy_pass http") - len(servers))
+
+    def test_every_identity_field_is_cleared_everywhere(self) -> None:
+        text = self.emit("nginx")
+        for location in re.findall(r"auth_request /\.perimeter;.*?\n    \}", text, re.DOTALL):
+            for name in ("Remote-User", "X-Auth-Username", "X-Auth-Realm", "X-Auth-Roles", "Authorization"):
+                self.assertEqual(location.count(f"proxy_set_header {name} "), 1, name)
+        for proxy in ("haproxy-lua", "caddy", "traefik", "envoy"):
+            self.assertIn("remote", self.emit(proxy).lower(), proxy)
+
+    def test_traefik(self) -> None:
+        http: dict[str, Any] = yaml.safe_load(self.emit("traefik"))["http"]
+        asking = http["middlewares"]["perimeter"]["forwardAuth"]
+        self.assertEqual(asking["address"], "http://127.0.0.1:10080/authenticate")
+        self.assertFalse(asking["trustForwardHeader"])
+        pattern = re.compile(asking["authResponseHeadersRegex"].replace("(?i)", ""), re.IGNORECASE)
+        for name in ("X-Auth-Username", "x_auth_roles", "X.Auth.Realm", "Remote-User", "remote_user"):
+            self.assertTrue(pattern.fullmatch(name), name)
+        for name in ("Accept", "X-Author", "X-Remote-User"):
+            self.assertIsNone(pattern.fullmatch(name), name)
+        self.assertEqual(asking["authResponseHeaders"], ["Authorization"])
+        for router in http["routers"].values():
+            self.assertEqual(router["middlewares"][:2], ["perimeter-clear", "perimeter"])
+            self.assertIn(router["service"], http["services"])
+            self.assertLessEqual(set(router["middlewares"]), set(http["middlewares"]))
+        self.assertIn("perimeter-method", http["routers"]["perimeter-2-app"]["middlewares"])
+        rewrite = http["middlewares"]["perimeter-rewrite-pub"]["replacePathRegex"]
+        replacement = rewrite["replacement"].replace("$1", r"\1")
+        self.assertEqual([re.sub(rewrite["regex"], replacement, path) for path in ("/pub/x", "/pub")], ["/open/x", "/open/"])
+
+    def test_envoy(self) -> None:
+        static: dict[str, Any] = yaml.safe_load(self.emit("envoy"))["static_resources"]
+        manager = static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+        clear, asking, router = (one["typed_config"] for one in manager["http_filters"])
+        self.assertIn('["remote-user"] = true', clear["default_source_code"]["inline_string"])
+        self.assertEqual(asking["http_service"]["path_prefix"], "/authenticate")
+        self.assertIs(asking["failure_mode_allow"], False)
+        passed = {
+            one["exact"] for one in asking["http_service"]["authorization_response"]["allowed_upstream_headers"]["patterns"]
+        }
+        self.assertEqual(passed, {"Authorization", "X-Auth-Username", "X-Auth-Realm", "X-Auth-Roles", "Remote-User"})
+        self.assertTrue(router["@type"].endswith(".Router"))
+        clusters = {one["name"]: one for one in static["clusters"]}
+        for host in manager["route_config"]["virtual_hosts"]:
+            for route in host["routes"]:
+                self.assertIn(route["route"]["cluster"], clusters)
+        servers = clusters["perimeter_app"]["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        addresses = [one["endpoint"]["address"]["socket_address"]["address"] for one in servers]
+        self.assertEqual(addresses, ["10.0.0.5", "fd00::5"])
+        self.assertIn("transport_socket", clusters["perimeter_pub"])
