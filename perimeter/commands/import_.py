@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -52,7 +53,21 @@ def abilities() -> authotron.Abilities:
         kind: frozenset(option.name for option in getattr(factory, "options", ()))
         for kind, factory in authenticator_factories().items()
     }
-    return authotron.Abilities(kinds, state=schema.Perimeter.state.available)
+    return authotron.Abilities(kinds, _augmenters(), "metrics" in _words(schema.Listener.serve), schema.Perimeter.state.available)
+
+
+def _words(option: Any) -> list[str]:
+    """The words of an option that is a choice."""
+    return str(option.type.label).split(" \\| ")
+
+
+def _augmenters() -> dict[str, frozenset[str]]:
+    """The options of each type of augmenter, as far as there are any yet."""
+    from perimeter.config import schema
+
+    kind = next(kind for kind in schema.KINDS if kind.word == "augmenter")
+    declared = frozenset(option.name for option in kind.declared)
+    return dict.fromkeys(_words(schema.Augmenter.type), declared) if kind.available and "type" in declared else {}
 
 
 @click.command("import")

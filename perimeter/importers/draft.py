@@ -205,7 +205,7 @@ class Draft:
             if section.about:
                 lines.append(f"; {section.about}")
             lines.append(f"{';' if dead else ''}[{section.header}]")
-            lines += [f"{name} = {setting.value}".rstrip() for name, setting in section.options.items()]
+            lines += [f"{name} = {setting.value}".replace("= \n", "=\n") for name, setting in section.options.items()]
             lines.append("")
         if self.remainder:
             lines += ["; Not translated:", *(f"; {_CONTROL.sub('?', str(note))}" for note in self.remainder), ""]
@@ -223,7 +223,8 @@ def plain_name(text: str) -> str:
 
 def unfit(value: str) -> str:
     """Why ``value`` cannot stand in a site.ini as it is, or ""."""
-    if not value.strip() or value != value.strip():
+    bare = value.removeprefix("\n    ")
+    if not bare.strip() or bare != bare.strip():
         return "an empty value, or blanks at its ends"
     if _CONTROL.search(value.replace("\n    ", "")):
         return "a control character"

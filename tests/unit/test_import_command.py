@@ -17,6 +17,43 @@ DATA = Path(__file__).parents[1] / "data"
 EXAMPLES = ("authotron.yaml", "ecflow.nginx.conf", "continuuity-site.xml", "logback.xml")
 BCRYPT = "alice:$2y$05$" + "." * 53 + "\n"
 
+MANUAL = """\
+version: "2.0.0"
+server: {host: 0.0.0.0, port: 8080}
+metrics: {enabled: false}
+providers:
+  - {type: jwt, name: validation, realm: external, cert_uri: 'https://auth.example.com/jwks.json', iam_realm: example-realm}
+  - {type: ecmwf-api, name: ecmwf_validator, realm: ecmwf, uri: 'https://api.example.com'}
+  - {type: efas-api, name: efas_validator, realm: efas, uri: 'https://efas.example.com/api'}
+  - type: openid-offline
+    name: keycloak_offline
+    realm: keycloak
+    cert_uri: https://keycloak.example.com/realms/master/protocol/openid-connect/certs
+    public_client_id: public-client
+    private_client_id: private-client
+    private_client_secret: super-secret-value
+    iam_url: https://keycloak.example.com
+  - type: ecmwf-token-generator
+    name: ecmwf_token_gen
+    realm: ecmwf
+    cert_uri: https://auth.example.com/realms/default/protocol/openid-connect/certs
+    client_id: my-client-id
+    client_secret: my-client-secret
+    token_generator_url: https://auth.example.com/token-generator
+augmenters:
+  - type: plain
+    name: basic_roles
+    realm: external
+    roles:
+      admin: [alice, bob]
+      readonly: [guest, anonymous]
+  - type: plain_advanced
+    name: admin_boost
+    realm: external
+    match: {username: [admin, root], role: [superuser]}
+    augment: {roles: [full_access, audit], attributes: {department: engineering, clearance: top-secret}}
+"""
+
 
 class ImportTests(TestCase):
     def setUp(self) -> None:
@@ -103,6 +140,14 @@ class ImportTests(TestCase):
         self.assertIn(f"\nstatic = {self.dir}/html\n", written)
         self.assertIn("\npage = 500 502 503 504 /50x.html\n", written)
         self.assertEqual(run_check(self.site)[0], 0)
+
+    def test_all_that_auth_o_trons_manual_shows_checks(self) -> None:
+        result = self.run_command(self.source("config.yaml", MANUAL))
+        self.assertEqual(result.exit_code, 0, result.output)
+        status, text = run_check(self.site)
+        self.assertEqual(status, 0, text)
+        self.assertEqual((self.dir / "keycloak_offline.secret").read_text(), "super-secret-value\n")
+        self.assertNotIn("super-secret-value", self.site.read_text() + result.output)
 
     def test_htpasswd(self) -> None:
         result = self.run_command(self.source(".htpasswd", BCRYPT + "bob:$apr1$abcdefgh$0123456789012345678901\n"))

@@ -15,7 +15,10 @@ from perimeter.importers.xmltree import read as read_xml
 from perimeter.importers.yamltree import read as read_yaml
 
 DATA = Path(__file__).parents[1] / "data"
-ABILITIES = authotron.Abilities({"ecmwf-api": frozenset({"uri", "cache"}), "jwt": frozenset({"cert_uri"})})
+ABILITIES = authotron.Abilities(
+    {"ecmwf-api": frozenset({"uri", "cache"}), "jwt": frozenset({"cert_uri", "issuer", "audience"})},
+    {"match": frozenset(), "plain": frozenset()},
+)
 
 
 def options(draft: Draft, header: str) -> dict[str, str]:
@@ -106,7 +109,11 @@ class AuthotronTests(TestCase):
             "  enabled: true\n"
             "novelty: 1\n"
         )
-        self.assertEqual(options(draft, "authenticator other"), {"type": "jwt", "cert_uri": "https://a/certs", "realm": "there"})
+        self.assertEqual(
+            options(draft, "authenticator other"),
+            {"type": "jwt", "issuer": "*", "audience": "*", "realm": "there", "cert_uri": "https://a/certs"},
+        )
+        self.assertTrue(any("issuer and audience" in remark.text for remark in draft.remarks))
         self.assertEqual(
             left(draft),
             [
@@ -140,6 +147,49 @@ class AuthotronTests(TestCase):
             [(user.name, user.password, user.roles) for user in draft.realms["plain.realm"]], [("c", "x", ("one", "two"))]
         )
         self.assertEqual([line[:2] for line in left(draft)], ["4:", "5:", "6:", "8:"])
+
+    def test_hashed_passwords_pass_as_they_are(self) -> None:
+        good = "$argon2id$v=19$m=19456,t=2,p=1$YXV0aG90cm9uLWRvYy0wNQ$bnM0TZfPrwI0Eb2pfBCK39sjwVCHBBUZYykFUnbwWfw"
+        draft = yaml(
+            "providers:\n- type: plain\n  users:\n"
+            f"  - {{username: a, password_hash: '{good}', roles: [x]}}\n"
+            f"  - {{username: b, password_hash: '{good}', password: y}}\n"
+            "  - {username: c, password_hash: '$argon2id$nonsense'}\n"
+            "  - {username: d, password_hash: 'plain'}\n"
+        )
+        (user,) = draft.realms["plain.realm"]
+        self.assertEqual((user.name, user.hashed, user.password, user.roles), ("a", good, None, ("x",)))
+        self.assertEqual([line[:2] for line in left(draft)], ["5:", "6:", "7:"])
+
+    def test_augmenters(self) -> None:
+        draft = yaml(
+            "augmenters:\n"
+            "- type: plain_advanced\n"
+            "  name: boost\n"
+            "  realm: internal\n"
+            "  match: {username: [admin, root], role: [superuser]}\n"
+            "  augment: {roles: [full, audit], attributes: {department: engineering, clearance: top}}\n"
+            "- type: plain\n"
+            "  name: basic\n"
+            "  realm: internal\n"
+            "  roles:\n"
+            "    admin: [alice, bob]\n"
+            "    guest: [carol]\n"
+        )
+        self.assertEqual(draft.remainder, [])
+        self.assertEqual(
+            options(draft, "augmenter boost"),
+            {
+                "type": "match",
+                "realm": "internal",
+                "username": "admin, root",
+                "role": "superuser",
+                "add_roles": "full, audit",
+                "add_attributes": "department=engineering, clearance=top",
+            },
+        )
+        self.assertEqual(options(draft, "augmenter basic")["roles"], "\n    admin: alice, bob\n    guest: carol")
+        self.assertIn("roles =\n    admin: alice, bob\n    guest: carol\n", draft.text())
 
     def test_attack_alias_bombs_are_refused(self) -> None:
         for text in ("a: &a [x]\nb: *a\n", "a: &a\n  b: *a\n"):
