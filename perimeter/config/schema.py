@@ -103,7 +103,11 @@ class Perimeter:
     maintenance = Option("maintenance", BOOLEAN, "`yes` answers 503 with JSON on every route", "no")
     state = Option("state", TEXT, "where what outlives a process is kept: sqlite, memory or redis", available=False)
     redis_url = Option("redis_url", SECRET, "with `state = redis`", available=False)
-    trusted_proxies = Option("trusted_proxies", list_of(NETWORK), "networks whose `X-Forwarded-*` headers are believed")
+    trusted_proxies = Option(
+        "trusted_proxies",
+        list_of(NETWORK),
+        "networks whose `X-Forwarded-*` is believed, and whose questions at `/authenticate` too",
+    )
 
 
 class Limits:
