@@ -38,7 +38,11 @@ _SITE = """
 _HANDLE = """
 				@{name} path_regexp {pattern}
 				handle @{name} {{
+					@{name}_upgrade {{
+						header Upgrade *
+{websocket}					}}
 					route {{
+						request_header @{name}_upgrade -Upgrade
 {before}						reverse_proxy {servers} {{
 {sent}
 {hidden}
@@ -93,6 +97,7 @@ def _handle(place: Place, plan: Plan) -> str:
     return _HANDLE.format(
         name=f"perimeter_{place.name}",
         pattern=pattern,
+        websocket='\t\t\t\t\t\tnot header_regexp Upgrade "(?i)^websocket$"\n' if place.websocket else "",
         before="".join(f"\t\t\t\t\t\t{line}\n" for line in before),
         servers=" ".join(f"{place.scheme}://{address}" for address in place.addresses),
         sent="\n".join(f"\t\t\t\t\t\t\t{line}" for line in sent),

@@ -25,6 +25,7 @@ static_resources:
                 use_remote_address: true
                 normalize_path: true
                 merge_slashes: true
+                upgrade_configs: [{{ upgrade_type: websocket }}]
                 path_with_escaped_slashes_action: REJECT_REQUEST
                 common_http_protocol_options: {{ headers_with_underscores_action: DROP_HEADER }}
                 http_filters:
@@ -137,7 +138,8 @@ def _route(place: Place) -> str:
         pattern = f"^{re.escape(place.prefix)}/?(.*)$"
         rewrite = f", regex_rewrite: {{ pattern: {{ regex: '{pattern}' }}, substitution: '{place.rewrite}/\\1' }}"
     text = f"                        - match: {{ {match} }}\n"
-    text += f'                          route: {{ cluster: "perimeter_{place.name}"{rewrite} }}\n'
+    upgrade = "" if place.websocket else ", upgrade_configs: [{ upgrade_type: websocket, enabled: false }]"
+    text += f'                          route: {{ cluster: "perimeter_{place.name}"{rewrite}{upgrade} }}\n'
     if place.by_method:
         removed = ", ".join(name.lower() for name in METHOD_OVERRIDES)
         text += f"                          request_headers_to_remove: [{removed}]\n"

@@ -154,6 +154,8 @@ def _backend(place: Place, plan: Plan) -> str:
     rules = ""
     if place.by_method:
         rules += "".join(f"    http-request del-header {name}\n" for name in METHOD_OVERRIDES)
+    condition = " unless { req.hdr(upgrade) -i -m str websocket }" if place.websocket else ""
+    rules += f"    http-request del-header upgrade{condition}\n"
     if place.rewrite is not None:
         pattern = f"^/+{re.escape(place.prefix.removeprefix('/'))}(/.*)?$" if place.prefix else "^(/.*)$"
         rules += f"    http-request deny deny_status 400 unless {{ path -m reg {pattern} }}\n"

@@ -6,6 +6,16 @@ from perimeter.emit.plan import METHOD_OVERRIDES, PRIVATE, TELLING, Place, Plan
 
 _HEAD = """\
 # Asks Perimeter before each request. For the http block: /etc/nginx/conf.d/perimeter.conf, say.
+
+# a connection may become a WebSocket, and nothing else
+map $http_upgrade $perimeter_upgrade {
+    default "";
+    "~*^websocket$" websocket;
+}
+map $perimeter_upgrade $perimeter_connection {
+    default "";
+    websocket upgrade;
+}
 """
 
 _SERVER = """
@@ -47,7 +57,7 @@ _LOCATION = """
         auth_request /.perimeter;
 {taken}
         proxy_http_version 1.1;
-        proxy_set_header Connection "";
+{upgrade}
         proxy_set_header Host $host;
         proxy_set_header X-Real-IP $remote_addr;
         proxy_set_header X-Forwarded-For $remote_addr;
@@ -59,6 +69,13 @@ _LOCATION = """
         proxy_pass {target};
     }}
 """
+
+_UPGRADE = """\
+        proxy_set_header Upgrade $perimeter_upgrade;
+        proxy_set_header Connection $perimeter_connection;"""
+_NO_UPGRADE = """\
+        proxy_set_header Upgrade "";
+        proxy_set_header Connection "";"""
 
 
 def render(plan: Plan) -> str:
@@ -115,5 +132,11 @@ def _location(place: Place, plan: Plan, match: str, target: str) -> str:
         sent.append(f'        proxy_set_header {name} "";')
     hidden = "\n".join(f"        proxy_hide_header {name};" for name in plan.fields)
     return _LOCATION.format(
-        name=place.name, match=match, taken="\n".join(taken), sent="\n".join(sent), hidden=hidden, target=target
+        upgrade=_UPGRADE if place.websocket else _NO_UPGRADE,
+        name=place.name,
+        match=match,
+        taken="\n".join(taken),
+        sent="\n".join(sent),
+        hidden=hidden,
+        target=target,
     )

@@ -49,6 +49,7 @@ class Place:
     rewrite: str | None
     fields: tuple[str, ...]
     by_method: bool
+    websocket: bool
 
     @property
     def scheme(self) -> str:
@@ -128,6 +129,7 @@ def _place(route: RouteSettings, config: SiteConfig) -> Place:
         rewrite=None if route.rewrite is None else route.rewrite.rstrip("/"),
         fields=_fields(route),
         by_method=any(rule.kind == "method" for rule in (*(route.allow or ()), *route.deny)),
+        websocket=route.websocket,
     )
 
 

@@ -56,6 +56,7 @@ identity_username_header = Remote-User
 [route admin]
 path = /admin
 upstream = service
+websocket = no
 allow = role:admin
 
 [route pub]
@@ -327,6 +328,23 @@ class Tests:
                     self.assertEqual(wire.get("/users", user).status, 200)
                     self.assertEqual(self.service.requests[-1].get("x-auth-username"), name)
                 self.assertEqual(two.get("/users").status, 401)
+
+    def test_attack_20_and_21_only_a_websocket_and_only_once_admitted(self: Any) -> None:
+        asks = (
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        )
+        self.stopped(401, "/users", *asks)
+        self.assertEqual((self.passes("/users", ALICE, *asks).get("upgrade") or "").lower(), "websocket")
+        self.assertFalse(self.passes("/admin", ALICE, *asks).get("upgrade"))
+        for protocol in ("h2c", "H2C", "websocket, h2c"):
+            lines = ("Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AA")
+            before = len(self.service.requests)
+            self.assertIn(self.ask("/users", ALICE, *lines).status, (200, 400))
+            for received in self.service.requests[before:]:
+                self.assertNotIn(b"h2c", received.head.lower())
 
     def test_audit(self: Any) -> None:
         self.stopped(403, "/users/who?x=1", BOB, method="DELETE")
