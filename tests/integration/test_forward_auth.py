@@ -396,3 +396,95 @@ class UntrustedTests(StageCase):
         with self.dial() as wire:
             self.assertEqual(wire.get("/authenticate", host="admin.example.com").status, 401)
             self.assertEqual(wire.get("/authenticate", ALICE, host="admin.example.com").status, 200)
+
+
+class TrustedTests(StageCase):
+    """The other ways to ask, of Traefik and Envoy, from a trusted proxy; and a listener that only authenticates."""
+
+    CONFIG = (
+        CONFIG.format(trusted="127.0.0.1/32") + "\n[listener tokens]\nport = @tokens@\ninterface = 127.0.0.1\nserve = tokens\n"
+    )
+    FILES = FILES
+
+    def test_traefik(self) -> None:
+        for name in ("http", "tokens"):
+            with self.dial(name) as wire:
+                for method, uri, user, status in (
+                    ("GET", "/users/x", ALICE, 200),
+                    ("DELETE", "/users/x", ALICE, 403),
+                    ("GET", "/users/x", "X-Nobody: 1", 401),
+                    ("GET", "/admin", BOB, 403),
+                    ("GET", "/pub", "X-Nobody: 1", 200),
+                    ("GET", "/token", ALICE, 403),
+                ):
+                    lines = (f"X-Forwarded-Method: {method}", "X-Forwarded-Host: a.test", f"X-Forwarded-Uri: {uri}", user)
+                    self.assertEqual(wire.get("/authenticate", *lines, host="10.0.0.1").status, status, lines)
+                host = ("X-Forwarded-Method: GET", "X-Forwarded-Host: admin.example.com", "X-Forwarded-Uri: /users")
+                self.assertEqual(wire.get("/authenticate", *host, BOB).status, 403)
+                self.assertEqual(wire.get("/authenticate", *host, ALICE).status, 200)
+
+    def test_envoy(self) -> None:
+        for name in ("http", "tokens"):
+            with self.dial(name) as wire:
+                self.assertEqual(wire.get("/authenticate/users/x?y", ALICE).get("x-auth-username"), "alice")
+                answer = wire.get("/authenticate/users/x", ALICE)
+                self.assertEqual(answer.get("x-envoy-auth-headers-to-remove"), "authorization")
+                signed = wire.get("/authenticate/signed", ALICE)
+                self.assertIsNone(signed.get("x-envoy-auth-headers-to-remove"))
+                self.assertTrue((signed.get("authorization") or "").startswith("Bearer ey"))
+                self.assertEqual(wire.get("/authenticate/users/x", ALICE, method="DELETE").status, 403)
+                self.assertEqual(wire.get("/authenticate/users", BOB, host="admin.example.com").status, 403)
+                self.assertEqual(wire.get("/authenticate/pub").status, 200)
+                self.assertEqual(wire.get("/authenticate/users").status, 401)
+                self.assertEqual(wire.get("/authenticate/nothing", ALICE).status, 403)
+        self.assertIn(self.raw(b"GET /authenticate/pub/..%2fadmin HTTP/1.1\r\nHost: a\r\n\r\n").status, (400, 403))
+
+    def test_wrong_passwords_are_counted_by_the_client(self) -> None:
+        """Not by the proxy, which would be locked out with its first bad client."""
+        with self.dial() as wire:
+            for number in range(12):
+                lines = ("X-Forwarded-For: 203.0.113.9", basic(f"nobody{number}", "wrong"))
+                last = wire.get("/authenticate/users", *lines).status
+            self.assertEqual(last, 429)
+            self.assertEqual(wire.get("/authenticate/users", "X-Forwarded-For: 203.0.113.10", basic("x", "wrong")).status, 401)
+
+
+class GivenWayTests(StageCase):
+    """A service of its own at this path keeps it, and without trusted proxies what is beneath it too."""
+
+    CONFIG = """\
+[perimeter]
+state_dir = state
+
+[listener http]
+port = @http@
+interface = 127.0.0.1
+
+[authenticator local]
+type = realmfile
+path = users.realm
+
+[upstream service]
+servers = <service>
+
+[route all]
+path = /
+upstream = service
+auth = none
+
+[route own]
+host = own.example.com
+path = /authenticate
+upstream = service
+auth = none
+"""
+    FILES = FILES
+
+    def test_a_route_of_the_same_path(self) -> None:
+        received = self.forwarded(b"GET /authenticate HTTP/1.1\r\nHost: own.example.com\r\n\r\n")
+        self.assertEqual(received.line, "GET /authenticate HTTP/1.1")
+        self.assertEqual(self.raw(b"GET /authenticate HTTP/1.1\r\nHost: a.example.com\r\n\r\n").status, 401)
+
+    def test_what_is_beneath_it(self) -> None:
+        received = self.forwarded(b"GET /authenticate/x HTTP/1.1\r\nHost: a.example.com\r\n\r\n")
+        self.assertEqual(received.line, "GET /authenticate/x HTTP/1.1")
