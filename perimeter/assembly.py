@@ -221,7 +221,7 @@ def authenticators_of(config: SiteConfig, services: AuthServices) -> list[IAuthe
     """The authenticators of ``config``, in the order in which they are asked. Raises `StartupError`."""
     factories = authenticator_factories()
     settings = {authenticator.name: authenticator for authenticator in config.authenticators}
-    augmenters = augmenters_of(config.augmenters)
+    augmenters = augmenters_of(config.augmenters, services)
     made = []
     for name in config.authentication.order:
         one = settings[name]

@@ -79,6 +79,9 @@ class IAugmenter(Interface):
         Raises `perimeter.errors.Unavailable` where it could not tell.
         """
 
+    def stop() -> None:
+        """Keep no connections. What is under way is still answered."""
+
 
 class IAuthenticatorFactory(Interface):
     """One kind of authenticator, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""

@@ -6,14 +6,15 @@ as by names, so they come after the others, and see what those have added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
 from zope.interface import directlyProvides, implementer, providedBy
 
+from perimeter.auth.services import AuthServices
 from perimeter.config.values import AugmenterSettings
-from perimeter.interfaces import IAugmenter, IAuthenticator
+from perimeter.interfaces import IAugmenter, IAuthenticator, IRunningAuthenticator
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 
 
@@ -44,6 +45,9 @@ class MatchAugmenter:
         request.explain(f"augmenter {self.name} adds what it has")
         return added(principal, self._settings.add_roles, self._settings.add_attributes)
 
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
 
 @implementer(IAugmenter)
 class PlainAugmenter:
@@ -65,11 +69,24 @@ class PlainAugmenter:
         request.explain(f"augmenter {self.name} adds {len(roles)} roles")
         return added(principal, roles)
 
+    def stop(self) -> None:
+        """There is nothing to stop."""
 
-def augmenters_of(settings: Iterable[AugmenterSettings]) -> list[IAugmenter]:
-    """The augmenters in the order in which they work."""
-    ordered = sorted(settings, key=lambda one: one.kind == "match")
-    return [MatchAugmenter(one) if one.kind == "match" else PlainAugmenter(one) for one in ordered]
+
+def augmenters_of(settings: Iterable[AugmenterSettings], services: AuthServices) -> list[IAugmenter]:
+    """The augmenters in the order in which they work. Raises `StartupError`."""
+    return [_augmenter(one, services) for one in sorted(settings, key=lambda one: one.kind == "match")]
+
+
+def _augmenter(settings: AugmenterSettings, services: AuthServices) -> IAugmenter:
+    if settings.kind == "match":
+        return MatchAugmenter(settings)
+    if settings.kind == "plain":
+        return PlainAugmenter(settings)
+    # ldaptor's messages are imported only by who uses them
+    from perimeter.auth.ldapaugment import ldap_augmenter
+
+    return ldap_augmenter(settings, services)
 
 
 class Augmented:
@@ -78,10 +95,22 @@ class Augmented:
     def __init__(self, inner: Any, augmenters: Sequence[IAugmenter]) -> None:
         self._inner = inner
         self._augmenters = tuple(augmenters)
-        directlyProvides(self, providedBy(inner))
+        directlyProvides(self, IRunningAuthenticator, providedBy(inner))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """See `IRunningAuthenticator`."""
+        if IRunningAuthenticator.providedBy(self._inner):
+            self._inner.start(changed)
+
+    def stop(self) -> None:
+        """See `IRunningAuthenticator`. An augmenter of several authenticators may be stopped several times."""
+        if IRunningAuthenticator.providedBy(self._inner):
+            self._inner.stop()
+        for augmenter in self._augmenters:
+            augmenter.stop()
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `IAuthenticator`. Raises what an augmenter raises: who cannot be told all of his roles is not let in with some."""

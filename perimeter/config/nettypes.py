@@ -14,6 +14,7 @@ RULE_KINDS = ("role", "user", "realm", "method")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _SERVER = re.compile(r"(https?)://(\[[^\]/@]*\]|[^:/@\[\]?#]*)(?::([0-9]{1,5}))?(.*)", re.IGNORECASE | re.DOTALL)
+_LDAP_URI = re.compile(r"(ldaps?)://(\[[^\]/@]*\]|[^:/@\[\]?#]*)(?::([0-9]{1,5}))?/?", re.IGNORECASE)
 _ROUTE_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@/-]*")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
@@ -168,6 +169,18 @@ def _page(text: str, base: Path) -> ErrorPage:
     return ErrorPage(tuple(int(word) for word in words), _route_path(page, base))
 
 
+def _ldap_uri(text: str, base: Path) -> ServerSettings:
+    match = _LDAP_URI.fullmatch(text)
+    if match is None or not match[2]:
+        raise BadValue("expected ldap://host:port or ldaps://host:port")
+    scheme = match[1].lower()
+    number = int(match[3]) if match[3] else {"ldap": 389, "ldaps": 636}[scheme]
+    if not 1 <= number <= 65535:
+        raise BadValue("expected a port from 1 to 65535")
+    return ServerSettings(scheme, checked_host(match[2]).strip("[]"), number)
+
+
+LDAP_URI: Datatype[ServerSettings | None] = Datatype("LDAP URL", _ldap_uri, None)
 NETWORK: Datatype[Network] = Datatype("network", _network, IPv4Network("255.255.255.255/32"))
 INTERFACE: Datatype[str] = Datatype("IP address", _interface, "")
 ROUTE_HOST: Datatype[str] = Datatype("host name", _route_host, "")

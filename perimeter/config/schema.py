@@ -34,6 +34,7 @@ from perimeter.config.nettypes import (
     FILE_NAME,
     HEADER_NAME,
     INTERFACE,
+    LDAP_URI,
     NETWORK,
     PAGE,
     ROUTE_HOST,
@@ -183,8 +184,9 @@ class Augmenter:
 
     type = Option(
         "type",
-        choice("match", "plain", later=("ldap",)),
-        "`match`: to whom `username` or `role` fits (these come last, and see what the others have added); `plain`: by `roles`",
+        choice("match", "plain", "ldap"),
+        "`match`: to whom `username` or `role` fits (these come last, and see what the others have added); `plain`: by `roles`; "
+        "`ldap`: by the groups that a directory counts the user into",
         required=True,
     )
     realm = Option("realm", TEXT, "the realm of the users", required=True)
@@ -201,6 +203,26 @@ class Augmenter:
         list_of(ROLE_AND_USERS, "\n", "lines of role: user, user"),
         "with `plain`: a line for each role, `role: user, user …`",
     )
+    uri = Option("uri", LDAP_URI, "with `ldap`: `ldap://host:port` or `ldaps://host:port` (verified)")
+    ca_certificate = Option(
+        "ca_certificate", optional(file_path("file")), "with `ldaps://`: PEM CAs; not set: those of the system"
+    )
+    bind_dn = Option("bind_dn", TEXT, "with `ldap`: the gateway's own account; not set: anonymous")
+    ldap_password = Option("ldap_password", SECRET, "its password")
+    search_base = Option("search_base", TEXT, "with `ldap`: where the users are, at any depth")
+    user_object_class = Option("user_object_class", TEXT, "with `ldap`: of users", "person")
+    user_id_attribute = Option("user_id_attribute", TEXT, "with `ldap`: holds the name of a user", "cn")
+    member_of = Option("member_of", TEXT, "with `ldap`: holds the distinguished names of a user's groups", "memberOf")
+    filter = Option(
+        "filter", TEXT, "with `ldap`: a part of a distinguished name; only groups with it count, their `cn` is the role"
+    )
+    filters = Option(
+        "filters",
+        list_of(TEXT, "\n"),
+        "with `ldap`: or several, a line each; the role is the path from there (`/TeamA/Admin` for `ou=TeamA`)",
+    )
+    cache = Option("cache", duration(zero=True), "with `ldap`: how long a user's roles are not asked for again", "2m")
+    timeout = Option("timeout", duration(), "with `ldap`: for the directory's answer", "5s")
 
 
 class Token:

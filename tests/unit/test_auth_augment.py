@@ -12,16 +12,19 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.augment import augment, augmenters_of
+from perimeter.auth.services import AuthServices
 from perimeter.config.values import AugmenterSettings
 from perimeter.errors import Rejected, Unavailable
 from perimeter.interfaces import IAugmenter, IAuthenticator, IRunningAuthenticator, ISchemes
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
-from tests.unit.auth_doubles import REQUEST
+from tests.unit.auth_doubles import REQUEST, ImmediateThreads, ThreadClock, offload_with
 from tests.unit.config_site import SITE, SiteCase
 
 ALICE = Principal("alice", "r", ("viewer",), "local", {"email": "a@b"})
 ADMINS = AugmenterSettings("admins", "match", "r", username=("alice", "bob"), add_roles=("admin",))
 GRANTS = AugmenterSettings("grants", "plain", "r", roles=(("ops", ("alice", "carol")), ("data", ("alice",))))
+_CLOCK = ThreadClock()
+SERVICES = AuthServices(_CLOCK, offload_with(ImmediateThreads(), _CLOCK))
 CREDENTIALS = BasicCredentials("alice", "x")
 
 
@@ -45,7 +48,7 @@ class Fake:
 
 class AugmenterTests(SiteCase):
     def found(self, *settings: AugmenterSettings, answer: Any = ALICE, realm: str = "r") -> Any:
-        augmented = augment(Fake(answer, realm), augmenters_of(settings))
+        augmented = augment(Fake(answer, realm), augmenters_of(settings, SERVICES))
         return ensureDeferred(augmented.authenticate(CREDENTIALS, REQUEST))  # type: ignore[arg-type]
 
     def roles(self, *settings: AugmenterSettings, answer: Any = ALICE, realm: str = "r") -> tuple[str, ...]:
@@ -53,10 +56,10 @@ class AugmenterTests(SiteCase):
         return principal.roles
 
     def test_interfaces(self) -> None:
-        for one in augmenters_of([ADMINS, GRANTS]):
+        for one in augmenters_of([ADMINS, GRANTS], SERVICES):
             verifyObject(IAugmenter, one)
         inner = Fake(ALICE)
-        outer: Any = augment(inner, augmenters_of([ADMINS]))
+        outer: Any = augment(inner, augmenters_of([ADMINS], SERVICES))
         for interface in (IAuthenticator, IRunningAuthenticator, ISchemes):
             verifyObject(interface, outer)
         outer.start(lambda: None)
@@ -88,7 +91,7 @@ class AugmenterTests(SiteCase):
     def test_users_of_other_realms_get_nothing(self) -> None:
         self.assertEqual(self.roles(ADMINS, answer=Principal("alice", "s"), realm="s"), ())
         inner = Fake(ALICE, "s")
-        self.assertIs(augment(inner, augmenters_of([ADMINS])), inner)
+        self.assertIs(augment(inner, augmenters_of([ADMINS], SERVICES)), inner)
         # what an authenticator must not say is left for the chain to refuse
         self.assertEqual(self.roles(ADMINS, answer=Principal("alice", "s")), ())
 
@@ -105,6 +108,9 @@ class AugmenterTests(SiteCase):
 
             async def augment(self, principal: Principal, request: AuthenticationRequest) -> Principal:
                 raise Unavailable("down")
+
+            def stop(self) -> None:
+                pass
 
         outer: Any = augment(Fake(ALICE), [Down()])
         self.failureResultOf(ensureDeferred(outer.authenticate(CREDENTIALS, REQUEST)), Unavailable)
@@ -151,7 +157,13 @@ class AugmenterTests(SiteCase):
             ("type = plain\nrealm = local\nroles = admin", "expected a role, a colon"),
             ("type = plain\nrealm = local\nroles = admin: a\nusername = a", "goes with type = match only"),
             ("type = mach\nrealm = local", "did you mean match?"),
-            ("type = ldap\nrealm = local", "ldap is not available yet"),
+            ("type = match\nrealm = local\nusername = a\nadd_roles = b\ncache = 5s", "goes with type = ldap only"),
+            ("type = ldap\nrealm = local\nsearch_base = dc=x", "uri: is needed"),
+            ("type = ldap\nrealm = local\nuri = ldap://h", "search_base: is needed"),
+            ("type = ldap\nrealm = local\nuri = http://h\nsearch_base = dc=x", "expected ldap://host:port"),
+            ("type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nbind_dn = cn=a", "ldap_password: is needed"),
+            ("type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nfilter = TeamA", "expected a part of"),
+            ("type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nadd_roles = a", "goes with type = match only"),
         ):
             problems = self.problems(f"{SITE}[augmenter a]\n{text}\n")
             self.assertEqual(len(problems), 1, problems)

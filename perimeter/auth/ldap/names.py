@@ -82,6 +82,14 @@ def first_rdn(text: str) -> dict[str, str]:
     return found
 
 
+def components(text: str) -> tuple[tuple[str, str], ...]:
+    """Attribute types (lower case) and values of a name, from the entry up, the values as written but for escapes.
+
+    Raises `ValueError`.
+    """
+    return tuple(_typed(part) for rdn in _split(text, ",") for part in _split(rdn, "+"))
+
+
 def same_dn(one: str, other: str) -> bool:
     """Whether two distinguished names are one; False for what is none."""
     try:
