@@ -156,12 +156,15 @@ def _replace(path: Path, text: str, mode: int) -> None:
 
 
 def _line(user: RealmUser) -> str:
-    from perimeter.auth.passwords import make
+    from perimeter.auth.passwords import PasswordFormatError, make
     from perimeter.commands.password import realm_line
 
-    hashed = user.hashed if user.password is None else make(user.password, "argon2id")
-    assert hashed is not None
-    return realm_line(user.name, hashed, user.roles) + "\n"
+    try:
+        hashed = user.hashed if user.password is None else make(user.password, "argon2id")
+        assert hashed is not None
+        return realm_line(user.name, hashed, user.roles) + "\n"
+    except (PasswordFormatError, ValueError) as error:
+        raise click.ClickException(f"user {user.name!r}: {error}") from None
 
 
 def _tell(draft: Draft) -> None:

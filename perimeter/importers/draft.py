@@ -185,6 +185,13 @@ class Draft:
             self.realms.setdefault(USERS, [])
             self.remark(setting.origin, f"there is no {what} {setting.value} on this machine: {USERS} is used, with nobody in it")
             return
+        if option == "static" and ("auth" not in section.options or "networks" in section.options):
+            # without the route its path would fall to a wider one, which may be open
+            section.options[option] = attrs.evolve(setting, needs="")
+            self.remark(
+                setting.origin, f"there is no {what} {setting.value} on this machine: the gateway does not start without it"
+            )
+            return
         section.options[f";{option}"] = setting
         self.remark(
             setting.origin, f"there is no {what} {setting.value} on this machine: {option} is a comment until there is one"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from perimeter.auth.text import unfit_for_name
 from perimeter.importers.draft import Draft, Note, RealmUser
 
 _BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
@@ -30,7 +31,7 @@ def convert(text: str, file: str, draft: Draft) -> None:
         hashed = hashed.partition(":")[0]  # nginx lets a comment follow
         note = Note(file, number, f"user {name!r}" if colon else "a line without a colon")
         first = first or number
-        if not colon or not name:
+        if not colon or not name or unfit_for_name(name):
             draft.left(note)
         elif name in seen:
             draft.left(note, f"user {name!r} is there twice: the first line counts")

@@ -83,6 +83,18 @@ class Location:
         return found[-1].args[0] if found and found[-1].args else ""
 
     @property
+    def unclear(self) -> bool:
+        """Whether something restricts it that is not understood."""
+        around = (*(self.directive.block or ()), *self.outer)
+        return any(one.name.startswith(_RESTRICTING) and not _known_inside(one.name) for one in around)
+
+    @property
+    def restricted(self) -> bool:
+        """Whether not everybody may come."""
+        asks = any(self.word(name) not in ("", "off") for name in ("auth_request", "auth_basic"))
+        return asks or self.unclear or bool(self.of("allow") or self.of("deny"))
+
+    @property
     def root(self) -> str:
         """The directory that a static location serves its path from."""
         if alias := self.directive.all("alias"):
@@ -133,7 +145,25 @@ class Locations:
         elif modifier not in ("", "=", "^~") or not _PATH.fullmatch(path) or ".." in path.split("/") or "//" in path:
             self._left(one, "a route has a plain path; requests for it go where a shorter path leads")
         else:
-            self.found[hosts, path, modifier == "="] = Location(path, modifier == "=", hosts, one, outer)
+            self._keep(Location(path, modifier == "=", hosts, one, outer))
+            inner = [
+                *(other for other in outer if not one.all(other.name)),
+                *(other for other in one.block or () if other.block is None),
+            ]
+            for nested in one.all("location"):
+                self._location(nested, hosts, inner, asking)
+
+    def _keep(self, location: Location) -> None:
+        """One of several servers' locations for a path: the last one, unless an earlier one is stricter."""
+        key = (location.hosts, location.path, location.exact)
+        before = self.found.get(key)
+        if before is not None and before.restricted and not location.restricted:
+            self.draft.remark(
+                self._note(location.directive, ""),
+                f"{location.directive.text}: that of line {before.directive.line} counts, which is stricter",
+            )
+        else:
+            self.found[key] = location
 
     def _question(self, location: Directive) -> None:
         """A location that asks Auth-o-tron: the gateway knows by itself."""
@@ -180,7 +210,7 @@ class Locations:
             for other in self.found.values()
             if not other.exact and other.hosts == location.hosts and location.path.startswith(other.path)
         ]
-        if location.directive.all("proxy_pass") or not around:
+        if location.directive.all("proxy_pass") or location.restricted or not around:
             return False
         longest = max(around, key=lambda other: len(other.path))
         return bool(location.word("root")) and location.word("root") == longest.word("root") and not longest.of("proxy_pass")
@@ -190,8 +220,8 @@ class Locations:
         name = plain_name(location.path.strip("/")) if location.path != "/" else "root"
         name = f"{plain_name(location.hosts[0])}-{name}" if location.hosts else name
         if location.exact:
-            if not location.of("proxy_pass"):
-                self._left(directive, "a route is a path and what is below it; put the file into a directory of a static route")
+            if not directive.all("proxy_pass"):
+                self._file(location, name)
                 return
             self.draft.remark(self._note(directive, ""), f"{directive.text}: here it is the path and what is below it")
         if not location.directive.all("proxy_pass") and not location.root:
@@ -216,6 +246,19 @@ class Locations:
                 self._left(one, "the route is closed to everybody who does not say who it is")
             elif not _known_inside(one.name):
                 self._left(one)
+
+    def _file(self, location: Location, name: str) -> None:
+        """A location of one file, which a route cannot be; one that not everybody may have must not get into another's hands."""
+        self._left(location.directive, "a route is a path and what is below it; put the file into a directory of a static route")
+        root = location.word("root")
+        if location.restricted and root:
+            section = self.draft.section("route", self.draft.free_name("route", name), "closed to everybody, see below")
+            if location.hosts:
+                self.draft.put(section, "host", ", ".join(location.hosts), self._note(location.directive))
+            self.draft.put(section, "path", location.path.rstrip("/") or "/", self._note(location.directive))
+            self.draft.put(section, "static", root, self._note(location.directive), "directory")
+            self.draft.put(section, "auth", "none", self._note(location.directive))
+            self.draft.put(section, "networks", NOBODY, self._note(location.directive))
 
     def _static(self, location: Location, section: Section) -> None:
         directive = (location.directive.all("alias") or location.of("root"))[0]
@@ -272,15 +315,11 @@ class Locations:
         directive = location.directive
         asks = location.word("auth_request") not in ("", "off")
         basic = location.word("auth_basic") not in ("", "off")
-        unclear = any(
-            one.name.startswith(_RESTRICTING) and not _known_inside(one.name)
-            for one in (*(directive.block or ()), *location.outer)
-        )
         if basic:
             self.draft.remark(
                 self._note(location.of("auth_basic")[0], ""), "auth_basic: import its password file together with this one"
             )
-        if asks or basic or unclear:
+        if asks or basic or location.unclear:
             return True
         self.draft.put(section, "auth", "none", self._note(directive))
         if directive.all("proxy_pass"):
@@ -359,6 +398,7 @@ def _all(block: Sequence[Directive], name: str) -> list[Directive]:
 
 _INSIDE = frozenset(
     (
+        "location",
         *(
             "root",
             "alias",

@@ -19,6 +19,7 @@ _TOKEN = re.compile(
     |"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)'|(?P<word>(?:[^\s;{}"'\\$]|\\.|\$\{[^}\n]*\}|\$|(?<=\S)["'])+)""",
     re.VERBOSE | re.DOTALL,
 )
+_USER_INFORMATION = re.compile(r"//[^/]*@")
 _ESCAPE = re.compile(r"""\\(["'\\])""")
 
 
@@ -37,8 +38,9 @@ class Directive:
 
     @property
     def text(self) -> str:
-        """As it is written, or nearly."""
-        return " ".join((self.name, *self.args))
+        """For messages: the name and the first argument, since the others may be secrets; a location's path in any case."""
+        shown = self.args if self.name == "location" else self.args[:1]
+        return " ".join((self.name, *(_USER_INFORMATION.sub("//…@", one) for one in shown)))
 
 
 def _tokens(text: str, file: str) -> Iterator[tuple[int, str, str]]:

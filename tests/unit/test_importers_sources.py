@@ -404,6 +404,39 @@ class NginxTests(TestCase):
             self.assertEqual(len(draft.remainder), 1, body)
             self.assertIn("closed", draft.remainder[0].text)
 
+    def test_attack_a_stricter_location_is_not_replaced(self) -> None:
+        closed = "server { listen 80; server_name a; location /x { auth_request /q; proxy_pass http://b; } }\n"
+        opened = "server { listen 80; server_name a; location /x { proxy_pass http://b; } }\n"
+        for text in (closed + opened, opened + closed):
+            draft = conf(text)
+            self.assertNotIn("auth", options(draft, "route x"), text)
+
+    def test_attack_nested_locations_keep_their_restrictions(self) -> None:
+        draft = location("root /w; auth_request /q; location /a/b { deny all; } location /a/c { auth_request off; }")
+        self.assertEqual(draft.remainder, [])
+        self.assertEqual(options(draft, "route a-b"), {"path": "/a/b", "static": "/w/a/b", "networks": "255.255.255.255/32"})
+        self.assertEqual(options(draft, "route a-c"), {"path": "/a/c", "static": "/w/a/c", "auth": "none"})
+        self.assertEqual(options(draft, "route a"), {"path": "/a", "static": "/w/a"})
+
+    def test_attack_a_file_that_is_not_for_everybody_stays_closed(self) -> None:
+        draft = conf("server { root /w; location / { index x.html; } location = /secret.html { auth_request /q; } }")
+        self.assertEqual(len(draft.remainder), 1)
+        section = options(draft, "route secret.html")
+        self.assertEqual((section["path"], section["networks"]), ("/secret.html", "255.255.255.255/32"))
+
+    def test_attack_a_restricted_route_is_no_comment_where_its_directory_is_missing(self) -> None:
+        draft = location("root /w; deny all;")
+        draft.settle(lambda path, needs: False)
+        self.assertEqual(options(draft, "route a")["static"], "/w/a")
+        draft = location("root /w;")
+        draft.settle(lambda path, needs: False)
+        self.assertIn(";static", options(draft, "route a"))
+
+    def test_secrets_of_directives_are_not_told(self) -> None:
+        draft = location('proxy_set_header Authorization "Basic c2VjcmV0"; proxy_pass http://user:c2VjcmV0@b;')
+        self.assertEqual(len(draft.remainder), 2)
+        self.assertNotIn("c2VjcmV0", draft.text() + str(draft.remarks))
+
     def test_networks(self) -> None:
         for body, networks in (
             ("allow 10.0.0.0/8; allow 192.0.2.1; deny all;", "10.0.0.0/8, 192.0.2.1"),
@@ -442,7 +475,7 @@ class NginxTests(TestCase):
         )
         section = options(draft, "route a")
         self.assertEqual((section["identity"], section["identity_username_header"]), ("headers", "X-Remote-User"))
-        self.assertEqual(left(draft), ["5: proxy_set_header X-Key secret"])
+        self.assertEqual(left(draft), ["5: proxy_set_header X-Key"])
 
     def test_named_upstreams_and_servers_of_other_names(self) -> None:
         draft = conf(
