@@ -151,6 +151,9 @@ class FileTests(SiteCase):
             self.assertTrue(error.problems)
 
 
+NAMED = {"listener": "listener https", "upstream": "upstream app", "route": "route app", "augmenter": "augmenter admins"}
+
+
 class AllAtOnceTests(SiteCase):
     def test_attack_41_every_misspelling_stops_the_start(self) -> None:
         text = (
@@ -201,9 +204,7 @@ class AllAtOnceTests(SiteCase):
         for kind in KINDS:
             for option in kind.declared:
                 if option.default:
-                    name = {"listener": "listener https", "upstream": "upstream app", "route": "route app"}.get(
-                        kind.word, kind.word
-                    )
+                    name = NAMED.get(kind.word, kind.word)
                     found = self.problems(self.with_option(name, option.name, ""))
                     self.assertIn(f"[{name}] {option.name}: expected a value", "\n".join(found))
 
