@@ -86,6 +86,9 @@ class ServerContexts:
         """Serve ``identities`` from now on. Raises `StartupError`, and changes nothing, where one cannot be used."""
         names: dict[str, SSL.Context] = {}
         contexts = [self._context(identity) for identity in identities]
+        if len(contexts) > 1:  # with one there is nothing to choose: OpenSSL need not call back for it
+            for context in contexts:
+                context.set_tlsext_servername_callback(self._select)
         if not contexts:
             raise StartupError("a TLS listener needs a certificate")
         for identity_, context in zip(identities, contexts, strict=True):
@@ -121,7 +124,6 @@ class ServerContexts:
         except SSL.Error as problem:
             raise StartupError(f"{identity_.source}: OpenSSL does not take this certificate and key") from problem
         context.set_alpn_select_callback(_select_alpn)
-        context.set_tlsext_servername_callback(self._select)
         # Tickets hold all of a session, so nothing is kept here; the id keeps tickets of other services out.
         context.set_session_id(b"perimeter")
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
