@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from perimeter.importers.draft import Draft, Note, Section, Setting, plain_name
+from perimeter.importers.nginxlocation import CONSUMED, RESTRICTING, Location, known_inside, known_outside
 from perimeter.importers.nginxtree import Directive
 
 NOBODY = "255.255.255.255/32"
@@ -43,64 +44,6 @@ _FORWARDED = frozenset(
 )
 #: of a request that only asks whether another one may pass
 _ASKING = frozenset(("content-length", "x-original-uri", "x-original-url", "x-original-method", "x-original-remote-addr"))
-#: what the gateway does without being told, or where its way is as good
-_CONSUMED = frozenset(
-    (
-        *("proxy_http_version", "proxy_buffering", "proxy_request_buffering", "proxy_buffers", "proxy_buffer_size", "internal"),
-        *(
-            "proxy_busy_buffers_size",
-            "gzip",
-            "expires",
-            "etag",
-            "proxy_ssl_server_name",
-            "log_not_found",
-            "server_name",
-            "listen",
-        ),
-    )
-)
-_OF_SERVERS = ("ssl_", "keepalive_")
-_RESTRICTING = ("auth_", "satisfy", "limit_except", "if", "secure_link", "valid_referers")
-
-
-@attrs.define
-class Location:
-    """A prefix location with what its server says as well."""
-
-    path: str
-    exact: bool
-    hosts: tuple[str, ...]
-    directive: Directive
-    outer: Sequence[Directive]
-
-    def of(self, name: str) -> list[Directive]:
-        """The directives of that name: the location's own, else those around it (nginx inherits all or none)."""
-        return self.directive.all(name) or [one for one in self.outer if one.name == name]
-
-    def word(self, name: str) -> str:
-        """The first argument of a directive, or ""."""
-        found = self.of(name)
-        return found[-1].args[0] if found and found[-1].args else ""
-
-    @property
-    def unclear(self) -> bool:
-        """Whether something restricts it that is not understood."""
-        around = (*(self.directive.block or ()), *self.outer)
-        return any(one.name.startswith(_RESTRICTING) and not _known_inside(one.name) for one in around)
-
-    @property
-    def restricted(self) -> bool:
-        """Whether not everybody may come."""
-        asks = any(self.word(name) not in ("", "off") for name in ("auth_request", "auth_basic"))
-        return asks or self.unclear or bool(self.of("allow") or self.of("deny"))
-
-    @property
-    def root(self) -> str:
-        """The directory that a static location serves its path from."""
-        if alias := self.directive.all("alias"):
-            return alias[0].args[0].rstrip("/") or "/"
-        root = self.word("root")
-        return f"{root.rstrip('/')}{self.path.rstrip('/')}" if root else ""
 
 
 class Locations:
@@ -135,7 +78,7 @@ class Locations:
             if one.name == "error_page":
                 self._error_page(one)
         for one in block:
-            if not _known_outside(one.name):
+            if not known_outside(one.name):
                 self._left(one)
 
     def _location(self, one: Directive, hosts: tuple[str, ...], outer: list[Directive], asking: set[str]) -> None:
@@ -175,8 +118,7 @@ class Locations:
                 if name not in _ASKING and (name, value) not in _FORWARDED:
                     self._left(one)
             elif (
-                one.name not in ("internal", "proxy_pass_request_body", "proxy_pass_request_headers")
-                and one.name not in _CONSUMED
+                one.name not in ("internal", "proxy_pass_request_body", "proxy_pass_request_headers") and one.name not in CONSUMED
             ):
                 self._left(one)
 
@@ -242,9 +184,9 @@ class Locations:
         self._networks(location, section)
         self._log(location, section, roots)
         for one in directive.block or ():
-            if one.name.startswith(_RESTRICTING) and not _known_inside(one.name):
+            if one.name.startswith(RESTRICTING) and not known_inside(one.name):
                 self._left(one, "the route is closed to everybody who does not say who it is")
-            elif not _known_inside(one.name):
+            elif not known_inside(one.name):
                 self._left(one)
 
     def _file(self, location: Location, name: str) -> None:
@@ -358,6 +300,12 @@ class Locations:
             one for one in location.outer if one.name in ("allow", "deny")
         ]
         rules = sorted(block, key=lambda one: one.line)
+        if internal := location.directive.all("internal"):
+            self.draft.put(section, "networks", NOBODY, self._note(internal[0]))
+            self.draft.remark(
+                self._note(internal[0], ""), f"{location.directive.text} is internal: nobody reaches it from outside"
+            )
+            return
         if not rules:
             return
         allowed = [one.args[0] for one in rules[:-1]]
@@ -394,31 +342,3 @@ class Locations:
 
 def _all(block: Sequence[Directive], name: str) -> list[Directive]:
     return [found for one in block for found in ([one] if one.name == name else _all(one.block or [], name))]
-
-
-_INSIDE = frozenset(
-    (
-        "location",
-        *(
-            "root",
-            "alias",
-            "index",
-            "try_files",
-            "proxy_pass",
-            "proxy_connect_timeout",
-            "proxy_read_timeout",
-            "client_max_body_size",
-        ),
-        *("auth_request", "auth_request_set", "auth_basic", "auth_basic_user_file", "proxy_set_header", "proxy_redirect"),
-        *("allow", "deny", "access_log"),
-    )
-)
-
-
-def _known_inside(name: str) -> bool:
-    return name in _INSIDE or name in _CONSUMED
-
-
-def _known_outside(name: str) -> bool:
-    known = ("location", "error_page", "error_log", "server_tokens", "types", "default_type")
-    return _known_inside(name) or name in known or name.startswith(_OF_SERVERS)

@@ -432,6 +432,11 @@ class NginxTests(TestCase):
         draft.settle(lambda path, needs: False)
         self.assertIn(";static", options(draft, "route a"))
 
+    def test_attack_internal_locations_stay_internal(self) -> None:
+        draft = location("internal; alias /vault/;", "/protected/")
+        self.assertEqual(options(draft, "route protected")["networks"], "255.255.255.255/32")
+        self.assertEqual(draft.remainder, [])
+
     def test_secrets_of_directives_are_not_told(self) -> None:
         draft = location('proxy_set_header Authorization "Basic c2VjcmV0"; proxy_pass http://user:c2VjcmV0@b;')
         self.assertEqual(len(draft.remainder), 2)
