@@ -109,7 +109,10 @@ class Gate:
             return exchange.decision
         if not route.authenticate:
             return self._authorise(exchange, route, None, head.method)
-        principal = self.identifier.identify(head.headers, address, exchange.connection)
+        if asking is None:
+            principal = self.identifier.identify(head.headers, address, exchange.connection)
+        else:  # the connection is the proxy's: its certificate is not the client's, nor is a field that the client sent to it
+            principal = self.identifier.identify(head.headers, address, exchange.connection, by_connection=False)
         if principal is None:
             if route.required:
                 raise MissingCredentials

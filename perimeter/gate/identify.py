@@ -63,14 +63,15 @@ class Identifier:
         """Verify everything anew: keys or revocations have changed."""
         self._verdicts.clear()
 
-    def identify(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
+    def identify(self, headers: HeaderBlock, address: str, connection: ClientConnection, *, by_connection: bool = True) -> Found:
         """The principal; an awaitable of him where an authenticator must be asked; None where there are no credentials.
 
-        ``address`` is the audited one. Raises (at once, or from the awaitable) one of the refusals in `perimeter.errors`.
+        ``address`` is the audited one. ``by_connection`` is False where the connection, and what its peer says, tell nothing of
+        who asks. Raises (at once, or from the awaitable) one of the refusals in `perimeter.errors`.
         """
         values = headers.authorization
         if not values:
-            return self._by_connection(headers, address, connection) if self._chain.takes_connections else None
+            return self._by_connection(headers, address, connection) if by_connection and self._chain.takes_connections else None
         if len(values) == 1:
             verdict = self._verdicts.get(values[0])
             if verdict is not None and verdict.expires > self._clock():
@@ -85,7 +86,7 @@ class Identifier:
                 return known
         several = parse_credentials(values)
         if not several:
-            return self._by_connection(headers, address, connection) if self._chain.takes_connections else None
+            return self._by_connection(headers, address, connection) if by_connection and self._chain.takes_connections else None
         request = AuthenticationRequest(address, realms, connection.address)
         if len(several) > 1:
             return self._any(several, request, values[0], self._one)

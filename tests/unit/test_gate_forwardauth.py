@@ -161,6 +161,14 @@ class IdentityTests(ForwardAuthTestCase):
         self.answers(200, *nginx("DELETE", "/admin"), peer=CLIENT)
         self.answers(403, line="GET /authenticate/pub", peer=CLIENT)
 
+    def test_the_proxys_connection_says_nothing_of_the_client(self) -> None:
+        """A proxy may have a certificate, and passes on fields that the client sent: neither is the client's credential."""
+        for peer, lines in ((CLIENT, ()), (PROXY, ()), (PROXY, nginx("GET", "/x"))):
+            self.answers(401, *lines, peer=peer, user=None)
+            self.assertIs(self.identifier.by_connection, False)
+        self.ask("GET /x", gate=self.serving())
+        self.assertIs(self.identifier.by_connection, True)
+
     def test_audit_of_an_untrusted_peer(self) -> None:
         client = self.ask(ASK, *nginx("GET", "/pub"), "Authorization: Bearer alice", gate=self.serving(), peer=CLIENT)
         (record,) = client.records

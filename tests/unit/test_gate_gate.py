@@ -33,11 +33,13 @@ class FakeIdentifier:
         self.raises: BaseException | None = None
         self.later: Deferred[Principal | None] | None = None
         self.asked: list[str] = []
+        self.by_connection: bool | None = None
 
     def identify(
-        self, headers: HeaderBlock, address: str, connection: ClientConnection
+        self, headers: HeaderBlock, address: str, connection: ClientConnection, *, by_connection: bool = True
     ) -> Principal | Awaitable[Principal | None] | None:
         self.asked.append(address)
+        self.by_connection = by_connection
         if self.raises is not None:
             raise self.raises
         if not headers.authorization:

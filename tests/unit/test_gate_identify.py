@@ -214,6 +214,15 @@ class IdentifierTests(unittest.TestCase):
             self.chain.answer.errback(error)
             self.failureResultOf(waiting, expected)
 
+    def test_a_connection_that_tells_nothing(self) -> None:
+        self.chain.takes_connections = True
+        for lines in ((), ("Authorization: Negotiate x",)):
+            headers = block(*lines)
+            self.assertIsNone(self.identifier.identify(headers, "192.0.2.7", CONNECTION, by_connection=False))
+            later = self.identifier.identify(headers, "192.0.2.7", CONNECTION)
+            self.assertTrue(hasattr(later, "close"))
+            later.close()  # type: ignore[union-attr]
+
     def test_the_connection_speaks_where_the_request_does_not(self) -> None:
         self.assertIsNone(self.identify())
         self.chain.takes_connections = True
