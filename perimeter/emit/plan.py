@@ -11,6 +11,7 @@ import re
 
 import attrs
 
+from perimeter.auth.trustedheader import TrustedHeaderSettings
 from perimeter.config.values import ListenerSettings, RouteSettings, ServerSettings, SiteConfig
 from perimeter.errors import StartupError
 
@@ -64,7 +65,7 @@ class Place:
 
 @attrs.frozen
 class Plan:
-    """``hosts`` are those that routes name, and at last ``*`` for any other. ``fields`` are the identity fields of all."""
+    """``hosts`` are those that routes name, and at last ``*`` for any other. ``fields`` are all that tell who asks."""
 
     gateway: Gateway
     hosts: tuple[tuple[str, tuple[Place, ...]], ...]
@@ -91,6 +92,8 @@ def make_plan(config: SiteConfig, gateway: str | None = None) -> Plan:
     )
     default = RouteSettings(name="", path="")
     fields = dict.fromkeys(name for route in (default, *config.routes) for name in _fields(route))
+    believed = [one.settings for one in config.authenticators if isinstance(one.settings, TrustedHeaderSettings)]
+    fields |= dict.fromkeys(name for one in believed for name in (one.header, one.roles_header) if name)
     plan = Plan(
         gateway=_given(gateway) if gateway is not None else _listener(config),
         hosts=hosts,

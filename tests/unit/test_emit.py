@@ -23,6 +23,11 @@ state_dir = state
 type = realmfile
 path = users.realm
 
+[authenticator front]
+type = trusted-header
+header = X-Remote-User
+networks = 10.1.2.3
+
 [upstream service]
 servers = http://10.0.0.5:8080, http://[fd00::5]:8080
 
@@ -143,10 +148,12 @@ class EmitTests(TestCase):
     def test_every_identity_field_is_cleared_everywhere(self) -> None:
         text = self.emit("nginx")
         for location in re.findall(r"auth_request /\.perimeter;.*?\n    \}", text, re.DOTALL):
-            for name in ("Remote-User", "X-Auth-Username", "X-Auth-Realm", "X-Auth-Roles", "Authorization"):
+            for name in ("Remote-User", "X-Remote-User", "X-Auth-Username", "X-Auth-Realm", "X-Auth-Roles", "Authorization"):
                 self.assertEqual(location.count(f"proxy_set_header {name} "), 1, name)
         for proxy in ("haproxy-lua", "caddy", "traefik", "envoy"):
-            self.assertIn("remote", self.emit(proxy).lower(), proxy)
+            text = re.sub(r"\W", "-", self.emit(proxy).lower())  # some write patterns
+            for name in ("remote-user", "x-remote-user"):
+                self.assertRegex(text, rf"(?<!x-){name.replace('-', '-+(?:a-z0-9-+)?')}", (proxy, name))
 
     def test_traefik(self) -> None:
         http: dict[str, Any] = yaml.safe_load(self.emit("traefik"))["http"]
@@ -156,7 +163,7 @@ class EmitTests(TestCase):
         pattern = re.compile(asking["authResponseHeadersRegex"].replace("(?i)", ""), re.IGNORECASE)
         for name in ("X-Auth-Username", "x_auth_roles", "X.Auth.Realm", "Remote-User", "remote_user"):
             self.assertTrue(pattern.fullmatch(name), name)
-        for name in ("Accept", "X-Author", "X-Remote-User"):
+        for name in ("Accept", "X-Author", "Y-Remote-User"):
             self.assertIsNone(pattern.fullmatch(name), name)
         self.assertEqual(asking["authResponseHeaders"], ["Authorization"])
         for router in http["routers"].values():
@@ -178,7 +185,9 @@ class EmitTests(TestCase):
         passed = {
             one["exact"] for one in asking["http_service"]["authorization_response"]["allowed_upstream_headers"]["patterns"]
         }
-        self.assertEqual(passed, {"Authorization", "X-Auth-Username", "X-Auth-Realm", "X-Auth-Roles", "Remote-User"})
+        self.assertEqual(
+            passed, {"Authorization", "X-Auth-Username", "X-Auth-Realm", "X-Auth-Roles", "Remote-User", "X-Remote-User"}
+        )
         self.assertTrue(router["@type"].endswith(".Router"))
         clusters = {one["name"]: one for one in static["clusters"]}
         for host in manager["route_config"]["virtual_hosts"]:
