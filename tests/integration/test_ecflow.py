@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from perimeter.cli import main
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import free_port
 from tests.integration.upstreams import Process
@@ -96,6 +100,38 @@ class EcflowTests(GatewayCase):
             thread.join(300)
         self.assertEqual(faults, [])
         self.assertFalse(any(thread.is_alive() for thread in threads), "a client still waits for its reply")
+
+    def test_the_client_gets_in_with_what_ecflowrc_writes(self) -> None:
+        server, gateway = self._started()
+        url = f"https://gateway.test:{gateway['https']}"
+        rc = gateway.directory / ".ecflowapirc"
+        for command, kind in enumerate(("basic", "bearer")):
+            arguments = [
+                "--config",
+                str(gateway.config),
+                "--user",
+                "alice",
+                "--host",
+                "gateway.test",
+                "--type",
+                kind,
+                "-o",
+                str(rc),
+            ]
+            if kind == "basic":
+                arguments.append("--stdin")
+            written = CliRunner().invoke(main, ["ecflowrc", *arguments, "--merge"], input="secret\n")
+            self.assertEqual(written.exit_code, 0, written.output)
+            # as the client does: the first whose pattern matches all of the URL
+            entry = next(one for one in json.loads(rc.read_text())["tokens"] if re.fullmatch(one["server"], url))
+            self.assertEqual(entry["type"], kind)
+            api = entry["api"]
+            pair = f"{api.get('username')}:{api.get('password')}".encode()
+            credential = f"Basic {b64encode(pair).decode()}" if kind == "basic" else f"Bearer {api['key']}"
+            with Wire(gateway["https"], tls=True) as wire:
+                answer = wire.get("/v1/ecflow", f"Authorization: {credential}", method="POST", body=body(command, 100))
+            self.assertEqual((answer.status, json.loads(answer.text)["command"]), (200, command))
+        self.assertEqual(server.report()["users"], {"alice": 2})
 
     def test_ten_thousand_commands_none_lost_none_sent_twice(self) -> None:
         server, gateway = self._started()
