@@ -264,7 +264,7 @@ class Locations:
         if asks or basic or location.unclear:
             return True
         self.draft.put(section, "auth", "none", self._note(directive))
-        if directive.all("proxy_pass"):
+        if directive.all("proxy_pass") and not location.restricted:
             self.draft.remark(self._note(directive, ""), f"{directive.text} is open to everybody, as it is in nginx")
         return False
 
