@@ -102,9 +102,11 @@ class Proxy(Process):
         self.port = free_port()
         text = emitted(kind, site, *options)
         path = directory / f"{kind}.conf"
-        command = getattr(self, f"_{kind}")(text, directory, lambda: emitted("haproxy-lua", site, *options), path)
-        os.environ["PATH"] = SEARCH
-        super().__init__(command, directory / f"{kind}.log")
+        command: list[str] = getattr(self, f"_{kind}")(text, directory, lambda: emitted("haproxy-lua", site, *options), path)
+        program = shutil.which(kind, path=SEARCH)
+        assert program is not None
+        settings = [f"XDG_{what}_HOME={directory}" for what in ("DATA", "CONFIG")]
+        super().__init__(["env", *settings, program, *command], directory / f"{kind}.log")
         self._await_port()
 
     def _replace(self, text: str, *pairs: tuple[str, str]) -> str:
@@ -123,20 +125,19 @@ class Proxy(Process):
             f"daemon off; {user} worker_processes 1; pid {directory}/nginx.pid; error_log stderr;\nevents {{}}\n"
             f"http {{ access_log off; {temporary}\n{text}\n}}\n"
         )
-        return ["nginx", "-p", str(directory), "-c", str(path), "-e", "stderr"]
+        return ["-p", str(directory), "-c", str(path), "-e", "stderr"]
 
     def _haproxy(self, text: str, directory: Path, lua: Callable[[], str], path: Path) -> list[str]:
         script = directory / "perimeter.lua"
         script.write_text(lua())
         pairs = ("bind :80", f"bind 127.0.0.1:{self.port}"), ("/etc/haproxy/perimeter.lua", str(script))
         path.write_text(self._replace(text, *pairs))
-        return ["haproxy", "-db", "-f", str(path)]
+        return ["-db", "-f", str(path)]
 
     def _caddy(self, text: str, directory: Path, lua: Callable[[], str], path: Path) -> list[str]:
         pairs = ("\n:80 {", f"\n:{self.port} {{"), ("http://admin.example.com {", f"http://admin.example.com:{self.port} {{")
         path.write_text("{\n\tadmin off\n\tauto_https off\n}\n" + self._replace(text, *pairs))
-        os.environ["XDG_DATA_HOME"] = os.environ["XDG_CONFIG_HOME"] = str(directory)
-        return ["caddy", "run", "--config", str(path), "--adapter", "caddyfile"]
+        return ["run", "--config", str(path), "--adapter", "caddyfile"]
 
 
 class ForwardAuthCase(StageCase):
