@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 import attrs
@@ -16,7 +17,7 @@ from bench.scenarios.base import Scenario
 from bench.scenarios.requests import ALL, SMALL
 
 _CONNECTIONS = 32
-_THINKERS = 64
+THINKERS = 64
 _IDLE = 10_000
 _OPEN_TIMEOUT = 300.0
 _KIB, _MIB = 1 << 10, 1 << 20
@@ -24,44 +25,53 @@ _KIB, _MIB = 1 << 10, 1 << 20
 
 # Clients that think: each waits for its answer and then for a while that is as long as chance will have it, so that requests come
 # as independently as they do from many people. (h2load --rps sends those of all connections at once, every 10 ms.) The first wait
-# is longer by half a second, in which all connections are made.
+# is longer by what it takes to make all connections.
 _THINKING = """\
 local calls = 0
 math.randomseed(1)
 function delay()
   calls = calls + 1
   local pause = -{mean} * math.log(1 - math.random())
-  if calls <= {connections} then pause = pause + 500 end
+  if calls <= {connections} then pause = pause + {connecting} end
   return pause
 end"""
 
 
-def thinking(rate: float, connections: int = _THINKERS) -> str:
-    """A script of wrk by which ``connections`` together make ``rate`` requests a second, if answers take no time."""
-    return _THINKING.format(mean=round(connections / rate * 1000, 2), connections=connections)
+def thinking(rate: float, connections: int = THINKERS, connecting: float = 0.5) -> str:
+    """A script of wrk by which ``connections`` together make ``rate`` requests a second, if answers take no time.
+
+    They are made in the first ``connecting`` seconds.
+    """
+    mean = round(connections / rate * 1000, 2)
+    return _THINKING.format(mean=mean, connections=connections, connecting=round(connecting * 1000))
 
 
-def _at_half(run: Run, peer: Peer, saturation: float) -> wrk.Outcome:
-    load = Load(SMALL, (run.bearer,), _THINKERS, thinking(saturation / 2))
+def _at_half(run: Run, peer: Peer, most: float) -> wrk.Outcome:
+    load = Load(SMALL, (run.bearer,), THINKERS, thinking(most / 2))
     return run.send(peer, load, run.options.seconds + 1)
 
 
-def _saturation(run: Run, peer: Peer) -> float:
-    """Requests a second when they come as fast as they are answered."""
-    return run.send(peer, Load(SMALL, (run.bearer,), _CONNECTIONS), run.options.seconds).rate
+def saturation(run: Run, peers: Sequence[Peer]) -> dict[str, float]:
+    """Requests a second of each peer when they come as fast as they are answered: the median over the rounds."""
+    load = Load(SMALL, (run.bearer,), _CONNECTIONS)
+    rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    for _ in range(run.options.rounds):
+        for peer in peers:
+            rates[peer.name].append(run.send(peer, load, run.options.seconds).rate)
+    return {name: statistics.median(values) for name, values in rates.items()}
 
 
 def _latency(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
-    saturation = {peer.name: _saturation(run, peer) for peer in peers}
+    most = saturation(run, peers)
     found: dict[str, list[wrk.Outcome]] = {peer.name: [] for peer in peers}
     for _ in range(run.options.rounds):
         for peer in peers:
-            found[peer.name].append(_at_half(run, peer, saturation[peer.name]))
-    told = ", ".join(f"{name} {rate / 2:,.0f}" for name, rate in saturation.items())
+            found[peer.name].append(_at_half(run, peer, most[peer.name]))
+    told = ", ".join(f"{name} {rate / 2:,.0f}" for name, rate in most.items())
     run.say(f"latency: at {told} requests a second")
     p50 = {name: [one.p50 for one in latencies] for name, latencies in found.items()}
     p99 = {name: [one.p99 for one in latencies] for name, latencies in found.items()}
-    note = f"the latency of each peer is at half of its own saturation: {told} requests a second"
+    note = f"the latency of each peer is at half of its own saturation (the median over rounds): {told} requests a second"
     return [
         Measurement("latency p50", "ms", p50, peers[0].name, note),
         Measurement("latency p99", "ms", p99, peers[0].name, note),
@@ -80,11 +90,11 @@ class _Idle:
     cpu: list[float]
 
 
-def _p99_and_cpu(run: Run, peer: Peer, saturation: float) -> tuple[list[float], list[float]]:
+def _p99_and_cpu(run: Run, peer: Peer, most: float) -> tuple[list[float], list[float]]:
     """In rounds: the p99 at half of the saturation, and the CPU of a request."""
     load = Load(SMALL, (run.bearer,), _CONNECTIONS)
     rounds = range(run.options.rounds)
-    p99 = [_at_half(run, peer, saturation).p99 for _ in rounds]
+    p99 = [_at_half(run, peer, most).p99 for _ in rounds]
     return p99, [run.cpu(peer, lambda: run.send(peer, load, run.options.seconds).requests) for _ in rounds]
 
 
@@ -94,13 +104,13 @@ def _idle_of(run: Run, kind: Peer) -> _Idle:
     run.start(peer)
     try:
         start = memory(peer.processes)
-        saturation = _saturation(run, peer)
-        p99_before, cpu_before = _p99_and_cpu(run, peer, saturation)
+        most = saturation(run, [peer])[peer.name]
+        p99_before, cpu_before = _p99_and_cpu(run, peer, most)
         warm = memory(peer.processes)
         with Client(run.around, "idle", str(peer.port), str(_IDLE), SMALL, run.bearer) as client:
             client.line(_OPEN_TIMEOUT)
             each = (memory(peer.processes) - warm) / _IDLE
-            p99, cpu = _p99_and_cpu(run, peer, saturation)
+            p99, cpu = _p99_and_cpu(run, peer, most)
             return _Idle([start / _MIB], [each / _KIB], p99_before, p99, cpu_before, cpu)
     finally:
         run.dismiss(peer)
