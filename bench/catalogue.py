@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -11,7 +11,7 @@ from bench.peers.haproxy import HAProxy
 from bench.peers.nginx import NginxPlain, NginxSeed, NginxTuned
 from bench.peers.perimeter import Perimeter
 from bench.peers.twisted_web import TwistedWeb
-from bench.scenarios import growth, handshakes, latency, requests, websocket
+from bench.scenarios import growth, handshakes, latency, logins, requests, websocket
 from bench.scenarios.base import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -19,8 +19,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     *handshakes.SCENARIOS,
     *websocket.SCENARIOS,
     *latency.SCENARIOS,
+    *logins.SCENARIOS,
     *growth.SCENARIOS,
 )
+NOT_MEASURED: Mapping[str, str] = {"revocations": "not measured, because the gateway cannot revoke a token yet"}
+"""What a whole run ought to have and has not, and why."""
 SHORT_PEERS = ("perimeter", "perimeter-before", "nginx-plain", "nginx-tuned")
 
 

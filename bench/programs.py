@@ -9,18 +9,28 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
+from bench.errors import BenchError
+
 # Debian keeps servers out of an ordinary user's path
-_SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+"""Where programs are looked for."""
 
 
 def have(program: str) -> bool:
     """Whether it is installed."""
-    return shutil.which(program, path=_SEARCH) is not None
+    return shutil.which(program, path=SEARCH) is not None
 
 
 def not_installed(program: str) -> str | None:
     """Why it cannot be used, or None."""
     return None if have(program) else f"{program} is not installed (scripts/install-bench-peers)"
+
+
+def run(command: Sequence[str], seconds: float = 60.0) -> None:
+    """Run a program to its end, at most for ``seconds``. Raises `BenchError` where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    if done.returncode:
+        raise BenchError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-1000:]}")
 
 
 @functools.cache
@@ -32,6 +42,11 @@ def version(command: Sequence[str], pattern: str) -> str:
         return "unknown"
     found = re.search(pattern, done.stdout + done.stderr)
     return found[1] if found else "unknown"
+
+
+def slapd_version() -> str:
+    """Of slapd."""
+    return version((str(shutil.which("slapd", path=SEARCH)), "-VV"), r"slapd (\S+)")
 
 
 def nginx_version() -> str:

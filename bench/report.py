@@ -23,8 +23,8 @@ _PACKAGES = ("twisted", "pyopenssl", "cryptography")
 
 @attrs.frozen
 class Report:
-    """All that a run has found out. ``left_out`` says of each peer that is not there why, ``failed`` of each
-    scenario without figures.
+    """All that a run has found out. ``left_out`` says of each peer or scenario that is not there why, ``failed`` of each
+    scenario that went wrong.
     """
 
     measurements: Sequence[Measurement]
@@ -93,6 +93,8 @@ def versions(peers: Sequence[Peer]) -> dict[str, str]:
         "openssl of the system": programs.version(("openssl", "version"), r"(OpenSSL \S+)"),
         "wrk": programs.version(("wrk", "-v"), r"wrk (\S+)"),
     }
+    if programs.have("slapd"):
+        found["slapd"] = programs.slapd_version()
     for peer in peers:
         found |= peer.versions()
     return found

@@ -38,6 +38,12 @@ class Client:
         self._popen.terminate()
         self._popen.communicate()
 
+    def go(self) -> None:
+        """Let a program begin that has printed a line and waits for one."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.write("\n")
+        self._popen.stdin.flush()
+
     def line(self, timeout: float) -> dict[str, Any]:
         """The line that it prints while it goes on, within ``timeout`` seconds. Raises `BenchError`."""
         assert self._popen.stdout is not None

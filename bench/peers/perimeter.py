@@ -18,20 +18,39 @@ CHECKOUT = Path(perimeter.__file__).parent.parent
 
 _TWISTD = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
 
+REALM_FILE = f"""\
+[authenticator local]
+type = realmfile
+path = users.realm
+realm = {REALM}
+"""
+
 
 class Perimeter(Peer):
-    """A gateway with one route that matters, and as many ``routes`` and ``users`` in all as are asked for."""
+    """A gateway with one route that matters, and as many ``routes`` and ``users`` in all as are asked for.
 
-    def __init__(self, name: str = "perimeter", checkout: Path = CHECKOUT, *, routes: int = 1, users: int = 1) -> None:
+    ``authenticator`` is the section of whom it asks; unless told, a file with the users.
+    """
+
+    def __init__(
+        self,
+        name: str = "perimeter",
+        checkout: Path = CHECKOUT,
+        *,
+        routes: int = 1,
+        users: int = 1,
+        authenticator: str = REALM_FILE,
+    ) -> None:
         super().__init__()
         self.name = name
-        self._checkout = checkout
+        self.checkout = checkout
+        self._authenticator = authenticator
         self._routes = routes
         self._users = users
 
     def versions(self) -> dict[str, str]:
         """The commit, with a ``+`` where files were changed since."""
-        return {self.name: _commit(self._checkout)}
+        return {self.name: _commit(self.checkout)}
 
     def start(self, around: Surroundings) -> None:
         """One daemon, from the checkout's code, with all that a site has by default: headers for the upstream, strict audit."""
@@ -42,9 +61,13 @@ class Perimeter(Peer):
         (own / "users.realm").write_text(realm_file(self._users))
         (own / "site.ini").write_text(self._site(around))
         command = [*_TWISTD, "--nodaemon", "--pidfile=", "perimeter", "--config", str(own / "site.ini")]
-        process = Process(self.name, command, around.cores.gateway, own, {"PYTHONPATH": str(self._checkout)})
+        process = Process(self.name, command, around.cores.gateway, own, {"PYTHONPATH": str(self.checkout)})
         self.processes = [process]
         process.wait_for_port(self.port)
+
+    def answered(self, around: Surroundings) -> int:
+        """How many requests it has answered: it writes a line about each before the answer ends."""
+        return (around.directory / self.name / "access.log").read_bytes().count(b"\n")
 
     def _site(self, around: Surroundings) -> str:
         others = "\n".join(
@@ -67,11 +90,7 @@ tls = yes
 certificate = {around.certificate.chain}
 private_key = {around.certificate.key}
 
-[authenticator local]
-type = realmfile
-path = users.realm
-realm = {REALM}
-
+{self._authenticator}
 [authentication]
 remember_password = 1h
 

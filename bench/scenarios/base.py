@@ -15,10 +15,14 @@ Measure = Callable[[Run, Sequence[Peer]], list[Measurement]]
 
 @attrs.frozen
 class Scenario:
-    """``measure`` gets those of ``peers`` that run, in this order. ``short`` marks what the short form holds."""
+    """``measure`` gets those of ``peers`` that run, in this order. ``short`` marks what the short form holds.
+
+    ``missing`` says why it cannot be measured on this machine, or None.
+    """
 
     name: str
     title: str
     peers: tuple[str, ...]
     measure: Measure
     short: bool = False
+    missing: Callable[[], str | None] = lambda: None

@@ -65,14 +65,14 @@ def _users(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
     loads = {}
     for number in _GATEWAYS:
         names = [USER, *(other_user(index) for index in range(1, number))]
-        loads[_size(number)] = _taking_turns(run, f"users-{number}", [basic(name, PASSWORD) for name in names])
+        loads[_size(number)] = taking_turns(run, f"users-{number}", [basic(name, PASSWORD) for name in names])
     return [_measured(run, "users, all active", gateways, loads.__getitem__)]
 
 
 def _tokens(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
     gateways = {_size(number): Perimeter(f"tokens-{number}") for number in _GATEWAYS}
     tokens = [f"Bearer {run.mint.token(other_user(number))}" for number in range(max(_GATEWAYS))]
-    loads = {_size(number): _taking_turns(run, f"tokens-{number}", tokens[:number]) for number in _GATEWAYS}
+    loads = {_size(number): taking_turns(run, f"tokens-{number}", tokens[:number]) for number in _GATEWAYS}
     look_up = {_size(number): [_look_up(number) for _ in range(run.options.rounds)] for number in _CACHES}
     note = "token look-up is timed within one process, in a cache made large enough; the gateway's own holds fewer than a million"
     return [
@@ -81,7 +81,7 @@ def _tokens(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
     ]
 
 
-def _taking_turns(run: Run, name: str, credentials: Sequence[str]) -> Load:
+def taking_turns(run: Run, name: str, credentials: Sequence[str]) -> Load:
     """Requests that carry one of ``credentials`` after the other."""
     file = run.around.directory / f"{name}.credentials"
     file.write_text("\n".join(credentials) + "\n")

@@ -1,0 +1,68 @@
+"""Scenarios that a run of the benchmark leaves out, and says so."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+
+from bench import __main__ as command
+from bench import catalogue
+from bench.peers.base import Peer
+from bench.run import Options
+from bench.scenarios.base import Scenario
+
+
+class FakeContext:
+    """Stands in for a whole run that starts nothing."""
+
+    def __init__(self, options: Options) -> None:
+        self.peers: list[Peer] = []
+        self.left_out: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.said: list[str] = []
+
+    def __enter__(self) -> FakeContext:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def admit(self, peers: object) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+class LeftOutTests(TestCase):
+    def output(self, *arguments: str) -> str:
+        """What a run says that has two scenarios: one that cannot be measured here, and one without figures."""
+
+        def never(*_: Any) -> Any:
+            raise AssertionError("measured what cannot be measured")
+
+        scenarios = (
+            Scenario("impossible", "", ("perimeter",), never, missing=lambda: "no such program"),
+            Scenario("possible", "", ("perimeter",), lambda run, peers: [], short=True),
+        )
+        self.patch(catalogue, "SCENARIOS", scenarios)
+        self.patch(command, "Run", FakeContext)
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            self.assertEqual(command.main(arguments), 0)
+        return output.getvalue()
+
+    def test_a_scenario_that_cannot_be_measured_is_left_out_by_name(self) -> None:
+        self.assertIn("Left out: impossible: no such program.", self.output())
+
+    def test_what_cannot_exist_yet_is_named_by_a_whole_run(self) -> None:
+        self.assertIn("Left out: revocations: not measured, because", self.output())
+
+    def test_a_part_of_a_run_does_not_tell_what_it_was_not_asked(self) -> None:
+        for arguments in (("--short",), ("--only", "possible")):
+            self.assertNotIn("revocations", self.output(*arguments))
+
+    def test_what_is_not_measured_is_no_scenario(self) -> None:
+        self.assertEqual(set(catalogue.NOT_MEASURED) & {one.name for one in catalogue.SCENARIOS}, set())
