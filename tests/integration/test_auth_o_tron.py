@@ -63,7 +63,12 @@ username = alice
 add_roles = admin
 """
 
-WEATHER = {"alice-key": {"uid": "alice", "email": "alice@example.int"}, "jo+se/key==": {"uid": "José"}}
+TEMPLATE = "%(bindpw)s {env.HOME} {username} ${PATH}"
+WEATHER = {
+    "alice-key": {"uid": "alice", "email": "alice@example.int"},
+    "jo+se/key==": {"uid": "José"},
+    "template": {"uid": TEMPLATE},
+}
 FLOODS = {"flo-key": {"username": "flo", "roles": ["viewer", "a,admin"]}}
 
 
@@ -156,11 +161,20 @@ class GatewayTests(ProviderCase):
         self.assertEqual([request.line for request in self.api.requests], ["GET /efas?token=alice-key HTTP/1.1"])
         self.assertEqual(self.identity(bearer("alice-key"), "X-Auth-Realm: ecmwf")[0], "alice")
 
-    def test_the_token_goes_no_further(self) -> None:
+    def test_attack_16_the_token_goes_no_further(self) -> None:
         found = self.forwarded(bearer("alice-key"))
         self.assertNotIn(b"alice-key", found.head)
         self.assertNotIn("alice-key", self.served.log)
         self.assertNotIn("alice-key", "\n".join(self.served.audit()))
+
+    def test_attack_17_a_name_is_no_template(self) -> None:
+        self.assertEqual(self.identity(bearer("template"))[0], TEMPLATE.replace("%", "%25"))
+
+    def test_attack_33_realms_share_no_verdict(self) -> None:
+        for _ in range(2):
+            self.assertEqual(self.identity(bearer("alice-key"), "X-Auth-Realm: ecmwf")[1], "ecmwf")
+            self.assertEqual(self.ask(bearer("alice-key"), "/x", "X-Auth-Realm: efas"), 401)
+            self.assertEqual(self.ask(bearer("alice-key"), "/x", "X-Auth-Realm: desp"), 401)
 
     def test_attack_41_a_provider_that_is_down_never_falls_through(self) -> None:
         self.down = True
