@@ -201,6 +201,9 @@ class _Import:
             elif key in _SECRETS:
                 note = self.note(value, f"{name}: {key}")
                 self.draft.put_secret(section, key, f"{section.header.partition(' ')[2]}.secret", value.raw, note)
+            elif key == "filters" and value.items:
+                # a distinguished name holds commas, so each has a line of its own
+                self.put(section, key, value, f"{name}: {key}", "".join(f"\n    {item.text or ''}" for item in value.items))
             elif value.items:
                 texts = [item.text or "" for item in value.items]
                 if any("," in text for text in texts):

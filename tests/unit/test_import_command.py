@@ -52,6 +52,16 @@ augmenters:
     realm: external
     match: {username: [admin, root], role: [superuser]}
     augment: {roles: [full_access, audit], attributes: {department: engineering, clearance: top-secret}}
+  - type: ldap
+    name: ldap_teams
+    realm: external
+    uri: ldap://ldap.company.com:389
+    search_base: ou=teams,dc=company,dc=com
+    filters:
+      - OU=ApplicationRoles,DC=company,DC=com
+      - OU=Operations,DC=company,DC=com
+    bind_dn: cn=service,dc=company,dc=com
+    ldap_password: service-password
 """
 
 
@@ -147,7 +157,8 @@ class ImportTests(TestCase):
         status, text = run_check(self.site)
         self.assertEqual(status, 0, text)
         self.assertEqual((self.dir / "keycloak_offline.secret").read_text(), "super-secret-value\n")
-        self.assertNotIn("super-secret-value", self.site.read_text() + result.output)
+        for secret in ("super-secret-value", "service-password"):
+            self.assertNotIn(secret, self.site.read_text() + result.output)
 
     def test_htpasswd(self) -> None:
         result = self.run_command(self.source(".htpasswd", BCRYPT + "bob:$apr1$abcdefgh$0123456789012345678901\n"))
