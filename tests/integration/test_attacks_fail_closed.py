@@ -175,7 +175,12 @@ class RefusedStartTests(GatewayCase):
             ("short secret", good + "[token]\nalgorithm = HS256\nsecret = short\n", ("secret",), {}),
             ("algorithm", good + "[token]\nalgorithm = none\n", ("algorithm",), {}),
             ("kind of authenticator", good.replace("type = realmfile", "type = realmfiel"), ("realmfile",), {}),
-            ("one that is not built yet", good.replace("type = realmfile", "type = jwt"), ("not available yet",), {}),
+            (
+                "one that is not built yet",
+                good.replace("realm = example", "realm = example\nworkers = 4"),
+                ("not available yet",),
+                {},
+            ),
             ("order", good + "[authentication]\norder = locale\n", ("local",), {}),
             ("plug-in", good, ("acme_authenticator",), installed(self.directory(), broken)),
             (
