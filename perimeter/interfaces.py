@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from perimeter.config.section import Section
     from perimeter.http.exchange import Exchange
     from perimeter.model import AccessRecord, AuthenticationRequest, Credentials, Field, Principal
+    from perimeter.state.changes import Change, Held
 
 # zope interfaces describe what a caller sees, so their methods name no self.
 
@@ -45,8 +46,10 @@ class ISchemes(Interface):
     """What else an authenticator may provide: which credentials it wants to see. Without it: ``basic`` alone."""
 
     schemes: tuple[str, ...] = Attribute(
-        "Some of ``basic``, ``bearer`` (a token that is none of the gateway's own), ``certificate`` (a client certificate) and "
-        "``header`` (a field set by a trusted peer). The last two come as `perimeter.model.ConnectionCredentials`."
+        "Some of ``basic``, ``bearer`` (a token that is none of the gateway's own), ``certificate`` (a client certificate), "
+        "``header`` (a field set by a trusted peer; these two come as `perimeter.model.ConnectionCredentials`) and ``recall``: "
+        "what is known now of a user whose API token was shown (`perimeter.model.Recollection`), so that a role that is taken "
+        "away, and a user who is gone, end there too. Without it a token keeps the roles that its owner had when he made it."
     )
 
 
@@ -142,6 +145,28 @@ class ILoginModuleKind(Interface):
 
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> ILoginModule:
         """The module, for the authenticator ``name``. Raises `perimeter.errors.StartupError` where the settings cannot work."""
+
+
+class IStateStore(Interface):
+    """Where what must outlive a process is kept. May block: it is called by one thread at a time, and not by the reactor's.
+
+    Methods raise `perimeter.errors.Unavailable` where they cannot do what they are asked to, but for `load`.
+    """
+
+    def load() -> Held:
+        """All that is kept. Raises `perimeter.errors.StartupError` where it cannot be read whole."""
+
+    def changed() -> bool:
+        """Whether somebody else has written since the last `load`."""
+
+    def write(changes: Sequence[Change]) -> None:
+        """Make all of these changes, in their order, or none of them. They are safe when it returns."""
+
+    def forget(now: float) -> None:
+        """Drop what had ended by ``now`` (epoch seconds)."""
+
+    def close() -> None:
+        """Let go."""
 
 
 class IAuditSink(Interface):

@@ -7,7 +7,7 @@ Classes of the hot path are slotted and written by hand; the rest are frozen att
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
 import attrs
@@ -151,11 +151,36 @@ class ClientConnection:
         return ip_address(self.address)
 
 
+@attrs.frozen(slots=True)
+class Restriction:
+    """What an API token may be used for: these routes, by these methods, from these networks. Of each, empty is any."""
+
+    routes: frozenset[str] = frozenset()
+    methods: frozenset[str] = frozenset()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+@attrs.frozen(slots=True)
+class Grant:
+    """The token by which a principal is known: what revocation and the token's own restriction go by.
+
+    ``id`` is the ``jti`` of an access token, or with ``stored`` the id of an API token. Times are seconds since the epoch;
+    ``expires`` is infinite for a token that does not expire.
+    """
+
+    id: str
+    issued: float
+    expires: float
+    stored: bool = False
+    restriction: Restriction | None = None
+
+
 @attrs.frozen(slots=True, cache_hash=True)
 class Principal:
     """Somebody whose identity was established: the name is unique within the realm, never across realms.
 
-    ``authenticator`` is the configured name of the authenticator that vouched (or ``token`` for an access token).
+    ``authenticator`` is the configured name of the authenticator that vouched (or ``token`` for a token of the gateway's own,
+    and ``grant`` says which one it was).
     """
 
     username: str
@@ -164,6 +189,7 @@ class Principal:
     authenticator: str = ""
     attributes: Mapping[str, str] = attrs.field(factory=dict, eq=False)
     scopes: Mapping[str, Sequence[str]] = attrs.field(factory=dict, eq=False)
+    grant: Grant | None = attrs.field(default=None, eq=False)
 
 
 @attrs.frozen(slots=True)
@@ -186,7 +212,14 @@ class ConnectionCredentials:
     """No Authorization at all: whoever vouches goes by the connection, its certificate or what its peer says of the user."""
 
 
-Credentials = BasicCredentials | BearerCredentials | ConnectionCredentials
+@attrs.frozen(slots=True)
+class Recollection:
+    """No credentials, but a question: what is known now of the user of exactly this name, whose API token was shown."""
+
+    username: str
+
+
+Credentials = BasicCredentials | BearerCredentials | ConnectionCredentials | Recollection
 
 
 def unheard(step: str) -> None:

@@ -1,0 +1,224 @@
+"""The state in an SQLite database, ``state.db`` in ``state_dir``: one machine, nothing to set up, nothing lost when it stops.
+
+Several processes may have it open (a command beside the gateway): each sees at once what another has written, and asks
+`SqliteStore.changed` whether that was so. Every method blocks; none is called by two threads at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Final
+
+from zope.interface import implementer
+
+from perimeter.errors import StartupError, Unavailable
+from perimeter.interfaces import IStateStore
+from perimeter.model import Principal, Restriction
+from perimeter.state.changes import Change, Held, Removed, RevokedGrant, RevokedUser
+from perimeter.tokens.apitoken import ApiToken
+
+NAME: Final = "state.db"
+_VERSION: Final = 1
+_APPLICATION: Final = 0x5065726D  # "Perm", for file(1)
+_BUSY: Final = 5.0
+"""Seconds to wait for another process that is writing."""
+
+_TABLES: Final = """
+CREATE TABLE api_token (
+    id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, name TEXT NOT NULL, realm TEXT NOT NULL, username TEXT NOT NULL,
+    owner TEXT NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, restriction TEXT, passing INTEGER NOT NULL
+);
+CREATE TABLE revoked_grant (id TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE revoked_user (
+    realm TEXT NOT NULL, username TEXT NOT NULL, before REAL NOT NULL, until REAL NOT NULL, PRIMARY KEY (realm, username)
+) WITHOUT ROWID;
+"""
+
+
+@implementer(IStateStore)
+class SqliteStore:
+    """Opens ``state.db`` in ``directory``, and makes it where there is none. Raises `StartupError` where it cannot be used."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / NAME
+        with self._told():
+            # With its mode from the beginning: SQLite gives the same one to the files beside it.
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                _check_owner(self.path, os.fstat(handle))
+            finally:
+                os.close(handle)
+            # Not by the thread that opened it alone, but never by two at a time.
+            self._db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+        self._seen = 0
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Faults while the gateway starts, as one line."""
+        try:
+            yield
+        except OSError as problem:
+            raise StartupError(f"{self.path}: {problem.strerror or problem}") from problem
+        except (sqlite3.Error, ValueError, TypeError, KeyError) as problem:
+            raise StartupError(f"{self.path}: cannot be used: {problem}") from problem
+
+    def _prepare(self) -> None:
+        execute = self._db.execute
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA trusted_schema = OFF")
+        with self._transaction():
+            version = self._pragma("user_version")
+            if version > _VERSION:
+                raise StartupError(f"{self.path}: written by a newer version of Perimeter (format {version}, not {_VERSION})")
+            if not version:
+                for statement in _TABLES.split(";\n"):
+                    execute(statement)
+                execute(f"PRAGMA application_id = {_APPLICATION}")
+                execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # -- IStateStore
+
+    def load(self) -> Held:
+        """Everything. Raises `StartupError` where the file is damaged: an unreadable list of revocations revokes nothing."""
+        with self._told():
+            execute = self._db.execute
+            execute("BEGIN")  # one picture of all three
+            try:
+                self._seen = self._pragma("data_version")
+                return Held(
+                    [_token(row) for row in execute(_ALL)],
+                    [RevokedGrant(*row) for row in execute("SELECT id, expires FROM revoked_grant")],
+                    [RevokedUser(*row) for row in execute("SELECT realm, username, before, until FROM revoked_user")],
+                )
+            finally:
+                execute("ROLLBACK")
+
+    def changed(self) -> bool:
+        """Whether another process has written since the last `load`."""
+        try:
+            return self._pragma("data_version") != self._seen
+        except sqlite3.Error as problem:
+            raise Unavailable(f"{self.path}: {problem}") from problem
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """Make all of ``changes``, or none. Raises `Unavailable`."""
+        # A token that lives for an hour may be lost with the power; whatever was taken away, and what was promised, may not.
+        passing = all(isinstance(change, ApiToken) and change.passing for change in changes)
+        try:
+            self._db.execute(f"PRAGMA synchronous = {'NORMAL' if passing else 'FULL'}")
+            with self._transaction():
+                for change in changes:
+                    self._write(change)
+        except sqlite3.Error as problem:
+            raise Unavailable(f"{self.path}: {problem}") from problem
+
+    def _write(self, change: Change) -> None:
+        execute = self._db.execute
+        if isinstance(change, ApiToken):
+            execute(_ADD, _row(change))
+        elif isinstance(change, Removed):
+            execute("DELETE FROM api_token WHERE id = ?", (change.id,))
+        elif isinstance(change, RevokedGrant):
+            execute("INSERT OR REPLACE INTO revoked_grant VALUES (?, ?)", (change.id, change.expires))
+        else:
+            row = (change.realm, change.username, change.before, change.until)
+            execute("INSERT OR REPLACE INTO revoked_user VALUES (?, ?, ?, ?)", row)
+
+    def forget(self, now: float) -> None:
+        """Drop what had ended by ``now`` (epoch seconds). Raises `Unavailable`."""
+        try:
+            with self._transaction():
+                self._db.execute("DELETE FROM api_token WHERE expires <= ?", (now,))
+                self._db.execute("DELETE FROM revoked_grant WHERE expires <= ?", (now,))
+                self._db.execute("DELETE FROM revoked_user WHERE until <= ?", (now,))
+        except sqlite3.Error as problem:
+            raise Unavailable(f"{self.path}: {problem}") from problem
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise StartupError(f"{path}: not a regular file")
+    if status.st_mode & 0o077:
+        raise StartupError(f"{path}: others may read or write it; chmod 600 {path}")
+
+
+# -- rows
+
+_ALL: Final = """
+SELECT id, digest, name, realm, username, owner, created, expires, restriction, passing FROM api_token ORDER BY created
+"""
+_ADD: Final = """
+INSERT INTO api_token (id, digest, name, realm, username, owner, created, expires, restriction, passing)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+def _row(token: ApiToken) -> tuple[Any, ...]:
+    owner = token.owner
+    known = {
+        "roles": list(owner.roles),
+        "authenticator": owner.authenticator,
+        "attributes": dict(owner.attributes),
+        "scopes": {service: list(scopes) for service, scopes in owner.scopes.items()},
+    }
+    restriction = token.restriction
+    limits = None if restriction is None else json.dumps(
+        {
+            "routes": sorted(restriction.routes),
+            "methods": sorted(restriction.methods),
+            "networks": [str(network) for network in restriction.networks],
+        }
+    )  # fmt: skip
+    return (
+        *(token.id, token.digest, token.name, owner.realm, owner.username, json.dumps(known)),
+        *(token.created, token.expires, limits, int(token.passing)),
+    )
+
+
+def _token(row: tuple[Any, ...]) -> ApiToken:
+    id, digest, name, realm, username, owner, created, expires, limits, passing = row
+    known = json.loads(owner)
+    restriction = None
+    if limits is not None:
+        limit = json.loads(limits)
+        restriction = Restriction(
+            frozenset(limit["routes"]), frozenset(limit["methods"]), tuple(map(ip_network, limit["networks"]))
+        )
+    principal = Principal(
+        username,
+        realm,
+        tuple(known["roles"]),
+        known["authenticator"],
+        known["attributes"],
+        {service: tuple(scopes) for service, scopes in known["scopes"].items()},
+    )
+    return ApiToken(id, digest, name, principal, created, expires, restriction, bool(passing))

@@ -1,0 +1,260 @@
+"""The state as the reactor's thread sees it: whole in memory, so that no look-up waits for a disk, and none can fail.
+
+Whatever takes something away holds from the moment it is asked for, and is written then; whatever adds something holds once it
+is written. Changes that come while others are being written are written together after them, in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from perimeter.errors import Overloaded, StartupError, Unavailable
+from perimeter.interfaces import IStateStore
+from perimeter.model import Grant, Principal
+from perimeter.offload import Offload
+from perimeter.state.changes import Change, Held, Removed, RevokedGrant, RevokedUser
+from perimeter.tokens.apitoken import ApiToken
+
+_log = Logger()
+
+MOST_WAITING: Final = 1000
+"""Changes that may wait to be written."""
+
+MOST_PASSING: Final = 1000
+"""API tokens that one user may have from ``GET /token``: with the next one the oldest ends."""
+
+_HOUR: Final = 3600.0
+_FORGET: Final = 600.0
+"""Seconds between two rounds in which what has ended is dropped."""
+
+
+class _Index:
+    """What is held, by everything that it is looked up by."""
+
+    def __init__(self, held: Held) -> None:
+        self.by_digest: dict[bytes, ApiToken] = {}
+        self.by_owner: dict[tuple[str, str], dict[str, ApiToken]] = {}
+        self.ids: set[str] = set()
+        # By the hour of the expiry, which the token that is looked for tells too, so that the past is dropped by the hour.
+        # Hashes, because 10^6 of them take 70 MiB and as many strings twice that; that two of 64 bits agree does not happen.
+        self.grants: dict[int, set[int]] = {}
+        self.users: dict[tuple[str, str], RevokedUser] = {}
+        kept: list[Iterable[Change]] = [held.tokens, held.grants, held.users]
+        for change in chain.from_iterable(kept):
+            self.apply(change)
+
+    def apply(self, change: Change) -> None:
+        if isinstance(change, ApiToken):
+            self.ids.add(change.id)
+            self.by_digest[change.digest] = change
+            self.by_owner.setdefault((change.owner.realm, change.owner.username), {})[change.id] = change
+        elif isinstance(change, RevokedGrant):
+            self.grants.setdefault(int(change.expires // _HOUR), set()).add(hash(change.id))
+        elif isinstance(change, RevokedUser):
+            self.users[change.realm, change.username] = change
+
+    def remove(self, token: ApiToken) -> None:
+        self.ids.discard(token.id)
+        self.by_digest.pop(token.digest, None)
+        owner = token.owner.realm, token.owner.username
+        owned = self.by_owner.get(owner, {})
+        owned.pop(token.id, None)
+        if not owned:
+            self.by_owner.pop(owner, None)
+
+    def forget(self, now: float) -> None:
+        for token in [token for token in self.by_digest.values() if token.expires <= now]:
+            self.remove(token)
+        for hour in [hour for hour in self.grants if (hour + 1) * _HOUR <= now]:
+            del self.grants[hour]
+        for key in [key for key, user in self.users.items() if user.until <= now]:
+            del self.users[key]
+
+
+class State:
+    """What ``store`` holds. ``revoked`` functions are called whenever something was taken away. Raises `StartupError`."""
+
+    def __init__(self, store: IStateStore, reactor: Any, thread: Offload | None = None) -> None:
+        self._store = store
+        self._reactor = reactor
+        self._index = _Index(store.load())
+        # One thread, since the store is for one at a time, and its own, so that no flood of logins holds up a revocation.
+        self._thread = thread or Offload(reactor, threads=1, queue=4)
+        self._waiting: list[tuple[Change, Deferred[None]]] = []
+        self._under_way: list[tuple[Change, Deferred[None]]] = []
+        #: removals that could not be written: tried again at each `look`
+        self._owed: list[Change] = []
+        self._forgotten = reactor.seconds()
+        #: changes whenever something was taken away, so that whoever remembers a token knows when to ask again
+        self.epoch = 0
+        self.on_revoked: set[Callable[[], None]] = set()
+
+    def start(self) -> None:
+        """Write from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write no more, and let go of the store once nothing is being written."""
+        self._thread.stop().addBoth(lambda _: self._store.close())
+
+    # -- looking things up
+
+    def find(self, digest: bytes) -> ApiToken | None:
+        """The API token with this SHA-256, perhaps expired."""
+        return self._index.by_digest.get(digest)
+
+    def owned(self, realm: str, username: str) -> list[ApiToken]:
+        """The API tokens of a user that have not expired, the oldest first."""
+        now = self._reactor.seconds()
+        return [token for token in self._index.by_owner.get((realm, username), {}).values() if token.expires > now]
+
+    def good(self, principal: Principal) -> bool:
+        """Whether the token by which ``principal`` came is good still. It is for whoever came without one."""
+        grant = principal.grant
+        if grant is None:
+            return True
+        if grant.stored:
+            return grant.id in self._index.ids
+        return not self.revoked(grant, principal.realm, principal.username)
+
+    def revoked(self, grant: Grant, realm: str, username: str) -> bool:
+        """Whether an access token was revoked before its time."""
+        index = self._index
+        if index.grants and hash(grant.id) in index.grants.get(int(grant.expires // _HOUR), ()):
+            return True
+        if not index.users:
+            return False
+        user = index.users.get((realm, username))
+        return user is not None and grant.issued <= user.before
+
+    # -- changing them
+
+    def add(self, token: ApiToken) -> Deferred[None]:
+        """Keep a new API token; good once this has fired. Fails with `Unavailable` where it cannot be written."""
+        return self._change(token).addCallback(lambda _: self._added(token))
+
+    def _added(self, token: ApiToken) -> None:
+        self._index.apply(token)
+        if token.passing:
+            passing = [one for one in self.owned(token.owner.realm, token.owner.username) if one.passing]
+            for old in passing[:-MOST_PASSING]:
+                self.remove(old).addErrback(lambda _: None)  # logged, and owed
+
+    def remove(self, token: ApiToken) -> Deferred[None]:
+        """End an API token, at once; fires when that is written. Fails with `Unavailable` where it cannot be, for now."""
+        self._index.remove(token)
+        return self._take_away(Removed(token.id))
+
+    def revoke(self, grant: Grant) -> Deferred[None]:
+        """End an access token; as `remove`."""
+        revoked = RevokedGrant(grant.id, grant.expires)
+        self._index.apply(revoked)
+        return self._take_away(revoked)
+
+    def revoke_user(self, realm: str, username: str, longest: float) -> Deferred[list[ApiToken]]:
+        """End every token of a user, of both kinds, where an access token lives for ``longest`` seconds at most; as `remove`.
+
+        Fires with the API tokens that he had.
+        """
+        now = self._reactor.seconds()
+        user = RevokedUser(realm, username, now, now + longest)
+        self._index.apply(user)
+        had = self.owned(realm, username)
+        for token in had:
+            self._index.remove(token)
+            self._take_away(Removed(token.id)).addErrback(lambda _: None)  # logged, and owed
+        # Written in the order of asking, so with this one the others are too.
+        return self._take_away(user).addCallback(lambda _: had)
+
+    def _take_away(self, change: Change) -> Deferred[None]:
+        self._revoked()
+
+        def failed(failure: Failure) -> Failure:
+            self._owed.append(change)
+            _log.error("a revocation is in force and not on disk yet: {error}", error=failure.getErrorMessage())
+            return failure
+
+        return self._change(change, bounded=False).addErrback(failed)
+
+    def _revoked(self) -> None:
+        self.epoch += 1
+        for function in list(self.on_revoked):
+            function()
+
+    # -- writing
+
+    def _change(self, change: Change, *, bounded: bool = True) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        if bounded and len(self._waiting) >= MOST_WAITING:
+            done.errback(Overloaded("too many changes wait to be written"))
+            return done
+        self._waiting.append((change, done))
+        self._flush()
+        return done
+
+    def _flush(self) -> None:
+        if self._under_way or not self._waiting:
+            return
+        batch = self._under_way = self._waiting
+        self._waiting = []
+
+        def written(result: Any) -> None:
+            self._under_way = []
+            for _, done in batch:
+                done.callback(result)
+            self._flush()
+
+        self._thread.run(self._store.write, [change for change, _ in batch]).addErrback(_as_unavailable).addBoth(written)
+
+    # -- from time to time
+
+    def look(self) -> Deferred[None]:
+        """See to what is owed, to what has ended, and to what somebody else has written. Never fails."""
+        owed, self._owed = self._owed, []
+        for change in owed:
+            self._take_away(change).addErrback(lambda _: None)  # logged, and owed again
+        now = self._reactor.seconds()
+        due = now - self._forgotten >= _FORGET
+        if due:
+            self._forgotten = now
+            self._index.forget(now)
+        return Deferred.fromCoroutine(self._look(now if due else None)).addErrback(_told)
+
+    async def _look(self, forget: float | None) -> None:
+        if forget is not None:
+            await self._thread.run(self._store.forget, forget)
+        if await self._thread.run(self._store.changed):
+            await self._reload()
+
+    async def _reload(self) -> None:
+        index = await self._thread.run(lambda: _Index(self._store.load()))
+        # What is on its way to the store may not be in this picture. Additions come with their own end; whatever was taken away
+        # must be gone here too.
+        for change in (*(change for change, _ in (*self._under_way, *self._waiting)), *self._owed):
+            if isinstance(change, Removed):
+                for token in [token for token in index.by_digest.values() if token.id == change.id]:
+                    index.remove(token)
+            elif not isinstance(change, ApiToken):
+                index.apply(change)
+        self._index = index
+        self._revoked()
+
+
+def _as_unavailable(failure: Failure) -> Failure:
+    if failure.check(Unavailable):
+        return failure
+    _log.failure("the state cannot be written", failure)
+    return Failure(Unavailable("the state cannot be written"))
+
+
+def _told(failure: Failure) -> None:
+    if failure.check(Unavailable, StartupError):
+        _log.error("the state was not looked at: {error}", error=failure.getErrorMessage())
+    else:
+        _log.failure("the state was not looked at", failure)
