@@ -31,7 +31,7 @@ from perimeter.config.values import (
     SiteConfig,
     UpstreamSettings,
 )
-from perimeter.errors import StartupError
+from perimeter.errors import MissingCredentials, StartupError
 from perimeter.gate.forwardauth import ENDPOINT, ForwardAuthTarget
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
@@ -51,18 +51,21 @@ from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.inmemory import connect_in_memory
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.proxy.target import ProxyTarget
+from perimeter.state.book import TokenBook
+from perimeter.state.state import State
+from perimeter.state.stores import States
+from perimeter.tokens.apitoken import ApiTokenVerifier
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.verifier import TokenVerifier
+from perimeter.web.about import Source
 from perimeter.web.bridge import SiteTarget
 from perimeter.web.pages import error_page, security_lines
 from perimeter.web.redirect import RedirectTarget
 from perimeter.web.sample import sample_site
 from perimeter.web.static import StaticTarget, content_type
-from perimeter.web.tokens import Endpoints, token_resources
+from perimeter.web.tree import PATHS, PREFIXES, Endpoints, token_resources
 
-#: What the gateway itself answers on a gateway listener, unless a route has the very same path.
-_ENDPOINTS = ("/token", "/extendedtoken", "/status", "/.well-known/jwks.json")
 _MAX_PAGE = 1024 * 1024
 
 BLOCKING_THREADS = 64
@@ -74,7 +77,8 @@ BLOCKING_QUEUE = 256
 
 @attrs.frozen(eq=False)
 class Surroundings:
-    """What outlives a configuration: the reactor, the pools for slow work, the sweep of deadlines, the wrong passwords so far.
+    """What outlives a configuration: the reactor, the pools for slow work, the sweep of deadlines, the wrong passwords so far,
+    and the state.
 
     ``blocking`` is for what waits more than it works (`perimeter.auth.services.AuthServices`).
     """
@@ -83,6 +87,7 @@ class Surroundings:
     offload: Offload
     deadlines: Deadlines
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
+    states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor), takes_self=True))
     blocking: Offload = attrs.field(
         default=attrs.Factory(lambda self: Offload(self.reactor, BLOCKING_THREADS, BLOCKING_QUEUE), takes_self=True)
     )
@@ -99,6 +104,8 @@ class Assembly:
     default_sink: IAuditSink
     chain: AuthenticatorChain
     keyring: Keyring
+    state: State
+    book: TokenBook | None
     identifier: Identifier
     identity: IdentityLines
     pools: tuple[UpstreamPool, ...]
@@ -128,7 +135,10 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     keyring = Keyring.open(config.perimeter.state_dir, config.token, reactor)
     issuer = TokenIssuer(keyring, config.token, reactor)
     chain = _chain(config, around)
-    identifier = Identifier(chain, TokenVerifier(keyring, config.token, reactor), clock)
+    state = around.states.open(config.perimeter)
+    verifier = TokenVerifier(keyring, config.token, reactor, state.revoked)
+    book = TokenBook(state, verifier, reactor, config.token.api_lifetime) if config.token.api_tokens else None
+    identifier = Identifier(chain, verifier, ApiTokenVerifier(state if book else None, reactor), state, clock)
     identity = IdentityLines(issuer.issue_assertion, clock)
     audit = AuditLogs(config.audit, reactor)
     default_sink = audit.sink()
@@ -140,12 +150,27 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
         decision.principal = await identifier.authenticate(exchange.head.headers, decision.address, exchange.connection)
         return decision.principal
 
+    async def identify(exchange: Exchange) -> Principal:
+        decision = exchange.decision
+        assert decision is not None
+        found = identifier.identify(exchange.head.headers, decision.address, exchange.connection)
+        principal = found if found is None or isinstance(found, Principal) else await found
+        if principal is None:
+            raise MissingCredentials
+        decision.principal = principal
+        return principal
+
     endpoints = Endpoints(
         authenticate=authenticate,
+        identify=identify,
         issuer=issuer,
         jwks=keyring.jwks,
         lifetime=config.token.lifetime,
         extended_lifetime=config.token.extended_lifetime,
+        book=book,
+        routes=frozenset(route.name for route in config.routes),
+        providers=tuple(Source(one.name, one.kind, one.realm) for one in config.authenticators),
+        augmenters=tuple(Source(one.name, one.kind, one.realm) for one in config.augmenters),
     )
     routes = _routes(config, around, pools, audit, _believed(chain))
     builtin = SiteTarget("perimeter", token_resources(endpoints, standalone=False), reactor)
@@ -170,8 +195,9 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
         if listener.serve == "tokens":
             tokens = SiteTarget("perimeter", token_resources(endpoints, standalone=True), reactor)
             return gate([authenticate_for_proxies, _builtin("tokens", tokens, default_sink)])
-        builtins = (_builtin(path[1:], builtin, default_sink, path) for path in _ENDPOINTS)
-        return gate([*routes, authenticate_for_proxies, *builtins])
+        builtins = [_builtin(path[1:], builtin, default_sink, path) for path in PATHS]
+        beneath = [_builtin(path[1:], builtin, default_sink, path, exact=False) for path in PREFIXES]
+        return gate([*routes, authenticate_for_proxies, *builtins, *beneath])
 
     return Assembly(
         config=config,
@@ -181,19 +207,21 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
         default_sink=default_sink,
         chain=chain,
         keyring=keyring,
+        state=state,
+        book=book,
         identifier=identifier,
         identity=identity,
         pools=tuple(pools.values()),
     )
 
 
-def _builtin(name: str, target: ITarget, sink: IAuditSink, path: str = "/") -> Route:
+def _builtin(name: str, target: ITarget, sink: IAuditSink, path: str = "/", *, exact: bool = True) -> Route:
     return Route(
         name=name,
         prefix=path.rstrip("/").encode("ascii"),
         target=target,
         audit=sink,
-        exact=path != "/",
+        exact=exact and path != "/",
         authenticate=False,
         builtin=True,
     )

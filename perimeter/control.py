@@ -11,11 +11,12 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,7 +33,7 @@ MAX_ANSWER = 64 * 1024 * 1024
 TIMEOUT = 5.0
 """Seconds for a whole conversation, on either side."""
 
-Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 
 
 @contextmanager
@@ -159,15 +160,19 @@ class _Conversation(Protocol):
         if len(self._received) > MAX_QUESTION:
             self.transport.abortConnection()
         elif b"\n" in self._received:
-            self.transport.write(self._reply() + b"\n")
-            self.transport.loseConnection()
+            Deferred.fromCoroutine(self._reply()).addCallback(self._send)
 
-    def _reply(self) -> bytes:
+    def _send(self, reply: bytes) -> None:
+        self.transport.write(reply + b"\n")
+        self.transport.loseConnection()
+
+    async def _reply(self) -> bytes:
         try:
             question = json.loads(self._received.partition(b"\n")[0])
             if not isinstance(question, dict):
                 raise ValueError("not an object")
-            answer = self._answer(question)
+            found = self._answer(question)
+            answer = found if isinstance(found, Mapping) else await found
         except (ValueError, RecursionError) as error:
             answer = {"error": str(error)}
         except Exception:

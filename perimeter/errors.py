@@ -165,6 +165,21 @@ class NoRoute(Refusal):
     phrase = "There is nothing here"
 
 
+class NoSuchToken(NoRoute):
+    """The user has no such API token; whether somebody else has is not told (attack 37)."""
+
+    reason = "no_such_token"
+    phrase = "There is no such API token"
+
+
+class TooManyTokens(Refusal):
+    """The user has as many API tokens as one may have."""
+
+    status = 409
+    reason = "too_many_tokens"
+    phrase = "This user has as many API tokens as one may have: end some of them first"
+
+
 class Unreadable(Refusal):
     """A file that the gateway's own user may not read."""
 

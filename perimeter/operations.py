@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from math import ceil
 from typing import Any, Protocol
 
@@ -35,17 +35,30 @@ class Running(Protocol):
     def uptime(self) -> float:
         """Seconds since the start."""
 
+    def look_at_state(self) -> Awaitable[None]:
+        """See what somebody else has written to the state, and fire when it is in force."""
 
-def answer(running: Running, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The answer to ``{"command": "status"}`` or ``{"command": "unban", "what": …}``. Raises ValueError for anything else."""
+
+def answer(running: Running, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+    """The answer to ``{"command": "status"}``, ``{"command": "unban", "what": …}`` or ``{"command": "look"}``.
+
+    Raises ValueError for anything else.
+    """
     command = question.get("command")
     if command == "status":
         return status(running)
+    if command == "look":
+        return _look(running)
     what = question.get("what")
     if command == "unban" and isinstance(what, str) and what:
         _, chain = running.in_force()
         return {"released": [str(key) for key in chain.release(what)]}
     raise ValueError("this gateway does not know the command")
+
+
+async def _look(running: Running) -> Mapping[str, Any]:
+    await running.look_at_state()
+    return {}
 
 
 def status(running: Running) -> dict[str, Any]:

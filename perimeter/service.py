@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
@@ -46,9 +46,9 @@ _log = Logger()
 
 #: Seconds that requests in flight have to finish when the daemon stops.
 DRAIN = 10.0
-#: Seconds between two looks at whether a signing key is due for rotation, or was rotated or discarded by somebody else: for as
-#: long a stolen key goes on working.
-_KEY_CHECK = 5.0
+#: Seconds between two looks at whether a signing key is due for rotation, or was rotated or discarded by somebody else, and
+#: whether somebody else has written to the state: for as long a stolen key goes on working.
+_CHECK = 5.0
 
 
 @attrs.define(eq=False)
@@ -99,8 +99,10 @@ class Gateway(Service):
         self._limits = ConnectionLimits(config.limits.connections, config.limits.connections_per_address)
         self._assembly: Assembly | None = None
         self._listening: dict[str, _Listening] = {}
-        self._key_check = LoopingCall(self._check_keys)
-        self._key_check.clock = reactor
+        self._checks = [LoopingCall(self._check_keys), LoopingCall(self.look_at_state)]
+        for check in self._checks:
+            check.clock = reactor
+        self._cutting = False
         self._drained: Deferred[None] | None = None
         self._control: ControlPort | None = None
         self._started = 0.0
@@ -124,7 +126,8 @@ class Gateway(Service):
         self._around.blocking.start()
         assert self._assembly is not None
         self._assembly.chain.start()
-        self._key_check.start(_KEY_CHECK, now=False)
+        for check in self._checks:
+            check.start(_CHECK, now=False)
         # twistd starts services before the reactor runs, which only then knows whether there are signals to be caught.
         self._reactor.callWhenRunning(self._ready)
 
@@ -156,6 +159,7 @@ class Gateway(Service):
             assembly.audit.close()
             raise
         self._assembly = assembly
+        self._watch_state(assembly, None)
         for warning in config.warnings:
             _log.warn("{warning}", warning=warning)
 
@@ -302,6 +306,7 @@ class Gateway(Service):
         self._open_control(config.perimeter.state_dir)
         assembly.chain.start()
         old.stop()
+        self._watch_state(assembly, old)
         for warning in config.warnings:
             _log.warn("{warning}", warning=warning)
 
@@ -311,6 +316,29 @@ class Gateway(Service):
             self._assembly.audit.reopen()
 
     # -- while it runs
+
+    def _watch_state(self, assembly: Assembly, old: Assembly | None) -> None:
+        if old is not None:
+            old.state.on_revoked.discard(self._revoked)
+        assembly.state.on_revoked.add(self._revoked)
+        self._around.states.keep(assembly.state)
+
+    def _revoked(self) -> None:
+        """Tokens were revoked: what still flows to their holders is cut in the next turn, once for all that come in this one."""
+        if not self._cutting:
+            self._cutting = True
+            self._reactor.callLater(0, self._cut_revoked)
+
+    def _cut_revoked(self) -> None:
+        self._cutting = False
+        if self._assembly is not None:
+            good = self._assembly.state.good
+            for channel in self._channels():
+                channel.cut_unless(good)
+
+    def look_at_state(self) -> Deferred[None]:
+        """See what somebody else has written to the state, and fire when it is in force."""
+        return succeed(None) if self._assembly is None else self._assembly.state.look()
 
     def _check_keys(self) -> Deferred[None] | None:
         assembly = self._assembly
@@ -333,8 +361,9 @@ class Gateway(Service):
         """Stop accepting, let requests in flight finish for `DRAIN` seconds, then cut what is left."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._notifier.stopping("requests in flight finish")
-        if self._key_check.running:
-            self._key_check.stop()
+        for check in self._checks:
+            if check.running:
+                check.stop()
         if self._control is not None:
             self._control.close()
         for listening in self._listening.values():
@@ -362,6 +391,7 @@ class Gateway(Service):
         assembly, self._assembly = self._assembly, None
         if assembly is not None:
             assembly.stop()
+            self._around.states.keep(None)
             for pool in assembly.pools:
                 for connection in list(pool.connections):
                     connection.drop()

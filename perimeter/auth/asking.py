@@ -24,7 +24,7 @@ from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCrede
 
 _log = Logger()
 
-SCHEMES = ("basic", "bearer", "certificate", "header")
+SCHEMES = ("basic", "bearer", "certificate", "header", "recall")
 
 _LONGEST_NAME = 256
 

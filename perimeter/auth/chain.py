@@ -31,6 +31,7 @@ from perimeter.model import (
     ConnectionCredentials,
     Credentials,
     Principal,
+    Recollection,
 )
 
 CAPACITY = 10_000
@@ -172,6 +173,29 @@ class AuthenticatorChain:
         None where nobody can say. Raises `Rejected` and `Unavailable`.
         """
         return await self._first(ConnectionCredentials(), request)
+
+    def recall(self, owner: Principal, request: AuthenticationRequest) -> Principal | Deferred[Principal]:
+        """The owner of an API token as he is known now; as he was known then, where nobody can tell.
+
+        Raises `InvalidToken` where he, or who vouched for him, is no more; the Deferred also fails with `Unavailable`.
+        """
+        one = next((one for one in self.asked if (one.name, one.realm) == (owner.authenticator, owner.realm)), None)
+        if one is None:
+            raise InvalidToken("who vouched for the owner of this API token is not asked any more")
+        if "recall" not in one.schemes:
+            return owner
+        question = Recollection(owner.username)
+        return self._flights.join((one.name, owner.username), lambda: self._recall(one, question, request))
+
+    @staticmethod
+    async def _recall(one: Asked, question: Recollection, request: AuthenticationRequest) -> Principal:
+        try:
+            found = await one.ask(question, request)
+        except Rejected as error:
+            raise InvalidToken(error.detail) from None
+        if found is None or found.username != question.username:
+            raise InvalidToken("the owner of this API token is not known any more")
+        return found
 
     def _verify(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Deferred[Principal]:
         """One verification, shared by everybody who asks the same at the same time."""

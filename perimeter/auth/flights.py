@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -53,18 +53,18 @@ class Flights:
     """All verifications under way, by a key that says who asks for what."""
 
     def __init__(self) -> None:
-        self._flights: dict[bytes, _Flight] = {}
+        self._flights: dict[Hashable, _Flight] = {}
 
     def forget(self) -> None:
         """Those under way still answer those who asked; nobody new joins them."""
         self._flights.clear()
 
-    def under_way(self, key: bytes) -> bool:
+    def under_way(self, key: Hashable) -> bool:
         """Whether somebody waits for the verification ``key``."""
         flight = self._flights.get(key)
         return flight is not None and bool(flight.waiters)
 
-    def join(self, key: bytes, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> Deferred[T]:
+    def join(self, key: Hashable, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> Deferred[T]:
         """The result of the verification ``key``, which ``work`` begins where there is none under way."""
         flight = self._flights.get(key)
         if flight is not None and flight.waiters:

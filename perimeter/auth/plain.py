@@ -17,8 +17,8 @@ from perimeter.auth.users import RealmFileError, Users, read_users
 from perimeter.config.datatypes import SECRET
 from perimeter.config.schema import Option
 from perimeter.errors import Rejected
-from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory
-from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
+from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory, ISchemes
+from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.offload import Offload
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-@implementer(IAuthenticator)
+@implementer(IAuthenticator, ISchemes)
 class PlainAuthenticator:
     """Knows ``users``."""
+
+    schemes = ("basic", "recall")
 
     def __init__(self, name: str, realm: str, users: Users, offload: Offload) -> None:
         self.name = name
@@ -39,6 +41,8 @@ class PlainAuthenticator:
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user with this name and password; None for a name that is not there; see `IAuthenticator`."""
+        if isinstance(credentials, Recollection):
+            return self._users.recall(credentials.username, self.realm, self.name)
         if not isinstance(credentials, BasicCredentials):
             return None
         if not credentials.password:

@@ -28,8 +28,8 @@ from perimeter.auth.users import RealmFileError, Users, read_users
 from perimeter.config.datatypes import file_path
 from perimeter.config.schema import Option
 from perimeter.errors import Rejected, Unavailable
-from perimeter.interfaces import IAuthenticatorFactory, IRunningAuthenticator
-from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
+from perimeter.interfaces import IAuthenticatorFactory, IRunningAuthenticator, ISchemes
+from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.offload import Offload
 
 if TYPE_CHECKING:
@@ -99,9 +99,11 @@ def _octets(path: Path) -> bytes:
     return data
 
 
-@implementer(IRunningAuthenticator)
+@implementer(IRunningAuthenticator, ISchemes)
 class RealmFileAuthenticator:
     """Knows the users of one realm file. Raises `RealmFileError` where the file cannot be used at the start."""
+
+    schemes = ("basic", "recall")
 
     def __init__(self, name: str, realm: str, path: Path, reactor: IReactorTime, offload: Offload) -> None:
         self.name = name
@@ -162,6 +164,8 @@ class RealmFileAuthenticator:
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user with this name and password; None for a name that is not in the file; see `IAuthenticator`."""
+        if isinstance(credentials, Recollection):
+            return self._users.recall(credentials.username, self.realm, self.name)
         if not isinstance(credentials, BasicCredentials):
             return None
         if not credentials.password:

@@ -11,6 +11,7 @@ from perimeter.auth.properties import PropertiesError, decode, parse
 from perimeter.auth.schemes import Cost, PasswordHash
 from perimeter.auth.text import trim, unfit_for_name
 from perimeter.errors import StartupError
+from perimeter.model import Principal
 
 _NAMES_SHOWN = 5
 
@@ -39,6 +40,11 @@ class Users:
     by_name: Mapping[str, User] = attrs.field(repr=False)
     decoys: tuple[tuple[Cost, PasswordHash], ...] = attrs.field(repr=False)
     warnings: tuple[str, ...] = ()
+
+    def recall(self, username: str, realm: str, authenticator: str) -> Principal | None:
+        """What is known of a user, without a password."""
+        user = self.by_name.get(username)
+        return None if user is None else Principal(user.name, realm, user.roles, authenticator)
 
     def check(self, user: User | None, password: str) -> bool:
         """Whether ``password`` is the user's. Slow: for a thread.

@@ -1,4 +1,4 @@
-"""``perimeter token``: issue an access token by hand, or see what one says. Needs the gateway's state directory."""
+"""``perimeter token``: issue an access token by hand, see what one says; list and revoke. Needs the gateway's state directory."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ import click
 
 from perimeter.auth.text import unfit_for_name
 from perimeter.commands.site import Duration, WallClock, config_option, explained, read_site
-from perimeter.errors import InternalError, InvalidToken
+from perimeter.config.values import SiteConfig
+from perimeter.control import ask
+from perimeter.errors import InternalError, InvalidToken, StartupError, Unavailable
 from perimeter.model import Principal
+from perimeter.state.changes import Held, Removed, RevokedGrant, RevokedUser
+from perimeter.state.sqlite import SqliteStore
+from perimeter.tokens.apitoken import PREFIX, digest_of
 from perimeter.tokens.format import MAX_TOKEN
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.verifier import TokenVerifier
+from perimeter.web.apitokens import described
 
 
 @click.group("token")
 def command() -> None:
-    """Issue an access token, or see what one says."""
+    """Issue, show, list and revoke tokens."""
 
 
 @command.command("issue")
@@ -52,9 +58,7 @@ def issue(file: Path, user: str, realm: str, roles: tuple[str, ...], lifetime: f
 @config_option
 def show(file: Path) -> None:
     """Judge the access token on standard input as the gateway does, and print its claims (not the token)."""
-    token = sys.stdin.buffer.readline(2 * MAX_TOKEN).decode("ascii", "replace").strip()
-    if token[:7].lower() == "bearer ":
-        token = token[7:].strip()
+    token = _standard_input()
     with explained():
         site = read_site(file)
         clock = WallClock()
@@ -64,3 +68,93 @@ def show(file: Path) -> None:
     except InvalidToken as error:
         raise click.ClickException(f"{error.phrase} ({error.detail})") from None
     click.echo(json.dumps(claims, indent=2))
+
+
+@command.command("list")
+@config_option
+@click.option("--user", metavar="NAME", help="Only the tokens of this user.")
+@click.option("--realm", metavar="REALM", help="Only those of users of this realm.")
+@click.option("--all", "passing", is_flag=True, help="Those of an hour, from GET /token, too.")
+def list_(file: Path, user: str | None, realm: str | None, passing: bool) -> None:
+    """List the API tokens: who has them, and what for. The tokens themselves are told to nobody."""
+    with explained():
+        site = read_site(file)
+        held = _store(site).load()
+    now = WallClock().seconds()
+    for token in held.tokens:
+        owner = token.owner
+        if (
+            token.expires > now
+            and user in (None, owner.username)
+            and realm in (None, owner.realm)
+            and (passing or not token.passing)
+        ):
+            click.echo(json.dumps({"username": owner.username, "realm": owner.realm, **described(token)}))
+
+
+@command.command("revoke")
+@config_option
+@click.option("--id", "ids", multiple=True, metavar="ID", help="The API token of this id (perimeter token list).")
+@click.option("--user", metavar="NAME", help="Every token of this user, with --realm: API tokens and access tokens.")
+@click.option("--realm", metavar="REALM", help="The realm that knows the user.")
+@click.option("--stdin", "given", is_flag=True, help="The token on standard input, of either kind.")
+def revoke(file: Path, ids: tuple[str, ...], user: str | None, realm: str | None, given: bool) -> None:
+    """End tokens before their time, in the running gateway too. A password stays good: change it where it is kept."""
+    if (user is None) != (realm is None) or not (ids or user or given):
+        raise click.UsageError("say which: --id, --user with --realm, or --stdin")
+    with explained():
+        site = read_site(file)
+        store = _store(site)
+        changes = _revocations(site, store.load(), ids, (realm, user) if realm and user else None, given)
+        try:
+            store.write(changes)
+        except Unavailable as error:
+            raise click.ClickException(error.detail) from None
+        finally:
+            store.close()
+    click.echo(f"{len(changes)} revoked" if not user else f"every token of {user} in {realm} is revoked")
+    try:
+        ask(site.perimeter.state_dir, {"command": "look"})
+    except StartupError:
+        click.echo("no gateway answers here; one that runs takes it over within seconds, another one when it starts", err=True)
+
+
+def _store(site: SiteConfig) -> SqliteStore:
+    if site.perimeter.state != "sqlite":
+        raise click.ClickException("[perimeter] state = memory: the tokens are in the memory of the gateway alone")
+    return SqliteStore(site.perimeter.state_dir)
+
+
+def _revocations(
+    site: SiteConfig, held: Held, ids: tuple[str, ...], owner: tuple[str, str] | None, given: bool
+) -> list[Removed | RevokedGrant | RevokedUser]:
+    clock = WallClock()
+    known = {token.id: token for token in held.tokens}
+    missing = [id for id in ids if id not in known]
+    if missing:
+        raise click.ClickException(f"there is no API token {missing[0]}")
+    changes: list[Removed | RevokedGrant | RevokedUser] = [Removed(id) for id in ids]
+    if owner is not None:
+        changes += [Removed(token.id) for token in held.tokens if (token.owner.realm, token.owner.username) == owner]
+        now = clock.seconds()
+        changes.append(RevokedUser(*owner, now, now + max(site.token.lifetime, site.token.extended_lifetime)))
+    if given:
+        token = _standard_input()
+        if token.startswith(PREFIX):
+            changes += [Removed(kept.id) for kept in held.tokens if kept.digest == digest_of(token)]
+        else:
+            verifier = TokenVerifier(Keyring.read(site.perimeter.state_dir, site.token, clock), site.token, clock)
+            try:
+                claims = verifier.claims(token)
+            except InvalidToken as error:
+                raise click.ClickException(f"{error.phrase} ({error.detail})") from None
+            changes.append(RevokedGrant(claims["jti"], float(claims["exp"])))
+    if not changes:
+        raise click.ClickException("there is no such token")
+    return changes
+
+
+def _standard_input() -> str:
+    """The token on standard input, perhaps as it stands in a header field."""
+    token = sys.stdin.buffer.readline(2 * MAX_TOKEN).decode("ascii", "replace").strip()
+    return token[7:].strip() if token[:7].lower() == "bearer " else token

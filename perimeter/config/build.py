@@ -42,10 +42,10 @@ _FRAGMENT = re.compile(r"\s*[A-Za-z][A-Za-z0-9.-]*\s*=[^=]+(,\s*[A-Za-z][A-Za-z0
 def perimeter(section: Section) -> PerimeterSettings:
     """``[perimeter]``."""
     options = schema.Perimeter
-    for later in (options.state, options.redis_url):
-        section.value(later)
+    section.value(options.redis_url)
     return PerimeterSettings(
         state_dir=section.value(options.state_dir),
+        state=section.value(options.state),
         enabled=section.value(options.enabled),
         realm=_quotable(section, "realm", section.value(options.realm)),
         workers=section.value(options.workers),
@@ -226,6 +226,8 @@ def token(section: Section) -> TokenSettings:
         algorithm=section.value(options.algorithm),
         secret=section.value(options.secret),
         key_lifetime=section.value(options.key_lifetime),
+        api_tokens=section.value(options.api_tokens),
+        api_lifetime=section.value(options.api_lifetime),
     )
     if settings.algorithm != "HS256" and not section.faulty("algorithm"):
         section.refuse(["secret"], "goes with algorithm = HS256 only")

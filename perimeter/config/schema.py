@@ -102,7 +102,12 @@ class Perimeter:
     workers = Option("workers", WORKERS, "processes; `1` is this one alone", "1")
     announce = Option("announce", list_of(URL), "the `auth_uri` list of 401 answers; not set: the live token endpoints")
     maintenance = Option("maintenance", BOOLEAN, "`yes` answers 503 with JSON on every route", "no")
-    state = Option("state", TEXT, "where what outlives a process is kept: sqlite, memory or redis", available=False)
+    state = Option(
+        "state",
+        choice("sqlite", "memory", later=("redis",)),
+        "where API tokens and revocations are kept: `sqlite` (in `state_dir`), or `memory`, which forgets them at the end",
+        "sqlite",
+    )
     redis_url = Option("redis_url", SECRET, "with `state = redis`", available=False)
     trusted_proxies = Option(
         "trusted_proxies",
@@ -234,6 +239,15 @@ class Token:
     audience = Option("audience", TEXT, "the `aud` claim", "perimeter")
     algorithm = Option("algorithm", choice("ES256", "EdDSA", "RS256", "HS256"), "how tokens are signed", "ES256")
     secret = Option("secret", optional(SECRET), "the key of HS256, at least 32 octets")
+    api_tokens = Option(
+        "api_tokens", BOOLEAN, "users may have API tokens (`/tokens`), and `GET /token` gives one for an hour as `token`", "yes"
+    )
+    api_lifetime = Option(
+        "api_lifetime",
+        duration(zero=True),
+        "the longest that an API token may live; `0`: no limit, and it need not expire",
+        "365d",
+    )
     key_lifetime = Option(
         "key_lifetime", duration(), "a new signing key after that; old ones go on verifying their tokens", "30d"
     )

@@ -20,6 +20,7 @@ class PerimeterSettings:
     """``[perimeter]``."""
 
     state_dir: Path
+    state: str = "sqlite"
     enabled: bool = True
     realm: str = "perimeter"
     workers: int = 1
@@ -121,7 +122,10 @@ class AugmenterSettings:
 
 @attrs.frozen
 class TokenSettings:
-    """``[token]``. ``algorithm`` is ES256, EdDSA, RS256 or HS256; ``secret`` goes with HS256 only."""
+    """``[token]``. ``algorithm`` is ES256, EdDSA, RS256 or HS256; ``secret`` goes with HS256 only.
+
+    ``api_lifetime`` is the longest life of an API token, 0 for no limit.
+    """
 
     lifetime: float = 86400.0
     extended_lifetime: float = 7 * 86400.0
@@ -130,6 +134,8 @@ class TokenSettings:
     algorithm: str = "ES256"
     secret: str | None = attrs.field(default=None, repr=False)
     key_lifetime: float = 30 * 86400.0
+    api_tokens: bool = True
+    api_lifetime: float = 365 * 86400.0
 
 
 @attrs.frozen

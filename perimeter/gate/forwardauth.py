@@ -75,6 +75,7 @@ class ForwardAuthTarget:
             target=self,
             audit=audit,
             identity=IdentityProfile(audience=AUDIENCE),
+            blind=True,
         )
 
     def handle(self, exchange: Exchange) -> None:

@@ -27,9 +27,10 @@ from perimeter.gate.forwarded import in_networks, vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity import IdentityLines
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
+from perimeter.gate.policy import within
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.model import HeaderBlock, Principal, RequestHead
+from perimeter.model import HeaderBlock, Principal, RequestHead, Restriction
 
 #: Targets that are remembered at most, and how long one may be with its host: some 2 MiB in all.
 _MOST_PLACES = 4096
@@ -151,8 +152,17 @@ class Gate:
             # Where nobody is asked who he is (auth = none, with rules for methods), credentials would not help.
             raise MissingCredentials if principal is None and route.authenticate else InsufficientScope
         if principal is not None:
+            grant = principal.grant
+            if grant is not None and grant.restriction is not None:
+                self._check_restriction(grant.restriction, decision, method)
             decision.identity = self.identity.lines(route.identity, principal)
         return decision
+
+    @staticmethod
+    def _check_restriction(restriction: Restriction, decision: Decision, method: bytes) -> None:
+        route = decision.route
+        if route.blind or not within(restriction, route.name, method.decode("ascii"), decision.address):
+            raise InsufficientScope("the API token is for something else")
 
     def _locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
         """The route of a request, and the target that is forwarded. Raises `BadTarget` or `NoRoute`."""

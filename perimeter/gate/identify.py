@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+import attrs
+
 from perimeter.auth.credentials import parse_credentials, parse_realms
 from perimeter.errors import ForeignToken, InvalidToken, MissingCredentials, Refusal, Unavailable
 from perimeter.model import (
@@ -20,9 +22,13 @@ from perimeter.model import (
     HeaderBlock,
     Principal,
 )
+from perimeter.tokens.apitoken import PREFIX, ApiToken, grant_of
 from perimeter.tokens.verdict import Verdict, VerdictCache
 
 Found = Principal | Awaitable[Principal | None] | None
+
+RECALL_INTERVAL = 60.0
+"""Seconds for which the owner of an API token is not asked for again: for as long a role that was taken away goes on."""
 
 
 class Chain(Protocol):
@@ -33,6 +39,9 @@ class Chain(Protocol):
 
     def lookup_basic(self, raw: bytes, realms: frozenset[str] = ...) -> Principal | None:
         """Who was verified by this value before, if it is remembered."""
+
+    def recall(self, owner: Principal, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
+        """The owner of an API token as he is known now."""
 
     def authenticate(
         self, credentials: Credentials, request: AuthenticationRequest, raw: bytes | None = ...
@@ -50,17 +59,37 @@ class Verifier(Protocol):
         """The verdict on an access token; raises `InvalidToken`, `ForeignToken` for one that is none of ours."""
 
 
+class ApiTokens(Protocol):
+    """What is asked of `perimeter.tokens.apitoken.ApiTokenVerifier`."""
+
+    def verify(self, token: str) -> ApiToken:
+        """What is kept of the token; raises `InvalidToken`."""
+
+
+class Revocations(Protocol):
+    """What is asked of `perimeter.state.state.State`."""
+
+    epoch: int
+
+    def good(self, principal: Principal) -> bool:
+        """Whether the token by which the principal came is good still."""
+
+
 class Identifier:
     """Finds the principal behind a request. ``clock`` gives seconds since the epoch."""
 
-    def __init__(self, chain: Chain, verifier: Verifier, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, chain: Chain, verifier: Verifier, api_tokens: ApiTokens, revocations: Revocations, clock: Callable[[], float]
+    ) -> None:
         self._chain = chain
         self._verifier = verifier
+        self._api_tokens = api_tokens
+        self._revocations = revocations
         self._clock = clock
         self._verdicts = VerdictCache()
 
     def forget(self) -> None:
-        """Verify everything anew: keys or revocations have changed."""
+        """Verify everything anew: the keys have changed, or what is known of users."""
         self._verdicts.clear()
 
     def identify(self, headers: HeaderBlock, address: str, connection: ClientConnection, *, by_connection: bool = True) -> Found:
@@ -74,7 +103,11 @@ class Identifier:
             return self._by_connection(headers, address, connection) if by_connection and self._chain.takes_connections else None
         if len(values) == 1:
             verdict = self._verdicts.get(values[0])
-            if verdict is not None and verdict.expires > self._clock():
+            if (
+                verdict is not None
+                and verdict.expires > self._clock()
+                and (verdict.epoch == self._revocations.epoch or self._still_good(verdict))
+            ):
                 principal = verdict.principal
                 if headers.narrowed:
                     _check_realm(principal, parse_realms(headers.get_all(b"x-auth-realm")))
@@ -92,10 +125,24 @@ class Identifier:
             return self._any(several, request, values[0], self._one)
         return self._one(several[0], request, values[0])
 
+    def _still_good(self, verdict: Verdict) -> bool:
+        """Whether nothing that was revoked since the verdict was last looked at concerns it."""
+        epoch = self._revocations.epoch
+        if not self._revocations.good(verdict.principal):
+            return False
+        verdict.epoch = epoch
+        return True
+
+    def _remember(self, raw: bytes, principal: Principal, expires: float) -> Principal:
+        self._verdicts.put(raw, Verdict(principal, expires, self._revocations.epoch))
+        return principal
+
     def _one(self, credentials: Credentials, request: AuthenticationRequest, raw: bytes) -> Principal | Awaitable[Principal]:
         """Who holds one credential, which came in the Authorization value ``raw``."""
         if not isinstance(credentials, BearerCredentials):
             return self._chain.authenticate(credentials, request, raw)
+        if credentials.token.startswith(PREFIX):
+            return self._by_api_token(self._api_tokens.verify(credentials.token), request, raw)
         try:
             verdict = self._verifier.verify(credentials.token)
         except ForeignToken:
@@ -103,8 +150,23 @@ class Identifier:
                 raise
             return self._chain.authenticate(credentials, request, raw)
         _check_realm(verdict.principal, request.realms)
-        self._verdicts.put(raw, verdict)
-        return verdict.principal
+        return self._remember(raw, verdict.principal, verdict.expires)
+
+    def _by_api_token(self, kept: ApiToken, request: AuthenticationRequest, raw: bytes) -> Principal | Awaitable[Principal]:
+        _check_realm(kept.owner, request.realms)
+        owner = self._chain.recall(kept.owner, request)
+        if isinstance(owner, Principal):
+            return self._granted(kept, owner, raw)
+        return self._granted_later(kept, owner, raw)
+
+    async def _granted_later(self, kept: ApiToken, owner: Awaitable[Principal], raw: bytes) -> Principal:
+        return self._granted(kept, await owner, raw)
+
+    def _granted(self, kept: ApiToken, owner: Principal, raw: bytes) -> Principal:
+        principal = attrs.evolve(owner, authenticator="token", grant=grant_of(kept))
+        if not self._revocations.good(principal):
+            raise InvalidToken("the API token was revoked while its owner was asked for")
+        return self._remember(raw, principal, min(kept.expires, self._clock() + RECALL_INTERVAL))
 
     def _by_connection(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Awaitable[Principal | None]:
         realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()
@@ -155,7 +217,9 @@ class Identifier:
     def _vouched(self, credentials: Credentials, request: AuthenticationRequest, raw: bytes) -> Awaitable[Principal]:
         """`_one`, but for the gateway's own tokens."""
         if isinstance(credentials, BearerCredentials):
-            own = InvalidToken("an access token where a password is asked for")
+            own = InvalidToken("a token of our own where a password is asked for")
+            if credentials.token.startswith(PREFIX):
+                raise own
             if not self._chain.takes_tokens:
                 raise own
             try:

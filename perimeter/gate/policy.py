@@ -1,11 +1,12 @@
-"""Whether an identified client may do what he asks: ``allow`` and ``deny`` of a route. Pure."""
+"""Whether an identified client may do what he asks: ``allow`` and ``deny`` of a route, and what his token is for. Pure."""
 
 from __future__ import annotations
 
 import attrs
 
 from perimeter.config.values import Rule
-from perimeter.model import Principal
+from perimeter.gate.forwarded import in_networks
+from perimeter.model import Principal, Restriction
 
 
 @attrs.frozen(slots=True)
@@ -26,6 +27,15 @@ class Policy:
         if any(_matches(rule, principal, method.upper()) for rule in self.deny):
             return False
         return self.allow is None or any(_matches(rule, principal, method) for rule in self.allow)
+
+
+def within(restriction: Restriction, route: str, method: str, address: str) -> bool:
+    """Whether an API token that is restricted so may be used for this."""
+    if restriction.routes and route not in restriction.routes:
+        return False
+    if restriction.methods and method not in restriction.methods:
+        return False
+    return not restriction.networks or in_networks(address, restriction.networks)
 
 
 def _matches(rule: Rule, principal: Principal | None, method: str) -> bool:

@@ -23,7 +23,8 @@ class Route:
     """A route, ready to be judged by. ``authenticate`` is False where the route asks nobody who he is.
 
     ``prefix`` has no slash at its end (so "/" is the empty prefix); ``exact`` says that nothing below it belongs to the route.
-    ``rewrite`` replaces the prefix toward the target; ``hosts`` is empty for any host.
+    ``rewrite`` replaces the prefix toward the target; ``hosts`` is empty for any host. ``blind`` is one that does not see what
+    the client is about to do: no token that may do only some things is enough for it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Route:
     websocket: bool = True
     max_body: int | None = None
     builtin: bool = False
+    blind: bool = False
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it."""

@@ -29,7 +29,7 @@ from perimeter.config.values import LimitSettings
 from perimeter.errors import BadRequest, HeadTooLarge, Refusal, RequestTimeout, TargetTooLong
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import has_bare_lf, parse_block, parse_request
-from perimeter.model import ClientConnection, HeaderBlock, RequestHead, canonical_address
+from perimeter.model import ClientConnection, HeaderBlock, Principal, RequestHead, canonical_address
 
 if TYPE_CHECKING:
     from perimeter.http.answers import Answers
@@ -121,6 +121,18 @@ class Channel(TwistedProtocol):
         elif unfinished:
             self._unfinished_head()
         self._pending = b""
+
+    def cut_unless(self, good: Callable[[Principal], bool]) -> None:
+        """Cut what goes on flowing, a tunnel or a response under way, to somebody who is not ``good`` any more (attack 21).
+
+        What has not begun yet is left to end: the gate let it in when it still might, and nothing more comes of it.
+        """
+        exchange = self._exchange
+        if exchange is None or not exchange.started or exchange.decision is None:
+            return
+        principal = exchange.decision.principal
+        if principal is not None and not exchange.decision.route.builtin and not good(principal):
+            exchange.abort("revoked")
 
     def shut_down(self) -> None:
         """Serve nothing beyond the request in hand; an idle connection closes now."""

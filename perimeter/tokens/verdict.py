@@ -14,15 +14,15 @@ from perimeter.model import Principal
 class Verdict:
     """A credential that was found good. Whoever uses it compares ``expires`` (epoch seconds) with the time.
 
-    ``identity`` holds the finished header lines for each way in which routes pass identities on; the gate fills it.
+    ``epoch`` is that of the revocations when it was last looked at (`perimeter.state.state.State.epoch`).
     """
 
-    __slots__ = ("expires", "identity", "principal")
+    __slots__ = ("epoch", "expires", "principal")
 
-    def __init__(self, principal: Principal, expires: float) -> None:
+    def __init__(self, principal: Principal, expires: float, epoch: int = 0) -> None:
         self.principal = principal
         self.expires = expires
-        self.identity: dict[object, bytes] = {}
+        self.epoch = epoch
 
 
 class VerdictCache:

@@ -2,7 +2,7 @@
 
 The order matters: bounded in size before anything is decoded; the key found by its name, and the algorithm by the key,
 never by the header; the signature before any claim; the expiry last, so that "expired" is only ever said of a token that was
-ours. Remembering verdicts is `perimeter.tokens.verdict`'s, revocation somebody else's.
+ours. Remembering verdicts is `perimeter.tokens.verdict`'s, what is revoked `perimeter.state`'s.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from jwt import PyJWS, PyJWTError
 
 from perimeter.config.values import TokenSettings
 from perimeter.errors import ExpiredToken, ForeignToken, InvalidToken
-from perimeter.model import Principal
+from perimeter.model import Grant, Principal
 from perimeter.tokens.format import ACCESS_TYPE, ALGORITHMS, KID, LEEWAY, MAX_HEADER, MAX_TOKEN, Clock
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.verdict import Verdict
@@ -47,13 +47,23 @@ def _no_constant(name: str) -> NoReturn:
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
-class TokenVerifier:
-    """Says who holds an access token. Synchronous, and costs up to some 100 µs: results are worth remembering."""
+def _never(grant: Grant, realm: str, username: str) -> bool:
+    return False
 
-    def __init__(self, keyring: Keyring, settings: TokenSettings, clock: Clock) -> None:
+
+class TokenVerifier:
+    """Says who holds an access token. Synchronous, and costs up to some 100 µs: results are worth remembering.
+
+    ``revoked`` tells by grant, realm and user name whether a token is good no more.
+    """
+
+    def __init__(
+        self, keyring: Keyring, settings: TokenSettings, clock: Clock, revoked: Callable[[Grant, str, str], bool] = _never
+    ) -> None:
         self._keyring = keyring
         self._settings = settings
         self._clock = clock
+        self._revoked = revoked
 
     def verify(self, token: str) -> Verdict:
         """The verdict on an access token.
@@ -61,6 +71,9 @@ class TokenVerifier:
         Raises `InvalidToken`, or `ExpiredToken` for one that was good once, or `ForeignToken` for one that was never ours.
         """
         claims = self.claims(token)
+        grant = Grant(claims["jti"], float(claims["iat"]), float(claims["exp"]))
+        if self._revoked(grant, claims["realm"], claims["username"]):
+            raise InvalidToken("revoked")
         principal = Principal(
             username=claims["username"],
             realm=claims["realm"],
@@ -68,6 +81,7 @@ class TokenVerifier:
             authenticator="token",
             attributes=claims["attributes"],
             scopes={service: tuple(scopes) for service, scopes in claims["scopes"].items()},
+            grant=grant,
         )
         return Verdict(principal, float(claims["exp"]))
 

@@ -217,7 +217,7 @@ class NotYetTests(SiteCase):
     def test_options_of_later_work_are_refused(self) -> None:
         named = {"listener": "listener https", "route": "route app"}
         later = [(kind, option) for kind in KINDS for option in kind.declared if not option.available]
-        self.assertEqual({option.name for _, option in later}, {"state", "redis_url", "browser_login"})
+        self.assertEqual({option.name for _, option in later}, {"redis_url", "browser_login"})
         for kind, option in later:
             section = named.get(kind.word, kind.word)
             (found,) = self.problems(self.with_option(section, option.name, "no"))
@@ -226,6 +226,7 @@ class NotYetTests(SiteCase):
     def test_values_of_later_work_are_refused(self) -> None:
         for section, option, value in (
             ("listener https", "serve", "metrics"),
+            ("perimeter", "state", "redis"),
             ("perimeter", "workers", "4"),
             ("perimeter", "workers", "auto"),
         ):

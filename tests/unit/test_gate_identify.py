@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable
+from typing import Any
 
-from twisted.internet.defer import Deferred
+import attrs
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
@@ -18,7 +20,7 @@ from perimeter.errors import (
     Rejected,
     Unavailable,
 )
-from perimeter.gate.identify import Identifier
+from perimeter.gate.identify import RECALL_INTERVAL, Identifier
 from perimeter.http.grammar import parse_block
 from perimeter.model import (
     AuthenticationRequest,
@@ -26,9 +28,12 @@ from perimeter.model import (
     BearerCredentials,
     ClientConnection,
     Credentials,
+    Grant,
     HeaderBlock,
     Principal,
+    Restriction,
 )
+from perimeter.tokens.apitoken import PREFIX, ApiToken
 from perimeter.tokens.verdict import Verdict
 
 ALICE = Principal("alice", "local", ("admin",))
@@ -54,6 +59,8 @@ class FakeChain:
         self.answer: Deferred[Principal] = Deferred()
         self.connections: list[AuthenticationRequest] = []
         self.vouched: Principal | None = ALICE
+        self.recalled: list[Principal] = []
+        self.recollection: Principal | Awaitable[Principal] | None = None
 
     def lookup_basic(self, raw: bytes, realms: frozenset[str] = frozenset()) -> Principal | None:
         return self.remembered.get((raw, realms))
@@ -67,6 +74,33 @@ class FakeChain:
     async def identify_connection(self, request: AuthenticationRequest) -> Principal | None:
         self.connections.append(request)
         return self.vouched
+
+    def recall(self, owner: Principal, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
+        self.recalled.append(owner)
+        return self.recollection or owner
+
+
+class FakeApiTokens:
+    def __init__(self) -> None:
+        self.kept: dict[str, ApiToken] = {}
+
+    def verify(self, token: str) -> ApiToken:
+        if token not in self.kept:
+            raise InvalidToken
+        return self.kept[token]
+
+
+class FakeRevocations:
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.gone: set[str] = set()
+
+    def good(self, principal: Principal) -> bool:
+        return principal.grant is None or principal.grant.id not in self.gone
+
+    def revoke(self, id: str) -> None:
+        self.gone.add(id)
+        self.epoch += 1
 
 
 class FakeVerifier:
@@ -83,16 +117,20 @@ class FakeVerifier:
         return self.verdict
 
 
-class IdentifierTests(unittest.TestCase):
+class IdentifierCase(unittest.TestCase):
     def setUp(self) -> None:
         self.chain = FakeChain()
         self.verifier = FakeVerifier()
+        self.api_tokens = FakeApiTokens()
+        self.revocations = FakeRevocations()
         self.clock = Clock()
-        self.identifier = Identifier(self.chain, self.verifier, self.clock.seconds)
+        self.identifier = Identifier(self.chain, self.verifier, self.api_tokens, self.revocations, self.clock.seconds)
 
     def identify(self, *lines: str) -> object:
         return self.identifier.identify(block(*lines), "192.0.2.7", CONNECTION)
 
+
+class IdentifierTests(IdentifierCase):
     def test_nobody(self) -> None:
         for lines in (
             (),
@@ -246,13 +284,96 @@ class IdentifierTests(unittest.TestCase):
             self.identify("Authorization: Bearer t1", "X-Auth-Realm: " + ",".join(map(str, range(50))))
 
 
+class RevocationTests(IdentifierCase):
+    """What was found before is looked at again when something was revoked, and only then."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.verifier.verdict = Verdict(attrs.evolve(ALICE, grant=Grant("one", 0.0, 100.0)), 100.0)
+
+    def test_attack_39_a_revoked_token_is_not_good_for_one_more_request(self) -> None:
+        self.identify("Authorization: Bearer t1")
+        self.verifier.verdict = None
+        self.revocations.revoke("another")
+        self.assertEqual(self.identify("Authorization: Bearer t1"), ALICE)
+        self.revocations.revoke("one")
+        for _ in range(2):
+            with self.assertRaises(InvalidToken):
+                self.identify("Authorization: Bearer t1")
+
+    def test_nothing_is_looked_at_twice(self) -> None:
+        self.identify("Authorization: Bearer t1")
+        self.revocations.revoke("another")
+        self.identify("Authorization: Bearer t1")
+        self.revocations.gone.add("one")  # in the same epoch, which does not happen
+        self.identify("Authorization: Bearer t1")
+        self.assertEqual(self.verifier.asked, ["t1"])
+
+
+class ApiTokenTests(IdentifierCase):
+    TOKEN = PREFIX + "x"
+    LINE = f"Authorization: Bearer {PREFIX}x"
+
+    def setUp(self) -> None:
+        super().setUp()
+        restriction = Restriction(methods=frozenset(("GET",)))
+        owner = attrs.evolve(ALICE, authenticator="users", roles=("then",))
+        self.kept = self.api_tokens.kept[self.TOKEN] = ApiToken("7", b"", "ci", owner, 0.0, 1000.0, restriction)
+
+    def test_its_owner_with_the_grant_of_the_token(self) -> None:
+        found = self.identify(self.LINE)
+        assert isinstance(found, Principal)
+        self.assertEqual((found.username, found.authenticator, found.roles), ("alice", "token", ("then",)))
+        self.assertEqual(found.grant, Grant("7", 0.0, 1000.0, True, self.kept.restriction))
+        self.assertIs(self.identify(self.LINE), found)
+        self.assertEqual((len(self.chain.recalled), self.verifier.asked), (1, []))
+
+    def test_attack_39_its_owner_is_asked_for_again_after_a_while(self) -> None:
+        self.identify(self.LINE)
+        self.clock.advance(RECALL_INTERVAL)
+        self.chain.recollection = now = Deferred()
+        waiting: Any = self.identify(self.LINE)
+        now.callback(attrs.evolve(ALICE, roles=("now",)))
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(waiting)).roles, ("now",))
+        self.assertEqual(self.identify(self.LINE).roles, ("now",))  # type: ignore[attr-defined]
+
+    def test_attack_39_a_token_that_is_revoked_while_its_owner_is_asked_for(self) -> None:
+        self.chain.recollection = now = Deferred()
+        waiting: Any = self.identify(self.LINE)
+        self.revocations.revoke("7")
+        now.callback(ALICE)
+        self.failureResultOf(Deferred.fromCoroutine(waiting), InvalidToken)
+
+    def test_attack_41_an_owner_who_cannot_be_asked_for(self) -> None:
+        self.chain.recollection = fail(Unavailable())
+        waiting: Any = self.identify(self.LINE)
+        self.failureResultOf(Deferred.fromCoroutine(waiting), Unavailable)
+
+    def test_an_unknown_one_is_shown_to_nobody(self) -> None:
+        self.chain.takes_tokens = True
+        with self.assertRaises(InvalidToken):
+            self.identify(f"Authorization: Bearer {PREFIX}y")
+        self.assertEqual((self.chain.asked, self.verifier.asked), ([], []))
+
+    def test_a_realm_narrows_it(self) -> None:
+        with self.assertRaises(InvalidToken):
+            self.identify(self.LINE, "X-Auth-Realm: other")
+        self.assertEqual(self.chain.recalled, [])
+
+    def test_it_buys_no_token(self) -> None:
+        self.chain.takes_tokens = True
+        waiting = Deferred.fromCoroutine(self.identifier.authenticate(block(self.LINE), "192.0.2.7", CONNECTION))
+        self.failureResultOf(waiting, InvalidToken)
+        self.assertEqual(self.chain.asked, [])
+
+
 class AuthenticateTests(unittest.TestCase):
     """For the token endpoint: only a password buys a token."""
 
     def setUp(self) -> None:
         self.chain = FakeChain()
         self.verifier = FakeVerifier()
-        self.identifier = Identifier(self.chain, self.verifier, Clock().seconds)
+        self.identifier = Identifier(self.chain, self.verifier, FakeApiTokens(), FakeRevocations(), Clock().seconds)
 
     def authenticate(self, *lines: str) -> Deferred[Principal]:
         return Deferred.fromCoroutine(self.identifier.authenticate(block(*lines), "192.0.2.7", CONNECTION))

@@ -27,7 +27,6 @@ class IssuedTokenTests(TokenCase):
             self.assertEqual(verdict.principal.attributes, ALICE.attributes)
             self.assertEqual(verdict.principal.scopes, ALICE.scopes)
             self.assertEqual(issued.expires_in, 60)
-            self.assertEqual(verdict.identity, {})
             self.assertEqual(parts(issued.access_token)[0], {"alg": algorithm, "kid": self.key.kid, "typ": "at+jwt"})
 
     def test_claims(self) -> None:

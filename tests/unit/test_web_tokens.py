@@ -12,7 +12,7 @@ from perimeter.errors import MethodNotAllowed, MissingCredentials, Rejected, Una
 from perimeter.http.answers import Answers, Page
 from perimeter.model import Principal
 from perimeter.web.bridge import SiteTarget
-from perimeter.web.tokens import Endpoints, token_resources
+from perimeter.web.tree import Endpoints, token_resources
 from tests.unit.fakes import Reply, Rig
 
 ALICE = Principal("alice", "local")
@@ -52,7 +52,9 @@ class TokenTestCase(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.issuer = Issuer()
-        self.endpoints = Endpoints(authenticate, self.issuer, lambda: {"keys": [{"kty": "EC", "kid": "k"}]}, 3600.0, 7200.0)
+        self.endpoints = Endpoints(
+            authenticate, authenticate, self.issuer, lambda: {"keys": [{"kty": "EC", "kid": "k"}]}, 3600.0, 7200.0
+        )
 
     def rig(self, line: str, *headers: str) -> Rig:
         rig = Rig(f"{line} HTTP/1.1", headers)

@@ -27,8 +27,8 @@ from perimeter.auth.ldap.values import And, Entry, Equal, Filter, Search
 from perimeter.auth.services import AuthServices
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import Rejected, Unavailable, Undecided
-from perimeter.interfaces import IAuthenticatorFactory, ICanonicalNames, IRunningAuthenticator
-from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
+from perimeter.interfaces import IAuthenticatorFactory, ICanonicalNames, IRunningAuthenticator, ISchemes
+from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
 
 if TYPE_CHECKING:
@@ -43,9 +43,11 @@ REMEMBERED_COSTS = 64
 """Refused binds whose time is kept, for unknown users to take as long."""
 
 
-@implementer(IRunningAuthenticator, ICanonicalNames)
+@implementer(IRunningAuthenticator, ICanonicalNames, ISchemes)
 class LdapAuthenticator:
     """Knows the users of one directory."""
+
+    schemes = ("basic", "recall")
 
     def __init__(self, name: str, realm: str, settings: LdapSettings, reactor: Any, directory: Directory) -> None:
         self.name = name
@@ -54,6 +56,9 @@ class LdapAuthenticator:
         self._reactor = reactor
         self._directory = directory
         self._roles = Roles(settings, directory.search)
+        self._attributes: tuple[str, ...] = (settings.user_id_attribute,)
+        if settings.active_directory:
+            self._attributes += (names.ACCOUNT_CONTROL,)
         #: seconds that the last binds with a wrong password took
         self._costs: deque[float] = deque(maxlen=REMEMBERED_COSTS)
 
@@ -66,13 +71,16 @@ class LdapAuthenticator:
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user with this name and password; None for a name that the directory does not have. See `IAuthenticator`."""
-        if not isinstance(credentials, BasicCredentials):
-            return None
         tell = self._logged(request.explain) if self._settings.debug else request.explain
-        if not credentials.password:
+        if isinstance(credentials, Recollection):
+            login = Deferred.fromCoroutine(self._recall(credentials.username, tell))
+        elif not isinstance(credentials, BasicCredentials):
+            return None
+        elif not credentials.password:
             # RFC 4513, section 5.1.2: taken for an anonymous bind, which succeeds (attack 32).
             raise Rejected("an empty password")
-        login = Deferred.fromCoroutine(self._login(names.checked(credentials.username), credentials.password, tell))
+        else:
+            login = Deferred.fromCoroutine(self._login(names.checked(credentials.username), credentials.password, tell))
         login.addTimeout(self._settings.timeout, self._reactor)
         try:
             return await login
@@ -122,6 +130,15 @@ class LdapAuthenticator:
         tell(f"{name} is in, with roles: {', '.join(roles) or 'none'}")
         return Principal(name, self.realm, roles, self.name)
 
+    async def _recall(self, name: str, tell: Tell) -> Principal | None:
+        """The user whose name, as the directory spells it, is ``name``: what a login would find, without a bind to prove it."""
+        entry = await self._find(Equal(self._settings.user_id_attribute, name), tell)
+        if entry is None or (self._settings.active_directory and names.account_disabled(entry)):
+            return None
+        if await self._canonical(entry, name, tell) != name:
+            return None
+        return Principal(name, self.realm, await self._roles.of(entry, name, tell), self.name)
+
     async def _find(self, wanted: Filter, tell: Tell) -> Entry | None:
         """The one entry of a user, or None. Raises `Rejected` where there are several."""
         settings = self._settings
@@ -130,7 +147,7 @@ class LdapAuthenticator:
             kind += (Equal("objectCategory", "person"),)  # computers are of the class user too
         filter = And((*kind, wanted))
         tell(f"search for the user below {settings.user_base_dn}: {filter}")
-        found = await self._directory.search(Search(settings.user_base_dn, filter, (settings.user_id_attribute,), 1))
+        found = await self._directory.search(Search(settings.user_base_dn, filter, self._attributes, 1))
         if not found.entries:
             tell("no such user")
             return None

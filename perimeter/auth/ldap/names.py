@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from perimeter.auth.ldap.values import Equal, Filter, Or
+from perimeter.auth.ldap.values import Entry, Equal, Filter, Or
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import Rejected
 
 MAX_NAME = 256
 """Characters of a user name; directories stop long before."""
+
+ACCOUNT_CONTROL = "userAccountControl"
+"""Where Active Directory keeps an account's flags; 2 says that it is disabled (MS-ADTS, section 2.2.16)."""
 
 _HEX_PAIRS = re.compile(r"(?:\\[0-9A-Fa-f]{2})+")
 _ESCAPED = re.compile(r"(?:\\[0-9A-Fa-f]{2})+|\\.", re.DOTALL)
@@ -20,6 +23,14 @@ _BLANKS = re.compile(r"\s+")
 def folded(value: str) -> str:
     """``value`` as caseIgnoreMatch compares it (RFC 4518): equal texts are one to a directory."""
     return _BLANKS.sub(" ", unicodedata.normalize("NFKC", value).casefold()).strip()
+
+
+def account_disabled(entry: Entry) -> bool:
+    """Whether Active Directory would let nobody in by this entry, whatever the password."""
+    try:
+        return any(int(value) & 2 for value in entry.values(ACCOUNT_CONTROL))
+    except ValueError:
+        return True
 
 
 def checked(username: str) -> str:
