@@ -151,6 +151,10 @@ class ClientConnection:
         return ip_address(self.address)
 
 
+TOKEN_PREFIX = "perimeter_"  # noqa: S105  # what a token begins with, and none itself
+"""What every API token begins with, so that scanners find one that was published by mistake, and the audit log shows none."""
+
+
 @attrs.frozen(slots=True)
 class Restriction:
     """What an API token may be used for: these routes, by these methods, from these networks. Of each, empty is any."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
+from perimeter.model import TOKEN_PREFIX
+
 REDACTED = b"REDACTED"
 
 _UNSAFE = re.compile(r"[^!#-\[\]-~]")
@@ -27,6 +29,9 @@ _SECRET = re.compile(
 # Every secret name holds one of these: a cheap look that spares most queries the real one.
 _HINT = re.compile(rb"token|pass|pw|pin|otp|secret|key|jwt|assertion|credential|sig|auth|sid|session")
 _DELIMITER = re.compile(rb"([?&;#])")
+# An API token is a secret wherever it stands: `DELETE /token/…` may name one.
+OWN = TOKEN_PREFIX.encode("ascii")
+_OWN_TOKEN = re.compile(OWN + rb"[A-Za-z0-9_-]{20,}")
 _USERINFO = re.compile(rb"//[^/?#]*@")
 
 
@@ -68,7 +73,10 @@ def _decoded(part: bytes) -> bytes:
 
 
 def _redact_part(part: bytes) -> bytes:
-    if not _SECRET.search(_decoded(part)):
+    decoded = _decoded(part)
+    if _OWN_TOKEN.search(decoded):
+        return REDACTED
+    if not _SECRET.search(decoded):
         return part
     name, equals, _ = part.partition(b"=")
     if not equals or b"=" in _decoded(name):
@@ -77,10 +85,12 @@ def _redact_part(part: bytes) -> bytes:
 
 
 def redact(url: bytes) -> bytes:
-    """``url`` (whole, or a request target) with the values of secret parameters and any userinfo replaced.
+    """``url`` (whole, or a request target) with the values of secret parameters, API tokens and any userinfo replaced.
 
     Not only in the query: what is refused is logged as well, with whatever a client put into its path or fragment.
     """
+    if OWN in url:
+        url = _OWN_TOKEN.sub(OWN + REDACTED, url)
     if b"=" not in url and b"%" not in url and b"@" not in url:
         return url
     if b"%" not in url and b"@" not in url and not _HINT.search(url.lower()):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quote
 
-from perimeter.audit.escaping import escape, escape_text, redact
+from perimeter.audit.escaping import OWN, escape, escape_text, redact
 from perimeter.model import AccessRecord
 
 Format = Callable[[AccessRecord], bytes]
@@ -98,7 +98,9 @@ def _start(record: AccessRecord, between: str, skeleton: bytes) -> bytes:
             f'{record.version}" {record.status} {record.sent}'
         ).encode("utf-8", "surrogatepass")
         left = line.translate(None, _PLAIN)
-        if left == skeleton or (left.translate(None, _URL_MARKS) == skeleton and redact(target) == target):
+        if left == skeleton and OWN not in target:
+            return line
+        if left.translate(None, _URL_MARKS) == skeleton and redact(target) == target:
             return line
     who = f"{(escape_text(record.address) or b'-').decode()} {between}{user_column(None if principal is None else name).decode()}"
     return f'{who} [{stamp}] "{_request(record).decode()}" {record.status} {record.sent}'.encode()
@@ -149,12 +151,13 @@ def json(record: AccessRecord) -> bytes:
     when = record.time
     principal = record.principal
     if principal is None:
-        who = '"user":null,"realm":null,"roles":[],"authenticator":null'
+        who = '"user":null,"realm":null,"roles":[],"authenticator":null,"token":null'
     else:
         roles = ",".join(map(_string, principal.roles))
         who = (
             f'"user":{_string(principal.username)},"realm":{_string(principal.realm)},'
-            f'"roles":[{roles}],"authenticator":{_string(principal.authenticator)}'
+            f'"roles":[{roles}],"authenticator":{_string(principal.authenticator)},'
+            f'"token":{"null" if principal.grant is None else _string(principal.grant.id)}'
         )
     line = (
         f'{{"time":"{_utc_time(when)}.{int(when % 1 * 1000):03}Z","duration":{record.duration:.6f},'

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from perimeter.auth.breaker import CircuitBreaker
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, Unavailable, Undecided
 from perimeter.interfaces import IAuthenticator, ICanonicalNames, ISchemes
-from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Credentials, Principal
+from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Credentials, Principal, Recollection
 
 _log = Logger()
 
@@ -60,6 +60,8 @@ class Asked:
             return "basic" in self.schemes
         if isinstance(credentials, BearerCredentials):
             return "bearer" in self.schemes
+        if isinstance(credentials, Recollection):
+            return False  # asked of the one who vouched alone (`perimeter.auth.chain.AuthenticatorChain.recall`)
         return ("certificate" in self.schemes and request.certificate is not None) or "header" in self.schemes
 
     def canonical_name(self, username: str) -> str:

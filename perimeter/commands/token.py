@@ -13,10 +13,10 @@ from perimeter.commands.site import Duration, WallClock, config_option, explaine
 from perimeter.config.values import SiteConfig
 from perimeter.control import ask
 from perimeter.errors import InternalError, InvalidToken, StartupError, Unavailable
-from perimeter.model import Principal
+from perimeter.model import TOKEN_PREFIX, Principal
 from perimeter.state.changes import Held, Removed, RevokedGrant, RevokedUser
 from perimeter.state.sqlite import SqliteStore
-from perimeter.tokens.apitoken import PREFIX, digest_of
+from perimeter.tokens.apitoken import digest_of
 from perimeter.tokens.format import MAX_TOKEN
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
@@ -140,7 +140,7 @@ def _revocations(
         changes.append(RevokedUser(*owner, now, now + max(site.token.lifetime, site.token.extended_lifetime)))
     if given:
         token = _standard_input()
-        if token.startswith(PREFIX):
+        if token.startswith(TOKEN_PREFIX):
             changes += [Removed(kept.id) for kept in held.tokens if kept.digest == digest_of(token)]
         else:
             verifier = TokenVerifier(Keyring.read(site.perimeter.state_dir, site.token, clock), site.token, clock)

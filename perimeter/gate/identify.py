@@ -15,6 +15,7 @@ import attrs
 from perimeter.auth.credentials import parse_credentials, parse_realms
 from perimeter.errors import ForeignToken, InvalidToken, MissingCredentials, Refusal, Unavailable
 from perimeter.model import (
+    TOKEN_PREFIX,
     AuthenticationRequest,
     BearerCredentials,
     ClientConnection,
@@ -22,7 +23,7 @@ from perimeter.model import (
     HeaderBlock,
     Principal,
 )
-from perimeter.tokens.apitoken import PREFIX, ApiToken, grant_of
+from perimeter.tokens.apitoken import ApiToken, grant_of
 from perimeter.tokens.verdict import Verdict, VerdictCache
 
 Found = Principal | Awaitable[Principal | None] | None
@@ -141,7 +142,7 @@ class Identifier:
         """Who holds one credential, which came in the Authorization value ``raw``."""
         if not isinstance(credentials, BearerCredentials):
             return self._chain.authenticate(credentials, request, raw)
-        if credentials.token.startswith(PREFIX):
+        if credentials.token.startswith(TOKEN_PREFIX):
             return self._by_api_token(self._api_tokens.verify(credentials.token), request, raw)
         try:
             verdict = self._verifier.verify(credentials.token)
@@ -218,7 +219,7 @@ class Identifier:
         """`_one`, but for the gateway's own tokens."""
         if isinstance(credentials, BearerCredentials):
             own = InvalidToken("a token of our own where a password is asked for")
-            if credentials.token.startswith(PREFIX):
+            if credentials.token.startswith(TOKEN_PREFIX):
                 raise own
             if not self._chain.takes_tokens:
                 raise own

@@ -8,9 +8,9 @@ from typing import Final
 import attrs
 
 from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
-from perimeter.model import Principal, Restriction
+from perimeter.model import TOKEN_PREFIX, Principal, Restriction
 from perimeter.state.state import State
-from perimeter.tokens.apitoken import PREFIX, ApiToken, digest_of, mint
+from perimeter.tokens.apitoken import ApiToken, digest_of, mint
 from perimeter.tokens.format import Clock
 from perimeter.tokens.verifier import TokenVerifier
 
@@ -77,7 +77,7 @@ class TokenBook:
 
         Raises `Unavailable` as `State.revoke`.
         """
-        if text.startswith(PREFIX):
+        if text.startswith(TOKEN_PREFIX):
             kept = self._state.find(digest_of(text))
             if kept is None:
                 return None

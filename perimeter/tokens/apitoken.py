@@ -1,7 +1,7 @@
 """API tokens: opaque, long-lived, and good for nothing once the state store knows them no more.
 
-A token is `PREFIX` and 256 random bits. What is kept of it is its SHA-256: there is nothing to guess, so a hash made to be slow,
-as passwords need, would only cost. Where they are kept is `perimeter.state`'s, how they are had `perimeter.web.apitokens`'.
+A token is `TOKEN_PREFIX` and 256 random bits. What is kept of it is its SHA-256: there is nothing to guess, so a hash made to be
+slow, as passwords need, would only cost. Where they are kept is `perimeter.state`'s, how they are had `perimeter.web.apitokens`'.
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ from typing import Final, Protocol
 import attrs
 
 from perimeter.errors import ExpiredToken, InvalidToken
-from perimeter.model import Grant, Principal, Restriction
+from perimeter.model import TOKEN_PREFIX, Grant, Principal, Restriction
 from perimeter.tokens.format import Clock
 
-PREFIX: Final = "perimeter_"
-"""What every API token begins with, so that scanners find one that was published by mistake."""
-
-_FORM: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
+_FORM: Final = re.compile(TOKEN_PREFIX + r"[A-Za-z0-9_-]{43}")
 
 
 @attrs.frozen(slots=True)
@@ -51,7 +48,7 @@ def mint(
     name: str, owner: Principal, now: float, expires: float, restriction: Restriction | None = None, *, passing: bool = False
 ) -> tuple[str, ApiToken]:
     """A new token: the text that its owner is told this once, and what is kept."""
-    token = PREFIX + secrets.token_urlsafe(32)
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     kept = ApiToken(secrets.token_hex(8), digest_of(token), name, owner, now, expires, restriction, passing)
     return token, kept
 
@@ -71,7 +68,7 @@ class ApiTokenVerifier:
         self._clock = clock
 
     def verify(self, token: str) -> ApiToken:
-        """What is kept of ``token``, which begins with `PREFIX`. Raises `InvalidToken`, or `ExpiredToken`."""
+        """What is kept of ``token``, which begins with `TOKEN_PREFIX`. Raises `InvalidToken`, or `ExpiredToken`."""
         # The look-up goes by the hash, so its time tells nothing of how much of a token was right.
         known = self._known
         kept = known.find(digest_of(token)) if known is not None and _FORM.fullmatch(token) else None

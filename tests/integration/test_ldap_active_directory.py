@@ -9,10 +9,10 @@ from unittest import SkipTest
 
 from perimeter.auth.ldap.settings import LdapSettings, RoleRule
 from perimeter.errors import Rejected, Unavailable
-from perimeter.model import Principal
+from perimeter.model import Principal, Recollection
 from tests.integration.directories import AD_BASE, SambaDomain, ad_group, ad_user
 from tests.integration.harness import ETC
-from tests.integration.ldapkit import LdapCase, shared
+from tests.integration.ldapkit import REQUEST, LdapCase, shared
 from tests.integration.stage import basic
 from tests.unit.ldap_sections import parsed
 
@@ -159,6 +159,16 @@ class ActiveDirectoryTests(LdapCase):
             ("fresh", "fresh-pass", "773: the password must be changed first"),
         ):
             self.assertIn(reason, await self.rejected(username, password), username)
+
+    async def test_attack_39_the_owner_of_an_api_token_is_recalled_without_a_password(self) -> None:
+        ldap = self.authenticator(self.settings())
+        for name, roles in (("Alice", ("Gateway Admins",)), ("bob", ())):
+            found = await ldap.authenticate(Recollection(name), REQUEST)
+            assert found is not None, name
+            self.assertEqual(found.username, name)
+            self.assertTrue(set(roles) <= set(found.roles), found)
+        for name in ("gone", "left", "nobody", "machine$"):
+            self.assertIsNone(await ldap.authenticate(Recollection(name), REQUEST), name)
 
     async def test_a_locked_account(self) -> None:
         for _ in range(3):

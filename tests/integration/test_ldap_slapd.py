@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred, gatherResults
 from perimeter.auth.ldap import roles
 from perimeter.auth.ldap.settings import RoleRule
 from perimeter.errors import Rejected, Unavailable, Undecided
-from perimeter.model import AuthenticationRequest, BasicCredentials, Principal
+from perimeter.model import AuthenticationRequest, BasicCredentials, Principal, Recollection
 from tests.integration.directories import SEARCHER, SUFFIX, Authority, Slapd, group, line, person
-from tests.integration.ldapkit import GROUPS, PEOPLE, LdapCase, settings_for, shared
+from tests.integration.ldapkit import GROUPS, PEOPLE, REQUEST, LdapCase, settings_for, shared
 
 NOWHERE = f"""\
 dn: ou=elsewhere,{PEOPLE}
@@ -177,6 +177,23 @@ class LoginTests(PopulatedCase):
             await ldap.authenticate(BasicCredentials("john", "xyzzy"), request)
         self.assertEqual(told[-1], "wrong_credentials: the directory refused the login (invalidCredentials)")
         self.assertNotIn("xyzzy", "".join(told))
+
+
+class RecallTests(PopulatedCase):
+    """The owner of an API token, of whom no password is there."""
+
+    async def recall(self, name: str) -> Principal | None:
+        return await self.authenticator(settings_for(self.server)).authenticate(Recollection(name), REQUEST)
+
+    async def test_it_is_what_a_login_would_find(self) -> None:
+        self.assertEqual(await self.recall("john"), Principal("john", "staff", ("admin", "ops"), "corp"))
+        self.assertEqual(self.binds(), [])
+
+    async def test_attack_39_who_is_not_there(self) -> None:
+        for name in ("nobody", "JOHN", "zebra", "*", "", "john)(cn=*"):
+            self.assertIsNone(await self.recall(name), name)
+        with self.assertRaises(Rejected):
+            await self.recall("bob")
 
 
 class RoleTests(PopulatedCase):

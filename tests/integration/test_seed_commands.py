@@ -79,7 +79,7 @@ class TestingSecurityTests(SeedCase):
         self.assertEqual(answer.fields["content-type"], "application/json;charset=UTF-8")
         self.assertEqual((answer.fields["cache-control"], answer.fields["pragma"]), ("no-store", "no-cache"))
         assert isinstance(answer.json, dict)
-        self.assertEqual(set(answer.json), {"access_token", "token_type", "expires_in"})
+        self.assertEqual(set(answer.json), {"access_token", "token_type", "expires_in", "token"})
         self.assertEqual((answer.json["token_type"], answer.json["expires_in"]), ("Bearer", 86400))
 
     def test_with_the_token(self) -> None:

@@ -7,13 +7,14 @@ import os
 import re
 import time
 
+import attrs
 from hypothesis import given
 from twisted.trial import unittest
 
 from perimeter.audit.escaping import REDACTED, escape, redact
 from perimeter.audit.formats import FORMATS, combined, reactor
 from perimeter.audit.formats import json as json_format
-from perimeter.model import AccessRecord, Principal
+from perimeter.model import AccessRecord, Grant, Principal
 from tests.unit.audit_records import make_headers, make_record, records
 
 ALICE = Principal("alice", "local", ("admin", "ops"), "file")
@@ -112,7 +113,8 @@ class CombinedTests(InZone):
 class JsonTests(InZone):
     def test_object(self) -> None:
         headers = make_headers(referer=b"https://gw/", user_agent=b"curl/8", authorization=b"Basic eHl6enk=", cookie=b"s=xyzzy")
-        record = make_record(principal=ALICE, headers=headers, reason="client_gone", received=5)
+        who = attrs.evolve(ALICE, grant=Grant("7", 0.0, 1.0, stored=True))
+        record = make_record(principal=who, headers=headers, reason="client_gone", received=5)
         self.assertEqual(
             json.loads(json_format(record)),
             {
@@ -132,6 +134,7 @@ class JsonTests(InZone):
                 "realm": "local",
                 "roles": ["admin", "ops"],
                 "authenticator": "file",
+                "token": "7",
                 "route": "site",
                 "upstream": "web",
                 "reason": "client_gone",
@@ -143,14 +146,15 @@ class JsonTests(InZone):
     def test_unknown_is_null(self) -> None:
         parsed = json.loads(json_format(make_record()))
         self.assertEqual(
-            [parsed[key] for key in ("user", "realm", "roles", "referer", "user_agent")], [None, None, [], None, None]
+            [parsed[key] for key in ("user", "realm", "roles", "token", "referer", "user_agent")],
+            [None, None, [], None, None, None],
         )
 
     @given(records)
     def test_attack_42_parses_back_to_what_was_sent(self, record: AccessRecord) -> None:
         line = json_format(record)
         parsed = json.loads(line)
-        self.assertEqual(len(parsed), 21)
+        self.assertEqual(len(parsed), 22)
 
         def from_text(text: str) -> str:
             return text.encode("utf-8", "backslashreplace").decode()
@@ -228,6 +232,21 @@ class RedactTests(unittest.TestCase):
             (b"https://bob:xyzzy@gw/a", b"https://REDACTED@gw/a"),
         ):
             self.assertEqual(redact(url), expected)
+
+    def test_attack_42_an_api_token_is_a_secret_wherever_it_stands(self) -> None:
+        secret = b"perimeter_" + b"xy-_" * 10 + b"zzy"
+        for url, expected in (
+            (b"/token/%b", b"/token/perimeter_REDACTED"),
+            (b"/a/%b/b?c=%b", b"/a/perimeter_REDACTED/b?c=perimeter_REDACTED"),
+            (b"/a?c=%b&d", b"/a?c=perimeter_REDACTED&d"),
+        ):
+            self.assertEqual(redact(url.replace(b"%b", secret)), expected)
+        for url in (b"/token/" + secret.replace(b"_", b"%5F"), b"/token/" + secret.replace(b"_", b"%255f")):
+            self.assertNotIn(b"zzy", redact(url))
+        record = make_record(target=b"/token/" + secret)
+        for name in FORMATS:
+            self.assertNotIn(b"zzy", FORMATS[name](record), name)
+        self.assertEqual(redact(b"/perimeter_metrics"), b"/perimeter_metrics")
 
     def test_everything_else_stays(self) -> None:
         for url in (

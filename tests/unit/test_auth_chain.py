@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
 from twisted.logger import capturedLogs
 from twisted.trial import unittest
@@ -14,7 +15,14 @@ from perimeter.auth.chain import AuthenticatorChain
 from perimeter.auth.throttle import MemoryAttempts, Throttle
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable
 from perimeter.interfaces import IAuthenticator, ICanonicalNames, IRunningAuthenticator, ISchemes
-from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Credentials, Principal
+from perimeter.model import (
+    AuthenticationRequest,
+    BasicCredentials,
+    BearerCredentials,
+    Credentials,
+    Principal,
+    Recollection,
+)
 from tests.unit.auth_doubles import REQUEST, ThreadClock
 
 ALICE = BasicCredentials("alice", "wonderland-42")
@@ -442,6 +450,56 @@ class MemoryTests(ChainCase):
         chain.stop()
         self.assertIsNone(watched.changed)
         self.assertIsNone(chain.lookup_basic(RAW))
+
+
+class RecallTests(ChainCase):
+    """What is known now of the owner of an API token."""
+
+    OWNER = attrs.evolve(principal(), authenticator="fake", roles=("then",))
+
+    def recall(self, chain: AuthenticatorChain, owner: Principal = OWNER) -> Any:
+        """The answer, which comes at once."""
+        found = chain.recall(owner, REQUEST)
+        return found if isinstance(found, Principal) else self.successResultOf(found)
+
+    def test_whoever_vouched_is_asked_by_name(self) -> None:
+        fake = Scheming(("basic", "recall"), principal())
+        chain = self.chain(Scheming(("basic", "recall"), None, name="first"), fake)
+        self.assertEqual(self.recall(chain).roles, ("admin",))
+        self.assertEqual(fake.asked, [Recollection("alice")])
+
+    def test_who_cannot_tell_leaves_it_as_it_was(self) -> None:
+        fake = Scheming(("basic",), principal())
+        self.assertIs(self.recall(self.chain(fake)), self.OWNER)
+        self.assertEqual(fake.asked, [])
+
+    def test_attack_39_an_owner_who_is_gone(self) -> None:
+        for answer in (None, Rejected("two of this name"), attrs.evolve(principal(), username="ALICE")):
+            found: Any = self.chain(Scheming(("recall",), answer)).recall(self.OWNER, REQUEST)
+            self.failureResultOf(found, InvalidToken)
+
+    def test_attack_39_who_vouched_is_not_configured_any_more(self) -> None:
+        for fake in (Scheming(("recall",), principal(), name="other"), Scheming(("recall",), principal("q"), realm="q")):
+            with self.assertRaises(InvalidToken):
+                self.chain(fake).recall(self.OWNER, REQUEST)
+
+    def test_attack_41_who_vouched_is_down(self) -> None:
+        found: Any = self.chain(Scheming(("recall",), Unavailable())).recall(self.OWNER, REQUEST)
+        self.failureResultOf(found, Unavailable)
+
+    def test_attack_33_owners_of_one_name_are_told_apart(self) -> None:
+        one = Scheming(("recall",), Deferred(), realm="r", name="fake")
+        two = Scheming(("recall",), Deferred(), realm="r", name="other")
+        chain = self.chain(one, two)
+        chain.recall(self.OWNER, REQUEST)
+        chain.recall(self.OWNER, REQUEST)
+        chain.recall(attrs.evolve(self.OWNER, authenticator="other"), REQUEST)
+        self.assertEqual((len(one.asked), len(two.asked)), (1, 1))
+
+    def test_a_recollection_is_no_credential_of_a_client(self) -> None:
+        fake = Scheming(("basic", "bearer"), principal())
+        self.failureResultOf(self.ask(self.chain(fake), Recollection("alice")))
+        self.assertEqual(fake.asked, [])
 
 
 class CoalescingTests(ChainCase):

@@ -23,6 +23,7 @@ from perimeter.errors import (
 from perimeter.gate.identify import RECALL_INTERVAL, Identifier
 from perimeter.http.grammar import parse_block
 from perimeter.model import (
+    TOKEN_PREFIX,
     AuthenticationRequest,
     BasicCredentials,
     BearerCredentials,
@@ -33,7 +34,7 @@ from perimeter.model import (
     Principal,
     Restriction,
 )
-from perimeter.tokens.apitoken import PREFIX, ApiToken
+from perimeter.tokens.apitoken import ApiToken
 from perimeter.tokens.verdict import Verdict
 
 ALICE = Principal("alice", "local", ("admin",))
@@ -311,8 +312,8 @@ class RevocationTests(IdentifierCase):
 
 
 class ApiTokenTests(IdentifierCase):
-    TOKEN = PREFIX + "x"
-    LINE = f"Authorization: Bearer {PREFIX}x"
+    TOKEN = TOKEN_PREFIX + "x"
+    LINE = f"Authorization: Bearer {TOKEN_PREFIX}x"
 
     def setUp(self) -> None:
         super().setUp()
@@ -352,7 +353,7 @@ class ApiTokenTests(IdentifierCase):
     def test_an_unknown_one_is_shown_to_nobody(self) -> None:
         self.chain.takes_tokens = True
         with self.assertRaises(InvalidToken):
-            self.identify(f"Authorization: Bearer {PREFIX}y")
+            self.identify(f"Authorization: Bearer {TOKEN_PREFIX}y")
         self.assertEqual((self.chain.asked, self.verifier.asked), ([], []))
 
     def test_a_realm_narrows_it(self) -> None:

@@ -58,7 +58,7 @@ class LdapAuthenticator:
         self._roles = Roles(settings, directory.search)
         self._attributes: tuple[str, ...] = (settings.user_id_attribute,)
         if settings.active_directory:
-            self._attributes += (names.ACCOUNT_CONTROL,)
+            self._attributes += names.ACCOUNT
         #: seconds that the last binds with a wrong password took
         self._costs: deque[float] = deque(maxlen=REMEMBERED_COSTS)
 
@@ -133,7 +133,7 @@ class LdapAuthenticator:
     async def _recall(self, name: str, tell: Tell) -> Principal | None:
         """The user whose name, as the directory spells it, is ``name``: what a login would find, without a bind to prove it."""
         entry = await self._find(Equal(self._settings.user_id_attribute, name), tell)
-        if entry is None or (self._settings.active_directory and names.account_disabled(entry)):
+        if entry is None or (self._settings.active_directory and names.account_closed(entry, self._reactor.seconds())):
             return None
         if await self._canonical(entry, name, tell) != name:
             return None

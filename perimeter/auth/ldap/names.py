@@ -12,8 +12,13 @@ from perimeter.errors import Rejected
 MAX_NAME = 256
 """Characters of a user name; directories stop long before."""
 
-ACCOUNT_CONTROL = "userAccountControl"
-"""Where Active Directory keeps an account's flags; 2 says that it is disabled (MS-ADTS, section 2.2.16)."""
+ACCOUNT = ("userAccountControl", "accountExpires")
+"""Where Active Directory says whether an account may be used (MS-ADTS, section 2.2.16; MS-ADA1, section 2.2)."""
+
+_DISABLED = 2
+_NEVER = 0x7FFFFFFFFFFFFFFF
+_FILETIME_EPOCH = 11644473600
+"""Seconds from 1601, which Windows counts from, to 1970."""
 
 _HEX_PAIRS = re.compile(r"(?:\\[0-9A-Fa-f]{2})+")
 _ESCAPED = re.compile(r"(?:\\[0-9A-Fa-f]{2})+|\\.", re.DOTALL)
@@ -25,12 +30,16 @@ def folded(value: str) -> str:
     return _BLANKS.sub(" ", unicodedata.normalize("NFKC", value).casefold()).strip()
 
 
-def account_disabled(entry: Entry) -> bool:
-    """Whether Active Directory would let nobody in by this entry, whatever the password."""
+def account_closed(entry: Entry, now: float) -> bool:
+    """Whether Active Directory would let nobody in by this entry, whatever the password; ``now`` is in epoch seconds."""
+    control, expiry = ACCOUNT
     try:
-        return any(int(value) & 2 for value in entry.values(ACCOUNT_CONTROL))
+        if any(int(value) & _DISABLED for value in entry.values(control)):
+            return True
+        expires = [int(value) for value in entry.values(expiry)]
     except ValueError:
         return True
+    return any(0 < value < _NEVER and value / 10**7 - _FILETIME_EPOCH <= now for value in expires)
 
 
 def checked(username: str) -> str:
