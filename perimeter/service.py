@@ -51,6 +51,11 @@ DRAIN = 10.0
 _CHECK = 5.0
 
 
+#: Seconds after which what flows to the holder of a revoked token is cut. Every connection is looked at for it, which takes 2 ms
+#: for 10,000 of them: so whoever revokes in a loop takes no more than that of each tenth of a second.
+_CUT = 0.1
+
+
 @attrs.define(eq=False)
 class Site:
     """What the connections of one listener share (`perimeter.http.channel.ChannelSite`). A reload replaces its parts."""
@@ -324,10 +329,10 @@ class Gateway(Service):
         self._around.states.keep(assembly.state)
 
     def _revoked(self) -> None:
-        """Tokens were revoked: what still flows to their holders is cut in the next turn, once for all that come in this one."""
+        """Tokens were revoked: what still flows to their holders is cut, all of it at once for all that come so soon."""
         if not self._cutting:
             self._cutting = True
-            self._reactor.callLater(0, self._cut_revoked)
+            self._reactor.callLater(_CUT, self._cut_revoked)
 
     def _cut_revoked(self) -> None:
         self._cutting = False

@@ -30,9 +30,10 @@ class RevokedUser:
 
 @attrs.frozen(slots=True)
 class Removed:
-    """The API token of this id."""
+    """The API token of this id. ``passing`` where it makes room for another one, and nobody asked for its end."""
 
     id: str
+    passing: bool = False
 
 
 Change: TypeAlias = ApiToken | Removed | RevokedGrant | RevokedUser

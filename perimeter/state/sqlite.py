@@ -128,7 +128,7 @@ class SqliteStore:
     def write(self, changes: Sequence[Change]) -> None:
         """Make all of ``changes``, or none. Raises `Unavailable`."""
         # A token that lives for an hour may be lost with the power; whatever was taken away, and what was promised, may not.
-        passing = all(isinstance(change, ApiToken) and change.passing for change in changes)
+        passing = all(isinstance(change, ApiToken | Removed) and change.passing for change in changes)
         try:
             self._db.execute(f"PRAGMA synchronous = {'NORMAL' if passing else 'FULL'}")
             with self._transaction():

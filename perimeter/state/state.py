@@ -39,7 +39,9 @@ class _Index:
 
     def __init__(self, held: Held) -> None:
         self.by_digest: dict[bytes, ApiToken] = {}
-        self.by_owner: dict[tuple[str, str], dict[str, ApiToken]] = {}
+        #: by realm and user name, then by id; those that pass by themselves, the oldest first
+        self.named: dict[tuple[str, str], dict[str, ApiToken]] = {}
+        self.passing: dict[tuple[str, str], dict[str, ApiToken]] = {}
         self.ids: set[str] = set()
         # By the hour of the expiry, which the token that is looked for tells too, so that the past is dropped by the hour.
         # Hashes, because 10^6 of them take 70 MiB and as many strings twice that; that two of 64 bits agree does not happen.
@@ -53,7 +55,7 @@ class _Index:
         if isinstance(change, ApiToken):
             self.ids.add(change.id)
             self.by_digest[change.digest] = change
-            self.by_owner.setdefault((change.owner.realm, change.owner.username), {})[change.id] = change
+            self._kind(change).setdefault((change.owner.realm, change.owner.username), {})[change.id] = change
         elif isinstance(change, RevokedGrant):
             self.grants.setdefault(int(change.expires // _HOUR), set()).add(hash(change.id))
         elif isinstance(change, RevokedUser):
@@ -62,11 +64,14 @@ class _Index:
     def remove(self, token: ApiToken) -> None:
         self.ids.discard(token.id)
         self.by_digest.pop(token.digest, None)
-        owner = token.owner.realm, token.owner.username
-        owned = self.by_owner.get(owner, {})
+        kind, owner = self._kind(token), (token.owner.realm, token.owner.username)
+        owned = kind.get(owner, {})
         owned.pop(token.id, None)
         if not owned:
-            self.by_owner.pop(owner, None)
+            kind.pop(owner, None)
+
+    def _kind(self, token: ApiToken) -> dict[tuple[str, str], dict[str, ApiToken]]:
+        return self.passing if token.passing else self.named
 
     def forget(self, now: float) -> None:
         for token in [token for token in self.by_digest.values() if token.expires <= now]:
@@ -111,8 +116,9 @@ class State:
 
     def owned(self, realm: str, username: str) -> list[ApiToken]:
         """The API tokens of a user that have not expired, the oldest first."""
-        now = self._reactor.seconds()
-        return [token for token in self._index.by_owner.get((realm, username), {}).values() if token.expires > now]
+        now, owner, index = self._reactor.seconds(), (realm, username), self._index
+        held = (*index.named.get(owner, {}).values(), *index.passing.get(owner, {}).values())
+        return sorted((token for token in held if token.expires > now), key=lambda token: token.created)
 
     def good(self, principal: Principal) -> bool:
         """Whether the token by which ``principal`` came is good still. It is for whoever came without one."""
@@ -141,10 +147,12 @@ class State:
 
     def _added(self, token: ApiToken) -> None:
         self._index.apply(token)
-        if token.passing:
-            passing = [one for one in self.owned(token.owner.realm, token.owner.username) if one.passing]
-            for old in passing[:-MOST_PASSING]:
-                self.remove(old).addErrback(lambda _: None)  # logged, and owed
+        passing = self._index.passing.get((token.owner.realm, token.owner.username), {})
+        while len(passing) > MOST_PASSING:
+            old = next(iter(passing.values()))
+            self._index.remove(old)
+            self.epoch += 1  # and nobody's connection is cut for it
+            self._write_removal(Removed(old.id, passing=True)).addErrback(lambda _: None)  # logged, and owed
 
     def remove(self, token: ApiToken) -> Deferred[None]:
         """End an API token, at once; fires when that is written. Fails with `Unavailable` where it cannot be, for now."""
@@ -174,7 +182,9 @@ class State:
 
     def _take_away(self, change: Change) -> Deferred[None]:
         self._revoked()
+        return self._write_removal(change)
 
+    def _write_removal(self, change: Change) -> Deferred[None]:
         def failed(failure: Failure) -> Failure:
             self._owed.append(change)
             _log.error("a revocation is in force and not on disk yet: {error}", error=failure.getErrorMessage())

@@ -237,7 +237,9 @@ class StateTests(StateCase):
         self.clock.advance(7201)
         self.successResultOf(self.state.look())
         index = self.state._index
-        self.assertEqual((index.by_digest, index.by_owner, index.ids, index.grants, index.users), ({}, {}, set(), {}, {}))
+        self.assertEqual(
+            (index.by_digest, index.named, index.passing, index.ids, index.grants, index.users), ({}, {}, {}, set(), {}, {})
+        )
         self.assertEqual(self.store.dropped, [6999.0, 14200.0])
 
     def test_passing_tokens_are_bounded(self) -> None:
