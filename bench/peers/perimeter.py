@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import perimeter
@@ -12,6 +14,8 @@ from bench.material import PASSWORD, REALM, ROLES, USER
 from bench.peers.base import Peer, Surroundings
 from bench.processes import Process
 from bench.upstream import PREFIX
+from perimeter.state.changes import RevokedGrant
+from perimeter.state.sqlite import SqliteStore
 
 CHECKOUT = Path(perimeter.__file__).parent.parent
 """Where the code is that this process would import."""
@@ -27,7 +31,7 @@ realm = {REALM}
 
 
 class Perimeter(Peer):
-    """A gateway with one route that matters, and as many ``routes`` and ``users`` in all as are asked for.
+    """A gateway with one route that matters, and as many ``routes``, ``users`` and ``revoked`` tokens as are asked for.
 
     ``authenticator`` is the section of whom it asks; unless told, a file with the users.
     """
@@ -39,6 +43,7 @@ class Perimeter(Peer):
         *,
         routes: int = 1,
         users: int = 1,
+        revoked: int = 0,
         authenticator: str = REALM_FILE,
     ) -> None:
         super().__init__()
@@ -47,6 +52,7 @@ class Perimeter(Peer):
         self._authenticator = authenticator
         self._routes = routes
         self._users = users
+        self._revoked = revoked
 
     def versions(self) -> dict[str, str]:
         """The commit, with a ``+`` where files were changed since."""
@@ -58,6 +64,8 @@ class Perimeter(Peer):
         own.mkdir()
         # a copy: two gateways of different age must not meet in one directory
         shutil.copytree(around.state, own / "state")
+        if self._revoked:
+            revoke(own / "state", self._revoked)
         (own / "users.realm").write_text(realm_file(self._users))
         (own / "site.ini").write_text(self._site(around))
         command = [*_TWISTD, "--nodaemon", "--pidfile=", "perimeter", "--config", str(own / "site.ini")]
@@ -113,6 +121,14 @@ def realm_file(users: int) -> str:
     roles = ",".join(ROLES)
     first = f"{USER}: {PASSWORD},{roles}\n"
     return first + "".join(f"{other_user(number)}: {PASSWORD},{roles}\n" for number in range(1, users))
+
+
+def revoke(state_dir: Path, count: int) -> None:
+    """Leave the state of a gateway that revoked ``count`` access tokens, none of which has expired yet."""
+    expires = time.time() + 86400
+    store = SqliteStore(state_dir)
+    store.write([RevokedGrant(secrets.token_urlsafe(16), expires) for _ in range(count)])
+    store.close()
 
 
 def other_user(number: int) -> str:

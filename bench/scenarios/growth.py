@@ -1,4 +1,4 @@
-"""Whether a request costs more where there is more of something: routes, users, tokens that are in use.
+"""Whether a request costs more where there is more of something: routes, users, tokens in use, tokens that were revoked.
 
 Each size is a gateway of its own, and the sizes are measured in rounds as peers are.
 """
@@ -20,7 +20,9 @@ from perimeter.model import Principal
 from perimeter.tokens.verdict import Verdict, VerdictCache
 
 _GATEWAYS = (10, 1_000, 10_000)
+_REVOKED = (0, 1_000, 1_000_000)
 _CACHES = (10, 1_000, 10_000, 1_000_000)
+_MORE_THAN_REMEMBERED = 40_000
 _TOKEN_OCTETS = 420
 """Of the Authorization value of a small ES256 token."""
 _LOOKUPS = 200_000
@@ -81,6 +83,23 @@ def _tokens(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
     ]
 
 
+def _revocations(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
+    # more of them than a gateway remembers, so that each is verified, and so looked up, anew
+    tokens = [f"Bearer {run.mint.token(other_user(number))}" for number in range(_MORE_THAN_REMEMBERED)]
+    anew = taking_turns(run, "revoked", tokens)
+    remembered = Load(SMALL, (run.bearer,))
+    return [
+        _revoked(run, "revocations, token remembered", remembered),
+        _revoked(run, "revocations, token verified anew", anew),
+    ]
+
+
+def _revoked(run: Run, name: str, load: Load) -> Measurement:
+    word = name.rpartition(" ")[2]
+    gateways = {_size(number): Perimeter(f"revoked-{word}-{number}", revoked=number) for number in _REVOKED}
+    return _measured(run, name, gateways, lambda _: load)
+
+
 def taking_turns(run: Run, name: str, credentials: Sequence[str]) -> Load:
     """Requests that carry one of ``credentials`` after the other."""
     file = run.around.directory / f"{name}.credentials"
@@ -124,5 +143,6 @@ def _look_up(count: int) -> float:
 SCENARIOS = (
     Scenario("routes", "10, 1,000 and 10,000 routes", ("perimeter",), _routes),
     Scenario("users", "10, 1,000 and 10,000 users with passwords, all of them active", ("perimeter",), _users),
+    Scenario("revocations", "none, 1,000 and 1,000,000 access tokens revoked", ("perimeter",), _revocations),
     Scenario("tokens", "10, 1,000 and 10,000 tokens in use; look-up among a million", ("perimeter",), _tokens),
 )
