@@ -34,8 +34,8 @@ class OneOf:
 class Difference:
     """Where the two answer otherwise.
 
-    It is about the requests of a ``scene`` whose names fit ``requests`` and not ``besides`` (patterns), to ``path`` where there is
-    one, and which both answer with ``status`` where there is one. In each of them ``facets`` have to be as told: facet:
+    It is about the requests of a ``scene`` whose names fit ``requests`` and not ``besides`` (patterns), to ``path`` where there
+    is one, and which both answer with ``status`` where there is one. In each of them ``facets`` have to be as told: facet:
     (Auth-o-tron's, Perimeter's).
     """
 

@@ -81,7 +81,7 @@ def _refused() -> Iterator[Request]:
     yield ask("refused/octets that are not ASCII", b"Basic \xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9")
     yield ask("refused/an unknown token", "Bearer nobody-knows-it")
     yield ask("refused/HEAD", method="HEAD")
-    yield ask("lockout/the twelfth wrong password", WRONG.replace("Basic", "Plain"), times=12)
+    yield ask("lockout/the twelfth wrong password", basic("guessed", "wrong"), times=12)
 
 
 def _several() -> Iterator[Request]:
@@ -130,17 +130,19 @@ def _services() -> Iterator[Request]:
 def _tokens() -> Iterator[Request]:
     for name in ("RS256", "RS512", "only sub", "roles in three places", "audience in a list"):
         yield ask(f"jwt/{name}", f"Bearer <jwt {name}>")
-    for name in ("HS512", "ES256", "no scope", "no sub", "no exp", "expired a moment ago", "not yet valid", "an ID token"):
-        yield ask(f"jwt/{name}", f"Bearer <jwt {name}>")
     for name in (
-        "expired",
-        "an unknown key",
-        "a foreign key by a known name",
-        "no kid",
-        "none",
-        "HS512 with the public key",
-        "torn",
+        "RS512 with a key for RS256",
+        "ES256",
+        "no scope",
+        "no sub",
+        "expired a moment ago",
+        "not yet valid",
+        "an ID token",
     ):
+        yield ask(f"jwt/{name}", f"Bearer <jwt {name}>")
+    for name in ("expired", "no exp", "an unknown key", "a foreign key by a known name", "no kid", "none"):
+        yield ask(f"jwt refused/{name}", f"Bearer <jwt {name}>")
+    for name in ("HS512 with the public key", "HS512 of an unknown key", "torn"):
         yield ask(f"jwt refused/{name}", f"Bearer <jwt {name}>")
 
 
