@@ -17,19 +17,10 @@ from tests.comparison.answers import asked
 from tests.comparison.differences import DIFFERENCES
 from tests.comparison.judge import Facets, complaints
 from tests.comparison.requests import REQUESTS
-from tests.comparison.surroundings import Scene, Services, configuration, directory
+from tests.comparison.surroundings import UNTRANSLATED, Scene, Services, configuration, directory
 from tests.integration.harness import Gateway, GatewayCase
 from tests.integration.ports import free_port
 from tests.integration.upstreams import Process
-
-UNTRANSLATED = {
-    "all": [
-        "user 'comma': a comma in a role would be two roles",
-        "user 'empty': an empty password, or control characters in it",
-    ]
-}
-UNTRANSLATED["passwords"] = UNTRANSLATED["all"]
-"""What the importer leaves out of each scene's configuration, and says so."""
 
 
 class AuthOTron(Process):
@@ -70,7 +61,7 @@ class ComparisonTests(GatewayCase):
         path, port = self.written(scene)
         made = CliRunner().invoke(main, ["import", str(path), "-o", str(path.parent / "site.ini")])
         left = re.findall(r"^not translated: .*config\.yaml:\d+: (.*)$", made.output, re.M)
-        self.assertEqual(left, UNTRANSLATED.get(scene, []), made.output)
+        self.assertEqual(left, UNTRANSLATED[scene], made.output)
         gateway = Gateway(path.parent, (path.parent / "site.ini").read_text())
         self.addCleanup(gateway.stop)
         gateway.start()

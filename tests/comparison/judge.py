@@ -63,14 +63,14 @@ def complaints(
 ) -> list[str]:
     """What is different and not declared, and what is declared and not different. Answers go by the names of the requests."""
     found: list[str] = []
-    used: set[str] = set()
+    used: set[int] = set()
     for request in requests:
         left, right = theirs[request.name], ours[request.name]
         told: dict[str, str] = {}
-        for one in declared:
+        for number, one in enumerate(declared):
             if not one.fits(request, left, right):
                 continue
-            used.add(one.title)
+            used.add(number)
             for facet, pair in one.facets.items():
                 seen = (left.get(facet), right.get(facet))
                 if facet in told:
@@ -83,5 +83,5 @@ def complaints(
         for facet in sorted(left.keys() | right.keys()) if both else ["status"]:
             if facet not in told and left.get(facet) != right.get(facet):
                 found.append(f"{request.name}: {facet}: Auth-o-tron {left.get(facet)!r}, Perimeter {right.get(facet)!r}")
-    found += [f"{one.title!r} is about no request" for one in declared if one.title not in used]
+    found += [f"{one.title!r} is about no request" for number, one in enumerate(declared) if number not in used]
     return found

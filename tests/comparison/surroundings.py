@@ -224,6 +224,20 @@ class Scene:
     nowhere: int
 
 
+UNTRANSLATED = {
+    "all": [
+        "user 'comma': a comma in a role would be two roles",
+        "user 'empty': an empty password, or control characters in it",
+    ],
+    "passwords": [
+        "user 'comma': a comma in a role would be two roles",
+        "user 'empty': an empty password, or control characters in it",
+    ],
+    "symmetric": [],
+}
+"""What ``perimeter import`` leaves out of each scene's configuration, and says so."""
+
+
 def configuration(name: str, scene: Scene) -> str:
     """The configuration of a scene, in Auth-o-tron's present version of the format."""
     return {"all": _everything, "passwords": _passwords, "symmetric": _symmetric}[name](scene)
