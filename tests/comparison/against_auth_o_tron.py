@@ -46,7 +46,7 @@ class ComparisonTests(GatewayCase):
         """The configuration, for a port of its own."""
         port = free_port()
         path = self.directory() / "config.yaml"
-        path.write_text(configuration(scene, Scene(port, free_port(), self.services.url, self.slapd.port, self.nowhere)))
+        path.write_text(configuration(scene, Scene(port, self.services.url, self.slapd.port, self.nowhere)))
         return path, port
 
     def original(self, scene: str) -> int:

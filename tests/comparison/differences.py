@@ -13,7 +13,7 @@ ASKED = "/authenticate"
 
 def status(title: str, theirs: int, ours: int, why: str, *requests: str, scene: str = "all", **facets: Any) -> Difference:
     """Another status, after which nothing else can be the same; ``facets`` are those that matter nevertheless."""
-    more = {name.replace("_", " "): pair for name, pair in facets.items()}
+    more = {name.replace("__", ".").replace("JWT_", "JWT "): pair for name, pair in facets.items()}
     return Difference(title, why, {"status": (theirs, ours), **more}, requests, scene=scene)
 
 
@@ -48,13 +48,12 @@ def _nothing_to_read(scene: str, *besides: str) -> Difference:
     )
 
 
-def _never_stored(scene: str, code: int) -> Difference:
+def _never_stored(scene: str) -> Difference:
     return Difference(
         "caches",
-        "Who may do something now may not do it later, and the answer holds a token.",
+        "Who may do something now may not do it later, and many an answer holds a token.",
         {"Cache-Control": (None, "no-store")},
-        path=ASKED,
-        status=code,
+        besides=("whoami/*",),
         scene=scene,
     )
 
@@ -63,7 +62,7 @@ def _challenges(scene: str, theirs: list[str], ours: list[str]) -> Difference:
     why = "The gateway's own access tokens are good too, so its own realm (`realm` in `[perimeter]`) is offered first."
     if scene == "all":
         why += " Auth-o-tron calls the realm of efas-api `efas`, whatever is configured; its users are of the configured one."
-    return Difference("challenges", why, {"WWW-Authenticate": (theirs, ours)}, path=ASKED, status=401, scene=scene)
+    return Difference("challenges", why, {"WWW-Authenticate": (theirs, ours)}, besides=(TOKEN,), status=401, scene=scene)
 
 
 _REASONS = {
@@ -84,23 +83,53 @@ def _refusal(scene: str, *besides: str) -> Difference:
             "body.auth_uri": (None, "(where tokens are to be had)"),
         },
         besides=besides,
-        path=ASKED,
         status=401,
         scene=scene,
     )
 
 
+TOKEN = "API tokens refused/GET /token"
+"""``/token`` asks for credentials of others only."""
+
 _BASIC = ["Basic lab", "Basic local", "Basic lost", "Basic paths"]
+_THEIRS = ["Bearer desp", "Bearer ecmwf", "Bearer efas", "Bearer generated", "Bearer offline"]
+_OURS = ["Bearer desp", "Bearer ecmwf", "Bearer floods", "Bearer generated", "Bearer offline"]
+
+
+def _listed(*entries: tuple[str, str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "type": kind, "realm": realm} for name, kind, realm in entries]
+
+
+def _providers(plain: str) -> list[dict[str, str]]:
+    return _listed(
+        *((f"{realm}-users", plain, realm) for realm in ("local", "lab", "paths", "lost")),
+        ("iam", "jwt", "desp"),
+        ("weather", "ecmwf-api", "ecmwf"),
+        ("efas", "efas-api", "floods"),
+        ("offline", "openid-offline", "offline"),
+        ("generator", "ecmwf-token-generator", "generated"),
+    )
+
+
+def _augmenters(advanced: str) -> list[dict[str, str]]:
+    return _listed(
+        ("planned", "plain", "local"),
+        ("matched", advanced, "local"),
+        ("chained", advanced, "local"),
+        *((name, "ldap", realm) for name, realm in (("groups", "lab"), ("paths", "paths"), ("lost", "lost"))),
+    )
+
 
 _ALWAYS = (
     _token("all"),
     _nothing_to_read("all", "*/HEAD"),
-    _never_stored("all", 200),
-    _never_stored("all", 401),
-    _challenges(
-        "all",
-        [*_BASIC, "Bearer desp", "Bearer ecmwf", "Bearer efas", "Bearer generated", "Bearer offline"],
-        [*_BASIC, "Bearer desp", "Bearer ecmwf", "Bearer floods", "Bearer generated", "Bearer offline", "Bearer perimeter"],
+    _never_stored("all"),
+    _challenges("all", [*_BASIC, *_THEIRS], [*_BASIC, *_OURS, "Bearer perimeter"]),
+    Difference(
+        "challenges of `/token`",
+        "No token buys another one, so the gateway's own realm is not offered.",
+        {"WWW-Authenticate": ([*_BASIC, *_THEIRS], [*_BASIC, *_OURS])},
+        (TOKEN,),
     ),
     _refusal("all", "*/HEAD"),
     Difference(
@@ -272,17 +301,21 @@ _PATHS = (
         "Some proxies (Envoy, Caddy) ask with the method of the request that they ask about.",
         "method/* /authenticate",
     ),
-    Difference(
-        "what is not there",
-        "Every refusal says why, as JSON or HTML.",
-        {
-            "Content-Type": (None, "application/json"),
-            "Cache-Control": (None, "no-store"),
-            "body.error": (None, "no_route"),
-            "body.error_description": (None, "There is nothing here"),
-        },
-        ("path/*",),
-        status=404,
+    *(
+        Difference(
+            title,
+            "Every refusal says why, as JSON or HTML.",
+            {
+                "Content-Type": (None, "application/json"),
+                "body.error": (None, reason),
+                "body.error_description": (None, phrase),
+            },
+            status=code,
+        )
+        for title, code, reason, phrase in (
+            ("what is not there", 404, "no_route", "There is nothing here"),
+            ("methods that are not allowed", 405, "method_not_allowed", "This method is not allowed here"),
+        )
     ),
     status(
         "the landing page",
@@ -291,6 +324,62 @@ _PATHS = (
         "`/` is for the routes of the site.",
         "path/the landing page",
         "path/the icon",
+    ),
+)
+
+_ENDPOINTS = (
+    Difference("the type of `/health`", "It is text.", {"Content-Type": (None, "text/plain")}, ("health/*",)),
+    status(
+        "who may see the lists",
+        200,
+        401,
+        "By whom users are vouched for helps whoever guesses passwords. With `serve = tokens` on the listener all may see them.",
+        "list/providers",
+        "list/augmenters",
+    ),
+    Difference(
+        "types in `/providers`",
+        "The importer puts users into realm files, with their passwords hashed.",
+        {"body.providers": (_providers("plain"), _providers("realmfile"))},
+        ("list/providers, with credentials",),
+    ),
+    Difference(
+        "types in `/augmenters`",
+        "A shorter word for the same.",
+        {"body.augmenters": (_augmenters("plain_advanced"), _augmenters("match"))},
+        ("list/augmenters, with credentials",),
+    ),
+    status(
+        "`/token` without a store",
+        503,
+        200,
+        "It gives an access token, as Reactor does, which needs no store.",
+        "API tokens/GET /token",
+        body__access_token=(None, "(a token)"),
+    ),
+    status(
+        "`/tokens` without a store",
+        503,
+        404,
+        "There are no API tokens then: the importer writes `api_tokens = no`.",
+        "API tokens/GET /tokens",
+        "API tokens/DELETE /token/x",
+    ),
+    status(
+        "`/tokens` without a store, without credentials",
+        401,
+        404,
+        "What is not there needs no credentials.",
+        "API tokens refused/GET /tokens",
+        "API tokens refused/DELETE /token/x",
+    ),
+    status(
+        "other methods without a store",
+        405,
+        404,
+        "What is not there has no methods.",
+        "method/POST /tokens",
+        "method/GET /token/x",
     ),
 )
 
@@ -306,8 +395,7 @@ _PASSWORDS = (
         scene="passwords",
     ),
     _nothing_to_read("passwords"),
-    _never_stored("passwords", 200),
-    _never_stored("passwords", 401),
+    _never_stored("passwords"),
     _challenges("passwords", ["Basic local"], ["Basic local", "Bearer perimeter"]),
     _refusal("passwords"),
     Difference(
@@ -327,6 +415,7 @@ GROUPS: tuple[tuple[str, tuple[Difference, ...]], ...] = (
     ("Services and directories", _SERVICES),
     ("Tokens of other issuers", _TOKENS),
     ("Paths and methods", _PATHS),
+    ("Endpoints", _ENDPOINTS),
     ("Options of the configuration", _PASSWORDS),
 )
 """By what they are about."""

@@ -189,7 +189,8 @@ def _endpoints() -> Iterator[Request]:
     yield ask("health/with credentials", WRONG, path="/health")
     yield ask("list/providers", path="/providers")
     yield ask("list/augmenters", path="/augmenters")
-    yield ask("list/providers with credentials", ALICE, path="/providers")
+    yield ask("list/providers, with credentials", ALICE, path="/providers")
+    yield ask("list/augmenters, with credentials", ALICE, path="/augmenters")
     yield ask("API tokens/GET /token", ALICE, path="/token")
     yield ask("API tokens/GET /tokens", ALICE, path="/tokens")
     yield ask("API tokens/DELETE /token/x", ALICE, path="/token/x", method="DELETE")
@@ -202,7 +203,7 @@ def _small() -> Iterator[Request]:
     yield ask("passwords alone/a user with roles", ALICE, scene="passwords")
     yield ask("passwords alone/nothing", scene="passwords")
     yield ask("passwords alone/a token", "Bearer nobody-knows-it", scene="passwords")
-    yield ask("passwords alone/augmenters", path="/augmenters", scene="passwords")
+    yield ask("passwords alone/no augmenters", ALICE, path="/augmenters", scene="passwords")
     yield ask("a symmetric key/HS512", "Bearer <jwt HS512>", scene="symmetric")
     yield ask("a symmetric key/RS256 beside it", "Bearer <jwt RS256>", scene="symmetric")
 

@@ -215,10 +215,9 @@ USERS = {
 
 @attrs.frozen
 class Scene:
-    """What there is to configure: the port to listen on, and those of what stands around."""
+    """What there is to configure: the port to listen on, and where the things around are."""
 
     port: int
-    metrics: int
     services: str
     ldap: int
     nowhere: int
@@ -269,7 +268,7 @@ server:
   host: "127.0.0.1"
   port: {scene.port}
 metrics:
-  port: {scene.metrics}
+  enabled: false
 """
 
 
