@@ -16,6 +16,7 @@ from perimeter.cli import main
 from tests.comparison.answers import asked
 from tests.comparison.differences import DIFFERENCES
 from tests.comparison.judge import Facets, complaints
+from tests.comparison.mongo import Mongo
 from tests.comparison.requests import REQUESTS
 from tests.comparison.surroundings import UNTRANSLATED, Scene, Services, configuration, directory
 from tests.integration.harness import Gateway, GatewayCase
@@ -40,13 +41,15 @@ class ComparisonTests(GatewayCase):
         self.addCleanup(self.services.close)
         self.slapd = directory(self.directory())
         self.addCleanup(self.slapd.kill)
+        self.mongo = Mongo()
+        self.addCleanup(self.mongo.close)
         self.nowhere = free_port()
 
     def written(self, scene: str) -> tuple[Path, int]:
         """The configuration, for a port of its own."""
         port = free_port()
         path = self.directory() / "config.yaml"
-        path.write_text(configuration(scene, Scene(port, self.services.url, self.slapd.port, self.nowhere)))
+        path.write_text(configuration(scene, Scene(port, self.services.url, self.slapd.port, self.nowhere, self.mongo.uri)))
         return path, port
 
     def original(self, scene: str) -> int:
@@ -71,7 +74,8 @@ class ComparisonTests(GatewayCase):
         requests = [request for request in REQUESTS if request.scene == scene]
         answers: list[dict[str, Facets]] = []
         for name, port in (("theirs", self.original(scene)), ("ours", self.imported(scene))):
-            answers.append({request.name: asked(request, port, self.services.tokens) for request in requests})
+            tokens = dict(self.services.tokens)
+            answers.append({request.name: asked(request, port, tokens) for request in requests})
             # for whoever wants to see more than what is different
             (self.directory() / f"{name}.json").write_text(json.dumps(answers[-1], indent=1, ensure_ascii=False))
         declared = [one for one in DIFFERENCES if one.scene == scene]
@@ -86,3 +90,6 @@ class ComparisonTests(GatewayCase):
 
     def test_an_issuer_with_a_symmetric_key(self) -> None:
         self.compare("symmetric")
+
+    def test_a_store_of_tokens(self) -> None:
+        self.compare("store")

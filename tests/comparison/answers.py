@@ -27,8 +27,11 @@ _FIELDS = ("X-Auth-Username", "X-Auth-Realm", "X-Auth-Roles", "Allow", "Cache-Co
 _addresses = itertools.count()
 
 
-def asked(request: Request, port: int, tokens: Mapping[str, str]) -> Facets:
-    """The facets of the (last) answer to ``request``, whose ``<…>`` are ``tokens``."""
+def asked(request: Request, port: int, tokens: dict[str, str]) -> Facets:
+    """The facets of the (last) answer to ``request``, whose ``<…>`` are ``tokens``.
+
+    A token that an answer brings is ``given`` from then on, and what a list of tokens calls its first is ``listed``.
+    """
     number = next(_addresses)
     host = f"127.1.{number // 250}.{number % 250 + 1}"
     found: Facets = {}
@@ -37,22 +40,25 @@ def asked(request: Request, port: int, tokens: Mapping[str, str]) -> Facets:
     return found
 
 
-def _once(request: Request, port: int, tokens: Mapping[str, str], host: str) -> Facets:
+def _once(request: Request, port: int, tokens: dict[str, str], host: str) -> Facets:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(host, 0))
     try:
-        connection.putrequest(request.method, request.path, skip_accept_encoding=True)
+        connection.putrequest(request.method, _filled(request.path, tokens), skip_accept_encoding=True)
         for name, value in request.fields:
-            text = _MARK.sub(lambda mark: tokens[mark[1]], value) if isinstance(value, str) else value
-            connection.putheader(name, text)
+            connection.putheader(name, _filled(value, tokens) if isinstance(value, str) else value)
         connection.endheaders()
         response = connection.getresponse()
-        found = _head(response.status, response.headers) | _body(response.headers, response.read())
+        found = _head(response.status, response.headers) | _body(response.headers, response.read(), tokens)
     except (http.client.RemoteDisconnected, ConnectionResetError):
         return {"status": NONE}
     finally:
         connection.close()
     authorization = response.headers.get("Authorization")
     return found if authorization is None else found | _token(authorization.removeprefix("Bearer "), request, port)
+
+
+def _filled(text: str, tokens: Mapping[str, str]) -> str:
+    return _MARK.sub(lambda mark: tokens[mark[1]], text)
 
 
 def _head(status: int, fields: http.client.HTTPMessage) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def _head(status: int, fields: http.client.HTTPMessage) -> dict[str, Any]:
     return found
 
 
-def _body(fields: http.client.HTTPMessage, body: bytes) -> dict[str, Any]:
+def _body(fields: http.client.HTTPMessage, body: bytes, tokens: dict[str, str]) -> dict[str, Any]:
     media = fields.get("Content-Type", "text/plain")
     if not body:
         return {}
@@ -80,6 +86,12 @@ def _body(fields: http.client.HTTPMessage, body: bytes) -> dict[str, Any]:
     value = json.loads(body)
     if not isinstance(value, dict):
         return {"body": value}
+    if "token" in value:
+        tokens["given"] = value["token"]
+    if value.get("tokens"):
+        first = value["tokens"][0]
+        tokens["listed"] = first.get("token_string") or first["id"]
+        value["tokens"] = [sorted(one) for one in value["tokens"]]
     return {f"body.{name}": _VARIES.get(name, part) for name, part in value.items()}
 
 

@@ -53,7 +53,7 @@ def _never_stored(scene: str) -> Difference:
         "caches",
         "Who may do something now may not do it later, and many an answer holds a token.",
         {"Cache-Control": (None, "no-store")},
-        besides=("whoami/*",),
+        besides=("whoami/*", "store/what the list calls a token"),
         scene=scene,
     )
 
@@ -408,6 +408,103 @@ _PASSWORDS = (
     ),
 )
 
+_TOKEN_MEMBERS = ["scopes", "token_string", "version"]
+_OUR_MEMBERS = ["created", "expires", "id", "methods", "name", "networks", "routes", "version"]
+
+_STORE = (
+    _never_stored("store"),
+    _refusal("store"),
+    Difference(
+        "challenges",
+        "As above.",
+        {"WWW-Authenticate": (["Basic local"], ["Basic local", "Bearer perimeter"])},
+        path=ASKED,
+        status=401,
+        scene="store",
+    ),
+    Difference(
+        "challenges of the other endpoints, where there are passwords only",
+        "They are asked for by the name of the gateway, as Reactor does.",
+        {"WWW-Authenticate": (["Basic local"], ["Basic perimeter", "Bearer perimeter"])},
+        ("store/DELETE without credentials",),
+        scene="store",
+    ),
+    Difference(
+        "`/token`",
+        "One answer for Auth-o-tron's clients and for Reactor's: `token` is an API token for an hour.",
+        {
+            "body.access_token": (None, "(a token)"),
+            "body.token_type": (None, "Bearer"),
+            "body.expires_in": (None, 3600),
+        },
+        ("store/GET /token",),
+        scene="store",
+    ),
+    status(
+        "the token that `/token` gives",
+        401,
+        200,
+        "It is good. Auth-o-tron stores another one than it gives, which only its list of tokens shows.",
+        "store/the token that was given*",
+        scene="store",
+    ),
+    Difference(
+        "the list of tokens",
+        "It says what each is for and has no token in it: that is shown once, when it is made.",
+        {"body.tokens": ([_TOKEN_MEMBERS], [_OUR_MEMBERS])},
+        ("store/GET /tokens",),
+        scene="store",
+    ),
+    status(
+        "a list without tokens",
+        500,
+        200,
+        "It is empty. Auth-o-tron does not find the user.",
+        "store/GET /tokens before there are any",
+        scene="store",
+    ),
+    status(
+        "what the list calls a token",
+        200,
+        401,
+        "Here it is a name for it, with which it can be ended and nothing else.",
+        "store/what the list calls a token",
+        scene="store",
+    ),
+    status(
+        "ending a token of somebody else",
+        204,
+        404,
+        "Only its owner may. In Auth-o-tron it is gone.",
+        "store/DELETE of another user's",
+        scene="store",
+    ),
+    Difference(
+        "a token that somebody else wanted to end",
+        "It is still there.",
+        {"body.tokens": ([], [_OUR_MEMBERS])},
+        ("store/GET /tokens after that",),
+        scene="store",
+    ),
+    status(
+        "ending a token that is not there",
+        204,
+        404,
+        "Whoever mistypes a name learns that nothing was ended.",
+        "store/DELETE of none",
+        scene="store",
+    ),
+    status(
+        "`POST /tokens`",
+        405,
+        400,
+        "It makes a token with a name, a life and restrictions, which the body has to tell.",
+        "store/POST /tokens",
+        scene="store",
+    ),
+    status("`GET /token/x`", 405, 404, "Whether there is one is not told.", "store/GET /token/x", scene="store"),
+)
+
 GROUPS: tuple[tuple[str, tuple[Difference, ...]], ...] = (
     ("Each answer of `/authenticate`", _ALWAYS),
     ("Credentials and users", _CREDENTIALS),
@@ -416,6 +513,7 @@ GROUPS: tuple[tuple[str, tuple[Difference, ...]], ...] = (
     ("Tokens of other issuers", _TOKENS),
     ("Paths and methods", _PATHS),
     ("Endpoints", _ENDPOINTS),
+    ("API tokens", _STORE),
     ("Options of the configuration", _PASSWORDS),
 )
 """By what they are about."""
@@ -434,6 +532,12 @@ class Read:
 
 
 READ = (
+    Read(
+        "the life of API tokens",
+        "none ever ends by itself",
+        "an hour for those of `/token`, up to `api_lifetime` for others",
+        "What is forgotten somewhere must not be good for ever.",
+    ),
     Read(
         "who is asked",
         "all providers of a scheme, at the same time",

@@ -57,7 +57,7 @@ def _value(value: Any) -> str:
     if isinstance(value, OneOf):
         return " or ".join(_value(one) for one in value.values)
     if isinstance(value, list):
-        return ", ".join(map(_value, value))
+        return ", ".join(map(_value, value)) or "none"
     if isinstance(value, dict):
         return " ".join(map(_value, value.values()))
     return "none" if value is None else "empty" if value == "" else str(value) if isinstance(value, int) else f"`{value}`"

@@ -208,6 +208,25 @@ def _small() -> Iterator[Request]:
     yield ask("a symmetric key/RS256 beside it", "Bearer <jwt RS256>", scene="symmetric")
 
 
+def _stored() -> Iterator[Request]:
+    """In this order: what is made is used, and ended."""
+    yield ask("store/GET /tokens before there are any", ALICE, path="/tokens", scene="store")
+    yield ask("store/GET /token", ALICE, path="/token", scene="store")
+    yield ask("store/the token that was given", "Bearer <given>", scene="store")
+    yield ask("store/the token that was given, in its realm", "Bearer <given>", realm("local"), scene="store")
+    yield ask("store/GET /tokens", ALICE, path="/tokens", scene="store")
+    yield ask("store/what the list calls a token", "Bearer <listed>", path="/whoami", scene="store")
+    yield ask("store/DELETE of another user's", BOB, path="/token/<listed>", method="DELETE", scene="store")
+    yield ask("store/GET /tokens after that", ALICE, path="/tokens", scene="store")
+    yield ask("store/DELETE of one's own", ALICE, path="/token/<listed>", method="DELETE", scene="store")
+    yield ask("store/GET /tokens after all", ALICE, path="/tokens", scene="store")
+    yield ask("store/DELETE of none", ALICE, path="/token/x", method="DELETE", scene="store")
+    yield ask("store/DELETE without credentials", path="/token/x", method="DELETE", scene="store")
+    yield ask("store/a token that is none", "Bearer 00000000-0000-4000-8000-000000000000", scene="store")
+    yield ask("store/POST /tokens", ALICE, path="/tokens", method="POST", scene="store")
+    yield ask("store/GET /token/x", ALICE, path="/token/x", scene="store")
+
+
 REQUESTS: tuple[Request, ...] = (
     *_passwords(),
     *_refused(),
@@ -220,4 +239,5 @@ REQUESTS: tuple[Request, ...] = (
     *_paths(),
     *_endpoints(),
     *_small(),
+    *_stored(),
 )

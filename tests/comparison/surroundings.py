@@ -221,6 +221,7 @@ class Scene:
     services: str
     ldap: int
     nowhere: int
+    mongo: str
 
 
 UNTRANSLATED = {
@@ -233,13 +234,17 @@ UNTRANSLATED = {
         "user 'empty': an empty password, or control characters in it",
     ],
     "symmetric": [],
+    "store": [
+        "user 'comma': a comma in a role would be two roles",
+        "user 'empty': an empty password, or control characters in it",
+    ],
 }
 """What ``perimeter import`` leaves out of each scene's configuration, and says so."""
 
 
 def configuration(name: str, scene: Scene) -> str:
     """The configuration of a scene, in Auth-o-tron's present version of the format."""
-    return {"all": _everything, "passwords": _passwords, "symmetric": _symmetric}[name](scene)
+    return {"all": _everything, "passwords": _passwords, "symmetric": _symmetric, "store": _store}[name](scene)
 
 
 def _plain(realm: str) -> str:
@@ -247,7 +252,7 @@ def _plain(realm: str) -> str:
     return f'  - name: "{realm}-users"\n    type: "plain"\n    realm: "{realm}"\n    users:\n{lines}\n'
 
 
-def _general(scene: Scene, *, legacy: bool, secret: str) -> str:
+def _general(scene: Scene, *, legacy: bool = True, secret: str = SECRET, store: str = "enabled: false") -> str:
     return f"""\
 version: 2.0.0
 logging:
@@ -255,8 +260,7 @@ logging:
   format: "console"
 auth:
   timeout_in_ms: 4000
-store:
-  enabled: false
+store: {{{store}}}
 services: []
 jwt:
   exp: 3600
@@ -279,9 +283,14 @@ def _passwords(scene: Scene) -> str:
 
 def _symmetric(scene: Scene) -> str:
     return f"""\
-{_general(scene, legacy=True, secret=SECRET)}providers:
+{_general(scene)}providers:
   - {{name: "iam", type: "jwt", cert_uri: "{scene.services}/symmetric", realm: "desp", iam_realm: "desp"}}
 """
+
+
+def _store(scene: Scene) -> str:
+    store = f'enabled: true, type: "mongo", uri: "{scene.mongo}", database: "auth-o-tron"'
+    return f"{_general(scene, store=store)}providers:\n{_plain('local')}"
 
 
 def _everything(scene: Scene) -> str:
@@ -291,7 +300,7 @@ def _everything(scene: Scene) -> str:
         f'uri: "ldap://127.0.0.1:{scene.ldap}"'
     )
     return f"""\
-{_general(scene, legacy=True, secret=SECRET)}providers:
+{_general(scene)}providers:
 {"".join(map(_plain, USERS))}\
   - name: "iam"
     type: "jwt"

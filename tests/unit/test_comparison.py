@@ -85,7 +85,9 @@ class ConfigurationTests(TestCase):
         for scene, expected in UNTRANSLATED.items():
             directory = Path(self.mktemp())
             directory.mkdir()
-            (directory / "config.yaml").write_text(configuration(scene, Scene(8080, "http://127.0.0.1:8081", 389, 1)))
+            (directory / "config.yaml").write_text(
+                configuration(scene, Scene(8080, "http://127.0.0.1:8081", 389, 1, "mongodb://127.0.0.1"))
+            )
             made = CliRunner().invoke(main, ["import", str(directory / "config.yaml"), "-o", str(directory / "site.ini")])
             self.assertEqual(re.findall(r"^not translated: .*config\.yaml:\d+: (.*)$", made.output, re.M), expected, scene)
             checked = CliRunner().invoke(main, ["check", str(directory / "site.ini")])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
-import attrs
 from twisted.trial.unittest import TestCase
 
 from perimeter.importers import authotron, combine, htpasswd, logback, nginx, reactor
