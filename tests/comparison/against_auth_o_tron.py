@@ -18,7 +18,8 @@ from tests.comparison.differences import DIFFERENCES
 from tests.comparison.judge import Facets, complaints
 from tests.comparison.mongo import Mongo
 from tests.comparison.requests import REQUESTS
-from tests.comparison.surroundings import UNTRANSLATED, Scene, Services, configuration, directory
+from tests.comparison.scenes import UNTRANSLATED, Scene, configuration
+from tests.comparison.surroundings import Services, directory
 from tests.integration.harness import Gateway, GatewayCase
 from tests.integration.ports import free_port
 from tests.integration.upstreams import Process

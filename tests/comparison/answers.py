@@ -14,7 +14,7 @@ import jwt
 
 from tests.comparison.judge import Facets
 from tests.comparison.requests import Request
-from tests.comparison.surroundings import secret_of
+from tests.comparison.scenes import secret_of
 
 NONE = "no answer: the connection is closed"
 

@@ -19,7 +19,7 @@ class Request:
     times: int = 1
     """How often it is asked; the last answer counts."""
     scene: str = "all"
-    """Which configuration of `surroundings` it is about."""
+    """Which configuration of `scenes` it is about."""
 
 
 def basic(user: str, password: str, scheme: str = "Basic", encoding: str = "utf-8") -> str:

@@ -16,7 +16,7 @@ from tests.comparison.differences import DIFFERENCES
 from tests.comparison.judge import Difference, OneOf, complaints
 from tests.comparison.manual import page
 from tests.comparison.requests import REQUESTS, Request
-from tests.comparison.surroundings import UNTRANSLATED, Scene, configuration
+from tests.comparison.scenes import UNTRANSLATED, Scene, configuration
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "auth-o-tron.md"
 
