@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import catalogue, manual, report, table
+from bench import auth_o_tron, catalogue, manual, report, table
 from bench.errors import BenchError
 from bench.figures import Measurement
-from bench.peers import authotron
 from bench.report import Report
 from bench.run import Options, Run
 from bench.scenarios.base import Scenario
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         if chosen.build:
-            authotron.build()
+            auth_o_tron.build()
             return 0
         found = _run(chosen)
     except BenchError as error:

@@ -5,7 +5,7 @@ All three write the access log that is nginx's default.
 
 from __future__ import annotations
 
-from bench import nginx
+from bench import auth_o_tron, nginx
 from bench.material import CIPHERSUITES
 from bench.peers import authotron
 from bench.peers.base import Peer, Surroundings
@@ -109,11 +109,11 @@ class NginxSeed(Peer):
 
     def missing(self) -> str | None:
         """Needs nginx and Auth-o-tron."""
-        return not_installed("nginx") or authotron.missing()
+        return not_installed("nginx") or auth_o_tron.missing()
 
     def versions(self) -> dict[str, str]:
         """Of both."""
-        return {"nginx": nginx_version(), authotron.CRATE: authotron.VERSION}
+        return {"nginx": nginx_version(), auth_o_tron.CRATE: auth_o_tron.VERSION}
 
     def start(self, around: Surroundings) -> None:
         """Both."""

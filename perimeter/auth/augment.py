@@ -14,6 +14,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 
 from perimeter.auth.services import AuthServices
 from perimeter.config.values import AugmenterSettings
+from perimeter.errors import Overloaded, Unavailable, Undecided
 from perimeter.interfaces import IAugmenter, IAuthenticator, IRunningAuthenticator
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 
@@ -113,13 +114,22 @@ class Augmented:
             augmenter.stop()
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
-        """See `IAuthenticator`. Raises what an augmenter raises: who cannot be told all of his roles is not let in with some."""
+        """See `IAuthenticator`. Who cannot be told all of his roles is not let in with some.
+
+        An augmenter that is unavailable makes nobody else wait: the authenticator did answer, and may know others, or nothing of
+        those who are known to the next one.
+        """
         found: Any = await self._inner.authenticate(credentials, request)
         if not isinstance(found, Principal) or found.realm != self._inner.realm:
             return found  # type: ignore[no-any-return]  # for the chain to judge
         principal = found
         for augmenter in self._augmenters:
-            principal = await augmenter.augment(principal, request)
+            try:
+                principal = await augmenter.augment(principal, request)
+            except (Undecided, Overloaded):
+                raise
+            except Unavailable as error:
+                raise Undecided(error.detail, retry_after=error.retry_after) from None
         return principal
 
 

@@ -108,12 +108,7 @@ class AuthenticatorChain:
         self._flights.forget()
 
     def challenges(self) -> tuple[tuple[str, str], ...]:
-        """Scheme and realm of everything that a client may answer with, beside the gateway's own tokens.
-
-        Empty where there are passwords only: then a client gets a token for its password first, as Reactor has it.
-        """
-        if not self.takes_tokens:
-            return ()
+        """Scheme and realm of everything that a client may answer with, beside the gateway's own tokens."""
         found = {(word, one.realm): None for one in self.asked for word in ("bearer", "basic") if word in one.schemes}
         return tuple(found)
 

@@ -45,7 +45,9 @@ class Answers:
 
     ``auth_uri`` lists where tokens are to be had; ``error_page`` makes the built-in HTML page for a status and a phrase;
     ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm of what 401 answers ask for beside the
-    gateway's own tokens (`perimeter.auth.chain.AuthenticatorChain.challenges`).
+    gateway's own tokens (`perimeter.auth.chain.AuthenticatorChain.challenges`). Where they are passwords only, a client is asked
+    for the gateway's own token, which it gets for its password first, as Reactor has it; where a proxy asks, its client is told
+    all of them.
     """
 
     def __init__(
@@ -60,12 +62,15 @@ class Answers:
         self._realm = quoted(realm)
         basic = _line("basic", self._realm)
         # The gateway's own Bearer comes first, in Reactor's form.
-        further = [_line(scheme, quoted(of)) for scheme, of in challenges if (scheme, of) != ("bearer", realm)]
+        every = b"".join(_line(scheme, quoted(of)) for scheme, of in challenges if (scheme, of) != ("bearer", realm))
+        schemes = {scheme for scheme, _ in challenges}
+        further = every if "bearer" in schemes else b""
         #: what follows the gateway's own Bearer challenge, and what stands in its place
         self._further = {
-            "bearer": b"".join(further),
-            "both": b"".join(further) if any(scheme == "basic" for scheme, _ in challenges) else basic + b"".join(further),
-            "basic": b"".join(further) or basic,
+            "bearer": further,
+            "both": further if further and "basic" in schemes else basic + further,
+            "basic": further or basic,
+            "joined": every if "basic" in schemes else basic + every,
         }
         self._auth_uri = list(auth_uri)
         self._error_page = error_page
@@ -117,19 +122,16 @@ class Answers:
         error = _bearer_error(refusal)
         if refusal.status != 401 and not error:
             return b""
-        if challenges == "joined":
-            # One line for all (RFC 9110, section 11.6.1): of several, nginx before 1.23 hands on the first.
-            several = self._challenge(refusal, "both" if refusal.status == 401 else "bearer")
-            return several.replace(b"\r\nWWW-Authenticate: ", b", ")
         lines = b""
-        if challenges in ("bearer", "both"):
+        if challenges != "basic":
             challenge = f'Bearer realm="{self._realm}"'
             if error:
                 challenge += f', error="{error}", error_description="{quoted(refusal.phrase)}"'
             lines += f"WWW-Authenticate: {challenge}\r\n".encode()
-        if refusal.status == 401 or challenges != "bearer":
+        if refusal.status == 401 or challenges in ("both", "basic"):
             lines += self._further[challenges]
-        return lines
+        # One line for all (RFC 9110, section 11.6.1): of several, nginx before 1.23 hands on the first.
+        return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if challenges == "joined" else lines
 
     def _fields(self, refusal: Refusal) -> dict[str, object]:
         if isinstance(refusal, MissingCredentials):

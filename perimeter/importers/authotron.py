@@ -306,6 +306,9 @@ class _Import:
     def store(self, value: Value) -> None:
         enabled = value.table.get("enabled")
         if enabled is None or enabled.data is not True:
+            if self.abilities.state:
+                # nobody could have a token that lasts, and nobody is to by changing over
+                self.put(self.draft.section("token"), "api_tokens", value if enabled is None else enabled, "store", "no")
             return
         if not self.abilities.state:
             self.draft.left(self.note(value, "store: API tokens are not available yet"))

@@ -8,9 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.task import Clock
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from perimeter.auth.asking import Asked
 from perimeter.auth.augment import augment, augmenters_of
 from perimeter.auth.services import AuthServices
 from perimeter.config.values import AugmenterSettings
@@ -114,6 +116,12 @@ class AugmenterTests(SiteCase):
 
         outer: Any = augment(Fake(ALICE), [Down()])
         self.failureResultOf(ensureDeferred(outer.authenticate(CREDENTIALS, REQUEST)), Unavailable)
+        fake = Fake(ALICE)
+        asked = Asked(augment(fake, [Down()]), 5, Clock())
+        for _ in range(5):
+            self.failureResultOf(ensureDeferred(asked.ask(CREDENTIALS, REQUEST)), Unavailable)
+        fake.answer = None
+        self.assertIsNone(self.successResultOf(ensureDeferred(asked.ask(CREDENTIALS, REQUEST))), "whom the next one may know")
 
     @given(
         st.lists(st.sampled_from("abcd")), st.lists(st.sampled_from("abcd")), st.dictionaries(st.sampled_from("xyz"), st.text())

@@ -159,8 +159,8 @@ class SchemeTests(ChainCase):
         with self.assertRaises(StartupError):
             self.chain(Scheming(("digest",), None))
 
-    def test_challenges_are_told_where_there_is_more_than_passwords(self) -> None:
-        self.assertEqual(self.chain(Fake(None, "a"), Fake(None, "b")).challenges(), ())
+    def test_challenges_are_told_once_each(self) -> None:
+        self.assertEqual(self.chain(Fake(None, "a"), Fake(None, "b")).challenges(), (("basic", "a"), ("basic", "b")))
         chain = self.chain(Fake(None, "a"), Scheming(("bearer",), None, "b"), Scheming(("header",), None, "c"), Fake(None, "a"))
         self.assertEqual(chain.challenges(), (("basic", "a"), ("bearer", "b")))
 

@@ -103,6 +103,20 @@ class AnswersTests(unittest.TestCase):
             len([1 for name, _ in self.answered(InsufficientScope(), further=further).fields if name[:3] == b"www"]), 1
         )
 
+    def test_passwords_alone_are_asked_for_by_realm_where_a_proxy_asks(self) -> None:
+        further = (("basic", "local"), ("basic", "corp"))
+        own, gateway = b'Bearer realm="R"', b'Basic realm="R", charset="UTF-8"'
+        each = b'Basic realm="local", charset="UTF-8", Basic realm="corp", charset="UTF-8"'
+        for refusal, challenges, expected in (
+            (MissingCredentials(), "joined", [own + b", " + each]),
+            (Rejected(), "joined", [own + b", " + each]),
+            (MissingCredentials(), "bearer", [own]),
+            (Rejected(), "bearer", [own, gateway]),
+            (MissingCredentials(), "basic", [gateway]),
+        ):
+            response = self.answered(refusal, challenges=challenges, further=further)
+            self.assertEqual([value for name, value in response.fields if name == b"www-authenticate"], expected)
+
     def test_no_challenge_without_need(self) -> None:
         for refusal in (NoRoute(), UpstreamUnreachable(), BadRequest(), Unavailable(), Maintenance()):
             self.assertIsNone(self.answered(refusal).get(b"www-authenticate"), refusal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
@@ -125,6 +126,17 @@ class AuthotronTests(TestCase):
                 "17: novelty: unknown to this importer",
             ],
         )
+
+    def test_there_are_api_tokens_where_there_was_a_store_for_them(self) -> None:
+        for text, token, perimeter in (
+            ("store:\n  enabled: true\n  type: mongo\n", {}, {"state": "sqlite"}),
+            ("store:\n  enabled: false\n", {"api_tokens": "no"}, {}),
+        ):
+            draft = Draft()
+            authotron.convert(text, "config.yaml", draft, attrs.evolve(ABILITIES, state=True))
+            found = [options(draft, name) if name in draft.sections else {} for name in ("token", "perimeter")]
+            self.assertEqual(found, [token, perimeter], text)
+            self.assertEqual(left(draft), [], text)
 
     def test_passwords_stay_as_they_are_written(self) -> None:
         users = "".join(
