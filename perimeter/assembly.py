@@ -274,6 +274,7 @@ def _chain(config: SiteConfig, around: Surroundings) -> AuthenticatorChain:
         around.reactor,
         timeouts={one.name: one.timeout for one in config.authenticators if one.timeout is not None},
         throttle=Throttle(allowed, around.attempts, around.reactor) if allowed else None,
+        at_once=authentication.ask == "all_at_once",
     )
 
 

@@ -146,6 +146,7 @@ def authentication(section: Section) -> AuthenticationSettings:
     options = schema.Authentication
     return AuthenticationSettings(
         order=section.value(options.order),
+        ask=section.value(options.ask),
         timeout=section.value(options.timeout),
         remember_password=section.value(options.remember_password),
         lockout_after=section.value(options.lockout_after),

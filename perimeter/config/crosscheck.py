@@ -139,6 +139,10 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
             found.append("[audit] has no path: there is no audit log" + (f" for {', '.join(unlogged)}" if unlogged else ""))
     if config.routes and not any(listener.serve == "gateway" for listener in config.listeners):
         found.append("no listener has serve = gateway: the routes are out of reach")
+    if config.authentication.ask == "all_at_once" and len(config.authenticators) > 1:
+        found.append(
+            "[authentication] ask = all_at_once: every password and token is shown to every authenticator that takes such"
+        )
     if not any(listener.client_ca for listener in config.listeners):
         found += [
             f"[authenticator {one.name}] knows nobody: no listener has a client_ca"

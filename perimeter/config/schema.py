@@ -172,6 +172,13 @@ class Authentication:
     """How the authenticators are asked."""
 
     order = Option("order", list_of(TEXT), "every authenticator, in the order of asking; not set: that of the sections")
+    ask = Option(
+        "ask",
+        choice("in_order", "all_at_once"),
+        "`in_order`: one after the other, until one knows the user; `all_at_once`: the first to vouch wins, and every password "
+        "goes to every one of them",
+        "in_order",
+    )
     timeout = Option("timeout", duration(), "for one authenticator's answer", "5s")
     remember_password = Option(
         "remember_password", duration(zero=True), "how long a verified password is not verified again; `0` always verifies", "60s"

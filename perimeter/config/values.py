@@ -81,9 +81,13 @@ class AuthenticatorSettings:
 
 @attrs.frozen
 class AuthenticationSettings:
-    """``[authentication]``. ``order`` holds every authenticator's name once, in the order in which they are asked."""
+    """``[authentication]``. ``order`` holds every authenticator's name once, in the order in which they are asked.
+
+    ``ask`` is in_order or all_at_once.
+    """
 
     order: tuple[str, ...] = ()
+    ask: str = "in_order"
     timeout: float = 5.0
     remember_password: float = 60.0
     lockout_after: int = 10

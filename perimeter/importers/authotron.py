@@ -147,7 +147,9 @@ class _Import:
     def providers(self, value: Value) -> None:
         if len(value.items) > 1:
             self.draft.remark(
-                self.note(value, ""), "providers are asked in their order here, not all at once: no password goes to two of them"
+                self.note(value, ""),
+                "providers are asked in their order here, and not all at once: no password goes to two of them "
+                "(ask = all_at_once does as Auth-o-tron did)",
             )
         for provider in value.items:
             self.provider(provider)

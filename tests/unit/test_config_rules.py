@@ -257,6 +257,12 @@ class WarningTests(SiteCase):
         warnings = self.load(f"{SITE}[perimeter]\nenabled = no\n").warnings
         self.assertEqual(warnings[0], "[perimeter] enabled = no: SECURITY IS OFF, every route is open to everybody")
 
+    def test_asking_all_at_once_shows_passwords_around(self) -> None:
+        text = f"{SITE}[authentication]\nask = all_at_once\n"
+        self.assertEqual(self.load(text).warnings, (self.CERTIFICATE,))
+        two = f"{text}[authenticator two]\ntype = file\npath = users\n"
+        self.assertIn("[authentication] ask = all_at_once: every password", self.load(two).warnings[-1])
+
     def test_credentials_in_plain_text(self) -> None:
         told = "[listener https] takes credentials in plain text on an interface that others can reach"
         plain = SITE.replace("tls = yes\n", "")
