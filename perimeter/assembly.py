@@ -18,11 +18,14 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from perimeter.audit.log import AuditLogs
+from perimeter.audit.sinks import LenientSink
 from perimeter.auth.augment import augment, augmenters_of
 from perimeter.auth.chain import AuthenticatorChain
 from perimeter.auth.registry import authenticator_factories
 from perimeter.auth.services import AuthServices
 from perimeter.auth.throttle import IAttemptStore, MemoryAttempts, Throttle
+from perimeter.auth.watch import Watch
+from perimeter.config.build import HEALTH_PATHS
 from perimeter.config.values import (
     ErrorPage,
     ListenerSettings,
@@ -41,6 +44,7 @@ from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.answers import Answers, Page
 from perimeter.http.exchange import Exchange
 from perimeter.interfaces import IAuditSink, IAuthenticator, IReadsFields, ITarget
+from perimeter.metrics.counts import Metrics
 from perimeter.model import Principal
 from perimeter.net.connect import connect
 from perimeter.net.contexts import ClientTLS
@@ -78,7 +82,7 @@ BLOCKING_QUEUE = 256
 @attrs.frozen(eq=False)
 class Surroundings:
     """What outlives a configuration: the reactor, the pools for slow work, the sweep of deadlines, the wrong passwords so far,
-    and the state.
+    the state, and what was counted.
 
     ``blocking`` is for what waits more than it works (`perimeter.auth.services.AuthServices`).
     """
@@ -88,6 +92,7 @@ class Surroundings:
     deadlines: Deadlines
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
     states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor), takes_self=True))
+    metrics: Metrics = attrs.field(factory=Metrics)
     blocking: Offload = attrs.field(
         default=attrs.Factory(lambda self: Offload(self.reactor, BLOCKING_THREADS, BLOCKING_QUEUE), takes_self=True)
     )
@@ -134,13 +139,14 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     clock: Callable[[], float] = reactor.seconds
     keyring = Keyring.open(config.perimeter.state_dir, config.token, reactor)
     issuer = TokenIssuer(keyring, config.token, reactor)
-    chain = _chain(config, around)
+    metrics = _metrics(config, around)
+    chain = _chain(config, around, metrics)
     state = around.states.open(config.perimeter)
     verifier = TokenVerifier(keyring, config.token, reactor, state.revoked)
     book = TokenBook(state, verifier, reactor, config.token.api_lifetime) if config.token.api_tokens else None
     identifier = Identifier(chain, verifier, ApiTokenVerifier(state if book else None, reactor), state, clock)
     identity = IdentityLines(issuer.issue_assertion, clock)
-    audit = AuditLogs(config.audit, reactor)
+    audit = AuditLogs(config.audit, reactor, None if metrics is None else metrics.requests.record)
     default_sink = audit.sink()
     pools = {settings.name: _pool(settings, around) for settings in config.upstreams}
 
@@ -192,6 +198,8 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     def gate_for(listener: ListenerSettings) -> Gate:
         if listener.serve == "redirect":
             return gate([_builtin("redirect", RedirectTarget(listener.redirect_to or 443), default_sink)])
+        if listener.serve == "metrics":
+            return gate(_metrics_routes(config, around, default_sink))
         if listener.serve == "tokens":
             tokens = SiteTarget("perimeter", token_resources(endpoints, standalone=True), reactor)
             return gate([authenticate_for_proxies, _builtin("tokens", tokens, default_sink)])
@@ -245,11 +253,11 @@ def _forward_auth(config: SiteConfig, target: ITarget, sink: IAuditSink) -> Rout
     )
 
 
-def authenticators_of(config: SiteConfig, services: AuthServices) -> list[IAuthenticator]:
+def authenticators_of(config: SiteConfig, services: AuthServices, watch: Watch | None = None) -> list[IAuthenticator]:
     """The authenticators of ``config``, in the order in which they are asked. Raises `StartupError`."""
     factories = authenticator_factories()
     settings = {authenticator.name: authenticator for authenticator in config.authenticators}
-    augmenters = augmenters_of(config.augmenters, services)
+    augmenters = augmenters_of(config.augmenters, services, watch)
     made = []
     for name in config.authentication.order:
         one = settings[name]
@@ -263,24 +271,47 @@ def authenticators_of(config: SiteConfig, services: AuthServices) -> list[IAuthe
     return made
 
 
-def _chain(config: SiteConfig, around: Surroundings) -> AuthenticatorChain:
+def _chain(config: SiteConfig, around: Surroundings, metrics: Metrics | None) -> AuthenticatorChain:
     services = AuthServices(around.reactor, around.offload, around.blocking)
+    watch = None if metrics is None else metrics.auth
     authentication = config.authentication
     allowed = authentication.lockout_after
     return AuthenticatorChain(
-        authenticators_of(config, services),
+        authenticators_of(config, services, watch),
         authentication.timeout,
         authentication.remember_password,
         around.reactor,
         timeouts={one.name: one.timeout for one in config.authenticators if one.timeout is not None},
         throttle=Throttle(allowed, around.attempts, around.reactor) if allowed else None,
         at_once=authentication.ask == "all_at_once",
+        watch=watch,
     )
 
 
 def _believed(chain: AuthenticatorChain) -> set[bytes]:
     """The header fields by which authenticators know users: no client may send them on to a service."""
     return {name for one in chain.authenticators if IReadsFields.providedBy(one) for name in one.fields}
+
+
+# -- metrics
+
+
+def _metrics(config: SiteConfig, around: Surroundings) -> Metrics | None:
+    """Where to count; None where nobody would ever ask."""
+    if not any(listener.serve == "metrics" for listener in config.listeners):
+        return None
+    around.metrics.configured(config)
+    return around.metrics
+
+
+def _metrics_routes(config: SiteConfig, around: Surroundings, sink: IAuditSink) -> list[Route]:
+    # The library is imported only by who uses it.
+    from perimeter.metrics.target import HealthTarget, MetricsTarget
+
+    figures, health, lenient = MetricsTarget(around.metrics, around.offload), HealthTarget(), LenientSink(sink)
+    routes = [_builtin("metrics", figures, lenient, config.metrics.path)]
+    routes += [_builtin(path[1:], health, lenient, path) for path in HEALTH_PATHS]
+    return [attrs.evolve(route, networks=config.metrics.networks) for route in routes]
 
 
 # -- upstreams

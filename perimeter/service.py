@@ -34,6 +34,7 @@ from perimeter.http.answers import Answers
 from perimeter.http.channel import Channel
 from perimeter.http.exchange import Exchange
 from perimeter.interfaces import IAuditSink
+from perimeter.metrics.inforce import InForce
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ServerContexts
 from perimeter.net.deadlines import Deadlines
@@ -101,6 +102,7 @@ class Gateway(Service):
         self._notifier = notifier
         self._watchdog = Watchdog(notifier, reactor)
         self._around = Surroundings(reactor, Offload(reactor), Deadlines(reactor))
+        self._around.metrics.in_force = self._parts
         self._limits = ConnectionLimits(config.limits.connections, config.limits.connections_per_address)
         self._assembly: Assembly | None = None
         self._listening: dict[str, _Listening] = {}
@@ -243,6 +245,20 @@ class Gateway(Service):
             raise ValueError("the gateway is not running")
         return self._config, self._assembly.chain
 
+    def _parts(self) -> InForce | None:
+        """What `perimeter.metrics` looks at."""
+        assembly = self._assembly
+        if assembly is None:
+            return None
+        return InForce(
+            connections={name: listening.site.channels for name, listening in self._listening.items()},
+            pools=assembly.pools,
+            audit_failing=assembly.audit.failing,
+            authenticators=assembly.chain.asked,
+            keys=assembly.keyring.entries,
+            queues={"work": self._around.offload, "blocking": self._around.blocking},
+        )
+
     def uptime(self) -> float:
         """Seconds since the start."""
         return float(self._reactor.seconds() - self._started)
@@ -265,11 +281,14 @@ class Gateway(Service):
             for line in str(error).splitlines():
                 _log.error("not reloaded: {error}", error=line)
             self._notifier.ready(f"not reloaded: {str(error).splitlines()[0]}")
+            self._around.metrics.count_reload(False)
             return
         except Exception:
             _log.failure("not reloaded")
             self._notifier.ready("not reloaded: see the log")
+            self._around.metrics.count_reload(False)
             return
+        self._around.metrics.count_reload(True)
         _log.info("reloaded: {status}", status=self._status())
         self._notifier.ready(self._status())
 

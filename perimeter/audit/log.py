@@ -9,6 +9,7 @@ counts, what it cannot keep. Lines are made by `perimeter.audit.formats`, files 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -17,6 +18,7 @@ from zope.interface import implementer
 
 from perimeter.audit.formats import FORMATS, Format
 from perimeter.audit.rolling import RollingFile, Unwritten
+from perimeter.audit.sinks import CountingSink
 from perimeter.config.values import AuditSettings
 from perimeter.errors import StartupError
 from perimeter.interfaces import IAuditSink
@@ -67,6 +69,11 @@ class AuditLog:
     def healthy(self) -> bool:
         """False while a strict log cannot be written; tries again, once a second at most. Never raises."""
         return not (self._failed and self._strict) or self._try_again()
+
+    @property
+    def failing(self) -> bool:
+        """Whether it could not be written when that was last tried."""
+        return self._failed
 
     def __call__(self, event: LogEvent) -> None:
         """Write down the event's ``access_record``, if it has one."""
@@ -213,11 +220,13 @@ class AuditLogs:
     """All audit logs of a configuration: the one of ``[audit]`` and those of routes that have their own.
 
     ``sink`` while the gateway is put together, then `open`; `reopen` when told that files were moved; `close` at the end or, at
-    a reload, as soon as another set is open.
+    a reload, as soon as another set is open. ``count`` is told of every record.
     """
 
-    def __init__(self, settings: AuditSettings, clock: IReactorTime) -> None:
+    def __init__(self, settings: AuditSettings, clock: IReactorTime, count: Callable[[AccessRecord], None] | None = None) -> None:
         self._settings = settings
+        self._count = count
+        self._sinks: dict[AuditLog | None, IAuditSink] = {}
         self._clock = clock
         self._logs: dict[str, AuditLog] = {}
         self._opened = False
@@ -228,8 +237,11 @@ class AuditLogs:
         Raises `StartupError` where the file cannot be opened and `open` was called before.
         """
         path = path or self._settings.path
-        if path is None:
-            return NoAudit()
+        log = None if path is None else self._log(path)
+        sink = NoAudit() if log is None else log
+        return sink if self._count is None else self._sinks.setdefault(log, CountingSink(sink, self._count))
+
+    def _log(self, path: Path) -> AuditLog:
         # two spellings of one file must not become two writers, which would roll it twice
         key = os.path.realpath(path)
         log = self._logs.get(key)
@@ -243,6 +255,11 @@ class AuditLogs:
                 log.open()
             self._logs[key] = log
         return log
+
+    @property
+    def failing(self) -> bool:
+        """Whether one of them could not be written when that was last tried."""
+        return any(log.failing for log in self._logs.values())
 
     def open(self) -> None:
         """Open every file. Raises `StartupError` for the first that cannot be; then none is left open."""

@@ -18,9 +18,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.auth.breaker import CircuitBreaker
+from perimeter.auth.watch import ERROR, SUCCESS, Paused, TimedOut, Watch, result_of
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, Unavailable, Undecided
 from perimeter.interfaces import IAuthenticator, ICanonicalNames, ISchemes
-from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Credentials, Principal, Recollection
+from perimeter.model import (
+    AuthenticationRequest,
+    BasicCredentials,
+    BearerCredentials,
+    ConnectionCredentials,
+    Credentials,
+    Principal,
+    Recollection,
+)
 
 _log = Logger()
 
@@ -34,12 +43,12 @@ class Abandoned(CancelledError):
 
 
 class Asked:
-    """An authenticator, the ``timeout`` of its answers (seconds) and its circuit breaker.
+    """An authenticator, the ``timeout`` of its answers (seconds) and its circuit breaker. ``watch`` hears how it answers.
 
     Raises `StartupError` where it does not say properly which ``schemes`` it wants to see.
     """
 
-    def __init__(self, authenticator: IAuthenticator, timeout: float, clock: IReactorTime) -> None:
+    def __init__(self, authenticator: IAuthenticator, timeout: float, clock: IReactorTime, watch: Watch | None = None) -> None:
         self.authenticator = authenticator
         self.name = authenticator.name
         self.realm = authenticator.realm
@@ -51,6 +60,7 @@ class Asked:
                 raise StartupError(f"authenticator {self.name} names schemes other than {', '.join(SCHEMES)}")
         self.breaker = CircuitBreaker(authenticator.name, clock)
         self._clock = clock
+        self._watch = watch
 
     def wants(self, credentials: Credentials, request: AuthenticationRequest) -> bool:
         """Whether credentials of this kind, narrowed as they are, are for this authenticator."""
@@ -74,6 +84,24 @@ class Asked:
 
     async def ask(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The answer: a principal, None, `Rejected`, `InvalidToken` or `Unavailable`."""
+        watch = self._watch
+        if watch is None:
+            return await self._ask(credentials, request)
+        began = self._clock.seconds()
+        try:
+            principal = await self._ask(credentials, request)
+        except (Abandoned, Paused):  # nobody waits for the answer, or there was no question
+            raise
+        except Exception as error:
+            watch.asked(self.name, result_of(error), self._clock.seconds() - began)
+            raise
+        if principal is not None:
+            watch.asked(self.name, SUCCESS, self._clock.seconds() - began)
+        elif not isinstance(credentials, ConnectionCredentials):  # those come with every request, and mostly mean nobody
+            watch.asked(self.name, ERROR, self._clock.seconds() - began)
+        return principal
+
+    async def _ask(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         trying = self.breaker.admit()
         began = self._clock.seconds()
         try:
@@ -125,7 +153,7 @@ class Asked:
             inner.cancel()
 
         def late() -> None:
-            settle(Failure(Unavailable(f"authenticator {self.name} took longer than {self.timeout:g} s")))
+            settle(Failure(TimedOut(f"authenticator {self.name} took longer than {self.timeout:g} s")))
             inner.cancel()
 
         def settle(result: Any) -> None:

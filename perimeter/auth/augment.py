@@ -13,6 +13,7 @@ import attrs
 from zope.interface import directlyProvides, implementer, providedBy
 
 from perimeter.auth.services import AuthServices
+from perimeter.auth.watch import Watch, WatchedAugmenter
 from perimeter.config.values import AugmenterSettings
 from perimeter.errors import Overloaded, Unavailable, Undecided
 from perimeter.interfaces import IAugmenter, IAuthenticator, IRunningAuthenticator
@@ -74,9 +75,10 @@ class PlainAugmenter:
         """There is nothing to stop."""
 
 
-def augmenters_of(settings: Iterable[AugmenterSettings], services: AuthServices) -> list[IAugmenter]:
-    """The augmenters in the order in which they work. Raises `StartupError`."""
-    return [_augmenter(one, services) for one in sorted(settings, key=lambda one: one.kind == "match")]
+def augmenters_of(settings: Iterable[AugmenterSettings], services: AuthServices, watch: Watch | None = None) -> list[IAugmenter]:
+    """The augmenters in the order in which they work; ``watch`` hears how they fare. Raises `StartupError`."""
+    made = [_augmenter(one, services) for one in sorted(settings, key=lambda one: one.kind == "match")]
+    return made if watch is None else [WatchedAugmenter(one, watch, services.reactor.seconds) for one in made]
 
 
 def _augmenter(settings: AugmenterSettings, services: AuthServices) -> IAugmenter:

@@ -12,7 +12,7 @@ from math import ceil
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from perimeter.errors import Unavailable
+from perimeter.auth.watch import Paused
 
 _log = Logger()
 
@@ -51,12 +51,12 @@ class CircuitBreaker:
         return max(0.0, self._until - self._clock.seconds()) if self.open else 0.0
 
     def admit(self) -> bool:
-        """Let a request ask; True where it is the one that tries. Raises `Unavailable` where it may not."""
+        """Let a request ask; True where it is the one that tries. Raises `Paused` where it may not."""
         if not self.open:
             return False
         if self._trying or self.remaining > 0:
             wait = max(1, ceil(self.remaining))
-            raise Unavailable(f"authenticator {self._name} is down and not asked for the moment", retry_after=wait)
+            raise Paused(f"authenticator {self._name} is down and not asked for the moment", retry_after=wait)
         self._trying = True
         return True
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from perimeter.config import schema
 from perimeter.config.datatypes import closest
 from perimeter.config.section import Section
@@ -21,6 +23,7 @@ from perimeter.config.values import (
     LimitSettings,
     ListenerSettings,
     LoggingSettings,
+    MetricsSettings,
     PerimeterSettings,
     ServerSettings,
     TokenSettings,
@@ -36,6 +39,8 @@ _LDAP_AUGMENTER = (
     *("uri", "ca_certificate", "bind_dn", "ldap_password", "search_base", "user_object_class", "user_id_attribute"),
     *("member_of", "filter", "filters", "cache", "timeout"),
 )
+#: what a metrics listener answers beside the figures
+HEALTH_PATHS = ("/health", "/status")
 _FRAGMENT = re.compile(r"\s*[A-Za-z][A-Za-z0-9.-]*\s*=[^=]+(,\s*[A-Za-z][A-Za-z0-9.-]*\s*=[^=]+)*")
 
 
@@ -106,6 +111,9 @@ def listener(section: Section) -> ListenerSettings:
         section.refuse(["redirect_to"], "goes with serve = redirect only")
     elif not section.given("redirect_to"):
         section.problem("redirect_to", "is needed with serve = redirect: the port of the https listener")
+    if settings.serve == "metrics" and not settings.interface and not section.faulty("interface"):
+        # What is told to anybody who asks is told to this machine alone, until somebody says otherwise (attack 43).
+        settings = attrs.evolve(settings, interface="127.0.0.1")
     return settings
 
 
@@ -284,6 +292,15 @@ def audit(section: Section) -> AuditSettings:
 def logging(section: Section) -> LoggingSettings:
     """``[logging]``."""
     return LoggingSettings(level=section.value(schema.Logging.level), format=section.value(schema.Logging.format))
+
+
+def metrics(section: Section) -> MetricsSettings:
+    """``[metrics]``."""
+    options = schema.Metrics
+    settings = MetricsSettings(path=section.value(options.path), networks=section.value(options.networks))
+    if settings.path in ("/", *HEALTH_PATHS):
+        section.problem("path", f"is taken, as {', '.join(HEALTH_PATHS)} are; expected another, such as /metrics")
+    return settings
 
 
 def errors(section: Section) -> tuple[ErrorPage, ...]:

@@ -12,7 +12,7 @@ import attrs
 
 from perimeter.config.datatypes import closest
 from perimeter.config.section import Section
-from perimeter.config.values import ListenerSettings, RouteSettings, SiteConfig
+from perimeter.config.values import ListenerSettings, MetricsSettings, RouteSettings, SiteConfig
 
 
 @attrs.frozen
@@ -149,6 +149,7 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
             for one in config.authenticators
             if one.kind == "certificate"
         ]
+    found += _metrics(config)
     used = {route.upstream for route in config.routes}
     found += [
         f"[upstream {upstream.name}] is not used by any route" for upstream in config.upstreams if upstream.name not in used
@@ -156,8 +157,23 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _metrics(config: SiteConfig) -> list[str]:
+    listeners = [listener for listener in config.listeners if listener.serve == "metrics"]
+    if not listeners and config.metrics != MetricsSettings():
+        return ["[metrics] is of no use: no listener has serve = metrics"]
+    return [
+        f"[listener {listener.name}] tells its figures to whoever can reach it: networks in [metrics] says who may ask"
+        for listener in listeners
+        if _reachable(listener) and not config.metrics.networks and listener.client_certificate != "required"
+    ]
+
+
+def _reachable(listener: ListenerSettings) -> bool:
+    """Whether others than this machine can connect."""
+    return not listener.interface or not ip_address(listener.interface).is_loopback
+
+
 def _exposes(listener: ListenerSettings, protected: Sequence[str]) -> bool:
-    if listener.tls or listener.serve == "redirect":
+    if listener.tls or listener.serve in ("redirect", "metrics"):
         return False
-    reachable = not listener.interface or not ip_address(listener.interface).is_loopback
-    return reachable and (listener.serve == "tokens" or bool(protected))
+    return _reachable(listener) and (listener.serve == "tokens" or bool(protected))

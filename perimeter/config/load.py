@@ -106,6 +106,7 @@ class _Document:
             routes=self._many("route", build_route.route),
             audit=self._one("audit", build.audit),
             logging=self._one("logging", build.logging),
+            metrics=self._one("metrics", build.metrics),
             error_pages=self._done(errors, build.errors),
         )
         if not self._sections["listener"]:

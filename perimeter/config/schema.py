@@ -135,7 +135,7 @@ class Listener:
     """A port that clients connect to."""
 
     port = Option("port", integer(0, 65535, "port"), "0 takes any free one", required=True)
-    interface = Option("interface", INTERFACE, "not set: all of them, IPv4 and IPv6")
+    interface = Option("interface", INTERFACE, "not set: all of them, IPv4 and IPv6; with `serve = metrics`: 127.0.0.1")
     tls = Option("tls", BOOLEAN, "speak TLS (1.2 and 1.3)", "no")
     certificate = Option(
         "certificate", optional(file_path("file")), "PEM chain; without it or a keystore one is made in `state_dir`"
@@ -153,8 +153,9 @@ class Listener:
     )
     serve = Option(
         "serve",
-        choice("gateway", "tokens", "redirect", later=("metrics",)),
-        "`gateway`: the routes and the token endpoints; `tokens`: the authentication server alone; `redirect`: 301 to https",
+        choice("gateway", "tokens", "redirect", "metrics"),
+        "`gateway`: the routes and the token endpoints; `tokens`: the authentication server alone; `redirect`: 301 to https; "
+        "`metrics`: figures for Prometheus",
         "gateway",
     )
     redirect_to = Option("redirect_to", optional(PORT), "with `serve = redirect`: the port of the https listener")
@@ -330,7 +331,10 @@ class Logging:
 
 
 class Metrics:
-    """Figures for Prometheus."""
+    """Figures for Prometheus, which a listener with `serve = metrics` tells. Without such a listener nothing is counted."""
+
+    path = Option("path", ROUTE_PATH, "where they are", "/metrics")
+    networks = Option("networks", list_of(NETWORK), "networks that may ask; not set: whoever can reach the listener")
 
 
 class Errors:
@@ -351,6 +355,6 @@ KINDS = (
     SectionKind("route", Route, named=True),
     SectionKind("audit", Audit),
     SectionKind("logging", Logging),
-    SectionKind("metrics", Metrics, available=False),
+    SectionKind("metrics", Metrics),
     SectionKind("errors", Errors),
 )

@@ -47,7 +47,10 @@ class LimitSettings:
 
 @attrs.frozen
 class ListenerSettings:
-    """``[listener NAME]``. ``serve`` is ``gateway``, ``tokens`` or ``redirect``, ``client_certificate`` optional or required."""
+    """``[listener NAME]``. ``serve`` is ``gateway``, ``tokens``, ``redirect`` or ``metrics``.
+
+    ``client_certificate`` is optional or required.
+    """
 
     name: str
     port: int
@@ -221,6 +224,14 @@ class LoggingSettings:
 
 
 @attrs.frozen
+class MetricsSettings:
+    """``[metrics]``."""
+
+    path: str = "/metrics"
+    networks: tuple[Network, ...] = ()
+
+
+@attrs.frozen
 class ErrorPage:
     """One ``page`` of ``[errors]``: these statuses are answered with the page at this path of this gateway."""
 
@@ -245,4 +256,5 @@ class SiteConfig:
     logging: LoggingSettings
     error_pages: tuple[ErrorPage, ...] = ()
     augmenters: tuple[AugmenterSettings, ...] = ()
+    metrics: MetricsSettings = attrs.field(factory=MetricsSettings)
     warnings: tuple[str, ...] = ()

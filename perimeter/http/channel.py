@@ -134,6 +134,11 @@ class Channel(TwistedProtocol):
         if principal is not None and not exchange.decision.route.builtin and not good(principal):
             exchange.abort("revoked")
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits for its answer, or a tunnel is open."""
+        return self._exchange is not None
+
     def shut_down(self) -> None:
         """Serve nothing beyond the request in hand; an idle connection closes now."""
         self.closing = True

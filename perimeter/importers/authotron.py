@@ -21,6 +21,8 @@ SHORTEST_SECRET = 32
 
 SECRET_FILE = "jwt.secret"  # noqa: S105 - the name of a file
 LISTENER = "auth-o-tron"
+METRICS_PORT = "9090"
+"""Where Auth-o-tron tells its metrics unless it is told."""
 
 _VERSIONS = ("1.0.0", "2.0.0")
 _LEVELS = {"trace": "debug", "debug": "debug", "info": "info", "warn": "warn", "warning": "warn", "error": "error"}
@@ -389,11 +391,14 @@ class _Import:
 
     def metrics(self, value: Value) -> None:
         enabled, port = value.table.get("enabled"), value.table.get("port")
-        if enabled is not None and enabled.data is True:
-            if self.abilities.metrics and port is not None:
-                section = self.draft.section("listener", "metrics")
-                self.put(section, "port", port, "metrics.port")
+        if enabled is None or enabled.data is True:
+            if self.abilities.metrics:
+                section = self.draft.section("listener", self.draft.free_name("listener", "metrics"))
+                self.put(section, "port", port or value, "metrics.port", None if port is not None else METRICS_PORT)
                 self.put(section, "serve", value, "metrics", "metrics")
+                self.draft.remark(
+                    self.note(value, ""), "metrics: for this machine only; interface in its listener lets others ask for them"
+                )
             else:
                 self.draft.left(self.note(value, "metrics: serve = metrics is not available yet"))
         self.rest(value.table, {"enabled", "port"}, "metrics")

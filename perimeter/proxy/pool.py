@@ -52,8 +52,8 @@ class UpstreamPool:
         self.name = settings.name
         self.deadlines = deadlines
         self.clock = clock
-        self._servers = tuple(PooledServer(server) for server in settings.servers)
-        self.balancer = Balancer(self._servers, clock)
+        self.servers = tuple(PooledServer(server) for server in settings.servers)
+        self.balancer = Balancer(self.servers, clock)
         self._dial = dial
         self._idle_count = 0
         self._closed = False
@@ -103,7 +103,7 @@ class UpstreamPool:
     def close(self) -> None:
         """Close what is idle; connections in use close when their exchange is over."""
         self._closed = True
-        for server in self._servers:
+        for server in self.servers:
             for connection in server.idle[:]:
                 connection.close()
             server.idle.clear()

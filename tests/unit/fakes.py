@@ -32,6 +32,9 @@ class FakeAudit:
 class FakeAnswers:
     """Renders a refusal so that tests can read it back."""
 
+    def date(self) -> bytes:
+        return b"Date: Fri, 15 Jan 2027 08:00:00 GMT\r\n"
+
     def render(self, refusal: Refusal, exchange: Exchange) -> tuple[int, bytes, bytes]:
         lines = b"X-Challenges: %b\r\n" % exchange.challenges.encode()
         allow = ", ".join(getattr(refusal, "allow", ()))

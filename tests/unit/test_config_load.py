@@ -225,16 +225,12 @@ class NotYetTests(SiteCase):
 
     def test_values_of_later_work_are_refused(self) -> None:
         for section, option, value in (
-            ("listener https", "serve", "metrics"),
             ("perimeter", "state", "redis"),
             ("perimeter", "workers", "4"),
             ("perimeter", "workers", "auto"),
         ):
             (found,) = self.problems(self.with_option(section, option, value))
             self.assertIn(f"[{section}] {option}: {value} is not available yet", found)
-
-    def test_sections_of_later_work_are_refused(self) -> None:
-        self.assertEqual(self.problems(f"{SITE}[metrics]\ntype = match\n"), ["site.ini:19: [metrics]: not available yet"])
 
 
 class ShippedTests(SiteCase):

@@ -45,6 +45,16 @@ class ListenerTests(SiteCase):
         )
         self.assertEqual(self.listener("redirect_to = 443\n"), ["redirect_to: goes with serve = redirect only"])
 
+    def test_attack_43_metrics_are_for_this_machine_unless_told(self) -> None:
+        listener = f"{SITE}[listener figures]\nport = 9090\nserve = metrics\n"
+        self.assertEqual(self.load(listener).listeners[1].interface, "127.0.0.1")
+        self.assertEqual(self.load(f"{listener}interface = 10.0.0.1\n").listeners[1].interface, "10.0.0.1")
+
+    def test_the_path_of_metrics_is_its_own(self) -> None:
+        for path in ("/", "/health", "/status"):
+            (found,) = self.problems(f"{SITE}[metrics]\npath = {path}\n")
+            self.assertIn("[metrics] path: is taken", found)
+
     def test_the_same_port_twice(self) -> None:
         for one, other, clash in (
             ("127.0.0.1", "127.0.0.1", True),
@@ -262,6 +272,21 @@ class WarningTests(SiteCase):
         self.assertEqual(self.load(text).warnings, (self.CERTIFICATE,))
         two = f"{text}[authenticator two]\ntype = file\npath = users\n"
         self.assertIn("[authentication] ask = all_at_once: every password", self.load(two).warnings[-1])
+
+    def test_attack_43_figures_for_everybody(self) -> None:
+        told = "[listener figures] tells its figures to whoever can reach it: networks in [metrics] says who may ask"
+        listener = f"{SITE}[listener figures]\nport = 9090\nserve = metrics\n"
+        for text, warned in (
+            (listener, False),
+            (f"{listener}interface = ::1\n", False),
+            (f"{listener}interface = 0.0.0.0\n", True),
+            (f"{listener}interface = 0.0.0.0\n[metrics]\nnetworks = 10.0.0.0/8\n", False),
+        ):
+            self.assertEqual(self.load(text).warnings, (self.CERTIFICATE, *([told] if warned else [])))
+
+    def test_metrics_that_nobody_can_ask_for(self) -> None:
+        told = "[metrics] is of no use: no listener has serve = metrics"
+        self.assertEqual(self.load(f"{SITE}[metrics]\npath = /figures\n").warnings, (self.CERTIFICATE, told))
 
     def test_credentials_in_plain_text(self) -> None:
         told = "[listener https] takes credentials in plain text on an interface that others can reach"

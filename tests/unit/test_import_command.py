@@ -20,7 +20,7 @@ BCRYPT = "alice:$2y$05$" + "." * 53 + "\n"
 MANUAL = """\
 version: "2.0.0"
 server: {host: 0.0.0.0, port: 8080}
-metrics: {enabled: false}
+metrics: {enabled: true, port: 9191}
 providers:
   - {type: jwt, name: validation, realm: external, cert_uri: 'https://auth.example.com/jwks.json', iam_realm: example-realm}
   - {type: ecmwf-api, name: ecmwf_validator, realm: ecmwf, uri: 'https://api.example.com'}

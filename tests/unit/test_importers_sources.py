@@ -90,6 +90,18 @@ class AuthotronTests(TestCase):
         self.assertEqual(options(draft, "listener auth-o-tron"), {"port": "9000", "interface": "127.0.0.1"})
         self.assertEqual(left(draft), ["6: metrics: serve = metrics is not available yet"])
 
+    def test_metrics_get_a_listener_of_their_own(self) -> None:
+        able = attrs.evolve(ABILITIES, metrics=True)
+        for text, port in (("enabled: true\n  port: 9191", "9191"), ("enabled: true", "9090"), ("port: 9191", "9191")):
+            draft = Draft()
+            authotron.convert(f"version: 2.0.0\nmetrics:\n  {text}\n", "a.yaml", draft, able)
+            self.assertEqual(options(draft, "listener metrics"), {"port": port, "serve": "metrics"})
+            self.assertEqual(left(draft), [])
+            self.assertIn("interface", draft.remarks[-1].text)
+        draft = Draft()
+        authotron.convert("version: 2.0.0\nmetrics:\n  enabled: false\n  port: 9090\n", "a.yaml", draft, able)
+        self.assertEqual((draft.text().count("[listener"), left(draft)), (0, []))
+
     def test_what_is_not_available_is_left_with_its_line(self) -> None:
         draft = yaml(
             "version: 1.0.0\n"

@@ -1,0 +1,159 @@
+"""What is counted while the gateway works, as plain numbers in dictionaries.
+
+Counting a request is one look-up and some additions; everything else is left to whoever scrapes (`perimeter.metrics.families`).
+Nothing that a client chooses becomes a label (attack 23): listeners, routes, realms and sections are those of the
+configuration, reasons are words of the program, a status has three digits. What was counted outlives a reload, and the
+configuration that it was counted under.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perimeter.config.values import SiteConfig
+    from perimeter.metrics.inforce import InForce
+    from perimeter.model import AccessRecord
+
+OTHER = "other"
+"""The realm of whoever is of none that is configured: tokens that are signed elsewhere with a shared secret can name any."""
+
+REQUEST_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+AUTH_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds. Auth-o-tron's, so that its dashboards' quantiles mean the same."""
+
+RequestKey = tuple[str, str, int, str | None]
+"""Listener, route ("" for none), status, and the realm of who was let in (None: nobody in particular)."""
+
+
+class RequestRow:
+    """What was counted of the requests of one `RequestKey`."""
+
+    __slots__ = ("buckets", "received", "seconds", "sent")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.received = 0
+        self.sent = 0
+        self.buckets = [0] * (len(REQUEST_BOUNDS) + 1)
+
+
+class RequestCounts:
+    """Requests, by their audit records."""
+
+    def __init__(self) -> None:
+        self.rows: dict[RequestKey, RequestRow] = {}
+        #: by listener and reason
+        self.refusals: Counter[tuple[str, str]] = Counter()
+        self._realms: set[str] = set()
+
+    def configured(self, config: SiteConfig) -> None:
+        """``config`` is, or may become, what is in force."""
+        self._realms.update(one.realm for one in config.authenticators)
+
+    def record(self, record: AccessRecord) -> None:
+        """Count one request. For every request, so cheap."""
+        principal = record.principal
+        realm = None if principal is None else principal.realm
+        row = self.rows.get((record.listener, record.route, record.status, realm))
+        if row is None:
+            row = self._row(record, realm)
+        seconds = record.duration
+        row.seconds += seconds
+        if record.received:
+            row.received += record.received
+        row.sent += record.sent
+        row.buckets[bisect_left(REQUEST_BOUNDS, seconds)] += 1
+        if record.reason:
+            self.refusals[record.listener, record.reason] += 1
+
+    def _row(self, record: AccessRecord, realm: str | None) -> RequestRow:
+        if realm is not None and realm not in self._realms:
+            realm = OTHER
+        return self.rows.setdefault((record.listener, record.route, record.status, realm), RequestRow())
+
+
+class Histogram:
+    """Durations by labels: the seconds together, and how many fell into each bucket."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.rows: dict[tuple[str, ...], tuple[list[float], list[int]]] = {}
+
+    def observe(self, labels: tuple[str, ...], seconds: float) -> None:
+        """One more."""
+        total, buckets = self.row(labels)
+        total[0] += seconds
+        buckets[bisect_left(self.bounds, seconds)] += 1
+
+    def row(self, labels: tuple[str, ...]) -> tuple[list[float], list[int]]:
+        """Those of ``labels``, none at first."""
+        return self.rows.setdefault(labels, ([0.0], [0] * (len(self.bounds) + 1)))
+
+
+class AuthCounts:
+    """Authentications (`perimeter.auth.watch.Watch`)."""
+
+    def __init__(self) -> None:
+        self.decisions = Histogram(AUTH_BOUNDS)
+        self.attempts: Counter[tuple[str, ...]] = Counter()
+        self.durations = Histogram(AUTH_BOUNDS[:-1])
+        self.augmentations: Counter[tuple[str, ...]] = Counter()
+        self.augmenting = Histogram(AUTH_BOUNDS[:-2])
+        #: name -> name, type and realm
+        self._authenticators: dict[str, tuple[str, str, str]] = {}
+        self._augmenters: dict[str, tuple[str, str, str]] = {}
+
+    def configured(self, config: SiteConfig) -> None:
+        """``config`` is, or may become, what is in force. What can happen starts at nought, so that a first time shows."""
+        self._authenticators.update({one.name: (one.name, one.kind, one.realm) for one in config.authenticators})
+        self._augmenters.update({one.name: (one.name, one.kind, one.realm) for one in config.augmenters})
+        for one in config.authenticators:
+            for result in ("success", "error", "timeout", "unavailable"):
+                self.attempts[*self._authenticators[one.name], result] += 0
+            self.durations.row(self._authenticators[one.name])
+        for augmenter in config.augmenters:
+            for result in ("success", "error"):
+                self.augmentations[*self._augmenters[augmenter.name], result] += 0
+            self.augmenting.row(self._augmenters[augmenter.name][1:])
+
+    def decided(self, result: str, realm: str, seconds: float) -> None:
+        """See `Watch`."""
+        self.decisions.observe((result, realm), seconds)
+
+    def asked(self, name: str, result: str, seconds: float) -> None:
+        """See `Watch`."""
+        labels = self._authenticators[name]
+        self.attempts[*labels, result] += 1
+        self.durations.observe(labels, seconds)
+
+    def augmented(self, name: str, result: str, seconds: float) -> None:
+        """See `Watch`."""
+        labels = self._augmenters[name]
+        self.augmentations[*labels, result] += 1
+        self.augmenting.observe(labels[1:], seconds)
+
+
+class Metrics:
+    """All figures of one daemon. ``in_force`` says what there is at the moment; None while nothing is."""
+
+    def __init__(self) -> None:
+        self.requests = RequestCounts()
+        self.auth = AuthCounts()
+        #: reloads that were put in force, and those that were not
+        self.reloads = {"success": 0, "error": 0}
+        self.reloaded = True
+        self.in_force: Callable[[], InForce | None] = lambda: None
+
+    def configured(self, config: SiteConfig) -> None:
+        """``config`` is, or may become, what is in force."""
+        self.requests.configured(config)
+        self.auth.configured(config)
+
+    def count_reload(self, success: bool) -> None:
+        """A reload is over."""
+        self.reloads["success" if success else "error"] += 1
+        self.reloaded = success

@@ -1,0 +1,86 @@
+"""What can be read off at the moment of a scrape: connections, queues, what is up and what is down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+
+import perimeter
+from perimeter.config.values import ServerSettings
+from perimeter.metrics.inforce import InForce
+from perimeter.proxy.pool import UpstreamPool
+
+
+def build_info() -> Metric:
+    """Which gateway this is."""
+    return InfoMetricFamily("perimeter_build", "The version of the gateway.", {"version": perimeter.__version__})
+
+
+def gauges(now: InForce) -> Iterator[Metric]:
+    """All of them."""
+    yield from _listeners(now)
+    yield from _upstreams(now.pools)
+    healthy = GaugeMetricFamily("perimeter_audit_healthy", "1 unless an audit log cannot be written.")
+    healthy.add_metric((), not now.audit_failing)
+    yield healthy
+    down = GaugeMetricFamily(
+        "perimeter_authenticator_down",
+        "1 while an authenticator is taken to be down, and not asked.",
+        labels=("authenticator", "realm"),
+    )
+    for one in now.authenticators:
+        down.add_metric((one.name, one.realm), one.breaker.open)
+    yield down
+    waiting = GaugeMetricFamily("perimeter_offload_waiting", "Jobs that wait for a thread.", labels=("pool",))
+    for name, queue in now.queues.items():
+        waiting.add_metric((name,), queue.waiting)
+    yield waiting
+    signing = GaugeMetricFamily(
+        "perimeter_signing_key_activated_timestamp_seconds", "Since when the present key signs tokens, in epoch seconds."
+    )
+    for key in now.keys:
+        if key.state == "signing" and key.activated is not None:
+            signing.add_metric((), key.activated)
+    yield signing
+
+
+def _listeners(now: InForce) -> Iterator[Metric]:
+    connections = GaugeMetricFamily("perimeter_connections", "Open client connections.", labels=("listener",))
+    busy = GaugeMetricFamily(
+        "perimeter_requests_in_flight", "Requests that are not answered yet, tunnels included.", labels=("listener",)
+    )
+    for listener, channels in now.connections.items():
+        connections.add_metric((listener,), len(channels))
+        busy.add_metric((listener,), sum(channel.busy for channel in channels))
+    yield connections
+    yield busy
+
+
+def _upstreams(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
+    connections = GaugeMetricFamily(
+        "perimeter_upstream_connections", "Connections to services.", labels=("upstream", "server", "state")
+    )
+    up = GaugeMetricFamily(
+        "perimeter_upstream_server_up",
+        "0 if a server could not be reached when it was last tried.",
+        labels=("upstream", "server"),
+    )
+    for pool in pools:
+        everyone = Counter(id(connection.server) for connection in pool.connections)
+        for server in pool.servers:
+            name = _name(server.settings)
+            idle = len(server.idle)
+            connections.add_metric((pool.name, name, "idle"), idle)
+            connections.add_metric((pool.name, name, "busy"), max(0, everyone[id(server)] - idle))
+            up.add_metric((pool.name, name), not server.resting_until)
+    yield connections
+    yield up
+
+
+def _name(server: ServerSettings) -> str:
+    if server.scheme == "sample":
+        return "sample:"
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{server.scheme}://{host}:{server.port}"
