@@ -147,12 +147,22 @@ class Run:
         return (cpu_seconds(peer.processes) - before) / count * MICROSECONDS
 
     def in_rounds(
-        self, scenario: str, unit: str, peers: Sequence[Peer], once: Callable[[Peer], float], note: str = ""
+        self,
+        scenario: str,
+        unit: str,
+        peers: Sequence[Peer],
+        once: Callable[[Peer], float],
+        note: str = "",
+        *,
+        times: int = 1,
     ) -> Measurement:
-        """One figure of each peer after the other, round after round."""
+        """One figure of each peer after the other, round after round; every other round the other way about.
+
+        There are ``times`` as many rounds as usual: for differences that are smaller than what the machine does by itself.
+        """
         samples: dict[str, list[float]] = {peer.name: [] for peer in peers}
-        for _ in range(self.options.rounds):
-            for peer in peers:
+        for number in range(self.options.rounds * times):
+            for peer in peers if number % 2 == 0 else reversed(peers):
                 samples[peer.name].append(once(peer))
         self.say(f"{scenario}: " + ", ".join(f"{name} {min(values):.1f}" for name, values in samples.items()))
         return Measurement(scenario, unit, samples, peers[0].name, note)
