@@ -69,8 +69,6 @@ def _run(chosen: argparse.Namespace) -> Report:
     with Run(options) as run:
         run.admit([peer for peer in catalogue.peers(chosen.against) if peer.name in wanted])
         running = list(run.peers)
-        if not (chosen.only or chosen.short):
-            run.left_out |= catalogue.NOT_MEASURED
         for scenario in selected:
             reason = scenario.missing()
             if reason is not None:

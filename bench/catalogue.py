@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -22,8 +22,6 @@ SCENARIOS: tuple[Scenario, ...] = (
     *logins.SCENARIOS,
     *growth.SCENARIOS,
 )
-NOT_MEASURED: Mapping[str, str] = {"revocations": "not measured, because the gateway cannot revoke a token yet"}
-"""What a whole run ought to have and has not, and why."""
 SHORT_PEERS = ("perimeter", "perimeter-before", "nginx-plain", "nginx-tuned")
 
 

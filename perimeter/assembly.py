@@ -144,8 +144,10 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     state = around.states.open(config.perimeter)
     verifier = TokenVerifier(keyring, config.token, reactor, state.revoked)
     book = TokenBook(state, verifier, reactor, config.token.api_lifetime) if config.token.api_tokens else None
-    identifier = Identifier(chain, verifier, ApiTokenVerifier(state if book else None, reactor), state, clock)
-    identity = IdentityLines(issuer.issue_assertion, clock)
+    identifier = Identifier(
+        chain, verifier, ApiTokenVerifier(state if book else None, reactor), state, clock, config.limits.remembered_tokens
+    )
+    identity = IdentityLines(issuer.issue_assertion, clock, config.limits.remembered_tokens)
     audit = AuditLogs(config.audit, reactor, None if metrics is None else metrics.requests.record)
     default_sink = audit.sink()
     pools = {settings.name: _pool(settings, around) for settings in config.upstreams}

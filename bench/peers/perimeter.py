@@ -44,6 +44,7 @@ class Perimeter(Peer):
         routes: int = 1,
         users: int = 1,
         revoked: int = 0,
+        remembered: int | None = None,
         authenticator: str = REALM_FILE,
     ) -> None:
         super().__init__()
@@ -53,6 +54,8 @@ class Perimeter(Peer):
         self._routes = routes
         self._users = users
         self._revoked = revoked
+        # only where it is asked for: an older checkout does not know it
+        self._remembered = f"remembered_tokens = {remembered}" if remembered else ""
 
     def versions(self) -> dict[str, str]:
         """The commit, with a ``+`` where files were changed since."""
@@ -88,6 +91,7 @@ state_dir = state
 
 [limits]
 idle_timeout = 1h
+{self._remembered}
 connections = 50000
 connections_per_address = 50000
 

@@ -72,6 +72,7 @@ def limits(section: Section) -> LimitSettings:
         send_timeout=section.value(options.send_timeout),
         max_head=section.value(options.max_head),
         max_headers=section.value(options.max_headers),
+        remembered_tokens=section.value(options.remembered_tokens),
         connections=section.value(options.connections),
         connections_per_address=section.value(options.connections_per_address),
     )

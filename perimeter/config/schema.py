@@ -127,6 +127,12 @@ class Limits:
     send_timeout = Option("send_timeout", duration(), "for a client that reads nothing of its response", "60s")
     max_head = Option("max_head", SIZE, "the request line and all header fields together", "32KiB")
     max_headers = Option("max_headers", integer(1, 100_000), "header fields of one request", "100")
+    remembered_tokens = Option(
+        "remembered_tokens",
+        integer(3, 100_000_000),
+        "tokens that need not be verified again while they last; each takes some 2 KiB when it is in use",
+        "32768",
+    )
     connections = Option("connections", integer(1, 10_000_000), "client connections at a time", "20000")
     connections_per_address = Option("connections_per_address", integer(1, 10_000_000), "and of one address", "1000")
 

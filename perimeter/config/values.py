@@ -41,6 +41,7 @@ class LimitSettings:
     send_timeout: float = 60.0
     max_head: int = 32 * 1024
     max_headers: int = 100
+    remembered_tokens: int = 32768
     connections: int = 20000
     connections_per_address: int = 1000
 

@@ -77,17 +77,23 @@ class Revocations(Protocol):
 
 
 class Identifier:
-    """Finds the principal behind a request. ``clock`` gives seconds since the epoch."""
+    """Finds the principal behind a request. ``clock`` gives seconds since the epoch; so many tokens are ``remembered``."""
 
     def __init__(
-        self, chain: Chain, verifier: Verifier, api_tokens: ApiTokens, revocations: Revocations, clock: Callable[[], float]
+        self,
+        chain: Chain,
+        verifier: Verifier,
+        api_tokens: ApiTokens,
+        revocations: Revocations,
+        clock: Callable[[], float],
+        remembered: int = 32768,
     ) -> None:
         self._chain = chain
         self._verifier = verifier
         self._api_tokens = api_tokens
         self._revocations = revocations
         self._clock = clock
-        self._verdicts = VerdictCache()
+        self._verdicts = VerdictCache(remembered)
 
     def forget(self) -> None:
         """Verify everything anew: the keys have changed, or what is known of users."""

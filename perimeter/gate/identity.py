@@ -16,8 +16,6 @@ from perimeter.model import Principal
 
 #: Visible ASCII but percent and comma.
 _SAFE = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in "%,")
-#: Octets of memory are what bounds this cache; an entry is some 300 of them.
-_MAX_REMEMBERED = 10_000
 #: An assertion is used for half of its life, so that the upstream always gets one with the other half left.
 ASSERTION_LIFETIME = 300.0
 
@@ -41,12 +39,16 @@ class IdentityProfile:
 class IdentityLines:
     """The finished field lines for a principal, made once and remembered.
 
-    ``assert_identity`` signs: principal, audience, lifetime in seconds → the assertion.
+    ``assert_identity`` signs: principal, audience, lifetime in seconds → the assertion. At most ``limit`` are kept, of some 300
+    octets each: as many as there are tokens remembered, or those would be all that is quick.
     """
 
-    def __init__(self, assert_identity: Callable[[Principal, str, float], str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, assert_identity: Callable[[Principal, str, float], str], clock: Callable[[], float], limit: int = 32768
+    ) -> None:
         self._assert_identity = assert_identity
         self._clock = clock
+        self._limit = limit
         self._remembered: dict[tuple[IdentityProfile, Principal], tuple[float, bytes, Principal]] = {}
 
     def lines(self, profile: IdentityProfile, principal: Principal) -> bytes:
@@ -75,7 +77,7 @@ class IdentityLines:
             token = self._assert_identity(principal, profile.audience, ASSERTION_LIFETIME)
             lines += b"Authorization: Bearer %b\r\n" % token.encode("ascii")
             until = self._clock() + ASSERTION_LIFETIME / 2
-        if len(self._remembered) >= _MAX_REMEMBERED:
+        if len(self._remembered) >= self._limit:
             self._remembered.clear()
         self._remembered[profile, principal] = (until, lines, principal)
         return lines

@@ -35,7 +35,7 @@ class VerdictCache:
 
     __slots__ = ("_dying", "_old", "_share", "_young")
 
-    def __init__(self, limit: int = 32768) -> None:
+    def __init__(self, limit: int) -> None:
         if limit < 3:
             raise ValueError("a cache needs room for three verdicts")
         self._share = limit // 3

@@ -56,13 +56,3 @@ class LeftOutTests(TestCase):
 
     def test_a_scenario_that_cannot_be_measured_is_left_out_by_name(self) -> None:
         self.assertIn("Left out: impossible: no such program.", self.output())
-
-    def test_what_cannot_exist_yet_is_named_by_a_whole_run(self) -> None:
-        self.assertIn("Left out: revocations: not measured, because", self.output())
-
-    def test_a_part_of_a_run_does_not_tell_what_it_was_not_asked(self) -> None:
-        for arguments in (("--short",), ("--only", "possible")):
-            self.assertNotIn("revocations", self.output(*arguments))
-
-    def test_what_is_not_measured_is_no_scenario(self) -> None:
-        self.assertEqual(set(catalogue.NOT_MEASURED) & {one.name for one in catalogue.SCENARIOS}, set())

@@ -16,7 +16,7 @@ def verdict(name: str = "alice") -> Verdict:
 
 class VerdictCacheTests(TestCase):
     def test_finds_what_was_put(self) -> None:
-        cache = VerdictCache()
+        cache = VerdictCache(32768)
         first, second = verdict(), verdict()
         cache.put(b"Bearer a", first)
         cache.put(b"bearer a", second)
