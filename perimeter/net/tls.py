@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.net.contexts import client_certificate
-from perimeter.net.records import record_calls
+from perimeter.net.records import Connection, Handshake, PortableConnection
 from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
 from perimeter.net.writethrough import Octets, WriteThrough, gone
 
@@ -55,12 +55,12 @@ class _Handshaking(Protocol):
 class TLSTransport(WriteThrough):
     """A transport whose octets go through ``_tls``."""
 
-    _tls: SSL.Connection
+    _tls: PortableConnection
     _established = False
     _handshake_writes = False
     _close_notified = False
 
-    def _start_tls(self, connection: SSL.Connection) -> None:
+    def _start_tls(self, connection: PortableConnection) -> None:
         self._writable = False
         self._tls = connection
         self.protocol = cast(IProtocol, _Handshaking())
@@ -70,23 +70,21 @@ class TLSTransport(WriteThrough):
 
     def _handshake(self) -> Exception | None:
         try:
-            self._tls.do_handshake()
-        except SSL.WantReadError:
-            if self._handshake_writes:
-                self._handshake_writes = False
-                self.stopWriting()
-            return None
-        except SSL.WantWriteError:
+            state = self._tls.shake_hands()
+        except SSL.Error as problem:
+            return self._handshake_failed(problem)
+        if state is Handshake.WANTS_WRITE:
             self._handshake_writes = True
             self.startWriting()
             return None
-        except SSL.Error as problem:
-            return self._handshake_failed(problem)
         if self._handshake_writes:
+            self._handshake_writes = False
             self.stopWriting()
+        if state is Handshake.WANTS_READ:
+            return None
         del self.doRead, self.doWrite
         self._established = True
-        self._attach(*record_calls(self._tls))
+        self._attach(self._tls.put, self._tls.take)
         self.tls_version = self._tls.get_protocol_version_name()
         self.alpn = self._tls.get_alpn_proto_negotiated()
         return self._handshake_done()
@@ -256,7 +254,7 @@ class TLSServerTransport(TLSTransport, ServerTransport):
         self, sock: socket.socket, protocol: None, client: tuple[Any, ...], server: Accepting, sessionno: int, reactor: Any
     ) -> None:
         self._contexts = server.contexts
-        connection = SSL.Connection(self._contexts.default, sock)
+        connection = Connection(self._contexts.default, sock)
         connection.set_accept_state()
         super().__init__(sock, protocol, client, server, sessionno, reactor)
         self._start_tls(connection)
