@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.net.contexts import ClientTLS
+from perimeter.net.records import PortableConnection
 from perimeter.net.tls import TLSClientTransport
 from perimeter.net.transport import ClientTransport
 
@@ -174,7 +175,7 @@ class _Attempt:
         else:
             self._transport.failIfNotConnected(ConnectError())
 
-    def secure(self, sock: socket.socket) -> SSL.Connection:
+    def secure(self, sock: socket.socket) -> PortableConnection:
         """The TLS connection, its handshake not begun."""
         assert self._tls is not None
         return self._tls.connection(sock)

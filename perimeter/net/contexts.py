@@ -18,6 +18,7 @@ from OpenSSL import SSL
 from service_identity import pyopenssl as identity
 
 from perimeter.errors import StartupError
+from perimeter.net.records import Connection, PortableConnection
 
 # With the server's order first, the cheapest of equals is taken; ChaCha20 goes first for clients that put it first, because
 # they have no AES in hardware (OP_PRIORITIZE_CHACHA, which pyOpenSSL does not name).
@@ -178,9 +179,9 @@ class ClientTLS:
         if alpn:
             self._context.set_alpn_protos(list(alpn))
 
-    def connection(self, sock: Any) -> SSL.Connection:
+    def connection(self, sock: Any) -> PortableConnection:
         """A client connection on a connected socket, its handshake not begun."""
-        connection = SSL.Connection(self._context, sock)
+        connection = Connection(self._context, sock)
         if not self._address:
             # An address is no server name (RFC 6066, section 3).
             connection.set_tlsext_host_name(self.server_name.encode("ascii"))

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from OpenSSL import SSL
 from twisted.internet import error
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
@@ -20,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.net.contexts import client_certificate
-from perimeter.net.records import record_calls
+from perimeter.net.records import Connection, Handshake, PortableConnection
 from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
 from perimeter.net.writethrough import Octets, WriteThrough, gone
 
@@ -44,51 +45,56 @@ PLAIN_HTTP = (
 #: What is said of a peer that went without close_notify.
 _JUST_GONE = frozenset(("unexpected eof", "unexpected eof while reading", "econnreset", "connection lost"))
 
+_VERSIONS = {SSL.TLS1_3_VERSION: "TLSv1.3", SSL.TLS1_2_VERSION: "TLSv1.2"}
 
-class _Handshaking(Protocol):
-    """Stands where the protocol will stand after the handshake."""
-
-    def __init__(self) -> None:
-        self.factory = None
+#: Stands where the protocol will stand after the handshake.
+_HANDSHAKING = cast(IProtocol, Protocol())
 
 
 class TLSTransport(WriteThrough):
     """A transport whose octets go through ``_tls``."""
 
-    _tls: SSL.Connection
+    _tls: PortableConnection
     _established = False
     _handshake_writes = False
     _close_notified = False
 
-    def _start_tls(self, connection: SSL.Connection) -> None:
+    def _start_tls(self, connection: PortableConnection) -> None:
         self._writable = False
         self._tls = connection
-        self.protocol = cast(IProtocol, _Handshaking())
+        self.protocol = _HANDSHAKING
         self.doRead = self.doWrite = self._handshake  # type: ignore[method-assign]
+
+    @property
+    def server_name(self) -> str:  # type: ignore[override]
+        """See `WriteThrough`."""
+        return (self._tls.get_servername() or b"").decode("ascii", "replace").lower()
+
+    @property
+    def alpn(self) -> bytes:  # type: ignore[override]
+        """See `WriteThrough`."""
+        return self._tls.get_alpn_proto_negotiated()
 
     # -- the handshake
 
     def _handshake(self) -> Exception | None:
         try:
-            self._tls.do_handshake()
-        except SSL.WantReadError:
-            if self._handshake_writes:
-                self._handshake_writes = False
-                self.stopWriting()
-            return None
-        except SSL.WantWriteError:
+            state = self._tls.shake_hands()
+        except SSL.Error as problem:
+            return self._handshake_failed(problem)
+        if state is Handshake.WANTS_WRITE:
             self._handshake_writes = True
             self.startWriting()
             return None
-        except SSL.Error as problem:
-            return self._handshake_failed(problem)
         if self._handshake_writes:
+            self._handshake_writes = False
             self.stopWriting()
+        if state is Handshake.WANTS_READ:
+            return None
         del self.doRead, self.doWrite
         self._established = True
-        self._attach(*record_calls(self._tls))
-        self.tls_version = self._tls.get_protocol_version_name()
-        self.alpn = self._tls.get_alpn_proto_negotiated()
+        self._attach(self._tls.put, self._tls.take)
+        self.tls_version = _VERSIONS.get(self._tls.get_protocol_version(), "")
         return self._handshake_done()
 
     def _handshake_failed(self, problem: SSL.Error) -> Exception | None:
@@ -244,21 +250,27 @@ class TLSTransport(WriteThrough):
         try:
             super().connectionLost(reason)
         finally:
-            if self.disconnected:
+            if self.disconnected and hasattr(self, "_tls"):
                 self._send = self._recv = gone
-                self.__dict__.pop("_tls", None)
+                del self._tls
 
 
 class TLSServerTransport(TLSTransport, ServerTransport):
     """An accepted TLS connection; ``server`` is the `ListeningPort`, which knows contexts, factory and handshake timeout."""
 
     def __init__(
-        self, sock: socket.socket, protocol: None, client: tuple[Any, ...], server: Accepting, sessionno: int, reactor: Any
+        self,
+        sock: socket.socket,
+        protocol: None,
+        peer: IPv4Address | IPv6Address,
+        server: Accepting,
+        sessionno: int,
+        reactor: Any,
     ) -> None:
         self._contexts = server.contexts
-        connection = SSL.Connection(self._contexts.default, sock)
+        connection = Connection(self._contexts.default, sock)
         connection.set_accept_state()
-        super().__init__(sock, protocol, client, server, sessionno, reactor)
+        super().__init__(sock, protocol, peer, server, sessionno, reactor)
         self._start_tls(connection)
         # Absolute, so that octets that drip in one by one do not move it (attack 22).
         self.deadline = reactor.seconds() + server.handshake_timeout
@@ -266,17 +278,15 @@ class TLSServerTransport(TLSTransport, ServerTransport):
 
     def _handshake_done(self) -> Exception | None:
         self.server.deadlines.forget(self)
-        self.server_name = (self._tls.get_servername() or b"").decode("ascii", "replace").lower()
         contexts = self.server.contexts
         if contexts.clients is not None or self._contexts.clients is not None:
             if contexts is not self._contexts:
                 return CONNECTION_DONE  # other CAs may be in force since it began
             self.client_certificate = client_certificate(self._tls)
-        protocol = self.server.build_protocol(self.getPeer())
+        protocol = self.server.build_protocol(self._peer)
         if protocol is None:
             return CONNECTION_DONE
         self.protocol = protocol
-        self.logstr = f"{type(protocol).__name__},{self.sessionno},{self.hostname}"
         protocol.makeConnection(self)
         return None
 

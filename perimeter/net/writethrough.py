@@ -13,8 +13,9 @@ from errno import ENOBUFS
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import error, tcp
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -60,7 +61,7 @@ class WriteThrough(_Connection):
     """The part that servers and clients share; mixed in before Twisted's class.
 
     ``buffered`` is the number of octets that wait for the peer. ``tls_version`` (``TLSv1.3``), ``server_name`` (the
-    SNI) and ``alpn`` (the protocol agreed upon) are empty on a plain connection.
+    SNI) and ``alpn`` (the protocol agreed upon) are empty on a plain connection; the last two can be asked for while it lasts.
     """
 
     buffered = 0
@@ -69,7 +70,9 @@ class WriteThrough(_Connection):
     alpn = b""
     deadline = math.inf
 
+    #: what the reactor was told. A connection that ends is told to stop both, several times over: each costs five calls
     _reading = False
+    _writing = False
     _read_closed = False
     #: writes are taken: connected, not aborted, broken, half-closed or lingering
     _writable = False
@@ -201,7 +204,7 @@ class WriteThrough(_Connection):
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """See `twisted.internet.interfaces.IConsumer`."""
         self.producerPaused = False
-        super().registerProducer(producer, streaming)
+        FileDescriptor.registerProducer(self, producer, streaming)  # passing by Twisted's own TLS, which is never on here
 
     # -- reading
 
@@ -225,12 +228,24 @@ class WriteThrough(_Connection):
     def startReading(self) -> None:
         """Tell the protocol what arrives."""
         self._reading = True
-        super().startReading()
+        self.reactor.addReader(self)
 
     def stopReading(self) -> None:
         """Leave what arrives in the kernel."""
-        self._reading = False
-        super().stopReading()
+        if self._reading:
+            self._reading = False
+            self.reactor.removeReader(self)
+
+    def startWriting(self) -> None:
+        """Call `doWrite` when the socket takes something."""
+        self._writing = True
+        self.reactor.addWriter(self)
+
+    def stopWriting(self) -> None:
+        """Do so no more."""
+        if self._writing:
+            self._writing = False
+            self.reactor.removeWriter(self)
 
     def resumeProducing(self) -> None:
         """Read again; never once the peer has ended its side, or the end would be told twice."""
@@ -241,7 +256,7 @@ class WriteThrough(_Connection):
         """The peer has ended its side: told to a protocol that can half-close, else the connection is over."""
         self._reading = False
         self._read_closed = True
-        if self._lingering:
+        if self._lingering or not IHalfCloseableProtocol.providedBy(self.protocol):
             self.connectionLost(reason)
         else:
             super().readConnectionLost(reason)

@@ -184,7 +184,7 @@ class Exhausted:
         self.errors = list(errors)
         self.accepts = 0
 
-    def accept(self) -> Any:
+    def _accept(self) -> Any:
         self.accepts += 1
         if self.errors:
             error = self.errors.pop(0)
