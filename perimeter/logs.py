@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from perimeter.audit.escaping import escape_line, redact
 from perimeter.config.values import LoggingSettings
+from perimeter.model import TOKEN_PREFIX
 
 _REDACTED = "REDACTED"
 _LEVELS = {level.name: rank for rank, level in enumerate(LogLevel.iterconstants())}
@@ -29,7 +30,7 @@ _SCHEME = re.compile(
     r"\b(bearer|basic)(\s+|%20|\+)(?!(?:realm=|auth(?:entication)?|tokens?|credentials?|scheme|is|and|or)(?![\w.~+/=-]))[\w.~+/=-]+",
     re.IGNORECASE,
 )
-_JWT = re.compile(r"\beyJ[\w-]{6,}\.[\w-]+\.[\w-]*")
+_TOKEN = re.compile(rf"\beyJ[\w-]{{6,}}\.[\w-]+\.[\w-]*|\b{TOKEN_PREFIX}[\w-]{{20,}}")
 _URL = re.compile(r"[^\s'\"<>]*[=%@][^\s'\"<>]*")
 _QUOTED = re.compile(r"((?:token|password|passwd|secret)['\"]?\s*(?:=\s*b?['\"]|['\"]\s*[,:]\s*b?['\"]))[^'\"]*", re.IGNORECASE)
 
@@ -38,7 +39,7 @@ def redacted(text: str) -> str:
     """``text`` without what looks like a credential."""
     text = _FIELD.sub(rf"\1{_REDACTED}", text)
     text = _SCHEME.sub(rf"\1 {_REDACTED}", text)
-    text = _JWT.sub(_REDACTED, text)
+    text = _TOKEN.sub(_REDACTED, text)
     text = _QUOTED.sub(rf"\1{_REDACTED}", text)
     return _URL.sub(lambda url: redact(url[0].encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass"), text)
 

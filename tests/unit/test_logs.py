@@ -158,6 +158,7 @@ class RedactionTests(LogsCase):
             "bind with password='x yzzy xyzzy' failed",
             'answered {"access_token": "xyzzy", "token_type": "Bearer"}',
             "token eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4eXp6eSJ9.xyzzy",
+            "DELETE /token/perimeter_xyzzyxyzzyxyzzyxyzzyxyzzy",
         ):
             for format in ("console", "json"):
                 self.logger(format=format).info("{text}", text=text)
