@@ -14,7 +14,6 @@ assignment to ``deadline``:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,10 +25,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.config.values import LimitSettings
-from perimeter.errors import BadRequest, HeadTooLarge, Refusal, RequestTimeout, TargetTooLong
+from perimeter.errors import Refusal, RequestTimeout
 from perimeter.http.exchange import Exchange
-from perimeter.http.grammar import has_bare_lf, parse_block, parse_request
-from perimeter.model import ClientConnection, HeaderBlock, Principal, RequestHead, canonical_address
+from perimeter.http.heads import BadHead, HeadReader, told, without_empty_lines
+from perimeter.model import ClientConnection, Principal, canonical_address
 
 if TYPE_CHECKING:
     from perimeter.http.answers import Answers
@@ -42,9 +41,6 @@ _MAX_WAITING = 64 * 1024
 #: connection is closed. Closing at once would reset it, and take the response with it (RFC 9112, section 9.6).
 _MAX_LINGER = 1024 * 1024
 _LINGER_TIME = 5.0
-_NO_HEADERS = HeaderBlock(())
-_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
-_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?= )")
 
 
 class ChannelSite(Protocol):
@@ -81,12 +77,7 @@ class Channel(TwistedProtocol):
         self._writes_paused = False
         self._lingering = 0
         self._closed = False
-        #: the last head and its header block, unparsed and parsed: a client that asks again mostly sends the same block (saves
-        #: 5 to 10 µs), one that polls the same head (saves another 3)
-        self._head_text = b""
-        self._head: RequestHead | None = None
-        self._block_text = b""
-        self._block = _NO_HEADERS
+        self._heads = HeadReader()
         #: octets received and sent at the start of the current measuring window
         self._mark = 0
 
@@ -186,63 +177,39 @@ class Channel(TwistedProtocol):
 
     def _begin(self, data: bytes) -> bool:
         """Take up the request at the start of ``data``, if its head is complete. ``_pending`` is what follows the head."""
-        head = self._head
-        if head is not None and data.startswith(self._head_text):
-            self._pending = data[len(self._head_text) :]
-        else:
-            head = self._read_head(data)
-            if head is None:
-                return False
+        heads = self._heads
+        if heads.head is not None and data.startswith(heads.text):
+            self._pending = data[len(heads.text) :]
+        elif not self._read_head(data):
+            return False
         site = self.site
-        exchange = self._exchange = Exchange(self, head, self.connection, site.clock())
+        assert heads.head is not None
+        exchange = self._exchange = Exchange(self, heads.head, self.connection, site.clock())
         self.deadline = inf
         site.dispatch(exchange)
         return True
 
-    def _read_head(self, data: bytes) -> RequestHead | None:
-        """The head at the start of ``data``, or None where it is not complete or was refused. ``_pending`` is what follows."""
-        if data.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before the request line are ignored
-            data = _EMPTY_LINES.sub(b"", data, 1)
-        end = data.find(b"\r\n\r\n")
-        limit = self.site.limits.max_head
-        if end < 0 or end > limit:
-            self._incomplete_head(data, limit)
-            return None
-        self._pending = data[end + 4 :]
-        line_end = data.find(b"\r\n")
-        line = data[:line_end]
-        block = data[line_end + 2 : end + 2]
+    def _read_head(self, data: bytes) -> bool:
+        """Whether there is a good head at the start of ``data``. ``_pending`` is what follows it, or what there is of it."""
+        site = self.site
+        data = without_empty_lines(data)
         try:
-            if block == self._block_text:
-                headers = self._block
-            else:
-                headers = parse_block(block, self.site.limits.max_headers)
-                self._block_text = block
-                self._block = headers
-            head = self._head = parse_request(line, headers)
-        except BadRequest as refusal:
-            self._refuse_head(line, refusal)
-            return None
-        self._head_text = data[: end + 4]
-        return head
-
-    def _incomplete_head(self, data: bytes, limit: int) -> None:
-        """Keep what there is of a head, unless it can never become a good one."""
-        if len(data) > limit:
-            overlong_line = data.find(b"\r\n", 0, limit) < 0
-            self._refuse_head(data[:limit], TargetTooLong("over max_head") if overlong_line else HeadTooLarge("over max_head"))
-            return
-        if has_bare_lf(data):
-            self._refuse_head(data.partition(b"\n")[0], BadRequest("a bare LF in the head"))
-            return
-        if data:
-            # Absolute from the head's first octet: a client that drips cannot move it (attack 22).
-            self.deadline = min(self.deadline, self.site.clock() + self.site.limits.head_timeout)
-        self._pending = data
+            rest = self._heads.read(data, site.limits)
+        except BadHead as bad:
+            self._refuse_head(bad.line, bad.refusal)
+            return False
+        if rest is None:
+            if data:
+                # Absolute from the head's first octet: a client that drips cannot move it (attack 22).
+                self.deadline = min(self.deadline, site.clock() + site.limits.head_timeout)
+            self._pending = data
+            return False
+        self._pending = rest
+        return True
 
     def _refuse_head(self, line: bytes, refusal: Refusal) -> None:
         """Answer a head that is not one, and close. The audit log gets what can be told of the request line."""
-        exchange = self._exchange = Exchange(self, _told(line), self.connection, self.site.clock())
+        exchange = self._exchange = Exchange(self, told(line), self.connection, self.site.clock())
         exchange.close = True
         self._pending = b""
         self._lingering = _MAX_LINGER
@@ -250,7 +217,7 @@ class Channel(TwistedProtocol):
 
     def _unfinished_head(self) -> None:
         """The client left in the middle of a head: that too is one line in the audit log."""
-        Exchange(self, _told(self._pending), self.connection, self.site.clock()).client_gone()
+        Exchange(self, told(self._pending), self.connection, self.site.clock()).client_gone()
 
     # -- the request's body, for the exchange
 
@@ -459,16 +426,3 @@ class Channel(TwistedProtocol):
             self._refuse_head(self._pending, RequestTimeout("the head came too slowly"))
         else:
             self._close()
-
-
-def _told(data: bytes) -> RequestHead:
-    """What the audit log may tell of a head that is none: its method and target, if it begins with a method at all.
-
-    What does not may be the rest of a body that was longer than its Content-Length said: a login form, say (attack 42).
-    """
-    line = data.partition(b"\r\n")[0]
-    method = _METHOD.match(line)
-    if method is None:
-        return RequestHead(b"", b"", 1, _NO_HEADERS, b"")
-    target = line[method.end() + 1 :].partition(b" ")[0]
-    return RequestHead(method[0], target, 1, _NO_HEADERS, b"")
