@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import sys
 from errno import EINTR
+from types import FrameType
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
@@ -25,10 +26,29 @@ _MOST_EVENTS = 256
 
 
 class LeanReactor(EPollReactor):
-    """See the module."""
+    """See the module. ``in_a_hurry`` is set by a second signal to stop: whoever waits for something to end is to wait no more."""
 
     _poller: Any
     _selectables: dict[int, Any]
+    in_a_hurry = False
+
+    def sigInt(self, number: int, frame: FrameType | None = None) -> None:
+        """Stop, or stop at once."""
+        if not self._hurry():
+            super().sigInt(number, frame)
+
+    def sigTerm(self, number: int, frame: FrameType | None = None) -> None:
+        """Stop, or stop at once."""
+        if not self._hurry():
+            super().sigTerm(number, frame)
+
+    def _hurry(self) -> bool:
+        # The stock reactor would try to stop once more, and log a traceback.
+        if not self._stopped:
+            return False
+        self.in_a_hurry = True
+        _log.info("told to stop again: what is under way is cut")
+        return True
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events for ``timeout`` seconds (None: for ever) and serve them."""
