@@ -56,7 +56,7 @@ async def _try(
     reactor: Any, site: SiteConfig, credentials: BasicCredentials, realms: frozenset[str], say: Callable[[str], None]
 ) -> None:
     """Build the chain, ask it, and end the process with the status of the outcome."""
-    from perimeter.assembly import authenticators_of
+    from perimeter.assembly.authentication import authenticators_of
     from perimeter.auth.chain import AuthenticatorChain
     from perimeter.auth.services import AuthServices
     from perimeter.offload import Offload
