@@ -103,10 +103,14 @@ class DaemonLog:
     """Writes events of at least ``settings.level`` to ``outfile``, flushed each. Never raises; audit records are not its own."""
 
     def __init__(self, settings: LoggingSettings, outfile: TextIO) -> None:
-        self._least = _LEVELS[settings.level]
-        self._make_line = _FORMATS[settings.format]
+        self.turn_to(settings)
         self._outfile = outfile
         self._encoding = getattr(outfile, "encoding", None) or "utf-8"
+
+    def turn_to(self, settings: LoggingSettings) -> None:
+        """Do as ``settings`` say from now on."""
+        self._least = _LEVELS[settings.level]
+        self._make_line = _FORMATS[settings.format]
 
     def __call__(self, event: LogEvent) -> None:
         """Write the event down, unless it is below the level."""
@@ -121,8 +125,3 @@ class DaemonLog:
         with contextlib.suppress(OSError, ValueError):
             self._outfile.write(line.encode(self._encoding, "backslashreplace").decode(self._encoding))
             self._outfile.flush()
-
-
-def observer(settings: LoggingSettings, outfile: TextIO) -> ILogObserver:
-    """The observer that ``settings`` ask for, for ``globalLogBeginner`` or as the ILogObserver component of an Application."""
-    return DaemonLog(settings, outfile)

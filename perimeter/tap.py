@@ -14,9 +14,8 @@ from twisted.python.logfile import LogFile
 
 from perimeter.auth.registry import authenticator_factories
 from perimeter.config.load import load_site
-from perimeter.config.values import SiteConfig
 from perimeter.errors import StartupError
-from perimeter.logs import observer
+from perimeter.logs import DaemonLog
 from perimeter.notify import Notifier
 
 
@@ -37,15 +36,14 @@ class Options(usage.Options):
 class _Daemon(MultiService):
     """Gives the application its log observer, which twistd asks for once the service is its child."""
 
-    def __init__(self, config: SiteConfig, outfile: TextIO | None) -> None:
+    def __init__(self, log: DaemonLog | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._config = config
-        self._outfile = outfile
+        self._log = log
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application."""
-        if self._outfile is not None and hasattr(parent, "setComponent"):
-            parent.setComponent(ILogObserver, observer(self._config.logging, self._outfile))
+        if self._log is not None and hasattr(parent, "setComponent"):
+            parent.setComponent(ILogObserver, self._log)
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
 
@@ -70,8 +68,10 @@ def makeService(options: Options) -> IService:
 
     from perimeter.service import Gateway
 
-    daemon = _Daemon(config, _log_file(options.parent or {}))
-    gateway = Gateway(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()))
+    outfile = _log_file(options.parent or {})
+    log = None if outfile is None else DaemonLog(config.logging, outfile)
+    daemon = _Daemon(log)
+    gateway = Gateway(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log)
     gateway.setServiceParent(daemon)  # type: ignore[no-untyped-call]
     return daemon
 

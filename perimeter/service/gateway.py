@@ -24,6 +24,7 @@ from perimeter.config.load import load_site
 from perimeter.config.values import SiteConfig
 from perimeter.control import ControlPort
 from perimeter.errors import StartupError
+from perimeter.logs import DaemonLog
 from perimeter.metrics.inforce import InForce
 from perimeter.net.deadlines import Deadlines
 from perimeter.notify import Notifier, Watchdog
@@ -40,13 +41,16 @@ DRAIN = 10.0
 
 
 class Gateway(Service):
-    """The whole gateway as a Twisted service. ``config_file`` is read again at each reload."""
+    """The whole gateway as a Twisted service. ``config_file`` is read again at each reload; ``log`` is told of what it says."""
 
-    def __init__(self, config_file: Path, config: SiteConfig, reactor: Any, notifier: Notifier) -> None:
+    def __init__(
+        self, config_file: Path, config: SiteConfig, reactor: Any, notifier: Notifier, log: DaemonLog | None = None
+    ) -> None:
         self._config_file = config_file
         self._config = config
         self._reactor = reactor
         self._notifier = notifier
+        self._log = log
         self._watchdog = Watchdog(notifier, reactor)
         self._around = Surroundings(reactor, Offload(reactor), Deadlines(reactor))
         self._around.metrics.in_force = self._parts
@@ -125,6 +129,8 @@ class Gateway(Service):
             bound.assembly.chain.start()
             old.stop()
         self._upkeep.turn_to(bound.assembly)
+        if self._log is not None:
+            self._log.turn_to(config.logging)
         for warning in config.warnings:
             _log.warn("{warning}", warning=warning)
 
@@ -214,7 +220,8 @@ class Gateway(Service):
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
         channels = self._listeners.channels()
-        if channels and self._reactor.seconds() < deadline:
+        hurry = getattr(self._reactor, "in_a_hurry", False)  # only `perimeter.net.reactor` has it
+        if channels and not hurry and self._reactor.seconds() < deadline:
             self._reactor.callLater(0.05, self._await_drained, done, deadline)
             return
         for channel in channels:

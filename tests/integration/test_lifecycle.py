@@ -343,6 +343,20 @@ class ReloadTests(GatewayCase):
         self.assertEqual(targets(gateway.audit("second.log")), ["/new"])
         self.assertEqual(gateway.audit(), [])
 
+    def test_the_daemon_s_own_log_turns_too(self) -> None:
+        config = site(ROUTES.format(url=self.upstream().url))
+        gateway = self.gateway(config, USERS)
+        gateway.configure(config + "\n[logging]\nformat = json\n")
+        gateway.reload()
+        eventually(lambda: '"message": "reloaded: ' in gateway.log, "the reload is told as JSON")
+        gateway.configure(config + "\n[logging]\nlevel = error\n")
+        gateway.reload()
+        before = gateway.log
+        gateway.configure(config)
+        gateway.reload()
+        eventually(lambda: "reloaded: " in gateway.log[len(before) :], "the least that is told is info again")
+        self.assertEqual(gateway.log[len(before) :].count("reloaded: "), 1)
+
     def test_fifty_reloads_under_load(self) -> None:
         """No request is lost or refused, each is written down once, and neither memory nor descriptors leak."""
         one, two = self.upstream(), self.upstream()

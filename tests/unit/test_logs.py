@@ -14,14 +14,14 @@ from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
 from perimeter.config.values import LoggingSettings
-from perimeter.logs import observer, redacted
+from perimeter.logs import DaemonLog, redacted
 from tests.unit.audit_records import make_record
 
 
 class LogsCase(unittest.TestCase):
     def logger(self, level: str = "info", format: str = "console") -> Logger:
         self.out = io.StringIO()
-        self.observer = observer(LoggingSettings(level=level, format=format), self.out)
+        self.observer = DaemonLog(LoggingSettings(level=level, format=format), self.out)
         return Logger(namespace="perimeter.gate", observer=self.observer)
 
     def lines(self) -> list[str]:
@@ -71,7 +71,7 @@ class ConsoleTests(LogsCase):
     def test_stream_that_knows_ascii_only(self) -> None:
         raw = io.BytesIO()
         out = io.TextIOWrapper(raw, encoding="ascii")
-        Logger(namespace="x", observer=observer(LoggingSettings(), out)).info("José")
+        Logger(namespace="x", observer=DaemonLog(LoggingSettings(), out)).info("José")
         self.assertTrue(raw.getvalue().endswith(b"info x: Jos\\xe9\n"))
 
 
@@ -129,7 +129,7 @@ class EveryFormatTests(LogsCase):
         self.addCleanup(raw.close)
         full = io.TextIOWrapper(raw, write_through=True)
         self.assertRaises(OSError, full.write, "x")
-        observer(LoggingSettings(), full)({"log_format": "x"})
+        DaemonLog(LoggingSettings(), full)({"log_format": "x"})
 
     @given(st.text(), st.text(), st.sampled_from(["console", "json"]))
     def test_attack_42_any_text_is_one_line(self, text: str, namespace: str, format: str) -> None:
