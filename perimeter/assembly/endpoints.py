@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from perimeter.config.values import AugmenterSettings, AuthenticatorSettings, SiteConfig
-from perimeter.errors import MissingCredentials
+from perimeter.errors import InsufficientScope, MissingCredentials
 from perimeter.gate.identify import Identifier
+from perimeter.gate.policy import within_networks
 from perimeter.http.exchange import Exchange
 from perimeter.model import Principal
 from perimeter.state.book import TokenBook
@@ -35,6 +36,9 @@ def gateway_endpoints(
         if principal is None:
             raise MissingCredentials
         decision.principal = principal
+        restriction = None if principal.grant is None else principal.grant.restriction
+        if restriction is not None and not within_networks(restriction, decision.address):
+            raise InsufficientScope("the API token is for other networks")
         return principal
 
     return Endpoints(

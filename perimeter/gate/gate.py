@@ -26,6 +26,7 @@ from perimeter.gate.decision import Decision
 from perimeter.gate.forwarded import in_networks, vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity import IdentityLines
+from perimeter.gate.overrides import overrides_method
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
 from perimeter.gate.policy import within
 from perimeter.gate.routes import Route, RouteTable
@@ -154,15 +155,17 @@ class Gate:
         if principal is not None:
             grant = principal.grant
             if grant is not None and grant.restriction is not None:
-                self._check_restriction(grant.restriction, decision, method)
+                self._check_restriction(grant.restriction, decision, method, exchange.head.headers)
             decision.identity = self.identity.lines(route.identity, principal)
         return decision
 
     @staticmethod
-    def _check_restriction(restriction: Restriction, decision: Decision, method: bytes) -> None:
+    def _check_restriction(restriction: Restriction, decision: Decision, method: bytes, headers: HeaderBlock) -> None:
         route = decision.route
         if route.blind or not within(restriction, route.name, method.decode("ascii"), decision.address):
             raise InsufficientScope("the API token is for something else")
+        if restriction.methods and overrides_method(headers):
+            raise InsufficientScope("the API token is for certain methods, and a field names another one")
 
     def _locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
         """The route of a request, and the target that is forwarded. Raises `BadTarget` or `NoRoute`."""

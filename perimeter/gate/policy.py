@@ -35,6 +35,11 @@ def within(restriction: Restriction, route: str, method: str, address: str) -> b
         return False
     if restriction.methods and method not in restriction.methods:
         return False
+    return within_networks(restriction, address)
+
+
+def within_networks(restriction: Restriction, address: str) -> bool:
+    """Whether an API token that is restricted so may come from there."""
     return not restriction.networks or in_networks(address, restriction.networks)
 
 

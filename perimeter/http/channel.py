@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.config.values import LimitSettings
-from perimeter.errors import Refusal, RequestTimeout
+from perimeter.errors import InvalidToken, Refusal, RequestTimeout
 from perimeter.http.exchange import Exchange
 from perimeter.http.heads import BadHead, HeadReader, told, without_empty_lines
 from perimeter.model import ClientConnection, Principal, canonical_address
@@ -114,16 +114,16 @@ class Channel(TwistedProtocol):
         self._pending = b""
 
     def cut_unless(self, good: Callable[[Principal], bool]) -> None:
-        """Cut what goes on flowing, a tunnel or a response under way, to somebody who is not ``good`` any more (attack 21).
+        """End what is under way for somebody who is not ``good`` any more (attack 21).
 
-        What has not begun yet is left to end: the gate let it in when it still might, and nothing more comes of it.
+        What has not been answered yet too: the answer may be a tunnel, or have no end.
         """
         exchange = self._exchange
-        if exchange is None or not exchange.started or exchange.decision is None:
+        if exchange is None or exchange.decision is None:
             return
         principal = exchange.decision.principal
         if principal is not None and not exchange.decision.route.builtin and not good(principal):
-            exchange.abort("revoked")
+            exchange.withdraw(InvalidToken("revoked"))
 
     @property
     def busy(self) -> bool:

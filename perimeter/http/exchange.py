@@ -379,6 +379,14 @@ class Exchange:
         self._record()
         self._leave()
 
+    def withdraw(self, refusal: Refusal) -> None:
+        """Refuse what was admitted before, and is being answered by somebody; cut what has begun."""
+        if self._started:
+            self.abort("revoked")
+        else:
+            self._leave()
+            self.refuse(refusal)
+
     def fail_body(self, refusal: Refusal) -> None:
         """The request's body turned out to be malformed, too large or too slow (from the channel)."""
         self.body_done = True

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
-from perimeter.model import TOKEN_PREFIX, Principal, Restriction
+from perimeter.model import TOKEN_PREFIX, Grant, Principal, Restriction
 from perimeter.state.state import State
 from perimeter.tokens.apitoken import ApiToken, digest_of, mint
 from perimeter.tokens.format import Clock
@@ -62,6 +62,13 @@ class TokenBook:
     def owned(self, owner: Principal) -> list[ApiToken]:
         """The tokens of a user, the oldest first."""
         return self._state.owned(owner.realm, owner.username)
+
+    def names(self, which: str, grant: Grant) -> bool:
+        """Whether ``which``, an id or a token itself, is the API token that somebody came with."""
+        if not grant.stored:
+            return False
+        kept = self._state.find(digest_of(which))
+        return which == grant.id or (kept is not None and kept.id == grant.id)
 
     async def remove(self, owner: Principal, which: str) -> ApiToken:
         """End one, by its id or by the token itself. Raises `NoSuchToken` for another's too, `Unavailable` as `State.remove`."""

@@ -92,9 +92,9 @@ class Tokens(Node):
         if (request.getHeader("content-type") or "").partition(";")[0].strip().lower() != "application/json":
             raise ValueError("Content-Type: application/json is needed")
         try:
-            body = json.loads(request.content.read())
+            body = json.loads(request.content.read(), object_pairs_hook=_unique)
         except (ValueError, RecursionError):
-            raise ValueError("the body is not JSON") from None
+            raise ValueError("the body is not JSON, or names a member twice") from None
         if not isinstance(body, dict) or not body.keys() <= _MEMBERS:
             # What is misspelt here would be a restriction that the token does not have (attack 41).
             raise ValueError(f"an object with these members is needed: {', '.join(sorted(_MEMBERS))}")
@@ -114,6 +114,13 @@ class Tokens(Node):
         if not all(map(_METHOD.fullmatch, restriction.methods)):
             raise ValueError("methods: names of HTTP methods are needed")
         return name.strip(), lifetime, None if restriction == Restriction() else restriction
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError  # of two restrictions one would not count
+    return members
 
 
 def _terms(body: dict[str, Any], member: str) -> list[str]:
@@ -154,7 +161,7 @@ class OwnToken(Node):
 
     async def _end(self, request: Any) -> bytes:
         owner = await asker(self._endpoints.identify, request, "both")
-        if owner.grant is None or owner.grant.id != self._which:  # a token may end itself, whatever else it is for
+        if owner.grant is None or not self._book.names(self._which, owner.grant):  # a token may end itself, whatever it is for
             _unrestricted(owner)
         await self._book.remove(owner, self._which)
         request.setResponseCode(204)
@@ -177,12 +184,14 @@ class Revoke(Resource):
 
     async def _revoke(self, request: Any) -> bytes:
         # Of the body alone: what stands in a URL is in every log on the way, and revoking it would not make it a secret again.
-        tokens = parse_qs(request.content.read()).get(b"token", [])
+        # As text, since parse_qs takes no octets beyond ASCII; ISO-8859-1 has a character for each.
+        form = parse_qs(request.content.read().decode("iso-8859-1"), encoding="iso-8859-1")
+        tokens = form.get("token", [])
         if len(tokens) != 1:
             fields = {"error": "invalid_request", "error_description": "one token is needed, as a form"}
             exchange_of(request).reason = InvalidCredentialsRequest.reason
             return json_answer(request, fields, 400)
-        owner = await self._book.revoke(tokens[0].decode("utf-8", "replace"))
+        owner = await self._book.revoke(tokens[0])
         decision = exchange_of(request).decision
         if decision is not None:
             decision.principal = owner
