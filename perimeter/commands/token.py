@@ -135,9 +135,7 @@ def _revocations(
         raise click.ClickException(f"there is no API token {missing[0]}")
     changes: list[Removed | RevokedGrant | RevokedUser] = [Removed(id) for id in ids]
     if owner is not None:
-        changes += [Removed(token.id) for token in held.tokens if (token.owner.realm, token.owner.username) == owner]
-        now = clock.seconds()
-        changes.append(RevokedUser(*owner, now, now + max(site.token.lifetime, site.token.extended_lifetime)))
+        changes.append(RevokedUser(*owner, clock.seconds()))
     if given:
         token = _standard_input()
         if token.startswith(TOKEN_PREFIX):

@@ -146,16 +146,20 @@ class Gateway(Service):
             for line in str(error).splitlines():
                 _log.error("not reloaded: {error}", error=line)
             self._notifier.ready(f"not reloaded: {str(error).splitlines()[0]}")
-            self._around.metrics.count_reload(False)
+            self._not_reloaded()
             return
         except Exception:
             _log.failure("not reloaded")
             self._notifier.ready("not reloaded: see the log")
-            self._around.metrics.count_reload(False)
+            self._not_reloaded()
             return
         self._around.metrics.count_reload(True)
         _log.info("reloaded: {status}", status=self._status())
         self._notifier.ready(self._status())
+
+    def _not_reloaded(self) -> None:
+        self._around.metrics.count_reload(False)
+        self._upkeep.turn_to(self._assembly)  # nobody would look at a state that was opened in vain
 
     def reopen_logs(self) -> None:
         """Turn to the audit files that are at their paths now."""
@@ -229,11 +233,11 @@ class Gateway(Service):
         # One turn more, in which the cut connections write their records.
         self._reactor.callLater(0, done.callback, None)
 
-    def _close(self, _: None) -> None:
+    def _close(self, _: None) -> Deferred[None]:
         assembly, self._assembly = self._assembly, None
+        written = self._upkeep.turn_to(None)
         if assembly is not None:
             assembly.stop()
-            self._upkeep.turn_to(None)
             for pool in assembly.pools:
                 for connection in list(pool.connections):
                     connection.drop()
@@ -241,3 +245,4 @@ class Gateway(Service):
         self._watchdog.stopService()
         self._around.offload.stop()
         self._around.blocking.stop()
+        return written

@@ -45,14 +45,14 @@ class Upkeep:
             if check.running:
                 check.stop()
 
-    def turn_to(self, assembly: Assembly | None) -> None:
-        """Look after ``assembly`` from now on, and let go of every state but its own."""
+    def turn_to(self, assembly: Assembly | None) -> Deferred[None]:
+        """Look after ``assembly`` from now on, and let go of every state but its own; fires when those have written the rest."""
         if self._assembly is not None:
             self._assembly.state.on_revoked.discard(self._revoked)
         self._assembly = assembly
         if assembly is not None:
             assembly.state.on_revoked.add(self._revoked)
-        self._around.states.keep(None if assembly is None else assembly.state)
+        return self._around.states.keep(None if assembly is None else assembly.state)
 
     def look_at_state(self) -> Deferred[None]:
         """See what somebody else has written to the state, and fire when it is in force."""

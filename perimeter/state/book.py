@@ -52,7 +52,7 @@ class TokenBook:
             lifetime = min(USUAL_LIFETIME, self.longest) if self.longest else USUAL_LIFETIME
         elif self.longest and not 0 < lifetime <= self.longest:
             raise ValueError(f"an API token may live up to {self.longest:.0f} seconds (api_lifetime)")
-        if sum(1 for token in self.owned(owner) if not token.passing) >= MOST_NAMED:
+        if self._state.count(owner.realm, owner.username) >= MOST_NAMED:
             raise TooManyTokens
         now = self._clock.seconds()
         text, kept = mint(name, attrs.evolve(owner, grant=None), now, now + lifetime if lifetime else inf, restriction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TypeAlias
 
 import attrs
@@ -20,12 +21,26 @@ class RevokedGrant:
 
 @attrs.frozen(slots=True)
 class RevokedUser:
-    """Every access token of this user that was issued up to ``before``; after ``until`` none of them is left (epoch seconds)."""
+    """All API tokens of this user, and every access token of his that was issued up to ``before``.
+
+    After ``until`` none of those is left (times in epoch seconds). Whoever cannot know how long tokens lived under
+    configurations of the past says never.
+    """
 
     realm: str
     username: str
     before: float
-    until: float
+    until: float = inf
+
+    def covers(self, token: ApiToken) -> bool:
+        """Whether ``token`` is one of his that was made before, and kept only after."""
+        return token.created <= self.before
+
+    def joined(self, other: RevokedUser | None) -> RevokedUser:
+        """This and an earlier revocation of the same user as one: neither takes anything back."""
+        if other is None:
+            return self
+        return attrs.evolve(self, before=max(self.before, other.before), until=max(self.until, other.until))
 
 
 @attrs.frozen(slots=True)

@@ -52,9 +52,11 @@ class SqliteStore:
             # With its mode from the beginning: SQLite gives the same one to the files beside it.
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                _check_owner(self.path, os.fstat(handle))
+                status = os.fstat(handle)
+                _check_owner(self.path, status)
             finally:
                 os.close(handle)
+            self._file = (status.st_dev, status.st_ino)
             # Not by the thread that opened it alone, but never by two at a time.
             self._db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
             try:
@@ -96,10 +98,21 @@ class SqliteStore:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # Some faults of the disk end it already; one that stayed open would be the last that this connection ever began.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
+
+    def _check_place(self) -> None:
+        """Raise `Unavailable` where what is written would go to a file that nobody can find any more."""
+        try:
+            status = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            status = None
+        if status is None or (status.st_dev, status.st_ino) != self._file:
+            raise Unavailable(f"{self.path}: replaced or removed while in use; restart the gateway, or put it back")
 
     # -- IStateStore
 
@@ -119,7 +132,8 @@ class SqliteStore:
                 execute("ROLLBACK")
 
     def changed(self) -> bool:
-        """Whether another process has written since the last `load`."""
+        """Whether another process has written since the last `load`. Raises `Unavailable`."""
+        self._check_place()
         try:
             return self._pragma("data_version") != self._seen
         except sqlite3.Error as problem:
@@ -129,6 +143,7 @@ class SqliteStore:
         """Make all of ``changes``, or none. Raises `Unavailable`."""
         # A token that lives for an hour may be lost with the power; whatever was taken away, and what was promised, may not.
         passing = all(isinstance(change, ApiToken | Removed) and change.passing for change in changes)
+        self._check_place()
         try:
             self._db.execute(f"PRAGMA synchronous = {'NORMAL' if passing else 'FULL'}")
             with self._transaction():
@@ -146,11 +161,12 @@ class SqliteStore:
         elif isinstance(change, RevokedGrant):
             execute("INSERT OR REPLACE INTO revoked_grant VALUES (?, ?)", (change.id, change.expires))
         else:
-            row = (change.realm, change.username, change.before, change.until)
-            execute("INSERT OR REPLACE INTO revoked_user VALUES (?, ?, ?, ?)", row)
+            execute("DELETE FROM api_token WHERE realm = ? AND username = ?", (change.realm, change.username))
+            execute(_REVOKE_USER, (change.realm, change.username, change.before, change.until))
 
     def forget(self, now: float) -> None:
         """Drop what had ended by ``now`` (epoch seconds). Raises `Unavailable`."""
+        self._check_place()
         try:
             with self._transaction():
                 self._db.execute("DELETE FROM api_token WHERE expires <= ?", (now,))
@@ -176,9 +192,15 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
 _ALL: Final = """
 SELECT id, digest, name, realm, username, owner, created, expires, restriction, passing FROM api_token ORDER BY created
 """
+# But for one that was made before all of its owner's were revoked, and is only written after that (attack 39).
 _ADD: Final = """
 INSERT INTO api_token (id, digest, name, realm, username, owner, created, expires, restriction, passing)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
+WHERE NOT EXISTS (SELECT 1 FROM revoked_user WHERE realm = ?4 AND username = ?5 AND before >= ?7)
+"""
+_REVOKE_USER: Final = """
+INSERT INTO revoked_user (realm, username, before, until) VALUES (?, ?, ?, ?)
+ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before), until = max(until, excluded.until)
 """
 
 

@@ -6,9 +6,10 @@ is written. Changes that come while others are being written are written togethe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -23,6 +24,8 @@ from perimeter.tokens.apitoken import ApiToken
 
 _log = Logger()
 
+T = TypeVar("T")
+
 MOST_WAITING: Final = 1000
 """Changes that may wait to be written."""
 
@@ -30,6 +33,8 @@ MOST_PASSING: Final = 1000
 """API tokens that one user may have from ``GET /token``: with the next one the oldest ends."""
 
 _HOUR: Final = 3600.0
+_LAST: Final = 10.0
+"""Seconds that `State.stop` takes at most: somebody else may be writing."""
 _FORGET: Final = 600.0
 """Seconds between two rounds in which what has ended is dropped."""
 
@@ -47,19 +52,25 @@ class _Index:
         # Hashes, because 10^6 of them take 70 MiB and as many strings twice that; that two of 64 bits agree does not happen.
         self.grants: dict[int, set[int]] = {}
         self.users: dict[tuple[str, str], RevokedUser] = {}
-        kept: list[Iterable[Change]] = [held.tokens, held.grants, held.users]
+        kept: list[Iterable[Change]] = [held.users, held.grants, held.tokens]
         for change in chain.from_iterable(kept):
             self.apply(change)
 
     def apply(self, change: Change) -> None:
         if isinstance(change, ApiToken):
+            user = self.users.get((change.owner.realm, change.owner.username))
+            if user is not None and user.covers(change):
+                return
             self.ids.add(change.id)
             self.by_digest[change.digest] = change
             self._kind(change).setdefault((change.owner.realm, change.owner.username), {})[change.id] = change
         elif isinstance(change, RevokedGrant):
             self.grants.setdefault(int(change.expires // _HOUR), set()).add(hash(change.id))
         elif isinstance(change, RevokedUser):
-            self.users[change.realm, change.username] = change
+            key = (change.realm, change.username)
+            self.users[key] = change.joined(self.users.get(key))
+            for token in (*self.named.get(key, {}).values(), *self.passing.get(key, {}).values()):
+                self.remove(token)
 
     def remove(self, token: ApiToken) -> None:
         self.ids.discard(token.id)
@@ -93,6 +104,9 @@ class State:
         self._thread = thread or Offload(reactor, threads=1, queue=4)
         self._waiting: list[tuple[Change, Deferred[None]]] = []
         self._under_way: list[tuple[Change, Deferred[None]]] = []
+        #: by realm and user name, how many API tokens with a name are on their way to the store
+        self._coming: Counter[tuple[str, str]] = Counter()
+        self._quiet: Deferred[None] | None = None
         #: removals that could not be written: tried again at each `look`
         self._owed: list[Change] = []
         self._forgotten = reactor.seconds()
@@ -104,9 +118,16 @@ class State:
         """Write from now on."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Write no more, and let go of the store once nothing is being written."""
-        self._thread.stop().addBoth(lambda _: self._store.close())
+    def stop(self) -> Deferred[None]:
+        """Write what waits and what is owed, no more, and let go of the store. Fires when that is done, or took too long."""
+        owed, self._owed = self._owed, []
+        for change in owed:
+            self._write_removal(change).addErrback(lambda _: None)  # logged
+        quiet = self._quiet = Deferred()
+        quiet.addTimeout(_LAST, self._reactor).addErrback(lambda _: None)
+        quiet.addCallback(lambda _: self._thread.stop())
+        self._flush()
+        return quiet.addBoth(lambda _: self._store.close())
 
     # -- looking things up
 
@@ -119,6 +140,10 @@ class State:
         now, owner, index = self._reactor.seconds(), (realm, username), self._index
         held = (*index.named.get(owner, {}).values(), *index.passing.get(owner, {}).values())
         return sorted((token for token in held if token.expires > now), key=lambda token: token.created)
+
+    def count(self, realm: str, username: str) -> int:
+        """How many API tokens with a name a user has, with those that are being written."""
+        return self._coming[realm, username] + sum(1 for token in self.owned(realm, username) if not token.passing)
 
     def good(self, principal: Principal) -> bool:
         """Whether the token by which ``principal`` came is good still. It is for whoever came without one."""
@@ -143,7 +168,16 @@ class State:
 
     def add(self, token: ApiToken) -> Deferred[None]:
         """Keep a new API token; good once this has fired. Fails with `Unavailable` where it cannot be written."""
-        return self._change(token).addCallback(lambda _: self._added(token))
+        owner = (token.owner.realm, token.owner.username)
+        self._coming[owner] += not token.passing
+
+        def written(result: Any) -> Any:
+            self._coming[owner] -= not token.passing
+            if self._coming[owner] <= 0:
+                del self._coming[owner]
+            return result if isinstance(result, Failure) else self._added(token)
+
+        return _lasting(self._change(token).addBoth(written))
 
     def _added(self, token: ApiToken) -> None:
         self._index.apply(token)
@@ -165,19 +199,11 @@ class State:
         self._index.apply(revoked)
         return self._take_away(revoked)
 
-    def revoke_user(self, realm: str, username: str, longest: float) -> Deferred[list[ApiToken]]:
-        """End every token of a user, of both kinds, where an access token lives for ``longest`` seconds at most; as `remove`.
-
-        Fires with the API tokens that he had.
-        """
-        now = self._reactor.seconds()
-        user = RevokedUser(realm, username, now, now + longest)
-        self._index.apply(user)
+    def revoke_user(self, realm: str, username: str) -> Deferred[list[ApiToken]]:
+        """End every token of a user, of both kinds; as `remove`. Fires with the API tokens that he had."""
+        user = RevokedUser(realm, username, self._reactor.seconds())
         had = self.owned(realm, username)
-        for token in had:
-            self._index.remove(token)
-            self._take_away(Removed(token.id)).addErrback(lambda _: None)  # logged, and owed
-        # Written in the order of asking, so with this one the others are too.
+        self._index.apply(user)
         return self._take_away(user).addCallback(lambda _: had)
 
     def _take_away(self, change: Change) -> Deferred[None]:
@@ -190,7 +216,7 @@ class State:
             _log.error("a revocation is in force and not on disk yet: {error}", error=failure.getErrorMessage())
             return failure
 
-        return self._change(change, bounded=False).addErrback(failed)
+        return _lasting(self._change(change, bounded=False).addErrback(failed))
 
     def _revoked(self) -> None:
         self.epoch += 1
@@ -209,7 +235,11 @@ class State:
         return done
 
     def _flush(self) -> None:
-        if self._under_way or not self._waiting:
+        if self._under_way:
+            return
+        if not self._waiting:
+            if self._quiet is not None and not self._quiet.called:
+                self._quiet.callback(None)
             return
         batch = self._under_way = self._waiting
         self._waiting = []
@@ -220,7 +250,8 @@ class State:
                 done.callback(result)
             self._flush()
 
-        self._thread.run(self._store.write, [change for change, _ in batch]).addErrback(_as_unavailable).addBoth(written)
+        # Never refused for what else waits for the thread: only one of these does.
+        self._thread.proceed(self._store.write, [change for change, _ in batch]).addErrback(_as_unavailable).addBoth(written)
 
     # -- from time to time
 
@@ -248,12 +279,24 @@ class State:
         # must be gone here too.
         for change in (*(change for change, _ in (*self._under_way, *self._waiting)), *self._owed):
             if isinstance(change, Removed):
-                for token in [token for token in index.by_digest.values() if token.id == change.id]:
-                    index.remove(token)
+                if change.id in index.ids:
+                    index.remove(next(token for token in index.by_digest.values() if token.id == change.id))
             elif not isinstance(change, ApiToken):
                 index.apply(change)
         self._index = index
         self._revoked()
+
+
+def _lasting(work: Deferred[T]) -> Deferred[T]:
+    """The result of ``work`` for somebody who may leave: what is being written is written, and known, all the same."""
+    told: Deferred[T] = Deferred()
+
+    def over(result: Any) -> None:
+        if not told.called:
+            told.callback(result)
+
+    work.addBoth(over)
+    return told
 
 
 def _as_unavailable(failure: Failure) -> Failure:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred, DeferredList
+
 from perimeter.config.values import PerimeterSettings
 from perimeter.interfaces import IStateStore
 from perimeter.state.memory import MemoryStore
@@ -28,12 +30,14 @@ class States:
             self._open[key] = state
         return self._open[key]
 
-    def keep(self, state: State | None) -> None:
-        """Let go of every other state."""
+    def keep(self, state: State | None) -> Deferred[None]:
+        """Let go of every other state. Fires when they have written what they had to."""
+        stopping = []
         for key, other in list(self._open.items()):
             if other is not state:
                 del self._open[key]
-                other.stop()
+                stopping.append(other.stop())
+        return DeferredList(stopping).addCallback(lambda _: None)
 
 
 def _store(settings: PerimeterSettings) -> IStateStore:

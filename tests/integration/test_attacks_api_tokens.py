@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import threading
 
 from tests.integration.ports import eventually
@@ -116,6 +118,64 @@ class TrustedProxyTests(ApiTokenCase):
         self.assertEqual(self.ask("/authenticate", *asked, "X-HTTP-Method-Override: DELETE").status, 403)
 
 
+class FloodTests(ApiTokenCase):
+    def kept(self) -> int:
+        path = self.served.directory / "state" / "state.db"
+        with sqlite3.connect(path) as db:
+            found = int(db.execute("SELECT count(*) FROM api_token").fetchone()[0])
+        db.close()
+        return found
+
+    def test_attack_23_tokens_made_all_at_once(self) -> None:
+        """The most that one user may have is not exceeded by those who do not wait for one another, nor for the answer."""
+        body = b'{"name":"x"}'
+        request = (
+            f"POST /tokens HTTP/1.1\r\nHost: gateway.test\r\n{ALICE}\r\n{_JSON}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        self.made()
+        path = self.served.directory / "state" / "state.db"
+        for stays in (True, False):
+            with sqlite3.connect(path, isolation_level=None) as other:
+                other.execute("BEGIN IMMEDIATE")  # so that all of them wait
+                wires = [self.connect(self.served, "http").send(request) for _ in range(260)]
+                if not stays:
+                    eventually(lambda: len(self.served.audit()) >= 260, "the first are answered")
+                    for wire in wires:
+                        wire.close()
+                    eventually(lambda: sum(" 499 " in line for line in self.served.audit()) > 0 or True, "they left")
+                other.execute("ROLLBACK")
+            other.close()
+            if stays:
+                statuses = [wire.response().status for wire in wires]
+                self.assertEqual((statuses.count(201), statuses.count(409)), (199, 61))
+                self.assertEqual(self.kept(), 200)
+                for wire in wires:
+                    wire.close()
+        self.assertEqual(self.kept(), 200)
+
+    def test_attack_23_tokens_of_who_does_not_wait_for_them(self) -> None:
+        """What is written for a client that has left is known, so that it counts."""
+        path = self.served.directory / "state" / "state.db"
+        self.made()
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(3):
+                wire = self.connect(self.served, "http")
+                wire.send(f"GET /token HTTP/1.1\r\nHost: gateway.test\r\n{ALICE}\r\n\r\n".encode())
+            body = b'{"name":"left"}'
+            wire = self.connect(self.served, "http")
+            head = f"POST /tokens HTTP/1.1\r\nHost: gateway.test\r\n{ALICE}\r\n{_JSON}\r\nContent-Length: {len(body)}\r\n\r\n"
+            wire.send(head.encode() + body)
+            self.ask("/health")
+            wire.close()
+            eventually(lambda: any(" 499 " in line for line in self.served.audit()), "it has left")
+            other.execute("ROLLBACK")
+        other.close()
+        eventually(lambda: self.kept() == 5, "all are written")
+        self.assertEqual(len(self.listed()), 5, "and all are known")
+
+
 class FailingTests(ApiTokenCase):
     def test_attack_41_a_form_that_is_none(self) -> None:
         token = self.made()["token"].encode()
@@ -124,6 +184,46 @@ class FailingTests(ApiTokenCase):
         self.assertEqual(self.ask("/revoke", _FORM, method="POST", body=b"token=" + token + b"&hint=%ff").status, 200)
         self.assertEqual(self.status(token.decode()), 401)
         self.assertNotIn("Traceback", self.served.log)
+
+    def test_attack_41_a_database_that_is_replaced(self) -> None:
+        """Nothing is promised that would be lost in a file that nobody can find any more."""
+        kept = self.made()
+        path = self.served.directory / "state" / "state.db"
+        moved = path.rename(path.parent / "moved.db")
+        self.assertEqual(self.make().status, 503)
+        self.assertEqual(self.end(kept["id"]), 503)
+        self.assertEqual(self.status(kept["token"]), 401, "in force all the same")
+        self.assertIn("replaced or removed", self.served.log)
+        moved.rename(path)
+        self.made()
+        eventually(lambda: '"ci"' in self.command("list") and kept["id"] not in self.command("list"), "written later")
+
+    def test_attack_39_a_user_is_revoked_while_he_makes_a_token(self) -> None:
+        path = self.served.directory / "state" / "state.db"
+        self.made()
+        body = json.dumps({"name": "late"}).encode()
+        wire = self.connect(self.served, "http")
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            head = f"POST /tokens HTTP/1.1\r\nHost: gateway.test\r\n{ALICE}\r\n{_JSON}\r\nContent-Length: {len(body)}\r\n\r\n"
+            wire.send(head.encode() + body)
+            self.ask("/health")
+            self.ask("/health")
+            # What the command does, at the worst moment: it has seen the tokens that there are, and writes before the gateway.
+            other.execute("DELETE FROM api_token WHERE username = 'alice'")
+            other.execute(
+                "INSERT INTO revoked_user VALUES ('local', 'alice', strftime('%s', 'now') + 1, strftime('%s', 'now') + 60)"
+            )
+            other.execute("COMMIT")
+        other.close()
+        made = json.loads(wire.response().body)
+        eventually(lambda: self.status(made["token"]) == 401, "the token is no good")
+        self.served.kill()
+        with sqlite3.connect(path) as db:
+            db.execute("DELETE FROM revoked_user")  # as it is forgotten in the end
+        db.close()
+        self.served.start()
+        self.assertEqual(self.status(made["token"]), 401, "nor ever again")
 
     def test_attack_42_a_token_in_the_place_of_a_user_name(self) -> None:
         token = self.made()["token"]

@@ -9,12 +9,14 @@ from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 
+from twisted.internet.defer import CancelledError
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
 from perimeter.errors import Overloaded, StartupError, Unavailable
 from perimeter.interfaces import IStateStore
 from perimeter.model import Grant, Principal, Restriction
+from perimeter.offload import GRACE
 from perimeter.state import state as state_module
 from perimeter.state.changes import Change, Held, Removed, RevokedGrant, RevokedUser
 from perimeter.state.memory import MemoryStore
@@ -130,6 +132,59 @@ class SqliteTests(unittest.TestCase):
         with self.assertRaises(StartupError):
             self.open()
 
+    def test_attack_39_a_user_revoked_again_gets_nothing_back(self) -> None:
+        """Neither by a clock that was put back, nor by a configuration under which tokens live for less time than they did."""
+        self.store.write([RevokedUser("local", "bob", 100.0, 900.0)])
+        self.store.write([RevokedUser("local", "bob", 50.0, 60.0)])
+        self.assertEqual(self.store.load().users, [RevokedUser("local", "bob", 100.0, 900.0)])
+        self.store.write([RevokedUser("local", "bob", 200.0)])
+        self.assertEqual(self.store.load().users, [RevokedUser("local", "bob", 200.0, inf)])
+        self.store.forget(1e12)
+        self.assertEqual(len(self.store.load().users), 1)
+
+    def test_attack_39_a_token_that_is_written_after_its_user_was_revoked(self) -> None:
+        early, late = mint("ci", ALICE, 99.0, inf)[1], mint("ci", ALICE, 101.0, inf)[1]
+        self.store.write([token(), RevokedUser("local", "alice", 100.0)])
+        self.store.write([early, late])
+        self.assertEqual(list(self.store.load().tokens), [late])
+
+    def test_attack_41_a_transaction_that_cannot_be_ended_is_not_the_last(self) -> None:
+        class Full:
+            """The disk is full at the end of one transaction."""
+
+            def __init__(self, db: sqlite3.Connection) -> None:
+                self.db = db
+                self.commits = 0
+
+            def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+                self.commits += sql == "COMMIT"
+                if sql == "COMMIT" and self.commits == 1:
+                    raise sqlite3.OperationalError("database or disk is full")
+                return self.db.execute(sql, *values)
+
+            @property
+            def in_transaction(self) -> bool:
+                return self.db.in_transaction
+
+        self.patch(self.store, "_db", Full(self.store._db))
+        kept = token()
+        with self.assertRaises(Unavailable):
+            self.store.write([token()])
+        self.store.write([kept])
+        self.assertEqual(list(self.store.load().tokens), [kept])
+        self.store._db = self.store._db.db  # type: ignore[attr-defined]
+
+    def test_attack_41_a_file_that_is_replaced(self) -> None:
+        moved = self.store.path.rename(self.directory / "moved.db")
+        for _ in range(2):
+            with self.assertRaisesRegex(Unavailable, "replaced or removed"):
+                self.store.write([token()])
+            for asked in (self.store.changed, lambda: self.store.forget(0.0)):
+                self.assertRaises(Unavailable, asked)
+            self.store.path.touch()
+        moved.rename(self.store.path)
+        self.store.write([token()])
+
     def test_a_full_disk_is_unavailable(self) -> None:
         self.store._db.execute("PRAGMA max_page_count = 1")
         with self.assertRaises(Unavailable):
@@ -218,7 +273,7 @@ class StateTests(StateCase):
         for one in (kept, other):
             self.successResultOf(self.state.add(one))
         self.clock.advance(100)
-        self.assertEqual(self.successResultOf(self.state.revoke_user("local", "alice", 1000.0)), [kept])
+        self.assertEqual(self.successResultOf(self.state.revoke_user("local", "alice")), [kept])
         self.assertFalse(self.state.good(self.grant_of(kept)))
         self.assertTrue(self.state.good(self.grant_of(other)))
         self.assertFalse(self.state.good(self.access(issued=100.0)))
@@ -230,7 +285,7 @@ class StateTests(StateCase):
         grant = self.access(expires=7000.0).grant
         assert grant is not None
         self.successResultOf(self.state.revoke(grant))
-        self.successResultOf(self.state.revoke_user("local", "bob", 5000.0))
+        self.state._index.apply(RevokedUser("local", "bob", 0.0, 5000.0))
         self.clock.advance(6999)
         self.successResultOf(self.state.look())
         self.assertFalse(self.state.good(self.access(expires=7000.0)))
@@ -274,6 +329,15 @@ class FailingTests(StateCase):
         self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]])
         self.successResultOf(self.state.look())
         self.assertEqual(len(self.store.written), 2)
+
+    def test_attack_41_what_is_owed_is_written_before_the_end(self) -> None:
+        kept = token()
+        self.successResultOf(self.state.add(kept))
+        self.store.fails = True
+        self.failureResultOf(self.state.remove(kept), Unavailable)
+        self.store.fails = False
+        self.successResultOf(self.state.stop())
+        self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]])
 
     def test_what_nobody_foresaw_is_unavailable_too(self) -> None:
         self.patch(self.store, "write", lambda changes: 1 / 0)
@@ -319,6 +383,48 @@ class OrderTests(StateCase):
         self.assertNoResult(waiting)
         self.threads.step()
         self.successResultOf(waiting)
+
+    def test_attack_23_who_leaves_is_counted_all_the_same(self) -> None:
+        """What is written for a client that has left is in the file, so it must be known as well."""
+        kept = token()
+        adding = self.state.add(kept)
+        self.assertEqual(self.state.count("local", "alice"), 1)
+        adding.cancel()
+        self.failureResultOf(adding, CancelledError)
+        self.assertEqual(self.state.count("local", "alice"), 1)
+        self.threads.step()
+        self.assertEqual((self.store.written, self.state.find(kept.digest)), ([[kept]], kept))
+        self.assertEqual(self.state.count("local", "alice"), 1)
+        removing = self.state.remove(kept)
+        removing.cancel()
+        self.failureResultOf(removing, CancelledError)
+        self.threads.step()
+        looking = self.state.look()
+        self.threads.step()
+        self.successResultOf(looking)
+        self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]], "once")
+        self.assertEqual((self.state.count("local", "alice"), dict(self.state._coming)), (0, {}))
+
+    def test_attack_41_the_end_waits_for_what_is_being_written(self) -> None:
+        kept, other = token(), token()
+        adding = [self.state.add(kept), self.state.add(other)]
+        stopping = self.state.stop()
+        self.assertNoResult(stopping)
+        self.threads.step()
+        self.threads.step()
+        for one in (*adding, stopping):
+            self.successResultOf(one)
+        self.assertEqual(self.store.written, [[kept], [other]])
+        self.failureResultOf(self.state.add(token()), Unavailable)
+
+    def test_the_end_does_not_wait_for_ever(self) -> None:
+        self.state.add(token())
+        stopping = self.state.stop()
+        self.clock.advance(state_module._LAST)
+        self.assertNoResult(stopping)
+        self.clock.advance(GRACE)
+        self.successResultOf(stopping)
+        self.threads.step()
 
     def test_attack_23_too_many_at_once(self) -> None:
         self.patch(state_module, "MOST_WAITING", 2)
