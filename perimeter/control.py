@@ -149,17 +149,21 @@ class _Conversation(Protocol):
     def __init__(self, answer: Answer, reactor: Any) -> None:
         self._answer = answer
         self._received = b""
+        self._asked = False
         self._deadline = reactor.callLater(TIMEOUT, self._late)
 
     def _late(self) -> None:
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Some of the question."""
+        """Some of the question; what follows its line is no other one."""
+        if self._asked:
+            return
         self._received += data
         if len(self._received) > MAX_QUESTION:
             self.transport.abortConnection()
         elif b"\n" in self._received:
+            self._asked = True
             Deferred.fromCoroutine(self._reply()).addCallback(self._send)
 
     def _send(self, reply: bytes) -> None:

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.auth.breaker import CircuitBreaker
+from perimeter.auth.text import unfit_for_name
 from perimeter.auth.watch import ERROR, SUCCESS, Paused, TimedOut, Watch, result_of
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, Unavailable, Undecided
 from perimeter.interfaces import IAuthenticator, ICanonicalNames, ISchemes
@@ -131,6 +132,10 @@ class Asked:
         if not isinstance(answer, Principal) or answer.realm != self.realm or not answer.username:
             _log.error("Authenticator {name} gave no principal of its realm; the request is refused", name=self.name)
             raise Unavailable(f"authenticator {self.name} gave no principal of its realm")
+        if unfit_for_name(answer.username):
+            # No token could hold it, nor the state, where it would keep others' tokens from being written (attack 15).
+            _log.error("Authenticator {name} gave a user name with control characters; the request is refused", name=self.name)
+            raise Unavailable(f"authenticator {self.name} gave a user name with control characters")
         return answer if answer.authenticator else attrs.evolve(answer, authenticator=self.name)
 
     def _unforeseen(self, error: Exception) -> Unavailable:

@@ -102,6 +102,9 @@ def revoke(file: Path, ids: tuple[str, ...], user: str | None, realm: str | None
     """End tokens before their time, in the running gateway too. A password stays good: change it where it is kept."""
     if (user is None) != (realm is None) or not (ids or user or given):
         raise click.UsageError("say which: --id, --user with --realm, or --stdin")
+    for option, value in (("--user", user), ("--realm", realm)):
+        if value is not None and (not value or unfit_for_name(value)):
+            raise click.BadParameter("expected a name without control characters", param_hint=option)
     with explained():
         site = read_site(file)
         store = _store(site)
@@ -133,7 +136,7 @@ def _revocations(
     missing = [id for id in ids if id not in known]
     if missing:
         raise click.ClickException(f"there is no API token {missing[0]}")
-    changes: list[Removed | RevokedGrant | RevokedUser] = [Removed(id) for id in ids]
+    changes: list[Removed | RevokedGrant | RevokedUser] = [Removed(id) for id in dict.fromkeys(ids)]
     if owner is not None:
         changes.append(RevokedUser(*owner, clock.seconds()))
     if given:

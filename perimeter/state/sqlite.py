@@ -49,13 +49,7 @@ class SqliteStore:
     def __init__(self, directory: Path) -> None:
         self.path = directory / NAME
         with self._told():
-            # With its mode from the beginning: SQLite gives the same one to the files beside it.
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                status = os.fstat(handle)
-                _check_owner(self.path, status)
-            finally:
-                os.close(handle)
+            status = _made_sure_of(self.path)
             self._file = (status.st_dev, status.st_ino)
             # Not by the thread that opened it alone, but never by two at a time.
             self._db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
@@ -180,11 +174,29 @@ class SqliteStore:
         self._db.close()
 
 
-def _check_owner(path: Path, status: os.stat_result) -> None:
+def _made_sure_of(path: Path) -> os.stat_result:
+    """The file at ``path``, made where there is none, and nobody else's. Raises OSError and `StartupError`."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    owner = os.stat(path.parent)
+    try:
+        # With its mode from the beginning: SQLite gives the same one, and the same owner, to the files beside it.
+        handle, made = os.open(path, flags | os.O_EXCL, 0o600), True
+    except FileExistsError:
+        handle, made = os.open(path, flags, 0o600), False
+    try:
+        user = os.geteuid()
+        if made and user == 0:  # a command of the administrator's: the gateway must be able to use it all the same
+            os.fchown(handle, owner.st_uid, owner.st_gid)
+        status = os.fstat(handle)
+    finally:
+        os.close(handle)
     if not stat.S_ISREG(status.st_mode):
         raise StartupError(f"{path}: not a regular file")
+    if status.st_uid != user and not (user == 0 and status.st_uid == owner.st_uid):
+        raise StartupError(f"{path}: belongs to user {status.st_uid}, not to user {user} who runs this")
     if status.st_mode & 0o077:
         raise StartupError(f"{path}: others may read or write it; chmod 600 {path}")
+    return status
 
 
 # -- rows

@@ -135,6 +135,8 @@ def _terms(body: dict[str, Any], member: str) -> list[str]:
 
 def _network(term: str) -> Any:
     try:
+        if "%" in term:  # whatever follows would be an interface of this machine, and is any text at all
+            raise ValueError
         return ip_network(term)
     except ValueError:
         raise ValueError("networks: addresses or networks such as 192.0.2.0/24 are needed") from None

@@ -230,6 +230,7 @@ class LifeTests(ApiTokenCase):
             ({"methods": ["G ET"]}, "methods:"),
             ({"networks": ["10.0.0.1/8"]}, "networks:"),
             ({"networks": ["example.com"]}, "networks:"),
+            ({"networks": ["fe80::1%eth0\n"]}, "networks:"),
         ):
             response = self.make(**wanted)
             self.assertEqual(response.status, 400, wanted)

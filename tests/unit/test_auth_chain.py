@@ -126,6 +126,10 @@ class OutcomeTests(ChainCase):
         for answer in (True, "alice", object(), principal("another realm"), Principal("", "r")):
             self.failureResultOf(self.ask(self.chain(Fake(answer))), Unavailable)
 
+    def test_attack_15_a_name_that_no_token_can_hold(self) -> None:
+        for name in ("alice\ud800", "alice\r\nX-Auth-Roles: admin", "a\0b"):
+            self.failureResultOf(self.ask(self.chain(Fake(Principal(name, "r")))), Unavailable)
+
     def test_attack_32_an_empty_password_reaches_nobody(self) -> None:
         fake = Fake(principal())
         for credentials in (BasicCredentials("alice", ""), BasicCredentials("", "x")):

@@ -11,6 +11,8 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 from twisted.trial import unittest
@@ -77,6 +79,13 @@ class ConversationTests(ControlCase):
         self.assertIn(b"error", await deferToThread(say, b"[]\n"))
         self.assertEqual(await deferToThread(say, b"x" * 5000), b"")
         self.assertEqual(self.questions, [])
+
+    async def test_what_follows_the_question_is_no_other_one(self) -> None:
+        conversation = control._Conversation(self.answer, Clock())
+        conversation.makeConnection(StringTransport())
+        for octet in (b'{"command": "look"}\n', b"x", b"\n", b"x\n"):
+            conversation.dataReceived(octet)
+        self.assertEqual(self.questions, [{"command": "look"}])
 
     async def test_attack_43_only_its_own_user_and_root_are_heard(self) -> None:
         mode = os.stat(self.directory / control.NAME).st_mode

@@ -118,6 +118,26 @@ class SqliteTests(unittest.TestCase):
         with self.assertRaises(StartupError):
             self.open().load()
 
+    def test_attack_41_a_file_of_somebody_else(self) -> None:
+        if os.geteuid():
+            raise unittest.SkipTest("only root can give a file away")
+        os.chown(self.store.path, 12345, 12345)
+        with self.assertRaisesRegex(StartupError, "belongs to user 12345, not to user 0"):
+            self.open()
+        os.chown(self.directory, 12345, 12345)
+        self.open()
+
+    def test_what_the_administrator_makes_is_the_gateways(self) -> None:
+        if os.geteuid():
+            raise unittest.SkipTest("only root can give a file away")
+        other = self.directory / "other"
+        other.mkdir()
+        os.chown(other, 12345, 23456)
+        store = SqliteStore(other)
+        store.write([token()])
+        self.assertEqual({(path.stat().st_uid, path.stat().st_gid) for path in other.iterdir()}, {(12345, 23456)})
+        store.close()
+
     def test_a_newer_format_is_left_alone(self) -> None:
         with sqlite3.connect(self.store.path) as db:
             db.execute("PRAGMA user_version = 99")

@@ -91,6 +91,14 @@ class TokenCommandTests(CommandCase):
         token = TokenIssuer(keyring, settings, clock).issue(ALICE, 3600).access_token
         self.assertNotIn(token, self.fails("The access token expired", "token", "show", stdin=token))
 
+    def test_revoke_refuses(self) -> None:
+        self.issue()
+        for name in ("\udcff", "a\nb"):
+            self.fails("control characters", "token", "revoke", "--user", name, "--realm", "local")
+            self.fails("control characters", "token", "revoke", "--user", "alice", "--realm", name)
+        self.fails("say which", "token", "revoke", "--user", "alice")
+        self.fails("there is no API token x", "token", "revoke", "--id", "x")
+
     def test_issue_refuses(self) -> None:
         alice = ("token", "issue", "--user", "alice", "--realm", "local")
         self.fails("extended_lifetime", *alice, "--lifetime", "8d")
