@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote_to_bytes
 from twisted.web.resource import Resource
 
 from perimeter.auth.text import unfit_for_name
-from perimeter.errors import InsufficientScope, InvalidCredentialsRequest
+from perimeter.errors import InsufficientScope, InvalidCredentialsRequest, MethodNotAllowed
 from perimeter.model import Principal, Restriction
 from perimeter.tokens.apitoken import ApiToken
 from perimeter.web.nodes import Node, Unknown, asker, json_answer, never_store
@@ -179,6 +179,12 @@ class Revoke(Resource):
     def __init__(self, book: TokenBook) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._book = book
+
+    def render(self, request: Any) -> int:
+        """POST alone: HEAD would be taken for a GET that there is not."""
+        if request.method != b"POST":
+            raise MethodNotAllowed(allow=("POST",))
+        return self.render_POST(request)
 
     def render_POST(self, request: Any) -> int:
         """200, whether there was such a token or not (section 2.2)."""

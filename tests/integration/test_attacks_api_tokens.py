@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sqlite3
 import threading
 
 from tests.integration.ports import eventually
 from tests.integration.stage import basic
-from tests.integration.test_api_tokens import ALICE, BOB, ApiTokenCase, bearer
+from tests.integration.test_api_tokens import ALICE, BOB, USERS, ApiTokenCase, bearer
 from tests.integration.upstreams import OK, Connection
 
 _FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -185,6 +187,13 @@ class FailingTests(ApiTokenCase):
         self.assertEqual(self.status(token.decode()), 401)
         self.assertNotIn("Traceback", self.served.log)
 
+    def test_attack_41_a_method_that_there_is_not(self) -> None:
+        for method in ("HEAD", "GET", "PUT", "get", "render_POST"):
+            response = self.ask("/revoke", method=method)
+            self.assertEqual((response.status, response.get("allow")), (405, "POST"), method)
+        self.assertEqual([self.ask(f"/token/{method}", ALICE, method=method).status for method in ("HEAD", "PUT")], [404, 404])
+        self.assertEqual(self.ask("/tokens", ALICE, method="HEAD").status, 200)
+
     def test_attack_41_a_database_that_is_replaced(self) -> None:
         """Nothing is promised that would be lost in a file that nobody can find any more."""
         kept = self.made()
@@ -232,3 +241,109 @@ class FailingTests(ApiTokenCase):
         self.ask("/x", f"Referer: http://h/{token}", f"User-Agent: {token}", f"X-Request-Id: {token}")
         self.served.await_audit(5)
         self.assertNotIn(token, self.served.log)
+
+
+class DurabilityTests(ApiTokenCase):
+    """Whatever was answered holds, however the process ends."""
+
+    def test_attack_41_killed_while_it_writes(self) -> None:
+        good: dict[str, bool] = {}
+        with self.served.connect("http") as wire:  # the password is verified once
+            wire.get("/whoami", ALICE)
+        over = threading.Event()
+
+        def work() -> None:
+            with contextlib.suppress(OSError, EOFError, AssertionError), self.served.connect("http") as wire:
+                while not over.is_set():
+                    response = wire.get("/tokens", ALICE, _JSON, method="POST", body=b'{"name":"x"}')
+                    made = json.loads(response.body)
+                    good[made["token"]] = True
+                    if len(good) % 2:
+                        response = wire.get(f"/token/{made['id']}", ALICE, method="DELETE")
+                        if response.status == 204:
+                            good[made["token"]] = False
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(good) > 60, "there are some")
+        self.served.kill()
+        over.set()
+        for thread in threads:
+            thread.join()
+        self.served.start()
+        with self.served.connect("http") as wire:
+            found = [(kept, wire.get("/x", bearer(token)).status) for token, kept in good.items()]
+        self.assertEqual(found.count((False, 200)), 0, "what was ended stays so")
+        self.assertLessEqual(found.count((True, 401)), 4, "what was made is there, but for those that were being ended")
+        self.assertGreater(found.count((True, 200)), 20)
+
+    def test_attack_41_told_to_stop_while_it_writes(self) -> None:
+        path = self.served.directory / "state" / "state.db"
+        kept = self.made()
+        post, delete = self.connect(self.served, "http"), self.connect(self.served, "http")
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            post.send(
+                f"POST /tokens HTTP/1.1\r\nHost: gateway.test\r\n{ALICE}\r\n{_JSON}\r\nContent-Length: 12\r\n\r\n".encode()
+                + b'{"name":"x"}'
+            )
+            delete.send(f"DELETE /token/{kept['id']} HTTP/1.1\r\nHost: gateway.test\r\n{ALICE}\r\n\r\n".encode())
+            eventually(lambda: self.status(kept["token"]) == 401, "revoked at once")
+            self.served.signal(signal.SIGTERM)
+            self.served.await_log("Received SIGTERM")
+            other.execute("ROLLBACK")
+        other.close()
+        made = post.response()
+        self.assertEqual((made.status, delete.response().status), (201, 204))
+        self.served.wait()
+        self.served.start()
+        self.assertEqual((self.status(json.loads(made.body)["token"]), self.status(kept["token"])), (200, 401))
+
+    def test_attack_41_reloaded_while_it_writes(self) -> None:
+        ended, kept, statuses = [], [], []
+        over = threading.Event()
+
+        def work() -> None:
+            with self.served.connect("http") as wire:
+                while not over.is_set():
+                    response = wire.get("/tokens", ALICE, _JSON, method="POST", body=b'{"name":"x"}')
+                    statuses.append(response.status)
+                    made = json.loads(response.body)
+                    statuses.append(wire.get(f"/token/{made['id']}", ALICE, method="DELETE").status)
+                    ended.append(made["token"])
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        for _ in range(3):
+            kept.append(self.made()["token"])
+            self.served.reload()
+        over.set()
+        thread.join()
+        self.assertEqual(set(statuses), {201, 204})
+        self.assertEqual({self.status(token) for token in kept}, {200})
+        self.assertEqual({self.status(token) for token in ended[-20:]}, {401})
+        text = self.served.config.read_text()
+        access = self.access_token()
+        for extra in ("state = memory\n", ""):
+            self.served.config.write_text(text.replace("[perimeter]\n", f"[perimeter]\n{extra}"))
+            self.served.reload()
+            self.assertEqual(self.status(access), 200)
+            self.assertEqual({self.status(token) for token in kept}, {401} if extra else {200})
+
+    def test_attack_39_two_gateways_with_one_state(self) -> None:
+        text = self.served.config.read_text().replace("state_dir = state", f"state_dir = {self.served.directory}/state")
+        for name, port in self.served.ports.items():
+            text = text.replace(f"port = {port}", f"port = @{name}@")
+        second = self.gateway(text, USERS)
+        made, access = self.made()["token"], self.access_token()
+
+        def there(token: str) -> int:
+            with second.connect("http") as wire:
+                return wire.get("/x", bearer(token)).status
+
+        eventually(lambda: there(made) == 200, "what one makes the other knows")
+        self.assertEqual(there(access), 200)
+        for token in (made, access):
+            self.ask("/revoke", _FORM, method="POST", body=f"token={token}".encode())
+            eventually(lambda token=token: there(token) == 401, "what one revokes is revoked at the other")
