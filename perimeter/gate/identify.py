@@ -31,6 +31,9 @@ Found = Principal | Awaitable[Principal | None] | None
 RECALL_INTERVAL = 60.0
 """Seconds for which the owner of an API token is not asked for again: for as long a role that was taken away goes on."""
 
+_LONGEST_LIST = 2048
+"""Octets of an Authorization value with several credentials that is remembered whole."""
+
 
 class Chain(Protocol):
     """What is asked of `perimeter.auth.chain.AuthenticatorChain`."""
@@ -109,16 +112,11 @@ class Identifier:
         if not values:
             return self._by_connection(headers, address, connection) if by_connection and self._chain.takes_connections else None
         if len(values) == 1:
-            verdict = self._verdicts.get(values[0])
-            if (
-                verdict is not None
-                and verdict.expires > self._clock()
-                and (verdict.epoch == self._revocations.epoch or self._still_good(verdict))
-            ):
-                principal = verdict.principal
+            remembered = self._remembered(values[0])
+            if remembered is not None:
                 if headers.narrowed:
-                    _check_realm(principal, parse_realms(headers.get_all(b"x-auth-realm")))
-                return principal
+                    _check_realm(remembered, parse_realms(headers.get_all(b"x-auth-realm")))
+                return remembered
         realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()
         if len(values) == 1:
             known = self._chain.lookup_basic(values[0], realms)
@@ -132,6 +130,16 @@ class Identifier:
             return self._any(several, request, values[0], self._one)
         return self._one(several[0], request, values[0])
 
+    def _remembered(self, raw: bytes) -> Principal | None:
+        verdict = self._verdicts.get(raw)
+        if (
+            verdict is not None
+            and verdict.expires > self._clock()
+            and (verdict.epoch == self._revocations.epoch or self._still_good(verdict))
+        ):
+            return verdict.principal
+        return None
+
     def _still_good(self, verdict: Verdict) -> bool:
         """Whether nothing that was revoked since the verdict was last looked at concerns it."""
         epoch = self._revocations.epoch
@@ -140,16 +148,24 @@ class Identifier:
         verdict.epoch = epoch
         return True
 
-    def _remember(self, raw: bytes, principal: Principal, expires: float) -> Principal:
-        self._verdicts.put(raw, Verdict(principal, expires, self._revocations.epoch))
+    def _remember(self, plain: bytes, principal: Principal, expires: float) -> Principal:
+        self._verdicts.put(plain, Verdict(principal, expires, self._revocations.epoch))
         return principal
 
     def _one(self, credentials: Credentials, request: AuthenticationRequest, raw: bytes) -> Principal | Awaitable[Principal]:
         """Who holds one credential, which came in the Authorization value ``raw``."""
         if not isinstance(credentials, BearerCredentials):
             return self._chain.authenticate(credentials, request, raw)
+        # A token is remembered as most clients send it, whatever stood around it: otherwise 16 KiB of blanks would be remembered
+        # with it, and each number of them would be another question for its owner's directory (attack 23).
+        plain = _plain(credentials)
+        if plain != raw:
+            remembered = self._remembered(plain)
+            if remembered is not None:
+                _check_realm(remembered, request.realms)
+                return remembered
         if credentials.token.startswith(TOKEN_PREFIX):
-            return self._by_api_token(self._api_tokens.verify(credentials.token), request, raw)
+            return self._by_api_token(self._api_tokens.verify(credentials.token), request, plain)
         try:
             verdict = self._verifier.verify(credentials.token)
         except ForeignToken:
@@ -157,23 +173,23 @@ class Identifier:
                 raise
             return self._chain.authenticate(credentials, request, raw)
         _check_realm(verdict.principal, request.realms)
-        return self._remember(raw, verdict.principal, verdict.expires)
+        return self._remember(plain, verdict.principal, verdict.expires)
 
-    def _by_api_token(self, kept: ApiToken, request: AuthenticationRequest, raw: bytes) -> Principal | Awaitable[Principal]:
+    def _by_api_token(self, kept: ApiToken, request: AuthenticationRequest, plain: bytes) -> Principal | Awaitable[Principal]:
         _check_realm(kept.owner, request.realms)
         owner = self._chain.recall(kept.owner, request)
         if isinstance(owner, Principal):
-            return self._granted(kept, owner, raw)
-        return self._granted_later(kept, owner, raw)
+            return self._granted(kept, owner, plain)
+        return self._granted_later(kept, owner, plain)
 
-    async def _granted_later(self, kept: ApiToken, owner: Awaitable[Principal], raw: bytes) -> Principal:
-        return self._granted(kept, await owner, raw)
+    async def _granted_later(self, kept: ApiToken, owner: Awaitable[Principal], plain: bytes) -> Principal:
+        return self._granted(kept, await owner, plain)
 
-    def _granted(self, kept: ApiToken, owner: Principal, raw: bytes) -> Principal:
+    def _granted(self, kept: ApiToken, owner: Principal, plain: bytes) -> Principal:
         principal = attrs.evolve(owner, authenticator="token", grant=grant_of(kept))
         if not self._revocations.good(principal):
             raise InvalidToken("the API token was revoked while its owner was asked for")
-        return self._remember(raw, principal, min(kept.expires, self._clock() + RECALL_INTERVAL))
+        return self._remember(plain, principal, min(kept.expires, self._clock() + RECALL_INTERVAL))
 
     def _by_connection(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Awaitable[Principal | None]:
         realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()
@@ -197,11 +213,21 @@ class Identifier:
         for index, credentials in enumerate(several):
             try:
                 found = one(credentials, request, raw)
-                return found if isinstance(found, Principal) else await found
+                principal = found if isinstance(found, Principal) else await found
             except Refusal as error:
                 if not index or (isinstance(error, Unavailable) and not isinstance(refusal, Unavailable)):
                     refusal = error
+            else:
+                self._remember_list(raw, credentials, request)
+                return principal
         raise refusal
+
+    def _remember_list(self, raw: bytes, credentials: Credentials, request: AuthenticationRequest) -> None:
+        """For the next time, so that a wrong password in front of a good token is not tried with each request."""
+        if isinstance(credentials, BearerCredentials) and not request.realms and len(raw) <= _LONGEST_LIST:
+            verdict = self._verdicts.get(_plain(credentials))
+            if verdict is not None:
+                self._verdicts.put(raw, verdict)
 
     async def authenticate(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Principal:
         """Who holds the credentials, as an authenticator knows him: an access token buys no new one.
@@ -235,6 +261,10 @@ class Identifier:
                 return self._chain.authenticate(credentials, request, raw)
             raise own
         return self._chain.authenticate(credentials, request, raw)
+
+
+def _plain(credentials: BearerCredentials) -> bytes:
+    return b"Bearer " + credentials.token.encode("ascii")
 
 
 def _check_realm(principal: Principal, realms: frozenset[str]) -> None:

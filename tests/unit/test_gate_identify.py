@@ -148,7 +148,7 @@ class IdentifierTests(IdentifierCase):
         self.assertIs(self.identify("Authorization: Bearer t1"), ALICE)
         self.assertEqual(self.verifier.asked, ["t1"])
         self.assertIs(self.identify("Authorization: bearer t1"), ALICE)
-        self.assertEqual(self.verifier.asked, ["t1", "t1"])
+        self.assertEqual(self.verifier.asked, ["t1"])
 
     def test_attack_36_expired_verdict_is_verified_anew(self) -> None:
         self.identify("Authorization: Bearer t1")
@@ -233,6 +233,36 @@ class IdentifierTests(IdentifierCase):
         with self.assertRaises(InvalidToken):
             self.identify("Authorization: Bearer t1")
         self.assertEqual(self.chain.asked, [])
+
+    def test_attack_23_a_token_is_remembered_without_what_stands_around_it(self) -> None:
+        """Neither memory nor the verification is had again for more blanks, other letters, or others' credentials."""
+        for value in ("bearer t1", "Bearer" + " " * 9000 + "t1", "BEARER t1", "Bearer t1", "Bearer t1, Basic eDp5"):
+            who = self.identify(f"Authorization: {value}")
+            if not isinstance(who, Principal):
+                who = self.successResultOf(Deferred.fromCoroutine(who))  # type: ignore[arg-type]
+            self.assertIs(who, ALICE)
+        later = self.identify("Authorization: Basic " + "eDp5" * 750 + ", Bearer t1")
+        waiting = Deferred.fromCoroutine(later)  # type: ignore[arg-type]
+        self.chain.answer.errback(Rejected())
+        self.assertIs(self.successResultOf(waiting), ALICE)
+        self.assertEqual(self.verifier.asked, ["t1"])
+        verdicts = self.identifier._verdicts
+        self.assertEqual(set(verdicts._young) | set(verdicts._old), {b"Bearer t1", b"Bearer t1, Basic eDp5"})
+        with self.assertRaises(InvalidToken):
+            self.identify("Authorization: bearer  t1", "X-Auth-Realm: other")
+
+    def test_attack_34_a_list_that_was_narrowed_is_judged_anew(self) -> None:
+        bob = Verdict(Principal("bob", "other"), 100.0)
+        self.verifier.verdict = None
+        self.patch(self.verifier, "verify", lambda token: {"a": Verdict(ALICE, 100.0), "b": bob}[token])
+
+        def found(*lines: str) -> Principal:
+            who = self.identify("Authorization: Bearer a, Bearer b", *lines)
+            return who if isinstance(who, Principal) else self.successResultOf(Deferred.fromCoroutine(who))  # type: ignore[arg-type,no-any-return]
+
+        self.assertEqual(found("X-Auth-Realm: other").username, "bob")
+        self.assertEqual(found().username, "alice")
+        self.assertEqual(found("X-Auth-Realm: local").username, "alice")
 
     def test_several_credentials_are_judged_in_their_order(self) -> None:
         pair = basic("alice:pw").partition(": ")[2]
