@@ -7,8 +7,7 @@ is written. Changes that come while others are being written are written togethe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from itertools import chain
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -19,7 +18,8 @@ from perimeter.errors import Overloaded, StartupError, Unavailable
 from perimeter.interfaces import IStateStore
 from perimeter.model import Grant, Principal
 from perimeter.offload import Offload
-from perimeter.state.changes import Change, Held, Removed, RevokedGrant, RevokedUser
+from perimeter.state.changes import Change, Removed, RevokedGrant, RevokedUser
+from perimeter.state.index import HOUR, Index
 from perimeter.tokens.apitoken import ApiToken
 
 _log = Logger()
@@ -32,65 +32,10 @@ MOST_WAITING: Final = 1000
 MOST_PASSING: Final = 1000
 """API tokens that one user may have from ``GET /token``: with the next one the oldest ends."""
 
-_HOUR: Final = 3600.0
 _LAST: Final = 10.0
 """Seconds that `State.stop` takes at most: somebody else may be writing."""
 _FORGET: Final = 600.0
 """Seconds between two rounds in which what has ended is dropped."""
-
-
-class _Index:
-    """What is held, by everything that it is looked up by."""
-
-    def __init__(self, held: Held) -> None:
-        self.by_digest: dict[bytes, ApiToken] = {}
-        #: by realm and user name, then by id; those that pass by themselves, the oldest first
-        self.named: dict[tuple[str, str], dict[str, ApiToken]] = {}
-        self.passing: dict[tuple[str, str], dict[str, ApiToken]] = {}
-        self.ids: set[str] = set()
-        # By the hour of the expiry, which the token that is looked for tells too, so that the past is dropped by the hour.
-        # Hashes, because 10^6 of them take 70 MiB and as many strings twice that; that two of 64 bits agree does not happen.
-        self.grants: dict[int, set[int]] = {}
-        self.users: dict[tuple[str, str], RevokedUser] = {}
-        kept: list[Iterable[Change]] = [held.users, held.grants, held.tokens]
-        for change in chain.from_iterable(kept):
-            self.apply(change)
-
-    def apply(self, change: Change) -> None:
-        if isinstance(change, ApiToken):
-            user = self.users.get((change.owner.realm, change.owner.username))
-            if user is not None and user.covers(change):
-                return
-            self.ids.add(change.id)
-            self.by_digest[change.digest] = change
-            self._kind(change).setdefault((change.owner.realm, change.owner.username), {})[change.id] = change
-        elif isinstance(change, RevokedGrant):
-            self.grants.setdefault(int(change.expires // _HOUR), set()).add(hash(change.id))
-        elif isinstance(change, RevokedUser):
-            key = (change.realm, change.username)
-            self.users[key] = change.joined(self.users.get(key))
-            for token in (*self.named.get(key, {}).values(), *self.passing.get(key, {}).values()):
-                self.remove(token)
-
-    def remove(self, token: ApiToken) -> None:
-        self.ids.discard(token.id)
-        self.by_digest.pop(token.digest, None)
-        kind, owner = self._kind(token), (token.owner.realm, token.owner.username)
-        owned = kind.get(owner, {})
-        owned.pop(token.id, None)
-        if not owned:
-            kind.pop(owner, None)
-
-    def _kind(self, token: ApiToken) -> dict[tuple[str, str], dict[str, ApiToken]]:
-        return self.passing if token.passing else self.named
-
-    def forget(self, now: float) -> None:
-        for token in [token for token in self.by_digest.values() if token.expires <= now]:
-            self.remove(token)
-        for hour in [hour for hour in self.grants if (hour + 1) * _HOUR <= now]:
-            del self.grants[hour]
-        for key in [key for key, user in self.users.items() if user.until <= now]:
-            del self.users[key]
 
 
 class State:
@@ -99,7 +44,7 @@ class State:
     def __init__(self, store: IStateStore, reactor: Any, thread: Offload | None = None) -> None:
         self._store = store
         self._reactor = reactor
-        self._index = _Index(store.load())
+        self._index = Index(store.load())
         # One thread, since the store is for one at a time, and its own, so that no flood of logins holds up a revocation.
         self._thread = thread or Offload(reactor, threads=1, queue=4)
         self._waiting: list[tuple[Change, Deferred[None]]] = []
@@ -157,7 +102,7 @@ class State:
     def revoked(self, grant: Grant, realm: str, username: str) -> bool:
         """Whether an access token was revoked before its time."""
         index = self._index
-        if index.grants and hash(grant.id) in index.grants.get(int(grant.expires // _HOUR), ()):
+        if index.grants and hash(grant.id) in index.grants.get(int(grant.expires // HOUR), ()):
             return True
         if not index.users:
             return False
@@ -274,7 +219,7 @@ class State:
             await self._reload()
 
     async def _reload(self) -> None:
-        index = await self._thread.run(lambda: _Index(self._store.load()))
+        index = await self._thread.run(lambda: Index(self._store.load()))
         # What is on its way to the store may not be in this picture. Additions come with their own end; whatever was taken away
         # must be gone here too.
         for change in (*(change for change, _ in (*self._under_way, *self._waiting)), *self._owed):
