@@ -1,4 +1,4 @@
-"""The servers of an nginx configuration: listeners, upstreams, the error page; their locations are `nginxroutes`'. Pure.
+"""The servers of an nginx configuration: listeners, upstreams, the error page; their locations are `nginxlocations`'. Pure.
 
 Routes of the gateway belong to hosts and not to ports, so servers that differ by their port alone cannot both be taken over.
 Where nginx itself would ignore a server, because an earlier one has its name and port, the later one is taken for what was meant.
@@ -11,7 +11,8 @@ import re
 import attrs
 
 from perimeter.importers.draft import Draft, Note, Section
-from perimeter.importers.nginxroutes import Locations
+from perimeter.importers.nginxfile import NginxFile
+from perimeter.importers.nginxlocations import Locations
 from perimeter.importers.nginxtree import Directive, read
 
 #: what belongs to nginx as a program, or what the gateway does anyway
@@ -62,19 +63,12 @@ def convert(text: str, file: str, draft: Draft) -> None:
     _Import(file, draft).all(outer)
 
 
-class _Import:
+class _Import(NginxFile):
     def __init__(self, file: str, draft: Draft) -> None:
-        self.file = file
-        self.draft = draft
+        super().__init__(file, draft)
         self.upstreams: dict[str, tuple[str, ...]] = {}
         self.common: list[Directive] = []
         self.quiet: list[str] = []
-
-    def note(self, directive: Directive, text: str = "") -> Note:
-        return Note(self.file, directive.line, text or directive.text)
-
-    def left(self, directive: Directive, text: str = "") -> None:
-        self.draft.left(self.note(directive), f"{directive.text}{text and ': ' + text}")
 
     def all(self, outer: list[Directive]) -> None:
         servers: list[Server] = []

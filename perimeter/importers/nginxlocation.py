@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import attrs
 
 from perimeter.importers.nginxtree import Directive
 
+PASS = re.compile(r"(https?)://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[^$?]*)?")
+"""An argument of ``proxy_pass`` without variables: scheme, host, port, path."""
+
+PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,=:@/-]*")
+
+#: fields that the gateway sets anyway
+FORWARDED = frozenset(
+    (
+        *(("host", "$host"), ("host", "$http_host"), ("x-real-ip", "$remote_addr"), ("x-forwarded-proto", "$scheme")),
+        *(("x-forwarded-for", "$proxy_add_x_forwarded_for"), ("x-forwarded-host", "$host"), ("upgrade", "$http_upgrade")),
+        *(
+            ("connection", "upgrade"),
+            ("connection", "$connection_upgrade"),
+            ("connection", ""),
+            ("x-forwarded-host", "$http_host"),
+        ),
+    )
+)
 #: what the gateway does without being told, or where its way is as good
 CONSUMED = frozenset(
     (
