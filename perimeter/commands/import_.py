@@ -14,6 +14,7 @@ import click
 
 from perimeter.errors import StartupError
 from perimeter.importers import authotron, combine, htpasswd, logback, nginx, reactor
+from perimeter.importers.authotronfile import Abilities
 from perimeter.importers.draft import Draft, ImportFault, RealmUser
 
 LEFT = 3
@@ -36,7 +37,7 @@ def recognise(text: str) -> str | None:
     return "authotron" if authotron.looks_like(text) else None
 
 
-def convert(kind: str, text: str, name: str, draft: Draft, abilities: authotron.Abilities) -> None:
+def convert(kind: str, text: str, name: str, draft: Draft, abilities: Abilities) -> None:
     """Add a source to ``draft``. Raises `ImportFault`."""
     if kind == "authotron":
         authotron.convert(text, name, draft, abilities)
@@ -44,7 +45,7 @@ def convert(kind: str, text: str, name: str, draft: Draft, abilities: authotron.
         {"reactor": reactor, "logback": logback, "htpasswd": htpasswd, "nginx": nginx}[kind].convert(text, name, draft)
 
 
-def abilities() -> authotron.Abilities:
+def abilities() -> Abilities:
     """What this gateway can do."""
     from perimeter.auth.registry import authenticator_factories
     from perimeter.config import schema
@@ -53,7 +54,7 @@ def abilities() -> authotron.Abilities:
         kind: frozenset(option.name for option in getattr(factory, "options", ()))
         for kind, factory in authenticator_factories().items()
     }
-    return authotron.Abilities(kinds, _augmenters(), "metrics" in _words(schema.Listener.serve), schema.Perimeter.state.available)
+    return Abilities(kinds, _augmenters(), "metrics" in _words(schema.Listener.serve), schema.Perimeter.state.available)
 
 
 def _words(option: Any) -> list[str]:

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
 from perimeter.importers import authotron, combine, htpasswd, logback, nginx, reactor
+from perimeter.importers.authotronfile import Abilities
 from perimeter.importers.draft import Draft, ImportFault, plain_name, unfit
 from perimeter.importers.nginxtree import read as read_nginx
 from perimeter.importers.xmltree import read as read_xml
 from perimeter.importers.yamltree import read as read_yaml
 
 DATA = Path(__file__).parents[1] / "data"
-ABILITIES = authotron.Abilities(
+ABILITIES = Abilities(
     {"ecmwf-api": frozenset({"uri", "cache"}), "jwt": frozenset({"cert_uri", "issuer", "audience"})},
     {"match": frozenset(), "plain": frozenset()},
 )
