@@ -1,11 +1,11 @@
-"""From a section to its frozen settings, one function for each kind but routes (`perimeter.config.build_route`).
+"""From a section to its frozen settings, one function for each kind.
 
-What sections say of each other is in `perimeter.config.crosscheck`.
+Routes and augmenters have modules of their own (`perimeter.config.build_route`, `build_augmenter`). What sections say of each
+other is in `perimeter.config.crosscheck`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +16,6 @@ from perimeter.config.datatypes import closest
 from perimeter.config.section import Section
 from perimeter.config.values import (
     AuditSettings,
-    AugmenterSettings,
     AuthenticationSettings,
     AuthenticatorSettings,
     ErrorPage,
@@ -35,13 +34,8 @@ from perimeter.interfaces import IAuthenticatorFactory
 # RFC 7518, section 3.2: a key for HS256 is at least as long as the hash.
 _HS256_OCTETS = 32
 
-_LDAP_AUGMENTER = (
-    *("uri", "ca_certificate", "bind_dn", "ldap_password", "search_base", "user_object_class", "user_id_attribute"),
-    *("member_of", "filter", "filters", "cache", "timeout"),
-)
 #: what a metrics listener answers beside the figures
 HEALTH_PATHS = ("/health", "/status")
-_FRAGMENT = re.compile(r"\s*[A-Za-z][A-Za-z0-9.-]*\s*=[^=]+(,\s*[A-Za-z][A-Za-z0-9.-]*\s*=[^=]+)*")
 
 
 def perimeter(section: Section) -> PerimeterSettings:
@@ -101,11 +95,11 @@ def listener(section: Section) -> ListenerSettings:
     tls_only = ("certificate", "private_key", "private_key_password", "keystore", "keystore_password", "client_ca")
     if not settings.tls and not section.faulty("tls"):
         section.refuse(tls_only, "goes with tls = yes only")
-    _goes_with(section, "private_key", "certificate")
-    _goes_with(section, "certificate", "private_key")
-    _goes_with(section, "private_key_password", "private_key")
-    _goes_with(section, "keystore_password", "keystore")
-    _goes_with(section, "client_certificate", "client_ca")
+    section.needs("private_key", "certificate")
+    section.needs("certificate", "private_key")
+    section.needs("private_key_password", "private_key")
+    section.needs("keystore_password", "keystore")
+    section.needs("client_certificate", "client_ca")
     if section.given("keystore") and section.given("certificate"):
         section.problem("keystore", "stands in place of certificate; both are given")
     if settings.serve != "redirect":
@@ -160,69 +154,6 @@ def authentication(section: Section) -> AuthenticationSettings:
         remember_password=section.value(options.remember_password),
         lockout_after=section.value(options.lockout_after),
     )
-
-
-def augmenter(section: Section) -> AugmenterSettings:
-    """``[augmenter NAME]``."""
-    options = schema.Augmenter
-    settings = AugmenterSettings(
-        name=section.name,
-        kind=section.value(options.type),
-        realm=section.value(options.realm),
-        username=section.value(options.username),
-        role=section.value(options.role),
-        add_roles=section.value(options.add_roles),
-        add_attributes=section.value(options.add_attributes),
-        roles=section.value(options.roles),
-        server=section.value(options.uri),
-        ca_certificate=section.value(options.ca_certificate),
-        bind_dn=section.value(options.bind_dn),
-        ldap_password=section.value(options.ldap_password),
-        search_base=section.value(options.search_base),
-        filter=section.value(options.filter),
-        filters=section.value(options.filters),
-        user_object_class=section.value(options.user_object_class),
-        user_id_attribute=section.value(options.user_id_attribute),
-        member_of=section.value(options.member_of),
-        cache=section.value(options.cache),
-        timeout=section.value(options.timeout),
-        file=section.file,
-        line=section.line,
-    )
-    if settings.kind in ("match", "plain"):
-        section.refuse(_LDAP_AUGMENTER, "goes with type = ldap only")
-    if settings.kind == "match":
-        section.refuse(["roles"], "goes with type = plain only; here it is add_roles")
-        if not section.given("username") and not section.given("role"):
-            section.problem("", "matches nobody: username or role is needed")
-        if not section.given("add_roles") and not section.given("add_attributes"):
-            section.problem("", "adds nothing: add_roles or add_attributes is needed")
-    elif settings.kind == "plain":
-        section.refuse(("username", "role", "add_roles", "add_attributes"), "goes with type = match only")
-        if not section.given("roles"):
-            section.problem("roles", "is needed with type = plain")
-    elif settings.kind == "ldap":
-        section.refuse(("username", "role", "add_roles", "add_attributes"), "goes with type = match only")
-        section.refuse(["roles"], "goes with type = plain only")
-        _ldap_augmenter(section, settings)
-    return settings
-
-
-def _ldap_augmenter(section: Section, settings: AugmenterSettings) -> None:
-    for needed in ("uri", "search_base"):
-        if not section.given(needed):
-            section.problem(needed, "is needed with type = ldap")
-    if settings.filter and settings.filters:
-        section.problem("filters", "stands in place of filter; both are given")
-    if settings.bind_dn and not settings.ldap_password:
-        section.problem("ldap_password", "is needed with bind_dn: without it the directory would take the gateway for nobody")
-    _goes_with(section, "ldap_password", "bind_dn")
-    if settings.server is not None and settings.server.scheme != "ldaps":
-        section.refuse(["ca_certificate"], "goes with ldaps:// only")
-    for option, listed in (("filter", [settings.filter]), ("filters", settings.filters), ("search_base", [settings.search_base])):
-        for fragment in listed:
-            if fragment and not _FRAGMENT.fullmatch(fragment):
-                section.problem(option, "expected a part of a distinguished name, such as ou=TeamA,ou=Groups")
 
 
 def token(section: Section) -> TokenSettings:
@@ -311,11 +242,6 @@ def errors(section: Section) -> tuple[ErrorPage, ...]:
     for status in sorted({status for status in statuses if statuses.count(status) > 1}):
         section.problem("page", f"the status {status} is given twice")
     return pages
-
-
-def _goes_with(section: Section, option: str, other: str) -> None:
-    if section.given(option) and not section.given(other):
-        section.problem(option, f"needs {other} too")
 
 
 def _quotable(section: Section, option: str, realm: str) -> str:

@@ -10,11 +10,12 @@ from typing import TypeVar
 
 import attrs
 
-from perimeter.config import build, build_route, crosscheck
+from perimeter.config import build, build_augmenter, build_route, crosscheck
 from perimeter.config.datatypes import closest
+from perimeter.config.option import SectionKind
 from perimeter.config.references import References
 from perimeter.config.scanner import Fault, ScannedSection, scan
-from perimeter.config.schema import KINDS, SectionKind
+from perimeter.config.schema import KINDS
 from perimeter.config.section import NOT_YET, Section
 from perimeter.config.values import SiteConfig
 from perimeter.errors import ConfigError, Problem
@@ -100,7 +101,7 @@ class _Document:
             listeners=self._many("listener", build.listener),
             authenticators=found,
             authentication=settings,
-            augmenters=self._many("augmenter", build.augmenter),
+            augmenters=self._many("augmenter", build_augmenter.augmenter),
             token=self._one("token", build.token),
             upstreams=self._many("upstream", build.upstream),
             routes=self._many("route", build_route.route),

@@ -16,9 +16,9 @@ import attrs
 
 from perimeter.config import datatypes
 from perimeter.config.datatypes import BadValue, Datatype, closest
+from perimeter.config.option import Option
 from perimeter.config.references import References, Resolved
 from perimeter.config.scanner import ScannedOption, ScannedSection
-from perimeter.config.schema import Option
 from perimeter.errors import Problem
 
 T = TypeVar("T")
@@ -122,6 +122,11 @@ class Section:
         for option in options:
             if self.given(option) and not self.faulty(option):
                 self.problem(option, message)
+
+    def needs(self, option: str, other: str) -> None:
+        """Report ``option`` where it is given without ``other``, which it goes with."""
+        if self.given(option) and not self.given(other):
+            self.problem(option, f"needs {other} too")
 
     def quote(self, option: str, value: str) -> str:
         """``value`` of ``option`` for a message: where it came by reference, the reference is named instead."""
