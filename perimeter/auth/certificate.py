@@ -17,7 +17,7 @@ from zope.interface import implementer
 from perimeter.auth.services import AuthServices
 from perimeter.auth.text import local_part, unfit_for_name
 from perimeter.config.datatypes import TEXT, choice, list_of, optional
-from perimeter.config.schema import Option
+from perimeter.config.option import Option
 from perimeter.errors import Rejected
 from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory, ISchemes
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, Principal

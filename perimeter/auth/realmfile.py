@@ -26,7 +26,7 @@ from zope.interface import implementer
 from perimeter.auth.services import AuthServices
 from perimeter.auth.users import RealmFileError, Users, read_users
 from perimeter.config.datatypes import file_path
-from perimeter.config.schema import Option
+from perimeter.config.option import Option
 from perimeter.errors import Rejected, Unavailable
 from perimeter.interfaces import IAuthenticatorFactory, IRunningAuthenticator, ISchemes
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection

@@ -17,7 +17,7 @@ from perimeter.auth.services import AuthServices
 from perimeter.auth.text import decode_either, local_part, unfit_for_name
 from perimeter.config.datatypes import TEXT, list_of, optional
 from perimeter.config.nettypes import HEADER_NAME, NETWORK
-from perimeter.config.schema import Option
+from perimeter.config.option import Option
 from perimeter.config.values import Network
 from perimeter.errors import Rejected
 from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from perimeter.config.schema import KINDS, Option, SectionKind
+from perimeter.config.option import Option, SectionKind
+from perimeter.config.schema import KINDS
 from perimeter.interfaces import IAuthenticatorFactory
 
 _INTRODUCTION = """\

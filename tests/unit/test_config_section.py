@@ -11,9 +11,10 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.config.datatypes import list_of
 from perimeter.config.nettypes import NETWORK
+from perimeter.config.option import Option
 from perimeter.config.references import References
 from perimeter.config.scanner import scan
-from perimeter.config.schema import KINDS, Option
+from perimeter.config.schema import KINDS
 from perimeter.config.section import Section
 from perimeter.errors import Problem
 

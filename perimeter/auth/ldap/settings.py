@@ -28,7 +28,7 @@ from perimeter.config.datatypes import (
     optional,
 )
 from perimeter.config.nettypes import SERVER_NAME, checked_host
-from perimeter.config.schema import Option
+from perimeter.config.option import Option
 
 if TYPE_CHECKING:
     from perimeter.config.section import Section

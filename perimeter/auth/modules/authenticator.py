@@ -16,7 +16,7 @@ from perimeter.auth.modules.attempt import LoginAttempt, UnknownUser
 from perimeter.auth.modules.stack import Entry, Flag, log_in
 from perimeter.auth.services import AuthServices
 from perimeter.config.datatypes import TEXT, closest, list_of
-from perimeter.config.schema import Option
+from perimeter.config.option import Option
 from perimeter.errors import StartupError
 from perimeter.interfaces import (
     IAuthenticatorFactory,

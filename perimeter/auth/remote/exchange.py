@@ -21,7 +21,7 @@ from perimeter.auth.remote.jwtoptions import JwtJudge, JwtOptions, JwtSettings
 from perimeter.auth.remote.settings import CA_CERTIFICATE, RemoteSettings, cache, remote, url
 from perimeter.auth.services import AuthServices
 from perimeter.config.datatypes import SECRET, TEXT
-from perimeter.config.schema import Option
+from perimeter.config.option import Option
 from perimeter.errors import InvalidToken, Unavailable, Undecided
 from perimeter.interfaces import IAuthenticatorFactory
 

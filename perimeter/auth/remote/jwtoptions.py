@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from perimeter.auth.remote.settings import url
 from perimeter.config.datatypes import TEXT, duration, list_of
-from perimeter.config.schema import Option
+from perimeter.config.option import Option
 
 if TYPE_CHECKING:
     from perimeter.auth.remote.authenticator import Tell

@@ -12,7 +12,8 @@ from twisted.logger import Logger
 from perimeter.auth.services import AuthServices
 from perimeter.config.datatypes import duration, file_path, optional
 from perimeter.config.nettypes import URL
-from perimeter.config.schema import Authenticator, Option
+from perimeter.config.option import Option
+from perimeter.config.schema import Authenticator
 
 if TYPE_CHECKING:
     from perimeter.auth.remote.client import RemoteClient

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from perimeter.auth.services import AuthServices
 from perimeter.auth.text import unfit_for_name
 from perimeter.config.datatypes import file_path
-from perimeter.config.schema import Option
+from perimeter.config.option import Option
 from perimeter.errors import StartupError
 from perimeter.interfaces import IAuthenticatorFactory, IRunningAuthenticator, ISchemes
 from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal
