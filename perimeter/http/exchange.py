@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal
-from perimeter.http.framing import BodyReader, ChunkedReader, LengthReader, chunk, last_chunk
+from perimeter.errors import AuditUnavailable, InternalError, Refusal
+from perimeter.http.framing import ChunkedReader, LengthReader, chunk, last_chunk
+from perimeter.http.reasons import REASONS
+from perimeter.http.requestside import RequestSide
 from perimeter.model import AccessRecord, ClientConnection, Field, RequestHead
 
 if TYPE_CHECKING:
@@ -24,22 +26,11 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-#: Reason phrases (RFC 9110, section 15) of the answers that the gateway itself gives; for others an empty one will do.
-REASONS = {
-    200: b"OK", 201: b"Created", 204: b"No Content", 206: b"Partial Content", 301: b"Moved Permanently", 302: b"Found",
-    303: b"See Other", 304: b"Not Modified", 307: b"Temporary Redirect", 308: b"Permanent Redirect", 400: b"Bad Request",
-    401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 408: b"Request Timeout",
-    409: b"Conflict", 412: b"Precondition Failed", 413: b"Content Too Large", 414: b"URI Too Long",
-    416: b"Range Not Satisfiable", 417: b"Expectation Failed", 421: b"Misdirected Request", 429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway",
-    503: b"Service Unavailable", 504: b"Gateway Timeout", 505: b"HTTP Version Not Supported",
-}  # fmt: skip
-
 #: The status that the audit log shows where the client left before any answer (nginx's number for it).
 CLIENT_GONE = 499
 
 
-class Exchange:
+class Exchange(RequestSide):
     """A request, and what becomes of it.
 
     ``decision`` is set once the gate has admitted the request, ``responder`` by the target that produces the response;
@@ -49,26 +40,16 @@ class Exchange:
 
     __slots__ = (
         "_body_left",
-        "_channel",
         "_chunking",
-        "_continue",
-        "_ended",
         "_head_waiting",
-        "_paused",
-        "_reader",
         "_recorded",
-        "_sink",
         "_started",
         "asked",
-        "body_done",
         "challenges",
         "close",
         "connection",
         "decision",
-        "head",
-        "max_body",
         "reason",
-        "received",
         "responder",
         "sent",
         "status",
@@ -92,9 +73,9 @@ class Exchange:
         self.status = 0
         self.sent = 0
         self.received = 0
-        self.max_body: int | None = None
+        self.max_body = None
         self.tunnel = False
-        self._sink: IBodySink | None = None
+        self._sink = None
         self._paused = False
         self._started = False
         self._ended = False
@@ -103,7 +84,7 @@ class Exchange:
         self._head_waiting = b""
         self._body_left: int | None = 0
         headers = head.headers
-        self._reader: BodyReader | None = None
+        self._reader = None
         if headers.chunked:
             self._reader = ChunkedReader()
         elif headers.content_length:
@@ -113,12 +94,7 @@ class Exchange:
         #: the connection ends with this exchange
         self.close = headers.close or (head.minor == 0 and not headers.keep_alive)
 
-    # -- the request's body
-
-    @property
-    def has_body(self) -> bool:
-        """Whether the request came with a body (of no known emptiness)."""
-        return self._reader is not None
+    # -- the response
 
     @property
     def started(self) -> bool:
@@ -129,62 +105,6 @@ class Exchange:
     def ended(self) -> bool:
         """Whether the response is complete, or never will be."""
         return self._ended
-
-    def receive(self, sink: IBodySink) -> None:
-        """Deliver the body to ``sink`` from now on; a client that waits for it is told 100 Continue (RFC 9110, section
-        10.1.1)."""
-        self._sink = sink
-        if self._reader is None:
-            sink.body_end(())
-            return
-        if self._continue:
-            self._continue = False
-            self._channel.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._channel.body_wanted()
-
-    def pause_body(self) -> None:
-        """Let no more of the body come until `resume_body`."""
-        if not self._paused and not self._ended:
-            self._paused = True
-            self._channel.flow_changed()
-
-    def resume_body(self) -> None:
-        """Undo `pause_body`."""
-        if self._paused:
-            self._paused = False
-            self._channel.flow_changed()
-
-    @property
-    def body_paused(self) -> bool:
-        """Whether nobody takes the body at the moment."""
-        return self._paused or self._sink is None
-
-    @property
-    def awaiting_continue(self) -> bool:
-        """Whether the client waits for 100 Continue before it sends its body."""
-        return self._continue
-
-    def feed(self, data: bytes) -> bytes | None:
-        """Octets of the body from the channel. Returns what follows the body, or None while it is not complete.
-
-        Raises `BadRequest` where the framing is malformed and `BodyTooLarge` where the route's limit is passed.
-        """
-        assert self._reader is not None
-        body, rest = self._reader.feed(data)
-        sink = self._sink
-        if body:
-            self.received += len(body)
-            if self.max_body is not None and self.received > self.max_body:
-                raise BodyTooLarge("the body is longer than max_body")
-            if sink is not None:
-                sink.body_data(body)
-        if rest is not None:
-            self.body_done = True
-            if sink is not None and not self._ended:
-                sink.body_end(self._reader.trailers)
-        return rest
-
-    # -- the response
 
     def date_line(self) -> bytes:
         """The Date field line for now."""
