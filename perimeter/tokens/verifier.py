@@ -8,16 +8,16 @@ ours. Remembering verdicts is `perimeter.tokens.verdict`'s, what is revoked `per
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from jwt import PyJWS, PyJWTError
 
 from perimeter.config.values import TokenSettings
 from perimeter.errors import ExpiredToken, ForeignToken, InvalidToken
 from perimeter.model import Grant, Principal
+from perimeter.tokens import strictjson
 from perimeter.tokens.format import ACCESS_TYPE, ALGORITHMS, KID, LEEWAY, MAX_HEADER, MAX_TOKEN, Clock
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.verdict import Verdict
@@ -29,22 +29,6 @@ _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"
 _HEADER: Final = {"alg", "kid", "typ"}
 
 _jws = PyJWS(algorithms=list(ALGORITHMS))
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member is named twice")
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    # Infinity and NaN are no JSON, and an expiry of NaN would never be reached
-    raise ValueError("not a JSON number")
-
-
-# made once: json.loads with hooks would make one for each token, and take UTF-16 for JSON too
-_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def _never(grant: Grant, realm: str, username: str) -> bool:
@@ -147,7 +131,7 @@ def _header(segment: str) -> tuple[str, str, str]:
 def _object(text: bytes, what: str) -> dict[str, Any]:
     """A JSON object whose members are named once each (RFC 7515, section 4; RFC 7519, section 4)."""
     try:
-        value = _decoder.decode(text.decode())
+        value = strictjson.decode(text)
     except (ValueError, RecursionError):
         raise InvalidToken(f"its {what} cannot be read as JSON") from None
     if not isinstance(value, dict):

@@ -7,11 +7,10 @@ with a token. A token for somebody else (another issuer, another audience) is "n
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import attrs
 from jwt import PyJWS, PyJWTError
@@ -21,6 +20,7 @@ from perimeter.auth.remote.memory import Vouched
 from perimeter.auth.text import local_part
 from perimeter.errors import ExpiredToken, InvalidToken
 from perimeter.model import Principal
+from perimeter.tokens import strictjson
 from perimeter.tokens.jwk import ALGORITHMS, Jwk
 
 LEEWAY: Final = 60.0
@@ -73,23 +73,9 @@ class Expectations:
     domain: str = ""
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member is named twice")
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError("not a JSON number")
-
-
-_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
-
-
 def _object(octets: bytes) -> dict[str, Any] | None:
     try:
-        value = _decoder.decode(octets.decode("utf-8"))
+        value = strictjson.decode(octets)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
