@@ -12,13 +12,13 @@ from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from perimeter.auth import listed
 from perimeter.auth.services import AuthServices
 from perimeter.auth.users import RealmFileError, Users, read_users
 from perimeter.config.datatypes import SECRET
 from perimeter.config.option import Option
-from perimeter.errors import Rejected
 from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory, ISchemes
-from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
+from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _log = Logger()
 class PlainAuthenticator:
     """Knows ``users``."""
 
-    schemes = ("basic", "recall")
+    schemes = listed.SCHEMES
 
     def __init__(self, name: str, realm: str, users: Users, offload: Offload) -> None:
         self.name = name
@@ -40,22 +40,8 @@ class PlainAuthenticator:
         self._offload = offload
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
-        """The user with this name and password; None for a name that is not there; see `IAuthenticator`."""
-        if isinstance(credentials, Recollection):
-            return self._users.recall(credentials.username, self.realm, self.name)
-        if not isinstance(credentials, BasicCredentials):
-            return None
-        if not credentials.password:
-            raise Rejected("an empty password")
-        user = self._users.by_name.get(credentials.username)
-        matched = await self._offload.run(self._users.check, user, credentials.password)
-        if user is None:
-            request.explain(f"{self.name} has no such user")
-            return None
-        request.explain(f"{self.name} keeps the password as {user.password.scheme}")
-        if not matched:
-            raise Rejected(f"wrong password for a user of realm {self.realm}")
-        return Principal(user.name, self.realm, user.roles, self.name)
+        """See `perimeter.auth.listed`."""
+        return await listed.authenticate(self._users, self, credentials, request, self._offload, lambda _: self.name)
 
 
 _USERS = Option(

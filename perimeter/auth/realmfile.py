@@ -23,13 +23,14 @@ from twisted.plugin import IPlugin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from perimeter.auth import listed
 from perimeter.auth.services import AuthServices
-from perimeter.auth.users import RealmFileError, Users, read_users
+from perimeter.auth.users import RealmFileError, User, Users, read_users
 from perimeter.config.datatypes import file_path
 from perimeter.config.option import Option
-from perimeter.errors import Rejected, Unavailable
+from perimeter.errors import Unavailable
 from perimeter.interfaces import IAuthenticatorFactory, IRunningAuthenticator, ISchemes
-from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
+from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _octets(path: Path) -> bytes:
 class RealmFileAuthenticator:
     """Knows the users of one realm file. Raises `RealmFileError` where the file cannot be used at the start."""
 
-    schemes = ("basic", "recall")
+    schemes = listed.SCHEMES
 
     def __init__(self, name: str, realm: str, path: Path, reactor: IReactorTime, offload: Offload) -> None:
         self.name = name
@@ -163,23 +164,11 @@ class RealmFileAuthenticator:
             _log.warn("{finding}", finding=warning)  # an event with "warning" in it is Python's own to Twisted
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
-        """The user with this name and password; None for a name that is not in the file; see `IAuthenticator`."""
-        if isinstance(credentials, Recollection):
-            return self._users.recall(credentials.username, self.realm, self.name)
-        if not isinstance(credentials, BasicCredentials):
-            return None
-        if not credentials.password:
-            raise Rejected("an empty password")
-        users = self._users
-        user = users.by_name.get(credentials.username)
-        matched = await self._offload.run(users.check, user, credentials.password)
-        if user is None:
-            request.explain(f"{self._path} has no such user")
-            return None
-        request.explain(f"{self._path}, line {user.line}, keeps the password as {user.password.scheme}")
-        if not matched:
-            raise Rejected(f"wrong password for a user of realm {self.realm}")
-        return Principal(user.name, self.realm, user.roles, self.name)
+        """See `perimeter.auth.listed`."""
+        return await listed.authenticate(self._users, self, credentials, request, self._offload, self._place)
+
+    def _place(self, user: User | None) -> str:
+        return str(self._path) if user is None else f"{self._path}, line {user.line},"
 
 
 @attrs.frozen
