@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import click
 
 from perimeter.auth.text import unfit_for_name
-from perimeter.commands.site import Duration, WallClock, config_option, explained, read_site
+from perimeter.commands.issuing import access_token
+from perimeter.commands.site import Duration, config_option, explained, read_site
 from perimeter.config.values import SiteConfig
-from perimeter.errors import InternalError
 from perimeter.model import Principal
 
 VERSION = 1
@@ -190,9 +190,6 @@ def _existing(path: Path, merge: bool) -> str | None:
 
 def _issued(site: SiteConfig, user: str, realm: str | None, roles: tuple[str, ...], lifetime: float | None) -> str:
     """An access token of the gateway."""
-    from perimeter.tokens.issuer import TokenIssuer
-    from perimeter.tokens.keyring import Keyring
-
     realms = sorted({one.realm for one in site.authenticators})
     if realm is None and len(realms) == 1:
         realm = realms[0]
@@ -201,16 +198,7 @@ def _issued(site: SiteConfig, user: str, realm: str | None, roles: tuple[str, ..
     for role in roles:
         if not role or unfit_for_name(role):
             raise click.BadParameter("expected a name without control characters", param_hint="--role")
-    with explained():
-        clock = WallClock()
-        issuer = TokenIssuer(Keyring.open(site.perimeter.state_dir, site.token, clock), site.token, clock)
-        try:
-            issued = issuer.issue(Principal(user, realm, roles), site.token.lifetime if lifetime is None else lifetime)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--lifetime") from None
-        except InternalError as error:
-            raise click.ClickException(error.detail) from None
-    return issued.access_token
+    return access_token(site, Principal(user, realm, roles), lifetime)
 
 
 def write_private(path: Path, text: str) -> None:

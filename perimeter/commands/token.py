@@ -9,16 +9,16 @@ from pathlib import Path
 import click
 
 from perimeter.auth.text import unfit_for_name
+from perimeter.commands.issuing import access_token
 from perimeter.commands.site import Duration, WallClock, config_option, explained, read_site
 from perimeter.config.values import SiteConfig
 from perimeter.control import ask
-from perimeter.errors import InternalError, InvalidToken, StartupError, Unavailable
+from perimeter.errors import InvalidToken, StartupError, Unavailable
 from perimeter.model import TOKEN_PREFIX, Principal
 from perimeter.state.changes import Held, Removed, RevokedGrant, RevokedUser
 from perimeter.state.sqlite import SqliteStore
 from perimeter.tokens.apitoken import digest_of
 from perimeter.tokens.format import MAX_TOKEN
-from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.verifier import TokenVerifier
 from perimeter.web.apitokens import described
@@ -42,16 +42,7 @@ def issue(file: Path, user: str, realm: str, roles: tuple[str, ...], lifetime: f
             raise click.BadParameter("expected a name without control characters", param_hint=option)
     with explained():
         site = read_site(file)
-        clock = WallClock()
-        keyring = Keyring.open(site.perimeter.state_dir, site.token, clock)
-        issuer = TokenIssuer(keyring, site.token, clock)
-        try:
-            issued = issuer.issue(Principal(user, realm, roles), site.token.lifetime if lifetime is None else lifetime)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--lifetime") from None
-        except InternalError as error:
-            raise click.ClickException(error.detail) from None
-    click.echo(issued.access_token)
+    click.echo(access_token(site, Principal(user, realm, roles), lifetime))
 
 
 @command.command("show")
