@@ -306,6 +306,18 @@ class Holding:
         self.exchanges.append(exchange)
 
 
+def stalled(client: Client, target: Holding, size: int) -> tuple[Exchange, Responder]:
+    """The client asks, and reads nothing of the ``size`` octets of its answer, which is not over yet."""
+    client.get()
+    exchange = target.exchanges[0]
+    responder = exchange.responder
+    assert isinstance(responder, Responder)
+    client.transport.stalled = True
+    exchange.start(200, b"", None)
+    exchange.write(b"x" * size)
+    return exchange, responder
+
+
 @implementer(ITarget)
 class Echoing:
     """A target that answers at once with method, target and body."""

@@ -86,6 +86,15 @@ class ChainCase(unittest.TestCase):
     ) -> Deferred[Principal]:
         return ensureDeferred(chain.authenticate(credentials, request, raw))
 
+    def down(self) -> tuple[Fake, AuthenticatorChain]:
+        """An authenticator that has let a login wait for too long, and its chain."""
+        fake = Fake(Deferred())
+        chain = self.chain(fake)
+        asked = self.ask(chain)
+        self.clock.advance(5)
+        self.failureResultOf(asked, Unavailable)
+        return fake, chain
+
 
 class OutcomeTests(ChainCase):
     def test_the_first_principal_wins_and_names_its_authenticator(self) -> None:
@@ -171,20 +180,12 @@ class SchemeTests(ChainCase):
 
 class BreakerTests(ChainCase):
     def test_one_that_is_down_costs_one_timeout(self) -> None:
-        down = Fake(Deferred())
-        chain = self.chain(down)
-        first = self.ask(chain)
-        self.clock.advance(5)
-        self.failureResultOf(first, Unavailable)
+        down, chain = self.down()
         refused = self.failureResultOf(self.ask(chain, BasicCredentials("bob", "x")), Unavailable)
         self.assertEqual((len(down.asked), refused.value.retry_after), (1, 1))
 
     def test_one_request_tries_again_and_opens_the_way_for_all(self) -> None:
-        fake = Fake(Deferred())
-        chain = self.chain(fake)
-        first = self.ask(chain)
-        self.clock.advance(5)
-        self.failureResultOf(first, Unavailable)
+        fake, chain = self.down()
         self.clock.advance(1)
         trying: Deferred[Any] = Deferred()
         fake.answer = trying
@@ -215,11 +216,7 @@ class BreakerTests(ChainCase):
             self.successResultOf(self.ask(chain))
 
     def test_a_login_that_is_given_up_lets_the_next_one_try(self) -> None:
-        fake = Fake(Deferred())
-        chain = self.chain(fake)
-        first = self.ask(chain)
-        self.clock.advance(5)
-        self.failureResultOf(first, Unavailable)
+        fake, chain = self.down()
         self.clock.advance(1)
         fake.answer = Deferred()
         second = self.ask(chain)

@@ -10,7 +10,7 @@ from twisted.trial import unittest
 from perimeter.config.values import LimitSettings
 from perimeter.errors import InternalError, MissingCredentials
 from perimeter.http.exchange import Exchange
-from tests.unit.http_rig import Body, Client, Echoing, Holding, Responder, Site
+from tests.unit.http_rig import Body, Client, Echoing, Holding, Responder, Site, stalled
 from tests.unit.test_http_framing import BAD_CHUNKED
 from tests.unit.test_http_grammar import BAD_BLOCKS, BAD_REQUEST_BLOCKS
 
@@ -593,13 +593,7 @@ class RefusedHeadTests(ChannelTestCase):
 class FlowControlTests(ChannelTestCase):
     def test_slow_reader_pauses_the_responder(self) -> None:
         client, target = self.holding()
-        client.get()
-        exchange = target.exchanges[0]
-        responder = exchange.responder
-        assert isinstance(responder, Responder)
-        client.transport.stalled = True
-        exchange.start(200, b"", None)
-        exchange.write(b"x" * 100_000)
+        exchange, responder = stalled(client, target, 100_000)
         self.assertEqual(responder.told, ["pause"])
         client.transport.take()
         self.assertEqual(responder.told, ["pause", "resume"])

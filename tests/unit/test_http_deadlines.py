@@ -6,7 +6,7 @@ import attrs
 from twisted.trial import unittest
 
 from perimeter.config.values import LimitSettings
-from tests.unit.http_rig import Body, Client, Echoing, Holding, Responder, Site
+from tests.unit.http_rig import Body, Client, Echoing, Holding, Responder, Site, stalled
 
 LIMITS = LimitSettings(head_timeout=10, idle_timeout=75, body_timeout=30, body_min_rate=256, send_timeout=60)
 
@@ -148,13 +148,7 @@ class DeadlineTests(unittest.TestCase):
 
     def test_attack_22_slow_reader(self) -> None:
         client, target = self.holding()
-        client.get()
-        exchange = target.exchanges[0]
-        responder = exchange.responder
-        assert isinstance(responder, Responder)
-        client.transport.stalled = True
-        exchange.start(200, b"", None)
-        exchange.write(b"x" * 200_000)
+        _, responder = stalled(client, target, 200_000)
         for _ in range(61):
             client.transport.take(100)
             client.wait(1)
@@ -164,11 +158,7 @@ class DeadlineTests(unittest.TestCase):
 
     def test_a_reader_at_the_minimum_rate_passes(self) -> None:
         client, target = self.holding()
-        client.get()
-        exchange = target.exchanges[0]
-        client.transport.stalled = True
-        exchange.start(200, b"", None)
-        exchange.write(b"x" * 100_000)
+        exchange, _ = stalled(client, target, 100_000)
         for _ in range(200):
             client.transport.take(300)
             client.wait(1)
