@@ -8,7 +8,6 @@ business of other tests.
 from __future__ import annotations
 
 import atexit
-import base64
 import contextlib
 import shutil
 import tempfile
@@ -19,11 +18,6 @@ from typing import ClassVar
 from tests.integration.harness import TROUBLE, Gateway, GatewayCase
 from tests.integration.upstreams import Connection, Received, Script, Upstream
 from tests.integration.wire import Response, Wire
-
-
-def basic(username: str, password: str) -> str:
-    """A header line with Basic credentials (UTF-8, as the challenge asks)."""
-    return "Authorization: Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
 def answering(connection: Connection) -> None:

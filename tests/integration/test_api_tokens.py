@@ -20,9 +20,8 @@ from websockets.sync.server import ServerConnection, serve
 
 from tests.integration.harness import SOURCE, GatewayCase, site
 from tests.integration.ports import eventually
-from tests.integration.stage import basic
 from tests.integration.upstreams import OK, Connection
-from tests.integration.wire import TIMEOUT, Response
+from tests.integration.wire import TIMEOUT, Response, basic, bearer
 
 USERS = {"users.realm": "alice: secret,admin\nbob: hunter2\n"}
 ALICE, BOB = basic("alice", "secret"), basic("bob", "hunter2")
@@ -52,10 +51,6 @@ upstream = app
 path = /ws
 upstream = sockets
 """
-
-
-def bearer(token: str) -> str:
-    return f"Authorization: Bearer {token}"
 
 
 class ApiTokenCase(GatewayCase):

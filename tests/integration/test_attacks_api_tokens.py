@@ -9,9 +9,9 @@ import sqlite3
 import threading
 
 from tests.integration.ports import eventually
-from tests.integration.stage import basic
-from tests.integration.test_api_tokens import ALICE, BOB, USERS, ApiTokenCase, bearer
+from tests.integration.test_api_tokens import ALICE, BOB, USERS, ApiTokenCase
 from tests.integration.upstreams import OK, Connection
+from tests.integration.wire import basic, bearer
 
 _FORM = "Content-Type: application/x-www-form-urlencoded"
 _JSON = "Content-Type: application/json"

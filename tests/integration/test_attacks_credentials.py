@@ -13,8 +13,7 @@ from pathlib import Path
 
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
-from tests.integration.stage import basic
-from tests.integration.wire import Response, Wire
+from tests.integration.wire import Response, Wire, basic, bearer
 
 ROUTES = """\
 [upstream sample]
@@ -99,7 +98,7 @@ class ThrottleTests(CredentialCase):
         self.until_refused(("bob", "") for _ in count())
         self.until_refused((f"user{n}", "127.0.0.1") for n in count())
         self.assertEqual(self.ask(self.gate, good).status, 200)
-        self.assertEqual(self.ask(self.gate, f"Authorization: Bearer {token}").status, 200)
+        self.assertEqual(self.ask(self.gate, bearer(token)).status, 200)
 
     def test_attack_30_the_right_password_does_not_show_during_the_wait(self) -> None:
         self.until_refused(("bob", "") for _ in count())
@@ -184,7 +183,7 @@ class ClientsChoiceTests(CredentialCase):
         gateway = self.gateway(site(ROUTES), USERS)
         token = json.loads(self.ask(gateway, basic("alice", "secret"), target="/token").body)["access_token"]
         chosen = ("X-Ldap-Server: ldap://127.0.0.1:1", "X-Ldap-Base-Dn: dc=evil", "X-Ldap-Url: ldap://evil", "X-Auth-Type: none")
-        for credential in (basic("alice", "secret"), f"Authorization: Bearer {token}"):
+        for credential in (basic("alice", "secret"), bearer(token)):
             for narrowing, status in (
                 ("X-Auth-Realm: local", 200),
                 ("X-Auth-Realm: other, local", 200),
@@ -292,7 +291,7 @@ class FailOpenTests(CredentialCase):
         token = json.loads(self.ask(gateway, carol, target="/token").body)["access_token"]
         broken.touch()
         self.assertEqual(self.ask(gateway, carol).status, 200)
-        self.assertEqual(self.ask(gateway, f"Authorization: Bearer {token}").status, 200)
+        self.assertEqual(self.ask(gateway, bearer(token)).status, 200)
         self.assertEqual(self.ask(gateway, basic("carol", "y")).status, 503)
         self.assertEqual(self.ask(gateway, basic("dave", "x")).status, 503)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.integration.authplugin import SECTION, SOURCE_TEXT, holding, installed
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
-from tests.integration.wire import Response
+from tests.integration.wire import Response, bearer
 
 ROUTES = """
 [upstream service]
@@ -290,7 +290,7 @@ class FullDiskTests(GatewayCase):
         for target, line in (
             ("/open/x", "X: y"),
             ("/x", basic("alice", "secret")),
-            ("/x", f"Authorization: Bearer {token}"),
+            ("/x", bearer(token)),
             ("/token", basic("alice", "secret")),
             ("/status", "X: y"),
             ("/x", "X: y"),

@@ -7,9 +7,9 @@ import threading
 from typing import ClassVar
 
 from tests.integration.harness import USERS, site
-from tests.integration.stage import StageCase, basic
+from tests.integration.stage import StageCase
 from tests.integration.upstreams import Connection, Upstream, replying
-from tests.integration.wire import Response
+from tests.integration.wire import Response, basic
 
 ROUTES = """\
 [upstream service]

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 import jwt
 
 from tests.integration.harness import site
-from tests.integration.stage import StageCase, basic
+from tests.integration.stage import StageCase
 from tests.integration.upstreams import Connection, Received
-from tests.integration.wire import Response
+from tests.integration.wire import Response, basic
 
 SECRET = "0123456789abcdef0123456789abcdef"
 

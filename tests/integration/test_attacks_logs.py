@@ -11,6 +11,7 @@ from tests.integration.authplugin import SECTION, installed
 from tests.integration.harness import Gateway, GatewayCase, site
 from tests.integration.ports import eventually
 from tests.integration.upstreams import Connection
+from tests.integration.wire import basic
 
 # ISO-8859-1 with \u escapes, as Java writes it: what a directory may hold, and what an operator may type
 USERS = {"users.realm": 'alice: secret,admin\no"br\\\\ien: pw\nx\\u202etxt: pw\nzo\\u00eb: pw\n'}
@@ -36,10 +37,6 @@ FORGED = b'127.0.0.1 admin [22/Nov/2026:00:00:00 +0000] "GET /forged HTTP/1.1" 2
 
 REACTOR = re.compile(r'\S+ \S+ \[[^\]\s]+ [+-]\d{4}\] "(?:[^" ]+ [^" ]+ HTTP/1\.[01]|-)" \d{3} \d+')
 COMBINED = re.compile(r'\S+ - \S+ \[[^\]\s]+ [+-]\d{4}\] "(?:[^" ]+ [^" ]+ HTTP/1\.[01]|-)" \d{3} \d+ "[^"]*" "[^"]*"')
-
-
-def basic(user: str, password: str) -> str:
-    return "Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def visible(line: str) -> bool:

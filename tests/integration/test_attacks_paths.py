@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tests.integration.harness import USERS, site
-from tests.integration.stage import StageCase, basic
+from tests.integration.stage import StageCase
+from tests.integration.wire import basic
 
 ROUTES = """\
 [upstream service]

@@ -17,11 +17,11 @@ import psutil
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
 from tests.integration.upstreams import OK, Connection
-from tests.integration.wire import Wire, insecure_context
+from tests.integration.wire import Wire, basic, insecure_context
 
 MIB = 1024 * 1024
 
-ALICE = "Authorization: Basic " + base64.b64encode(b"alice:secret").decode()
+ALICE = basic("alice", "secret")
 
 SLOW_LIMITS = """
 handshake_timeout = 2s

@@ -18,9 +18,9 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
-from tests.integration.wire import Response
+from tests.integration.wire import Response, basic, bearer
 
-ALICE = "Authorization: Basic " + base64.b64encode(b"alice:secret").decode()
+ALICE = basic("alice", "secret")
 SECRET = "a secret that is long enough for HS256, and then some"
 
 ROUTES = """
@@ -73,7 +73,7 @@ class TokenCase(GatewayCase):
         return str(json.loads(self.wire.get("/token", ALICE).body)["access_token"])
 
     def with_token(self, token: str, path: str = "/x") -> Response:
-        return self.wire.get(path, f"Authorization: Bearer {token}")
+        return self.wire.get(path, bearer(token))
 
     def assert_refused(self, token: str, why: str) -> None:
         """401 as RFC 6750 has it, on every kind of route, and nothing reaches the service."""

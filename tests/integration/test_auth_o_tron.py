@@ -11,8 +11,8 @@ import jwt
 
 from perimeter.tokens.jwk import generate
 from tests.integration.harness import GatewayCase, site
-from tests.integration.stage import basic
 from tests.integration.upstreams import OK, Connection, Received
+from tests.integration.wire import basic, bearer
 
 KEY = generate("ES256")
 
@@ -110,10 +110,6 @@ class ProviderCase(GatewayCase):
     def identity(self, authorization: str, *fields: str) -> tuple[str | None, str | None, str | None]:
         found = self.forwarded(authorization, *fields)
         return found.get("x-auth-username"), found.get("x-auth-realm"), found.get("x-auth-roles")
-
-
-def bearer(token: str) -> str:
-    return f"Authorization: Bearer {token}"
 
 
 def signed(**claims: Any) -> str:

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from perimeter.cli import main
 from tests.integration.harness import SEARCH
 from tests.integration.ports import eventually, free_port
-from tests.integration.stage import StageCase, basic
+from tests.integration.stage import StageCase
 from tests.integration.upstreams import Process, Received
-from tests.integration.wire import Response, Wire
+from tests.integration.wire import Response, Wire, basic
 
 CONFIG = """\
 [perimeter]

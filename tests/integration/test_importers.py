@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,10 +18,11 @@ from cryptography.x509.oid import NameOID
 from perimeter.cli import main
 from tests.integration.harness import Gateway, GatewayCase
 from tests.integration.ports import free_port
+from tests.integration.wire import basic
 from tests.unit.javakeystore import key_entry, keystore, protect
 
 DATA = Path(__file__).parents[1] / "data"
-SOMEUSER = "Authorization: Basic " + b64encode(b"someuser:somesecret").decode()
+SOMEUSER = basic("someuser", "somesecret")
 
 
 def java_keystore(password: str) -> bytes:

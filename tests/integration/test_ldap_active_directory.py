@@ -13,7 +13,7 @@ from perimeter.model import Principal, Recollection
 from tests.integration.directories import AD_BASE, SambaDomain, ad_group, ad_user
 from tests.integration.harness import ETC
 from tests.integration.ldapkit import REQUEST, LdapCase, shared
-from tests.integration.stage import basic
+from tests.integration.wire import basic
 from tests.unit.ldap_sections import parsed
 
 USERS = f"CN=Users,{AD_BASE}"

@@ -10,8 +10,7 @@ from tests.integration.directories import SEARCHER, SEARCHER_PASSWORD, SUFFIX, S
 from tests.integration.harness import ETC, Gateway, GatewayCase, site
 from tests.integration.ldapkit import GROUPS, PEOPLE
 from tests.integration.ports import eventually
-from tests.integration.stage import basic
-from tests.integration.wire import Response
+from tests.integration.wire import Response, basic, bearer
 
 LDAP = """\
 [authenticator corp]
@@ -137,7 +136,7 @@ class DownTests(LdapGatewayCase):
 
     def bearer(self, gateway: Gateway, token: str) -> int:
         with gateway.connect("http") as wire:
-            return wire.get("/", f"Authorization: Bearer {token}").status
+            return wire.get("/", bearer(token)).status
 
     def outage(self, gateway: Gateway, stop: str) -> None:
         """Log in all the time, stop the directory in the middle of it, and start it again."""
@@ -225,6 +224,6 @@ class ShippedTests(LdapGatewayCase):
             token = json.loads(answer.body)["access_token"]
             self.assertEqual(wire.get("/", basic("john", "wrong")).status, 401)
         with gateway.connect("router", tls=True) as wire:
-            self.assertEqual(wire.get("/v3/namespaces", f"Authorization: Bearer {token}").status, 200)
+            self.assertEqual(wire.get("/v3/namespaces", bearer(token)).status, 200)
         received = service.next()
         self.assertEqual((received.get("x-auth-username"), received.get("x-auth-roles")), ("john", "administrator,reader"))

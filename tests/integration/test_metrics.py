@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 
 import psutil
@@ -11,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
 from tests.integration.upstreams import OK
+from tests.integration.wire import basic
 from tests.unit.figures import Figures, read
 
 METRICS = """
@@ -47,10 +47,6 @@ port = @tokens@
 interface = 127.0.0.1
 serve = tokens
 """
-
-
-def basic(user: str, password: str) -> str:
-    return "Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 class MetricsCase(GatewayCase):

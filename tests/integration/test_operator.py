@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site
-from tests.integration.stage import basic
+from tests.integration.wire import basic
 
 ROUTES = """\
 [upstream sample]

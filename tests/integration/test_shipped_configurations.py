@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-from base64 import b64encode
 from pathlib import Path
 
 import jwt
@@ -18,8 +17,9 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.commands.check import run_check
 from tests.integration.harness import ETC, Gateway, GatewayCase
+from tests.integration.wire import basic, bearer
 
-ALICE = "Authorization: Basic " + b64encode(b"alice:wonderland").decode()
+ALICE = basic("alice", "wonderland")
 
 
 class ShippedTests(GatewayCase):
@@ -85,7 +85,7 @@ class ShippedTests(GatewayCase):
         key = keys[jwt.get_unverified_header(assertion)["kid"]]
         claims = jwt.decode(assertion, key, algorithms=["ES256"], audience="upstream:ecflow", issuer="authotron-issuer")
         self.assertEqual((claims["username"], claims["roles"]), ("alice", ["admin"]))
-        self.assertEqual(https.get("/v1/ecflow", f"Authorization: Bearer {assertion}").status, 401)
+        self.assertEqual(https.get("/v1/ecflow", bearer(assertion)).status, 401)
 
         gateway.await_audit(3, "var/access.ecflow.log")
         gateway.await_audit(3, "var/access.base.log")  # the redirect, the page, the key set

@@ -23,8 +23,7 @@ from tests.integration.directories import SEARCHER, SEARCHER_PASSWORD, Slapd, gr
 from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site
 from tests.integration.ldapkit import GROUPS, PEOPLE
 from tests.integration.ports import eventually
-from tests.integration.stage import basic
-from tests.integration.wire import Response, Wire, insecure_context
+from tests.integration.wire import Response, Wire, basic, bearer, insecure_context
 
 SAMPLE = """\
 [upstream sample]
@@ -262,7 +261,7 @@ class CertificateTests(WaysCase):
         self.assertEqual(self.who(gateway, name="https", tls=self.client())[0], 401)
         with gateway.connect("https", tls=alice) as wire:
             token = json.loads(wire.get("/token").body)["access_token"]
-        self.assertEqual(self.who(gateway, f"Authorization: Bearer {token}", name="https")[1], "alice")
+        self.assertEqual(self.who(gateway, bearer(token), name="https")[1], "alice")
 
     def test_attack_44_only_a_chain_that_was_verified_counts(self) -> None:
         gateway = self.mutual()

@@ -13,9 +13,9 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from tests.integration.harness import USERS, site
 from tests.integration.ports import eventually
-from tests.integration.stage import StageCase, basic
+from tests.integration.stage import StageCase
 from tests.integration.upstreams import Connection
-from tests.integration.wire import TIMEOUT, insecure_context
+from tests.integration.wire import TIMEOUT, basic, insecure_context
 
 ROUTES = """\
 [upstream service]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 import struct
@@ -12,6 +13,16 @@ import attrs
 
 TIMEOUT = 10.0
 """Seconds that one read or write may take. Nothing on loopback takes so long, so running into it is a failure."""
+
+
+def basic(username: str, password: str) -> str:
+    """A header line with Basic credentials (UTF-8, as the challenge asks)."""
+    return "Authorization: Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+def bearer(token: str) -> str:
+    """A header line with a token."""
+    return f"Authorization: Bearer {token}"
 
 
 @attrs.frozen
