@@ -289,6 +289,11 @@ class GatewayCase(TestCase):
             raise SkipTest(f"{', '.join(missing)} not installed: scripts/install-test-peers installs all that is needed")
 
 
+def targets(lines: list[str]) -> list[str]:
+    """The targets of audit lines in the format ``reactor``."""
+    return [line.split('"')[1].split(" ")[1] for line in lines]
+
+
 def site(routes: str, *, tls: bool = False, extra: str = "", perimeter: str = "", limits: str = "") -> str:
     """A site.ini with one listener (``@https@`` with TLS, ``@http@`` without), the users of `USERS`, and ``routes``."""
     listener = "[listener https]\nport = @https@\ntls = yes\n" if tls else "[listener http]\nport = @http@\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import signal
@@ -10,22 +9,16 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 
 import jwt
 import psutil
 from cryptography import x509
 
-from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site
+from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site, targets
 from tests.integration.ports import eventually
-from tests.integration.upstreams import OK, Connection
-from tests.integration.wire import Wire, insecure_context
-
-
-def basic(user: str, password: str) -> str:
-    return "Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
+from tests.integration.traffic import Held, InFlight, Load
+from tests.integration.wire import basic, bearer, insecure_context
 
 ALICE = basic("alice", "secret")
 
@@ -48,103 +41,6 @@ def answering(text: str) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text.encode())
 
 
-class Held:
-    """A service that begins what it is asked for, and goes on when the test says so: a download, a stream, a tunnel."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.begun = threading.Semaphore(0)
-
-    def __call__(self, connection: Connection) -> None:
-        while True:
-            received = connection.request()
-            if "/download" in received.line:
-                connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"a" * 100_000)
-                self.begun.release()
-                self.go.wait(30)
-                connection.send(b"b" * 100_000)
-            elif "/events" in received.line:
-                connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-                connection.send(b"9\r\ndata: 0\n\n\r\n")
-                self.begun.release()
-                self.go.wait(30)
-                connection.send(b"9\r\ndata: 1\n\n\r\n0\r\n\r\n")
-            elif "/tunnel" in received.line:
-                connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\nhello")
-                self.begun.release()
-                while data := connection.read_some():
-                    connection.send(data.upper())
-                return
-            else:
-                connection.send(OK)
-
-
-class InFlight:
-    """A client in the middle of a download, of an event stream, and of a tunnel."""
-
-    def __init__(self, gateway: Gateway, held: Held, listener: str = "http") -> None:
-        self.held = held
-        self.download = gateway.connect(listener)
-        self.download.send(b"GET /download HTTP/1.1\r\nHost: a\r\n\r\n")
-        self.events = gateway.connect(listener)
-        self.events.send(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
-        self.tunnel = gateway.connect(listener)
-        self.tunnel.send(b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n")
-        for _ in range(3):
-            assert held.begun.acquire(timeout=10)
-        assert self.events.read_until(b"data: 0\n\n\r\n")
-        assert self.tunnel.read_until(b"hello")
-
-    def finish(self) -> None:
-        """See all three of them to their ends."""
-        self.tunnel.send(b"still here")
-        assert self.tunnel.read_exactly(10) == b"STILL HERE"
-        self.tunnel.close()
-        self.held.go.set()
-        response = self.download.response()
-        assert response.body == b"a" * 100_000 + b"b" * 100_000, len(response.body)
-        assert self.events.read_until(b"0\r\n\r\n") == b"9\r\ndata: 1\n\n\r\n0\r\n\r\n"
-        self.download.close()
-        self.events.close()
-
-
-class Load(threading.Thread):
-    """Requests one after the other, each with a target of its own; ``answered`` are those whose response came whole."""
-
-    def __init__(self, gateway: Gateway, name: str, *, keep: bool = True) -> None:
-        super().__init__(daemon=True)
-        self.gateway = gateway
-        self.label = name
-        self.answered: list[str] = []
-        self.failures: list[str] = []
-        self.stopping = False
-        self._keep = keep
-
-    def run(self) -> None:
-        wire: Wire | None = None
-        number = 0
-        while not self.stopping:
-            number += 1
-            target = f"/{self.label}/{number}"
-            try:
-                if wire is None:
-                    wire = self.gateway.connect("http")
-                response = wire.get(target)
-                if response.status != 200 or response.body != b"ok":
-                    self.failures.append(f"{target}: {response}")
-                self.answered.append(target)
-                if not self._keep or response.get("connection") == "close":
-                    wire.close()
-                    wire = None
-            except (OSError, EOFError) as error:
-                self.failures.append(f"{target}: {error!r}")
-                if wire is not None:
-                    wire.close()
-                wire = None
-        if wire is not None:
-            wire.close()
-
-
 def assert_closed(gateway: Gateway, listener: str) -> None:
     """Nobody listens there any more; that takes the gateway a turn."""
 
@@ -158,11 +54,6 @@ def assert_closed(gateway: Gateway, listener: str) -> None:
         return False
 
     eventually(closed, f"{listener} is closed")
-
-
-def targets(lines: list[str]) -> list[str]:
-    """The targets of audit lines in the format ``reactor``."""
-    return [line.split('"')[1].split(" ")[1] for line in lines]
 
 
 class ReloadTests(GatewayCase):
@@ -444,9 +335,9 @@ class RunTimeTests(GatewayCase):
         rotate()
         eventually(lambda: kid(token()) != kid(old), "the next key signs", 15)
         self.assertIn(kid(token()), published, "it was published before it signed")
-        self.assertEqual(wire.get("/private", f"Authorization: Bearer {old}").status, 200)
+        self.assertEqual(wire.get("/private", bearer(old)).status, 200)
         rotate("--discard")
-        eventually(lambda: wire.get("/private", f"Authorization: Bearer {old}").status == 401, "the old token is refused", 15)
+        eventually(lambda: wire.get("/private", bearer(old)).status == 401, "the old token is refused", 15)
         self.assertEqual(wire.get("/private", f"Authorization: Bearer {token()}").status, 200)
 
 
@@ -517,182 +408,3 @@ class EndTests(GatewayCase):
             answered = {target for load in loads for target in load.answered}
             self.assertGreater(len(answered), 400)
             self.assertEqual(answered - set(told), set())
-
-
-class SwitchTests(GatewayCase):
-    """``enabled``, ``maintenance``, redirect listeners, error answers, audit files of routes: one gateway, reloaded."""
-
-    def config(self, perimeter: str = "", extra: str = "", pages: str = "") -> str:
-        def never(connection: Connection) -> None:
-            connection.request()
-            connection.read_some()  # until the gateway has had enough of it
-
-        def garbage(connection: Connection) -> None:
-            connection.request()
-            connection.send(b"this is not HTTP\r\n\r\n")
-
-        if not hasattr(self, "services"):
-            self.services = (self.upstream(), self.upstream(never), self.upstream(garbage))
-        good, slow, bad = self.services
-        routes = f"""
-[upstream service]
-servers = {good.url}
-
-[upstream slow]
-servers = {slow.url}
-read_timeout = 300ms
-
-[upstream bad]
-servers = {bad.url}
-
-[upstream dead]
-servers = http://127.0.0.1:@nothing@
-
-[upstream unknown]
-servers = http://no-such-host.invalid:80
-
-[route all]
-path = /
-upstream = service
-
-[route admin]
-path = /admin
-upstream = service
-allow = role:admin
-audit = admin.log
-
-[route slow]
-path = /slow
-upstream = slow
-auth = none
-audit = slow.log
-
-[route bad]
-path = /bad
-upstream = bad
-auth = none
-
-[route dead]
-path = /dead
-upstream = dead
-auth = none
-
-[route unknown]
-path = /unknown
-upstream = unknown
-auth = none
-
-[route pages]
-path = /pages
-static = pages
-auth = none
-
-{pages}
-"""
-        redirect = "[listener redirect]\nport = @redirect@\ninterface = 127.0.0.1\nserve = redirect\nredirect_to = 9443\n"
-        return site(routes, perimeter=perimeter, extra=redirect + extra)
-
-    def test_switches_and_error_answers(self) -> None:
-        gateway = self.gateway(
-            self.config(), {**USERS, "pages/50x.html": "<p>the operator's</p>", "pages/401.html": "<p>who?</p>"}
-        )
-        wire = self.connect(gateway, "http")
-        self.error_answers(wire)
-        self.redirects(gateway)
-        self.audit_files(gateway, wire)
-        self.error_pages(gateway, wire)
-        self.maintenance(gateway, wire)
-        self.disabled(gateway, wire)
-
-    def error_answers(self, wire: Wire) -> None:
-        """502 and 504 as JSON, and as HTML for those who prefer it."""
-        for path, status, reason in (
-            ("/dead", 502, "upstream_unreachable"),
-            ("/unknown", 502, "upstream_unreachable"),
-            ("/bad", 502, "upstream_bad_reply"),
-            ("/slow", 504, "upstream_timeout"),
-        ):
-            for accept in ("", "*/*", "application/json", "text/html;q=0.5, application/json", "application/json, text/html"):
-                response = wire.get(path, *([f"Accept: {accept}"] if accept else []))
-                self.assertEqual(response.status, status, path)
-                self.assertEqual(response.get("content-type"), "application/json;charset=UTF-8", accept)
-                body = json.loads(response.body)
-                self.assertEqual(body["error"], reason)
-                self.assertNotIn("127.0.0.1", response.text)
-            for accept in (
-                "text/html",
-                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-                "application/json;q=0.1, text/html",
-            ):
-                response = wire.get(path, f"Accept: {accept}")
-                self.assertEqual(response.status, status, path)
-                self.assertEqual(response.get("content-type"), "text/html; charset=utf-8", accept)
-                self.assertIn(f"<title>{status} ", response.text)
-                self.assertIn("default-src 'none'", response.get("content-security-policy") or "")
-            head = wire.get(path, method="HEAD")
-            self.assertEqual((head.status, head.body), (status, b""))
-
-    def redirects(self, gateway: Gateway) -> None:
-        wire = self.connect(gateway, "redirect")
-        for target, location in (
-            ("/", "https://gateway.test:9443/"),
-            ("/a/b?c=d&e", "https://gateway.test:9443/a/b?c=d&e"),
-            ("/admin", "https://gateway.test:9443/admin"),
-        ):
-            response = wire.get(target)
-            self.assertEqual((response.status, response.get("location")), (301, location))
-        self.assertEqual(wire.get("/a", method="POST", body=b"x").get("location"), "https://gateway.test:9443/a")
-        self.assertEqual(wire.get("/a", host="other.test:80").get("location"), "https://other.test:9443/a")
-
-    def audit_files(self, gateway: Gateway, wire: Wire) -> None:
-        """A route's own file has its requests, refused ones too, and the common file none of them."""
-        for credential in (ALICE, basic("bob", "hunter2"), "X: y"):
-            wire.get("/admin/x", credential)
-        lines = gateway.audit("admin.log")
-        self.assertEqual([line.split('" ')[1][:3] for line in lines], ["200", "403", "401"])
-        self.assertEqual([line.split(" ")[1] for line in lines], ["alice", "bob", "-"])
-        self.assertEqual(set(targets(gateway.audit("slow.log"))), {"/slow"})
-        self.assertEqual([target for target in targets(gateway.audit()) if target.startswith(("/admin/", "/slow"))], [])
-
-    def error_pages(self, gateway: Gateway, wire: Wire) -> None:
-        gateway.configure(self.config(pages="[errors]\npage = 500 502 503 504 /pages/50x.html\n  401 /pages/401.html\n"))
-        self.assertIn("STATUS=listening", gateway.reload())
-        for accept in ("text/html", "*/*"):
-            response = wire.get("/dead", f"Accept: {accept}")
-            self.assertEqual((response.status, response.body), (502, b"<p>the operator's</p>"))
-            self.assertTrue((response.get("content-type") or "").startswith("text/html"))
-        self.assertEqual(json.loads(wire.get("/dead", "Accept: application/json").body)["error"], "upstream_unreachable")
-        response = wire.get("/x", "Accept: text/html")
-        self.assertEqual((response.status, response.body), (401, b"<p>who?</p>"))
-        self.assertEqual(response.get("www-authenticate"), 'Bearer realm="example"')
-        self.assertEqual(wire.get("/x", "Accept: text/html", basic("alice", "wrong")).status, 401)
-
-    def maintenance(self, gateway: Gateway, wire: Wire) -> None:
-        """503 with JSON on every route, whoever asks, whatever he accepts, and whatever pages there are."""
-        for pages in ("", "[errors]\npage = 503 /pages/50x.html\n"):
-            gateway.configure(self.config("maintenance = yes", pages=pages))
-            self.assertIn("STATUS=listening", gateway.reload())
-            self.assertIn("maintenance = yes: every route answers 503", gateway.log)
-            reached = len(self.services[0].requests)
-            for path in ("/", "/admin", "/dead", "/slow", "/pages/50x.html"):
-                for line in ("X: y", ALICE, "Accept: text/html", basic("alice", "wrong")):
-                    response = wire.get(path, line)
-                    self.assertEqual(response.status, 503, path)
-                    self.assertEqual(response.get("content-type"), "application/json;charset=UTF-8", f"{pages}{line}")
-                    self.assertEqual(json.loads(response.body)["error"], "maintenance")
-            self.assertEqual(len(self.services[0].requests), reached)
-
-    def disabled(self, gateway: Gateway, wire: Wire) -> None:
-        """Everything is routed without authentication, with a loud warning; nothing that a client says of itself passes."""
-        gateway.configure(self.config("enabled = no"))
-        self.assertIn("STATUS=listening", gateway.reload())
-        gateway.await_log("SECURITY IS OFF")
-        for path in ("/x", "/admin/x"):
-            response = wire.get(path, "X-Auth-Username: root", basic("alice", "wrong"))
-            self.assertEqual(response.status, 200, path)
-            received = self.services[0].requests[-1]
-            self.assertIsNone(received.get("x-auth-username"))
-            self.assertIsNone(received.get("authorization"))
-        gateway.configure(self.config())
-        gateway.reload()
-        self.assertEqual(wire.get("/x").status, 401)
