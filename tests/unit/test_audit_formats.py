@@ -11,6 +11,7 @@ import attrs
 from hypothesis import given
 from twisted.trial import unittest
 
+from perimeter.audit import formats
 from perimeter.audit.escaping import REDACTED, escape, redact
 from perimeter.audit.formats import FORMATS, combined, reactor
 from perimeter.audit.formats import json as json_format
@@ -46,6 +47,8 @@ class InZone(unittest.TestCase):
         self.addCleanup(restore)
         os.environ["TZ"] = name
         time.tzset()
+        # what another test's second was called, in another zone
+        self.patch(formats, "_local_time", formats._Stamp(formats._local))
 
 
 class ReactorTests(InZone):
