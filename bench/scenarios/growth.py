@@ -40,7 +40,8 @@ def _measured(run: Run, name: str, gateways: dict[str, Perimeter], load: Callabl
         sizes = {gateway.name: size for size, gateway in gateways.items()}
         for gateway in gateways.values():
             one = load(sizes[gateway.name])
-            rate = run.send(gateway, one, 1.0).rate
+            # so long that it is worth something even where the machine does something else for a second
+            rate = run.send(gateway, one, 3.0).rate
             # long enough for every credential to have been seen
             run.send(gateway, one, one.turns / rate * _MARGIN)
 
