@@ -311,6 +311,13 @@ class Overloaded(Unavailable):
     phrase = "The gateway is too busy at the moment"
 
 
+class StateUnavailable(Unavailable):
+    """What must outlive the process cannot be written: nothing is given that would be forgotten."""
+
+    reason = "state_unavailable"
+    phrase = "The gateway cannot write its state at the moment"
+
+
 class AuditUnavailable(Unavailable):
     """The audit log cannot be written and ``strict`` is on: nothing is served that could not be written down."""
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from zope.interface import implementer
 
-from perimeter.errors import StartupError, Unavailable
+from perimeter.errors import StartupError, StateUnavailable
 from perimeter.interfaces import IStateStore
 from perimeter.model import Principal, Restriction
 from perimeter.state.changes import Change, Held, Removed, RevokedGrant, RevokedUser
@@ -100,13 +100,13 @@ class SqliteStore:
             raise
 
     def _check_place(self) -> None:
-        """Raise `Unavailable` where what is written would go to a file that nobody can find any more."""
+        """Raise `StateUnavailable` where what is written would go to a file that nobody can find any more."""
         try:
             status = os.stat(self.path, follow_symlinks=False)
         except OSError:
             status = None
         if status is None or (status.st_dev, status.st_ino) != self._file:
-            raise Unavailable(f"{self.path}: replaced or removed while in use; restart the gateway, or put it back")
+            raise StateUnavailable(f"{self.path}: replaced or removed while in use; restart the gateway, or put it back")
 
     # -- IStateStore
 
@@ -126,15 +126,15 @@ class SqliteStore:
                 execute("ROLLBACK")
 
     def changed(self) -> bool:
-        """Whether another process has written since the last `load`. Raises `Unavailable`."""
+        """Whether another process has written since the last `load`. Raises `StateUnavailable`."""
         self._check_place()
         try:
             return self._pragma("data_version") != self._seen
         except sqlite3.Error as problem:
-            raise Unavailable(f"{self.path}: {problem}") from problem
+            raise StateUnavailable(f"{self.path}: {problem}") from problem
 
     def write(self, changes: Sequence[Change]) -> None:
-        """Make all of ``changes``, or none. Raises `Unavailable`."""
+        """Make all of ``changes``, or none. Raises `StateUnavailable`."""
         # A token that lives for an hour may be lost with the power; whatever was taken away, and what was promised, may not.
         passing = all(isinstance(change, ApiToken | Removed) and change.passing for change in changes)
         self._check_place()
@@ -144,7 +144,7 @@ class SqliteStore:
                 for change in changes:
                     self._write(change)
         except sqlite3.Error as problem:
-            raise Unavailable(f"{self.path}: {problem}") from problem
+            raise StateUnavailable(f"{self.path}: {problem}") from problem
 
     def _write(self, change: Change) -> None:
         execute = self._db.execute
@@ -159,7 +159,7 @@ class SqliteStore:
             execute(_REVOKE_USER, (change.realm, change.username, change.before, change.until))
 
     def forget(self, now: float) -> None:
-        """Drop what had ended by ``now`` (epoch seconds). Raises `Unavailable`."""
+        """Drop what had ended by ``now`` (epoch seconds). Raises `StateUnavailable`."""
         self._check_place()
         try:
             with self._transaction():
@@ -167,7 +167,7 @@ class SqliteStore:
                 self._db.execute("DELETE FROM revoked_grant WHERE expires <= ?", (now,))
                 self._db.execute("DELETE FROM revoked_user WHERE until <= ?", (now,))
         except sqlite3.Error as problem:
-            raise Unavailable(f"{self.path}: {problem}") from problem
+            raise StateUnavailable(f"{self.path}: {problem}") from problem
 
     def close(self) -> None:
         """Let go of the file."""

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.errors import Overloaded, StartupError, Unavailable
+from perimeter.errors import Overloaded, StartupError, StateUnavailable, Unavailable
 from perimeter.interfaces import IStateStore
 from perimeter.model import Grant, Principal
 from perimeter.offload import Offload
@@ -248,7 +248,7 @@ def _as_unavailable(failure: Failure) -> Failure:
     if failure.check(Unavailable):
         return failure
     _log.failure("the state cannot be written", failure)
-    return Failure(Unavailable("the state cannot be written"))
+    return Failure(StateUnavailable("the state cannot be written"))
 
 
 def _told(failure: Failure) -> None:

@@ -489,7 +489,8 @@ class FailingTests(ApiTokenCase):
         path = self.served.directory / "state" / "state.db"
         with sqlite3.connect(path, isolation_level=None) as other:
             other.execute("BEGIN EXCLUSIVE")  # as long as this is held, nobody else writes
-            self.assertEqual(self.end(kept["id"]), 503)
+            refused = self.ask(f"/token/{kept['id']}", ALICE, method="DELETE")
+            self.assertEqual((refused.status, json.loads(refused.body)["error"]), (503, "state_unavailable"))
             self.assertEqual(self.status(kept["token"]), 401)
             other.execute("ROLLBACK")
         other.close()
