@@ -16,10 +16,12 @@ from zope.interface import implementer
 
 from perimeter.config.site.values import ServerSettings
 from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
+from perimeter.gate.decision import Decision
 from perimeter.gate.routes import Route
+from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.framing import chunk, last_chunk
-from perimeter.http.roles import IBodySink, IResponder, ITarget
+from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import Field, ResponseHead
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.headers import HeaderRules, map_back, request_head
@@ -104,7 +106,7 @@ class Forwarding:
         self._fresh = False
         self._paused = False
         decision = exchange.decision
-        assert decision is not None
+        assert isinstance(decision, Decision)
         self._route = decision.route
         self._upgrade = wanted_upgrade(exchange, decision.route)
         self._head = request_head(exchange, decision, target.rules, target.fallback_host, self._upgrade)
