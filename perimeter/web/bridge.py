@@ -22,7 +22,7 @@ from twisted.web import http, resource, server
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
-from perimeter.errors import BadRequest, BodyTooLarge, InternalError, Refusal
+from perimeter.errors import BodyTooLarge, InternalError, Refusal
 from perimeter.gate.target import ITarget
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import Field
@@ -91,7 +91,6 @@ class Stream:
                 self.request.requestHeaders.addRawHeader(name, value)
         self.request.requestHeaders.setRawHeaders(b"host", [head.host])
         self.request.content = BytesIO()
-        self.request.parseCookies()  # type: ignore[no-untyped-call]
         self.exchange.receive(self)
 
     def refuse(self, refusal: Refusal) -> None:
@@ -133,7 +132,7 @@ class Stream:
         head, decision = self.exchange.head, self.exchange.decision
         target = decision.target if decision is not None else head.target
         # As for HTTP/2, "chunked" is none of the request's business: the exchange frames.
-        self.request.requestReceived(head.method, target, b"HTTP/2")  # type: ignore[no-untyped-call]
+        self.request.requestReceived(head.method, target, b"HTTP/2")
 
     # -- IResponder
 
@@ -220,10 +219,6 @@ class Stream:
             self.exchange.abort("resource_gave_up")
 
     abortConnection = loseConnection
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        # twisted.web calls this for a form that it cannot parse
-        self.refuse(BadRequest("the form cannot be parsed"))
 
     # -- IConsumer
 
