@@ -95,6 +95,8 @@ class UpstreamConnection(TwistedProtocol):
         self._seen = False
         self._tunnel = False
         self._paused = False
+        #: in `UpstreamPool.turns`, with data that the body's reader has yet to look at
+        self._waiting = False
         self._closed = False
         #: the last response block, unparsed and parsed (a busy service repeats it within a second)
         self._head_text = b""
@@ -157,7 +159,10 @@ class UpstreamConnection(TwistedProtocol):
         self._paused = False
         if self._listener is not None and self._request_done and not self._tunnel:
             self.deadline = self.pool.clock() + self.pool.settings.read_timeout
-        self.transport.resumeProducing()
+        if self._reader is not None and self._reader.behind:
+            self._await_turn()
+        else:
+            self.transport.resumeProducing()
 
     def close(self) -> None:
         """End a connection in order that serves nobody."""
@@ -279,13 +284,32 @@ class UpstreamConnection(TwistedProtocol):
 
     def _read_body(self, listener: Listening, data: bytes) -> None:
         reader = self._reader
-        if reader is None or not data:
+        if reader is None or not (data or reader.behind):
             return
         body, rest = reader.feed(data)
         if body:
             listener.reply_data(body)
-        if rest is not None and self._listener is listener:
+        if self._listener is not listener:
+            return
+        if rest is not None:
             self._end(listener, reader.trailers, rest)
+        elif reader.behind:
+            self.transport.pauseProducing()
+            self._await_turn()
+
+    def _await_turn(self) -> None:
+        """Let others be served before the rest of many small chunks (attack 46). Nothing is read until then."""
+        if not self._waiting:
+            self._waiting = True
+            self.pool.turns.wait(self)
+
+    def take_turn(self) -> None:
+        """Go on with the chunks that waited (from `perimeter.net.turns`); `resume` does so where the client is slow."""
+        self._waiting = False
+        if self._listener is not None and not self._paused:
+            self.dataReceived(b"")
+            if not self._waiting and not self._paused and not self._closed:
+                self.transport.resumeProducing()
 
     def _end(self, listener: Listening, trailers: Sequence[Field], rest: bytes) -> None:
         """The response is complete; ``rest`` came behind it."""

@@ -21,6 +21,7 @@ from perimeter.proxy.connection import UpstreamConnection
 
 if TYPE_CHECKING:
     from perimeter.net.deadlines import Deadlines
+    from perimeter.net.turns import Turns
 
 _PROBATION = 1.0
 
@@ -45,12 +46,18 @@ class PooledServer(Server):
 
 
 class UpstreamPool:
-    """Connections to one upstream. ``clock`` gives seconds, ``deadlines`` watches the connections."""
+    """Connections to one upstream. ``clock`` returns seconds, ``deadlines`` watches the connections.
 
-    def __init__(self, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, clock: Callable[[], float]) -> None:
+    A connection waits in ``turns`` with what is left of an answer that takes long to take apart.
+    """
+
+    def __init__(
+        self, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, turns: Turns, clock: Callable[[], float]
+    ) -> None:
         self.settings = settings
         self.name = settings.name
         self.deadlines = deadlines
+        self.turns = turns
         self.clock = clock
         self.servers = tuple(PooledServer(server) for server in settings.servers)
         self.balancer = Balancer(self.servers, clock)

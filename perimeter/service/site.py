@@ -15,6 +15,7 @@ from perimeter.http.channel import Channel
 from perimeter.http.exchange import Exchange
 from perimeter.interfaces import IAuditSink
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.turns import Turns
 
 
 @attrs.define(eq=False)
@@ -23,6 +24,7 @@ class Site:
 
     limits: LimitSettings
     deadlines: Deadlines
+    turns: Turns
     clock: Callable[[], float]
     dispatch: Callable[[Exchange], None]
     answers: Answers
