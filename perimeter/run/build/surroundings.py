@@ -10,6 +10,7 @@ import attrs
 from perimeter.auth.chain.throttle import IAttemptStore, MemoryAttempts
 from perimeter.metrics.counts import Metrics
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.turns import Turns
 from perimeter.offload import Offload
 from perimeter.state.stores import States
 
@@ -28,8 +29,8 @@ BLOCKING_QUEUE = 256
 
 @attrs.frozen(eq=False)
 class Surroundings:
-    """What outlives a configuration: the reactor, the pools for slow work, the sweep of deadlines, the wrong passwords so far,
-    the state, and what was counted.
+    """What outlives a configuration: the reactor, the pools for slow work, the sweep of deadlines, the turns, the wrong passwords
+    so far, the state, and what was counted.
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
     (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues.
@@ -38,6 +39,7 @@ class Surroundings:
     reactor: Any
     offload: Offload
     deadlines: Deadlines
+    turns: Turns = attrs.field(default=attrs.Factory(lambda self: Turns(self.reactor), takes_self=True))
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
     states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor), takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
