@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.config.values import Network
+from perimeter.config.site.values import Network
 from perimeter.errors import (
     AuditUnavailable,
     BadTarget,
@@ -25,7 +25,7 @@ from perimeter.errors import (
 from perimeter.gate.decision import Decision
 from perimeter.gate.forwarded import in_networks, vouched_chain
 from perimeter.gate.identify import Identifier
-from perimeter.gate.identity import IdentityLines
+from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.overrides import overrides_method
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
 from perimeter.gate.policy import within
@@ -81,8 +81,8 @@ class Gate:
     def judge(self, exchange: Exchange, head: RequestHead, route: Route | None = None) -> Decision | Awaitable[Decision]:
         """The decision on the request ``head``. Raises a `perimeter.errors.Refusal` where it is not admitted.
 
-        ``head`` is the exchange's own, or the one that a proxy asks about (`perimeter.gate.forwardauth`): the same rules judge
-        both. With ``route`` that one counts, whatever the path.
+        ``head`` is the exchange's own, or the one that a proxy asks about (`perimeter.targets.forward_auth`): the same rules
+        judge both. With ``route`` that one counts, whatever the path.
         """
         if route is None:
             place = self._places.get((head.host, head.target))

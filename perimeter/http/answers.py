@@ -45,7 +45,8 @@ class Answers:
 
     ``auth_uri`` lists where tokens are to be had; ``error_page`` makes the built-in HTML page for a status and a phrase;
     ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm of what 401 answers ask for beside the
-    gateway's own tokens (`perimeter.auth.chain.AuthenticatorChain.challenges`). Where they are passwords only, a client is asked
+    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). Where they are passwords only, a client
+    is asked
     for the gateway's own token, which it gets for its password first, as Reactor has it; where a proxy asks, its client is told
     all of them.
     """

@@ -2,7 +2,7 @@
 
 The exchange knows the rules of answering (framing by version, no body for HEAD, one final response), counts octets, and
 sees to it that exactly one `AccessRecord` is written, whatever the end, and before the last octet of the response leaves.
-The bytes of the connection are `perimeter.http.channel`'s.
+The bytes of the connection are `perimeter.http.h1.connection`'s.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.errors import AuditUnavailable, InternalError, Refusal
-from perimeter.http.framing import ChunkedReader, LengthReader, chunk, last_chunk
+from perimeter.http.h1.framing import ChunkedReader, LengthReader, chunk, last_chunk
 from perimeter.http.reasons import REASONS
-from perimeter.http.requestside import RequestSide
+from perimeter.http.request_side import RequestSide
 from perimeter.model import AccessRecord, ClientConnection, Field, RequestHead
 
 if TYPE_CHECKING:
     from perimeter.gate.decision import Decision
-    from perimeter.http.channel import Channel
-    from perimeter.interfaces import IBodySink, IResponder
+    from perimeter.http.h1.connection import Channel
+    from perimeter.http.roles import IBodySink, IResponder
 
 _log = Logger()
 

@@ -1,7 +1,7 @@
 """A connection to an upstream: one request at a time, its response taken apart as it comes.
 
 The connection knows HTTP and its own state; what a response or its failure means for the client is
-`perimeter.proxy.target`'s, which is told through the `Listening` interface.
+`perimeter.proxy.forwarding`'s, which is told through the `Listening` interface.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.errors import BadRequest, UpstreamBadReply
-from perimeter.http.framing import BodyReader, ChunkedReader, CloseReader, LengthReader
 from perimeter.http.grammar import has_bare_lf, parse_response_head
+from perimeter.http.h1.framing import BodyReader, ChunkedReader, CloseReader, LengthReader
 from perimeter.model import Field, ResponseHead
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 
-from perimeter.config.values import ServerSettings, UpstreamSettings
+from perimeter.config.site.values import ServerSettings, UpstreamSettings
 from perimeter.proxy.balance import Balancer, Server
 from perimeter.proxy.connection import UpstreamConnection
 

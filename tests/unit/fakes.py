@@ -105,7 +105,8 @@ class FakeSite:
 
 
 class FakeChannel:
-    """The side of `perimeter.http.channel.Channel` that an exchange sees. ``written`` is what the client would have received."""
+    """The side of `perimeter.http.h1.connection.Channel` that an exchange sees. ``written`` is what the client would have
+    received."""
 
     def __init__(self) -> None:
         self.site = FakeSite()

@@ -11,10 +11,9 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.auth.chain import AuthenticatorChain
-from perimeter.auth.throttle import MemoryAttempts, Throttle
+from perimeter.auth.chain.chain import AuthenticatorChain
+from perimeter.auth.chain.throttle import MemoryAttempts, Throttle
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable
-from perimeter.interfaces import IAuthenticator, ICanonicalNames, IRunningAuthenticator, ISchemes
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -23,6 +22,7 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
+from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IRunningAuthenticator, ISchemes
 from tests.unit.auth_doubles import REQUEST, ThreadClock
 
 ALICE = BasicCredentials("alice", "wonderland-42")

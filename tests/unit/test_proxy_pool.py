@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from perimeter.config.values import ServerSettings
+from perimeter.config.site.values import ServerSettings
 from perimeter.proxy.balance import Balancer, Server
 from tests.unit.http_upstream import OK, Gateway, Peer
 

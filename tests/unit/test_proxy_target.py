@@ -7,10 +7,10 @@ from typing import Any
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.trial import unittest
 
-from perimeter.config.values import ServerSettings
+from perimeter.config.site.values import ServerSettings
 from perimeter.net.connect import HandshakeFailed
 from perimeter.proxy.connection import UpstreamConnection
-from perimeter.proxy.target import _authority
+from perimeter.proxy.forwarding import _authority
 from tests.unit.http_rig import Client
 from tests.unit.http_upstream import OK, Gateway, Peer
 

@@ -15,11 +15,11 @@ from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
 from perimeter.errors import NoRoute, Overloaded
-from perimeter.interfaces import IResponder, ITarget
-from perimeter.web.beneath import path_segments
-from perimeter.web.conditional import parse_date, parse_ranges
-from perimeter.web.mediatypes import content_type
-from perimeter.web.static import CHUNK, StaticTarget
+from perimeter.http.roles import IResponder, ITarget
+from perimeter.targets.beneath import path_segments
+from perimeter.targets.conditional import parse_date, parse_ranges
+from perimeter.targets.media_types import content_type
+from perimeter.targets.static import CHUNK, StaticTarget
 from tests.unit.fakes import FakeOffload, Rig
 
 NOW = 1_800_000_000

@@ -12,7 +12,7 @@ from perimeter.errors import MethodNotAllowed, MissingCredentials, Rejected, Una
 from perimeter.http.answers import Answers, Page
 from perimeter.model import Principal
 from perimeter.web.bridge import SiteTarget
-from perimeter.web.tree import Endpoints, token_resources
+from perimeter.web.endpoints.tree import Endpoints, token_resources
 from tests.unit.fakes import Reply, Rig
 
 ALICE = Principal("alice", "local")
