@@ -16,7 +16,7 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.values import Network
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
-from perimeter.http.roles import ITarget
+from perimeter.gate.target import ITarget
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -24,10 +23,7 @@ from perimeter.errors import (
     Refusal,
     Rejected,
 )
-
-if TYPE_CHECKING:
-    from perimeter.http.exchange import Exchange
-    from perimeter.model import HeaderBlock
+from perimeter.model import HeaderBlock
 
 _JSON = b"Content-Type: application/json;charset=UTF-8\r\nCache-Control: no-store\r\nPragma: no-cache\r\n"
 
@@ -87,10 +83,11 @@ class Answers:
             self._date = (second, b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii"))
         return self._date[1]
 
-    def render(self, refusal: Refusal, exchange: Exchange) -> tuple[int, bytes, bytes]:
-        """Status, field lines and body of the answer to a refused exchange."""
-        headers = exchange.head.headers
-        challenges = exchange.challenges
+    def render(self, refusal: Refusal, headers: HeaderBlock, challenges: str) -> tuple[int, bytes, bytes]:
+        """Status, field lines and body of the answer to a refused request.
+
+        ``headers`` are the request's, ``challenges`` is `perimeter.http.exchange.Exchange.challenges`.
+        """
         if isinstance(refusal, Rejected) and challenges == "bearer":
             challenges = "both"
         json_only = isinstance(refusal, Maintenance)

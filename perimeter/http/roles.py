@@ -1,41 +1,78 @@
-"""The parts that others play in an exchange: what it leads to, what takes its body, what answers it."""
+"""The roles around an exchange: what the gate found of it, what takes its body, and what answers it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from zope.interface import Attribute, Interface
+from zope.interface import Interface
 
-from perimeter.model import Field
-
-if TYPE_CHECKING:
-    from perimeter.http.exchange import Exchange
+from perimeter.audit.sink import IAuditSink
+from perimeter.model import Field, Principal
 
 # zope interfaces describe what a caller sees, so their methods name no self.
 
 
-class ITarget(Interface):
-    """What a route leads to: an upstream, a directory, the built-in resources, a redirect."""
+class NamedTarget(Protocol):
+    """What an exchange reads of the target of its route."""
 
-    name: str = Attribute("Shown in the audit log as the upstream.")
+    @property
+    def name(self) -> str:
+        """Shown in the audit log as the upstream."""
 
-    def handle(exchange: Exchange) -> None:
-        """Take over an admitted exchange and see to it that it is answered or aborted."""
+
+class AdmittingRoute(Protocol):
+    """What an exchange reads of its route."""
+
+    @property
+    def name(self) -> str:
+        """Shown in the audit log."""
+
+    @property
+    def audit(self) -> IAuditSink:
+        """Takes the exchange's record."""
+
+    @property
+    def target(self) -> NamedTarget:
+        """Answers the exchange."""
+
+    @property
+    def builtin(self) -> bool:
+        """Whether the gateway itself answers."""
+
+
+class Admission(Protocol):
+    """What an exchange reads of the gate's decision (`perimeter.gate.decision.Decision`)."""
+
+    @property
+    def route(self) -> AdmittingRoute:
+        """The route that the request belongs to."""
+
+    @property
+    def target(self) -> bytes:
+        """Path and query, normalised, as they are forwarded."""
+
+    @property
+    def address(self) -> str:
+        """The client's address, as rules and the audit log see it."""
+
+    @property
+    def principal(self) -> Principal | None:
+        """The authenticated user, or None."""
 
 
 class IBodySink(Interface):
     """Takes the body of a request, as `perimeter.http.exchange.Exchange.receive` delivers it."""
 
     def body_data(data: bytes) -> None:
-        """Some octets of the body, never none."""
+        """Some bytes of the body, at least one."""
 
     def body_end(trailers: Sequence[Field]) -> None:
-        """The body is complete; ``trailers`` is mostly empty."""
+        """The body is complete; ``trailers`` is usually empty."""
 
 
 class IResponder(Interface):
-    """Whoever is answering an exchange: told when the client falls behind, catches up, or leaves."""
+    """Produces the response of an exchange. It is notified when the client falls behind, catches up, or leaves."""
 
     def pause() -> None:
         """The client reads more slowly than the response comes: stop producing until `resume`."""
@@ -44,4 +81,4 @@ class IResponder(Interface):
         """The client has caught up."""
 
     def client_gone() -> None:
-        """The exchange is over before its response was: nothing written from here on will arrive."""
+        """The exchange ended before its response was complete: further writes are discarded."""

@@ -16,10 +16,12 @@ from zope.interface import implementer
 
 from perimeter.config.site.values import ServerSettings
 from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
+from perimeter.gate.decision import Decision
 from perimeter.gate.routes import Route
-from perimeter.http.exchange import Exchange
+from perimeter.gate.target import ITarget
+from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.framing import chunk, last_chunk
-from perimeter.http.roles import IBodySink, IResponder, ITarget
+from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import Field, ResponseHead
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.headers import HeaderRules, map_back, request_head
@@ -99,35 +101,37 @@ class Forwarding:
         self._exchange = exchange
         self._connection: UpstreamConnection | None = None
         self._connecting: Deferred[UpstreamConnection] | None = None
-        self._servers: list[PooledServer] = []
+        self._servers: tuple[PooledServer, ...] = ()
         self._body_taken = False
         self._fresh = False
         self._paused = False
         decision = exchange.decision
-        assert decision is not None
+        assert isinstance(decision, Decision)
         self._route = decision.route
         self._upgrade = wanted_upgrade(exchange, decision.route)
         self._head = request_head(exchange, decision, target.rules, target.fallback_host, self._upgrade)
 
     def begin(self) -> None:
-        """Take a connection from the pool, or make one."""
+        """Choose a server, and take one of its kept connections or make one."""
         exchange = self._exchange
         exchange.responder = self
-        repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
-        connection = self._target.pool.take(repeatable)
+        pool = self._target.pool
+        self._servers = pool.balancer.order()
+        connection = pool.take(self._servers[0], self._repeatable())
         if connection is not None:
             self._use(connection)
         else:
-            self._connect_fresh()
+            self._connect()
 
-    def _connect_fresh(self) -> None:
+    def _repeatable(self) -> bool:
+        """Whether the request may be sent twice (RFC 9110, section 9.2.2); one with a body is not kept, so it may not."""
+        exchange = self._exchange
+        return not exchange.has_body and exchange.head.method in _IDEMPOTENT
+
+    def _connect(self) -> None:
+        """Make a connection to the first of the servers that are left."""
         self._fresh = True
-        self._servers = list(self._target.pool.balancer.order())
-        self._connect_next()
-
-    def _connect_next(self) -> None:
-        """Try the next server: nothing has been sent yet, so any request may."""
-        server = self._servers.pop(0)
+        server = self._servers[0]
         pool = self._target.pool
         attempt = pool.connect(server)
 
@@ -151,8 +155,9 @@ class Forwarding:
                 port=server.settings.port,
                 error=failure.getErrorMessage(),
             )
+            self._servers = self._servers[1:]
             if self._servers:
-                self._connect_next()
+                self._use_next()
             elif failure.check(ConnectTimeout):
                 self._exchange.refuse(UpstreamTimeout(f"upstream {pool.name}: no connection in time"))
             else:
@@ -162,10 +167,21 @@ class Forwarding:
         self._connecting = attempt
         attempt.addCallbacks(connected, failed).addErrback(self._broken)
 
+    def _use_next(self) -> None:
+        """Go on to the next server: nothing has been sent yet, so any request may."""
+        connection = self._target.pool.take(self._servers[0], self._repeatable())
+        if connection is None:
+            self._connect()
+        else:
+            self._fresh = False
+            self._use(connection)
+
     def _broken(self, failure: Failure) -> None:
-        _log.failure("forwarding failed", failure=failure)
+        """A bug of the gateway's, which says nothing of the service (attack 41)."""
         self.client_gone()
-        self._exchange.refuse(UpstreamUnreachable("an unexpected error"))
+        error = failure.value
+        assert error is not None
+        refuse_on_error(self._exchange, error)
 
     def _use(self, connection: UpstreamConnection) -> None:
         exchange = self._exchange
@@ -231,7 +247,7 @@ class Forwarding:
         if self._connecting is not None:
             self._connecting.cancel()
 
-    # -- the upstream's side (Listening)
+    # -- the upstream's side (ReplyReceiver)
 
     def pause_request(self) -> None:
         """The upstream takes the body too slowly."""
@@ -318,7 +334,7 @@ class Forwarding:
         elif self._fresh or self._body_taken or exchange.head.method not in _IDEMPOTENT:
             exchange.refuse(UpstreamUnreachable(f"upstream {self._target.name}: closed before it answered"))
         else:
-            self._connect_fresh()
+            self._connect()
 
     def reply_timeout(self) -> None:
         """The upstream takes too long."""

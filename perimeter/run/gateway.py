@@ -240,7 +240,7 @@ class Gateway(Service):
         if assembly is not None:
             assembly.stop()
             for pool in assembly.pools:
-                for connection in list(pool.connections):
+                for connection in pool.connections:
                     connection.drop()
         self._listeners.clear()
         self._watchdog.stopService()

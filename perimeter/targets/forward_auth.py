@@ -22,8 +22,8 @@ from perimeter.gate.decision import Decision
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.original import original
 from perimeter.gate.routes import Route
+from perimeter.gate.target import ITarget
 from perimeter.http.exchange import refuse_on_error
-from perimeter.http.roles import ITarget
 
 if TYPE_CHECKING:
     from perimeter.gate.gate import Gate
@@ -94,7 +94,7 @@ class ForwardAuthTarget:
 
     def _judge(self, exchange: Exchange) -> Decision | Awaitable[Decision]:
         asking = exchange.decision
-        assert asking is not None
+        assert isinstance(asking, Decision)
         head = exchange.head
         behind = asking.target[len(ENDPOINT) :]
         if not asking.relayed:  # not a trusted proxy

@@ -20,8 +20,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.errors import MethodNotAllowed, Refusal
+from perimeter.gate.target import ITarget
 from perimeter.http.exchange import refuse_on_error
-from perimeter.http.roles import ITarget
 from perimeter.metrics.counts import Metrics
 from perimeter.metrics.families import families
 from perimeter.metrics.gauges import build_info, gauges

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from perimeter.errors import BadRequest, BadTarget
-from perimeter.http.roles import ITarget
+from perimeter.gate.target import ITarget
 
 if TYPE_CHECKING:
     from perimeter.http.exchange import Exchange

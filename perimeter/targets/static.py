@@ -23,7 +23,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.errors import InternalError, MethodNotAllowed, NoRoute, Refusal
-from perimeter.http.roles import IResponder, ITarget
+from perimeter.gate.decision import Decision
+from perimeter.gate.target import ITarget
+from perimeter.http.roles import IResponder
 from perimeter.model import HeaderBlock
 from perimeter.targets.beneath import Directory, open_beneath, path_segments
 from perimeter.targets.conditional import Validators, precondition_status, requested_ranges
@@ -190,7 +192,7 @@ class StaticTarget:
     def handle(self, exchange: Exchange) -> None:
         """Answer ``exchange`` with the file that its path names, or with a refusal."""
         head, decision = exchange.head, exchange.decision
-        assert decision is not None
+        assert isinstance(decision, Decision)
         if head.method not in (b"GET", b"HEAD"):
             exchange.refuse(MethodNotAllowed(allow=("GET", "HEAD")))
             return

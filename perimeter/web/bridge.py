@@ -23,7 +23,8 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from perimeter.errors import BadRequest, BodyTooLarge, InternalError, Refusal
-from perimeter.http.roles import IBodySink, IResponder, ITarget
+from perimeter.gate.target import ITarget
+from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import Field
 from perimeter.web.request import BridgedRequest
 

@@ -17,10 +17,11 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.values import LimitSettings
 from perimeter.gate.decision import Decision
 from perimeter.gate.routes import Route
+from perimeter.gate.target import ITarget
 from perimeter.http.answers import Answers, Page
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.connection import Channel
-from perimeter.http.roles import IBodySink, IResponder, ITarget
+from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import AccessRecord, Field
 from perimeter.net.deadlines import Deadlines
 

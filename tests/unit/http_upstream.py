@@ -122,7 +122,7 @@ class Gateway(Site):
     @property
     def idle(self) -> int:
         """Connections in the pool that nobody uses."""
-        return self.pool._idle_count
+        return self.pool.idle_count
 
     def client(self, tls_version: str = "") -> Client:
         return Client(self, tls_version)

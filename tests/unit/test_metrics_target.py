@@ -16,8 +16,8 @@ from zope.interface.verify import verifyObject
 import perimeter
 from perimeter.auth.chain.asking import Asked
 from perimeter.errors import Overloaded
+from perimeter.gate.target import ITarget
 from perimeter.http.exchange import refuse_on_error
-from perimeter.http.roles import ITarget
 from perimeter.metrics.counts import Metrics
 from perimeter.metrics.in_force import InForce
 from perimeter.targets.metrics import HealthTarget, MetricsTarget, wants_openmetrics

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.http.roles import ITarget
+from perimeter.gate.target import ITarget
 from perimeter.targets.redirect import RedirectTarget
 from tests.unit.fakes import Rig
 

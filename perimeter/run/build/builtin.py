@@ -9,7 +9,7 @@ from perimeter.audit.sinks import LenientSink
 from perimeter.config.site.build import HEALTH_PATHS
 from perimeter.config.site.values import ListenerSettings, SiteConfig
 from perimeter.gate.routes import Route
-from perimeter.http.roles import ITarget
+from perimeter.gate.target import ITarget
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.targets.forward_auth import ENDPOINT
 from perimeter.targets.redirect import RedirectTarget

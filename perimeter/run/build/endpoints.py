@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from perimeter.config.site.values import AugmenterSettings, AuthenticatorSettings, SiteConfig
 from perimeter.errors import InsufficientScope, MissingCredentials
+from perimeter.gate.decision import Decision
 from perimeter.gate.identify import Identifier
 from perimeter.gate.policy import within_networks
 from perimeter.http.exchange import Exchange
@@ -25,13 +26,13 @@ def gateway_endpoints(
 
     async def authenticate(exchange: Exchange) -> Principal:
         decision = exchange.decision
-        assert decision is not None
+        assert isinstance(decision, Decision)
         decision.principal = await identifier.authenticate(exchange.head.headers, decision.address, exchange.connection)
         return decision.principal
 
     async def identify(exchange: Exchange) -> Principal:
         decision = exchange.decision
-        assert decision is not None
+        assert isinstance(decision, Decision)
         found = identifier.identify(exchange.head.headers, decision.address, exchange.connection)
         principal = found if found is None or isinstance(found, Principal) else await found
         if principal is None:

@@ -8,7 +8,7 @@ from perimeter.config.site.values import RouteSettings, SiteConfig
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
-from perimeter.http.roles import ITarget
+from perimeter.gate.target import ITarget
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool

@@ -18,6 +18,7 @@ from twisted.web.resource import Resource
 
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import InsufficientScope, InvalidCredentialsRequest, MethodNotAllowed
+from perimeter.gate.decision import Decision
 from perimeter.model import Principal, Restriction
 from perimeter.tokens.api_token import ApiToken
 from perimeter.web.endpoints.nodes import Node, Unknown, asker, json_answer, never_store
@@ -201,6 +202,6 @@ class Revoke(Resource):
             return json_answer(request, fields, 400)
         owner = await self._book.revoke(tokens[0])
         decision = exchange_of(request).decision
-        if decision is not None:
+        if isinstance(decision, Decision):
             decision.principal = owner
         return json_answer(request, {})
