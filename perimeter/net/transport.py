@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -18,6 +18,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
 from perimeter.model import canonical_address
+from perimeter.net.contract import AcceptedTransport, Transport
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.write_through import Phase, WriteThrough, gone
 
@@ -151,3 +152,12 @@ def socket_address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
     """What ``getsockname()`` or ``getpeername()`` returned, in canonical form."""
     host = canonical_address(name[0])
     return IPv6Address("TCP", host, *name[1:]) if ":" in host else IPv4Address("TCP", host, name[1])
+
+
+if TYPE_CHECKING:
+    # mypy holds the transports to the contract
+    def _accepted(transport: ServerTransport) -> AcceptedTransport:
+        return transport
+
+    def _opened(transport: ClientTransport) -> Transport:
+        return transport

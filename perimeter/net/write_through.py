@@ -8,11 +8,13 @@ The rest keeps Twisted's meaning: producers, ``loseConnection`` after the flush,
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 from errno import ENOBUFS
 from typing import TYPE_CHECKING, Any
 
+from cryptography.x509 import Certificate
 from twisted.internet import error, tcp
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -72,14 +74,15 @@ def gone(*args: object) -> Any:
 class WriteThrough(_Connection):
     """The part that servers and clients share; mixed in before Twisted's class.
 
-    ``buffered`` is the number of octets that wait for the peer. ``tls_version`` (``TLSv1.3``), ``server_name`` (the
-    SNI) and ``alpn`` (the protocol agreed upon) are empty on a plain connection; the last two can be asked for while it lasts.
+    What protocols may use of it is `perimeter.net.contract`. ``server_name`` and ``alpn`` can be asked for while the connection
+    lasts.
     """
 
     buffered = 0
     tls_version = ""
     server_name = ""
     alpn = b""
+    client_certificate: Certificate | None = None
     deadline = math.inf
 
     _phase = Phase.OPEN
@@ -260,6 +263,16 @@ class WriteThrough(_Connection):
             return None
         except OSError:
             return CONNECTION_DONE
+
+    def has_input(self) -> bool:
+        """See `perimeter.net.contract.Transport`. A TLS peer may also have sent what is no data; that counts too."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
 
     def startReading(self) -> None:
         """Pass on to the protocol what arrives."""
