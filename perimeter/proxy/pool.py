@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 
 from perimeter.config.site.values import ServerSettings, UpstreamSettings
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.turns import Turns
 from perimeter.proxy.balance import Balancer, Server
 from perimeter.proxy.connection import UpstreamConnection
 
@@ -35,13 +36,14 @@ class Dial(Protocol):
 class PooledServer(Server):
     """One server and its connections: the `perimeter.proxy.connection.Owner` of each of them."""
 
-    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "read_timeout")
+    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "read_timeout", "turns")
 
     def __init__(self, settings: ServerSettings, pool: UpstreamPool) -> None:
         super().__init__(settings)
         self._pool = pool
         self.clock = pool.clock
         self.deadlines = pool.deadlines
+        self.turns = pool.turns
         self.read_timeout = pool.settings.read_timeout
         #: every connection there is, so that a shutdown reaches all of them
         self.connections: set[UpstreamConnection] = set()
@@ -74,12 +76,18 @@ class PooledServer(Server):
 
 
 class UpstreamPool:
-    """Connections to one upstream. ``clock`` returns seconds, ``deadlines`` watches the connections."""
+    """Connections to one upstream. ``clock`` returns seconds, ``deadlines`` watches the connections.
 
-    def __init__(self, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, clock: Callable[[], float]) -> None:
+    A connection waits in ``turns`` with what is left of an answer that takes long to take apart.
+    """
+
+    def __init__(
+        self, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, turns: Turns, clock: Callable[[], float]
+    ) -> None:
         self.settings = settings
         self.name = settings.name
         self.deadlines = deadlines
+        self.turns = turns
         self.clock = clock
         self.servers = tuple(PooledServer(server, self) for server in settings.servers)
         self.balancer = Balancer(self.servers, clock)
