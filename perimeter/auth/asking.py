@@ -34,7 +34,7 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from perimeter.offload import CLIENT, RETRY_AFTER, StillWaiting
+from perimeter.turns import CLIENT, RETRY_AFTER, StillWaiting
 
 _log = Logger()
 
@@ -167,7 +167,7 @@ class Asked:
     def _within(self, question: Callable[[], Awaitable[Any]], client: str) -> Deferred[Any]:
         """The authenticator's answer, or `Unavailable` after the timeout, even where it ignores its cancellation.
 
-        Its slow work waits in the line of ``client`` (`perimeter.offload.CLIENT`).
+        Its slow work waits in the line of ``client`` (`perimeter.turns.CLIENT`).
         """
         late = False
 
