@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 import unicodedata
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -33,7 +34,7 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from perimeter.offload import CLIENT, RETRY_AFTER, StillWaiting
+from perimeter.turns import CLIENT, RETRY_AFTER, StillWaiting
 
 _log = Logger()
 
@@ -91,10 +92,8 @@ class Asked:
         authenticator = self.authenticator
         if not IDecoyLogin.providedBy(authenticator):
             return
-        try:
+        with suppress(Refusal):  # the verdict stands already, and the cause is in the log
             await self._guarded(lambda: authenticator.decoy(request), request)
-        except Refusal:  # the verdict stands already, and the cause is in the log
-            pass
 
     async def ask(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The answer: a principal, None, `Rejected`, `InvalidToken` or `Unavailable`."""
@@ -168,7 +167,7 @@ class Asked:
     def _within(self, question: Callable[[], Awaitable[Any]], client: str) -> Deferred[Any]:
         """The authenticator's answer, or `Unavailable` after the timeout, even where it ignores its cancellation.
 
-        Its slow work waits in the line of ``client`` (`perimeter.offload.CLIENT`).
+        Its slow work waits in the line of ``client`` (`perimeter.turns.CLIENT`).
         """
         late = False
 

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -25,10 +25,11 @@ from perimeter.auth.ldap.values import And, Equal, Search
 from perimeter.auth.services import AuthServices
 from perimeter.auth.text import unfit_for_name
 from perimeter.config.values import AugmenterSettings
-from perimeter.errors import Rejected, Unavailable, Undecided
+from perimeter.errors import Rejected, Undecided
 from perimeter.interfaces import IAugmenter
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.net.contexts import ClientTLS
+from perimeter.turns import timed_out
 
 _log = Logger()
 
@@ -103,11 +104,8 @@ class LdapAugmenter:
     async def _look(self, username: str) -> tuple[str, ...]:
         began = self._reactor.seconds()
         search = Deferred.fromCoroutine(self._search(username))
-        search.addTimeout(self._settings.timeout, self._reactor)
-        try:
-            roles = await search
-        except TimeoutError:
-            raise Unavailable(f"the directory of augmenter {self.name} took longer than {self._settings.timeout:g} s") from None
+        search.addTimeout(self._settings.timeout, self._reactor, timed_out(f"the directory of augmenter {self.name}"))
+        roles = await search
         if self._settings.cache > 0:
             self._roles[username] = (began + self._settings.cache, roles)
             self._roles.move_to_end(username)

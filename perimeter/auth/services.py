@@ -13,8 +13,8 @@ from perimeter.offload import Offload
 class AuthServices:
     """``reactor`` is the clock, and whatever else of a reactor an authenticator needs.
 
-    ``offload`` runs work that computes, such as password hashes; ``blocking`` runs work that mostly waits, for seconds perhaps,
-    and has many more threads. Both queues belong to logins alone, and clients take turns in them (`perimeter.offload`), so nothing
+    ``offload`` runs work that computes, such as password hashes; ``blocking`` runs work that mostly waits, perhaps for seconds,
+    and has many more threads. Both queues belong to logins alone, and clients take turns in them (`perimeter.offload`): nothing
     else that the gateway does waits behind what anybody can order. ``web`` asks services elsewhere over HTTP.
     """
 

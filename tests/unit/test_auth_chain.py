@@ -23,7 +23,7 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from perimeter.offload import CLIENT
+from perimeter.turns import CLIENT
 from tests.unit.auth_doubles import REQUEST, ManualThreads, ThreadClock, offload_with
 
 ALICE = BasicCredentials("alice", "wonderland-42")

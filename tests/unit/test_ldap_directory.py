@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,6 +24,7 @@ from perimeter.auth.ldap.values import Entry, Equal, Found, Result, Search, Serv
 from perimeter.errors import Overloaded, Rejected, Unavailable, Undecided
 from perimeter.interfaces import ICanonicalNames, IRunningAuthenticator
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
+from perimeter.turns import CLIENT
 
 SEARCH = Search("dc=x", Equal("cn", "a"), ("cn",), 1)
 
@@ -322,6 +324,21 @@ class DirectoryTests(TestCase):
         for one in checks[:7]:
             self.successResultOf(one)
         self.assertEqual(len(self.asked), 7)
+
+    def test_attack_47_clients_take_turns_for_binds(self) -> None:
+        """One client's guesses fill all connections for binds and their queue; another client's login waits for one of them."""
+        self.hold = True
+
+        def check_for(client: str) -> Deferred[None]:
+            CLIENT.set(client)
+            return self.check()
+
+        guesses = [copy_context().run(check_for, "guesser") for _ in range(3 + directory.MAX_WAITING)]
+        login = copy_context().run(check_for, "other")
+        self.failureResultOf(guesses.pop(), Overloaded)
+        for _ in range(5):
+            self.held.pop(0).callback(None)
+        self.successResultOf(login)
 
 
 class FakeDirectory:
