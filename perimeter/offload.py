@@ -1,16 +1,22 @@
-"""The one door for slow work: password hashing, reading of files, anything that would hold up the reactor thread.
+"""Runs slow work in threads: password hashing, reading of files, anything that would hold up the reactor thread.
 
-A small pool of threads with a bounded queue in front of it. When the queue is full the work is refused at once
-(`perimeter.errors.Overloaded`: 503 with Retry-After) instead of making everybody wait longer. Timeouts are the caller's: whoever
-cancels the Deferred is told at once, a job still waiting is taken out of the queue, and the result of one already
-running is dropped when it comes (a thread cannot be interrupted, so until then the job still counts as running).
+A pool has a small number of threads and a bounded queue. The queue has a line for each client (`CLIENT`), and the lines take
+turns, so a client with many jobs does not delay a client with one. When the queue is full, the client with the longest line is
+refused (`perimeter.errors.Overloaded`: 503 with Retry-After) instead of making everybody wait longer.
+
+The caller sets the timeout: it cancels the Deferred. A job that is still waiting leaves the queue (`StillWaiting`). A thread
+cannot be interrupted, so a running job counts as running until it ends, and its result is dropped.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -24,10 +30,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 RETRY_AFTER = 1
-"""Seconds after which a client that found the queue full is asked to come back."""
+"""Seconds after which a client that was refused because of a full queue is asked to come back."""
 
 GRACE = 5.0
-"""Seconds that `Offload.stop` waits for what runs; a job that hangs longer is left behind in its daemon thread."""
+"""Seconds that `Offload.stop` waits for running jobs; a job that hangs longer is left behind in its daemon thread."""
+
+CLIENT: ContextVar[str] = ContextVar("perimeter_offload_client", default="")
+"""The client on whose behalf the current coroutine works; jobs of one client wait in one line. "" is the gateway itself."""
+
+NICENESS = 10
+"""How much lower the priority of a polite pool's threads is than that of the reactor thread (``nice``)."""
+
+
+class StillWaiting(CancelledError):
+    """The job was cancelled before a thread was free for it: the delay is the queue's and says nothing of the work itself."""
 
 
 class IThreads(Protocol):
@@ -49,19 +65,79 @@ class IThreads(Protocol):
 
 
 class _Job:
-    """One call, and the Deferred that somebody waits on (until it is cancelled)."""
+    """One call and the Deferred of its result. ``bounded`` jobs may be refused when the queue is full."""
 
-    __slots__ = ("call", "deferred")
+    __slots__ = ("bounded", "call", "client", "deferred")
 
-    def __init__(self, call: Callable[[], Any], canceller: Callable[[_Job], None]) -> None:
+    def __init__(self, call: Callable[[], Any], bounded: bool, canceller: Callable[[_Job], None]) -> None:
         self.call = call
+        self.bounded = bounded
+        self.client = CLIENT.get()
         self.deferred: Deferred[Any] = Deferred(lambda _: canceller(self))
 
 
-def _threads(count: int) -> ThreadPool:
+class _Lines:
+    """The waiting jobs: a line for each client, and the lines take turns."""
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[str, deque[_Job]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, job: _Job) -> None:
+        """Add ``job`` at the end of its client's line."""
+        self._lines.setdefault(job.client, deque()).append(job)
+        self._count += 1
+
+    def next(self) -> _Job:
+        """Take out the job whose turn it is. Raises LookupError where there is none."""
+        client, line = next(iter(self._lines.items()))
+        job = line.popleft()
+        self._count -= 1
+        if line:
+            self._lines.move_to_end(client)
+        else:
+            del self._lines[client]
+        return job
+
+    def remove(self, job: _Job) -> None:
+        """Take out ``job``. Raises ValueError where it does not wait."""
+        line = self._lines.get(job.client, deque())
+        line.remove(job)
+        self._count -= 1
+        if not line:
+            del self._lines[job.client]
+
+    def make_room(self, client: str) -> _Job | None:
+        """Take out the newest job of the longest line, so that ``client`` can wait too.
+
+        None where the client's own line would be as long as that, or where the line has jobs only that may not be refused.
+        """
+        longest = max(self._lines.values(), key=len, default=deque[_Job]())
+        if len(longest) <= len(self._lines.get(client, ())) + 1:
+            return None
+        job = next((job for job in reversed(longest) if job.bounded), None)
+        if job is not None:
+            self.remove(job)
+        return job
+
+
+def _threads(count: int, polite: bool) -> ThreadPool:
     pool = ThreadPool(0, count, "offload")
-    # A job that hangs (a dead network file system) must not keep the process from ending.
-    pool.threadFactory = partial(threading.Thread, daemon=True)  # type: ignore[assignment]
+
+    def thread(*, target: Callable[[], object], **options: Any) -> threading.Thread:
+        def run() -> None:
+            if polite and sys.platform == "linux":
+                with suppress(OSError):  # concerns the calling thread alone, elsewhere the process
+                    os.nice(NICENESS)
+            target()
+
+        # A job that hangs (a dead network file system) must not keep the process from ending.
+        return threading.Thread(target=run, daemon=True, **options)
+
+    pool.threadFactory = thread  # type: ignore[assignment]
     return pool
 
 
@@ -69,15 +145,18 @@ class Offload:
     """Runs functions on ``threads`` threads of its own, with at most ``queue`` of them waiting.
 
     All its methods are for the reactor thread. ``reactor`` is IReactorFromThreads and IReactorTime, which no one type of
-    Twisted's names.
+    Twisted's names. The threads of a ``polite`` pool have a lower priority than the reactor thread: such a pool is for work that
+    computes for a long time.
     """
 
-    def __init__(self, reactor: Any, threads: int = 4, queue: int = 64, pool: IThreads | None = None) -> None:
+    def __init__(
+        self, reactor: Any, threads: int = 4, queue: int = 64, pool: IThreads | None = None, *, polite: bool = False
+    ) -> None:
         self._reactor = reactor
         self._threads = threads
         self._queue = queue
-        self._pool: IThreads = _threads(threads) if pool is None else pool
-        self._waiting: deque[_Job] = deque()
+        self._pool: IThreads = _threads(threads, polite) if pool is None else pool
+        self._waiting = _Lines()
         self._running: set[_Job] = set()
         self._started = False
         self._idle: Deferred[None] | None = None
@@ -93,12 +172,12 @@ class Offload:
         self._started = True
 
     def stop(self) -> Deferred[None]:
-        """Take no more work, fail what waits with `Unavailable`, and fire when what runs has ended (or `GRACE` is over)."""
+        """Take no more work, fail waiting jobs with `Unavailable`, and fire when the running ones have ended (`GRACE` at most)."""
         if not self._started:
             return succeed(None)
         self._started = False
         while self._waiting:
-            self._waiting.popleft().deferred.errback(Unavailable("the gateway is shutting down"))
+            self._waiting.next().deferred.errback(Unavailable("the gateway is shutting down"))
         if not self._running:
             self._pool.stop()
             return succeed(None)
@@ -113,32 +192,38 @@ class Offload:
             idle.callback(None)
 
     def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Call ``fn`` in a thread: its result or its exception.
+        """Call ``fn`` in a thread: its result or its exception. The job waits in the line of the current `CLIENT`.
 
-        Fails with `Overloaded` at once where ``queue`` jobs wait already, with `Unavailable` where the pool is not
-        running, and with ``CancelledError`` when cancelled.
+        Fails with `Overloaded` where ``queue`` jobs wait already: at once, or later if another client needs the room. Fails with
+        `Unavailable` where the pool is not running, and with ``CancelledError`` when cancelled (`StillWaiting` before it began).
         """
-        return self._submit(partial(fn, *args, **kwargs), self._queue)
+        return self._submit(partial(fn, *args, **kwargs), True)
 
     def proceed(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Like `run`, for the next step of work that was admitted by `run`: it waits however full the queue is.
 
-        The caller has one step waiting at a time, so what waits is bounded by what was admitted. A download is not to be cut
-        in the middle because many people log in at the same moment.
+        The caller has one step waiting at a time, so the number of waiting steps is bounded by what was admitted. A download must
+        not break off in the middle because many people log in at the same moment.
         """
-        return self._submit(partial(fn, *args, **kwargs), None)
+        return self._submit(partial(fn, *args, **kwargs), False)
 
-    def _submit(self, call: Callable[[], T], queue: int | None) -> Deferred[T]:
-        job = _Job(call, self._cancelled)
+    def _submit(self, call: Callable[[], T], bounded: bool) -> Deferred[T]:
+        job = _Job(call, bounded, self._cancelled)
         if not self._started:
             job.deferred.errback(Unavailable("the gateway is shutting down"))
         elif len(self._running) < self._threads:
             self._begin(job)
-        elif queue is None or len(self._waiting) < queue:
-            self._waiting.append(job)
+        elif not bounded or len(self._waiting) < self._queue:
+            self._waiting.add(job)
         else:
-            job.deferred.errback(Overloaded("the queue for slow work is full", retry_after=RETRY_AFTER))
+            self._wait_instead_of_another(job)
         return job.deferred
+
+    def _wait_instead_of_another(self, job: _Job) -> None:
+        refused = self._waiting.make_room(job.client)
+        if refused is not None:
+            self._waiting.add(job)
+        (refused or job).deferred.errback(Overloaded("the queue for slow work is full", retry_after=RETRY_AFTER))
 
     def _begin(self, job: _Job) -> None:
         self._running.add(job)
@@ -149,13 +234,13 @@ class Offload:
         self._running.discard(job)
         if self._started:
             while self._waiting and len(self._running) < self._threads:
-                self._begin(self._waiting.popleft())
+                self._begin(self._waiting.next())
         elif self._idle is not None and not self._running:
             idle, self._idle = self._idle, None
             self._pool.stop()
             idle.callback(None)
         if job.deferred.called:
-            return  # cancelled: nobody wants it any more
+            return  # cancelled: the result is not wanted any more
         if success:
             job.deferred.callback(result)
         else:
@@ -163,6 +248,8 @@ class Offload:
             job.deferred.errback(result)
 
     def _cancelled(self, job: _Job) -> None:
-        if job not in self._running:
+        if job in self._running:
+            job.deferred.errback(CancelledError())
+        else:
             self._waiting.remove(job)
-        job.deferred.errback(CancelledError())
+            job.deferred.errback(StillWaiting())

@@ -17,7 +17,7 @@ from perimeter.auth.services import AuthServices
 from perimeter.auth.users import RealmFileError, Users, read_users
 from perimeter.config.datatypes import SECRET
 from perimeter.config.option import Option
-from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory, ISchemes
+from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory, IDecoyLogin, ISchemes
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-@implementer(IAuthenticator, ISchemes)
+@implementer(IAuthenticator, ISchemes, IDecoyLogin)
 class PlainAuthenticator:
     """Knows ``users``."""
 
@@ -42,6 +42,10 @@ class PlainAuthenticator:
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `perimeter.auth.listed`."""
         return await listed.authenticate(self._users, self, credentials, request, self._offload, lambda _: self.name)
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """See `IDecoyLogin`."""
+        await listed.decoy(self._users, self._offload)
 
 
 _USERS = Option(

@@ -29,7 +29,7 @@ from perimeter.auth.users import RealmFileError, User, Users, read_users
 from perimeter.config.datatypes import file_path
 from perimeter.config.option import Option
 from perimeter.errors import Unavailable
-from perimeter.interfaces import IAuthenticatorFactory, IRunningAuthenticator, ISchemes
+from perimeter.interfaces import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
 
@@ -100,7 +100,7 @@ def _octets(path: Path) -> bytes:
     return data
 
 
-@implementer(IRunningAuthenticator, ISchemes)
+@implementer(IRunningAuthenticator, ISchemes, IDecoyLogin)
 class RealmFileAuthenticator:
     """Knows the users of one realm file. Raises `RealmFileError` where the file cannot be used at the start."""
 
@@ -166,6 +166,10 @@ class RealmFileAuthenticator:
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `perimeter.auth.listed`."""
         return await listed.authenticate(self._users, self, credentials, request, self._offload, self._place)
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """See `IDecoyLogin`."""
+        await listed.decoy(self._users, self._offload)
 
     def _place(self, user: User | None) -> str:
         return str(self._path) if user is None else f"{self._path}, line {user.line},"

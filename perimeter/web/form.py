@@ -20,7 +20,7 @@ MAX_FIELDS = 100
 
 _MEDIA_TYPE = b"application/x-www-form-urlencoded"
 #: visible ASCII, and every percent sign with its two digits
-_ENCODED = re.compile(rb"(?:[!-$&-~]|%[0-9A-Fa-f]{2})*+")
+_ENCODED = re.compile(rb"(?:[!-$&-~]|%[0-9A-Fa-f]{2})*")
 
 
 def parse_form(text: bytes) -> dict[bytes, list[bytes]]:

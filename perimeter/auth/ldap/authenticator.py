@@ -27,7 +27,7 @@ from perimeter.auth.ldap.values import And, Entry, Equal, Filter, Search
 from perimeter.auth.services import AuthServices
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import Rejected, Unavailable, Undecided
-from perimeter.interfaces import IAuthenticatorFactory, ICanonicalNames, IRunningAuthenticator, ISchemes
+from perimeter.interfaces import IAuthenticatorFactory, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
 
@@ -43,7 +43,7 @@ REMEMBERED_COSTS = 64
 """Refused binds whose time is kept, for unknown users to take as long."""
 
 
-@implementer(IRunningAuthenticator, ICanonicalNames, ISchemes)
+@implementer(IRunningAuthenticator, ICanonicalNames, ISchemes, IDecoyLogin)
 class LdapAuthenticator:
     """Knows the users of one directory."""
 
@@ -89,6 +89,11 @@ class LdapAuthenticator:
         except (Rejected, Unavailable) as refusal:
             tell(f"{refusal.reason}: {refusal.detail}")
             raise
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """See `IDecoyLogin`: the search and the bind of an unknown user."""
+        silent = AuthenticationRequest(request.address)  # a step of another authenticator's login is not explained
+        await self.authenticate(BasicCredentials(f"nobody-{secrets.token_hex(8)}", secrets.token_urlsafe(12)), silent)
 
     def canonical_name(self, username: str) -> str:
         """The one spelling by which wrong passwords are counted; see `ICanonicalNames`."""

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from perimeter.auth.asking import plain_name
 from perimeter.auth.modules.attempt import LoginAttempt, UnknownUser
-from perimeter.auth.modules.stack import Entry, Flag, log_in
+from perimeter.auth.modules.stack import Entry, Flag, log_in, spend
 from perimeter.auth.services import AuthServices
 from perimeter.config.datatypes import TEXT, closest, list_of
 from perimeter.config.option import Option
@@ -21,6 +21,7 @@ from perimeter.errors import StartupError
 from perimeter.interfaces import (
     IAuthenticatorFactory,
     ICanonicalNames,
+    IDecoyLogin,
     ILoginModule,
     ILoginModuleKind,
     IRunningAuthenticator,
@@ -70,7 +71,7 @@ class LoginModulesSettings:
     modules: tuple[ModuleSettings, ...]
 
 
-@implementer(IRunningAuthenticator, ICanonicalNames)
+@implementer(IRunningAuthenticator, ICanonicalNames, IDecoyLogin)
 class LoginModulesAuthenticator:
     """Asks a stack of login modules."""
 
@@ -99,6 +100,10 @@ class LoginModulesAuthenticator:
         for module in asked:
             username = module.canonical_name(username)
         return username
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """See `IDecoyLogin`: what the modules cost that can tell."""
+        await spend(self._stack, request)
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user, with what all modules that succeeded say; None where none of them knows the name."""

@@ -17,16 +17,18 @@ from perimeter.interfaces import (
     IAuthenticator,
     IAuthenticatorFactory,
     ICanonicalNames,
+    IDecoyLogin,
     ILoginModuleKind,
     IRunningAuthenticator,
     IRunningLoginModule,
 )
+from perimeter.model import AuthenticationRequest
 
 if TYPE_CHECKING:
     from perimeter.config.section import Section
 
 
-@implementer(IRunningLoginModule, ICanonicalNames)
+@implementer(IRunningLoginModule, ICanonicalNames, IDecoyLogin)
 class AuthenticatorModule:
     """Asks an authenticator. "Not mine" is a failure here, since a required module has to succeed."""
 
@@ -48,6 +50,11 @@ class AuthenticatorModule:
         if ICanonicalNames.providedBy(self._authenticator):
             return self._authenticator.canonical_name(username)
         return plain_name(username, self._authenticator.realm)
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """As much as the authenticator's."""
+        if IDecoyLogin.providedBy(self._authenticator):
+            await self._authenticator.decoy(request)
 
     def begin(self, attempt: LoginAttempt) -> VerifiedLogin:
         """Its part in a login."""
