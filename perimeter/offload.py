@@ -172,7 +172,9 @@ class Offload:
         self._started = True
 
     def stop(self) -> Deferred[None]:
-        """Take no more work, fail waiting jobs with `Unavailable`, and fire when the running ones have ended (`GRACE` at most)."""
+        """Take no more work, fail waiting jobs with `Unavailable`, and fire when the running ones have ended.
+
+        It waits for `GRACE` seconds at most."""
         if not self._started:
             return succeed(None)
         self._started = False

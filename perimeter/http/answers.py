@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -24,10 +23,7 @@ from perimeter.errors import (
     Refusal,
     Rejected,
 )
-
-if TYPE_CHECKING:
-    from perimeter.http.exchange import Exchange
-    from perimeter.model import HeaderBlock
+from perimeter.model import HeaderBlock
 
 #: Bytes of Accept that are read, and remembered. A client that sends more expresses no preference: reading 32 KiB takes 8 ms.
 _LONGEST_ACCEPT = 512
@@ -47,7 +43,8 @@ class Answers:
 
     ``auth_uri`` lists where tokens are to be had; ``error_page`` makes the built-in HTML page for a status and a phrase;
     ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm of what 401 answers ask for beside the
-    gateway's own tokens (`perimeter.auth.chain.AuthenticatorChain.challenges`). Where they are passwords only, a client is asked
+    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). Where they are passwords only, a client
+    is asked
     for the gateway's own token, which it gets for its password first, as Reactor has it; where a proxy asks, its client is told
     all of them.
     """
@@ -88,10 +85,11 @@ class Answers:
             self._date = (second, b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii"))
         return self._date[1]
 
-    def render(self, refusal: Refusal, exchange: Exchange) -> tuple[int, bytes, bytes]:
-        """Status, field lines and body of the answer to a refused exchange."""
-        headers = exchange.head.headers
-        challenges = exchange.challenges
+    def render(self, refusal: Refusal, headers: HeaderBlock, challenges: str) -> tuple[int, bytes, bytes]:
+        """Status, field lines and body of the answer to a refused request.
+
+        ``headers`` are the request's, ``challenges`` is `perimeter.http.exchange.Exchange.challenges`.
+        """
         if isinstance(refusal, Rejected) and challenges == "bearer":
             challenges = "both"
         json_only = isinstance(refusal, Maintenance)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from perimeter.importers.draft import Draft, ImportFault, Note, Section, literal
-from perimeter.importers.xmltree import Element, read
+from perimeter.importers.xml_tree import Element, read
 
 HANDLER = "security.authentication.handler."
 KEYSTORE_PASSWORD = "keystore.password"  # noqa: S105 - the name of a file

@@ -21,9 +21,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.net.contexts import client_certificate
-from perimeter.net.records import Connection, Handshake, PortableConnection
+from perimeter.net.tls_records import Connection, Handshake, PortableConnection
 from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
-from perimeter.net.writethrough import Octets, WriteThrough, gone
+from perimeter.net.write_through import Octets, WriteThrough, gone
 
 log = Logger()
 

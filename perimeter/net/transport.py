@@ -1,6 +1,6 @@
 """The TCP transports: what a listener accepts, and what we open to the services behind.
 
-How they write and read is in `perimeter.net.writethrough`, TLS in `perimeter.net.tls`, accepting in `perimeter.net.listeners`,
+How they write and read is in `perimeter.net.write_through`, TLS in `perimeter.net.tls`, accepting in `perimeter.net.listeners`,
 connecting in `perimeter.net.connect`.
 """
 
@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from perimeter.model import canonical_address
 from perimeter.net.deadlines import Deadlines
-from perimeter.net.writethrough import READ_SIZE, WriteThrough, gone
+from perimeter.net.write_through import READ_SIZE, WriteThrough, gone
 
 LINGER = 2.0
 """Seconds that a closed server connection still reads and discards (RFC 9112, section 9.6: a reset must not eat the answer)."""

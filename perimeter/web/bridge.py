@@ -23,7 +23,8 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from perimeter.errors import BodyTooLarge, InternalError, Refusal
-from perimeter.interfaces import IBodySink, IResponder, ITarget
+from perimeter.gate.target import ITarget
+from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import Field
 from perimeter.net.turns import NEXT_TURN
 from perimeter.web.request import BridgedRequest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from perimeter.config.values import ListenerSettings
+from perimeter.config.site.values import ListenerSettings
 from perimeter.net.certificates import load_identity
 from tests.integration.harness import GatewayCase
 

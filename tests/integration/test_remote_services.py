@@ -16,11 +16,11 @@ from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.registry import authenticator_factories
-from perimeter.auth.remote import client, pooled
 from perimeter.errors import Overloaded, StartupError, Unavailable, Undecided
-from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory, ISchemes
 from perimeter.model import BasicCredentials
 from perimeter.net.certificates import Identity
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes
+from perimeter.web_client import client, pooled
 from tests.integration.netkit import identity, pem
 from tests.integration.remotekit import REQUEST, RemoteCase, answering
 from tests.integration.upstreams import Connection, Script

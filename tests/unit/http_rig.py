@@ -13,13 +13,15 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perimeter.config.values import LimitSettings
+from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.values import LimitSettings
 from perimeter.gate.decision import Decision
 from perimeter.gate.routes import Route
+from perimeter.gate.target import ITarget
 from perimeter.http.answers import Answers, Page
-from perimeter.http.channel import Channel
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.interfaces import IAuditSink, IBodySink, IResponder, ITarget
+from perimeter.http.h1.connection import Channel
+from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import AccessRecord, Field
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import NEXT_TURN, Turns

@@ -11,10 +11,9 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.auth.chain import AuthenticatorChain
-from perimeter.auth.throttle import Key, MemoryAttempts, Throttle
+from perimeter.auth.chain.chain import AuthenticatorChain
+from perimeter.auth.chain.throttle import Key, MemoryAttempts, Throttle
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable
-from perimeter.interfaces import IAuthenticator, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -24,6 +23,7 @@ from perimeter.model import (
     Recollection,
 )
 from perimeter.offload import CLIENT
+from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
 from tests.unit.auth_doubles import REQUEST, ManualThreads, ThreadClock, offload_with
 
 ALICE = BasicCredentials("alice", "wonderland-42")

@@ -12,11 +12,12 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.auth.modules.attempt import Known, LoginAttempt, UnknownUser, VerifiedLogin
-from perimeter.auth.modules.stack import Entry, Flag, log_in
+from perimeter.auth.kinds.login_modules.stack import Entry, Flag, log_in
 from perimeter.errors import Rejected, Unavailable
-from perimeter.interfaces import IDecoyLogin, ILogin, ILoginModule
 from perimeter.model import AuthenticationRequest, BasicCredentials
+from perimeter.plugin.authenticator import IDecoyLogin
+from perimeter.plugin.login_module import ILogin, ILoginModule, LoginAttempt, UnknownUser
+from perimeter.plugin.verified_login import Known, VerifiedLogin
 from tests.unit.auth_doubles import REQUEST
 
 REQUIRED, REQUISITE, SUFFICIENT, OPTIONAL = Flag.REQUIRED, Flag.REQUISITE, Flag.SUFFICIENT, Flag.OPTIONAL

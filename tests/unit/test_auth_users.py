@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.auth.users import RealmFileError, Users, read_users
+from perimeter.auth.passwords.users import RealmFileError, Users, read_users
 from perimeter.errors import StartupError
 from tests.unit.auth_doubles import CHEAP_ARGON2, CHEAP_BCRYPT
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import attrs
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.values import LimitSettings
-from perimeter.http.framing import ChunkedReader
+from perimeter.config.site.values import LimitSettings
+from perimeter.http.h1.framing import ChunkedReader
 from perimeter.net.turns import BUDGET, NEXT_TURN, Turns
 from perimeter.web.bridge import SiteTarget
-from perimeter.web.nodes import Node, Unknown
+from perimeter.web.endpoints.nodes import Node, Unknown
 from tests.unit.http_rig import Body, Client, Echoing, Holding, Site, read_responses
 from tests.unit.http_upstream import Gateway
 

@@ -13,16 +13,16 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.ldap import compat, directory
-from perimeter.auth.ldap.authenticator import LdapAuthenticator
-from perimeter.auth.ldap.connection import Connection
-from perimeter.auth.ldap.opening import Address
-from perimeter.auth.ldap.pool import IDLE, MAX_PENDING, SearchPool
-from perimeter.auth.ldap.settings import LdapSettings
-from perimeter.auth.ldap.values import Entry, Equal, Found, Result, Search, ServerFailure
+from perimeter.auth.kinds.ldap import compat, directory
+from perimeter.auth.kinds.ldap.authenticator import LdapAuthenticator
+from perimeter.auth.kinds.ldap.connection import Connection
+from perimeter.auth.kinds.ldap.opening import Address
+from perimeter.auth.kinds.ldap.pool import IDLE, MAX_PENDING, SearchPool
+from perimeter.auth.kinds.ldap.settings import LdapSettings
+from perimeter.auth.kinds.ldap.values import Entry, Equal, Found, Result, Search, ServerFailure
 from perimeter.errors import Overloaded, Rejected, Unavailable, Undecided
-from perimeter.interfaces import ICanonicalNames, IRunningAuthenticator
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
+from perimeter.plugin.authenticator import ICanonicalNames, IRunningAuthenticator
 
 SEARCH = Search("dc=x", Equal("cn", "a"), ("cn",), 1)
 

@@ -12,8 +12,8 @@ from twisted.web.resource import Resource
 
 from perimeter.errors import BadRequest
 from perimeter.web.bridge import SiteTarget
+from perimeter.web.endpoints.nodes import Node, Unknown
 from perimeter.web.form import MAX_FIELDS, MAX_FORM, form, parse_form
-from perimeter.web.nodes import Node, Unknown
 from tests.unit.fakes import Rig
 
 _URLENCODED = "Content-Type: application/x-www-form-urlencoded"
