@@ -339,6 +339,10 @@ class DirectoryTests(TestCase):
         for _ in range(5):
             self.held.pop(0).callback(None)
         self.successResultOf(login)
+        while self.held:
+            self.held.pop(0).callback(None)
+        for one in guesses:
+            self.successResultOf(one)
 
 
 class FakeDirectory:
