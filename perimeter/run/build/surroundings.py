@@ -10,6 +10,7 @@ from perimeter.auth.chain.throttle import IAttemptStore, MemoryAttempts
 from perimeter.metrics.counts import Metrics
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
+from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.stores import States
 
 BLOCKING_THREADS = 64
@@ -31,7 +32,7 @@ class Surroundings:
     offload: Offload
     deadlines: Deadlines
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
-    states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor), takes_self=True))
+    states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor, STATE_KINDS), takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
     blocking: Offload = attrs.field(
         default=attrs.Factory(lambda self: Offload(self.reactor, BLOCKING_THREADS, BLOCKING_QUEUE), takes_self=True)

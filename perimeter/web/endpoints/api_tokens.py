@@ -25,7 +25,7 @@ from perimeter.web.endpoints.nodes import Node, Unknown, asker, json_answer, nev
 from perimeter.web.request import exchange_of, respond
 
 if TYPE_CHECKING:
-    from perimeter.state.book import TokenBook
+    from perimeter.tokens.book import TokenBook
     from perimeter.web.endpoints.tree import Endpoints
 
 _LONGEST_NAME = 100
