@@ -31,7 +31,7 @@ LOG_SECONDS: Final = 3600.0
 LOG_ENTRIES: Final = 100_000
 """The log keeps the entries of the last `LOG_SECONDS` and the last `LOG_ENTRIES`, whichever are more."""
 
-BATCH: Final = 5000
+BATCH: Final = 1000
 """Changes that `SqliteStore.since` returns at most, since they are put in force in one turn of the reactor."""
 
 _LAST: Final = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0)"
