@@ -83,6 +83,11 @@ class RequestSide:
         """Whether the client waits for 100 Continue before it sends its body."""
         return self._continue
 
+    @property
+    def behind(self) -> bool:
+        """Whether some of what `feed` was given has yet to be looked at."""
+        return self._reader is not None and self._reader.behind
+
     def feed(self, data: bytes) -> bytes | None:
         """Octets of the body from the channel. Returns what follows the body, or None while it is not complete.
 

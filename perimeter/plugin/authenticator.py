@@ -60,6 +60,17 @@ class ICanonicalNames(Interface):
         """
 
 
+class IDecoyLogin(Interface):
+    """What else an authenticator may provide: work that costs as much as the refusal of a user that it does not know.
+
+    It is asked for when an authenticator before this one has decided on a password, so that the time of an answer shows neither
+    which of them knows the name nor whether the password was right.
+    """
+
+    def decoy(request: AuthenticationRequest) -> Awaitable[None]:
+        """Spend the time of a refusal. Whatever it raises changes no answer; `perimeter.errors.Unavailable` counts as usual."""
+
+
 class IReadsFields(Interface):
     """What else an authenticator may provide: header fields that it believes, and that therefore reach no upstream."""
 

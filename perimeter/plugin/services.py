@@ -11,10 +11,11 @@ from perimeter.web_client.clients import WebClients
 
 @attrs.frozen
 class AuthServices:
-    """``reactor`` is the clock, and whatever else of a reactor an authenticator needs; ``offload`` runs slow work.
+    """``reactor`` is the clock, and whatever else of a reactor an authenticator needs.
 
-    ``blocking`` is for work that mostly waits, and may do so for seconds: it has many more threads, and nothing that the gateway
-    itself needs stands in line behind it. ``web`` asks services elsewhere over HTTP.
+    ``offload`` runs work that computes, such as password hashes; ``blocking`` runs work that mostly waits, perhaps for seconds,
+    and has many more threads. Both queues belong to logins alone, and clients take turns in them (`perimeter.offload`): nothing
+    else that the gateway does waits behind what anybody can order. ``web`` asks services elsewhere over HTTP.
     """
 
     reactor: IReactorTime

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from math import inf
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
@@ -26,7 +26,9 @@ from perimeter.errors import BadRequest, UpstreamBadReply
 from perimeter.http.grammar import has_bare_lf, parse_response_head
 from perimeter.http.h1.framing import BodyReader, ChunkedReader, CloseReader, LengthReader
 from perimeter.model import Field, ResponseHead
+from perimeter.net.contract import Transport
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.turns import Turns
 
 #: Bounds of an upstream's response head, and of the informational responses in front of it.
 _MAX_HEAD = 64 * 1024
@@ -60,6 +62,8 @@ class Owner(Protocol):
 
     clock: Callable[[], float]
     deadlines: Deadlines
+    turns: Turns
+    """Where a connection waits with the rest of an answer that takes long to take apart."""
     read_timeout: float
     """Seconds that the server has for each step of its answer."""
 
@@ -118,7 +122,7 @@ class ReplyReceiver(Protocol):
 class UpstreamConnection(TwistedProtocol):
     """One connection, kept by its owner or serving a receiver."""
 
-    transport: Any
+    transport: Transport  # type: ignore[assignment]
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -130,6 +134,8 @@ class UpstreamConnection(TwistedProtocol):
         self._sending = Sending.COMPLETE
         #: the client reads more slowly than the response comes
         self._paused = False
+        #: in ``turns``, with data that the body's reader has yet to look at
+        self._waiting = False
         self._receiver: ReplyReceiver | None = None
         self._bodiless = False
         self._expects_tunnel = False
@@ -209,7 +215,10 @@ class UpstreamConnection(TwistedProtocol):
         """Undo `pause`."""
         self._paused = False
         self._set_deadline()
-        self.transport.resumeProducing()
+        if self._reader is not None and self._reader.behind:
+            self._await_turn()
+        else:
+            self.transport.resumeProducing()
 
     def close(self) -> None:
         """End a connection that serves no request; what was written to it is sent first."""
@@ -224,6 +233,13 @@ class UpstreamConnection(TwistedProtocol):
         if self._phase < Phase.CLOSING:
             self._phase = Phase.CLOSED
             self.transport.abortConnection()
+
+    def has_input(self) -> bool:
+        """Whether something has come on an idle connection: its end, or bytes that no request asked for. Costs a system call.
+
+        TLS sends bytes of its own too, but a new connection costs less than a lost request.
+        """
+        return self.transport.has_input()
 
     # -- its response
 
@@ -333,13 +349,32 @@ class UpstreamConnection(TwistedProtocol):
 
     def _read_body(self, receiver: ReplyReceiver, data: bytes) -> None:
         reader = self._reader
-        if reader is None or not data:
+        if reader is None or not (data or reader.behind):
             return
         body, rest = reader.feed(data)
         if body:
             receiver.reply_data(body)
-        if rest is not None and self._receiver is receiver:
+        if self._receiver is not receiver:
+            return
+        if rest is not None:
             self._end(receiver, reader.trailers, rest)
+        elif reader.behind:
+            self.transport.pauseProducing()
+            self._await_turn()
+
+    def _await_turn(self) -> None:
+        """Let others be served before the rest of many small chunks (attack 46). Nothing is read until then."""
+        if not self._waiting:
+            self._waiting = True
+            self._owner.turns.wait(self)
+
+    def take_turn(self) -> None:
+        """Go on with the chunks that waited (from `perimeter.net.turns`); `resume` does so where the client is slow."""
+        self._waiting = False
+        if self._receiver is not None and not self._paused:
+            self.dataReceived(b"")
+            if not self._waiting and not self._paused and self._phase < Phase.CLOSING:
+                self.transport.resumeProducing()
 
     def _end(self, receiver: ReplyReceiver, trailers: Sequence[Field], rest: bytes) -> None:
         """The response is complete; ``rest`` came behind it."""

@@ -8,7 +8,6 @@ that closes after each reply, as ecFlow's does, never gets such a request on a c
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from perimeter.config.site.values import ServerSettings, UpstreamSettings
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.turns import Turns
 from perimeter.proxy.balance import Balancer, Server
 from perimeter.proxy.connection import UpstreamConnection
 
@@ -35,13 +35,14 @@ class Dial(Protocol):
 class PooledServer(Server):
     """One server and its connections: the `perimeter.proxy.connection.Owner` of each of them."""
 
-    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "read_timeout")
+    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "read_timeout", "turns")
 
     def __init__(self, settings: ServerSettings, pool: UpstreamPool) -> None:
         super().__init__(settings)
         self._pool = pool
         self.clock = pool.clock
         self.deadlines = pool.deadlines
+        self.turns = pool.turns
         self.read_timeout = pool.settings.read_timeout
         #: every connection there is, so that a shutdown reaches all of them
         self.connections: set[UpstreamConnection] = set()
@@ -74,12 +75,18 @@ class PooledServer(Server):
 
 
 class UpstreamPool:
-    """Connections to one upstream. ``clock`` returns seconds, ``deadlines`` watches the connections."""
+    """Connections to one upstream. ``clock`` returns seconds, ``deadlines`` watches the connections.
 
-    def __init__(self, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, clock: Callable[[], float]) -> None:
+    A connection waits in ``turns`` with what is left of an answer that takes long to take apart.
+    """
+
+    def __init__(
+        self, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, turns: Turns, clock: Callable[[], float]
+    ) -> None:
         self.settings = settings
         self.name = settings.name
         self.deadlines = deadlines
+        self.turns = turns
         self.clock = clock
         self.servers = tuple(PooledServer(server, self) for server in settings.servers)
         self.balancer = Balancer(self.servers, clock)
@@ -104,7 +111,7 @@ class UpstreamPool:
         settled = self.clock() - _PROBATION
         for at in range(len(idle) - 1, -1, -1):
             connection = idle[at]
-            if (connection.served > 1 or connection.idle_since < settled) and is_open(connection):
+            if (connection.served > 1 or connection.idle_since < settled) and not connection.has_input():
                 del idle[at]
                 self.idle_count -= 1
                 return connection
@@ -122,18 +129,3 @@ class UpstreamPool:
             idle, server.idle = server.idle, []
             for connection in idle:
                 connection.close()
-
-
-def is_open(connection: UpstreamConnection) -> bool:
-    """Whether nothing has arrived on an idle connection, its end above all. Costs a system call."""
-    raw = getattr(connection.transport, "socket", None)
-    if raw is None:
-        return True
-    try:
-        raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    # Either its end or bytes that no request asked for. TLS sends such, but a new connection costs less than a lost request.
-    return False

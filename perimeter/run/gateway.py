@@ -77,6 +77,7 @@ class Gateway(Service):
             self.privilegedStartService()
         super().startService()  # type: ignore[no-untyped-call]
         self._around.offload.start()
+        self._around.hashing.start()
         self._around.blocking.start()
         assert self._assembly is not None
         self._assembly.chain.start()
@@ -206,7 +207,11 @@ class Gateway(Service):
             audit_failing=assembly.audit.failing,
             authenticators=assembly.chain.asked,
             keys=assembly.keyring.entries,
-            queues={"work": self._around.offload, "blocking": self._around.blocking},
+            queues={
+                "work": self._around.offload,
+                "hashing": self._around.hashing,
+                "blocking": self._around.blocking,
+            },
         )
 
     # -- stop
@@ -245,5 +250,6 @@ class Gateway(Service):
         self._listeners.clear()
         self._watchdog.stopService()
         self._around.offload.stop()
+        self._around.hashing.stop()
         self._around.blocking.stop()
         return written

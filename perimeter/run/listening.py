@@ -133,6 +133,7 @@ class Listeners:
         site = Site(
             limits=limits,
             deadlines=self._around.deadlines,
+            turns=self._around.turns,
             clock=reactor.seconds,
             dispatch=assembly.gates[settings.name].dispatch,
             answers=assembly.answers,

@@ -14,6 +14,7 @@ from perimeter.http.answers import Answers
 from perimeter.http.exchange import Exchange
 from perimeter.http.h1.connection import Channel
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.turns import Turns
 from perimeter.run.build.assembly import Assembly
 
 
@@ -23,6 +24,7 @@ class Site:
 
     limits: LimitSettings
     deadlines: Deadlines
+    turns: Turns
     clock: Callable[[], float]
     dispatch: Callable[[Exchange], None]
     answers: Answers

@@ -95,7 +95,7 @@ class Gateway(Site):
         )
         super().__init__(None, clock)
         self.attempts: list[Attempt] = []
-        self.pool = UpstreamPool(configured, self.dial, self.deadlines, self.clock)
+        self.pool = UpstreamPool(configured, self.dial, self.deadlines, self.turns, self.clock)
         self.target = ProxyTarget(self.pool, rules or HeaderRules())
         options = {"name": "a-route", "prefix": b"", **route}
         self.route = Route(target=self.target, audit=self.audit, **options)

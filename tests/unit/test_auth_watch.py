@@ -95,7 +95,7 @@ class ChainTests(WatchCase):
         quick.callback(principal("b"))
         self.successResultOf(asked)
         self.assertEqual(self.told(), [("quick", "success", 0.0), ("chain", "success", "b", 0.0)])
-        asked = self.ask(self.chain(Fake(Deferred())))
+        asked = self.ask(self.chain(Scheming(("bearer",), Deferred())), BearerCredentials("x"))
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
         self.assertEqual(self.told(), [])

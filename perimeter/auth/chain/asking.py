@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import traceback
 import unicodedata
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -18,9 +20,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.auth.chain.breaker import CircuitBreaker
+from perimeter.auth.chain.throttle import address_block
 from perimeter.auth.chain.watch import ERROR, SUCCESS, Paused, TimedOut, Watch, result_of
 from perimeter.auth.text import unfit_for_name
-from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, Unavailable, Undecided
+from perimeter.errors import InvalidToken, Overloaded, Refusal, Rejected, StartupError, Unavailable, Undecided
+from perimeter.fair_queue import CLIENT, RETRY_AFTER, StillWaiting
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -30,7 +34,7 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, ISchemes
 
 _log = Logger()
 
@@ -83,6 +87,14 @@ class Asked:
             name = plain_name(username, self.realm)
         return name if len(name) <= _LONGEST_NAME else blake2b(name.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
+    async def spend(self, request: AuthenticationRequest) -> None:
+        """Cost as much as the refusal of an unknown user does, if the authenticator can (`IDecoyLogin`). Never fails."""
+        authenticator = self.authenticator
+        if not IDecoyLogin.providedBy(authenticator):
+            return
+        with suppress(Refusal):  # the verdict stands already, and the cause is in the log
+            await self._guarded(lambda: authenticator.decoy(request), request)
+
     async def ask(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The answer: a principal, None, `Rejected`, `InvalidToken` or `Unavailable`."""
         watch = self._watch
@@ -103,10 +115,24 @@ class Asked:
         return principal
 
     async def _ask(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+        answer = await self._guarded(lambda: self.authenticator.authenticate(credentials, request), request)
+        if answer is None:
+            return None
+        if not isinstance(answer, Principal) or answer.realm != self.realm or not answer.username:
+            _log.error("Authenticator {name} gave no principal of its realm; the request is refused", name=self.name)
+            raise Unavailable(f"authenticator {self.name} gave no principal of its realm")
+        if unfit_for_name(answer.username):
+            # No token could hold it, nor the state, where it would keep others' tokens from being written (attack 15).
+            _log.error("Authenticator {name} gave a user name with control characters; the request is refused", name=self.name)
+            raise Unavailable(f"authenticator {self.name} gave a user name with control characters")
+        return answer if answer.authenticator else attrs.evolve(answer, authenticator=self.name)
+
+    async def _guarded(self, question: Callable[[], Awaitable[Any]], request: AuthenticationRequest) -> Any:
+        """The answer to ``question`` within the timeout and as the circuit breaker permits. Raises a `Refusal` or `Abandoned`."""
         trying = self.breaker.admit()
         began = self._clock.seconds()
         try:
-            answer: Any = await self._within(credentials, request)
+            answer: Any = await self._within(question, _line(request.address))
         except (Rejected, InvalidToken):
             self.breaker.answered()
             raise
@@ -127,16 +153,7 @@ class Asked:
             self.breaker.undecided(trying)
             raise self._unforeseen(error) from None
         self.breaker.answered()
-        if answer is None:
-            return None
-        if not isinstance(answer, Principal) or answer.realm != self.realm or not answer.username:
-            _log.error("Authenticator {name} gave no principal of its realm; the request is refused", name=self.name)
-            raise Unavailable(f"authenticator {self.name} gave no principal of its realm")
-        if unfit_for_name(answer.username):
-            # No token could hold it, nor the state, where it would keep others' tokens from being written (attack 15).
-            _log.error("Authenticator {name} gave a user name with control characters; the request is refused", name=self.name)
-            raise Unavailable(f"authenticator {self.name} gave a user name with control characters")
-        return answer if answer.authenticator else attrs.evolve(answer, authenticator=self.name)
+        return answer
 
     def _unforeseen(self, error: Exception) -> Unavailable:
         # Only where it happened: the text of an exception that nobody foresaw may hold the password.
@@ -147,31 +164,56 @@ class Asked:
         )
         return Unavailable(f"authenticator {self.name} failed with {kind}")
 
-    def _within(self, credentials: Credentials, request: AuthenticationRequest) -> Deferred[Any]:
-        """The authenticator's answer, or `Unavailable` after the timeout, even where it ignores its cancellation."""
+    def _within(self, question: Callable[[], Awaitable[Any]], client: str) -> Deferred[Any]:
+        """The authenticator's answer, or `Unavailable` after the timeout, even where it ignores its cancellation.
+
+        Its slow work waits in the line of ``client`` (`perimeter.fair_queue.CLIENT`).
+        """
+        late = False
 
         async def ask() -> Any:
-            return await self.authenticator.authenticate(credentials, request)
+            CLIENT.set(client)
+            return await question()
 
         def abandon(_: Deferred[Any]) -> None:
             settle(Failure(Abandoned()))
             inner.cancel()
 
-        def late() -> None:
-            settle(Failure(TimedOut(f"authenticator {self.name} took longer than {self.timeout:g} s")))
+        def time_out() -> None:
+            nonlocal late
+            late = True
             inner.cancel()
+            settle(None)
 
         def settle(result: Any) -> None:
+            if late:
+                queued = isinstance(result, Failure) and result.check(StillWaiting)
+                result = Failure(self._queued_too_long() if queued else self._timed_out())
             if timer.active():
                 timer.cancel()
             if not answer.called:
                 answer.callback(result)
 
         answer: Deferred[Any] = Deferred(abandon)
-        timer = self._clock.callLater(self.timeout, late)
+        timer = self._clock.callLater(self.timeout, time_out)
         inner: Deferred[Any] = Deferred.fromCoroutine(ask())
         inner.addBoth(settle)
         return answer
+
+    def _timed_out(self) -> TimedOut:
+        return TimedOut(f"authenticator {self.name} took longer than {self.timeout:g} s")
+
+    def _queued_too_long(self) -> Overloaded:
+        """The job was not begun in time: the gateway is busy, and the authenticator is not down."""
+        return Overloaded(f"authenticator {self.name} had no free thread for {self.timeout:g} s", retry_after=RETRY_AFTER)
+
+
+def _line(address: str) -> str:
+    """The line in which slow work for a client at ``address`` waits: one for all the addresses that it may choose from."""
+    try:
+        return address_block(address)
+    except ValueError:
+        return address
 
 
 def plain_name(username: str, realm: str) -> str:

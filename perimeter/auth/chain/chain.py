@@ -87,7 +87,9 @@ class AuthenticatorChain:
         self._keyed = blake2b(digest_size=16, key=os.urandom(32))
         #: keyed hash of a header value -> when the verdict ends, and who it is
         self._verdicts: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
-        self._flights = Flights()
+        #: verifications of passwords: one that has begun is counted, even if its client has left by then (attack 47)
+        self._logins = Flights(finish=True)
+        self._recollections = Flights()
         self._generation = 0
         schemes = frozenset[str]().union(*(one.schemes for one in self.asked))
         #: whether anybody takes tokens that are none of ours
@@ -112,8 +114,9 @@ class AuthenticatorChain:
         """Remember nothing from before now: users, passwords or roles may have changed."""
         self._generation += 1
         self._verdicts.clear()
-        # What is being verified against the old users still answers those who asked; nobody new joins it.
-        self._flights.forget()
+        # Verifications against the old users still answer the requests that wait for them; no further request joins them.
+        self._logins.forget()
+        self._recollections.forget()
 
     def challenges(self) -> tuple[tuple[str, str], ...]:
         """Scheme and realm of everything that a client may answer with, beside the gateway's own tokens."""
@@ -192,7 +195,7 @@ class AuthenticatorChain:
         if "recall" not in one.schemes:
             return owner
         question = Recollection(owner.username)
-        return self._flights.join((one.name, owner.username), lambda: self._recall(one, question, request))
+        return self._recollections.join((one.name, owner.username), lambda: self._recall(one, question, request))
 
     @staticmethod
     async def _recall(one: Asked, question: Recollection, request: AuthenticationRequest) -> Principal:
@@ -205,13 +208,16 @@ class AuthenticatorChain:
         return found
 
     def _verify(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Deferred[Principal]:
-        """One verification, shared by everybody who asks the same at the same time."""
+        """One verification, shared by all requests with the same credentials at the same time.
+
+        It goes on if its clients leave: a guess is counted, and costs the same, whether or not its answer is waited for.
+        """
         spelled = _parts(
             _spell_realms(request.realms),
             credentials.username.encode("utf-8", "surrogatepass"),
             credentials.password.encode("utf-8", "surrogatepass"),
         )
-        return self._flights.join(self._digest(spelled), lambda: self._attempt(credentials, request))
+        return self._logins.join(self._digest(spelled), lambda: self._attempt(credentials, request))
 
     async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Principal:
         """One verification, counted."""
@@ -245,11 +251,26 @@ class AuthenticatorChain:
         concerned = [one for one in self.asked if one.wants(credentials, request)]
         if self._at_once and not isinstance(credentials, ConnectionCredentials):  # those are judged here, and take no time
             return await race(concerned, credentials, request)
-        for one in concerned:
-            principal = await one.ask(credentials, request)
+        for place, one in enumerate(concerned, 1):
+            try:
+                principal = await one.ask(credentials, request)
+            except Rejected:
+                await self._spend_the_rest(concerned[place:], credentials, request)
+                raise
             if principal is not None:
+                await self._spend_the_rest(concerned[place:], credentials, request)
                 return principal
         return None
+
+    @staticmethod
+    async def _spend_the_rest(rest: Sequence[Asked], credentials: Credentials, request: AuthenticationRequest) -> None:
+        """Spend what the authenticators that need not be asked would have cost.
+
+        The time of an answer shows neither which authenticator knows a name nor whether its password was right (attack 52).
+        """
+        if isinstance(credentials, BasicCredentials):
+            for one in rest:
+                await one.spend(request)
 
     # -- for the operator
 

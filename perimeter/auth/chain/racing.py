@@ -1,8 +1,8 @@
-"""All authenticators asked at once: the first that vouches wins, and the others are told that nobody waits any more.
+"""Asks all authenticators at once: the first that vouches wins, and the questions to the others are cancelled.
 
-Where nobody vouches, everybody is waited for, since the slowest may be the one that would have. "Could not tell" then
-weighs more than "wrong", and that more than "not mine": a password is never called wrong while somebody who may know it is
-down (attack 41). In what order they are asked otherwise is `perimeter.auth.chain.chain`'s.
+If none vouches, all answers are awaited, since the slowest authenticator may be the one that would have vouched. "Could not tell"
+then weighs more than "wrong", and that more than "not mine": a password is never called wrong while an authenticator that may
+know it is down (attack 41). `perimeter.auth.chain.chain` asks one after another.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _WRONG = (Rejected, InvalidToken)
 
 
 class Contradicted(Unavailable):
-    """Wrong to one authenticator, while another could not tell, or had not told yet when the client left.
+    """Wrong to one authenticator, while another could not tell.
 
-    The client is not told "wrong", but it did learn something, so that it counts as a wrong password. Otherwise passwords could
-    be guessed without end while one directory of several is down, or by leaving before the slowest one answers (attack 30).
+    The answer is not "wrong", but it counts as a wrong password. Otherwise passwords could be guessed without end while one
+    directory of several is down (attack 30).
     """
 
 
 def race(asked: Sequence[Asked], credentials: Credentials, request: AuthenticationRequest) -> Deferred[Principal | None]:
-    """The principal of whoever is first to give one, or None where all say that the user is none of theirs.
+    """The first principal that an authenticator gives, or None where all of them say "not mine".
 
-    Fails with what `perimeter.auth.chain.asking` raises where one of them did. Cancelling it cancels everybody.
+    Fails with what `perimeter.auth.chain.asking` raises where one of them did. Cancelling it cancels all questions.
     """
     return _Race(asked).run(credentials, request)
 
@@ -39,10 +39,10 @@ def race(asked: Sequence[Asked], credentials: Credentials, request: Authenticati
 class _Race:
     def __init__(self, asked: Sequence[Asked]) -> None:
         self._asked = asked
-        self._verdict: Deferred[Principal | None] = Deferred(lambda _: self._left())
+        self._verdict: Deferred[Principal | None] = Deferred(lambda _: self._abandon())
         self._over = False
         self._waiting = 0
-        #: everybody's question; what each was refused with, by its place in the order
+        #: the question to each authenticator; its refusal, by its place in the order
         self._questions: list[Deferred[Any]] = []
         self._refusals: dict[int, Failure] = {}
 
@@ -51,7 +51,7 @@ class _Race:
         if not self._asked:
             self._verdict.callback(None)
         for place, one in enumerate(self._asked):
-            if self._over:  # somebody knew at once: the password need not go any further
+            if self._over:  # one vouched at once: the password need not go any further
                 break
             question: Deferred[Any] = Deferred.fromCoroutine(one.ask(credentials, request))
             self._questions.append(question)
@@ -82,15 +82,10 @@ class _Race:
         elif not undecided:
             self._verdict.errback(refusals[0])
         elif len(undecided) < len(refusals) and isinstance(undecided[0].value, Refusal):
-            told = undecided[0].value
-            self._verdict.errback(Failure(Contradicted(told.detail, retry_after=told.retry_after)))
+            refusal = undecided[0].value
+            self._verdict.errback(Failure(Contradicted(refusal.detail, retry_after=refusal.retry_after)))
         else:
             self._verdict.errback(undecided[0])
-
-    def _left(self) -> None:
-        self._abandon()
-        if any(refusal.check(*_WRONG) for refusal in self._refusals.values()):
-            self._verdict.errback(Failure(Contradicted("wrong, and the client left")))
 
     def _abandon(self) -> None:
         self._over = True

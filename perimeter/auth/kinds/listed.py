@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
 from perimeter.auth.passwords.users import User, Users
@@ -41,3 +42,8 @@ async def authenticate(
     if not matched:
         raise Rejected(f"wrong password for a user of realm {authenticator.realm}")
     return Principal(user.name, authenticator.realm, user.roles, authenticator.name)
+
+
+async def decoy(users: Users, offload: Offload) -> None:
+    """Cost as much as `authenticate` does; see `perimeter.plugin.authenticator.IDecoyLogin`."""
+    await offload.run(users.check, None, secrets.token_urlsafe(12))

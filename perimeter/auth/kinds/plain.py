@@ -18,7 +18,7 @@ from perimeter.config.language.datatypes import SECRET
 from perimeter.config.language.option import Option
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IDecoyLogin, ISchemes
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-@implementer(IAuthenticator, ISchemes)
+@implementer(IAuthenticator, ISchemes, IDecoyLogin)
 class PlainAuthenticator:
     """Knows ``users``."""
 
@@ -42,6 +42,10 @@ class PlainAuthenticator:
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `perimeter.auth.kinds.listed`."""
         return await listed.authenticate(self._users, self, credentials, request, self._offload, lambda _: self.name)
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """See `IDecoyLogin`."""
+        await listed.decoy(self._users, self._offload)
 
 
 _USERS = Option(

@@ -30,7 +30,7 @@ from perimeter.config.language.option import Option
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _octets(path: Path) -> bytes:
     return data
 
 
-@implementer(IRunningAuthenticator, ISchemes)
+@implementer(IRunningAuthenticator, ISchemes, IDecoyLogin)
 class RealmFileAuthenticator:
     """Knows the users of one realm file. Raises `RealmFileError` where the file cannot be used at the start."""
 
@@ -166,6 +166,10 @@ class RealmFileAuthenticator:
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `perimeter.auth.kinds.listed`."""
         return await listed.authenticate(self._users, self, credentials, request, self._offload, self._place)
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """See `IDecoyLogin`."""
+        await listed.decoy(self._users, self._offload)
 
     def _place(self, user: User | None) -> str:
         return str(self._path) if user is None else f"{self._path}, line {user.line},"

@@ -49,17 +49,15 @@ class Users:
     def check(self, user: User | None, password: str) -> bool:
         """Whether ``password`` is the user's. Slow: for a thread.
 
-        A refusal takes one hash of each cost that occurs in the file, whoever the user is and whether there is one (attack 29):
-        a file with cheap and dear hashes tells by its answers' time neither who exists nor whose hash is of which kind.
+        Every answer takes one hash of each cost that occurs in the file (attacks 29, 47): with cheap and dear hashes in one file,
+        the time shows neither which users exist nor whose hash is of which kind nor, before the answer, whether it was right.
         """
         own = user.password if user is not None else None
         matched = own.verify(password) if own is not None else False
-        if matched:
-            return True
         for cost, decoy in self.decoys:
             if own is None or own.cost != cost:
                 decoy.verify(password)
-        return False
+        return matched
 
 
 def read_users(data: bytes, file: str) -> Users:

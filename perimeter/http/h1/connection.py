@@ -3,6 +3,9 @@
 The channel owns the buffer, the deadlines and the flow control of one connection. It answers pipelined requests in order by
 taking up the next one only when the last is done. What a request means is decided behind `ChannelSite.dispatch`.
 
+Of what one read brings, one request (or one batch of chunks of a body) is served at once. The rest waits in `ChannelSite.turns`
+until other connections were served, and nothing more is read until then (attack 46).
+
 Deadlines are absolute and kept by `perimeter.net.deadlines`, one periodic sweep for all connections, so that moving one is an
 assignment to ``deadline``:
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from perimeter.audit.sink import IAuditSink
     from perimeter.http.answers import Answers
     from perimeter.net.deadlines import Deadlines
+    from perimeter.net.turns import Turns
 
 #: Octets that may wait in front of a busy exchange before the connection is no longer read.
 _MAX_WAITING = 64 * 1024
@@ -48,6 +52,7 @@ class ChannelSite(Protocol):
 
     limits: LimitSettings
     deadlines: Deadlines
+    turns: Turns
     clock: Callable[[], float]
     #: hand an exchange with a good head to the gate; never raises
     dispatch: Callable[[Exchange], None]
@@ -73,6 +78,8 @@ class Channel(TwistedProtocol):
         self._exchange: Exchange | None = None
         self._pending = b""
         self._advancing = False
+        #: in `ChannelSite.turns`
+        self._waiting = False
         self._reads_paused = False
         self._writes_paused = False
         self._lingering = 0
@@ -128,12 +135,12 @@ class Channel(TwistedProtocol):
     @property
     def busy(self) -> bool:
         """Whether a request waits for its answer, or a tunnel is open."""
-        return self._exchange is not None
+        return self._exchange is not None or self._waiting
 
     def shut_down(self) -> None:
-        """Serve nothing beyond the request in hand; an idle connection closes now."""
+        """Serve nothing beyond the request in hand, or the next one where one waits; an idle connection closes now."""
         self.closing = True
-        if self._exchange is None and not self._closed:
+        if self._exchange is None and not self._closed and not self._waiting:
             self._close()
 
     # -- reading
@@ -144,6 +151,8 @@ class Channel(TwistedProtocol):
         if exchange is None:
             if self._lingering:
                 self._linger(len(data))
+            elif self._waiting:
+                self._pending += data
             elif not self._closed:
                 self._advance(self._pending + data if self._pending else data)
             return
@@ -160,20 +169,41 @@ class Channel(TwistedProtocol):
             self.flow_changed()
 
     def _advance(self, data: bytes) -> None:
-        """Take up requests out of ``data`` for as long as each is answered on the spot."""
+        """Take up the request at the start of ``data``. If it is answered on the spot, what follows it waits for a turn."""
+        if self._writes_paused:
+            # The last responses wait to be taken: the next one could not be held back, and would wait in memory.
+            self._pending = data
+            self.flow_changed()
+            return
         self._advancing = True
         try:
-            while data and self._exchange is None and not self._closed:
-                if self._writes_paused:
-                    # The last responses wait to be taken: the next one could not be held back, and would wait in memory.
-                    self._pending = data
-                    self.flow_changed()
-                    return
-                if not self._begin(data):
-                    return
-                data = self._pending
+            begun = self._begin(data)
         finally:
             self._advancing = False
+        if begun and self._pending and self._exchange is None and not self._closed:
+            self._await_turn()
+        elif self._reads_paused:
+            self.flow_changed()
+
+    def _await_turn(self) -> None:
+        """Let others be served first; read nothing until then."""
+        self._waiting = True
+        if self._exchange is None:
+            self.deadline = inf
+        self.flow_changed()
+        self.site.turns.wait(self)
+
+    def take_turn(self) -> None:
+        """Go on with what waited (from `perimeter.net.turns`)."""
+        self._waiting = False
+        exchange = self._exchange
+        if exchange is not None:
+            self.flow_changed()
+        elif not self._closed and not self._lingering:
+            self.deadline = self.site.clock() + self.site.limits.idle_timeout
+            self._advance(self._pending)
+            if self.closing and not self.busy and not self._closed and not self._lingering:
+                self._close()
 
     def _begin(self, data: bytes) -> bool:
         """Take up the request at the start of ``data``, if its head is complete. ``_pending`` is what follows the head."""
@@ -224,7 +254,7 @@ class Channel(TwistedProtocol):
     def body_wanted(self) -> None:
         """The exchange takes its body now: give it what has come, and read on."""
         exchange = self._exchange
-        if exchange is None:
+        if exchange is None or self._waiting:
             return
         if exchange.tunnel:
             data, self._pending = self._pending, b""
@@ -235,7 +265,7 @@ class Channel(TwistedProtocol):
         if self.deadline == inf:
             self._open_window(self.site.limits.body_timeout)
         data, self._pending = self._pending, b""
-        if data:
+        if data or exchange.behind:
             try:
                 rest = exchange.feed(data)
             except Refusal as refusal:
@@ -244,6 +274,9 @@ class Channel(TwistedProtocol):
                 return
             if rest is not None:
                 self._body_complete(exchange, rest)
+            elif exchange.behind and self._exchange is exchange:
+                self._await_turn()
+                return
         self.flow_changed()
 
     def _body_complete(self, exchange: Exchange, rest: bytes) -> None:
@@ -276,13 +309,16 @@ class Channel(TwistedProtocol):
     def flow_changed(self) -> None:
         """Read from the client, or do not, by what the exchange can take."""
         exchange = self._exchange
-        if exchange is None:
+        if self._waiting:
+            pause = True
+        elif exchange is None:
             pause = self._writes_paused and len(self._pending) > _MAX_WAITING
         else:
             pause = False
             if not exchange.body_done or exchange.tunnel:
-                pause = exchange.body_paused and (exchange.tunnel or len(self._pending) > 0)
-                if not pause and self._pending and not exchange.body_paused and not exchange.tunnel:
+                unread = len(self._pending) > 0 or exchange.behind
+                pause = exchange.body_paused and (exchange.tunnel or unread)
+                if not pause and unread and not exchange.body_paused and not exchange.tunnel:
                     self.body_wanted()
                     return
             else:
@@ -320,10 +356,12 @@ class Channel(TwistedProtocol):
         """Go on with the next request, which may have come already."""
         self._exchange = None
         self.deadline = self.site.clock() + self.site.limits.idle_timeout
-        if self._reads_paused:
-            self.flow_changed()
-        if self._pending and not self._advancing:
+        if self._advancing:
+            return
+        if self._pending:
             self._advance(self._pending)
+        elif self._reads_paused:
+            self.flow_changed()
 
     def _close(self) -> None:
         """Close once everything is written; what the client still sends is read and thrown away for a while."""
@@ -375,8 +413,7 @@ class Channel(TwistedProtocol):
                 self.deadline = inf
             if exchange.responder is not None:
                 exchange.responder.resume()
-        elif self._pending:
-            self.flow_changed()
+        elif self._pending and not self._waiting:
             self._advance(self._pending)
 
     def stopProducing(self) -> None:

@@ -38,7 +38,7 @@ def authenticators_of(config: SiteConfig, services: AuthServices, watch: Watch |
 
 def authenticator_chain(config: SiteConfig, around: Surroundings, metrics: Metrics | None) -> AuthenticatorChain:
     """The chain of the configured authenticators, counted in ``metrics``. Raises `StartupError`."""
-    services = AuthServices(around.reactor, around.offload, around.blocking)
+    services = AuthServices(around.reactor, around.hashing, around.blocking)
     watch = None if metrics is None else metrics.auth
     authentication = config.authentication
     allowed = authentication.lockout_after

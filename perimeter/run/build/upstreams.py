@@ -38,4 +38,4 @@ def upstream_pool(settings: UpstreamSettings, around: Surroundings) -> UpstreamP
         tls = contexts[settings.server_name or server.host] if server.scheme == "https" else None
         return connect(reactor, server.host, server.port, tls, factory, timeout)  # type: ignore[return-value]
 
-    return UpstreamPool(settings, dial, around.deadlines, reactor.seconds)
+    return UpstreamPool(settings, dial, around.deadlines, around.turns, reactor.seconds)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 from math import isinf
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from twisted.web.resource import Resource
 
@@ -22,6 +22,7 @@ from perimeter.gate.decision import Decision
 from perimeter.model import Principal, Restriction
 from perimeter.tokens.api_token import ApiToken
 from perimeter.web.endpoints.nodes import Node, Unknown, asker, json_answer, never_store
+from perimeter.web.form import form
 from perimeter.web.request import exchange_of, respond
 
 if TYPE_CHECKING:
@@ -193,14 +194,12 @@ class Revoke(Resource):
 
     async def _revoke(self, request: Any) -> bytes:
         # Of the body alone: what stands in a URL is in every log on the way, and revoking it would not make it a secret again.
-        # As text, since parse_qs takes no octets beyond ASCII; ISO-8859-1 has a character for each.
-        form = parse_qs(request.content.read().decode("iso-8859-1"), encoding="iso-8859-1")
-        tokens = form.get("token", [])
+        tokens = form(request).get(b"token", [])
         if len(tokens) != 1:
             fields = {"error": "invalid_request", "error_description": "one token is needed, as a form"}
             exchange_of(request).reason = InvalidCredentialsRequest.reason
             return json_answer(request, fields, 400)
-        owner = await self._book.revoke(tokens[0])
+        owner = await self._book.revoke(tokens[0].decode("iso-8859-1"))
         decision = exchange_of(request).decision
         if isinstance(decision, Decision):
             decision.principal = owner

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
@@ -26,9 +26,10 @@ from perimeter.auth.kinds.ldap.settings import LdapSettings
 from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Search
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import Rejected, Unavailable, Undecided
+from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
-from perimeter.plugin.authenticator import IAuthenticatorFactory, ICanonicalNames, IRunningAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IAuthenticatorFactory, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ REMEMBERED_COSTS = 64
 """Refused binds whose time is kept, for unknown users to take as long."""
 
 
-@implementer(IRunningAuthenticator, ICanonicalNames, ISchemes)
+@implementer(IRunningAuthenticator, ICanonicalNames, ISchemes, IDecoyLogin)
 class LdapAuthenticator:
     """Knows the users of one directory."""
 
@@ -81,14 +82,17 @@ class LdapAuthenticator:
             raise Rejected("an empty password")
         else:
             login = Deferred.fromCoroutine(self._login(names.checked(credentials.username), credentials.password, tell))
-        login.addTimeout(self._settings.timeout, self._reactor)
+        login.addTimeout(self._settings.timeout, self._reactor, timed_out(f"the directory of {self.name}"))
         try:
             return await login
-        except TimeoutError:
-            raise Unavailable(f"the directory of {self.name} took longer than {self._settings.timeout:g} s") from None
         except (Rejected, Unavailable) as refusal:
             tell(f"{refusal.reason}: {refusal.detail}")
             raise
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """See `IDecoyLogin`: the search and the bind of an unknown user."""
+        silent = AuthenticationRequest(request.address)  # a step of another authenticator's login is not explained
+        await self.authenticate(BasicCredentials(f"nobody-{secrets.token_hex(8)}", secrets.token_urlsafe(12)), silent)
 
     def canonical_name(self, username: str) -> str:
         """The one spelling by which wrong passwords are counted; see `ICanonicalNames`."""

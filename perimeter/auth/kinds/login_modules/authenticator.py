@@ -12,12 +12,12 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.chain.asking import plain_name
-from perimeter.auth.kinds.login_modules.stack import Entry, Flag, log_in
+from perimeter.auth.kinds.login_modules.stack import Entry, Flag, log_in, spend
 from perimeter.config.language.datatypes import TEXT, closest, list_of
 from perimeter.config.language.option import Option
 from perimeter.errors import StartupError
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticatorFactory, ICanonicalNames, IRunningAuthenticator
+from perimeter.plugin.authenticator import IAuthenticatorFactory, ICanonicalNames, IDecoyLogin, IRunningAuthenticator
 from perimeter.plugin.login_module import ILoginModule, ILoginModuleKind, IRunningLoginModule, LoginAttempt, UnknownUser
 from perimeter.plugin.services import AuthServices
 
@@ -63,7 +63,7 @@ class LoginModulesSettings:
     modules: tuple[ModuleSettings, ...]
 
 
-@implementer(IRunningAuthenticator, ICanonicalNames)
+@implementer(IRunningAuthenticator, ICanonicalNames, IDecoyLogin)
 class LoginModulesAuthenticator:
     """Asks a stack of login modules."""
 
@@ -92,6 +92,10 @@ class LoginModulesAuthenticator:
         for module in asked:
             username = module.canonical_name(username)
         return username
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """See `IDecoyLogin`: what the modules cost that can tell."""
+        await spend(self._stack, request)
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user, with what all modules that succeeded say; None where none of them knows the name."""

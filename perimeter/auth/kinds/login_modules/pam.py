@@ -1,4 +1,4 @@
-"""The login module ``pam``: Pluggable Authentication Modules, through python-pam (the extra ``perimeter[pam]``).
+"""The login module ``pam``: Pluggable Authentication Modules, through python-pam (the extra ``perimeter-gateway[pam]``).
 
 PAM blocks for as long as it likes, so each login holds a thread. Sessions are not opened and credentials not set: all that is
 asked is whether the password is right and the account may be used now.
@@ -105,7 +105,7 @@ class PamKind:
             made: Any = pam.PamAuthenticator()
         except (ImportError, OSError, AttributeError) as error:
             raise StartupError(
-                f"the login module pam needs python-pam (pip install 'perimeter[pam]') and libpam: {error}"
+                f"the login module pam needs python-pam (pip install 'perimeter-gateway[pam]') and libpam: {error}"
             ) from None
         del made
         if not any((directory / settings.service).is_file() for directory in _DIRECTORIES):

@@ -21,6 +21,8 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from perimeter.errors import Refusal, Rejected, Unavailable
+from perimeter.model import AuthenticationRequest
+from perimeter.plugin.authenticator import IDecoyLogin
 from perimeter.plugin.login_module import ILogin, ILoginModule, LoginAttempt, UnknownUser
 
 _log = Logger()
@@ -99,6 +101,7 @@ async def log_in(stack: Sequence[Entry], attempt: LoginAttempt) -> None:
             parts.append((entry, part))
             if await _step(walk, entry, part, attempt, "login"):
                 break
+        await spend(stack[len(parts) :], attempt.request)
         walk.verdict()
         walk = _Walk()
         for entry, part in parts:
@@ -111,6 +114,20 @@ async def log_in(stack: Sequence[Entry], attempt: LoginAttempt) -> None:
         for entry, part in parts:
             await _abort(entry, part)
         raise
+
+
+async def spend(entries: Sequence[Entry], request: AuthenticationRequest) -> None:
+    """Spend what the modules of ``entries`` cost, those of them that implement `IDecoyLogin`. Never fails."""
+    for entry in entries:
+        if IDecoyLogin.providedBy(entry.module):
+            try:
+                await entry.module.decoy(request)
+            except CancelledError:
+                raise
+            except Refusal:  # no answer depends on it
+                pass
+            except Exception as error:
+                _unforeseen(entry, error)
 
 
 def _begin(entry: Entry, attempt: LoginAttempt) -> ILogin:

@@ -11,7 +11,14 @@ from zope.interface import implementer
 
 from perimeter.auth.chain.asking import plain_name
 from perimeter.auth.registry import authenticator_factories
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ICanonicalNames, IRunningAuthenticator
+from perimeter.model import AuthenticationRequest
+from perimeter.plugin.authenticator import (
+    IAuthenticator,
+    IAuthenticatorFactory,
+    ICanonicalNames,
+    IDecoyLogin,
+    IRunningAuthenticator,
+)
 from perimeter.plugin.login_module import ILoginModuleKind, IRunningLoginModule, LoginAttempt, UnknownUser
 from perimeter.plugin.services import AuthServices
 from perimeter.plugin.verified_login import Known, VerifiedLogin
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
     from perimeter.config.language.section import Section
 
 
-@implementer(IRunningLoginModule, ICanonicalNames)
+@implementer(IRunningLoginModule, ICanonicalNames, IDecoyLogin)
 class AuthenticatorModule:
     """Asks an authenticator. "Not mine" is a failure here, since a required module has to succeed."""
 
@@ -42,6 +49,11 @@ class AuthenticatorModule:
         if ICanonicalNames.providedBy(self._authenticator):
             return self._authenticator.canonical_name(username)
         return plain_name(username, self._authenticator.realm)
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """As much as the authenticator's."""
+        if IDecoyLogin.providedBy(self._authenticator):
+            await self._authenticator.decoy(request)
 
     def begin(self, attempt: LoginAttempt) -> VerifiedLogin:
         """Its part in a login."""
