@@ -14,8 +14,9 @@ from bench.material import PASSWORD, REALM, ROLES, USER
 from bench.peers.base import Peer, Surroundings
 from bench.processes import Process
 from bench.upstream import PREFIX
-from perimeter.state.changes import RevokedGrant
+from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.sqlite import SqliteStore
+from perimeter.tokens.revocation import RevokedGrant
 
 CHECKOUT = Path(perimeter.__file__).parent.parent
 """Where the code is that this process would import."""
@@ -134,7 +135,7 @@ def realm_file(users: int) -> str:
 def revoke(state_dir: Path, count: int) -> None:
     """Leave the state of a gateway that revoked ``count`` access tokens, none of which has expired yet."""
     expires = time.time() + 86400
-    store = SqliteStore(state_dir)
+    store = SqliteStore(state_dir, STATE_KINDS)
     store.write([RevokedGrant(secrets.token_urlsafe(16), expires) for _ in range(count)])
     store.close()
 

@@ -71,7 +71,7 @@ class ApiTokens(Protocol):
 
 
 class Revocations(Protocol):
-    """What is asked of `perimeter.state.state.State`."""
+    """What is asked of `perimeter.tokens.stored.StoredTokens`."""
 
     epoch: int
 

@@ -12,7 +12,7 @@ from perimeter.gate.identify import Identifier
 from perimeter.gate.policy import within_networks
 from perimeter.http.exchange import Exchange
 from perimeter.model import Principal
-from perimeter.state.book import TokenBook
+from perimeter.tokens.book import TokenBook
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 from perimeter.web.endpoints.about import Source

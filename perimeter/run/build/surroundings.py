@@ -13,6 +13,7 @@ from perimeter.metrics.counts import Metrics
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.offload import Offload
+from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.stores import States
 
 HASHING_THREADS = min(4, max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
@@ -42,7 +43,7 @@ class Surroundings:
     deadlines: Deadlines
     turns: Turns = attrs.field(default=attrs.Factory(lambda self: Turns(self.reactor), takes_self=True))
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
-    states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor), takes_self=True))
+    states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor, STATE_KINDS), takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
     hashing: Offload = attrs.field(
         default=attrs.Factory(

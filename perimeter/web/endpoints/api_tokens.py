@@ -26,7 +26,7 @@ from perimeter.web.form import form
 from perimeter.web.request import exchange_of, respond
 
 if TYPE_CHECKING:
-    from perimeter.state.book import TokenBook
+    from perimeter.tokens.book import TokenBook
     from perimeter.web.endpoints.tree import Endpoints
 
 _LONGEST_NAME = 100

@@ -15,7 +15,7 @@ from perimeter.web.endpoints.nodes import Node, Unknown, WhoAsks
 from perimeter.web.endpoints.tokens import KeySet, Token
 
 if TYPE_CHECKING:
-    from perimeter.state.book import TokenBook
+    from perimeter.tokens.book import TokenBook
 
 
 class IssuedToken(Protocol):
