@@ -11,7 +11,7 @@ from bench.peers.haproxy import HAProxy
 from bench.peers.nginx import NginxPlain, NginxSeed, NginxTuned
 from bench.peers.perimeter import Perimeter
 from bench.peers.twisted_web import TwistedWeb
-from bench.scenarios import growth, handshakes, latency, logic, logins, requests, websocket
+from bench.scenarios import growth, handshakes, latency, logic, logins, requests, starvation, websocket
 from bench.scenarios.base import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -21,6 +21,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *latency.SCENARIOS,
     *logins.SCENARIOS,
     *growth.SCENARIOS,
+    *starvation.SCENARIOS,
 )
 BY_NAME_ONLY = {logic.NAME: logic.TITLE}
 """Scenarios that are measured alone, without peers, and their titles."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from perimeter.gate.routes import Route
-    from perimeter.model import Principal
+from perimeter.gate.routes import Route
+from perimeter.model import Principal
 
 
 class Decision:

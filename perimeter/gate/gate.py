@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.config.values import Network
+from perimeter.config.site.values import Network
 from perimeter.errors import (
     AuditUnavailable,
     BadTarget,
@@ -25,7 +25,7 @@ from perimeter.errors import (
 from perimeter.gate.decision import Decision
 from perimeter.gate.forwarded import in_networks, vouched_chain
 from perimeter.gate.identify import Identifier
-from perimeter.gate.identity import IdentityLines
+from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.overrides import overrides_method
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
 from perimeter.gate.policy import within
@@ -81,8 +81,8 @@ class Gate:
     def judge(self, exchange: Exchange, head: RequestHead, route: Route | None = None) -> Decision | Awaitable[Decision]:
         """The decision on the request ``head``. Raises a `perimeter.errors.Refusal` where it is not admitted.
 
-        ``head`` is the exchange's own, or the one that a proxy asks about (`perimeter.gate.forwardauth`): the same rules judge
-        both. With ``route`` that one counts, whatever the path.
+        ``head`` is the exchange's own, or the one that a proxy asks about (`perimeter.targets.forward_auth`): the same rules
+        judge both. With ``route`` that one counts, whatever the path.
         """
         if route is None:
             place = self._places.get((head.host, head.target))
@@ -90,7 +90,9 @@ class Gate:
         else:
             target = head.target
         asking = exchange.decision
-        if asking is not None:  # a proxy asks, and who speaks to us through whom is known already
+        if asking is not None:
+            assert isinstance(asking, Decision)
+            # A proxy asks: the client's address was found when the proxy's own request was judged.
             address, relayed = asking.address, asking.relayed
         else:
             address = exchange.connection.address
@@ -98,7 +100,7 @@ class Gate:
             if relayed:
                 address = relayed[0]
         # The record of a refusal names the route too, so the exchange learns of it before anybody is asked anything.
-        exchange.decision = Decision(route, None, target, b"", address, relayed)
+        decision = exchange.decision = Decision(route, None, target, b"", address, relayed)
         if self.maintenance and not route.builtin:
             raise Maintenance
         if not route.audit.healthy():
@@ -108,9 +110,9 @@ class Gate:
         if route.max_body is not None and (head.headers.content_length or 0) > route.max_body:
             raise BodyTooLarge("Content-Length is over max_body")
         if not self.enabled:
-            return exchange.decision
+            return decision
         if not route.authenticate:
-            return self._authorise(exchange, route, None, head.method)
+            return self._authorise(exchange, decision, None, head.method)
         if asking is None:
             principal = self.identifier.identify(head.headers, address, exchange.connection)
         else:  # the connection is the proxy's: its certificate is not the client's, nor is a field that the client sent to it
@@ -118,10 +120,10 @@ class Gate:
         if principal is None:
             if route.required:
                 raise MissingCredentials
-            return self._authorise(exchange, route, None, head.method)
+            return self._authorise(exchange, decision, None, head.method)
         if isinstance(principal, Principal):
-            return self._authorise(exchange, route, principal, head.method)
-        return self._authorise_later(exchange, route, principal, head.method)
+            return self._authorise(exchange, decision, principal, head.method)
+        return self._authorise_later(exchange, decision, principal, head.method)
 
     def _relayed(self, peer: str, headers: HeaderBlock) -> tuple[str, ...]:
         """`vouched_chain`, or nothing where ``peer`` is not trusted. Remembered: reading addresses takes 20 µs."""
@@ -137,17 +139,16 @@ class Gate:
         return relayed
 
     async def _authorise_later(
-        self, exchange: Exchange, route: Route, later: Awaitable[Principal | None], method: bytes
+        self, exchange: Exchange, decision: Decision, later: Awaitable[Principal | None], method: bytes
     ) -> Decision:
         principal = await later
-        if principal is None and route.required:
+        if principal is None and decision.route.required:
             raise MissingCredentials
-        return self._authorise(exchange, route, principal, method)
+        return self._authorise(exchange, decision, principal, method)
 
-    def _authorise(self, exchange: Exchange, route: Route, principal: Principal | None, method: bytes) -> Decision:
-        decision = exchange.decision
-        assert decision is not None
+    def _authorise(self, exchange: Exchange, decision: Decision, principal: Principal | None, method: bytes) -> Decision:
         decision.principal = principal
+        route = decision.route
         policy = route.policy
         if not policy.open and not policy.permits(principal, method.decode("ascii")):
             # Where nobody is asked who he is (auth = none, with rules for methods), credentials would not help.

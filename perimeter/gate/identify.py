@@ -23,7 +23,7 @@ from perimeter.model import (
     HeaderBlock,
     Principal,
 )
-from perimeter.tokens.apitoken import ApiToken, grant_of
+from perimeter.tokens.api_token import ApiToken, grant_of
 from perimeter.tokens.verdict import Verdict, VerdictCache
 
 Found = Principal | Awaitable[Principal | None] | None
@@ -36,7 +36,7 @@ _LONGEST_LIST = 2048
 
 
 class Chain(Protocol):
-    """What is asked of `perimeter.auth.chain.AuthenticatorChain`."""
+    """What is asked of `perimeter.auth.chain.chain.AuthenticatorChain`."""
 
     takes_tokens: bool
     takes_connections: bool
@@ -64,7 +64,7 @@ class Verifier(Protocol):
 
 
 class ApiTokens(Protocol):
-    """What is asked of `perimeter.tokens.apitoken.ApiTokenVerifier`."""
+    """What is asked of `perimeter.tokens.api_token.ApiTokenVerifier`."""
 
     def verify(self, token: str) -> ApiToken:
         """What is kept of the token; raises `InvalidToken`."""

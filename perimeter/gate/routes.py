@@ -12,10 +12,11 @@ from ipaddress import IPv6Address
 
 import attrs
 
-from perimeter.config.values import Network
-from perimeter.gate.identity import IdentityProfile
+from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.values import Network
+from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
-from perimeter.interfaces import IAuditSink, ITarget
+from perimeter.gate.target import ITarget
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 The exchange knows the rules of answering (framing by version, no body for HEAD, one final response), counts octets, and
 sees to it that exactly one `AccessRecord` is written, whatever the end, and before the last octet of the response leaves.
-The bytes of the connection are `perimeter.http.channel`'s.
+The bytes of the connection are `perimeter.http.h1.connection`'s.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.errors import AuditUnavailable, InternalError, Refusal
-from perimeter.http.framing import ChunkedReader, LengthReader, chunk, last_chunk
+from perimeter.http.h1.framing import ChunkedReader, LengthReader, chunk, last_chunk
 from perimeter.http.reasons import REASONS
-from perimeter.http.requestside import RequestSide
+from perimeter.http.request_side import RequestSide
 from perimeter.model import AccessRecord, ClientConnection, Field, RequestHead
 
 if TYPE_CHECKING:
-    from perimeter.gate.decision import Decision
-    from perimeter.http.channel import Channel
-    from perimeter.interfaces import IBodySink, IResponder
+    from perimeter.http.h1.connection import Channel
+    from perimeter.http.roles import Admission, IBodySink, IResponder
 
 _log = Logger()
 
@@ -33,9 +32,9 @@ CLIENT_GONE = 499
 class Exchange(RequestSide):
     """A request, and what becomes of it.
 
-    ``decision`` is set once the gate has admitted the request, ``responder`` by the target that produces the response;
-    ``challenges`` (``bearer``, ``basic`` or ``joined``) says which challenges a 401 carries; ``asked`` is the request that a
-    proxy asks about, where this one is such a question: the audit log shows that one.
+    ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
+    response; ``challenges`` (``bearer``, ``basic``, ``both`` or ``joined``) says which challenges a 401 carries; ``asked`` is
+    the request that a proxy asks about, if this one is such a question: the audit log shows that one.
     """
 
     __slots__ = (
@@ -63,7 +62,7 @@ class Exchange(RequestSide):
         self.head = head
         self.connection = connection
         self.time = time
-        self.decision: Decision | None = None
+        self.decision: Admission | None = None
         self.responder: IResponder | None = None
         self.challenges = "bearer"
         self.asked: RequestHead | None = None
@@ -234,7 +233,7 @@ class Exchange(RequestSide):
             self.close = True
         if not self.body_done:
             self._sink = None  # whoever took the body has failed: the channel skips the rest of it
-        status, lines, body = self._channel.site.answers.render(refusal, self)
+        status, lines, body = self._channel.site.answers.render(refusal, self.head.headers, self.challenges)
         self.answer(status, lines, body)
 
     def interim(self, status: int, lines: bytes) -> None:

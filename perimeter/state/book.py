@@ -1,4 +1,5 @@
-"""A user's own API tokens: made, listed and ended, by him alone (attack 37). How he asks for it is `perimeter.web.apitokens`'."""
+"""A user's own API tokens: made, listed and ended, by him alone (attack 37). How he asks for it is
+`perimeter.web.endpoints.api_tokens`'."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import attrs
 from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
 from perimeter.model import TOKEN_PREFIX, Grant, Principal, Restriction
 from perimeter.state.state import State
-from perimeter.tokens.apitoken import ApiToken, digest_of, mint
+from perimeter.tokens.api_token import ApiToken, digest_of, mint
 from perimeter.tokens.format import Clock
 from perimeter.tokens.verifier import TokenVerifier
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import attrs
 
-from perimeter.tokens.apitoken import ApiToken
+from perimeter.tokens.api_token import ApiToken
 
 
 @attrs.frozen(slots=True)

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Final
 
 from perimeter.state.changes import Change, Held, RevokedGrant, RevokedUser
-from perimeter.tokens.apitoken import ApiToken
+from perimeter.tokens.api_token import ApiToken
 
 HOUR: Final = 3600.0
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from zope.interface import implementer
 
-from perimeter.interfaces import IStateStore
 from perimeter.state.changes import Change, Held
+from perimeter.state.store import IStateStore
 
 
 @implementer(IStateStore)

@@ -19,10 +19,10 @@ from typing import Any, Final
 from zope.interface import implementer
 
 from perimeter.errors import StartupError, StateUnavailable
-from perimeter.interfaces import IStateStore
 from perimeter.model import Principal, Restriction
 from perimeter.state.changes import Change, Held, Removed, RevokedGrant, RevokedUser
-from perimeter.tokens.apitoken import ApiToken
+from perimeter.state.store import IStateStore
+from perimeter.tokens.api_token import ApiToken
 
 NAME: Final = "state.db"
 _VERSION: Final = 1

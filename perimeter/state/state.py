@@ -15,12 +15,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.errors import Overloaded, StartupError, StateUnavailable, Unavailable
-from perimeter.interfaces import IStateStore
 from perimeter.model import Grant, Principal
 from perimeter.offload import Offload
 from perimeter.state.changes import Change, Removed, RevokedGrant, RevokedUser
 from perimeter.state.index import HOUR, Index
-from perimeter.tokens.apitoken import ApiToken
+from perimeter.state.store import IStateStore
+from perimeter.tokens.api_token import ApiToken
 
 _log = Logger()
 

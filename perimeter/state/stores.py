@@ -7,11 +7,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from perimeter.config.values import PerimeterSettings
-from perimeter.interfaces import IStateStore
+from perimeter.config.site.values import PerimeterSettings
 from perimeter.state.memory import MemoryStore
 from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import State
+from perimeter.state.store import IStateStore
 
 
 class States:

@@ -15,18 +15,19 @@ from twisted.trial import unittest
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.modules import pam
-from perimeter.auth.modules.attempt import Known, LoginAttempt, UnknownUser, VerifiedLogin
-from perimeter.auth.modules.authenticator import LoginModulesAuthenticator, LoginModulesFactory, module_kinds
-from perimeter.auth.modules.command import ENVIRONMENT, CommandKind, judged, run
-from perimeter.auth.services import AuthServices
-from perimeter.config.references import References
-from perimeter.config.scanner import scan
-from perimeter.config.section import Section
+from perimeter.auth.kinds.login_modules import pam
+from perimeter.auth.kinds.login_modules.authenticator import LoginModulesAuthenticator, LoginModulesFactory, module_kinds
+from perimeter.auth.kinds.login_modules.command import ENVIRONMENT, CommandKind, judged, run
+from perimeter.config.language.references import References
+from perimeter.config.language.scanner import scan
+from perimeter.config.language.section import Section
 from perimeter.errors import Problem, Rejected, StartupError, Unavailable
-from perimeter.interfaces import IAuthenticatorFactory, ILoginModule, ILoginModuleKind, IRunningAuthenticator
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
 from perimeter.offload import Offload
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator
+from perimeter.plugin.login_module import ILoginModule, ILoginModuleKind, LoginAttempt, UnknownUser
+from perimeter.plugin.services import AuthServices
+from perimeter.plugin.verified_login import Known, VerifiedLogin
 from tests.unit.auth_doubles import REQUEST, ImmediateThreads, ThreadClock, offload_with
 
 ALICE = BasicCredentials("alice", "wonderland-42")

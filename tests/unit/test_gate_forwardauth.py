@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from perimeter.config.values import Rule
+from perimeter.config.site.values import Rule
 from perimeter.errors import BadRequest, InvalidCredentialsRequest, TooManyAttempts, Unavailable
-from perimeter.gate.forwardauth import ENDPOINT, ForwardAuthTarget
 from perimeter.gate.gate import Gate
-from perimeter.gate.identity import IdentityLines
+from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.original import original
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block, parse_request
 from perimeter.model import Principal
+from perimeter.targets.forward_auth import ENDPOINT, ForwardAuthTarget
 from tests.unit.http_rig import Response
 from tests.unit.test_gate_gate import ALICE, GateTestCase
 

@@ -10,10 +10,10 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from perimeter.config.values import Rule
+from perimeter.config.site.values import Rule
 from perimeter.errors import InvalidToken, Unavailable
 from perimeter.gate.gate import Gate
-from perimeter.gate.identity import IdentityLines
+from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.model import ClientConnection, HeaderBlock, Principal

@@ -34,7 +34,7 @@ from perimeter.model import (
     Principal,
     Restriction,
 )
-from perimeter.tokens.apitoken import ApiToken
+from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.verdict import Verdict
 
 ALICE = Principal("alice", "local", ("admin",))

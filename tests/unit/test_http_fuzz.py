@@ -14,8 +14,8 @@ from twisted.trial import unittest
 from perimeter.errors import Refusal
 from perimeter.gate.decision import Decision
 from perimeter.http.exchange import Exchange
-from perimeter.http.framing import ChunkedReader, LengthReader, chunk, last_chunk
 from perimeter.http.grammar import parse_block, parse_request
+from perimeter.http.h1.framing import ChunkedReader, LengthReader, chunk, last_chunk
 from perimeter.proxy.headers import HeaderRules, request_head
 from tests.unit.http_rig import Body, Client, Holding, Site
 

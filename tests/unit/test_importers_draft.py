@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.importers import authotron, combine
+from perimeter.importers import combine
+from perimeter.importers.authotron import source as authotron
 from perimeter.importers.draft import plain_name, unfit
 from tests.unit.drafts import ABILITIES, location, options, yaml
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.auth.ldap.authenticator import LdapFactory
-from perimeter.auth.ldap.settings import OPTIONS, LdapSettings, RoleRule
+from perimeter.auth.kinds.ldap.authenticator import LdapFactory
+from perimeter.auth.kinds.ldap.settings import OPTIONS, LdapSettings, RoleRule
 from perimeter.auth.registry import authenticator_factories
 from tests.unit.ldap_sections import MINIMAL, parsed, read, read_body
 

@@ -14,7 +14,6 @@ from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
 from perimeter.errors import Overloaded, StartupError, Unavailable
-from perimeter.interfaces import IStateStore
 from perimeter.model import Grant, Principal, Restriction
 from perimeter.offload import GRACE
 from perimeter.state import state as state_module
@@ -22,7 +21,8 @@ from perimeter.state.changes import Change, Held, Removed, RevokedGrant, Revoked
 from perimeter.state.memory import MemoryStore
 from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import State
-from perimeter.tokens.apitoken import ApiToken, digest_of, mint
+from perimeter.state.store import IStateStore
+from perimeter.tokens.api_token import ApiToken, digest_of, mint
 from tests.unit.auth_doubles import ImmediateThreads, ManualThreads, ThreadClock, offload_with
 
 ALICE = Principal("alice", "local", ("admin", "a,b"), "users", {"team": "rød"}, {"svc": ("read",)})

@@ -12,7 +12,7 @@ from perimeter.errors import MethodNotAllowed, MissingCredentials, Rejected, Una
 from perimeter.http.answers import Answers, Page
 from perimeter.model import Principal
 from perimeter.web.bridge import SiteTarget
-from perimeter.web.tree import Endpoints, token_resources
+from perimeter.web.endpoints.tree import Endpoints, token_resources
 from tests.unit.fakes import Reply, Rig
 
 ALICE = Principal("alice", "local")
@@ -177,8 +177,7 @@ class AnswerTests(unittest.TestCase):
     def render(self, refusal: Any) -> tuple[int, bytes, bytes]:
         answers = Answers("example", ("https://gw/token",), lambda status, phrase: Page(b"", b""), {}, lambda: 0.0)
         rig = Rig("GET /token HTTP/1.1")
-        rig.exchange.challenges = "basic"
-        return answers.render(refusal, rig.exchange)
+        return answers.render(refusal, rig.exchange.head.headers, "basic")
 
     def test_the_challenge(self) -> None:
         for refusal in (MissingCredentials(), Rejected()):

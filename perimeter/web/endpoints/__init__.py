@@ -1,0 +1,1 @@
+"""The built-in endpoints: tokens, keys, and what the gateway says of itself."""
