@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from math import inf
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
@@ -26,6 +26,7 @@ from perimeter.errors import BadRequest, UpstreamBadReply
 from perimeter.http.grammar import has_bare_lf, parse_response_head
 from perimeter.http.h1.framing import BodyReader, ChunkedReader, CloseReader, LengthReader
 from perimeter.model import Field, ResponseHead
+from perimeter.net.contract import Transport
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 
@@ -121,7 +122,7 @@ class ReplyReceiver(Protocol):
 class UpstreamConnection(TwistedProtocol):
     """One connection, kept by its owner or serving a receiver."""
 
-    transport: Any
+    transport: Transport  # type: ignore[assignment]
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -232,6 +233,13 @@ class UpstreamConnection(TwistedProtocol):
         if self._phase < Phase.CLOSING:
             self._phase = Phase.CLOSED
             self.transport.abortConnection()
+
+    def has_input(self) -> bool:
+        """Whether something has come on an idle connection: its end, or bytes that no request asked for. Costs a system call.
+
+        TLS sends bytes of its own too, but a new connection costs less than a lost request.
+        """
+        return self.transport.has_input()
 
     # -- its response
 

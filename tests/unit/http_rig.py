@@ -47,6 +47,7 @@ class FakeTransport:
         self.stalled = False
         self.reading = True
         self.unread = b""
+        self.unread_input = False
         self.disconnecting = False
         self.half_closed = False
         self.aborted = False
@@ -59,6 +60,9 @@ class FakeTransport:
         protocol.makeConnection(self)
 
     # -- what the protocol calls
+
+    def has_input(self) -> bool:
+        return self.unread_input or self.lost
 
     @property
     def buffered(self) -> int:

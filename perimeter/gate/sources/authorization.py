@@ -68,7 +68,7 @@ class ApiTokens(Protocol):
 
 
 class Revocations(Protocol):
-    """What this source needs of `perimeter.state.state.State`."""
+    """What this source needs of `perimeter.tokens.stored.StoredTokens`."""
 
     epoch: int
 

@@ -26,11 +26,12 @@ from perimeter.run.build.gates import listener_gates
 from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.run.build.upstreams import upstream_pool
-from perimeter.state.book import TokenBook
 from perimeter.state.state import State
 from perimeter.tokens.api_token import ApiTokenVerifier
+from perimeter.tokens.book import TokenBook
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.stored import TOKENS, StoredTokens
 from perimeter.tokens.verifier import TokenVerifier
 
 
@@ -46,6 +47,7 @@ class Assembly:
     chain: AuthenticatorChain
     keyring: Keyring
     state: State
+    tokens: StoredTokens
     book: TokenBook | None
     identifier: Identifier
     identity: IdentityLines
@@ -77,12 +79,13 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     issuer = TokenIssuer(keyring, config.token, reactor)
     metrics = _metrics(config, around)
     chain = authenticator_chain(config, around, metrics)
-    state = around.states.open(config.perimeter)
-    verifier = TokenVerifier(keyring, config.token, reactor, state.revoked)
-    book = TokenBook(state, verifier, reactor, config.token.api_lifetime) if config.token.api_tokens else None
+    state = around.states.adopt(around.states.open(config.perimeter))
+    tokens = state.view(TOKENS)
+    verifier = TokenVerifier(keyring, config.token, reactor, tokens.revoked)
+    book = TokenBook(tokens, verifier, reactor, config.token.api_lifetime) if config.token.api_tokens else None
     remembered = config.limits.remembered_tokens
-    api_tokens = ApiTokenVerifier(state if book else None, reactor)
-    authorization = Authorization(chain, verifier, api_tokens, state, clock, remembered)
+    api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
+    authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered)
     identifier = Identifier((authorization, Connection(chain)))
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
     audit = AuditLogs(config.audit, reactor, None if metrics is None else metrics.requests.record)
@@ -110,6 +113,7 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
         chain=chain,
         keyring=keyring,
         state=state,
+        tokens=tokens,
         book=book,
         identifier=identifier,
         identity=identity,

@@ -11,7 +11,7 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.values import AugmenterSettings, AuthenticatorSettings, SiteConfig
 from perimeter.gate.access import ANY_USER, ANYBODY, FIRST_HAND
 from perimeter.gate.routes import Route
-from perimeter.state.book import TokenBook
+from perimeter.tokens.book import TokenBook
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 from perimeter.web.bridge import Clock, SiteTarget

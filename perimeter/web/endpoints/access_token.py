@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from perimeter.errors import Unavailable
 from perimeter.gate.access import FIRST_HAND
 from perimeter.model import Principal
-from perimeter.state.book import TokenBook
+from perimeter.tokens.book import TokenBook
 from perimeter.web.endpoints.endpoint import Endpoint, compact, never_store, reading, user_of
 from perimeter.web.request import respond
 

@@ -15,8 +15,8 @@ from typing import Any
 from perimeter.auth.text import unfit_for_name
 from perimeter.gate.access import FIRST_HAND, UNRESTRICTED
 from perimeter.model import Restriction
-from perimeter.state.book import TokenBook
 from perimeter.tokens.api_token import ApiToken
+from perimeter.tokens.book import TokenBook
 from perimeter.tokens.strict_json import decode
 from perimeter.web.endpoints.endpoint import Endpoint, invalid_request, json_answer, reading, user_of
 from perimeter.web.request import respond

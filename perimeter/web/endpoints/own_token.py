@@ -10,7 +10,7 @@ import attrs
 from perimeter.errors import NoRoute
 from perimeter.gate.access import ANYBODY, UNRESTRICTED, Access
 from perimeter.model import Grant
-from perimeter.state.book import TokenBook
+from perimeter.tokens.book import TokenBook
 from perimeter.web.endpoints.endpoint import Endpoint, never_store, user_of
 from perimeter.web.request import exchange_of, respond
 

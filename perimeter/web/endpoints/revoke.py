@@ -6,7 +6,7 @@ from typing import Any
 
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.decision import Admitted, recognise
-from perimeter.state.book import TokenBook
+from perimeter.tokens.book import TokenBook
 from perimeter.web.endpoints.endpoint import Endpoint, invalid_request, json_answer
 from perimeter.web.form import form
 from perimeter.web.request import exchange_of, respond
