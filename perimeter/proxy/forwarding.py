@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from perimeter.config.site.values import ServerSettings
 from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
@@ -106,7 +106,7 @@ class Forwarding:
         self._fresh = False
         self._paused = False
         decision = exchange.decision
-        assert isinstance(decision, Decision)
+        assert isinstance(decision, Admitted)
         self._route = decision.route
         self._upgrade = wanted_upgrade(exchange, decision.route)
         self._head = request_head(exchange, decision, target.rules, target.fallback_host, self._upgrade)
