@@ -23,6 +23,7 @@ from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.original import original
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
+from perimeter.http.answers import Challenges
 from perimeter.http.exchange import refuse_on_error
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class ForwardAuthTarget:
 
     def handle(self, exchange: Exchange) -> None:
         """Answer ``exchange``. Never raises."""
-        exchange.challenges = "joined"
+        exchange.challenges = Challenges.JOINED
         exchange.upstream = self.name
         try:
             decision = self._judge(exchange)

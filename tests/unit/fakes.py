@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from perimeter.errors import Refusal
 from perimeter.gate.decision import Decision
 from perimeter.gate.routes import Route
+from perimeter.http.answers import Challenges
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block, parse_request
 from perimeter.model import AccessRecord, ClientConnection, HeaderBlock, Principal
@@ -37,8 +38,8 @@ class FakeAnswers:
     def date(self) -> bytes:
         return b"Date: Fri, 15 Jan 2027 08:00:00 GMT\r\n"
 
-    def render(self, refusal: Refusal, headers: HeaderBlock, challenges: str) -> tuple[int, bytes, bytes]:
-        lines = b"X-Challenges: %b\r\n" % challenges.encode()
+    def render(self, refusal: Refusal, headers: HeaderBlock, challenges: Challenges) -> tuple[int, bytes, bytes]:
+        lines = b"X-Challenges: %b\r\n" % challenges.value.encode()
         allow = ", ".join(getattr(refusal, "allow", ()))
         if allow:
             lines += b"Allow: %b\r\n" % allow.encode()

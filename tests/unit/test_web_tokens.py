@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from perimeter.errors import MethodNotAllowed, MissingCredentials, Rejected, Unavailable
-from perimeter.http.answers import Answers, Page
+from perimeter.http.answers import Answers, Challenges, Page
 from perimeter.model import Principal
 from perimeter.web.bridge import SiteTarget
 from perimeter.web.endpoints.tree import Endpoints, token_resources
@@ -177,7 +177,7 @@ class AnswerTests(unittest.TestCase):
     def render(self, refusal: Any) -> tuple[int, bytes, bytes]:
         answers = Answers("example", ("https://gw/token",), lambda status, phrase: Page(b"", b""), {}, lambda: 0.0)
         rig = Rig("GET /token HTTP/1.1")
-        return answers.render(refusal, rig.exchange.head.headers, "basic")
+        return answers.render(refusal, rig.exchange.head.headers, Challenges.BASIC)
 
     def test_the_challenge(self) -> None:
         for refusal in (MissingCredentials(), Rejected()):

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from perimeter.http.answers import Challenges
 from perimeter.web.endpoints.nodes import Node, Unknown, WhoAsks, asker, json_answer, never_store
 from perimeter.web.request import respond
 
@@ -42,7 +43,7 @@ class WhoAmI(Node):
         return respond(request, self._tell(request))
 
     async def _tell(self, request: Any) -> bytes:
-        principal = await asker(self._who, request, "both")
+        principal = await asker(self._who, request, Challenges.BOTH)
         known = {
             "version": 1,
             "username": principal.username,
@@ -69,5 +70,5 @@ class Sources(Node):
         return respond(request, self._tell(self._who, request))
 
     async def _tell(self, who: WhoAsks, request: Any) -> bytes:
-        await asker(who, request, "both")
+        await asker(who, request, Challenges.BOTH)
         return json_answer(request, self._answer)

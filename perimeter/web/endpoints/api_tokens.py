@@ -19,6 +19,7 @@ from twisted.web.resource import Resource
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import InsufficientScope, InvalidCredentialsRequest, MethodNotAllowed
 from perimeter.gate.decision import Decision
+from perimeter.http.answers import Challenges
 from perimeter.model import Principal, Restriction
 from perimeter.tokens.api_token import ApiToken
 from perimeter.web.endpoints.nodes import Node, Unknown, asker, json_answer, never_store
@@ -68,7 +69,7 @@ class Tokens(Node):
         return respond(request, self._list(request))
 
     async def _list(self, request: Any) -> bytes:
-        owner = _unrestricted(await asker(self._endpoints.identify, request, "both"))
+        owner = _unrestricted(await asker(self._endpoints.identify, request, Challenges.BOTH))
         return json_answer(request, {"tokens": [described(token) for token in self._book.owned(owner)]})
 
     def render_POST(self, request: Any) -> int:
@@ -164,7 +165,7 @@ class OwnToken(Node):
         return respond(request, self._end(request))
 
     async def _end(self, request: Any) -> bytes:
-        owner = await asker(self._endpoints.identify, request, "both")
+        owner = await asker(self._endpoints.identify, request, Challenges.BOTH)
         if owner.grant is None or not self._book.names(self._which, owner.grant):  # a token may end itself, whatever it is for
             _unrestricted(owner)
         await self._book.remove(owner, self._which)

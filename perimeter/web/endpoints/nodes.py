@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.web.resource import Resource
 
 from perimeter.errors import NoRoute
+from perimeter.http.answers import Challenges
 from perimeter.model import Principal
 from perimeter.web.request import exchange_of, respond
 
@@ -38,7 +39,7 @@ def never_store(request: Any) -> None:
     request.setHeader(b"Pragma", b"no-cache")
 
 
-async def asker(who: WhoAsks, request: Any, challenges: str = "basic") -> Principal:
+async def asker(who: WhoAsks, request: Any, challenges: Challenges = Challenges.BASIC) -> Principal:
     """Who sent ``request``; a 401 carries ``challenges`` (`perimeter.http.exchange.Exchange.challenges`)."""
     exchange = exchange_of(request)
     exchange.challenges = challenges
