@@ -179,8 +179,12 @@ def _target(location: Location) -> list[tuple[Directive, str]]:
         found = [(other, "files before a service") for other in files]
         return [(one, fault), *found] if fault else found
     if not location.root:
-        return [] if directive.all("internal") else [(directive, "it has neither proxy_pass nor root")]
+        said = directive.all("internal") or any(not known(one) for one in directive.block or ())
+        return [] if said else [(directive, "it has neither proxy_pass nor root")]
     found = [(one, "the first file is $uri") for one in files if one.args[:1] != ("$uri",)]
+    for one in directive.all("alias"):
+        if one.args and location.path.endswith("/") != one.args[0].endswith("/"):
+            found.append((one, f"{location.path} and {one.args[0]} have to end alike"))
     if "$" in location.root:
         found += [(one, "a directory without variables") for one in directive.all("alias") or location.of("root")]
     return found

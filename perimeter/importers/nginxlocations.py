@@ -123,7 +123,8 @@ class Locations(NginxFile):
 
     def _error_page(self, one: Directive) -> None:
         *statuses, page = one.args or ("",)
-        if not statuses or not page.startswith("/") or not all(re.fullmatch("[45][0-9][0-9]", word) for word in statuses):
+        plain = PLAIN_PATH.fullmatch(page) and not {"", ".", ".."} & set(page.split("/")[1:])
+        if not statuses or not plain or not all(re.fullmatch("[45][0-9][0-9]", word) for word in statuses):
             self.left(one, "a page is the path of a file, for statuses from 400 on, which stay as they are")
             return
         section = self.draft.section("errors")
