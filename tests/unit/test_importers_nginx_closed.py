@@ -102,6 +102,11 @@ class RestrictionTests(TestCase):
         self.assertNotIn("\n[route evil]", draft.text())
         self.assertNotIn("\n", draft.closed[0])
 
+    def test_attack_48_the_users_of_one_location_are_not_those_of_another(self) -> None:
+        staff, admins = (f"auth_basic x; auth_basic_user_file {name}; {PASS}" for name in ("staff", "admins"))
+        draft = conf(f"server {{ listen 80; location /a {{ {staff} }} location /b {{ {admins} }} location /c {{ {staff} }} }}")
+        self.assertEqual(every(draft), {"/a": "asks", "/b": "closed", "/c": "asks"})
+
     def test_attack_48_client_certificates_stay_asked_for(self) -> None:
         tls = "ssl_certificate c; ssl_certificate_key k; ssl_client_certificate ca;"
         for level in (
