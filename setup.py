@@ -1,7 +1,7 @@
-"""The part of the packaging that ``pyproject.toml`` cannot say well: modules for a directory that belongs to Twisted.
+"""The part of the packaging that ``pyproject.toml`` cannot express: modules for a directory that belongs to Twisted.
 
-``twisted/plugins`` is a directory that every plug-in shares, so it holds no ``__init__.py`` here, and its modules are named one
-by one. Naming it as a package would make this distribution the owner of a package of Twisted's.
+All plug-ins share ``twisted/plugins``, so it has no ``__init__.py`` here and its modules are listed one by one. As a package it
+would make this distribution own a package of Twisted.
 """
 
 from pathlib import Path
@@ -11,10 +11,10 @@ from setuptools import find_packages, setup
 PLUGINS = Path(__file__).parent / "twisted" / "plugins"
 
 setup(
-    # said aloud so that an editable install puts this directory on the path, where twisted.plugin looks, not an import hook
+    # explicit, so that an editable installation extends the path, which twisted.plugin reads, instead of adding an import hook
     package_dir={"": "."},
     packages=find_packages(include=["perimeter", "perimeter.*"]),
     py_modules=[f"twisted.plugins.{module.stem}" for module in sorted(PLUGINS.glob("perimeter_*.py"))],
-    package_data={"perimeter": ["py.typed", "web/templates/*", "web/pages/*", "web/assets/*"]},
+    package_data={"perimeter": ["py.typed", "web/assets/*"]},
     zip_safe=False,
 )

@@ -1,6 +1,6 @@
 """Auth-o-tron's program, from its crate: built once with cargo into a cache, for the benchmark and for the comparison of answers.
 
-The crate is ``authotron``. (``auth-o-tron`` on crates.io is somebody else's program, for one-time passwords.)
+The crate is ``authotron``. (The crate ``auth-o-tron`` is an unrelated program, for one-time passwords.)
 """
 
 from __future__ import annotations

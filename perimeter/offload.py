@@ -1,16 +1,20 @@
-"""The one door for slow work: password hashing, reading of files, anything that would hold up the reactor thread.
+"""Runs slow work in threads: password hashing, reading of files, anything that would hold up the reactor thread.
 
-A small pool of threads with a bounded queue in front of it. When the queue is full the work is refused at once
-(`perimeter.errors.Overloaded`: 503 with Retry-After) instead of making everybody wait longer. Timeouts are the caller's: whoever
-cancels the Deferred is told at once, a job still waiting is taken out of the queue, and the result of one already
-running is dropped when it comes (a thread cannot be interrupted, so until then the job still counts as running).
+A pool has a small number of threads and a bounded queue in which clients take turns (`perimeter.fair_queue`): a client with many
+jobs does not delay a client with one. When the queue is full, the client with the longest line is refused
+(`perimeter.errors.Overloaded`: 503 with Retry-After) instead of making everybody wait longer.
+
+The caller sets the timeout: it cancels the Deferred. A job that is still waiting leaves the queue (`StillWaiting`). A thread
+cannot be interrupted, so a running job counts as running until it ends, and its result is dropped.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
-from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -19,15 +23,16 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from perimeter.errors import Overloaded, Unavailable
+from perimeter.fair_queue import CLIENT, RETRY_AFTER, Lines, StillWaiting
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-RETRY_AFTER = 1
-"""Seconds after which a client that found the queue full is asked to come back."""
-
 GRACE = 5.0
-"""Seconds that `Offload.stop` waits for what runs; a job that hangs longer is left behind in its daemon thread."""
+"""Seconds that `Offload.stop` waits for running jobs; a job that hangs longer is left behind in its daemon thread."""
+
+NICENESS = 5
+"""How much lower the priority of a polite pool's threads is than that of the reactor thread (``nice``)."""
 
 
 class IThreads(Protocol):
@@ -49,19 +54,31 @@ class IThreads(Protocol):
 
 
 class _Job:
-    """One call, and the Deferred that somebody waits on (until it is cancelled)."""
+    """One call and the Deferred of its result. ``bounded`` jobs may be refused when the queue is full."""
 
-    __slots__ = ("call", "deferred")
+    __slots__ = ("bounded", "call", "client", "deferred")
 
-    def __init__(self, call: Callable[[], Any], canceller: Callable[[_Job], None]) -> None:
+    def __init__(self, call: Callable[[], Any], bounded: bool, canceller: Callable[[_Job], None]) -> None:
         self.call = call
+        self.bounded = bounded
+        self.client = CLIENT.get()
         self.deferred: Deferred[Any] = Deferred(lambda _: canceller(self))
 
 
-def _threads(count: int) -> ThreadPool:
+def _threads(count: int, polite: bool) -> ThreadPool:
     pool = ThreadPool(0, count, "offload")
-    # A job that hangs (a dead network file system) must not keep the process from ending.
-    pool.threadFactory = partial(threading.Thread, daemon=True)  # type: ignore[assignment]
+
+    def thread(*, target: Callable[[], object], **options: Any) -> threading.Thread:
+        def run() -> None:
+            if polite and sys.platform == "linux":
+                with suppress(OSError):  # concerns the calling thread alone, elsewhere the process
+                    os.nice(NICENESS)
+            target()
+
+        # A job that hangs (a dead network file system) must not keep the process from ending.
+        return threading.Thread(target=run, daemon=True, **options)
+
+    pool.threadFactory = thread  # type: ignore[assignment]
     return pool
 
 
@@ -69,15 +86,18 @@ class Offload:
     """Runs functions on ``threads`` threads of its own, with at most ``queue`` of them waiting.
 
     All its methods are for the reactor thread. ``reactor`` is IReactorFromThreads and IReactorTime, which no one type of
-    Twisted's names.
+    Twisted's names. The threads of a ``polite`` pool have a lower priority than the reactor thread: such a pool is for work that
+    computes for a long time.
     """
 
-    def __init__(self, reactor: Any, threads: int = 4, queue: int = 64, pool: IThreads | None = None) -> None:
+    def __init__(
+        self, reactor: Any, threads: int = 4, queue: int = 64, pool: IThreads | None = None, *, polite: bool = False
+    ) -> None:
         self._reactor = reactor
         self._threads = threads
         self._queue = queue
-        self._pool: IThreads = _threads(threads) if pool is None else pool
-        self._waiting: deque[_Job] = deque()
+        self._pool: IThreads = _threads(threads, polite) if pool is None else pool
+        self._waiting = Lines[_Job]()
         self._running: set[_Job] = set()
         self._started = False
         self._idle: Deferred[None] | None = None
@@ -93,12 +113,12 @@ class Offload:
         self._started = True
 
     def stop(self) -> Deferred[None]:
-        """Take no more work, fail what waits with `Unavailable`, and fire when what runs has ended (or `GRACE` is over)."""
+        """Take no more work, fail waiting jobs with `Unavailable`, and fire when running ones have ended (`GRACE` at most)."""
         if not self._started:
             return succeed(None)
         self._started = False
         while self._waiting:
-            self._waiting.popleft().deferred.errback(Unavailable("the gateway is shutting down"))
+            self._waiting.next().deferred.errback(Unavailable("the gateway is shutting down"))
         if not self._running:
             self._pool.stop()
             return succeed(None)
@@ -115,30 +135,38 @@ class Offload:
     def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Call ``fn`` in a thread: its result or its exception.
 
-        Fails with `Overloaded` at once where ``queue`` jobs wait already, with `Unavailable` where the pool is not
-        running, and with ``CancelledError`` when cancelled.
+        It waits in the line of the current `perimeter.fair_queue.CLIENT`.
+
+        Fails with `Overloaded` where ``queue`` jobs wait already: at once, or later if another client needs the room. Fails with
+        `Unavailable` where the pool is not running, and with ``CancelledError`` when cancelled (`StillWaiting` before it began).
         """
-        return self._submit(partial(fn, *args, **kwargs), self._queue)
+        return self._submit(partial(fn, *args, **kwargs), True)
 
     def proceed(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Like `run`, for the next step of work that was admitted by `run`: it waits however full the queue is.
 
-        The caller has one step waiting at a time, so what waits is bounded by what was admitted. A download is not to be cut
-        in the middle because many people log in at the same moment.
+        The caller has one step waiting at a time, so the number of waiting steps is bounded by what was admitted. A download must
+        not break off in the middle because many people log in at the same moment.
         """
-        return self._submit(partial(fn, *args, **kwargs), None)
+        return self._submit(partial(fn, *args, **kwargs), False)
 
-    def _submit(self, call: Callable[[], T], queue: int | None) -> Deferred[T]:
-        job = _Job(call, self._cancelled)
+    def _submit(self, call: Callable[[], T], bounded: bool) -> Deferred[T]:
+        job = _Job(call, bounded, self._cancelled)
         if not self._started:
             job.deferred.errback(Unavailable("the gateway is shutting down"))
         elif len(self._running) < self._threads:
             self._begin(job)
-        elif queue is None or len(self._waiting) < queue:
-            self._waiting.append(job)
+        elif not bounded or len(self._waiting) < self._queue:
+            self._waiting.add(job)
         else:
-            job.deferred.errback(Overloaded("the queue for slow work is full", retry_after=RETRY_AFTER))
+            self._wait_instead_of_another(job)
         return job.deferred
+
+    def _wait_instead_of_another(self, job: _Job) -> None:
+        refused = self._waiting.make_room(job.client)
+        if refused is not None:
+            self._waiting.add(job)
+        (refused or job).deferred.errback(Overloaded("the queue for slow work is full", retry_after=RETRY_AFTER))
 
     def _begin(self, job: _Job) -> None:
         self._running.add(job)
@@ -149,13 +177,13 @@ class Offload:
         self._running.discard(job)
         if self._started:
             while self._waiting and len(self._running) < self._threads:
-                self._begin(self._waiting.popleft())
+                self._begin(self._waiting.next())
         elif self._idle is not None and not self._running:
             idle, self._idle = self._idle, None
             self._pool.stop()
             idle.callback(None)
         if job.deferred.called:
-            return  # cancelled: nobody wants it any more
+            return  # cancelled: the result is not wanted any more
         if success:
             job.deferred.callback(result)
         else:
@@ -163,6 +191,8 @@ class Offload:
             job.deferred.errback(result)
 
     def _cancelled(self, job: _Job) -> None:
-        if job not in self._running:
+        if job in self._running:
+            job.deferred.errback(CancelledError())
+        else:
             self._waiting.remove(job)
-        job.deferred.errback(CancelledError())
+            job.deferred.errback(StillWaiting())

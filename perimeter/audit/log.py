@@ -18,10 +18,10 @@ from zope.interface import implementer
 
 from perimeter.audit.formats import FORMATS, Format
 from perimeter.audit.rolling import RollingFile, Unwritten
+from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import CountingSink
-from perimeter.config.values import AuditSettings
+from perimeter.config.site.values import AuditSettings
 from perimeter.errors import StartupError
-from perimeter.interfaces import IAuditSink
 from perimeter.model import AccessRecord
 
 _log = Logger(namespace="perimeter.audit")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from zope.interface import implementer
 
-from perimeter.interfaces import IAuditSink
+from perimeter.audit.sink import IAuditSink
 from perimeter.model import AccessRecord
 
 

@@ -9,7 +9,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from perimeter.errors import StartupError
-from perimeter.interfaces import IAuthenticatorFactory
+from perimeter.plugin.authenticator import IAuthenticatorFactory
 
 
 def authenticator_factories(plugins: Iterable[object] | None = None) -> dict[str, IAuthenticatorFactory]:

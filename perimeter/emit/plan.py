@@ -11,8 +11,8 @@ import re
 
 import attrs
 
-from perimeter.auth.trustedheader import TrustedHeaderSettings
-from perimeter.config.values import ListenerSettings, RouteSettings, ServerSettings, SiteConfig
+from perimeter.auth.kinds.trusted_header import TrustedHeaderSettings
+from perimeter.config.site.values import ListenerSettings, RouteSettings, ServerSettings, SiteConfig
 from perimeter.errors import StartupError
 
 #: What needs quotes in no proxy's configuration, and stands for nothing but itself in any.

@@ -3,7 +3,7 @@
 One grammar serves both directions. What two parsers could read in two ways is refused rather than repaired (attack 18): bare
 CR or LF, folded lines, white space around a field name, a repeated or listed Content-Length, Content-Length together with
 Transfer-Encoding, any coding but ``chunked``. A refused request raises a `BadRequest`; a refused response raises
-`UpstreamBadReply`. Bodies are the business of `perimeter.http.framing`.
+`UpstreamBadReply`. Bodies are the business of `perimeter.http.h1.framing`.
 
 The regular expressions use possessive quantifiers: each of them reads its input once, whatever it holds.
 """

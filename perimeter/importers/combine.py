@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perimeter.importers.authotron import LISTENER
+from perimeter.importers.authotron.source import LISTENER
 from perimeter.importers.draft import USERS, Draft, ImportFault, Note, Section, Setting
 
 

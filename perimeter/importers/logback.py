@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from perimeter.importers.draft import Draft, Note, Section
-from perimeter.importers.xmltree import Element, read
+from perimeter.importers.xml_tree import Element, read
 
 AUDIT_LOGGERS = ("http-access", "external-auth-access")
 _SIZE = re.compile(r"([0-9]+)\s*([KMG])B", re.IGNORECASE)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perimeter.config.values import SiteConfig
-    from perimeter.metrics.inforce import InForce
+    from perimeter.config.site.values import SiteConfig
+    from perimeter.metrics.in_force import InForce
     from perimeter.model import AccessRecord
 
 OTHER = "other"
@@ -95,7 +95,7 @@ class Histogram:
 
 
 class AuthCounts:
-    """Authentications (`perimeter.auth.watch.Watch`)."""
+    """Authentications (`perimeter.auth.chain.watch.Watch`)."""
 
     def __init__(self) -> None:
         self.decisions = Histogram(AUTH_BOUNDS)

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from perimeter.auth.watch import ALL_FAILED, SUCCESS, TOO_MANY, UNAVAILABLE, UNKNOWN
+from perimeter.auth.chain.watch import ALL_FAILED, SUCCESS, TOO_MANY, UNAVAILABLE, UNKNOWN
 from perimeter.errors import (
     ExpiredToken,
     InvalidCredentialsRequest,

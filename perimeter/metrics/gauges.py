@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 import perimeter
-from perimeter.config.values import ServerSettings
-from perimeter.metrics.inforce import InForce
+from perimeter.config.site.values import ServerSettings
+from perimeter.metrics.in_force import InForce
 from perimeter.proxy.pool import UpstreamPool
 
 
@@ -68,12 +67,11 @@ def _upstreams(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
         labels=("upstream", "server"),
     )
     for pool in pools:
-        everyone = Counter(id(connection.server) for connection in pool.connections)
         for server in pool.servers:
             name = _name(server.settings)
             idle = len(server.idle)
             connections.add_metric((pool.name, name, "idle"), idle)
-            connections.add_metric((pool.name, name, "busy"), max(0, everyone[id(server)] - idle))
+            connections.add_metric((pool.name, name, "busy"), max(0, len(server.connections) - idle))
             up.add_metric((pool.name, name), not server.resting_until)
     yield connections
     yield up

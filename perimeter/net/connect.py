@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.net.contexts import ClientTLS
-from perimeter.net.records import PortableConnection
 from perimeter.net.tls import TLSClientTransport
+from perimeter.net.tls_records import PortableConnection
 from perimeter.net.transport import ClientTransport
 
 

@@ -18,7 +18,7 @@ from OpenSSL import SSL
 from service_identity import pyopenssl as identity
 
 from perimeter.errors import StartupError
-from perimeter.net.records import Connection, PortableConnection
+from perimeter.net.tls_records import Connection, PortableConnection
 
 # With the server's order first, the cheapest of equals is taken; ChaCha20 goes first for clients that put it first, because
 # they have no AES in hardware (OP_PRIORITIZE_CHACHA, which pyOpenSSL does not name).

@@ -1,9 +1,9 @@
 """Java keystores (JKS): the key entries of a file, and the keys themselves.
 
 The format and both uses of the password are those of OpenJDK's ``sun.security.provider.JavaKeyStore`` and ``KeyProtector``:
-SHA-1 and no work factor, so a file that leaks is a key that leaks. Read here by hand: the library for it (pyjks, of 2020)
-needs a C compiler when it is installed, for ciphers that this format does not have. Choosing among entries, and what an
-operator is told, is in `perimeter.net.keystores`.
+SHA-1 without a work factor, so an attacker who gets the file can guess its password fast. The format is read here because
+the library for it (pyjks, of 2020) needs a C compiler for ciphers that JKS does not have. `perimeter.net.keystores` chooses
+the entry and words the messages.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ _DIGEST = 20
 _SALT = 20
 _PRIVATE_KEY, _TRUSTED_CERTIFICATE = 1, 2
 _VERSIONS = (1, 2)
-# What OpenJDK mixes in, so that the digest of a keystore cannot be taken for that of anything else
+# OpenJDK hashes this text with the keystore, so that no other digest of the password equals that of a keystore
 _WHITENER = b"Mighty Aphrodite"
-# AlgorithmIdentifier { 1.3.6.1.4.1.42.2.17.1.1, NULL }: Sun's own way to protect a key, the only one in this format
-_ALGORITHM = bytes.fromhex("300e060a2b060104012a021101010500")
+# Sun's key protection, 1.3.6.1.4.1.42.2.17.1.1: the only one in this format
+_PROTECTION = bytes.fromhex("060a2b060104012a02110101")
+# What follows the OID in an AlgorithmIdentifier without parameters: NULL in older releases of OpenJDK, nothing in newer ones
+_NO_PARAMETERS = (b"\x05\x00", b"")
 
 
 class DamagedKeystore(PerimeterError):
@@ -33,21 +35,22 @@ class DamagedKeystore(PerimeterError):
 
 
 class WrongPassword(PerimeterError):
-    """The password is not that of the keystore, or of the key."""
+    """The password of the keystore, or of the key, is wrong."""
 
 
 @attrs.frozen
 class KeyEntry:
-    """A private key as the file has it, and its certificates in DER, its own first."""
+    """An encrypted private key and its certificate chain in DER, the certificate of the key first."""
 
     alias: str
     protected: bytes = attrs.field(repr=False)
     chain: tuple[bytes, ...] = attrs.field(repr=False)
 
     def decrypt(self, password: str) -> bytes:
-        """The key as PKCS#8 in DER. Raises `WrongPassword`, or `DamagedKeystore` where it is protected in another way."""
+        """Return the key as PKCS#8 in DER. Raises `WrongPassword`; `DamagedKeystore` if another algorithm protects the key."""
         algorithm, wrapped = _sequence(self.protected)
-        if algorithm != _ALGORITHM or wrapped[:1] != b"\x04":
+        protection, parameters = _sequence(algorithm)
+        if protection != _PROTECTION or parameters not in _NO_PARAMETERS or wrapped[:1] != b"\x04":
             raise DamagedKeystore("the key is protected in an unknown way")
         sealed, rest = _value(wrapped)
         if rest or len(sealed) < _SALT + _DIGEST:
@@ -90,14 +93,14 @@ def read_entries(data: bytes, password: str) -> list[KeyEntry]:
 
 
 class _Reader:
-    """Takes a keystore apart from its start. Every length is looked at before it is believed."""
+    """Reads a keystore from its start. Checks each length before using it."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.position = 0
 
     def take(self, size: int) -> bytes:
-        """The next ``size`` octets."""
+        """The next ``size`` bytes."""
         taken = self._data[self.position : self.position + size]
         if len(taken) != size:
             raise DamagedKeystore("the keystore is cut short")
@@ -105,21 +108,21 @@ class _Reader:
         return taken
 
     def number(self) -> int:
-        """Four octets."""
+        """An unsigned integer of four bytes."""
         return int.from_bytes(self.take(4))
 
     def block(self) -> bytes:
-        """Octets with their number in front."""
+        """Bytes, preceded by their number."""
         return self.take(self.number())
 
     def text(self) -> str:
-        """A string as ``DataOutput.writeUTF`` has it, for people to read: nothing depends on it."""
+        """A string that ``DataOutput.writeUTF`` wrote, used in messages only."""
         (size,) = struct.unpack(">H", self.take(2))
         text = self.take(size).decode("utf-8", "replace")
         return text if text.isprintable() else ascii(text)
 
     def certificate(self, version: int) -> bytes:
-        """A certificate in DER; the second version of the format names its kind, which is always X.509."""
+        """A certificate in DER. Version 2 of the format names its kind, which is always X.509."""
         if version > 1:
             self.text()
         return self.block()
@@ -130,7 +133,7 @@ def _utf16(password: str) -> bytes:
 
 
 def _sequence(der: bytes) -> tuple[bytes, bytes]:
-    """The first element of a DER sequence as it stands, and what follows it inside the sequence."""
+    """The first element of a DER sequence, with tag and length, and the rest of the sequence."""
     if der[:1] != b"\x30":
         raise DamagedKeystore("the key is not in DER")
     content, _ = _value(der)
@@ -139,7 +142,7 @@ def _sequence(der: bytes) -> tuple[bytes, bytes]:
 
 
 def _value(der: bytes) -> tuple[bytes, bytes]:
-    """The value of a DER element, and what follows it."""
+    """The value of a DER element, and the bytes after the element."""
     start = 2
     size = der[1] if len(der) > 1 else 0
     if size & 0x80:

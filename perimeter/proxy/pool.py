@@ -1,28 +1,26 @@
-"""The idle connections to one upstream, and the making of new ones.
+"""The kept connections to the servers of one upstream, and the making of new ones.
 
-A pooled connection may be closed by the server at any moment. A request that may be repeated takes any of them; one that may
-not (RFC 9110, section 9.2.2) takes only a connection that has proved itself: it has served more than one request, or stayed
-open for a second after its first. A server that closes after each reply, as ecFlow's does, so never gets such a request on a
-dying connection.
+A server is chosen first (`perimeter.proxy.balance`), then one of its connections. A kept connection may be closed by the server
+at any moment. A request that may be repeated takes any of them; one that may not (RFC 9110, section 9.2.2) takes only a
+connection that has proved itself: it has served more than one request, or stayed open for a second after its first. So a server
+that closes after each reply, as ecFlow's does, never gets such a request on a connection that is about to end.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
-from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from perimeter.config.values import ServerSettings, UpstreamSettings
+from perimeter.config.site.values import ServerSettings, UpstreamSettings
+from perimeter.net.deadlines import Deadlines
+from perimeter.net.turns import Turns
 from perimeter.proxy.balance import Balancer, Server
 from perimeter.proxy.connection import UpstreamConnection
 
-if TYPE_CHECKING:
-    from perimeter.net.deadlines import Deadlines
-
 _PROBATION = 1.0
+"""Seconds after its first reply in which a connection has not proved itself yet."""
 
 
 class Dial(Protocol):
@@ -35,91 +33,99 @@ class Dial(Protocol):
 
 
 class PooledServer(Server):
-    """A server and its idle connections, the one used last at the end."""
+    """One server and its connections: the `perimeter.proxy.connection.Owner` of each of them."""
 
-    __slots__ = ("idle",)
+    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "read_timeout", "turns")
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, pool: UpstreamPool) -> None:
         super().__init__(settings)
+        self._pool = pool
+        self.clock = pool.clock
+        self.deadlines = pool.deadlines
+        self.turns = pool.turns
+        self.read_timeout = pool.settings.read_timeout
+        #: every connection there is, so that a shutdown reaches all of them
+        self.connections: set[UpstreamConnection] = set()
+        #: those of them that serve no request, the one used last at the end
         self.idle: list[UpstreamConnection] = []
+
+    def opened(self, connection: UpstreamConnection) -> None:
+        """See `perimeter.proxy.connection.Owner`."""
+        self.connections.add(connection)
+
+    def released(self, connection: UpstreamConnection) -> None:
+        """See `perimeter.proxy.connection.Owner`: keep the connection, unless enough are kept."""
+        pool = self._pool
+        if pool.closed or pool.idle_count >= pool.settings.keepalive:
+            connection.close()
+        else:
+            pool.idle_count += 1
+            self.idle.append(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """See `perimeter.proxy.connection.Owner`."""
+        self.connections.discard(connection)
+        self.unusable(connection)
+
+    def unusable(self, connection: UpstreamConnection) -> None:
+        """See `perimeter.proxy.connection.Owner`."""
+        if connection in self.idle:
+            self.idle.remove(connection)
+            self._pool.idle_count -= 1
 
 
 class UpstreamPool:
-    """Connections to one upstream. ``clock`` gives seconds, ``deadlines`` watches the connections."""
+    """Connections to one upstream. ``clock`` returns seconds, ``deadlines`` watches the connections.
 
-    def __init__(self, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, clock: Callable[[], float]) -> None:
+    A connection waits in ``turns`` with what is left of an answer that takes long to take apart.
+    """
+
+    def __init__(
+        self, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, turns: Turns, clock: Callable[[], float]
+    ) -> None:
         self.settings = settings
         self.name = settings.name
         self.deadlines = deadlines
+        self.turns = turns
         self.clock = clock
-        self.servers = tuple(PooledServer(server) for server in settings.servers)
+        self.servers = tuple(PooledServer(server, self) for server in settings.servers)
         self.balancer = Balancer(self.servers, clock)
         self._dial = dial
-        self._idle_count = 0
-        self._closed = False
-        #: every connection there is, so that a shutdown reaches all of them
-        self.connections: set[UpstreamConnection] = set()
+        self.closed = False
+        #: kept connections that serve no request, of all servers
+        self.idle_count = 0
 
-    def take(self, repeatable: bool) -> UpstreamConnection | None:
-        """An idle connection that is good for the request, the one used last, or None."""
-        if not self._idle_count:
+    @property
+    def connections(self) -> list[UpstreamConnection]:
+        """Every connection to any of the servers, idle ones included."""
+        return [connection for server in self.servers for connection in server.connections]
+
+    def take(self, server: PooledServer, repeatable: bool) -> UpstreamConnection | None:
+        """An idle connection to ``server`` that is good for the request, the one used last, or None."""
+        idle = server.idle
+        if not idle:
             return None
-        for server in self.balancer.order():
-            idle = server.idle
-            if repeatable:
-                if idle:
-                    self._idle_count -= 1
-                    return idle.pop()
-                continue
-            settled = self.clock() - _PROBATION
-            for at in range(len(idle) - 1, -1, -1):
-                connection = idle[at]
-                if (connection.served > 1 or connection.idle_since < settled) and is_open(connection):
-                    del idle[at]
-                    self._idle_count -= 1
-                    return connection
+        if repeatable:
+            self.idle_count -= 1
+            return idle.pop()
+        settled = self.clock() - _PROBATION
+        for at in range(len(idle) - 1, -1, -1):
+            connection = idle[at]
+            if (connection.served > 1 or connection.idle_since < settled) and not connection.has_input():
+                del idle[at]
+                self.idle_count -= 1
+                return connection
         return None
 
     def connect(self, server: PooledServer) -> Deferred[UpstreamConnection]:
-        """A new connection."""
-        return self._dial(server.settings, lambda: UpstreamConnection(self, server), self.settings.connect_timeout)
-
-    def give_back(self, connection: UpstreamConnection) -> None:
-        """A connection that can serve another request."""
-        if self._closed or self._idle_count >= self.settings.keepalive:
-            connection.close()
-            return
-        connection.deadline = inf
-        connection.server.idle.append(connection)
-        self._idle_count += 1
-
-    def discard(self, connection: UpstreamConnection) -> None:
-        """An idle connection has ended."""
-        idle = connection.server.idle
-        if connection in idle:
-            idle.remove(connection)
-            self._idle_count -= 1
+        """A new connection to ``server``."""
+        return self._dial(server.settings, lambda: UpstreamConnection(server), self.settings.connect_timeout)
 
     def close(self) -> None:
         """Close what is idle; connections in use close when their exchange is over."""
-        self._closed = True
+        self.closed = True
+        self.idle_count = 0
         for server in self.servers:
-            for connection in server.idle[:]:
+            idle, server.idle = server.idle, []
+            for connection in idle:
                 connection.close()
-            server.idle.clear()
-        self._idle_count = 0
-
-
-def is_open(connection: UpstreamConnection) -> bool:
-    """Whether nothing has come on an idle connection, least of all its end. Costs a system call."""
-    raw = getattr(connection.transport, "socket", None)
-    if raw is None:
-        return True
-    try:
-        raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    # Either its end or octets that nobody asked for. TLS sends such, but a new connection costs less than a lost request.
-    return False

@@ -2,7 +2,7 @@
 
 A key's life: published a while before it signs (so that nobody's copy of the set is too old to know it), signing for
 ``key_lifetime``, then verifying until the last token that it can have signed has expired. With HS256 the configured secret
-signs, and keys in the file only go on verifying. How keys are kept on disk is `perimeter.tokens.keyfile`'s.
+signs, and keys in the file only go on verifying. How keys are kept on disk is `perimeter.tokens.key_file`'s.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import attrs
 from jwt import PyJWTError
 from jwt.algorithms import get_default_algorithms
 
-from perimeter.config.values import TokenSettings
+from perimeter.config.site.values import TokenSettings
 from perimeter.errors import StartupError
 from perimeter.tokens.format import ALGORITHMS, Clock
 from perimeter.tokens.jwk import PrivateKey, PublicKey, generate
-from perimeter.tokens.keyfile import KeyEntry, KeyFile
+from perimeter.tokens.key_file import KeyEntry, KeyFile
 
 #: seconds that a retired key is kept beyond its last token: another process may still have signed with it
 GRACE: Final = 60.0

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from jwt import PyJWS, PyJWTError
 
-from perimeter.config.values import TokenSettings
+from perimeter.config.site.values import TokenSettings
 from perimeter.errors import ExpiredToken, ForeignToken, InvalidToken
 from perimeter.model import Grant, Principal
-from perimeter.tokens import strictjson
+from perimeter.tokens import strict_json as strictjson
 from perimeter.tokens.format import ACCESS_TYPE, ALGORITHMS, KID, LEEWAY, MAX_HEADER, MAX_TOKEN, Clock
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.verdict import Verdict

@@ -1,8 +1,10 @@
-"""The request that resources behind a `perimeter.web.bridge.SiteTarget` are given, and what they may do with it.
+"""The request that resources behind a `perimeter.web.bridge.SiteTarget` get, and what they may do with it.
 
 Resources use `exchange_of` to reach the exchange (principal, client address), `refuse` to end with one of the gateway's own
 errors, and `respond` to answer from a coroutine. A `perimeter.errors.Refusal` that is raised while rendering does the same as
 `refuse`; any other exception is a logged 500. `twisted.web`'s own error pages and tracebacks never reach a client.
+
+A client's input is parsed when a resource asks for it, and not before (attack 45).
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from twisted.python.failure import Failure
 from twisted.web import resource, server
 from twisted.web.error import UnsupportedMethod
 
-from perimeter.errors import InternalError, MethodNotAllowed, NoRoute, Refusal
+from perimeter.errors import BadRequest, InternalError, MethodNotAllowed, NoRoute, Refusal
+from perimeter.web.form import form, parse_form
 
 if TYPE_CHECKING:
     from perimeter.http.exchange import Exchange
     from perimeter.web.bridge import Stream
+
+#: Segments of a path: `twisted.web` decodes each before it looks for the first.
+_MOST_SEGMENTS = 100
 
 
 def exchange_of(request: Any) -> Exchange:
@@ -73,7 +79,44 @@ def _complete(request: Any, body: bytes) -> None:
     request.finish()
 
 
-class BridgedRequest(server.Request):
+class UnparsedRequest(server.Request):
+    """A stock request that parses nothing before a resource asks for it.
+
+    `twisted.web` parses the query, the cookies and the form of every request, whatever its resource needs: nested multipart
+    takes seconds. ``args`` and ``getCookie`` work as `twisted.web.http.Request` documents them, with three differences: the work
+    is done when they are used, it is bounded (`perimeter.web.form.parse_form`), and a multipart form is never parsed.
+    """
+
+    def parseCookies(self) -> None:
+        """Do nothing: `getCookie` looks at the header fields."""
+
+    def getCookie(self, key: bytes) -> bytes | None:
+        """The value of the cookie ``key``, or None. Of several, the last counts."""
+        found = None
+        for line in self.requestHeaders.getRawHeaders(b"cookie") or ():
+            for pair in line.split(b";"):
+                name, equals, value = pair.lstrip().partition(b"=")
+                if equals and name == key:
+                    found = value
+        return found
+
+    @property
+    def args(self) -> dict[bytes, list[bytes]]:  # type: ignore[override]
+        """The arguments in the query, and those of a urlencoded form in a POST. Raises `BadRequest` where they are malformed."""
+        found = parse_form(self.uri.partition(b"?")[2])
+        if self.method == b"POST":
+            found.update(form(self))
+        return found
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The request is complete: look for its resource. ``content`` holds the body."""
+        self.content.seek(0)  # type: ignore[union-attr]
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.process()  # type: ignore[no-untyped-call]
+
+
+class BridgedRequest(UnparsedRequest):
     """A stock request whose failures are answered by the gateway, not by `twisted.web`'s own pages."""
 
     # The stock default would label a resource's forgotten type as HTML, which a browser runs.
@@ -83,6 +126,13 @@ class BridgedRequest(server.Request):
         super().__init__(channel, *args, **kw)  # type: ignore[no-untyped-call]
         self.stream = channel
         self.exchange = channel.exchange
+
+    def process(self) -> None:
+        """Look for the resource, unless the path has more segments than any tree."""
+        if self.path.count(b"/") > _MOST_SEGMENTS:
+            self.processingFailed(Failure(BadRequest("the path has too many segments")))
+        else:
+            super().process()  # type: ignore[no-untyped-call]
 
     def render(self, resrc: Any) -> None:
         """Ask ``resrc`` to render; every way to fail ends in `processingFailed`."""

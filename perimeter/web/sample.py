@@ -19,11 +19,12 @@ from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from perimeter.web.pages import document, security_lines
+from perimeter.web.request import UnparsedRequest
 
 
 def sample_site(reactor: IReactorTime) -> server.Site:
     """The sample service, for `perimeter.proxy` to connect to in memory. ``reactor`` is its clock."""
-    return _SampleSite(_Sample(reactor), requestFactory=_SampleRequest, parsePOSTFormSubmission=False, reactor=reactor)  # type: ignore[no-untyped-call]
+    return _SampleSite(_Sample(reactor), requestFactory=_SampleRequest, reactor=reactor)  # type: ignore[no-untyped-call]
 
 
 class _SampleSite(server.Site):
@@ -31,7 +32,7 @@ class _SampleSite(server.Site):
         """Write nothing: the gateway's audit log has the request, and a query string may hold a secret (attack 42)."""
 
 
-class _SampleRequest(server.Request):
+class _SampleRequest(UnparsedRequest):
     """A request whose body is counted, not kept: an upload of any size costs nothing."""
 
     received = 0

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: the checkout's own virtual environment, made on the first call and brought up to date when
-# the packaging has changed. Sets $root and $venv, and leaves the shell in $root. $PYTHON chooses the interpreter.
+# Sourced by the other scripts: the virtual environment of the checkout, made on the first call and updated when the packaging or the
+# lock file has changed. Sets $root and $venv, and changes the directory to $root. $PYTHON chooses the interpreter.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 venv=$root/.venv
@@ -18,7 +18,7 @@ new_enough() {
 find_python() {
     local candidate
     if [ -n "${PYTHON:-}" ]; then
-        new_enough "$PYTHON" || complain "PYTHON=$PYTHON is no Python 3.11 or later"
+        new_enough "$PYTHON" || complain "PYTHON=$PYTHON is not Python 3.11 or later"
         echo "$PYTHON"
         return
     fi
@@ -28,12 +28,12 @@ find_python() {
             return
         fi
     done
-    complain "Perimeter needs Python 3.11 or later; what is here: $(python3 --version 2>&1 || true) (PYTHON=/path/to/python3 chooses another)"
+    complain "Perimeter needs Python 3.11 or later; found: $(python3 --version 2>&1 || true) (PYTHON=/path/to/python3 chooses another)"
 }
 
-# make_environment EXTRA: the project, installed editable with the extra dependencies of that name ("" for none)
+# make_environment LOCK: the project, installed editable with the releases in requirements/LOCK.txt ("run" or "ci"), and nothing else
 make_environment() {
-    local extra=$1 python stamp state
+    local lock=requirements/$1.txt python stamp state
     python=$(find_python) || exit 1
     if ! "$venv/bin/python" -c 'import pip' >/dev/null 2>&1; then
         "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
@@ -41,12 +41,21 @@ make_environment() {
         echo "making $venv with $("$python" --version)"
         "$python" -m venv --clear "$venv" || complain "could not make $venv"
     fi
-    stamp=$venv/.installed${extra:+-$extra}
-    state=$(cat pyproject.toml setup.py | cksum; "$venv/bin/python" --version; echo "$root")
+    stamp=$venv/.installed-$1
+    state=$(cat pyproject.toml setup.py "$lock" | cksum; "$venv/bin/python" --version; echo "$root")
     if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
-        echo "installing Perimeter and what it needs${extra:+ (extra: $extra)}"
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}" </dev/null ||
-            complain "pip could not install the dependencies; it needs PyPI or a mirror (PIP_INDEX_URL)"
+        echo "installing Perimeter and what $lock names"
+        install_locked "$lock" && install_without_dependencies --editable . ||
+            complain "pip could not install the dependencies; it needs the package index or a mirror (PIP_INDEX_URL)"
         printf '%s\n' "$state" >"$stamp"
     fi
+}
+
+install_locked() {
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$1" </dev/null
+}
+
+# a build without isolation: what builds is in the lock file too
+install_without_dependencies() {
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation "$@" </dev/null
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from bench import auth_o_tron
-from perimeter.cli import main
+from perimeter.cli.main import main
 from tests.comparison.answers import asked
 from tests.comparison.differences import DIFFERENCES
 from tests.comparison.judge import Facets, complaints

@@ -22,7 +22,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.errors import Rejected, Unavailable
-from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
 from perimeter.model import Principal
 
 _log = Logger()

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from twisted.internet import reactor, tcp
 
-from perimeter.auth.ldap.authenticator import LdapAuthenticator, LdapFactory
-from perimeter.auth.ldap.settings import LdapSettings
-from perimeter.auth.services import AuthServices
+from perimeter.auth.kinds.ldap.authenticator import LdapAuthenticator, LdapFactory
+from perimeter.auth.kinds.ldap.settings import LdapSettings
 from perimeter.model import AuthenticationRequest, BasicCredentials, Principal
 from perimeter.offload import Offload
+from perimeter.plugin.services import AuthServices
 from tests.integration.directories import SEARCHER, SEARCHER_PASSWORD, SUFFIX, Slapd
 from tests.integration.harness import GatewayCase
 from tests.integration.netkit import eventually

@@ -12,13 +12,13 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.registry import authenticator_factories
-from perimeter.auth.services import AuthServices
-from perimeter.config.references import References
-from perimeter.config.scanner import scan
-from perimeter.config.section import Section
+from perimeter.config.language.references import References
+from perimeter.config.language.scanner import scan
+from perimeter.config.language.section import Section
 from perimeter.errors import Problem
 from perimeter.model import AuthenticationRequest, BearerCredentials, Principal
 from perimeter.offload import Offload
+from perimeter.plugin.services import AuthServices
 from tests.integration.upstreams import OK, Connection, Script, Upstream
 
 REQUEST = AuthenticationRequest("192.0.2.1")

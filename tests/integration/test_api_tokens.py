@@ -122,7 +122,7 @@ class ApiTokenCase(GatewayCase):
             [
                 sys.executable,
                 "-c",
-                "from perimeter.cli import main; main()",
+                "from perimeter.cli.main import main; main()",
                 "token",
                 *arguments,
                 "--config",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from perimeter.cli import main
+from perimeter.cli.main import main
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import free_port
 from tests.integration.upstreams import Process

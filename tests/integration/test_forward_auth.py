@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from click.testing import CliRunner
 
-from perimeter.cli import main
+from perimeter.cli.main import main
 from tests.integration.harness import SEARCH
 from tests.integration.ports import eventually, free_port
 from tests.integration.stage import StageCase

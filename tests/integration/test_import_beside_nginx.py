@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from perimeter.cli import main
+from perimeter.cli.main import main
 from tests.integration.harness import Gateway, GatewayCase
 from tests.integration.ports import free_port
 from tests.integration.upstreams import Process
@@ -79,7 +79,13 @@ HARMLESS = ("add_header X-Thing y;", "client_max_body_size 1m;", "allow 127.0.0.
 def _lines(*pools: tuple[str, ...], most: int = 2) -> st.SearchStrategy[list[str]]:
     """Directives; often only harmless ones, so that something stays open."""
     harmless = st.lists(st.sampled_from(HARMLESS), max_size=1)
-    return harmless | harmless | harmless | harmless | st.lists(st.sampled_from([line for pool in pools for line in pool]), max_size=most)
+    return (
+        harmless
+        | harmless
+        | harmless
+        | harmless
+        | st.lists(st.sampled_from([line for pool in pools for line in pool]), max_size=most)
+    )
 
 
 @st.composite

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from perimeter.cli import main
+from perimeter.cli.main import main
 from tests.integration.harness import Gateway, GatewayCase
 from tests.integration.ports import free_port
 from tests.integration.wire import basic

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from perimeter.auth.ldap.settings import LdapSettings, RoleRule
+from perimeter.auth.kinds.ldap.settings import LdapSettings, RoleRule
 from perimeter.errors import Rejected, Unavailable
 from perimeter.model import Principal, Recollection
 from tests.integration.directories import AD_BASE, SambaDomain, ad_group, ad_user

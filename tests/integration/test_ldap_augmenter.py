@@ -8,12 +8,12 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 
-from perimeter.auth.ldapaugment import LdapAugmenter, ldap_augmenter, roles_of_group
-from perimeter.auth.services import AuthServices
-from perimeter.config.values import AugmenterSettings, ServerSettings
+from perimeter.auth.augment.ldap import LdapAugmenter, ldap_augmenter, roles_of_group
+from perimeter.config.site.values import AugmenterSettings, ServerSettings
 from perimeter.errors import Unavailable, Undecided
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.offload import Offload
+from perimeter.plugin.services import AuthServices
 from tests.integration.directories import SEARCHER, SEARCHER_PASSWORD, SUFFIX, Slapd, person
 from tests.integration.harness import site
 from tests.integration.ldapkit import PEOPLE, LdapCase, shared

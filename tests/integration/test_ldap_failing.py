@@ -10,8 +10,8 @@ from twisted.internet import endpoints, reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
 
-from perimeter.auth.ldap import directory
-from perimeter.auth.ldap.settings import LdapSettings
+from perimeter.auth.kinds.ldap import directory
+from perimeter.auth.kinds.ldap.settings import LdapSettings
 from perimeter.errors import Overloaded, Rejected, Unavailable
 from perimeter.model import Principal
 from tests.integration.directories import SUFFIX, group, person

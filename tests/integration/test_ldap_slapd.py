@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from perimeter.auth.ldap import roles
-from perimeter.auth.ldap.settings import RoleRule
+from perimeter.auth.kinds.ldap import roles
+from perimeter.auth.kinds.ldap.settings import RoleRule
 from perimeter.errors import Rejected, Unavailable, Undecided
 from perimeter.model import AuthenticationRequest, BasicCredentials, Principal, Recollection
 from tests.integration.directories import SEARCHER, SUFFIX, Authority, Slapd, group, line, person

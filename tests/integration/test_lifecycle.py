@@ -323,7 +323,7 @@ class RunTimeTests(GatewayCase):
             return str(json.loads(wire.get("/token", ALICE).body)["access_token"])
 
         def rotate(*options: str) -> None:
-            code = "import sys; sys.argv[0] = 'perimeter'; from perimeter.cli import main; main()"
+            code = "import sys; sys.argv[0] = 'perimeter'; from perimeter.cli.main import main; main()"
             command = [sys.executable, "-c", code, "keys", "rotate", "--config", str(gateway.config), *options]
             subprocess.run(command, check=True, capture_output=True, timeout=30, env={"PYTHONPATH": str(SOURCE)})
 

@@ -31,7 +31,7 @@ class Ran:
 
     def __init__(self, *arguments: str, stdin: str = "") -> None:
         done = subprocess.run(
-            [sys.executable, "-c", "from perimeter.cli import main; main()", *arguments],
+            [sys.executable, "-c", "from perimeter.cli.main import main; main()", *arguments],
             input=stdin,
             capture_output=True,
             text=True,

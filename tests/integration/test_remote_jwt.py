@@ -12,7 +12,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
-from perimeter.auth.remote import keys as remote_keys
+from perimeter.auth.kinds.remote import keys as remote_keys
 from perimeter.errors import ExpiredToken, InvalidToken, Unavailable, Undecided
 from perimeter.tokens.jwk import Jwk, generate
 from tests.integration.remotekit import RemoteCase, answering

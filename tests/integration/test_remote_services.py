@@ -16,11 +16,11 @@ from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.registry import authenticator_factories
-from perimeter.auth.remote import client, pooled
 from perimeter.errors import Overloaded, StartupError, Unavailable, Undecided
-from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory, ISchemes
 from perimeter.model import BasicCredentials
 from perimeter.net.certificates import Identity
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes
+from perimeter.web_client import client, pooled
 from tests.integration.netkit import identity, pem
 from tests.integration.remotekit import REQUEST, RemoteCase, answering
 from tests.integration.upstreams import Connection, Script
@@ -145,6 +145,7 @@ class CacheTests(RemoteCase):
 
     async def test_a_flood_is_not_passed_on(self) -> None:
         self.patch(client, "MAX_UNDER_WAY", 2)
+        self.patch(client, "MAX_WAITING", 0)
         server = self.server(silent)
         found = self.build("ecmwf-api", f"uri = {server.url}\ntimeout = 300ms")
         waiting = [self.ask(found, f"t{number}") for number in range(2)]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from perimeter.config.load import load_site
-from perimeter.config.values import SiteConfig
+from perimeter.config.site.load import load_site
+from perimeter.config.site.values import SiteConfig
 from perimeter.errors import ConfigError
-from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
 
 if TYPE_CHECKING:
-    from perimeter.config.section import Section
+    from perimeter.config.language.section import Section
 
 SITE = """\
 [listener https]

@@ -10,9 +10,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from perimeter.errors import Refusal
+from perimeter.gate.decision import Admitted
+from perimeter.gate.routes import Route
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block, parse_request
-from perimeter.model import AccessRecord, ClientConnection, Principal
+from perimeter.model import AccessRecord, ClientConnection, HeaderBlock, Principal
 
 
 class FakeAudit:
@@ -35,36 +37,16 @@ class FakeAnswers:
     def date(self) -> bytes:
         return b"Date: Fri, 15 Jan 2027 08:00:00 GMT\r\n"
 
-    def render(self, refusal: Refusal, exchange: Exchange) -> tuple[int, bytes, bytes]:
-        lines = b"X-Challenges: %b\r\n" % exchange.challenges.encode()
+    def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
+        lines = b"X-Challenges: %b\r\n" % refusal.stranger.value.encode()
         allow = ", ".join(getattr(refusal, "allow", ()))
         if allow:
             lines += b"Allow: %b\r\n" % allow.encode()
         return refusal.status, lines, json.dumps({"reason": refusal.reason}).encode()
 
 
-class FakeRoute:
-    def __init__(self, audit: FakeAudit) -> None:
-        self.name = "a-route"
-        self.prefix = b""
-        self.audit = audit
-        self.target = FakeTarget()
-
-
 class FakeTarget:
     name = "a-target"
-
-
-class FakeDecision:
-    """What the gate has decided."""
-
-    def __init__(self, target: bytes, audit: FakeAudit, principal: Principal | None, address: str) -> None:
-        self.route = FakeRoute(audit)
-        self.target = target
-        self.principal = principal
-        self.address = address
-        self.identity = b""
-        self.upstream = ""
 
 
 class FakeOffload:
@@ -105,7 +87,8 @@ class FakeSite:
 
 
 class FakeChannel:
-    """The side of `perimeter.http.channel.Channel` that an exchange sees. ``written`` is what the client would have received."""
+    """The side of `perimeter.http.h1.connection.Channel` that an exchange sees. ``written`` is what the client would have
+    received."""
 
     def __init__(self) -> None:
         self.site = FakeSite()
@@ -185,6 +168,7 @@ class Rig:
         principal: Principal | None = None,
         decided: bool = True,
         address: str = "192.0.2.7",
+        prefix: bytes = b"",
     ) -> None:
         fields = [*headers] if any(line.lower().startswith("host:") for line in headers) else ["Host: gw.example", *headers]
         block = parse_block("".join(line + "\r\n" for line in fields).encode("latin-1"), 100)
@@ -194,7 +178,8 @@ class Rig:
         self.exchange = Exchange(self.channel, head, connection, 1_800_000_000.0)  # type: ignore[arg-type]
         if decided:
             judged = head.target if target is None else target
-            self.exchange.decision = FakeDecision(judged, self.channel.site.audit, principal, address)  # type: ignore[assignment]
+            route = Route(name="a-route", prefix=prefix, target=FakeTarget(), audit=self.channel.site.audit)  # type: ignore[arg-type]
+            self.exchange.decision = Admitted(route, principal, judged, b"", address)
 
     @property
     def reply(self) -> Reply:

@@ -13,15 +13,18 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perimeter.config.values import LimitSettings
-from perimeter.gate.decision import Decision
+from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.values import LimitSettings
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
+from perimeter.gate.target import ITarget
 from perimeter.http.answers import Answers, Page
-from perimeter.http.channel import Channel
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.interfaces import IAuditSink, IBodySink, IResponder, ITarget
+from perimeter.http.h1.connection import Channel
+from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import AccessRecord, Field
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.turns import NEXT_TURN, Turns
 
 HIGH_WATER = 64 * 1024
 
@@ -44,6 +47,7 @@ class FakeTransport:
         self.stalled = False
         self.reading = True
         self.unread = b""
+        self.unread_input = False
         self.disconnecting = False
         self.half_closed = False
         self.aborted = False
@@ -56,6 +60,9 @@ class FakeTransport:
         protocol.makeConnection(self)
 
     # -- what the protocol calls
+
+    def has_input(self) -> bool:
+        return self.unread_input or self.lost
 
     @property
     def buffered(self) -> int:
@@ -344,13 +351,14 @@ class Site:
         self.limits = limits or LimitSettings()
         self.clock = self.reactor.seconds
         self.deadlines = Deadlines(self.reactor)
+        self.turns = Turns(self.reactor)
         self.audit = Audit()
         self.answers = Answers("realm", ("https://gw/token",), error_page, {}, self.clock)
         self.channels: set[Channel] = set()
         self.route = Route(name="a-route", prefix=b"", target=target, audit=self.audit)
 
     def dispatch(self, exchange: Exchange) -> None:
-        exchange.decision = Decision(self.route, None, exchange.head.target, b"", exchange.connection.address)
+        exchange.decision = Admitted(self.route, None, exchange.head.target, b"", exchange.connection.address)
         try:
             self.route.target.handle(exchange)
         except Exception as error:
@@ -368,7 +376,10 @@ class Client:
         self.transport.connect(self.channel)
 
     def send(self, data: bytes) -> None:
+        """``data`` arrives, and as many turns of the loop pass as it gives work for."""
         self.transport.receive(data)
+        while self.site.turns:
+            self.site.reactor.advance(NEXT_TURN)
 
     def get(self, target: str = "/", *lines: str) -> None:
         self.request("GET", target, *lines)

@@ -9,14 +9,14 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from perimeter.config.values import ServerSettings, UpstreamSettings
-from perimeter.gate.decision import Decision
+from perimeter.config.site.values import ServerSettings, UpstreamSettings
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.proxy.connection import UpstreamConnection
+from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
-from perimeter.proxy.target import ProxyTarget
 from tests.unit.http_rig import Client, FakeTransport, Site
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -95,7 +95,7 @@ class Gateway(Site):
         )
         super().__init__(None, clock)
         self.attempts: list[Attempt] = []
-        self.pool = UpstreamPool(configured, self.dial, self.deadlines, self.clock)
+        self.pool = UpstreamPool(configured, self.dial, self.deadlines, self.turns, self.clock)
         self.target = ProxyTarget(self.pool, rules or HeaderRules())
         options = {"name": "a-route", "prefix": b"", **route}
         self.route = Route(target=self.target, audit=self.audit, **options)
@@ -113,7 +113,7 @@ class Gateway(Site):
     def dispatch(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)
         target = self.route.forwarded_path(exchange.head.target)
-        exchange.decision = Decision(self.route, None, target, self.identity, exchange.connection.address)
+        exchange.decision = Admitted(self.route, None, target, self.identity, exchange.connection.address)
         try:
             self.target.handle(exchange)
         except Exception as error:
@@ -122,7 +122,7 @@ class Gateway(Site):
     @property
     def idle(self) -> int:
         """Connections in the pool that nobody uses."""
-        return self.pool._idle_count
+        return self.pool.idle_count
 
     def client(self, tls_version: str = "") -> Client:
         return Client(self, tls_version)

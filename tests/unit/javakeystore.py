@@ -1,4 +1,4 @@
-"""Writes JKS keystores, for tests of what reads them. keytool's own are read in the tests as well."""
+"""Writes JKS keystores, for tests of what reads them. Keystores made by keytool are read in the tests as well."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import struct
 from collections.abc import Sequence
 from itertools import chain as joined
 
+from tests.unit.der import NULL, element
 
-def protect(pkcs8: bytes, password: str) -> bytes:
-    """A key as a keystore holds it."""
+
+def protect(pkcs8: bytes, password: str, parameters: bytes = NULL) -> bytes:
+    """A key as a keystore holds it. ``parameters`` of its AlgorithmIdentifier are NULL, or empty as newer OpenJDK writes them."""
     secret, salt = password.encode("utf-16-be"), os.urandom(20)
     stream, block = b"", salt
     while len(stream) < len(pkcs8):
@@ -18,7 +20,8 @@ def protect(pkcs8: bytes, password: str) -> bytes:
         stream += block
     masked = bytes(one ^ other for one, other in zip(pkcs8, stream, strict=False))
     sealed = salt + masked + hashlib.sha1(secret + pkcs8).digest()
-    return _der(0x30, bytes.fromhex("300e060a2b060104012a021101010500") + _der(0x04, sealed))
+    algorithm = element(0x30, bytes.fromhex("060a2b060104012a02110101") + parameters)
+    return element(0x30, algorithm + element(0x04, sealed))
 
 
 def key_entry(alias: str, protected: bytes, chain: Sequence[bytes]) -> bytes:
@@ -48,13 +51,3 @@ def _block(data: bytes) -> bytes:
 
 def _text(text: str) -> bytes:
     return struct.pack(">H", len(text.encode())) + text.encode()
-
-
-def _der(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    length = (
-        bytes([size])
-        if size < 0x80
-        else (lambda octets: bytes([0x80 | len(octets)]) + octets)(size.to_bytes((size.bit_length() + 7) // 8))
-    )
-    return bytes([tag]) + length + content

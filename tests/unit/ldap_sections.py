@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perimeter.auth.ldap.settings import LdapSettings, parse
-from perimeter.config.references import References
-from perimeter.config.scanner import scan
-from perimeter.config.section import Section
+from perimeter.auth.kinds.ldap.settings import LdapSettings, parse
+from perimeter.config.language.references import References
+from perimeter.config.language.scanner import scan
+from perimeter.config.language.section import Section
 from perimeter.errors import Problem
 
 MINIMAL = {"hostname": "ldap.example.org", "user_base_dn": "ou=people,dc=example,dc=org"}

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from twisted.trial import unittest
 
 from perimeter.audit.formats import FORMATS
-from perimeter.commands.audit import command
+from perimeter.cli.audit import command
 from perimeter.model import Principal
 from tests.unit.audit_records import make_record
 

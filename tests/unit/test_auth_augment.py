@@ -12,13 +12,14 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.asking import Asked
-from perimeter.auth.augment import augment, augmenters_of
-from perimeter.auth.services import AuthServices
-from perimeter.config.values import AugmenterSettings
+from perimeter.auth.augment.registry import augment, augmenters_of
+from perimeter.auth.chain.asking import Asked
+from perimeter.config.site.values import AugmenterSettings
 from perimeter.errors import Rejected, Unavailable
-from perimeter.interfaces import IAugmenter, IAuthenticator, IRunningAuthenticator, ISchemes
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
+from perimeter.plugin.augmenter import IAugmenter
+from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator, ISchemes
+from perimeter.plugin.services import AuthServices
 from tests.unit.auth_doubles import REQUEST, ImmediateThreads, ThreadClock, offload_with
 from tests.unit.config_site import SITE, SiteCase
 
@@ -157,7 +158,7 @@ class AugmenterTests(SiteCase):
                 "type = match\nrealm = lcal\nusername = a\nadd_roles = b",
                 "no authenticator has the realm lcal, did you mean local?",
             ),
-            ("type = match\nusername = a\nadd_roles = b", "realm: is needed"),
+            ("type = match\nusername = a\nadd_roles = b", "realm: is required"),
             ("type = match\nrealm = local\nadd_roles = b", "matches nobody"),
             ("type = match\nrealm = local\nusername = a", "adds nothing"),
             ("type = match\nrealm = local\nusername = a\nadd_attributes = b", "expected NAME=VALUE"),

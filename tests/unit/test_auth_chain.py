@@ -11,10 +11,10 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.auth.chain import AuthenticatorChain
-from perimeter.auth.throttle import MemoryAttempts, Throttle
+from perimeter.auth.chain.chain import AuthenticatorChain
+from perimeter.auth.chain.throttle import Key, MemoryAttempts, Throttle
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable
-from perimeter.interfaces import IAuthenticator, ICanonicalNames, IRunningAuthenticator, ISchemes
+from perimeter.fair_queue import CLIENT
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -23,7 +23,8 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from tests.unit.auth_doubles import REQUEST, ThreadClock
+from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
+from tests.unit.auth_doubles import REQUEST, ManualThreads, ThreadClock, offload_with
 
 ALICE = BasicCredentials("alice", "wonderland-42")
 RAW = b"Basic YWxpY2U6d29uZGVybGFuZC00Mg=="
@@ -215,15 +216,31 @@ class BreakerTests(ChainCase):
             fake.answer = principal()
             self.successResultOf(self.ask(chain))
 
-    def test_a_login_that_is_given_up_lets_the_next_one_try(self) -> None:
+    def test_a_login_that_is_given_up_goes_on_trying(self) -> None:
         fake, chain = self.down()
         self.clock.advance(1)
-        fake.answer = Deferred()
+        fake.answer = trying = Deferred[Principal]()
         second = self.ask(chain)
         second.cancel()
         self.failureResultOf(second, CancelledError)
+        self.failureResultOf(self.ask(chain, BasicCredentials("bob", "x")), Unavailable)
+        trying.callback(principal())
         fake.answer = principal()
         self.successResultOf(self.ask(chain))
+
+    def test_a_token_that_is_given_up_lets_the_next_one_try(self) -> None:
+        fake = Scheming(("bearer",), Deferred())
+        chain = self.chain(fake)
+        first = self.ask(chain, BearerCredentials("x"))
+        self.clock.advance(5)
+        self.failureResultOf(first, Unavailable)
+        self.clock.advance(1)
+        fake.answer = Deferred()
+        second = self.ask(chain, BearerCredentials("x"))
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        fake.answer = principal()
+        self.successResultOf(self.ask(chain, BearerCredentials("x")))
 
 
 class ThrottleTests(ChainCase):
@@ -341,9 +358,9 @@ class TimeoutTests(ChainCase):
         self.clock.advance(5)
         self.failureResultOf(asked, Unavailable)
 
-    def test_cancelling_the_login_cancels_the_authenticator(self) -> None:
+    def test_cancelling_a_question_about_a_token_cancels_the_authenticator(self) -> None:
         cancelled: list[Any] = []
-        asked = self.ask(self.chain(Fake(Deferred(cancelled.append))))
+        asked = self.ask(self.chain(Scheming(("bearer",), Deferred(cancelled.append))), BearerCredentials("x"))
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
         self.assertEqual((len(cancelled), self.clock.getDelayedCalls()), (1, []))
@@ -546,11 +563,185 @@ class CoalescingTests(ChainCase):
         self.pending.callback(principal())
         self.successResultOf(second)
 
-    def test_the_last_to_leave_ends_the_work(self) -> None:
+    def test_attack_47_the_last_to_leave_does_not_end_the_verification_of_a_password(self) -> None:
         logins = [self.ask(self.shared) for _ in range(2)]
         for login in logins:
             login.cancel()
             self.failureResultOf(login, CancelledError)
+        self.assertEqual(self.cancelled, [])
+        again = self.ask(self.shared)
+        self.assertEqual(len(self.fake.asked), 1, "the same password joins the verification under way")
+        self.pending.callback(principal())
+        self.successResultOf(again)
+
+    def test_the_last_to_leave_ends_a_question_about_an_owner(self) -> None:
+        chain = self.chain(Scheming(("basic", "recall"), self.pending))
+        for question in [chain.recall(Principal("alice", "r", (), "fake"), REQUEST) for _ in range(2)]:
+            assert isinstance(question, Deferred)
+            question.cancel()
+            self.failureResultOf(question, CancelledError)
         self.assertEqual(len(self.cancelled), 1)
+
+
+@implementer(IDecoyLogin)
+class Decoying(Fake):
+    """A `Fake` that can cost as much as a refusal; ``decoy`` waits for ``spending`` where there is one."""
+
+    def __init__(self, answer: Any, realm: str = "r", name: str = "fake") -> None:
+        super().__init__(answer, realm, name)
+        self.spent = 0
+        self.spending: Any = None
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        self.spent += 1
+        if isinstance(self.spending, Exception):
+            raise self.spending
+        if self.spending is not None:
+            await self.spending
+
+
+class GuessingTests(ChainCase):
+    """47: a guess counts and costs the same, whether or not the client waits for its answer."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.fake = Fake(None)
+        self.attempts = MemoryAttempts()
+        self.throttled = self.chain(self.fake, throttle=Throttle(3, self.attempts, self.clock))
+
+    def leave(self, password: str, address: str = "192.0.2.1") -> Deferred[Principal]:
+        """Guess and leave; the authenticator's answer is still to come."""
+        self.fake.answer = answer = Deferred[Principal]()
+        asked = self.ask(self.throttled, BasicCredentials("alice", password), AuthenticationRequest(address))
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        return answer
+
+    def test_attack_47_a_guess_counts_when_its_client_has_left(self) -> None:
+        for number in range(3):
+            self.leave(f"guess {number}").errback(Rejected())
+        self.assertEqual({one.failures for _, one, _ in self.throttled.refused()}, {3})
         self.fake.answer = principal()
-        self.successResultOf(self.ask(self.shared))
+        self.failureResultOf(self.ask(self.throttled), TooManyAttempts)
+
+    def test_attack_47_clients_that_never_finish_lock_a_name_out_only_by_counted_guesses(self) -> None:
+        """Each wave of guesses fills the slots of the name; those that were taken are counted, and the wait for them ends."""
+        key = Key("name", "alice", "r")
+        for wave in range(1, 5):
+            answers: list[Deferred[Principal]] = []
+            begun = len(self.fake.asked)
+            for number in range(14):
+                self.fake.answer = Deferred[Principal]()
+                answers.append(self.fake.answer)
+                guess = BasicCredentials("alice", f"guess {wave}.{number}")
+                asked = self.ask(self.throttled, guess, AuthenticationRequest(f"198.51.100.{number}"))
+                asked.cancel()
+                self.failureResultOf(asked, CancelledError, TooManyAttempts)
+            begun = len(self.fake.asked) - begun
+            before = self.attempts.find(key)
+            for answer in answers[:begun]:
+                answer.errback(Rejected())
+            now = self.attempts.find(key)
+            assert now is not None
+            self.assertEqual(now.failures, (0 if before is None else before.failures) + begun)
+            self.assertEqual(begun, 3 if wave == 1 else 1)
+            self.clock.advance(max(0, now.until - self.clock.seconds()))
+        self.fake.answer = principal()
+        self.successResultOf(self.ask(self.throttled, request=AuthenticationRequest("203.0.113.5")))
+
+    def test_attack_47_a_right_password_without_its_client_costs_the_same_the_next_time(self) -> None:
+        self.leave("wonderland-42").callback(principal())
+        asked = len(self.fake.asked)
+        self.fake.answer = Rejected()
+        self.failureResultOf(self.ask(self.throttled), Rejected)
+        self.assertEqual(len(self.fake.asked), asked + 1, "nothing was remembered")
+
+    def test_attack_47_no_attempt_is_left_in_flight(self) -> None:
+        self.leave("guess").callback(None)  # type: ignore[arg-type]
+        self.assertEqual(self.throttled._throttle._flying, {})  # type: ignore[union-attr]
+
+    def test_attack_47_waiting_for_a_thread_takes_no_authenticator_down(self) -> None:
+        """A guesser fills the queue: the ones that waited in vain are told to come back, and others can still log in."""
+        threads = ManualThreads()
+        offload = offload_with(threads, self.clock, count=1)
+        offload.run(principal)
+
+        class Hashing(Fake):
+            async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+                return await offload.run(principal)
+
+        chain = self.chain(Hashing(None))
+        for number in range(5):
+            request = AuthenticationRequest(f"198.51.100.{number % 2}")
+            asked = self.ask(chain, BasicCredentials("alice", f"guess {number}"), request)
+            self.clock.advance(5)
+            self.failureResultOf(asked, Overloaded)
+        threads.step()
+        asked = self.ask(chain)
+        threads.step()
+        self.successResultOf(asked)
+
+    def test_attack_47_each_network_has_a_line_of_its_own(self) -> None:
+        clients: list[str] = []
+
+        class Noting(Fake):
+            async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+                clients.append(CLIENT.get())
+                return principal()
+
+        for address in ("192.0.2.1", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.1", "", "unix"):
+            self.successResultOf(self.ask(self.chain(Noting(None)), request=AuthenticationRequest(address)))
+        self.assertEqual(clients, ["192.0.2.1", "2001:db8::/64", "2001:db8::/64", "192.0.2.1", "", "unix"])
+        self.assertEqual(CLIENT.get(), "")
+
+
+class EqualCostTests(ChainCase):
+    """52: whoever of several authenticators decides, the answer costs the same."""
+
+    def test_attack_52_every_verdict_costs_what_all_authenticators_cost(self) -> None:
+        for answers, asked, spent in (
+            ((Rejected(), None, None), (1, 0, 0), (0, 1, 1)),
+            ((None, Rejected(), None), (1, 1, 0), (0, 0, 1)),
+            ((None, None, None), (1, 1, 1), (0, 0, 0)),
+            ((principal(), None, None), (1, 0, 0), (0, 1, 1)),
+            ((None, principal(), None), (1, 1, 0), (0, 0, 1)),
+        ):
+            fakes = [Decoying(answer) for answer in answers]
+            self.ask(self.chain(*fakes)).addErrback(lambda failure: failure.trap(Rejected))
+            self.assertEqual(tuple(len(one.asked) for one in fakes), asked)
+            self.assertEqual(tuple(one.spent for one in fakes), spent)
+
+    def test_attack_52_the_verdict_waits_for_them(self) -> None:
+        for answer, expected in ((Rejected(), Rejected), (principal(), None)):
+            second = Decoying(None)
+            second.spending = spending = Deferred[None]()
+            asked = self.ask(self.chain(Fake(answer), second))
+            self.assertNoResult(asked)
+            spending.callback(None)
+            if expected is None:
+                self.successResultOf(asked)
+            else:
+                self.failureResultOf(asked, expected)
+
+    def test_attack_52_what_a_decoy_raises_changes_no_verdict(self) -> None:
+        for error in (Unavailable(), Rejected(), Overloaded(), ZeroDivisionError()):
+            second = Decoying(None)
+            second.spending = error
+            with capturedLogs():
+                self.successResultOf(self.ask(self.chain(Fake(principal()), second)))
+                self.failureResultOf(self.ask(self.chain(Fake(Rejected()), second)), Rejected)
+
+    def test_attack_52_a_decoy_that_hangs_has_the_time_of_an_answer(self) -> None:
+        second = Decoying(None)
+        second.spending = Deferred()
+        asked = self.ask(self.chain(Fake(principal()), second))
+        self.clock.advance(5)
+        self.successResultOf(asked)
+
+    def test_tokens_and_narrowed_logins_cost_what_they_ask_for(self) -> None:
+        second = Decoying(None, "other")
+        self.successResultOf(
+            self.ask(self.chain(Fake(principal()), second), request=AuthenticationRequest("192.0.2.1", frozenset({"r"})))
+        )
+        self.ask(self.chain(Scheming(("bearer",), principal()), second), BearerCredentials("x"))
+        self.assertEqual(second.spent, 0)

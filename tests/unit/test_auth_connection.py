@@ -17,16 +17,16 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.certificate import CertificateAuthenticator, CertificateFactory, CertificateSettings
+from perimeter.auth.kinds.certificate import CertificateAuthenticator, CertificateFactory, CertificateSettings
+from perimeter.auth.kinds.trusted_header import TrustedHeaderAuthenticator, TrustedHeaderFactory, TrustedHeaderSettings
 from perimeter.auth.text import local_part
-from perimeter.auth.trustedheader import TrustedHeaderAuthenticator, TrustedHeaderFactory, TrustedHeaderSettings
-from perimeter.config.references import References
-from perimeter.config.scanner import scan
-from perimeter.config.section import Section
+from perimeter.config.language.references import References
+from perimeter.config.language.scanner import scan
+from perimeter.config.language.section import Section
 from perimeter.errors import Problem, Rejected
 from perimeter.http.grammar import parse_block
-from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes
 from perimeter.model import AuthenticationRequest, BasicCredentials, ConnectionCredentials
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
@@ -205,7 +205,7 @@ class TrustedHeaderTests(unittest.TestCase):
         settings, problems = parsed(TrustedHeaderFactory(), "networks = 10.0.0.1, fd00::/8\nroles_header = X-Roles")
         self.assertEqual((problems, settings.header, settings.roles_header), ([], "X-Remote-User", "X-Roles"))
         for text, problem in (
-            ("", "networks: is needed"),
+            ("", "networks: is required"),
             ("networks = 0.0.0.0/0", "would believe everybody"),
             ("networks = 10.0.0.1\nheader = X-Auth-Realm", "X-Auth-Realm narrows"),
             ("networks = 10.0.0.1\nroles_header = x-remote-user", "the same as header"),

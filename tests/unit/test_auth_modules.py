@@ -15,18 +15,19 @@ from twisted.trial import unittest
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.modules import pam
-from perimeter.auth.modules.attempt import Known, LoginAttempt, UnknownUser, VerifiedLogin
-from perimeter.auth.modules.authenticator import LoginModulesAuthenticator, LoginModulesFactory, module_kinds
-from perimeter.auth.modules.command import ENVIRONMENT, CommandKind, judged, run
-from perimeter.auth.services import AuthServices
-from perimeter.config.references import References
-from perimeter.config.scanner import scan
-from perimeter.config.section import Section
+from perimeter.auth.kinds.login_modules import pam
+from perimeter.auth.kinds.login_modules.authenticator import LoginModulesAuthenticator, LoginModulesFactory, module_kinds
+from perimeter.auth.kinds.login_modules.command import ENVIRONMENT, CommandKind, judged, run
+from perimeter.config.language.references import References
+from perimeter.config.language.scanner import scan
+from perimeter.config.language.section import Section
 from perimeter.errors import Problem, Rejected, StartupError, Unavailable
-from perimeter.interfaces import IAuthenticatorFactory, ILoginModule, ILoginModuleKind, IRunningAuthenticator
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
 from perimeter.offload import Offload
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator
+from perimeter.plugin.login_module import ILoginModule, ILoginModuleKind, LoginAttempt, UnknownUser
+from perimeter.plugin.services import AuthServices
+from perimeter.plugin.verified_login import Known, VerifiedLogin
 from tests.unit.auth_doubles import REQUEST, ImmediateThreads, ThreadClock, offload_with
 
 ALICE = BasicCredentials("alice", "wonderland-42")
@@ -110,7 +111,7 @@ class ConfigurationTests(ModulesCase):
         self.assertIn("modules: there is no login module 'pan', did you mean pam?", self.faults("modules = pan required"))
         self.assertIn("did you mean pam required?", self.faults("modules = pam requird"))
         self.assertIn("did you mean pam required?", self.faults("modules = pam"))
-        self.assertIn("option.password: is needed", self.faults("modules = echoing required"))
+        self.assertIn("option.password: is required", self.faults("modules = echoing required"))
         told = self.faults("modules = echoing required\noption.password = x\noption.pasword = y")
         self.assertIn("site.ini:5: [authenticator stack] option.pasword: unknown option, did you mean option.password?", told)
         self.assertIn("option.path: there is no file", self.faults("modules = realmfile required\noption.path = none"))

@@ -12,11 +12,12 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.auth.modules.attempt import Known, LoginAttempt, UnknownUser, VerifiedLogin
-from perimeter.auth.modules.stack import Entry, Flag, log_in
+from perimeter.auth.kinds.login_modules.stack import Entry, Flag, log_in
 from perimeter.errors import Rejected, Unavailable
-from perimeter.interfaces import ILogin, ILoginModule
-from perimeter.model import BasicCredentials
+from perimeter.model import AuthenticationRequest, BasicCredentials
+from perimeter.plugin.authenticator import IDecoyLogin
+from perimeter.plugin.login_module import ILogin, ILoginModule, LoginAttempt, UnknownUser
+from perimeter.plugin.verified_login import Known, VerifiedLogin
 from tests.unit.auth_doubles import REQUEST
 
 REQUIRED, REQUISITE, SUFFICIENT, OPTIONAL = Flag.REQUIRED, Flag.REQUISITE, Flag.SUFFICIENT, Flag.OPTIONAL
@@ -47,6 +48,14 @@ class Scripted:
 
     def begin(self, attempt: LoginAttempt) -> ILogin:
         return _Part(self)
+
+
+@implementer(IDecoyLogin)
+class Decoying(Scripted):
+    """A module that can cost as much as a refusal."""
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        self.calls.append("decoy")
 
 
 @implementer(ILogin)
@@ -200,6 +209,13 @@ class PhaseTests(StackCase):
     def test_attack_41_only_true_is_success(self) -> None:
         for value in (1, "yes", object()):
             self.failureResultOf(self.log_in((SUFFICIENT, Scripted(value, value))), UnknownUser)
+
+    def test_attack_52_modules_that_need_not_be_asked_cost_the_same(self) -> None:
+        for first in ((SUFFICIENT, True), (REQUISITE, Rejected())):
+            rest = Decoying(True), Decoying(ValueError("odd")), Scripted(True)
+            done = self.log_in(first, *((OPTIONAL, module) for module in rest))
+            done.addErrback(lambda failure: failure.trap(Rejected))
+            self.assertEqual([module.calls for module in rest], [["decoy"], ["decoy"], []])
 
     def test_a_login_that_is_given_up_is_aborted(self) -> None:
         done = self.log_in((REQUIRED, True), (REQUIRED, Deferred()))

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
+from perimeter.auth.passwords.users import read_users
 from perimeter.auth.text import trim, unfit_for_name
-from perimeter.auth.users import read_users
-from perimeter.cli import main
-from perimeter.commands.password import realm_line
+from perimeter.cli.main import main
+from perimeter.cli.password import realm_line
 from tests.unit.auth_doubles import CHEAP_ARGON2, CHEAP_BCRYPT
 
 NAMES = st.text(min_size=1).filter(lambda name: ":" not in name and not unfit_for_name(name))

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.auth import descrypt
-from perimeter.auth.passwords import SCHEMES, PasswordFormatError, make, take
-from perimeter.auth.schemes import Argon2id, PasswordHash
+from perimeter.auth.passwords import des_crypt as descrypt
+from perimeter.auth.passwords.formats import SCHEMES, PasswordFormatError, make, take
+from perimeter.auth.passwords.schemes import Argon2id, PasswordHash
 from tests.unit.auth_doubles import CHEAP_ARGON2, CHEAP_BCRYPT
 
 # Published: the passlib documentation, the Spring Security reference, RFC 7914, section 12.

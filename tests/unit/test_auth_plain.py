@@ -10,14 +10,14 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.plain import PlainAuthenticator, PlainFactory
-from perimeter.auth.services import AuthServices
-from perimeter.config.references import References
-from perimeter.config.scanner import scan
-from perimeter.config.section import Section
+from perimeter.auth.kinds.plain import PlainAuthenticator, PlainFactory
+from perimeter.config.language.references import References
+from perimeter.config.language.scanner import scan
+from perimeter.config.language.section import Section
 from perimeter.errors import Problem, Rejected
-from perimeter.interfaces import IAuthenticator, IAuthenticatorFactory
 from perimeter.model import BasicCredentials, BearerCredentials, Principal
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
+from perimeter.plugin.services import AuthServices
 from tests.unit.auth_doubles import CHEAP_ARGON2, REQUEST, ImmediateThreads, ThreadClock, offload_with
 
 USERS = f"""\
@@ -106,4 +106,4 @@ class PlainTests(TestCase):
             self.assertIn("[authenticator local] users: ", problems[0])
             self.assertIn(told, problems[0])
             self.assertNotIn("secret-4", problems[0])
-        self.assertIn("is needed", self.read("")[1][0])
+        self.assertIn("is required", self.read("")[1][0])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.auth.properties import PropertiesError, decode, escape_key, escape_value, parse
+from perimeter.auth.passwords.properties import PropertiesError, decode, escape_key, escape_value, parse
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 

@@ -10,13 +10,13 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.auth import realmfile
-from perimeter.auth.chain import AuthenticatorChain
-from perimeter.auth.realmfile import RealmFileAuthenticator, RealmFileError, RealmFileFactory, RealmFileSettings
-from perimeter.auth.services import AuthServices
+from perimeter.auth.chain.chain import AuthenticatorChain
+from perimeter.auth.kinds import realm_file as realmfile
+from perimeter.auth.kinds.realm_file import RealmFileAuthenticator, RealmFileError, RealmFileFactory, RealmFileSettings
 from perimeter.errors import Overloaded, Rejected
-from perimeter.interfaces import IAuthenticatorFactory, IRunningAuthenticator
 from perimeter.model import BasicCredentials, BearerCredentials, Credentials, Principal
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator
+from perimeter.plugin.services import AuthServices
 from tests.unit.auth_doubles import (
     CHEAP_ARGON2,
     CHEAP_BCRYPT,

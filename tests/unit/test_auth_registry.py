@@ -8,10 +8,10 @@ from twisted.plugin import IPlugin
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.auth.realmfile import RealmFileFactory
+from perimeter.auth.kinds.realm_file import RealmFileFactory
 from perimeter.auth.registry import authenticator_factories
 from perimeter.errors import StartupError
-from perimeter.interfaces import IAuthenticatorFactory
+from perimeter.plugin.authenticator import IAuthenticatorFactory
 
 
 @implementer(IPlugin, IAuthenticatorFactory)

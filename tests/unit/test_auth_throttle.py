@@ -9,9 +9,9 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.asking import plain_name
-from perimeter.auth.breaker import LONGEST_PAUSE, CircuitBreaker
-from perimeter.auth.throttle import (
+from perimeter.auth.chain.asking import plain_name
+from perimeter.auth.chain.breaker import LONGEST_PAUSE, CircuitBreaker
+from perimeter.auth.chain.throttle import (
     FORGOTTEN_AFTER,
     LONGEST_DELAY,
     Attempts,

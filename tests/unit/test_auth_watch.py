@@ -11,15 +11,15 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.augment import augmenters_of
-from perimeter.auth.chain import AuthenticatorChain
-from perimeter.auth.services import AuthServices
-from perimeter.auth.throttle import MemoryAttempts, Throttle
-from perimeter.auth.watch import WatchedAugmenter
-from perimeter.config.values import AugmenterSettings
+from perimeter.auth.augment.registry import augmenters_of
+from perimeter.auth.chain.chain import AuthenticatorChain
+from perimeter.auth.chain.throttle import MemoryAttempts, Throttle
+from perimeter.auth.chain.watch import WatchedAugmenter
+from perimeter.config.site.values import AugmenterSettings
 from perimeter.errors import InvalidToken, Rejected, TooManyAttempts, Unavailable
-from perimeter.interfaces import IAugmenter
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
+from perimeter.plugin.augmenter import IAugmenter
+from perimeter.plugin.services import AuthServices
 from tests.unit.auth_doubles import REQUEST, ImmediateThreads, ThreadClock, offload_with
 from tests.unit.test_auth_chain import ChainCase, Fake, Scheming, principal
 
@@ -95,7 +95,7 @@ class ChainTests(WatchCase):
         quick.callback(principal("b"))
         self.successResultOf(asked)
         self.assertEqual(self.told(), [("quick", "success", 0.0), ("chain", "success", "b", 0.0)])
-        asked = self.ask(self.chain(Fake(Deferred())))
+        asked = self.ask(self.chain(Scheming(("bearer",), Deferred())), BearerCredentials("x"))
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
         self.assertEqual(self.told(), [])

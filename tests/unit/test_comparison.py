@@ -11,7 +11,7 @@ import attrs
 from click.testing import CliRunner
 from twisted.trial.unittest import TestCase
 
-from perimeter.cli import main
+from perimeter.cli.main import main
 from tests.comparison.differences import DIFFERENCES
 from tests.comparison.judge import Difference, OneOf, complaints
 from tests.comparison.manual import page

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.registry import authenticator_factories
-from perimeter.cli import main
-from perimeter.commands.check import run_check
-from perimeter.config.reference import page
-from perimeter.config.schema import KINDS
+from perimeter.cli.check import run_check
+from perimeter.cli.main import main
+from perimeter.cli.reference import page
+from perimeter.config.site.schema import KINDS
 
 from .config_site import FACTORIES, SITE, SiteCase
 
@@ -116,7 +116,7 @@ class ReferenceTests(TestCase):
             {word: one for word, one in authenticator_factories().items() if type(one).__module__.startswith("perimeter.")}
         )
         kept = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
-        self.assertEqual(made, kept, "run: python -m perimeter.config.reference docs/reference/configuration.md")
+        self.assertEqual(made, kept, "run: python -m perimeter.cli.reference docs/reference/configuration.md")
 
     def test_every_option_has_its_words(self) -> None:
         for kind in KINDS:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.config import datatypes
-from perimeter.config.datatypes import BOOLEAN, DURATION_UNITS, ROLL, SIZE, SIZE_UNITS, WORKERS, BadValue, Datatype
+from perimeter.config.language import datatypes
+from perimeter.config.language.datatypes import BOOLEAN, DURATION_UNITS, ROLL, SIZE, SIZE_UNITS, WORKERS, BadValue, Datatype
 
 HERE = Path("/site")
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perimeter.auth.registry import authenticator_factories
-from perimeter.config.load import load_site
-from perimeter.config.schema import KINDS
-from perimeter.config.values import (
+from perimeter.config.site.load import load_site
+from perimeter.config.site.schema import KINDS
+from perimeter.config.site.values import (
     AuditSettings,
     AuthenticationSettings,
     ErrorPage,
@@ -272,6 +272,6 @@ ECFLOW_LOGS = ("access.ecflow.log", "access.base.log")
 
 
 def _realm_file() -> Any:
-    from perimeter.auth.realmfile import RealmFileFactory
+    from perimeter.auth.kinds.realm_file import RealmFileFactory
 
     return RealmFileFactory()

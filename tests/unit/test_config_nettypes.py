@@ -7,9 +7,9 @@ from ipaddress import ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perimeter.config import nettypes
-from perimeter.config.datatypes import BadValue
-from perimeter.config.values import ErrorPage, Rule, ServerSettings
+from perimeter.config.language.datatypes import BadValue
+from perimeter.config.site import net_types as nettypes
+from perimeter.config.site.values import ErrorPage, Rule, ServerSettings
 
 from .test_config_datatypes import HERE, DatatypeCase
 

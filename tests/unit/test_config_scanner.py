@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.scanner import scan
+from perimeter.config.language.scanner import scan
 
 # Python before 3.14 overlooks a comment when the other prefix begins one further right and this one stood inside a word.
 _DISPUTED = re.compile(r"\S[;#].*\s[;#].*\s[;#]")

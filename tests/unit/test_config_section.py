@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.datatypes import list_of
-from perimeter.config.nettypes import NETWORK
-from perimeter.config.option import Option
-from perimeter.config.references import References
-from perimeter.config.scanner import scan
-from perimeter.config.schema import KINDS
-from perimeter.config.section import Section
+from perimeter.config.language.datatypes import list_of
+from perimeter.config.language.option import Option
+from perimeter.config.language.references import References
+from perimeter.config.language.scanner import scan
+from perimeter.config.language.section import Section
+from perimeter.config.site.net_types import NETWORK
+from perimeter.config.site.schema import KINDS
 from perimeter.errors import Problem
 
 # Not a value of any datatype but text, and one that no repr changes.
@@ -70,7 +70,7 @@ class GetterTests(SectionCase):
         self.assertEqual(section.duration("timeout"), 0.0)
         section.path("path")
         self.assertEqual(
-            self.told(), ["1: [authenticator x] timeout: is needed (duration)", "2: [authenticator x] path: is needed (file)"]
+            self.told(), ["1: [authenticator x] timeout: is required (duration)", "2: [authenticator x] path: is required (file)"]
         )
 
     def test_a_bad_value_becomes_a_problem_and_the_default(self) -> None:

@@ -17,11 +17,11 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 from twisted.trial import unittest
 
-from perimeter import control
-from perimeter.config.values import SiteConfig
-from perimeter.control import ControlPort, ask
+from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
-from perimeter.operations import Place, answer
+from perimeter.run import control
+from perimeter.run.control import ControlPort, ask
+from perimeter.run.operations import Place, answer
 
 
 class ControlCase(unittest.TestCase):

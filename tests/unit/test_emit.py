@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner
 from twisted.trial.unittest import TestCase
 
-from perimeter.cli import main
+from perimeter.cli.main import main
 
 SITE = """\
 [perimeter]

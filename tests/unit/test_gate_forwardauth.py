@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from perimeter.config.values import Rule
+from perimeter.config.site.values import Rule
 from perimeter.errors import BadRequest, InvalidCredentialsRequest, TooManyAttempts, Unavailable
-from perimeter.gate.forwardauth import ENDPOINT, ForwardAuthTarget
+from perimeter.gate.access import ANYBODY
 from perimeter.gate.gate import Gate
-from perimeter.gate.identity import IdentityLines
+from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.original import original
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block, parse_request
 from perimeter.model import Principal
+from perimeter.targets.forward_auth import ENDPOINT, ForwardAuthTarget
 from tests.unit.http_rig import Response
 from tests.unit.test_gate_gate import ALICE, GateTestCase
 
@@ -33,8 +34,8 @@ class ForwardAuthTestCase(GateTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.root = self.route("root", "/", policy=Policy(None, (Rule("method", "DELETE"),)))
-        self.near = self.route("near", "/near", networks=(ip_network("198.51.100.0/24"),), authenticate=False)
-        self.other = self.route("other", "/", hosts=("open.example.com",), authenticate=False)
+        self.near = self.route("near", "/near", networks=(ip_network("198.51.100.0/24"),), access=ANYBODY)
+        self.other = self.route("other", "/", hosts=("open.example.com",), access=ANYBODY)
         self.site.dispatch = self.serving().dispatch  # type: ignore[method-assign]
 
     def serving(self, *routes: Route, bare: bool = False, **options: Any) -> Gate:
@@ -49,7 +50,7 @@ class ForwardAuthTestCase(GateTestCase):
         own = () if bare else routes or (self.open, self.closed, self.near, self.other, self.root)
         target = ForwardAuthTarget(gate(*own), self.site.audit, rules=bool(own))
         endpoint = Route(
-            "authenticate", ENDPOINT, target, self.site.audit, builtin=True, authenticate=False, allow_encoded_slash=True
+            "authenticate", ENDPOINT, target, self.site.audit, builtin=True, access=ANYBODY, allow_encoded_slash=True
         )
         return gate(*own, endpoint)
 

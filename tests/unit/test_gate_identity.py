@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from perimeter.gate.identity import IdentityLines, IdentityProfile, encode_value
+from perimeter.gate.identity_lines import IdentityLines, IdentityProfile, encode_value
 from perimeter.http.grammar import split_fields
 from perimeter.model import Principal
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from perimeter.errors import BadRequest
-from perimeter.http.framing import BodyReader, ChunkedReader, CloseReader, LengthReader, chunk, last_chunk
+from perimeter.http.h1.framing import BodyReader, ChunkedReader, CloseReader, LengthReader, chunk, last_chunk
 from perimeter.model import Field
 
 #: Chunked bodies that are refused, by what is wrong with them.

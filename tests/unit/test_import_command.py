@@ -8,10 +8,10 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import TestCase
 
-from perimeter.auth.users import read_users
-from perimeter.cli import main
-from perimeter.commands.check import run_check
-from perimeter.commands.import_ import LEFT, recognise
+from perimeter.auth.passwords.users import read_users
+from perimeter.cli.check import run_check
+from perimeter.cli.import_ import LEFT, recognise
+from perimeter.cli.main import main
 
 DATA = Path(__file__).parents[1] / "data"
 EXAMPLES = ("authotron.yaml", "ecflow.nginx.conf", "continuuity-site.xml", "logback.xml")

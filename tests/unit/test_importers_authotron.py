@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.importers import authotron
+from perimeter.importers.authotron import source as authotron
 from perimeter.importers.draft import Draft, ImportFault
-from perimeter.importers.nginxtree import read as read_nginx
-from perimeter.importers.xmltree import read as read_xml
-from perimeter.importers.yamltree import read as read_yaml
+from perimeter.importers.nginx.tree import read as read_nginx
+from perimeter.importers.xml_tree import read as read_xml
+from perimeter.importers.yaml_tree import read as read_yaml
 from tests.unit.drafts import ABILITIES, DATA, left, options, yaml
 
 

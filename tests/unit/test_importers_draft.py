@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.importers import authotron, combine, nginx
+from perimeter.importers import combine
+from perimeter.importers.authotron import source as authotron
 from perimeter.importers.draft import ImportFault, plain_name, unfit
+from perimeter.importers.nginx import source as nginx
 from tests.unit.drafts import ABILITIES, DATA, conf, location, options, site_xml, yaml
 
 

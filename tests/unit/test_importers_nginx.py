@@ -6,7 +6,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.importers import htpasswd
 from perimeter.importers.draft import Draft, ImportFault
-from perimeter.importers.nginxtree import read as read_nginx
+from perimeter.importers.nginx.tree import read as read_nginx
 from tests.unit.drafts import DATA, conf, left, location, options
 
 

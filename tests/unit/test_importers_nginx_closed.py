@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.importers import nginx
 from perimeter.importers.draft import NOBODY, Draft, ImportFault
-from perimeter.importers.nginxtree import read as read_nginx
+from perimeter.importers.nginx import source as nginx
+from perimeter.importers.nginx.tree import read as read_nginx
 from tests.unit.drafts import conf, left, location, options
 
 PASS = "proxy_pass http://b:1;"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.importers import logback, reactor
+from perimeter.importers import logback
 from perimeter.importers.draft import Draft, ImportFault
-from perimeter.importers.xmltree import read as read_xml
+from perimeter.importers.reactor import source as reactor
+from perimeter.importers.xml_tree import read as read_xml
 from tests.unit.drafts import DATA, left, options, site_xml
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from ldaptor.protocols import pureber, pureldap
 from twisted.trial.unittest import TestCase
 
-from perimeter.auth.ldap import compat
-from perimeter.auth.ldap.compat import Malformed, decode, frame
-from perimeter.auth.ldap.values import And, Entry, Equal, Matching, Message, Or, Reference, Result
+from perimeter.auth.kinds.ldap import compat
+from perimeter.auth.kinds.ldap.compat import Malformed, decode, frame
+from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Matching, Message, Or, Reference, Result
 
 # RFC 4511, section 4.2.2: message 1, a bind response with success
 BOUND = bytes.fromhex("300c02010161070a010004000400")
@@ -56,7 +56,7 @@ class DecodeTests(TestCase):
 
     def test_unknown_elements_are_dropped_and_printed_nowhere(self) -> None:
         code = (
-            "from perimeter.auth.ldap.compat import decode\n"
+            "from perimeter.auth.kinds.ldap.compat import decode\n"
             # a bind response with an element [9] that nobody knows at its end
             "print(decode(bytes.fromhex('300f0201016' '10a0a010004000400890141')).content)"
         )
@@ -147,13 +147,13 @@ class ImportTests(TestCase):
     def test_neither_a_reactor_nor_old_libraries_come_along(self) -> None:
         code = (
             "import warnings; warnings.simplefilter('error')\n"
-            "import sys, perimeter.auth.ldap.compat\n"
+            "import sys, perimeter.auth.kinds.ldap.compat\n"
             "print([one for one in ('twisted.internet.reactor', 'pyparsing', 'passlib') if one in sys.modules])"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         self.assertEqual(done.stdout, "[]\n")
 
     def test_the_plug_in_does_not_load_ldaptor(self) -> None:
-        code = "import sys, perimeter.auth.ldap.authenticator; print('ldaptor' in sys.modules)"
+        code = "import sys, perimeter.auth.kinds.ldap.authenticator; print('ldaptor' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         self.assertEqual(done.stdout, "False\n")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.auth.ldap.names import (
+from perimeter.auth.kinds.ldap.names import (
     MAX_NAME,
     canonical,
     checked,
@@ -17,7 +17,7 @@ from perimeter.auth.ldap.names import (
     parse_dn,
     same_dn,
 )
-from perimeter.auth.ldap.values import And, Equal, Matching, Or, escaped
+from perimeter.auth.kinds.ldap.values import And, Equal, Matching, Or, escaped
 from perimeter.errors import Rejected
 
 DOMAIN = ("corp.example.org", "CORP")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.auth.ldap.results import AD_REASONS, NAMES, describe, judge_login, judge_search, judge_service
-from perimeter.auth.ldap.values import Result, ServerFailure
+from perimeter.auth.kinds.ldap.results import AD_REASONS, NAMES, describe, judge_login, judge_search, judge_service
+from perimeter.auth.kinds.ldap.values import Result, ServerFailure
 from perimeter.errors import Rejected, Unavailable, Undecided
 
 AD_MESSAGE = "80090308: LdapErr: DSID-0C09042F, comment: AcceptSecurityContext error, data {}, v2580"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.auth.ldap.authenticator import LdapFactory
-from perimeter.auth.ldap.settings import OPTIONS, LdapSettings, RoleRule
+from perimeter.auth.kinds.ldap.authenticator import LdapFactory
+from perimeter.auth.kinds.ldap.settings import OPTIONS, LdapSettings, RoleRule
 from perimeter.auth.registry import authenticator_factories
 from tests.unit.ldap_sections import MINIMAL, parsed, read, read_body
 
@@ -100,7 +100,7 @@ class FaultTests(TestCase):
 
     def test_what_is_needed(self) -> None:
         self.assertEqual(
-            sorted(self.problems()), ["hostname: is needed (list of hosts)", "user_base_dn: is needed (distinguished name)"]
+            sorted(self.problems()), ["hostname: is required (list of hosts)", "user_base_dn: is required (distinguished name)"]
         )
 
     def test_single_options(self) -> None:

@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.config.values import LoggingSettings
-from perimeter.logs import DaemonLog, redacted
+from perimeter.config.site.values import LoggingSettings
+from perimeter.run.logs import DaemonLog, redacted
 from tests.unit.audit_records import make_record
 
 

@@ -17,8 +17,9 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from perimeter.audit.log import AuditLogs, NoAudit
+from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import CountingSink, LenientSink
-from perimeter.config.values import (
+from perimeter.config.site.values import (
     AuditSettings,
     AugmenterSettings,
     AuthenticationSettings,
@@ -29,7 +30,6 @@ from perimeter.config.values import (
     SiteConfig,
     TokenSettings,
 )
-from perimeter.interfaces import IAuditSink
 from perimeter.metrics.counts import OTHER, Metrics
 from perimeter.metrics.families import families
 from perimeter.model import AccessRecord, Principal

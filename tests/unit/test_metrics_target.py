@@ -14,15 +14,15 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 import perimeter
-from perimeter.auth.asking import Asked
+from perimeter.auth.chain.asking import Asked
 from perimeter.errors import Overloaded
+from perimeter.gate.target import ITarget
 from perimeter.http.exchange import refuse_on_error
-from perimeter.interfaces import ITarget
 from perimeter.metrics.counts import Metrics
-from perimeter.metrics.inforce import InForce
-from perimeter.metrics.target import HealthTarget, MetricsTarget, wants_openmetrics
+from perimeter.metrics.in_force import InForce
+from perimeter.targets.metrics import HealthTarget, MetricsTarget, wants_openmetrics
 from perimeter.tokens.jwk import generate
-from perimeter.tokens.keyfile import KeyEntry
+from perimeter.tokens.key_file import KeyEntry
 from tests.unit.audit_records import make_record
 from tests.unit.auth_doubles import ManualThreads, ThreadClock, offload_with
 from tests.unit.fakes import FakeOffload, Rig
@@ -240,6 +240,6 @@ class GaugeTests(TargetCase):
 
 class LibraryTests(TestCase):
     def test_only_who_serves_metrics_loads_the_library(self) -> None:
-        program = "import sys, perimeter.service, perimeter.cli; sys.exit('prometheus_client' in sys.modules)"
+        program = "import sys, perimeter.run, perimeter.cli; sys.exit('prometheus_client' in sys.modules)"
         root = Path(perimeter.__file__).parent.parent
         self.assertEqual(subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode, 0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
 from perimeter.net.jks import DamagedKeystore, KeyEntry, WrongPassword, read_entries
+from tests.unit.der import NULL, element
 from tests.unit.javakeystore import key_entry, keystore, protect, trusted_entry
 
 # keytool -genkeypair -alias gw -keyalg EC -groupname secp256r1 -storetype JKS -storepass storepass -keypass storepass …
@@ -77,8 +78,17 @@ class FormatTests(TestCase):
         (entry,) = read_entries(keystore([key_entry("a\nb", protect(b"key", "p"), [])], "p"), "p")
         self.assertEqual(entry.alias, r"'a\nb'")
 
+    def test_algorithm_without_parameters(self) -> None:
+        for parameters in (NULL, b""):
+            (entry,) = read_entries(keystore([key_entry("a", protect(b"key", "p", parameters), [])], "p"), "p")
+            self.assertEqual(entry.decrypt("p"), b"key")
+            self.assertRaises(WrongPassword, entry.decrypt, "no")
+
     def test_key_protected_in_another_way(self) -> None:
         for protected in (
+            protect(b"key", "p", element(0x04, b"salt")),
+            protect(b"key", "p", NULL + NULL),
+            protect(b"key", "p").replace(bytes.fromhex("02110101"), bytes.fromhex("02110102")),
             b"",
             b"\x30",
             b"\x30\x00",

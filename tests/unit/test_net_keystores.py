@@ -7,11 +7,11 @@ import stat
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -22,11 +22,12 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.logger import globalLogPublisher
 from twisted.trial import unittest
 
-from perimeter.config.values import ListenerSettings
+from perimeter.config.site.values import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import Identity, ServerContexts
 from tests.integration.netkit import certificate, identity, pem
+from tests.unit.der import NULL, keystore_without_null, without_null
 from tests.unit.javakeystore import key_entry, keystore, protect
 
 ROOT = identity("Root", ca=True, common="Root")
@@ -34,6 +35,8 @@ INTERMEDIATE = identity("Intermediate", issuer=ROOT, ca=True, common="Intermedia
 LEAF = identity("gw.example.com", "*.example.com", issuer=INTERMEDIATE)
 OTHER = identity("other.example.com")
 NOW = datetime.now(UTC)
+HMAC_WITH_NULL = bytes.fromhex("06082a864886f70d02090500")
+SHA256_WITH_NULL = bytes.fromhex("06096086480165030402010500")
 
 
 def key_pem(key: Any, password: bytes | None = None) -> bytes:
@@ -194,6 +197,24 @@ class PKCS12Tests(KeystoreTestCase):
             self.refused(keystore=self.file("x.p12", data)), "x.p12: the keystore holds no private key with its certificate"
         )
 
+    def test_algorithms_without_parameters(self) -> None:
+        for key in (rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1())):
+            own = certificate(key, ("localhost",))
+            protection = (
+                PrivateFormat.PKCS12.encryption_builder()
+                .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
+                .hmac_hash(SHA256())
+                .build(b"storepass")
+            )
+            data = pkcs12.serialize_key_and_certificates(b"gw", key, own, None, protection)
+            rewritten = keystore_without_null(data, "storepass")
+            for algorithm, count in ((SHA256_WITH_NULL, 1), (HMAC_WITH_NULL, 2)):
+                self.assertEqual((data.count(algorithm), rewritten.count(algorithm)), (count, 0))
+            for content in (data, rewritten):
+                path = self.file("gw.p12", content)
+                self.assertEqual(self.load(keystore=path, keystore_password="storepass").chain, (own,))
+                self.assertIn("password", self.refused(keystore=path, keystore_password="no"))
+
     def test_of_the_openssl_command(self) -> None:
         pair = self.file("gw.pem", key_pem(LEAF.key) + pem(*LEAF.chain))
         path = self.directory / "openssl.p12"
@@ -251,21 +272,15 @@ class JKSTests(KeystoreTestCase):
         path = self.file("gw.jks", b"\xce\xce\xce\xce" + bytes(100))
         self.assertIn("JCEKS keystores are not read", self.refused(keystore=path, keystore_password="storepass"))
 
-    def test_of_keytool(self) -> None:
-        if not which("keytool"):
-            raise unittest.SkipTest("keytool is not installed (scripts/install-test-peers)")
-        for kind in ("JKS", "PKCS12"):
-            path = self.directory / f"keytool.{kind}"
-            subprocess.run(
-                [
-                    *("keytool", "-genkeypair", "-alias", "gw", "-keyalg", "RSA", "-keysize", "2048", "-storetype", kind),
-                    *("-keystore", str(path), "-storepass", "storepass", "-keypass", "storepass", "-validity", "100"),
-                    *("-dname", "CN=localhost", "-ext", "SAN=dns:localhost"),
-                ],
-                check=True,
-                capture_output=True,
-            )
-            self.assertEqual(self.load(keystore=path, keystore_password="storepass").names, ("localhost",))
+    def test_keys_of_both_spellings(self) -> None:
+        for key in (rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1())):
+            chain = [certificate(key, ("localhost",)).public_bytes(Encoding.DER)]
+            der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+            for pkcs8 in (der, without_null(der)):
+                for parameters in (NULL, b""):
+                    entry = key_entry("gw", protect(pkcs8, "storepass", parameters), chain)
+                    path = self.file("gw.jks", keystore([entry], "storepass"))
+                    self.assertEqual(self.load(keystore=path, keystore_password="storepass").names, ("localhost",))
 
 
 class SelfMadeTests(KeystoreTestCase):

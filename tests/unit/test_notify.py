@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from perimeter.notify import Notifier, Watchdog
+from perimeter.run.notify import Notifier, Watchdog
 
 
 class NotifierCase(TestCase):

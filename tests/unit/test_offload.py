@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from contextvars import copy_context
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial import unittest
 
 from perimeter.errors import Overloaded, Unavailable
-from perimeter.offload import GRACE, Offload
+from perimeter.fair_queue import CLIENT, StillWaiting
+from perimeter.offload import GRACE, NICENESS, Offload
 from tests.unit.auth_doubles import ManualThreads, ThreadClock, offload_with
 
 
@@ -108,3 +113,85 @@ class RealThreadsTests(unittest.TestCase):
             self.assertTrue(worker.daemon)
         finally:
             await offload.stop()
+
+    async def test_attack_47_a_polite_pool_leaves_the_processor_to_the_reactor(self) -> None:
+        offload = Offload(reactor, threads=1, polite=True)
+        offload.start()
+        try:
+            niceness = await offload.run(os.getpriority, os.PRIO_PROCESS, 0)
+            self.assertEqual(niceness, min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS))
+        finally:
+            await offload.stop()
+
+
+class LinesTests(unittest.TestCase):
+    """47: one client's jobs delay another client's by one turn, however many they are."""
+
+    def setUp(self) -> None:
+        self.threads = ManualThreads()
+        self.offload = offload_with(self.threads, ThreadClock(), count=1, queue=4)
+        self.ran: list[str] = []
+
+    def submit(self, client: str, name: str) -> Deferred[None]:
+        def run() -> Deferred[None]:
+            CLIENT.set(client)
+            return self.offload.run(self.ran.append, name)
+
+        return copy_context().run(run)
+
+    def test_attack_47_clients_take_turns(self) -> None:
+        for client, name in (("a", "a1"), ("a", "a2"), ("a", "a3"), ("a", "a4"), ("b", "b1")):
+            self.submit(client, name)
+        while self.threads.jobs:
+            self.threads.step()
+        self.assertEqual(self.ran, ["a1", "a2", "b1", "a3", "a4"])
+
+    def test_attack_47_a_full_queue_refuses_the_client_that_filled_it(self) -> None:
+        jobs = [self.submit("a", f"a{number}") for number in range(5)]
+        self.failureResultOf(self.submit("a", "a5"), Overloaded)
+        other = self.submit("b", "b0")
+        error = self.failureResultOf(jobs.pop(), Overloaded).value
+        self.assertGreater(error.retry_after, 0)
+        self.assertEqual(self.offload.waiting, 4)
+        while self.threads.jobs:
+            self.threads.step()
+        self.assertEqual(self.ran, ["a0", "a1", "b0", "a2", "a3"])
+        self.successResultOf(other)
+
+    def test_clients_with_lines_of_one_length_make_no_room_for_another(self) -> None:
+        self.submit("", "running")
+        jobs = [self.submit(client, client) for client in "abcd"]
+        self.failureResultOf(self.submit("e", "e"), Overloaded)
+        for job in jobs:
+            self.assertNoResult(job)
+
+    def test_the_next_step_of_admitted_work_makes_room_for_nobody(self) -> None:
+        self.submit("", "running")
+        steps = [self.offload.proceed(self.ran.append, f"step{number}") for number in range(4)]
+        self.failureResultOf(self.submit("b", "b0"), Overloaded)
+        for step in steps:
+            self.assertNoResult(step)
+
+    def test_a_cancelled_job_says_whether_it_had_begun(self) -> None:
+        running, waiting = self.submit("a", "a0"), self.submit("a", "a1")
+        for job, begun in ((waiting, False), (running, True)):
+            job.cancel()
+            error = self.failureResultOf(job, CancelledError).value
+            self.assertEqual(isinstance(error, StillWaiting), not begun)
+        self.assertEqual(self.offload.waiting, 0)
+
+    @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=30))
+    def test_every_job_has_one_end(self, steps: list[tuple[str, bool]]) -> None:
+        """Whatever is submitted and cancelled in whatever order: each job runs or fails, and nothing is left waiting."""
+        self.setUp()
+        ends: list[object] = []
+        jobs = []
+        for client, cancel in steps:
+            job = self.submit(client, client)
+            job.addBoth(ends.append)
+            jobs.append(job)
+            if cancel:
+                jobs[len(jobs) // 2].cancel()
+        while self.threads.jobs:
+            self.threads.step()
+        self.assertEqual((len(ends), self.offload.waiting), (len(steps), 0))

@@ -248,7 +248,7 @@ class BadReplyTests(ResponseTestCase):
         peer.transport.lose()
         client.wait(61)
         self.assertEqual(len(client.records), 1)
-        self.assertEqual(gateway.pool.connections, set())
+        self.assertEqual(gateway.pool.connections, [])
 
 
 class LossTests(ResponseTestCase):
@@ -423,4 +423,4 @@ class TimeoutTests(ResponseTestCase):
         self.assertFalse(peer.dropped)
         client.wait(11)
         self.assertTrue(peer.dropped)
-        self.assertEqual(gateway.pool.connections, set())
+        self.assertEqual(gateway.pool.connections, [])

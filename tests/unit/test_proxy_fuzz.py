@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.http.framing import BodyReader, ChunkedReader, LengthReader, chunk, last_chunk
 from perimeter.http.grammar import parse_block, parse_request
+from perimeter.http.h1.framing import BodyReader, ChunkedReader, LengthReader, chunk, last_chunk
 from perimeter.model import RequestHead
 from tests.unit.http_rig import Client
 from tests.unit.http_upstream import Gateway, Peer

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.proxy.inmemory import connect_in_memory
+from perimeter.proxy.in_memory import connect_in_memory
 
 
 @implementer(IPushProducer)

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-from typing import Any
-
+from twisted.internet.error import ConnectError
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from perimeter.config.values import ServerSettings
+from perimeter.config.site.values import ServerSettings
 from perimeter.proxy.balance import Balancer, Server
 from tests.unit.http_upstream import OK, Gateway, Peer
 
 LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
-
-
-class Socket:
-    """What a peek at an idle connection finds."""
-
-    def __init__(self, found: bytes | OSError) -> None:
-        self.found = found
-
-    def recv(self, size: int, flags: int) -> bytes:
-        assert flags & socket.MSG_PEEK
-        if isinstance(self.found, OSError):
-            raise self.found
-        return self.found
 
 
 class PoolTests(unittest.TestCase):
@@ -90,15 +75,14 @@ class PoolTests(unittest.TestCase):
         self.assertEqual(self.connections(), 2)
 
     def test_post_looks_whether_the_connection_is_still_open(self) -> None:
-        for found, reused in ((b"", False), (b"x", False), (ConnectionResetError(), False), (BlockingIOError(), True)):
+        for input_there in (True, False):
             self.gateway = Gateway()
             self.peers = []
             self.serve(self.gateway)
             self.gateway.reactor.advance(2)
-            raw: Any = Socket(found)
-            self.peers[0].transport.socket = raw  # type: ignore[attr-defined]
+            self.peers[0].transport.unread_input = input_there
             self.serve(self.gateway, "POST")
-            self.assertEqual(self.connections(), 1 if reused else 2, found)
+            self.assertEqual(self.connections(), 2 if input_there else 1, input_there)
 
     def test_ecflow_closes_after_each_reply(self) -> None:
         for method in ("GET", "POST", "GET"):
@@ -140,7 +124,89 @@ class PoolTests(unittest.TestCase):
         self.assertTrue(busy.ended)
         self.assertEqual(other.response().body, b"ok")
         self.gateway.reactor.advance(0)
-        self.assertEqual(self.gateway.pool.connections, set())
+        self.assertEqual(self.gateway.pool.connections, [])
+
+
+class ShareTests(unittest.TestCase):
+    """What each server gets of the requests, with connections that are kept."""
+
+    def setUp(self) -> None:
+        self.peers: list[Peer] = []
+        self.accepted = 0
+
+    def accept(self, gateway: Gateway) -> None:
+        """Accept the connections that the pool wants."""
+        for attempt in gateway.attempts[self.accepted :]:
+            self.peers.append(attempt.accept())
+        self.accepted = len(gateway.attempts)
+
+    def share(self, gateway: Gateway, requests: int, method: str = "GET", at_a_time: int = 1) -> dict[str, int]:
+        """Requests by server, where ``at_a_time`` are sent before any is answered."""
+        counts = {server.settings.host: 0 for server in gateway.pool.servers}
+        for _ in range(requests // at_a_time):
+            clients = [gateway.client() for _ in range(at_a_time)]
+            for client in clients:
+                client.request(method, "/")
+                self.accept(gateway)
+            busy = [peer for peer in self.peers if peer.request()]
+            self.assertEqual(len(busy), at_a_time)
+            for peer in busy:
+                counts[peer.server.host] += 1
+                peer.reply(OK)
+            for client in clients:
+                self.assertEqual(client.response().body, b"ok")
+            gateway.reactor.advance(2)
+        return counts
+
+    def test_sequential_requests_are_shared(self) -> None:
+        gateway = Gateway("one", "two")
+        self.assertEqual(self.share(gateway, 100), {"one": 50, "two": 50})
+        self.assertEqual(len(gateway.attempts), 2)
+
+    def test_three_servers(self) -> None:
+        self.assertEqual(self.share(Gateway("one", "two", "three"), 99), {"one": 33, "two": 33, "three": 33})
+
+    def test_requests_at_a_time_are_shared_on_kept_connections(self) -> None:
+        gateway = Gateway("one", "two")
+        self.assertEqual(self.share(gateway, 800, "POST", at_a_time=8), {"one": 400, "two": 400})
+        self.assertEqual(len(gateway.attempts), 8)
+
+    def test_a_retry_takes_no_other_servers_turn(self) -> None:
+        gateway = Gateway("one", "two")
+        self.share(gateway, 2)
+        client = gateway.client()
+        client.get()
+        lost = next(peer for peer in self.peers if peer.request())
+        lost.transport.lose()  # the kept connection ends under the request: it is sent again, to the same server
+        self.assertEqual(gateway.attempts[-1].server.host, lost.server.host)
+        self.accept(gateway)
+        self.peers[-1].request()
+        self.peers[-1].reply(OK)
+        self.assertEqual(client.response().body, b"ok")
+        other = {"one": "two", "two": "one"}[lost.server.host]
+        self.assertEqual(self.share(gateway, 1)[other], 1)
+        self.assertEqual(self.share(gateway, 10), {"one": 5, "two": 5})
+
+    def test_a_server_that_cannot_be_reached_leaves_its_share_to_the_others(self) -> None:
+        gateway = Gateway("one", "two")
+        self.share(gateway, 2)
+        gateway.pool.balancer.failed(gateway.pool.servers[0])
+        # each request takes 2 s, and the server rests for 10
+        self.assertEqual(self.share(gateway, 4), {"one": 0, "two": 4})
+        gateway.reactor.advance(10)
+        self.assertEqual(self.share(gateway, 10), {"one": 5, "two": 5})
+
+    def test_the_next_server_is_used_by_its_kept_connection(self) -> None:
+        gateway = Gateway("one", "two")
+        self.share(gateway, 1)  # one of the two has a kept connection, the other has none
+        client = gateway.client()
+        client.get()
+        self.assertNotEqual(gateway.attempts[-1].server.host, self.peers[0].server.host)
+        gateway.attempts[-1].fail(ConnectError())
+        self.assertEqual(len(gateway.attempts), 2)
+        self.assertTrue(self.peers[0].request())
+        self.peers[0].reply(OK)
+        self.assertEqual(client.response().body, b"ok")
 
 
 class BalancerTests(unittest.TestCase):

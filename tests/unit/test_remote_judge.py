@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.auth.remote.judge import Expectations, judge, read_header
-from perimeter.auth.remote.memory import Vouched
+from perimeter.auth.kinds.remote.judge import Expectations, judge, read_header
+from perimeter.auth.kinds.remote.memory import Vouched
 from perimeter.errors import ExpiredToken, InvalidToken
 from perimeter.model import Principal
 from perimeter.tokens.jwk import BadKey, Jwk, generate, load_jwk

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from perimeter.cli import main
-from perimeter.commands.site import WallClock
-from perimeter.config.values import TokenSettings
+from perimeter.cli.main import main
+from perimeter.cli.site import WallClock
+from perimeter.config.site.values import TokenSettings
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 from tests.unit.tokens_site import ALICE, SECRET

@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SkipTest, TestCase
 
-from perimeter.config.values import TokenSettings
+from perimeter.config.site.values import TokenSettings
 from perimeter.errors import InvalidToken, StartupError
 from perimeter.tokens.jwk import load_jwk_set
 from perimeter.tokens.keyring import GRACE, Keyring

@@ -11,7 +11,7 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface.verify import verifyObject
 
 from perimeter.errors import InsufficientScope, Rejected
-from perimeter.interfaces import ITarget
+from perimeter.gate.target import ITarget
 from perimeter.model import Principal
 from perimeter.web.bridge import SiteTarget
 from perimeter.web.request import exchange_of, refuse, respond

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.interfaces import ITarget
-from perimeter.web.redirect import RedirectTarget
+from perimeter.gate.target import ITarget
+from perimeter.targets.redirect import RedirectTarget
 from tests.unit.fakes import Rig
 
 

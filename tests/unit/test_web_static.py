@@ -15,11 +15,12 @@ from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
 from perimeter.errors import NoRoute, Overloaded
-from perimeter.interfaces import IResponder, ITarget
-from perimeter.web.beneath import path_segments
-from perimeter.web.conditional import parse_date, parse_ranges
-from perimeter.web.mediatypes import content_type
-from perimeter.web.static import CHUNK, StaticTarget
+from perimeter.gate.target import ITarget
+from perimeter.http.roles import IResponder
+from perimeter.targets.beneath import path_segments
+from perimeter.targets.conditional import parse_date, parse_ranges
+from perimeter.targets.media_types import content_type
+from perimeter.targets.static import CHUNK, StaticTarget
 from tests.unit.fakes import FakeOffload, Rig
 
 NOW = 1_800_000_000
@@ -46,9 +47,7 @@ class StaticTestCase(unittest.TestCase):
         return path
 
     def get(self, path: str, *headers: str, method: str = "GET", target: bytes | None = None, prefix: bytes = b"") -> Rig:
-        rig = Rig(f"{method} {path} HTTP/1.1", headers, target=target)
-        assert rig.exchange.decision is not None
-        rig.exchange.decision.route.prefix = prefix
+        rig = Rig(f"{method} {path} HTTP/1.1", headers, target=target, prefix=prefix)
         self.target.handle(rig.exchange)
         return rig
 

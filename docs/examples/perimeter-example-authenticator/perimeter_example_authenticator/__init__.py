@@ -14,16 +14,16 @@ from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from perimeter.auth.services import AuthServices
 from perimeter.auth.text import unfit_for_name
-from perimeter.config.datatypes import file_path
-from perimeter.config.option import Option
+from perimeter.config.language.datatypes import file_path
+from perimeter.config.language.option import Option
 from perimeter.errors import StartupError
-from perimeter.interfaces import IAuthenticatorFactory, IRunningAuthenticator, ISchemes
 from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator, ISchemes
+from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
-    from perimeter.config.section import Section
+    from perimeter.config.language.section import Section
 
 _log = Logger()
 

@@ -1,0 +1,63 @@
+"""Whether one client can make another one wait: the latency of a bystander beside clients that ask for all that they can.
+
+Each kind of greed is a program in `bench.clients` that prints a line when it has begun; `_SCENES` says which, and how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import attrs
+
+from bench.clients.start import Client
+from bench.figures import Measurement
+from bench.peers.base import Peer
+from bench.run import Run
+from bench.scenarios.base import Scenario
+from bench.scenarios.requests import SMALL
+
+_START_TIMEOUT = 60.0
+
+
+@attrs.frozen
+class _Scene:
+    """``program`` is one of `bench.clients`, called with the port and ``count``; none at all is the bystander alone."""
+
+    title: str
+    program: str = ""
+    count: int = 0
+
+
+_SCENES = (
+    _Scene("alone"),
+    *(_Scene(f"beside {count} that pipeline", "pipeline", count) for count in (1, 4, 16)),
+)
+
+
+def _p99(run: Run, peer: Peer, scene: _Scene) -> float:
+    greedy = Client(run.around, scene.program, str(peer.port), str(scene.count)) if scene.program else nullcontext()
+    with greedy:
+        if isinstance(greedy, Client):
+            greedy.line(_START_TIMEOUT)
+        seconds = run.options.seconds
+        with Client(run.around, "bystander", str(peer.port), SMALL, run.bearer, str(seconds)) as client:
+            p99: float = client.result(seconds * 10 + 60)["p99"]
+            return p99
+
+
+def _starvation(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
+    return [
+        run.in_rounds(f"bystander's p99 {scene.title}", "ms", peers, lambda peer, scene=scene: _p99(run, peer, scene))  # type: ignore[misc]
+        for scene in _SCENES
+    ]
+
+
+SCENARIOS = (
+    Scenario(
+        "starvation",
+        "a bystander's latency beside 1, 4 and 16 connections that pipeline thousands of requests",
+        ("perimeter", "perimeter-before", "nginx-plain", "haproxy"),
+        _starvation,
+    ),
+)

@@ -1,0 +1,1 @@
+"""Augmenters: what adds roles and attributes to a user who is known already."""

@@ -1,0 +1,155 @@
+"""``[augmenter NAME]`` with ``type = ldap``: roles from the groups that a directory says a user is in.
+
+The user's entry names its groups (``memberOf``). Without a filter each gives its ``cn`` as a role; with ``filter`` only those
+whose distinguished name holds that fragment; with ``filters`` a fragment that fits gives the path from there down to the group:
+``ou=TeamA`` makes ``/TeamA/Admin`` of ``cn=Admin,ou=TeamA,dc=example``. Names are compared part by part, never as text: a group's
+own name cannot pretend to be a fragment (attack 15), and a user's name never becomes a part of a filter (attack 31).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from perimeter.auth.augment.registry import added
+from perimeter.auth.chain.flights import Flights
+from perimeter.auth.kinds.ldap.directory import Directory
+from perimeter.auth.kinds.ldap.names import checked, components
+from perimeter.auth.kinds.ldap.opening import Address
+from perimeter.auth.kinds.ldap.values import And, Equal, Search
+from perimeter.auth.text import unfit_for_name
+from perimeter.config.site.values import AugmenterSettings
+from perimeter.errors import Rejected, Undecided
+from perimeter.fair_queue import timed_out
+from perimeter.model import AuthenticationRequest, Principal
+from perimeter.net.contexts import ClientTLS
+from perimeter.plugin.augmenter import IAugmenter
+from perimeter.plugin.services import AuthServices
+
+_log = Logger()
+
+CAPACITY = 10_000
+"""Users whose roles are remembered; the least recently used one goes first."""
+
+CONNECTIONS = 4
+"""Kept to the directory, shared by all look-ups."""
+
+Parts = tuple[tuple[str, str], ...]
+
+
+def _found_at(group: Parts, fragment: Parts) -> int:
+    """Where a fragment ends within a group's name, -1 where it is not in it; it may be written either way round."""
+    folded = [(name, value.casefold()) for name, value in group]
+    for wanted in (fragment, fragment[::-1]):
+        sought = [(name, value.casefold()) for name, value in wanted]
+        for start in range(len(folded) - len(sought) + 1):
+            if folded[start : start + len(sought)] == sought:
+                return start + len(sought) - 1
+    return -1
+
+
+def roles_of_group(dn: str, one: Parts, several: Sequence[Parts]) -> list[str]:
+    """The roles that membership in the group ``dn`` gives."""
+    try:
+        group = components(dn)
+    except ValueError:
+        return []
+    name = next((value for kind, value in group if kind == "cn"), "")
+    if not name or any(not value.strip() or unfit_for_name(value) for _, value in group):
+        return []
+    if several:
+        # A slash in a name could make the path of another group.
+        ends = [_found_at(group, fragment) for fragment in several]
+        paths = [[value for _, value in group[end::-1]] for end in ends if end >= 0]
+        return ["/" + "/".join(path) for path in paths if not any("/" in value for value in path)]
+    return [name] if not one or _found_at(group, one) >= 0 else []
+
+
+@implementer(IAugmenter)
+class LdapAugmenter:
+    """Asks ``directory`` for the groups of users, at most once in ``settings.cache`` seconds for each of them."""
+
+    def __init__(self, settings: AugmenterSettings, directory: Directory, reactor: Any) -> None:
+        self.name = settings.name
+        self.realm = settings.realm
+        self._settings = settings
+        self._directory = directory
+        self._reactor = reactor
+        self._one: Parts = components(settings.filter) if settings.filter else ()
+        self._several = tuple(components(fragment) for fragment in settings.filters)
+        self._roles: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
+        self._flights = Flights()
+
+    def stop(self) -> None:
+        """Keep no connections."""
+        self._directory.close()
+
+    async def augment(self, principal: Principal, request: AuthenticationRequest) -> Principal:
+        """See `IAugmenter`."""
+        name = principal.username
+        known = self._roles.get(name)
+        if known is None or self._reactor.seconds() >= known[0]:
+            roles: tuple[str, ...] = await self._flights.join(name.encode("utf-8"), lambda: self._look(name))
+        else:
+            self._roles.move_to_end(name)
+            roles = known[1]
+        request.explain(f"augmenter {self.name} finds the roles {', '.join(roles) or 'none'}")
+        return added(principal, roles)
+
+    async def _look(self, username: str) -> tuple[str, ...]:
+        began = self._reactor.seconds()
+        search = Deferred.fromCoroutine(self._search(username))
+        search.addTimeout(self._settings.timeout, self._reactor, timed_out(f"the directory of augmenter {self.name}"))
+        roles = await search
+        if self._settings.cache > 0:
+            self._roles[username] = (began + self._settings.cache, roles)
+            self._roles.move_to_end(username)
+            if len(self._roles) > CAPACITY:
+                self._roles.popitem(last=False)
+        return roles
+
+    async def _search(self, username: str) -> tuple[str, ...]:
+        settings = self._settings
+        try:
+            name = Equal(settings.user_id_attribute, checked(username))
+        except Rejected:
+            return ()  # no directory has an entry of such a name
+        kind = Equal("objectClass", settings.user_object_class)
+        found = await self._directory.search(Search(settings.search_base, And((kind, name)), (settings.member_of,), 1))
+        if found.more or len(found.entries) > 1:
+            raise Undecided(f"augmenter {self.name}: more than one entry has the name of a user")
+        groups = [octets for entry in found.entries for octets in entry.values(settings.member_of)]
+        return tuple(dict.fromkeys(self._roles_of(groups)))
+
+    def _roles_of(self, groups: Iterable[bytes]) -> Iterable[str]:
+        for octets in groups:
+            yield from roles_of_group(octets.decode("utf-8", "replace"), self._one, self._several)
+
+
+def ldap_augmenter(settings: AugmenterSettings, services: AuthServices) -> LdapAugmenter:
+    """Asks no server yet. Raises `StartupError` where the CA certificates cannot be used."""
+    server = settings.server
+    assert server is not None
+    tls = ClientTLS(server.host, settings.ca_certificate, alpn=()) if server.scheme == "ldaps" else None
+    reactor: Any = services.reactor
+    if tls is None and server.host not in ("localhost", "127.0.0.1", "::1"):
+        _log.warn(
+            "Augmenter {name}: its password crosses the network to {host} in plain text", name=settings.name, host=server.host
+        )
+    directory = Directory(
+        settings.name,
+        [Address(server.host, server.port, tls, False)],
+        settings.bind_dn,
+        settings.ldap_password,
+        reactor,
+        timeout=settings.timeout,
+        rest=settings.timeout,
+        search_connections=CONNECTIONS,
+        bind_connections=1,
+    )
+    return LdapAugmenter(settings, directory, reactor)

@@ -1,0 +1,227 @@
+"""One authenticator, asked safely: its answer within a time, or a refusal, and nothing else.
+
+"Could not tell" is what a timeout means, an exception that nobody foresaw, and an answer that is no principal of the
+authenticator's realm (attack 41). What the answers mean to the order is `perimeter.auth.chain.chain`'s.
+"""
+
+from __future__ import annotations
+
+import traceback
+import unicodedata
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from hashlib import blake2b
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from perimeter.auth.chain.breaker import CircuitBreaker
+from perimeter.auth.chain.throttle import address_block
+from perimeter.auth.chain.watch import ERROR, SUCCESS, Paused, TimedOut, Watch, result_of
+from perimeter.auth.text import unfit_for_name
+from perimeter.errors import InvalidToken, Overloaded, Refusal, Rejected, StartupError, Unavailable, Undecided
+from perimeter.fair_queue import CLIENT, RETRY_AFTER, StillWaiting
+from perimeter.model import (
+    AuthenticationRequest,
+    BasicCredentials,
+    BearerCredentials,
+    ConnectionCredentials,
+    Credentials,
+    Principal,
+    Recollection,
+)
+from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, ISchemes
+
+_log = Logger()
+
+SCHEMES = ("basic", "bearer", "certificate", "header", "recall")
+
+_LONGEST_NAME = 256
+
+
+class Abandoned(CancelledError):
+    """Nobody waits for this verification any more: our own cancellation, told apart from one that an authenticator raised."""
+
+
+class Asked:
+    """An authenticator, the ``timeout`` of its answers (seconds) and its circuit breaker. ``watch`` hears how it answers.
+
+    Raises `StartupError` where it does not say properly which ``schemes`` it wants to see.
+    """
+
+    def __init__(self, authenticator: IAuthenticator, timeout: float, clock: IReactorTime, watch: Watch | None = None) -> None:
+        self.authenticator = authenticator
+        self.name = authenticator.name
+        self.realm = authenticator.realm
+        self.timeout = timeout
+        self.schemes: frozenset[str] = frozenset(("basic",))
+        if ISchemes.providedBy(authenticator):
+            self.schemes = frozenset(authenticator.schemes)
+            if not self.schemes <= set(SCHEMES):
+                raise StartupError(f"authenticator {self.name} names schemes other than {', '.join(SCHEMES)}")
+        self.breaker = CircuitBreaker(authenticator.name, clock)
+        self._clock = clock
+        self._watch = watch
+
+    def wants(self, credentials: Credentials, request: AuthenticationRequest) -> bool:
+        """Whether credentials of this kind, narrowed as they are, are for this authenticator."""
+        if request.realms and self.realm not in request.realms:
+            return False
+        if isinstance(credentials, BasicCredentials):
+            return "basic" in self.schemes
+        if isinstance(credentials, BearerCredentials):
+            return "bearer" in self.schemes
+        if isinstance(credentials, Recollection):
+            return False  # asked of the one who vouched alone (`perimeter.auth.chain.chain.AuthenticatorChain.recall`)
+        return ("certificate" in self.schemes and request.certificate is not None) or "header" in self.schemes
+
+    def canonical_name(self, username: str) -> str:
+        """The spelling by which wrong passwords for ``username`` are counted (attack 30)."""
+        if ICanonicalNames.providedBy(self.authenticator):
+            name = self.authenticator.canonical_name(username)
+        else:
+            name = plain_name(username, self.realm)
+        return name if len(name) <= _LONGEST_NAME else blake2b(name.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+    async def spend(self, request: AuthenticationRequest) -> None:
+        """Cost as much as the refusal of an unknown user does, if the authenticator can (`IDecoyLogin`). Never fails."""
+        authenticator = self.authenticator
+        if not IDecoyLogin.providedBy(authenticator):
+            return
+        with suppress(Refusal):  # the verdict stands already, and the cause is in the log
+            await self._guarded(lambda: authenticator.decoy(request), request)
+
+    async def ask(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+        """The answer: a principal, None, `Rejected`, `InvalidToken` or `Unavailable`."""
+        watch = self._watch
+        if watch is None:
+            return await self._ask(credentials, request)
+        began = self._clock.seconds()
+        try:
+            principal = await self._ask(credentials, request)
+        except (Abandoned, Paused):  # nobody waits for the answer, or there was no question
+            raise
+        except Exception as error:
+            watch.asked(self.name, result_of(error), self._clock.seconds() - began)
+            raise
+        if principal is not None:
+            watch.asked(self.name, SUCCESS, self._clock.seconds() - began)
+        elif not isinstance(credentials, ConnectionCredentials):  # those come with every request, and mostly mean nobody
+            watch.asked(self.name, ERROR, self._clock.seconds() - began)
+        return principal
+
+    async def _ask(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+        answer = await self._guarded(lambda: self.authenticator.authenticate(credentials, request), request)
+        if answer is None:
+            return None
+        if not isinstance(answer, Principal) or answer.realm != self.realm or not answer.username:
+            _log.error("Authenticator {name} gave no principal of its realm; the request is refused", name=self.name)
+            raise Unavailable(f"authenticator {self.name} gave no principal of its realm")
+        if unfit_for_name(answer.username):
+            # No token could hold it, nor the state, where it would keep others' tokens from being written (attack 15).
+            _log.error("Authenticator {name} gave a user name with control characters; the request is refused", name=self.name)
+            raise Unavailable(f"authenticator {self.name} gave a user name with control characters")
+        return answer if answer.authenticator else attrs.evolve(answer, authenticator=self.name)
+
+    async def _guarded(self, question: Callable[[], Awaitable[Any]], request: AuthenticationRequest) -> Any:
+        """The answer to ``question`` within the timeout and as the circuit breaker permits. Raises a `Refusal` or `Abandoned`."""
+        trying = self.breaker.admit()
+        began = self._clock.seconds()
+        try:
+            answer: Any = await self._within(question, _line(request.address))
+        except (Rejected, InvalidToken):
+            self.breaker.answered()
+            raise
+        except Undecided:  # it did answer: one strange account must not shut out everybody else
+            self.breaker.answered()
+            raise
+        except Overloaded:  # it is the gateway that is busy: that says nothing of the backend
+            self.breaker.undecided(trying)
+            raise
+        except Unavailable as error:
+            self.breaker.failed(trying, self._clock.seconds() - began, error.detail)
+            raise
+        except Abandoned:
+            self.breaker.undecided(trying)
+            raise
+        except Exception as error:
+            # A fault of the program, which a certain name may set off: it must not shut out everybody else.
+            self.breaker.undecided(trying)
+            raise self._unforeseen(error) from None
+        self.breaker.answered()
+        return answer
+
+    def _unforeseen(self, error: Exception) -> Unavailable:
+        # Only where it happened: the text of an exception that nobody foresaw may hold the password.
+        where = "".join(traceback.format_tb(error.__traceback__))
+        kind = type(error).__qualname__
+        _log.error(
+            "Authenticator {name} failed with {kind}; the request is refused\n{where}", name=self.name, kind=kind, where=where
+        )
+        return Unavailable(f"authenticator {self.name} failed with {kind}")
+
+    def _within(self, question: Callable[[], Awaitable[Any]], client: str) -> Deferred[Any]:
+        """The authenticator's answer, or `Unavailable` after the timeout, even where it ignores its cancellation.
+
+        Its slow work waits in the line of ``client`` (`perimeter.fair_queue.CLIENT`).
+        """
+        late = False
+
+        async def ask() -> Any:
+            CLIENT.set(client)
+            return await question()
+
+        def abandon(_: Deferred[Any]) -> None:
+            settle(Failure(Abandoned()))
+            inner.cancel()
+
+        def time_out() -> None:
+            nonlocal late
+            late = True
+            inner.cancel()
+            settle(None)
+
+        def settle(result: Any) -> None:
+            if late:
+                queued = isinstance(result, Failure) and result.check(StillWaiting)
+                result = Failure(self._queued_too_long() if queued else self._timed_out())
+            if timer.active():
+                timer.cancel()
+            if not answer.called:
+                answer.callback(result)
+
+        answer: Deferred[Any] = Deferred(abandon)
+        timer = self._clock.callLater(self.timeout, time_out)
+        inner: Deferred[Any] = Deferred.fromCoroutine(ask())
+        inner.addBoth(settle)
+        return answer
+
+    def _timed_out(self) -> TimedOut:
+        return TimedOut(f"authenticator {self.name} took longer than {self.timeout:g} s")
+
+    def _queued_too_long(self) -> Overloaded:
+        """The job was not begun in time: the gateway is busy, and the authenticator is not down."""
+        return Overloaded(f"authenticator {self.name} had no free thread for {self.timeout:g} s", retry_after=RETRY_AFTER)
+
+
+def _line(address: str) -> str:
+    """The line in which slow work for a client at ``address`` waits: one for all the addresses that it may choose from."""
+    try:
+        return address_block(address)
+    except ValueError:
+        return address
+
+
+def plain_name(username: str, realm: str) -> str:
+    """``username`` as most directories compare it: without letter case, surplus blanks and its own realm around it."""
+    name = " ".join(unicodedata.normalize("NFKC", username).casefold().split())
+    realm = realm.casefold()
+    domain, backslash, rest = name.partition("\\")
+    if backslash and domain == realm:
+        name = rest
+    local, at, domain = name.rpartition("@")
+    return local if at and domain == realm else name

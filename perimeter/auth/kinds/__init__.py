@@ -1,0 +1,1 @@
+"""The kinds of authenticator that come with Perimeter, one module or package each."""

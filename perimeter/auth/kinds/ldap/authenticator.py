@@ -1,0 +1,254 @@
+"""``type = ldap``: users of a directory, found by a search, verified by a bind, with roles from their groups.
+
+A login is four steps: the user's one entry is searched for; the directory is asked whether the password opens it; the name is
+taken as the directory spells it; the groups are searched for. Everything that a client can see of "no such user" is done as
+for "wrong password" (attack 29).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from perimeter.auth.kinds.ldap import names
+from perimeter.auth.kinds.ldap import settings as options
+from perimeter.auth.kinds.ldap.names import folded
+from perimeter.auth.kinds.ldap.roles import Roles
+from perimeter.auth.kinds.ldap.settings import LdapSettings
+from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Search
+from perimeter.auth.text import unfit_for_name
+from perimeter.errors import Rejected, Unavailable, Undecided
+from perimeter.fair_queue import timed_out
+from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
+from perimeter.net.contexts import ClientTLS
+from perimeter.plugin.authenticator import IAuthenticatorFactory, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.services import AuthServices
+
+if TYPE_CHECKING:
+    from perimeter.auth.kinds.ldap.directory import Directory
+    from perimeter.config.language.section import Section
+
+_log = Logger()
+
+Tell = Callable[[str], None]
+
+REMEMBERED_COSTS = 64
+"""Refused binds whose time is kept, for unknown users to take as long."""
+
+
+@implementer(IRunningAuthenticator, ICanonicalNames, ISchemes, IDecoyLogin)
+class LdapAuthenticator:
+    """Knows the users of one directory."""
+
+    schemes = ("basic", "recall")
+
+    def __init__(self, name: str, realm: str, settings: LdapSettings, reactor: Any, directory: Directory) -> None:
+        self.name = name
+        self.realm = realm
+        self._settings = settings
+        self._reactor = reactor
+        self._directory = directory
+        self._roles = Roles(settings, directory.search)
+        self._attributes: tuple[str, ...] = (settings.user_id_attribute,)
+        if settings.active_directory:
+            self._attributes += names.ACCOUNT
+        #: seconds that the last binds with a wrong password took
+        self._costs: deque[float] = deque(maxlen=REMEMBERED_COSTS)
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Nothing to begin: connections are made when they are needed, and a directory tells nobody of its changes."""
+
+    def stop(self) -> None:
+        """Keep no connections."""
+        self._directory.close()
+
+    async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+        """The user with this name and password; None for a name that the directory does not have. See `IAuthenticator`."""
+        tell = self._logged(request.explain) if self._settings.debug else request.explain
+        if isinstance(credentials, Recollection):
+            login = Deferred.fromCoroutine(self._recall(credentials.username, tell))
+        elif not isinstance(credentials, BasicCredentials):
+            return None
+        elif not credentials.password:
+            # RFC 4513, section 5.1.2: taken for an anonymous bind, which succeeds (attack 32).
+            raise Rejected("an empty password")
+        else:
+            login = Deferred.fromCoroutine(self._login(names.checked(credentials.username), credentials.password, tell))
+        login.addTimeout(self._settings.timeout, self._reactor, timed_out(f"the directory of {self.name}"))
+        try:
+            return await login
+        except (Rejected, Unavailable) as refusal:
+            tell(f"{refusal.reason}: {refusal.detail}")
+            raise
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """See `IDecoyLogin`: the search and the bind of an unknown user."""
+        silent = AuthenticationRequest(request.address)  # a step of another authenticator's login is not explained
+        await self.authenticate(BasicCredentials(f"nobody-{secrets.token_hex(8)}", secrets.token_urlsafe(12)), silent)
+
+    def canonical_name(self, username: str) -> str:
+        """The one spelling by which wrong passwords are counted; see `ICanonicalNames`."""
+        settings = self._settings
+        return names.canonical(username, settings.domain, settings.netbios_domain)
+
+    def _logged(self, explain: Tell) -> Tell:
+        """``explain``, and a line of the log for each step."""
+
+        def tell(step: str) -> None:
+            _log.info("Authenticator {name}: {step}", name=self.name, step=step)
+            explain(step)
+
+        return tell
+
+    # -- the four steps
+
+    async def _login(self, username: str, password: str, tell: Tell) -> Principal | None:
+        settings = self._settings
+        wanted = names.login_filter(
+            username, settings.user_id_attribute, settings.domain, settings.netbios_domain, settings.active_directory
+        )
+        if wanted is None:
+            tell("the name is of another domain")
+            return None
+        entry = await self._find(wanted, tell)
+        if entry is None:
+            await self._pretend(tell)
+            return None
+        began = self._reactor.seconds()
+        tell(f"bind as {entry.dn}")
+        try:
+            await self._directory.check_password(entry.dn, password)
+        except Rejected:
+            self._costs.append(self._reactor.seconds() - began)
+            raise
+        name = await self._canonical(entry, username, tell)
+        roles = await self._roles.of(entry, name, tell)
+        tell(f"{name} is in, with roles: {', '.join(roles) or 'none'}")
+        return Principal(name, self.realm, roles, self.name)
+
+    async def _recall(self, name: str, tell: Tell) -> Principal | None:
+        """The user whose name, as the directory spells it, is ``name``: what a login would find, without a bind to prove it."""
+        entry = await self._find(Equal(self._settings.user_id_attribute, name), tell)
+        if entry is None or (self._settings.active_directory and names.account_closed(entry, self._reactor.seconds())):
+            return None
+        if await self._canonical(entry, name, tell) != name:
+            return None
+        return Principal(name, self.realm, await self._roles.of(entry, name, tell), self.name)
+
+    async def _find(self, wanted: Filter, tell: Tell) -> Entry | None:
+        """The one entry of a user, or None. Raises `Rejected` where there are several."""
+        settings = self._settings
+        kind: tuple[Filter, ...] = (Equal("objectClass", settings.user_object_class),)
+        if settings.active_directory:
+            kind += (Equal("objectCategory", "person"),)  # computers are of the class user too
+        filter = And((*kind, wanted))
+        tell(f"search for the user below {settings.user_base_dn}: {filter}")
+        found = await self._directory.search(Search(settings.user_base_dn, filter, self._attributes, 1))
+        if not found.entries:
+            tell("no such user")
+            return None
+        if found.more or len(found.entries) != 1:
+            _log.warn("Authenticator {name}: more than one entry has the name of a user; nobody is let in by it", name=self.name)
+            raise Rejected("more than one entry has this name")
+        entry = found.entries[0]
+        if not entry.dn:
+            raise Undecided("the directory gave an entry without a name")
+        return entry
+
+    async def _pretend(self, tell: Tell) -> None:
+        """Do for an unknown user what a wrong password costs: a bind, and the time that one took lately (attack 29)."""
+        settings = self._settings
+        began = self._reactor.seconds()
+        nobody = f"{settings.user_rdn_attribute}=nobody-{secrets.token_hex(8)},{settings.user_base_dn}"
+        tell("bind as nobody, for an unknown user to take as long as a wrong password")
+        try:
+            # Not with the password that came: its owner may be a user of the next authenticator.
+            await self._directory.check_password(nobody, secrets.token_urlsafe(12))
+        except Rejected:
+            pass
+        else:
+            raise Unavailable("the directory lets anybody bind")
+        if self._costs:
+            # A directory computes no hash for an entry that is not there, so its answer alone may come sooner.
+            missing = secrets.choice(self._costs) - (self._reactor.seconds() - began)
+            if missing > 0:
+                await deferLater(self._reactor, missing)
+
+    async def _canonical(self, entry: Entry, username: str, tell: Tell) -> str:
+        """The user's name as the directory spells it, one for each entry: JOHN and john are the same principal (attack 30).
+
+        Where the attribute has several values, the one in the entry's distinguished name counts, else the first of the
+        alphabet: who logs in by another of them is no other person. It must find the same entry, or two people would share it.
+        """
+        attribute = self._settings.user_id_attribute
+        try:
+            values = sorted(value.decode("utf-8") for value in entry.values(attribute))
+        except UnicodeDecodeError:
+            raise Rejected(f"{attribute} is not UTF-8") from None
+        if not values:
+            raise Undecided(f"the directory lets the gateway search by {attribute} and not read it")
+        name = values[0]
+        if len(values) > 1:
+            try:
+                own = folded(names.first_rdn(entry.dn).get(attribute.lower(), ""))
+            except ValueError:
+                own = ""
+            name = next((value for value in values if folded(value) == own), name)
+            if folded(name) != folded(username):
+                again = await self._find(Equal(attribute, name), tell)
+                if again is None or again.dn != entry.dn:
+                    raise Rejected(f"the first {attribute} of this entry is another one's too")
+        if unfit_for_name(name) or not name.strip():
+            raise Rejected(f"{attribute} holds control characters")  # attack 15
+        return name
+
+
+@implementer(IPlugin, IAuthenticatorFactory)
+class LdapFactory:
+    """``type = ldap``. ``options`` tells the reference page what it reads."""
+
+    kind = "ldap"
+    options = options.OPTIONS
+
+    def parse(self, section: Section) -> LdapSettings:
+        """See `perimeter.auth.kinds.ldap.settings`."""
+        return options.parse(section)
+
+    def build(self, name: str, realm: str, settings: LdapSettings, services: AuthServices) -> LdapAuthenticator:
+        """Asks no server yet. Raises `StartupError` where the CA certificates cannot be used."""
+        # Not before it is wanted: plug-ins are imported by every `twistd`, ldaptor's messages only by who uses them.
+        from perimeter.auth.kinds.ldap.directory import Directory
+        from perimeter.auth.kinds.ldap.opening import Address
+
+        reactor: Any = services.reactor
+        addresses = []
+        for host, port in settings.servers:
+            tls = None if settings.tls == "none" else ClientTLS(settings.server_name or host, settings.ca_certificate, alpn=())
+            addresses.append(Address(host, port, tls, settings.tls == "starttls"))
+        directory = Directory(
+            name,
+            addresses,
+            settings.bind_dn,
+            settings.bind_password,
+            reactor,
+            timeout=settings.server_timeout,
+            rest=settings.rest,
+            search_connections=settings.search_connections,
+            bind_connections=settings.bind_connections,
+        )
+        exposed = [host for host, _ in settings.servers if host not in ("localhost", "127.0.0.1", "::1")]
+        if settings.tls == "none" and exposed:
+            _log.warn(
+                "Authenticator {name}: passwords cross the network to {hosts} in plain text; set tls = starttls or ldaps",
+                name=name,
+                hosts=", ".join(exposed),
+            )
+        return LdapAuthenticator(name, realm, settings, reactor, directory)

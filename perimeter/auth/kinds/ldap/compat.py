@@ -1,0 +1,198 @@
+"""The one place that touches ldaptor: LDAP messages to octets and back (RFC 4511).
+
+ldaptor's last release is of 2021. Its message classes are sound, and are all that is used. What falls short, and what is done
+about it here:
+
+* Its client takes the global reactor, does not verify certificates, has no timeouts, and buffers without a bound:
+  `perimeter.auth.kinds.ldap.connection` is used instead.
+* Message numbers come from a global counter without an end: every message gets its number from its connection.
+* A tag that it does not know is printed to standard output: the decoders here know a class for all other tags, and drop them, as
+  RFC 4511, section 4, wants of extensions.
+* Broken messages end in whatever exception the decoder trips over, and a length that cannot be waits for more octets forever:
+  `frame` judges the length first, and `decode` turns every failure into `Malformed`.
+* Its filters and names can be made from text, with escaping that has gaps: filters are built from objects, and names are
+  read by `perimeter.auth.kinds.ldap.names`.
+* ``str()`` of its objects changes the process's warning filters: nothing here calls it.
+* Importing its syntax modules takes pyparsing and passlib along, with their deprecation warnings: only ``pureldap`` and
+  ``pureber`` are imported, and those import nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ldaptor.protocols import pureber, pureldap
+
+from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Matching, Message, Or, Reference, Result
+from perimeter.errors import PerimeterError
+
+MAX_MESSAGE = 8 << 20
+"""Octets of one message from a server. Only named attributes of users and groups are asked for: a real one is a few KiB."""
+
+PAGED_RESULTS = b"1.2.840.113556.1.4.319"
+
+_SEQUENCE = 0x30
+
+
+class Malformed(PerimeterError):
+    """What the server sent is not LDAP."""
+
+
+class _Ignored:
+    """Stands for every BER type that ldaptor does not know; its elements are dropped."""
+
+    @classmethod
+    def fromBER(cls, tag: int, content: bytes, berdecoder: Any = None) -> None:
+        """Nothing."""
+
+
+class _DropUnknown(pureber.BERDecoderContext):  # type: ignore[misc]
+    """The end of the chain of decoders: takes what none of them knows."""
+
+    def lookup_id(self, id: int) -> Any:
+        """The class for a tag."""
+        return super().lookup_id(id) or _Ignored
+
+
+_DECODER = pureldap.LDAPBERDecoderContext_TopLevel(
+    inherit=pureldap.LDAPBERDecoderContext_LDAPMessage(
+        fallback=pureldap.LDAPBERDecoderContext(fallback=_DropUnknown()),
+        inherit=pureldap.LDAPBERDecoderContext(fallback=_DropUnknown()),
+    )
+)
+
+
+# -- from a server
+
+
+def frame(buffer: bytes | bytearray) -> int:
+    """The length of the message at the start of ``buffer``, 0 where too little of it is there to tell.
+
+    Raises `Malformed` for what cannot be the start of a message, or is one of over `MAX_MESSAGE`.
+    """
+    if buffer and buffer[0] != _SEQUENCE:
+        raise Malformed("something that is not LDAP")
+    if len(buffer) < 2:
+        return 0
+    first = buffer[1]
+    if first < 0x80:
+        return 2 + first
+    count = first & 0x7F
+    if not 1 <= count <= 4:  # 0x80 is BER's indefinite length, which LDAP does not have (RFC 4511, section 5.1)
+        raise Malformed("a message of impossible length")
+    if len(buffer) < 2 + count:
+        return 0
+    length = 2 + count + int.from_bytes(buffer[2 : 2 + count], "big")
+    if length > MAX_MESSAGE:
+        raise Malformed(f"a message of {length} octets")
+    return length
+
+
+def decode(data: bytes) -> Message:
+    """The message that ``data`` is, the whole of it. Raises `Malformed`."""
+    try:
+        message, used = pureber.berDecodeObject(_DECODER, data)
+        if used != len(data) or not isinstance(message.id, int):
+            raise Malformed("a message that does not end where it says")
+        return Message(message.id, _content(message.value, message.controls or ()))
+    except Malformed:
+        raise
+    except Exception as error:  # assertions, index errors, recursion…: whatever the decoder meets
+        raise Malformed(f"a malformed message ({type(error).__name__})") from None
+
+
+def _content(value: Any, controls: Any) -> Entry | Reference | Result:
+    if isinstance(value, pureldap.LDAPSearchResultEntry):
+        attributes = {_text(name).lower(): tuple(map(bytes, values)) for name, values in value.attributes}
+        return Entry(_text(value.objectName), attributes)
+    if isinstance(value, pureldap.LDAPSearchResultReference):
+        return Reference()
+    if isinstance(value, pureldap.LDAPResult):
+        cookie = b""
+        for kind, _, content in controls:
+            if kind == PAGED_RESULTS:
+                cookie = _page_cookie(content)
+        return Result(int(value.resultCode), bytes(value.errorMessage).decode("utf-8", "replace"), cookie)
+    raise Malformed(f"an unexpected {type(value).__name__}")
+
+
+def _text(octets: bytes) -> str:
+    # A name that is no UTF-8 must not become another one: strict, so the message is malformed.
+    return bytes(octets).decode("utf-8")
+
+
+def _page_cookie(content: bytes) -> bytes:
+    value, _ = pureber.berDecodeObject(pureber.BERDecoderContext(), content)
+    return bytes(value[1].value)
+
+
+# -- to a server
+
+
+def bind_request(number: int, dn: str, password: str) -> bytes:
+    """A simple bind (RFC 4511, section 4.2)."""
+    return _message(number, pureldap.LDAPBindRequest(dn=dn.encode(), auth=password.encode("utf-8", "surrogatepass")))
+
+
+def start_tls_request(number: int) -> bytes:
+    """RFC 4511, section 4.14."""
+    return _message(number, pureldap.LDAPStartTLSRequest())
+
+
+def unbind_request(number: int) -> bytes:
+    """Good-bye (RFC 4511, section 4.3)."""
+    return _message(number, pureldap.LDAPUnbindRequest())
+
+
+def abandon_request(number: int, abandoned: int) -> bytes:
+    """The answer to message ``abandoned`` is not wanted any more (RFC 4511, section 4.11)."""
+    return _message(number, pureldap.LDAPAbandonRequest(id=abandoned))
+
+
+def search_request(
+    number: int,
+    base: str,
+    scope: int,
+    filter: Filter,
+    attributes: tuple[str, ...],
+    size_limit: int,
+    time_limit: int,
+    page: int = 0,
+    cookie: bytes = b"",
+) -> bytes:
+    """A search (RFC 4511, section 4.5), aliases not followed; with ``page`` the next page of one (RFC 2696)."""
+    request = pureldap.LDAPSearchRequest(
+        baseObject=base.encode(),
+        scope=scope,
+        derefAliases=pureldap.LDAP_DEREF_neverDerefAliases,
+        sizeLimit=size_limit,
+        timeLimit=time_limit,
+        typesOnly=0,
+        filter=_filter(filter),
+        attributes=[name.encode() for name in attributes],
+    )
+    if not page:
+        return _message(number, request)
+    value = pureber.BERSequence([pureber.BERInteger(page), pureber.BEROctetString(cookie)]).toWire()
+    return _message(number, request, [(PAGED_RESULTS, False, value)])
+
+
+def _message(number: int, operation: Any, controls: Any = None) -> bytes:
+    return bytes(pureldap.LDAPMessage(operation, controls=controls, id=number).toWire())
+
+
+def _filter(filter: Filter) -> Any:
+    match filter:
+        case And(parts):
+            return pureldap.LDAPFilter_and([_filter(part) for part in parts])
+        case Or(parts):
+            return pureldap.LDAPFilter_or([_filter(part) for part in parts])
+        case Equal(attribute, value):
+            return pureldap.LDAPFilter_equalityMatch(
+                attributeDesc=pureldap.LDAPAttributeDescription(attribute.encode()),
+                assertionValue=pureldap.LDAPAssertionValue(value.encode()),
+            )
+        case Matching(attribute, rule, value):
+            return pureldap.LDAPFilter_extensibleMatch(
+                matchingRule=rule.encode(), type=attribute.encode(), matchValue=value.encode()
+            )

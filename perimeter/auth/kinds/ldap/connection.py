@@ -1,0 +1,249 @@
+"""One connection to a directory server, and one Deferred for each operation on it.
+
+Operations may overlap (RFC 4511, section 3.1): answers find theirs by number, and a number is never used twice. Opening
+one is `perimeter.auth.kinds.ldap.opening`'s business; who binds as whom, and how many there are,
+`perimeter.auth.kinds.ldap.directory`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, TimeoutError, fail
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from perimeter.auth.kinds.ldap import compat
+from perimeter.auth.kinds.ldap.results import SIZE_LIMIT_EXCEEDED, SUCCESS, describe, judge_search
+from perimeter.auth.kinds.ldap.values import Entry, Found, Result, Search, ServerFailure
+from perimeter.net.contexts import ClientTLS
+from perimeter.net.tls import reason_of
+
+CLOSE_GRACE = 5.0
+"""Seconds that a closed connection has to say good-bye; a server that is silent then is left without it."""
+
+
+SEARCH_GRACE = 0.5
+"""Seconds beyond its time that a search may take to say that its time is over: silence would end the connection, and with it
+every other search."""
+
+
+@attrs.define(eq=False)
+class _Operation:
+    """An operation under way. ``limit`` bounds the entries; more of them are counted, not kept."""
+
+    done: Deferred[Result]
+    limit: int = 0
+    entries: list[Entry] = attrs.field(factory=list)
+    more: bool = False
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Creator:
+    """Hands our TLS context to Twisted, which runs it over memory BIOs: only that can begin in the middle of a connection."""
+
+    def __init__(self, tls: ClientTLS) -> None:
+        self._tls = tls
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        """See `IOpenSSLClientConnectionCreator`."""
+        return self._tls.connection(None)
+
+
+@implementer(IHandshakeListener)
+class Connection(Protocol):
+    """A connection. All Deferreds that it gives out fail with `ServerFailure` when it ends. ``clock`` keeps the timeouts."""
+
+    transport: Any
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+        self._buffer = bytearray()
+        self._operations: dict[int, _Operation] = {}
+        self._number = 0
+        self._trouble = ""
+        self._handshake: Deferred[None] | None = None
+        self._tls: ClientTLS | None = None
+        self._closing: IDelayedCall | None = None
+        self.alive = False
+        #: called when nothing is under way any more, and when the connection has ended
+        self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def pending(self) -> int:
+        """How many operations are under way."""
+        return len(self._operations)
+
+    # -- what Twisted calls
+
+    def connectionMade(self) -> None:
+        """See `Protocol`."""
+        self.alive = True
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up; the certificate must be for the server that was meant."""
+        assert self._tls is not None
+        reason = self._tls.verify(self.transport.getHandle())
+        if reason:
+            self.abort(f"the TLS handshake failed: {reason}")
+            return
+        handshake, self._handshake = self._handshake, None
+        if handshake is not None:
+            handshake.callback(None)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take messages off what has arrived."""
+        self._buffer += data
+        try:
+            while self._buffer and self.alive:
+                length = compat.frame(self._buffer)
+                if not length or len(self._buffer) < length:
+                    return
+                message = compat.decode(bytes(self._buffer[:length]))
+                del self._buffer[:length]
+                self._take(message.id, message.content)
+        except compat.Malformed as problem:
+            self.abort(f"it sent {problem}")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Everything under way has failed."""
+        self.alive = False
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
+        handshake, self._handshake = self._handshake, None
+        if handshake is not None:
+            assert reason.value is not None
+            why = self._trouble or f"the TLS handshake failed: {reason_of(reason.value)}"
+            handshake.errback(ServerFailure(why))
+        operations, self._operations = self._operations, {}
+        self.on_change()  # first: who is told of the failure may want another connection at once
+        for operation in operations.values():
+            operation.done.errback(ServerFailure(self._trouble or "it closed the connection", stale=not self._trouble))
+
+    def _take(self, number: int, content: object) -> None:
+        if number == 0:
+            # Only one such notice is known: of disconnection (RFC 4511, section 4.4.1).
+            self.abort("it is closing the connection", stale=True)
+            return
+        operation = self._operations.get(number)
+        if operation is None:
+            return  # abandoned: the answer was on its way
+        if isinstance(content, Entry):
+            if len(operation.entries) < operation.limit:
+                operation.entries.append(content)
+            else:
+                operation.more = True
+        elif isinstance(content, Result):
+            del self._operations[number]
+            operation.done.callback(content)
+            if not self._operations:
+                self.on_change()
+
+    # -- operations
+
+    def _begin(self, encode: Callable[[int], bytes], timeout: float, limit: int = 0) -> tuple[_Operation, Deferred[Result]]:
+        self._number += 1
+        number = self._number
+        operation = _Operation(Deferred(lambda _: self._abandon(number)), limit)
+        if not self.alive:
+            return operation, fail(ServerFailure("the connection is closed", stale=True))
+        self._operations[number] = operation
+        self.transport.write(encode(number))
+        operation.done.addTimeout(timeout, self._clock)
+        operation.done.addErrback(self._silent, timeout)
+        return operation, operation.done
+
+    def _silent(self, failure: Failure, timeout: float) -> Failure:
+        if not failure.check(TimeoutError):
+            return failure
+        why = f"it did not answer within {timeout:g} s"
+        self.abort(why)
+        return Failure(ServerFailure(why))
+
+    def _abandon(self, number: int) -> None:
+        """Nobody waits for this any more."""
+        self._operations.pop(number, None)
+        if self.alive:
+            self._number += 1
+            self.transport.write(compat.abandon_request(self._number, number))
+            if not self._operations:
+                self.on_change()
+
+    def bind(self, dn: str, password: str, timeout: float) -> Deferred[Result]:
+        """Bind with a password, or anonymously where both are empty.
+
+        Raises `ValueError` for one without the other: an unauthenticated bind, which servers answer with success
+        (RFC 4513, section 5.1.2, attack 32).
+        """
+        if bool(dn) != bool(password):
+            raise ValueError("a bind with a name and no password, or the reverse")
+        return self._begin(lambda number: compat.bind_request(number, dn, password), timeout)[1]
+
+    async def search(self, search: Search, timeout: float) -> Found:
+        """Run ``search``, all its pages; ``timeout`` is for each. Raises `Unavailable` too, where the server refuses."""
+        seconds = math.ceil(timeout)
+        entries: list[Entry] = []
+        cookie = b""
+        while True:
+            remaining = search.limit - len(entries)
+
+            def encode(number: int, cookie: bytes = cookie, remaining: int = remaining) -> bytes:
+                # One more than is of use: so that too many are seen, and not two taken for one.
+                limit = 0 if search.page else remaining + 1
+                page = min(search.page, remaining + 1)
+                return compat.search_request(
+                    number, search.base, search.scope, search.filter, search.attributes, limit, seconds, page, cookie
+                )
+
+            operation, done = self._begin(encode, timeout + SEARCH_GRACE, remaining)
+            result = await done
+            entries += operation.entries
+            if operation.more or (result.code == SIZE_LIMIT_EXCEEDED and not search.page):
+                return Found(tuple(entries), result, more=True)
+            judge_search(result)
+            if not result.cookie or not search.page:
+                return Found(tuple(entries), result)
+            cookie = result.cookie
+
+    async def start_tls(self, timeout: float) -> None:
+        """Ask for TLS, and begin it; `secure` says when it is up."""
+        result = await self._begin(compat.start_tls_request, timeout)[1]
+        if result.code != SUCCESS:
+            raise ServerFailure(f"it refuses StartTLS ({describe(result)})")
+        if self._buffer:
+            # Somebody on the way put plain text after the answer, to have it taken for what was sent under TLS.
+            raise ServerFailure("it sent something in plain text after it agreed to TLS")
+
+    def secure(self, tls: ClientTLS) -> Deferred[None]:
+        """Begin TLS now; fires when the server is verified."""
+        self._tls = tls
+        self._handshake = Deferred(lambda _: self.abort("given up"))
+        self.transport.startTLS(_Creator(tls))
+        return self._handshake
+
+    # -- the end
+
+    def close(self) -> None:
+        """Say good-bye and close."""
+        if self.alive:
+            self.alive = False
+            self._number += 1
+            self.transport.write(compat.unbind_request(self._number))
+            self.transport.loseConnection()
+            self._closing = self._clock.callLater(CLOSE_GRACE, self.transport.abortConnection)
+
+    def abort(self, why: str, *, stale: bool = False) -> None:
+        """Cut the connection; what is under way fails with ``why``."""
+        self.alive = False
+        if not stale:
+            self._trouble = self._trouble or why
+        if self.transport is not None:
+            self.transport.abortConnection()

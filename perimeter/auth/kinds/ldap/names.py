@@ -1,0 +1,162 @@
+"""Names: what a user may type, how the directory is asked for it, and when two distinguished names are one. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from perimeter.auth.kinds.ldap.values import Entry, Equal, Filter, Or
+from perimeter.auth.text import unfit_for_name
+from perimeter.errors import Rejected
+
+MAX_NAME = 256
+"""Characters of a user name; directories stop long before."""
+
+ACCOUNT = ("userAccountControl", "accountExpires")
+"""Where Active Directory says whether an account may be used (MS-ADTS, section 2.2.16; MS-ADA1, section 2.2)."""
+
+_DISABLED = 2
+_NEVER = 0x7FFFFFFFFFFFFFFF
+_FILETIME_EPOCH = 11644473600
+"""Seconds from 1601, which Windows counts from, to 1970."""
+
+_HEX_PAIRS = re.compile(r"(?:\\[0-9A-Fa-f]{2})+")
+_ESCAPED = re.compile(r"(?:\\[0-9A-Fa-f]{2})+|\\.", re.DOTALL)
+_BLANKS = re.compile(r"\s+")
+
+
+def folded(value: str) -> str:
+    """``value`` as caseIgnoreMatch compares it (RFC 4518): equal texts are one to a directory."""
+    return _BLANKS.sub(" ", unicodedata.normalize("NFKC", value).casefold()).strip()
+
+
+def account_closed(entry: Entry, now: float) -> bool:
+    """Whether Active Directory would let nobody in by this entry, whatever the password; ``now`` is in epoch seconds."""
+    control, expiry = ACCOUNT
+    try:
+        if any(int(value) & _DISABLED for value in entry.values(control)):
+            return True
+        expires = [int(value) for value in entry.values(expiry)]
+    except ValueError:
+        return True
+    return any(0 < value < _NEVER and value / 10**7 - _FILETIME_EPOCH <= now for value in expires)
+
+
+def checked(username: str) -> str:
+    """``username`` itself. Raises `Rejected` for what no directory is asked about."""
+    if not username.strip() or len(username) > MAX_NAME or unfit_for_name(username):
+        raise Rejected("a user name that cannot be")
+    if username.count("@") > 1:
+        # a@evil.com@company.com: whatever cuts it takes one of the two for the domain (attack 40)
+        raise Rejected("a user name with more than one @")
+    return username
+
+
+def login_filter(username: str, attribute: str, domain: str, netbios_domain: str, principal_names: bool) -> Filter | None:
+    """The filter that finds who ``username`` is, or None where it names another domain.
+
+    ``DOMAIN\\user`` is understood where a domain is configured; ``user@domain`` is then the user of that plain name. With
+    ``principal_names`` (Active Directory) a name with an @ is looked up as userPrincipalName too, whatever its suffix.
+    """
+    prefix, backslash, rest = username.partition("\\")
+    if backslash and (domain or netbios_domain or principal_names):
+        ours = {folded(name) for name in (domain, netbios_domain) if name}
+        return Equal(attribute, rest) if folded(prefix) in ours and rest and "@" not in rest else None
+    local, at, suffix = username.partition("@")
+    if not at:
+        return Equal(attribute, username)
+    plain = Equal(attribute, local) if domain and folded(suffix) == folded(domain) and local else None
+    if not principal_names:
+        return plain or Equal(attribute, username)
+    principal = Equal("userPrincipalName", username)
+    return Or((principal, plain)) if plain else principal
+
+
+def canonical(username: str, domain: str, netbios_domain: str) -> str:
+    """The spelling that every name of a user in this domain shares, for counting what goes wrong with it (attack 30)."""
+    name = folded(username)
+    prefix, backslash, rest = name.partition("\\")
+    if backslash and prefix in {folded(one) for one in (domain, netbios_domain) if one}:
+        name = rest
+    local, at, suffix = name.rpartition("@")
+    return local if at and domain and suffix == folded(domain) else name
+
+
+DistinguishedName = tuple[frozenset[tuple[str, str]], ...]
+
+
+def parse_dn(text: str) -> DistinguishedName:
+    """A distinguished name (RFC 4514) to be compared: attribute types in lower case, values `folded`, escapes undone.
+
+    Raises `ValueError` for what is none.
+    """
+    return tuple(frozenset(_assertion(part) for part in _split(rdn, "+")) for rdn in _split(text, ","))
+
+
+def first_rdn(text: str) -> dict[str, str]:
+    """The attribute types (lower case) and values of a name's first component. Raises `ValueError`."""
+    found = {}
+    for part in _split(_split(text, ",")[0], "+"):
+        kind, value = _typed(part)
+        found[kind] = value
+    return found
+
+
+def components(text: str) -> tuple[tuple[str, str], ...]:
+    """Attribute types (lower case) and values of a name, from the entry up, the values as written but for escapes.
+
+    Raises `ValueError`.
+    """
+    return tuple(_typed(part) for rdn in _split(text, ",") for part in _split(rdn, "+"))
+
+
+def same_dn(one: str, other: str) -> bool:
+    """Whether two distinguished names are one; False for what is none."""
+    try:
+        return parse_dn(one) == parse_dn(other)
+    except ValueError:
+        return False
+
+
+def escape_rdn_value(value: str) -> str:
+    """``value`` to be put after ``attribute=`` (RFC 4514, section 2.4): every octet but ASCII letters and digits as hex."""
+    return "".join(chr(octet) if chr(octet).isalnum() and octet < 0x80 else f"\\{octet:02X}" for octet in value.encode())
+
+
+def _split(text: str, separator: str) -> list[str]:
+    parts, current, escaped = [], [], False
+    for letter in text:
+        if escaped or letter == "\\":
+            escaped = not escaped
+            current.append(letter)
+        elif letter == separator or (separator == "," and letter == ";"):
+            parts.append("".join(current))
+            current = []
+        else:
+            current.append(letter)
+    if escaped:
+        raise ValueError("a name that ends in a backslash")
+    return [*parts, "".join(current)]
+
+
+def _typed(part: str) -> tuple[str, str]:
+    kind, equals, value = part.partition("=")
+    if not equals or not kind.strip():
+        raise ValueError("a component without a type")
+    value = value.lstrip(" ")
+    bare = value.rstrip(" ")
+    if bare.endswith("\\") and len(bare) < len(value):
+        bare += " "  # an escaped blank at the end belongs to the value
+    return kind.strip().lower(), _ESCAPED.sub(_unescape, bare)
+
+
+def _assertion(part: str) -> tuple[str, str]:
+    kind, value = _typed(part)
+    return kind, folded(value)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    text = match[0]
+    if _HEX_PAIRS.fullmatch(text):
+        return bytes.fromhex(text.replace("\\", "")).decode("utf-8", "surrogateescape")
+    return text[1:]

@@ -1,0 +1,147 @@
+"""The connections to one server that searches run over: few, kept, shared, and never bound as a user (attack 33)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from perimeter.auth.kinds.ldap.connection import Connection
+from perimeter.auth.kinds.ldap.values import Found, Search, ServerFailure
+from perimeter.errors import Overloaded
+
+IDLE = 60.0
+"""Seconds after which an unused connection is closed: firewalls forget quiet ones without a word."""
+
+MAX_PENDING = 100
+"""Searches under way on one connection; OpenLDAP takes no more of an anonymous client."""
+
+Opener = Callable[[], Coroutine[Deferred[Any], Any, Connection]]
+
+
+class _Slot:
+    """A place for one connection, which is opened when it is asked for and lost in whatever way."""
+
+    def __init__(self, opener: Opener, clock: Any) -> None:
+        self._opener = opener
+        self._clock = clock
+        self._waiters: list[Deferred[Connection]] = []
+        self._opening: Deferred[Connection] | None = None
+        self._timer: IDelayedCall | None = None
+        self.connection: Connection | None = None
+        #: close the connection whenever it is idle
+        self.retired = False
+
+    @property
+    def load(self) -> int:
+        """How many searches are on the connection, or wait for it."""
+        return len(self._waiters) + (self.connection.pending if self.connection else 0)
+
+    def get(self) -> Deferred[Connection]:
+        """The connection. One that is being opened is waited for together."""
+        if self.connection is not None:
+            if self.connection.alive:
+                return succeed(self.connection)
+            self.discard()
+        waiter: Deferred[Connection] = Deferred(self._leave)
+        self._waiters.append(waiter)
+        if self._opening is None:
+            self._opening = opening = Deferred.fromCoroutine(self._opener())
+            opening.addBoth(self._opened)
+        return waiter
+
+    def _leave(self, waiter: Deferred[Connection]) -> None:
+        # Who leaves does not stop the opening: the next one would have to begin again.
+        self._waiters.remove(waiter)
+        self._drop_opening()
+
+    def _drop_opening(self) -> None:
+        if self.retired and self._opening is not None and not self._waiters:
+            self._opening.cancel()
+
+    def _opened(self, outcome: Connection | Failure) -> None:
+        self._opening = None
+        waiters, self._waiters = self._waiters, []
+        if isinstance(outcome, Connection):
+            self.connection = outcome
+            outcome.on_change = self._changed
+            for waiter in waiters:
+                waiter.callback(outcome)
+            if not outcome.pending:
+                self._changed()
+        elif waiters:
+            for waiter in waiters:
+                problem = outcome.value
+                # Each its own: an exception that several coroutines raise gathers all their tracebacks.
+                waiter.errback(
+                    ServerFailure(problem.detail, final=problem.final) if isinstance(problem, ServerFailure) else outcome
+                )
+
+    def _changed(self) -> None:
+        """The connection has become idle, or has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.connection is None:
+            return
+        if not self.connection.alive:
+            self.connection = None
+        elif self.connection.pending == 0:
+            if self.retired:
+                self.discard()
+            else:
+                self._timer = self._clock.callLater(IDLE, self._idle)
+
+    def _idle(self) -> None:
+        self._timer = None
+        if self.connection is not None and self.connection.pending == 0:
+            self.discard()
+
+    def discard(self) -> None:
+        """Close the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.on_change = lambda: None
+            connection.close()
+
+    def retire(self) -> None:
+        """Keep no connection that is not in use, from now on."""
+        self.retired = True
+        self._drop_opening()
+        self._changed()
+
+
+class SearchPool:
+    """At most ``size`` connections. ``opener`` makes one that is bound and ready; ``clock`` tells when one was idle too long."""
+
+    def __init__(self, opener: Opener, size: int, clock: Any) -> None:
+        self._slots = tuple(_Slot(opener, clock) for _ in range(size))
+
+    async def search(self, search: Search, timeout: float) -> Found:
+        """Run a search, ``timeout`` seconds for each of its answers.
+
+        Raises `ServerFailure` where the server cannot be used, `Unavailable` where it refuses, `Overloaded` where too many
+        searches are under way. A connection that was kept may have been closed by the server: the search is then sent again.
+        """
+        slot = min(self._slots, key=lambda slot: (slot.load, slot.connection is None))
+        if slot.load >= MAX_PENDING:
+            raise Overloaded("too many searches of the directory are under way", retry_after=1)
+        kept = slot.connection is not None
+        connection = await slot.get()
+        try:
+            return await connection.search(search, timeout)
+        except ServerFailure as problem:
+            if not (problem.stale and kept):
+                raise
+        return await (await slot.get()).search(search, timeout)
+
+    def close(self) -> None:
+        """Close what is idle now, and what is in use once it is not. Searches are still answered."""
+        for slot in self._slots:
+            slot.retire()

@@ -1,0 +1,104 @@
+"""Which roles a user has: the groups that the directory counts the user into, and what they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from twisted.logger import Logger
+
+from perimeter.auth.kinds.ldap.names import folded, same_dn
+from perimeter.auth.kinds.ldap.settings import LdapSettings, RoleRule
+from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Found, Matching, Or, Search
+from perimeter.auth.text import unfit_for_name
+from perimeter.errors import Undecided
+
+_log = Logger()
+
+IN_CHAIN = "1.2.840.113556.1.4.1941"
+"""Active Directory's matching rule LDAP_MATCHING_RULE_IN_CHAIN: members of members count, at any depth."""
+
+PAGE = 500
+"""Groups that are asked for at a time: Active Directory gives no more than 1,000, OpenLDAP 500."""
+
+MAX_GROUPS = 5000
+"""Groups of one user. Some of them instead of all could be the ones that let in and not the ones that keep out."""
+
+MAX_DEPTH = 10
+"""Groups in groups in groups, where the gateway itself follows them."""
+
+AT_ONCE = 50
+"""Groups that one search asks about, where the gateway itself follows them."""
+
+
+class Roles:
+    """Finds the roles of users by ``search``, as ``settings`` say."""
+
+    def __init__(self, settings: LdapSettings, search: Callable[[Search], Awaitable[Found]]) -> None:
+        self._settings = settings
+        self._search = search
+
+    async def of(self, user: Entry, username: str, tell: Callable[[str], None]) -> tuple[str, ...]:
+        """The roles of a user, sorted. ``tell`` hears of each group. Raises `Unavailable`."""
+        settings = self._settings
+        if not settings.role_base_dn:
+            return ()
+        member = username if settings.role_member_value == "username" else user.dn
+        groups = await self._groups([member], tell)
+        if settings.nested_groups and not settings.active_directory:
+            groups = await self._nested(groups, tell)
+        roles: set[str] = set()
+        for group in groups.values():
+            found = tuple(roles_of(group, settings.role_name_attribute, settings.role_mapping))
+            tell(f"group {group.dn}: {', '.join(found) or 'no role'}")
+            roles.update(found)
+        return tuple(sorted(roles))
+
+    async def _nested(self, groups: dict[str, Entry], tell: Callable[[str], None]) -> dict[str, Entry]:
+        """``groups`` and the groups that these are members of, and so on."""
+        latest = groups
+        for _ in range(MAX_DEPTH):
+            names = [group.dn for group in latest.values()]
+            latest = {}
+            for start in range(0, len(names), AT_ONCE):
+                latest |= await self._groups(names[start : start + AT_ONCE], tell)
+            latest = {dn: group for dn, group in latest.items() if dn not in groups}
+            if not latest:
+                return groups
+            groups = groups | latest
+            if len(groups) > MAX_GROUPS:
+                raise Undecided(f"a user is in more than {MAX_GROUPS} groups")
+        raise Undecided(f"groups are nested more than {MAX_DEPTH} deep")
+
+    async def _groups(self, members: list[str], tell: Callable[[str], None]) -> dict[str, Entry]:
+        settings = self._settings
+        is_member = tuple(self._membership(member) for member in members)
+        filter = And((Equal("objectClass", settings.role_object_class), is_member[0] if len(is_member) == 1 else Or(is_member)))
+        tell(f"search for groups below {settings.role_base_dn}: {filter}")
+        attributes = (settings.role_name_attribute,)
+        found = await self._search(Search(settings.role_base_dn, filter, attributes, MAX_GROUPS, PAGE))
+        if found.more:
+            raise Undecided(f"a user is in more than {MAX_GROUPS} groups")
+        return {folded(entry.dn): entry for entry in found.entries}
+
+    def _membership(self, member: str) -> Filter:
+        settings = self._settings
+        if settings.active_directory and settings.nested_groups:
+            return Matching(settings.role_member_attribute, IN_CHAIN, member)
+        return Equal(settings.role_member_attribute, member)
+
+
+def roles_of(group: Entry, name_attribute: str, mapping: tuple[RoleRule, ...]) -> Iterable[str]:
+    """The roles that a group stands for: its names, or what ``mapping`` has for them or for its distinguished name."""
+    names = []
+    for octets in group.values(name_attribute):
+        try:
+            names.append(octets.decode("utf-8"))
+        except UnicodeDecodeError:
+            _log.warn("A group's name is not UTF-8; it gives no role")
+    if mapping:
+        same = {folded(name) for name in names}
+        return [rule.role for rule in mapping if folded(rule.group) in same or same_dn(rule.group, group.dn)]
+    for name in names:
+        if not name.strip() or unfit_for_name(name):
+            _log.warn("A group's name holds control characters; it gives no role")  # attack 15
+    return [name for name in names if name.strip() and not unfit_for_name(name)]

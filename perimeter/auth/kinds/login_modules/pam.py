@@ -1,0 +1,113 @@
+"""The login module ``pam``: Pluggable Authentication Modules, through python-pam (the extra ``perimeter-gateway[pam]``).
+
+PAM blocks for as long as it likes, so each login holds a thread. Sessions are not opened and credentials not set: all that is
+asked is whether the password is right and the account may be used now.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from perimeter.errors import Rejected, StartupError, Unavailable
+from perimeter.offload import Offload
+from perimeter.plugin.login_module import ILoginModule, ILoginModuleKind, LoginAttempt, UnknownUser
+from perimeter.plugin.services import AuthServices
+from perimeter.plugin.verified_login import Known, VerifiedLogin
+
+if TYPE_CHECKING:
+    from perimeter.config.language.section import Section
+
+_SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_DIRECTORIES = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
+
+# security/_pam_types.h of Linux-PAM. Everything else means that PAM itself, or what it asked, did not work.
+_SUCCESS = 0
+_USER_UNKNOWN = 10
+_WRONG = {
+    6: "permission denied",
+    7: "authentication failure",
+    8: "insufficient credentials",
+    11: "too many tries",
+    12: "the password has to be changed",
+    13: "the account has expired",
+    27: "the password has expired",
+}
+
+
+def _verify(service: str, username: str, password: str) -> int:
+    """PAM's return code. Blocks."""
+    import pam  # an extra: only those who use it need it
+
+    asked = pam.PamAuthenticator()
+    asked.authenticate(username, password, service=service, resetcreds=False)
+    return int(asked.code)
+
+
+@implementer(ILoginModule)
+class PamModule:
+    """Asks the PAM service ``service``."""
+
+    def __init__(self, service: str, blocking: Offload) -> None:
+        self._service = service
+        self._blocking = blocking
+
+    def begin(self, attempt: LoginAttempt) -> VerifiedLogin:
+        """Its part in a login."""
+        return VerifiedLogin(attempt, self._ask)
+
+    async def _ask(self, attempt: LoginAttempt) -> Known:
+        credentials = attempt.credentials
+        attempt.request.explain(f"asking the PAM service {self._service}")
+        code = await self._blocking.run(_verify, self._service, credentials.username, credentials.password)
+        if code == _SUCCESS:
+            return Known(credentials.username)
+        if code == _USER_UNKNOWN:
+            raise UnknownUser(f"PAM service {self._service} does not know the user")
+        if code in _WRONG:
+            raise Rejected(f"PAM service {self._service}: {_WRONG[code]}")
+        raise Unavailable(f"PAM service {self._service} failed with code {code}")
+
+
+@attrs.frozen
+class PamSettings:
+    """``service`` is the name of a file in /etc/pam.d."""
+
+    service: str
+
+
+@implementer(IPlugin, ILoginModuleKind)
+class PamKind:
+    """``modules = pam …``, with ``option.service``."""
+
+    kind = "pam"
+
+    def parse(self, options: Section) -> PamSettings:
+        """The one option, ``service``."""
+        service = options.text("service", "perimeter")
+        if not _SERVICE.fullmatch(service):
+            options.problem("service", "expected the name of a file in /etc/pam.d")
+        return PamSettings(service)
+
+    def build(self, name: str, realm: str, settings: PamSettings, services: AuthServices) -> PamModule:
+        """Raises `StartupError` without python-pam or libpam, and for a service that is not there.
+
+        PAM would take the service ``other`` in its place, whatever that lets in (attack 41).
+        """
+        try:
+            import pam
+
+            made: Any = pam.PamAuthenticator()
+        except (ImportError, OSError, AttributeError) as error:
+            raise StartupError(
+                f"the login module pam needs python-pam (pip install 'perimeter-gateway[pam]') and libpam: {error}"
+            ) from None
+        del made
+        if not any((directory / settings.service).is_file() for directory in _DIRECTORIES):
+            raise StartupError(f"authenticator {name}: there is no PAM service {settings.service} in /etc/pam.d")
+        return PamModule(settings.service, services.blocking)

@@ -1,0 +1,92 @@
+"""Authenticators as login modules: ``realmfile`` and ``ldap``, with the same options, in a stack beside others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from perimeter.auth.chain.asking import plain_name
+from perimeter.auth.registry import authenticator_factories
+from perimeter.model import AuthenticationRequest
+from perimeter.plugin.authenticator import (
+    IAuthenticator,
+    IAuthenticatorFactory,
+    ICanonicalNames,
+    IDecoyLogin,
+    IRunningAuthenticator,
+)
+from perimeter.plugin.login_module import ILoginModuleKind, IRunningLoginModule, LoginAttempt, UnknownUser
+from perimeter.plugin.services import AuthServices
+from perimeter.plugin.verified_login import Known, VerifiedLogin
+
+if TYPE_CHECKING:
+    from perimeter.config.language.section import Section
+
+
+@implementer(IRunningLoginModule, ICanonicalNames, IDecoyLogin)
+class AuthenticatorModule:
+    """Asks an authenticator. "Not mine" is a failure here, since a required module has to succeed."""
+
+    def __init__(self, authenticator: IAuthenticator) -> None:
+        self._authenticator = authenticator
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Start the authenticator."""
+        if IRunningAuthenticator.providedBy(self._authenticator):
+            self._authenticator.start(changed)
+
+    def stop(self) -> None:
+        """Stop it."""
+        if IRunningAuthenticator.providedBy(self._authenticator):
+            self._authenticator.stop()
+
+    def canonical_name(self, username: str) -> str:
+        """As the authenticator compares names."""
+        if ICanonicalNames.providedBy(self._authenticator):
+            return self._authenticator.canonical_name(username)
+        return plain_name(username, self._authenticator.realm)
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """As much as the authenticator's."""
+        if IDecoyLogin.providedBy(self._authenticator):
+            await self._authenticator.decoy(request)
+
+    def begin(self, attempt: LoginAttempt) -> VerifiedLogin:
+        """Its part in a login."""
+        return VerifiedLogin(attempt, self._verify)
+
+    async def _verify(self, attempt: LoginAttempt) -> Known:
+        principal = await self._authenticator.authenticate(attempt.credentials, attempt.request)
+        if principal is None:
+            raise UnknownUser
+        return Known(principal.username, principal.roles, principal.attributes)
+
+
+@attrs.frozen
+class _Settings:
+    factory: IAuthenticatorFactory
+    settings: Any
+
+
+@implementer(IPlugin, ILoginModuleKind)
+class AuthenticatorModuleKind:
+    """The authenticators of ``type = KIND`` as login modules of the same name."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def parse(self, options: Section) -> _Settings | None:
+        """The authenticator's own options."""
+        factory = authenticator_factories().get(self.kind)
+        if factory is None:
+            options.problem("", f"the login module {self.kind} needs the authenticator of the same name, which is not installed")
+            return None
+        return _Settings(factory, factory.parse(options))
+
+    def build(self, name: str, realm: str, settings: _Settings, services: AuthServices) -> AuthenticatorModule:
+        """Raises what the authenticator's factory raises."""
+        return AuthenticatorModule(settings.factory.build(name, realm, settings.settings, services))

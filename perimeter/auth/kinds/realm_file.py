@@ -1,0 +1,203 @@
+"""The realm file as an authenticator: users in a file that is read again whenever it changes.
+
+The file is looked at once a second, in a thread. A version that cannot be read or is broken changes nothing, and is logged
+once; a file that has vanished likewise. What stands in the file is `perimeter.auth.passwords.users`' business.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from time import time_ns
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.plugin import IPlugin
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from perimeter.auth.kinds import listed
+from perimeter.auth.passwords.users import RealmFileError, User, Users, read_users
+from perimeter.config.language.datatypes import file_path
+from perimeter.config.language.option import Option
+from perimeter.errors import Unavailable
+from perimeter.model import AuthenticationRequest, Credentials, Principal
+from perimeter.offload import Offload
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.services import AuthServices
+
+if TYPE_CHECKING:
+    from perimeter.config.language.section import Section
+
+__all__ = ["RealmFileAuthenticator", "RealmFileError", "RealmFileFactory", "RealmFileSettings"]
+
+_log = Logger()
+
+POLL_INTERVAL = 1.0
+"""Seconds between two looks at the file."""
+
+MAX_SIZE = 16 << 20
+"""Octets; some hundred thousand users."""
+
+# A file may be written twice within one tick of the file system's clock. Until it is older than this, its stamp proves nothing.
+_SETTLED_NS = 2_000_000_000
+
+Stamp = tuple[int, int, int, int, int]
+
+
+@attrs.frozen
+class _Version:
+    """What a look at the file found: where ``users`` is None, ``error`` says why. ``stamp`` is None where there is no file."""
+
+    stamp: Stamp | None
+    settled: bool
+    digest: bytes
+    users: Users | None
+    error: RealmFileError | None
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _read(path: Path, known: _Version | None) -> _Version:
+    """The file as it is now; ``known`` itself where nothing has changed. For a thread."""
+    stamp: Stamp | None = None
+    digest = b""
+    settled = True
+    try:
+        status = os.stat(path)
+        stamp = _stamp(status)
+        if known is not None and known.stamp == stamp and known.settled:
+            return known
+        settled = time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
+        data = _octets(path)
+        digest = sha256(data).digest()
+        if known is not None and known.digest == digest and known.users is not None:
+            return attrs.evolve(known, stamp=stamp, settled=settled)
+        return _Version(stamp, settled, digest, read_users(data, str(path)), None)
+    except OSError as error:
+        return _Version(stamp, settled, digest, None, RealmFileError(str(path), 0, error.strerror or type(error).__name__))
+    except RealmFileError as error:
+        return _Version(stamp, settled, digest, None, error)
+
+
+def _octets(path: Path) -> bytes:
+    # Without O_NONBLOCK a FIFO in the file's place would hold the thread for good.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise RealmFileError(str(path), 0, "not a regular file")
+        data = file.read(MAX_SIZE + 1)
+    if len(data) > MAX_SIZE:
+        raise RealmFileError(str(path), 0, f"larger than {MAX_SIZE >> 20} MiB")
+    return data
+
+
+@implementer(IRunningAuthenticator, ISchemes, IDecoyLogin)
+class RealmFileAuthenticator:
+    """Knows the users of one realm file. Raises `RealmFileError` where the file cannot be used at the start."""
+
+    schemes = listed.SCHEMES
+
+    def __init__(self, name: str, realm: str, path: Path, reactor: IReactorTime, offload: Offload) -> None:
+        self.name = name
+        self.realm = realm
+        self._path = path
+        self._offload = offload
+        version = _read(path, None)
+        if version.users is None:
+            raise version.error or RealmFileError(str(path), 0, "cannot be read")
+        self._seen = version
+        self._users: Users = version.users
+        self._changed: Callable[[], None] = lambda: None
+        self._poll = LoopingCall(self.look)
+        self._poll.clock = reactor
+        self._warn()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the operator should know of the file in use."""
+        return self._users.warnings
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Look at the file from now on, and call ``changed`` when it has other users than before."""
+        self._changed = changed
+        if not self._poll.running:
+            self._poll.start(POLL_INTERVAL, now=False)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._changed = lambda: None
+        if self._poll.running:
+            self._poll.stop()
+
+    def look(self) -> Deferred[None]:
+        """Look at the file once. The next look waits for this one: a file system that hangs holds one thread, not all."""
+        return self._offload.run(_read, self._path, self._seen).addCallbacks(self._looked, self._could_not_look)
+
+    def _looked(self, version: _Version) -> None:
+        before, self._seen = self._seen, version
+        if version.users is None:
+            # Once for each change: while the stamp and the reason stay, there is nothing new to say.
+            if before.users is not None or (before.stamp, str(before.error)) != (version.stamp, str(version.error)):
+                _log.error("{error}; the users read before stay in force", error=version.error)
+        elif version.users is not self._users:
+            self._users = version.users
+            _log.info("Read {path}: {count} users", path=str(self._path), count=len(version.users.by_name))
+            self._warn()
+            self._changed()
+
+    def _could_not_look(self, failure: Failure) -> None:
+        """The queue is full or the gateway stops: the next look will do. Anything else is a bug, which ends no polling."""
+        if not failure.check(Unavailable):
+            _log.failure("Could not look at {path}", failure, path=str(self._path))
+
+    def _warn(self) -> None:
+        for warning in self._users.warnings:
+            _log.warn("{finding}", finding=warning)  # an event with "warning" in it is Python's own to Twisted
+
+    async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+        """See `perimeter.auth.kinds.listed`."""
+        return await listed.authenticate(self._users, self, credentials, request, self._offload, self._place)
+
+    async def decoy(self, request: AuthenticationRequest) -> None:
+        """See `IDecoyLogin`."""
+        await listed.decoy(self._users, self._offload)
+
+    def _place(self, user: User | None) -> str:
+        return str(self._path) if user is None else f"{self._path}, line {user.line},"
+
+
+@attrs.frozen
+class RealmFileSettings:
+    """``path`` is absolute."""
+
+    path: Path
+
+
+_PATH = Option(
+    "path", file_path("file"), "users, a line each: `username: password[,role ...]`; read again when it changes", required=True
+)
+
+
+@implementer(IPlugin, IAuthenticatorFactory)
+class RealmFileFactory:
+    """``type = realmfile``. ``options`` tells the reference page what it reads."""
+
+    kind = "realmfile"
+    options = (_PATH,)
+
+    def parse(self, section: Section) -> RealmFileSettings:
+        """The one option, ``path``."""
+        return RealmFileSettings(section.value(_PATH))
+
+    def build(self, name: str, realm: str, settings: RealmFileSettings, services: AuthServices) -> RealmFileAuthenticator:
+        """Reads the file. Raises `RealmFileError`."""
+        return RealmFileAuthenticator(name, realm, settings.path, services.reactor, services.offload)

@@ -1,0 +1,53 @@
+"""The authenticator around every kind that vouches for tokens: what such a kind finds out is remembered, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from perimeter.auth.kinds.remote.memory import TokenMemory, Vouched
+from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal
+from perimeter.plugin.authenticator import IAuthenticator, ISchemes
+
+Tell = Callable[[str], None]
+
+
+class TokenService(Protocol):
+    """Whoever knows tokens."""
+
+    async def vouch(self, token: str, tell: Tell) -> Vouched | None:
+        """Who holds ``token``; None where this service does not know it.
+
+        Raises `perimeter.errors.InvalidToken` for one that it knows to be wrong, `perimeter.errors.Unavailable` where it could
+        not tell. ``tell`` takes a sentence for each step.
+        """
+
+
+@implementer(IAuthenticator, ISchemes)
+class TokenAuthenticator:
+    """Bearer tokens, as ``service`` knows them, remembered for ``remember`` seconds.
+
+    A service that does not know a token says nothing about the others', so the next authenticator is asked.
+    """
+
+    schemes = ("bearer",)
+
+    def __init__(self, name: str, realm: str, service: TokenService, remember: float, clock: IReactorTime) -> None:
+        self.name = name
+        self.realm = realm
+        self._service = service
+        self._memory = TokenMemory(remember, clock)
+
+    def forget(self) -> None:
+        """Remember nothing from before now."""
+        self._memory.forget()
+
+    async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+        """See `IAuthenticator`."""
+        if not isinstance(credentials, BearerCredentials):
+            return None
+        token = credentials.token
+        return await self._memory.find(token, lambda: self._service.vouch(token, request.explain))

@@ -1,0 +1,109 @@
+"""The public keys of somebody else, fetched from their JWKS URL: kept for a while, and never fetched as often as a client likes.
+
+Every set is judged whole by `perimeter.tokens.jwk` before a key of it is used. A name that is unknown makes one fetch in a
+cool-down, however many come (attack 38). A set is renewed at half of its time, so that a service that is away for less than the
+other half is not missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from perimeter.auth.chain.flights import Flights
+from perimeter.errors import Refusal, Unavailable, Undecided
+from perimeter.tokens.jwk import BadKey, Jwk, load_jwk_set
+
+if TYPE_CHECKING:
+    from perimeter.web_client.client import RemoteClient
+
+_log = Logger()
+
+RETRY = 5.0
+"""Seconds after a failed fetch before the next one, where the cool-down is longer."""
+
+
+class RemoteKeys:
+    """The key set at ``url``, for ``cache`` seconds; fetches begin at least ``cooldown`` seconds apart.
+
+    ``changed`` is called whenever a fetch has brought other keys than those before.
+    """
+
+    def __init__(self, client: RemoteClient, url: str, cache: float, cooldown: float, clock: IReactorTime) -> None:
+        self.changed: Callable[[], None] = lambda: None
+        self._client = client
+        self._url = url
+        self._cache = cache
+        self._cooldown = cooldown
+        self._seconds = clock.seconds
+        self._keys: Mapping[str, Jwk] = {}
+        self._until = 0.0
+        self._pause_ends = 0.0
+        self._failed = ""
+        self._flights = Flights()
+
+    async def find(self, kid: str) -> Jwk | None:
+        """The key of this name, None where the set has none. Raises `Unavailable` where there is no set to look in."""
+        now = self._seconds()
+        if now < self._until:
+            key = self._keys.get(kid)
+            if key is None:
+                return await self._find_anew(kid, now)
+            if self._until - now < self._cache / 2 and now >= self._pause_ends:
+                Deferred.fromCoroutine(self._renew())
+            return key
+        if now < self._pause_ends and not self._flights.under_way(b""):
+            raise Unavailable(self._failed or f"the keys of {self._client.service} are not there")
+        await self._fetch()
+        return self._keys.get(kid)
+
+    async def _find_anew(self, kid: str, now: float) -> Jwk | None:
+        """A name that the set does not have: perhaps the set is another one by now."""
+        if now < self._pause_ends and not self._flights.under_way(b""):
+            if self._failed:
+                raise Undecided(self._failed)
+            return None
+        try:
+            await self._fetch()
+        except Unavailable as error:
+            # The keys that there are still work: this says nothing of those who hold tokens signed with them.
+            raise Undecided(error.detail) from None
+        return self._keys.get(kid)
+
+    async def _renew(self) -> None:
+        try:
+            await self._fetch()
+        except Refusal as error:
+            _log.warn("The keys of {service} could not be renewed: {reason}", service=self._client.service, reason=error.detail)
+
+    def _fetch(self) -> Deferred[None]:
+        return self._flights.join(b"", self._download)
+
+    async def _download(self) -> None:
+        began = self._seconds()
+        self._pause_ends = began + self._cooldown
+        try:
+            keys = await self._load()
+        except Unavailable as error:
+            self._failed = error.detail
+            self._pause_ends = began + min(self._cooldown, RETRY)
+            raise
+        self._failed = ""
+        before, self._keys = self._keys, keys
+        self._until = began + self._cache
+        if before and before != keys:
+            _log.info("{service} has other keys now", service=self._client.service)
+            self.changed()
+
+    async def _load(self) -> Mapping[str, Jwk]:
+        answer = await self._client.get(self._url)
+        if answer.status != 200:
+            raise answer.unexpected()
+        try:
+            return load_jwk_set(answer.members())
+        except BadKey as error:
+            raise Unavailable(f"the key set of {self._client.service} cannot be used: {error}") from None

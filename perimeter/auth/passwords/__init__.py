@@ -1,0 +1,1 @@
+"""Password schemes, and the files that hold hashed passwords."""

@@ -1,0 +1,85 @@
+"""``perimeter check F`` and ``twistd perimeter --config F --check``: judge a site.ini without binding or making anything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from perimeter.config.site.load import load_site
+from perimeter.config.site.values import Network, RouteSettings, Rule, ServerSettings, SiteConfig
+from perimeter.errors import StartupError
+from perimeter.plugin.authenticator import IAuthenticatorFactory
+
+_COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
+
+
+@click.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+def command(file: Path) -> None:
+    """Judge the configuration FILE: every problem with its line, or the routes as a table."""
+    status, text = run_check(file)
+    click.echo(text)
+    sys.exit(status)
+
+
+def run_check(path: Path, *, authenticators: Mapping[str, IAuthenticatorFactory] | None = None) -> tuple[int, str]:
+    """An exit status and what to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
+
+    ``authenticators`` stands in for the kinds that are installed.
+    """
+    # Looking for plug-ins imports them, which only a command that reads a configuration should pay for.
+    from perimeter.auth.registry import authenticator_factories
+
+    try:
+        factories = authenticator_factories() if authenticators is None else authenticators
+        config = load_site(path, authenticators=factories)
+    except StartupError as error:
+        return 1, str(error)
+    warnings = [f"warning: {warning}" for warning in config.warnings]
+    return 0, "\n".join([*warnings, *([""] if warnings else []), *_table(config)])
+
+
+def _table(config: SiteConfig) -> list[str]:
+    """The routes, a row for each of their hosts, in columns."""
+    if not config.routes:
+        return ["There are no routes."]
+    rows = [_COLUMNS, *(_row(route, host, config) for route in config.routes for host in route.hosts or ("*",))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
+    auth = route.auth if config.perimeter.enabled or route.auth == "none" else "off"
+    identity = ", ".join(route.identity) or "none"
+    return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
+
+
+def _target(route: RouteSettings, config: SiteConfig) -> str:
+    if route.static is not None:
+        return str(route.static)
+    servers = next(upstream.servers for upstream in config.upstreams if upstream.name == route.upstream)
+    places = ", ".join(_place(server) for server in servers)
+    return f"{route.upstream} ({places})" + (f" as {route.rewrite}" if route.rewrite else "")
+
+
+def _place(server: ServerSettings) -> str:
+    if server.scheme == "sample":
+        return "sample:"
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{server.scheme}://{host}:{server.port}"
+
+
+def _rules(route: RouteSettings) -> str:
+    parts = [
+        ("allow", _terms(route.allow or ())),
+        ("deny", _terms(route.deny)),
+        ("from", _terms(route.networks)),
+    ]
+    return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
+
+
+def _terms(values: Sequence[Rule] | Sequence[Network]) -> str:
+    return ", ".join(f"{value.kind}:{value.value}" if isinstance(value, Rule) else str(value) for value in values)

@@ -1,0 +1,212 @@
+"""``perimeter import SOURCE…``: make a site.ini of the configuration of what Perimeter replaces.
+
+What a source says is the business of `perimeter.importers`; here are the files, and the passwords that are hashed on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perimeter.errors import StartupError
+from perimeter.importers import combine, htpasswd, logback
+from perimeter.importers.authotron import source as authotron
+from perimeter.importers.authotron.file import Abilities
+from perimeter.importers.draft import Draft, ImportFault, RealmUser
+from perimeter.importers.nginx import source as nginx
+from perimeter.importers.nginx import tree
+from perimeter.importers.reactor import source as reactor
+
+LEFT = 3
+"""Exit status where something is left for the operator."""
+
+_LARGEST = 8 << 20
+_NAMES = ("authotron", "reactor", "logback", "htpasswd", "nginx")
+
+
+def recognise(text: str) -> str | None:
+    """Which of the sources ``text`` is."""
+    if reactor.looks_like(text):
+        return "reactor"
+    if logback.looks_like(text):
+        return "logback"
+    if htpasswd.looks_like(text):
+        return "htpasswd"
+    if nginx.looks_like(text):
+        return "nginx"
+    return "authotron" if authotron.looks_like(text) else None
+
+
+def convert(kind: str, sources: Sequence[tuple[Path, str]], draft: Draft, abilities: Abilities) -> None:
+    """Add ``sources``, which are all of one kind, to ``draft``. Raises `ImportFault`."""
+    if kind == "nginx":
+        trees = [tree.read(text, str(path), _including(path)) for path, text in sources]
+        nginx.convert_all(trees, str(sources[0][0]), draft)
+    elif kind == "reactor":
+        reactor.convert_all([(text, str(path)) for path, text in sources], draft)
+    for path, text in sources:
+        if kind == "authotron":
+            authotron.convert(text, str(path), draft, abilities)
+        elif kind in ("logback", "htpasswd"):
+            {"logback": logback, "htpasswd": htpasswd}[kind].convert(text, str(path), draft)
+
+
+def _including(source: Path) -> tree.Find:
+    """What opens the files that ``source`` includes: relative names are beside the nginx.conf."""
+    base = source.parent
+    if not (base / "nginx.conf").is_file() and (base.parent / "nginx.conf").is_file():
+        base = base.parent
+
+    def find(pattern: str) -> list[tuple[str, str]] | None:
+        path = base / pattern
+        found = sorted(glob(str(path)))
+        if not found and not (has_magic(pattern) and path.parent.is_dir()):
+            return None
+        return [(_read(Path(name)), name) for name in found]
+
+    return find
+
+
+def abilities() -> Abilities:
+    """What this gateway can do."""
+    from perimeter.auth.registry import authenticator_factories
+    from perimeter.config.site import schema
+
+    kinds = {
+        kind: frozenset(option.name for option in getattr(factory, "options", ()))
+        for kind, factory in authenticator_factories().items()
+    }
+    return Abilities(kinds, _augmenters(), "metrics" in _words(schema.Listener.serve), schema.Perimeter.state.available)
+
+
+def _words(option: Any) -> list[str]:
+    """The words of an option that is a choice."""
+    return str(option.type.label).split(" \\| ")
+
+
+def _augmenters() -> dict[str, frozenset[str]]:
+    """The options of each type of augmenter, as far as there are any yet."""
+    from perimeter.config.site import schema
+
+    kind = next(kind for kind in schema.KINDS if kind.word == "augmenter")
+    declared = frozenset(option.name for option in kind.declared)
+    return dict.fromkeys(_words(schema.Augmenter.type), declared) if kind.available and "type" in declared else {}
+
+
+@click.command("import")
+@click.argument(
+    "sources", metavar="SOURCE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--as", "kind", type=click.Choice(_NAMES), help="What the SOURCEs are; default: as they look.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write a site.ini here; default: print it.")
+@click.option("--force", is_flag=True, help="Write over files that exist.")
+def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, force: bool) -> None:
+    """Make a site.ini of SOURCEs that belong together.
+
+    They are Auth-o-tron's YAML, Reactor's continuuity-site.xml and logback.xml, htpasswd files, and nginx configurations.
+
+    What could not be translated is told with its line, and the command ends with 3.
+    """
+    draft = Draft()
+    try:
+        known = abilities()
+        kinds: dict[str, list[tuple[Path, str]]] = {}
+        for source in sources:
+            text = _read(source)
+            found = kind or recognise(text)
+            if found is None:
+                raise click.ClickException(f"{source}: not a configuration that is known here; say --as what it is")
+            kinds.setdefault(found, []).append((source, text))
+        for found, texts in kinds.items():
+            convert(found, texts, draft, known)
+        combine.complete(draft)
+    except (ImportFault, StartupError) as fault:
+        raise click.ClickException(str(fault)) from None
+    base = output.parent if output is not None else Path()
+    draft.settle(lambda path, needs: _there(base / path, needs))
+    if output is None:
+        click.echo(draft.text(), nl=False)
+        for name in (*draft.realms, *draft.files):
+            click.echo(f"{name} belongs to it, and is written with -o only", err=True)
+    else:
+        _write(draft, output, force)
+    _tell(draft)
+    sys.exit(LEFT if draft.remainder or draft.closed else 0)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            octets = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be read: {error.strerror}") from None
+    if len(octets) > _LARGEST:
+        raise click.ClickException(f"{path} is larger than {_LARGEST >> 20} MiB")
+    try:
+        return octets.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{path} is not UTF-8 text") from None
+
+
+def _there(path: Path, needs: str) -> bool:
+    try:
+        if needs == "parent":
+            return path.parent.is_dir()
+        if needs == "beginning":
+            return any(one.name.startswith(path.name) and one.name != path.name for one in path.parent.iterdir())
+        return path.is_dir() if needs == "directory" else path.is_file()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return needs == "beginning"  # what cannot be looked at may be there
+
+
+def _write(draft: Draft, output: Path, force: bool) -> None:
+    """The site.ini, and beside it what it refers to; the secrets are their owner's alone."""
+    texts = {output: (draft.text(), 0o644)}
+    for name, secret in draft.files.items():
+        texts[output.parent / name] = (secret + "\n", 0o600)
+    for name, users in draft.realms.items():
+        texts[output.parent / name] = ("".join(_line(user) for user in users), 0o600)
+    if not force and (there := [str(path) for path in texts if path.exists()]):
+        raise click.ClickException(f"{', '.join(there)} there already: --force writes over")
+    for path, (text, mode) in texts.items():
+        try:
+            _replace(path, text, mode)
+        except OSError as error:
+            raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
+        click.echo(f"wrote {path}", err=True)
+
+
+def _replace(path: Path, text: str, mode: int) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _line(user: RealmUser) -> str:
+    from perimeter.auth.passwords.formats import PasswordFormatError, make
+    from perimeter.cli.password import realm_line
+
+    try:
+        hashed = user.hashed if user.password is None else make(user.password, "argon2id")
+        assert hashed is not None
+        return realm_line(user.name, hashed, user.roles) + "\n"
+    except (PasswordFormatError, ValueError) as error:
+        raise click.ClickException(f"user {user.name!r}: {error}") from None
+
+
+def _tell(draft: Draft) -> None:
+    for note in draft.remarks:
+        click.echo(f"remark: {note}", err=True)
+    for note in draft.remainder:
+        click.echo(f"not translated: {note}", err=True)
+    for text in draft.closed:
+        click.echo(f"closed to everybody: {text}", err=True)

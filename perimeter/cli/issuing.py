@@ -1,0 +1,25 @@
+"""Access tokens that the commands issue, with the gateway's own key."""
+
+from __future__ import annotations
+
+import click
+
+from perimeter.cli.site import WallClock, explained
+from perimeter.config.site.values import SiteConfig
+from perimeter.errors import InternalError
+from perimeter.model import Principal
+from perimeter.tokens.issuer import TokenIssuer
+from perimeter.tokens.keyring import Keyring
+
+
+def access_token(site: SiteConfig, principal: Principal, lifetime: float | None) -> str:
+    """A token for ``principal``, for ``lifetime`` seconds or what ``[token]`` says. Raises `click.ClickException`."""
+    with explained():
+        clock = WallClock()
+        issuer = TokenIssuer(Keyring.open(site.perimeter.state_dir, site.token, clock), site.token, clock)
+        try:
+            return issuer.issue(principal, site.token.lifetime if lifetime is None else lifetime).access_token
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--lifetime") from None
+        except InternalError as error:
+            raise click.ClickException(error.detail) from None

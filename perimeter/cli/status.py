@@ -1,0 +1,55 @@
+"""``perimeter status`` and ``perimeter unban``: ask the running gateway, through the socket in its state directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perimeter.audit.escaping import escape_line
+from perimeter.cli.site import config_option, explained, read_site
+from perimeter.run.control import ask
+
+
+@click.command("status")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def command(file: Path, as_json: bool) -> None:
+    """How the running gateway is: listeners, authenticators, and whom it makes wait for too many wrong passwords."""
+    with explained():
+        answer = ask(read_site(file).perimeter.state_dir, {"command": "status"})
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    for line in _lines(answer):
+        # names come from whoever tried to log in
+        click.echo(escape_line(line))
+
+
+def _lines(answer: dict[str, Any]) -> list[str]:
+    lines = [f"perimeter {answer['version']}, process {answer['pid']}, up for {answer['uptime']} s with {answer['config']}"]
+    for place in answer["listeners"]:
+        lines.append(f"listener {place['name']}: port {place['port']}, {place['connections']} connections")
+    for one in answer["authenticators"]:
+        state = f"down, next try in {one['next_try']} s" if one["down"] else "in use"
+        lines.append(f"authenticator {one['name']} ({one['type']}, realm {one['realm']}): {state}")
+    for one in answer["waiting"]:
+        who = f"name {one['value']!r} of realm {one['realm']}" if one["kind"] == "name" else f"address {one['value']}"
+        state = f"refused for {one['seconds']} s" if one["seconds"] else "may try once more"
+        lines.append(f"{who}: {one['wrong_passwords']} wrong passwords, {state}")
+    return lines
+
+
+@click.command("unban")
+@config_option
+@click.argument("what", metavar="NAME|ADDRESS")
+def unban(file: Path, what: str) -> None:
+    """Forget the wrong passwords for a user name, in any of its spellings, or from an address."""
+    with explained():
+        released = ask(read_site(file).perimeter.state_dir, {"command": "unban", "what": what})["released"]
+    if not released:
+        raise click.ClickException(f"there were no wrong passwords for {what!r}")
+    for one in released:
+        click.echo(escape_line(f"{one} may try again"))

@@ -1,0 +1,138 @@
+"""The text of a site.ini as sections and options, each with its line.
+
+The grammar is that of `configparser.RawConfigParser` with interpolation off and ``;`` and ``#`` as inline comment prefixes (a
+property test holds the two against each other). It is scanned here because configparser keeps no line numbers and stops at
+the first fault. What the names and values mean is left to `perimeter.config.site.schema` and `perimeter.config.language.section`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+import attrs
+
+_COMMENT = re.compile(r"(?:^|(?<=\s))[;#]")
+_HEADER = re.compile(r"\[([^\]]+)\]$")
+_OPTION = re.compile(r"(.*?)\s*[=:]\s*(.*)$")
+# Nothing in a configuration needs them, and they would end up in headers, logs and file names.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@attrs.frozen
+class ScannedOption:
+    """An option as written: its name in lower case, and the rows of its value with their line numbers."""
+
+    name: str
+    line: int
+    rows: tuple[tuple[int, str], ...]
+
+    @property
+    def value(self) -> str:
+        """The value as configparser gives it: rows joined by newlines."""
+        return "\n".join(text for _, text in self.rows).rstrip()
+
+
+@attrs.frozen
+class ScannedSection:
+    """A section as written. ``header`` is what stands between the brackets, its white space made single blanks."""
+
+    header: str
+    line: int
+    options: tuple[ScannedOption, ...]
+
+
+@attrs.frozen
+class Fault:
+    """Something that is not in the grammar. The text of the line is not told: it may be a secret's."""
+
+    line: int
+    section: str
+    option: str
+    message: str
+
+
+class _Scan:
+    """The state of one pass over the lines."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.sections: list[tuple[str, int, dict[str, tuple[int, list[tuple[int, str]]]]]] = []
+        self.seen: dict[str, int] = {}
+        self.header = ""
+        #: the rows of the option that a continuation line belongs to; those of a faulty one are collected and dropped
+        self.rows: list[tuple[int, str]] | None = None
+        self.indent = 0
+
+    def fault(self, line: int, message: str, option: str = "") -> None:
+        self.faults.append(Fault(line, self.header, option, message))
+
+    def line(self, number: int, line: str) -> None:
+        comment = _COMMENT.search(line)
+        text = (line[: comment.start()] if comment else line).strip()
+        if not text:
+            if comment is None and self.rows is not None:
+                self.rows.append((number, ""))
+            return
+        if _CONTROL.search(text):
+            self.fault(number, "there is a control character in this line")
+        indent = len(line) - len(line.lstrip())
+        if self.rows is not None and indent > self.indent:
+            self.rows.append((number, text))
+            return
+        self.indent = indent
+        if text.startswith("["):
+            self._header(number, text)
+        else:
+            self._option(number, text)
+
+    def _header(self, number: int, text: str) -> None:
+        self.rows = None
+        match = _HEADER.match(text)
+        self.header = " ".join(match[1].split()) if match else ""
+        if not self.header:
+            self.fault(number, "a section is written [kind] or [kind name], alone on its line")
+        elif self.header in self.seen:
+            self.fault(number, f"this section was already begun in line {self.seen[self.header]}")
+        self.seen.setdefault(self.header, number)
+        self.sections.append((self.header, number, {}))
+
+    def _option(self, number: int, text: str) -> None:
+        rows: list[tuple[int, str]] = []
+        self.rows = rows
+        match = _OPTION.match(text)
+        if not self.sections:
+            self.rows = None
+            if not self.faults:
+                self.fault(number, "the file must begin with a [section]")
+            return
+        if match is None or not match[1]:
+            self.fault(number, "this line is neither a [section] nor an option = value")
+            return
+        name = match[1].lower()
+        rows.append((number, match[2].strip()))
+        options = self.sections[-1][2]
+        if name in options:
+            self.fault(number, f"this option was already given in line {options[name][0]}", name)
+            return
+        options[name] = (number, rows)
+
+
+def scan(text: str) -> tuple[list[ScannedSection], list[Fault]]:
+    """The sections of ``text`` in order, and every fault of its grammar.
+
+    A section that was begun twice is there twice, so that the options of both can be judged.
+    """
+    state = _Scan()
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        state.line(number, line)
+    sections = [
+        ScannedSection(
+            header,
+            line,
+            tuple(ScannedOption(name, number, tuple(rows)) for name, (number, rows) in options.items()),
+        )
+        for header, line, options in state.sections
+        if header
+    ]
+    return sections, state.faults

@@ -1,0 +1,1 @@
+"""The sections of a site.ini, and the values that they become."""

@@ -1,0 +1,1 @@
+"""HTTP/1.1 on the wire: heads, framing, and the connection."""

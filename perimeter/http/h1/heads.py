@@ -1,0 +1,91 @@
+"""The heads of one connection's requests, out of the octets that come; what was read before is not read again.
+
+A client that asks again mostly sends the same header block (it saves 5 to 10 µs), and one that polls the same head (3 more).
+What is and is not well formed is `perimeter.http.grammar`'s to say.
+"""
+
+from __future__ import annotations
+
+import re
+
+from perimeter.config.site.values import LimitSettings
+from perimeter.errors import BadRequest, HeadTooLarge, TargetTooLong
+from perimeter.http.grammar import has_bare_lf, parse_block, parse_request
+from perimeter.model import HeaderBlock, RequestHead
+
+_NO_HEADERS = HeaderBlock(())
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?= )")
+
+
+class BadHead(Exception):
+    """A head that can never become a good one. ``line`` is what there is of its request line."""
+
+    def __init__(self, line: bytes, refusal: BadRequest) -> None:
+        super().__init__(refusal.detail)
+        self.line = line
+        self.refusal = refusal
+
+
+class HeadReader:
+    """Reads heads. ``head`` is the last one, ``text`` what it was read from: what begins with that has the same head."""
+
+    __slots__ = ("_block", "_block_text", "head", "text")
+
+    def __init__(self) -> None:
+        self.head: RequestHead | None = None
+        self.text = b""
+        self._block_text = b""
+        self._block = _NO_HEADERS
+
+    def read(self, data: bytes, limits: LimitSettings) -> bytes | None:
+        """Read the head at the start of ``data``. Returns what follows it, or None where it is not complete.
+
+        Raises `BadHead`.
+        """
+        end = data.find(b"\r\n\r\n")
+        limit = limits.max_head
+        if end < 0 or end > limit:
+            _check_incomplete(data, limit)
+            return None
+        line_end = data.find(b"\r\n")
+        line = data[:line_end]
+        block = data[line_end + 2 : end + 2]
+        try:
+            if block == self._block_text:
+                headers = self._block
+            else:
+                headers = parse_block(block, limits.max_headers)
+                self._block_text = block
+                self._block = headers
+            self.head = parse_request(line, headers)
+        except BadRequest as refusal:
+            raise BadHead(line, refusal) from None
+        self.text = data[: end + 4]
+        return data[end + 4 :]
+
+
+def _check_incomplete(data: bytes, limit: int) -> None:
+    if len(data) > limit:
+        overlong_line = data.find(b"\r\n", 0, limit) < 0
+        raise BadHead(data[:limit], TargetTooLong("over max_head") if overlong_line else HeadTooLarge("over max_head"))
+    if has_bare_lf(data):
+        raise BadHead(data.partition(b"\n")[0], BadRequest("a bare LF in the head"))
+
+
+def without_empty_lines(data: bytes) -> bytes:
+    """``data`` without the empty lines before the request line, which are ignored (RFC 9112, section 2.2)."""
+    return _EMPTY_LINES.sub(b"", data, 1) if data.startswith(b"\r\n") else data
+
+
+def told(data: bytes) -> RequestHead:
+    """What the audit log may tell of a head that is none: its method and target, if it begins with a method at all.
+
+    What does not may be the rest of a body that was longer than its Content-Length said: a login form, say (attack 42).
+    """
+    line = data.partition(b"\r\n")[0]
+    method = _METHOD.match(line)
+    if method is None:
+        return RequestHead(b"", b"", 1, _NO_HEADERS, b"")
+    target = line[method.end() + 1 :].partition(b" ")[0]
+    return RequestHead(method[0], target, 1, _NO_HEADERS, b"")

@@ -1,0 +1,84 @@
+"""The roles around an exchange: what the gate found of it, what takes its body, and what answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from zope.interface import Interface
+
+from perimeter.audit.sink import IAuditSink
+from perimeter.model import Field, Principal
+
+# zope interfaces describe what a caller sees, so their methods name no self.
+
+
+class NamedTarget(Protocol):
+    """What an exchange reads of the target of its route."""
+
+    @property
+    def name(self) -> str:
+        """Shown in the audit log as the upstream."""
+
+
+class AdmittingRoute(Protocol):
+    """What an exchange reads of its route."""
+
+    @property
+    def name(self) -> str:
+        """Shown in the audit log."""
+
+    @property
+    def audit(self) -> IAuditSink:
+        """Takes the exchange's record."""
+
+    @property
+    def target(self) -> NamedTarget:
+        """Answers the exchange."""
+
+    @property
+    def builtin(self) -> bool:
+        """Whether the gateway itself answers."""
+
+
+class Admission(Protocol):
+    """What an exchange reads of the gate's decision (`perimeter.gate.decision.Decision`)."""
+
+    @property
+    def route(self) -> AdmittingRoute:
+        """The route that the request belongs to."""
+
+    @property
+    def target(self) -> bytes:
+        """Path and query, normalised, as they are forwarded."""
+
+    @property
+    def address(self) -> str:
+        """The client's address, as rules and the audit log see it."""
+
+    @property
+    def principal(self) -> Principal | None:
+        """The authenticated user, or None."""
+
+
+class IBodySink(Interface):
+    """Takes the body of a request, as `perimeter.http.exchange.Exchange.receive` delivers it."""
+
+    def body_data(data: bytes) -> None:
+        """Some bytes of the body, at least one."""
+
+    def body_end(trailers: Sequence[Field]) -> None:
+        """The body is complete; ``trailers`` is usually empty."""
+
+
+class IResponder(Interface):
+    """Produces the response of an exchange. It is notified when the client falls behind, catches up, or leaves."""
+
+    def pause() -> None:
+        """The client reads more slowly than the response comes: stop producing until `resume`."""
+
+    def resume() -> None:
+        """The client has caught up."""
+
+    def client_gone() -> None:
+        """The exchange ended before its response was complete: further writes are discarded."""

@@ -1,0 +1,1 @@
+"""Auth-o-tron configurations, read for import."""

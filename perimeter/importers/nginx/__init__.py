@@ -1,0 +1,1 @@
+"""nginx configurations, read for import."""

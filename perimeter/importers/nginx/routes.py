@@ -1,0 +1,179 @@
+"""A location of nginx as a route. Pure.
+
+A location that cannot be translated becomes a route that nobody may use: an importer must never open a door.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from perimeter.importers.draft import CLOSED_UPSTREAM, NOBODY, Draft, Section, Setting, plain_name
+from perimeter.importers.nginx.directives import done
+from perimeter.importers.nginx.file import NginxFile
+from perimeter.importers.nginx.location import (
+    ASSERTION,
+    FORWARDED,
+    IDENTITY,
+    PASS,
+    Location,
+    rewriting,
+)
+
+DEFAULT_INDEX = "index.html, index.htm"
+
+_SIZE = re.compile(r"([0-9]+)([kKmMgG]?)")
+_TIME = re.compile(r"[0-9]+(?:ms|s|m|h|d)?")
+_UNITS = {"": "", "k": "KiB", "m": "MiB", "g": "GiB"}
+
+
+class Routes(NginxFile):
+    """Writes locations as routes. ``upstreams`` are the servers by name, ``roots`` the directories that everybody may read."""
+
+    def __init__(self, file: str, draft: Draft, upstreams: Mapping[str, tuple[str, ...]], roots: Collection[str]) -> None:
+        super().__init__(file, draft)
+        self.upstreams = upstreams
+        self.roots = roots
+
+    def add(self, location: Location) -> None:
+        """Write ``location``."""
+        directive = location.directive
+        name = plain_name(location.path.strip("/")) if location.path != "/" else "root"
+        name = f"{plain_name(location.hosts[0])}-{name}" if location.hosts else name
+        section = self.draft.section("route", self.draft.free_name("route", name))
+        if location.hosts:
+            self.draft.put(section, "host", ", ".join(location.hosts), self.note(directive))
+        self.draft.put(section, "path", location.route_path, self.note(directive))
+        if location.exact and not location.standing.closes:
+            self.draft.remark(self.note(directive, ""), f"{directive.text}: here it is the path and what is below it")
+        if location.proxied:
+            self._proxy(location, section, name)
+        elif location.root and not location.standing.closes and not location.directive.all("internal"):
+            self._static(location, section)
+        else:
+            self._nowhere(location, section)
+        self._who(location, section)
+        if location.proxied:
+            self._identity(location, section)
+        self._log(location, section)
+        closing = [one for one, _ in location.standing.closes]
+        for one in directive.block or ():
+            if not done(one) and not any(one is other for other in closing):
+                self.left(one)
+
+    def _nowhere(self, location: Location, section: Section) -> None:
+        """The target of a route that nobody reaches."""
+        upstream = self.draft.section("upstream", "closed", "for routes that are closed to everybody")
+        self.draft.put(upstream, "servers", CLOSED_UPSTREAM, self.note(location.directive))
+        self.draft.put(section, "upstream", "closed", self.note(location.directive))
+
+    def _who(self, location: Location, section: Section) -> None:
+        """Who may use the route."""
+        standing, directive = location.standing, location.directive
+        if standing.closes:
+            self.draft.close(section, [(self.note(one), why) for one, why in standing.closes])
+            return
+        if location.word("auth_basic") not in ("", "off"):
+            self.draft.remark(
+                self.note(location.of("auth_basic")[0], ""), "auth_basic: import its password file together with this one"
+            )
+        if standing.networks is not None:
+            rule = (location.directive.all("internal") or location.rules() or [directive])[-1]
+            self.draft.put(section, "networks", ", ".join(standing.networks) or NOBODY, self.note(rule))
+            if directive.all("internal"):
+                self.draft.remark(self.note(rule, ""), f"{directive.text} is internal: nobody reaches it from outside")
+        if not standing.asks:
+            self.draft.put(section, "auth", "none", self.note(directive))
+        if standing.open and location.proxied:
+            self.draft.remark(self.note(directive, ""), f"{directive.text} is open to everybody, as it is in nginx")
+        for other in location.beside:
+            self.draft.guard(section, location.root, location.route_path, other.path, self.note(other.directive))
+
+    def _static(self, location: Location, section: Section) -> None:
+        directive = (location.directive.all("alias") or location.of("root"))[0]
+        self.draft.put(section, "static", location.root, self.note(directive), "directory")
+        index = ", ".join(word for one in location.of("index") for word in one.args)
+        if index and index != DEFAULT_INDEX:
+            self.draft.put(section, "index", index, self.note(location.of("index")[0]))
+        for one in location.of("try_files"):
+            if one.args not in (("$uri", "$uri/", "=404"), ("$uri", "=404")) and one.args[:1] == ("$uri",):
+                self.left(one, "what is not there is 404")
+
+    def _proxy(self, location: Location, section: Section, name: str) -> None:
+        one = location.directive.all("proxy_pass")[0]
+        match = PASS.fullmatch(one.args[0] if one.args else "")
+        if match is None:
+            self._nowhere(location, section)
+            return
+        scheme, host, port, uri = match[1], match[2], match[3] or "", match[4]
+        servers = self.upstreams.get(host) if not port else None
+        upstream = self.draft.section("upstream", host if servers else name)
+        listed = ", ".join(f"{scheme}://{server}" for server in servers or (f"{host}{port}",))
+        self.draft.put(upstream, "servers", listed, self.note(one))
+        for directive, option in (("proxy_connect_timeout", "connect_timeout"), ("proxy_read_timeout", "read_timeout")):
+            for timeout in location.of(directive)[-1:]:
+                if timeout.args and _TIME.fullmatch(timeout.args[0]):
+                    self.draft.put(upstream, option, timeout.args[0], self.note(timeout))
+                else:
+                    self.left(timeout, "expected a duration")
+        self.draft.put(section, "upstream", upstream.header.partition(" ")[2], self.note(one))
+        if rewrite := rewriting(location.path, uri)[0]:
+            self.draft.put(section, "rewrite", rewrite, self.note(one))
+        for limit in location.of("client_max_body_size")[-1:]:
+            size = _SIZE.fullmatch(limit.args[0] if limit.args else "")
+            if size is None:
+                self.left(limit, "expected a size")
+            elif int(size[1]):
+                self.draft.put(section, "max_body", f"{size[1]}{_UNITS[size[2].lower()]}", self.note(limit))
+
+    def _identity(self, location: Location, section: Section) -> None:
+        variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}
+        words: list[str] = []
+        closing = [one for one, _ in location.standing.closes]
+        for one in location.of("proxy_set_header"):
+            name = one.args[0] if one.args else ""
+            value = " ".join(one.args[1:])
+            value = variables.get(value, value)
+            if name.lower() == "authorization" and value == ASSERTION:
+                words.append("jwt")
+            elif value in IDENTITY:
+                option, default = IDENTITY[value]
+                words.append("headers")
+                if name.lower() != default.lower():
+                    self.draft.put(section, option, name, self.note(one))
+            elif (name.lower(), value) not in FORWARDED and not any(one is other for other in closing):
+                self.left(one)
+        for one in location.of("auth_request_set"):
+            if len(one.args) != 2 or one.args[1] not in (*IDENTITY, ASSERTION):
+                self.left(one)
+        if location.standing.asks:
+            chosen = ", ".join(word for word in ("headers", "jwt") if word in words)
+            self.draft.put(section, "identity", chosen or "none", self.note(location.directive))
+        for one in location.directive.all("proxy_redirect"):
+            # the gateway maps addresses of the service back to its own, which is what default means
+            if one.args[:1] not in (("default",), ("off",)):
+                self.left(one)
+
+    def _log(self, location: Location, section: Section) -> None:
+        for one in location.of("access_log")[-1:]:
+            path = one.args[0] if one.args else ""
+            if path == "off":
+                self.draft.remark(self.note(one, ""), "access_log off: the gateway writes a record of every request")
+                return
+            if "$" in path or path.startswith("syslog:"):
+                self.left(one, "an audit log is a file")
+                return
+            needs = "parent" if "/" in path else ""
+            if any(path.startswith(f"{root.rstrip('/')}/") for root in self.roots):
+                self.draft.remark(
+                    self.note(one, ""), f"{path} is in a directory that everybody may read: the log is beside the site.ini"
+                )
+                path, needs = path.rpartition("/")[2], ""
+            audit = self.draft.section("audit")
+            if "path" not in audit.options and (location.path == "/" or not location.directive.all("access_log")):
+                # the gateway's own endpoints are logged here as well
+                self.draft.put(audit, "path", path, self.note(one), needs)
+                audit.options.setdefault("format", Setting("combined"))
+            elif "path" not in audit.options or audit.options["path"].value != path:
+                audit.options.setdefault("format", Setting("combined"))
+                self.draft.put(section, "audit", path, self.note(one), needs)

@@ -1,0 +1,142 @@
+"""An nginx configuration: what stands around its servers. Its parts are read by the other modules named ``nginx``. Pure.
+
+The import is closed by default: whatever may restrict clients and is not understood closes what it is in force at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from perimeter.importers.draft import Draft, Note
+from perimeter.importers.nginx.directives import OF_NGINX, done
+from perimeter.importers.nginx.file import NginxFile
+from perimeter.importers.nginx.listeners import Listeners
+from perimeter.importers.nginx.servers import Server, Servers
+from perimeter.importers.nginx.site import Locations, Placeless
+from perimeter.importers.nginx.tree import Directive, Find, read
+
+SOURCE = "nginx"
+_SAFE_TLS = frozenset(("TLSv1.2", "TLSv1.3"))
+_SERVER = re.compile(r"[A-Za-z0-9_.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
+_OTHER_PROTOCOLS = frozenset(("stream", "mail"))
+
+
+def looks_like(text: str) -> bool:
+    """Whether there is a server or a location with a block."""
+    return re.search(r"^\s*(?:server|location\s[^{;]*|http|upstream\s+\S+)\s*\{", text, re.MULTILINE) is not None
+
+
+def convert(text: str, file: str, draft: Draft, find: Find | None = None) -> None:
+    """Add the servers in ``text`` to ``draft``; ``find`` opens files that it includes. Raises
+    `perimeter.importers.draft.ImportFault`."""
+    convert_all([read(text, file, find)], file, draft)
+
+
+def convert_all(trees: Sequence[list[Directive]], file: str, draft: Draft) -> None:
+    """Add the servers of several files, as `perimeter.importers.nginx.tree.read` returns them, that nginx has together. What
+    stands outside of the servers in one of them is in force in all."""
+    draft.source = SOURCE
+    reading = _Import(file, draft)
+    outer: list[Directive] = []
+    for top in trees:
+        whole = any(one.name == "http" and one.block is not None for one in top)
+        for one in top:
+            if one.name == "http" and one.block is not None:
+                outer += one.block
+            elif not whole:
+                outer.append(one)
+            else:
+                reading.program(one)
+    reading.all(outer)
+
+
+class _Import(NginxFile):
+    def __init__(self, file: str, draft: Draft) -> None:
+        super().__init__(file, draft)
+        self.upstreams: dict[str, tuple[str, ...]] = {}
+        self.common: list[Directive] = []
+        self.quiet: list[str] = []
+
+    def program(self, one: Directive) -> None:
+        """A directive outside of ``http``: it cannot restrict requests."""
+        if one.name in OF_NGINX:
+            self.quiet.append(one.name)
+        else:
+            self.left(one, "it is another protocol" if one.name in _OTHER_PROTOCOLS else "")
+
+    def all(self, outer: list[Directive]) -> None:
+        blocks = [one for one in outer if one.name == "server" and one.block is not None]
+        for one in outer:
+            if one.name == "upstream" and one.block is not None:
+                self.upstream(one)
+            elif not (one.name == "server" and one.block is not None):
+                self.around(one)
+        reading = Servers(self.file, self.draft)
+        reading.common = self.common
+        servers = [reading.read(one) for one in blocks]
+        for server in servers:
+            self.inside(server.directive)
+        leading = [server for server in servers if server.redirect_to is not None]
+        groups, places = reading.chosen(reading.same_names(servers))
+        reached = reading.hosts(groups, servers, places)
+        listeners = Listeners(self.file, self.draft)
+        listeners.common = self.common
+        listeners.serve(places, [server for group in groups for server in group])
+        listeners.redirect([server for server in leading if server.redirect_to is not None], places)
+        for server in leading:
+            if server.redirect_to is not None:
+                reading.redirecting(server)
+        self.locations(reached)
+        if self.quiet:
+            shown = ", ".join(dict.fromkeys(self.quiet))
+            self.draft.remark(Note(self.file, 0, ""), f"what concerns nginx itself has no counterpart: {shown}")
+
+    def locations(self, reached: Sequence[Sequence[Server]]) -> None:
+        locations = Locations(self.file, self.draft, self.upstreams, self.common)
+        for group in reached:
+            for server in group:
+                placeless = [Placeless(one, why) for one, why in server.placeless]
+                locations.server(server.directive, server.hosts, placeless)
+        locations.finish()
+
+    def around(self, one: Directive) -> None:
+        """A directive outside of the servers, which is in force inside of them."""
+        if one.name in OF_NGINX:
+            self.quiet.append(one.name)
+            return
+        self.common.append(one)
+        if one.name == "location":
+            self.left(one, "it stands outside of a server")
+        elif one.name == "include" and one.args[-1:] and one.args[-1].rpartition("/")[2] == "mime.types":
+            # nginx's own list of types, often not on the machine that imports
+            self.common.pop()
+            self.quiet.append(one.text)
+        elif not done(one):
+            self.left(one)
+
+    def inside(self, server: Directive) -> None:
+        """What servers say that is about nginx or TLS."""
+        for one in server.block or ():
+            if one.name == "ssl_protocols" and set(one.args) != _SAFE_TLS:
+                self.left(one, "the gateway speaks TLS 1.2 and 1.3")
+            elif one.name in OF_NGINX:
+                self.quiet.append(one.name)
+
+    # -- upstreams
+
+    def upstream(self, directive: Directive) -> None:
+        servers = []
+        for one in directive.block or ():
+            if one.name == "server" and one.args and _SERVER.fullmatch(one.args[0]):
+                servers.append(one.args[0])
+                if len(one.args) > 1:
+                    self.left(one, "servers are equal here")
+            elif one.name == "keepalive" and one.args:
+                section = self.draft.section("upstream", directive.args[0])
+                self.draft.put(section, "keepalive", one.args[0], self.note(one))
+            elif one.name in ("least_conn", "random", "zone"):
+                self.draft.remark(self.note(one, ""), f"{one.text}: the gateway balances by its own lights")
+            else:
+                self.left(one)
+        self.upstreams[directive.args[0] if directive.args else ""] = tuple(servers)

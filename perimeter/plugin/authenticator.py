@@ -1,0 +1,89 @@
+"""What an authenticator provides, and what its kind provides: the interfaces of a plug-in that finds out who is asking."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from zope.interface import Attribute, Interface
+
+from perimeter.config.language.section import Section
+from perimeter.model import AuthenticationRequest, Credentials, Principal
+from perimeter.plugin.services import AuthServices
+
+# zope interfaces describe what a caller sees, so their methods name no self.
+
+
+class IAuthenticator(Interface):
+    """Finds out who holds some credentials."""
+
+    name: str = Attribute("The configured name, shown in the audit log.")
+    realm: str = Attribute("The realm whose users this authenticator knows.")
+
+    def authenticate(credentials: Credentials, request: AuthenticationRequest) -> Awaitable[Principal | None]:
+        """The principal, or None: "not mine, ask the next".
+
+        Raises `perimeter.errors.Rejected` (mine, and wrong: 401, nobody else is asked) or
+        `perimeter.errors.Unavailable` (could not tell: 503, never falls through).
+        """
+
+
+class IRunningAuthenticator(IAuthenticator):
+    """An authenticator with something to do between logins: a file to watch, connections to keep."""
+
+    def start(changed: Callable[[], None]) -> None:
+        """Begin. Call ``changed`` whenever users, passwords or roles are no longer what they were: remembered verdicts end."""
+
+    def stop() -> None:
+        """End what `start` began. Logins under way are still answered."""
+
+
+class ISchemes(Interface):
+    """What else an authenticator may provide: which credentials it wants to see. Without it: ``basic`` alone."""
+
+    schemes: tuple[str, ...] = Attribute(
+        "Some of ``basic``, ``bearer`` (a token that is none of the gateway's own), ``certificate`` (a client certificate), "
+        "``header`` (a field set by a trusted peer; these two come as `perimeter.model.ConnectionCredentials`) and ``recall``: "
+        "what is known now of a user whose API token was shown (`perimeter.model.Recollection`), so that a role that is taken "
+        "away, and a user who is gone, end there too. Without it a token keeps the roles that its owner had when he made it."
+    )
+
+
+class ICanonicalNames(Interface):
+    """What else an authenticator may provide: which spellings of a name are one user to its directory."""
+
+    def canonical_name(username: str) -> str:
+        """The one spelling by which wrong passwords are counted: ``john`` for ``JOHN``, ``john@corp`` and ``CORP\\john``, say.
+
+        Must be quick: it is asked before each login. Without it letter case does not count, and neither does the authenticator's
+        own realm, before a backslash or after an ``@``.
+        """
+
+
+class IDecoyLogin(Interface):
+    """What else an authenticator may provide: work that costs as much as the refusal of a user that it does not know.
+
+    It is asked for when an authenticator before this one has decided on a password, so that the time of an answer shows neither
+    which of them knows the name nor whether the password was right.
+    """
+
+    def decoy(request: AuthenticationRequest) -> Awaitable[None]:
+        """Spend the time of a refusal. Whatever it raises changes no answer; `perimeter.errors.Unavailable` counts as usual."""
+
+
+class IReadsFields(Interface):
+    """What else an authenticator may provide: header fields that it believes, and that therefore reach no upstream."""
+
+    fields: tuple[bytes, ...] = Attribute("Names of header fields, in lower case.")
+
+
+class IAuthenticatorFactory(Interface):
+    """One kind of authenticator, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""
+
+    kind: str = Attribute("The word in ``type = …``.")
+
+    def parse(section: Section) -> Any:
+        """Frozen settings from a section. Faults are reported on the section, so that all of them are told at once."""
+
+    def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAuthenticator:
+        """The authenticator. Raises `perimeter.errors.StartupError` where the settings cannot work."""

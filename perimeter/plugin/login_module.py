@@ -1,0 +1,92 @@
+"""What a login module provides, and what its kind provides: one check of a stack, in two phases, as JAAS has it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+from zope.interface import Attribute, Interface
+
+from perimeter.config.language.section import Section
+from perimeter.errors import Rejected
+from perimeter.model import AuthenticationRequest, BasicCredentials
+from perimeter.plugin.services import AuthServices
+
+
+class UnknownUser(Rejected):
+    """A login module knows nobody of this name. Where that is all that is known, the next authenticator is asked."""
+
+    def __init__(self, detail: str = "nobody knows this user", *, retry_after: int | None = None) -> None:
+        super().__init__(detail, retry_after=retry_after)
+
+
+@attrs.define
+class Subject:
+    """What the modules say of the user in their commit phase. ``username`` is "" while none of them has named him."""
+
+    username: str = ""
+    roles: list[str] = attrs.field(factory=list)
+    attributes: dict[str, str] = attrs.field(factory=dict)
+
+
+@attrs.define
+class LoginAttempt:
+    """One login. ``shared`` is for modules to leave each other notes in, for as long as it lasts."""
+
+    credentials: BasicCredentials
+    request: AuthenticationRequest
+    subject: Subject = attrs.field(factory=Subject)
+    shared: dict[str, Any] = attrs.field(factory=dict, repr=False)
+
+
+# zope interfaces describe what a caller sees, so their methods name no self.
+
+
+class ILogin(Interface):
+    """One login module's part in one login, in two phases: `login` finds out, and only `commit` counts."""
+
+    def login() -> Awaitable[bool]:
+        """Whether the credentials are good: True, or False for "this is none of my business".
+
+        Raises `perimeter.errors.Rejected` (wrong), `UnknownUser` (I know nobody of this name) or
+        `perimeter.errors.Unavailable` (could not tell).
+        """
+
+    def commit() -> Awaitable[bool]:
+        """The login as a whole has succeeded: say what this module knows of the user, in ``attempt.subject``.
+
+        False where its own `login` did not succeed. Raises the same as `login`, and the whole login fails.
+        """
+
+    def abort() -> Awaitable[bool]:
+        """The login as a whole has failed: undo what `login` or `commit` did."""
+
+
+class ILoginModule(Interface):
+    """A login module as it is configured, JAAS's LoginModule; asked once for each login."""
+
+    def begin(attempt: LoginAttempt) -> ILogin:
+        """Its part in a login."""
+
+
+class IRunningLoginModule(ILoginModule):
+    """A login module with something to do between logins."""
+
+    def start(changed: Callable[[], None]) -> None:
+        """See `IRunningAuthenticator.start`."""
+
+    def stop() -> None:
+        """End what `start` began."""
+
+
+class ILoginModuleKind(Interface):
+    """One kind of login module, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""
+
+    kind: str = Attribute("The word in ``modules = …``.")
+
+    def parse(options: Section) -> Any:
+        """Frozen settings from the section's ``option.*``, here without that prefix. Faults are reported on ``options``."""
+
+    def build(name: str, realm: str, settings: Any, services: AuthServices) -> ILoginModule:
+        """The module, for the authenticator ``name``. Raises `perimeter.errors.StartupError` where the settings cannot work."""

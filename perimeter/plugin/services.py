@@ -1,0 +1,33 @@
+"""What the gateway lends to the authenticators that it builds."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from perimeter.offload import Offload
+from perimeter.web_client.clients import WebClients
+
+
+@attrs.frozen
+class AuthServices:
+    """``reactor`` is the clock, and whatever else of a reactor an authenticator needs.
+
+    ``offload`` runs work that computes, such as password hashes; ``blocking`` runs work that mostly waits, perhaps for seconds,
+    and has many more threads. Both queues belong to logins alone, and clients take turns in them (`perimeter.offload`): nothing
+    else that the gateway does waits behind what anybody can order. ``web`` asks services elsewhere over HTTP.
+    """
+
+    reactor: IReactorTime
+    offload: Offload
+    blocking: Offload = attrs.field()
+
+    @blocking.default
+    def _same(self) -> Offload:
+        return self.offload
+
+    web: WebClients = attrs.field()
+
+    @web.default
+    def _own(self) -> WebClients:
+        return WebClients(self.reactor)

@@ -1,0 +1,344 @@
+"""The target of a route with an upstream: each admitted exchange becomes one request to the service behind.
+
+A request goes out once. It is sent again, on a fresh connection, only where a pooled connection was closed under it, nothing
+of a reply was seen, nothing of a body was taken from the client, and the method allows it (RFC 9110, section 9.2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from perimeter.config.site.values import ServerSettings
+from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
+from perimeter.gate.decision import Admitted
+from perimeter.gate.routes import Route
+from perimeter.gate.target import ITarget
+from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.http.h1.framing import chunk, last_chunk
+from perimeter.http.roles import IBodySink, IResponder
+from perimeter.model import EarlyEnd, Field, ResponseHead
+from perimeter.proxy.connection import UpstreamConnection
+from perimeter.proxy.headers import HeaderRules, map_back, request_head
+from perimeter.proxy.pool import PooledServer, UpstreamPool
+
+_log = Logger()
+
+#: Methods whose request may be sent twice (RFC 9110, section 9.2.2).
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+
+
+@implementer(ITarget)
+class ProxyTarget:
+    """Forwards to the servers of ``pool``. ``rules`` says which fields pass."""
+
+    def __init__(self, pool: UpstreamPool, rules: HeaderRules) -> None:
+        self.pool = pool
+        self.rules = rules
+        self.name = pool.name
+        first = pool.settings.servers[0]
+        #: the authorities that this upstream may call itself by
+        self.authorities = tuple(_authority(server) for server in pool.settings.servers)
+        self.fallback_host = _authority(first)
+
+    def handle(self, exchange: Exchange) -> None:
+        """Send the exchange's request to the upstream."""
+        Forwarding(self, exchange).begin()
+
+
+def _authority(server: ServerSettings) -> bytes:
+    """How a server of the upstream names itself in a URL."""
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    default = {"http": 80, "https": 443}.get(server.scheme)
+    return (host if server.port in (0, default) else f"{host}:{server.port}").lower().encode("ascii")
+
+
+def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
+    """The protocol that the client asks to switch to and may (RFC 9110, section 7.8), or None.
+
+    Raises `BadRequest` for ``h2c``, which would carry requests past the gate (attack 20).
+    """
+    upgrade = exchange.head.headers.upgrade
+    if upgrade is None:
+        return None
+    if any(protocol.partition(b"/")[0] in (b"h2c", b"h2", b"http", b"tls") for protocol in _protocols(upgrade)):
+        raise BadRequest("an upgrade to another HTTP")
+    if not route.websocket or exchange.has_body or not exchange.head.minor:
+        return None
+    return upgrade
+
+
+def _protocols(upgrade: bytes) -> frozenset[bytes]:
+    """The protocols in an Upgrade value, in lower case."""
+    return frozenset(protocol.strip(b" \t").lower() for protocol in upgrade.split(b","))
+
+
+@implementer(IResponder, IBodySink)
+class Forwarding:
+    """One request on its way: between its `Exchange` and its `UpstreamConnection`."""
+
+    __slots__ = (
+        "_body_taken",
+        "_connecting",
+        "_connection",
+        "_exchange",
+        "_fresh",
+        "_head",
+        "_paused",
+        "_route",
+        "_servers",
+        "_target",
+        "_upgrade",
+    )
+
+    def __init__(self, target: ProxyTarget, exchange: Exchange) -> None:
+        self._target = target
+        self._exchange = exchange
+        self._connection: UpstreamConnection | None = None
+        self._connecting: Deferred[UpstreamConnection] | None = None
+        self._servers: tuple[PooledServer, ...] = ()
+        self._body_taken = False
+        self._fresh = False
+        self._paused = False
+        decision = exchange.decision
+        assert isinstance(decision, Admitted)
+        self._route = decision.route
+        self._upgrade = wanted_upgrade(exchange, decision.route)
+        self._head = request_head(exchange, decision, target.rules, target.fallback_host, self._upgrade)
+
+    def begin(self) -> None:
+        """Choose a server, and take one of its kept connections or make one."""
+        exchange = self._exchange
+        exchange.responder = self
+        pool = self._target.pool
+        self._servers = pool.balancer.order()
+        repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
+        connection = pool.take(self._servers[0], repeatable)
+        if connection is not None:
+            self._use(connection)
+        else:
+            self._connect()
+
+    def _connect(self) -> None:
+        """Make a connection to the first of the servers that are left."""
+        self._fresh = True
+        server = self._servers[0]
+        pool = self._target.pool
+        attempt = pool.connect(server)
+
+        def connected(connection: UpstreamConnection) -> None:
+            self._connecting = None
+            pool.balancer.succeeded(server)
+            if self._exchange.ended:
+                connection.drop()
+            else:
+                self._use(connection)
+
+        def failed(failure: Failure) -> None:
+            self._connecting = None
+            if failure.check(CancelledError) and self._exchange.ended:
+                return
+            pool.balancer.failed(server)
+            _log.warn(
+                "upstream {name}: cannot connect to {host}:{port}: {error}",
+                name=pool.name,
+                host=server.settings.host,
+                port=server.settings.port,
+                error=failure.getErrorMessage(),
+            )
+            self._servers = self._servers[1:]
+            if self._servers:
+                self._use_next()
+            elif failure.check(ConnectTimeout):
+                self._exchange.refuse(UpstreamTimeout(f"upstream {pool.name}: no connection in time"))
+            else:
+                self._exchange.refuse(UpstreamUnreachable(f"upstream {pool.name}: no connection"))
+
+        # First, since an attempt may be over at once, and the next one take its place.
+        self._connecting = attempt
+        attempt.addCallbacks(connected, failed).addErrback(self._broken)
+
+    def _use_next(self) -> None:
+        """Go on to the next server: nothing has been sent yet, so any request may."""
+        exchange = self._exchange
+        repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
+        connection = self._target.pool.take(self._servers[0], repeatable)
+        if connection is None:
+            self._connect()
+        else:
+            self._fresh = False
+            self._use(connection)
+
+    def _broken(self, failure: Failure) -> None:
+        """A bug of the gateway's, which says nothing of the service (attack 41)."""
+        self.client_gone()
+        error = failure.value
+        assert error is not None
+        refuse_on_error(self._exchange, error)
+
+    def _use(self, connection: UpstreamConnection) -> None:
+        exchange = self._exchange
+        self._connection = connection
+        has_body = exchange.has_body
+        connection.begin(self, head_only=exchange.head.method == b"HEAD", tunnel=self._upgrade is not None, complete=not has_body)
+        if not has_body:
+            connection.send(self._head)
+            return
+        # The head leaves together with what is there of the body.
+        self._body_taken = True
+        exchange.receive(self)
+        self._flush_head()
+
+    def _flush_head(self) -> None:
+        head, self._head = self._head, b""
+        if head and self._connection is not None:
+            self._connection.send(head)
+
+    # -- the request's body (IBodySink)
+
+    def body_data(self, data: bytes) -> None:
+        """Octets of the body, or of the tunnel, from the client."""
+        connection = self._connection
+        if connection is None:
+            return
+        if self._exchange.head.headers.chunked:
+            data = chunk(data)
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        connection.send(data)
+
+    def body_end(self, trailers: Sequence[Field]) -> None:
+        """The body is complete."""
+        connection = self._connection
+        if connection is None:
+            return
+        if self._exchange.head.headers.chunked:
+            self._flush_head()
+            connection.send(last_chunk(self._target.rules.trailers(trailers)))
+        connection.request_sent()
+
+    # -- the client's side (IResponder)
+
+    def pause(self) -> None:
+        """The client reads too slowly."""
+        self._paused = True
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        self._paused = False
+        if self._connection is not None:
+            self._connection.resume()
+
+    def client_gone(self) -> None:
+        """Nobody waits for the answer any more."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.leave()
+        if self._connecting is not None:
+            self._connecting.cancel()
+
+    # -- the upstream's side (ReplyReceiver)
+
+    def pause_request(self) -> None:
+        """The upstream takes the body too slowly."""
+        self._exchange.pause_body()
+
+    def resume_request(self) -> None:
+        """The upstream has caught up."""
+        self._exchange.resume_body()
+
+    def reply_interim(self, head: ResponseHead) -> None:
+        """Early hints pass (RFC 8297); 100 is the gateway's own to say, and the rest means nothing to anybody."""
+        if head.status == 103:
+            self._exchange.interim(103, self._lines(head))
+
+    def reply_head(self, head: ResponseHead, length: int | None) -> None:
+        """The final response begins, or the tunnel."""
+        exchange = self._exchange
+        if head.status == 101:
+            connection = self._connection
+            assert connection is not None
+            upgrade = head.headers.upgrade
+            if upgrade is None or not _protocols(upgrade) <= _protocols(self._upgrade or b""):
+                # What the client did not offer was not judged either: h2c would carry requests past the gate (attack 20).
+                raise UpstreamBadReply("a switch to another protocol than the client offered")
+            connection.become_tunnel()
+            self._head = b""
+            exchange.switch(self._lines(head) + b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade, self)
+            return
+        exchange.start(head.status, self._final_lines(head), length, head.reason, flush=False)
+
+    def _final_lines(self, head: ResponseHead) -> bytes:
+        """The field lines of the final response. It gets a Date where it has none (RFC 9110, section 6.6.1)."""
+        lines = self._lines(head)
+        return lines if head.headers.dated else lines + self._exchange.date_line()
+
+    def _lines(self, head: ResponseHead) -> bytes:
+        return self._target.rules.response_lines(head.headers, self._map_value)
+
+    def _map_value(self, name: bytes, value: bytes) -> bytes:
+        own = (*self._target.authorities, self._exchange.head.host.lower())
+        return map_back(name, value, own, self._route.outer_path)
+
+    def reply_whole(self, head: ResponseHead, body: bytes) -> None:
+        """The final response, all at once: one write to the client (saves 6 µs of the steps that a longer one takes)."""
+        connection, self._connection = self._connection, None
+        if self._paused and connection is not None:
+            connection.resume()
+        self._exchange.answer(head.status, self._final_lines(head), body, head.reason)
+
+    def reply_data(self, data: bytes) -> None:
+        """Octets of the response's body, or of the tunnel."""
+        if self._exchange.tunnel:
+            self._exchange.tunnel_send(data)
+        else:
+            self._exchange.write(data)
+
+    def reply_settled(self) -> None:
+        """Whatever came is with the client, a lone response head too."""
+        self._exchange.flush()
+
+    def reply_end(self, trailers: Sequence[Field]) -> None:
+        """The response is complete."""
+        connection, self._connection = self._connection, None
+        if self._paused and connection is not None:
+            connection.resume()
+        self._exchange.finish(self._target.rules.trailers(trailers) if trailers else ())
+
+    def reply_failed(self, refusal: UpstreamBadReply) -> None:
+        """The reply cannot be understood."""
+        self._connection = None
+        _log.warn("upstream {name}: {detail}", name=self._target.name, detail=refusal.detail)
+        self._exchange.refuse(refusal)
+
+    def reply_lost(self, clean: bool, seen: bool) -> None:
+        """The upstream closed too early: try again where that can do no harm."""
+        self._connection = None
+        exchange = self._exchange
+        if exchange.tunnel:
+            exchange.tunnel_close(None if clean else EarlyEnd.UPSTREAM_ABORTED)
+        elif exchange.started:
+            exchange.abort(EarlyEnd.UPSTREAM_ABORTED)
+        elif seen:
+            exchange.refuse(UpstreamBadReply(f"upstream {self._target.name}: closed in the middle of the response head"))
+        elif self._fresh or self._body_taken or exchange.head.method not in _IDEMPOTENT:
+            exchange.refuse(UpstreamUnreachable(f"upstream {self._target.name}: closed before it answered"))
+        else:
+            self._connect()
+
+    def reply_timeout(self) -> None:
+        """The upstream takes too long."""
+        self._connection = None
+        exchange = self._exchange
+        if exchange.started:
+            exchange.abort(EarlyEnd.UPSTREAM_TIMEOUT)
+        else:
+            exchange.refuse(UpstreamTimeout(f"upstream {self._target.name}: no answer in time"))

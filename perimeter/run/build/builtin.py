@@ -1,0 +1,63 @@
+"""The routes to what the gateway itself answers, on each kind of listener."""
+
+from __future__ import annotations
+
+import attrs
+
+from perimeter.audit.sink import IAuditSink
+from perimeter.audit.sinks import LenientSink
+from perimeter.config.site.build import HEALTH_PATHS
+from perimeter.config.site.values import ListenerSettings, SiteConfig
+from perimeter.gate.access import ANYBODY
+from perimeter.gate.routes import Route
+from perimeter.gate.target import ITarget
+from perimeter.run.build.surroundings import Surroundings
+from perimeter.targets.forward_auth import ENDPOINT
+from perimeter.targets.redirect import RedirectTarget
+
+
+def builtin(name: str, target: ITarget, sink: IAuditSink, path: str = "/", *, exact: bool = True) -> Route:
+    """A route of the gateway's own: to ``path`` alone, or else to all that is beneath it, as ``/`` always is."""
+    return Route(
+        name=name,
+        prefix=path.rstrip("/").encode("ascii"),
+        target=target,
+        audit=sink,
+        exact=exact and path != "/",
+        access=ANYBODY,
+        builtin=True,
+    )
+
+
+def redirect_routes(listener: ListenerSettings, sink: IAuditSink) -> list[Route]:
+    """The route of a redirect listener."""
+    return [builtin("redirect", RedirectTarget(listener.redirect_to or 443), sink)]
+
+
+def forward_auth_route(config: SiteConfig, target: ITarget, sink: IAuditSink) -> Route:
+    """The route of ``/authenticate``: for every host, since most proxies ask with the client's own.
+
+    Paths beneath it are Envoy's questions, which count from trusted proxies only: without any, those paths stay the routes'.
+    """
+    return Route(
+        name=ENDPOINT[1:].decode("ascii"),
+        prefix=ENDPOINT,
+        target=target,
+        audit=sink,
+        hosts=(*sorted({host for route in config.routes for host in route.hosts if host != "*"}), "*"),
+        exact=not config.perimeter.trusted_proxies,
+        access=ANYBODY,
+        allow_encoded_slash=True,
+        builtin=True,
+    )
+
+
+def metrics_routes(config: SiteConfig, around: Surroundings, sink: IAuditSink) -> list[Route]:
+    """The routes of a metrics listener."""
+    # The library is imported only by who uses it.
+    from perimeter.targets.metrics import HealthTarget, MetricsTarget
+
+    figures, health, lenient = MetricsTarget(around.metrics, around.offload), HealthTarget(), LenientSink(sink)
+    routes = [builtin("metrics", figures, lenient, config.metrics.path)]
+    routes += [builtin(path[1:], health, lenient, path) for path in HEALTH_PATHS]
+    return [attrs.evolve(route, networks=config.metrics.networks) for route in routes]

@@ -1,0 +1,40 @@
+"""The gate of each listener: all of them judge by the same rules, and differ in what they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.values import ListenerSettings, SiteConfig
+from perimeter.gate.gate import Gate
+from perimeter.gate.routes import Route
+from perimeter.run.build.builtin import forward_auth_route, metrics_routes, redirect_routes
+from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
+from perimeter.run.build.surroundings import Surroundings
+from perimeter.targets.forward_auth import ForwardAuthTarget
+
+GateOf = Callable[[Iterable[Route]], Gate]
+"""Makes the gate that leads to some routes."""
+
+
+def listener_gates(
+    config: SiteConfig,
+    around: Surroundings,
+    gate: GateOf,
+    routes: Sequence[Route],
+    endpoints: EndpointParts,
+    sink: IAuditSink,
+) -> dict[str, Gate]:
+    """The gates by the name of their listener; ``routes`` are the configured ones."""
+    authenticate = forward_auth_route(config, ForwardAuthTarget(gate(routes), sink, rules=bool(routes)), sink)
+
+    def gate_for(listener: ListenerSettings) -> Gate:
+        if listener.serve == "redirect":
+            return gate(redirect_routes(listener, sink))
+        if listener.serve == "metrics":
+            return gate(metrics_routes(config, around, sink))
+        if listener.serve == "tokens":
+            return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, around.reactor)])
+        return gate([*routes, authenticate, *endpoint_routes(endpoints.gateway(), sink, around.reactor)])
+
+    return {listener.name: gate_for(listener) for listener in config.listeners}

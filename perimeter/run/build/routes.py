@@ -1,0 +1,70 @@
+"""The configured routes, and the target of each: an upstream's proxy, or a directory of files."""
+
+from __future__ import annotations
+
+from perimeter.audit.log import AuditLogs
+from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.values import RouteSettings, SiteConfig
+from perimeter.gate.access import Access, Asks
+from perimeter.gate.identity_lines import IdentityProfile
+from perimeter.gate.policy import Policy
+from perimeter.gate.routes import Route
+from perimeter.gate.target import ITarget
+from perimeter.proxy.forwarding import ProxyTarget
+from perimeter.proxy.headers import HeaderRules
+from perimeter.proxy.pool import UpstreamPool
+from perimeter.run.build.surroundings import Surroundings
+from perimeter.targets.static import StaticTarget
+
+
+def configured_routes(
+    config: SiteConfig, around: Surroundings, pools: dict[str, UpstreamPool], audit: AuditLogs, believed: set[bytes]
+) -> list[Route]:
+    """The routes of ``config``, in its order; ``believed`` are header fields that reach no upstream (`believed_fields`)."""
+    hidden = believed | {
+        name.encode("ascii")
+        for route in config.routes
+        for name in (route.identity_username_header, route.identity_realm_header, route.identity_roles_header)
+    }
+    rules = HeaderRules(hidden)
+    strict_rules = HeaderRules(hidden, drop_method_overrides=True)
+    targets: dict[tuple[str, bool], ProxyTarget] = {}
+    routes = []
+    for settings in config.routes:
+        target: ITarget
+        if settings.static is not None:
+            target = StaticTarget(settings.name, settings.static, settings.index, around.offload)
+        else:
+            assert settings.upstream is not None
+            by_method = any(rule.kind == "method" for rule in (*(settings.allow or ()), *settings.deny))
+            key = (settings.upstream, by_method)
+            if key not in targets:
+                targets[key] = ProxyTarget(pools[settings.upstream], strict_rules if by_method else rules)
+            target = targets[key]
+        routes.append(_route(settings, target, audit.sink(settings.audit)))
+    return routes
+
+
+def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
+    rewrite = settings.rewrite
+    return Route(
+        name=settings.name,
+        prefix=settings.path.rstrip("/").encode("ascii"),
+        target=target,
+        audit=sink,
+        hosts=settings.hosts,
+        rewrite=None if rewrite is None else rewrite.rstrip("/").encode("ascii"),
+        access=Access(Asks(settings.auth)),
+        policy=Policy(settings.allow, settings.deny),
+        networks=settings.networks,
+        identity=IdentityProfile(
+            headers="headers" in settings.identity,
+            audience=settings.upstream or "" if "jwt" in settings.identity else "",
+            username=settings.identity_username_header.encode("ascii"),
+            realm=settings.identity_realm_header.encode("ascii"),
+            roles=settings.identity_roles_header.encode("ascii"),
+        ),
+        allow_encoded_slash=settings.allow_encoded_slash,
+        websocket=settings.websocket,
+        max_body=settings.max_body,
+    )

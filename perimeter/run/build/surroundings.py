@@ -1,0 +1,56 @@
+"""What outlives a configuration, and is handed from one assembly to the next."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import attrs
+
+from perimeter.auth.chain.throttle import IAttemptStore, MemoryAttempts
+from perimeter.metrics.counts import Metrics
+from perimeter.net.deadlines import Deadlines
+from perimeter.net.turns import Turns
+from perimeter.offload import Offload
+from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.state.stores import States
+
+HASHING_THREADS = min(4, max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
+"""Password hashes computed at a time: one on each processor, two at least, and no more than there is memory for."""
+
+HASHING_QUEUE = 256
+"""Logins that may wait for one of these threads."""
+
+BLOCKING_THREADS = 64
+"""Logins in which a blocking login module is asked at a time. A thread that waits costs next to nothing."""
+
+BLOCKING_QUEUE = 256
+"""Logins that may wait for one of these threads."""
+
+
+@attrs.frozen(eq=False)
+class Surroundings:
+    """What outlives a configuration: the reactor, the pools for slow work, the sweep of deadlines, the turns, the wrong passwords
+    so far, the state, and what was counted.
+
+    ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
+    (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues.
+    """
+
+    reactor: Any
+    offload: Offload
+    deadlines: Deadlines
+    turns: Turns = attrs.field(default=attrs.Factory(lambda self: Turns(self.reactor), takes_self=True))
+    attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
+    states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor, STATE_KINDS), takes_self=True))
+    metrics: Metrics = attrs.field(factory=Metrics)
+    hashing: Offload = attrs.field(
+        default=attrs.Factory(
+            lambda self: Offload(self.reactor, HASHING_THREADS, HASHING_QUEUE, polite=True),
+            takes_self=True,
+        )
+    )
+    blocking: Offload = attrs.field(
+        default=attrs.Factory(lambda self: Offload(self.reactor, BLOCKING_THREADS, BLOCKING_QUEUE), takes_self=True)
+    )

@@ -1,0 +1,217 @@
+"""The control channel: a socket in ``state_dir`` through which the operator's commands talk to the running gateway.
+
+One JSON object on a line each way, then the connection ends. The socket belongs to the gateway's user alone (mode 0600), and
+whoever connects has to be that user or root. What is asked and answered is `perimeter.run.operations`'; here is only the way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from perimeter.errors import StartupError
+
+_log = Logger()
+
+NAME = "control"
+"""Of the socket in ``state_dir``."""
+
+MAX_QUESTION = 4096
+MAX_ANSWER = 64 * 1024 * 1024
+TIMEOUT = 5.0
+"""Seconds for a whole conversation, on either side."""
+
+Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
+
+
+@contextmanager
+def _short(directory: Path) -> Iterator[str]:
+    """The socket's path, short enough for its 108 octets however deep the directory lies."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{handle}/{NAME}"
+    finally:
+        os.close(handle)
+
+
+class ControlPort:
+    """Listens in a ``state_dir``; ``answer`` answers questions, and raises ValueError for one that it cannot read."""
+
+    def __init__(self, directory: Path, answer: Answer, reactor: Any) -> None:
+        self.directory = directory
+        self._answer = answer
+        self._reactor = reactor
+        self._listening: socket.socket | None = None
+
+    def open(self) -> None:
+        """Listen. Without it the gateway works all the same, so what prevents it is logged and no more."""
+        try:
+            self._listening = self._bound()
+        except OSError as problem:
+            _log.warn(
+                "no control socket in {directory}: {reason}", directory=str(self.directory), reason=problem.strerror or problem
+            )
+            return
+        self._reactor.addReader(self)
+
+    def _bound(self) -> socket.socket:
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            with _short(self.directory) as path:
+                _clear(path)
+                os.fchmod(listening.fileno(), 0o600)  # before it has a name, so that it never has another mode
+                listening.bind(path)
+            listening.listen(8)
+        except BaseException:
+            listening.close()
+            raise
+        return listening
+
+    def close(self) -> None:
+        """Listen no more."""
+        listening, self._listening = self._listening, None
+        if listening is None:
+            return
+        self._reactor.removeReader(self)
+        listening.close()
+        with suppress(OSError):
+            (self.directory / NAME).unlink()
+
+    # -- for the reactor
+
+    def fileno(self) -> int:
+        """Of the listening socket."""
+        return -1 if self._listening is None else self._listening.fileno()
+
+    def logPrefix(self) -> str:
+        """For the log."""
+        return "control"
+
+    def doRead(self) -> None:
+        """Somebody connects."""
+        if self._listening is None:
+            return
+        try:
+            connection, _ = self._listening.accept()
+        except OSError:
+            return
+        with connection:
+            if _peer(connection) not in (0, os.geteuid()):
+                return
+            factory = Factory.forProtocol(lambda: _Conversation(self._answer, self._reactor))
+            self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, factory)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor stops."""
+        self.close()
+
+
+def _clear(path: str) -> None:
+    """Take a socket away that nobody listens on. Raises OSError where somebody does."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(17, "something else is in its place")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise FileExistsError(17, "another gateway uses this state_dir")
+
+
+def _peer(connection: socket.socket) -> int:
+    """The user id at the other end."""
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", packed)[1])
+
+
+class _Conversation(Protocol):
+    """One question and its answer."""
+
+    transport: Any
+
+    def __init__(self, answer: Answer, reactor: Any) -> None:
+        self._answer = answer
+        self._received = b""
+        self._asked = False
+        self._deadline = reactor.callLater(TIMEOUT, self._late)
+
+    def _late(self) -> None:
+        self.transport.abortConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Some of the question; what follows its line is no other one."""
+        if self._asked:
+            return
+        self._received += data
+        if len(self._received) > MAX_QUESTION:
+            self.transport.abortConnection()
+        elif b"\n" in self._received:
+            self._asked = True
+            Deferred.fromCoroutine(self._reply()).addCallback(self._send)
+
+    def _send(self, reply: bytes) -> None:
+        self.transport.write(reply + b"\n")
+        self.transport.loseConnection()
+
+    async def _reply(self) -> bytes:
+        try:
+            question = json.loads(self._received.partition(b"\n")[0])
+            if not isinstance(question, dict):
+                raise ValueError("not an object")
+            found = self._answer(question)
+            answer = found if isinstance(found, Mapping) else await found
+        except (ValueError, RecursionError) as error:
+            answer = {"error": str(error)}
+        except Exception:
+            _log.failure("a question on the control socket could not be answered")
+            answer = {"error": "the gateway failed to answer; its log says why"}
+        return json.dumps(answer).encode("ascii")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It is over."""
+        if self._deadline.active():
+            self._deadline.cancel()
+
+
+def ask(directory: Path, question: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of the gateway that uses the ``state_dir`` ``directory``. Blocks: for commands. Raises `StartupError`."""
+    try:
+        with _short(directory) as path, socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TIMEOUT)
+            connection.connect(path)
+            connection.sendall(json.dumps(question).encode("ascii") + b"\n")
+            received = bytearray()
+            while data := connection.recv(65536):
+                received += data
+                if len(received) > MAX_ANSWER:
+                    raise StartupError("the gateway's answer has no end")
+    except PermissionError:
+        raise StartupError(f"{directory}: only the gateway's own user and root may ask it") from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise StartupError(f"no gateway is running with state_dir {directory}") from None
+    except OSError as problem:
+        raise StartupError(f"the gateway with state_dir {directory} does not answer: {problem.strerror or problem}") from None
+    try:
+        answer = json.loads(received)
+    except ValueError:
+        raise StartupError(f"the gateway with state_dir {directory} did not answer") from None
+    if "error" in answer:
+        raise StartupError(str(answer["error"]))
+    return dict(answer)

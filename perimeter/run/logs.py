@@ -1,0 +1,127 @@
+"""The daemon's own log: what ``[logging]`` says, as a Twisted log observer. The audit log is `perimeter.audit.log`.
+
+Whatever a message was put together from, it is one line (attack 42): invisible characters are escaped, and the lines of a
+traceback are indented, so that nothing which came from outside ever starts a line. Credentials are taken out of everything,
+tracebacks included; that is the last net, the rule is still not to log them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from typing import TextIO
+
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, formatTime
+from zope.interface import implementer
+
+from perimeter.audit.escaping import escape_line, redact
+from perimeter.config.site.values import LoggingSettings
+from perimeter.model import TOKEN_PREFIX
+
+_REDACTED = "REDACTED"
+_LEVELS = {level.name: rank for rank, level in enumerate(LogLevel.iterconstants())}
+
+# A whole field (as it is sent, or in the repr of a tuple or dict), to the end of its line: a Digest has blanks and quotes in it.
+_FIELD = re.compile(r"((?:authorization|cookie)(?:['\"]\s*[,:]|\s*[:=])\s*)\S[^\r\n]*", re.IGNORECASE)
+# A credential behind its scheme, but not the words that follow the scheme in prose or in a challenge.
+_SCHEME = re.compile(
+    r"\b(bearer|basic)(\s+|%20|\+)(?!(?:realm=|auth(?:entication)?|tokens?|credentials?|scheme|is|and|or)(?![\w.~+/=-]))[\w.~+/=-]+",
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(rf"\beyJ[\w-]{{6,}}\.[\w-]+\.[\w-]*|\b{TOKEN_PREFIX}[\w-]{{20,}}")
+_URL = re.compile(r"[^\s'\"<>]*[=%@][^\s'\"<>]*")
+_QUOTED = re.compile(r"((?:token|password|passwd|secret)['\"]?\s*(?:=\s*b?['\"]|['\"]\s*[,:]\s*b?['\"]))[^'\"]*", re.IGNORECASE)
+
+
+def redacted(text: str) -> str:
+    """``text`` without what looks like a credential."""
+    text = _FIELD.sub(rf"\1{_REDACTED}", text)
+    text = _SCHEME.sub(rf"\1 {_REDACTED}", text)
+    text = _TOKEN.sub(_REDACTED, text)
+    text = _QUOTED.sub(rf"\1{_REDACTED}", text)
+    return _URL.sub(lambda url: redact(url[0].encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass"), text)
+
+
+def _message(event: LogEvent) -> str:
+    if "failure" in event and "log_text" in event:
+        # twisted.python.log.err has put the whole traceback into the text
+        return str(event.get("why") or "Unhandled error")
+    return formatEvent(event)
+
+
+def _trace(event: LogEvent) -> str:
+    failure = event.get("log_failure", event.get("failure"))
+    if failure is None:
+        return ""
+    try:
+        return str(failure.getTraceback()).rstrip("\n")
+    except Exception as error:
+        return f"(no traceback: {type(error).__name__})"
+
+
+def _level(event: LogEvent) -> str:
+    level = event.get("log_level")
+    return getattr(level, "name", "info")
+
+
+def console_line(event: LogEvent) -> str:
+    """``2026-11-22T12:00:00+0000 info perimeter.gate: …``, local time; a traceback follows, indented."""
+    stamp = formatTime(event.get("log_time", time.time()))
+    namespace = escape_line(str(event.get("log_namespace", "-")))
+    line = f"{stamp} {_level(event)} {namespace}: {escape_line(redacted(_message(event)))}\n"
+    trace = _trace(event)
+    if trace:
+        # only at newlines: every other character that ends a line somewhere is escaped
+        line += "".join(f"    {escape_line(part)}\n" for part in redacted(trace).split("\n"))
+    return line
+
+
+def json_line(event: LogEvent) -> str:
+    """One JSON object: time (UTC), level, namespace, message, and trace where there is one."""
+    when = event.get("log_time", time.time())
+    fields = {
+        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(when))}.{int(when % 1 * 1000):03}Z",
+        "level": _level(event),
+        "namespace": str(event.get("log_namespace", "-")),
+        "message": redacted(_message(event)),
+    }
+    trace = _trace(event)
+    if trace:
+        fields["trace"] = redacted(trace)
+    # a lone surrogate would make the line unreadable for strict readers
+    clean = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in fields.items()}
+    return json.dumps(clean) + "\n"
+
+
+_FORMATS = {"console": console_line, "json": json_line}
+
+
+@implementer(ILogObserver)
+class DaemonLog:
+    """Writes events of at least ``settings.level`` to ``outfile``, flushed each. Never raises; audit records are not its own."""
+
+    def __init__(self, settings: LoggingSettings, outfile: TextIO) -> None:
+        self.turn_to(settings)
+        self._outfile = outfile
+        self._encoding = getattr(outfile, "encoding", None) or "utf-8"
+
+    def turn_to(self, settings: LoggingSettings) -> None:
+        """Do as ``settings`` say from now on."""
+        self._least = _LEVELS[settings.level]
+        self._make_line = _FORMATS[settings.format]
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write the event down, unless it is below the level."""
+        if "access_record" in event or _LEVELS.get(_level(event), self._least) < self._least:
+            return
+        try:
+            line = self._make_line(event)
+        except Exception as error:
+            # an event whose own parts cannot be turned into text must not go by unseen
+            line = self._make_line({"log_format": "An event cannot be written: {kind}", "kind": type(error).__name__})
+        # a log that cannot be written is no reason to stop serving; ValueError: the file is closed
+        with contextlib.suppress(OSError, ValueError):
+            self._outfile.write(line.encode(self._encoding, "backslashreplace").decode(self._encoding))
+            self._outfile.flush()

@@ -1,0 +1,91 @@
+"""``twistd perimeter``: its options, and the service that twistd runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from twisted.application.service import IService, MultiService
+from twisted.logger import ILogObserver
+from twisted.python import usage
+from twisted.python.logfile import LogFile
+
+from perimeter.auth.registry import authenticator_factories
+from perimeter.config.site.load import load_site
+from perimeter.errors import StartupError
+from perimeter.run.logs import DaemonLog
+from perimeter.run.notify import Notifier
+
+
+class Options(usage.Options):
+    """The options of ``twistd perimeter``."""
+
+    synopsis = "[twistd options] perimeter --config FILE [--check]"
+    longdesc = "A perimeter-security gateway: ends TLS, authenticates, authorises, forwards and audits."
+    optParameters = [["config", "c", None, "The site.ini to run by."]]
+    optFlags = [["check", None, "Judge the configuration, print the routes or every problem, and bind nothing."]]
+
+    def postOptions(self) -> None:
+        """Insist on a configuration."""
+        if not self["config"]:
+            raise usage.UsageError("--config FILE is needed: the site.ini to run by (etc/site.ini is one to start from)")
+
+
+class _Daemon(MultiService):
+    """Gives the application its log observer, which twistd asks for once the service is its child."""
+
+    def __init__(self, log: DaemonLog | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._log = log
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application."""
+        if self._log is not None and hasattr(parent, "setComponent"):
+            parent.setComponent(ILogObserver, self._log)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+
+def makeService(options: Options) -> IService:
+    """The gateway that ``options`` describe. Prints what is wrong and exits with status 1 where there is none to be had."""
+    file = Path(options["config"])
+    if options["check"]:
+        # Here, so that the daemon does not carry what only commands need.
+        from perimeter.cli.check import run_check
+
+        status, text = run_check(file)
+        _exit(status, text)
+    try:
+        config = load_site(file, authenticators=authenticator_factories())
+    except StartupError as error:
+        _exit(1, str(error))
+    # Late, so that --help and --check need no reactor.
+    from perimeter.net.reactor import install
+
+    install()
+    from twisted.internet import reactor
+
+    from perimeter.run.gateway import Gateway
+
+    outfile = _log_file(options.parent or {})
+    log = None if outfile is None else DaemonLog(config.logging, outfile)
+    daemon = _Daemon(log)
+    gateway = Gateway(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log)
+    gateway.setServiceParent(daemon)  # type: ignore[no-untyped-call]
+    return daemon
+
+
+def _exit(status: int, text: str) -> NoReturn:
+    print(text, file=sys.stderr if status else sys.stdout)
+    sys.exit(status)
+
+
+def _log_file(twistd: Any) -> TextIO | None:
+    """Where twistd was told to log: None where it is to do so itself (syslog)."""
+    if twistd.get("syslog"):
+        return None
+    name = twistd.get("logfile")
+    if name == "-" or (name is None and twistd.get("nodaemon")):
+        return sys.stdout
+    return LogFile.fromFullPath(name or "twistd.log")  # type: ignore[no-any-return]

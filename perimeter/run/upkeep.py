@@ -1,0 +1,98 @@
+"""Work beside the requests: keys are rotated, changes of the state are followed, and what was revoked is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from perimeter.http.h1.connection import Channel
+from perimeter.run.build.assembly import Assembly
+from perimeter.run.build.surroundings import Surroundings
+
+_log = Logger()
+
+#: Seconds between checks for rotated keys, and between attempts to write what could not be written. A discarded key keeps working
+#: for at most this long.
+_CHECK = 5.0
+
+#: Seconds between checks for changes of the state by another process: one query in the state's thread.
+_FOLLOW = 1.0
+
+#: Seconds from a revocation to the end of what flows to the token's holder. Every connection is looked at for it, which takes
+#: 2 ms for 10,000 of them: revocations in a loop cost no more than that in each tenth of a second.
+_CUT = 0.1
+
+
+class Upkeep:
+    """Looks after the keys and the state of the assembly in force; ``channels`` gives every connection."""
+
+    def __init__(self, around: Surroundings, channels: Callable[[], Iterable[Channel]]) -> None:
+        self._around = around
+        self._channels = channels
+        self._assembly: Assembly | None = None
+        self._cutting = False
+        self._checks = {
+            LoopingCall(self._check_keys): _CHECK,
+            LoopingCall(self._tend_state): _CHECK,
+            LoopingCall(self.follow_state): _FOLLOW,
+        }
+        for check in self._checks:
+            check.clock = around.reactor
+
+    def start(self) -> None:
+        """Begin all periodic checks."""
+        for check, seconds in self._checks.items():
+            check.start(seconds, now=False)
+
+    def stop(self) -> None:
+        """End all periodic checks."""
+        for check in self._checks:
+            if check.running:
+                check.stop()
+
+    def turn_to(self, assembly: Assembly | None) -> Deferred[None]:
+        """Look after ``assembly`` from now on, and stop every state except its own; fires when those have written the rest."""
+        if self._assembly is not None:
+            self._assembly.state.on_removed.discard(self._revoked)
+        self._assembly = assembly
+        if assembly is not None:
+            assembly.state.on_removed.add(self._revoked)
+        return self._around.states.keep(None if assembly is None else assembly.state)
+
+    def follow_state(self) -> Deferred[None]:
+        """Fires when what other processes have written to the state is in force."""
+        return succeed(None) if self._assembly is None else self._assembly.state.follow()
+
+    def _tend_state(self) -> Deferred[None]:
+        return succeed(None) if self._assembly is None else self._assembly.state.tend()
+
+    def _check_keys(self) -> Deferred[None] | None:
+        assembly = self._assembly
+        if assembly is None:
+            return None
+        checking = self._around.offload.run(assembly.keyring.rotate_if_due)
+
+        def checked(changed: bool) -> None:
+            if changed:
+                assembly.keys_changed()
+                _log.info("the signing keys have changed")
+
+        return checking.addCallback(checked).addErrback(
+            lambda failure: _log.error("the signing keys were not checked: {error}", error=failure.getErrorMessage())
+        )
+
+    def _revoked(self) -> None:
+        """Tokens were revoked: cut what flows to their holders, in one pass for all revocations of the next tenth of a second."""
+        if not self._cutting:
+            self._cutting = True
+            self._around.reactor.callLater(_CUT, self._cut_revoked)
+
+    def _cut_revoked(self) -> None:
+        self._cutting = False
+        if self._assembly is not None:
+            good = self._assembly.tokens.good
+            for channel in self._channels():
+                channel.cut_unless(good)

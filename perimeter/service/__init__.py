@@ -1,9 +1,0 @@
-"""The daemon: one gateway, started, reloaded and stopped.
-
-What is served is built in `perimeter.assembly`; here it is bound to listeners, exchanged whole at a reload, and brought to an
-end in order.
-"""
-
-from perimeter.service.gateway import Gateway
-
-__all__ = ["Gateway"]

@@ -1,0 +1,139 @@
+"""``/authenticate``: another proxy asks whether it may let a request through, and as whom (nginx's ``auth_request`` and its kin).
+
+A trusted proxy's question is about the client's own request (`perimeter.gate.original`), which the gate judges as if it had
+come here. Anybody else's is about who holds the credentials in it, and nothing more; so is a trusted proxy's that names no
+request, and any on a gateway without routes, which has no rules to judge by.
+
+The answer is 200 with the identity in header fields, as an upstream would get them, or a refusal that every proxy takes for one:
+401 where other credentials would help, 403 where not, 429 and 503 for "not now". What is 400 or 404 elsewhere is 403 here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from perimeter.audit.sink import IAuditSink
+from perimeter.errors import BadRequest, Challenges, InvalidCredentialsRequest, NoRoute, Refusal
+from perimeter.gate.access import Access, Restricted
+from perimeter.gate.decision import Admitted
+from perimeter.gate.identity_lines import IdentityProfile
+from perimeter.gate.original import original
+from perimeter.gate.routes import Route
+from perimeter.gate.target import ITarget
+from perimeter.http.exchange import refuse_on_error
+
+if TYPE_CHECKING:
+    from perimeter.gate.gate import Gate
+    from perimeter.http.exchange import Exchange
+
+#: The path of the endpoint. Beneath it there is the path that Envoy asks about.
+ENDPOINT = b"/authenticate"
+#: Whom an assertion is made out to where no route names an upstream: ``upstream:forward-auth``.
+AUDIENCE = "forward-auth"
+#: Envoy alone removes no field because the answer has none: it is told to (attack 16).
+_NO_CREDENTIAL = b"X-Envoy-Auth-Headers-To-Remove: authorization\r\n"
+
+
+class Ambiguous(BadRequest):
+    """The request that is asked about is malformed, or has more than one reading. The question itself is well formed."""
+
+    status = 403
+    reason = "bad_target"
+    phrase = "The request target is malformed or ambiguous"
+    close = False
+
+
+class NoSuchRoute(NoRoute):
+    """No route matches the request that is asked about: nobody may."""
+
+    status = 403
+
+
+class Malformed(InvalidCredentialsRequest):
+    """Credentials that nobody can read are none."""
+
+    status = 401
+
+
+@implementer(ITarget)
+class ForwardAuthTarget:
+    """Answers the questions of proxies.
+
+    ``gate`` has the configured routes, and none of the gateway's own endpoints; ``rules`` is False where there are none.
+    """
+
+    name = AUDIENCE
+
+    def __init__(self, gate: Gate, audit: IAuditSink, *, rules: bool) -> None:
+        self._gate = gate
+        self._rules = rules
+        self._bare = Route(
+            name=ENDPOINT[1:].decode("ascii"),
+            prefix=ENDPOINT,
+            target=self,
+            audit=audit,
+            # The question does not say what the client is about to do, so a restricted API token is not enough for it.
+            access=Access(restricted=Restricted.NOTHING),
+            identity=IdentityProfile(audience=AUDIENCE),
+        )
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer ``exchange``. Never raises."""
+        exchange.upstream = self.name
+        try:
+            admitted = self._judge(exchange)
+            if isinstance(admitted, Admitted):
+                _answer(exchange, admitted)
+            else:
+                Deferred.fromCoroutine(_answer_later(exchange, admitted))
+        except Exception as error:  # whatever goes wrong in judging, the answer is not 200 (attack 41)
+            refuse_on_error(exchange, _as_refusal(error))
+
+    def _judge(self, exchange: Exchange) -> Admitted | Awaitable[Admitted]:
+        asking = exchange.decision
+        assert isinstance(asking, Admitted)
+        head = exchange.head
+        behind = asking.target[len(ENDPOINT) :]
+        if not asking.relayed:  # not a trusted proxy
+            if behind.startswith(b"/"):
+                raise NoSuchRoute("only a trusted proxy may ask about a path")
+            return self._gate.judge(exchange, head, self._bare, asking)
+        asked = original(head, behind)
+        if asked is None:
+            return self._gate.judge(exchange, head, self._bare, asking)
+        exchange.asked = asked
+        return self._gate.judge(exchange, asked, None if self._rules else self._bare, asking)
+
+
+def _answer(exchange: Exchange, admitted: Admitted) -> None:
+    if exchange.ended:  # the proxy gave up while an authenticator was asked
+        return
+    exchange.decision = admitted
+    identity = admitted.identity
+    if admitted.principal is None or not admitted.route.identity.audience:
+        identity += _NO_CREDENTIAL
+    exchange.answer(200, exchange.date_line() + b"Cache-Control: no-store\r\n" + identity, b"")
+
+
+async def _answer_later(exchange: Exchange, later: Awaitable[Admitted]) -> None:
+    try:
+        _answer(exchange, await later)
+    except Exception as error:
+        refuse_on_error(exchange, _as_refusal(error))
+
+
+def _as_refusal(error: Exception) -> Exception:
+    """``error`` as a refusal that proxies pass on, with all challenges in one line. nginx makes 500 of all but 401 and 403."""
+    if isinstance(error, BadRequest):
+        error = Ambiguous(error.detail)
+    elif isinstance(error, NoRoute):
+        error = NoSuchRoute(error.detail)
+    elif isinstance(error, InvalidCredentialsRequest):
+        error = Malformed(error.detail)
+    if isinstance(error, Refusal):
+        error.stranger = Challenges.JOINED
+    return error

@@ -1,0 +1,131 @@
+"""What a ``metrics`` listener answers: the figures, as Prometheus's text or OpenMetrics, and ``OK`` to who asks after health.
+
+The figures are gathered on the reactor thread and made into text on another one. Scrapes that come meanwhile share it, so that a
+crowd of them costs no more than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CollectorRegistry, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from perimeter.errors import MethodNotAllowed, Refusal
+from perimeter.gate.target import ITarget
+from perimeter.http.exchange import refuse_on_error
+from perimeter.metrics.counts import Metrics
+from perimeter.metrics.families import families
+from perimeter.metrics.gauges import build_info, gauges
+
+if TYPE_CHECKING:
+    from perimeter.http.exchange import Exchange
+    from perimeter.offload import Offload
+
+_NO_STORE = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+_TEXT = CONTENT_TYPE_PLAIN_0_0_4
+#: the version is ours: what a client names in Accept stays out of the answer
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+class NotRunning(Refusal):
+    """The gateway is about to stop."""
+
+    status = 503
+    reason = "not_running"
+    phrase = "The gateway is not running"
+
+
+class _Gathered(Collector):
+    """Families that were gathered before, and those that the library reads from the system."""
+
+    def __init__(self, gathered: Sequence[Metric], system: CollectorRegistry) -> None:
+        self._gathered = gathered
+        self._system = system
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._gathered
+        yield from self._system.collect()
+
+
+def wants_openmetrics(accept: bytes | None) -> bool:
+    """Whether the Accept field names OpenMetrics."""
+    names = (part.partition(b";")[0].strip().lower() for part in (accept or b"").split(b","))
+    return b"application/openmetrics-text" in names
+
+
+@implementer(ITarget)
+class MetricsTarget:
+    """Answers with the figures."""
+
+    name = "perimeter"
+
+    def __init__(self, metrics: Metrics, offload: Offload) -> None:
+        self._metrics = metrics
+        self._offload = offload
+        # A registry of our own: the library's is one for the whole process.
+        self._system = CollectorRegistry()
+        self._system.register(ProcessCollector(registry=None))
+        self._system.register(PlatformCollector(registry=None))
+        GCCollector(self._system)
+        #: who waits for the text that is being made, by whether it is OpenMetrics
+        self._waiting: dict[bool, list[Exchange]] = {}
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer ``exchange``."""
+        if not _is_read(exchange):
+            return
+        form = wants_openmetrics(exchange.head.headers.get(b"accept"))
+        if form in self._waiting:
+            self._waiting[form].append(exchange)
+            return
+        gathered = self._gather()
+        self._waiting[form] = [exchange]
+        self._offload.proceed(self._text, gathered, form).addBoth(self._made, form)
+
+    def _gather(self) -> list[Metric]:
+        now = self._metrics.in_force()
+        if now is None:
+            raise NotRunning
+        return [build_info(), *families(self._metrics), *gauges(now)]
+
+    def _text(self, gathered: Sequence[Metric], form: bool) -> bytes:
+        everything = _Gathered(gathered, self._system)
+        if form:
+            return openmetrics.generate_latest(everything, version="1.0.0")  # type: ignore[no-any-return, no-untyped-call]
+        return generate_latest(everything)
+
+    def _made(self, text: bytes | Failure, form: bool) -> None:
+        for exchange in self._waiting.pop(form):
+            if isinstance(text, Failure):
+                refuse_on_error(exchange, text.value or NotRunning())
+            else:
+                kind = (_OPENMETRICS if form else _TEXT).encode("ascii")
+                exchange.answer(200, b"%bContent-Type: %b\r\n%b" % (exchange.date_line(), kind, _NO_STORE), text)
+
+
+@implementer(ITarget)
+class HealthTarget:
+    """Says that the gateway is there."""
+
+    name = "perimeter"
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer ``exchange``."""
+        if _is_read(exchange):
+            exchange.answer(200, b"%bContent-Type: text/plain\r\n%b" % (exchange.date_line(), _NO_STORE), b"OK")
+
+
+def _is_read(exchange: Exchange) -> bool:
+    if exchange.head.method in (b"GET", b"HEAD"):
+        return True
+    exchange.refuse(MethodNotAllowed("there is nothing to change here", allow=("GET", "HEAD")))
+    return False

@@ -1,0 +1,160 @@
+"""One exchange with a service elsewhere: bounded in time and size, and in the end an answer, `Unavailable`, and nothing else.
+
+What an answer means is for each kind of authenticator to say. No URL, token or body stands in any message.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH
+
+from perimeter.errors import Unavailable
+from perimeter.fair_queue import Turns
+from perimeter.web_client.pooled import MAX_BODY, PooledClient
+
+if TYPE_CHECKING:
+    from treq.response import _Response
+
+MAX_UNDER_WAY = 200
+"""Exchanges of one authenticator at a time: more tokens than that at once are a flood, and must not become one elsewhere."""
+
+MAX_WAITING = 200
+"""Exchanges that wait for one of these to end; clients take turns (`perimeter.fair_queue`)."""
+
+_HEADERS = {"Accept": "application/json", "User-Agent": "Perimeter"}
+
+
+@attrs.frozen
+class RemoteAnswer:
+    """``body`` is None where it was larger than is taken."""
+
+    service: str
+    status: int
+    body: bytes | None = attrs.field(repr=False)
+
+    def members(self) -> dict[str, Any]:
+        """The body as a JSON object. Raises `Unavailable`."""
+        if self.body is None:
+            raise Unavailable(f"{self.service} answered with more than {MAX_BODY} octets")
+        try:
+            found = json.loads(self.body.decode("utf-8"))
+        except (ValueError, RecursionError):
+            raise Unavailable(f"{self.service} answered with something that is not JSON") from None
+        if not isinstance(found, dict):
+            raise Unavailable(f"{self.service} answered with JSON that is not an object")
+        return found
+
+    def unexpected(self) -> Unavailable:
+        """What to raise for a status that was not foreseen."""
+        return Unavailable(f"{self.service} answered with status {self.status}")
+
+
+class _Body(Protocol):
+    """Collects a body up to `MAX_BODY`; ``done`` fires with the octets, or None where there were more."""
+
+    def __init__(self, length: int | object) -> None:
+        self.done: Deferred[bytes | None] = Deferred(lambda _: self._abort())
+        self._fits = not isinstance(length, int) or length <= MAX_BODY
+        self._octets = bytearray()
+
+    def _abort(self) -> None:
+        abort = getattr(self.transport, "abortConnection", None)
+        if abort is not None:
+            abort()
+
+    def connectionMade(self) -> None:
+        """Do not even begin to read what is too much."""
+        if not self._fits:
+            self._too_much()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take some more."""
+        self._octets += data
+        if len(self._octets) > MAX_BODY and self._fits:
+            self._fits = False
+            self._too_much()
+
+    def _too_much(self) -> None:
+        self._octets.clear()
+        done, self.done = self.done, Deferred()
+        self._abort()
+        done.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The end, in good order or not."""
+        if not self._fits or self.done.called:
+            return
+        if reason.check(ResponseDone) or (reason.check(PotentialDataLoss) and self._octets):
+            self.done.callback(bytes(self._octets))
+        else:
+            self.done.errback(reason)
+
+
+class RemoteClient:
+    """Asks ``service`` (that is what messages call it); ``timeout`` (seconds) is for an exchange, from connecting to its end."""
+
+    def __init__(self, service: str, client: PooledClient, timeout: float, clock: IReactorTime) -> None:
+        self.service = service
+        self._client = client
+        self._timeout = timeout
+        self._clock = clock
+        self._turns = Turns(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
+
+    async def get(self, url: str) -> RemoteAnswer:
+        """GET. Raises `Unavailable`, like `post`."""
+        return await self._within("GET", url, {})
+
+    async def post(self, url: str, *, authorization: str = "", **body: Any) -> RemoteAnswer:
+        """POST with ``data=`` (a form) or ``json=``, and an Authorization value."""
+        return await self._within("POST", url, {"Authorization": authorization} if authorization else {}, **body)
+
+    async def _within(self, method: str, url: str, headers: dict[str, str], **body: Any) -> RemoteAnswer:
+        await self._turns.acquire()
+        try:
+            exchange = Deferred.fromCoroutine(self._exchange(method, url, headers | _HEADERS, body))
+            return await exchange.addTimeout(self._timeout, self._clock)
+        except TimeoutError:
+            raise Unavailable(f"{self.service} took longer than {self._timeout:g} s") from None
+        except (Unavailable, CancelledError):
+            raise
+        except Exception as error:
+            # Only its kind: the text of an exception may hold the URL, and the URL the token.
+            raise Unavailable(f"{self.service} cannot be asked: {_kind(error)}") from None
+        finally:
+            self._turns.release()
+
+    async def _exchange(self, method: str, url: str, headers: dict[str, str], body: dict[str, Any]) -> RemoteAnswer:
+        reactor: Any = self._clock
+        fields: Any = {name: [value] for name, value in headers.items()}
+        response: _Response = await self._client.http.request(
+            method, url, headers=Headers(fields), allow_redirects=False, unbuffered=True, reactor=reactor, **body
+        )
+        length = response.length
+        collected = _Body(None if length is UNKNOWN_LENGTH else length)
+        done = collected.done
+        response.deliverBody(collected)
+        return RemoteAnswer(self.service, response.code, await done)
+
+
+def _kind(error: BaseException) -> str:
+    """The innermost reason, which Twisted wraps once or twice."""
+    reasons = getattr(error, "reasons", None)
+    if isinstance(reasons, (list, tuple)) and reasons and isinstance(reasons[0], Failure) and reasons[0].value is not None:
+        return f"{type(error).__name__} ({_kind(reasons[0].value)})"
+    return type(error).__name__
+
+
+def with_query(url: str, name: str, value: str) -> str:
+    """``url`` with one more parameter, which means only itself: everything but letters, digits and ``-._~`` is escaped."""
+    return f"{url}{'&' if '?' in url else '?'}{name}={quote(value, safe='')}"

@@ -1,0 +1,42 @@
+"""Checks what the distributions contain: ``contents.py ARCHIVE.tar.gz WHEEL.whl``, called by ``scripts/package`` in the checkout.
+
+The wheel has every module and asset of the checkout and nothing that belongs to another distribution; the archive has what is
+needed to test and build it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+SOURCES = ("perimeter/**/*.py", "perimeter/py.typed", "perimeter/web/assets/*", "twisted/plugins/perimeter_*.py")
+ARCHIVED = (
+    *("tests/**/*.py", "tests/data/*", "bench/**/*.py", "docs/**/*.md", "etc/*", "newsfragments/*.md", "requirements/*.txt"),
+    *("scripts/*", "scripts/lib/*", ".ci/run", "pyproject.toml", "setup.py", "tox.ini", "LICENSE", "*.md"),
+)
+
+
+def expected(patterns: tuple[str, ...]) -> set[str]:
+    """The files of the checkout that ``patterns`` match."""
+    files = (file for pattern in patterns for file in Path().glob(pattern) if file.is_file())
+    return {file.as_posix() for file in files if "__pycache__" not in file.parts}
+
+
+def main(archive: str, wheel: str) -> int:
+    """Compare, and print each difference."""
+    with zipfile.ZipFile(wheel) as opened:
+        shipped = {name for name in opened.namelist() if not PurePosixPath(name).parts[0].endswith(".dist-info")}
+    with tarfile.open(archive) as opened:
+        archived = {str(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in opened.getnames()}
+    sources = expected(SOURCES)
+    problems = [f"{wheel}: {name} is missing" for name in sorted(sources - shipped)]
+    problems += [f"{wheel}: {name} does not belong there" for name in sorted(shipped - sources)]
+    problems += [f"{archive}: {name} is missing" for name in sorted((sources | expected(ARCHIVED)) - archived)]
+    print("\n".join(problems), end="\n" if problems else "")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
