@@ -22,9 +22,9 @@ from tests.integration.wire import Wire
 EXAMPLES = int(os.environ.get("PERIMETER_IMPORT_EXAMPLES", "12"))
 """Configurations that are tried; each has several servers and is asked some hundred times."""
 
-PATHS = ("/", "/", "/a", "/a/", "/a/b", "/ab", "/c/", "/c")
+PATHS = ("/", "/", "/", "/a", "/a/", "/a/b", "/ab", "/c/", "/c")
 EXPRESSIONS = (r"\.php$", "^/a", "x", "^/c/")
-HOSTS = ("", "s1.test", "s2.test s3.test", "*.w.test", "~^r.*$", "_")
+HOSTS = (*("", "s1.test", "s2.test s3.test", "_") * 3, "*.w.test", "~^r.*$")
 ASKED = ("s1.test", "s2.test", "s3.test", "x.w.test", "r1", "unknown.test")
 PROBES = sorted({f"{path}{more}" for path in PATHS for more in ("", "x", "/x", "/x.php", ".txt", "/b/x")} | {"/a/b/x", "/q"})
 PROBES = [probe for probe in PROBES if "//" not in probe]
@@ -90,11 +90,11 @@ def _lines(*pools: tuple[str, ...], most: int = 2) -> st.SearchStrategy[list[str
 
 @st.composite
 def location(draw: st.DrawFn, depth: int = 0) -> str:
-    modifier = draw(st.sampled_from(("", "", "", "", "", "", "= ", "^~ ", "~ ")))
+    modifier = draw(st.sampled_from((*("",) * 9, *("= ", "^~ ") * 2, "~ ")))
     path = draw(st.sampled_from(EXPRESSIONS if modifier == "~ " else PATHS))
     body = draw(_lines(EVERYWHERE, INSIDE, LOCATED))
     if modifier != "= " and depth == 0:
-        body += draw(st.lists(location(depth=1), max_size=1))
+        body += draw(st.just([]) | st.lists(location(depth=1), max_size=1))
     target = draw(
         st.sampled_from(("", "proxy_pass http://127.0.0.1:@up@;", "proxy_pass http://127.0.0.1:@up@;", "root @here@/html;"))
     )
@@ -104,7 +104,7 @@ def location(draw: st.DrawFn, depth: int = 0) -> str:
 @st.composite
 def server(draw: st.DrawFn) -> str:
     head = draw(_lines(EVERYWHERE, INSIDE, most=1))
-    places = draw(st.lists(location(), max_size=4))
+    places = draw(st.lists(location(), max_size=3))
     name = draw(st.sampled_from(HOSTS))
     named = f"server_name {name};" if name else ""
     default = draw(st.sampled_from(("", "", " default_server")))
@@ -116,6 +116,10 @@ def server(draw: st.DrawFn) -> str:
 def trees(draw: st.DrawFn) -> str:
     http = draw(_lines(EVERYWHERE, most=1))
     return "\n".join([*http, *draw(st.lists(server(), min_size=1, max_size=4))])
+
+
+class NotForNginx(Exception):
+    """A configuration that there is nothing to compare for, because nginx refuses it."""
 
 
 class Running(Process):
@@ -183,13 +187,14 @@ class BesideTests(GatewayCase):
         up = served / "nginx.conf"
         up.write_text(_whole(served, service, upstream))
         tested = subprocess.run(["nginx", "-t", "-q", "-p", str(directory), "-c", str(real)], capture_output=True)
-        assume(tested.returncode == 0)
+        if tested.returncode != 0:
+            raise NotForNginx(tested.stderr.decode())
         result = CliRunner().invoke(main, ["import", str(config), "-o", str(directory / "site.ini")])
         self.assertIn(result.exit_code, (0, 3), result.output)
         site = (directory / "site.ini").read_text()
         site = re.sub(r"^port = \d+\ninterface = .*", "port = @http@\ninterface = 127.0.0.1", site, flags=re.M)
         if "port = @http@" not in site:
-            assume(False)
+            raise NotForNginx("no server is left")
         with contextlib.ExitStack() as stack:
             stack.callback(Running(served, up, upstream).close)
             stack.callback(Running(directory, real, port).close)
@@ -222,7 +227,10 @@ class BesideTests(GatewayCase):
     @given(trees())
     def test_attack_48_no_path_is_more_open_than_in_nginx(self, http: str) -> None:
         self.need("nginx")
-        self._compare(http)
+        try:
+            self._compare(http)
+        except NotForNginx:
+            assume(False)
 
     def test_what_is_open_in_nginx_and_plain_stays_open(self) -> None:
         self.need("nginx")
