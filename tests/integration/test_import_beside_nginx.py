@@ -24,7 +24,7 @@ EXAMPLES = int(os.environ.get("PERIMETER_IMPORT_EXAMPLES", "12"))
 
 PATHS = ("/", "/", "/", "/a", "/a/", "/a/b", "/ab", "/c/", "/c")
 EXPRESSIONS = (r"\.php$", "^/a", "x", "^/c/")
-HOSTS = (*("", "s1.test", "s2.test s3.test", "_") * 3, "*.w.test", "~^r.*$")
+HOSTS = ("", "s1.test", "s2.test s3.test", "_", "*.w.test", "~^r.*$")
 ASKED = ("s1.test", "s2.test", "s3.test", "x.w.test", "r1", "unknown.test")
 PROBES = sorted({f"{path}{more}" for path in PATHS for more in ("", "x", "/x", "/x.php", ".txt", "/b/x")} | {"/a/b/x", "/q"})
 PROBES = [probe for probe in PROBES if "//" not in probe]
@@ -105,7 +105,8 @@ def location(draw: st.DrawFn, depth: int = 0) -> str:
 def server(draw: st.DrawFn) -> str:
     head = draw(_lines(EVERYWHERE, INSIDE, most=1))
     places = draw(st.lists(location(), max_size=3))
-    name = draw(st.sampled_from(HOSTS))
+    places += [draw(st.sampled_from(("", "location / { " + LOCATED[0] + " }", "root @here@/html;")))]
+    name = draw(st.sampled_from((*(f"s{draw(st.integers(1, 5))}.test",) * 9, *HOSTS)))
     named = f"server_name {name};" if name else ""
     default = draw(st.sampled_from(("", "", " default_server")))
     question = "location = /q { internal; proxy_pass http://127.0.0.1:@up@/refuse; }"

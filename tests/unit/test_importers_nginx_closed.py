@@ -77,7 +77,7 @@ class RestrictionTests(TestCase):
         self.assertEqual(len(draft.remainder), 1)
 
     def test_what_restricts_nobody_leaves_a_location_open(self) -> None:
-        for words in ("add_header X y;", "proxy_cache z;", "auth_basic off;", "auth_request off;", "satisfy all;", "gzip on;"):
+        for words in ("add_header X y;", "proxy_cache z;", "auth_basic off;", "auth_request off;", "satisfy all;", "allow all;"):
             for level, draft in self.levels(words):
                 self.assertEqual(standing(draft, "a"), "open", f"{level}: {words}")
                 self.assertIn("location /a is open to everybody, as it is in nginx", [one.text for one in draft.remarks])

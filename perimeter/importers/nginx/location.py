@@ -203,7 +203,7 @@ def rewriting(path: str, uri: str | None) -> tuple[str | None, str]:
 
 def _networks(rules: Sequence[Directive]) -> tuple[tuple[str, ...] | None, Directive | None]:
     """The networks that ``rules`` allow (None for any), or the rule to report if no list of networks says the same."""
-    if not rules:
+    if not rules or (rules[0].name == "allow" and rules[0].args == ("all",)):
         return None, None
     *allowed, last = rules
     if last.name != "deny" or last.args != ("all",) or any(one.name != "allow" or len(one.args) != 1 for one in allowed):
