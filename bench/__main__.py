@@ -1,4 +1,4 @@
-"""``python -m bench``: what to measure, and where to put what was found."""
+"""``python -m bench``: chooses what is measured, and where the figures go."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bench.errors import BenchError
 from bench.figures import Measurement
 from bench.report import Report
 from bench.run import Options, Run
+from bench.scenarios import logic
 from bench.scenarios.base import Scenario
 
 DEFAULT = Options(seconds=2.0, rounds=5)
@@ -20,24 +21,26 @@ SHORT = Options(seconds=1.0, rounds=3)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and tell. Returns the exit status."""
+    """Measure, and print the figures. Returns the exit status."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
     if chosen.list:
         for scenario in catalogue.SCENARIOS:
             print(f"{scenario.name:16} {scenario.title}{' (short)' if scenario.short else ''}")
+        for name, title in catalogue.BY_NAME_ONLY.items():
+            print(f"{name:16} {title} (by name only)")
         return 0
-    # ends like Ctrl-C does: with everything stopped that was started
+    # SIGTERM has to stop every process that was started, as Ctrl-C does
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         if chosen.build:
             auth_o_tron.build()
             return 0
-        found = _run(chosen)
+        found, text = _logic(chosen) if chosen.only == [logic.NAME] else _all(chosen)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    _tell(found)
+    _print(found, text)
     if chosen.json is not None:
         chosen.json.write_text(found.as_json() + "\n")
     if chosen.docs:
@@ -47,17 +50,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="CPU per request, beside the peers, in one run.")
-    parser.add_argument("--short", action="store_true", help="what matters most, in less than a minute")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this scenario; may be given several times")
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME", help="this peer beside perimeter; likewise")
-    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, which takes part as perimeter-before")
-    parser.add_argument("--seconds", type=float, metavar="N", help="that each load lasts (whole ones)")
-    parser.add_argument("--repeat", type=int, metavar="N", help="rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
-    parser.add_argument("--docs", action="store_true", help="put the figures and a chart into docs/performance.md")
-    parser.add_argument("--build", action="store_true", help="build Auth-o-tron from its crate, once, and do nothing else")
-    parser.add_argument("--list", action="store_true", help="name the scenarios, and do nothing")
+    parser.add_argument("--short", action="store_true", help="only the most important scenarios, in less than a minute")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="measure this scenario; may be given several times. logic (Python alone, in memory) needs no other program",
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="measure this peer beside perimeter; may be given several times",
+    )
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, which is measured as perimeter-before")
+    parser.add_argument(
+        "--seconds", type=float, metavar="N", help="how long each load lasts, in whole seconds; logic does not use it"
+    )
+    parser.add_argument("--repeat", type=int, metavar="N", help="rounds; of logic: processes for each checkout")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to FILE")
+    parser.add_argument("--docs", action="store_true", help="write the figures and a chart into docs/performance.md")
+    parser.add_argument("--build", action="store_true", help="only build Auth-o-tron from its crate")
+    parser.add_argument("--list", action="store_true", help="only list the scenarios")
     return parser
+
+
+def _logic(chosen: argparse.Namespace) -> tuple[Report, str]:
+    """Measure the in-memory path, which needs nothing that the others need. Returns the report and its table."""
+    if chosen.docs:
+        raise BenchError(f"--docs replaces the figures of all scenarios, and {logic.NAME} is not one of them")
+    pairs = chosen.repeat or (logic.SHORT_PAIRS if chosen.short else logic.PAIRS)
+    found = logic.run(chosen.against, pairs, lambda text: print(text, file=sys.stderr, flush=True))
+    return found, logic.as_text(found.measurements, pairs)
+
+
+def _all(chosen: argparse.Namespace) -> tuple[Report, str]:
+    """Measure the chosen scenarios beside the peers. Returns the report and its table."""
+    found = _run(chosen)
+    return found, table.as_text(found.measurements)
 
 
 def _run(chosen: argparse.Namespace) -> Report:
@@ -79,7 +111,7 @@ def _run(chosen: argparse.Namespace) -> Report:
             try:
                 measurements += scenario.measure(run, taking_part)
             except BenchError as error:
-                # an hour's figures are not thrown away for one that could not be had
+                # the figures of the other scenarios are still good
                 run.failed[scenario.name] = str(error)
                 run.say(f"{scenario.name} failed: {error}")
         versions = report.versions(running)
@@ -96,7 +128,7 @@ def _run(chosen: argparse.Namespace) -> Report:
 
 
 def _wanted(selected: Sequence[Scenario], chosen: argparse.Namespace) -> set[str]:
-    """The peers that somebody asked for, of those that the scenarios have a use for."""
+    """The peers that were asked for and that the scenarios use."""
     useful = {name for scenario in selected for name in scenario.peers} | {"perimeter-before"}
     asked = {"perimeter", "perimeter-before", *chosen.peer}
     if chosen.peer:
@@ -104,9 +136,9 @@ def _wanted(selected: Sequence[Scenario], chosen: argparse.Namespace) -> set[str
     return useful & set(catalogue.SHORT_PEERS) if chosen.short else useful
 
 
-def _tell(found: Report) -> None:
+def _print(found: Report, text: str) -> None:
     print()
-    print(table.as_text(found.measurements))
+    print(text)
     print()
     for note in found.notes:
         print(f"Note: {note}.")

@@ -11,7 +11,7 @@ from bench.peers.haproxy import HAProxy
 from bench.peers.nginx import NginxPlain, NginxSeed, NginxTuned
 from bench.peers.perimeter import Perimeter
 from bench.peers.twisted_web import TwistedWeb
-from bench.scenarios import growth, handshakes, latency, logins, requests, starvation, websocket
+from bench.scenarios import growth, guessing, handshakes, latency, logic, logins, requests, starvation, websocket
 from bench.scenarios.base import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -22,22 +22,27 @@ SCENARIOS: tuple[Scenario, ...] = (
     *logins.SCENARIOS,
     *growth.SCENARIOS,
     *starvation.SCENARIOS,
+    *guessing.SCENARIOS,
 )
+BY_NAME_ONLY = {logic.NAME: logic.TITLE}
+"""Scenarios that are measured alone, without peers, and their titles."""
 SHORT_PEERS = ("perimeter", "perimeter-before", "nginx-plain", "nginx-tuned")
 
 
 def peers(against: Path | None = None) -> list[Peer]:
-    """One of each kind, not started. ``against`` is another checkout of the gateway, which takes part as ``perimeter-before``."""
+    """One peer of each kind, not started. ``against`` is another checkout of the gateway, which becomes ``perimeter-before``."""
     before = [Perimeter("perimeter-before", against.resolve())] if against is not None else []
     return [Perimeter(), *before, NginxPlain(), NginxTuned(), NginxSeed(), HAProxy(), TwistedWeb()]
 
 
 def scenarios(names: Sequence[str], *, short: bool) -> list[Scenario]:
-    """Those of these names, or all; or those of the short form. Raises `BenchError` for a name that there is not."""
+    """The scenarios with these names, or all; or those of the short form. Raises `BenchError` for an unknown name."""
     known = {scenario.name: scenario for scenario in SCENARIOS}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise BenchError(f"no scenario is called {unknown[0]}; there are {', '.join(known)}")
+    for name in names:
+        if name in BY_NAME_ONLY:
+            raise BenchError(f"{name} is measured alone: --only {name}, and no other name")
+        if name not in known:
+            raise BenchError(f"no scenario is called {name}; there are {', '.join((*known, *BY_NAME_ONLY))}")
     if names:
         return [known[name] for name in dict.fromkeys(names)]
     return [scenario for scenario in SCENARIOS if scenario.short or not short]

@@ -48,10 +48,11 @@ def figure(value: float) -> str:
 
 def as_text(measurements: Sequence[Measurement]) -> str:
     """For a terminal: columns that line up."""
-    return "\n\n".join(f"{_aligned(lines)}\n{legend}" for legend, lines in parts(measurements))
+    return "\n\n".join(f"{aligned(lines)}\n{legend}" for legend, lines in parts(measurements))
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of text whose columns line up; the first line is the heading."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 

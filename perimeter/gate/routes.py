@@ -6,7 +6,7 @@ from its longest prefix down, no deeper than the longest prefix that is configur
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv6Address
 
@@ -14,6 +14,8 @@ import attrs
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.values import Network
+from perimeter.gate.access import Access
+from perimeter.gate.entry import EntryRule, entry_rules
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.target import ITarget
@@ -21,11 +23,14 @@ from perimeter.gate.target import ITarget
 
 @attrs.frozen(slots=True, eq=False)
 class Route:
-    """A route, ready to be judged by. ``authenticate`` is False where the route asks nobody who he is.
+    """A route, ready to judge by.
 
-    ``prefix`` has no slash at its end (so "/" is the empty prefix); ``exact`` says that nothing below it belongs to the route.
-    ``rewrite`` replaces the prefix toward the target; ``hosts`` is empty for any host. ``blind`` is one that does not see what
-    the client is about to do: no token that may do only some things is enough for it.
+    ``prefix`` has no slash at its end (so "/" is the empty prefix); ``hosts`` is empty for any host; ``rewrite`` replaces the
+    prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
+    ``entry`` follows from ``networks`` and ``max_body`` (bytes).
+
+    ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can be
+    ``exact``: then nothing below ``prefix`` belongs to it.
     """
 
     name: str
@@ -33,10 +38,9 @@ class Route:
     target: ITarget
     audit: IAuditSink
     hosts: tuple[str, ...] = ()
-    exact: bool = False
     rewrite: bytes | None = None
-    authenticate: bool = True
-    required: bool = True
+    access: Access = attrs.field(factory=Access)
+    by_method: Mapping[bytes, Access] | None = None
     policy: Policy = attrs.field(factory=Policy)
     networks: tuple[Network, ...] = ()
     identity: IdentityProfile = attrs.field(factory=IdentityProfile)
@@ -44,7 +48,12 @@ class Route:
     websocket: bool = True
     max_body: int | None = None
     builtin: bool = False
-    blind: bool = False
+    exact: bool = False
+    entry: tuple[EntryRule, ...] = attrs.field(init=False)
+
+    @entry.default
+    def _entry(self) -> tuple[EntryRule, ...]:
+        return entry_rules(self.networks, self.max_body)
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it."""
@@ -88,17 +97,20 @@ class _Prefixes:
 
     def add(self, route: Route) -> None:
         if route.exact:
-            self._exact.setdefault(route.prefix or b"/", route)
-        else:
-            self._prefixes.setdefault(route.prefix, route)
-            self._longest = max(self._longest, len(route.prefix))
+            if route.prefix not in self._prefixes or self._prefixes[route.prefix].builtin:
+                self._exact.setdefault(route.prefix or b"/", route)
+            return
+        if not route.builtin:
+            self._exact.pop(route.prefix or b"/", None)
+        self._prefixes.setdefault(route.prefix, route)
+        self._longest = max(self._longest, len(route.prefix))
 
     def find(self, path: bytes) -> Route | None:
         prefixes = self._prefixes
-        prefix = path[:-1] if path.endswith(b"/") else path
         exact = self._exact.get(path)
-        if exact is not None and prefix not in prefixes:
+        if exact is not None:
             return exact
+        prefix = path[:-1] if path.endswith(b"/") else path
         if len(prefix) > self._longest:
             if not self._longest:
                 return prefixes.get(b"")

@@ -33,8 +33,7 @@ class Exchange(RequestSide):
     """A request, and what becomes of it.
 
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
-    response; ``challenges`` (``bearer``, ``basic``, ``both`` or ``joined``) says which challenges a 401 carries; ``asked`` is
-    the request that a proxy asks about, if this one is such a question: the audit log shows that one.
+    response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one.
     """
 
     __slots__ = (
@@ -44,7 +43,6 @@ class Exchange(RequestSide):
         "_recorded",
         "_started",
         "asked",
-        "challenges",
         "close",
         "connection",
         "decision",
@@ -64,7 +62,6 @@ class Exchange(RequestSide):
         self.time = time
         self.decision: Admission | None = None
         self.responder: IResponder | None = None
-        self.challenges = "bearer"
         self.asked: RequestHead | None = None
         #: name of the target, for the audit log, where it is not the route's own
         self.upstream = ""
@@ -233,7 +230,7 @@ class Exchange(RequestSide):
             self.close = True
         if not self.body_done:
             self._sink = None  # whoever took the body has failed: the channel skips the rest of it
-        status, lines, body = self._channel.site.answers.render(refusal, self.head.headers, self.challenges)
+        status, lines, body = self._channel.site.answers.render(refusal, self.head.headers)
         self.answer(status, lines, body)
 
     def interim(self, status: int, lines: bytes) -> None:

@@ -7,6 +7,7 @@ are, and are named in one remark.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from perimeter.importers.draft import Draft, ImportFault, Note, Section, literal
 from perimeter.importers.xml_tree import Element, read
@@ -51,18 +52,27 @@ def looks_like(text: str) -> bool:
 
 def convert(text: str, file: str, draft: Draft) -> None:
     """Add what the properties in ``text`` say to ``draft``. Raises `ImportFault`."""
+    convert_all([(text, file)], draft)
+
+
+def convert_all(sources: Sequence[tuple[str, str]], draft: Draft) -> None:
+    """Add the properties of several files (text and name of each), which belong together. Raises `ImportFault`."""
+    draft.source = "reactor"
     properties: dict[str, tuple[str, Note]] = {}
-    for element in read(text, file):
-        if element.name != "property":
-            draft.left(Note(file, element.line, f"<{element.name}>: expected <property>"))
-            continue
-        name, value = _pair(element)
-        if name in properties:
-            draft.remark(Note(file, element.line, ""), f"{name} is there twice: the last one counts, as in Hadoop")
-        properties[name] = (value, Note(file, element.line, name))
-    if not properties:
-        raise ImportFault(file, 0, "there is no <property>")
-    _Import(file, properties, draft).all()
+    for text, file in sources:
+        found = False
+        for element in read(text, file):
+            if element.name != "property":
+                draft.left(Note(file, element.line, f"<{element.name}>: expected <property>"))
+                continue
+            found = True
+            name, value = _pair(element)
+            if name in properties:
+                draft.remark(Note(file, element.line, ""), f"{name} is there twice: the last one counts, as in Hadoop")
+            properties[name] = (value, Note(file, element.line, name))
+        if not found:
+            raise ImportFault(file, 0, "there is no <property>")
+    _Import(sources[0][1], properties, draft).all()
 
 
 def _pair(element: Element) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from perimeter.net.contexts import client_certificate
 from perimeter.net.tls_records import Connection, Handshake, PortableConnection
 from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
-from perimeter.net.write_through import Octets, WriteThrough, gone
+from perimeter.net.write_through import Octets, Phase, WriteThrough, gone
 
 log = Logger()
 
@@ -55,15 +55,16 @@ class TLSTransport(WriteThrough):
     """A transport whose octets go through ``_tls``."""
 
     _tls: PortableConnection
-    _established = False
     _handshake_writes = False
     _close_notified = False
+    #: whether data was wanted when writing began to wait for a read
+    _was_reading = False
 
     def _start_tls(self, connection: PortableConnection) -> None:
         self._writable = False
         self._tls = connection
         self.protocol = _HANDSHAKING
-        self.doRead = self.doWrite = self._handshake  # type: ignore[method-assign]
+        self._phase = Phase.HANDSHAKING
 
     @property
     def server_name(self) -> str:  # type: ignore[override]
@@ -91,8 +92,7 @@ class TLSTransport(WriteThrough):
             self.stopWriting()
         if state is Handshake.WANTS_READ:
             return None
-        del self.doRead, self.doWrite
-        self._established = True
+        self._phase = Phase.OPEN
         self._attach(self._tls.put, self._tls.take)
         self.tls_version = _VERSIONS.get(self._tls.get_protocol_version(), "")
         return self._handshake_done()
@@ -109,6 +109,30 @@ class TLSTransport(WriteThrough):
 
     def doRead(self) -> Exception | None:  # type: ignore[override]
         """The socket is readable: hand what one record holds to the protocol, or of a bulk transfer what the budget allows."""
+        if self._phase:
+            return self._read_in_phase()
+        return self._read_record()
+
+    def _read_in_phase(self) -> Exception | None:
+        phase = self._phase
+        if phase is Phase.HANDSHAKING:
+            return self._handshake()
+        if phase is Phase.WRITE_AWAITS_READ:
+            return self._read_for_write()
+        if phase is Phase.READ_AWAITS_WRITE:
+            return self._read_record()
+        return super()._read_in_phase()
+
+    def _write_in_phase(self) -> Exception | None:
+        phase = self._phase
+        if phase is Phase.HANDSHAKING:
+            return self._handshake()
+        if phase is Phase.READ_AWAITS_WRITE:
+            self._phase = Phase.OPEN
+            return self._read_record()
+        return super()._write_in_phase()
+
+    def _read_record(self) -> Exception | None:
         try:
             data = self._recv(RECORD)
         except Exception as problem:
@@ -141,8 +165,7 @@ class TLSTransport(WriteThrough):
         if isinstance(problem, SSL.WantReadError):
             return None
         if isinstance(problem, SSL.WantWriteError):
-            # OpenSSL has to send (a key update, RFC 8446, section 4.6.3) before it can read on.
-            self.doWrite = self._write_for_read  # type: ignore[method-assign]
+            self._phase = Phase.READ_AWAITS_WRITE
             self.startWriting()
             return None
         if isinstance(problem, SSL.ZeroReturnError):
@@ -154,10 +177,6 @@ class TLSTransport(WriteThrough):
         if isinstance(problem, SSL.Error) and (reason := reason_of(problem)) not in _JUST_GONE:
             log.debug("TLS with {peer} ended: {reason}", peer=self.logstr, reason=reason)
         return CONNECTION_LOST
-
-    def _write_for_read(self) -> Exception | None:
-        del self.doWrite
-        return self.doRead()
 
     # -- writing
 
@@ -199,26 +218,25 @@ class TLSTransport(WriteThrough):
         return sent
 
     def _write_when_readable(self) -> None:
-        was_reading = self._reading
-
-        def read_for_write() -> Exception | None:
-            del self.doRead
-            end = self.doRead()
-            if end is None and self.connected:
-                if not was_reading:
-                    self.stopReading()
-                self.startWriting()
-            return end
-
+        self._was_reading = self._reading
         self.stopWriting()
-        self.doRead = read_for_write  # type: ignore[method-assign]
+        self._phase = Phase.WRITE_AWAITS_READ
         self.startReading()
+
+    def _read_for_write(self) -> Exception | None:
+        self._phase = Phase.OPEN
+        end = self._read_record()
+        if end is None and self.connected:
+            if not self._was_reading:
+                self.stopReading()
+            self.startWriting()
+        return end
 
     # -- the end
 
     def _notify_close(self) -> bool:
         """Send close_notify (RFC 8446, section 6.1). False while the socket does not take it."""
-        if self._established and not self._close_notified:
+        if self.tls_version and not self._close_notified:  # the handshake is over
             try:
                 self._tls.shutdown()
             except SSL.WantWriteError:
@@ -303,11 +321,11 @@ class TLSServerTransport(TLSTransport, ServerTransport):
 
     def deadline_expired(self) -> None:
         """The handshake took too long, or the peer has not closed its side."""
-        if self._established or self._lingering:
-            super().deadline_expired()
-        else:
+        if self._phase is Phase.HANDSHAKING:
             log.debug("TLS handshake with {peer} timed out", peer=self.logstr)
             self.connectionLost(Failure(CONNECTION_LOST))
+        else:
+            super().deadline_expired()
 
 
 class TLSClientTransport(TLSTransport, ClientTransport):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -18,8 +18,9 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
 from perimeter.model import canonical_address
+from perimeter.net.contract import AcceptedTransport, Transport
 from perimeter.net.deadlines import Deadlines
-from perimeter.net.write_through import READ_SIZE, WriteThrough, gone
+from perimeter.net.write_through import Phase, WriteThrough, gone
 
 LINGER = 2.0
 """Seconds that a closed server connection still reads and discards (RFC 9112, section 9.6: a reset must not eat the answer)."""
@@ -92,21 +93,12 @@ class ServerTransport(WriteThrough, tcp.Server):
         except OSError:
             return False
         self._writable = False
-        self._lingering = True
+        self._phase = Phase.LINGERING
         self.disconnecting = 1
-        self.doRead = self._discard  # type: ignore[method-assign]
         self.deadline = self.reactor.seconds() + LINGER
         self.server.deadlines.watch(self)
         self.startReading()
         return True
-
-    def _discard(self) -> Exception | None:
-        try:
-            return None if self.socket.recv(READ_SIZE) else CONNECTION_DONE
-        except BlockingIOError:
-            return None
-        except OSError:
-            return CONNECTION_DONE
 
     def deadline_expired(self) -> None:
         """The peer has not closed its side in time: close without it."""
@@ -133,8 +125,8 @@ class ServerTransport(WriteThrough, tcp.Server):
         self._closeSocket(not issubclass(reason.type, ConnectionAborted))  # type: ignore[arg-type]
         protocol = self.protocol
         del self.protocol, self.socket, self.fileno
-        # Nor may a method of its own keep it in memory.
-        self.doRead = self.doWrite = self._send = self._recv = gone  # type: ignore[method-assign]
+        self._phase = Phase.GONE
+        self._send = self._recv = gone
         protocol.connectionLost(reason)
 
 
@@ -160,3 +152,12 @@ def socket_address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
     """What ``getsockname()`` or ``getpeername()`` returned, in canonical form."""
     host = canonical_address(name[0])
     return IPv6Address("TCP", host, *name[1:]) if ":" in host else IPv4Address("TCP", host, name[1])
+
+
+if TYPE_CHECKING:
+    # mypy holds the transports to the contract
+    def _accepted(transport: ServerTransport) -> AcceptedTransport:
+        return transport
+
+    def _opened(transport: ClientTransport) -> Transport:
+        return transport

@@ -8,10 +8,13 @@ The rest keeps Twisted's meaning: producers, ``loseConnection`` after the flush,
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Callable, Iterable
+from enum import IntEnum
 from errno import ENOBUFS
 from typing import TYPE_CHECKING, Any
 
+from cryptography.x509 import Certificate
 from twisted.internet import error, tcp
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -52,6 +55,17 @@ BULK_READ_SIZE = 128 * 1024
 Octets = bytes | bytearray | memoryview
 
 
+class Phase(IntEnum):
+    """What an event on the socket means to a transport. `OPEN` is 0, so that the common case costs one test."""
+
+    OPEN = 0  #: data is read and written
+    HANDSHAKING = 1  #: reads and writes belong to the TLS handshake
+    READ_AWAITS_WRITE = 2  #: TLS has to send (a key update, RFC 8446, section 4.6.3) before it can read on
+    WRITE_AWAITS_READ = 3  #: TLS has to receive before it can send on
+    LINGERING = 4  #: our side has ended; what still arrives is discarded
+    GONE = 5  #: the connection is lost
+
+
 def gone(*args: object) -> Any:
     """Stands where the socket's methods stood, once the connection is lost."""
     raise OSError("the connection is lost")
@@ -60,23 +74,24 @@ def gone(*args: object) -> Any:
 class WriteThrough(_Connection):
     """The part that servers and clients share; mixed in before Twisted's class.
 
-    ``buffered`` is the number of octets that wait for the peer. ``tls_version`` (``TLSv1.3``), ``server_name`` (the
-    SNI) and ``alpn`` (the protocol agreed upon) are empty on a plain connection; the last two can be asked for while it lasts.
+    What protocols may use of it is `perimeter.net.contract`. ``server_name`` and ``alpn`` can be asked for while the connection
+    lasts.
     """
 
     buffered = 0
     tls_version = ""
     server_name = ""
     alpn = b""
+    client_certificate: Certificate | None = None
     deadline = math.inf
 
+    _phase = Phase.OPEN
     #: what the reactor was told. A connection that ends is told to stop both, several times over: each costs five calls
     _reading = False
     _writing = False
     _read_closed = False
     #: writes are taken: connected, not aborted, broken, half-closed or lingering
     _writable = False
-    _lingering = False
     _read_size = READ_SIZE
     #: a close needs no shutdown(2): descriptors are never inherited
     _shouldShutdown = False
@@ -158,6 +173,15 @@ class WriteThrough(_Connection):
 
     def doWrite(self) -> Exception | None:  # type: ignore[override]
         """The socket is writable: send what is queued, then see to the producer or to the end."""
+        if self._phase:
+            return self._write_in_phase()
+        return self._write_queued()
+
+    def _write_in_phase(self) -> Exception | None:
+        """What a writable socket means in a phase other than `OPEN`."""
+        return CONNECTION_LOST if self._phase is Phase.GONE else self._write_queued()
+
+    def _write_queued(self) -> Exception | None:
         if self.buffered:
             problem = self._flush()
             if problem is not None or self.buffered:
@@ -210,6 +234,8 @@ class WriteThrough(_Connection):
 
     def doRead(self) -> Exception | None:  # type: ignore[override]
         """The socket is readable: hand one read to the protocol."""
+        if self._phase:
+            return self._read_in_phase()
         size = self._read_size
         try:
             data = self._recv(size)
@@ -225,8 +251,31 @@ class WriteThrough(_Connection):
         self.protocol.dataReceived(data)
         return None
 
+    def _read_in_phase(self) -> Exception | None:
+        """What a readable socket means in a phase other than `OPEN`."""
+        return self._discard() if self._phase is Phase.LINGERING else CONNECTION_LOST
+
+    def _discard(self) -> Exception | None:
+        """Read and throw away, until the peer ends its side."""
+        try:
+            return None if self.socket.recv(READ_SIZE) else CONNECTION_DONE
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_DONE
+
+    def has_input(self) -> bool:
+        """See `perimeter.net.contract.Transport`. A TLS peer may also have sent what is no data; that counts too."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
     def startReading(self) -> None:
-        """Tell the protocol what arrives."""
+        """Pass on to the protocol what arrives."""
         self._reading = True
         self.reactor.addReader(self)
 
@@ -256,7 +305,7 @@ class WriteThrough(_Connection):
         """The peer has ended its side: told to a protocol that can half-close, else the connection is over."""
         self._reading = False
         self._read_closed = True
-        if self._lingering or not IHalfCloseableProtocol.providedBy(self.protocol):
+        if self._phase is Phase.LINGERING or not IHalfCloseableProtocol.providedBy(self.protocol):
             self.connectionLost(reason)
         else:
             super().readConnectionLost(reason)
@@ -294,4 +343,5 @@ class WriteThrough(_Connection):
         self._writable = False
         self._drop_queue()
         super().connectionLost(reason)
+        self._phase = Phase.GONE
         self._send = self._recv = gone

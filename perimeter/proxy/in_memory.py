@@ -106,6 +106,15 @@ class _End:
         """Close."""
         self.loseConnection()
 
+    def has_input(self) -> bool:
+        """See `perimeter.net.contract.Transport`."""
+        return bool(self._inbox) or self._ended is not None
+
+    @property
+    def buffered(self) -> int:
+        """See `perimeter.net.contract.Transport`."""
+        return self.other._waiting
+
     # -- between the two ends
 
     def _deliver(self, data: bytes) -> None:

@@ -8,7 +8,6 @@ that closes after each reply, as ecFlow's does, never gets such a request on a c
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -112,7 +111,7 @@ class UpstreamPool:
         settled = self.clock() - _PROBATION
         for at in range(len(idle) - 1, -1, -1):
             connection = idle[at]
-            if (connection.served > 1 or connection.idle_since < settled) and is_open(connection):
+            if (connection.served > 1 or connection.idle_since < settled) and not connection.has_input():
                 del idle[at]
                 self.idle_count -= 1
                 return connection
@@ -130,18 +129,3 @@ class UpstreamPool:
             idle, server.idle = server.idle, []
             for connection in idle:
                 connection.close()
-
-
-def is_open(connection: UpstreamConnection) -> bool:
-    """Whether nothing has arrived on an idle connection, its end above all. Costs a system call."""
-    raw = getattr(connection.transport, "socket", None)
-    if raw is None:
-        return True
-    try:
-        raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    # Either its end or bytes that no request asked for. TLS sends such, but a new connection costs less than a lost request.
-    return False

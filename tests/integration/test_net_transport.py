@@ -236,6 +236,19 @@ class TransportTests(NetTestCase):
         server.transport.resumeProducing()
         await server.until(11)
 
+    async def test_input_that_waits_is_seen_without_reading_it(self) -> None:
+        for act in (lambda client: client.send(b"second"), reset, lambda client: client.close()):
+            client, server = await self.opened(lambda: Remembering(on_data=lambda self, data: self.transport.pauseProducing()))
+            await self.in_thread(client.send, b"first")
+            await server.until(5)
+            self.assertFalse(server.transport.has_input())
+            act(client)
+            await pause(0.05)
+            self.assertTrue(server.transport.has_input())
+            self.assertEqual(bytes(server.received), b"first")
+            server.transport.abortConnection()
+            await server.lost
+
     async def test_answer_survives_a_close_while_the_client_still_sends(self) -> None:
         def answer(server: Any, data: bytes) -> None:
             server.transport.write(b"413")

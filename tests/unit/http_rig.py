@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.values import LimitSettings
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.answers import Answers, Page
@@ -47,6 +47,7 @@ class FakeTransport:
         self.stalled = False
         self.reading = True
         self.unread = b""
+        self.unread_input = False
         self.disconnecting = False
         self.half_closed = False
         self.aborted = False
@@ -59,6 +60,9 @@ class FakeTransport:
         protocol.makeConnection(self)
 
     # -- what the protocol calls
+
+    def has_input(self) -> bool:
+        return self.unread_input or self.lost
 
     @property
     def buffered(self) -> int:
@@ -354,7 +358,7 @@ class Site:
         self.route = Route(name="a-route", prefix=b"", target=target, audit=self.audit)
 
     def dispatch(self, exchange: Exchange) -> None:
-        exchange.decision = Decision(self.route, None, exchange.head.target, b"", exchange.connection.address)
+        exchange.decision = Admitted(self.route, None, exchange.head.target, b"", exchange.connection.address)
         try:
             self.route.target.handle(exchange)
         except Exception as error:

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from perimeter.config.site.values import Rule
 from perimeter.errors import BadRequest, InvalidCredentialsRequest, TooManyAttempts, Unavailable
+from perimeter.gate.access import ANYBODY
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.original import original
@@ -34,8 +35,8 @@ class ForwardAuthTestCase(GateTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.root = self.route("root", "/", policy=Policy(None, (Rule("method", "DELETE"),)))
-        self.near = self.route("near", "/near", networks=(ip_network("198.51.100.0/24"),), authenticate=False)
-        self.other = self.route("other", "/", hosts=("open.example.com",), authenticate=False)
+        self.near = self.route("near", "/near", networks=(ip_network("198.51.100.0/24"),), access=ANYBODY)
+        self.other = self.route("other", "/", hosts=("open.example.com",), access=ANYBODY)
         self.site.dispatch = self.serving().dispatch  # type: ignore[method-assign]
 
     def serving(self, *routes: Route, bare: bool = False, **options: Any) -> Gate:
@@ -50,7 +51,7 @@ class ForwardAuthTestCase(GateTestCase):
         own = () if bare else routes or (self.open, self.closed, self.near, self.other, self.root)
         target = ForwardAuthTarget(gate(*own), self.site.audit, rules=bool(own))
         endpoint = Route(
-            "authenticate", ENDPOINT, target, self.site.audit, builtin=True, authenticate=False, allow_encoded_slash=True
+            "authenticate", ENDPOINT, target, self.site.audit, builtin=True, access=ANYBODY, allow_encoded_slash=True
         )
         return gate(*own, endpoint)
 

@@ -50,19 +50,19 @@ class FindTests(unittest.TestCase):
         self.assertIsNone(self.found(RouteTable([]), "/a"))
 
     def test_exact(self) -> None:
-        table = RouteTable([route("root", "/"), route("token", "/token", exact=True)])
+        table = RouteTable([route("root", "/"), route("token", "/token", exact=True, builtin=True)])
         self.assertEqual(self.found(table, "/token"), "token")
         for path in ("/token/", "/token/x", "/tokens", "/"):
             self.assertEqual(self.found(table, path), "root", path)
 
     def test_exact_gives_way_to_a_route_of_the_same_path(self) -> None:
-        table = RouteTable([route("mine", "/token"), route("token", "/token", exact=True)])
+        table = RouteTable([route("mine", "/token"), route("token", "/token", exact=True, builtin=True)])
         self.assertEqual(self.found(table, "/token"), "mine")
-        table = RouteTable([route("token", "/token", exact=True), route("mine", "/token")])
+        table = RouteTable([route("token", "/token", exact=True, builtin=True), route("mine", "/token")])
         self.assertEqual(self.found(table, "/token"), "mine")
 
     def test_exact_without_any_other(self) -> None:
-        table = RouteTable([route("token", "/token", exact=True)])
+        table = RouteTable([route("token", "/token", exact=True, builtin=True)])
         self.assertEqual(self.found(table, "/token"), "token")
         self.assertIsNone(self.found(table, "/token/x"))
         self.assertIsNone(self.found(table, "/"))

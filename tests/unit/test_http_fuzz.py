@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from perimeter.errors import Refusal
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block, parse_request
 from perimeter.http.h1.framing import ChunkedReader, LengthReader, chunk, last_chunk
@@ -237,7 +237,7 @@ class OneMeaningTests(unittest.TestCase):
             client.send(line + b"\r\n" + block + b"\r\n")
             exchange = target.exchanges[0]
             own = b"X-Auth-Username: u\r\n" if identity else b""
-            decision = Decision(client.site.route, None, head.target, own, "192.0.2.7")
+            decision = Admitted(client.site.route, None, head.target, own, "192.0.2.7")
             sent = request_head(exchange, decision, rules, b"fallback", None)
             again = _parsed(sent)
             self.assertEqual((again.method, again.target, again.host), (head.method, head.target, head.host))

@@ -29,6 +29,7 @@ _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*):([0-9]{1,5})")
 
 def convert(text: str, file: str, draft: Draft, abilities: Abilities) -> None:
     """Add what ``text`` says to ``draft``. Raises `ImportFault`."""
+    draft.source = "authotron"
     document = read(text, file)
     if not isinstance(document.data, dict):
         raise ImportFault(file, document.line, "expected a mapping")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from perimeter.audit.log import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.values import RouteSettings, SiteConfig
+from perimeter.gate.access import Access, Asks
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -53,8 +54,7 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
         audit=sink,
         hosts=settings.hosts,
         rewrite=None if rewrite is None else rewrite.rstrip("/").encode("ascii"),
-        authenticate=settings.auth != "none",
-        required=settings.auth == "required",
+        access=Access(Asks(settings.auth)),
         policy=Policy(settings.allow, settings.deny),
         networks=settings.networks,
         identity=IdentityProfile(
