@@ -10,7 +10,6 @@ from perimeter.auth.kinds.ldap.names import (
     MAX_NAME,
     canonical,
     checked,
-    escape_rdn_value,
     first_rdn,
     folded,
     login_filter,
@@ -95,6 +94,11 @@ class CanonicalTests(TestCase):
         for name in ("john@other.org", "other\\john", "johnny"):
             self.assertNotEqual(canonical(name, *DOMAIN), "john", name)
         self.assertEqual(canonical("john@corp.example.org", "", ""), "john@corp.example.org")
+
+
+def escape_rdn_value(value: str) -> str:
+    """``value`` to be put after ``attribute=`` (RFC 4514, section 2.4): every byte but ASCII letters and digits as hex."""
+    return "".join(chr(byte) if chr(byte).isalnum() and byte < 0x80 else f"\\{byte:02X}" for byte in value.encode())
 
 
 class DistinguishedNameTests(TestCase):
