@@ -18,6 +18,8 @@ from typing import ClassVar
 
 import attrs
 
+from perimeter.model.reasons import EarlyEnd
+
 
 class PerimeterError(Exception):
     """The root of everything that this project raises on purpose."""
@@ -216,14 +218,6 @@ class MethodNotAllowed(Refusal):
         self.allow = allow
 
 
-class Misdirected(Refusal):
-    """The request's host is not served on this connection (RFC 9110, section 15.5.20)."""
-
-    status = 421
-    reason = "misdirected"
-    phrase = "This host is not served on this connection"
-
-
 class Maintenance(Refusal):
     """The operator has closed the gateway for the time being."""
 
@@ -264,6 +258,12 @@ class ExpiredToken(InvalidToken):
 
     reason = "expired_token"
     phrase = "The access token expired"
+
+
+class RevokedToken(InvalidToken):
+    """A token was revoked while a request that it had admitted was being answered."""
+
+    reason = "revoked"
 
 
 class ForeignToken(InvalidToken):
@@ -364,5 +364,5 @@ class UpstreamTimeout(Refusal):
     """No connection, or no answer, within the upstream's time (RFC 9110, section 15.6.5)."""
 
     status = 504
-    reason = "upstream_timeout"
+    reason = EarlyEnd.UPSTREAM_TIMEOUT
     phrase = "The service behind the gateway did not answer in time"

@@ -42,12 +42,10 @@ class Page:
 class Answers:
     """Renders refusals.
 
-    ``auth_uri`` lists where tokens are to be had; ``error_page`` makes the built-in HTML page for a status and a phrase;
+    ``auth_uri`` lists where clients get tokens; ``error_page`` makes the built-in HTML page for a status and a phrase;
     ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm of what 401 answers ask for beside the
-    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). Where they are passwords only, a client
-    is asked
-    for the gateway's own token, which it gets for its password first, as Reactor has it; where a proxy asks, its client is told
-    all of them.
+    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). If all of them are Basic, the usual
+    challenge (`Challenges.BEARER`) is the gateway's own Bearer alone, as in Reactor: a client exchanges its password for a token.
     """
 
     def __init__(

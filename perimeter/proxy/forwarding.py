@@ -22,7 +22,7 @@ from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.framing import chunk, last_chunk
 from perimeter.http.roles import IBodySink, IResponder
-from perimeter.model import Field, ResponseHead
+from perimeter.model import EarlyEnd, Field, ResponseHead
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.headers import HeaderRules, map_back, request_head
 from perimeter.proxy.pool import PooledServer, UpstreamPool
@@ -324,9 +324,9 @@ class Forwarding:
         self._connection = None
         exchange = self._exchange
         if exchange.tunnel:
-            exchange.tunnel_close("" if clean else "upstream_aborted")
+            exchange.tunnel_close(None if clean else EarlyEnd.UPSTREAM_ABORTED)
         elif exchange.started:
-            exchange.abort("upstream_aborted")
+            exchange.abort(EarlyEnd.UPSTREAM_ABORTED)
         elif seen:
             exchange.refuse(UpstreamBadReply(f"upstream {self._target.name}: closed in the middle of the response head"))
         elif self._fresh or self._body_taken or exchange.head.method not in _IDEMPOTENT:
@@ -339,6 +339,6 @@ class Forwarding:
         self._connection = None
         exchange = self._exchange
         if exchange.started:
-            exchange.abort("upstream_timeout")
+            exchange.abort(EarlyEnd.UPSTREAM_TIMEOUT)
         else:
             exchange.refuse(UpstreamTimeout(f"upstream {self._target.name}: no answer in time"))

@@ -26,7 +26,7 @@ from perimeter.errors import InternalError, MethodNotAllowed, NoRoute, Refusal
 from perimeter.gate.decision import Admitted
 from perimeter.gate.target import ITarget
 from perimeter.http.roles import IResponder
-from perimeter.model import HeaderBlock
+from perimeter.model import EarlyEnd, HeaderBlock
 from perimeter.targets.beneath import Directory, open_beneath, path_segments
 from perimeter.targets.conditional import Validators, precondition_status, requested_ranges
 from perimeter.targets.media_types import content_type
@@ -246,7 +246,7 @@ class _Sending:
             self._close()
         elif not data:
             self._close()
-            exchange.abort("file_truncated")
+            exchange.abort(EarlyEnd.FILE_TRUNCATED)
         else:
             exchange.write(data)
             if self._pieces:
