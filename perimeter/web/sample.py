@@ -18,7 +18,7 @@ from twisted.web import server
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
-from perimeter.web.pages import document, security_lines
+from perimeter.web.pages import HtmlPage, document
 from perimeter.web.request import UnparsedRequest
 
 
@@ -73,10 +73,10 @@ class _Sample(Resource):
         request.setHeader(b"Cache-Control", b"no-store")
         facts = {"method": _text(request.method), "path": _text(path), "query": _text(query)}
         if b"text/html" in (request.getHeader(b"accept") or b""):
-            for name, value in security_lines():
+            page = _page(facts, headers, request.received)
+            for name, value in page.fields:
                 request.setHeader(name, value)
-            request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
-            return _page(facts, headers, request.received)
+            return page.body
         request.setHeader(b"Content-Type", b"application/json")
         told = {"service": "sample", **facts, "headers": _merged(headers), "body": {"size": request.received}}
         return json.dumps(told, indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
@@ -94,7 +94,7 @@ def _merged(headers: list[tuple[str, str]]) -> dict[str, str | list[str]]:
     return merged
 
 
-def _page(facts: dict[str, str], headers: list[tuple[str, str]], size: int) -> bytes:
+def _page(facts: dict[str, str], headers: list[tuple[str, str]], size: int) -> HtmlPage:
     target = escape(facts["path"] + ("?" + facts["query"] if facts["query"] else ""))
     rows = "".join(
         f"<tr{' class=identity' if name.lower().startswith('x-auth-') else ''}>"
