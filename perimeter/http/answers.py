@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
 
 import attrs
@@ -39,7 +39,7 @@ class Page:
     body: bytes
 
 
-class Challenges(Enum):
+class Challenges(StrEnum):
     """Which challenges the 401 of an exchange carries (RFC 9110, section 11.6.1)."""
 
     BEARER = "bearer"

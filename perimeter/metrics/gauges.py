@@ -50,9 +50,9 @@ def _listeners(now: InForce) -> Iterator[Metric]:
     busy = GaugeMetricFamily(
         "perimeter_requests_in_flight", "Requests that are not answered yet, tunnels included.", labels=("listener",)
     )
-    for listener, channels in now.connections.items():
-        connections.add_metric((listener,), len(channels))
-        busy.add_metric((listener,), sum(channel.busy for channel in channels))
+    for listener, there in now.connections.items():
+        connections.add_metric((listener,), len(there))
+        busy.add_metric((listener,), there.in_flight())
     yield connections
     yield busy
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -13,11 +13,12 @@ from perimeter.proxy.pool import UpstreamPool
 from perimeter.tokens.key_file import KeyEntry
 
 
-class IsBusy(Protocol):
-    """What is read of `perimeter.http.h1.connection.Channel`."""
+class OpenConnections(Protocol):
+    """What is read of `perimeter.http.connections.Connections`."""
 
-    @property
-    def busy(self) -> bool:  # noqa: D102
+    def __len__(self) -> int: ...
+
+    def in_flight(self) -> int:  # noqa: D102
         ...
 
 
@@ -25,7 +26,7 @@ class IsBusy(Protocol):
 class InForce:
     """The parts that there are at the moment. ``connections`` are by listener, ``queues`` by what they are for."""
 
-    connections: Mapping[str, Collection[IsBusy]]
+    connections: Mapping[str, OpenConnections]
     pools: Sequence[UpstreamPool]
     audit_failing: bool
     authenticators: Sequence[Asked]

@@ -13,14 +13,15 @@ import attrs
 
 from perimeter.config.site.values import LimitSettings, ListenerSettings, SiteConfig
 from perimeter.errors import StartupError
-from perimeter.http.h1.connection import Channel
+from perimeter.http.connections import Connections
+from perimeter.http.exchange import Exchange
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ServerContexts
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.run.operations import Place
-from perimeter.run.site import ChannelFactory, Site
+from perimeter.run.site import ConnectionFactory, Site
 
 Contexts = Mapping[str, ServerContexts]
 """What each TLS listener serves with, by its name."""
@@ -62,8 +63,8 @@ class Listening:
 
     def stop(self) -> None:
         """Accept no more."""
-        # A handshake that is under way must not end in a channel that lives on by rules which are no longer in force.
-        self.port.build_protocol = lambda _: None
+        # A handshake that is under way must not end in a connection that lives on by rules which are no longer in force.
+        self.port.build_protocol = lambda *_: None
         self.port.stopListening()  # type: ignore[no-untyped-call]
 
     def put_in_force(self, assembly: Assembly, contexts: ServerContexts | None) -> None:
@@ -72,7 +73,7 @@ class Listening:
         before, self.port.contexts = self.port.contexts, contexts
         if any(one is not None and one.clients is not None for one in (before, contexts)):
             # Who was let in by certificates that count no more, or without one, has to come again (attack 39).
-            self.site.shut_down()
+            self.site.connections.shut_down()
         self.port.handshake_timeout = assembly.config.limits.handshake_timeout
 
 
@@ -119,7 +120,7 @@ class Listeners:
         for name, listening in self._listening.items():
             if name not in bound.kept:
                 listening.stop()
-                listening.site.shut_down()
+                listening.site.connections.shut_down()
         for name, listening in bound.kept.items():
             listening.put_in_force(bound.assembly, bound.contexts.get(name))
         self._listening = {**bound.kept, **bound.opened}
@@ -139,7 +140,7 @@ class Listeners:
             answers=assembly.answers,
             audit=assembly.default_sink,
         )
-        factory = ChannelFactory(site, settings.name)
+        factory = ConnectionFactory(site, settings.name)
         port = listen(
             reactor,
             settings,
@@ -151,6 +152,7 @@ class Listeners:
             self._predecessor(settings),
         )
         factory.port = port.getHost().port
+        port.build_protocol = factory.build
         return Listening(settings, site, port)
 
     def _predecessor(self, settings: ListenerSettings) -> ListeningPort | None:
@@ -168,7 +170,7 @@ class Listeners:
         for listening in self._listening.values():
             listening.stop()
         for listening in self._listening.values():
-            listening.site.shut_down()
+            listening.site.connections.shut_down()
 
     def clear(self) -> None:
         """Forget listeners that were stopped."""
@@ -176,17 +178,17 @@ class Listeners:
 
     # -- what there is
 
-    def channels(self) -> list[Channel]:
-        """Every connection."""
-        return [channel for listening in self._listening.values() for channel in listening.site.channels]
+    def exchanges(self) -> list[Exchange]:
+        """Every exchange under way."""
+        return [exchange for listening in self._listening.values() for exchange in listening.site.connections.exchanges()]
 
-    def connections(self) -> dict[str, set[Channel]]:
+    def connections(self) -> dict[str, Connections]:
         """The connections of each listener, as they come and go."""
-        return {name: listening.site.channels for name, listening in self._listening.items()}
+        return {name: listening.site.connections for name, listening in self._listening.items()}
 
     def places(self) -> list[Place]:
         """The listeners, and how many connections each has."""
-        return [Place(name, listening.number, len(listening.site.channels)) for name, listening in self._listening.items()]
+        return [Place(name, listening.number, len(listening.site.connections)) for name, listening in self._listening.items()]
 
     def __str__(self) -> str:
         return ", ".join(f"{name} on port {listening.number}" for name, listening in self._listening.items())
