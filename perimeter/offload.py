@@ -1,8 +1,8 @@
 """Runs slow work in threads: password hashing, reading of files, anything that would hold up the reactor thread.
 
-A pool has a small number of threads and a bounded queue. The queue has a line for each client (`CLIENT`), and the lines take
-turns, so a client with many jobs does not delay a client with one. When the queue is full, the client with the longest line is
-refused (`perimeter.errors.Overloaded`: 503 with Retry-After) instead of making everybody wait longer.
+A pool has a small number of threads and a bounded queue in which clients take turns (`perimeter.fair_queue`): a client with many
+jobs does not delay a client with one. When the queue is full, the client with the longest line is refused
+(`perimeter.errors.Overloaded`: 503 with Retry-After) instead of making everybody wait longer.
 
 The caller sets the timeout: it cancels the Deferred. A job that is still waiting leaves the queue (`StillWaiting`). A thread
 cannot be interrupted, so a running job counts as running until it ends, and its result is dropped.
@@ -13,10 +13,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
 from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -25,25 +23,16 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from perimeter.errors import Overloaded, Unavailable
+from perimeter.fair_queue import CLIENT, RETRY_AFTER, Lines, StillWaiting
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-RETRY_AFTER = 1
-"""Seconds after which a client that was refused because of a full queue is asked to come back."""
-
 GRACE = 5.0
 """Seconds that `Offload.stop` waits for running jobs; a job that hangs longer is left behind in its daemon thread."""
 
-CLIENT: ContextVar[str] = ContextVar("perimeter_offload_client", default="")
-"""The client on whose behalf the current coroutine works; jobs of one client wait in one line. "" is the gateway itself."""
-
-NICENESS = 10
+NICENESS = 5
 """How much lower the priority of a polite pool's threads is than that of the reactor thread (``nice``)."""
-
-
-class StillWaiting(CancelledError):
-    """The job was cancelled before a thread was free for it: the delay is the queue's and says nothing of the work itself."""
 
 
 class IThreads(Protocol):
@@ -74,54 +63,6 @@ class _Job:
         self.bounded = bounded
         self.client = CLIENT.get()
         self.deferred: Deferred[Any] = Deferred(lambda _: canceller(self))
-
-
-class _Lines:
-    """The waiting jobs: a line for each client, and the lines take turns."""
-
-    def __init__(self) -> None:
-        self._lines: OrderedDict[str, deque[_Job]] = OrderedDict()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def add(self, job: _Job) -> None:
-        """Add ``job`` at the end of its client's line."""
-        self._lines.setdefault(job.client, deque()).append(job)
-        self._count += 1
-
-    def next(self) -> _Job:
-        """Take out the job whose turn it is. Raises LookupError where there is none."""
-        client, line = next(iter(self._lines.items()))
-        job = line.popleft()
-        self._count -= 1
-        if line:
-            self._lines.move_to_end(client)
-        else:
-            del self._lines[client]
-        return job
-
-    def remove(self, job: _Job) -> None:
-        """Take out ``job``. Raises ValueError where it does not wait."""
-        line = self._lines.get(job.client, deque())
-        line.remove(job)
-        self._count -= 1
-        if not line:
-            del self._lines[job.client]
-
-    def make_room(self, client: str) -> _Job | None:
-        """Take out the newest job of the longest line, so that ``client`` can wait too.
-
-        None where the client's own line would be as long as that, or where the line has jobs only that may not be refused.
-        """
-        longest = max(self._lines.values(), key=len, default=deque[_Job]())
-        if len(longest) <= len(self._lines.get(client, ())) + 1:
-            return None
-        job = next((job for job in reversed(longest) if job.bounded), None)
-        if job is not None:
-            self.remove(job)
-        return job
 
 
 def _threads(count: int, polite: bool) -> ThreadPool:
@@ -156,7 +97,7 @@ class Offload:
         self._threads = threads
         self._queue = queue
         self._pool: IThreads = _threads(threads, polite) if pool is None else pool
-        self._waiting = _Lines()
+        self._waiting = Lines[_Job]()
         self._running: set[_Job] = set()
         self._started = False
         self._idle: Deferred[None] | None = None
@@ -172,9 +113,7 @@ class Offload:
         self._started = True
 
     def stop(self) -> Deferred[None]:
-        """Take no more work, fail waiting jobs with `Unavailable`, and fire when the running ones have ended.
-
-        It waits for `GRACE` seconds at most."""
+        """Take no more work, fail waiting jobs with `Unavailable`, and fire when running ones have ended (`GRACE` at most)."""
         if not self._started:
             return succeed(None)
         self._started = False
@@ -194,7 +133,9 @@ class Offload:
             idle.callback(None)
 
     def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Call ``fn`` in a thread: its result or its exception. The job waits in the line of the current `CLIENT`.
+        """Call ``fn`` in a thread: its result or its exception.
+
+        It waits in the line of the current `perimeter.fair_queue.CLIENT`.
 
         Fails with `Overloaded` where ``queue`` jobs wait already: at once, or later if another client needs the room. Fails with
         `Unavailable` where the pool is not running, and with ``CancelledError`` when cancelled (`StillWaiting` before it began).

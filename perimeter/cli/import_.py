@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
 import click
 
 from perimeter.errors import StartupError
-from perimeter.importers import combine, htpasswd, logback, reactor
+from perimeter.importers import combine, htpasswd, logback
 from perimeter.importers.authotron import source as authotron
 from perimeter.importers.authotron.file import Abilities
 from perimeter.importers.draft import Draft, ImportFault, RealmUser
 from perimeter.importers.nginx import source as nginx
+from perimeter.importers.nginx import tree
+from perimeter.importers.reactor import source as reactor
 
 LEFT = 3
 """Exit status where something is left for the operator."""
@@ -39,12 +43,34 @@ def recognise(text: str) -> str | None:
     return "authotron" if authotron.looks_like(text) else None
 
 
-def convert(kind: str, text: str, name: str, draft: Draft, abilities: Abilities) -> None:
-    """Add a source to ``draft``. Raises `ImportFault`."""
-    if kind == "authotron":
-        authotron.convert(text, name, draft, abilities)
-    else:
-        {"reactor": reactor, "logback": logback, "htpasswd": htpasswd, "nginx": nginx}[kind].convert(text, name, draft)
+def convert(kind: str, sources: Sequence[tuple[Path, str]], draft: Draft, abilities: Abilities) -> None:
+    """Add ``sources``, which are all of one kind, to ``draft``. Raises `ImportFault`."""
+    if kind == "nginx":
+        trees = [tree.read(text, str(path), _including(path)) for path, text in sources]
+        nginx.convert_all(trees, str(sources[0][0]), draft)
+    elif kind == "reactor":
+        reactor.convert_all([(text, str(path)) for path, text in sources], draft)
+    for path, text in sources:
+        if kind == "authotron":
+            authotron.convert(text, str(path), draft, abilities)
+        elif kind in ("logback", "htpasswd"):
+            {"logback": logback, "htpasswd": htpasswd}[kind].convert(text, str(path), draft)
+
+
+def _including(source: Path) -> tree.Find:
+    """What opens the files that ``source`` includes: relative names are beside the nginx.conf."""
+    base = source.parent
+    if not (base / "nginx.conf").is_file() and (base.parent / "nginx.conf").is_file():
+        base = base.parent
+
+    def find(pattern: str) -> list[tuple[str, str]] | None:
+        path = base / pattern
+        found = sorted(glob(str(path)))
+        if not found and not (has_magic(pattern) and path.parent.is_dir()):
+            return None
+        return [(_read(Path(name)), name) for name in found]
+
+    return find
 
 
 def abilities() -> Abilities:
@@ -90,15 +116,18 @@ def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, fo
     draft = Draft()
     try:
         known = abilities()
+        kinds: dict[str, list[tuple[Path, str]]] = {}
         for source in sources:
             text = _read(source)
             found = kind or recognise(text)
             if found is None:
                 raise click.ClickException(f"{source}: not a configuration that is known here; say --as what it is")
-            convert(found, text, str(source), draft, known)
+            kinds.setdefault(found, []).append((source, text))
+        for found, texts in kinds.items():
+            convert(found, texts, draft, known)
+        combine.complete(draft)
     except (ImportFault, StartupError) as fault:
         raise click.ClickException(str(fault)) from None
-    combine.complete(draft)
     base = output.parent if output is not None else Path()
     draft.settle(lambda path, needs: _there(base / path, needs))
     if output is None:
@@ -108,7 +137,7 @@ def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, fo
     else:
         _write(draft, output, force)
     _tell(draft)
-    sys.exit(LEFT if draft.remainder else 0)
+    sys.exit(LEFT if draft.remainder or draft.closed else 0)
 
 
 def _read(path: Path) -> str:
@@ -129,9 +158,13 @@ def _there(path: Path, needs: str) -> bool:
     try:
         if needs == "parent":
             return path.parent.is_dir()
+        if needs == "beginning":
+            return any(one.name.startswith(path.name) and one.name != path.name for one in path.parent.iterdir())
         return path.is_dir() if needs == "directory" else path.is_file()
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return needs == "beginning"  # what cannot be looked at may be there
 
 
 def _write(draft: Draft, output: Path, force: bool) -> None:
@@ -175,3 +208,5 @@ def _tell(draft: Draft) -> None:
         click.echo(f"remark: {note}", err=True)
     for note in draft.remainder:
         click.echo(f"not translated: {note}", err=True)
+    for text in draft.closed:
+        click.echo(f"closed to everybody: {text}", err=True)

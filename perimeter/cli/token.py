@@ -14,12 +14,14 @@ from perimeter.cli.site import Duration, WallClock, config_option, explained, re
 from perimeter.config.site.values import SiteConfig
 from perimeter.errors import InvalidToken, StartupError, Unavailable
 from perimeter.model import TOKEN_PREFIX, Principal
+from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.control import ask
-from perimeter.state.changes import Held, Removed, RevokedGrant, RevokedUser
 from perimeter.state.sqlite import SqliteStore
-from perimeter.tokens.api_token import digest_of
+from perimeter.tokens.api_token import ApiToken, digest_of
 from perimeter.tokens.format import MAX_TOKEN
 from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
+from perimeter.tokens.stored import TOKENS
 from perimeter.tokens.verifier import TokenVerifier
 from perimeter.web.endpoints.api_tokens import described
 
@@ -70,9 +72,9 @@ def list_(file: Path, user: str | None, realm: str | None, passing: bool) -> Non
     """List the API tokens: who has them, and what for. The tokens themselves are told to nobody."""
     with explained():
         site = read_site(file)
-        held = _store(site).load()
+        held = _held(_store(site))
     now = WallClock().seconds()
-    for token in held.tokens:
+    for token in held:
         owner = token.owner
         if (
             token.expires > now
@@ -99,7 +101,7 @@ def revoke(file: Path, ids: tuple[str, ...], user: str | None, realm: str | None
     with explained():
         site = read_site(file)
         store = _store(site)
-        changes = _revocations(site, store.load(), ids, (realm, user) if realm and user else None, given)
+        changes = _revocations(site, _held(store), ids, (realm, user) if realm and user else None, given)
         try:
             store.write(changes)
         except Unavailable as error:
@@ -116,14 +118,19 @@ def revoke(file: Path, ids: tuple[str, ...], user: str | None, realm: str | None
 def _store(site: SiteConfig) -> SqliteStore:
     if site.perimeter.state != "sqlite":
         raise click.ClickException("[perimeter] state = memory: the tokens are in the memory of the gateway alone")
-    return SqliteStore(site.perimeter.state_dir)
+    return SqliteStore(site.perimeter.state_dir, STATE_KINDS)
+
+
+def _held(store: SqliteStore) -> list[ApiToken]:
+    """The API tokens."""
+    return [one for one in store.load()[0][TOKENS.name] if isinstance(one, ApiToken)]
 
 
 def _revocations(
-    site: SiteConfig, held: Held, ids: tuple[str, ...], owner: tuple[str, str] | None, given: bool
+    site: SiteConfig, held: list[ApiToken], ids: tuple[str, ...], owner: tuple[str, str] | None, given: bool
 ) -> list[Removed | RevokedGrant | RevokedUser]:
     clock = WallClock()
-    known = {token.id: token for token in held.tokens}
+    known = {token.id: token for token in held}
     missing = [id for id in ids if id not in known]
     if missing:
         raise click.ClickException(f"there is no API token {missing[0]}")
@@ -133,7 +140,7 @@ def _revocations(
     if given:
         token = _standard_input()
         if token.startswith(TOKEN_PREFIX):
-            changes += [Removed(kept.id) for kept in held.tokens if kept.digest == digest_of(token)]
+            changes += [Removed(kept.id) for kept in held if kept.digest == digest_of(token)]
         else:
             verifier = TokenVerifier(Keyring.read(site.perimeter.state_dir, site.token, clock), site.token, clock)
             try:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from enum import StrEnum
 from functools import lru_cache
 
 import attrs
 
 from perimeter.errors import (
+    Challenges,
     InsufficientScope,
     InvalidCredentialsRequest,
     InvalidToken,
@@ -37,19 +37,6 @@ class Page:
 
     lines: bytes
     body: bytes
-
-
-class Challenges(StrEnum):
-    """Which challenges the 401 of an exchange carries (RFC 9110, section 11.6.1)."""
-
-    BEARER = "bearer"
-    """The gateway's own Bearer, and those of authenticators that take tokens: the usual case."""
-    BASIC = "basic"
-    """Those of authenticators, or Basic with the gateway's realm: asked where tokens are issued."""
-    BOTH = "both"
-    """The gateway's own Bearer, then Basic and those of authenticators."""
-    JOINED = "joined"
-    """All, in one header line: for a proxy that asks for its client. Of several lines, nginx before 1.23 passes on the first."""
 
 
 class Answers:
@@ -97,11 +84,9 @@ class Answers:
             self._date = (second, b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii"))
         return self._date[1]
 
-    def render(self, refusal: Refusal, headers: HeaderBlock, challenges: Challenges) -> tuple[int, bytes, bytes]:
-        """Status, field lines and body of the answer to a refused request.
-
-        ``headers`` are the request's, ``challenges`` is `perimeter.http.exchange.Exchange.challenges`.
-        """
+    def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
+        """Status, header lines and body of the answer to a refused request that has these ``headers``."""
+        challenges = refusal.stranger
         if isinstance(refusal, Rejected) and challenges is Challenges.BEARER:
             challenges = Challenges.BOTH
         json_only = isinstance(refusal, Maintenance)
@@ -142,6 +127,7 @@ class Answers:
             lines += f"WWW-Authenticate: {challenge}\r\n".encode()
         if refusal.status == 401 or challenges in (Challenges.BOTH, Challenges.BASIC):
             lines += self._further[challenges]
+        # One line for all (RFC 9110, section 11.6.1): of several, nginx before 1.23 hands on the first.
         return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if challenges is Challenges.JOINED else lines
 
     def _fields(self, refusal: Refusal) -> dict[str, object]:

@@ -16,7 +16,6 @@ from twisted.python.failure import Failure
 
 from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal
 from perimeter.http.access import access_record
-from perimeter.http.answers import Challenges
 from perimeter.model import ClientConnection, EarlyEnd, Field, RequestHead
 
 if TYPE_CHECKING:
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from perimeter.http.roles import Admission, IBodySink, IResponder
 
 _log = Logger()
-
-# As a global: an enum's member costs five times as much to look up.
-_BEARER = Challenges.BEARER
 
 #: The status that the audit log shows where the client left before any answer (nginx's number for it).
 CLIENT_GONE = 499
@@ -36,10 +32,9 @@ class Exchange:
     """A request, and what becomes of it.
 
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
-    response; ``challenges`` says which challenges a 401 carries; ``asked`` is the request that a proxy asks about, if this one is
-    such a question: the audit log shows that one; ``upstream`` is the target's name for the audit log, if it is not the route's.
-    ``has_body``: chunked, or a Content-Length above 0. ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds
-    the first.
+    response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
+    ``upstream`` is the target's name for the audit log, if it is not the route's. ``has_body``: the request is chunked, or has a
+    Content-Length above 0. ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
     """
 
     __slots__ = (
@@ -53,7 +48,6 @@ class Exchange:
         "_started",
         "asked",
         "body_done",
-        "challenges",
         "connection",
         "decision",
         "has_body",
@@ -77,7 +71,6 @@ class Exchange:
         self.has_body = has_body
         self.decision: Admission | None = None
         self.responder: IResponder | None = None
-        self.challenges = _BEARER
         self.asked: RequestHead | None = None
         self.upstream = ""
         self.reason: str = ""
@@ -257,7 +250,7 @@ class Exchange:
             self._carrier.close_after()
         if not self.body_done:
             self._sink = None  # the one who took the body has failed: the carrier skips the rest of it
-        status, lines, body = self._carrier.site.answers.render(refusal, self.head.headers, self.challenges)
+        status, lines, body = self._carrier.site.answers.render(refusal, self.head.headers)
         self.answer(status, lines, body)
 
     def withdraw(self, refusal: Refusal) -> None:

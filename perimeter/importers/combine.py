@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from perimeter.importers.authotron.source import LISTENER
-from perimeter.importers.draft import USERS, Draft, Note, Setting
+from perimeter.importers.draft import USERS, Draft, ImportFault, Note, Section, Setting
 
 
 def complete(draft: Draft) -> None:
-    """Make a whole site of ``draft``."""
+    """Make a whole site of ``draft``. Raises `perimeter.importers.draft.ImportFault` if its sources cannot be one site."""
     _folded(draft)
+    _apart(draft)
     _users(draft)
     _listener(draft)
     if not draft.has("audit"):
@@ -28,6 +29,31 @@ def _folded(draft: Draft) -> None:
     origin = own.options["port"].origin or Note("", 0, "")
     draft.remark(origin, f"port {own.options['port'].value} is not needed: nginx, which asked there, is in this site.ini as well")
     del draft.sections[own.header]
+
+
+def _apart(draft: Draft) -> None:
+    """Nothing of one source is served where only another one listens, or because only another one asks nobody."""
+    sources = list(dict.fromkeys(one.source for one in _of(draft, "route")))
+    if len(sources) > 1:
+        raise ImportFault("", 0, f"{' and '.join(sources)} cannot be one site: each would be served where the other listens")
+    for listener in _of(draft, "listener"):
+        if sources and listener.source not in sources and "serve" not in listener.options:
+            del draft.sections[listener.header]
+            origin = listener.options["port"].origin or Note("", 0, "")
+            draft.left(
+                origin,
+                f"[{listener.header}] is left out: a listener serves all routes, and those of {sources[0]} were not served there",
+            )
+    perimeter = draft.sections.get("perimeter")
+    enabled = perimeter.options.get("enabled") if perimeter is not None else None
+    if enabled is not None and enabled.value == "no" and any(one.source != "reactor" for one in _of(draft, "authenticator")):
+        assert perimeter is not None
+        perimeter.options["enabled"] = Setting("yes", "", enabled.origin)
+        draft.left(enabled.origin or Note("", 0, ""), "enabled = no would be for the users of the other source too: it is yes")
+
+
+def _of(draft: Draft, kind: str) -> list[Section]:
+    return [section for section in draft.sections.values() if section.header.partition(" ")[0] == kind]
 
 
 def _users(draft: Draft) -> None:

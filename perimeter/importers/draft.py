@@ -8,7 +8,7 @@ the remainder, which is what the operator still has to do by hand. Nothing is dr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -19,6 +19,12 @@ _COMMENT = re.compile(r"(?:^|\s)[;#]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 USERS = "users.realm"
 """A realm file for users that a source does not tell."""
+
+NOBODY = "255.255.255.255/32"
+"""``networks`` of a route that is closed to everybody: no client has this address."""
+
+CLOSED_UPSTREAM = "http://127.0.0.1:9"
+"""Where routes lead that are closed to everybody."""
 
 _REFERENCE = re.compile(r"(?:env|file|credential):")
 #: the order of sections in the text
@@ -32,7 +38,7 @@ class ImportFault(PerimeterError):
     """A source that cannot be read at all. ``line`` counts from 1, 0 where there is none."""
 
     def __init__(self, file: str, line: int, message: str) -> None:
-        super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
+        super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}" if file else message)
 
 
 @attrs.frozen(order=True)
@@ -44,7 +50,8 @@ class Note:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
+        text = f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
+        return _CONTROL.sub("?", text)
 
 
 @attrs.frozen
@@ -69,11 +76,21 @@ class Setting:
 
 @attrs.define
 class Section:
-    """A section: its options in order, and a remark above it."""
+    """A section: its options in order, and a remark above it. ``source`` is the kind of source that it comes from."""
 
     header: str
     options: dict[str, Setting] = attrs.field(factory=dict)
     about: str = ""
+    source: str = ""
+
+
+@attrs.frozen
+class Guard:
+    """Closes ``section`` if there are files whose paths begin as ``path`` does, and which nginx shows to fewer people."""
+
+    section: Section
+    path: str
+    origin: Note
 
 
 @attrs.define
@@ -85,10 +102,15 @@ class Draft:
     """
 
     sections: dict[str, Section] = attrs.field(factory=dict)
+    #: the kind of source that is being read
+    source: str = ""
     files: dict[str, str] = attrs.field(factory=dict, repr=False)
     realms: dict[str, list[RealmUser]] = attrs.field(factory=dict, repr=False)
     remainder: list[Note] = attrs.field(factory=list)
     remarks: list[Note] = attrs.field(factory=list)
+    #: each route that was closed, and why; part of the remainder too
+    closed: list[str] = attrs.field(factory=list)
+    guards: list[Guard] = attrs.field(factory=list)
     #: ports on which Auth-o-tron was asked; filled by nginx, read when all sources are in
     asked_ports: set[int] = attrs.field(factory=set)
 
@@ -97,7 +119,7 @@ class Draft:
     def section(self, kind: str, name: str = "", about: str = "") -> Section:
         """The section ``[kind name]``, a new one where it is not there yet."""
         header = f"{kind} {plain_name(name)}" if name else kind
-        return self.sections.setdefault(header, Section(header, about=about))
+        return self.sections.setdefault(header, Section(header, about=about, source=self.source))
 
     def has(self, kind: str) -> bool:
         """Whether there is a section of this kind."""
@@ -145,10 +167,32 @@ class Draft:
         if note not in self.remarks:
             self.remarks.append(note)
 
+    def close(self, section: Section, reasons: Sequence[tuple[Note, str]]) -> None:
+        """Make a route one that nobody may use; ``reasons`` are what could not be translated, and why not."""
+        section.options.pop("auth", None)
+        section.options["networks"] = Setting(NOBODY, "", reasons[0][0])
+        path = section.options["path"].value
+        for origin, why in reasons:
+            known = [note for note in self.remainder if (note.file, note.line) == (origin.file, origin.line)]
+            if not any(note.text.startswith(origin.text) for note in known):
+                self.left(origin, f"{origin.text}{why and ': ' + why}; {path} is closed to everybody")
+        first = str(attrs.evolve(reasons[0][0], text=f"{reasons[0][0].text}{reasons[0][1] and ': ' + reasons[0][1]}"))
+        section.about = f"closed to everybody by networks, because this is not translated: {first}"
+        self.closed.append(f"[{section.header}] {path}: {first}")
+
+    def guard(self, section: Section, root: str, path: str, other: str, origin: Note) -> None:
+        """Close a route of files at ``path`` if ``root`` has files whose paths begin as ``other`` does, when that is known."""
+        self.guards.append(Guard(section, f"{root.rstrip('/')}/{other[len(path.rstrip('/')) + 1 :]}", origin))
+
     # -- what becomes of it
 
     def settle(self, there: Callable[[str, str], bool]) -> None:
-        """Turn options into comments whose files are not there: ``there(path, needs)`` knows."""
+        """Turn options into comments whose files are not there: ``there(path, needs)`` knows. Of a ``needs`` "beginning" it says
+        whether there is something whose name begins as that of ``path`` does, and is longer."""
+        for guard in self.guards:
+            if guard.section.options.get("networks", Setting("")).value != NOBODY and there(guard.path, "beginning"):
+                why = f"there are files beside {guard.path} whose names begin like it, for which nginx uses this too"
+                self.close(guard.section, [(guard.origin, why)])
         for section in self.sections.values():
             for option, setting in list(section.options.items()):
                 if option in section.options and setting.needs and not there(setting.value, setting.needs):
@@ -210,12 +254,12 @@ class Draft:
         for section in sorted(self.sections.values(), key=_place):
             dead = bool(section.options) and all(name.startswith(";") for name in section.options)
             if section.about:
-                lines.append(f"; {section.about}")
+                lines.append(f"; {_CONTROL.sub('?', section.about)}")
             lines.append(f"{';' if dead else ''}[{section.header}]")
             lines += [f"{name} = {setting.value}".replace("= \n", "=\n") for name, setting in section.options.items()]
             lines.append("")
         if self.remainder:
-            lines += ["; Not translated:", *(f"; {_CONTROL.sub('?', str(note))}" for note in self.remainder), ""]
+            lines += ["; Not translated:", *(f"; {note}" for note in self.remainder), ""]
         return "\n".join(lines)
 
 

@@ -13,10 +13,9 @@ from perimeter.web_client.clients import WebClients
 class AuthServices:
     """``reactor`` is the clock, and whatever else of a reactor an authenticator needs.
 
-    ``offload`` runs work that computes, such as password hashes; ``blocking`` runs work that mostly waits, for seconds perhaps,
-    and has many more threads. Both queues belong to logins alone, and clients take turns in them (`perimeter.offload`), so that
-    no other work of the gateway waits behind what clients without credentials can order. ``web`` asks services elsewhere over
-    HTTP.
+    ``offload`` runs work that computes, such as password hashes; ``blocking`` runs work that mostly waits, perhaps for seconds,
+    and has many more threads. Both queues belong to logins alone, and clients take turns in them (`perimeter.offload`): nothing
+    else that the gateway does waits behind what anybody can order. ``web`` asks services elsewhere over HTTP.
     """
 
     reactor: IReactorTime

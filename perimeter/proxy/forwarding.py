@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from perimeter.config.site.values import ServerSettings
 from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
@@ -106,7 +106,7 @@ class Forwarding:
         self._fresh = False
         self._paused = False
         decision = exchange.decision
-        assert isinstance(decision, Decision)
+        assert isinstance(decision, Admitted)
         self._route = decision.route
         self._upgrade = wanted_upgrade(exchange, decision.route)
         self._head = request_head(exchange, decision, target.rules, target.fallback_host, self._upgrade)
@@ -117,16 +117,12 @@ class Forwarding:
         exchange.responder = self
         pool = self._target.pool
         self._servers = pool.balancer.order()
-        connection = pool.take(self._servers[0], self._repeatable())
+        repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
+        connection = pool.take(self._servers[0], repeatable)
         if connection is not None:
             self._use(connection)
         else:
             self._connect()
-
-    def _repeatable(self) -> bool:
-        """Whether the request may be sent twice (RFC 9110, section 9.2.2); one with a body is not kept, so it may not."""
-        exchange = self._exchange
-        return not exchange.has_body and exchange.head.method in _IDEMPOTENT
 
     def _connect(self) -> None:
         """Make a connection to the first of the servers that are left."""
@@ -169,7 +165,9 @@ class Forwarding:
 
     def _use_next(self) -> None:
         """Go on to the next server: nothing has been sent yet, so any request may."""
-        connection = self._target.pool.take(self._servers[0], self._repeatable())
+        exchange = self._exchange
+        repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
+        connection = self._target.pool.take(self._servers[0], repeatable)
         if connection is None:
             self._connect()
         else:

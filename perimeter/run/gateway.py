@@ -192,9 +192,9 @@ class Gateway(Service):
         """Seconds since the start."""
         return float(self._reactor.seconds() - self._started)
 
-    def look_at_state(self) -> Deferred[None]:
-        """See what somebody else has written to the state, and fire when it is in force."""
-        return self._upkeep.look_at_state()
+    def follow_state(self) -> Deferred[None]:
+        """Fires when what other processes have written to the state is in force."""
+        return self._upkeep.follow_state()
 
     def _parts(self) -> InForce | None:
         """What `perimeter.metrics` looks at."""

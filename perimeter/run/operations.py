@@ -35,8 +35,8 @@ class Running(Protocol):
     def uptime(self) -> float:
         """Seconds since the start."""
 
-    def look_at_state(self) -> Awaitable[None]:
-        """See what somebody else has written to the state, and fire when it is in force."""
+    def follow_state(self) -> Awaitable[None]:
+        """Fires when what other processes have written to the state is in force."""
 
 
 def answer(running: Running, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
@@ -57,7 +57,7 @@ def answer(running: Running, question: Mapping[str, Any]) -> Mapping[str, Any] |
 
 
 async def _look(running: Running) -> Mapping[str, Any]:
-    await running.look_at_state()
+    await running.follow_state()
     return {}
 
 

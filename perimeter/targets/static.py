@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.errors import InternalError, MethodNotAllowed, NoRoute, Refusal
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.target import ITarget
 from perimeter.http.roles import IResponder
 from perimeter.model import EarlyEnd, HeaderBlock
@@ -192,7 +192,7 @@ class StaticTarget:
     def handle(self, exchange: Exchange) -> None:
         """Answer ``exchange`` with the file that its path names, or with a refusal."""
         head, decision = exchange.head, exchange.decision
-        assert isinstance(decision, Decision)
+        assert isinstance(decision, Admitted)
         if head.method not in (b"GET", b"HEAD"):
             exchange.refuse(MethodNotAllowed(allow=("GET", "HEAD")))
             return

@@ -19,7 +19,8 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from perimeter.errors import Overloaded, Unavailable
+from perimeter.errors import Unavailable
+from perimeter.fair_queue import Turns
 from perimeter.web_client.pooled import MAX_BODY, PooledClient
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_UNDER_WAY = 200
 """Exchanges of one authenticator at a time: more tokens than that at once are a flood, and must not become one elsewhere."""
+
+MAX_WAITING = 200
+"""Exchanges that wait for one of these to end; clients take turns (`perimeter.fair_queue`)."""
 
 _HEADERS = {"Accept": "application/json", "User-Agent": "Perimeter"}
 
@@ -105,7 +109,7 @@ class RemoteClient:
         self._client = client
         self._timeout = timeout
         self._clock = clock
-        self._under_way = 0
+        self._turns = Turns(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
 
     async def get(self, url: str) -> RemoteAnswer:
         """GET. Raises `Unavailable`, like `post`."""
@@ -116,9 +120,7 @@ class RemoteClient:
         return await self._within("POST", url, {"Authorization": authorization} if authorization else {}, **body)
 
     async def _within(self, method: str, url: str, headers: dict[str, str], **body: Any) -> RemoteAnswer:
-        if self._under_way >= MAX_UNDER_WAY:
-            raise Overloaded(f"{self._under_way} questions to {self.service} under way", retry_after=1)
-        self._under_way += 1
+        await self._turns.acquire()
         try:
             exchange = Deferred.fromCoroutine(self._exchange(method, url, headers | _HEADERS, body))
             return await exchange.addTimeout(self._timeout, self._clock)
@@ -130,7 +132,7 @@ class RemoteClient:
             # Only its kind: the text of an exception may hold the URL, and the URL the token.
             raise Unavailable(f"{self.service} cannot be asked: {_kind(error)}") from None
         finally:
-            self._under_way -= 1
+            self._turns.release()
 
     async def _exchange(self, method: str, url: str, headers: dict[str, str], body: dict[str, Any]) -> RemoteAnswer:
         reactor: Any = self._clock

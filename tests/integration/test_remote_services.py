@@ -145,6 +145,7 @@ class CacheTests(RemoteCase):
 
     async def test_a_flood_is_not_passed_on(self) -> None:
         self.patch(client, "MAX_UNDER_WAY", 2)
+        self.patch(client, "MAX_WAITING", 0)
         server = self.server(silent)
         found = self.build("ecmwf-api", f"uri = {server.url}\ntimeout = 300ms")
         waiting = [self.ask(found, f"t{number}") for number in range(2)]

@@ -10,9 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from perimeter.errors import Refusal
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
-from perimeter.http.answers import Challenges
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block, parse_request
 from perimeter.http.h1.framing import body_reader
@@ -40,8 +39,8 @@ class FakeAnswers:
     def date(self) -> bytes:
         return b"Date: Fri, 15 Jan 2027 08:00:00 GMT\r\n"
 
-    def render(self, refusal: Refusal, headers: HeaderBlock, challenges: Challenges) -> tuple[int, bytes, bytes]:
-        lines = b"X-Challenges: %b\r\n" % challenges.value.encode()
+    def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
+        lines = b"X-Challenges: %b\r\n" % refusal.stranger.value.encode()
         allow = ", ".join(getattr(refusal, "allow", ()))
         if allow:
             lines += b"Allow: %b\r\n" % allow.encode()
@@ -191,7 +190,7 @@ class Rig:
         if decided:
             judged = head.target if target is None else target
             route = Route(name="a-route", prefix=prefix, target=FakeTarget(), audit=self.channel.site.audit)  # type: ignore[arg-type]
-            self.exchange.decision = Decision(route, principal, judged, b"", address)
+            self.exchange.decision = Admitted(route, principal, judged, b"", address)
 
     def feed(self, data: bytes) -> None:
         """Bytes of the request's body come, framed as its head says."""

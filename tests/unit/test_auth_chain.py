@@ -14,6 +14,7 @@ from zope.interface import implementer
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Key, MemoryAttempts, Throttle
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable
+from perimeter.fair_queue import CLIENT
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -22,7 +23,6 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from perimeter.offload import CLIENT
 from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
 from tests.unit.auth_doubles import REQUEST, ManualThreads, ThreadClock, offload_with
 

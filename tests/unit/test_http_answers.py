@@ -9,6 +9,7 @@ from twisted.trial import unittest
 
 from perimeter.errors import (
     BadRequest,
+    Challenges,
     ExpiredToken,
     InsufficientScope,
     InvalidCredentialsRequest,
@@ -22,7 +23,7 @@ from perimeter.errors import (
     Unavailable,
     UpstreamUnreachable,
 )
-from perimeter.http.answers import Answers, Challenges, Page, prefers_html, prefers_json, quoted
+from perimeter.http.answers import Answers, Page, prefers_html, prefers_json, quoted
 from perimeter.http.grammar import parse_block
 from tests.unit.http_rig import Client, Holding, Response, Site, error_page
 
@@ -46,7 +47,7 @@ class AnswersTests(unittest.TestCase):
         site.answers = Answers(realm, ("https://gw/token", "https://gw2/token"), error_page, pages or {}, clock.seconds, further)
         client = Client(site)
         client.get("/", *lines)
-        target.exchanges[0].challenges = challenges
+        refusal.stranger = challenges
         target.exchanges[0].refuse(refusal)
         return client.response()
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.config.site.values import LimitSettings
 from perimeter.errors import BadRequest, BodyTooLarge, RevokedToken
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.http.connections import Connections, withdraw_unless
 from perimeter.http.exchange import Exchange
@@ -217,7 +217,7 @@ class ExchangeTests(TestCase):
             exchange.start(200, b"", None)
             principal = None if name is None else Principal(name, "local")
             route = Route(name="a-route", prefix=b"", target=FakeTarget(), audit=self.carrier.site.audit)  # type: ignore[arg-type]
-            exchange.decision = Decision(route, principal, b"/", b"", "192.0.2.7")
+            exchange.decision = Admitted(route, principal, b"/", b"", "192.0.2.7")
             exchanges.append(exchange)
             carriers.append(self.carrier)
 

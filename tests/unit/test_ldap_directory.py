@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -21,6 +22,7 @@ from perimeter.auth.kinds.ldap.pool import IDLE, MAX_PENDING, SearchPool
 from perimeter.auth.kinds.ldap.settings import LdapSettings
 from perimeter.auth.kinds.ldap.values import Entry, Equal, Found, Result, Search, ServerFailure
 from perimeter.errors import Overloaded, Rejected, Unavailable, Undecided
+from perimeter.fair_queue import CLIENT
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
 from perimeter.plugin.authenticator import ICanonicalNames, IRunningAuthenticator
 
@@ -322,6 +324,25 @@ class DirectoryTests(TestCase):
         for one in checks[:7]:
             self.successResultOf(one)
         self.assertEqual(len(self.asked), 7)
+
+    def test_attack_47_clients_take_turns_for_binds(self) -> None:
+        """One client's guesses fill all connections for binds and their queue; another client's login waits for one of them."""
+        self.hold = True
+
+        def check_for(client: str) -> Deferred[None]:
+            CLIENT.set(client)
+            return self.check()
+
+        guesses = [copy_context().run(check_for, "guesser") for _ in range(3 + directory.MAX_WAITING)]
+        login = copy_context().run(check_for, "other")
+        self.failureResultOf(guesses.pop(), Overloaded)
+        for _ in range(5):
+            self.held.pop(0).callback(None)
+        self.successResultOf(login)
+        while self.held:
+            self.held.pop(0).callback(None)
+        for one in guesses:
+            self.successResultOf(one)
 
 
 class FakeDirectory:

@@ -13,7 +13,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial import unittest
 
 from perimeter.errors import Overloaded, Unavailable
-from perimeter.offload import CLIENT, GRACE, NICENESS, Offload, StillWaiting
+from perimeter.fair_queue import CLIENT, StillWaiting
+from perimeter.offload import GRACE, NICENESS, Offload
 from tests.unit.auth_doubles import ManualThreads, ThreadClock, offload_with
 
 

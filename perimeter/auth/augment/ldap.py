@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -24,7 +24,8 @@ from perimeter.auth.kinds.ldap.opening import Address
 from perimeter.auth.kinds.ldap.values import And, Equal, Search
 from perimeter.auth.text import unfit_for_name
 from perimeter.config.site.values import AugmenterSettings
-from perimeter.errors import Rejected, Unavailable, Undecided
+from perimeter.errors import Rejected, Undecided
+from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.net.contexts import ClientTLS
 from perimeter.plugin.augmenter import IAugmenter
@@ -103,11 +104,8 @@ class LdapAugmenter:
     async def _look(self, username: str) -> tuple[str, ...]:
         began = self._reactor.seconds()
         search = Deferred.fromCoroutine(self._search(username))
-        search.addTimeout(self._settings.timeout, self._reactor)
-        try:
-            roles = await search
-        except TimeoutError:
-            raise Unavailable(f"the directory of augmenter {self.name} took longer than {self._settings.timeout:g} s") from None
+        search.addTimeout(self._settings.timeout, self._reactor, timed_out(f"the directory of augmenter {self.name}"))
+        roles = await search
         if self._settings.cache > 0:
             self._roles[username] = (began + self._settings.cache, roles)
             self._roles.move_to_end(username)

@@ -6,10 +6,10 @@ authenticator's realm (attack 41). What the answers mean to the order is `perime
 
 from __future__ import annotations
 
-import contextlib
 import traceback
 import unicodedata
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -24,6 +24,7 @@ from perimeter.auth.chain.throttle import address_block
 from perimeter.auth.chain.watch import ERROR, SUCCESS, Paused, TimedOut, Watch, result_of
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import InvalidToken, Overloaded, Refusal, Rejected, StartupError, Unavailable, Undecided
+from perimeter.fair_queue import CLIENT, RETRY_AFTER, StillWaiting
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -33,7 +34,6 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from perimeter.offload import CLIENT, RETRY_AFTER, StillWaiting
 from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, ISchemes
 
 _log = Logger()
@@ -92,7 +92,7 @@ class Asked:
         authenticator = self.authenticator
         if not IDecoyLogin.providedBy(authenticator):
             return
-        with contextlib.suppress(Refusal):  # the verdict stands already, and the cause is in the log
+        with suppress(Refusal):  # the verdict stands already, and the cause is in the log
             await self._guarded(lambda: authenticator.decoy(request), request)
 
     async def ask(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
@@ -167,7 +167,7 @@ class Asked:
     def _within(self, question: Callable[[], Awaitable[Any]], client: str) -> Deferred[Any]:
         """The authenticator's answer, or `Unavailable` after the timeout, even where it ignores its cancellation.
 
-        Its slow work waits in the line of ``client`` (`perimeter.offload.CLIENT`).
+        Its slow work waits in the line of ``client`` (`perimeter.fair_queue.CLIENT`).
         """
         late = False
 

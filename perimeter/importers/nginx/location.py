@@ -1,12 +1,17 @@
-"""A location of nginx, with what it inherits, and which directives inside and around it are understood. Pure."""
+"""A location of nginx with what it inherits, and who may use it. Pure.
+
+A location is open only if every directive in force there is known to restrict nobody (`perimeter.importers.nginx.directives`).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv6Network, ip_network
 
 import attrs
 
+from perimeter.importers.nginx.directives import TRANSLATED, benign_header, harmless
 from perimeter.importers.nginx.tree import Directive
 
 PASS = re.compile(r"(https?)://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[^$?]*)?")
@@ -14,52 +19,81 @@ PASS = re.compile(r"(https?)://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?
 
 PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,=:@/-]*")
 
-#: fields that the gateway sets anyway
 FORWARDED = frozenset(
     (
         *(("host", "$host"), ("host", "$http_host"), ("x-real-ip", "$remote_addr"), ("x-forwarded-proto", "$scheme")),
         *(("x-forwarded-for", "$proxy_add_x_forwarded_for"), ("x-forwarded-host", "$host"), ("upgrade", "$http_upgrade")),
-        *(
-            ("connection", "upgrade"),
-            ("connection", "$connection_upgrade"),
-            ("connection", ""),
-            ("x-forwarded-host", "$http_host"),
-        ),
+        *(("connection", "upgrade"), ("connection", "$connection_upgrade"), ("connection", "")),
+        ("x-forwarded-host", "$http_host"),
     )
 )
-#: what the gateway does without being told, or where its way is as good
-CONSUMED = frozenset(
-    (
-        *("proxy_http_version", "proxy_buffering", "proxy_request_buffering", "proxy_buffers", "proxy_buffer_size", "internal"),
-        *(
-            "proxy_busy_buffers_size",
-            "gzip",
-            "expires",
-            "etag",
-            "proxy_ssl_server_name",
-            "log_not_found",
-            "server_name",
-            "listen",
-        ),
-    )
-)
-_OF_SERVERS = ("ssl_", "keepalive_")
-RESTRICTING = ("auth_", "satisfy", "limit_except", "if", "secure_link", "valid_referers")
+"""Headers toward the service that the gateway sets by itself, with their values."""
+
+IDENTITY = {
+    "$upstream_http_x_auth_username": ("identity_username_header", "X-Auth-Username"),
+    "$upstream_http_x_auth_realm": ("identity_realm_header", "X-Auth-Realm"),
+    "$upstream_http_x_auth_roles": ("identity_roles_header", "X-Auth-Roles"),
+    "$remote_user": ("identity_username_header", "X-Auth-Username"),
+}
+"""Variables that hold the user, with the option and the default name of the header for each."""
+
+ASSERTION = "$upstream_http_authorization"
+_OF_ONE_LEVEL = frozenset(("alias", "internal", "try_files", "listen", "server_name", "location"))
+_RULES = ("allow", "deny")
+
+
+@attrs.frozen
+class Standing:
+    """Who may use a location without a user name and password, or with one.
+
+    ``closes`` are the directives that cannot be translated, each with a reason: with any, the location is closed to everybody.
+    ``asks``: nginx wants credentials. ``networks`` are the only ones that may come; None for any, () for none.
+    """
+
+    closes: tuple[tuple[Directive, str], ...] = ()
+    asks: bool = False
+    networks: tuple[str, ...] | None = None
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether a client without credentials may get in, from some network at least."""
+        return not self.closes and not self.asks and self.networks != ()
+
+    @property
+    def open(self) -> bool:
+        """Whether everybody may get in."""
+        return self.anonymous and self.networks is None
+
+    def covers(self, other: Standing) -> bool:
+        """Whether each client that gets in here gets in at ``other``, too."""
+        if self.closes or self.networks == ():
+            return True
+        if other.closes or (other.asks and not self.asks):
+            return False
+        return other.networks is None or self.networks == other.networks
 
 
 @attrs.define
 class Location:
-    """A prefix location with what its server says as well."""
+    """A location at a plain path. ``inherited`` are the directives around it that are in force inside of it too."""
 
     path: str
     exact: bool
     hosts: tuple[str, ...]
     directive: Directive
-    outer: Sequence[Directive]
+    inherited: Sequence[Directive]
+    standing: Standing = Standing()
+    #: routes for these paths leave what merely begins like them to this location
+    beside: list[Location] = attrs.field(factory=list)
+
+    @property
+    def route_path(self) -> str:
+        """Its path as a route has it, without a slash at the end."""
+        return self.path.rstrip("/") or "/"
 
     def of(self, name: str) -> list[Directive]:
-        """The directives of that name: the location's own, else those around it (nginx inherits all or none)."""
-        return self.directive.all(name) or [one for one in self.outer if one.name == name]
+        """The directives of that name in force: the location's own, otherwise the inherited ones."""
+        return self.directive.all(name) or [one for one in self.inherited if one.name == name]
 
     def word(self, name: str) -> str:
         """The first argument of a directive, or ""."""
@@ -67,51 +101,117 @@ class Location:
         return found[-1].args[0] if found and found[-1].args else ""
 
     @property
-    def unclear(self) -> bool:
-        """Whether something restricts it that is not understood."""
-        around = (*(self.directive.block or ()), *self.outer)
-        return any(one.name.startswith(RESTRICTING) and not known_inside(one.name) for one in around)
-
-    @property
-    def restricted(self) -> bool:
-        """Whether not everybody may come."""
-        asks = any(self.word(name) not in ("", "off") for name in ("auth_request", "auth_basic"))
-        return asks or self.unclear or bool(self.of("allow") or self.of("deny"))
+    def proxied(self) -> bool:
+        """Whether it has a ``proxy_pass`` of its own; nginx does not inherit it."""
+        return bool(self.directive.all("proxy_pass"))
 
     @property
     def root(self) -> str:
         """The directory that a static location serves its path from."""
         if alias := self.directive.all("alias"):
-            return alias[0].args[0].rstrip("/") or "/"
+            return (alias[0].args[0].rstrip("/") or "/") if alias[0].args else ""
         root = self.word("root")
         return f"{root.rstrip('/')}{self.path.rstrip('/')}" if root else ""
 
-
-_INSIDE = frozenset(
-    (
-        "location",
-        *(
-            "root",
-            "alias",
-            "index",
-            "try_files",
-            "proxy_pass",
-            "proxy_connect_timeout",
-            "proxy_read_timeout",
-            "client_max_body_size",
-        ),
-        *("auth_request", "auth_request_set", "auth_basic", "auth_basic_user_file", "proxy_set_header", "proxy_redirect"),
-        *("allow", "deny", "access_log"),
-    )
-)
+    def rules(self) -> list[Directive]:
+        """Its ``allow`` and ``deny`` in their order."""
+        own = [one for one in self.directive.block or () if one.name in _RULES]
+        return own or [one for one in self.inherited if one.name in _RULES]
 
 
-def known_inside(name: str) -> bool:
-    """Whether a directive of a location has been dealt with."""
-    return name in _INSIDE or name in CONSUMED
+def inherit(outer: Iterable[Directive], block: Iterable[Directive]) -> list[Directive]:
+    """What is in force in the blocks inside of ``block``. A directive that is understood replaces its like further out, as in
+    nginx; any other adds to it, because how it inherits is not known."""
+    inner = [one for one in block if one.name != "location"]
+    names = {name for one in inner for name in (_RULES if one.name in _RULES else (one.name,))}
+    kept = [one for one in outer if one.name not in names or not known(one)]
+    return [one for one in (*kept, *inner) if one.name not in _OF_ONE_LEVEL and not one.name.endswith("_pass")]
 
 
-def known_outside(name: str) -> bool:
-    """Whether a directive of a server has been dealt with."""
-    known = ("location", "error_page", "error_log", "server_tokens", "types", "default_type")
-    return known_inside(name) or name in known or name.startswith(_OF_SERVERS)
+def known(directive: Directive) -> bool:
+    """Whether the importer translates this directive, or may ignore it."""
+    return directive.name in TRANSLATED or harmless(directive)
+
+
+def asks(location: Location) -> bool:
+    """Whether nginx wants credentials here that the gateway can ask for instead."""
+    return any(location.word(name) not in ("", "off") for name in ("auth_request", "auth_basic"))
+
+
+def standing(location: Location) -> Standing:
+    """Who may use ``location``, as far as its own and its inherited directives say."""
+    wants = asks(location)
+    own = location.directive.block or []
+    closes = [(one, "") for one in own if not known(one)]
+    # what stands further out is not about this location alone: where users are asked for, it does not keep all of them out
+    closes += [(one, "") for one in location.inherited if not known(one) and (not wants or one.name == "return")]
+    variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}
+    if location.proxied and not wants:
+        closes += [
+            (one, "a client could send this header itself")
+            for one in location.of("proxy_set_header")
+            if not benign_header(one) and not _says_who(one, variables)
+        ]
+    closes += _target(location)
+    networks, fault = _networks(location.rules())
+    if fault is not None:
+        closes.append((fault, "networks lists who may come; until then nobody may"))
+    if location.directive.all("internal"):
+        networks = ()
+    return Standing(tuple(closes), wants, networks)
+
+
+def _says_who(one: Directive, variables: dict[str, str]) -> bool:
+    value = " ".join(one.args[1:])
+    return variables.get(value, value) in (*IDENTITY, ASSERTION) and not value.startswith("$remote")
+
+
+def _target(location: Location) -> list[tuple[Directive, str]]:
+    """What keeps a location from becoming a route to the same resources."""
+    directive = location.directive
+    files = directive.all("try_files")
+    if location.proxied:
+        one = directive.all("proxy_pass")[0]
+        match = PASS.fullmatch(one.args[0] if one.args else "")
+        if match is None:
+            return [(one, "expected http://host:port/path, without variables")]
+        fault = rewriting(location.path, match[4])[1]
+        found = [(other, "files before a service") for other in files]
+        return [(one, fault), *found] if fault else found
+    if not location.root:
+        said = directive.all("internal") or any(not known(one) for one in directive.block or ())
+        return [] if said else [(directive, "it has neither proxy_pass nor root")]
+    found = [(one, "the first file is $uri") for one in files if one.args[:1] != ("$uri",)]
+    for one in directive.all("alias"):
+        if one.args and location.path.endswith("/") != one.args[0].endswith("/"):
+            found.append((one, f"{location.path} and {one.args[0]} have to end alike"))
+    if "$" in location.root:
+        found += [(one, "a directory without variables") for one in directive.all("alias") or location.of("root")]
+    return found
+
+
+def rewriting(path: str, uri: str | None) -> tuple[str | None, str]:
+    """The option ``rewrite`` for a ``proxy_pass`` with the path ``uri`` in a location at ``path``, and why it cannot be said."""
+    if uri is None or uri.rstrip("/") == path.rstrip("/"):
+        return None, ""
+    if uri != "/" and path.endswith("/") != uri.endswith("/"):
+        return None, f"{path} and {uri} have to end alike"
+    if not PLAIN_PATH.fullmatch(uri) or "//" in uri or {"..", "."} & set(uri.split("/")):
+        return None, "rewrite is a plain path"
+    return uri.rstrip("/") or "/", ""
+
+
+def _networks(rules: Sequence[Directive]) -> tuple[tuple[str, ...] | None, Directive | None]:
+    """The networks that ``rules`` allow (None for any), or the rule to report if no list of networks says the same."""
+    if not rules or (rules[0].name == "allow" and rules[0].args == ("all",)):
+        return None, None
+    *allowed, last = rules
+    if last.name != "deny" or last.args != ("all",) or any(one.name != "allow" or len(one.args) != 1 for one in allowed):
+        return (), rules[0]
+    try:
+        found = [ip_network(one.args[0], strict=False) for one in allowed]
+    except ValueError:
+        return (), rules[0]
+    if any(isinstance(one, IPv6Network) and one.network_address.ipv4_mapped is not None for one in found):
+        return (), rules[0]
+    return tuple(str(one.network_address) if one.num_addresses == 1 else str(one) for one in found), None

@@ -14,21 +14,24 @@ from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import Route, RouteTable
+from perimeter.gate.sources.authorization import Authorization
+from perimeter.gate.sources.connection import Connection
 from perimeter.http.answers import Answers
 from perimeter.metrics.counts import Metrics
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields
-from perimeter.run.build.endpoints import gateway_endpoints
+from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import listener_gates
 from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.run.build.upstreams import upstream_pool
-from perimeter.state.book import TokenBook
 from perimeter.state.state import State
 from perimeter.tokens.api_token import ApiTokenVerifier
+from perimeter.tokens.book import TokenBook
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.stored import TOKENS, StoredTokens
 from perimeter.tokens.verifier import TokenVerifier
 
 
@@ -44,6 +47,7 @@ class Assembly:
     chain: AuthenticatorChain
     keyring: Keyring
     state: State
+    tokens: StoredTokens
     book: TokenBook | None
     identifier: Identifier
     identity: IdentityLines
@@ -75,18 +79,20 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     issuer = TokenIssuer(keyring, config.token, reactor)
     metrics = _metrics(config, around)
     chain = authenticator_chain(config, around, metrics)
-    state = around.states.open(config.perimeter)
-    verifier = TokenVerifier(keyring, config.token, reactor, state.revoked)
-    book = TokenBook(state, verifier, reactor, config.token.api_lifetime) if config.token.api_tokens else None
+    state = around.states.adopt(around.states.open(config.perimeter))
+    tokens = state.view(TOKENS)
+    verifier = TokenVerifier(keyring, config.token, reactor, tokens.revoked)
+    book = TokenBook(tokens, verifier, reactor, config.token.api_lifetime) if config.token.api_tokens else None
     remembered = config.limits.remembered_tokens
-    api_tokens = ApiTokenVerifier(state if book else None, reactor)
-    identifier = Identifier(chain, verifier, api_tokens, state, clock, remembered)
+    api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
+    authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered)
+    identifier = Identifier((authorization, Connection(chain)))
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
     audit = AuditLogs(config.audit, reactor, None if metrics is None else metrics.requests.record)
     default_sink = audit.sink()
     pools = {settings.name: upstream_pool(settings, around) for settings in config.upstreams}
     routes = configured_routes(config, around, pools, audit, believed_fields(chain))
-    endpoints = gateway_endpoints(config, identifier, issuer, keyring, book)
+    endpoints = EndpointParts(config, issuer, keyring, book)
 
     def gate(own: Iterable[Route]) -> Gate:
         return Gate(
@@ -101,12 +107,13 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     return Assembly(
         config=config,
         gates=listener_gates(config, around, gate, routes, endpoints, default_sink),
-        answers=gateway_answers(config, clock, chain.challenges()),
+        answers=gateway_answers(config, clock, identifier.challenges()),
         audit=audit,
         default_sink=default_sink,
         chain=chain,
         keyring=keyring,
         state=state,
+        tokens=tokens,
         book=book,
         identifier=identifier,
         identity=identity,

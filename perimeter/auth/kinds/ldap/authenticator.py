@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
@@ -26,6 +26,7 @@ from perimeter.auth.kinds.ldap.settings import LdapSettings
 from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Search
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import Rejected, Unavailable, Undecided
+from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
 from perimeter.plugin.authenticator import IAuthenticatorFactory, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
@@ -81,11 +82,9 @@ class LdapAuthenticator:
             raise Rejected("an empty password")
         else:
             login = Deferred.fromCoroutine(self._login(names.checked(credentials.username), credentials.password, tell))
-        login.addTimeout(self._settings.timeout, self._reactor)
+        login.addTimeout(self._settings.timeout, self._reactor, timed_out(f"the directory of {self.name}"))
         try:
             return await login
-        except TimeoutError:
-            raise Unavailable(f"the directory of {self.name} took longer than {self._settings.timeout:g} s") from None
         except (Rejected, Unavailable) as refusal:
             tell(f"{refusal.reason}: {refusal.detail}")
             raise

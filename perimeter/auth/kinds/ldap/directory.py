@@ -14,22 +14,23 @@ import math
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from perimeter.auth.kinds.ldap.connection import Connection
 from perimeter.auth.kinds.ldap.opening import Address, open_connection
-from perimeter.auth.kinds.ldap.pool import SearchPool
+from perimeter.auth.kinds.ldap.pool import MAX_PENDING, SearchPool
 from perimeter.auth.kinds.ldap.results import judge_login, judge_service
 from perimeter.auth.kinds.ldap.values import Found, Search, ServerFailure
-from perimeter.errors import Overloaded, Rejected, Unavailable
+from perimeter.errors import Rejected, Unavailable
+from perimeter.fair_queue import Turns
 
 T = TypeVar("T")
 Step = Coroutine[Deferred[Any], Any, T]
 _log = Logger()
 
 MAX_WAITING = 500
-"""Logins that wait for one of the connections for binds; more are refused at once."""
+"""Logins that wait for one of the connections for binds, and again for searches; clients take turns (`perimeter.fair_queue`)."""
 
 
 class _Server:
@@ -69,22 +70,25 @@ class Directory:
         self._reactor = reactor
         self._timeout = timeout
         self._rest = rest
-        self._binds = DeferredSemaphore(bind_connections)
+        self._binds = Turns(bind_connections, MAX_WAITING, f"binds in the directory of {name}")
+        self._searches = Turns(search_connections * MAX_PENDING, MAX_WAITING, f"searches in the directory of {name}")
         self._servers = tuple(
             _Server(address, SearchPool(self._opener(address), search_connections, reactor)) for address in addresses
         )
 
     async def search(self, search: Search) -> Found:
         """Run ``search`` on the first server that can. Raises `Unavailable`."""
-        return await self._ask(lambda server: server.pool.search(search, self._timeout))
+        await self._searches.acquire()
+        try:
+            return await self._ask(lambda server: server.pool.search(search, self._timeout))
+        finally:
+            self._searches.release()
 
     async def check_password(self, dn: str, password: str) -> None:
         """Return where the directory lets ``dn`` bind with ``password``. Raises `Rejected` or `Unavailable`.
 
         Both must be something: see `Connection.bind`.
         """
-        if len(self._binds.waiting) >= MAX_WAITING:
-            raise Overloaded("too many logins wait for the directory", retry_after=1)
         await self._binds.acquire()
         try:
             await self._ask(lambda server: self._bind_once(server.address, dn, password))

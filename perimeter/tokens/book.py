@@ -10,9 +10,9 @@ import attrs
 
 from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
 from perimeter.model import TOKEN_PREFIX, Grant, Principal, Restriction
-from perimeter.state.state import State
 from perimeter.tokens.api_token import ApiToken, digest_of, mint
 from perimeter.tokens.format import Clock
+from perimeter.tokens.stored import StoredTokens
 from perimeter.tokens.verifier import TokenVerifier
 
 PASSING_LIFETIME: Final = 3600.0
@@ -28,8 +28,8 @@ MOST_NAMED: Final = 200
 class TokenBook:
     """``longest`` is the longest life of an API token in seconds, 0 for no limit."""
 
-    def __init__(self, state: State, verifier: TokenVerifier, clock: Clock, longest: float) -> None:
-        self._state = state
+    def __init__(self, stored: StoredTokens, verifier: TokenVerifier, clock: Clock, longest: float) -> None:
+        self._stored = stored
         self._verifier = verifier
         self._clock = clock
         self.longest = longest
@@ -39,7 +39,7 @@ class TokenBook:
         lifetime = min(PASSING_LIFETIME, self.longest) if self.longest else PASSING_LIFETIME
         now = self._clock.seconds()
         text, kept = mint("", attrs.evolve(owner, grant=None), now, now + lifetime, passing=True)
-        await self._state.add(kept)
+        await self._stored.add(kept)
         return text
 
     async def make(
@@ -53,22 +53,22 @@ class TokenBook:
             lifetime = min(USUAL_LIFETIME, self.longest) if self.longest else USUAL_LIFETIME
         elif self.longest and not 0 < lifetime <= self.longest:
             raise ValueError(f"an API token may live up to {self.longest:.0f} seconds (api_lifetime)")
-        if self._state.count(owner.realm, owner.username) >= MOST_NAMED:
+        if self._stored.count(owner.realm, owner.username) >= MOST_NAMED:
             raise TooManyTokens
         now = self._clock.seconds()
         text, kept = mint(name, attrs.evolve(owner, grant=None), now, now + lifetime if lifetime else inf, restriction)
-        await self._state.add(kept)
+        await self._stored.add(kept)
         return text, kept
 
     def owned(self, owner: Principal) -> list[ApiToken]:
         """The tokens of a user, the oldest first."""
-        return self._state.owned(owner.realm, owner.username)
+        return self._stored.owned(owner.realm, owner.username)
 
     def names(self, which: str, grant: Grant) -> bool:
         """Whether ``which``, an id or a token itself, is the API token that somebody came with."""
         if not grant.stored:
             return False
-        kept = self._state.find(digest_of(which))
+        kept = self._stored.find(digest_of(which))
         return which == grant.id or (kept is not None and kept.id == grant.id)
 
     async def remove(self, owner: Principal, which: str) -> ApiToken:
@@ -76,7 +76,7 @@ class TokenBook:
         digest = digest_of(which)
         for token in self.owned(owner):
             if which == token.id or digest == token.digest:
-                await self._state.remove(token)
+                await self._stored.remove(token)
                 return token
         raise NoSuchToken
 
@@ -86,15 +86,15 @@ class TokenBook:
         Raises `Unavailable` as `State.revoke`.
         """
         if text.startswith(TOKEN_PREFIX):
-            kept = self._state.find(digest_of(text))
+            kept = self._stored.find(digest_of(text))
             if kept is None:
                 return None
-            await self._state.remove(kept)
+            await self._stored.remove(kept)
             return kept.owner
         try:
             principal = self._verifier.verify(text).principal
         except InvalidToken:
             return None
         assert principal.grant is not None
-        await self._state.revoke(principal.grant)
+        await self._stored.revoke(principal.grant)
         return principal

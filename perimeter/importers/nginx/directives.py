@@ -1,0 +1,152 @@
+"""Which directives of nginx are known not to restrict anybody. Pure.
+
+The list is closed: a directive that is not on it may restrict who comes, or change where a request goes, so a location that it
+is in force at is not imported as open.
+"""
+
+from __future__ import annotations
+
+from perimeter.importers.nginx.tree import Directive
+
+OF_NGINX = frozenset(
+    (
+        *("user", "worker_processes", "worker_rlimit_nofile", "pid", "events", "daemon", "error_log", "load_module", "sendfile"),
+        *("tcp_nopush", "tcp_nodelay", "keepalive_timeout", "keepalive_requests", "types_hash_max_size", "default_type", "types"),
+        *("server_tokens", "ssl_session_cache", "ssl_session_timeout", "ssl_session_tickets", "ssl_ciphers"),
+        *("ssl_prefer_server_ciphers", "ssl_dhparam", "ssl_ecdh_curve", "log_format", "server_names_hash_bucket_size", "gzip"),
+        *("gzip_types", "gzip_vary", "gzip_proxied", "gzip_comp_level", "gzip_min_length", "gzip_disable", "gzip_http_version"),
+    )
+)
+"""What concerns nginx as a program, or what the gateway does anyway."""
+
+CONSUMED = frozenset(
+    (
+        *("proxy_http_version", "proxy_buffering", "proxy_request_buffering", "proxy_buffers", "proxy_buffer_size"),
+        *("proxy_busy_buffers_size", "expires", "etag", "proxy_ssl_server_name", "log_not_found", "server_name", "listen"),
+    )
+)
+"""What the gateway does by itself, or in a way that is as good."""
+
+TRANSLATED = frozenset(
+    (
+        *("location", "root", "alias", "index", "try_files", "proxy_pass", "proxy_connect_timeout", "proxy_read_timeout"),
+        *("client_max_body_size", "auth_request", "auth_request_set", "auth_basic", "auth_basic_user_file", "proxy_set_header"),
+        *("proxy_redirect", "allow", "deny", "access_log", "error_page", "internal", "ssl", "ssl_certificate"),
+        *("ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_protocols"),
+    )
+)
+"""What other modules of the importer judge or translate."""
+
+_HARMLESS = frozenset(
+    (
+        # limits, time-outs, connections and logs
+        *(
+            "auth_delay",
+            "limit_rate",
+            "limit_rate_after",
+            "limit_req",
+            "limit_req_zone",
+            "limit_req_status",
+            "limit_req_log_level",
+        ),
+        *(
+            "limit_req_dry_run",
+            "limit_conn",
+            "limit_conn_zone",
+            "limit_conn_status",
+            "limit_conn_log_level",
+            "limit_conn_dry_run",
+        ),
+        *("client_body_timeout", "client_header_timeout", "client_body_buffer_size", "client_header_buffer_size"),
+        *("client_body_temp_path", "client_body_in_file_only", "client_body_in_single_buffer", "large_client_header_buffers"),
+        *("send_timeout", "lingering_close", "lingering_time", "lingering_timeout", "reset_timedout_connection", "send_lowat"),
+        *("keepalive_time", "keepalive_disable", "connection_pool_size", "request_pool_size", "postpone_output"),
+        *("output_buffers", "read_ahead", "directio", "directio_alignment", "aio", "aio_write", "sendfile_max_chunk"),
+        *("open_file_cache", "open_file_cache_valid", "open_file_cache_min_uses", "open_file_cache_errors"),
+        *("open_log_file_cache", "log_subrequest", "rewrite_log", "uninitialized_variable_warn", "resolver"),
+        *("resolver_timeout", "server_names_hash_max_size", "types_hash_bucket_size", "variables_hash_max_size"),
+        *("variables_hash_bucket_size", "map_hash_max_size", "map_hash_bucket_size", "http2", "http2_push_preload"),
+        *(
+            "http2_max_concurrent_streams",
+            "http2_chunk_size",
+            "http2_body_preread_size",
+            "http2_idle_timeout",
+            "http2_recv_timeout",
+        ),
+        # what is computed, and used by other directives only
+        *("map", "geo", "split_clients", "set"),
+        # answers
+        *("add_header", "add_trailer", "charset", "charset_types", "override_charset", "autoindex", "autoindex_exact_size"),
+        *("autoindex_format", "autoindex_localtime", "if_modified_since", "max_ranges", "chunked_transfer_encoding"),
+        *("gunzip", "gunzip_buffers", "gzip_static", "gzip_buffers", "gzip_window", "absolute_redirect", "port_in_redirect"),
+        *("server_name_in_redirect", "recursive_error_pages", "msie_padding", "msie_refresh", "ignore_invalid_headers"),
+        *("underscores_in_headers", "merge_slashes", "subrequest_output_buffer_size"),
+        # TLS, as far as it does not ask for certificates
+        *("ssl_early_data", "ssl_stapling", "ssl_stapling_file", "ssl_stapling_responder", "ssl_stapling_verify"),
+        *("ssl_trusted_certificate", "ssl_buffer_size", "ssl_session_ticket_key", "ssl_conf_command", "ssl_password_file"),
+        # the way to a service
+        *("proxy_bind", "proxy_cookie_domain", "proxy_cookie_path", "proxy_cookie_flags", "proxy_force_ranges"),
+        *("proxy_headers_hash_bucket_size", "proxy_headers_hash_max_size", "proxy_hide_header", "proxy_ignore_client_abort"),
+        *("proxy_ignore_headers", "proxy_intercept_errors", "proxy_limit_rate", "proxy_max_temp_file_size"),
+        *("proxy_next_upstream", "proxy_next_upstream_timeout", "proxy_next_upstream_tries", "proxy_pass_header"),
+        *("proxy_send_lowat", "proxy_send_timeout", "proxy_socket_keepalive", "proxy_temp_file_write_size", "proxy_temp_path"),
+        *(
+            "proxy_store_access",
+            "proxy_ssl_certificate",
+            "proxy_ssl_certificate_key",
+            "proxy_ssl_ciphers",
+            "proxy_ssl_conf_command",
+        ),
+        *("proxy_ssl_crl", "proxy_ssl_name", "proxy_ssl_password_file", "proxy_ssl_protocols", "proxy_ssl_session_reuse"),
+        *("proxy_ssl_trusted_certificate", "proxy_ssl_verify", "proxy_ssl_verify_depth"),
+    )
+)
+_CACHES = ("proxy_cache", "proxy_no_cache")
+_OTHER_SERVICES = ("fastcgi_", "uwsgi_", "scgi_", "grpc_", "memcached_")
+"""Of these, only what ends in ``_pass`` does anything by itself."""
+
+_BENIGN_HEADERS = frozenset(
+    (
+        *(
+            "host",
+            "connection",
+            "upgrade",
+            "x-real-ip",
+            "x-real-port",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-host",
+        ),
+        *("x-forwarded-port", "x-forwarded-server", "x-forwarded-ssl", "x-forwarded-scheme", "x-forwarded-protocol", "x-scheme"),
+        *("x-url-scheme", "front-end-https", "x-nginx-proxy", "x-request-id", "forwarded"),
+        *("accept-encoding", "accept", "user-agent", "te", "range", "if-range", "if-modified-since", "if-none-match"),
+        *("content-type", "content-length", "early-data", "x-request-start", "authorization"),
+    )
+)
+"""Request headers by whose absence no service lets in more: the gateway sets them itself, drops them, or they say no name."""
+
+
+def harmless(directive: Directive) -> bool:
+    """Whether ``directive`` restricts nobody and does not change which resource a request gets."""
+    name = directive.name
+    if name == "satisfy":
+        return directive.args == ("all",)
+    if name.startswith(_OTHER_SERVICES):
+        return not name.endswith("_pass")
+    return name in _HARMLESS or name in OF_NGINX or name in CONSUMED or name.startswith(_CACHES)
+
+
+def done(directive: Directive) -> bool:
+    """Whether nothing is left to say of ``directive``: it is translated, or the gateway does as much."""
+    name = directive.name
+    if name in TRANSLATED or name in CONSUMED or name in OF_NGINX:
+        return True
+    return name.startswith(("ssl_", "keepalive_", "satisfy")) and harmless(directive)
+
+
+def benign_header(directive: Directive) -> bool:
+    """Whether it does no harm that a ``proxy_set_header`` is left out: otherwise the client could send what nginx replaced."""
+    if not directive.args:
+        return False
+    name, value = directive.args[0].lower(), " ".join(directive.args[1:])
+    return name in _BENIGN_HEADERS or value == f"$http_{name.replace('-', '_')}"

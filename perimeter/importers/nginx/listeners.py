@@ -1,0 +1,82 @@
+"""The listeners that nginx servers become, with their certificates. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perimeter.importers.draft import Section
+from perimeter.importers.nginx.file import NginxFile
+from perimeter.importers.nginx.servers import ANY, Place, Server
+from perimeter.importers.nginx.tree import Directive
+
+
+class Listeners(NginxFile):
+    """Writes listeners. ``common`` stands outside of the servers and is in force inside."""
+
+    common: Sequence[Directive] = ()
+
+    def serve(self, places: dict[Place, bool], servers: Sequence[Server]) -> None:
+        """Listeners for the routes on ``places``, which all of ``servers`` have; the value says whether there is TLS."""
+        for port in dict.fromkeys(port for _, port in places):
+            for addresses in _addresses([host for host, number in places if number == port]):
+                tls = any(places[place] for place in places if place[1] == port)
+                self._listener(port, addresses, tls, servers)
+
+    def redirect(self, servers: Sequence[Server], serving: dict[Place, bool]) -> None:
+        """Listeners of servers that only lead to https, where no other server listens."""
+        ports = dict.fromkeys(port for server in servers for _, port in server.places)
+        for port in ports:
+            there = [server for server in servers if port in server.ports]
+            hosts = [host for server in there for host, number in server.places if number == port and (host, port) not in serving]
+            tls = any(on for server in there for (_, number), on in server.places.items() if number == port)
+            for addresses in _addresses(list(dict.fromkeys(hosts))):
+                section = self._listener(port, addresses, tls, there)
+                self.draft.put(section, "serve", "redirect", self.note(there[0].directive))
+                self.draft.put(section, "redirect_to", str(there[0].redirect_to), self.note(there[0].directive))
+
+    def _listener(self, port: int, address: str, tls: bool, servers: Sequence[Server]) -> Section:
+        there = [server for server in servers if port in server.ports]
+        origin = next((one for server in there for one in server.directive.all("listen")), there[0].directive)
+        name = "https" if tls and port == 443 else "http" if port == 80 else f"port-{port}"
+        section = self.draft.section("listener", self.draft.free_name("listener", name))
+        self.draft.put(section, "port", str(port), self.note(origin, "listen"))
+        if address:
+            # IPv4 alone stays IPv4 alone: a firewall may know nothing of IPv6
+            self.draft.put(section, "interface", address, self.note(origin, "listen"))
+        if tls:
+            self.draft.put(section, "tls", "yes", self.note(origin))
+            self._certificate(section, there)
+        return section
+
+    def _of(self, server: Server, name: str) -> list[Directive]:
+        return server.directive.all(name) or [one for one in self.common if one.name == name]
+
+    def _certificate(self, section: Section, servers: Sequence[Server]) -> None:
+        for directive, option in (("ssl_certificate", "certificate"), ("ssl_certificate_key", "private_key")):
+            for server in servers:
+                for one in self._of(server, directive):
+                    self.draft.put(section, option, " ".join(one.args), self.note(one), "file")
+        asking: list[Directive] = []
+        for server in servers:
+            asking += [one for one in self._of(server, "ssl_verify_client")[-1:] if one.args != ("off",)]
+        for one in asking:
+            if one.args not in (("on",), ("optional",)):
+                self.left(one)
+        if not asking:
+            return
+        for server in servers:
+            for one in self._of(server, "ssl_client_certificate")[-1:]:
+                if not self.draft.put(section, "client_ca", " ".join(one.args), self.note(one), "file"):
+                    server.placeless.append((one, "a listener has one client_ca"))
+        # a listener asks every client: as strictly as the strictest of its servers
+        required = [one for one in asking if one.args == ("on",)]
+        word = "required" if required else "optional"
+        self.draft.put(section, "client_certificate", word, self.note((required or asking)[0]))
+
+
+def _addresses(hosts: Sequence[str]) -> list[str]:
+    """The interfaces of the listeners for one port: "" for all, otherwise each address by itself."""
+    if set(ANY) <= set(hosts):
+        return [""]
+    four, six = [host for host in hosts if ":" not in host], [host for host in hosts if ":" in host]
+    return [*(ANY[:1] if ANY[0] in four else four), *(ANY[1:] if ANY[1] in six else six)]

@@ -1,0 +1,123 @@
+"""Where the locations of nginx and the routes of the gateway do not cover the same paths, and what is closed for it. Pure.
+
+A location ``/a`` of nginx is also for ``/ab``, one at ``= /a`` not for ``/a/b``, and one with a regular expression for paths that
+cannot be told. A route is for its path and what is below it. Where the route that a path would fall to lets in more than nginx
+does, it is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from perimeter.importers.nginx.location import Location, Standing
+from perimeter.importers.nginx.tree import Directive
+
+Left = Callable[[Directive, str], None]
+
+
+def close(location: Location, directive: Directive, why: str) -> None:
+    """Let nobody use ``location``, because of ``directive``."""
+    before = location.standing
+    location.standing = attrs.evolve(before, closes=(*before.closes, (directive, why)))
+
+
+def effective(locations: Sequence[Location], path: str) -> Location | None:
+    """The prefix location that nginx uses for ``path``."""
+    found = [one for one in locations if not one.exact and path.startswith(one.path)]
+    return max(found, key=lambda one: len(one.path), default=None)
+
+
+def around(locations: Sequence[Location], path: str) -> Location | None:
+    """The location whose route is for a sibling of ``path``: one that begins with the same letters."""
+    parent = path.rpartition("/")[0]
+    found = [one for one in locations if one.route_path == "/" or f"{parent}/".startswith(f"{one.route_path}/")]
+    return max(found, key=lambda one: len(one.route_path), default=None)
+
+
+def same_target(one: Location, other: Location) -> bool:
+    """Whether both lead to the same service or to the same directory, for each path."""
+    if one.proxied or other.proxied:
+        passes = [[two.args for two in place.directive.all("proxy_pass")] for place in (one, other)]
+        return passes[0] == passes[1] and all(args and args[0].count("/") == 2 for args in passes[0])
+    roots = one.word("root"), other.word("root")
+    return bool(roots[0]) and roots[0] == roots[1] and not (one.directive.all("alias") or other.directive.all("alias"))
+
+
+def settled(locations: Sequence[Location], left: Left) -> list[Location]:
+    """The locations of one server that become routes, no more open than nginx."""
+    before = {id(one): one.standing for one in locations}
+    prefixes = _one_a_path([one for one in locations if not one.exact], left)
+    found = list(prefixes)
+    for exact in (one for one in locations if one.exact):
+        if _keeps(exact, prefixes, locations, before, left):
+            found.append(exact)
+    for one in [*locations]:
+        if one.exact or one.path.endswith("/"):
+            continue
+        outer = around(found, one.path)
+        if outer is None or outer is one or not outer.standing.anonymous or outer.standing.covers(before[id(one)]):
+            continue
+        if outer.proxied:
+            example = f"{one.path}.txt"
+            close(outer, one.directive, f"it is for paths such as {example} too, a route for {one.path} is not")
+        else:
+            outer.beside.append(one)
+    return found
+
+
+def _one_a_path(prefixes: Sequence[Location], left: Left) -> list[Location]:
+    """One of ``/a`` and ``/a/``, which are the same route: the stricter one."""
+    found: dict[str, Location] = {}
+    for one in sorted(prefixes, key=lambda one: one.path):
+        other = found.setdefault(one.route_path, one)
+        if other is one:
+            continue
+        if one.standing.covers(other.standing):
+            found[one.route_path] = one
+            left(other.directive, f"it has the same route as {one.directive.text}, which counts")
+        else:
+            if not other.standing.covers(one.standing):
+                close(other, one.directive, "it has the same route, and lets in others")
+            left(one.directive, f"it has the same route as {other.directive.text}, which counts")
+    return list(found.values())
+
+
+def _keeps(
+    exact: Location, prefixes: Sequence[Location], all_: Sequence[Location], before: dict[int, Standing], left: Left
+) -> bool:
+    """Whether a location for one path becomes a route; otherwise the one around it is for that path."""
+    outer = effective(all_, f"{exact.path.rstrip('/')}/")
+    same = next((one for one in prefixes if one.route_path == exact.route_path), None)
+    if same is not None:
+        if not same.standing.covers(exact.standing):
+            close(same, exact.directive, "a route is a path and what is below it")
+        left(exact.directive, f"it has the same route as {same.directive.text}, which counts")
+        return False
+    if exact.standing.closes or (exact.proxied and not exact.standing.anonymous):
+        return True
+    inside = before[id(outer)] if outer is not None else Standing(networks=())
+    if outer is not None and exact.standing.anonymous and inside.covers(exact.standing):
+        if same_target(exact, outer):
+            return False
+        if not inside.anonymous:
+            left(exact.directive, f"a route is a path and what is below it; {outer.directive.text} is for it")
+            return False
+    if not exact.proxied:
+        close(exact, exact.directive, "a route is a directory; put the file into one of its own")
+    elif not exact.standing.covers(inside) or exact.standing.open:
+        close(exact, exact.directive, "a route is a path and what is below it")
+    return True
+
+
+def beyond(location: Location, others: Sequence[Location], server: Directive) -> None:
+    """Close ``location`` where another server with the same name, whose locations are ``others``, is stricter at its path."""
+    if location.standing.closes or location.standing.asks:
+        return
+    found = next((one for one in others if one.exact and location.exact and one.path == location.path), None)
+    found = found or effective(others, location.path)
+    if found is None:
+        close(location, server, "this server has the same name and port, and nothing at that path")
+    elif not location.standing.covers(found.standing):
+        close(location, found.directive, "this location of a server with the same name and port is stricter")

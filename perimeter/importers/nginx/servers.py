@@ -1,0 +1,250 @@
+"""The ``server`` blocks of nginx: where they listen, their names, and which of them one gateway can stand for. Pure.
+
+Routes of the gateway belong to hosts, and each listener serves all of them. nginx chooses a server by address and port first. So
+only servers that listen on the same places can be imported together: otherwise a location would be reachable where nginx does
+not serve it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import attrs
+
+from perimeter.config.language.datatypes import BadValue
+from perimeter.config.site.net_types import checked_host
+from perimeter.importers.nginx.file import NginxFile
+from perimeter.importers.nginx.tree import Directive
+
+ANY = ("0.0.0.0", "::")  # noqa: S104 - read, not bound
+Place = tuple[str, int]
+"""An address and a port."""
+
+_LISTEN = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:]+\]|[0-9.]+|\*):)?(?P<port>[0-9]{1,5})|(?P<only>\[[0-9A-Fa-f:]+\]|[0-9.]+)")
+_OF_SOCKETS = frozenset(
+    ("ipv6only", "reuseport", "backlog", "deferred", "so_keepalive", "fastopen", "rcvbuf", "sndbuf", "setfib", "bind")
+)
+_TO_HTTPS = re.compile(r"https://(?:\$host|\$server_name|\$http_host|[A-Za-z0-9.-]+)(?::(?P<port>[0-9]+))?\$request_uri")
+
+
+@attrs.define(eq=False)
+class Server:
+    """A ``server`` block. ``places`` says for each place whether it has TLS; ``untold`` are names that no route can have, and
+    ``placeless`` is what restricts all of it and is not understood. ``hosts`` is filled in the end: none is any host."""
+
+    directive: Directive
+    places: dict[Place, bool] = attrs.field(factory=dict)
+    default: set[Place] = attrs.field(factory=set)
+    names: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
+    placeless: list[tuple[Directive, str]] = attrs.field(factory=list)
+    redirect_to: int | None = None
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def ports(self) -> set[int]:
+        """Its ports."""
+        return {port for _, port in self.places}
+
+
+class Servers(NginxFile):
+    """Reads ``server`` blocks. ``common`` stands outside of them and is in force inside."""
+
+    common: Sequence[Directive] = ()
+
+    def read(self, directive: Directive) -> Server:
+        """One ``server`` block."""
+        server = Server(directive)
+        listens = directive.all("listen")
+        for one in listens:
+            self._listen(server, one)
+        if not listens:
+            server.places[ANY[0], 80] = False
+        switch = [*(one for one in self.common if one.name == "ssl"), *directive.all("ssl")][-1:]
+        if switch and switch[0].args != ("off",):
+            server.places = dict.fromkeys(server.places, True)
+        names = list(dict.fromkeys(name.lower() for one in directive.all("server_name") for name in one.args))
+        for name in names:
+            self._name(server, name)
+        server.redirect_to = self._redirect(directive)
+        return server
+
+    def _name(self, server: Server, name: str) -> None:
+        if name in ("_", ""):
+            return
+        try:
+            server.names = (*server.names, checked_host(name))
+        except BadValue:
+            server.untold = (*server.untold, name)
+
+    def _listen(self, server: Server, directive: Directive) -> None:
+        match = _LISTEN.fullmatch(directive.args[0]) if directive.args else None
+        if match is None:
+            self.left(directive, "expected ADDRESS:PORT")
+            return
+        host = (match["host"] or match["only"] or "*").strip("[]")
+        place = (ANY[0] if host == "*" else host, int(match["port"] or 80))
+        server.places[place] = server.places.get(place, False) or "ssl" in directive.args[1:]
+        for word in directive.args[1:]:
+            if word in ("default_server", "default"):
+                server.default.add(place)
+            elif word in ("http2", "spdy"):
+                self.draft.remark(self.note(directive, ""), "clients speak HTTP/1.1 with the gateway")
+            elif word == "quic":
+                self.left(directive, "quic is not spoken")
+            elif word != "ssl" and word.partition("=")[0] not in _OF_SOCKETS:
+                self._restricts(server, directive, f"{word} is not known here")
+
+    def _restricts(self, server: Server, directive: Directive, why: str) -> None:
+        """Close what is open of ``server``, because of ``directive``."""
+        self.left(directive, why)
+        server.placeless.append((directive, why))
+
+    def _redirect(self, directive: Directive) -> int | None:
+        """The port of https if all that a server does at / is to lead there."""
+        found = [one for one in directive.block or () if one.name == "return"]
+        slash = [one for one in directive.all("location") if one.args == ("/",)]
+        if not found and len(slash) == 1:
+            found = [one for one in slash[0].block or () if one.name != "access_log"]
+        if len(found) == 1 and found[0].name == "return" and found[0].args[:1] in (("301",), ("302",), ("307",), ("308",)):
+            match = _TO_HTTPS.fullmatch(found[0].args[-1])
+            if match is not None:
+                if found[0].args[0] != "301":
+                    self.draft.remark(self.note(found[0]), "the gateway redirects with 301")
+                return int(match["port"] or 443)
+        return None
+
+    def redirecting(self, server: Server) -> None:
+        """Report what else a server says that only redirects."""
+        for one in server.directive.block or ():
+            slash = one.name == "location" and one.args == ("/",)
+            if not slash and one.name not in ("listen", "server_name", "return") and not one.name.startswith("ssl_"):
+                self.left(one, "this listener redirects, and does nothing else")
+
+    # -- which of them count
+
+    def same_names(self, servers: list[Server]) -> list[list[Server]]:
+        """Servers by their names. nginx would ignore a second server with the names and the port of another one."""
+        groups: list[list[Server]] = []
+        for server in servers:
+            for group in groups:
+                first = group[0]
+                alike = (first.names, first.untold) == (server.names, server.untold)
+                if alike and server.redirect_to is first.redirect_to is None and set(first.places) & set(server.places):
+                    self.draft.remark(
+                        self.note(server.directive, ""),
+                        f"the server of line {first.directive.line} has the same name and port, so that nginx would ignore "
+                        "this one there; here both are put together, and where both have a location the stricter one counts",
+                    )
+                    group.append(server)
+                    break
+            else:
+                groups.append([server])
+        return groups
+
+    def chosen(self, groups: list[list[Server]]) -> tuple[list[list[Server]], dict[Place, bool]]:
+        """The servers that are imported, and the places where all of them listen, with whether there is TLS."""
+        serving = [group for group in groups if group[0].redirect_to is None]
+        leading = [group for group in groups if group[0].redirect_to is not None]
+        common = _shared(serving)
+        if serving and not common:
+            serving, common = self._largest(serving)
+        redirected = {place for group in leading for place in _places(group)}
+        if free := {place: tls for place, tls in common.items() if place not in redirected}:
+            common = free
+        for group in serving:
+            for place in _places(group):
+                if place not in common:
+                    self.left(
+                        group[0].directive,
+                        f"port {place[1]} is left out: not every server listens there, and a listener serves all routes",
+                    )
+        for group in leading:
+            # a server that redirects on a port that serves as well: its names must not lead to other servers' locations
+            if any(place in common for place in _places(group)):
+                group[0].redirect_to = None
+                self._restricts(group[0], group[0].directive, "its port serves other servers")
+                serving.append(group)
+        for group in groups:
+            for place in _places(group):
+                wide = [one for one in common if one[1] == place[1] and one[0] in ANY and place[0] not in ANY]
+                if place not in common and wide:
+                    for other in (server for chosen in serving for server in chosen):
+                        self._restricts(other, group[0].directive, f"port {place[1]} of {place[0]} is this server's alone")
+        return serving, common
+
+    def _largest(self, groups: list[list[Server]]) -> tuple[list[list[Server]], dict[Place, bool]]:
+        """The servers of the place that most of them listen on, and with TLS rather than without."""
+        every = {place: tls for group in groups for place, tls in _places(group).items()}
+        if not every:
+            return [], {}
+        best = max(every, key=lambda place: (sum(place in _places(group) for group in groups), every[place]))
+        kept = [group for group in groups if best in _places(group)]
+        others = [group for group in groups if group not in kept]
+        for group in others:
+            for server in group:
+                self.left(
+                    server.directive,
+                    f"it does not listen on port {best[1]} as others do, and a listener serves all routes: "
+                    "this server is left out; give it a site.ini of its own",
+                )
+        taken = {place for group in others for place in _places(group)}
+        return kept, {place: tls for place, tls in _shared(kept).items() if place not in taken}
+
+    def hosts(self, groups: list[list[Server]], all_: Sequence[Server], common: dict[Place, bool]) -> list[list[Server]]:
+        """Give each server its hosts: a port's default server is for any. Returns those that a request can reach."""
+        defaults = {place: _default(all_, place) for place in common}
+        chosen = next(
+            (group for group in groups if all(found in group for found in defaults.values())),
+            None,
+        )
+        if chosen is None and groups:
+            self.left(groups[0][0].directive, "no server is the default of every port: other hosts than those named are closed")
+        reached: list[list[Server]] = []
+        seen: set[str] = set()
+        for group in groups:
+            names = tuple(name for name in group[0].names if name not in seen)
+            seen.update(group[0].names)
+            if group is not chosen and group[0].untold:
+                self.left(
+                    group[0].directive.all("server_name")[0],
+                    "a host is written out here, so these names are left out; routes for any host are closed",
+                )
+                if chosen is not None:
+                    chosen[0].placeless.append(
+                        (group[0].directive.all("server_name")[0], "another server has names that no route has")
+                    )
+            for server in group:
+                server.hosts = () if group is chosen else names
+            if group is chosen or names:
+                reached.append(group)
+            elif not group[0].untold:
+                self.left(group[0].directive, "no request reaches it: another server is the default, or has its names")
+        # routes for any host are written when everything that closes them is known
+        return sorted(reached, key=lambda group: group is chosen)
+
+
+def _places(group: Sequence[Server]) -> dict[Place, bool]:
+    """Where the servers of one name listen, on ports that all of them have."""
+    ports = set.intersection(*(server.ports for server in group))
+    found: dict[Place, bool] = {}
+    for server in group:
+        for place, tls in server.places.items():
+            if place[1] in ports:
+                found[place] = found.get(place, False) or tls
+    return found
+
+
+def _shared(groups: Sequence[Sequence[Server]]) -> dict[Place, bool]:
+    """The places where all of ``groups`` listen. nginx speaks TLS on a place if one server there does."""
+    found = [_places(group) for group in groups]
+    if not found:
+        return {}
+    return {place: any(places[place] for places in found) for place in found[0] if all(place in places for places in found)}
+
+
+def _default(servers: Sequence[Server], place: Place) -> Server | None:
+    """The server for hosts that no server names."""
+    there = [server for server in servers if place in server.places]
+    return next((server for server in there if place in server.default), there[0] if there else None)

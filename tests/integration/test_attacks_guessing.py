@@ -1,0 +1,193 @@
+"""Guessing passwords against running gateways: guesses count, cost the same, and delay nobody else (attacks 47 and 52)."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+
+from perimeter.auth.passwords.formats import make
+from tests.integration.harness import Gateway, GatewayCase, site
+from tests.integration.ports import eventually
+from tests.integration.wire import Response, basic
+
+ROUTES = """\
+[route files]
+path = /files
+static = public
+auth = none
+
+[upstream sample]
+servers = sample:
+
+[route all]
+path = /
+upstream = sample
+"""
+
+FRONT = "trusted_proxies = 127.0.0.1"
+"""Lets a test come from any address."""
+
+GUESSER = "X-Forwarded-For: 198.51.100.1"
+OTHER = "X-Forwarded-For: 203.0.113.1"
+
+
+class GuessingCase(GatewayCase):
+    allowed = 3
+
+    def start(self, files: dict[str, str], extra: str = "") -> Gateway:
+        extra = f"[authentication]\nlockout_after = {self.allowed}\n\n{extra}"
+        return self.gateway(site(ROUTES, extra=extra, perimeter=FRONT), {"public/a.txt": "a\n", **files})
+
+    def get(self, gateway: Gateway, target: str, *fields: str) -> Response:
+        with gateway.connect("http") as wire:
+            return wire.get(target, *fields)
+
+    def leave(self, gateway: Gateway, user: str, password: str, *fields: str, target: str = "/token") -> None:
+        """Send a guess and close the connection before the answer."""
+        head = "\r\n".join((f"GET {target} HTTP/1.1", "Host: a", basic(user, password), *fields, "", ""))
+        with gateway.connect("http") as wire:
+            wire.send(head.encode())
+            time.sleep(0.02)
+
+    def counted(self, gateway: Gateway) -> bool:
+        return f"{self.allowed} wrong passwords for name 'bob' of realm local" in gateway.log
+
+
+class UncountedTests(GuessingCase):
+    """47: a guess counts whether or not its answer is waited for."""
+
+    def test_attack_47_guesses_without_waiting_for_the_answer(self) -> None:
+        for target in ("/token", "/extendedtoken", "/", "/authenticate", "/whoami"):
+            gateway = self.start({"users.realm": f"bob: {make('hunter2')}\n"})
+            for number in range(self.allowed):
+                self.leave(gateway, "bob", f"guess {number}", GUESSER, target=target)
+            eventually(lambda gateway=gateway: self.counted(gateway), f"the guesses at {target} are counted")  # type: ignore[misc]
+            gateway.stop()
+
+    def test_attack_47_many_clients_that_leave_lock_nobody_out_uncounted(self) -> None:
+        """14 clients guess and leave, over and over. The right password gets in once the wait for counted guesses ends."""
+        gateway = self.start({"users.realm": f"bob: {make('hunter2')}\n"})
+        over = threading.Event()
+
+        def guess(client: int) -> None:
+            number = 0
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    self.leave(gateway, "bob", f"guess {client}.{number}", f"X-Forwarded-For: 198.51.100.{client}")
+                number += 1
+
+        clients = [threading.Thread(target=guess, args=(client,)) for client in range(14)]
+        for client in clients:
+            client.start()
+        try:
+            eventually(lambda: self.counted(gateway), "the guesses are counted")
+        finally:
+            over.set()
+            for client in clients:
+                client.join(10)
+
+        def inside() -> bool:
+            return self.get(gateway, "/token", basic("bob", "hunter2"), OTHER).status == 200
+
+        eventually(inside, "the right password gets in", 30)
+
+
+class CostTests(GuessingCase):
+    """47, 52: what an answer costs shows neither who exists nor whether a password is right."""
+
+    allowed = 10_000
+
+    def seconds(self, gateway: Gateway, user: str, password: str, expected: int) -> float:
+        """The median time of an answer; the password of each try is another one unless it is right."""
+        times = []
+        for number in range(5):
+            wrong = "" if expected == 200 else f" {number}"
+            # a verified password is remembered for each narrowing by itself
+            narrowed = f"X-Auth-Realm: {', '.join(['local', 'second', *['x'] * number, f'x{number}'])}"
+            began = time.monotonic()
+            response = self.get(gateway, "/token", basic(user, password + wrong), narrowed)
+            times.append(time.monotonic() - began)
+            self.assertEqual(response.status, expected)
+        return statistics.median(times)
+
+    def test_attack_52_an_answer_costs_the_same_whichever_realm_file_decides(self) -> None:
+        files = {
+            "users.realm": f"bob: {make('hunter2')}\n",
+            "second.realm": f"carl: {make('hunter3')}\n",
+        }
+        extra = "[authenticator second]\ntype = realmfile\nrealm = second\npath = second.realm\n"
+        gateway = self.start(files, extra)
+        for user, password, expected in (("bob", "x", 401), ("bob", "hunter2", 200), ("carl", "hunter3", 200)):
+            known = self.seconds(gateway, user, password, expected)
+            unknown = self.seconds(gateway, "nobody", "x", 401)
+            self.assertLess(abs(known - unknown), 0.4 * unknown, f"{user}, {expected}: {known:.3f} s and {unknown:.3f} s")
+
+    def test_attack_47_a_right_password_costs_what_a_wrong_one_costs(self) -> None:
+        gateway = self.start({"users.realm": f"bob: {make('hunter2')}\ncarl: {make('x', 'bcrypt')}\n"})
+        right, wrong = self.seconds(gateway, "bob", "hunter2", 200), self.seconds(gateway, "bob", "guess", 401)
+        self.assertLess(abs(right - wrong), 0.4 * wrong, f"{right:.3f} s and {wrong:.3f} s")
+
+
+class BystanderTests(GuessingCase):
+    """47: hashes that strangers order delay no file, and another client's login by a turn."""
+
+    allowed = 10_000
+
+    def test_attack_47_a_guesser_delays_only_itself(self) -> None:
+        gateway = self.start({"users.realm": f"bob: {make('hunter2')}\nalice: {make('secret')}\n"})
+        alone = self.login(gateway, "alice", "secret")
+        over = threading.Event()
+        statuses: list[int] = []
+
+        def guess(client: int) -> None:
+            number = 0
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    statuses.append(self.get(gateway, "/token", basic(f"user{client}", f"guess {number}"), GUESSER).status)
+                number += 1
+
+        clients = [threading.Thread(target=guess, args=(client,)) for client in range(40)]
+        for client in clients:
+            client.start()
+        try:
+            eventually(lambda: statuses, "the guesser is at work")
+            files = [self.timed(gateway, "/files/a.txt") for _ in range(20)]
+            login = self.login(gateway, "bob", "hunter2")
+        finally:
+            over.set()
+            for client in clients:
+                client.join(30)
+        # 40 guesses before it would take a second or more; a hash takes a tenth.
+        self.assertLess(statistics.median(files), 0.1, "a file does not wait for hashes")
+        self.assertLess(login, 6 * alone + 0.3, "another client's login waits for its turn alone")
+        self.assertLessEqual(set(statuses), {401, 503})
+
+    def login(self, gateway: Gateway, user: str, password: str) -> float:
+        return self.timed(gateway, "/token", basic(user, password), OTHER)
+
+    def timed(self, gateway: Gateway, target: str, *fields: str) -> float:
+        began = time.monotonic()
+        self.assertEqual(self.get(gateway, target, *fields).status, 200)
+        return time.monotonic() - began
+
+    def test_attack_47_a_full_queue_is_503_with_retry_after(self) -> None:
+        gateway = self.start({"users.realm": f"bob: {make('hunter2')}\n"})
+        refused: Sequence[Response] = []
+        answers: list[Response] = []
+
+        def guess(client: int) -> None:
+            with contextlib.suppress(OSError):
+                answers.append(self.get(gateway, "/token", basic(f"user{client}", "guess"), GUESSER))
+
+        clients = [threading.Thread(target=guess, args=(client,)) for client in range(400)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join(60)
+        refused = [answer for answer in answers if answer.status == 503]
+        self.assertTrue(refused, "the queue has no bound")
+        self.assertTrue(all(int(answer.get("retry-after") or 0) >= 1 for answer in refused))
+        self.assertEqual({answer.status for answer in answers}, {401, 503})
