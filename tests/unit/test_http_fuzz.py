@@ -15,7 +15,7 @@ from perimeter.errors import Refusal
 from perimeter.gate.decision import Admitted
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block, parse_request
-from perimeter.http.h1.framing import ChunkedReader, LengthReader, chunk, last_chunk
+from perimeter.http.h1.framing import ChunkedReader, LengthReader, body_reader, chunk, last_chunk
 from perimeter.proxy.headers import HeaderRules, request_head
 from tests.unit.http_rig import Body, Client, Holding, Site
 from tests.unit.properties import reached, reaches
@@ -248,14 +248,15 @@ class OneMeaningTests(unittest.TestCase):
             self.assertEqual(again.headers.connection, frozenset())
             if head.headers.chunked:
                 sent += (chunk(body) if body else b"") + last_chunk(())
-                self.assertIsInstance(exchange._reader, ChunkedReader)
+                self.assertIsInstance(body_reader(exchange.head.headers), ChunkedReader)
             else:
                 length = head.headers.content_length or 0
                 if length > 1000:
                     continue
                 body = (body * 40)[:length].ljust(length, b"x")
                 sent += body
-                self.assertEqual(isinstance(exchange._reader, LengthReader), length > 0)
+                self.assertEqual(isinstance(body_reader(exchange.head.headers), LengthReader), length > 0)
+                self.assertEqual(exchange.has_body, length > 0)
             expected.append((head.method, head.target, body))
             wire += sent
         if expected:

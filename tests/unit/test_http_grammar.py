@@ -15,7 +15,7 @@ from perimeter.errors import (
     VersionNotSupported,
 )
 from perimeter.http.grammar import has_bare_lf, parse_block, parse_request, parse_request_line, parse_response_head, split_fields
-from perimeter.model import RequestHead
+from perimeter.model import RequestHead, Version
 from tests.unit.properties import reached, reaches
 
 HOST = b"Host: gw.example\r\n"
@@ -137,8 +137,8 @@ def request(line: bytes, block: bytes = HOST) -> RequestHead:
 
 class RequestLineTests(unittest.TestCase):
     def test_parts(self) -> None:
-        self.assertEqual(parse_request_line(b"GET /a?b HTTP/1.1"), (b"GET", b"/a?b", 1))
-        self.assertEqual(parse_request_line(b"X-ODD! * HTTP/1.0"), (b"X-ODD!", b"*", 0))
+        self.assertEqual(parse_request_line(b"GET /a?b HTTP/1.1"), (b"GET", b"/a?b", Version.HTTP_1_1))
+        self.assertEqual(parse_request_line(b"X-ODD! * HTTP/1.0"), (b"X-ODD!", b"*", Version.HTTP_1_0))
 
     def test_malformed(self) -> None:
         for line in BAD_LINES:
