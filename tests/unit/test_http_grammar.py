@@ -74,6 +74,8 @@ BAD_REQUEST_BLOCKS = {
     "two Host fields": HOST + HOST,
     "two different Host fields": HOST + b"Host: other\r\n",
     "an empty Host": b"Host: \r\n",
+    "thousands of labels in Host (attack 54)": b"Host: " + b"a." * 4000 + b"\r\n",
+    "a Host of 256 bytes": b"Host: " + b"a" * 256 + b"\r\n",
     "a user in Host": b"Host: user@gw\r\n",
     "a path in Host": b"Host: gw/x\r\n",
     "two names in Host": b"Host: gw, other\r\n",
@@ -173,6 +175,13 @@ class RequestTests(unittest.TestCase):
     def test_attack_18_transfer_encoding_in_http_1_0(self) -> None:
         with self.assertRaises(BadRequest):
             request(b"POST / HTTP/1.0", HOST + b"Transfer-Encoding: chunked\r\n")
+
+    def test_attack_54_the_longest_host(self) -> None:
+        for host in (b"a" * 255, b"a" * 255 + b":65535", b"a." * 127 + b"a"):
+            self.assertEqual(parse_request(b"GET / HTTP/1.1", parse_block(b"Host: %b\r\n" % host, 10)).host, host)
+            self.assertEqual(parse_request(b"GET http://%b/ HTTP/1.1" % host, parse_block(HOST, 10)).host, host)
+            self.assertRaises(BadRequest, parse_block, b"Host: a%b\r\n" % host, 10)
+            self.assertRaises(BadRequest, parse_request, b"GET http://a%b/ HTTP/1.1" % host, parse_block(HOST, 10))
 
     def test_attack_2_target_forms(self) -> None:
         for what, line in TARGETS_REFUSED.items():

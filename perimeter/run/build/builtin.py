@@ -7,6 +7,7 @@ import attrs
 from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import LenientSink
 from perimeter.config.site.build import HEALTH_PATHS
+from perimeter.config.site.route_matching import prefix_of
 from perimeter.config.site.values import ListenerSettings, SiteConfig
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.routes import Route
@@ -20,7 +21,7 @@ def builtin(name: str, target: ITarget, sink: IAuditSink, path: str = "/", *, ex
     """A route of the gateway's own: to ``path`` alone, or else to all that is beneath it, as ``/`` always is."""
     return Route(
         name=name,
-        prefix=path.rstrip("/").encode("ascii"),
+        prefix=prefix_of(path).encode("ascii"),
         target=target,
         audit=sink,
         exact=exact and path != "/",

@@ -8,6 +8,7 @@ from functools import partial
 import attrs
 
 from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.route_matching import prefix_of
 from perimeter.config.site.values import AugmenterSettings, AuthenticatorSettings, SiteConfig
 from perimeter.gate.access import ANY_USER, ANYBODY, FIRST_HAND
 from perimeter.gate.routes import Route
@@ -80,7 +81,7 @@ def endpoint_routes(endpoints: Iterable[Endpoint], sink: IAuditSink, clock: Cloc
     return [
         Route(
             name=endpoint.name,
-            prefix=endpoint.path.rstrip("/").encode("ascii"),
+            prefix=prefix_of(endpoint.path).encode("ascii"),
             target=SiteTarget("perimeter", endpoint, clock),
             audit=sink,
             access=endpoint.otherwise,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perimeter.audit.log import AuditLogs
 from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.route_matching import prefix_of
 from perimeter.config.site.values import RouteSettings, SiteConfig
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.identity_lines import IdentityProfile
@@ -49,11 +50,11 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
     rewrite = settings.rewrite
     return Route(
         name=settings.name,
-        prefix=settings.path.rstrip("/").encode("ascii"),
+        prefix=prefix_of(settings.path).encode("ascii"),
         target=target,
         audit=sink,
         hosts=settings.hosts,
-        rewrite=None if rewrite is None else rewrite.rstrip("/").encode("ascii"),
+        rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
         access=Access(Asks(settings.auth)),
         policy=Policy(settings.allow, settings.deny),
         networks=settings.networks,
