@@ -7,6 +7,7 @@ from typing import Any
 
 from zope.interface import Attribute, Interface
 
+from perimeter.config.language.option import Option
 from perimeter.config.language.section import Section
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.plugin.services import AuthServices
@@ -81,9 +82,12 @@ class IAuthenticatorFactory(Interface):
     """One kind of authenticator, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""
 
     kind: str = Attribute("The word in ``type = …``.")
+    options: tuple[Option[Any], ...] = Attribute(
+        "The options of the kind's own: for the reference page, and to suggest the right one where one is misspelt."
+    )
 
     def parse(section: Section) -> Any:
-        """Frozen settings from a section. Faults are reported on the section, so that all of them are told at once."""
+        """Frozen settings from a section. Report faults on the section, so that all faults of the file are shown at once."""
 
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAuthenticator:
-        """The authenticator. Raises `perimeter.errors.StartupError` where the settings cannot work."""
+        """The authenticator. Raises `perimeter.errors.StartupError` if the settings cannot work."""

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.load import load_site
 from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
@@ -140,7 +140,7 @@ class Gateway(Service):
         """Read the configuration again and put it in force, whole or not at all."""
         self._notifier.reloading("reading the configuration")
         try:
-            config = load_site(self._config_file, authenticators=authenticator_factories())
+            config = load_site(self._config_file, kinds=installed_kinds())
             if self._assembly is None:
                 raise StartupError("the gateway is not running")
             self._turn_to(self._prepare(config))
