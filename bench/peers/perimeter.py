@@ -34,7 +34,8 @@ realm = {REALM}
 class Perimeter(Peer):
     """A gateway with one route that matters, and as many ``routes``, ``users`` and ``revoked`` tokens as are asked for.
 
-    ``authenticator`` is the section of whom it asks; unless told, a file with the users.
+    ``authenticator`` is the section of its authenticator (by default a file with the users), with other sections after it;
+    ``authentication`` holds further lines of the section of that name.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Perimeter(Peer):
         revoked: int = 0,
         remembered: int | None = None,
         authenticator: str = REALM_FILE,
+        authentication: str = "",
     ) -> None:
         super().__init__()
         self.name = name
         self.checkout = checkout
         self._authenticator = authenticator
+        self._authentication = authentication
         self._routes = routes
         self._users = users
         self._revoked = revoked
@@ -106,6 +109,7 @@ private_key = {around.certificate.key}
 {self._authenticator}
 [authentication]
 remember_password = 1h
+{self._authentication}
 
 [upstream service]
 servers = http://127.0.0.1:{around.upstream}

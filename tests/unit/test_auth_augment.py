@@ -158,7 +158,7 @@ class AugmenterTests(SiteCase):
                 "type = match\nrealm = lcal\nusername = a\nadd_roles = b",
                 "no authenticator has the realm lcal, did you mean local?",
             ),
-            ("type = match\nusername = a\nadd_roles = b", "realm: is needed"),
+            ("type = match\nusername = a\nadd_roles = b", "realm: is required"),
             ("type = match\nrealm = local\nadd_roles = b", "matches nobody"),
             ("type = match\nrealm = local\nusername = a", "adds nothing"),
             ("type = match\nrealm = local\nusername = a\nadd_attributes = b", "expected NAME=VALUE"),

@@ -111,7 +111,7 @@ class ConfigurationTests(ModulesCase):
         self.assertIn("modules: there is no login module 'pan', did you mean pam?", self.faults("modules = pan required"))
         self.assertIn("did you mean pam required?", self.faults("modules = pam requird"))
         self.assertIn("did you mean pam required?", self.faults("modules = pam"))
-        self.assertIn("option.password: is needed", self.faults("modules = echoing required"))
+        self.assertIn("option.password: is required", self.faults("modules = echoing required"))
         told = self.faults("modules = echoing required\noption.password = x\noption.pasword = y")
         self.assertIn("site.ini:5: [authenticator stack] option.pasword: unknown option, did you mean option.password?", told)
         self.assertIn("option.path: there is no file", self.faults("modules = realmfile required\noption.path = none"))

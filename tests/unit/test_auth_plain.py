@@ -106,4 +106,4 @@ class PlainTests(TestCase):
             self.assertIn("[authenticator local] users: ", problems[0])
             self.assertIn(told, problems[0])
             self.assertNotIn("secret-4", problems[0])
-        self.assertIn("is needed", self.read("")[1][0])
+        self.assertIn("is required", self.read("")[1][0])

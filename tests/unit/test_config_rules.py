@@ -95,7 +95,7 @@ class AuthenticatorTests(SiteCase):
         found = self.problems(self.with_option("authenticator local", "pth", "users").replace("path = users\n", ""))
         self.assertEqual(
             [problem.partition("local] ")[2] for problem in found],
-            ["path: is needed (file)", "pth: unknown option, did you mean path?"],
+            ["path: is required (file)", "pth: unknown option, did you mean path?"],
         )
 
     def test_a_realm_file_that_is_not_there(self) -> None:
@@ -152,7 +152,7 @@ class UpstreamTests(SiteCase):
         ]
 
     def test_servers(self) -> None:
-        self.assertEqual(self.upstream("keepalive = 1\n"), ["servers: is needed (list of servers)"])
+        self.assertEqual(self.upstream("keepalive = 1\n"), ["servers: is required (list of servers)"])
         self.assertEqual(self.upstream("servers = http://a, http://a:80\n"), ["servers: the same server is named twice"])
         self.assertEqual(self.upstream("servers = sample:, http://a\n"), ["servers: sample: stands alone"])
 

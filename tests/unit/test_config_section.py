@@ -70,7 +70,7 @@ class GetterTests(SectionCase):
         self.assertEqual(section.duration("timeout"), 0.0)
         section.path("path")
         self.assertEqual(
-            self.told(), ["1: [authenticator x] timeout: is needed (duration)", "2: [authenticator x] path: is needed (file)"]
+            self.told(), ["1: [authenticator x] timeout: is required (duration)", "2: [authenticator x] path: is required (file)"]
         )
 
     def test_a_bad_value_becomes_a_problem_and_the_default(self) -> None:

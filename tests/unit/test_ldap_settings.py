@@ -100,7 +100,7 @@ class FaultTests(TestCase):
 
     def test_what_is_needed(self) -> None:
         self.assertEqual(
-            sorted(self.problems()), ["hostname: is needed (list of hosts)", "user_base_dn: is needed (distinguished name)"]
+            sorted(self.problems()), ["hostname: is required (list of hosts)", "user_base_dn: is required (distinguished name)"]
         )
 
     def test_single_options(self) -> None:

@@ -1,8 +1,8 @@
-"""What an option's text may be and what it becomes: text, numbers, durations, sizes, choices, paths, and lists of anything.
+"""The datatypes of options: text, numbers, durations, sizes, words, paths, and lists of any of these.
 
-A datatype knows its words for the reference page and raises `BadValue` with what was expected; who asked, and where in the
-file, is the business of `perimeter.config.language.section`. Types that know HTTP and addresses are in
-`perimeter.config.site.net_types`.
+A datatype has its name for the reference page (``label``) and raises `BadValue` with what was expected. Which option has the
+value, and in which line, is left to `perimeter.config.language.section`. Datatypes of networks and hosts are in
+`perimeter.config.language.net_types`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import attrs
 
 T = TypeVar("T")
+W = TypeVar("W", bound=StrEnum)
 
 DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZE_UNITS = {
@@ -33,7 +35,7 @@ SIZE_UNITS = {
     "tib": 1024**4,
 }
 BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
-# A century: beyond it a number is a typing error, and timers and token expiries would overflow.
+# A century. A longer duration is a typing error, and timers and token expiries would overflow.
 _LONGEST = 36525 * 86400.0
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", re.ASCII)
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
@@ -43,21 +45,27 @@ _NO_PATH = Path()
 class BadValue(Exception):
     """A text is not what its datatype expects.
 
-    ``told`` says that ``message`` already explains the value, so that nobody need repeat it after "not".
+    ``complete`` marks a ``message`` that explains the value already; otherwise the section adds "not" and the value.
     """
 
-    def __init__(self, message: str, suggestion: str = "", *, told: bool = False) -> None:
+    def __init__(self, message: str, suggestion: str = "", *, complete: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.suggestion = suggestion
-        self.told = told
+        self.complete = complete
+
+
+def _unchanged(values: Any) -> Any:
+    return values
 
 
 @attrs.frozen
 class Datatype(Generic[T]):
     """``convert(text, base)`` makes a value of text that is not empty; ``base`` is the directory that paths are relative to.
 
-    ``empty`` stands for "not set". ``item`` is set for lists: the section then splits at ``separators`` and converts each.
+    ``empty`` stands for "not set". For a list, ``item`` is set: the section splits the text at ``separators`` and converts each
+    part, and ``whole`` makes the value of the tuple of them. ``words`` is the enumeration of a datatype that is a closed set of
+    words. ``convert`` and ``whole`` raise `BadValue`.
     """
 
     label: str
@@ -66,6 +74,8 @@ class Datatype(Generic[T]):
     secret: bool = False
     item: Datatype[Any] | None = None
     separators: str = ""
+    words: type[StrEnum] | None = None
+    whole: Callable[[Any], Any] = _unchanged
 
 
 def closest(word: str, legal: Sequence[str]) -> str:
@@ -75,18 +85,26 @@ def closest(word: str, legal: Sequence[str]) -> str:
 
 
 def optional(kind: Datatype[T]) -> Datatype[T | None]:
-    """``kind``, or None where it is not set."""
-    return Datatype(kind.label, kind.convert, None, kind.secret, kind.item, kind.separators)
+    """``kind``, or None if the option is not set."""
+    return Datatype(kind.label, kind.convert, None, kind.secret, kind.item, kind.separators, whole=kind.whole)
 
 
-def list_of(item: Datatype[T], separators: str = ",\n", label: str = "") -> Datatype[tuple[T, ...]]:
-    """Values of ``item`` at commas or newlines; empty ones do not count."""
+def list_of(
+    item: Datatype[T],
+    separators: str = ",\n",
+    label: str = "",
+    whole: Callable[[tuple[T, ...]], tuple[T, ...]] = _unchanged,
+) -> Datatype[tuple[T, ...]]:
+    """A tuple of ``item`` values, separated by commas or newlines; empty parts do not count.
+
+    ``whole`` may check the tuple (and raise `BadValue`) or replace it.
+    """
 
     def one(text: str, base: Path) -> tuple[T, ...]:
         return (item.convert(text, base),)
 
     plural = item.label if "|" in item.label else f"{item.label}s"
-    return Datatype(label or f"list of {plural}", one, (), item.secret, item, separators)
+    return Datatype(label or f"list of {plural}", one, (), item.secret, item, separators, whole=whole)
 
 
 def _text(text: str, base: Path) -> str:
@@ -106,7 +124,7 @@ BOOLEAN: Datatype[bool] = Datatype("boolean", _boolean, False)
 
 
 def integer(lowest: int, highest: int, label: str = "integer") -> Datatype[int]:
-    """A whole number between two bounds, both of them included."""
+    """A whole number from ``lowest`` to ``highest``, both included."""
 
     def convert(text: str, base: Path) -> int:
         if not _INTEGER.fullmatch(text) or not lowest <= int(text) <= highest:
@@ -120,7 +138,7 @@ PORT = integer(1, 65535, "port")
 
 
 def duration(*, zero: bool = False) -> Datatype[float]:
-    """Seconds, of ``500ms 30s 10m 24h 7d`` or a bare number of seconds; positive unless ``zero`` means something too."""
+    """Seconds, written ``500ms 30s 10m 24h 7d`` or as a bare number of seconds. 0 is an error unless ``zero``."""
 
     def convert(text: str, base: Path) -> float:
         match = _NUMBER.fullmatch(text)
@@ -143,48 +161,75 @@ def _size(text: str, base: Path) -> int:
     if match is None or factor is None:
         raise BadValue("expected a size such as 512, 8KiB or 10MiB")
     whole, _, fraction = match[1].partition(".")
-    octets = int(whole[:18]) * factor + (int(fraction[:9]) * factor // 10 ** len(fraction[:9]) if fraction else 0)
-    if len(whole) > 18 or not 0 < octets < 2**63:
-        raise BadValue("expected a size from 1 octet to 8388607TiB")
-    return octets
+    size = int(whole[:18]) * factor + (int(fraction[:9]) * factor // 10 ** len(fraction[:9]) if fraction else 0)
+    if len(whole) > 18 or not 0 < size < 2**63:
+        raise BadValue("expected a size from 1 byte to 8388607TiB")
+    return size
 
 
 SIZE: Datatype[int] = Datatype("size", _size, 0)
+"""Bytes, at least 1."""
 
 
 def choice(*legal: str, later: Sequence[str] = ()) -> Datatype[str]:
-    """One of the words ``legal``; those in ``later`` are part of the contract and cannot be used yet."""
+    """One of the words ``legal``; those in ``later`` belong to the contract and cannot be used yet."""
 
     def convert(text: str, base: Path) -> str:
         if text in legal:
             return text
         if text in later:
-            raise BadValue(f"{text} is not available yet", told=True)
+            raise BadValue(f"{text} is not available yet", complete=True)
         expected = legal[0] if len(legal) == 1 else f"{', '.join(legal[:-1])} or {legal[-1]}"
         raise BadValue(f"expected {expected}", closest(text, legal))
 
     return Datatype(" \\| ".join(legal), convert, "")
 
 
+def one_of(words: type[W], *, later: Sequence[str] = ()) -> Datatype[W]:
+    """A member of an enumeration, by its value; the words in ``later`` belong to the contract and cannot be used yet.
+
+    Its empty value is the first member. That is never used: an option without a default is reported when it is missing.
+    """
+    chosen = choice(*(word.value for word in words), later=later)
+
+    def convert(text: str, base: Path) -> W:
+        return words(chosen.convert(text, base))
+
+    return Datatype(chosen.label, convert, next(iter(words)), words=words)
+
+
 def _absolute(text: str, base: Path) -> Path:
-    # Joined and made normal as text: a link that is swapped later (certificates, mounted secrets) must stay a link here.
+    # Joined and normalised as text: a link that is replaced later (certificates, mounted secrets) must stay a link here.
     return Path(os.path.normpath(base / text))
 
 
 def file_path(what: str = "") -> Datatype[Path]:
-    """A path, relative to the file. ``what`` is "file" or "directory" where one must exist, "" where it may yet be made."""
+    """An absolute path; a relative one is relative to the directory of the file.
+
+    ``what`` is "file" or "directory" if one must exist, "" if it need not exist yet.
+    """
 
     def convert(text: str, base: Path) -> Path:
         found = _absolute(text, base)
         try:
             good = not what or (found.is_dir() if what == "directory" else found.exists() and not found.is_dir())
         except OSError as error:
-            raise BadValue(f"{found} cannot be looked at: {error.strerror}", told=True) from error
+            raise BadValue(f"{found} cannot be accessed: {error.strerror}", complete=True) from error
         if not good:
-            raise BadValue(f"there is no {what} {found}", told=True)
+            raise BadValue(f"there is no {what} {found}", complete=True)
         return found
 
     return Datatype(what or "path", convert, _NO_PATH)
+
+
+def _pair(text: str, base: Path) -> tuple[str, str]:
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not name or not value or not (name + value).isprintable():
+        raise BadValue("expected NAME=VALUE")
+    return name, value
+
+
+PAIR: Datatype[tuple[str, str]] = Datatype("NAME=VALUE", _pair, ("", ""))
 
 
 def _roll(text: str, base: Path) -> str | int:
@@ -200,15 +245,8 @@ def _workers(text: str, base: Path) -> int:
     if text == "1":
         return 1
     if text == "auto" or (_INTEGER.fullmatch(text) and int(text) > 1):
-        raise BadValue(f"{text} is not available yet, only 1", told=True)
+        raise BadValue(f"{text} is not available yet, only 1", complete=True)
     raise BadValue("expected 1", closest(text, ("auto",)))
-
-
-def _pair(text: str, base: Path) -> tuple[str, str]:
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not equals or not name or not value or not (name + value).isprintable():
-        raise BadValue("expected NAME=VALUE")
-    return name, value
 
 
 def _role_and_users(text: str, base: Path) -> tuple[str, tuple[str, ...]]:
@@ -219,7 +257,6 @@ def _role_and_users(text: str, base: Path) -> tuple[str, tuple[str, ...]]:
     return role, users
 
 
-PAIR: Datatype[tuple[str, str]] = Datatype("NAME=VALUE", _pair, ("", ""))
 ROLE_AND_USERS: Datatype[tuple[str, tuple[str, ...]]] = Datatype("role: user, user", _role_and_users, ("", ()))
 ROLL: Datatype[str | int] = Datatype("daily or size", _roll, "daily")
 WORKERS: Datatype[int] = Datatype("integer", _workers, 1)

@@ -1,9 +1,10 @@
-"""What an option is, and a kind of section; those that there are stand in `perimeter.config.site.schema`."""
+"""How an option is declared, and what a kind of section is. The kinds that exist are in `perimeter.config.site.kinds`."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -11,12 +12,19 @@ from perimeter.config.language.datatypes import Datatype
 
 T = TypeVar("T")
 
+REQUIRED: Final = "\0"
+"""The default of an option that has none: the section must set it. No text in a file can be this one."""
+
+_KEY: Final = "perimeter.option"
+
 
 @attrs.frozen
 class Option(Generic[T]):
-    """One option. ``default`` is text as an operator would write it; "" means not set.
+    """One option. ``default`` is text, as an operator would write it; "" means "not set".
 
-    ``empty_message`` is given where ``option =`` without a value could be taken for two opposite things and is refused.
+    ``doc`` is its line on the reference page (Markdown). ``empty_message`` is set where ``option =`` without a value could mean
+    two opposite things: that is an error, and this is its message. An option with ``available=False`` belongs to the contract
+    but does nothing yet: setting it is an error.
     """
 
     name: str
@@ -34,7 +42,67 @@ class Option(Generic[T]):
         if self.type.item is None:
             return self.type.convert(self.default, base)
         items: Any = tuple(self.type.item.convert(part.strip(), base) for part in self.default.split(","))
-        return items  # type: ignore[no-any-return]
+        return cast(T, self.type.whole(items))
+
+
+def option(
+    datatype: Datatype[T], doc: str, *, default: str = REQUIRED, name: str = "", available: bool = True, empty_message: str = ""
+) -> T:
+    """The field of a `perimeter.config.language.settings.Settings` class that holds an option: its one and only declaration.
+
+    The option has the field's name unless ``name`` is given. ``default`` is text, as an operator would write it; ``default=""``
+    means that the option may be left out and is then "not set" (the empty value of ``datatype``); without a ``default`` the
+    section must set it. For the other arguments see `Option`. The words of secrets stay out of the ``repr``.
+
+    ::
+
+        class Flavour(StrEnum):
+            GENERIC = "generic"
+            ACTIVE_DIRECTORY = "active-directory"
+
+        @attrs.frozen
+        class LdapSettings(Settings):
+            hostname: tuple[str, ...] = option(list_of(HOST_NAME), "LDAP servers, in the order of preference")
+            flavour: Flavour = option(one_of(Flavour), "the kind of directory", default="generic")
+            timeout: float = option(duration(), "longest time for one login", default="5s")
+            ca_certificate: Path | None = option(optional(file_path("file")), "PEM file of trusted CAs", default="")
+            bind_password: str = option(SECRET, "password of `bind_dn`", default="")
+
+    Name the unit in ``doc`` where the datatype does not (durations and sizes are written with theirs).
+    """
+    required = default == REQUIRED
+    declared = Option(name, datatype, doc, "" if required else default, required, available, empty_message)
+    made: Any = attrs.field(
+        default=attrs.NOTHING if required else declared.default_value(Path()),
+        converter=datatype.words,
+        repr=not datatype.secret,
+        metadata={_KEY: declared},
+    )
+    return made  # type: ignore[no-any-return]
+
+
+def declared(attribute: attrs.Attribute[Any]) -> Option[Any] | None:
+    """The option that a field of a settings class holds, with its name; None for a field that is no option."""
+    found: Option[Any] | None = attribute.metadata.get(_KEY)
+    return None if found is None else attrs.evolve(found, name=found.name or attribute.name)
+
+
+@cache
+def options_of(settings: type[attrs.AttrsInstance]) -> tuple[Option[Any], ...]:
+    """The options of a settings class in the order of their declaration."""
+    return tuple(found for found in map(declared, attrs.fields(settings)) if found is not None)
+
+
+def names(*fields: attrs.Attribute[Any]) -> tuple[str, ...]:
+    """The names of the options in some fields. A type checker knows ``attrs.fields(RouteSettings).rewrite``; it knows no text."""
+    return tuple(_named(field) for field in fields)
+
+
+def _named(field: attrs.Attribute[Any]) -> str:
+    found = declared(field)
+    if found is None:
+        raise TypeError(f"{field.name} is no option")
+    return found.name
 
 
 @attrs.frozen

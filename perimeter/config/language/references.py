@@ -43,28 +43,28 @@ class References:
             found = self._variable(name)
         elif kind == "file":
             if not name:
-                raise BadValue("file: needs the path of a file", told=True)
+                raise BadValue("file: needs the path of a file", complete=True)
             found = self._file(self.base / name, f"file:{name}")
         else:
             found = self._credential(name)
         found = found.rstrip("\r\n")
         if not found:
-            raise BadValue(f"{kind}:{name} is empty", told=True)
+            raise BadValue(f"{kind}:{name} is empty", complete=True)
         return Resolved(found, f"{kind}:{name}")
 
     def _variable(self, name: str) -> str:
         if not _VARIABLE.fullmatch(name):
-            raise BadValue("env: needs the name of an environment variable", told=True)
+            raise BadValue("env: needs the name of an environment variable", complete=True)
         if name not in self.environ:
-            raise BadValue(f"the environment variable {name} is not set", told=True)
+            raise BadValue(f"the environment variable {name} is not set", complete=True)
         return self.environ[name]
 
     def _credential(self, name: str) -> str:
         if not name or "/" in name or name in (".", ".."):
-            raise BadValue("credential: needs the name of a systemd credential", told=True)
+            raise BadValue("credential: needs the name of a systemd credential", complete=True)
         directory = self.environ.get("CREDENTIALS_DIRECTORY", "")
         if not directory:
-            raise BadValue(f"credential:{name} needs $CREDENTIALS_DIRECTORY, which systemd sets", told=True)
+            raise BadValue(f"credential:{name} needs $CREDENTIALS_DIRECTORY, which systemd sets", complete=True)
         return self._file(Path(directory) / name, f"credential:{name}")
 
     def _file(self, path: Path, reference: str) -> str:
@@ -72,12 +72,12 @@ class References:
             with path.open("rb") as stream:
                 octets = stream.read(_LARGEST + 1)
         except OSError as error:
-            raise BadValue(f"{reference} cannot be read: {error.strerror}", told=True) from error
+            raise BadValue(f"{reference} cannot be read: {error.strerror}", complete=True) from error
         except ValueError as error:  # a NUL in the name
-            raise BadValue(f"{reference} is not the path of a file", told=True) from error
+            raise BadValue(f"{reference} is not the path of a file", complete=True) from error
         if len(octets) > _LARGEST:
-            raise BadValue(f"{reference} is larger than 64 KiB", told=True)
+            raise BadValue(f"{reference} is larger than 64 KiB", complete=True)
         try:
             return octets.decode()
         except UnicodeDecodeError:
-            raise BadValue(f"{reference} is not UTF-8 text", told=True) from None
+            raise BadValue(f"{reference} is not UTF-8 text", complete=True) from None

@@ -115,7 +115,9 @@ class Section:
         self._faulty.add(option)
         scanned = self._options.get(option)
         place = line or (scanned.line if scanned else self.line)
-        self._problems.append(Problem(self.file, place, self.header, option, message, suggestion))
+        found = Problem(self.file, place, self.header, option, message, suggestion)
+        if found not in self._problems:  # an option may be read twice, as ``timeout`` of an authenticator is
+            self._problems.append(found)
 
     def refuse(self, options: Iterable[str], message: str) -> None:
         """Report each of ``options`` that is given: it has no meaning here, and nothing is ignored."""
@@ -179,7 +181,7 @@ class Section:
         if scanned is None or not scanned.value:
             if default is not REQUIRED:
                 return default
-            self.problem(name, f"is needed ({kind.label})")
+            self.problem(name, f"is required ({kind.label})")
             return kind.empty
         found = self._many(scanned, kind) if kind.item is not None else self._one(scanned, kind)
         if found is not _MISSING:
@@ -206,7 +208,13 @@ class Section:
         if not values:
             self.problem(scanned.name, "expected at least one value")
             return _MISSING
-        return _MISSING if _MISSING in values else tuple(values)
+        if _MISSING in values:
+            return _MISSING
+        try:
+            return kind.whole(tuple(values))
+        except BadValue as bad:
+            self.problem(scanned.name, bad.message, bad.suggestion)
+            return _MISSING
 
     def _resolved(self, scanned: ScannedOption, text: str, line: int) -> Resolved | None:
         try:
@@ -225,9 +233,9 @@ class Section:
             return kind.convert(resolved.text, self._base)
         except BadValue as bad:
             if resolved.origin:
-                expected = f"expected {kind.label}" if bad.told else bad.message
+                expected = f"expected {kind.label}" if bad.complete else bad.message
                 self.problem(scanned.name, f"{expected}, not what {resolved.origin} stands for", line=line)
-            elif bad.told:
+            elif bad.complete:
                 self.problem(scanned.name, bad.message, bad.suggestion, line=line)
             else:
                 self.problem(scanned.name, f"{bad.message}, not {_shown(resolved.text)}", bad.suggestion, line=line)

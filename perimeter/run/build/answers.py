@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from perimeter.config.site.route_matching import covers, prefix_of
 from perimeter.config.site.values import ErrorPage, ListenerSettings, SiteConfig
 from perimeter.errors import StartupError
 from perimeter.http.answers import Answers, Page
@@ -53,9 +54,8 @@ def _page(page: ErrorPage, config: SiteConfig) -> Page:
     path = page.path
     found: tuple[str, Path] | None = None
     for route in config.routes:
-        prefix = route.path.rstrip("/")
-        covers = path == prefix or path.startswith(prefix + "/")
-        if covers and route.static is not None and (found is None or len(prefix) > len(found[0])):
+        prefix = prefix_of(route.path)
+        if covers(prefix, path) and route.static is not None and (found is None or len(prefix) > len(found[0])):
             found = (prefix, route.static)
     if found is None:
         raise StartupError(f"{config.file}: [errors] page: no static route serves {path}")

@@ -18,11 +18,13 @@ from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import Route, RouteTable
+from perimeter.gate.sources.authorization import Authorization
+from perimeter.gate.sources.connection import Connection
 from perimeter.http.answers import Answers
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields
-from perimeter.run.build.endpoints import gateway_endpoints
+from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import listener_gates
 from perimeter.run.build.prepared import Prepared, serves_metrics
 from perimeter.run.build.routes import configured_routes
@@ -76,14 +78,15 @@ def assemble(prepared: Prepared, around: Surroundings) -> Assembly:
     book = TokenBook(tokens, revoker, reactor, config.token.api_lifetime) if config.token.api_tokens else None
     remembered = config.limits.remembered_tokens
     api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
-    identifier = Identifier(chain, verifier, api_tokens, tokens, clock, remembered)
+    authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered)
+    identifier = Identifier((authorization, Connection(chain)))
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
     default_sink = prepared.sinks[None]
     pools = {
         settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], around) for settings in config.upstreams
     }
     routes = configured_routes(config, around, pools, prepared.sinks, believed_fields(chain))
-    endpoints = gateway_endpoints(config, identifier, issuer, keyring, book)
+    endpoints = EndpointParts(config, issuer, keyring, book)
 
     def gate(own: Iterable[Route]) -> Gate:
         return Gate(
@@ -98,7 +101,7 @@ def assemble(prepared: Prepared, around: Surroundings) -> Assembly:
     return Assembly(
         config=config,
         gates=listener_gates(config, around, gate, routes, endpoints, default_sink),
-        answers=gateway_answers(config, prepared.pages, clock, chain.challenges()),
+        answers=gateway_answers(config, prepared.pages, clock, identifier.challenges()),
         audit=prepared.audit,
         default_sink=default_sink,
         chain=chain,

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.route_matching import prefix_of
 from perimeter.config.site.values import RouteSettings, SiteConfig
+from perimeter.gate.access import Access, Asks
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -58,13 +60,12 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
     rewrite = settings.rewrite
     return Route(
         name=settings.name,
-        prefix=settings.path.rstrip("/").encode("ascii"),
+        prefix=prefix_of(settings.path).encode("ascii"),
         target=target,
         audit=sink,
         hosts=settings.hosts,
-        rewrite=None if rewrite is None else rewrite.rstrip("/").encode("ascii"),
-        authenticate=settings.auth != "none",
-        required=settings.auth == "required",
+        rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
+        access=Access(Asks(settings.auth)),
         policy=Policy(settings.allow, settings.deny),
         networks=settings.networks,
         identity=IdentityProfile(

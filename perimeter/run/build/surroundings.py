@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import attrs
@@ -15,8 +16,8 @@ from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.stores import States
 
-HASHING_THREADS = min(4, os.cpu_count() or 1)
-"""Password hashes computed at a time: one a processor, and no more than there is memory for."""
+HASHING_THREADS = min(4, max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
+"""Password hashes computed at a time: one on each processor, two at least, and no more than there is memory for."""
 
 HASHING_QUEUE = 256
 """Logins that may wait for one of these threads."""
