@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import attrs
 
 import perimeter
+from perimeter.errors import Unavailable
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.tokens.revoking import Revocation
@@ -105,9 +106,11 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
     if (user is None) != (realm is None):
         raise ValueError("user and realm are needed together")
     owner = None if user is None or realm is None else (realm, user)
-    return attrs.asdict(
-        await revoke_tokens(assembly.config, assembly.revoker, Revocation(tuple(ids), owner, _text(question, "token")))
-    )
+    wanted = Revocation(tuple(ids), owner, _text(question, "token"))
+    try:
+        return attrs.asdict(await revoke_tokens(assembly.config, assembly.revoker, wanted))
+    except Unavailable as error:
+        raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None
 
 
 def _text(question: Mapping[str, Any], name: str) -> str | None:
