@@ -19,7 +19,7 @@ from perimeter.config.language.datatypes import TEXT, choice, list_of, optional
 from perimeter.config.language.option import Option
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, ISchemes
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ _ROLES = Option("roles", list_of(TEXT), "that every user has")
 _ROLES_FROM = Option("roles_from", optional(choice("ou")), "`ou`: the organisational units of the subject are roles too")
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class CertificateFactory:
     """``type = certificate``."""
 

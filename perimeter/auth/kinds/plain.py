@@ -18,7 +18,7 @@ from perimeter.config.language.datatypes import SECRET
 from perimeter.config.language.option import Option
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IDecoyLogin, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IDecoyLogin, ISchemes
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ _USERS = Option(
 )
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class PlainFactory:
     """``type = plain``."""
 

@@ -30,7 +30,7 @@ from perimeter.config.language.option import Option
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IBuildsInThread, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ _PATH = Option(
 )
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class RealmFileFactory:
     """``type = realmfile``. ``options`` tells the reference page what it reads."""
 

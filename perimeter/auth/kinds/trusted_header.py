@@ -20,7 +20,7 @@ from perimeter.config.site.net_types import HEADER_NAME, NETWORK
 from perimeter.config.site.values import Network
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, HeaderBlock, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IReadsFields, ISchemes
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ _ROLES_HEADER = Option("roles_header", optional(HEADER_NAME), "the field with th
 _DOMAIN = Option("domain", TEXT, "`user@domain` is `user`, and nobody of another domain is let in")
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class TrustedHeaderFactory:
     """``type = trusted-header``."""
 

@@ -11,7 +11,7 @@ from zope.interface import implementer
 from perimeter.auth.kinds.remote.authenticator import TokenAuthenticator
 from perimeter.auth.kinds.remote.jwt_options import JwtJudge, JwtOptions, JwtSettings
 from perimeter.auth.kinds.remote.settings import CA_CERTIFICATE, RemoteSettings, remote
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.authenticator import IBuildsInThread
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class BearerJwtSettings:
 _OPTIONS = JwtOptions(strict=True, keys="cache")
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class BearerJwtFactory:
     """``type = jwt``."""
 

@@ -22,7 +22,7 @@ from perimeter.auth.kinds.remote.settings import CA_CERTIFICATE, RemoteSettings,
 from perimeter.config.language.datatypes import SECRET, TEXT
 from perimeter.config.language.option import Option
 from perimeter.errors import InvalidToken, Unavailable, Undecided
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.authenticator import IBuildsInThread
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ _PRIVATE_SECRET = Option("private_client_secret", SECRET, "its secret", required
 _OFFLINE_CACHE = cache("60s", "how long a user is not asked for again; ends sooner with the access token")
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class OpenIdOfflineFactory:
     """``type = openid-offline``."""
 
@@ -213,7 +213,7 @@ _CLIENT_SECRET = Option("client_secret", SECRET, "its secret", required=True)
 _GENERATOR_CACHE = cache("60s", "how long a user is not asked for again; ends sooner with the access token")
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class EcmwfTokenGeneratorFactory:
     """``type = ecmwf-token-generator``."""
 

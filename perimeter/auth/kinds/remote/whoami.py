@@ -19,7 +19,7 @@ from perimeter.auth.kinds.remote.memory import Vouched
 from perimeter.auth.kinds.remote.settings import CA_CERTIFICATE, RemoteSettings, cache, remote, url
 from perimeter.errors import Undecided
 from perimeter.model import Principal
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.authenticator import IBuildsInThread
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class WhoAmISettings:
 _CACHE = cache("60s", "how long a user that the service knows is not asked for again")
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class WhoAmIFactory:
     """One of the two kinds. ``path`` is what their question adds to ``uri``."""
 
