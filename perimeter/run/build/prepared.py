@@ -16,9 +16,9 @@ from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts
 from perimeter.run.build.answers import error_pages
 from perimeter.run.build.authentication import PreparedAuthenticators, auth_services, prepared_authenticators
+from perimeter.run.build.state_dir import prepare_state_dir
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.run.build.upstreams import client_contexts
-from perimeter.run.state_dir import prepare_state_dir
 from perimeter.state.stores import OpenedState
 from perimeter.tokens.keyring import Keyring
 
