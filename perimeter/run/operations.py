@@ -17,7 +17,7 @@ from perimeter.tokens.revoking import Revocation
 
 
 @attrs.frozen
-class Place:
+class ListenerStatus:
     """A listener: its name and port, and how many connections it has."""
 
     name: str
@@ -32,7 +32,7 @@ class Gateway(Protocol):
     def assembly(self) -> Assembly:
         """What is in force. Raises ValueError while the gateway stops."""
 
-    def places(self) -> Sequence[Place]:
+    def listeners(self) -> Sequence[ListenerStatus]:
         """The listeners."""
 
     def uptime(self) -> float:
@@ -66,7 +66,7 @@ def status(gateway: Gateway) -> dict[str, Any]:
         "pid": os.getpid(),
         "uptime": int(gateway.uptime()),
         "config": str(config.file),
-        "listeners": [attrs.asdict(place) for place in gateway.places()],
+        "listeners": [attrs.asdict(place) for place in gateway.listeners()],
         "authenticators": [
             {
                 "name": one.name,
