@@ -15,12 +15,14 @@ from perimeter.auth.kinds.trusted_header import TrustedHeaderSettings
 from perimeter.config.site.route_matching import ANY_HOST, HostTable, prefix_of
 from perimeter.config.site.values import ListenerSettings, RouteSettings, ServerSettings, SiteConfig
 from perimeter.errors import StartupError
+from perimeter.gate.overrides import METHOD_OVERRIDES
 
 #: What needs quotes in no proxy's configuration, and stands for nothing but itself in any.
 _PLAIN = re.compile(r"[A-Za-z0-9._~/@:*\[\]-]*")
 _URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
-#: Fields that some servers take for the method: a proxy must not let them through where rules go by the method.
-METHOD_OVERRIDES = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+METHOD_HEADERS = tuple(sorted(name.decode().title() for name in METHOD_OVERRIDES))
+"""Headers that some servers take for the method. A proxy removes them if rules depend on the method."""
+
 #: Every field by which a proxy can name the request that it asks about. A proxy clears those that it does not set itself.
 TELLING = ("X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host")
 #: What else says something of a request to some servers that only a proxy may say.

@@ -41,7 +41,7 @@ class ReasonTests(TestCase):
 
 class LinkTests(TestCase):
     def test_readme_and_contributing_link_to_files_that_exist(self) -> None:
-        for name in ("README.md", "CONTRIBUTING.md"):
+        for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
             text = (DOCS.parent / name).read_text()
             targets = [target for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in target]
             self.assertNotEqual(targets, [])
