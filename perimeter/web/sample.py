@@ -47,7 +47,7 @@ class _SampleRequest(UnparsedRequest):
 
 
 def _text(octets: bytes) -> str:
-    # HTTP allows any octet in a field value; what is not UTF-8 is still shown
+    # HTTP allows any byte in the value of a header; what is not UTF-8 is still shown
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError:
@@ -64,7 +64,7 @@ class _Sample(Resource):
         self._reactor = reactor
 
     def render(self, request: Any) -> Any:
-        """The request, told back."""
+        """Answer with the request."""
         if request.path.rstrip(b"/").endswith(b"/events") and request.method == b"GET":
             return _Events(request, self._reactor).begin()
         path, _, query = request.uri.partition(b"?")
@@ -83,7 +83,7 @@ class _Sample(Resource):
 
 
 def _merged(headers: list[tuple[str, str]]) -> dict[str, str | list[str]]:
-    """Names to values; a list only where a field came more than once, so that nobody overlooks it."""
+    """Names to values; a list only if a header came more than once, so that it is not overlooked."""
     merged: dict[str, str | list[str]] = {}
     for name, value in headers:
         there = merged.get(name)
