@@ -31,6 +31,7 @@ def run_check(path: Path, *, authenticators: Mapping[str, IAuthenticatorFactory]
     ``authenticators`` stands in for the kinds that are installed.
     """
     # Looking for plug-ins imports them, which only a command that reads a configuration should pay for.
+    from perimeter.auth.kinds.realm_file import RealmFileError
     from perimeter.auth.registry import authenticator_factories
 
     try:
@@ -38,8 +39,22 @@ def run_check(path: Path, *, authenticators: Mapping[str, IAuthenticatorFactory]
         config = load_site(path, authenticators=factories)
     except StartupError as error:
         return 1, str(error)
-    warnings = [f"warning: {warning}" for warning in config.warnings]
+    try:
+        found = (*config.warnings, *_realm_files(config))
+    except RealmFileError as error:
+        return 1, str(error)
+    warnings = [f"warning: {warning}" for warning in found]
     return 0, "\n".join([*warnings, *([""] if warnings else []), *_table(config)])
+
+
+def _realm_files(config: SiteConfig) -> list[str]:
+    """What is to be said of the realm files that are there. Raises
+    `perimeter.auth.kinds.realm_file.RealmFileError` for one that the gateway would refuse."""
+    from perimeter.auth.kinds.realm_file import RealmFileSettings, realm_file_warnings
+
+    settings = [one.settings for one in config.authenticators]
+    paths = [one.path for one in settings if isinstance(one, RealmFileSettings) and one.path.exists()]
+    return [warning for path in paths for warning in realm_file_warnings(path)]
 
 
 def _table(config: SiteConfig) -> list[str]:
