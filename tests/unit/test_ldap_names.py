@@ -135,7 +135,7 @@ class DistinguishedNameTests(TestCase):
             with self.assertRaises(ValueError):
                 parse_dn(text)
 
-    @reaches(50)
+    @reaches(12)
     @given(st.lists(st.text(min_size=1, max_size=8).filter(str.strip), min_size=1, max_size=4))
     def test_escaped_values_come_back(self, values: list[str]) -> None:
         usable = [value for value in values if not any("\ud800" <= letter <= "\udfff" for letter in value)]

@@ -6,11 +6,11 @@ from twisted.logger import Logger
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.augment.registry import augment, augmenters_of
+from perimeter.auth.augment.augmented import augment, augmenters_of
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import Watch
-from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
@@ -23,15 +23,15 @@ _log = Logger()
 
 def authenticators_of(config: SiteConfig, services: AuthServices, watch: Watch | None = None) -> list[IAuthenticator]:
     """The authenticators of ``config``, in the order in which they are asked. Raises `StartupError`."""
-    factories = authenticator_factories()
+    kinds = installed_kinds()
     settings = {authenticator.name: authenticator for authenticator in config.authenticators}
-    augmenters = augmenters_of(config.augmenters, services, watch)
+    augmenters = augmenters_of(config.augmenters, kinds.augmenters, services, watch)
     made = []
     for name in config.authentication.order:
         one = settings[name]
         place = f"{one.file}: [authenticator {name}] type = {one.kind}"
         try:
-            authenticator = factories[one.kind].build(one.name, one.realm, one.settings, services)
+            authenticator = kinds.authenticators[one.kind].build(one.name, one.realm, one.settings, services)
         except StartupError:
             raise
         except Exception as error:
