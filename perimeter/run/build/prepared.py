@@ -15,9 +15,9 @@ from perimeter.http.answers import Page
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts
 from perimeter.run.build.answers import error_pages
+from perimeter.run.build.state_dir import prepare_state_dir
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.run.build.upstreams import client_contexts
-from perimeter.run.build.state_dir import prepare_state_dir
 from perimeter.state.stores import OpenedState
 from perimeter.tokens.keyring import Keyring
 
