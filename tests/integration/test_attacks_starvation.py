@@ -43,6 +43,21 @@ class ParsingTests(GatewayCase):
                         self.assertLess(spent, 0.15)
 
 
+class HostTests(GatewayCase):
+    def test_attack_54_a_host_of_thousands_of_labels(self) -> None:
+        route = "[route star]\npath = /\nhost = b.example.com\nupstream = s\n[upstream s]\nservers = sample:\n"
+        served = self.gateway(site(route), USERS)
+        process = psutil.Process(served.pid)
+        before = sum(process.cpu_times()[:2])
+        for name in ("a." * 7_500 + "example.com", "a." * 200 + "example.com"):
+            for head in (f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n", f"GET http://{name}/ HTTP/1.1\r\nHost: a\r\n\r\n"):
+                for _ in range(5):
+                    with served.connect("http") as wire:
+                        wire.send(head.encode())
+                        self.assertIn(wire.response().status, (400, 414))
+        self.assertLess(sum(process.cpu_times()[:2]) - before, 0.4)
+
+
 class Floods:
     """Connections that send the same bytes over and over, and read whatever comes. Leaving the context ends them."""
 

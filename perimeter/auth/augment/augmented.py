@@ -7,8 +7,10 @@ work after the others, and see the roles that those have added.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from twisted.logger import Logger
 from zope.interface import directlyProvides, providedBy
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
@@ -20,6 +22,8 @@ from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
 from perimeter.plugin.services import AuthServices
+
+_log = Logger()
 
 
 def augmenters_of(
@@ -35,13 +39,17 @@ def augmenters_of(
 
 
 def _built(settings: AugmenterSettings, factory: IAugmenterFactory, services: AuthServices) -> IAugmenter:
-    augmenter = factory.build(settings.name, settings.realm, settings.settings, services)
+    place = f"{settings.file}: [augmenter {settings.name}] type = {settings.kind}"
     try:
+        augmenter = factory.build(settings.name, settings.realm, settings.settings, services)
         verifyObject(IAugmenter, augmenter)
+    except StartupError:
+        raise
     except Invalid as error:
-        fault = " ".join(str(error).split())
-        place = f"{settings.file}: [augmenter {settings.name}]"
-        raise StartupError(f"{place} type = {settings.kind} cannot be used: {fault}") from None
+        raise StartupError(f"{place} cannot be used: {' '.join(str(error).split())}") from None
+    except Exception as error:
+        _log.failure("augmenter {name} cannot be built", name=settings.name)
+        raise StartupError(f"{place} cannot be built: {type(error).__name__}") from error
     return augmenter
 
 
@@ -62,11 +70,15 @@ class Augmented:
             self._inner.start(changed)
 
     def stop(self) -> None:
-        """See `IRunningAuthenticator`. An augmenter that several authenticators share is stopped several times."""
-        if IRunningAuthenticator.providedBy(self._inner):
-            self._inner.stop()
-        for augmenter in self._augmenters:
-            augmenter.stop()
+        """See `IRunningAuthenticator`. Stops every part, then raises what one of them has raised.
+
+        An augmenter that several authenticators share is stopped several times.
+        """
+        with ExitStack() as parts:
+            for augmenter in self._augmenters:
+                parts.callback(augmenter.stop)
+            if IRunningAuthenticator.providedBy(self._inner):
+                parts.callback(self._inner.stop)
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `IAuthenticator`. A user whose roles cannot all be found is refused: partial roles are never used.

@@ -12,6 +12,7 @@ import attrs
 
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.section import Section
+from perimeter.config.site.route_matching import covers, prefix_of
 from perimeter.config.site.values import ListenerSettings, MetricsSettings, RouteSettings, SiteConfig
 
 
@@ -36,7 +37,7 @@ def check(config: SiteConfig, sections: Sections) -> None:
         _route(config, route, section)
         _duplicates(route, section, seen)
     for page in config.error_pages:
-        if not any(_covers(route.path, page.path) for route in config.routes):
+        if not any(covers(prefix_of(route.path), page.path) for route in config.routes):
             sections.errors.problem("page", f"no route leads to {sections.errors.quote('page', page.path)}")
 
 
@@ -107,10 +108,6 @@ def _duplicates(route: RouteSettings, section: Section, seen: dict[tuple[str, st
             return
     if len(set(route.hosts)) != len(route.hosts):
         section.problem("host", "the same host is named twice")
-
-
-def _covers(prefix: str, path: str) -> bool:
-    return prefix == "/" or path == prefix or path.startswith(f"{prefix}/")
 
 
 def _bare(section: Section, option: str, value: str) -> str:
