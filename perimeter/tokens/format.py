@@ -24,9 +24,6 @@ MAX_TOKEN: Final = 8 * 1024
 #: characters of the first segment of a token
 MAX_HEADER: Final = 1024
 
-#: seconds by which the clocks of several machines may differ
-LEEWAY: Final = 60.0
-
 #: the algorithms that may be configured
 ALGORITHMS: Final = ("ES256", "EdDSA", "RS256", "HS256")
 

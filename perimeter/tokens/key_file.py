@@ -18,6 +18,7 @@ from typing import Any, Final
 import attrs
 
 from perimeter.errors import StartupError
+from perimeter.strict_json import decode
 from perimeter.tokens.jwk import BadKey, Jwk, load_jwk, thumbprint
 
 NAME: Final = "keyring.json"
@@ -103,8 +104,8 @@ class KeyFile:
         if len(text) > _MAX_SIZE:
             raise StartupError(f"{self.path}: not a keyring (larger than {_MAX_SIZE} octets)")
         try:
-            return _parse(json.loads(text))
-        except (ValueError, RecursionError):
+            return _parse(decode(text))
+        except ValueError:
             raise StartupError(f"{self.path}: damaged (not JSON); restore it, or move it away to begin with new keys") from None
         except BadKey as error:
             raise StartupError(f"{self.path}: damaged ({error}); restore it, or move it away to begin with new keys") from None
