@@ -436,7 +436,7 @@ class MemoryTests(ChainCase):
     def test_no_password_is_kept(self) -> None:
         chain = self.chain(Fake(principal()))
         self.successResultOf(self.ask(chain))
-        self.assertNotIn(RAW, list(chain._verdicts))
+        self.assertNotIn(RAW, list(chain._memory._verdicts._entries))
         self.assertEqual({len(key) for key in chain._verdicts}, {16})
 
     def test_attack_39_a_change_of_users_ends_what_is_remembered(self) -> None:

@@ -11,10 +11,7 @@ an authenticator must not decide by it (routes have ``networks`` for that).
 
 from __future__ import annotations
 
-import os
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from math import ceil
 from typing import Any
 
@@ -24,6 +21,7 @@ from twisted.logger import Logger
 
 from perimeter.auth.chain.asking import Asked
 from perimeter.auth.chain.flights import Flights
+from perimeter.auth.chain.memory import CAPACITY, CredentialMemory
 from perimeter.auth.chain.racing import Contradicted, race
 from perimeter.auth.chain.throttle import Attempts, Key, Throttle
 from perimeter.auth.chain.watch import Watch, decide
@@ -40,9 +38,6 @@ from perimeter.model import (
 from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
 
 _log = Logger()
-
-CAPACITY = 10_000
-"""Verdicts that are remembered; the least recently used one goes first."""
 
 _NOT_NARROWED = b"\0\0\0\0"
 
@@ -88,20 +83,14 @@ class AuthenticatorChain:
         self.authenticators: tuple[IAuthenticator, ...] = tuple(authenticators)
         times = timeouts or {}
         self.asked = tuple(Asked(one, times.get(one.name, timeout), clock, watch) for one in authenticators)
-        self._remember = remember
         self._seconds = clock.seconds
-        self._capacity = capacity
         self._throttle = throttle
         self._at_once = at_once
         self._watch = watch
-        # Keyed hashing costs a block for the key; a copy of a hash that has taken it already does not (measured: 1.8 and 1.2 µs).
-        self._keyed = blake2b(digest_size=16, key=os.urandom(32))
-        #: keyed hash of a header value -> when the verdict ends, and who it is
-        self._verdicts: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._memory = CredentialMemory(remember, clock.seconds, capacity)
         #: verifications of passwords: one that has begun is counted, even if its client has left by then (attack 47)
         self._logins = Flights(finish=True)
         self._recollections = Flights()
-        self._generation = 0
         schemes = frozenset[str]().union(*(one.schemes for one in self.asked))
         #: whether anybody takes tokens that are none of ours
         self.takes_tokens = "bearer" in schemes
@@ -137,8 +126,7 @@ class AuthenticatorChain:
 
     def forget(self) -> None:
         """Remember nothing from before now: users, passwords or roles may have changed."""
-        self._generation += 1
-        self._verdicts.clear()
+        self._memory.forget()
         # Verifications against the old users still answer the requests that wait for them; no further request joins them.
         self._logins.forget()
         self._recollections.forget()
@@ -153,31 +141,9 @@ class AuthenticatorChain:
     def lookup_basic(self, raw: bytes, realms: frozenset[str] = frozenset()) -> Principal | None:
         """Who was verified by this Authorization value under this narrowing, if that is remembered.
 
-        For every request, so cheap. The same object for as long as the verdict lasts.
+        Called for every request, so it must be quick. The same object for as long as the verdict lasts.
         """
-        keyed = self._keyed.copy()
-        keyed.update((_spell_realms(realms) if realms else _NOT_NARROWED) + raw)
-        digest = keyed.digest()
-        found = self._verdicts.get(digest)
-        if found is None:
-            return None
-        if self._seconds() >= found[0]:
-            del self._verdicts[digest]
-            return None
-        self._verdicts.move_to_end(digest)
-        return found[1]
-
-    def _keep(self, raw: bytes, realms: frozenset[str], until: float, principal: Principal) -> None:
-        digest = self._digest(_spell_realms(realms) + raw)
-        self._verdicts[digest] = (until, principal)
-        self._verdicts.move_to_end(digest)
-        if len(self._verdicts) > self._capacity:
-            self._verdicts.popitem(last=False)
-
-    def _digest(self, spelled: bytes) -> bytes:
-        keyed = self._keyed.copy()
-        keyed.update(spelled)
-        return keyed.digest()
+        return self._memory.find((_spell_realms(realms) if realms else _NOT_NARROWED) + raw)
 
     # -- asking
 
@@ -196,10 +162,10 @@ class AuthenticatorChain:
         if not credentials.username or not credentials.password:
             # RFC 4513, section 5.1.2: a directory takes an empty password for an anonymous bind, and says "fine" (attack 32).
             raise Rejected("an empty user name or password")
-        began, generation = self._seconds(), self._generation
+        began = self._memory.begin()
         principal = await self._verify(credentials, request)
-        if raw is not None and self._remember > 0 and generation == self._generation:
-            self._keep(raw, request.realms, began + self._remember, principal)
+        if raw is not None:
+            self._memory.keep(self._memory.digest(_spell_realms(request.realms) + raw), principal, began)
         return principal
 
     async def identify_connection(self, request: AuthenticationRequest) -> Principal | None:
@@ -242,7 +208,7 @@ class AuthenticatorChain:
             credentials.username.encode("utf-8", "surrogatepass"),
             credentials.password.encode("utf-8", "surrogatepass"),
         )
-        return self._logins.join(self._digest(spelled), lambda: self._attempt(credentials, request))
+        return self._logins.join(self._memory.digest(spelled), lambda: self._attempt(credentials, request))
 
     async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Principal:
         """One verification, counted."""

@@ -8,7 +8,7 @@ answer tells nothing of the password. Nobody who is remembered or has a token is
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address, ip_address
 from math import ceil
@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from perimeter.errors import TooManyAttempts
+from perimeter.recent import Recent
 
 _log = Logger()
 
@@ -78,8 +79,7 @@ class MemoryAttempts:
     """Counts in the memory of this process, at most ``capacity`` of them."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
-        self._attempts: OrderedDict[Key, Attempts] = OrderedDict()
+        self._attempts: Recent[Key, Attempts] = Recent(capacity)
 
     def find(self, key: Key) -> Attempts | None:
         """See `IAttemptStore`."""
@@ -87,10 +87,7 @@ class MemoryAttempts:
 
     def keep(self, key: Key, attempts: Attempts) -> None:
         """Keeps it as the latest; the one that has not changed for longest makes room."""
-        self._attempts[key] = attempts
-        self._attempts.move_to_end(key)
-        if len(self._attempts) > self._capacity:
-            self._attempts.popitem(last=False)
+        self._attempts.keep(key, attempts)
 
     def drop(self, key: Key) -> None:
         """See `IAttemptStore`."""
