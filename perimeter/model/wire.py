@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -78,19 +79,27 @@ class HeaderBlock:
         return [value for key, value in self.fields if key == name]
 
 
+class Version(StrEnum):
+    """The version of HTTP that a message came in, as the audit log shows it."""
+
+    HTTP_1_0 = "HTTP/1.0"
+    HTTP_1_1 = "HTTP/1.1"
+    HTTP_2_0 = "HTTP/2.0"
+
+
 class RequestHead:
     """A request line and its header fields, already found to be well formed and unambiguous.
 
     ``target`` is as sent, in origin-form (an absolute-form target was taken apart: its host is in ``host``).
-    ``host`` is the authority that the request is for, as sent. ``minor`` is 0 or 1.
+    ``host`` is the authority that the request is for, as sent.
     """
 
-    __slots__ = ("headers", "host", "method", "minor", "target")
+    __slots__ = ("headers", "host", "method", "target", "version")
 
-    def __init__(self, method: bytes, target: bytes, minor: int, headers: HeaderBlock, host: bytes) -> None:
+    def __init__(self, method: bytes, target: bytes, version: Version, headers: HeaderBlock, host: bytes) -> None:
         self.method = method
         self.target = target
-        self.minor = minor
+        self.version = version
         self.headers = headers
         self.host = host
 

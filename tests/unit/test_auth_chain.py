@@ -437,7 +437,7 @@ class MemoryTests(ChainCase):
         chain = self.chain(Fake(principal()))
         self.successResultOf(self.ask(chain))
         self.assertNotIn(RAW, list(chain._memory._verdicts._entries))
-        self.assertEqual({len(key) for key in chain._verdicts}, {16})
+        self.assertEqual({len(key) for key in chain._memory._verdicts._entries}, {16})
 
     def test_attack_39_a_change_of_users_ends_what_is_remembered(self) -> None:
         watched = Watched(principal())

@@ -194,7 +194,7 @@ class TrustedHeaderTests(unittest.TestCase):
         for name in ("a@evil.com@company.com", "a@company.com@evil.com", "a@evil.com", "a", "@company.com", "a@xcompany.com"):
             self.failureResultOf(self.ask(f"X-Remote-User: {name}", domain="company.com"), Rejected)
 
-    @reaches(5)
+    @reaches(1)
     @given(st.text(alphabet="ab@.", max_size=12) | st.text(alphabet="ab@.", max_size=5).map(lambda name: f"{name}@a.b"))
     def test_attack_40_a_local_part_has_no_domain_in_it(self, name: str) -> None:
         local = local_part(name, "a.b")

@@ -98,6 +98,14 @@ def _octets(path: Path) -> bytes:
     return data
 
 
+def realm_file_warnings(path: Path) -> tuple[str, ...]:
+    """What an operator should know of a realm file. Raises `RealmFileError` for a file that cannot be used."""
+    version = _read(path, None)
+    if version.users is None:
+        raise version.error or RealmFileError(str(path), 0, "cannot be read")
+    return version.users.warnings
+
+
 @implementer(IRunningAuthenticator, ISchemes, IDecoyLogin)
 class RealmFileAuthenticator:
     """Knows the users of one realm file. Raises `RealmFileError` where the file cannot be used at the start."""
