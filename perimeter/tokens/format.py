@@ -31,7 +31,7 @@ ALGORITHMS: Final = ("ES256", "EdDSA", "RS256", "HS256")
 KID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class Clock(Protocol):
+class EpochClock(Protocol):
     """The one thing that is needed of a reactor here."""
 
     def seconds(self) -> float:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from perimeter.config.site.values import TokenSettings
 from perimeter.errors import ForeignToken, InvalidToken
 from perimeter.model import Grant, Principal
-from perimeter.tokens.format import ACCESS_TYPE, KID, MAX_HEADER, MAX_TOKEN, Clock
+from perimeter.tokens.format import ACCESS_TYPE, KID, MAX_HEADER, MAX_TOKEN, EpochClock
 from perimeter.tokens.jwt import NotAJwt, check_times, parse
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.verdict import Verdict
@@ -32,7 +32,7 @@ class TokenVerifier:
     """
 
     def __init__(
-        self, keyring: Keyring, settings: TokenSettings, clock: Clock, revoked: Callable[[Grant, str, str], bool] = _never
+        self, keyring: Keyring, settings: TokenSettings, clock: EpochClock, revoked: Callable[[Grant, str, str], bool] = _never
     ) -> None:
         self._keyring = keyring
         self._settings = settings

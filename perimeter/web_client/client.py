@@ -19,7 +19,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from perimeter.errors import Unavailable
-from perimeter.fair_queue import Turns
+from perimeter.fair_queue import FairSemaphore
 from perimeter.strict_json import decode_object
 from perimeter.web_client.pooled import MAX_BODY, PooledClient
 
@@ -106,7 +106,7 @@ class RemoteClient:
         self._client = client
         self._timeout = timeout
         self._clock = clock
-        self._turns = Turns(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
+        self._turns = FairSemaphore(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
 
     async def get(self, url: str) -> RemoteAnswer:
         """GET. Raises `Unavailable`, like `post`."""

@@ -12,7 +12,7 @@ from twisted.trial import unittest
 from zope.interface import implementer
 
 from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.auth.chain.throttle import Key, MemoryAttempts, Throttle
+from perimeter.auth.chain.throttle import Counted, Key, MemoryAttempts, Throttle
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable
 from perimeter.fair_queue import CLIENT
 from perimeter.model import (
@@ -626,7 +626,7 @@ class GuessingTests(ChainCase):
 
     def test_attack_47_clients_that_never_finish_lock_a_name_out_only_by_counted_guesses(self) -> None:
         """Each wave of guesses fills the slots of the name; those that were taken are counted, and the wait for them ends."""
-        key = Key("name", "alice", "r")
+        key = Key(Counted.NAME, "alice", "r")
         for wave in range(1, 5):
             answers: list[Deferred[Principal]] = []
             begun = len(self.fake.asked)

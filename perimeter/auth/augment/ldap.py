@@ -40,7 +40,7 @@ from perimeter.plugin.services import AuthServices
 from perimeter.recent import Expiring
 
 if TYPE_CHECKING:
-    from perimeter.auth.kinds.ldap.directory import Directory
+    from perimeter.auth.kinds.ldap.directory import LdapDirectory
 
 _log = Logger()
 
@@ -133,7 +133,7 @@ class LdapAugmenter:
     """Searches ``directory`` for the groups of users, at most once in ``settings.cache`` seconds for each user."""
 
     def __init__(
-        self, name: str, realm: str, settings: LdapAugmenterSettings, directory: Directory, reactor: IReactorTime
+        self, name: str, realm: str, settings: LdapAugmenterSettings, directory: LdapDirectory, reactor: IReactorTime
     ) -> None:
         self.name = name
         self.realm = realm
@@ -199,7 +199,7 @@ class LdapAugmenterFactory:
     def build(self, name: str, realm: str, settings: LdapAugmenterSettings, services: AuthServices) -> LdapAugmenter:
         """Asks no server yet. Raises `StartupError` if the CA certificates cannot be used."""
         # Every `twistd` imports all plug-ins; ldaptor's messages are imported only by a site that uses them.
-        from perimeter.auth.kinds.ldap.directory import Directory
+        from perimeter.auth.kinds.ldap.directory import LdapDirectory
         from perimeter.auth.kinds.ldap.opening import Address
 
         server = settings.server
@@ -208,7 +208,7 @@ class LdapAugmenterFactory:
         reactor: Any = services.reactor
         if tls is None and server.host not in ("localhost", "127.0.0.1", "::1"):
             _log.warn("Augmenter {name}: its password crosses the network to {host} in plain text", name=name, host=server.host)
-        directory = Directory(
+        directory = LdapDirectory(
             name,
             [Address(server.host, server.port, tls, False)],
             settings.bind_dn,

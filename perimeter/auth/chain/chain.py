@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from perimeter.auth.chain.asking import Asked
+from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.auth.chain.flights import Flights
 from perimeter.auth.chain.memory import CAPACITY, CredentialMemory
 from perimeter.auth.chain.racing import Contradicted, race
@@ -82,7 +82,7 @@ class AuthenticatorChain:
     ) -> None:
         self.authenticators: tuple[IAuthenticator, ...] = tuple(authenticators)
         times = timeouts or {}
-        self.asked = tuple(Asked(one, times.get(one.name, timeout), clock, watch) for one in authenticators)
+        self.guarded = tuple(GuardedAuthenticator(one, times.get(one.name, timeout), clock, watch) for one in authenticators)
         self._seconds = clock.seconds
         self._throttle = throttle
         self._at_once = at_once
@@ -91,7 +91,7 @@ class AuthenticatorChain:
         #: verifications of passwords: one that has begun is counted, even if its client has left by then (attack 47)
         self._logins = Flights(finish=True)
         self._recollections = Flights()
-        schemes = frozenset[str]().union(*(one.schemes for one in self.asked))
+        schemes = frozenset[str]().union(*(one.schemes for one in self.guarded))
         #: whether anybody takes tokens that are none of ours
         self.takes_tokens = "bearer" in schemes
         #: whether anybody goes by the connection alone
@@ -133,7 +133,7 @@ class AuthenticatorChain:
 
     def challenges(self) -> tuple[tuple[str, str], ...]:
         """Scheme and realm of everything that a client may answer with, beside the gateway's own tokens."""
-        found = {(word, one.realm): None for one in self.asked for word in ("bearer", "basic") if word in one.schemes}
+        found = {(word, one.realm): None for one in self.guarded for word in ("bearer", "basic") if word in one.schemes}
         return tuple(found)
 
     # -- what is remembered
@@ -180,7 +180,7 @@ class AuthenticatorChain:
 
         Raises `InvalidToken` where he, or who vouched for him, is no more; the Deferred also fails with `Unavailable`.
         """
-        one = next((one for one in self.asked if (one.name, one.realm) == (owner.authenticator, owner.realm)), None)
+        one = next((one for one in self.guarded if (one.name, one.realm) == (owner.authenticator, owner.realm)), None)
         if one is None:
             raise InvalidToken("who vouched for the owner of this API token is not asked any more")
         if "recall" not in one.schemes:
@@ -189,7 +189,7 @@ class AuthenticatorChain:
         return self._recollections.join((one.name, owner.username), lambda: self._recall(one, question, request))
 
     @staticmethod
-    async def _recall(one: Asked, question: Recollection, request: AuthenticationRequest) -> Principal:
+    async def _recall(one: GuardedAuthenticator, question: Recollection, request: AuthenticationRequest) -> Principal:
         try:
             found = await one.ask(question, request)
         except Rejected as error:
@@ -213,7 +213,7 @@ class AuthenticatorChain:
     async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Principal:
         """One verification, counted."""
         # Names of all who may be asked, not of who was: which of them knows the name must not show (attack 29).
-        concerned = [one for one in self.asked if one.wants(credentials, request)]
+        concerned = [one for one in self.guarded if one.wants(credentials, request)]
         if self._throttle is None or not concerned:
             return await self._ask_all(credentials, request)
         attempt = self._throttle.admit(
@@ -239,7 +239,7 @@ class AuthenticatorChain:
         raise Rejected("nobody knows this user")
 
     async def _first(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
-        concerned = [one for one in self.asked if one.wants(credentials, request)]
+        concerned = [one for one in self.guarded if one.wants(credentials, request)]
         if self._at_once and not isinstance(credentials, ConnectionCredentials):  # those are judged here, and take no time
             return await race(concerned, credentials, request)
         for place, one in enumerate(concerned, 1):
@@ -254,7 +254,9 @@ class AuthenticatorChain:
         return None
 
     @staticmethod
-    async def _spend_the_rest(rest: Sequence[Asked], credentials: Credentials, request: AuthenticationRequest) -> None:
+    async def _spend_the_rest(
+        rest: Sequence[GuardedAuthenticator], credentials: Credentials, request: AuthenticationRequest
+    ) -> None:
         """Spend what the authenticators that need not be asked would have cost.
 
         The time of an answer shows neither which authenticator knows a name nor whether its password was right (attack 52).
@@ -279,4 +281,4 @@ class AuthenticatorChain:
         return self._throttle.release(text, self._names(text))
 
     def _names(self, username: str) -> Iterable[tuple[str, str]]:
-        return [(one.realm, one.canonical_name(username)) for one in self.asked if "basic" in one.schemes]
+        return [(one.realm, one.canonical_name(username)) for one in self.guarded if "basic" in one.schemes]

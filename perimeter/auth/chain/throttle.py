@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 
@@ -33,11 +34,18 @@ CAPACITY = 100_000
 """Names and addresses that are remembered, those of the latest wrong passwords."""
 
 
+class Counted(StrEnum):
+    """What wrong passwords are counted for."""
+
+    NAME = "name"
+    ADDRESS = "address"
+
+
 @attrs.frozen(slots=True)
 class Key:
-    """What is counted: ``kind`` is name or address; ``realm`` goes with a name."""
+    """One counter; ``realm`` is "" for an address."""
 
-    kind: str
+    kind: Counted
     value: str
     realm: str = ""
 
@@ -120,7 +128,7 @@ class Attempt:
         """
         self._throttle._landed(self._keys)
         for key in self._keys:
-            if key.kind == "name" and key.realm == realm:
+            if key.kind is Counted.NAME and key.realm == realm:
                 self._throttle._store.drop(key)
 
     def undecided(self) -> None:
@@ -142,9 +150,9 @@ class Throttle:
 
         Raises `TooManyAttempts`.
         """
-        keys = tuple({Key("name", name, realm): None for realm, name in names})
+        keys = tuple({Key(Counted.NAME, name, realm): None for realm, name in names})
         if address:
-            keys += (Key("address", address_block(address)),)
+            keys += (Key(Counted.ADDRESS, address_block(address)),)
         for key in keys:
             self._check(key)
         self._flying.update(keys)
@@ -159,7 +167,7 @@ class Throttle:
             raise TooManyAttempts(f"{failures} wrong passwords for {key}", retry_after=ceil(found.until - now))
         # Guesses at the same time count before they are found wrong. Not so those of one address, which many people may share,
         # until it has shown itself.
-        if flying and (failures >= self._allowed or (key.kind == "name" and failures + flying >= self._allowed)):
+        if flying and (failures >= self._allowed or (key.kind is Counted.NAME and failures + flying >= self._allowed)):
             raise TooManyAttempts(f"passwords for {key} are being verified already", retry_after=1)
 
     def _current(self, key: Key, now: float) -> Attempts | None:
@@ -205,9 +213,9 @@ class Throttle:
 
         Returns what there was.
         """
-        keys = [Key("name", name, realm) for realm, name in dict.fromkeys(names)]
+        keys = [Key(Counted.NAME, name, realm) for realm, name in dict.fromkeys(names)]
         with contextlib.suppress(ValueError):
-            keys.append(Key("address", address_block(text)))
+            keys.append(Key(Counted.ADDRESS, address_block(text)))
         found = [key for key in keys if self._store.find(key) is not None]
         for key in found:
             self._store.drop(key)
