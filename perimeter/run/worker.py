@@ -182,7 +182,7 @@ class Worker:
             connections=self._listeners.connections(),
             pools=assembly.pools,
             audit_failing=assembly.audit.failing,
-            authenticators=assembly.chain.asked,
+            authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
             queues={"work": self._around.offload, "hashing": self._around.hashing, "blocking": self._around.blocking},
         )
