@@ -23,7 +23,7 @@ from perimeter.auth.kinds.ldap.pool import MAX_PENDING, SearchPool
 from perimeter.auth.kinds.ldap.results import judge_login, judge_service
 from perimeter.auth.kinds.ldap.values import Found, Search, ServerFailure
 from perimeter.errors import Rejected, Unavailable
-from perimeter.fair_queue import Turns
+from perimeter.fair_queue import FairSemaphore
 
 T = TypeVar("T")
 Step = Coroutine[Deferred[Any], Any, T]
@@ -70,8 +70,8 @@ class Directory:
         self._reactor = reactor
         self._timeout = timeout
         self._rest = rest
-        self._binds = Turns(bind_connections, MAX_WAITING, f"binds in the directory of {name}")
-        self._searches = Turns(search_connections * MAX_PENDING, MAX_WAITING, f"searches in the directory of {name}")
+        self._binds = FairSemaphore(bind_connections, MAX_WAITING, f"binds in the directory of {name}")
+        self._searches = FairSemaphore(search_connections * MAX_PENDING, MAX_WAITING, f"searches in the directory of {name}")
         self._servers = tuple(
             _Server(address, SearchPool(self._opener(address), search_connections, reactor)) for address in addresses
         )
