@@ -230,7 +230,7 @@ class Gateway(Service):
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
         channels = self._listeners.channels()
-        hurry = getattr(self._reactor, "in_a_hurry", False)  # only `perimeter.net.reactor` has it
+        hurry = getattr(self._reactor, "stop_now", False)  # only `perimeter.net.reactor` has it
         if channels and not hurry and self._reactor.seconds() < deadline:
             self._reactor.callLater(0.05, self._await_drained, done, deadline)
             return

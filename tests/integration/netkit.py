@@ -26,7 +26,7 @@ from twisted.trial import unittest
 from zope.interface import implementer
 
 from perimeter.config.site.values import ListenerSettings
-from perimeter.net.contexts import Identity, ServerContexts
+from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 
@@ -35,7 +35,7 @@ def certificate(
     key: Any,
     names: tuple[str, ...],
     *,
-    issuer: Identity | None = None,
+    issuer: ServerIdentity | None = None,
     ca: bool = False,
     start: datetime | None = None,
     days: float = 100,
@@ -65,10 +65,10 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def identity(*names: str, issuer: Identity | None = None, ca: bool = False, **options: Any) -> Identity:
+def identity(*names: str, issuer: ServerIdentity | None = None, ca: bool = False, **options: Any) -> ServerIdentity:
     key = ec.generate_private_key(ec.SECP256R1())
     own = certificate(key, names, issuer=issuer, ca=ca, **options)
-    return Identity((own, *(issuer.chain if issuer else ())), key, "test")
+    return ServerIdentity((own, *(issuer.chain if issuer else ())), key, "test")
 
 
 def pem(*certificates: x509.Certificate) -> bytes:

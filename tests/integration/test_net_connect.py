@@ -252,7 +252,7 @@ class ClientTLSTests(NetTestCase):
         empty.write_bytes(b"")
         with self.assertRaises(StartupError) as caught:
             ClientTLS("a", empty)
-        self.assertEqual(str(caught.exception), f"{empty}: there is no CA certificate in PEM form")
+        self.assertEqual(str(caught.exception), f"{empty}: the file contains no CA certificate in PEM format")
 
     async def test_system_cas_do_not_know_ours(self) -> None:
         _, port = self.serve(echo, ServerContexts([SERVICE]))
