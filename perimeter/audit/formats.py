@@ -163,7 +163,8 @@ def json(record: AccessRecord) -> bytes:
         f'{{"time":"{_utc_time(when)}.{int(when % 1 * 1000):03}Z","duration":{record.duration:.6f},'
         f'"address":{_string(record.address)},"listener":{_string(record.listener)},"tls":{_string(record.tls)},'
         f'"method":{_byte_string(record.method)},"target":{_byte_string(redact(record.target))},'
-        f'"version":{_string(record.version)},"host":{_byte_string(record.host)},"status":{record.status},"sent":{record.sent},"received":{record.received},'
+        f'"version":{_string(record.version)},"host":{_byte_string(record.host)},'
+        f'"status":{record.status},"sent":{record.sent},"received":{record.received},'
         f'{who},"route":{_string(record.route)},"upstream":{_string(record.upstream)},"reason":{_string(record.reason)},'
         f'"referer":{_header(record, b"referer")},"user_agent":{_header(record, b"user-agent")}}}\n'
     )

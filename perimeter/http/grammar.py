@@ -22,8 +22,9 @@ from perimeter.errors import (
     UpstreamBadReply,
     VersionNotSupported,
 )
-from perimeter.model import Field, HeaderBlock, RequestHead, ResponseHead
+from perimeter.model import Field, HeaderBlock, RequestHead, ResponseHead, Version
 
+_HTTP_1_0, _HTTP_1_1 = Version.HTTP_1_0, Version.HTTP_1_1
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 
 #: What stands nowhere in a field line (RFC 9110, section 5.5): controls but HTAB, and the CR and LF that are counted apart.
@@ -64,15 +65,15 @@ def has_bare_lf(data: bytes) -> bool:
     return _BARE_LF.search(data) is not None
 
 
-def parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
-    """Method, target and minor version of a request line without its CRLF (RFC 9112, section 3)."""
+def parse_request_line(line: bytes) -> tuple[bytes, bytes, Version]:
+    """Method, target and version of a request line without its CRLF (RFC 9112, section 3)."""
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         if _ANY_VERSION.fullmatch(line) and b" HTTP/1." not in line:
             raise VersionNotSupported("the request line names another version")
         raise BadRequest("the request line is malformed")
     method, target, minor = match.groups()
-    return method, target, 1 if minor == b"1" else 0
+    return method, target, _HTTP_1_1 if minor == b"1" else _HTTP_1_0
 
 
 def parse_request(line: bytes, headers: HeaderBlock) -> RequestHead:
@@ -81,13 +82,13 @@ def parse_request(line: bytes, headers: HeaderBlock) -> RequestHead:
     The rules that need both stand here: Host by version (RFC 9112, section 3.2), Transfer-Encoding in HTTP/1.0 (section 6.1),
     and the form of the target (section 3.2): origin-form, or absolute-form whose host replaces that of Host.
     """
-    method, target, minor = parse_request_line(line)
+    method, target, version = parse_request_line(line)
     host = headers.host
     if host is None:
-        if minor:
+        if version is _HTTP_1_1:
             raise BadRequest("there is no Host field")
         host = b""
-    if not minor and headers.chunked:
+    if version is _HTTP_1_0 and headers.chunked:
         raise BadRequest("Transfer-Encoding in HTTP/1.0")
     if target[0] != 0x2F:
         host, target = _absolute_form(method, target)
@@ -97,7 +98,7 @@ def parse_request(line: bytes, headers: HeaderBlock) -> RequestHead:
         raise BadTarget("a fragment in the request target")
     if method == b"TRACE":
         raise MethodRefused("TRACE")
-    return RequestHead(method, target, minor, headers, host)
+    return RequestHead(method, target, version, headers, host)
 
 
 def _absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:

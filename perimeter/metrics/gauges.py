@@ -1,4 +1,4 @@
-"""What can be read off at the moment of a scrape: connections, queues, what is up and what is down."""
+"""What is read at each scrape: connections, queues, what is up and what is down."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from perimeter.proxy.pool import UpstreamPool
 
 
 def build_info() -> Metric:
-    """Which gateway this is."""
+    """The version of the gateway."""
     return InfoMetricFamily("perimeter_build", "The version of the gateway.", {"version": perimeter.__version__})
 
 
 def gauges(now: InForce) -> Iterator[Metric]:
-    """All of them."""
+    """All gauges."""
     yield from _listeners(now)
     yield from _upstreams(now.pools)
     healthy = GaugeMetricFamily("perimeter_audit_healthy", "1 unless an audit log cannot be written.")
@@ -26,7 +26,7 @@ def gauges(now: InForce) -> Iterator[Metric]:
     yield healthy
     down = GaugeMetricFamily(
         "perimeter_authenticator_down",
-        "1 while an authenticator is taken to be down, and not asked.",
+        "1 while an authenticator is taken to be down, and is not asked.",
         labels=("authenticator", "realm"),
     )
     for one in now.authenticators:
@@ -37,7 +37,7 @@ def gauges(now: InForce) -> Iterator[Metric]:
         waiting.add_metric((name,), queue.waiting)
     yield waiting
     signing = GaugeMetricFamily(
-        "perimeter_signing_key_activated_timestamp_seconds", "Since when the present key signs tokens, in epoch seconds."
+        "perimeter_signing_key_activated_timestamp_seconds", "Time since when the current key signs tokens, in epoch seconds."
     )
     for key in now.keys:
         if key.state == "signing" and key.activated is not None:
@@ -50,9 +50,9 @@ def _listeners(now: InForce) -> Iterator[Metric]:
     busy = GaugeMetricFamily(
         "perimeter_requests_in_flight", "Requests that are not answered yet, tunnels included.", labels=("listener",)
     )
-    for listener, channels in now.connections.items():
-        connections.add_metric((listener,), len(channels))
-        busy.add_metric((listener,), sum(channel.busy for channel in channels))
+    for listener, there in now.connections.items():
+        connections.add_metric((listener,), len(there))
+        busy.add_metric((listener,), there.in_flight())
     yield connections
     yield busy
 

@@ -1,31 +1,23 @@
-"""What there is to look at when somebody scrapes; `perimeter.metrics.gauges`, which needs the library, makes samples of it."""
+"""The parts of the running gateway that are read at a scrape; `perimeter.metrics.gauges` makes samples of them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from perimeter.auth.chain.asking import Asked
+from perimeter.http.connections import Connections
 from perimeter.offload import Offload
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.tokens.key_file import KeyEntry
 
 
-class IsBusy(Protocol):
-    """What is read of `perimeter.http.h1.connection.Channel`."""
-
-    @property
-    def busy(self) -> bool:  # noqa: D102
-        ...
-
-
 @attrs.frozen
 class InForce:
-    """The parts that there are at the moment. ``connections`` are by listener, ``queues`` by what they are for."""
+    """The parts of the running gateway. ``connections`` are by listener, ``queues`` by what they are for."""
 
-    connections: Mapping[str, Collection[IsBusy]]
+    connections: Mapping[str, Connections]
     pools: Sequence[UpstreamPool]
     audit_failing: bool
     authenticators: Sequence[Asked]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -78,19 +79,27 @@ class HeaderBlock:
         return [value for key, value in self.fields if key == name]
 
 
+class Version(StrEnum):
+    """The HTTP version of a message, as the audit log shows it."""
+
+    HTTP_1_0 = "HTTP/1.0"
+    HTTP_1_1 = "HTTP/1.1"
+    HTTP_2_0 = "HTTP/2.0"
+
+
 class RequestHead:
     """A request line and its headers, already checked to be well formed and unambiguous.
 
     ``target`` is in origin-form, as the client sent it (of an absolute-form target the authority is in ``host``). ``host`` is the
-    authority that the request is for, as the client sent it. ``minor`` is 0 or 1.
+    authority that the request is for, as the client sent it.
     """
 
-    __slots__ = ("headers", "host", "method", "minor", "target")
+    __slots__ = ("headers", "host", "method", "target", "version")
 
-    def __init__(self, method: bytes, target: bytes, minor: int, headers: HeaderBlock, host: bytes) -> None:
+    def __init__(self, method: bytes, target: bytes, version: Version, headers: HeaderBlock, host: bytes) -> None:
         self.method = method
         self.target = target
-        self.minor = minor
+        self.version = version
         self.headers = headers
         self.host = host
 

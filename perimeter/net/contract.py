@@ -88,5 +88,8 @@ class AcceptedTransport(Transport, Protocol):
     def client_certificate(self) -> Certificate | None:
         """The client's verified certificate, or None if it showed none."""
 
+    def loseWriteConnection(self) -> None:
+        """Close our side after everything written has been sent, and continue reading."""
+
     def getPeer(self) -> IPv4Address | IPv6Address:
         """The client's address, in canonical form."""

@@ -94,7 +94,7 @@ class ListeningPort(tcp.Port):
         self.limits = limits
         self.deadlines = deadlines
         self.handshake_timeout = handshake_timeout
-        self.build_protocol: Callable[[IAddress], IProtocol | None] = factory.buildProtocol
+        self.build_protocol: Callable[[IAddress, bytes], IProtocol | None] = lambda peer, alpn: factory.buildProtocol(peer)
         self.transport: type[ServerTransport] = ServerTransport if contexts is None else TLSServerTransport
         self._accepts = MAX_ACCEPTS
         self._refused = 0
@@ -147,7 +147,7 @@ class ListeningPort(tcp.Port):
             if self.contexts is not None:
                 transport = TLSServerTransport(sock, None, peer, self, self.sessionno, self.reactor)
                 return
-            protocol = self.build_protocol(peer)
+            protocol = self.build_protocol(peer, b"")
             if protocol is not None:
                 transport = ServerTransport(sock, protocol, peer, self, self.sessionno, self.reactor)
                 protocol.makeConnection(transport)
@@ -178,25 +178,31 @@ def listen(
     limits: ConnectionLimits,
     deadlines: Deadlines,
     handshake_timeout: float = 10.0,
-    predecessor: ListeningPort | None = None,
+    listening: socket.socket | None = None,
 ) -> ListeningPort:
-    """Listen on the address in ``settings`` (an empty ``interface`` means all addresses, IPv4 and IPv6).
-
-    ``predecessor`` listens on the same address and stops soon. Its socket is shared, so that the address is never closed to
-    clients in between. Raises `StartupError` if the address cannot be used.
-    """
-    host = f"[{settings.interface}]" if ":" in settings.interface else settings.interface or "*"
-    try:
-        listening = listening_socket(settings.interface, settings.port) if predecessor is None else predecessor.socket.dup()
-    except OSError as problem:
-        reason = (problem.strerror or str(problem)) if not isinstance(problem, socket.gaierror) else "this is not an IP address"
-        reason = reason[:1].lower() + reason[1:]
-        raise StartupError(f"listener {settings.name}: cannot listen on {host}:{settings.port}: {reason}") from problem
+    """Accept connections on ``listening``, which the port then owns (None: on a new socket, see `bind`)."""
     port = ListeningPort(
-        listening, factory, reactor, contexts=tls, limits=limits, deadlines=deadlines, handshake_timeout=handshake_timeout
+        bind(settings) if listening is None else listening,
+        factory,
+        reactor,
+        contexts=tls,
+        limits=limits,
+        deadlines=deadlines,
+        handshake_timeout=handshake_timeout,
     )
     port.startListening()
     return port
+
+
+def bind(settings: ListenerSettings) -> socket.socket:
+    """Return a listening socket for the address in ``settings`` (no interface: all, IPv4 and IPv6). Raises `StartupError`."""
+    try:
+        return listening_socket(settings.interface, settings.port)
+    except OSError as problem:
+        host = f"[{settings.interface}]" if ":" in settings.interface else settings.interface or "*"
+        reason = (problem.strerror or str(problem)) if not isinstance(problem, socket.gaierror) else "this is not an IP address"
+        reason = reason[:1].lower() + reason[1:]
+        raise StartupError(f"listener {settings.name}: cannot listen on {host}:{settings.port}: {reason}") from problem
 
 
 def listening_socket(interface: str, port: int, backlog: int = BACKLOG) -> socket.socket:

@@ -39,7 +39,8 @@ class Accepting(Protocol):
     contexts: ServerContexts | None
     deadlines: Deadlines
     handshake_timeout: float
-    build_protocol: Callable[[IAddress], IProtocol | None]
+    #: makes the protocol of a connection from the peer's address and the negotiated application protocol (RFC 7301; may be empty)
+    build_protocol: Callable[[IAddress, bytes], IProtocol | None]
 
     def release(self, address: str) -> None:
         """A connection from ``address`` has ended."""

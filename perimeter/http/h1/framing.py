@@ -12,7 +12,7 @@ from typing import Protocol
 
 from perimeter.errors import BadRequest
 from perimeter.http.grammar import split_fields
-from perimeter.model import Field
+from perimeter.model import Field, HeaderBlock
 
 #: A chunk-size line (RFC 9112, section 7.1) without extensions. Nobody needs those, and parsers disagree about them, so
 #: they are refused; 15 hexadecimal digits stay below 2**63.
@@ -170,6 +170,13 @@ class ChunkedReader:
     def end(self) -> bool:
         """See `BodyReader`."""
         return False
+
+
+def body_reader(headers: HeaderBlock) -> BodyReader | None:
+    """The reader of a request's body (RFC 9112, section 6.3), or None if it has no body."""
+    if headers.chunked:
+        return ChunkedReader()
+    return LengthReader(headers.content_length) if headers.content_length else None
 
 
 def chunk(data: bytes) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from perimeter.audit.log import AuditLogs
+from collections.abc import Mapping
+from pathlib import Path
+
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.config.site.values import RouteSettings, SiteConfig
@@ -19,9 +21,17 @@ from perimeter.targets.static import StaticTarget
 
 
 def configured_routes(
-    config: SiteConfig, around: Surroundings, pools: dict[str, UpstreamPool], audit: AuditLogs, believed: set[bytes]
+    config: SiteConfig,
+    around: Surroundings,
+    pools: Mapping[str, UpstreamPool],
+    sinks: Mapping[Path | None, IAuditSink],
+    believed: set[bytes],
 ) -> list[Route]:
-    """The routes of ``config``, in its order; ``believed`` are header fields that reach no upstream (`believed_fields`)."""
+    """The routes of ``config``, in its order.
+
+    ``pools`` are by the name of their upstream, ``sinks`` by the path of the audit log (`perimeter.run.build.prepared.Prepared`).
+    ``believed`` are headers that reach no upstream (`believed_fields`).
+    """
     hidden = believed | {
         name.encode("ascii")
         for route in config.routes
@@ -42,7 +52,7 @@ def configured_routes(
             if key not in targets:
                 targets[key] = ProxyTarget(pools[settings.upstream], strict_rules if by_method else rules)
             target = targets[key]
-        routes.append(_route(settings, target, audit.sink(settings.audit)))
+        routes.append(_route(settings, target, sinks[settings.audit]))
     return routes
 
 
