@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from perimeter.config.site.values import ServerSettings
-from perimeter.proxy.balance import Balancer, Server
+from perimeter.proxy.balance import BalancedServer, Balancer
 from tests.unit.http_upstream import OK, Gateway, Peer
 
 LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
@@ -212,7 +212,7 @@ class ShareTests(unittest.TestCase):
 class BalancerTests(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.servers = [Server(ServerSettings("http", name, 80)) for name in "abc"]
+        self.servers = [BalancedServer(ServerSettings("http", name, 80)) for name in "abc"]
         self.balancer = Balancer(self.servers, self.clock.seconds)
 
     def order(self) -> str:
