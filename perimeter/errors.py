@@ -14,7 +14,7 @@ Three families, never mixed:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar
 
 import attrs
@@ -60,7 +60,7 @@ class ConfigError(StartupError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class Challenges(Enum):
+class Challenges(StrEnum):
     """Which challenges a 401 carries (WWW-Authenticate; RFC 9110, section 11.6.1).
 
     ``BEARER``: the gateway's own tokens, and the schemes of authenticators other than Basic. ``BASIC``: the schemes of
