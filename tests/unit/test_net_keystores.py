@@ -1,4 +1,4 @@
-"""PEM files, PKCS#12 and JKS keystores: what is read from them, and the one line where they cannot be used."""
+"""PEM files, PKCS#12 and JKS keystores: their content, and the one-line message if they cannot be used."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class KeystoreTestCase(unittest.TestCase):
 
     def load(self, **options: Any) -> ServerIdentity:
         loaded = load_identity(ListenerSettings("https", 0, tls=True, **options), self.directory)
-        # Whatever is loaded can be served.
+        # everything that can be loaded can be served
         ServerContexts([loaded])
         return loaded
 

@@ -1,4 +1,4 @@
-"""The short way to OpenSSL means what pyOpenSSL's own methods mean."""
+"""The direct calls of OpenSSL behave like pyOpenSSL's own methods."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RecordsTests(TestCase):
                     continue
                 waiting.remove(connection)
 
-    def test_octets_of_every_kind(self) -> None:
+    def test_bytes_of_every_type(self) -> None:
         send = self.server.send_some
         receive = self.client.receive_some
         for data in (b"bytes", memoryview(b"view"), memoryview(b"a slice")[2:], bytearray(b"array")):
@@ -54,7 +54,7 @@ class RecordsTests(TestCase):
         self.assertEqual((receive(10), receive(1 << 20)), (bytes(range(10)), (bytes(range(256)) * 64)[10:]))
 
     def test_what_was_read_stays(self) -> None:
-        """The room that OpenSSL reads into is used again; what was handed out is not."""
+        """OpenSSL's buffer is used again, but the bytes that were returned do not change."""
         send = self.server.send_some
         receive = self.client.receive_some
         send(b"first")
@@ -83,12 +83,12 @@ class RecordsTests(TestCase):
         self.assertRaises(SSL.SysCallError, receive, 100)
 
     def test_error_stays_with_its_connection(self) -> None:
-        """Garbage on one connection is no error of the next one: OpenSSL keeps one queue of errors for all."""
+        """Garbage on one connection causes no error on the next, although OpenSSL has one error queue for all connections."""
         receive = self.client.receive_some
         self.sockets[0].send(b"\x17\x03\x03\x00\x20" + bytes(32))
         self.assertRaises(SSL.Error, receive, 100)
         receive_other = self.server.receive_some
-        self.assertRaises(SSL.Error, receive_other, 100)  # the alert that the garbage was answered with
+        self.assertRaises(SSL.Error, receive_other, 100)  # the alert that answers the garbage
         other = RecordsTests("test_nothing_to_read")
         other.setUp()
         self.addCleanup(other.doCleanups)
@@ -128,6 +128,6 @@ class RecordsTests(TestCase):
 
 
 class PortableTests(RecordsTests):
-    """The same with another pyOpenSSL, whose inside nobody knows: its public methods do."""
+    """The same with a pyOpenSSL with unknown internals: its public methods are used."""
 
     connection = PortableConnection
