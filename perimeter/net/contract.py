@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from cryptography.x509 import Certificate
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IDelayedCall, IHostnameResolver, IReadDescriptor, IWriteDescriptor
+from twisted.internet.interfaces import IDelayedCall, IHostnameResolver, IPushProducer, IReadDescriptor, IWriteDescriptor
 
 
 class Reactor(Protocol):
@@ -53,8 +53,8 @@ class Transport(Protocol):
     def abortConnection(self) -> None:
         """Reset the connection. Queued data is dropped."""
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Pause ``producer`` (`twisted.internet.interfaces.IPushProducer`) while too much is queued, and resume it afterwards."""
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Pause ``producer`` while too much is queued, and resume it afterwards."""
 
     def unregisterProducer(self) -> None:
         """Undo `registerProducer`."""

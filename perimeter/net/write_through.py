@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 from errno import ENOBUFS
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.x509 import Certificate
 from twisted.internet import error, tcp
@@ -97,7 +97,7 @@ class WriteThrough(_TwistedConnection):
     #: a close needs no shutdown(2), because child processes never inherit the descriptors
     _shouldShutdown = False
 
-    def _attach(self, send: Callable[[Any], int], receive: Callable[[int], bytes]) -> None:
+    def _attach(self, send: Callable[[BytesLike], int], receive: Callable[[int], bytes]) -> None:
         self._send = send
         self._recv = receive
         self._writable = True
@@ -222,9 +222,6 @@ class WriteThrough(_TwistedConnection):
             return self._send(data)
         except Exception as problem:
             return 0 if self._would_block(problem) else CONNECTION_LOST
-
-    def _isSendBufferFull(self) -> bool:
-        return self.buffered > self.bufferSize
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """See `twisted.internet.interfaces.IConsumer`."""

@@ -6,7 +6,6 @@ Bytes are delivered on a later turn of the reactor, as over a socket, and the ba
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -43,7 +42,7 @@ class _End:
         self._scheduled = False
         self._ended: Exception | None = None
         self._lost = False
-        self._producer: Any = None
+        self._producer: IPushProducer | None = None
         self._producer_paused = False
 
     # -- what the protocol calls
@@ -76,7 +75,7 @@ class _End:
         """A loopback address, since the connection has none."""
         return IPv4Address("TCP", "127.0.0.1", 0)
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         """Pause ``producer`` while the other end reads too slowly. Pull producers are resumed on each turn."""
         self._producer = producer
         self._producer_paused = False

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 class WebClients:
-    """One `PooledClient` for each file of trusted CAs, shared by all authenticators."""
+    """One `PooledClient` for each file of trusted CAs, shared by all authenticators.
+
+    ``reactor`` is Any because no interface of Twisted combines timers, TCP and the name resolver.
+    """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

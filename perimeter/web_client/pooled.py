@@ -7,7 +7,7 @@ framing included (attack 23). TLS is always verified. `perimeter.web_client.clie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from OpenSSL.crypto import X509
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -53,7 +53,7 @@ class _BoundedConnection(ProtocolWrapper):
         self.received = 0
         super().write(data)  # type: ignore[no-untyped-call]
 
-    def writeSequence(self, data: Any) -> None:
+    def writeSequence(self, data: Iterable[bytes]) -> None:
         self.received = 0
         super().writeSequence(data)  # type: ignore[no-untyped-call]
 
@@ -80,7 +80,7 @@ class _BoundedEndpoint:
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self._endpoint = endpoint
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See `IStreamClientEndpoint`."""
         connected: Deferred[Any] = self._endpoint.connect(_BoundedFactory(protocolFactory))  # type: ignore[no-untyped-call]
         return connected.addCallback(lambda wrapper: wrapper.wrappedProtocol)
@@ -96,7 +96,7 @@ class _Endpoints:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """See `IAgentEndpointFactory`."""
-        endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=CONNECT_TIMEOUT)
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=CONNECT_TIMEOUT)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
         return _BoundedEndpoint(endpoint)
@@ -126,7 +126,7 @@ class _Unread(Protocol):
         transport.abortConnection()
 
 
-def _plain(response: Any) -> Any:
+def _plain(response: IResponse) -> IResponse:
     response.headers.removeHeader(b"Set-Cookie")
     if response.headers.hasHeader(b"Content-Encoding"):
         # A few compressed bytes may expand to gigabytes, and the request did not accept compression.
