@@ -10,6 +10,7 @@ import perimeter
 from perimeter.config.site.values import ServerSettings
 from perimeter.metrics.in_force import InForce
 from perimeter.proxy.pool import UpstreamPool
+from perimeter.tokens.key_file import KeyState
 
 
 def build_info() -> Metric:
@@ -40,7 +41,7 @@ def gauges(now: InForce) -> Iterator[Metric]:
         "perimeter_signing_key_activated_timestamp_seconds", "Time since when the current key signs tokens, in epoch seconds."
     )
     for key in now.keys:
-        if key.state == "signing" and key.activated is not None:
+        if key.state is KeyState.SIGNING and key.activated is not None:
             signing.add_metric((), key.activated)
     yield signing
 

@@ -1,4 +1,4 @@
-"""The parts of the running gateway that are read at a scrape; `perimeter.metrics.gauges` makes samples of them."""
+"""What a scrape reads from the running gateway. `perimeter.metrics.gauges` makes samples of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from perimeter.auth.chain.asking import Asked
+from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.http.connections import Connections
 from perimeter.offload import Offload
 from perimeter.proxy.pool import UpstreamPool
@@ -20,6 +20,6 @@ class InForce:
     connections: Mapping[str, Connections]
     pools: Sequence[UpstreamPool]
     audit_failing: bool
-    authenticators: Sequence[Asked]
+    authenticators: Sequence[GuardedAuthenticator]
     keys: Sequence[KeyEntry]
     queues: Mapping[str, Offload]

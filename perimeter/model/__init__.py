@@ -15,7 +15,7 @@ from perimeter.model.identity import (
     Principal,
     Recollection,
     Restriction,
-    unheard,
+    discard_explanation,
 )
 from perimeter.model.reasons import EarlyEnd
 from perimeter.model.record import AccessRecord
@@ -41,5 +41,5 @@ __all__ = [
     "Restriction",
     "Version",
     "canonical_address",
-    "unheard",
+    "discard_explanation",
 ]

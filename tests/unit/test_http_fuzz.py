@@ -217,7 +217,7 @@ def by_h11(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
 
 
 class OneMeaningTests(unittest.TestCase):
-    @reaches(50)
+    @reaches(12)
     @given(st.lists(st.tuples(REQUEST_LINES, BLOCKS, st.binary(max_size=30)), min_size=1, max_size=3), st.booleans())
     @settings(max_examples=150, deadline=None)
     def test_attack_18_what_is_forwarded_means_the_same_to_h11(
@@ -263,7 +263,7 @@ class OneMeaningTests(unittest.TestCase):
             reached(self)
         self.assertEqual(by_h11(wire), expected)
 
-    @reaches(20)
+    @reaches(5)
     @given(REQUEST_LINES, BLOCKS)
     @settings(max_examples=150, deadline=None)
     def test_attack_18_what_is_accepted_is_framed_as_h11_frames_it(self, line: bytes, block: bytes) -> None:

@@ -339,7 +339,7 @@ BYTES = st.one_of(st.binary(max_size=60), st.lists(CRUMBS, max_size=20).map(b"".
 
 
 class ArbitraryBytesTests(unittest.TestCase):
-    @reaches(50)
+    @reaches(12)
     @given(st.one_of(BYTES, BLOCKS, st.tuples(BLOCKS, BYTES, BLOCKS).map(b"".join)))
     @settings(max_examples=300, deadline=None)
     @example(b"Host: gw\r\n")
@@ -356,7 +356,7 @@ class ArbitraryBytesTests(unittest.TestCase):
             self.assertNotRegex(value, rb"[\x00-\x08\x0a-\x1f\x7f]")
             self.assertEqual(value, value.strip(b" \t"))
 
-    @reaches(6)
+    @reaches(1)
     @given(BYTES | LINES, BYTES | BLOCKS.map(b"Host: gw\r\n".__add__))
     @settings(max_examples=300, deadline=None)
     def test_requests_raise_nothing_else(self, line: bytes, block: bytes) -> None:
@@ -367,7 +367,7 @@ class ArbitraryBytesTests(unittest.TestCase):
         reached(self)
         self.assertTrue(head.target.startswith(b"/"))
 
-    @reaches(20)
+    @reaches(5)
     @given(BYTES | BLOCKS)
     @settings(max_examples=200, deadline=None)
     def test_responses_raise_nothing_else(self, block: bytes) -> None:

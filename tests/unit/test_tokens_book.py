@@ -16,6 +16,7 @@ from perimeter.state.state import State
 from perimeter.tokens import book as book_module
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.book import PASSING_LIFETIME, USUAL_LIFETIME, TokenBook
+from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS
 from tests.unit.auth_doubles import ImmediateThreads, ThreadClock, offload_with
 from tests.unit.tokens_site import ALICE, NOW, TokenCase
@@ -35,7 +36,7 @@ class BookTests(TokenCase):
         self.book = self.made_with(0)
 
     def made_with(self, longest: float) -> TokenBook:
-        return TokenBook(self.stored, self.verifier, self.time, longest)
+        return TokenBook(self.stored, Revoker(self.stored, self.verifier), self.time, longest)
 
     def done(self, work: Any) -> Any:
         return self.successResultOf(ensureDeferred(work))
