@@ -107,7 +107,7 @@ class _Waiter:
         self.deferred: Deferred[None]
 
 
-class Turns:
+class FairSemaphore:
     """At most ``at_once`` have their turn at a time, and at most ``waiting`` wait for it; ``what`` says for what, in messages."""
 
     def __init__(self, at_once: int, waiting: int, what: str) -> None:

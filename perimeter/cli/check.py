@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,7 +11,7 @@ import click
 from perimeter.config.site.load import load_site
 from perimeter.config.site.values import Network, RouteSettings, Rule, ServerSettings, SiteConfig
 from perimeter.errors import StartupError
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.kinds import PluginKinds
 
 _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 
@@ -25,21 +25,35 @@ def command(file: Path) -> None:
     sys.exit(status)
 
 
-def run_check(path: Path, *, authenticators: Mapping[str, IAuthenticatorFactory] | None = None) -> tuple[int, str]:
+def run_check(path: Path, *, kinds: PluginKinds | None = None) -> tuple[int, str]:
     """An exit status and what to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
 
-    ``authenticators`` stands in for the kinds that are installed.
+    ``kinds`` replaces the kinds that are installed.
     """
     # Looking for plug-ins imports them, which only a command that reads a configuration should pay for.
-    from perimeter.auth.registry import authenticator_factories
+    from perimeter.auth.kinds.realm_file import RealmFileError
+    from perimeter.auth.registry import installed_kinds
 
     try:
-        factories = authenticator_factories() if authenticators is None else authenticators
-        config = load_site(path, authenticators=factories)
+        config = load_site(path, kinds=installed_kinds() if kinds is None else kinds)
     except StartupError as error:
         return 1, str(error)
-    warnings = [f"warning: {warning}" for warning in config.warnings]
+    try:
+        found = (*config.warnings, *_realm_files(config))
+    except RealmFileError as error:
+        return 1, str(error)
+    warnings = [f"warning: {warning}" for warning in found]
     return 0, "\n".join([*warnings, *([""] if warnings else []), *_table(config)])
+
+
+def _realm_files(config: SiteConfig) -> list[str]:
+    """What is to be said of the realm files that are there. Raises
+    `perimeter.auth.kinds.realm_file.RealmFileError` for one that the gateway would refuse."""
+    from perimeter.auth.kinds.realm_file import RealmFileSettings, realm_file_warnings
+
+    settings = [one.settings for one in config.authenticators]
+    paths = [one.path for one in settings if isinstance(one, RealmFileSettings) and one.path.exists()]
+    return [warning for path in paths for warning in realm_file_warnings(path)]
 
 
 def _table(config: SiteConfig) -> list[str]:

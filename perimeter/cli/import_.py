@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from perimeter.importers.draft import Draft, ImportFault, RealmUser
 from perimeter.importers.nginx import source as nginx
 from perimeter.importers.nginx import tree
 from perimeter.importers.reactor import source as reactor
+from perimeter.plugin.augmenter import IAugmenterFactory
+from perimeter.plugin.authenticator import IAuthenticatorFactory
 
 LEFT = 3
 """Exit status where something is left for the operator."""
@@ -75,14 +77,16 @@ def _including(source: Path) -> tree.Find:
 
 def abilities() -> Abilities:
     """What this gateway can do."""
-    from perimeter.auth.registry import authenticator_factories
+    from perimeter.auth.registry import installed_kinds
     from perimeter.config.site import schema
 
-    kinds = {
-        kind: frozenset(option.name for option in getattr(factory, "options", ()))
-        for kind, factory in authenticator_factories().items()
-    }
-    return Abilities(kinds, _augmenters(), "metrics" in _words(schema.Listener.serve), schema.Perimeter.state.available)
+    kinds = installed_kinds()
+    return Abilities(
+        _options(kinds.authenticators),
+        _options(kinds.augmenters, "type", "realm"),
+        "metrics" in _words(schema.Listener.serve),
+        schema.Perimeter.state.available,
+    )
 
 
 def _words(option: Any) -> list[str]:
@@ -90,13 +94,9 @@ def _words(option: Any) -> list[str]:
     return str(option.type.label).split(" \\| ")
 
 
-def _augmenters() -> dict[str, frozenset[str]]:
-    """The options of each type of augmenter, as far as there are any yet."""
-    from perimeter.config.site import schema
-
-    kind = next(kind for kind in schema.KINDS if kind.word == "augmenter")
-    declared = frozenset(option.name for option in kind.declared)
-    return dict.fromkeys(_words(schema.Augmenter.type), declared) if kind.available and "type" in declared else {}
+def _options(factories: Mapping[str, IAuthenticatorFactory | IAugmenterFactory], *common: str) -> dict[str, frozenset[str]]:
+    """The names of the options of each kind, with those that all of them have in ``common``."""
+    return {kind: frozenset((*common, *(option.name for option in factory.options))) for kind, factory in factories.items()}
 
 
 @click.command("import")

@@ -88,7 +88,7 @@ class Recollection:
 Credentials = BasicCredentials | BearerCredentials | ConnectionCredentials | Recollection
 
 
-def unheard(step: str) -> None:
+def discard_explanation(step: str) -> None:
     """Takes an explanation that nobody asked for."""
 
 
@@ -107,4 +107,4 @@ class AuthenticationRequest:
     peer: str = ""
     headers: HeaderBlock | None = attrs.field(default=None, eq=False, repr=False)
     certificate: Certificate | None = attrs.field(default=None, eq=False, repr=False)
-    explain: Callable[[str], None] = attrs.field(default=unheard, eq=False, repr=False)
+    explain: Callable[[str], None] = attrs.field(default=discard_explanation, eq=False, repr=False)

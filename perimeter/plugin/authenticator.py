@@ -7,6 +7,7 @@ from typing import Any
 
 from zope.interface import Attribute, Interface
 
+from perimeter.config.language.option import Option
 from perimeter.config.language.section import Section
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.plugin.services import AuthServices
@@ -85,9 +86,12 @@ class IAuthenticatorFactory(Interface):
     """One kind of authenticator, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""
 
     kind: str = Attribute("The word in ``type = …``.")
+    options: tuple[Option[Any], ...] = Attribute(
+        "The options of the kind's own: for the reference page, and to suggest the right one where one is misspelt."
+    )
 
     def parse(section: Section) -> Any:
-        """Frozen settings from a section. Faults are reported on the section, so that all are reported at once.
+        """Frozen settings from a section. Report faults on the section, so that all faults of the file are shown at once.
 
         Called in a thread of its own at a reload, so it may read files, and must not use the reactor.
         """

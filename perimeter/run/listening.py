@@ -15,14 +15,15 @@ import attrs
 
 from perimeter.config.site.values import LimitSettings, ListenerSettings
 from perimeter.errors import StartupError
-from perimeter.http.h1.connection import Channel
+from perimeter.http.connections import Connections
+from perimeter.http.exchange import Exchange
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.run.operations import ListenerStatus
-from perimeter.run.site import ChannelFactory, Site
+from perimeter.run.site import ConnectionFactory, Site
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
 
@@ -47,8 +48,8 @@ class ActiveListener:
 
     def stop(self) -> None:
         """Accept no more."""
-        # A handshake under way must not end in a channel that follows rules which are no longer in force.
-        self.port.build_protocol = lambda _: None
+        # A handshake under way must not end in a connection that follows rules which are no longer in force.
+        self.port.build_protocol = lambda *_: None
         self.port.stopListening()  # type: ignore[no-untyped-call]
 
     def put_in_force(self, assembly: Assembly, contexts: ServerContexts | None) -> None:
@@ -57,7 +58,7 @@ class ActiveListener:
         before, self.port.contexts = self.port.contexts, contexts
         if any(one is not None and one.clients is not None for one in (before, contexts)):
             # Connections whose certificates no longer count, or that came without one, are to be made anew (attack 39).
-            self.site.shut_down()
+            self.site.connections.shut_down()
         self.port.handshake_timeout = assembly.config.limits.handshake_timeout
 
 
@@ -115,7 +116,7 @@ class Listeners:
         run_all(
             "a listener does not follow the configuration",
             *(listening.stop for listening in leaving),
-            *(listening.site.shut_down for listening in leaving),
+            *(listening.site.connections.shut_down for listening in leaving),
             *(partial(one.put_in_force, bound.assembly, bound.contexts.get(name)) for name, one in bound.kept.items()),
         )
 
@@ -131,7 +132,7 @@ class Listeners:
             answers=assembly.answers,
             audit=assembly.default_sink,
         )
-        factory = ChannelFactory(site, settings.name)
+        factory = ConnectionFactory(site, settings.name)
         port = listen(
             reactor,
             settings,
@@ -143,6 +144,7 @@ class Listeners:
             self._socket(settings),
         )
         factory.port = port.getHost().port
+        port.build_protocol = factory.build
         return ActiveListener(settings, site, port)
 
     def _socket(self, settings: ListenerSettings) -> socket.socket:
@@ -164,7 +166,7 @@ class Listeners:
         for listening in self._listening.values():
             listening.stop()
         for listening in self._listening.values():
-            listening.site.shut_down()
+            listening.site.connections.shut_down()
 
     def clear(self) -> None:
         """Forget listeners that were stopped."""
@@ -172,18 +174,18 @@ class Listeners:
 
     # -- for the operator and the metrics
 
-    def channels(self) -> list[Channel]:
-        """Every connection."""
-        return [channel for listening in self._listening.values() for channel in listening.site.channels]
+    def exchanges(self) -> list[Exchange]:
+        """Every exchange under way."""
+        return [exchange for listening in self._listening.values() for exchange in listening.site.connections.exchanges()]
 
-    def connections(self) -> dict[str, set[Channel]]:
+    def connections(self) -> dict[str, Connections]:
         """The connections of each listener, as they come and go."""
-        return {name: listening.site.channels for name, listening in self._listening.items()}
+        return {name: listening.site.connections for name, listening in self._listening.items()}
 
     def listeners(self) -> list[ListenerStatus]:
         """The listeners, and how many connections each has."""
         return [
-            ListenerStatus(name, listening.number, len(listening.site.channels)) for name, listening in self._listening.items()
+            ListenerStatus(name, listening.number, len(listening.site.connections)) for name, listening in self._listening.items()
         ]
 
     def __str__(self) -> str:

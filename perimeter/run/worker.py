@@ -47,7 +47,7 @@ class Worker:
         self._pools = (self._around.offload, self._around.hashing, self._around.blocking)
         self._preparation = Preparation(self._around)
         self._listeners = Listeners(self._around, limits, sockets)
-        self._upkeep = Upkeep(self._around, self._listeners.channels)
+        self._upkeep = Upkeep(self._around, self._listeners.exchanges)
         self._assembly: Assembly | None = None
         self._running = False
         self._started = 0.0
@@ -126,13 +126,13 @@ class Worker:
         return done.addCallback(self._close)
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
-        channels = self._listeners.channels()
+        connections = [one for several in self._listeners.connections().values() for one in several]
         hurry = getattr(self._reactor, "in_a_hurry", False)  # only `perimeter.net.reactor` has it
-        if channels and not hurry and self._reactor.seconds() < deadline:
+        if connections and not hurry and self._reactor.seconds() < deadline:
             self._reactor.callLater(0.05, self._await_drained, done, deadline)
             return
-        for channel in channels:
-            channel.transport.abortConnection()
+        for connection in connections:
+            connection.cut()
         # One turn more, in which the cut connections write their records.
         self._reactor.callLater(0, done.callback, None)
 
@@ -182,7 +182,7 @@ class Worker:
             connections=self._listeners.connections(),
             pools=assembly.pools,
             audit_failing=assembly.audit.failing,
-            authenticators=assembly.chain.asked,
+            authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
             queues={"work": self._around.offload, "hashing": self._around.hashing, "blocking": self._around.blocking},
         )

@@ -5,7 +5,6 @@ What an answer means is for each kind of authenticator to say. No URL, token or 
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -20,7 +19,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from perimeter.errors import Unavailable
-from perimeter.fair_queue import Turns
+from perimeter.fair_queue import FairSemaphore
+from perimeter.strict_json import decode_object
 from perimeter.web_client.pooled import MAX_BODY, PooledClient
 
 if TYPE_CHECKING:
@@ -48,12 +48,9 @@ class RemoteAnswer:
         if self.body is None:
             raise Unavailable(f"{self.service} answered with more than {MAX_BODY} octets")
         try:
-            found = json.loads(self.body.decode("utf-8"))
-        except (ValueError, RecursionError):
-            raise Unavailable(f"{self.service} answered with something that is not JSON") from None
-        if not isinstance(found, dict):
-            raise Unavailable(f"{self.service} answered with JSON that is not an object")
-        return found
+            return decode_object(self.body)
+        except ValueError as error:
+            raise Unavailable(f"{self.service} answered with a body that is not a JSON object: {error}") from None
 
     def unexpected(self) -> Unavailable:
         """What to raise for a status that was not foreseen."""
@@ -109,7 +106,7 @@ class RemoteClient:
         self._client = client
         self._timeout = timeout
         self._clock = clock
-        self._turns = Turns(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
+        self._turns = FairSemaphore(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
 
     async def get(self, url: str) -> RemoteAnswer:
         """GET. Raises `Unavailable`, like `post`."""

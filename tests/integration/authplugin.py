@@ -21,6 +21,8 @@ from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from perimeter.config.language.datatypes import file_path
+from perimeter.config.language.option import Option
 from perimeter.errors import Rejected, Unavailable
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
 from perimeter.model import Principal
@@ -76,12 +78,16 @@ class Acme:
             pause.wait(0.02)
 
 
+_HELD = Option("held", file_path(), "while it exists, slow logins wait", required=True)
+
+
 @implementer(IPlugin, IAuthenticatorFactory)
 class AcmeFactory:
     kind = "acme"
+    options = (_HELD,)
 
     def parse(self, section):
-        held = section.path("held", must_be="")
+        held = section.value(_HELD)
         section.finish()
         return held
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from perimeter.auth.augment.ldap import LdapAugmenterFactory
+from perimeter.auth.augment.match import MatchAugmenterFactory
+from perimeter.auth.augment.plain import PlainAugmenterFactory
+from perimeter.config.language.datatypes import file_path
+from perimeter.config.language.option import Option
 from perimeter.config.site.load import load_site
 from perimeter.config.site.values import SiteConfig
 from perimeter.errors import ConfigError
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
+from perimeter.plugin.kinds import PluginKinds
 
 if TYPE_CHECKING:
     from perimeter.config.language.section import Section
@@ -39,20 +44,26 @@ path = access.log
 """
 
 
+_PATH = Option("path", file_path("file"), "users", required=True)
+
+
 @implementer(IAuthenticatorFactory)
 class FileFactory:
     """``type = file``: one option, ``path``."""
 
     kind = "file"
+    options = (_PATH,)
 
     def parse(self, section: Section) -> Path:
-        return section.path("path")
+        return section.value(_PATH)
 
     def build(self, name: str, realm: str, settings: Any, services: Any) -> IAuthenticator:
         raise AssertionError("reading a configuration builds nothing")
 
 
-FACTORIES: Mapping[str, IAuthenticatorFactory] = {"file": FileFactory()}
+INSTALLED = PluginKinds(
+    {"file": FileFactory()}, {one.kind: one for one in (MatchAugmenterFactory(), PlainAugmenterFactory(), LdapAugmenterFactory())}
+)
 
 
 class SiteCase(TestCase):
@@ -67,7 +78,7 @@ class SiteCase(TestCase):
 
     def load(self, text: str) -> SiteConfig:
         self.site.write_text(text)
-        return load_site(self.site, environ=self.environ, authenticators=FACTORIES)
+        return load_site(self.site, environ=self.environ, kinds=INSTALLED)
 
     def problems(self, text: str) -> list[str]:
         """What is wrong with ``text``, each problem without the name of the directory."""

@@ -8,13 +8,12 @@ from pathlib import Path
 from click.testing import CliRunner
 from twisted.trial.unittest import TestCase
 
-from perimeter.auth.registry import authenticator_factories
 from perimeter.cli.check import run_check
 from perimeter.cli.main import main
-from perimeter.cli.reference import page
+from perimeter.cli.reference import own_page
 from perimeter.config.site.schema import KINDS
 
-from .config_site import FACTORIES, SITE, SiteCase
+from .config_site import INSTALLED, SITE, SiteCase
 
 MORE = """\
 [route site]
@@ -44,7 +43,7 @@ ROOT = Path(__file__).parents[2]
 class CheckTests(SiteCase):
     def check(self, text: str) -> tuple[int, list[str]]:
         self.site.write_text(text)
-        status, told = run_check(self.site, authenticators=FACTORIES)
+        status, told = run_check(self.site, kinds=INSTALLED)
         return status, told.replace(f"{self.directory}/", "").splitlines()
 
     def test_a_valid_file_prints_warnings_and_routes(self) -> None:
@@ -66,9 +65,23 @@ class CheckTests(SiteCase):
             ],
         )
 
+    def test_realm_files_that_are_there_are_read(self) -> None:
+        self.site.write_text(SITE.replace("type = file\npath = users", "type = realmfile\npath = users.realm"))
+        realm = self.site.parent / "users.realm"
+        realm.write_text("alice: {plain}x\n")
+        self.assertEqual(run_check(self.site)[0], 0)
+        realm.write_text("# as `perimeter password > users.realm` leaves it when it is interrupted\n")
+        status, told = run_check(self.site)
+        self.assertEqual(status, 0)
+        self.assertIn(f"warning: {realm}: no users\n", told)
+        realm.write_text("alice: x\nbob:\n")
+        status, told = run_check(self.site)
+        self.assertEqual(status, 1)
+        self.assertTrue(told.startswith(f"{realm}:2: user 'bob' has no password"), told)
+
     def test_the_columns_are_aligned(self) -> None:
         self.site.write_text(SITE + MORE)
-        table = run_check(self.site, authenticators=FACTORIES)[1].splitlines()[2:]
+        table = run_check(self.site, kinds=INSTALLED)[1].splitlines()[2:]
         starts = [line.index(word) for line, word in zip(table, ("IDENTITY", "headers"), strict=False)]
         self.assertEqual(len(set(starts)), 1)
 
@@ -112,9 +125,7 @@ class CommandTests(SiteCase):
 
 class ReferenceTests(TestCase):
     def test_the_page_is_that_of_the_schema(self) -> None:
-        made = page(
-            {word: one for word, one in authenticator_factories().items() if type(one).__module__.startswith("perimeter.")}
-        )
+        made = own_page()
         kept = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
         self.assertEqual(made, kept, "run: python -m perimeter.cli.reference docs/reference/configuration.md")
 

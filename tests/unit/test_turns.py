@@ -11,14 +11,14 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from perimeter.errors import Overloaded, Unavailable
-from perimeter.fair_queue import CLIENT, StillWaiting, Turns, timed_out
+from perimeter.fair_queue import CLIENT, FairSemaphore, StillWaiting, timed_out
 
 
 class TurnsTests(unittest.TestCase):
     """47: a client with many jobs delays another by a turn."""
 
     def setUp(self) -> None:
-        self.turns = Turns(1, 3, "a turn")
+        self.turns = FairSemaphore(1, 3, "a turn")
 
     def acquire(self, client: str) -> Deferred[None]:
         def acquire() -> Deferred[None]:
@@ -85,7 +85,7 @@ class TurnsTests(unittest.TestCase):
 
 class TimedOutTests(unittest.TestCase):
     def test_a_job_that_only_waited_is_no_sign_of_a_backend_that_is_down(self) -> None:
-        turns, clock = Turns(0, 1, "a turn"), Clock()
+        turns, clock = FairSemaphore(0, 1, "a turn"), Clock()
         waiting = turns.acquire().addTimeout(5, clock, timed_out("the directory"))
         at_work: Deferred[None] = Deferred()
         at_work.addTimeout(5, clock, timed_out("the directory"))
@@ -94,6 +94,6 @@ class TimedOutTests(unittest.TestCase):
         self.assertNotIsInstance(self.failureResultOf(at_work, Unavailable).value, Overloaded)
 
     def test_cancelling_is_no_timeout(self) -> None:
-        waiting = Turns(0, 1, "a turn").acquire().addTimeout(5, Clock(), timed_out("the directory"))
+        waiting = FairSemaphore(0, 1, "a turn").acquire().addTimeout(5, Clock(), timed_out("the directory"))
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)

@@ -106,6 +106,10 @@ class Section:
         """Whether the option stands there with a value, usable or not."""
         return option in self._options and bool(self._options[option].value)
 
+    def was_read(self, option: str) -> bool:
+        """Whether something has read the option, given or not."""
+        return option in self._read
+
     def faulty(self, option: str) -> bool:
         """Whether a problem of this option was reported: what else is wrong with it may only follow from that."""
         return option in self._faulty
@@ -162,7 +166,7 @@ class Section:
         """Report every option that nothing has read, with the nearest of ``legal`` and of those that were."""
         names = sorted({*legal, *self._read})
         for name in self._options:
-            if name not in self._read:
+            if name not in self._read and name not in self._faulty:
                 self.problem(name, "unknown option", closest(name, names))
 
     # -- how values come about

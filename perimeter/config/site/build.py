@@ -1,13 +1,13 @@
 """From a section to its frozen settings, one function for each kind.
 
-Routes and augmenters have modules of their own (`perimeter.config.site.build_route`, `build_augmenter`). What sections say of
-each other is in `perimeter.config.site.crosscheck`.
+Routes have a module of their own (`perimeter.config.site.build_route`). What sections say of each other is in
+`perimeter.config.site.crosscheck`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -16,6 +16,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.site import schema
 from perimeter.config.site.values import (
     AuditSettings,
+    AugmenterSettings,
     AuthenticationSettings,
     AuthenticatorSettings,
     ErrorPage,
@@ -29,6 +30,7 @@ from perimeter.config.site.values import (
     UpstreamSettings,
 )
 from perimeter.errors import ConfigError
+from perimeter.plugin.augmenter import IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticatorFactory
 
 # RFC 7518, section 3.2: a key for HS256 is at least as long as the hash.
@@ -120,28 +122,59 @@ def authenticator(section: Section, factories: Mapping[str, IAuthenticatorFactor
     settings: Any = None
     if section.name == "token":
         section.problem("", "the audit log says token for access tokens; another name is needed")
-    factory = factories.get(kind)
+    factory = _factory(section, kind, factories)
     if factory is not None:
         settings = _parsed(section, kind, factory)
         if not section.faulty("timeout"):  # a kind may read it too
             timeout = section.value(schema.Authenticator.timeout)
-        section.finish(option.name for option in getattr(factory, "options", ()))
-    elif kind:
-        known = sorted(factories)
-        section.problem("type", f"expected {' or '.join(known)}, not {section.quote('type', kind)}", closest(kind, known))
+        _finish(section, factory, factories)
     return AuthenticatorSettings(section.name, kind, realm, settings, section.file, section.line, timeout)
 
 
-def _parsed(section: Section, kind: str, factory: IAuthenticatorFactory) -> Any:
+def augmenter(section: Section, factories: Mapping[str, IAugmenterFactory]) -> AugmenterSettings:
+    """``[augmenter NAME]``, its own options read by the factory of its ``type``."""
+    kind, realm = section.value(schema.Augmenter.type), section.value(schema.Augmenter.realm)
+    settings: Any = None
+    factory = _factory(section, kind, factories)
+    if factory is not None:
+        settings = _parsed(section, kind, factory)
+        _finish(section, factory, factories)
+    return AugmenterSettings(section.name, kind, realm, settings, section.file, section.line)
+
+
+F = TypeVar("F", IAuthenticatorFactory, IAugmenterFactory)
+
+
+def _factory(section: Section, kind: str, factories: Mapping[str, F]) -> F | None:
+    factory = factories.get(kind)
+    if factory is None and kind:
+        known = sorted(factories)
+        section.problem("type", f"expected {' or '.join(known)}, not {section.quote('type', kind)}", closest(kind, known))
+    return factory
+
+
+def _parsed(section: Section, kind: str, factory: IAuthenticatorFactory | IAugmenterFactory) -> Any:
     try:
         return factory.parse(section)
     except ConfigError as error:
         for problem in error.problems:
             section.problem(problem.option, problem.message, problem.suggestion, line=problem.line)
     except Exception as error:
-        # Its text is not ours and may hold a secret: the class must do.
-        section.problem("type", f"the authenticator kind {kind} failed to read this section ({type(error).__name__})")
+        # The text of a third party's exception may contain a secret, so only its class is shown.
+        section.problem("type", f"the kind {kind} failed to read this section ({type(error).__name__})")
     return None
+
+
+def _finish(section: Section, factory: F, factories: Mapping[str, F]) -> None:
+    """Report the options that nothing has read; those of other kinds with the names of these."""
+    elsewhere: dict[str, list[str]] = {}
+    for kind in sorted(factories):
+        for option in factories[kind].options:
+            elsewhere.setdefault(option.name, []).append(kind)
+    for name, kinds in elsewhere.items():
+        if not section.was_read(name):
+            section.refuse([name], f"goes with type = {' or '.join(kinds)} only")
+    section.finish(option.name for option in factory.options)
 
 
 def authentication(section: Section) -> AuthenticationSettings:

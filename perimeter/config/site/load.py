@@ -15,11 +15,11 @@ from perimeter.config.language.option import SectionKind
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import Fault, ScannedSection, scan
 from perimeter.config.language.section import NOT_YET, Section
-from perimeter.config.site import build, build_augmenter, build_route, crosscheck
+from perimeter.config.site import build, build_route, crosscheck
 from perimeter.config.site.schema import KINDS
 from perimeter.config.site.values import SiteConfig
 from perimeter.errors import ConfigError, Problem
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.kinds import PluginKinds
 
 T = TypeVar("T")
 
@@ -28,13 +28,11 @@ _KINDS = {kind.word: kind for kind in KINDS}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-def load_site(
-    path: Path, *, environ: Mapping[str, str] | None = None, authenticators: Mapping[str, IAuthenticatorFactory]
-) -> SiteConfig:
+def load_site(path: Path, *, environ: Mapping[str, str] | None = None, kinds: PluginKinds) -> SiteConfig:
     """The configuration in the file ``path``.
 
-    ``environ`` is what ``env:NAME`` and ``credential:NAME`` look into (default: that of the process); ``authenticators`` maps
-    the word in ``type = …`` to its factory. Raises `perimeter.errors.ConfigError` with every problem, in the order of the file.
+    ``environ`` is what ``env:NAME`` and ``credential:NAME`` look into (default: that of the process); ``kinds`` are the kinds of
+    authenticators and augmenters that it may use. Raises `perimeter.errors.ConfigError` with every problem in the file's order.
     """
     text = _read(path)
     # Links are followed for the directory, so that `..` in a relative path means what it means to the system.
@@ -42,7 +40,7 @@ def load_site(
     references = References(os.environ if environ is None else environ, base)
     sections, faults = scan(text)
     document = _Document(str(path), base, references, sections, faults)
-    config = document.config(base / path.name, authenticators)
+    config = document.config(base / path.name, kinds)
     if document.problems:
         raise ConfigError(sorted(document.problems, key=lambda problem: problem.line or 2**31))
     return attrs.evolve(config, warnings=crosscheck.warnings(config))
@@ -86,11 +84,11 @@ class _Document:
         else:
             self._sections[kind.word].append(section)
 
-    def config(self, path: Path, authenticators: Mapping[str, IAuthenticatorFactory]) -> SiteConfig:
+    def config(self, path: Path, kinds: PluginKinds) -> SiteConfig:
         """Everything that the file says; worth something only where there are no problems."""
         authentication = self._single("authentication")
         errors = self._single("errors")
-        found = self._many("authenticator", lambda section: build.authenticator(section, authenticators))
+        found = self._many("authenticator", lambda section: build.authenticator(section, kinds.authenticators))
         settings = self._done(authentication, build.authentication)
         if not authentication.given("order"):
             settings = attrs.evolve(settings, order=tuple(authenticator.name for authenticator in found))
@@ -101,7 +99,7 @@ class _Document:
             listeners=self._many("listener", build.listener),
             authenticators=found,
             authentication=settings,
-            augmenters=self._many("augmenter", build_augmenter.augmenter),
+            augmenters=self._many("augmenter", lambda section: build.augmenter(section, kinds.augmenters)),
             token=self._one("token", build.token),
             upstreams=self._many("upstream", build.upstream),
             routes=self._many("route", build_route.route),
@@ -132,10 +130,10 @@ class _Document:
         return tuple(self._done(section, make) for section in self._sections[word])
 
     def _done(self, section: Section, make: Callable[[Section], T]) -> T:
-        """Read a section, then report what nothing has read. Authenticators know their own options and report by themselves."""
+        """Read a section, then report options that nothing has read. Sections with a factory have reported theirs already."""
         made = make(section)
         kind = _KINDS[section.kind]
-        if kind.word != "authenticator":
+        if kind.word not in ("authenticator", "augmenter"):
             section.finish(option.name for option in kind.declared)
         return made
 

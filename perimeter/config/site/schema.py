@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from perimeter.config.language.datatypes import (
     BOOLEAN,
-    PAIR,
     PORT,
-    ROLE_AND_USERS,
     ROLL,
     SECRET,
     SIZE,
@@ -29,7 +27,6 @@ from perimeter.config.site.net_types import (
     FILE_NAME,
     HEADER_NAME,
     INTERFACE,
-    LDAP_URI,
     NETWORK,
     PAGE,
     ROUTE_HOST,
@@ -147,49 +144,14 @@ class Authentication:
 
 
 class Augmenter:
-    """Adds roles and attributes to the users of one realm after authentication, and never takes any away."""
+    """Adds roles and attributes to the users of one realm after authentication, and never takes any away.
 
-    type = Option(
-        "type",
-        choice("match", "plain", "ldap"),
-        "`match`: to whom `username` or `role` fits (these come last, and see what the others have added); `plain`: by `roles`; "
-        "`ldap`: by the groups that a directory counts the user into",
-        required=True,
-    )
+    These options, and those of its type. Augmenters that read roles (`match`) work after the others and see the roles that those
+    have added.
+    """
+
+    type = Option("type", TEXT, "what kind it is", required=True)
     realm = Option("realm", TEXT, "the realm of the users", required=True)
-    username = Option("username", list_of(TEXT), "with `match`: users of these names")
-    role = Option("role", list_of(TEXT), "with `match`: and those who have one of these roles")
-    add_roles = Option("add_roles", list_of(TEXT), "with `match`: the roles that they get")
-    add_attributes = Option(
-        "add_attributes",
-        list_of(PAIR, label="list of NAME=VALUE"),
-        "with `match`: and the attributes, in place of those of the same name",
-    )
-    roles = Option(
-        "roles",
-        list_of(ROLE_AND_USERS, "\n", "lines of role: user, user"),
-        "with `plain`: a line for each role, `role: user, user …`",
-    )
-    uri = Option("uri", LDAP_URI, "with `ldap`: `ldap://host:port` or `ldaps://host:port` (verified)")
-    ca_certificate = Option(
-        "ca_certificate", optional(file_path("file")), "with `ldaps://`: PEM CAs; not set: those of the system"
-    )
-    bind_dn = Option("bind_dn", TEXT, "with `ldap`: the gateway's own account; not set: anonymous")
-    ldap_password = Option("ldap_password", SECRET, "its password")
-    search_base = Option("search_base", TEXT, "with `ldap`: where the users are, at any depth")
-    user_object_class = Option("user_object_class", TEXT, "with `ldap`: of users", "person")
-    user_id_attribute = Option("user_id_attribute", TEXT, "with `ldap`: holds the name of a user", "cn")
-    member_of = Option("member_of", TEXT, "with `ldap`: holds the distinguished names of a user's groups", "memberOf")
-    filter = Option(
-        "filter", TEXT, "with `ldap`: a part of a distinguished name; only groups with it count, their `cn` is the role"
-    )
-    filters = Option(
-        "filters",
-        list_of(TEXT, "\n"),
-        "with `ldap`: or several, a line each; the role is the path from there (`/TeamA/Admin` for `ou=TeamA`)",
-    )
-    cache = Option("cache", duration(zero=True), "with `ldap`: how long a user's roles are not asked for again", "2m")
-    timeout = Option("timeout", duration(), "with `ldap`: for the directory's answer", "5s")
 
 
 class Token:

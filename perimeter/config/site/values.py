@@ -99,31 +99,12 @@ class AuthenticationSettings:
 
 @attrs.frozen
 class AugmenterSettings:
-    """``[augmenter NAME]``. ``kind`` is match, plain or ldap; ``roles`` are a role and its users each, of plain ones.
-
-    From ``server`` on it is of ldap ones: its ``scheme`` is ldap or ldaps, times are seconds.
-    """
+    """``[augmenter NAME]``; ``settings`` is what the factory of its kind parsed."""
 
     name: str
     kind: str
     realm: str
-    username: tuple[str, ...] = ()
-    role: tuple[str, ...] = ()
-    add_roles: tuple[str, ...] = ()
-    add_attributes: tuple[tuple[str, str], ...] = ()
-    roles: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    server: ServerSettings | None = None
-    ca_certificate: Path | None = None
-    bind_dn: str = ""
-    ldap_password: str = attrs.field(default="", repr=False)
-    search_base: str = ""
-    filter: str = ""
-    filters: tuple[str, ...] = ()
-    user_object_class: str = "person"
-    user_id_attribute: str = "cn"
-    member_of: str = "memberOf"
-    cache: float = 120.0
-    timeout: float = 5.0
+    settings: Any
     file: str = ""
     line: int = 0
 

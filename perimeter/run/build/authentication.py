@@ -9,15 +9,16 @@ from twisted.logger import Logger
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.augment.registry import augment, augmenters_of
+from perimeter.auth.augment.augmented import augment, augmenters_of
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import Watch
-from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.values import AuthenticatorSettings, SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IBuildsInThread, IReadsFields
+from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.services import AuthServices
 from perimeter.run.build.surroundings import Surroundings
 
@@ -28,23 +29,24 @@ _log = Logger()
 class PreparedAuthenticators:
     """Authenticators of which some are built already, by their name. The others are built on the reactor thread."""
 
-    factories: Mapping[str, IAuthenticatorFactory]
+    kinds: PluginKinds
     services: AuthServices
     built: Mapping[str, IAuthenticator]
 
 
 def prepared_authenticators(config: SiteConfig, services: AuthServices) -> PreparedAuthenticators:
     """Look for plug-ins, and build the authenticators that may be built in a thread. Blocks. Raises `StartupError`."""
-    factories = authenticator_factories()
+    kinds = installed_kinds()
+    factories = kinds.authenticators
     built = {one.name: _built(one, factories, services) for one in _in_order(config) if _builds_in_thread(factories[one.kind])}
-    return PreparedAuthenticators(factories, services, built)
+    return PreparedAuthenticators(kinds, services, built)
 
 
 def authenticators_of(config: SiteConfig, prepared: PreparedAuthenticators, watch: Watch | None = None) -> list[IAuthenticator]:
     """The authenticators of ``config`` with their augmenters, in the order in which they are asked. Raises `StartupError`."""
-    augmenters = augmenters_of(config.augmenters, prepared.services, watch)
+    augmenters = augmenters_of(config.augmenters, prepared.kinds.augmenters, prepared.services, watch)
     return [
-        augment(prepared.built.get(one.name) or _built(one, prepared.factories, prepared.services), augmenters)
+        augment(prepared.built.get(one.name) or _built(one, prepared.kinds.authenticators, prepared.services), augmenters)
         for one in _in_order(config)
     ]
 

@@ -19,12 +19,14 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.kinds.ldap import names
-from perimeter.auth.kinds.ldap import settings as options
 from perimeter.auth.kinds.ldap.names import folded
 from perimeter.auth.kinds.ldap.roles import Roles
-from perimeter.auth.kinds.ldap.settings import LdapSettings
-from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Search
+from perimeter.auth.kinds.ldap.settings import LdapSettings, Tls
+from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Search
 from perimeter.auth.text import unfit_for_name
+from perimeter.config.language.option import options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import read
 from perimeter.errors import Rejected, Unavailable, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
@@ -33,8 +35,7 @@ from perimeter.plugin.authenticator import IBuildsInThread, ICanonicalNames, IDe
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
-    from perimeter.auth.kinds.ldap.directory import Directory
-    from perimeter.config.language.section import Section
+    from perimeter.auth.kinds.ldap.directory import LdapDirectory
 
 _log = Logger()
 
@@ -50,7 +51,7 @@ class LdapAuthenticator:
 
     schemes = ("basic", "recall")
 
-    def __init__(self, name: str, realm: str, settings: LdapSettings, reactor: Any, directory: Directory) -> None:
+    def __init__(self, name: str, realm: str, settings: LdapSettings, reactor: Any, directory: LdapDirectory) -> None:
         self.name = name
         self.realm = realm
         self._settings = settings
@@ -143,7 +144,7 @@ class LdapAuthenticator:
             return None
         return Principal(name, self.realm, await self._roles.of(entry, name, tell), self.name)
 
-    async def _find(self, wanted: Filter, tell: Tell) -> Entry | None:
+    async def _find(self, wanted: Filter, tell: Tell) -> LdapEntry | None:
         """The one entry of a user, or None. Raises `Rejected` where there are several."""
         settings = self._settings
         kind: tuple[Filter, ...] = (Equal("objectClass", settings.user_object_class),)
@@ -182,7 +183,7 @@ class LdapAuthenticator:
             if missing > 0:
                 await deferLater(self._reactor, missing)
 
-    async def _canonical(self, entry: Entry, username: str, tell: Tell) -> str:
+    async def _canonical(self, entry: LdapEntry, username: str, tell: Tell) -> str:
         """The user's name as the directory spells it, one for each entry: JOHN and john are the same principal (attack 30).
 
         Where the attribute has several values, the one in the entry's distinguished name counts, else the first of the
@@ -213,27 +214,27 @@ class LdapAuthenticator:
 
 @implementer(IPlugin, IBuildsInThread)
 class LdapFactory:
-    """``type = ldap``. ``options`` tells the reference page what it reads."""
+    """``type = ldap``."""
 
     kind = "ldap"
-    options = options.OPTIONS
+    options = options_of(LdapSettings)
 
     def parse(self, section: Section) -> LdapSettings:
-        """See `perimeter.auth.kinds.ldap.settings`."""
-        return options.parse(section)
+        """See `IAuthenticatorFactory`."""
+        return read(section, LdapSettings)
 
     def build(self, name: str, realm: str, settings: LdapSettings, services: AuthServices) -> LdapAuthenticator:
         """Asks no server yet. Raises `StartupError` where the CA certificates cannot be used."""
         # Not before it is wanted: plug-ins are imported by every `twistd`, ldaptor's messages only by who uses them.
-        from perimeter.auth.kinds.ldap.directory import Directory
+        from perimeter.auth.kinds.ldap.directory import LdapDirectory
         from perimeter.auth.kinds.ldap.opening import Address
 
         reactor: Any = services.reactor
         addresses = []
         for host, port in settings.servers:
-            tls = None if settings.tls == "none" else ClientTLS(settings.server_name or host, settings.ca_certificate, alpn=())
-            addresses.append(Address(host, port, tls, settings.tls == "starttls"))
-        directory = Directory(
+            tls = None if settings.tls is Tls.NONE else ClientTLS(settings.server_name or host, settings.ca_certificate, alpn=())
+            addresses.append(Address(host, port, tls, settings.tls is Tls.STARTTLS))
+        directory = LdapDirectory(
             name,
             addresses,
             settings.bind_dn,
@@ -245,7 +246,7 @@ class LdapFactory:
             bind_connections=settings.bind_connections,
         )
         exposed = [host for host, _ in settings.servers if host not in ("localhost", "127.0.0.1", "::1")]
-        if settings.tls == "none" and exposed:
+        if settings.tls is Tls.NONE and exposed:
             _log.warn(
                 "Authenticator {name}: passwords cross the network to {hosts} in plain text; set tls = starttls or ldaps",
                 name=name,

@@ -21,21 +21,23 @@ import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.text import unfit_for_name
+from perimeter.config.language.datatypes import TEXT, duration, file_path, list_of
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected, StartupError, Unavailable
 from perimeter.offload import Offload
-from perimeter.plugin.login_module import ILoginModule, ILoginModuleKind, LoginAttempt, UnknownUser
+from perimeter.plugin.login_module import ILoginModule, ILoginModuleFactory, LoginAttempt, UnknownUser
 from perimeter.plugin.services import AuthServices
 from perimeter.plugin.verified_login import Known, VerifiedLogin
-
-if TYPE_CHECKING:
-    from perimeter.config.language.section import Section
+from perimeter.strict_json import decode_object
 
 MAX_ANSWER = 64 * 1024
 """Octets that a program may answer with."""
@@ -162,9 +164,9 @@ def _ended(process: subprocess.Popen[bytes], until: float) -> bool:
 def judged(answer: bytes, username: str, command: str) -> Known | None:
     """What an answer means for the user ``username``. Raises `Rejected`, `UnknownUser` and `Unavailable`."""
     try:
-        fields = json.loads(answer)
+        fields = decode_object(answer)
         result = fields["result"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError):
         raise Unavailable(f"{command} gave no JSON object with a result") from None
     if result == "reject":
         raise Rejected(f"{command} rejects the password")
@@ -217,23 +219,29 @@ class CommandModule:
 
 
 @attrs.frozen
-class CommandSettings:
-    """``command`` is the program, an absolute path, and its arguments."""
+class CommandSettings(Settings):
+    """``program`` is an absolute path; ``deadline`` is in seconds."""
 
-    command: tuple[str, ...]
-    deadline: float
+    program: Path = option(file_path("file"), "the program, asked at each login", name="command")
+    arguments: tuple[str, ...] = option(list_of(TEXT), "its arguments", default="")
+    deadline: float = option(duration(), "longest time for its answer", default="4s")
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The program and its arguments."""
+        return (str(self.program), *self.arguments)
 
 
-@implementer(IPlugin, ILoginModuleKind)
-class CommandKind:
+@implementer(IPlugin, ILoginModuleFactory)
+class CommandFactory:
     """``modules = command …``, with ``option.command``, ``option.arguments`` and ``option.deadline``."""
 
     kind = "command"
+    options = options_of(CommandSettings)
 
     def parse(self, options: Section) -> CommandSettings:
-        """The program's path is relative to the file; arguments are separated by commas."""
-        program: Path = options.path("command")
-        return CommandSettings((str(program), *options.list("arguments", ())), options.duration("deadline", 4.0))
+        """See `ILoginModuleFactory`."""
+        return read(options, CommandSettings)
 
     def build(self, name: str, realm: str, settings: CommandSettings, services: AuthServices) -> CommandModule:
         """Raises `StartupError` for a program that cannot be run."""
