@@ -8,8 +8,11 @@ from pathlib import Path
 
 import click
 
+from perimeter.config.language.net_types import Network
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import Network, RouteSettings, Rule, ServerSettings, SiteConfig
+from perimeter.config.site.route import RouteSettings, Rule
+from perimeter.config.site.server import ServerSettings
 from perimeter.errors import StartupError
 from perimeter.plugin.authenticator import IAuthenticatorFactory
 

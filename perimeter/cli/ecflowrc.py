@@ -21,7 +21,7 @@ import click
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
 from perimeter.cli.site import Duration, config_option, explained, read_site
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
 from perimeter.model import Principal
 
 VERSION = 1

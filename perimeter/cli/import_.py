@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -75,27 +74,20 @@ def _including(source: Path) -> nginxtree.Find:
 def abilities() -> Abilities:
     """What this gateway can do."""
     from perimeter.auth.registry import authenticator_factories
-    from perimeter.config.site import schema
 
     kinds = {
         kind: frozenset(option.name for option in getattr(factory, "options", ()))
         for kind, factory in authenticator_factories().items()
     }
-    return Abilities(kinds, _augmenters(), "metrics" in _words(schema.Listener.serve), schema.Perimeter.state.available)
-
-
-def _words(option: Any) -> list[str]:
-    """The words of an option that is a choice."""
-    return str(option.type.label).split(" \\| ")
+    return Abilities(kinds, _augmenters(), metrics=True, state=True)
 
 
 def _augmenters() -> dict[str, frozenset[str]]:
-    """The options of each type of augmenter, as far as there are any yet."""
-    from perimeter.config.site import schema
+    """The options of each type of augmenter."""
+    from perimeter.config.language.option import options_of
+    from perimeter.config.site.augmenter import AugmenterKind, AugmenterSettings
 
-    kind = next(kind for kind in schema.KINDS if kind.word == "augmenter")
-    declared = frozenset(option.name for option in kind.declared)
-    return dict.fromkeys(_words(schema.Augmenter.type), declared) if kind.available and "type" in declared else {}
+    return dict.fromkeys(AugmenterKind, frozenset(option.name for option in options_of(AugmenterSettings)))
 
 
 @click.command("import")

@@ -11,7 +11,7 @@ import click
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
 from perimeter.cli.site import Duration, WallClock, config_option, explained, read_site
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
 from perimeter.errors import InvalidToken, StartupError, Unavailable
 from perimeter.model import TOKEN_PREFIX, Principal
 from perimeter.run.control import ask

@@ -12,7 +12,10 @@ import re
 import attrs
 
 from perimeter.auth.kinds.trusted_header import TrustedHeaderSettings
-from perimeter.config.site.values import ListenerSettings, RouteSettings, ServerSettings, SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings
+from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.server import ServerSettings
 from perimeter.errors import StartupError
 
 #: What needs quotes in no proxy's configuration, and stands for nothing but itself in any.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from perimeter.config.site.values import Rule
+from perimeter.config.site.route import Rule
 from perimeter.gate.forwarded import in_networks
 from perimeter.model import Principal, Restriction
 

@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 import attrs
 
 from perimeter.audit.sink import IAuditSink
-from perimeter.config.site.values import Network
+from perimeter.config.language.net_types import Network
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.target import ITarget

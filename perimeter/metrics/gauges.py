@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 import perimeter
-from perimeter.config.site.values import ServerSettings
+from perimeter.config.site.server import ServerSettings
 from perimeter.metrics.in_force import InForce
 from perimeter.proxy.pool import UpstreamPool
 

@@ -19,8 +19,8 @@ from twisted.logger import Logger
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.registry import authenticator_factories
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.in_force import InForce
 from perimeter.net.deadlines import Deadlines

@@ -11,7 +11,9 @@ from typing import Any
 
 import attrs
 
-from perimeter.config.site.values import LimitSettings, ListenerSettings, SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.limits import LimitSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.http.h1.connection import Channel
 from perimeter.net.certificates import load_identity

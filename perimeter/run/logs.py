@@ -17,7 +17,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, format
 from zope.interface import implementer
 
 from perimeter.audit.escaping import escape_line, redact
-from perimeter.config.site.values import LoggingSettings
+from perimeter.config.site.logging import LoggingSettings
 from perimeter.model import TOKEN_PREFIX
 
 _REDACTED = "REDACTED"

@@ -11,7 +11,7 @@ import attrs
 
 import perimeter
 from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from perimeter.config.site.values import PerimeterSettings
+from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.state.memory import MemoryStore
 from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import State

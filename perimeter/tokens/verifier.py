@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from jwt import PyJWS, PyJWTError
 
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.errors import ExpiredToken, ForeignToken, InvalidToken
 from perimeter.model import Grant, Principal
 from perimeter.tokens import strict_json as strictjson

@@ -21,6 +21,8 @@ from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from perimeter.config.language.datatypes import file_path
+from perimeter.config.language.option import Option
 from perimeter.errors import Rejected, Unavailable
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
 from perimeter.model import Principal
@@ -81,9 +83,7 @@ class AcmeFactory:
     kind = "acme"
 
     def parse(self, section):
-        held = section.path("held", must_be="")
-        section.finish()
-        return held
+        return section.value(Option("held", file_path(), "a file that holds every answer back while it exists", required=True))
 
     def build(self, name, realm, settings, services):
         return Acme(name, realm, settings, services)

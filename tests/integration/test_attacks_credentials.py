@@ -300,9 +300,9 @@ class FailOpenTests(CredentialCase):
         for wrong, words in (
             (good.replace("required", "requierd"), "did you mean command required?"),
             (good.replace("command required", "comand required"), "there is no login module 'comand', did you mean command?"),
-            (good.replace("option.command", "option.comand"), "option.command: is needed"),
+            (good.replace("option.command", "option.comand"), "option.command: is required"),
             (good + "option.dealine = 1s\n", "option.dealine: unknown option"),
-            ("[authenticator front]\ntype = trusted-header\n", "networks: is needed"),
+            ("[authenticator front]\ntype = trusted-header\n", "networks: is required"),
             ("[authenticator front]\ntype = trusted-header\nnetworks = 0.0.0.0/0\n", "would believe everybody"),
             ("[authenticator cards]\ntype = certificate\nissuer = nobody\n", "expected a distinguished name"),
             ("[authentication]\nlockout_after = never\n", "lockout_after: expected"),

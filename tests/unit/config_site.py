@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from perimeter.config.language.datatypes import file_path
+from perimeter.config.language.option import Option
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import SiteConfig
 from perimeter.errors import ConfigError
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
 
@@ -39,6 +41,9 @@ path = access.log
 """
 
 
+_PATH = Option("path", file_path("file"), "users", required=True)
+
+
 @implementer(IAuthenticatorFactory)
 class FileFactory:
     """``type = file``: one option, ``path``."""
@@ -46,7 +51,7 @@ class FileFactory:
     kind = "file"
 
     def parse(self, section: Section) -> Path:
-        return section.path("path")
+        return section.value(_PATH)
 
     def build(self, name: str, realm: str, settings: Any, services: Any) -> IAuthenticator:
         raise AssertionError("reading a configuration builds nothing")

@@ -205,7 +205,7 @@ class TrustedHeaderTests(unittest.TestCase):
         settings, problems = parsed(TrustedHeaderFactory(), "networks = 10.0.0.1, fd00::/8\nroles_header = X-Roles")
         self.assertEqual((problems, settings.header, settings.roles_header), ([], "X-Remote-User", "X-Roles"))
         for text, problem in (
-            ("", "networks: is needed"),
+            ("", "networks: is required"),
             ("networks = 0.0.0.0/0", "would believe everybody"),
             ("networks = 10.0.0.1\nheader = X-Auth-Realm", "X-Auth-Realm narrows"),
             ("networks = 10.0.0.1\nroles_header = x-remote-user", "the same as header"),

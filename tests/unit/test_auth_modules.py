@@ -18,6 +18,8 @@ from zope.interface.verify import verifyObject
 from perimeter.auth.kinds.login_modules import pam
 from perimeter.auth.kinds.login_modules.authenticator import LoginModulesAuthenticator, LoginModulesFactory, module_kinds
 from perimeter.auth.kinds.login_modules.command import ENVIRONMENT, CommandKind, judged, run
+from perimeter.config.language.datatypes import SECRET, TEXT
+from perimeter.config.language.option import Option
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import scan
 from perimeter.config.language.section import Section
@@ -54,7 +56,7 @@ class EchoingKind:
     kind = "echoing"
 
     def parse(self, options: Section) -> str:
-        return options.secret("password")
+        return options.value(Option("password", SECRET, "", required=True))
 
     def build(self, name: str, realm: str, settings: str, services: AuthServices) -> Echoing:
         return Echoing(settings)
@@ -72,7 +74,7 @@ class ModulesCase(unittest.TestCase):
     def section(self, text: str) -> Section:
         (scanned,), _ = scan(f"[authenticator stack]\ntype = login-modules\n{text}")
         section = Section(scanned, "site.ini", self.directory, References({}, self.directory), self.problems)
-        section.text("type")
+        section.value(Option("type", TEXT, ""))
         return section
 
     def build(self, text: str) -> LoginModulesAuthenticator:
@@ -87,7 +89,7 @@ class ModulesCase(unittest.TestCase):
         factory = LoginModulesFactory(lambda: {**module_kinds(), "echoing": EchoingKind()})
         section = self.section(text)
         factory.parse(section)
-        section.finish(option.name for option in factory.options)
+        section.finish()
         return "\n".join(map(str, self.problems))
 
     def ask(
@@ -111,7 +113,7 @@ class ConfigurationTests(ModulesCase):
         self.assertIn("modules: there is no login module 'pan', did you mean pam?", self.faults("modules = pan required"))
         self.assertIn("did you mean pam required?", self.faults("modules = pam requird"))
         self.assertIn("did you mean pam required?", self.faults("modules = pam"))
-        self.assertIn("option.password: is needed", self.faults("modules = echoing required"))
+        self.assertIn("option.password: is required", self.faults("modules = echoing required"))
         told = self.faults("modules = echoing required\noption.password = x\noption.pasword = y")
         self.assertIn("site.ini:5: [authenticator stack] option.pasword: unknown option, did you mean option.password?", told)
         self.assertIn("option.path: there is no file", self.faults("modules = realmfile required\noption.path = none"))

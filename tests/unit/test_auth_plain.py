@@ -34,7 +34,7 @@ class PlainTests(TestCase):
         problems: list[Problem] = []
         section = Section(scanned, "site.ini", Path("/"), References({"USERS": "eve: apple"}, Path("/")), problems)
         settings = PlainFactory().parse(section)
-        section.finish(["type"])
+        section.finish()
         return settings, [str(problem) for problem in problems]
 
     def build(self, text: str = USERS) -> PlainAuthenticator:
@@ -106,4 +106,4 @@ class PlainTests(TestCase):
             self.assertIn("[authenticator local] users: ", problems[0])
             self.assertIn(told, problems[0])
             self.assertNotIn("secret-4", problems[0])
-        self.assertIn("is needed", self.read("")[1][0])
+        self.assertIn("is required", self.read("")[1][0])

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
 from perimeter.config.language import datatypes
-from perimeter.config.language.datatypes import BOOLEAN, DURATION_UNITS, ROLL, SIZE, SIZE_UNITS, WORKERS, BadValue, Datatype
+from perimeter.config.language.datatypes import BOOLEAN, DURATION_UNITS, SIZE, SIZE_UNITS, BadValue, Datatype
+from perimeter.config.site.audit import ROLL
+from perimeter.config.site.perimeter import WORKERS
 
 HERE = Path("/site")
 

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 from twisted.trial import unittest
 
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.run import control
 from perimeter.run.control import ControlPort, ask

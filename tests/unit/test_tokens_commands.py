@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.cli.main import main
 from perimeter.cli.site import WallClock
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 from tests.unit.tokens_site import ALICE, SECRET

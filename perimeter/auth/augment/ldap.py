@@ -23,7 +23,7 @@ from perimeter.auth.kinds.ldap.names import checked, components
 from perimeter.auth.kinds.ldap.opening import Address
 from perimeter.auth.kinds.ldap.values import And, Equal, Search
 from perimeter.auth.text import unfit_for_name
-from perimeter.config.site.values import AugmenterSettings
+from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.errors import Rejected, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal

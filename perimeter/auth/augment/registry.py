@@ -13,7 +13,7 @@ import attrs
 from zope.interface import directlyProvides, implementer, providedBy
 
 from perimeter.auth.chain.watch import Watch, WatchedAugmenter
-from perimeter.config.site.values import AugmenterSettings
+from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.errors import Overloaded, Unavailable, Undecided
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.plugin.augmenter import IAugmenter

@@ -230,33 +230,3 @@ def _pair(text: str, base: Path) -> tuple[str, str]:
 
 
 PAIR: Datatype[tuple[str, str]] = Datatype("NAME=VALUE", _pair, ("", ""))
-
-
-def _roll(text: str, base: Path) -> str | int:
-    if text == "daily":
-        return text
-    try:
-        return _size(text, base)
-    except BadValue:
-        raise BadValue("expected daily, or a size such as 100MiB", closest(text, ("daily",))) from None
-
-
-def _workers(text: str, base: Path) -> int:
-    if text == "1":
-        return 1
-    if text == "auto" or (_INTEGER.fullmatch(text) and int(text) > 1):
-        raise BadValue(f"{text} is not available yet, only 1", complete=True)
-    raise BadValue("expected 1", closest(text, ("auto",)))
-
-
-def _role_and_users(text: str, base: Path) -> tuple[str, tuple[str, ...]]:
-    role, colon, rest = (part.strip() for part in text.partition(":"))
-    users = tuple(user.strip() for user in rest.split(",") if user.strip())
-    if not colon or not role or not users:
-        raise BadValue("expected a role, a colon, and the names of users")
-    return role, users
-
-
-ROLE_AND_USERS: Datatype[tuple[str, tuple[str, ...]]] = Datatype("role: user, user", _role_and_users, ("", ()))
-ROLL: Datatype[str | int] = Datatype("daily or size", _roll, "daily")
-WORKERS: Datatype[int] = Datatype("integer", _workers, 1)

@@ -27,7 +27,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perimeter.config.site.values import LimitSettings
+from perimeter.config.site.limits import LimitSettings
 from perimeter.errors import InvalidToken, Refusal, RequestTimeout
 from perimeter.http.exchange import Exchange
 from perimeter.http.h1.heads import BadHead, HeadReader, told, without_empty_lines

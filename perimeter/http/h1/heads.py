@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.config.site.values import LimitSettings
+from perimeter.config.site.limits import LimitSettings
 from perimeter.errors import BadRequest, HeadTooLarge, TargetTooLong
 from perimeter.http.grammar import has_bare_lf, parse_block, parse_request
 from perimeter.model import HeaderBlock, RequestHead

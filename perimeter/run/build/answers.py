@@ -6,7 +6,9 @@ import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from perimeter.config.site.values import ErrorPage, ListenerSettings, SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.errors import ErrorPage
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.http.answers import Answers, Page
 from perimeter.targets.static import content_type

@@ -10,7 +10,7 @@ from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import Watch
 from perimeter.auth.registry import authenticator_factories
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.authenticator import IAuthenticator, IReadsFields

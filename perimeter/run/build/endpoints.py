@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from perimeter.config.site.values import AugmenterSettings, AuthenticatorSettings, SiteConfig
+from perimeter.config.site.augmenter import AugmenterSettings
+from perimeter.config.site.authenticator import AuthenticatorSettings
+from perimeter.config.site.config import SiteConfig
 from perimeter.errors import InsufficientScope, MissingCredentials
 from perimeter.gate.decision import Decision
 from perimeter.gate.identify import Identifier

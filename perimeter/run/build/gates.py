@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from perimeter.audit.sink import IAuditSink
-from perimeter.config.site.values import ListenerSettings, SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.gate.gate import Gate
 from perimeter.gate.routes import Route
 from perimeter.run.build.builtin import builtin, endpoint_routes, forward_auth_route, metrics_routes, redirect_routes

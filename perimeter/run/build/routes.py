@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from perimeter.audit.log import AuditLogs
 from perimeter.audit.sink import IAuditSink
-from perimeter.config.site.values import RouteSettings, SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.route import RouteSettings
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route

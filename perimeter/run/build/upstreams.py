@@ -7,7 +7,8 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 from twisted.web.server import Site as WebSite
 
-from perimeter.config.site.values import ServerSettings, UpstreamSettings
+from perimeter.config.site.server import ServerSettings
+from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.net.connect import connect
 from perimeter.net.contexts import ClientTLS
 from perimeter.proxy.connection import UpstreamConnection

@@ -27,8 +27,8 @@ from perimeter.config.language.datatypes import (
     list_of,
     optional,
 )
+from perimeter.config.language.net_types import SERVER_NAME, checked_host
 from perimeter.config.language.option import Option
-from perimeter.config.site.net_types import SERVER_NAME, checked_host
 
 if TYPE_CHECKING:
     from perimeter.config.language.section import Section

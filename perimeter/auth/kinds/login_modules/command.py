@@ -20,7 +20,6 @@ import time
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import attrs
@@ -28,6 +27,8 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.text import unfit_for_name
+from perimeter.config.language.datatypes import TEXT, duration, file_path, list_of
+from perimeter.config.language.option import Option
 from perimeter.errors import Rejected, StartupError, Unavailable
 from perimeter.offload import Offload
 from perimeter.plugin.login_module import ILoginModule, ILoginModuleKind, LoginAttempt, UnknownUser
@@ -216,6 +217,11 @@ class CommandModule:
         return judged(answer, credentials.username, self._command[0])
 
 
+_COMMAND = Option("command", file_path("file"), "the program", required=True)
+_ARGUMENTS = Option("arguments", list_of(TEXT), "its arguments")
+_DEADLINE = Option("deadline", duration(), "longest time for an answer of the program", "4s")
+
+
 @attrs.frozen
 class CommandSettings:
     """``command`` is the program, an absolute path, and its arguments."""
@@ -232,8 +238,8 @@ class CommandKind:
 
     def parse(self, options: Section) -> CommandSettings:
         """The program's path is relative to the file; arguments are separated by commas."""
-        program: Path = options.path("command")
-        return CommandSettings((str(program), *options.list("arguments", ())), options.duration("deadline", 4.0))
+        command = (str(options.value(_COMMAND)), *options.value(_ARGUMENTS))
+        return CommandSettings(command, options.value(_DEADLINE))
 
     def build(self, name: str, realm: str, settings: CommandSettings, services: AuthServices) -> CommandModule:
         """Raises `StartupError` for a program that cannot be run."""

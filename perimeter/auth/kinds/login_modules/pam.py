@@ -14,6 +14,8 @@ import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from perimeter.config.language.datatypes import TEXT
+from perimeter.config.language.option import Option
 from perimeter.errors import Rejected, StartupError, Unavailable
 from perimeter.offload import Offload
 from perimeter.plugin.login_module import ILoginModule, ILoginModuleKind, LoginAttempt, UnknownUser
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from perimeter.config.language.section import Section
 
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_SERVICE_OPTION = Option("service", TEXT, "name of the PAM service, a file in /etc/pam.d", "perimeter")
 _DIRECTORIES = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 
 # security/_pam_types.h of Linux-PAM. Everything else means that PAM itself, or what it asked, did not work.
@@ -89,7 +92,7 @@ class PamKind:
 
     def parse(self, options: Section) -> PamSettings:
         """The one option, ``service``."""
-        service = options.text("service", "perimeter")
+        service = options.value(_SERVICE_OPTION)
         if not _SERVICE.fullmatch(service):
             options.problem("service", "expected the name of a file in /etc/pam.d")
         return PamSettings(service)

@@ -10,9 +10,8 @@ import attrs
 from twisted.logger import Logger
 
 from perimeter.config.language.datatypes import duration, file_path, optional
+from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import Option
-from perimeter.config.site.net_types import URL
-from perimeter.config.site.schema import Authenticator
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ STEP = 5.0
 
 _NEAR = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 
+_TIMEOUT = Option("timeout", optional(duration()), "longest time for one exchange")
 CA_CERTIFICATE = Option(
     "ca_certificate", optional(file_path("file")), "PEM CAs of the service; not set: those of the system. TLS is always verified"
 )
@@ -65,7 +65,7 @@ def remote(section: Section, *urls: str) -> RemoteSettings:
     if ca_certificate is not None and not _any_https(urls):
         section.problem("ca_certificate", "goes with https only")
     exposed = tuple(one for one in urls if one.lower().startswith("http://") and not one.lower().startswith(_NEAR))
-    return RemoteSettings(section.value(Authenticator.timeout) or STEP, ca_certificate, exposed)
+    return RemoteSettings(section.value(_TIMEOUT) or STEP, ca_certificate, exposed)
 
 
 def _any_https(urls: Iterable[str]) -> bool:
