@@ -13,9 +13,12 @@ No secret, token or unverified claim may stand in ``detail``.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import ClassVar
 
 import attrs
+
+from perimeter.model.reasons import EarlyEnd
 
 
 class PerimeterError(Exception):
@@ -56,17 +59,32 @@ class ConfigError(StartupError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class Challenges(Enum):
+    """Which challenges a 401 carries (WWW-Authenticate; RFC 9110, section 11.6.1).
+
+    ``BEARER``: the gateway's own token, and what authenticators take beside passwords. ``BASIC``: what authenticators take.
+    ``BOTH``: the two together. ``JOINED``: the same in one line, for a proxy that asks on behalf of a client.
+    """
+
+    BEARER = "bearer"
+    BASIC = "basic"
+    BOTH = "both"
+    JOINED = "joined"
+
+
 class Refusal(PerimeterError):
     """A request that is answered with an error.
 
     ``detail`` explains to the operator, ``retry_after`` is in seconds, and ``close`` says that the connection cannot be used
-    for another request (the framing is in doubt).
+    for another request (the framing is in doubt). ``stranger`` is what a client gets that has to authenticate: the gate sets it
+    to what the route says, just before the answer is rendered.
     """
 
     status: ClassVar[int] = 500
     reason: ClassVar[str] = "internal_error"
     phrase: ClassVar[str] = "Something went wrong inside the gateway"
     close: ClassVar[bool] = False
+    stranger: Challenges = Challenges.BEARER
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(detail or self.phrase)
@@ -200,14 +218,6 @@ class MethodNotAllowed(Refusal):
         self.allow = allow
 
 
-class Misdirected(Refusal):
-    """The request's host is not served on this connection (RFC 9110, section 15.5.20)."""
-
-    status = 421
-    reason = "misdirected"
-    phrase = "This host is not served on this connection"
-
-
 class Maintenance(Refusal):
     """The operator has closed the gateway for the time being."""
 
@@ -248,6 +258,12 @@ class ExpiredToken(InvalidToken):
 
     reason = "expired_token"
     phrase = "The access token expired"
+
+
+class RevokedToken(InvalidToken):
+    """A token was revoked while a request that it had admitted was being answered."""
+
+    reason = "revoked"
 
 
 class ForeignToken(InvalidToken):
@@ -348,5 +364,5 @@ class UpstreamTimeout(Refusal):
     """No connection, or no answer, within the upstream's time (RFC 9110, section 15.6.5)."""
 
     status = 504
-    reason = "upstream_timeout"
+    reason = EarlyEnd.UPSTREAM_TIMEOUT
     phrase = "The service behind the gateway did not answer in time"

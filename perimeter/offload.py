@@ -31,7 +31,7 @@ T = TypeVar("T")
 GRACE = 5.0
 """Seconds that `Offload.stop` waits for running jobs; a job that hangs longer is left behind in its daemon thread."""
 
-NICENESS = 10
+NICENESS = 5
 """How much lower the priority of a polite pool's threads is than that of the reactor thread (``nice``)."""
 
 

@@ -14,8 +14,9 @@ from bench.material import PASSWORD, REALM, ROLES, USER
 from bench.peers.base import Peer, Surroundings
 from bench.processes import Process
 from bench.upstream import PREFIX
-from perimeter.state.changes import RevokedGrant
+from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.sqlite import SqliteStore
+from perimeter.tokens.revocation import RevokedGrant
 
 CHECKOUT = Path(perimeter.__file__).parent.parent
 """Where the code is that this process would import."""
@@ -33,7 +34,8 @@ realm = {REALM}
 class Perimeter(Peer):
     """A gateway with one route that matters, and as many ``routes``, ``users`` and ``revoked`` tokens as are asked for.
 
-    ``authenticator`` is the section of whom it asks; unless told, a file with the users.
+    ``authenticator`` is the section of its authenticator (by default a file with the users), with other sections after it;
+    ``authentication`` holds further lines of the section of that name.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class Perimeter(Peer):
         revoked: int = 0,
         remembered: int | None = None,
         authenticator: str = REALM_FILE,
+        authentication: str = "",
     ) -> None:
         super().__init__()
         self.name = name
         self.checkout = checkout
         self._authenticator = authenticator
+        self._authentication = authentication
         self._routes = routes
         self._users = users
         self._revoked = revoked
@@ -105,6 +109,7 @@ private_key = {around.certificate.key}
 {self._authenticator}
 [authentication]
 remember_password = 1h
+{self._authentication}
 
 [upstream service]
 servers = http://127.0.0.1:{around.upstream}
@@ -130,7 +135,7 @@ def realm_file(users: int) -> str:
 def revoke(state_dir: Path, count: int) -> None:
     """Leave the state of a gateway that revoked ``count`` access tokens, none of which has expired yet."""
     expires = time.time() + 86400
-    store = SqliteStore(state_dir)
+    store = SqliteStore(state_dir, STATE_KINDS)
     store.write([RevokedGrant(secrets.token_urlsafe(16), expires) for _ in range(count)])
     store.close()
 

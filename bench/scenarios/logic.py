@@ -24,8 +24,8 @@ TITLE = "Python alone: requests in memory, without sockets and TLS; --against an
 PAIRS, SHORT_PAIRS = 6, 3
 """Processes for each checkout, one after the other."""
 UNIT = "µs of CPU in memory"
-LEGEND = (
-    "Microseconds of CPU per request: the best batch, and the median of all.\n"
+LEGEND = "Microseconds of CPU per request: the best batch, and the median of all."
+RATIOS = (
     "bests: the best of perimeter divided by the best of perimeter-before, the median over the pairs of processes.\n"
     "medians: the median of such ratios of batches that followed each other. Below 1, perimeter takes less."
 )
@@ -77,7 +77,8 @@ def _pair(measurement: Measurement, peer: str) -> list[str]:
 
 def as_text(measurements: Sequence[Measurement], pairs: int) -> str:
     """For a terminal."""
-    return f"{aligned(rows(measurements, pairs))}\n{LEGEND}"
+    legend = [LEGEND, RATIOS] if BEFORE in measurements[0].peers else [LEGEND]
+    return "\n".join([aligned(rows(measurements, pairs)), *legend])
 
 
 def interpreter() -> str:

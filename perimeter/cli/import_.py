@@ -14,12 +14,13 @@ from pathlib import Path
 import click
 
 from perimeter.errors import StartupError
-from perimeter.importers import combine, htpasswd, logback, reactor
+from perimeter.importers import combine, htpasswd, logback
 from perimeter.importers.authotron import source as authotron
 from perimeter.importers.authotron.file import Abilities
 from perimeter.importers.draft import Draft, ImportFault, RealmUser
 from perimeter.importers.nginx import source as nginx
-from perimeter.importers.nginx import tree as nginxtree
+from perimeter.importers.nginx import tree
+from perimeter.importers.reactor import source as reactor
 
 LEFT = 3
 """Exit status where something is left for the operator."""
@@ -44,7 +45,7 @@ def recognise(text: str) -> str | None:
 def convert(kind: str, sources: Sequence[tuple[Path, str]], draft: Draft, abilities: Abilities) -> None:
     """Add ``sources``, which are all of one kind, to ``draft``. Raises `ImportFault`."""
     if kind == "nginx":
-        trees = [nginxtree.read(text, str(path), _including(path)) for path, text in sources]
+        trees = [tree.read(text, str(path), _including(path)) for path, text in sources]
         nginx.convert_all(trees, str(sources[0][0]), draft)
     elif kind == "reactor":
         reactor.convert_all([(text, str(path)) for path, text in sources], draft)
@@ -55,7 +56,7 @@ def convert(kind: str, sources: Sequence[tuple[Path, str]], draft: Draft, abilit
             {"logback": logback, "htpasswd": htpasswd}[kind].convert(text, str(path), draft)
 
 
-def _including(source: Path) -> nginxtree.Find:
+def _including(source: Path) -> tree.Find:
     """What opens the files that ``source`` includes: relative names are beside the nginx.conf."""
     base = source.parent
     if not (base / "nginx.conf").is_file() and (base.parent / "nginx.conf").is_file():

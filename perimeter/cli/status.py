@@ -1,8 +1,11 @@
-"""``perimeter status`` and ``perimeter unban``: ask the running gateway, through the socket in its state directory."""
+"""``perimeter status``, ``perimeter reload`` and ``perimeter unban``: ask the running gateway, through the socket in its state
+directory."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +56,21 @@ def unban(file: Path, what: str) -> None:
         raise click.ClickException(f"there were no wrong passwords for {what!r}")
     for one in released:
         click.echo(escape_line(f"{one} may try again"))
+
+
+@click.command("reload")
+@config_option
+def reload(file: Path) -> None:
+    """Check FILE, and make the running gateway load it. Open connections and requests go on.
+
+    Ends with 1, and changes nothing, if FILE has a fault or no gateway runs with it. The gateway reports in its log what it did.
+    """
+    with explained():
+        running = ask(read_site(file).perimeter.state_dir, {"command": "status"})
+    if Path(running["config"]).resolve() != file.resolve():
+        raise click.ClickException(f"the gateway that runs in this state_dir has another configuration: {running['config']}")
+    try:
+        os.kill(running["pid"], signal.SIGHUP)
+    except OSError as error:
+        raise click.ClickException(f"process {running['pid']} cannot be signalled: {error.strerror}") from None
+    click.echo(f"process {running['pid']} loads {file}")

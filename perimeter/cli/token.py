@@ -1,27 +1,37 @@
-"""``perimeter token``: issue an access token by hand, see what one says; list and revoke. Needs the gateway's state directory."""
+"""``perimeter token``: issue and show access tokens; list and revoke tokens, through the gateway if one runs."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import attrs
 import click
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
 from perimeter.cli.site import Duration, WallClock, config_option, explained, read_site
 from perimeter.config.site.config import SiteConfig
-from perimeter.errors import InvalidToken, StartupError, Unavailable
+from perimeter.errors import InvalidToken, StartupError
 from perimeter.model import TOKEN_PREFIX, Principal
-from perimeter.run.control import ask
-from perimeter.state.changes import Held, Removed, RevokedGrant, RevokedUser
+from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.run.control import NoGateway, ask
+from perimeter.run.token_operations import list_tokens, revoke_tokens
+from perimeter.state.direct import DirectState
 from perimeter.state.sqlite import SqliteStore
-from perimeter.tokens.api_token import digest_of
 from perimeter.tokens.format import MAX_TOKEN
 from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.revoking import Revocation, Revoker
+from perimeter.tokens.stored import TOKENS, StoredTokens
 from perimeter.tokens.verifier import TokenVerifier
-from perimeter.web.endpoints.api_tokens import described
 
 
 @click.group("token")
@@ -31,12 +41,12 @@ def command() -> None:
 
 @command.command("issue")
 @config_option
-@click.option("--user", required=True, metavar="NAME", help="Whose token it is.")
+@click.option("--user", required=True, metavar="NAME", help="The owner of the token.")
 @click.option("--realm", required=True, metavar="REALM", help="The realm that knows the user.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="A role of the user; may be given several times.")
-@click.option("--lifetime", type=Duration(), help="How long it is good for, such as 1h; default: lifetime of [token].")
+@click.option("--lifetime", type=Duration(), help="Lifetime, such as 1h; default: lifetime of [token].")
 def issue(file: Path, user: str, realm: str, roles: tuple[str, ...], lifetime: float | None) -> None:
-    """Print an access token, for a service or for a test. Nobody is asked for a password."""
+    """Print an access token, for a service or for a test. No password is needed."""
     for option, value in (("--user", user), ("--realm", realm), *(("--role", role) for role in roles)):
         if not value or unfit_for_name(value):
             raise click.BadParameter("expected a name without control characters", param_hint=option)
@@ -48,7 +58,7 @@ def issue(file: Path, user: str, realm: str, roles: tuple[str, ...], lifetime: f
 @command.command("show")
 @config_option
 def show(file: Path) -> None:
-    """Judge the access token on standard input as the gateway does, and print its claims (not the token)."""
+    """Verify the access token on standard input as the gateway does, and print its claims (not the token)."""
     token = _standard_input()
     with explained():
         site = read_site(file)
@@ -65,88 +75,100 @@ def show(file: Path) -> None:
 @config_option
 @click.option("--user", metavar="NAME", help="Only the tokens of this user.")
 @click.option("--realm", metavar="REALM", help="Only those of users of this realm.")
-@click.option("--all", "passing", is_flag=True, help="Those of an hour, from GET /token, too.")
+@click.option("--all", "passing", is_flag=True, help="Also the tokens from GET /token, which live for an hour.")
 def list_(file: Path, user: str | None, realm: str | None, passing: bool) -> None:
-    """List the API tokens: who has them, and what for. The tokens themselves are told to nobody."""
+    """List the API tokens: their owners, names and restrictions. The tokens themselves are not known to the gateway."""
     with explained():
         site = read_site(file)
-        held = _store(site).load()
-    now = WallClock().seconds()
-    for token in held.tokens:
-        owner = token.owner
-        if (
-            token.expires > now
-            and user in (None, owner.username)
-            and realm in (None, owner.realm)
-            and (passing or not token.passing)
-        ):
-            click.echo(json.dumps({"username": owner.username, "realm": owner.realm, **described(token)}))
+        question = {"command": "tokens", "user": user, "realm": realm, "passing": passing}
+        first: int | None = 0
+        with _gateway_or_store(site) as ask:
+            while first is not None:
+                answer = ask({**question, "first": first})
+                for token in answer["tokens"]:
+                    click.echo(json.dumps(token))
+                first = answer["next"]
 
 
 @command.command("revoke")
 @config_option
-@click.option("--id", "ids", multiple=True, metavar="ID", help="The API token of this id (perimeter token list).")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="The API token with this id (perimeter token list).")
 @click.option("--user", metavar="NAME", help="Every token of this user, with --realm: API tokens and access tokens.")
 @click.option("--realm", metavar="REALM", help="The realm that knows the user.")
 @click.option("--stdin", "given", is_flag=True, help="The token on standard input, of either kind.")
 def revoke(file: Path, ids: tuple[str, ...], user: str | None, realm: str | None, given: bool) -> None:
-    """End tokens before their time, in the running gateway too. A password stays good: change it where it is kept."""
+    """End tokens before their time, at once. A password is not affected: change it where it is kept."""
     if (user is None) != (realm is None) or not (ids or user or given):
-        raise click.UsageError("say which: --id, --user with --realm, or --stdin")
+        raise click.UsageError("one of these is needed: --id, --user with --realm, --stdin")
     for option, value in (("--user", user), ("--realm", realm)):
         if value is not None and (not value or unfit_for_name(value)):
             raise click.BadParameter("expected a name without control characters", param_hint=option)
+    question: dict[str, Any] = {"command": "revoke", "ids": list(ids), "user": user, "realm": realm}
+    if given:
+        question["token"] = _standard_input()
     with explained():
         site = read_site(file)
-        store = _store(site)
-        changes = _revocations(site, store.load(), ids, (realm, user) if realm and user else None, given)
+        with _gateway_or_store(site) as ask:
+            ended = ask(question)
+    click.echo(_ended(ended, user, realm))
+
+
+def _ended(ended: Mapping[str, Any], user: str | None, realm: str | None) -> str:
+    """What was revoked, in words."""
+    counts = [(ended["api_tokens"], "API token"), (ended["access_tokens"], "access token")]
+    parts = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count or (user and noun == "API token")]
+    if user:
+        parts.append(f"every access token that was issued to {user} of realm {realm} until now")
+    return f"revoked: {', '.join(parts)}"
+
+
+Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Asks what `perimeter.run.operations.answer` answers. Raises `StartupError`."""
+
+
+@contextlib.contextmanager
+def _gateway_or_store(site: SiteConfig) -> Iterator[Ask]:
+    """The way to the tokens: through the gateway if one runs, else in the store itself. Raises `StartupError`."""
+    directory = site.perimeter.state_dir
+    try:
+        ask(directory, {"command": "status"})
+    except NoGateway:
+        if site.perimeter.state != "sqlite":
+            raise StartupError(
+                f"no gateway is running with state_dir {directory}, and with state = memory nothing is kept"
+            ) from None
+        store = SqliteStore(directory, STATE_KINDS)
         try:
-            store.write(changes)
-        except Unavailable as error:
-            raise click.ClickException(error.detail) from None
+            yield partial(_answer, site, DirectState(store, STATE_KINDS, time.time).view(TOKENS))
         finally:
             store.close()
-    click.echo(f"{len(changes)} revoked" if not user else f"every token of {user} in {realm} is revoked")
-    try:
-        ask(site.perimeter.state_dir, {"command": "look"})
-    except StartupError:
-        click.echo("no gateway answers here; one that runs takes it over within seconds, another one when it starts", err=True)
+    else:
+        yield partial(ask, directory)
 
 
-def _store(site: SiteConfig) -> SqliteStore:
-    if site.perimeter.state != "sqlite":
-        raise click.ClickException("[perimeter] state = memory: the tokens are in the memory of the gateway alone")
-    return SqliteStore(site.perimeter.state_dir)
-
-
-def _revocations(
-    site: SiteConfig, held: Held, ids: tuple[str, ...], owner: tuple[str, str] | None, given: bool
-) -> list[Removed | RevokedGrant | RevokedUser]:
-    clock = WallClock()
-    known = {token.id: token for token in held.tokens}
-    missing = [id for id in ids if id not in known]
-    if missing:
-        raise click.ClickException(f"there is no API token {missing[0]}")
-    changes: list[Removed | RevokedGrant | RevokedUser] = [Removed(id) for id in dict.fromkeys(ids)]
-    if owner is not None:
-        changes.append(RevokedUser(*owner, clock.seconds()))
-    if given:
-        token = _standard_input()
-        if token.startswith(TOKEN_PREFIX):
-            changes += [Removed(kept.id) for kept in held.tokens if kept.digest == digest_of(token)]
-        else:
-            verifier = TokenVerifier(Keyring.read(site.perimeter.state_dir, site.token, clock), site.token, clock)
-            try:
-                claims = verifier.claims(token)
-            except InvalidToken as error:
-                raise click.ClickException(f"{error.phrase} ({error.detail})") from None
-            changes.append(RevokedGrant(claims["jti"], float(claims["exp"])))
-    if not changes:
-        raise click.ClickException("there is no such token")
-    return changes
+def _answer(site: SiteConfig, stored: StoredTokens, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The answer without a gateway."""
+    user, realm = question["user"], question["realm"]
+    if question["command"] == "tokens":
+        return list_tokens(stored, user, realm, passing=question["passing"], first=question["first"])
+    token = question.get("token")
+    verifier = None
+    if token is not None and not token.startswith(TOKEN_PREFIX):
+        clock = WallClock()
+        keyring = Keyring.read(site.perimeter.state_dir, site.token, clock)
+        verifier = TokenVerifier(keyring, site.token, clock, stored.revoked)
+    wanted = Revocation(tuple(question["ids"]), (realm, user) if user else None, token)
+    work = Deferred.fromCoroutine(revoke_tokens(site, Revoker(stored, verifier), wanted))
+    results: list[Any] = []
+    work.addBoth(results.append)
+    (result,) = results  # the store was written at once
+    if isinstance(result, Failure):
+        result.trap(ValueError)
+        raise StartupError(str(result.value))
+    return attrs.asdict(result)
 
 
 def _standard_input() -> str:
-    """The token on standard input, perhaps as it stands in a header field."""
+    """The token on standard input, alone or as the value of an Authorization header."""
     token = sys.stdin.buffer.readline(2 * MAX_TOKEN).decode("ascii", "replace").strip()
     return token[7:].strip() if token[:7].lower() == "bearer " else token

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.emit.plan import METHOD_OVERRIDES, PRIVATE, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, Place, Plan
 
 _SITE = """
 {address} {{
@@ -87,7 +87,7 @@ def _handle(place: Place, plan: Plan) -> str:
         if place.rewrite:
             before.append(f"rewrite * {place.rewrite}{{uri}}")
     if place.by_method:
-        before += [f"request_header -{name}" for name in METHOD_OVERRIDES]
+        before += [f"request_header -{name}" for name in METHOD_HEADERS]
     sent = []
     for name in ("Authorization", *place.fields):
         sent.append(f"header_up {name} {{http.reverse_proxy.header.{name}}}")

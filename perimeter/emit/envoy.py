@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.emit.plan import METHOD_OVERRIDES, Gateway, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, Gateway, Place, Plan
 
 _HEAD = """\
 # Asks Perimeter before each request.
@@ -141,7 +141,7 @@ def _route(place: Place) -> str:
     upgrade = "" if place.websocket else ", upgrade_configs: [{ upgrade_type: websocket, enabled: false }]"
     text += f'                          route: {{ cluster: "perimeter_{place.name}"{rewrite}{upgrade} }}\n'
     if place.by_method:
-        removed = ", ".join(name.lower() for name in METHOD_OVERRIDES)
+        removed = ", ".join(name.lower() for name in METHOD_HEADERS)
         text += f"                          request_headers_to_remove: [{removed}]\n"
     return text
 

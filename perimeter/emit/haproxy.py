@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.emit.plan import METHOD_OVERRIDES, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, Place, Plan
 
 _HEAD = """\
 # Asks Perimeter before each request. Write the script with `perimeter emit haproxy-lua` to the place named here.
@@ -153,7 +153,7 @@ def render(plan: Plan) -> str:
 def _backend(place: Place, plan: Plan) -> str:
     rules = ""
     if place.by_method:
-        rules += "".join(f"    http-request del-header {name}\n" for name in METHOD_OVERRIDES)
+        rules += "".join(f"    http-request del-header {name}\n" for name in METHOD_HEADERS)
     condition = " unless { req.hdr(upgrade) -i -m str websocket }" if place.websocket else ""
     rules += f"    http-request del-header upgrade{condition}\n"
     if place.rewrite is not None:

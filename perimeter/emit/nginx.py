@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perimeter.emit.plan import METHOD_OVERRIDES, PRIVATE, TELLING, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, TELLING, Place, Plan
 
 _HEAD = """\
 # Asks Perimeter before each request. For the http block: /etc/nginx/conf.d/perimeter.conf, say.
@@ -128,7 +128,7 @@ def _location(place: Place, plan: Plan, match: str, target: str) -> str:
         taken.append(f"        auth_request_set $perimeter_{number} $upstream_http_{variable};")
         sent.append(f"        proxy_set_header {name} $perimeter_{number};")
     others = [name for name in plan.fields if name not in place.fields]
-    for name in (*others, *(METHOD_OVERRIDES if place.by_method else ()), *TELLING[:-1], *PRIVATE):
+    for name in (*others, *(METHOD_HEADERS if place.by_method else ()), *TELLING[:-1], *PRIVATE):
         sent.append(f'        proxy_set_header {name} "";')
     hidden = "\n".join(f"        proxy_hide_header {name};" for name in plan.fields)
     return _LOCATION.format(

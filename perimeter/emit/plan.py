@@ -1,8 +1,8 @@
 """What a configuration for another proxy is written from: the site, in the terms that all proxies have. Pure.
 
-The proxy gets the routes of the site, because it is the one to forward. Which of them a request belongs to must be no other one
-than the gateway judges by, so the rules of `perimeter.gate.routes` are spelt out: for each host its own routes, and of those for
-any host what no own route covers.
+The proxy gets the routes of the site, because it is the one to forward. A request must belong to the same route for the proxy as
+for the gateway, so `perimeter.config.site.route_matching` decides here too: for each host its own routes, and what those leave of
+the routes for any host.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from perimeter.auth.kinds.trusted_header import TrustedHeaderSettings
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_matching import ANY_HOST, HostTable, prefix_of
 from perimeter.config.site.server import ServerSettings
 from perimeter.errors import StartupError
+from perimeter.gate.overrides import METHOD_OVERRIDES
 
 #: What needs quotes in no proxy's configuration, and stands for nothing but itself in any.
 _PLAIN = re.compile(r"[A-Za-z0-9._~/@:*\[\]-]*")
 _URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
-#: Fields that some servers take for the method: a proxy must not let them through where rules go by the method.
-METHOD_OVERRIDES = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+METHOD_HEADERS = tuple(sorted(name.decode().title() for name in METHOD_OVERRIDES))
+"""Headers that some servers take for the method. A proxy removes them if rules depend on the method."""
+
 #: Every field by which a proxy can name the request that it asks about. A proxy clears those that it does not set itself.
 TELLING = ("X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host")
 #: What else says something of a request to some servers that only a proxy may say.
@@ -88,9 +91,13 @@ def make_plan(config: SiteConfig, gateway: str | None = None) -> Plan:
     Raises `StartupError` where there is no such place, or a name that could be taken for more than a name.
     """
     served = {route.name: _place(route, config) for route in config.routes if _forwards(route, config)}
-    names = sorted({host for route in config.routes for host in route.hosts})
+    names = sorted({host for route in config.routes for host in route.hosts if host != ANY_HOST})
+    table: HostTable[RouteSettings] = HostTable()
+    for route in config.routes:
+        for host in route.hosts or (ANY_HOST,):
+            table.of(host).add(prefix_of(route.path).encode(), route)
     hosts = tuple(
-        (host, tuple(sorted((served[route.name] for route in _routes_of(host, config) if route.name in served), key=_longest)))
+        (host, tuple(sorted((served[route.name] for route in table.effective(host) if route.name in served), key=_longest)))
         for host in (*names, "*")
     )
     default = RouteSettings(name="", path="")
@@ -130,27 +137,13 @@ def _fields(route: RouteSettings) -> tuple[str, ...]:
 def _place(route: RouteSettings, config: SiteConfig) -> Place:
     return Place(
         name=route.name,
-        prefix=route.path.rstrip("/"),
+        prefix=prefix_of(route.path),
         servers=_servers(route, config),
         rewrite=None if route.rewrite is None else route.rewrite.rstrip("/"),
         fields=_fields(route),
         by_method=any(rule.kind == "method" for rule in (*(route.allow or ()), *route.deny)),
         websocket=route.websocket,
     )
-
-
-def _routes_of(host: str, config: SiteConfig) -> list[RouteSettings]:
-    """The routes that requests for ``host`` can belong to: its own, and what those leave of the ones for any host."""
-    general = [route for route in config.routes if not route.hosts]
-    if host == "*":
-        return general
-    own = [route for route in config.routes if host in route.hosts]
-    paths = [route.path.rstrip("/") for route in own]
-    return own + [route for route in general if not any(_covers(path, route.path.rstrip("/")) for path in paths)]
-
-
-def _covers(prefix: str, path: str) -> bool:
-    return path == prefix or path.startswith(prefix + "/")
 
 
 def _given(url: str) -> Gateway:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.emit.plan import METHOD_OVERRIDES, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, Place, Plan
 
 _HEAD = """\
 # Asks Perimeter before each request: for the file provider (Traefik 3).
@@ -42,7 +42,7 @@ def render(plan: Plan) -> str:
         pattern=f"(?i)^({'|'.join(forms)})$",
         cleared=_empty(telling),
         hidden=_empty(plan.fields),
-        overrides=_empty(METHOD_OVERRIDES),
+        overrides=_empty(METHOD_HEADERS),
     )
     text += "".join(_rewrite(place) for place in plan.places if place.rewrite is not None)
     text += "  routers:\n"

@@ -1,7 +1,7 @@
-"""The gate: every request passes it, and none passes it twice.
+"""The gate: it judges every request, once.
 
-`Gate.judge` judges one request: route, network, identity, policy. It answers at once where it can. One gate is built from one
-configuration and replaced whole at reload; requests in flight finish with the decision that they were given.
+`Gate.judge` decides at once if it can, and later if an authenticator has to be asked. One gate is built from one configuration
+and replaced as a whole at a reload; requests in flight finish with the decision that they were given.
 """
 
 from __future__ import annotations
@@ -12,35 +12,30 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from perimeter.config.language.net_types import Network
-from perimeter.errors import (
-    AuditUnavailable,
-    BadTarget,
-    BodyTooLarge,
-    InsufficientScope,
-    Maintenance,
-    MissingCredentials,
-    NetworkRefused,
-    NoRoute,
-)
-from perimeter.gate.decision import Decision
+from perimeter.errors import AuditUnavailable, BadTarget, InsufficientScope, Maintenance, MissingCredentials, NoRoute, Refusal
+from perimeter.gate.access import Access, Asks, check_restriction
+from perimeter.gate.decision import Admitted, Located
 from perimeter.gate.forwarded import in_networks, vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
-from perimeter.gate.overrides import overrides_method
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
-from perimeter.gate.policy import within
 from perimeter.gate.routes import Route, RouteTable
+from perimeter.gate.sources.source import Found
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.model import HeaderBlock, Principal, RequestHead, Restriction
+from perimeter.model import HeaderBlock, Principal, RequestHead
 
-#: Targets that are remembered at most, and how long one may be with its host: some 2 MiB in all.
+#: Targets that are remembered at most, and the longest one with its host: 2 MiB in all.
 _MOST_PLACES = 4096
 _LONGEST_PLACE = 256
+
+_ANONYMOUS = Asks.NONE
+_OPTIONAL = Asks.OPTIONAL
+_FIRST_HAND = Asks.FIRST_HAND
 
 
 @attrs.frozen(slots=True, eq=False)
 class Gate:
-    """The rules of one listener. ``enabled`` is False where the operator has turned authentication off."""
+    """The rules of one listener. ``enabled`` is False if the operator has turned authentication off."""
 
     routes: RouteTable
     identifier: Identifier
@@ -56,77 +51,129 @@ class Gate:
     def dispatch(self, exchange: Exchange) -> None:
         """Admit the exchange and hand it to its target, or refuse it. Never raises."""
         try:
-            decision = self.judge(exchange, exchange.head)
-            if isinstance(decision, Decision):
-                self._enter(exchange, decision)
+            admitted = self.judge(exchange, exchange.head)
+            if isinstance(admitted, Admitted):
+                self._enter(exchange, admitted)
             else:
-                Deferred.fromCoroutine(self._enter_later(exchange, decision))
+                Deferred.fromCoroutine(self._enter_later(exchange, admitted))
         except Exception as error:  # whatever goes wrong in judging, the request is not let through (attack 41)
             refuse_on_error(exchange, error)
 
-    async def _enter_later(self, exchange: Exchange, decision: Awaitable[Decision]) -> None:
+    async def _enter_later(self, exchange: Exchange, later: Awaitable[Admitted]) -> None:
         try:
-            self._enter(exchange, await decision)
+            admitted = await later
+            if not exchange.ended:  # else the client left while an authenticator was asked
+                self._enter(exchange, admitted)
         except Exception as error:
             refuse_on_error(exchange, error)
 
     @staticmethod
-    def _enter(exchange: Exchange, decision: Decision) -> None:
-        if exchange.ended:  # the client left while an authenticator was asked
-            return
-        exchange.decision = decision
-        exchange.max_body = decision.route.max_body
-        decision.route.target.handle(exchange)
+    def _enter(exchange: Exchange, admitted: Admitted) -> None:
+        route = admitted.route
+        exchange.decision = admitted
+        exchange.max_body = route.max_body
+        route.target.handle(exchange)
 
-    def judge(self, exchange: Exchange, head: RequestHead, route: Route | None = None) -> Decision | Awaitable[Decision]:
-        """The decision on the request ``head``. Raises a `perimeter.errors.Refusal` where it is not admitted.
+    def judge(
+        self, exchange: Exchange, head: RequestHead, route: Route | None = None, asking: Admitted | None = None
+    ) -> Admitted | Awaitable[Admitted]:
+        """The decision on the request ``head``. Raises a `perimeter.errors.Refusal` if it is not admitted.
 
         ``head`` is the exchange's own, or the one that a proxy asks about (`perimeter.targets.forward_auth`): the same rules
-        judge both. With ``route`` that one counts, whatever the path.
+        judge both. Then ``asking`` is the admission of the proxy's own request. If ``route`` is given, it is judged by that one,
+        whatever the path.
+
+        In this order: which route, whose address, whether the route is open to them now, who they are, whether they may.
         """
         if route is None:
             place = self._places.get((head.host, head.target))
             route, target = self._locate(head.host, head.target) if place is None else place
         else:
             target = head.target
-        asking = exchange.decision
-        if asking is not None:
-            assert isinstance(asking, Decision)
-            # A proxy asks: the client's address was found when the proxy's own request was judged.
-            address, relayed = asking.address, asking.relayed
-        else:
+        if asking is None:
             address = exchange.connection.address
             relayed = self._relayed(address, head.headers) if self.trusted_proxies else ()
             if relayed:
                 address = relayed[0]
-        # The record of a refusal names the route too, so the exchange learns of it before anybody is asked anything.
-        decision = exchange.decision = Decision(route, None, target, b"", address, relayed)
+        else:
+            address, relayed = asking.address, asking.relayed
+        access = route.access if route.by_method is None else route.by_method.get(head.method, route.access)
+        principal = None
+        try:
+            self._check_entry(route, head, address)
+            if not self.enabled and not route.builtin:
+                return Admitted(route, None, target, b"", address, relayed)
+            # A new way to know a user, such as a session, is a source (`perimeter.gate.sources`) and needs nothing here.
+            if access.asks is _ANONYMOUS:
+                found: Found = None
+            elif access.asks is _FIRST_HAND:
+                found = self.identifier.identify_first_hand(head.headers, address, exchange.connection)
+            elif asking is None:
+                found = self.identifier.identify(head.headers, address, exchange.connection)
+            else:  # the connection is the proxy's: its certificate is not the client's, nor is a header that its peer may set
+                found = self.identifier.identify(head.headers, address, exchange.connection, by_connection=False)
+            if found is None or isinstance(found, Principal):
+                principal = found
+                return self._admit(route, access, principal, head, target, address, relayed)
+        except Exception as error:
+            exchange.decision = Located(route, principal, target, address, relayed)
+            _answer_stranger(error, access)
+            raise
+        exchange.decision = located = Located(route, None, target, address, relayed)
+        return self._admit_later(exchange, located, access, found, head)
+
+    async def _admit_later(
+        self, exchange: Exchange, located: Located, access: Access, later: Awaitable[Principal | None], head: RequestHead
+    ) -> Admitted:
+        principal = None
+        try:
+            principal = await later
+            return self._admit(located.route, access, principal, head, located.target, located.address, located.relayed)
+        except Exception as error:
+            if not exchange.ended:
+                exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
+            _answer_stranger(error, access)
+            raise
+
+    # -- the steps of a judgement
+
+    def _check_entry(self, route: Route, head: RequestHead, address: str) -> None:
+        """Whether the route is open now, to this address, for this request. A rule of one route: see `perimeter.gate.entry`."""
         if self.maintenance and not route.builtin:
             raise Maintenance
         if not route.audit.healthy():
             raise AuditUnavailable
-        if route.networks and not in_networks(address, route.networks):
-            raise NetworkRefused
-        if route.max_body is not None and (head.headers.content_length or 0) > route.max_body:
-            raise BodyTooLarge("Content-Length is over max_body")
-        if not self.enabled:
-            return decision
-        if not route.authenticate:
-            return self._authorise(exchange, decision, None, head.method)
-        if asking is None:
-            principal = self.identifier.identify(head.headers, address, exchange.connection)
-        else:  # the connection is the proxy's: its certificate is not the client's, nor is a field that the client sent to it
-            principal = self.identifier.identify(head.headers, address, exchange.connection, by_connection=False)
+        for rule in route.entry:
+            rule(head, address)
+
+    def _admit(
+        self,
+        route: Route,
+        access: Access,
+        principal: Principal | None,
+        head: RequestHead,
+        target: bytes,
+        address: str,
+        relayed: tuple[str, ...],
+    ) -> Admitted:
+        """Whether the user may do this. Rules that need the user have their place here."""
+        if principal is None and access.asks is not _ANONYMOUS and access.asks is not _OPTIONAL:
+            raise MissingCredentials
+        policy = route.policy
+        if not policy.open and not policy.permits(principal, head.method.decode("ascii")):
+            # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
+            raise InsufficientScope if principal is not None or access.asks is _ANONYMOUS else MissingCredentials
         if principal is None:
-            if route.required:
-                raise MissingCredentials
-            return self._authorise(exchange, decision, None, head.method)
-        if isinstance(principal, Principal):
-            return self._authorise(exchange, decision, principal, head.method)
-        return self._authorise_later(exchange, decision, principal, head.method)
+            return Admitted(route, None, target, b"", address, relayed)
+        grant = principal.grant
+        if grant is not None and grant.restriction is not None:
+            check_restriction(grant, access, route.name, head, target, address)
+        return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
+
+    # -- where the request goes, and where it came from
 
     def _relayed(self, peer: str, headers: HeaderBlock) -> tuple[str, ...]:
-        """`vouched_chain`, or nothing where ``peer`` is not trusted. Remembered: reading addresses takes 20 µs."""
+        """`vouched_chain`, or nothing if ``peer`` is not trusted. Remembered: reading addresses takes 20 µs."""
         key = peer, b",".join(headers.get_all(b"x-forwarded-for"))
         relayed = self._chains.get(key)
         if relayed is None:
@@ -137,36 +184,6 @@ class Gate:
                     self._chains.clear()
                 self._chains[key] = relayed
         return relayed
-
-    async def _authorise_later(
-        self, exchange: Exchange, decision: Decision, later: Awaitable[Principal | None], method: bytes
-    ) -> Decision:
-        principal = await later
-        if principal is None and decision.route.required:
-            raise MissingCredentials
-        return self._authorise(exchange, decision, principal, method)
-
-    def _authorise(self, exchange: Exchange, decision: Decision, principal: Principal | None, method: bytes) -> Decision:
-        decision.principal = principal
-        route = decision.route
-        policy = route.policy
-        if not policy.open and not policy.permits(principal, method.decode("ascii")):
-            # Where nobody is asked who he is (auth = none, with rules for methods), credentials would not help.
-            raise MissingCredentials if principal is None and route.authenticate else InsufficientScope
-        if principal is not None:
-            grant = principal.grant
-            if grant is not None and grant.restriction is not None:
-                self._check_restriction(grant.restriction, decision, method, exchange.head.headers)
-            decision.identity = self.identity.lines(route.identity, principal)
-        return decision
-
-    @staticmethod
-    def _check_restriction(restriction: Restriction, decision: Decision, method: bytes, headers: HeaderBlock) -> None:
-        route = decision.route
-        if route.blind or not within(restriction, route.name, method.decode("ascii"), decision.address):
-            raise InsufficientScope("the API token is for something else")
-        if restriction.methods and overrides_method(headers):
-            raise InsufficientScope("the API token is for certain methods, and a field names another one")
 
     def _locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
         """The route of a request, and the target that is forwarded. Raises `BadTarget` or `NoRoute`."""
@@ -191,3 +208,9 @@ class Gate:
         for reading in readings(path):
             if self.routes.find(host, reading) is not route:
                 raise BadTarget("a path that another server could read as another route's")
+
+
+def _answer_stranger(error: Exception, access: Access) -> None:
+    """Say in a refusal what the route has for clients without good credentials."""
+    if isinstance(error, Refusal):
+        error.stranger = access.stranger

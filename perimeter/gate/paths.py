@@ -32,7 +32,6 @@ _PARAMETERS = re.compile(rb";[^/]*")
 _ALLOWED = re.compile(rb"[!$&'()*+,\-./0-9:;=@A-Z_a-z~%\"<>^`{|}\[\]]*+")
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_SLASH = 0x2F
 _BACKSLASH = 0x5C
 
 

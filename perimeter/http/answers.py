@@ -14,6 +14,7 @@ from functools import lru_cache
 import attrs
 
 from perimeter.errors import (
+    Challenges,
     InsufficientScope,
     InvalidCredentialsRequest,
     InvalidToken,
@@ -41,12 +42,10 @@ class Page:
 class Answers:
     """Renders refusals.
 
-    ``auth_uri`` lists where tokens are to be had; ``error_page`` makes the built-in HTML page for a status and a phrase;
+    ``auth_uri`` lists where clients get tokens; ``error_page`` makes the built-in HTML page for a status and a phrase;
     ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm of what 401 answers ask for beside the
-    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). Where they are passwords only, a client
-    is asked
-    for the gateway's own token, which it gets for its password first, as Reactor has it; where a proxy asks, its client is told
-    all of them.
+    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). If all of them are Basic, the usual
+    challenge (`Challenges.BEARER`) is the gateway's own Bearer alone, as in Reactor: a client exchanges its password for a token.
     """
 
     def __init__(
@@ -66,16 +65,16 @@ class Answers:
         further = every if "bearer" in schemes else b""
         #: what follows the gateway's own Bearer challenge, and what stands in its place
         self._further = {
-            "bearer": further,
-            "both": further if further and "basic" in schemes else basic + further,
-            "basic": further or basic,
-            "joined": every if "basic" in schemes else basic + every,
+            Challenges.BEARER: further,
+            Challenges.BOTH: further if further and "basic" in schemes else basic + further,
+            Challenges.BASIC: further or basic,
+            Challenges.JOINED: every if "basic" in schemes else basic + every,
         }
         self._auth_uri = list(auth_uri)
         self._error_page = error_page
         self._pages = pages
         self._clock = clock
-        self._made: dict[tuple[type[Refusal], str, bool], tuple[bytes, bytes]] = {}
+        self._made: dict[tuple[type[Refusal], Challenges, bool], tuple[bytes, bytes]] = {}
         self._date = (-1, b"")
 
     def date(self) -> bytes:
@@ -85,13 +84,11 @@ class Answers:
             self._date = (second, b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii"))
         return self._date[1]
 
-    def render(self, refusal: Refusal, headers: HeaderBlock, challenges: str) -> tuple[int, bytes, bytes]:
-        """Status, field lines and body of the answer to a refused request.
-
-        ``headers`` are the request's, ``challenges`` is `perimeter.http.exchange.Exchange.challenges`.
-        """
-        if isinstance(refusal, Rejected) and challenges == "bearer":
-            challenges = "both"
+    def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
+        """Status, header lines and body of the answer to a refused request that has these ``headers``."""
+        challenges = refusal.stranger
+        if isinstance(refusal, Rejected) and challenges is Challenges.BEARER:
+            challenges = Challenges.BOTH
         json_only = isinstance(refusal, Maintenance)
         html = prefers_html(headers) and not json_only
         page = None if json_only else self._pages.get(refusal.status)
@@ -109,7 +106,7 @@ class Answers:
             lines += b"Allow: %b\r\n" % ", ".join(refusal.allow).encode("ascii")
         return refusal.status, self.date() + lines, body
 
-    def _make(self, refusal: Refusal, challenges: str, html: bool) -> tuple[bytes, bytes]:
+    def _make(self, refusal: Refusal, challenges: Challenges, html: bool) -> tuple[bytes, bytes]:
         lines = self._challenge(refusal, challenges)
         if html:
             page = self._error_page(refusal.status, refusal.phrase)
@@ -117,21 +114,21 @@ class Answers:
         body = json.dumps(self._fields(refusal), separators=(",", ":")).encode("ascii")
         return lines + _JSON, body
 
-    def _challenge(self, refusal: Refusal, challenges: str) -> bytes:
+    def _challenge(self, refusal: Refusal, challenges: Challenges) -> bytes:
         """WWW-Authenticate, where the refusal calls for it (RFC 6750, section 3; RFC 7617, section 2)."""
         error = _bearer_error(refusal)
         if refusal.status != 401 and not error:
             return b""
         lines = b""
-        if challenges != "basic":
+        if challenges is not Challenges.BASIC:
             challenge = f'Bearer realm="{self._realm}"'
             if error:
                 challenge += f', error="{error}", error_description="{quoted(refusal.phrase)}"'
             lines += f"WWW-Authenticate: {challenge}\r\n".encode()
-        if refusal.status == 401 or challenges in ("both", "basic"):
+        if refusal.status == 401 or challenges in (Challenges.BOTH, Challenges.BASIC):
             lines += self._further[challenges]
         # One line for all (RFC 9110, section 11.6.1): of several, nginx before 1.23 hands on the first.
-        return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if challenges == "joined" else lines
+        return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if challenges is Challenges.JOINED else lines
 
     def _fields(self, refusal: Refusal) -> dict[str, object]:
         if isinstance(refusal, MissingCredentials):

@@ -17,7 +17,7 @@ from perimeter.errors import AuditUnavailable, InternalError, Refusal
 from perimeter.http.h1.framing import ChunkedReader, LengthReader, chunk, last_chunk
 from perimeter.http.reasons import REASONS
 from perimeter.http.request_side import RequestSide
-from perimeter.model import AccessRecord, ClientConnection, Field, RequestHead
+from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, RequestHead
 
 if TYPE_CHECKING:
     from perimeter.http.h1.connection import Channel
@@ -33,8 +33,7 @@ class Exchange(RequestSide):
     """A request, and what becomes of it.
 
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
-    response; ``challenges`` (``bearer``, ``basic``, ``both`` or ``joined``) says which challenges a 401 carries; ``asked`` is
-    the request that a proxy asks about, if this one is such a question: the audit log shows that one.
+    response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one.
     """
 
     __slots__ = (
@@ -44,7 +43,6 @@ class Exchange(RequestSide):
         "_recorded",
         "_started",
         "asked",
-        "challenges",
         "close",
         "connection",
         "decision",
@@ -64,7 +62,6 @@ class Exchange(RequestSide):
         self.time = time
         self.decision: Admission | None = None
         self.responder: IResponder | None = None
-        self.challenges = "bearer"
         self.asked: RequestHead | None = None
         #: name of the target, for the audit log, where it is not the route's own
         self.upstream = ""
@@ -174,12 +171,12 @@ class Exchange(RequestSide):
         elif left == 0:
             # HEAD and 304 have a body that is not sent; anything else was announced as shorter.
             if not (self.head.method == b"HEAD" or self.status in (204, 304)):
-                self.abort("response_too_long")
+                self.abort(EarlyEnd.RESPONSE_TOO_LONG)
             return
         else:
             size = len(data)
             if size > left:
-                self.abort("response_too_long")
+                self.abort(EarlyEnd.RESPONSE_TOO_LONG)
                 return
             self.sent += size
             self._body_left = left - size
@@ -195,7 +192,7 @@ class Exchange(RequestSide):
         if self._ended:
             return
         if self._body_left:
-            self.abort("response_too_short")
+            self.abort(EarlyEnd.RESPONSE_TOO_SHORT)
             return
         if not self._recorded and not self._record():
             return
@@ -233,7 +230,7 @@ class Exchange(RequestSide):
             self.close = True
         if not self.body_done:
             self._sink = None  # whoever took the body has failed: the channel skips the rest of it
-        status, lines, body = self._channel.site.answers.render(refusal, self.head.headers, self.challenges)
+        status, lines, body = self._channel.site.answers.render(refusal, self.head.headers)
         self.answer(status, lines, body)
 
     def interim(self, status: int, lines: bytes) -> None:
@@ -242,7 +239,7 @@ class Exchange(RequestSide):
             self._channel.send(b"HTTP/1.1 %d \r\n%b\r\n" % (status, lines))
 
     def abort(self, reason: str) -> None:
-        """Cut the connection: the client sees that the response is not whole."""
+        """Cut the connection: the client sees that the response is not whole. ``reason`` is an `EarlyEnd`, or a refusal's."""
         if self._ended:
             return
         self.reason = self.reason or reason
@@ -276,22 +273,22 @@ class Exchange(RequestSide):
             self.sent += len(data)
             self._channel.send(data)
 
-    def tunnel_close(self, reason: str = "") -> None:
+    def tunnel_close(self, reason: EarlyEnd | None = None) -> None:
         """The upstream's end has closed: what is under way is delivered, then the client's end closes too."""
         if not self._ended:
-            self.reason = self.reason or reason
+            self.reason = self.reason or reason or ""
             self._record()
             self._ended = True
             self._channel.response_done(self)
 
     # -- the end
 
-    def client_gone(self, reason: str = "client_gone") -> None:
+    def client_gone(self, reason: EarlyEnd = EarlyEnd.CLIENT_GONE) -> None:
         """The client's connection is gone (from the channel)."""
         if self._ended:
             return
         self._ended = True
-        if not (self.tunnel and reason == "client_gone"):
+        if not (self.tunnel and reason is EarlyEnd.CLIENT_GONE):
             self.reason = self.reason or reason
         if not self._started:
             self.status = CLIENT_GONE
@@ -299,12 +296,10 @@ class Exchange(RequestSide):
         self._leave()
 
     def withdraw(self, refusal: Refusal) -> None:
-        """Refuse what was admitted before, and is being answered by somebody; cut what has begun."""
-        if self._started:
-            self.abort("revoked")
-        else:
+        """Refuse a request that was admitted before: answer with ``refusal``, or cut a response that has begun."""
+        if not self._started:
             self._leave()
-            self.refuse(refusal)
+        self.refuse(refusal)
 
     def fail_body(self, refusal: Refusal) -> None:
         """The request's body turned out to be malformed, too large or too slow (from the channel)."""
@@ -345,26 +340,25 @@ class Exchange(RequestSide):
             principal = decision.principal
             route = decision.route.name
             upstream = self.upstream or decision.route.target.name
-        record = AccessRecord(
-            self.time,
-            channel.site.clock() - self.time,
-            address,
-            connection.listener,
-            connection.tls,
-            head.method,
-            head.target,
-            "HTTP/1.1" if head.minor else "HTTP/1.0",
-            head.host,
-            head.headers,
-            self.status,
-            self.sent,
-            self.received,
-            principal,
-            route,
-            upstream,
-            self.reason,
-        )
-        # That the audit log is out of order may be said: the record waits, and is written with the others once it works.
+        record = AccessRecord()
+        record.time = self.time
+        record.duration = channel.site.clock() - self.time
+        record.address = address
+        record.listener = connection.listener
+        record.tls = connection.tls
+        record.method = head.method
+        record.target = head.target
+        record.version = "HTTP/1.1" if head.minor else "HTTP/1.0"
+        record.host = head.host
+        record.headers = head.headers
+        record.status = self.status
+        record.sent = self.sent
+        record.received = self.received
+        record.principal = principal
+        record.route = route
+        record.upstream = upstream
+        record.reason = self.reason
+        # The answer that the audit log is out of order may go out: its record waits, and is written once the log works.
         if sink.record(record) or self.reason == AuditUnavailable.reason:
             return True
         self._ended = True

@@ -54,7 +54,8 @@ _FRAMING = frozenset(
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 #: uri-host [":" port] (RFC 9110, section 7.2): a name, an IPv4 address, or a bracketed IPv6 one. No percent-encoding, no user.
-_AUTHORITY = re.compile(rb"(?:[0-9A-Za-z._~!$&'()*+,;=-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
+#: A name has at most 255 bytes (RFC 1035, section 2.3.4): what looks at each of its labels must not meet thousands (attack 54).
+_AUTHORITY = re.compile(rb"(?:[0-9A-Za-z._~!$&'()*+,;=-]{1,255}+|\[[0-9A-Fa-f:.]{1,255}+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*+)(.*+)")
 
 

@@ -17,6 +17,7 @@ from perimeter.model.identity import (
     Restriction,
     unheard,
 )
+from perimeter.model.reasons import EarlyEnd
 from perimeter.model.record import AccessRecord
 from perimeter.model.wire import ClientConnection, Field, HeaderBlock, RequestHead, ResponseHead, canonical_address
 
@@ -29,6 +30,7 @@ __all__ = [
     "ClientConnection",
     "ConnectionCredentials",
     "Credentials",
+    "EarlyEnd",
     "Field",
     "Grant",
     "HeaderBlock",

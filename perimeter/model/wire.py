@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -138,8 +138,3 @@ class ClientConnection:
         self.tls = tls
         self.certificate = certificate
         self.forward = b""
-
-    @property
-    def ip(self) -> IPv4Address | IPv6Address:
-        """The client's address, to be held against networks."""
-        return ip_address(self.address)

@@ -174,25 +174,31 @@ def listen(
     limits: ConnectionLimits,
     deadlines: Deadlines,
     handshake_timeout: float = 10.0,
-    predecessor: ListeningPort | None = None,
+    listening: socket.socket | None = None,
 ) -> ListeningPort:
-    """Listen as ``settings`` says (``interface`` empty: all, IPv4 and IPv6).
-
-    ``predecessor`` listens on the same address and is about to stop: its socket is shared, so that no client finds the
-    address closed in between. Raises `StartupError` where the address cannot be had.
-    """
-    host = f"[{settings.interface}]" if ":" in settings.interface else settings.interface or "*"
-    try:
-        listening = listening_socket(settings.interface, settings.port) if predecessor is None else predecessor.socket.dup()
-    except OSError as problem:
-        reason = (problem.strerror or str(problem)) if not isinstance(problem, socket.gaierror) else "this is not an IP address"
-        reason = reason[:1].lower() + reason[1:]
-        raise StartupError(f"listener {settings.name}: cannot listen on {host}:{settings.port}: {reason}") from problem
+    """Accept connections on ``listening``, which the port owns from now on; by default on a new socket (`bind`)."""
     port = ListeningPort(
-        listening, factory, reactor, contexts=tls, limits=limits, deadlines=deadlines, handshake_timeout=handshake_timeout
+        bind(settings) if listening is None else listening,
+        factory,
+        reactor,
+        contexts=tls,
+        limits=limits,
+        deadlines=deadlines,
+        handshake_timeout=handshake_timeout,
     )
     port.startListening()
     return port
+
+
+def bind(settings: ListenerSettings) -> socket.socket:
+    """A socket that listens at the address of ``settings`` (no interface: all, IPv4 and IPv6). Raises `StartupError`."""
+    try:
+        return listening_socket(settings.interface, settings.port)
+    except OSError as problem:
+        host = f"[{settings.interface}]" if ":" in settings.interface else settings.interface or "*"
+        reason = (problem.strerror or str(problem)) if not isinstance(problem, socket.gaierror) else "this is not an IP address"
+        reason = reason[:1].lower() + reason[1:]
+        raise StartupError(f"listener {settings.name}: cannot listen on {host}:{settings.port}: {reason}") from problem
 
 
 def listening_socket(interface: str, port: int, backlog: int = BACKLOG) -> socket.socket:

@@ -19,7 +19,7 @@ _log = Logger()
 NEXT_TURN = 1e-8
 """Seconds until the next turn of the loop: not 0, or one step of a test's clock would never come to an end."""
 
-BUDGET = 0.0005
+BUDGET = 0.0001
 """Seconds of one turn of the loop for all that wait, plus what the last of them takes."""
 
 

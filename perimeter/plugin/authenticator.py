@@ -32,10 +32,14 @@ class IRunningAuthenticator(IAuthenticator):
     """An authenticator with something to do between logins: a file to watch, connections to keep."""
 
     def start(changed: Callable[[], None]) -> None:
-        """Begin. Call ``changed`` whenever users, passwords or roles are no longer what they were: remembered verdicts end."""
+        """Begin. Call ``changed`` whenever users, passwords or roles have changed: remembered verdicts end.
+
+        Called on the reactor thread, at a reload before the new configuration is in force. An exception refuses the start or the
+        reload; the authenticator must have begun nothing then.
+        """
 
     def stop() -> None:
-        """End what `start` began. Logins under way are still answered."""
+        """End what `start` began. Logins under way are still answered. An exception is logged and changes nothing else."""
 
 
 class ISchemes(Interface):
@@ -83,7 +87,13 @@ class IAuthenticatorFactory(Interface):
     kind: str = Attribute("The word in ``type = …``.")
 
     def parse(section: Section) -> Any:
-        """Frozen settings from a section. Faults are reported on the section, so that all of them are told at once."""
+        """Frozen settings from a section. Faults are reported on the section, so that all are reported at once.
+
+        Called in a thread of its own at a reload, so it may read files, and must not use the reactor.
+        """
 
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAuthenticator:
-        """The authenticator. Raises `perimeter.errors.StartupError` where the settings cannot work."""
+        """The authenticator. Raises `perimeter.errors.StartupError` if the settings cannot work.
+
+        Called on the reactor thread while requests are served, so it must not block: `parse` reads files, `start` begins work.
+        """

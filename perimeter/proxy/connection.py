@@ -57,6 +57,11 @@ class Sending(IntEnum):
     COMPLETE = 2
 
 
+# As names of the module, because CPython 3.11 takes 0.1 µs to look up a member of an enum.
+_IDLE, _HEAD, _BODY, _TUNNEL, _CLOSING, _CLOSED = Phase
+_FLOWING, _STALLED, _COMPLETE = Sending
+
+
 class Owner(Protocol):
     """Who keeps a connection while it serves no request."""
 
@@ -130,8 +135,8 @@ class UpstreamConnection(TwistedProtocol):
         #: requests answered on this connection, and when it last became idle (seconds)
         self.served = 0
         self.idle_since = 0.0
-        self._phase = Phase.IDLE
-        self._sending = Sending.COMPLETE
+        self._phase = _IDLE
+        self._sending = _COMPLETE
         #: the client reads more slowly than the response comes
         self._paused = False
         #: in ``turns``, with data that the body's reader has yet to look at
@@ -157,10 +162,10 @@ class UpstreamConnection(TwistedProtocol):
     def _set_deadline(self) -> None:
         """The one place that says how long to wait, from the state as it is now."""
         phase = self._phase
-        if phase is Phase.CLOSING:
+        if phase is _CLOSING:
             self.deadline = self._owner.clock() + _CLOSE_TIME
-        elif phase is Phase.HEAD or phase is Phase.BODY:
-            waiting = self._sending is not Sending.FLOWING and not self._paused
+        elif phase is _HEAD or phase is _BODY:
+            waiting = self._sending is not _FLOWING and not self._paused
             self.deadline = self._owner.clock() + self._owner.read_timeout if waiting else inf
         else:
             self.deadline = inf
@@ -175,13 +180,16 @@ class UpstreamConnection(TwistedProtocol):
         self._receiver = receiver
         self._bodiless = head_only
         self._expects_tunnel = tunnel
-        self._sending = Sending.COMPLETE if complete else Sending.FLOWING
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         self._head = None
         self._reader = None
         self._interim = 0
         self._seen = False
-        self._set_deadline()
+        if complete:
+            self._sending = _COMPLETE
+            self.deadline = self._owner.clock() + self._owner.read_timeout  # as `_set_deadline`, without the call
+        else:
+            self._sending = _FLOWING
 
     def send(self, data: bytes) -> None:
         """Send bytes of the request, or of the tunnel."""
@@ -189,18 +197,18 @@ class UpstreamConnection(TwistedProtocol):
 
     def request_sent(self) -> None:
         """The request is complete: from now on the server has ``read_timeout`` for each step of its answer."""
-        self._sending = Sending.COMPLETE
+        self._sending = _COMPLETE
         self._set_deadline()
 
     def become_tunnel(self) -> None:
         """The server has answered 101: everything that comes is data."""
-        self._phase = Phase.TUNNEL
+        self._phase = _TUNNEL
         self._set_deadline()
 
     def leave(self) -> None:
         """The receiver wants no more of this response: the connection cannot be used again."""
         self._receiver = None
-        if self._phase is Phase.TUNNEL:
+        if self._phase is _TUNNEL:
             self.close()
         else:
             self.drop()
@@ -222,16 +230,16 @@ class UpstreamConnection(TwistedProtocol):
 
     def close(self) -> None:
         """End a connection that serves no request; what was written to it is sent first."""
-        if self._phase < Phase.CLOSING:
-            self._phase = Phase.CLOSING
+        if self._phase < _CLOSING:
+            self._phase = _CLOSING
             self._set_deadline()
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
     def drop(self) -> None:
         """End the connection at once."""
-        if self._phase < Phase.CLOSING:
-            self._phase = Phase.CLOSED
+        if self._phase < _CLOSING:
+            self._phase = _CLOSED
             self.transport.abortConnection()
 
     def has_input(self) -> bool:
@@ -253,19 +261,19 @@ class UpstreamConnection(TwistedProtocol):
             return
         self._seen = True
         phase = self._phase
-        if phase is Phase.TUNNEL:
+        if phase is _TUNNEL:
             receiver.reply_data(data)
             return
         try:
-            if phase is Phase.HEAD:
+            if phase is _HEAD:
                 rest = self._read_head(receiver, self._pending + data if self._pending else data)
                 if rest is not None:
                     self._read_body(receiver, rest)
             else:
                 self._read_body(receiver, data)
             if self._receiver is receiver:
-                if self._sending is Sending.COMPLETE:
-                    self._set_deadline()
+                if self._sending is _COMPLETE and not self._paused and self._phase is not _TUNNEL:
+                    self.deadline = self._owner.clock() + self._owner.read_timeout  # as `_set_deadline`, without the call
                 receiver.reply_settled()
         except BadRequest as malformed:
             self._fail(UpstreamBadReply(malformed.detail))
@@ -301,7 +309,7 @@ class UpstreamConnection(TwistedProtocol):
                 self._pending = b""
                 self._head = head
                 receiver.reply_head(head, None)
-                if data and self._phase is Phase.TUNNEL:
+                if data and self._phase is _TUNNEL:
                     receiver.reply_data(data)
                 return None
             self._interim += 1
@@ -343,7 +351,7 @@ class UpstreamConnection(TwistedProtocol):
             self._reader = LengthReader(length)
         else:
             self._reader = CloseReader()
-        self._phase = Phase.BODY
+        self._phase = _BODY
         receiver.reply_head(head, length)
         return data
 
@@ -373,7 +381,7 @@ class UpstreamConnection(TwistedProtocol):
         self._waiting = False
         if self._receiver is not None and not self._paused:
             self.dataReceived(b"")
-            if not self._waiting and not self._paused and self._phase < Phase.CLOSING:
+            if not self._waiting and not self._paused and self._phase < _CLOSING:
                 self.transport.resumeProducing()
 
     def _end(self, receiver: ReplyReceiver, trailers: Sequence[Field], rest: bytes) -> None:
@@ -391,19 +399,19 @@ class UpstreamConnection(TwistedProtocol):
         self.served += 1
         headers = head.headers
         reusable = headers.keep_alive if head.minor == 0 else not headers.close
-        if self._phase >= Phase.CLOSING:
+        if self._phase >= _CLOSING:
             return
-        if rest or not reusable or self._sending is not Sending.COMPLETE or self._expects_tunnel:
+        if rest or not reusable or self._sending is not _COMPLETE or self._expects_tunnel:
             self.close()
             return
-        self._phase = Phase.IDLE
+        self._phase = _IDLE
         self.deadline = inf
         self.idle_since = self._owner.clock()
         self._owner.released(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The server has ended the connection, or we have."""
-        self._phase = Phase.CLOSED
+        self._phase = _CLOSED
         owner = self._owner
         owner.lost(self)
         owner.deadlines.forget(self)
@@ -421,16 +429,16 @@ class UpstreamConnection(TwistedProtocol):
     def pauseProducing(self) -> None:
         """The server takes less than it is sent."""
         if self._receiver is not None:
-            if self._sending is Sending.FLOWING:
-                self._sending = Sending.STALLED
+            if self._sending is _FLOWING:
+                self._sending = _STALLED
             self._set_deadline()
             self._receiver.pause_request()
 
     def resumeProducing(self) -> None:
         """The server has caught up."""
         if self._receiver is not None:
-            if self._sending is Sending.STALLED:
-                self._sending = Sending.FLOWING
+            if self._sending is _STALLED:
+                self._sending = _FLOWING
                 self._set_deadline()
             self._receiver.resume_request()
 
@@ -440,7 +448,7 @@ class UpstreamConnection(TwistedProtocol):
     def deadline_expired(self) -> None:
         """Nothing came for ``read_timeout``, or what was to be sent before the close is not taken (from the sweep)."""
         self.deadline = inf
-        if self._phase >= Phase.CLOSING:
+        if self._phase >= _CLOSING:
             self.transport.abortConnection()
             return
         receiver, self._receiver = self._receiver, None

@@ -16,13 +16,13 @@ from zope.interface import implementer
 
 from perimeter.config.site.server import ServerSettings
 from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.framing import chunk, last_chunk
 from perimeter.http.roles import IBodySink, IResponder
-from perimeter.model import Field, ResponseHead
+from perimeter.model import EarlyEnd, Field, ResponseHead
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.headers import HeaderRules, map_back, request_head
 from perimeter.proxy.pool import PooledServer, UpstreamPool
@@ -106,7 +106,7 @@ class Forwarding:
         self._fresh = False
         self._paused = False
         decision = exchange.decision
-        assert isinstance(decision, Decision)
+        assert isinstance(decision, Admitted)
         self._route = decision.route
         self._upgrade = wanted_upgrade(exchange, decision.route)
         self._head = request_head(exchange, decision, target.rules, target.fallback_host, self._upgrade)
@@ -117,16 +117,12 @@ class Forwarding:
         exchange.responder = self
         pool = self._target.pool
         self._servers = pool.balancer.order()
-        connection = pool.take(self._servers[0], self._repeatable())
+        repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
+        connection = pool.take(self._servers[0], repeatable)
         if connection is not None:
             self._use(connection)
         else:
             self._connect()
-
-    def _repeatable(self) -> bool:
-        """Whether the request may be sent twice (RFC 9110, section 9.2.2); one with a body is not kept, so it may not."""
-        exchange = self._exchange
-        return not exchange.has_body and exchange.head.method in _IDEMPOTENT
 
     def _connect(self) -> None:
         """Make a connection to the first of the servers that are left."""
@@ -169,7 +165,9 @@ class Forwarding:
 
     def _use_next(self) -> None:
         """Go on to the next server: nothing has been sent yet, so any request may."""
-        connection = self._target.pool.take(self._servers[0], self._repeatable())
+        exchange = self._exchange
+        repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
+        connection = self._target.pool.take(self._servers[0], repeatable)
         if connection is None:
             self._connect()
         else:
@@ -326,9 +324,9 @@ class Forwarding:
         self._connection = None
         exchange = self._exchange
         if exchange.tunnel:
-            exchange.tunnel_close("" if clean else "upstream_aborted")
+            exchange.tunnel_close(None if clean else EarlyEnd.UPSTREAM_ABORTED)
         elif exchange.started:
-            exchange.abort("upstream_aborted")
+            exchange.abort(EarlyEnd.UPSTREAM_ABORTED)
         elif seen:
             exchange.refuse(UpstreamBadReply(f"upstream {self._target.name}: closed in the middle of the response head"))
         elif self._fresh or self._body_taken or exchange.head.method not in _IDEMPOTENT:
@@ -341,6 +339,6 @@ class Forwarding:
         self._connection = None
         exchange = self._exchange
         if exchange.started:
-            exchange.abort("upstream_timeout")
+            exchange.abort(EarlyEnd.UPSTREAM_TIMEOUT)
         else:
             exchange.refuse(UpstreamTimeout(f"upstream {self._target.name}: no answer in time"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.overrides import METHOD_OVERRIDES, folded
 from perimeter.http.exchange import Exchange
 from perimeter.model import ClientConnection, Field, HeaderBlock
@@ -162,7 +162,7 @@ def relayed_client_lines(exchange: Exchange, relayed: tuple[str, ...]) -> bytes:
 
 
 def request_head(
-    exchange: Exchange, decision: Decision, rules: HeaderRules, fallback_host: bytes, upgrade: bytes | None
+    exchange: Exchange, decision: Admitted, rules: HeaderRules, fallback_host: bytes, upgrade: bytes | None
 ) -> bytes:
     """The whole head that the upstream gets. ``fallback_host`` stands in where an HTTP/1.0 client named no host."""
     head = exchange.head

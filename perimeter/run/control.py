@@ -1,7 +1,7 @@
-"""The control channel: a socket in ``state_dir`` through which the operator's commands talk to the running gateway.
+"""The control socket in ``state_dir``, through which the operator's commands talk to the running gateway.
 
-One JSON object on a line each way, then the connection ends. The socket belongs to the gateway's user alone (mode 0600), and
-whoever connects has to be that user or root. What is asked and answered is `perimeter.run.operations`'; here is only the way.
+One JSON object on a line each way, then the connection ends. The socket belongs to the gateway's user alone (mode 0600), and only
+that user and root may connect. The questions and answers are `perimeter.run.operations`'.
 """
 
 from __future__ import annotations
@@ -26,19 +26,24 @@ from perimeter.errors import StartupError
 _log = Logger()
 
 NAME = "control"
-"""Of the socket in ``state_dir``."""
+"""Name of the socket in ``state_dir``."""
 
-MAX_QUESTION = 4096
+MAX_QUESTION = 64 * 1024
 MAX_ANSWER = 64 * 1024 * 1024
 TIMEOUT = 5.0
 """Seconds for a whole conversation, on either side."""
+
+
+class NoGateway(StartupError):
+    """No gateway is running with this ``state_dir``."""
+
 
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 
 
 @contextmanager
 def _short(directory: Path) -> Iterator[str]:
-    """The socket's path, short enough for its 108 octets however deep the directory lies."""
+    """The socket's path, short enough for the limit of 108 bytes however deep the directory is."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{handle}/{NAME}"
@@ -47,7 +52,7 @@ def _short(directory: Path) -> Iterator[str]:
 
 
 class ControlPort:
-    """Listens in a ``state_dir``; ``answer`` answers questions, and raises ValueError for one that it cannot read."""
+    """Listens in a ``state_dir``. ``answer`` answers questions, or raises ValueError with a text for the operator."""
 
     def __init__(self, directory: Path, answer: Answer, reactor: Any) -> None:
         self.directory = directory
@@ -56,7 +61,7 @@ class ControlPort:
         self._listening: socket.socket | None = None
 
     def open(self) -> None:
-        """Listen. Without it the gateway works all the same, so what prevents it is logged and no more."""
+        """Listen. A failure is only logged, since the gateway works without the socket."""
         try:
             self._listening = self._bound()
         except OSError as problem:
@@ -71,7 +76,7 @@ class ControlPort:
         try:
             with _short(self.directory) as path:
                 _clear(path)
-                os.fchmod(listening.fileno(), 0o600)  # before it has a name, so that it never has another mode
+                os.fchmod(listening.fileno(), 0o600)  # before it has a name: it never has another mode
                 listening.bind(path)
             listening.listen(8)
         except BaseException:
@@ -92,7 +97,7 @@ class ControlPort:
     # -- for the reactor
 
     def fileno(self) -> int:
-        """Of the listening socket."""
+        """Descriptor of the listening socket."""
         return -1 if self._listening is None else self._listening.fileno()
 
     def logPrefix(self) -> str:
@@ -100,7 +105,7 @@ class ControlPort:
         return "control"
 
     def doRead(self) -> None:
-        """Somebody connects."""
+        """Accept a connection."""
         if self._listening is None:
             return
         try:
@@ -114,12 +119,12 @@ class ControlPort:
             self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, factory)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor stops."""
+        """The reactor stops, or the descriptor has failed."""
         self.close()
 
 
 def _clear(path: str) -> None:
-    """Take a socket away that nobody listens on. Raises OSError where somebody does."""
+    """Remove a socket that no process listens on. Raises OSError if one does."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -156,7 +161,7 @@ class _Conversation(Protocol):
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Some of the question; what follows its line is no other one."""
+        """Some of the question. What follows its line is ignored."""
         if self._asked:
             return
         self._received += data
@@ -185,7 +190,7 @@ class _Conversation(Protocol):
         return json.dumps(answer).encode("ascii")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It is over."""
+        """The connection has ended."""
         if self._deadline.active():
             self._deadline.cancel()
 
@@ -205,7 +210,7 @@ def ask(directory: Path, question: Mapping[str, Any]) -> dict[str, Any]:
     except PermissionError:
         raise StartupError(f"{directory}: only the gateway's own user and root may ask it") from None
     except (FileNotFoundError, ConnectionRefusedError):
-        raise StartupError(f"no gateway is running with state_dir {directory}") from None
+        raise NoGateway(f"no gateway is running with state_dir {directory}") from None
     except OSError as problem:
         raise StartupError(f"the gateway with state_dir {directory} does not answer: {problem.strerror or problem}") from None
     try:

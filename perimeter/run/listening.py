@@ -1,52 +1,36 @@
 """The listeners: bound, kept or replaced at a reload, and closed.
 
-A listener whose socket stays the same keeps it, with its connections; only what these serve is exchanged. What fails does so in
-`Listeners.bind`, before anything of the old has changed; what follows only assigns.
+A listener whose address stays the same keeps its socket and its connections; only what these serve is replaced. All that can fail
+is in `Listeners.bind`, which changes nothing of the listeners in use.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import attrs
 
-from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.limits import LimitSettings
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.http.h1.connection import Channel
-from perimeter.net.certificates import load_identity
-from perimeter.net.contexts import ClientAuthentication, ServerContexts
+from perimeter.net.contexts import ServerContexts
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.run.build.assembly import Assembly
+from perimeter.run.build.prepared import Contexts
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.run.operations import Place
 from perimeter.run.site import ChannelFactory, Site
-
-Contexts = Mapping[str, ServerContexts]
-"""What each TLS listener serves with, by its name."""
-
-
-def server_contexts(config: SiteConfig) -> Contexts:
-    """Load the certificates and keys. Raises `StartupError`."""
-    state_dir = config.perimeter.state_dir
-    return {
-        settings.name: ServerContexts([load_identity(settings, state_dir)], _clients(settings))
-        for settings in config.listeners
-        if settings.tls
-    }
-
-
-def _clients(settings: ListenerSettings) -> ClientAuthentication | None:
-    if settings.client_ca is None:
-        return None
-    return ClientAuthentication(settings.client_ca, settings.client_certificate == "required")
+from perimeter.run.sockets import Sockets
+from perimeter.run.steps import run_all
 
 
 @attrs.define(eq=False)
 class Listening:
-    """A listener at work."""
+    """A listener in use."""
 
     settings: ListenerSettings
     site: Site
@@ -54,17 +38,17 @@ class Listening:
 
     @property
     def number(self) -> int:
-        """The port's, of use where the configuration asked for port 0."""
+        """Number of the port: the one that the system has chosen if the configuration says 0."""
         return int(self.port.getHost().port)
 
     def same_socket(self, settings: ListenerSettings) -> bool:
-        """Whether ``settings`` ask for the socket that there is."""
+        """Whether ``settings`` need no other socket."""
         old = self.settings
         return (old.interface, old.port, old.tls) == (settings.interface, settings.port, settings.tls)
 
     def stop(self) -> None:
         """Accept no more."""
-        # A handshake that is under way must not end in a channel that lives on by rules which are no longer in force.
+        # A handshake under way must not end in a channel that follows rules which are no longer in force.
         self.port.build_protocol = lambda _: None
         self.port.stopListening()  # type: ignore[no-untyped-call]
 
@@ -73,33 +57,39 @@ class Listening:
         self.site.put_in_force(assembly, self.settings.name)
         before, self.port.contexts = self.port.contexts, contexts
         if any(one is not None and one.clients is not None for one in (before, contexts)):
-            # Who was let in by certificates that count no more, or without one, has to come again (attack 39).
+            # Connections whose certificates no longer count, or that came without one, are to be made anew (attack 39).
             self.site.shut_down()
         self.port.handshake_timeout = assembly.config.limits.handshake_timeout
 
 
 @attrs.frozen(eq=False)
 class Bound:
-    """An assembly and its sockets: those that are new, and those that it has in common with the one before."""
+    """An assembly and its listeners: ``opened`` ones are new, ``kept`` ones are in use already."""
 
     assembly: Assembly
     contexts: Contexts
     opened: Mapping[str, Listening]
     kept: Mapping[str, Listening]
 
+    def undo(self) -> None:
+        """Close what was opened."""
+        for listening in self.opened.values():
+            listening.stop()
+
 
 class Listeners:
-    """All listeners of the gateway, by name. ``limits`` are those that they begin with."""
+    """All listeners of the gateway, by name. ``limits`` are the first ones; ``sockets`` has the sockets to listen on."""
 
-    def __init__(self, around: Surroundings, limits: LimitSettings) -> None:
+    def __init__(self, around: Surroundings, limits: LimitSettings, sockets: Sockets) -> None:
         self._around = around
+        self._sockets = sockets
         self._limits = ConnectionLimits(limits.connections, limits.connections_per_address)
         self._listening: dict[str, Listening] = {}
 
     # -- from one configuration to the next
 
     def bind(self, assembly: Assembly, contexts: Contexts) -> Bound:
-        """Open what there is not yet. Raises `StartupError`, and then has opened nothing."""
+        """Open the listeners that are not there yet. Raises `StartupError`, and has opened nothing then."""
         kept: dict[str, Listening] = {}
         opened: dict[str, Listening] = {}
         try:
@@ -118,16 +108,17 @@ class Listeners:
 
     def put_in_force(self, bound: Bound) -> None:
         """Serve by the assembly that ``bound`` is for, on its sockets and no others."""
-        for name, listening in self._listening.items():
-            if name not in bound.kept:
-                listening.stop()
-                listening.site.shut_down()
-        for name, listening in bound.kept.items():
-            listening.put_in_force(bound.assembly, bound.contexts.get(name))
+        leaving = [listening for name, listening in self._listening.items() if name not in bound.kept]
         self._listening = {**bound.kept, **bound.opened}
         limits = bound.assembly.config.limits
         self._limits.total = limits.connections
         self._limits.per_address = limits.connections_per_address
+        run_all(
+            "a listener does not follow the configuration",
+            *(listening.stop for listening in leaving),
+            *(listening.site.shut_down for listening in leaving),
+            *(partial(one.put_in_force, bound.assembly, bound.contexts.get(name)) for name, one in bound.kept.items()),
+        )
 
     def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> Listening:
         limits = assembly.config.limits
@@ -150,23 +141,27 @@ class Listeners:
             self._limits,
             self._around.deadlines,
             limits.handshake_timeout,
-            self._predecessor(settings),
+            self._socket(settings),
         )
         factory.port = port.getHost().port
         return Listening(settings, site, port)
 
-    def _predecessor(self, settings: ListenerSettings) -> ListeningPort | None:
-        """What listens on the very address that a new listener asks for: it was renamed, or changes to or from TLS."""
+    def _socket(self, settings: ListenerSettings) -> socket.socket:
+        """The socket of a new listener: the one in use, if a listener is renamed, or changes to or from TLS.
+
+        So no client finds the address closed in between.
+        """
         if settings.port:
             for listening in self._listening.values():
                 if (listening.settings.interface, listening.settings.port) == (settings.interface, settings.port):
-                    return listening.port
-        return None
+                    shared: socket.socket = listening.port.socket.dup()
+                    return shared
+        return self._sockets.socket_for(settings)
 
     # -- the end
 
     def stop(self) -> None:
-        """Accept no more, and let each connection end with the request that it is at."""
+        """Accept no more, and let each connection end after the request that it is serving."""
         for listening in self._listening.values():
             listening.stop()
         for listening in self._listening.values():
@@ -176,7 +171,7 @@ class Listeners:
         """Forget listeners that were stopped."""
         self._listening.clear()
 
-    # -- what there is
+    # -- for the operator and the metrics
 
     def channels(self) -> list[Channel]:
         """Every connection."""

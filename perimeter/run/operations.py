@@ -1,4 +1,4 @@
-"""What the operator may ask of the running gateway (`perimeter.run.control`), and the answers: state, and who is made to wait."""
+"""The questions that the operator may ask of the running gateway (`perimeter.run.control`), and the answers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import attrs
 
 import perimeter
-from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.config.site.config import SiteConfig
+from perimeter.run.build.assembly import Assembly
+from perimeter.run.token_operations import list_tokens, revoke_tokens
+from perimeter.tokens.revoking import Revocation
 
 
 @attrs.frozen
@@ -23,54 +24,48 @@ class Place:
     connections: int
 
 
-class Running(Protocol):
-    """What is asked of `perimeter.run.gateway.Gateway`."""
+class Gateway(Protocol):
+    """What the answers need of `perimeter.run.worker.Worker`."""
+
+    @property
+    def assembly(self) -> Assembly:
+        """What is in force. Raises ValueError while the gateway stops."""
 
     def places(self) -> Sequence[Place]:
         """The listeners."""
 
-    def in_force(self) -> tuple[SiteConfig, AuthenticatorChain]:
-        """The configuration, and the chain that was made from it."""
-
     def uptime(self) -> float:
         """Seconds since the start."""
 
-    def look_at_state(self) -> Awaitable[None]:
-        """See what somebody else has written to the state, and fire when it is in force."""
 
+def answer(gateway: Gateway, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+    """The answer to a question, by its ``command``: ``status``, ``unban``, ``tokens`` or ``revoke``.
 
-def answer(running: Running, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
-    """The answer to ``{"command": "status"}``, ``{"command": "unban", "what": …}`` or ``{"command": "look"}``.
-
-    Raises ValueError for anything else.
+    Raises ValueError for any other question, and for one that cannot be answered; the text is meant for the operator.
     """
     command = question.get("command")
     if command == "status":
-        return status(running)
-    if command == "look":
-        return _look(running)
+        return status(gateway)
+    if command == "tokens":
+        return _tokens(gateway.assembly, question)
+    if command == "revoke":
+        return _revoke(gateway.assembly, question)
     what = question.get("what")
     if command == "unban" and isinstance(what, str) and what:
-        _, chain = running.in_force()
-        return {"released": [str(key) for key in chain.release(what)]}
+        return {"released": [str(key) for key in gateway.assembly.chain.release(what)]}
     raise ValueError("this gateway does not know the command")
 
 
-async def _look(running: Running) -> Mapping[str, Any]:
-    await running.look_at_state()
-    return {}
-
-
-def status(running: Running) -> dict[str, Any]:
+def status(gateway: Gateway) -> dict[str, Any]:
     """How the gateway is. Seconds are whole and rounded up."""
-    config, chain = running.in_force()
+    config, chain = gateway.assembly.config, gateway.assembly.chain
     kinds = {one.name: one.kind for one in config.authenticators}
     return {
         "version": perimeter.__version__,
         "pid": os.getpid(),
-        "uptime": int(running.uptime()),
+        "uptime": int(gateway.uptime()),
         "config": str(config.file),
-        "listeners": [attrs.asdict(place) for place in running.places()],
+        "listeners": [attrs.asdict(place) for place in gateway.places()],
         "authenticators": [
             {
                 "name": one.name,
@@ -92,3 +87,31 @@ def status(running: Running) -> dict[str, Any]:
             for key, attempts, seconds in chain.refused()
         ],
     }
+
+
+def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    first = question.get("first", 0)
+    if not isinstance(first, int):
+        raise ValueError("first: expected a number")
+    user, realm = _text(question, "user"), _text(question, "realm")
+    return list_tokens(assembly.tokens, user, realm, passing=question.get("passing") is True, first=max(0, first))
+
+
+async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    ids = question.get("ids", [])
+    if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+        raise ValueError("ids: expected a list of texts")
+    user, realm = _text(question, "user"), _text(question, "realm")
+    if (user is None) != (realm is None):
+        raise ValueError("user and realm are needed together")
+    owner = None if user is None or realm is None else (realm, user)
+    return attrs.asdict(
+        await revoke_tokens(assembly.config, assembly.revoker, Revocation(tuple(ids), owner, _text(question, "token")))
+    )
+
+
+def _text(question: Mapping[str, Any], name: str) -> str | None:
+    value = question.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name}: expected a text")
+    return value

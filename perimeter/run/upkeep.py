@@ -1,4 +1,4 @@
-"""What goes on beside the requests: keys are rotated, the state is read again, and what was revoked is cut."""
+"""Work beside the requests: keys are rotated, changes of the state are followed, and what was revoked is cut."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from perimeter.run.build.surroundings import Surroundings
 
 _log = Logger()
 
-#: Seconds between two looks at whether a signing key is due for rotation, or was rotated or discarded by somebody else, and
-#: whether somebody else has written to the state: for as long a stolen key goes on working.
+#: Seconds between checks for rotated keys, and between attempts to write what could not be written. A discarded key keeps working
+#: for at most this long.
 _CHECK = 5.0
 
-#: Seconds after which what flows to the holder of a revoked token is cut. Every connection is looked at for it, which takes 2 ms
-#: for 10,000 of them: so whoever revokes in a loop takes no more than that of each tenth of a second.
+#: Seconds between checks for changes of the state by another process: one query in the state's thread.
+_FOLLOW = 1.0
+
+#: Seconds from a revocation to the end of what flows to the token's holder. Every connection is looked at for it, which takes
+#: 2 ms for 10,000 of them: revocations in a loop cost no more than that in each tenth of a second.
 _CUT = 0.1
 
 
@@ -31,33 +34,40 @@ class Upkeep:
         self._channels = channels
         self._assembly: Assembly | None = None
         self._cutting = False
-        self._checks = [LoopingCall(self._check_keys), LoopingCall(self.look_at_state)]
+        self._checks = {
+            LoopingCall(self._check_keys): _CHECK,
+            LoopingCall(self._tend_state): _CHECK,
+            LoopingCall(self.follow_state): _FOLLOW,
+        }
         for check in self._checks:
             check.clock = around.reactor
 
     def start(self) -> None:
-        """Look again and again."""
-        for check in self._checks:
-            check.start(_CHECK, now=False)
+        """Begin all periodic checks."""
+        for check, seconds in self._checks.items():
+            check.start(seconds, now=False)
 
     def stop(self) -> None:
-        """Look no more."""
+        """End all periodic checks."""
         for check in self._checks:
             if check.running:
                 check.stop()
 
     def turn_to(self, assembly: Assembly | None) -> Deferred[None]:
-        """Look after ``assembly`` from now on, and let go of every state but its own; fires when those have written the rest."""
+        """Look after ``assembly`` from now on, and stop every state except its own; fires when those have written the rest."""
         if self._assembly is not None:
-            self._assembly.state.on_revoked.discard(self._revoked)
+            self._assembly.state.on_removed.discard(self._revoked)
         self._assembly = assembly
         if assembly is not None:
-            assembly.state.on_revoked.add(self._revoked)
+            assembly.state.on_removed.add(self._revoked)
         return self._around.states.keep(None if assembly is None else assembly.state)
 
-    def look_at_state(self) -> Deferred[None]:
-        """See what somebody else has written to the state, and fire when it is in force."""
-        return succeed(None) if self._assembly is None else self._assembly.state.look()
+    def follow_state(self) -> Deferred[None]:
+        """Fires when what other processes have written to the state is in force."""
+        return succeed(None) if self._assembly is None else self._assembly.state.follow()
+
+    def _tend_state(self) -> Deferred[None]:
+        return succeed(None) if self._assembly is None else self._assembly.state.tend()
 
     def _check_keys(self) -> Deferred[None] | None:
         assembly = self._assembly
@@ -75,7 +85,7 @@ class Upkeep:
         )
 
     def _revoked(self) -> None:
-        """Tokens were revoked: what still flows to their holders is cut, all of it at once for all that come so soon."""
+        """Tokens were revoked: cut what flows to their holders, in one pass for all revocations of the next tenth of a second."""
         if not self._cutting:
             self._cutting = True
             self._around.reactor.callLater(_CUT, self._cut_revoked)
@@ -83,6 +93,6 @@ class Upkeep:
     def _cut_revoked(self) -> None:
         self._cutting = False
         if self._assembly is not None:
-            good = self._assembly.state.good
+            good = self._assembly.tokens.good
             for channel in self._channels():
                 channel.cut_unless(good)

@@ -1,4 +1,4 @@
-"""The state in no file at all: it ends with the process, and what was revoked before is good again until it expires."""
+"""A store that keeps nothing: the state ends with the process, and what was revoked is valid again until it expires."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from collections.abc import Sequence
 
 from zope.interface import implementer
 
-from perimeter.state.changes import Change, Held
+from perimeter.state.changes import Change, Cursor, Held
 from perimeter.state.store import IStateStore
 
 
 @implementer(IStateStore)
 class MemoryStore:
-    """Keeps nothing: `perimeter.state.state.State` has it all in memory anyway."""
+    """Counts changes and keeps none: `perimeter.state.state.State` holds everything in memory anyway."""
 
-    def load(self) -> Held:
+    def __init__(self) -> None:
+        self._written = 0
+
+    def load(self) -> tuple[Held, Cursor]:
         """Nothing."""
-        return Held()
+        return {}, self._written
 
-    def changed(self) -> bool:
-        """Nobody else can."""
-        return False
+    def since(self, cursor: Cursor) -> tuple[Sequence[Change], Cursor]:
+        """Nothing: no other process can write."""
+        return [], cursor
 
-    def write(self, changes: Sequence[Change]) -> None:
-        """Keep nothing."""
+    def write(self, changes: Sequence[Change]) -> Cursor:
+        """Count the changes."""
+        self._written += len(changes)
+        return self._written
 
     def forget(self, now: float) -> None:
-        """There is nothing."""
+        """Nothing to drop."""
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to release."""

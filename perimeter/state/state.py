@@ -1,176 +1,141 @@
-"""The state as the reactor's thread sees it: whole in memory, so that no look-up waits for a disk, and none can fail.
+"""The state as the reactor thread sees it: whole in memory, so that no look-up waits for a disk, and none can fail.
 
-Whatever takes something away holds from the moment it is asked for, and is written then; whatever adds something holds once it
-is written. Changes that come while others are being written are written together after them, in one transaction.
+A change that takes something away is in force at once and is written then; a change that adds something is in force once it is
+written. Changes that come while others are being written are written together after them, in one transaction. What other
+processes write is read from the store's log.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.errors import Overloaded, StartupError, StateUnavailable, Unavailable
-from perimeter.model import Grant, Principal
 from perimeter.offload import Offload
-from perimeter.state.changes import Change, Removed, RevokedGrant, RevokedUser
-from perimeter.state.index import HOUR, Index
+from perimeter.state.changes import Change, Cursor, Gap
+from perimeter.state.kinds import Kind, Kinds, View
 from perimeter.state.store import IStateStore
-from perimeter.tokens.api_token import ApiToken
 
 _log = Logger()
 
 T = TypeVar("T")
+V = TypeVar("V", bound=View)
 
 MOST_WAITING: Final = 1000
 """Changes that may wait to be written."""
 
-MOST_PASSING: Final = 1000
-"""API tokens that one user may have from ``GET /token``: with the next one the oldest ends."""
-
 _LAST: Final = 10.0
-"""Seconds that `State.stop` takes at most: somebody else may be writing."""
+"""Seconds that `State.stop` takes at most: another process may be writing."""
 _FORGET: Final = 600.0
 """Seconds between two rounds in which what has ended is dropped."""
 
+Indexes = Mapping[str, Any]
+"""New indexes by the name of their kind, as `perimeter.state.kinds.View.index` makes them."""
+
 
 class State:
-    """What ``store`` holds. ``revoked`` functions are called whenever something was taken away. Raises `StartupError`."""
+    """The contents of ``store``, in one view for each of ``kinds``.
 
-    def __init__(self, store: IStateStore, reactor: Any, thread: Offload | None = None) -> None:
+    `load` (in a thread), then `replace` and `start` (on the reactor thread), then the rest. The functions in ``on_removed`` are
+    called whenever something was taken away, by this process or by another one.
+    """
+
+    def __init__(self, store: IStateStore, kinds: Kinds, reactor: Any, thread: Offload | None = None) -> None:
         self._store = store
+        self._kinds = kinds
         self._reactor = reactor
-        self._index = Index(store.load())
-        # One thread, since the store is for one at a time, and its own, so that no flood of logins holds up a revocation.
+        self._views: dict[str, View] = {kind.name: kind.view(self) for kind in kinds.all}
+        # One thread: the store is for one at a time, and what this thread reads is applied before it begins the next write. A
+        # thread of its own, so that no flood of logins delays a revocation.
         self._thread = thread or Offload(reactor, threads=1, queue=4)
+        self._cursor: Cursor = 0
         self._waiting: list[tuple[Change, Deferred[None]]] = []
         self._under_way: list[tuple[Change, Deferred[None]]] = []
-        #: by realm and user name, how many API tokens with a name are on their way to the store
-        self._coming: Counter[tuple[str, str]] = Counter()
+        self._reading = DeferredLock()
         self._quiet: Deferred[None] | None = None
-        #: removals that could not be written: tried again at each `look`
+        #: removals that could not be written: tried again by each `tend`
         self._owed: list[Change] = []
         self._forgotten = reactor.seconds()
-        #: changes whenever something was taken away, so that whoever remembers a token knows when to ask again
-        self.epoch = 0
-        self.on_revoked: set[Callable[[], None]] = set()
+        self._unread = False
+        self.on_removed: set[Callable[[], None]] = set()
+
+    def load(self) -> tuple[Indexes, Cursor]:
+        """Read the whole store. Blocks, and touches nothing that the reactor thread uses. Raises `StartupError`."""
+        held, cursor = self._store.load()
+        return {name: view.index(held.get(name, ())) for name, view in self._views.items()}, cursor
+
+    def replace(self, loaded: tuple[Indexes, Cursor]) -> None:
+        """Put what `load` returned in force, except for what was taken away since and is not in the store yet."""
+        indexes, self._cursor = loaded
+        for name, index in indexes.items():
+            self._views[name].replace(index)
+        self._apply_unwritten()
 
     def start(self) -> None:
         """Write from now on."""
         self._thread.start()
 
     def stop(self) -> Deferred[None]:
-        """Write what waits and what is owed, no more, and let go of the store. Fires when that is done, or took too long."""
+        """Write what waits and what is owed, then release the store. Fires when that is done, or has taken too long."""
         owed, self._owed = self._owed, []
         for change in owed:
             self._write_removal(change).addErrback(lambda _: None)  # logged
         quiet = self._quiet = Deferred()
+        # Only the store's thread closes the store: not if it hangs, then, and without a disk's delay for the reactor.
+        quiet.addCallback(lambda _: self._thread.proceed(self._store.close))
         quiet.addTimeout(_LAST, self._reactor).addErrback(lambda _: None)
-        quiet.addCallback(lambda _: self._thread.stop())
         self._flush()
-        return quiet.addBoth(lambda _: self._store.close())
+        return quiet.addBoth(lambda _: self._thread.stop())
 
-    # -- looking things up
+    def view(self, kind: Kind[V]) -> V:
+        """What holds ``kind`` in memory, the same object as long as this state is in use. Raises KeyError for an unknown kind."""
+        return cast("V", self._views[kind.name])
 
-    def find(self, digest: bytes) -> ApiToken | None:
-        """The API token with this SHA-256, perhaps expired."""
-        return self._index.by_digest.get(digest)
+    # -- for the views (`perimeter.state.writer.Writer`)
 
-    def owned(self, realm: str, username: str) -> list[ApiToken]:
-        """The API tokens of a user that have not expired, the oldest first."""
-        now, owner, index = self._reactor.seconds(), (realm, username), self._index
-        held = (*index.named.get(owner, {}).values(), *index.passing.get(owner, {}).values())
-        return sorted((token for token in held if token.expires > now), key=lambda token: token.created)
+    def seconds(self) -> float:
+        """The time, in epoch seconds."""
+        return float(self._reactor.seconds())
 
-    def count(self, realm: str, username: str) -> int:
-        """How many API tokens with a name a user has, with those that are being written."""
-        return self._coming[realm, username] + sum(1 for token in self.owned(realm, username) if not token.passing)
+    def add(self, change: Change) -> Deferred[None]:
+        """Write ``change``, then apply it. Fails with `Unavailable` if it cannot be written."""
 
-    def good(self, principal: Principal) -> bool:
-        """Whether the token by which ``principal`` came is good still. It is for whoever came without one."""
-        grant = principal.grant
-        if grant is None:
-            return True
-        if grant.stored:
-            return grant.id in self._index.ids
-        return not self.revoked(grant, principal.realm, principal.username)
+        def written(_: None) -> None:
+            self._view(change).apply(change)
 
-    def revoked(self, grant: Grant, realm: str, username: str) -> bool:
-        """Whether an access token was revoked before its time."""
-        index = self._index
-        if index.grants and hash(grant.id) in index.grants.get(int(grant.expires // HOUR), ()):
-            return True
-        if not index.users:
-            return False
-        user = index.users.get((realm, username))
-        return user is not None and grant.issued <= user.before
+        return unaffected(self._write(change).addCallback(written))
 
-    # -- changing them
-
-    def add(self, token: ApiToken) -> Deferred[None]:
-        """Keep a new API token; good once this has fired. Fails with `Unavailable` where it cannot be written."""
-        owner = (token.owner.realm, token.owner.username)
-        self._coming[owner] += not token.passing
-
-        def written(result: Any) -> Any:
-            self._coming[owner] -= not token.passing
-            if self._coming[owner] <= 0:
-                del self._coming[owner]
-            return result if isinstance(result, Failure) else self._added(token)
-
-        return _lasting(self._change(token).addBoth(written))
-
-    def _added(self, token: ApiToken) -> None:
-        self._index.apply(token)
-        passing = self._index.passing.get((token.owner.realm, token.owner.username), {})
-        while len(passing) > MOST_PASSING:
-            old = next(iter(passing.values()))
-            self._index.remove(old)
-            self.epoch += 1  # and nobody's connection is cut for it
-            self._write_removal(Removed(old.id, passing=True)).addErrback(lambda _: None)  # logged, and owed
-
-    def remove(self, token: ApiToken) -> Deferred[None]:
-        """End an API token, at once; fires when that is written. Fails with `Unavailable` where it cannot be, for now."""
-        self._index.remove(token)
-        return self._take_away(Removed(token.id))
-
-    def revoke(self, grant: Grant) -> Deferred[None]:
-        """End an access token; as `remove`."""
-        revoked = RevokedGrant(grant.id, grant.expires)
-        self._index.apply(revoked)
-        return self._take_away(revoked)
-
-    def revoke_user(self, realm: str, username: str) -> Deferred[list[ApiToken]]:
-        """End every token of a user, of both kinds; as `remove`. Fires with the API tokens that he had."""
-        user = RevokedUser(realm, username, self._reactor.seconds())
-        had = self.owned(realm, username)
-        self._index.apply(user)
-        return self._take_away(user).addCallback(lambda _: had)
-
-    def _take_away(self, change: Change) -> Deferred[None]:
-        self._revoked()
+    def remove(self, change: Change) -> Deferred[None]:
+        """Apply ``change`` at once, and write it. Fails with `Unavailable` if it is not written yet."""
+        view = self._view(change)
+        view.apply(change)
+        view.removed()
+        if not change.passing:
+            self._notify()
         return self._write_removal(change)
+
+    def _view(self, change: Change) -> View:
+        return self._views[self._kinds.of(change).name]
+
+    def _notify(self) -> None:
+        for function in list(self.on_removed):
+            function()
 
     def _write_removal(self, change: Change) -> Deferred[None]:
         def failed(failure: Failure) -> Failure:
             self._owed.append(change)
-            _log.error("a revocation is in force and not on disk yet: {error}", error=failure.getErrorMessage())
+            _log.error("a revocation is in force but not on disk yet: {error}", error=failure.getErrorMessage())
             return failure
 
-        return _lasting(self._change(change, bounded=False).addErrback(failed))
-
-    def _revoked(self) -> None:
-        self.epoch += 1
-        for function in list(self.on_revoked):
-            function()
+        return unaffected(self._write(change, bounded=False).addErrback(failed))
 
     # -- writing
 
-    def _change(self, change: Change, *, bounded: bool = True) -> Deferred[None]:
+    def _write(self, change: Change, *, bounded: bool = True) -> Deferred[None]:
         done: Deferred[None] = Deferred()
         if bounded and len(self._waiting) >= MOST_WAITING:
             done.errback(Overloaded("too many changes wait to be written"))
@@ -189,59 +154,105 @@ class State:
         batch = self._under_way = self._waiting
         self._waiting = []
 
-        def written(result: Any) -> None:
+        def written(result: Cursor | Failure) -> None:
             self._under_way = []
+            failed = result if isinstance(result, Failure) else None
+            # If another process has written in between, the next `follow` reads its changes, and these once more.
+            if not isinstance(result, Failure) and result == self._cursor + len(batch):
+                self._cursor = result
             for _, done in batch:
-                done.callback(result)
+                done.callback(failed)
             self._flush()
 
-        # Never refused for what else waits for the thread: only one of these does.
+        # `proceed`, not `run`: at most one write is queued, so the queue limit need not apply.
         self._thread.proceed(self._store.write, [change for change, _ in batch]).addErrback(_as_unavailable).addBoth(written)
 
     # -- from time to time
 
-    def look(self) -> Deferred[None]:
-        """See to what is owed, to what has ended, and to what somebody else has written. Never fails."""
+    def tend(self) -> Deferred[None]:
+        """Write what is owed, and drop what has ended. Never fails."""
         owed, self._owed = self._owed, []
         for change in owed:
-            self._take_away(change).addErrback(lambda _: None)  # logged, and owed again
+            self._write_removal(change).addErrback(lambda _: None)  # logged, and owed again
         now = self._reactor.seconds()
-        due = now - self._forgotten >= _FORGET
-        if due:
-            self._forgotten = now
-            self._index.forget(now)
-        return Deferred.fromCoroutine(self._look(now if due else None)).addErrback(_told)
+        if now - self._forgotten < _FORGET:
+            return self._guarded(_nothing())
+        self._forgotten = now
+        for view in self._views.values():
+            view.forget(now)
+        return self._guarded(self._forget(now))
 
-    async def _look(self, forget: float | None) -> None:
-        if forget is not None:
-            await self._thread.run(self._store.forget, forget)
-        if await self._thread.run(self._store.changed):
-            await self._reload()
+    async def _forget(self, now: float) -> None:
+        await self._thread.run(self._store.forget, now)
 
-    async def _reload(self) -> None:
-        index = await self._thread.run(lambda: Index(self._store.load()))
-        # What is on its way to the store may not be in this picture. Additions come with their own end; whatever was taken away
-        # must be gone here too.
-        for change in (*(change for change, _ in (*self._under_way, *self._waiting)), *self._owed):
-            if isinstance(change, Removed):
-                if change.id in index.ids:
-                    index.remove(next(token for token in index.by_digest.values() if token.id == change.id))
-            elif not isinstance(change, ApiToken):
-                index.apply(change)
-        self._index = index
-        self._revoked()
+    def follow(self) -> Deferred[None]:
+        """Put in force what other processes have written. Never fails."""
+        return self._reading.run(lambda: self._guarded(self._follow()))
+
+    async def _follow(self) -> None:
+        while True:
+            asked = self._cursor
+            found = await self._thread.run(self._store.since, asked)
+            if isinstance(found, Gap):
+                self.replace(await self._thread.run(self.load))
+                for view in self._views.values():
+                    view.removed()
+                self._notify()
+            else:
+                changes, cursor = found
+                self._apply(changes[self._cursor - asked :])  # without what this process has written meanwhile
+                self._cursor = max(self._cursor, cursor)
+            self._unread = False
+            if isinstance(found, Gap) or not changes:
+                return
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        """Apply changes of the log: other processes' and, harmlessly, this one's own."""
+        for change in changes:
+            self._view(change).apply(change)
+        self._apply_unwritten()
+        removals = [change for change in changes if not change.adds]
+        for view in {id(view): view for view in map(self._view, removals)}.values():
+            view.removed()
+        if not all(change.passing for change in removals):
+            self._notify()
+
+    def _apply_unwritten(self) -> None:
+        """Apply again what was taken away and is not in the store yet: what was just read may still have it.
+
+        Additions on their way are applied when they are written.
+        """
+        pending: Iterable[Change] = (*(change for change, _ in (*self._under_way, *self._waiting)), *self._owed)
+        for change in pending:
+            if not change.adds:
+                self._view(change).apply(change)
+
+    def _guarded(self, work: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(work).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        """Log why the store could not be read: once, until it can be read again."""
+        if not failure.check(Unavailable, StartupError):
+            _log.failure("the state cannot be read", failure)
+        elif not self._unread:
+            _log.error("changes of other processes are not seen: {error}", error=failure.getErrorMessage())
+        self._unread = True
 
 
-def _lasting(work: Deferred[T]) -> Deferred[T]:
-    """The result of ``work`` for somebody who may leave: what is being written is written, and known, all the same."""
-    told: Deferred[T] = Deferred()
+async def _nothing() -> None:
+    pass
 
-    def over(result: Any) -> None:
-        if not told.called:
-            told.callback(result)
+
+def unaffected(work: Deferred[T]) -> Deferred[T]:
+    """The result of ``work``, for a caller who may cancel: the work goes on, and all that follows from it happens."""
+    result: Deferred[T] = Deferred()
+
+    def over(value: Any) -> None:
+        if not result.called:
+            result.callback(value)
 
     work.addBoth(over)
-    return told
+    return result
 
 
 def _as_unavailable(failure: Failure) -> Failure:
@@ -249,10 +260,3 @@ def _as_unavailable(failure: Failure) -> Failure:
         return failure
     _log.failure("the state cannot be written", failure)
     return Failure(StateUnavailable("the state cannot be written"))
-
-
-def _told(failure: Failure) -> None:
-    if failure.check(Unavailable, StartupError):
-        _log.error("the state was not looked at: {error}", error=failure.getErrorMessage())
-    else:
-        _log.failure("the state was not looked at", failure)

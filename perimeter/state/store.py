@@ -6,28 +6,36 @@ from collections.abc import Sequence
 
 from zope.interface import Interface
 
-from perimeter.state.changes import Change, Held
+from perimeter.state.changes import Change, Cursor, Gap, Held
 
 # zope interfaces describe what a caller sees, so their methods name no self.
 
 
 class IStateStore(Interface):
-    """Where what must outlive a process is kept. May block: it is called by one thread at a time, and not by the reactor's.
+    """Keeps the state, and a numbered log of its changes that other processes follow.
 
-    Methods raise `perimeter.errors.Unavailable` where they cannot do what they are asked to, but for `load`.
+    All methods may block: they are called by one thread at a time, and not by the reactor's. They raise
+    `perimeter.errors.Unavailable` if they cannot do their work, except where another error is named.
     """
 
-    def load() -> Held:
-        """All that is kept. Raises `perimeter.errors.StartupError` where it cannot be read whole."""
+    def load() -> tuple[Held, Cursor]:
+        """Everything, and the position in the log up to which it is complete.
 
-    def changed() -> bool:
-        """Whether somebody else has written since the last `load`."""
+        Raises `perimeter.errors.StartupError` if anything cannot be read.
+        """
 
-    def write(changes: Sequence[Change]) -> None:
-        """Make all of these changes, in their order, or none of them. They are safe when it returns."""
+    def since(cursor: Cursor) -> tuple[Sequence[Change], Cursor] | Gap:
+        """The changes after ``cursor``, oldest first, and the position after them; one's own changes are among them.
+
+        Returns a bounded number of changes: a caller that gets any asks again. Returns `Gap` if the log does not reach back to
+        ``cursor``.
+        """
+
+    def write(changes: Sequence[Change]) -> Cursor:
+        """Make all of these changes, in this order, or none. They are safe when it returns: the number of the last one."""
 
     def forget(now: float) -> None:
-        """Drop what had ended by ``now`` (epoch seconds)."""
+        """Drop what ended by ``now`` (epoch seconds), and the part of the log that is too old to be of use."""
 
     def close() -> None:
-        """Let go."""
+        """Release the store."""

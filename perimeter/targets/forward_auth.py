@@ -17,8 +17,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from perimeter.audit.sink import IAuditSink
-from perimeter.errors import BadRequest, InvalidCredentialsRequest, NoRoute
-from perimeter.gate.decision import Decision
+from perimeter.errors import BadRequest, Challenges, InvalidCredentialsRequest, NoRoute, Refusal
+from perimeter.gate.access import Access, Restricted
+from perimeter.gate.decision import Admitted
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.original import original
 from perimeter.gate.routes import Route
@@ -75,61 +76,64 @@ class ForwardAuthTarget:
             prefix=ENDPOINT,
             target=self,
             audit=audit,
+            # The question does not say what the client is about to do, so a restricted API token is not enough for it.
+            access=Access(restricted=Restricted.NOTHING),
             identity=IdentityProfile(audience=AUDIENCE),
-            blind=True,
         )
 
     def handle(self, exchange: Exchange) -> None:
         """Answer ``exchange``. Never raises."""
-        exchange.challenges = "joined"
         exchange.upstream = self.name
         try:
-            decision = self._judge(exchange)
-            if isinstance(decision, Decision):
-                _answer(exchange, decision)
+            admitted = self._judge(exchange)
+            if isinstance(admitted, Admitted):
+                _answer(exchange, admitted)
             else:
-                Deferred.fromCoroutine(_answer_later(exchange, decision))
+                Deferred.fromCoroutine(_answer_later(exchange, admitted))
         except Exception as error:  # whatever goes wrong in judging, the answer is not 200 (attack 41)
             refuse_on_error(exchange, _as_refusal(error))
 
-    def _judge(self, exchange: Exchange) -> Decision | Awaitable[Decision]:
+    def _judge(self, exchange: Exchange) -> Admitted | Awaitable[Admitted]:
         asking = exchange.decision
-        assert isinstance(asking, Decision)
+        assert isinstance(asking, Admitted)
         head = exchange.head
         behind = asking.target[len(ENDPOINT) :]
         if not asking.relayed:  # not a trusted proxy
             if behind.startswith(b"/"):
                 raise NoSuchRoute("only a trusted proxy may ask about a path")
-            return self._gate.judge(exchange, head, self._bare)
+            return self._gate.judge(exchange, head, self._bare, asking)
         asked = original(head, behind)
         if asked is None:
-            return self._gate.judge(exchange, head, self._bare)
+            return self._gate.judge(exchange, head, self._bare, asking)
         exchange.asked = asked
-        return self._gate.judge(exchange, asked, None if self._rules else self._bare)
+        return self._gate.judge(exchange, asked, None if self._rules else self._bare, asking)
 
 
-def _answer(exchange: Exchange, decision: Decision) -> None:
+def _answer(exchange: Exchange, admitted: Admitted) -> None:
     if exchange.ended:  # the proxy gave up while an authenticator was asked
         return
-    identity = decision.identity
-    if decision.principal is None or not decision.route.identity.audience:
+    exchange.decision = admitted
+    identity = admitted.identity
+    if admitted.principal is None or not admitted.route.identity.audience:
         identity += _NO_CREDENTIAL
     exchange.answer(200, exchange.date_line() + b"Cache-Control: no-store\r\n" + identity, b"")
 
 
-async def _answer_later(exchange: Exchange, decision: Awaitable[Decision]) -> None:
+async def _answer_later(exchange: Exchange, later: Awaitable[Admitted]) -> None:
     try:
-        _answer(exchange, await decision)
+        _answer(exchange, await later)
     except Exception as error:
         refuse_on_error(exchange, _as_refusal(error))
 
 
 def _as_refusal(error: Exception) -> Exception:
-    """``error``, as one that proxies refuse on in good order (nginx makes 500 of anything but 401 and 403)."""
+    """``error`` as a refusal that proxies pass on, with all challenges in one line. nginx makes 500 of all but 401 and 403."""
     if isinstance(error, BadRequest):
-        return Ambiguous(error.detail)
-    if isinstance(error, NoRoute):
-        return NoSuchRoute(error.detail)
-    if isinstance(error, InvalidCredentialsRequest):
-        return Malformed(error.detail)
+        error = Ambiguous(error.detail)
+    elif isinstance(error, NoRoute):
+        error = NoSuchRoute(error.detail)
+    elif isinstance(error, InvalidCredentialsRequest):
+        error = Malformed(error.detail)
+    if isinstance(error, Refusal):
+        error.stranger = Challenges.JOINED
     return error

@@ -23,10 +23,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.errors import InternalError, MethodNotAllowed, NoRoute, Refusal
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.target import ITarget
 from perimeter.http.roles import IResponder
-from perimeter.model import HeaderBlock
+from perimeter.model import EarlyEnd, HeaderBlock
 from perimeter.targets.beneath import Directory, open_beneath, path_segments
 from perimeter.targets.conditional import Validators, precondition_status, requested_ranges
 from perimeter.targets.media_types import content_type
@@ -192,7 +192,7 @@ class StaticTarget:
     def handle(self, exchange: Exchange) -> None:
         """Answer ``exchange`` with the file that its path names, or with a refusal."""
         head, decision = exchange.head, exchange.decision
-        assert isinstance(decision, Decision)
+        assert isinstance(decision, Admitted)
         if head.method not in (b"GET", b"HEAD"):
             exchange.refuse(MethodNotAllowed(allow=("GET", "HEAD")))
             return
@@ -246,7 +246,7 @@ class _Sending:
             self._close()
         elif not data:
             self._close()
-            exchange.abort("file_truncated")
+            exchange.abort(EarlyEnd.FILE_TRUNCATED)
         else:
             exchange.write(data)
             if self._pieces:

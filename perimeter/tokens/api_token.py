@@ -1,8 +1,7 @@
-"""API tokens: opaque, long-lived, and good for nothing once the state store knows them no more.
+"""API tokens: opaque, long-lived, and valid only while the state has them.
 
-A token is `TOKEN_PREFIX` and 256 random bits. What is kept of it is its SHA-256: there is nothing to guess, so a hash made to be
-slow, as passwords need, would only cost. Where they are kept is `perimeter.state`'s, how they are had
-`perimeter.web.endpoints.api_tokens`'.
+A token is `TOKEN_PREFIX` and 256 random bits. What is kept of it is its SHA-256: there is nothing to guess, so a slow hash, as
+passwords need, would only cost time. `perimeter.tokens.stored` keeps them, `perimeter.web.endpoints.api_tokens` serves them.
 """
 
 from __future__ import annotations
@@ -17,17 +16,18 @@ import attrs
 
 from perimeter.errors import ExpiredToken, InvalidToken
 from perimeter.model import TOKEN_PREFIX, Grant, Principal, Restriction
+from perimeter.state.changes import Change
 from perimeter.tokens.format import Clock
 
 _FORM: Final = re.compile(TOKEN_PREFIX + r"[A-Za-z0-9_-]{43}")
 
 
 @attrs.frozen(slots=True)
-class ApiToken:
-    """What is kept of an API token. Times are seconds since the epoch; ``expires`` is infinite where it does not expire.
+class ApiToken(Change):
+    """What is kept of an API token. Times are seconds since the epoch; ``expires`` is infinite if it does not expire.
 
-    ``owner`` is who made it, as the authenticator knew him then. ``passing`` ones come with ``GET /token``: they have no name and
-    live for an hour.
+    ``owner`` is the user who made it, as the authenticator knew them then. Tokens from ``GET /token`` are ``passing``: they have
+    no name and live for an hour.
     """
 
     id: str
@@ -39,30 +39,35 @@ class ApiToken:
     restriction: Restriction | None = None
     passing: bool = False
 
+    @property
+    def adds(self) -> bool:
+        """True: a token counts once it is written."""
+        return True
+
 
 def digest_of(token: str) -> bytes:
-    """What is kept in place of ``token``: 32 octets."""
+    """What is kept in place of ``token``: 32 bytes."""
     return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def mint(
     name: str, owner: Principal, now: float, expires: float, restriction: Restriction | None = None, *, passing: bool = False
 ) -> tuple[str, ApiToken]:
-    """A new token: the text that its owner is told this once, and what is kept."""
+    """A new token: the text, which only its owner gets, and what is kept."""
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     kept = ApiToken(secrets.token_hex(8), digest_of(token), name, owner, now, expires, restriction, passing)
     return token, kept
 
 
 class KnownTokens(Protocol):
-    """What is asked of `perimeter.state.state.State`."""
+    """What the verifier needs of `perimeter.tokens.stored.StoredTokens`."""
 
     def find(self, digest: bytes) -> ApiToken | None:
         """The API token with this SHA-256."""
 
 
 class ApiTokenVerifier:
-    """Says which API token a text is. Without ``known`` there are none."""
+    """Finds the API token of a text. Without ``known`` there are none."""
 
     def __init__(self, known: KnownTokens | None, clock: Clock) -> None:
         self._known = known
@@ -70,7 +75,7 @@ class ApiTokenVerifier:
 
     def verify(self, token: str) -> ApiToken:
         """What is kept of ``token``, which begins with `TOKEN_PREFIX`. Raises `InvalidToken`, or `ExpiredToken`."""
-        # The look-up goes by the hash, so its time tells nothing of how much of a token was right.
+        # The look-up is by the hash, so its time does not depend on how much of a token was right.
         known = self._known
         kept = known.find(digest_of(token)) if known is not None and _FORM.fullmatch(token) else None
         if kept is None:
@@ -81,5 +86,5 @@ class ApiTokenVerifier:
 
 
 def grant_of(kept: ApiToken) -> Grant:
-    """The grant of whoever comes with this token."""
+    """The grant of a request with this token."""
     return Grant(kept.id, kept.created, kept.expires, True, kept.restriction)

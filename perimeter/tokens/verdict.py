@@ -14,7 +14,7 @@ from perimeter.model import Principal
 class Verdict:
     """A credential that was found good. Whoever uses it compares ``expires`` (epoch seconds) with the time.
 
-    ``epoch`` is that of the revocations when it was last looked at (`perimeter.state.state.State.epoch`).
+    ``epoch`` is that of the revocations when it was last looked at (`perimeter.tokens.stored.StoredTokens.epoch`).
     """
 
     __slots__ = ("epoch", "expires", "principal")

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from perimeter.errors import BodyTooLarge, InternalError, Refusal
 from perimeter.gate.target import ITarget
 from perimeter.http.roles import IBodySink, IResponder
-from perimeter.model import Field
+from perimeter.model import EarlyEnd, Field
 from perimeter.net.turns import NEXT_TURN
 from perimeter.web.request import BridgedRequest
 
@@ -215,7 +215,7 @@ class Stream:
         """A resource gives up: the client must not take what it got for complete."""
         if not self.done:
             self._over()
-            self.exchange.abort("resource_gave_up")
+            self.exchange.abort(EarlyEnd.RESOURCE_GAVE_UP)
 
     abortConnection = loseConnection
 

@@ -92,6 +92,33 @@ class RestrictedTests(ApiTokenCase):
             self.assertEqual(response.status, 403, target)
             self.assertNotIn(b"alice", response.body)
 
+    def test_attack_34_its_methods_hold_at_built_in_endpoints(self) -> None:
+        """The gate judges its own endpoints by the rules of any route."""
+        writes, reads = (bearer(self.made(methods=[method])["token"]) for method in ("POST", "GET"))
+        for target in ("/whoami", "/providers", "/augmenters"):
+            self.assertEqual(self.ask(target, writes).status, 403, target)
+            self.assertEqual(self.ask(target, writes, method="HEAD").status, 403, target)
+            self.assertEqual(self.ask(target, reads).status, 200, target)
+            for name in ("X-HTTP-Method-Override", "x-http-method", "X_Method_Override"):
+                self.assertEqual(self.ask(target, reads, f"{name}: DELETE").status, 403, (target, name))
+
+    def test_a_token_for_certain_methods_ends_itself(self) -> None:
+        token = self.made(methods=["GET"])
+        self.assertEqual(self.end(token["id"], bearer(token["token"])), 204)
+
+    def test_attack_34_from_another_network_it_does_not_end_itself(self) -> None:
+        token = self.made(networks=["192.0.2.0/24"])
+        self.assertEqual(self.end(token["id"], bearer(token["token"])), 403)
+
+    def test_attack_23_a_body_is_taken_from_those_who_may_send_it(self) -> None:
+        """A stranger's body is neither asked for nor kept."""
+        with self.served.connect("http") as wire:
+            wire.send(
+                b"POST /tokens HTTP/1.1\r\nHost: gw\r\nContent-Type: application/json\r\nContent-Length: 12\r\n"
+                b"Expect: 100-continue\r\n\r\n"
+            )
+            self.assertEqual(wire.response().status, 401)
+
     def test_attack_41_a_member_named_twice(self) -> None:
         """Of two lists of routes one would not count, and nobody could say which."""
         body = b'{"name": "x", "routes": ["hook"], "routes": ["app"]}'

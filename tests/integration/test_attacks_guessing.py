@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from perimeter.auth.passwords import make
+from perimeter.auth.passwords.formats import make
 from tests.integration.harness import Gateway, GatewayCase, site
 from tests.integration.ports import eventually
 from tests.integration.wire import Response, basic

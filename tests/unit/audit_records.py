@@ -31,7 +31,15 @@ USUAL: dict[str, Any] = {
 
 def make_record(**changes: Any) -> AccessRecord:
     """A usual record with some fields changed."""
-    return AccessRecord(**{**USUAL, **changes})
+    return _record(**{**USUAL, **changes})
+
+
+def _record(**values: Any) -> AccessRecord:
+    record = AccessRecord()
+    for name in AccessRecord.__slots__:
+        setattr(record, name, values.pop(name))
+    assert not values, values
+    return record
 
 
 def make_headers(**fields: bytes) -> HeaderBlock:
@@ -75,22 +83,22 @@ _headers = st.builds(
 _counts = st.integers(min_value=0, max_value=2**40)
 
 records = st.builds(
-    AccessRecord,
-    st.floats(min_value=0, max_value=4e9),
-    st.floats(min_value=0, max_value=1e6),
-    _text,
-    _text,
-    _text,
-    _octets,
-    _octets,
-    _text,
-    _octets,
-    st.none() | _headers,
-    st.integers(min_value=0, max_value=599),
-    _counts,
-    _counts,
-    st.none() | _principals,
-    _text,
-    _text,
-    _text,
+    _record,
+    time=st.floats(min_value=0, max_value=4e9),
+    duration=st.floats(min_value=0, max_value=1e6),
+    address=_text,
+    listener=_text,
+    tls=_text,
+    method=_octets,
+    target=_octets,
+    version=_text,
+    host=_octets,
+    headers=st.none() | _headers,
+    status=st.integers(min_value=0, max_value=599),
+    sent=_counts,
+    received=_counts,
+    principal=st.none() | _principals,
+    route=_text,
+    upstream=_text,
+    reason=_text,
 )

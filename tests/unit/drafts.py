@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perimeter.importers import reactor
 from perimeter.importers.authotron import source as authotron
 from perimeter.importers.authotron.file import Abilities
 from perimeter.importers.draft import Draft
 from perimeter.importers.nginx import source as nginx
+from perimeter.importers.reactor import source as reactor
 
 DATA = Path(__file__).parents[1] / "data"
 ABILITIES = Abilities(

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from perimeter.errors import Refusal
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block, parse_request
@@ -37,8 +37,8 @@ class FakeAnswers:
     def date(self) -> bytes:
         return b"Date: Fri, 15 Jan 2027 08:00:00 GMT\r\n"
 
-    def render(self, refusal: Refusal, headers: HeaderBlock, challenges: str) -> tuple[int, bytes, bytes]:
-        lines = b"X-Challenges: %b\r\n" % challenges.encode()
+    def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
+        lines = b"X-Challenges: %b\r\n" % refusal.stranger.value.encode()
         allow = ", ".join(getattr(refusal, "allow", ()))
         if allow:
             lines += b"Allow: %b\r\n" % allow.encode()
@@ -179,7 +179,7 @@ class Rig:
         if decided:
             judged = head.target if target is None else target
             route = Route(name="a-route", prefix=prefix, target=FakeTarget(), audit=self.channel.site.audit)  # type: ignore[arg-type]
-            self.exchange.decision = Decision(route, principal, judged, b"", address)
+            self.exchange.decision = Admitted(route, principal, judged, b"", address)
 
     @property
     def reply(self) -> Reply:

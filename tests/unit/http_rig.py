@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.limits import LimitSettings
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.answers import Answers, Page
@@ -358,7 +358,7 @@ class Site:
         self.route = Route(name="a-route", prefix=b"", target=target, audit=self.audit)
 
     def dispatch(self, exchange: Exchange) -> None:
-        exchange.decision = Decision(self.route, None, exchange.head.target, b"", exchange.connection.address)
+        exchange.decision = Admitted(self.route, None, exchange.head.target, b"", exchange.connection.address)
         try:
             self.route.target.handle(exchange)
         except Exception as error:

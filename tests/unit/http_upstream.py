@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from perimeter.config.site.server import ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.proxy.connection import UpstreamConnection
@@ -114,7 +114,7 @@ class Gateway(Site):
     def dispatch(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)
         target = self.route.forwarded_path(exchange.head.target)
-        exchange.decision = Decision(self.route, None, target, self.identity, exchange.connection.address)
+        exchange.decision = Admitted(self.route, None, target, self.identity, exchange.connection.address)
         try:
             self.target.handle(exchange)
         except Exception as error:

@@ -11,6 +11,7 @@ from twisted.trial import unittest
 from perimeter.auth.credentials import MAX_AUTHORIZATION, MAX_REALMS, parse_authorization, parse_credentials, parse_realms
 from perimeter.errors import InvalidCredentialsRequest, Rejected
 from perimeter.model import BasicCredentials, BearerCredentials
+from tests.unit.properties import reached, reaches
 
 
 def basic(pair: bytes) -> bytes:
@@ -96,12 +97,14 @@ class AuthorizationTests(unittest.TestCase):
             self.assertNotIn("c2VjcmV0", str(caught.exception))
             self.assertNotIn("secret", str(caught.exception))
 
+    @reaches(10)
     @given(st.lists(st.binary(max_size=80), max_size=2))
     def test_any_value_ends_in_one_of_the_three_ways(self, values: list[bytes]) -> None:
         try:
             found = parse_authorization(values)
         except (InvalidCredentialsRequest, Rejected):
             return
+        reached(self)
         self.assertIsInstance(found, BasicCredentials | BearerCredentials | None)
 
     @given(
@@ -147,12 +150,14 @@ class SeveralTests(unittest.TestCase):
         with self.assertRaises(Rejected):
             parse_credentials([b"Bearer t1, Basic bm8gY29sb24"])
 
+    @reaches(10)
     @given(st.lists(st.sampled_from([b"Basic", b"bearer", b"x", b" ", b",", b"YTpi", b"=", b'"', b"\t"]), max_size=12))
     def test_any_list_ends_in_one_of_the_ways(self, parts: list[bytes]) -> None:
         try:
             found = parse_credentials([b"".join(parts)])
         except (InvalidCredentialsRequest, Rejected):
             return
+        reached(self)
         self.assertLessEqual(len(found), 3)
 
 

@@ -13,6 +13,7 @@ from perimeter.auth.passwords import des_crypt as descrypt
 from perimeter.auth.passwords.formats import SCHEMES, PasswordFormatError, make, take
 from perimeter.auth.passwords.schemes import Argon2id, PasswordHash
 from tests.unit.auth_doubles import CHEAP_ARGON2, CHEAP_BCRYPT
+from tests.unit.properties import reached, reaches
 
 # Published: the passlib documentation, the Spring Security reference, RFC 7914, section 12.
 PASSLIB_SCRYPT = "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E"
@@ -157,6 +158,7 @@ class GrammarTests(unittest.TestCase):
             with self.assertRaises(PasswordFormatError, msg=text):
                 take(text)
 
+    @reaches(20)
     @given(
         st.text()
         | st.builds(
@@ -168,6 +170,7 @@ class GrammarTests(unittest.TestCase):
             _, rest = take(text)
         except PasswordFormatError:
             return
+        reached(self)
         self.assertTrue(rest == "" or rest.startswith(","))
 
     def test_no_hash_shows_in_a_repr(self) -> None:

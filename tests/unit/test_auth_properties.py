@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from perimeter.auth.passwords.properties import PropertiesError, decode, escape_key, escape_value, parse
+from tests.unit.properties import reached, reaches
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 
@@ -74,6 +75,7 @@ class ParseTests(unittest.TestCase):
         self.assertEqual(decode("José=ü".encode("iso-8859-1")), "José=ü")
         self.assertEqual(decode("José".encode("utf-8-sig")), "José")
 
+    @reaches(50)
     @given(TEXT)
     def test_anything_is_read_or_refused(self, text: str) -> None:
         try:
@@ -81,6 +83,7 @@ class ParseTests(unittest.TestCase):
         except PropertiesError as error:
             self.assertGreater(error.line, 0)
             return
+        reached(self)
         self.assertTrue(all(entry.line > 0 for entry in entries))
 
     @given(st.lists(st.tuples(TEXT, TEXT)), st.sampled_from(["=", ":", " = ", ": "]))

@@ -15,6 +15,7 @@ from perimeter.config.language import datatypes
 from perimeter.config.language.datatypes import BOOLEAN, DURATION_UNITS, SIZE, SIZE_UNITS, BadValue, Datatype
 from perimeter.config.site.audit import ROLL
 from perimeter.config.site.perimeter import WORKERS
+from tests.unit.properties import reached, reaches
 
 HERE = Path("/site")
 
@@ -47,9 +48,11 @@ class ScalarTests(DatatypeCase):
         )
         self.good(datatypes.duration(zero=True), {"0": 0.0, "0s": 0.0})
 
+    @reaches(50)
     @given(st.integers(1, 10**5), st.sampled_from(sorted(DURATION_UNITS)))
     def test_every_duration_is_its_number_times_its_unit(self, number: int, unit: str) -> None:
         if number * DURATION_UNITS[unit] <= 36525 * 86400:
+            reached(self)
             self.assertAlmostEqual(datatypes.duration().convert(f"{number}{unit}", HERE), number * DURATION_UNITS[unit])
 
     def test_sizes(self) -> None:
@@ -58,9 +61,11 @@ class ScalarTests(DatatypeCase):
         )
         self.bad(SIZE, ["", "0", "-1", "8K", "1e3", "x", "9" * 30, "9999999999TiB"])
 
+    @reaches(50)
     @given(st.integers(1, 2**40), st.sampled_from(sorted(SIZE_UNITS)))
     def test_every_size_is_its_number_times_its_unit(self, number: int, unit: str) -> None:
         if number * SIZE_UNITS[unit] < 2**63:
+            reached(self)
             self.assertEqual(SIZE.convert(f"{number}{unit}", HERE), number * SIZE_UNITS[unit])
 
     def test_booleans(self) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
 from perimeter.config.language.scanner import scan
+from tests.unit.properties import reached, reaches
 
 # Python before 3.14 overlooks a comment when the other prefix begins one further right and this one stood inside a word.
 _DISPUTED = re.compile(r"\S[;#].*\s[;#].*\s[;#]")
@@ -54,7 +55,17 @@ def files(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(["\n", "\r\n"])).join("".join(parts).split("\n"))
 
 
+# a section, lines of it in any order, and text that may spoil one of them
+NEARLY = st.builds(
+    lambda lines, text, place: "\n".join(["[a]", *lines[:place], text, *lines[place:4]]),
+    st.permutations(["a = x", "a2=[x]", "b: x y", "c =", "d = x ; y", "; comment", "  # comment", "", "  more"]),
+    st.text(alphabet="[]e=:;# \t\\é", max_size=8),
+    st.integers(0, 4),
+)
+
+
 class GrammarTests(TestCase):
+    @reaches(50)
     @given(files())
     def test_reads_valid_files_as_configparser_does(self, text: str) -> None:
         assume(not any(_DISPUTED.search(line) for line in text.splitlines()))
@@ -64,13 +75,17 @@ class GrammarTests(TestCase):
         except configparser.Error:
             self.assertTrue(faults)
             return
+        reached(self)
         self.assertEqual((ours(text), faults), (expected, []))
 
-    @given(st.text(alphabet="[]a=:;# \t\n\\é", max_size=60))
+    @reaches(8)
+    @given(NEARLY | st.text(alphabet="[]a=:;# \t\n\\é", max_size=60))
     def test_whatever_it_accepts_it_reads_as_configparser_does(self, text: str) -> None:
         assume(not any(_DISPUTED.search(line) for line in text.splitlines()))
         _, faults = scan(text)
         if not faults:
+            if any(ours(text).values()):
+                reached(self)
             self.assertEqual(ours(text), reference(text))
 
     @given(st.text(max_size=200))

@@ -17,7 +17,6 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 from twisted.trial import unittest
 
-from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.run import control
 from perimeter.run.control import ControlPort, ask
@@ -131,8 +130,9 @@ class OperationsTests(unittest.TestCase):
             def places(self) -> list[Place]:
                 return []
 
-            def in_force(self) -> tuple[SiteConfig, Any]:
-                raise AssertionError("not asked")
+            @property
+            def assembly(self) -> Any:
+                raise ValueError("the gateway is not running")
 
             def uptime(self) -> float:
                 return 0.0
@@ -143,6 +143,10 @@ class OperationsTests(unittest.TestCase):
             {"command": "unban"},
             {"command": "unban", "what": ""},
             {"command": ["status"]},
+            {"command": "look"},
+            {"command": "status"},
+            {"command": "tokens"},
+            {"command": "revoke"},
         ):
             with self.assertRaises(ValueError, msg=question):
                 answer(Gateway(), question)

@@ -12,6 +12,7 @@ from twisted.trial import unittest
 
 from perimeter.config.site.route import Rule
 from perimeter.errors import InvalidToken, Unavailable
+from perimeter.gate.access import ANYBODY, Access, Asks
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.policy import Policy
@@ -57,7 +58,7 @@ class GateTestCase(unittest.TestCase):
         self.target = Holding()
         self.site = Site(self.target)
         self.identifier = FakeIdentifier()
-        self.open = self.route("open", "/pub", authenticate=False)
+        self.open = self.route("open", "/pub", access=ANYBODY)
         self.closed = self.route("closed", "/admin", policy=Policy((Rule("role", "admin"),)))
         self.root = self.route("root", "/")
 
@@ -127,21 +128,21 @@ class AdmissionTests(GateTestCase):
         self.refused(401, "GET /", "Authorization: Bearer mallory")
 
     def test_optional(self) -> None:
-        gate = self.gate(self.route("opt", "/", required=False))
+        gate = self.gate(self.route("opt", "/", access=Access(Asks.OPTIONAL)))
         self.assertIsNone(self.admitted("GET /", gate=gate).principal)
         self.assertEqual(self.admitted("GET /", "Authorization: Bearer alice", gate=gate).principal, ALICE)
         self.refused(401, "GET /", "Authorization: Bearer mallory", gate=gate)
 
     def test_optional_with_rules(self) -> None:
         policy = Policy((Rule("role", "admin"), Rule("method", "GET")))
-        gate = self.gate(self.route("opt", "/", required=False, policy=policy))
+        gate = self.gate(self.route("opt", "/", access=Access(Asks.OPTIONAL), policy=policy))
         self.admitted("GET /", gate=gate)
         self.refused(401, "POST /", gate=gate)
         self.refused(403, "POST /", "Authorization: Bearer alice", gate=gate)
         self.admitted("POST /", "Authorization: Bearer admin", gate=gate)
 
     def test_rules_for_methods_where_nobody_is_asked(self) -> None:
-        gate = self.gate(self.route("r", "/", authenticate=False, policy=Policy(None, (Rule("method", "DELETE"),))))
+        gate = self.gate(self.route("r", "/", access=ANYBODY, policy=Policy(None, (Rule("method", "DELETE"),))))
         self.admitted("GET /", gate=gate)
         self.refused(403, "DELETE /", gate=gate)
 
@@ -197,13 +198,13 @@ class AdmissionTests(GateTestCase):
         self.assertEqual((decision.principal, decision.identity), (None, b""))
 
     def test_maintenance(self) -> None:
-        builtin = self.route("token", "/token", authenticate=False, exact=True, builtin=True)
+        builtin = self.route("token", "/token", access=ANYBODY, exact=True, builtin=True)
         gate = self.gate(self.open, builtin, maintenance=True)
         self.refused(503, "GET /pub", gate=gate)
         self.admitted("GET /token", gate=gate)
 
     def test_max_body(self) -> None:
-        gate = self.gate(self.route("r", "/", authenticate=False, max_body=10))
+        gate = self.gate(self.route("r", "/", access=ANYBODY, max_body=10))
         self.refused(413, "POST /", "Content-Length: 11", gate=gate)
         self.admitted("POST /", "Content-Length: 10", gate=gate)
         self.assertEqual(self.target.exchanges[-1].max_body, 10)
@@ -211,17 +212,17 @@ class AdmissionTests(GateTestCase):
 
 class NetworkTests(GateTestCase):
     def test_networks(self) -> None:
-        gate = self.gate(self.route("r", "/", authenticate=False, networks=(ip_network("10.0.0.0/8"),)))
+        gate = self.gate(self.route("r", "/", access=ANYBODY, networks=(ip_network("10.0.0.0/8"),)))
         self.refused(403, "GET /", gate=gate)
         self.admitted("GET /", gate=gate, peer="10.1.1.1")
 
     def test_attack_10_mapped_peer(self) -> None:
-        gate = self.gate(self.route("r", "/", authenticate=False, networks=(ip_network("10.0.0.0/8"),)))
+        gate = self.gate(self.route("r", "/", access=ANYBODY, networks=(ip_network("10.0.0.0/8"),)))
         self.admitted("GET /", gate=gate, peer="::ffff:10.0.0.1")
         self.refused(403, "GET /", gate=gate, peer="::ffff:192.0.2.7")
 
     def test_attack_9_forwarded_for_opens_no_network(self) -> None:
-        route = self.route("r", "/", authenticate=False, networks=(ip_network("10.0.0.0/8"),))
+        route = self.route("r", "/", access=ANYBODY, networks=(ip_network("10.0.0.0/8"),))
         self.refused(403, "GET /", "X-Forwarded-For: 10.0.0.1", gate=self.gate(route))
         trusting = self.gate(route, trusted_proxies=(ip_network("172.16.0.0/12"),))
         self.refused(403, "GET /", "X-Forwarded-For: 10.0.0.1", gate=trusting)
@@ -269,7 +270,7 @@ class PathTests(GateTestCase):
         self.assertEqual(self.admitted("GET /pub?a=/../b&c=%2f%00").target, b"/pub?a=/../b&c=%2f%00")
 
     def test_attack_6_rewritten_after_judging(self) -> None:
-        api = self.route("api", "/api", authenticate=False, rewrite=b"")
+        api = self.route("api", "/api", access=ANYBODY, rewrite=b"")
         gate = self.gate(api, self.closed)
         self.assertEqual(self.admitted("GET /api/x", gate=gate).target, b"/x")
         self.assertEqual(self.admitted("GET /api//x", gate=gate).target, b"/x")
@@ -285,7 +286,7 @@ class PathTests(GateTestCase):
         self.assertEqual(self.admitted("GET /pub/a%2fb", gate=gate).target, b"/pub/a%2Fb")
         for path in ("/pub/..%2f..%2fadmin", "/pub%2f..%2fadmin", "/pub/%2e%2e%2fadmin"):
             self.refused(400, f"GET {path}", gate=gate)
-        laxer = self.gate(attrs.evolve(self.root, allow_encoded_slash=True, authenticate=False), self.closed)
+        laxer = self.gate(attrs.evolve(self.root, allow_encoded_slash=True, access=ANYBODY), self.closed)
         self.refused(400, "GET /x;%2f..%2fadmin", gate=laxer)
         self.refused(400, "GET /%2fadmin", gate=laxer)
         self.refused(400, "GET /admin%2fx", gate=laxer)
@@ -311,7 +312,7 @@ class PathTests(GateTestCase):
 
     def test_attack_4_host_tricks(self) -> None:
         inner = self.route("inner", "/", hosts=("b.example.com",))
-        gate = self.gate(inner, self.route("outer", "/", authenticate=False))
+        gate = self.gate(inner, self.route("outer", "/", access=ANYBODY))
         for host in ("b.example.com", "B.example.COM", "b.example.com.", "b.example.com:443", "B.EXAMPLE.COM.:9"):
             self.site.dispatch = gate.dispatch  # type: ignore[method-assign]
             client = Client(self.site)
@@ -320,7 +321,7 @@ class PathTests(GateTestCase):
 
     def test_attack_2_host_of_the_target_decides(self) -> None:
         inner = self.route("inner", "/", hosts=("b.example.com",))
-        gate = self.gate(inner, self.route("outer", "/", authenticate=False))
+        gate = self.gate(inner, self.route("outer", "/", access=ANYBODY))
         self.refused(401, "GET http://B.example.com:80/x", gate=gate)
 
 
@@ -341,11 +342,11 @@ class FailClosedTests(GateTestCase):
 
     def test_nobody_vouches_later(self) -> None:
         headers = "Authorization: Bearer alice"
-        for required, status in ((True, 401), (False, 200)):
+        for asks, status in ((Asks.REQUIRED, 401), (Asks.OPTIONAL, 200)):
             self.identifier.later = Deferred()
-            client = self.ask("GET /", headers, gate=self.gate(self.route("r", "/", required=required)))
+            client = self.ask("GET /", headers, gate=self.gate(self.route("r", "/", access=Access(asks))))
             self.identifier.later.callback(None)
-            if not required:
+            if asks is Asks.OPTIONAL:
                 self.target.exchanges[-1].answer(200, b"", b"")
             self.assertEqual(client.response().status, status)
 
@@ -373,7 +374,7 @@ class FailClosedTests(GateTestCase):
             def handle(self, exchange: object) -> None:
                 raise KeyError("a bug")
 
-        broken = Route(name="r", prefix=b"", target=Broken(), audit=self.site.audit, authenticate=False)
+        broken = Route(name="r", prefix=b"", target=Broken(), audit=self.site.audit, access=ANYBODY)
         self.refused(500, "GET /", gate=self.gate(broken))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 

@@ -11,6 +11,7 @@ from twisted.trial import unittest
 
 from perimeter.errors import BadTarget
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
+from tests.unit.properties import reached, reaches
 
 #: Pieces that tricks are made of, so that random joins of them often are tricks.
 PIECES = [
@@ -110,6 +111,7 @@ class NormaliseTests(unittest.TestCase):
             with self.assertRaises(BadTarget, msg=repr(path)):
                 normalise(path)
 
+    @reaches(40)
     @given(PATHS)
     @settings(max_examples=400, deadline=None)
     @example(b"/%25%32%65%25%32%65/admin")
@@ -119,6 +121,7 @@ class NormaliseTests(unittest.TestCase):
             normal = normalise(path)
         except BadTarget:
             return
+        reached(self)
         self.assertEqual(normalise(normal), normal)
         self.assertTrue(normal.startswith(b"/"))
         self.assertNotIn(b"//", normal)
@@ -135,12 +138,14 @@ class NormaliseTests(unittest.TestCase):
                 self.assertNotIn(b"..", segments)
                 self.assertNotIn(b".", segments)
 
+    @reaches(40)
     @given(st.text(alphabet="abz09-._~/", max_size=20))
     @settings(max_examples=100, deadline=None)
     def test_plain_paths_pass_as_they_are(self, text: str) -> None:
         path = b"/" + text.encode()
         if b"//" in path or {b".", b".."} & set(path.split(b"/")):
             return
+        reached(self)
         self.assertEqual(normalise(path), path)
 
 

@@ -9,6 +9,7 @@ from twisted.trial import unittest
 
 from perimeter.errors import (
     BadRequest,
+    Challenges,
     ExpiredToken,
     InsufficientScope,
     InvalidCredentialsRequest,
@@ -36,7 +37,7 @@ class AnswersTests(unittest.TestCase):
         *lines: str,
         realm: str = "R",
         pages: dict[int, Page] | None = None,
-        challenges: str = "bearer",
+        challenges: Challenges = Challenges.BEARER,
         further: tuple[tuple[str, str], ...] = (),
     ) -> Response:
         target = Holding()
@@ -46,7 +47,7 @@ class AnswersTests(unittest.TestCase):
         site.answers = Answers(realm, ("https://gw/token", "https://gw2/token"), error_page, pages or {}, clock.seconds, further)
         client = Client(site)
         client.get("/", *lines)
-        target.exchanges[0].challenges = challenges
+        refusal.stranger = challenges
         target.exchanges[0].refuse(refusal)
         return client.response()
 
@@ -82,7 +83,7 @@ class AnswersTests(unittest.TestCase):
         self.assertEqual(values, [b'Bearer realm="R"', b'Basic realm="R", charset="UTF-8"'])
 
     def test_basic_challenge(self) -> None:
-        response = self.answered(MissingCredentials(), challenges="basic")
+        response = self.answered(MissingCredentials(), challenges=Challenges.BASIC)
         self.assertEqual(response.get(b"www-authenticate"), b'Basic realm="R", charset="UTF-8"')
 
     def test_all_challenges_in_lines_of_their_own(self) -> None:
@@ -90,9 +91,9 @@ class AnswersTests(unittest.TestCase):
         own, local = b'Bearer realm="R"', b'Basic realm="local", charset="UTF-8"'
         others = [b'Bearer realm="weather"', b'Basic realm="corp", charset="UTF-8"']
         for refusal, challenges, expected in (
-            (MissingCredentials(), "bearer", [own, local, *others]),
-            (Rejected(), "bearer", [own, local, *others]),
-            (MissingCredentials(), "basic", [local, *others]),
+            (MissingCredentials(), Challenges.BEARER, [own, local, *others]),
+            (Rejected(), Challenges.BEARER, [own, local, *others]),
+            (MissingCredentials(), Challenges.BASIC, [local, *others]),
         ):
             response = self.answered(refusal, challenges=challenges, further=further)
             self.assertEqual([value for name, value in response.fields if name == b"www-authenticate"], expected)
@@ -108,11 +109,11 @@ class AnswersTests(unittest.TestCase):
         own, gateway = b'Bearer realm="R"', b'Basic realm="R", charset="UTF-8"'
         each = b'Basic realm="local", charset="UTF-8", Basic realm="corp", charset="UTF-8"'
         for refusal, challenges, expected in (
-            (MissingCredentials(), "joined", [own + b", " + each]),
-            (Rejected(), "joined", [own + b", " + each]),
-            (MissingCredentials(), "bearer", [own]),
-            (Rejected(), "bearer", [own, gateway]),
-            (MissingCredentials(), "basic", [gateway]),
+            (MissingCredentials(), Challenges.JOINED, [own + b", " + each]),
+            (Rejected(), Challenges.JOINED, [own + b", " + each]),
+            (MissingCredentials(), Challenges.BEARER, [own]),
+            (Rejected(), Challenges.BEARER, [own, gateway]),
+            (MissingCredentials(), Challenges.BASIC, [gateway]),
         ):
             response = self.answered(refusal, challenges=challenges, further=further)
             self.assertEqual([value for name, value in response.fields if name == b"www-authenticate"], expected)

@@ -11,7 +11,7 @@ from perimeter.config.site.limits import LimitSettings
 from perimeter.http.h1.framing import ChunkedReader
 from perimeter.net.turns import BUDGET, NEXT_TURN, Turns
 from perimeter.web.bridge import SiteTarget
-from perimeter.web.endpoints.nodes import Node, Unknown
+from perimeter.web.endpoints.endpoint import Nothing
 from tests.unit.http_rig import Body, Client, Echoing, Holding, Site, read_responses
 from tests.unit.http_upstream import Gateway
 
@@ -94,7 +94,7 @@ class PipeliningTests(FairnessCase):
             site.dispatch = lambda exchange: exchange.answer(401, b"", b"no")  # type: ignore[method-assign]
 
         def builtin(site: Site) -> None:
-            site.route = attrs.evolve(site.route, target=SiteTarget("own", Node(Unknown(None)), site.reactor))
+            site.route = attrs.evolve(site.route, target=SiteTarget("own", Nothing("/", beneath=True), site.reactor))
 
         changes: list[Callable[[Site], None]] = [refusing, builtin]
         for change in changes:

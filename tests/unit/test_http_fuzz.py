@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from perimeter.errors import Refusal
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block, parse_request
 from perimeter.http.h1.framing import ChunkedReader, LengthReader, chunk, last_chunk
 from perimeter.proxy.headers import HeaderRules, request_head
 from tests.unit.http_rig import Body, Client, Holding, Site
+from tests.unit.properties import reached, reaches
 
 BODIES = st.one_of(
     st.binary(max_size=40),
@@ -216,6 +217,7 @@ def by_h11(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
 
 
 class OneMeaningTests(unittest.TestCase):
+    @reaches(50)
     @given(st.lists(st.tuples(REQUEST_LINES, BLOCKS, st.binary(max_size=30)), min_size=1, max_size=3), st.booleans())
     @settings(max_examples=150, deadline=None)
     def test_attack_18_what_is_forwarded_means_the_same_to_h11(
@@ -235,7 +237,7 @@ class OneMeaningTests(unittest.TestCase):
             client.send(line + b"\r\n" + block + b"\r\n")
             exchange = target.exchanges[0]
             own = b"X-Auth-Username: u\r\n" if identity else b""
-            decision = Decision(client.site.route, None, head.target, own, "192.0.2.7")
+            decision = Admitted(client.site.route, None, head.target, own, "192.0.2.7")
             sent = request_head(exchange, decision, rules, b"fallback", None)
             again = _parsed(sent)
             self.assertEqual((again.method, again.target, again.host), (head.method, head.target, head.host))
@@ -256,8 +258,11 @@ class OneMeaningTests(unittest.TestCase):
                 self.assertEqual(isinstance(exchange._reader, LengthReader), length > 0)
             expected.append((head.method, head.target, body))
             wire += sent
+        if expected:
+            reached(self)
         self.assertEqual(by_h11(wire), expected)
 
+    @reaches(20)
     @given(REQUEST_LINES, BLOCKS)
     @settings(max_examples=150, deadline=None)
     def test_attack_18_what_is_accepted_is_framed_as_h11_frames_it(self, line: bytes, block: bytes) -> None:
@@ -265,6 +270,7 @@ class OneMeaningTests(unittest.TestCase):
             head = parse_request(line, parse_block(block, 100))
         except Refusal:
             return
+        reached(self)
         connection = h11.Connection(h11.SERVER)
         connection.receive_data(line + b"\r\n" + block + b"\r\n")
         event = connection.next_event()

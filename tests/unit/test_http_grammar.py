@@ -16,6 +16,7 @@ from perimeter.errors import (
 )
 from perimeter.http.grammar import has_bare_lf, parse_block, parse_request, parse_request_line, parse_response_head, split_fields
 from perimeter.model import RequestHead
+from tests.unit.properties import reached, reaches
 
 HOST = b"Host: gw.example\r\n"
 
@@ -73,6 +74,8 @@ BAD_REQUEST_BLOCKS = {
     "two Host fields": HOST + HOST,
     "two different Host fields": HOST + b"Host: other\r\n",
     "an empty Host": b"Host: \r\n",
+    "thousands of labels in Host (attack 54)": b"Host: " + b"a." * 4000 + b"\r\n",
+    "a Host of 256 bytes": b"Host: " + b"a" * 256 + b"\r\n",
     "a user in Host": b"Host: user@gw\r\n",
     "a path in Host": b"Host: gw/x\r\n",
     "two names in Host": b"Host: gw, other\r\n",
@@ -172,6 +175,13 @@ class RequestTests(unittest.TestCase):
     def test_attack_18_transfer_encoding_in_http_1_0(self) -> None:
         with self.assertRaises(BadRequest):
             request(b"POST / HTTP/1.0", HOST + b"Transfer-Encoding: chunked\r\n")
+
+    def test_attack_54_the_longest_host(self) -> None:
+        for host in (b"a" * 255, b"a" * 255 + b":65535", b"a." * 127 + b"a"):
+            self.assertEqual(parse_request(b"GET / HTTP/1.1", parse_block(b"Host: %b\r\n" % host, 10)).host, host)
+            self.assertEqual(parse_request(b"GET http://%b/ HTTP/1.1" % host, parse_block(HOST, 10)).host, host)
+            self.assertRaises(BadRequest, parse_block, b"Host: a%b\r\n" % host, 10)
+            self.assertRaises(BadRequest, parse_request, b"GET http://a%b/ HTTP/1.1" % host, parse_block(HOST, 10))
 
     def test_attack_2_target_forms(self) -> None:
         for what, line in TARGETS_REFUSED.items():
@@ -309,11 +319,28 @@ CRUMBS = st.sampled_from(
         *(b": ", b":", b" ", b"\t", b"\r\n", b"\n", b"\r", b"\x00", b",", b"\xff", b"-", b"_"),
     ]
 )
+#: Requests that are right, except in one part at most.
+FIELDS = st.sampled_from(
+    [
+        *(b"X: y\r\n", b"X-Y:\t \r\n", b"Connection: x, close\r\n"),
+        *(b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"),
+    ]
+)
+METHODS = [b"GET", b"g", b"CONNECT", b""]
+TARGETS = [b"/a?b", b"/%2e", b"//", b"/a b", b"*", b"http://h/a", b"/#", b"\xff"]
+VERSIONS = [b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2", b"HTTP/1.1 "]
+BLOCKS = st.lists(FIELDS, max_size=3).map(b"".join)
+LINES = st.one_of(
+    st.sampled_from(METHODS).map(lambda method: b"%b / HTTP/1.1" % method),
+    st.sampled_from(TARGETS).map(lambda target: b"GET %b HTTP/1.1" % target),
+    st.sampled_from(VERSIONS).map(lambda version: b"POST / %b" % version),
+)
 BYTES = st.one_of(st.binary(max_size=60), st.lists(CRUMBS, max_size=20).map(b"".join))
 
 
 class ArbitraryBytesTests(unittest.TestCase):
-    @given(BYTES)
+    @reaches(50)
+    @given(st.one_of(BYTES, BLOCKS, st.tuples(BLOCKS, BYTES, BLOCKS).map(b"".join)))
     @settings(max_examples=300, deadline=None)
     @example(b"Host: gw\r\n")
     def test_blocks_raise_nothing_else(self, block: bytes) -> None:
@@ -321,6 +348,7 @@ class ArbitraryBytesTests(unittest.TestCase):
             headers = parse_block(block, 10)
         except BadRequest:
             return
+        reached(self)
         self.assertEqual(len(headers.fields), block.count(b"\r\n"))
         self.assertFalse(has_bare_lf(block))
         for name, value in headers.fields:
@@ -328,16 +356,19 @@ class ArbitraryBytesTests(unittest.TestCase):
             self.assertNotRegex(value, rb"[\x00-\x08\x0a-\x1f\x7f]")
             self.assertEqual(value, value.strip(b" \t"))
 
-    @given(BYTES, BYTES)
+    @reaches(6)
+    @given(BYTES | LINES, BYTES | BLOCKS.map(b"Host: gw\r\n".__add__))
     @settings(max_examples=300, deadline=None)
     def test_requests_raise_nothing_else(self, line: bytes, block: bytes) -> None:
         try:
             head = parse_request(line, parse_block(block, 10))
         except BadRequest:
             return
+        reached(self)
         self.assertTrue(head.target.startswith(b"/"))
 
-    @given(BYTES)
+    @reaches(20)
+    @given(BYTES | BLOCKS)
     @settings(max_examples=200, deadline=None)
     def test_responses_raise_nothing_else(self, block: bytes) -> None:
         for text in (block + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + block + b"\r\n\r\n"):
@@ -345,6 +376,7 @@ class ArbitraryBytesTests(unittest.TestCase):
                 head = parse_response_head(text[: text.index(b"\r\n\r\n") + 4], 10)
             except UpstreamBadReply:
                 continue
+            reached(self)
             self.assertTrue(100 <= head.status <= 999)
 
     @given(st.binary(max_size=40))

@@ -208,3 +208,10 @@ class AuthotronTests(TestCase):
                 read(text, "f")
             except ImportFault as fault:
                 self.assertTrue(str(fault).startswith("f:"))
+
+    def test_attack_48_a_name_to_listen_on_is_not_every_interface(self) -> None:
+        for host, lines in (("localhost", 0), ("gw.example.com", 1)):
+            for text in (f"bind_address: {host}:8080\n", f"server: {{host: {host}, port: 8080}}\n"):
+                draft = yaml(text)
+                self.assertEqual(options(draft, "listener auth-o-tron")["interface"], "127.0.0.1", text)
+                self.assertEqual(len(draft.remainder), lines, text)

@@ -8,8 +8,9 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.importers import combine
 from perimeter.importers.authotron import source as authotron
-from perimeter.importers.draft import plain_name, unfit
-from tests.unit.drafts import ABILITIES, location, options, yaml
+from perimeter.importers.draft import ImportFault, plain_name, unfit
+from perimeter.importers.nginx import source as nginx
+from tests.unit.drafts import ABILITIES, DATA, conf, location, options, site_xml, yaml
 
 
 class DraftTests(TestCase):
@@ -35,3 +36,20 @@ class DraftTests(TestCase):
     @given(st.text())
     def test_names_of_sections(self, text: str) -> None:
         self.assertRegex(plain_name(text), r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+
+    def test_attack_48_sources_do_not_open_each_other(self) -> None:
+        # a listener of one source would serve the routes of the other one, without TLS
+        draft = conf("server { listen 443 ssl; location / { proxy_pass http://b:1; } }")
+        authotron.convert("bind_address: 0.0.0.0:8080\n", "config.yaml", draft, ABILITIES)
+        combine.complete(draft)
+        self.assertEqual([header for header in draft.sections if header.startswith("listener")], ["listener https"])
+        self.assertEqual(len(draft.remainder), 1)
+        # security that Reactor has off is not off for Auth-o-tron's users
+        draft = site_xml(**{"security.enabled": "false"})
+        authotron.convert((DATA / "authotron.yaml").read_text(), "config.yaml", draft, ABILITIES)
+        combine.complete(draft)
+        self.assertEqual(options(draft, "perimeter")["enabled"], "yes")
+        draft = site_xml(**{"security.enabled": "false"})
+        nginx.convert("server { listen 80; location / { auth_basic x; proxy_pass http://b:1; } }", "n", draft)
+        with self.assertRaisesRegex(ImportFault, "cannot be one site"):
+            combine.complete(draft)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.importers import logback, reactor
+from perimeter.importers import logback
 from perimeter.importers.draft import Draft, ImportFault
+from perimeter.importers.reactor import source as reactor
 from perimeter.importers.xml_tree import read as read_xml
 from tests.unit.drafts import DATA, left, options, site_xml
 
@@ -134,3 +135,50 @@ class LogbackTests(TestCase):
 
     def test_a_file_without_an_audit_log(self) -> None:
         self.assertEqual(len(self.convert('<logger name="x"/>').remainder), 1)
+
+
+class NeverLessClosedTests(TestCase):
+    """Attack 48, an import that opens a door."""
+
+    def test_attack_48_tls_of_later_versions_stays_tls(self) -> None:
+        for name in ("ssl.external.enabled", "ssl.enabled"):
+            draft = Draft()
+            site = f"<property><name>{name}</name><value>true</value></property>"
+            secrets = "".join(
+                f"<property><name>{prefix}.{last}</name><value>{value}</value></property>"
+                for prefix, value in (("router.ssl.keystore", "r"), ("security.auth.server.ssl.keystore", "t"))
+                for last in ("path", "password")
+            )
+            reactor.convert_all([(site, "cdap-site.xml"), (secrets, "cdap-security.xml")], draft)
+            listeners = {header: options(draft, header) for header in draft.sections if header.startswith("listener")}
+            self.assertEqual(sorted(listeners), ["listener router", "listener tokens-tls"], name)
+            self.assertEqual([one["tls"] for one in listeners.values()], ["yes", "yes"])
+            self.assertEqual((listeners["listener router"]["keystore"], listeners["listener router"]["port"]), ("r", "10443"))
+            self.assertEqual(
+                (listeners["listener tokens-tls"]["keystore"], listeners["listener tokens-tls"]["port"]), ("t", "10010")
+            )
+            self.assertEqual(sorted(draft.files.values()), ["r", "t"])
+            self.assertEqual([header for header in draft.sections if header.startswith("authenticator")], ["authenticator users"])
+            self.assertEqual(draft.remainder, [])
+
+    def test_attack_48_what_is_not_plainly_false_is_taken_for_true(self) -> None:
+        for value in ("${secure}", "TRUE", "yes", ""):
+            draft = site_xml(**{"security.enabled": value, "security.server.ssl.enabled": value})
+            self.assertEqual(options(draft, "perimeter")["enabled"], "yes", value)
+            self.assertEqual(options(draft, "listener router")["tls"], "yes", value)
+        draft = site_xml(**{"security.enabled": "false", "security.server.ssl.enabled": "False"})
+        self.assertEqual(options(draft, "perimeter")["enabled"], "no")
+        self.assertNotIn("tls", options(draft, "listener router"))
+
+    def test_attack_48_an_address_stays_the_only_one(self) -> None:
+        draft = site_xml(
+            **{"security.auth.server.bind.address": "127.0.0.1", "router.bind.address": "::1", "router.bind.port": "11015"}
+        )
+        self.assertEqual(options(draft, "listener tokens")["interface"], "127.0.0.1")
+        self.assertEqual(
+            (options(draft, "listener router")["interface"], options(draft, "listener router")["port"]), ("::1", "11015")
+        )
+        draft = site_xml(**{"router.bind.address": "gw.example.com", "security.auth.server.bind.address": "localhost"})
+        self.assertEqual(options(draft, "listener router")["interface"], "127.0.0.1")
+        self.assertEqual(options(draft, "listener tokens")["interface"], "127.0.0.1")
+        self.assertEqual(len(draft.remainder), 1)

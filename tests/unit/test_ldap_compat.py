@@ -13,6 +13,7 @@ from twisted.trial.unittest import TestCase
 from perimeter.auth.kinds.ldap import compat
 from perimeter.auth.kinds.ldap.compat import Malformed, decode, frame
 from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Matching, Message, Or, Reference, Result
+from tests.unit.properties import reached, reaches
 
 # RFC 4511, section 4.2.2: message 1, a bind response with success
 BOUND = bytes.fromhex("300c02010161070a010004000400")
@@ -21,6 +22,19 @@ BOUND = bytes.fromhex("300c02010161070a010004000400")
 def entry(number: int = 2) -> bytes:
     value = pureldap.LDAPSearchResultEntry(b"cn=Jos\xc3\xa9,dc=x", [(b"CN", [b"Jos\xc3\xa9", b"\xff\r\n"]), (b"uid", [])])
     return bytes(pureldap.LDAPMessage(value, id=number).toWire())
+
+
+# messages that hold a result: their number, the kind of operation, its code, two texts and what may follow
+RESULTS = st.builds(
+    lambda number, tag, code, texts, rest: (
+        BOUND[2:4] + bytes([number, tag, len(texts) + len(rest) + 3, 10, 1, code]) + texts + rest
+    ),
+    st.integers(0, 127),
+    st.sampled_from([0x61, 0x65, 0x67, 0x78, 0x60]),
+    st.integers(0, 127),
+    st.sampled_from([b"\x04\x00\x04\x00", b"\x04\x01x\x04\x02\xc3\xa9", b"\x04\x00\x04\x01\xff", b"\x04\x00"]),
+    st.sampled_from([b"", b"\x87\x00", b"\x89\x01A"]) | st.binary(max_size=3),
+)
 
 
 class DecodeTests(TestCase):
@@ -79,12 +93,14 @@ class DecodeTests(TestCase):
         with self.assertRaises(Malformed):
             decode(b"\x30" + pureber.int2berlen(len(data) + 3) + b"\x02\x01\x01" + data)
 
-    @given(st.binary(max_size=60))
+    @reaches(8)
+    @given(st.binary(max_size=60) | RESULTS)
     def test_attack_41_garbage_is_malformed_and_nothing_else(self, data: bytes) -> None:
         try:
             found = decode(b"\x30" + bytes([len(data)]) + data)
         except Malformed:
             return
+        reached(self)
         self.assertIsInstance(found, Message)
 
     @given(st.data())

@@ -339,10 +339,10 @@ class DirectoryTests(TestCase):
         for _ in range(5):
             self.held.pop(0).callback(None)
         self.successResultOf(login)
-        while self.held:  # a check that is left waiting would end in the garbage collector, under another test
+        while self.held:
             self.held.pop(0).callback(None)
-        for guess in guesses:
-            self.successResultOf(guess)
+        for one in guesses:
+            self.successResultOf(one)
 
 
 class FakeDirectory:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.gate.decision import Decision
+from perimeter.gate.decision import Admitted
 from perimeter.http.grammar import parse_block, parse_response_head
 from perimeter.model import ClientConnection, Field, Principal
 from perimeter.proxy.headers import HeaderRules, client_lines, map_back, request_head
@@ -31,7 +31,7 @@ def head(*lines: str, relayed: tuple[str, ...] = (), tls: str = "TLSv1.3", upgra
     client.send(f"POST /a?b HTTP/1.{minor}\r\n".encode() + "".join(f"{line}\r\n" for line in names).encode("latin-1") + b"\r\n")
     exchange = target.exchanges[0]
     address = relayed[0] if relayed else "192.0.2.7"
-    decision = Decision(client.site.route, Principal("alice", "local"), b"/judged?b", OWN, address, relayed)
+    decision = Admitted(client.site.route, Principal("alice", "local"), b"/judged?b", OWN, address, relayed)
     return request_head(exchange, decision, RULES, b"fallback:8080", upgrade)
 
 

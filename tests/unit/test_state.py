@@ -8,21 +8,27 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.errors import Overloaded, StartupError, Unavailable
+from perimeter.errors import ExpiredToken, InvalidToken, Overloaded, StartupError, Unavailable
 from perimeter.model import Grant, Principal, Restriction
 from perimeter.offload import GRACE
+from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.state import sqlite as sqlite_module
 from perimeter.state import state as state_module
-from perimeter.state.changes import Change, Held, Removed, RevokedGrant, RevokedUser
+from perimeter.state.changes import Change, Cursor, Gap, Held
 from perimeter.state.memory import MemoryStore
 from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import State
 from perimeter.state.store import IStateStore
-from perimeter.tokens.api_token import ApiToken, digest_of, mint
+from perimeter.tokens import stored as stored_module
+from perimeter.tokens.api_token import ApiToken, ApiTokenVerifier, digest_of, mint
+from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
+from perimeter.tokens.stored import TOKENS
 from tests.unit.auth_doubles import ImmediateThreads, ManualThreads, ThreadClock, offload_with
 
 ALICE = Principal("alice", "local", ("admin", "a,b"), "users", {"team": "rød"}, {"svc": ("read",)})
@@ -37,12 +43,17 @@ class SqliteTests(unittest.TestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
+        self.now = 10000.0
         self.store = self.open()
 
     def open(self) -> SqliteStore:
-        store = SqliteStore(self.directory)
+        store = SqliteStore(self.directory, STATE_KINDS, lambda: self.now)
         self.addCleanup(store.close)
         return store
+
+    def held(self, store: SqliteStore | None = None) -> list[Change]:
+        """What the store has of tokens: revoked users, revoked grants, API tokens."""
+        return list((store or self.store).load()[0]["tokens"])
 
     def test_both_stores_are_stores(self) -> None:
         verifyObject(IStateStore, self.store)
@@ -53,9 +64,10 @@ class SqliteTests(unittest.TestCase):
         grant, user = RevokedGrant("jti", 7.0), RevokedUser("local", "bob", 3.0, 8.0)
         self.store.write([kept, passing, grant, user])
         self.store.close()
-        held = self.open().load()
-        self.assertEqual((list(held.tokens), held.grants, held.users), ([kept, passing], [grant], [user]))
-        owner = held.tokens[0].owner
+        held = self.held(self.open())
+        self.assertEqual(held, [user, grant, kept, passing])
+        assert isinstance(held[2], ApiToken)
+        owner = held[2].owner
         self.assertEqual((owner.attributes, owner.scopes, owner.authenticator), (ALICE.attributes, ALICE.scopes, "users"))
 
     def test_the_token_itself_is_not_kept(self) -> None:
@@ -72,25 +84,14 @@ class SqliteTests(unittest.TestCase):
         self.store.write([kept])
         with self.assertRaises(Unavailable):
             self.store.write([Removed(kept.id), token("other"), kept, kept])
-        self.assertEqual(list(self.store.load().tokens), [kept])
+        self.assertEqual(self.held(), [kept])
 
     def test_what_has_ended_is_dropped(self) -> None:
         self.store.write([token(expires=5.0), RevokedGrant("j", 5.0), RevokedUser("r", "u", 1.0, 5.0)])
         self.store.forget(4.0)
-        self.assertEqual(len(self.store.load().tokens), 1)
+        self.assertEqual(len(self.held()), 3)
         self.store.forget(5.0)
-        self.assertEqual(self.store.load(), Held([], [], []))
-
-    def test_another_process_is_noticed(self) -> None:
-        other = self.open()
-        self.store.load()
-        self.assertFalse(self.store.changed())
-        self.store.write([token()])
-        self.assertFalse(self.store.changed(), "one's own changes are known")
-        other.write([token()])
-        self.assertTrue(self.store.changed())
-        self.assertEqual(len(self.store.load().tokens), 2)
-        self.assertFalse(self.store.changed())
+        self.assertEqual(self.held(), [])
 
     def test_nobody_else_may_read_it(self) -> None:
         self.store.write([token()])
@@ -133,7 +134,7 @@ class SqliteTests(unittest.TestCase):
         other = self.directory / "other"
         other.mkdir()
         os.chown(other, 12345, 23456)
-        store = SqliteStore(other)
+        store = SqliteStore(other, STATE_KINDS)
         store.write([token()])
         self.assertEqual({(path.stat().st_uid, path.stat().st_gid) for path in other.iterdir()}, {(12345, 23456)})
         store.close()
@@ -156,17 +157,17 @@ class SqliteTests(unittest.TestCase):
         """Neither by a clock that was put back, nor by a configuration under which tokens live for less time than they did."""
         self.store.write([RevokedUser("local", "bob", 100.0, 900.0)])
         self.store.write([RevokedUser("local", "bob", 50.0, 60.0)])
-        self.assertEqual(self.store.load().users, [RevokedUser("local", "bob", 100.0, 900.0)])
+        self.assertEqual(self.held(), [RevokedUser("local", "bob", 100.0, 900.0)])
         self.store.write([RevokedUser("local", "bob", 200.0)])
-        self.assertEqual(self.store.load().users, [RevokedUser("local", "bob", 200.0, inf)])
+        self.assertEqual(self.held(), [RevokedUser("local", "bob", 200.0, inf)])
         self.store.forget(1e12)
-        self.assertEqual(len(self.store.load().users), 1)
+        self.assertEqual(len(self.held()), 1)
 
     def test_attack_39_a_token_that_is_written_after_its_user_was_revoked(self) -> None:
         early, late = mint("ci", ALICE, 99.0, inf)[1], mint("ci", ALICE, 101.0, inf)[1]
         self.store.write([token(), RevokedUser("local", "alice", 100.0)])
         self.store.write([early, late])
-        self.assertEqual(list(self.store.load().tokens), [late])
+        self.assertEqual(self.held()[1:], [late])
 
     def test_attack_41_a_transaction_that_cannot_be_ended_is_not_the_last(self) -> None:
         class Full:
@@ -191,7 +192,7 @@ class SqliteTests(unittest.TestCase):
         with self.assertRaises(Unavailable):
             self.store.write([token()])
         self.store.write([kept])
-        self.assertEqual(list(self.store.load().tokens), [kept])
+        self.assertEqual(self.held(), [kept])
         self.store._db = self.store._db.db  # type: ignore[attr-defined]
 
     def test_attack_41_a_file_that_is_replaced(self) -> None:
@@ -199,7 +200,7 @@ class SqliteTests(unittest.TestCase):
         for _ in range(2):
             with self.assertRaisesRegex(Unavailable, "replaced or removed"):
                 self.store.write([token()])
-            for asked in (self.store.changed, lambda: self.store.forget(0.0)):
+            for asked in (lambda: self.store.since(0), lambda: self.store.forget(0.0)):
                 self.assertRaises(Unavailable, asked)
             self.store.path.touch()
         moved.rename(self.store.path)
@@ -209,29 +210,41 @@ class SqliteTests(unittest.TestCase):
         self.store._db.execute("PRAGMA max_page_count = 1")
         with self.assertRaises(Unavailable):
             self.store.write([token(f"t{number}") for number in range(100)])
-        self.assertEqual(list(self.store.load().tokens), [])
+        self.assertEqual(self.held(), [])
 
 
 class FlakyStore(MemoryStore):
     """Keeps a list of what was written, and fails when told to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.written: list[list[Change]] = []
         self.fails = False
-        self.elsewhere: Held | None = None
+        #: what the log has after the cursor, what is loaded after a gap, and what was dropped
+        self.log: list[Change] = []
+        self.elsewhere: list[Change] | None = None
         self.dropped: list[float] = []
 
-    def write(self, changes: Sequence[Change]) -> None:
+    def write(self, changes: Sequence[Change]) -> Cursor:
         if self.fails:
             raise Unavailable("disk full")
         self.written.append(list(changes))
+        self.log += changes
+        return super().write(changes)
 
-    def changed(self) -> bool:
-        return self.elsewhere is not None
+    def others_write(self, *changes: Change) -> None:
+        """Another process has written these."""
+        self.log += changes
+        super().write(changes)
 
-    def load(self) -> Held:
+    def since(self, cursor: Cursor) -> Any:
+        if self.elsewhere is not None:
+            return Gap()
+        return self.log[cursor:][: sqlite_module.BATCH], min(len(self.log), cursor + sqlite_module.BATCH)
+
+    def load(self) -> tuple[Held, Cursor]:
         held, self.elsewhere = self.elsewhere, None
-        return held or Held()
+        return {"tokens": held or []}, len(self.log)
 
     def forget(self, now: float) -> None:
         self.dropped.append(now)
@@ -244,9 +257,11 @@ class StateCase(unittest.TestCase):
         self.clock = ThreadClock()
         self.threads = self.threads_class()
         self.store = FlakyStore()
-        self.state = State(self.store, self.clock, offload_with(self.threads, self.clock, count=1))
+        self.state = State(self.store, STATE_KINDS, self.clock, offload_with(self.threads, self.clock, count=1))
+        self.state.replace(self.state.load())
+        self.tokens = self.state.view(TOKENS)
         self.told: list[int] = []
-        self.state.on_revoked.add(lambda: self.told.append(self.state.epoch))
+        self.state.on_removed.add(lambda: self.told.append(self.tokens.epoch))
 
     def grant_of(self, kept: ApiToken) -> Principal:
         return Principal("alice", "local", grant=Grant(kept.id, 0.0, kept.expires, True))
@@ -258,73 +273,84 @@ class StateCase(unittest.TestCase):
 class StateTests(StateCase):
     def test_an_api_token_is_known_until_it_is_removed(self) -> None:
         kept = token()
-        self.successResultOf(self.state.add(kept))
-        self.assertIs(self.state.find(kept.digest), kept)
-        self.assertEqual(self.state.owned("local", "alice"), [kept])
-        self.assertTrue(self.state.good(self.grant_of(kept)))
+        self.successResultOf(self.tokens.add(kept))
+        self.assertIs(self.tokens.find(kept.digest), kept)
+        self.assertEqual(self.tokens.owned("local", "alice"), [kept])
+        self.assertTrue(self.tokens.good(self.grant_of(kept)))
         self.assertEqual(self.told, [])
-        self.successResultOf(self.state.remove(kept))
-        self.assertIsNone(self.state.find(kept.digest))
-        self.assertEqual(self.state.owned("local", "alice"), [])
-        self.assertFalse(self.state.good(self.grant_of(kept)))
+        self.successResultOf(self.tokens.remove(kept))
+        self.assertIsNone(self.tokens.find(kept.digest))
+        self.assertEqual(self.tokens.owned("local", "alice"), [])
+        self.assertFalse(self.tokens.good(self.grant_of(kept)))
         self.assertEqual(self.told, [1])
         self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]])
 
     def test_attack_37_realms_are_kept_apart(self) -> None:
-        self.successResultOf(self.state.add(token(owner=Principal("alice", "elsewhere"))))
-        self.assertEqual(self.state.owned("local", "alice"), [])
+        self.successResultOf(self.tokens.add(token(owner=Principal("alice", "elsewhere"))))
+        self.assertEqual(self.tokens.owned("local", "alice"), [])
 
     def test_expired_ones_are_not_listed(self) -> None:
-        self.successResultOf(self.state.add(token(expires=10.0)))
+        self.successResultOf(self.tokens.add(token(expires=10.0)))
         self.clock.advance(10)
-        self.assertEqual(self.state.owned("local", "alice"), [])
+        self.assertEqual(self.tokens.owned("local", "alice"), [])
+
+    def test_attack_39_an_api_token_ends_at_its_second(self) -> None:
+        text, kept = mint("ci", ALICE, 0.0, 10.0)
+        self.successResultOf(self.tokens.add(kept))
+        verifier = ApiTokenVerifier(self.tokens, self.clock)
+        self.clock.advance(9.75)
+        self.assertIs(verifier.verify(text), kept)
+        self.clock.advance(0.25)
+        self.assertRaises(ExpiredToken, verifier.verify, text)
+        self.assertRaises(InvalidToken, verifier.verify, mint("ci", ALICE, 0.0, inf)[0])
+        self.assertRaises(InvalidToken, ApiTokenVerifier(None, self.clock).verify, text)
 
     def test_an_access_token_is_revoked_by_its_jti(self) -> None:
-        self.assertTrue(self.state.good(self.access()))
+        self.assertTrue(self.tokens.good(self.access()))
         grant = self.access().grant
         assert grant is not None
-        self.successResultOf(self.state.revoke(grant))
-        self.assertFalse(self.state.good(self.access()))
-        self.assertTrue(self.state.good(self.access("other")))
-        self.assertTrue(self.state.good(Principal("alice", "local")), "whoever came with a password")
+        self.successResultOf(self.tokens.revoke(grant))
+        self.assertFalse(self.tokens.good(self.access()))
+        self.assertTrue(self.tokens.good(self.access("other")))
+        self.assertTrue(self.tokens.good(Principal("alice", "local")), "whoever came with a password")
 
     def test_a_user_loses_every_token_of_both_kinds(self) -> None:
         kept, other = token(), token(owner=Principal("bob", "local"))
         for one in (kept, other):
-            self.successResultOf(self.state.add(one))
+            self.successResultOf(self.tokens.add(one))
         self.clock.advance(100)
-        self.assertEqual(self.successResultOf(self.state.revoke_user("local", "alice")), [kept])
-        self.assertFalse(self.state.good(self.grant_of(kept)))
-        self.assertTrue(self.state.good(self.grant_of(other)))
-        self.assertFalse(self.state.good(self.access(issued=100.0)))
-        self.assertTrue(self.state.good(self.access(issued=101.0)), "a later one")
-        self.assertTrue(self.state.good(self.access(issued=100.0, username="bob")))
+        self.assertEqual(self.successResultOf(self.tokens.revoke_user("local", "alice")), [kept])
+        self.assertFalse(self.tokens.good(self.grant_of(kept)))
+        self.assertTrue(self.tokens.good(self.grant_of(other)))
+        self.assertFalse(self.tokens.good(self.access(issued=100.0)))
+        self.assertTrue(self.tokens.good(self.access(issued=101.0)), "a later one")
+        self.assertTrue(self.tokens.good(self.access(issued=100.0, username="bob")))
 
     def test_what_has_ended_is_forgotten(self) -> None:
-        self.successResultOf(self.state.add(token(expires=5000.0)))
+        self.successResultOf(self.tokens.add(token(expires=5000.0)))
         grant = self.access(expires=7000.0).grant
         assert grant is not None
-        self.successResultOf(self.state.revoke(grant))
-        self.state._index.apply(RevokedUser("local", "bob", 0.0, 5000.0))
+        self.successResultOf(self.tokens.revoke(grant))
+        self.tokens._index.apply(RevokedUser("local", "bob", 0.0, 5000.0))
         self.clock.advance(6999)
-        self.successResultOf(self.state.look())
-        self.assertFalse(self.state.good(self.access(expires=7000.0)))
+        self.successResultOf(self.state.tend())
+        self.assertFalse(self.tokens.good(self.access(expires=7000.0)))
         self.clock.advance(7201)
-        self.successResultOf(self.state.look())
-        index = self.state._index
+        self.successResultOf(self.state.tend())
+        index = self.tokens._index
         self.assertEqual(
-            (index.by_digest, index.named, index.passing, index.ids, index.grants, index.users), ({}, {}, {}, set(), {}, {})
+            (index.by_digest, index.named, index.passing, index.by_id, index.grants, index.users), ({}, {}, {}, {}, {}, {})
         )
         self.assertEqual(self.store.dropped, [6999.0, 14200.0])
 
     def test_passing_tokens_are_bounded(self) -> None:
-        self.patch(state_module, "MOST_PASSING", 3)
+        self.patch(stored_module, "MOST_PASSING", 3)
         named = token()
-        self.successResultOf(self.state.add(named))
+        self.successResultOf(self.tokens.add(named))
         passing = [token(f"{number}", passing=True) for number in range(5)]
         for one in passing:
-            self.successResultOf(self.state.add(one))
-        self.assertEqual(self.state.owned("local", "alice"), [named, *passing[2:]])
+            self.successResultOf(self.tokens.add(one))
+        self.assertEqual(self.tokens.owned("local", "alice"), [named, *passing[2:]])
 
 
 class FailingTests(StateCase):
@@ -333,48 +359,49 @@ class FailingTests(StateCase):
     def test_attack_41_what_cannot_be_written_was_not_given(self) -> None:
         self.store.fails = True
         kept = token()
-        self.failureResultOf(self.state.add(kept), Unavailable)
-        self.assertIsNone(self.state.find(kept.digest))
+        self.failureResultOf(self.tokens.add(kept), Unavailable)
+        self.assertIsNone(self.tokens.find(kept.digest))
 
     def test_attack_41_what_cannot_be_written_is_revoked_all_the_same(self) -> None:
         kept = token()
-        self.successResultOf(self.state.add(kept))
+        self.successResultOf(self.tokens.add(kept))
         self.store.fails = True
-        self.failureResultOf(self.state.remove(kept), Unavailable)
-        self.assertFalse(self.state.good(self.grant_of(kept)))
-        self.successResultOf(self.state.look())
+        self.failureResultOf(self.tokens.remove(kept), Unavailable)
+        self.assertFalse(self.tokens.good(self.grant_of(kept)))
+        self.successResultOf(self.state.tend())
         self.assertEqual(self.store.written, [[kept]])
         self.store.fails = False
-        self.successResultOf(self.state.look())
+        self.successResultOf(self.state.tend())
         self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]])
-        self.successResultOf(self.state.look())
+        self.successResultOf(self.state.tend())
         self.assertEqual(len(self.store.written), 2)
 
     def test_attack_41_what_is_owed_is_written_before_the_end(self) -> None:
         kept = token()
-        self.successResultOf(self.state.add(kept))
+        self.successResultOf(self.tokens.add(kept))
         self.store.fails = True
-        self.failureResultOf(self.state.remove(kept), Unavailable)
+        self.failureResultOf(self.tokens.remove(kept), Unavailable)
         self.store.fails = False
         self.successResultOf(self.state.stop())
         self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]])
 
     def test_what_nobody_foresaw_is_unavailable_too(self) -> None:
         self.patch(self.store, "write", lambda changes: 1 / 0)
-        self.failureResultOf(self.state.add(token()), Unavailable)
+        self.failureResultOf(self.tokens.add(token()), Unavailable)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_a_picture_that_cannot_be_read_changes_nothing(self) -> None:
         kept = token()
-        self.successResultOf(self.state.add(kept))
+        self.successResultOf(self.tokens.add(kept))
 
-        def damaged() -> Held:
+        def damaged() -> tuple[Held, Cursor]:
             raise StartupError("state.db: cannot be used")
 
-        self.store.elsewhere = Held()
+        self.store.elsewhere = []
         self.patch(self.store, "load", damaged)
-        self.successResultOf(self.state.look())
-        self.assertIs(self.state.find(kept.digest), kept)
+        for _ in range(3):
+            self.successResultOf(self.state.follow())
+        self.assertIs(self.tokens.find(kept.digest), kept)
 
 
 class OrderTests(StateCase):
@@ -384,11 +411,11 @@ class OrderTests(StateCase):
 
     def test_what_comes_meanwhile_is_written_together(self) -> None:
         tokens = [token(f"{number}") for number in range(4)]
-        waiting = [self.state.add(one) for one in tokens]
+        waiting = [self.tokens.add(one) for one in tokens]
         self.threads.step()
         self.successResultOf(waiting[0])
         self.assertNoResult(waiting[1])
-        self.assertIsNone(self.state.find(tokens[1].digest), "not before it is written")
+        self.assertIsNone(self.tokens.find(tokens[1].digest), "not before it is written")
         self.threads.step()
         for one in waiting[1:]:
             self.successResultOf(one)
@@ -397,8 +424,8 @@ class OrderTests(StateCase):
     def test_attack_39_revoked_at_once_and_told_when_written(self) -> None:
         grant = self.access().grant
         assert grant is not None
-        waiting = self.state.revoke(grant)
-        self.assertFalse(self.state.good(self.access()))
+        waiting = self.tokens.revoke(grant)
+        self.assertFalse(self.tokens.good(self.access()))
         self.assertEqual(self.told, [1])
         self.assertNoResult(waiting)
         self.threads.step()
@@ -407,38 +434,38 @@ class OrderTests(StateCase):
     def test_attack_23_who_leaves_is_counted_all_the_same(self) -> None:
         """What is written for a client that has left is in the file, so it must be known as well."""
         kept = token()
-        adding = self.state.add(kept)
-        self.assertEqual(self.state.count("local", "alice"), 1)
+        adding = self.tokens.add(kept)
+        self.assertEqual(self.tokens.count("local", "alice"), 1)
         adding.cancel()
         self.failureResultOf(adding, CancelledError)
-        self.assertEqual(self.state.count("local", "alice"), 1)
+        self.assertEqual(self.tokens.count("local", "alice"), 1)
         self.threads.step()
-        self.assertEqual((self.store.written, self.state.find(kept.digest)), ([[kept]], kept))
-        self.assertEqual(self.state.count("local", "alice"), 1)
-        removing = self.state.remove(kept)
+        self.assertEqual((self.store.written, self.tokens.find(kept.digest)), ([[kept]], kept))
+        self.assertEqual(self.tokens.count("local", "alice"), 1)
+        removing = self.tokens.remove(kept)
         removing.cancel()
         self.failureResultOf(removing, CancelledError)
         self.threads.step()
-        looking = self.state.look()
-        self.threads.step()
-        self.successResultOf(looking)
+        self.successResultOf(self.state.tend())
         self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]], "once")
-        self.assertEqual((self.state.count("local", "alice"), dict(self.state._coming)), (0, {}))
+        self.assertEqual((self.tokens.count("local", "alice"), dict(self.tokens._coming)), (0, {}))
 
     def test_attack_41_the_end_waits_for_what_is_being_written(self) -> None:
         kept, other = token(), token()
-        adding = [self.state.add(kept), self.state.add(other)]
+        adding = [self.tokens.add(kept), self.tokens.add(other)]
         stopping = self.state.stop()
         self.assertNoResult(stopping)
         self.threads.step()
         self.threads.step()
+        self.assertNoResult(stopping)
+        self.threads.step()  # the store is closed
         for one in (*adding, stopping):
             self.successResultOf(one)
         self.assertEqual(self.store.written, [[kept], [other]])
-        self.failureResultOf(self.state.add(token()), Unavailable)
+        self.failureResultOf(self.tokens.add(token()), Unavailable)
 
     def test_the_end_does_not_wait_for_ever(self) -> None:
-        self.state.add(token())
+        self.tokens.add(token())
         stopping = self.state.stop()
         self.clock.advance(state_module._LAST)
         self.assertNoResult(stopping)
@@ -448,50 +475,168 @@ class OrderTests(StateCase):
 
     def test_attack_23_too_many_at_once(self) -> None:
         self.patch(state_module, "MOST_WAITING", 2)
-        waiting = [self.state.add(token()) for _ in range(3)]  # one under way, two waiting
-        self.failureResultOf(self.state.add(token()), Overloaded)
+        waiting = [self.tokens.add(token()) for _ in range(3)]  # one under way, two waiting
+        self.failureResultOf(self.tokens.add(token()), Overloaded)
         grant = self.access().grant
         assert grant is not None
-        waiting.append(self.state.revoke(grant))  # never refused
+        waiting.append(self.tokens.revoke(grant))  # never refused
         self.threads.step()
         self.threads.step()
         for one in waiting:
             self.successResultOf(one)
 
-    def test_attack_39_another_process_brings_nothing_back(self) -> None:
-        """What is on its way to the store while the store is read is not in that picture."""
+    def step_all(self) -> None:
+        while self.threads.jobs:
+            self.threads.step()
+
+    def test_attack_39_a_gap_brings_nothing_back(self) -> None:
+        """What is on its way to the store while the store is read is not in what was read."""
         kept, theirs = token(), token("theirs")
-        adding = self.state.add(kept)
+        adding = self.tokens.add(kept)
         self.threads.step()
         self.successResultOf(adding)
         grant = self.access().grant
         assert grant is not None
-        self.store.elsewhere = Held([kept, theirs])
-        looking = self.state.look()
-        self.threads.step()  # has anything changed?
-        removing, revoking = self.state.remove(kept), self.state.revoke(grant)
-        self.threads.step()  # the picture, with the token still in it
-        self.successResultOf(looking)
-        self.assertIs(self.state.find(theirs.digest), theirs)
-        self.assertFalse(self.state.good(self.grant_of(kept)))
-        self.assertIsNone(self.state.find(kept.digest))
-        self.assertFalse(self.state.good(self.access()))
-        while self.threads.jobs:
-            self.threads.step()
+        self.store.elsewhere = [kept, theirs]
+        following = self.state.follow()
+        self.threads.step()  # a gap
+        removing, revoking = self.tokens.remove(kept), self.tokens.revoke(grant)
+        self.threads.step()  # everything is read, with the token still in it
+        self.successResultOf(following)
+        self.assertIs(self.tokens.find(theirs.digest), theirs)
+        self.assertFalse(self.tokens.good(self.grant_of(kept)))
+        self.assertIsNone(self.tokens.find(kept.digest))
+        self.assertFalse(self.tokens.good(self.access()))
+        self.step_all()
         self.successResultOf(removing)
         self.successResultOf(revoking)
 
-    def test_a_token_that_is_added_while_another_process_is_read_is_kept(self) -> None:
-        self.store.elsewhere = Held()
-        looking = self.state.look()
+    def test_a_token_that_is_added_while_the_store_is_read_is_kept(self) -> None:
+        self.store.elsewhere = []
+        following = self.state.follow()
         self.threads.step()
         kept = token()
-        adding = self.state.add(kept)
+        adding = self.tokens.add(kept)
         self.threads.step()
-        self.successResultOf(looking)
+        self.successResultOf(following)
         self.threads.step()
         self.successResultOf(adding)
-        self.assertIs(self.state.find(kept.digest), kept)
+        self.assertIs(self.tokens.find(kept.digest), kept)
+
+    def test_attack_39_the_log_brings_nothing_back(self) -> None:
+        """The log has a token that is being removed here."""
+        kept = token()
+        self.store.others_write(kept)
+        following = self.state.follow()
+        self.step_all()
+        self.successResultOf(following)
+        self.store.others_write(token("theirs"), kept)  # as if from before the removal
+        following = self.state.follow()
+        removing = self.tokens.remove(kept)
+        self.threads.step()
+        self.assertIsNone(self.tokens.find(kept.digest))
+        self.step_all()
+        self.successResultOf(following)
+        self.successResultOf(removing)
+        self.assertIsNone(self.tokens.find(kept.digest))
+
+    def test_attack_39_two_readers_at_once_bring_nothing_back(self) -> None:
+        """Each reads only what the one before it has not read."""
+        self.patch(sqlite_module, "BATCH", 1)
+        kept = token()
+        self.store.others_write(kept, Removed(kept.id))
+        following = [self.state.follow() for _ in range(3)]
+        found = []
+        while self.threads.jobs:
+            self.threads.step()
+            found.append(self.tokens.find(kept.digest))
+        for one in following:
+            self.successResultOf(one)
+        self.assertEqual([kept, *[None] * (len(found) - 1)], found)
+
+    def test_own_changes_are_not_applied_twice(self) -> None:
+        """A reader that waits for a write does not apply that write's changes again."""
+        kept = token()
+        adding = self.tokens.add(kept)
+        following = self.state.follow()
+        self.threads.step()
+        self.successResultOf(adding)
+        removing = self.tokens.remove(kept)
+        self.threads.step()
+        self.assertIsNone(self.tokens.find(kept.digest))
+        self.step_all()
+        self.successResultOf(following)
+        self.successResultOf(removing)
+        self.assertIsNone(self.tokens.find(kept.digest))
+
+
+class FollowTests(StateCase):
+    """What other processes write."""
+
+    def test_a_token_of_another_process(self) -> None:
+        theirs = token("theirs")
+        self.store.others_write(theirs)
+        self.successResultOf(self.state.follow())
+        self.assertIs(self.tokens.find(theirs.digest), theirs)
+        self.assertEqual((self.told, self.tokens.epoch), ([], 0), "no verdict is checked again for what is added")
+
+    def test_attack_39_a_revocation_of_another_process(self) -> None:
+        kept = token()
+        self.successResultOf(self.tokens.add(kept))
+        for change, asked in (
+            (Removed(kept.id), self.grant_of(kept)),
+            (RevokedGrant("jti", 90000.0), self.access()),
+            (RevokedUser("local", "bob", 5.0), self.access("other", 1.0, username="bob")),
+        ):
+            self.assertTrue(self.tokens.good(asked))
+            self.store.others_write(change)
+            self.successResultOf(self.state.follow())
+            self.assertFalse(self.tokens.good(asked))
+        self.assertEqual(self.told, [1, 2, 3])
+
+    def test_a_token_that_made_room_elsewhere_cuts_no_connection(self) -> None:
+        kept = token()
+        self.successResultOf(self.tokens.add(kept))
+        self.store.others_write(Removed(kept.id, passing=True))
+        self.successResultOf(self.state.follow())
+        self.assertIsNone(self.tokens.find(kept.digest))
+        self.assertEqual((self.told, self.tokens.epoch), ([], 1))
+
+    def test_nothing_is_loaded_again_for_a_change(self) -> None:
+        self.patch(self.store, "load", lambda: 1 / 0)
+        self.store.others_write(token())
+        self.successResultOf(self.state.follow())
+        self.assertEqual(len(self.tokens.all()), 1)
+
+    def test_a_long_log_is_read_in_parts(self) -> None:
+        self.patch(sqlite_module, "BATCH", 3)
+        self.store.others_write(*(token(f"{number}") for number in range(10)))
+        self.successResultOf(self.state.follow())
+        self.assertEqual(len(self.tokens.all()), 10)
+
+    def test_own_changes_between_those_of_others(self) -> None:
+        mine, theirs = token("mine"), token("theirs")
+        self.store.others_write(theirs)
+        self.successResultOf(self.tokens.add(mine))
+        self.assertIsNone(self.tokens.find(theirs.digest))
+        self.successResultOf(self.state.follow())
+        self.assertEqual({one.name for one in self.tokens.all()}, {"mine", "theirs"})
+
+    def test_a_store_that_cannot_be_read_is_reported_once(self) -> None:
+        seen: list[str] = []
+        self.patch(state_module._log, "error", lambda text, **values: seen.append(text.format(**values)))
+
+        def broken(cursor: Cursor) -> Any:
+            raise Unavailable("disk gone")
+
+        working = self.store.since
+        for _ in range(2):
+            self.store.since = broken  # type: ignore[method-assign]
+            for _ in range(3):
+                self.successResultOf(self.state.follow())
+            self.store.since = working  # type: ignore[method-assign]
+            self.successResultOf(self.state.follow())
+        self.assertEqual(seen, ["changes of other processes are not seen: disk gone"] * 2)
 
 
 class MintTests(unittest.TestCase):
@@ -510,6 +655,6 @@ class UmaskTests(unittest.TestCase):
         directory = Path(self.mktemp())
         directory.mkdir()
         self.addCleanup(os.umask, os.umask(0))
-        store = SqliteStore(directory)
+        store = SqliteStore(directory, STATE_KINDS)
         self.addCleanup(store.close)
         self.assertEqual(store.path.stat().st_mode & 0o777, 0o600)

@@ -96,7 +96,7 @@ class TokenCommandTests(CommandCase):
         for name in ("\udcff", "a\nb"):
             self.fails("control characters", "token", "revoke", "--user", name, "--realm", "local")
             self.fails("control characters", "token", "revoke", "--user", "alice", "--realm", name)
-        self.fails("say which", "token", "revoke", "--user", "alice")
+        self.fails("one of these is needed", "token", "revoke", "--user", "alice")
         self.fails("there is no API token x", "token", "revoke", "--id", "x")
 
     def test_issue_refuses(self) -> None:

@@ -12,6 +12,7 @@ from jwt.algorithms import get_default_algorithms
 from twisted.trial.unittest import TestCase
 
 from perimeter.tokens.jwk import BadKey, ForeignKey, Jwk, generate, load_jwk, load_jwk_set, thumbprint
+from tests.unit.properties import reached, reaches
 
 
 def public(algorithm: str, key: Any) -> dict[str, Any]:
@@ -135,6 +136,7 @@ class LoadTests(TestCase):
             self.assertNotIn(PRIVATE_EC["d"], str(error))
         self.assertNotIn(PRIVATE_EC["d"], repr(load_jwk(PRIVATE_EC, private=True)))
 
+    @reaches(10)
     @given(
         st.sampled_from([EC, OKP, RSA, PRIVATE_EC]),
         st.sampled_from(["kty", "crv", "x", "y", "n", "e", "d", "alg", "use", "key_ops", "kid"]),
@@ -148,6 +150,7 @@ class LoadTests(TestCase):
             loaded = load_jwk(changed, private=private)
         except BadKey:
             return
+        reached(self)
         self.assertEqual(loaded.private is not None, private)
 
 

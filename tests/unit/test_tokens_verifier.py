@@ -14,6 +14,7 @@ from perimeter.config.site.token import TokenSettings
 from perimeter.errors import ExpiredToken, ForeignToken, InternalError, InvalidToken
 from perimeter.model import Principal
 from perimeter.tokens.format import MAX_TOKEN
+from tests.unit.properties import reached, reaches
 from tests.unit.tokens_site import ALICE, NOW, SECRET, TokenCase, b64, parts, sign, unb64
 
 
@@ -357,6 +358,7 @@ class MutationTests(TokenCase):
     def test_arbitrary_text(self, text: str) -> None:
         self.assertFalse(self.judge(text))
 
+    @reaches(3)
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -376,5 +378,6 @@ class MutationTests(TokenCase):
         token = self.forge(claims={name: value})
         if self.judge(token):
             principal = self.verifier.verify(token).principal
+            reached(self)
             self.assertIsInstance(principal.username, str)
             self.assertTrue(all(isinstance(role, str) for role in principal.roles))

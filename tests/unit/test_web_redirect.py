@@ -8,6 +8,7 @@ from zope.interface.verify import verifyObject
 from perimeter.gate.target import ITarget
 from perimeter.targets.redirect import RedirectTarget
 from tests.unit.fakes import Rig
+from tests.unit.properties import reached, reaches
 
 
 def redirect(port: int, host: bytes, target: bytes, *, decided: bool = False) -> Rig:
@@ -61,11 +62,15 @@ class RedirectTests(unittest.TestCase):
         ):
             self.assertEqual(redirect(443, b"gw", target).reply.status, 400, target)
 
-    @given(st.binary(max_size=20), st.binary(max_size=20))
+    @reaches(10)
+    @given(
+        st.binary(max_size=20) | st.just(b"gw:80"), st.binary(max_size=20) | st.text("aZ0/?%.~\r\n", max_size=8).map(str.encode)
+    )
     @settings(max_examples=200, deadline=None)
     def test_never_a_second_line(self, host: bytes, target: bytes) -> None:
         rig = redirect(443, host, b"/" + target)
         location = rig.reply.get("location")
         if location is not None:
+            reached(self)
             self.assertRegex(location, r"\Ahttps://[A-Za-z0-9_.:\[\]-]+/[!-~]*\Z")
             self.assertEqual(len(rig.channel.written.split(b"\r\n\r\n")[0].split(b"\r\n")), 4)

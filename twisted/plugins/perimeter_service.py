@@ -4,7 +4,7 @@ from twisted.application.service import ServiceMaker
 
 perimeter = ServiceMaker(
     "Perimeter",
-    "perimeter.run.tap",
+    "perimeter.cli.tap",
     "A perimeter-security gateway: ends TLS, authenticates, authorises, forwards and audits.",
     "perimeter",
 )

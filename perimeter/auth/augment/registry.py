@@ -7,6 +7,7 @@ as by names, so they come after the others, and see what those have added.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import attrs
@@ -110,11 +111,15 @@ class Augmented:
             self._inner.start(changed)
 
     def stop(self) -> None:
-        """See `IRunningAuthenticator`. An augmenter of several authenticators may be stopped several times."""
-        if IRunningAuthenticator.providedBy(self._inner):
-            self._inner.stop()
-        for augmenter in self._augmenters:
-            augmenter.stop()
+        """See `IRunningAuthenticator`. Stops every part, then raises what one of them has raised.
+
+        An augmenter of several authenticators may be stopped several times.
+        """
+        with ExitStack() as parts:
+            for augmenter in self._augmenters:
+                parts.callback(augmenter.stop)
+            if IRunningAuthenticator.providedBy(self._inner):
+                parts.callback(self._inner.stop)
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `IAuthenticator`. Who cannot be told all of his roles is not let in with some.

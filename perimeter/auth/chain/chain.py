@@ -16,16 +16,18 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from math import ceil
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from perimeter.auth.chain.asking import Asked
 from perimeter.auth.chain.flights import Flights
 from perimeter.auth.chain.racing import Contradicted, race
 from perimeter.auth.chain.throttle import Attempts, Key, Throttle
 from perimeter.auth.chain.watch import Watch, decide
-from perimeter.errors import InvalidToken, Rejected
+from perimeter.errors import InvalidToken, Rejected, StartupError
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -37,10 +39,19 @@ from perimeter.model import (
 )
 from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
 
+_log = Logger()
+
 CAPACITY = 10_000
 """Verdicts that are remembered; the least recently used one goes first."""
 
 _NOT_NARROWED = b"\0\0\0\0"
+
+
+def _stop(authenticator: Any) -> None:
+    try:
+        authenticator.stop()
+    except Exception:
+        _log.failure("authenticator {name} cannot be stopped", name=authenticator.name)
 
 
 def _parts(*parts: bytes) -> bytes:
@@ -98,16 +109,30 @@ class AuthenticatorChain:
         self.takes_connections = bool(schemes & {"certificate", "header"})
 
     def start(self) -> None:
-        """Start the authenticators that have something to do between logins."""
+        """Start the authenticators that have something to do between logins: all of them, or none.
+
+        Raises `StartupError` if one cannot be started; those before it are stopped again.
+        """
+        started: list[IAuthenticator] = []
         for authenticator in self.authenticators:
-            if IRunningAuthenticator.providedBy(authenticator):
+            if not IRunningAuthenticator.providedBy(authenticator):
+                continue
+            try:
                 authenticator.start(self.forget)
+            except Exception as error:
+                for one in reversed(started):
+                    _stop(one)
+                if isinstance(error, StartupError):
+                    raise
+                _log.failure("authenticator {name} cannot be started", name=authenticator.name)
+                raise StartupError(f"[authenticator {authenticator.name}] cannot be started: {type(error).__name__}") from error
+            started.append(authenticator)
 
     def stop(self) -> None:
-        """End what `start` began, and forget."""
+        """Stop the authenticators, and forget. An authenticator that fails to stop is logged, and keeps no other one running."""
         for authenticator in self.authenticators:
             if IRunningAuthenticator.providedBy(authenticator):
-                authenticator.stop()
+                _stop(authenticator)
         self.forget()
 
     def forget(self) -> None:

@@ -2,7 +2,7 @@
 
 The grammar is that of `configparser.RawConfigParser` with interpolation off and ``;`` and ``#`` as inline comment prefixes (a
 property test holds the two against each other). It is scanned here because configparser keeps no line numbers and stops at
-the first fault. What the names and values mean is left to `perimeter.config.site.schema` and `perimeter.config.language.section`.
+the first fault. What the names and values mean is left to `perimeter.config.language.section`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from perimeter.config.site.errors import ErrorSettings
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.route import Auth, RouteSettings, Rule, RuleKind
-from perimeter.config.site.route_matching import covering
+from perimeter.config.site.route_matching import covers, prefix_of
 
 
 @attrs.frozen
@@ -43,7 +43,7 @@ def check(config: SiteConfig, sections: Sections) -> None:
         _route(config, route, section)
         _duplicates(route, section, seen)
     for page in config.error_pages:
-        if not covering(config.routes, page.path):
+        if not any(covers(prefix_of(route.path), page.path) for route in config.routes):
             pages = attrs.fields(ErrorSettings).pages
             sections.errors.problem(pages, f"no route serves {sections.errors.quote(pages, page.path)}")
 

@@ -183,11 +183,6 @@ class RouteSettings(Settings):
     line: int = 0
 
     @property
-    def prefix(self) -> str:
-        """``path`` without a slash at its end: "" for ``/``."""
-        return self.path.rstrip("/")
-
-    @property
     def by_method(self) -> bool:
         """Whether a rule compares the method."""
         return any(rule.kind is RuleKind.METHOD for rule in (*(self.allow or ()), *self.deny))

@@ -28,10 +28,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.config.site.limits import LimitSettings
-from perimeter.errors import InvalidToken, Refusal, RequestTimeout
+from perimeter.errors import Refusal, RequestTimeout, RevokedToken
 from perimeter.http.exchange import Exchange
 from perimeter.http.h1.heads import BadHead, HeadReader, told, without_empty_lines
-from perimeter.model import ClientConnection, Principal, canonical_address
+from perimeter.model import ClientConnection, EarlyEnd, Principal, canonical_address
 
 if TYPE_CHECKING:
     from perimeter.audit.sink import IAuditSink
@@ -130,7 +130,7 @@ class Channel(TwistedProtocol):
             return
         principal = exchange.decision.principal
         if principal is not None and not exchange.decision.route.builtin and not good(principal):
-            exchange.withdraw(InvalidToken("revoked"))
+            exchange.withdraw(RevokedToken())
 
     @property
     def busy(self) -> bool:
@@ -442,7 +442,7 @@ class Channel(TwistedProtocol):
         slow = self._progress() - self._mark < limits.body_min_rate * window
         if self._writes_paused:
             if slow:
-                exchange.client_gone("client_too_slow")
+                exchange.client_gone(EarlyEnd.CLIENT_TOO_SLOW)
                 self.abort()
             else:
                 self._open_window(window)

@@ -169,8 +169,12 @@ class _Import(AuthotronFile):
             self.draft.left(self.note(value, "the port is missing"))
             return
         self.put(section, "port", value, "port", port)
-        if host and not re.fullmatch(r"[0-9.]+|[0-9A-Fa-f:.]+", host):
+        if host == "localhost":
+            self.put(section, "interface", value, "interface", "127.0.0.1")
+        elif host and not re.fullmatch(r"[0-9.]+|[0-9A-Fa-f:.]+", host):
+            # on loopback until then: all interfaces would be more than Auth-o-tron had (attack 48)
             self.draft.left(self.note(value, f"the gateway wants an IP address to listen on, in place of {host}"))
+            self.put(section, "interface", value, "interface", "127.0.0.1")
         elif host and host not in ("0.0.0.0", "::"):  # noqa: S104 - read, not bound
             self.put(section, "interface", value, "interface", host)
 

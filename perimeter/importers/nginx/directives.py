@@ -102,6 +102,8 @@ _HARMLESS = frozenset(
     )
 )
 _CACHES = ("proxy_cache", "proxy_no_cache")
+_OTHER_SERVICES = ("fastcgi_", "uwsgi_", "scgi_", "grpc_", "memcached_")
+"""Of these, only what ends in ``_pass`` does anything by itself."""
 
 _BENIGN_HEADERS = frozenset(
     (
@@ -129,6 +131,8 @@ def harmless(directive: Directive) -> bool:
     name = directive.name
     if name == "satisfy":
         return directive.args == ("all",)
+    if name.startswith(_OTHER_SERVICES):
+        return not name.endswith("_pass")
     return name in _HARMLESS or name in OF_NGINX or name in CONSUMED or name.startswith(_CACHES)
 
 

@@ -179,8 +179,12 @@ def _target(location: Location) -> list[tuple[Directive, str]]:
         found = [(other, "files before a service") for other in files]
         return [(one, fault), *found] if fault else found
     if not location.root:
-        return [] if directive.all("internal") else [(directive, "it has neither proxy_pass nor root")]
+        said = directive.all("internal") or any(not known(one) for one in directive.block or ())
+        return [] if said else [(directive, "it has neither proxy_pass nor root")]
     found = [(one, "the first file is $uri") for one in files if one.args[:1] != ("$uri",)]
+    for one in directive.all("alias"):
+        if one.args and location.path.endswith("/") != one.args[0].endswith("/"):
+            found.append((one, f"{location.path} and {one.args[0]} have to end alike"))
     if "$" in location.root:
         found += [(one, "a directory without variables") for one in directive.all("alias") or location.of("root")]
     return found
@@ -199,7 +203,7 @@ def rewriting(path: str, uri: str | None) -> tuple[str | None, str]:
 
 def _networks(rules: Sequence[Directive]) -> tuple[tuple[str, ...] | None, Directive | None]:
     """The networks that ``rules`` allow (None for any), or the rule to report if no list of networks says the same."""
-    if not rules:
+    if not rules or (rules[0].name == "allow" and rules[0].args == ("all",)):
         return None, None
     *allowed, last = rules
     if last.name != "deny" or last.args != ("all",) or any(one.name != "allow" or len(one.args) != 1 for one in allowed):

@@ -82,7 +82,7 @@ class Routes(NginxFile):
             self.draft.put(section, "networks", ", ".join(standing.networks) or NOBODY, self.note(rule))
             if directive.all("internal"):
                 self.draft.remark(self.note(rule, ""), f"{directive.text} is internal: nobody reaches it from outside")
-        if not standing.asks:
+        if standing.anonymous:
             self.draft.put(section, "auth", "none", self.note(directive))
         if standing.open and location.proxied:
             self.draft.remark(self.note(directive, ""), f"{directive.text} is open to everybody, as it is in nginx")

@@ -12,8 +12,8 @@ from perimeter.importers.draft import Draft, Note
 from perimeter.importers.nginx.directives import OF_NGINX, done
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.listeners import Listeners
-from perimeter.importers.nginx.server import Locations, Placeless
 from perimeter.importers.nginx.servers import Server, Servers
+from perimeter.importers.nginx.site import Locations, Placeless
 from perimeter.importers.nginx.tree import Directive, Find, read
 
 SOURCE = "nginx"

@@ -1,14 +1,15 @@
-"""The gateway's own answers: what their headers say, and the pages, built in or the operator's."""
+"""The gateway's own responses: their headers, and their pages, built-in or the operator's."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.errors import ErrorPage
 from perimeter.config.site.listener import ListenerSettings
+from perimeter.config.site.route_matching import covers, prefix_of
 from perimeter.errors import StartupError
 from perimeter.http.answers import Answers, Page
 from perimeter.targets.static import content_type
@@ -17,21 +18,27 @@ from perimeter.web.pages import error_page, security_lines
 _MAX_PAGE = 1024 * 1024
 
 
-def gateway_answers(config: SiteConfig, clock: Callable[[], float], challenges: tuple[tuple[str, str], ...]) -> Answers:
-    """Every answer of the gateway's own. Raises `StartupError` where an operator's page cannot be read."""
+def gateway_answers(
+    config: SiteConfig, pages: Mapping[int, Page], clock: Callable[[], float], challenges: tuple[tuple[str, str], ...]
+) -> Answers:
+    """The gateway's own responses. ``pages`` are the operator's, by status (`error_pages`)."""
     lines = b"".join(b"%b: %b\r\n" % line for line in security_lines())
     html_lines = b"Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n" + lines
 
     def built_in_page(status: int, phrase: str) -> Page:
         return Page(html_lines, error_page(status, phrase))
 
-    pages = {status: _page(page, config) for page in config.error_pages for status in page.statuses}
     auth_uri = config.perimeter.announce or _live_endpoints(config.listeners)
     return Answers(config.perimeter.realm, auth_uri, built_in_page, pages, clock, challenges)
 
 
+def error_pages(config: SiteConfig) -> dict[int, Page]:
+    """The operator's error pages by status. Blocks. Raises `StartupError` if one cannot be read."""
+    return {status: _page(page, config) for page in config.error_pages for status in page.statuses}
+
+
 def _live_endpoints(listeners: Iterable[ListenerSettings]) -> tuple[str, ...]:
-    """Where tokens are to be had: over TLS if that is possible anywhere, since clients pick one of the list at random."""
+    """URLs of the token endpoint: only those with TLS if there are any, since clients pick one of the list at random."""
     serving = [listener for listener in listeners if listener.serve in ("gateway", "tokens")]
     chosen = [listener for listener in serving if listener.tls] or serving
     return tuple(f"{'https' if listener.tls else 'http'}://{_public_name(listener)}:{listener.port}/token" for listener in chosen)
@@ -45,13 +52,12 @@ def _public_name(listener: ListenerSettings) -> str:
 
 
 def _page(page: ErrorPage, config: SiteConfig) -> Page:
-    """The operator's page at a path of this gateway, read now. Raises `StartupError` where that cannot be."""
+    """The operator's page at a path of this gateway, read now. Raises `StartupError` if it cannot be read."""
     path = page.path
     found: tuple[str, Path] | None = None
     for route in config.routes:
-        prefix = route.path.rstrip("/")
-        covers = path == prefix or path.startswith(prefix + "/")
-        if covers and route.static is not None and (found is None or len(prefix) > len(found[0])):
+        prefix = prefix_of(route.path)
+        if covers(prefix, path) and route.static is not None and (found is None or len(prefix) > len(found[0])):
             found = (prefix, route.static)
     if found is None:
         raise StartupError(f"{config.file}: [errors] page: no static route serves {path}")
@@ -65,5 +71,5 @@ def _page(page: ErrorPage, config: SiteConfig) -> Page:
     except OSError as problem:
         raise StartupError(f"{config.file}: [errors] page: {file}: {problem.strerror or problem}") from problem
     if len(body) > _MAX_PAGE:
-        raise StartupError(f"{config.file}: [errors] page: {file} is larger than {_MAX_PAGE} octets")
+        raise StartupError(f"{config.file}: [errors] page: {file} is larger than {_MAX_PAGE} bytes")
     return Page(b"Content-Type: %b\r\nCache-Control: no-store\r\n" % content_type(file.name).encode("ascii"), body)

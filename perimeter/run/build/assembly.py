@@ -1,4 +1,8 @@
-"""The assembly: every part of one configuration, put together."""
+"""Puts every part of one configuration together, from what `perimeter.run.build.prepared` has read.
+
+Runs on the reactor thread and does not block: authenticators and augmenters are built here, and a plug-in's ``build`` may create
+what belongs to the reactor.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +18,31 @@ from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import Route, RouteTable
+from perimeter.gate.sources.authorization import Authorization
+from perimeter.gate.sources.connection import Connection
 from perimeter.http.answers import Answers
-from perimeter.metrics.counts import Metrics
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields
-from perimeter.run.build.endpoints import gateway_endpoints
+from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import listener_gates
+from perimeter.run.build.prepared import Prepared, serves_metrics
 from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.run.build.upstreams import upstream_pool
-from perimeter.state.book import TokenBook
 from perimeter.state.state import State
 from perimeter.tokens.api_token import ApiTokenVerifier
+from perimeter.tokens.book import TokenBook
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.revoking import Revoker
+from perimeter.tokens.stored import TOKENS, StoredTokens
 from perimeter.tokens.verifier import TokenVerifier
 
 
 @attrs.frozen(eq=False)
 class Assembly:
-    """What one configuration has become. ``gates`` are by the name of their listener."""
+    """The parts of one configuration. ``gates`` are by the name of their listener. ``book`` is None without API tokens."""
 
     config: SiteConfig
     gates: dict[str, Gate]
@@ -44,49 +52,41 @@ class Assembly:
     chain: AuthenticatorChain
     keyring: Keyring
     state: State
+    tokens: StoredTokens
+    revoker: Revoker
     book: TokenBook | None
     identifier: Identifier
     identity: IdentityLines
     pools: tuple[UpstreamPool, ...]
 
-    def start(self) -> None:
-        """Open the audit files and start the authenticators. Raises `StartupError`."""
-        self.audit.open()
-        self.chain.start()
-
-    def stop(self) -> None:
-        """Give up what is not needed to finish requests in flight; the audit files take their records still."""
-        self.chain.stop()
-        for pool in self.pools:
-            pool.close()
-        self.audit.close()
-
     def keys_changed(self) -> None:
-        """Forget what was verified or signed with the keys so far."""
+        """Forget what was verified or signed with the earlier keys."""
         self.identifier.forget()
         self.identity.clear()
 
 
-def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
-    """Build what ``config`` describes. Raises `StartupError` where the files it names are not fit. Binds nothing."""
+def assemble(prepared: Prepared, around: Surroundings) -> Assembly:
+    """Build the parts. Binds and starts nothing. Raises `StartupError`, and whatever a plug-in's ``build`` raises."""
+    config, keyring = prepared.config, prepared.keyring
     reactor = around.reactor
     clock: Callable[[], float] = reactor.seconds
-    keyring = Keyring.open(config.perimeter.state_dir, config.token, reactor)
     issuer = TokenIssuer(keyring, config.token, reactor)
-    metrics = _metrics(config, around)
-    chain = authenticator_chain(config, around, metrics)
-    state = around.states.open(config.perimeter)
-    verifier = TokenVerifier(keyring, config.token, reactor, state.revoked)
-    book = TokenBook(state, verifier, reactor, config.token.api_lifetime) if config.token.api_tokens else None
+    chain = authenticator_chain(config, around, around.metrics if serves_metrics(config) else None)
+    tokens = prepared.state.state.view(TOKENS)
+    verifier = TokenVerifier(keyring, config.token, reactor, tokens.revoked)
+    revoker = Revoker(tokens, verifier)
+    book = TokenBook(tokens, revoker, reactor, config.token.api_lifetime) if config.token.api_tokens else None
     remembered = config.limits.remembered_tokens
-    api_tokens = ApiTokenVerifier(state if book else None, reactor)
-    identifier = Identifier(chain, verifier, api_tokens, state, clock, remembered)
+    api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
+    authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered)
+    identifier = Identifier((authorization, Connection(chain)))
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
-    audit = AuditLogs(config.audit, reactor, None if metrics is None else metrics.requests.record)
-    default_sink = audit.sink()
-    pools = {settings.name: upstream_pool(settings, around) for settings in config.upstreams}
-    routes = configured_routes(config, around, pools, audit, believed_fields(chain))
-    endpoints = gateway_endpoints(config, identifier, issuer, keyring, book)
+    default_sink = prepared.sinks[None]
+    pools = {
+        settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], around) for settings in config.upstreams
+    }
+    routes = configured_routes(config, around, pools, prepared.sinks, believed_fields(chain))
+    endpoints = EndpointParts(config, issuer, keyring, book)
 
     def gate(own: Iterable[Route]) -> Gate:
         return Gate(
@@ -101,22 +101,16 @@ def assemble(config: SiteConfig, around: Surroundings) -> Assembly:
     return Assembly(
         config=config,
         gates=listener_gates(config, around, gate, routes, endpoints, default_sink),
-        answers=gateway_answers(config, clock, chain.challenges()),
-        audit=audit,
+        answers=gateway_answers(config, prepared.pages, clock, identifier.challenges()),
+        audit=prepared.audit,
         default_sink=default_sink,
         chain=chain,
         keyring=keyring,
-        state=state,
+        state=prepared.state.state,
+        tokens=tokens,
+        revoker=revoker,
         book=book,
         identifier=identifier,
         identity=identity,
         pools=tuple(pools.values()),
     )
-
-
-def _metrics(config: SiteConfig, around: Surroundings) -> Metrics | None:
-    """Where to count; None where nobody would ever ask."""
-    if not any(listener.serve == "metrics" for listener in config.listeners):
-        return None
-    around.metrics.configured(config)
-    return around.metrics

@@ -1,7 +1,8 @@
-"""Who can be asked who somebody is: the authenticators of a configuration, what augments them, and the chain of them all."""
+"""Builds the authenticators, the augmenters and the chain of one configuration."""
 
 from __future__ import annotations
 
+from twisted.logger import Logger
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
@@ -17,6 +18,8 @@ from perimeter.plugin.authenticator import IAuthenticator, IReadsFields
 from perimeter.plugin.services import AuthServices
 from perimeter.run.build.surroundings import Surroundings
 
+_log = Logger()
+
 
 def authenticators_of(config: SiteConfig, services: AuthServices, watch: Watch | None = None) -> list[IAuthenticator]:
     """The authenticators of ``config``, in the order in which they are asked. Raises `StartupError`."""
@@ -26,12 +29,19 @@ def authenticators_of(config: SiteConfig, services: AuthServices, watch: Watch |
     made = []
     for name in config.authentication.order:
         one = settings[name]
-        authenticator = factories[one.kind].build(one.name, one.realm, one.settings, services)
+        place = f"{one.file}: [authenticator {name}] type = {one.kind}"
+        try:
+            authenticator = factories[one.kind].build(one.name, one.realm, one.settings, services)
+        except StartupError:
+            raise
+        except Exception as error:
+            _log.failure("authenticator {name} cannot be built", name=name)
+            raise StartupError(f"{place} cannot be built: {type(error).__name__}") from error
         try:
             verifyObject(IAuthenticator, authenticator)
         except Invalid as error:
             fault = " ".join(str(error).split())
-            raise StartupError(f"{one.file}: [authenticator {name}] type = {one.kind} cannot be used: {fault}") from None
+            raise StartupError(f"{place} cannot be used: {fault}") from None
         made.append(augment(authenticator, augmenters))
     return made
 
@@ -55,5 +65,5 @@ def authenticator_chain(config: SiteConfig, around: Surroundings, metrics: Metri
 
 
 def believed_fields(chain: AuthenticatorChain) -> set[bytes]:
-    """The header fields by which authenticators know users: no client may send them on to a service."""
+    """The headers by which authenticators know users. They are not passed on from a client to a service."""
     return {name for one in chain.authenticators if IReadsFields.providedBy(one) for name in one.fields}

@@ -9,32 +9,26 @@ from perimeter.audit.sinks import LenientSink
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.metrics import HEALTH_PATHS
+from perimeter.config.site.route_matching import prefix_of
+from perimeter.gate.access import ANYBODY
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.targets.forward_auth import ENDPOINT
 from perimeter.targets.redirect import RedirectTarget
-from perimeter.web.endpoints.tree import PATHS, PREFIXES
 
 
 def builtin(name: str, target: ITarget, sink: IAuditSink, path: str = "/", *, exact: bool = True) -> Route:
     """A route of the gateway's own: to ``path`` alone, or else to all that is beneath it, as ``/`` always is."""
     return Route(
         name=name,
-        prefix=path.rstrip("/").encode("ascii"),
+        prefix=prefix_of(path).encode("ascii"),
         target=target,
         audit=sink,
         exact=exact and path != "/",
-        authenticate=False,
+        access=ANYBODY,
         builtin=True,
     )
-
-
-def endpoint_routes(target: ITarget, sink: IAuditSink) -> list[Route]:
-    """The routes to the built-in resources of a gateway listener, which ``target`` serves."""
-    exact = [builtin(path[1:], target, sink, path) for path in PATHS]
-    beneath = [builtin(path[1:], target, sink, path, exact=False) for path in PREFIXES]
-    return exact + beneath
 
 
 def redirect_routes(listener: ListenerSettings, sink: IAuditSink) -> list[Route]:
@@ -54,7 +48,7 @@ def forward_auth_route(config: SiteConfig, target: ITarget, sink: IAuditSink) ->
         audit=sink,
         hosts=(*sorted({host for route in config.routes for host in route.hosts if host != "*"}), "*"),
         exact=not config.perimeter.trusted_proxies,
-        authenticate=False,
+        access=ANYBODY,
         allow_encoded_slash=True,
         builtin=True,
     )

@@ -1,63 +1,99 @@
-"""What the gateway's own resources (`perimeter.web.endpoints.tree`) work with: who asks, tokens, keys, and what there is to be
-told."""
+"""The built-in endpoints of a listener, and the route to each of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 
+import attrs
+
+from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authenticator import AuthenticatorSettings
 from perimeter.config.site.config import SiteConfig
-from perimeter.errors import InsufficientScope, MissingCredentials
-from perimeter.gate.decision import Decision
-from perimeter.gate.identify import Identifier
-from perimeter.gate.policy import within_networks
-from perimeter.http.exchange import Exchange
-from perimeter.model import Principal
-from perimeter.state.book import TokenBook
+from perimeter.config.site.route_matching import prefix_of
+from perimeter.gate.access import ANY_USER, ANYBODY, FIRST_HAND
+from perimeter.gate.routes import Route
+from perimeter.tokens.book import TokenBook
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
-from perimeter.web.endpoints.about import Source
-from perimeter.web.endpoints.tree import Endpoints
+from perimeter.web.bridge import Clock, SiteTarget
+from perimeter.web.endpoints.access_token import AccessToken
+from perimeter.web.endpoints.api_tokens import ApiTokens
+from perimeter.web.endpoints.endpoint import Endpoint, Nothing
+from perimeter.web.endpoints.health import Health
+from perimeter.web.endpoints.key_set import KeySet
+from perimeter.web.endpoints.own_token import OwnToken
+from perimeter.web.endpoints.revoke import Revoke
+from perimeter.web.endpoints.sources import Source, Sources
+from perimeter.web.endpoints.who_am_i import WhoAmI
 
 
-def gateway_endpoints(
-    config: SiteConfig, identifier: Identifier, issuer: TokenIssuer, keyring: Keyring, book: TokenBook | None
-) -> Endpoints:
-    """The parts of ``config`` that the resources need; without ``book`` there are no API tokens."""
+@attrs.frozen
+class EndpointParts:
+    """What the endpoints are made of. Without ``book`` there are no API tokens."""
 
-    async def authenticate(exchange: Exchange) -> Principal:
-        decision = exchange.decision
-        assert isinstance(decision, Decision)
-        decision.principal = await identifier.authenticate(exchange.head.headers, decision.address, exchange.connection)
-        return decision.principal
+    config: SiteConfig
+    issuer: TokenIssuer
+    keyring: Keyring
+    book: TokenBook | None
 
-    async def identify(exchange: Exchange) -> Principal:
-        decision = exchange.decision
-        assert isinstance(decision, Decision)
-        found = identifier.identify(exchange.head.headers, decision.address, exchange.connection)
-        principal = found if found is None or isinstance(found, Principal) else await found
-        if principal is None:
-            raise MissingCredentials
-        decision.principal = principal
-        restriction = None if principal.grant is None else principal.grant.restriction
-        if restriction is not None and not within_networks(restriction, decision.address):
-            raise InsufficientScope("the API token is for other networks")
-        return principal
+    def gateway(self) -> list[Endpoint]:
+        """The endpoints of a ``gateway`` listener. A route with the very same path takes a request away from them."""
+        return self._endpoints(standalone=False)
 
-    return Endpoints(
-        authenticate=authenticate,
-        identify=identify,
-        issuer=issuer,
-        jwks=keyring.jwks,
-        lifetime=config.token.lifetime,
-        extended_lifetime=config.token.extended_lifetime,
-        book=book,
-        routes=frozenset(route.name for route in config.routes),
-        providers=_sources(config.authenticators),
-        augmenters=_sources(config.augmenters),
-    )
+    def standalone(self) -> list[Endpoint]:
+        """The endpoints of a ``tokens`` listener, the authentication server.
+
+        ``/`` answers like ``/token``, ``/providers`` and ``/augmenters`` are open, and an unknown path answers 401 without good
+        credentials, so that strangers do not learn which paths there are.
+        """
+        return [*self._endpoints(standalone=True), Nothing("/", "tokens", beneath=True, otherwise=FIRST_HAND)]
+
+    def _endpoints(self, *, standalone: bool) -> list[Endpoint]:
+        unknown = FIRST_HAND if standalone else ANYBODY
+        config, token, book = self.config, self.config.token, self.book
+        access_token = partial(AccessToken, issuer=self.issuer, lifetime=token.lifetime, book=book)
+        sources_access = ANYBODY if standalone else ANY_USER
+        return [
+            access_token("/token"),
+            *([access_token("/")] if standalone else []),
+            AccessToken("/extendedtoken", self.issuer, token.extended_lifetime),
+            *(self._api_tokens(book) if book is not None else _no_api_tokens()),
+            OwnToken(book, unknown) if book is not None else Nothing("/token", beneath=True, otherwise=unknown),
+            KeySet(self.keyring.jwks),
+            Health("/status"),
+            Health("/health"),
+            WhoAmI(),
+            Sources("/providers", _sources(config.authenticators), sources_access),
+            Sources("/augmenters", _sources(config.augmenters), sources_access),
+        ]
+
+    def _api_tokens(self, book: TokenBook) -> list[Endpoint]:
+        return [ApiTokens(book, frozenset(route.name for route in self.config.routes)), Revoke(book)]
 
 
-def _sources(settings: Iterable[AuthenticatorSettings | AugmenterSettings]) -> tuple[Source, ...]:
+def _no_api_tokens() -> list[Endpoint]:
+    """Without API tokens these paths stay the gateway's: what clients send there never reaches a service."""
+    return [Nothing("/tokens"), Nothing("/revoke")]
+
+
+def endpoint_routes(endpoints: Iterable[Endpoint], sink: IAuditSink, clock: Clock) -> list[Route]:
+    """The routes to ``endpoints``."""
+    return [
+        Route(
+            name=endpoint.name,
+            prefix=prefix_of(endpoint.path).encode("ascii"),
+            target=SiteTarget("perimeter", endpoint, clock),
+            audit=sink,
+            access=endpoint.otherwise,
+            by_method=endpoint.access,
+            builtin=True,
+            exact=not endpoint.beneath,
+        )
+        for endpoint in endpoints
+    ]
+
+
+def _sources(settings: Sequence[AuthenticatorSettings | AugmenterSettings]) -> tuple[Source, ...]:
     return tuple(Source(one.name, one.kind, one.realm) for one in settings)

@@ -9,11 +9,10 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.gate.gate import Gate
 from perimeter.gate.routes import Route
-from perimeter.run.build.builtin import builtin, endpoint_routes, forward_auth_route, metrics_routes, redirect_routes
+from perimeter.run.build.builtin import forward_auth_route, metrics_routes, redirect_routes
+from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.targets.forward_auth import ForwardAuthTarget
-from perimeter.web.bridge import SiteTarget
-from perimeter.web.endpoints.tree import Endpoints, token_resources
 
 GateOf = Callable[[Iterable[Route]], Gate]
 """Makes the gate that leads to some routes."""
@@ -24,12 +23,11 @@ def listener_gates(
     around: Surroundings,
     gate: GateOf,
     routes: Sequence[Route],
-    endpoints: Endpoints,
+    endpoints: EndpointParts,
     sink: IAuditSink,
 ) -> dict[str, Gate]:
     """The gates by the name of their listener; ``routes`` are the configured ones."""
     authenticate = forward_auth_route(config, ForwardAuthTarget(gate(routes), sink, rules=bool(routes)), sink)
-    resources = SiteTarget("perimeter", token_resources(endpoints, standalone=False), around.reactor)
 
     def gate_for(listener: ListenerSettings) -> Gate:
         if listener.serve == "redirect":
@@ -37,8 +35,7 @@ def listener_gates(
         if listener.serve == "metrics":
             return gate(metrics_routes(config, around, sink))
         if listener.serve == "tokens":
-            tokens = SiteTarget("perimeter", token_resources(endpoints, standalone=True), around.reactor)
-            return gate([authenticate, builtin("tokens", tokens, sink)])
-        return gate([*routes, authenticate, *endpoint_routes(resources, sink)])
+            return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, around.reactor)])
+        return gate([*routes, authenticate, *endpoint_routes(endpoints.gateway(), sink, around.reactor)])
 
     return {listener.name: gate_for(listener) for listener in config.listeners}

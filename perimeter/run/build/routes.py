@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from perimeter.audit.log import AuditLogs
+from collections.abc import Mapping
+from pathlib import Path
+
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_matching import prefix_of
+from perimeter.gate.access import Access, Asks
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -18,9 +22,17 @@ from perimeter.targets.static import StaticTarget
 
 
 def configured_routes(
-    config: SiteConfig, around: Surroundings, pools: dict[str, UpstreamPool], audit: AuditLogs, believed: set[bytes]
+    config: SiteConfig,
+    around: Surroundings,
+    pools: Mapping[str, UpstreamPool],
+    sinks: Mapping[Path | None, IAuditSink],
+    believed: set[bytes],
 ) -> list[Route]:
-    """The routes of ``config``, in its order; ``believed`` are header fields that reach no upstream (`believed_fields`)."""
+    """The routes of ``config``, in its order.
+
+    ``pools`` are by the name of their upstream, ``sinks`` by the path of the audit log (`perimeter.run.build.prepared.Prepared`).
+    ``believed`` are headers that reach no upstream (`believed_fields`).
+    """
     hidden = believed | {
         name.encode("ascii")
         for route in config.routes
@@ -41,7 +53,7 @@ def configured_routes(
             if key not in targets:
                 targets[key] = ProxyTarget(pools[settings.upstream], strict_rules if by_method else rules)
             target = targets[key]
-        routes.append(_route(settings, target, audit.sink(settings.audit)))
+        routes.append(_route(settings, target, sinks[settings.audit]))
     return routes
 
 
@@ -49,13 +61,12 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
     rewrite = settings.rewrite
     return Route(
         name=settings.name,
-        prefix=settings.path.rstrip("/").encode("ascii"),
+        prefix=prefix_of(settings.path).encode("ascii"),
         target=target,
         audit=sink,
         hosts=settings.hosts,
-        rewrite=None if rewrite is None else rewrite.rstrip("/").encode("ascii"),
-        authenticate=settings.auth != "none",
-        required=settings.auth == "required",
+        rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
+        access=Access(Asks(settings.auth)),
         policy=Policy(settings.allow, settings.deny),
         networks=settings.networks,
         identity=IdentityProfile(

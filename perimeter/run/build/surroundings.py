@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import attrs
@@ -12,10 +13,11 @@ from perimeter.metrics.counts import Metrics
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.offload import Offload
+from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.stores import States
 
-HASHING_THREADS = min(4, os.cpu_count() or 1)
-"""Password hashes computed at a time: one a processor, and no more than there is memory for."""
+HASHING_THREADS = min(4, max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
+"""Password hashes computed at a time: one on each processor, two at least, and no more than there is memory for."""
 
 HASHING_QUEUE = 256
 """Logins that may wait for one of these threads."""
@@ -41,7 +43,7 @@ class Surroundings:
     deadlines: Deadlines
     turns: Turns = attrs.field(default=attrs.Factory(lambda self: Turns(self.reactor), takes_self=True))
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
-    states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor), takes_self=True))
+    states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor, STATE_KINDS), takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
     hashing: Offload = attrs.field(
         default=attrs.Factory(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.web.server import Site as WebSite
 
 from perimeter.config.site.server import ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
@@ -18,17 +17,16 @@ from perimeter.run.build.surroundings import Surroundings
 from perimeter.web.sample import sample_site
 
 
-def upstream_pool(settings: UpstreamSettings, around: Surroundings) -> UpstreamPool:
+def client_contexts(settings: UpstreamSettings) -> dict[str, ClientTLS]:
+    """TLS settings for an upstream's https servers, by the host name to verify. Blocks. Raises `StartupError`."""
+    names = {settings.server_name or server.host for server in settings.servers if server.scheme == "https"}
+    return {name: ClientTLS(name, settings.ca_certificate) for name in sorted(names)}
+
+
+def upstream_pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], around: Surroundings) -> UpstreamPool:
     """The connections to one upstream's servers: over TCP, over TLS, or in memory to the sample service."""
     reactor = around.reactor
-    samples: list[WebSite] = []
-    contexts: dict[str, ClientTLS] = {}
-    for server in settings.servers:
-        if server.scheme == "https":
-            name = settings.server_name or server.host
-            contexts.setdefault(name, ClientTLS(name, settings.ca_certificate))
-        elif server.scheme == "sample" and not samples:
-            samples.append(sample_site(reactor))
+    samples = [sample_site(reactor)] if any(server.scheme == "sample" for server in settings.servers) else []
 
     def dial(server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float) -> Deferred[UpstreamConnection]:
         if server.scheme == "sample":

@@ -1,33 +1,25 @@
-"""API tokens over HTTP: ``/tokens`` makes and lists, ``DELETE /token/…`` ends one, ``/revoke`` ends any that its holder has.
+"""``/tokens``: a user's API tokens, made and listed.
 
-Whoever makes a token shows first-hand credentials, as for an access token. To see and to end his own a user may come with a token
-too, but not with one that is restricted to something else.
+Whoever makes a token shows first-hand credentials, as for an access token. To list their tokens, users may also send a token, but
+not one that is restricted.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from math import isinf
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
-
-from twisted.web.resource import Resource
+from typing import Any
 
 from perimeter.auth.text import unfit_for_name
-from perimeter.errors import InsufficientScope, InvalidCredentialsRequest, MethodNotAllowed
-from perimeter.gate.decision import Decision
-from perimeter.model import Principal, Restriction
+from perimeter.gate.access import FIRST_HAND, UNRESTRICTED
+from perimeter.model import Restriction
 from perimeter.tokens.api_token import ApiToken
-from perimeter.web.endpoints.nodes import Node, Unknown, asker, json_answer, never_store
-from perimeter.web.form import form
-from perimeter.web.request import exchange_of, respond
-
-if TYPE_CHECKING:
-    from perimeter.state.book import TokenBook
-    from perimeter.web.endpoints.tree import Endpoints
+from perimeter.tokens.book import TokenBook
+from perimeter.tokens.strict_json import decode
+from perimeter.web.endpoints.endpoint import Endpoint, invalid_request, json_answer, reading, user_of
+from perimeter.web.request import respond
 
 _LONGEST_NAME = 100
 _MOST_TERMS = 100
@@ -55,35 +47,28 @@ def described(token: ApiToken) -> dict[str, Any]:
     }
 
 
-class Tokens(Node):
-    """``/tokens``."""
+class ApiTokens(Endpoint):
+    """Makes and lists API tokens. ``routes`` are the names that a token can be restricted to."""
 
-    def __init__(self, unknown: Unknown, endpoints: Endpoints, book: TokenBook) -> None:
-        super().__init__(unknown)
-        self._endpoints = endpoints
+    def __init__(self, book: TokenBook, routes: frozenset[str]) -> None:
+        super().__init__("/tokens", {**reading(UNRESTRICTED), b"POST": FIRST_HAND})
         self._book = book
+        self._routes = routes
 
-    def render_GET(self, request: Any) -> int:
-        """The tokens of whoever asks, without the tokens themselves."""
-        return respond(request, self._list(request))
-
-    async def _list(self, request: Any) -> bytes:
-        owner = _unrestricted(await asker(self._endpoints.identify, request, "both"))
-        return json_answer(request, {"tokens": [described(token) for token in self._book.owned(owner)]})
+    def render_GET(self, request: Any) -> bytes:
+        """The user's tokens, without the tokens themselves."""
+        return json_answer(request, {"tokens": [described(token) for token in self._book.owned(user_of(request))]})
 
     def render_POST(self, request: Any) -> int:
         """A new one."""
         return respond(request, self._make(request))
 
     async def _make(self, request: Any) -> bytes:
-        owner = await asker(self._endpoints.authenticate, request)
         try:
             name, lifetime, restriction = self._wanted(request)
-            text, kept = await self._book.make(owner, name, lifetime, restriction)
+            text, kept = await self._book.make(user_of(request), name, lifetime, restriction)
         except ValueError as error:
-            fields = {"error": "invalid_request", "error_description": str(error)}
-            exchange_of(request).reason = InvalidCredentialsRequest.reason
-            return json_answer(request, fields, 400)
+            return invalid_request(request, str(error))
         return json_answer(request, {"token": text, **described(kept)}, 201)
 
     def _wanted(self, request: Any) -> tuple[str, float | None, Restriction | None]:
@@ -94,7 +79,7 @@ class Tokens(Node):
         if (request.getHeader("content-type") or "").partition(";")[0].strip().lower() != "application/json":
             raise ValueError("Content-Type: application/json is needed")
         try:
-            body = json.loads(request.content.read(), object_pairs_hook=_unique)
+            body = decode(request.content.read())
         except (ValueError, RecursionError):
             raise ValueError("the body is not JSON, or names a member twice") from None
         if not isinstance(body, dict) or not body.keys() <= _MEMBERS:
@@ -111,18 +96,11 @@ class Tokens(Node):
             frozenset(term.upper() for term in _terms(body, "methods")),
             tuple(_network(term) for term in _terms(body, "networks")),
         )
-        if not restriction.routes <= self._endpoints.routes:
+        if not restriction.routes <= self._routes:
             raise ValueError("routes: there is no route of this name")
         if not all(map(_METHOD.fullmatch, restriction.methods)):
             raise ValueError("methods: names of HTTP methods are needed")
         return name.strip(), lifetime, None if restriction == Restriction() else restriction
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError  # of two restrictions one would not count
-    return members
 
 
 def _terms(body: dict[str, Any], member: str) -> list[str]:
@@ -142,65 +120,3 @@ def _network(term: str) -> Any:
         return ip_network(term)
     except ValueError:
         raise ValueError("networks: addresses or networks such as 192.0.2.0/24 are needed") from None
-
-
-def _unrestricted(principal: Principal) -> Principal:
-    if principal.grant is not None and principal.grant.restriction is not None:
-        raise InsufficientScope("a restricted API token")
-    return principal
-
-
-class OwnToken(Node):
-    """What is beneath ``/token``: ``DELETE /token/{id}``."""
-
-    def __init__(self, unknown: Unknown, endpoints: Endpoints, book: TokenBook, which: bytes) -> None:
-        super().__init__(unknown)
-        self._endpoints = endpoints
-        self._book = book
-        self._which = unquote_to_bytes(which).decode("utf-8", "replace")
-
-    def render_DELETE(self, request: Any) -> int:
-        """End it."""
-        return respond(request, self._end(request))
-
-    async def _end(self, request: Any) -> bytes:
-        owner = await asker(self._endpoints.identify, request, "both")
-        if owner.grant is None or not self._book.names(self._which, owner.grant):  # a token may end itself, whatever it is for
-            _unrestricted(owner)
-        await self._book.remove(owner, self._which)
-        request.setResponseCode(204)
-        never_store(request)
-        return b""
-
-
-class Revoke(Resource):
-    """``/revoke`` (RFC 7009): a token ends itself, whoever holds it."""
-
-    isLeaf = True
-
-    def __init__(self, book: TokenBook) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._book = book
-
-    def render(self, request: Any) -> int:
-        """POST alone: HEAD would be taken for a GET that there is not."""
-        if request.method != b"POST":
-            raise MethodNotAllowed(allow=("POST",))
-        return self.render_POST(request)
-
-    def render_POST(self, request: Any) -> int:
-        """200, whether there was such a token or not (section 2.2)."""
-        return respond(request, self._revoke(request))
-
-    async def _revoke(self, request: Any) -> bytes:
-        # Of the body alone: what stands in a URL is in every log on the way, and revoking it would not make it a secret again.
-        tokens = form(request).get(b"token", [])
-        if len(tokens) != 1:
-            fields = {"error": "invalid_request", "error_description": "one token is needed, as a form"}
-            exchange_of(request).reason = InvalidCredentialsRequest.reason
-            return json_answer(request, fields, 400)
-        owner = await self._book.revoke(tokens[0].decode("iso-8859-1"))
-        decision = exchange_of(request).decision
-        if isinstance(decision, Decision):
-            decision.principal = owner
-        return json_answer(request, {})

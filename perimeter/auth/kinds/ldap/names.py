@@ -118,11 +118,6 @@ def same_dn(one: str, other: str) -> bool:
         return False
 
 
-def escape_rdn_value(value: str) -> str:
-    """``value`` to be put after ``attribute=`` (RFC 4514, section 2.4): every octet but ASCII letters and digits as hex."""
-    return "".join(chr(octet) if chr(octet).isalnum() and octet < 0x80 else f"\\{octet:02X}" for octet in value.encode())
-
-
 def _split(text: str, separator: str) -> list[str]:
     parts, current, escaped = [], [], False
     for letter in text:

@@ -86,7 +86,6 @@ def _role_rule(text: str, base: Path) -> RoleRule:
 
 _DN: Datatype[str] = Datatype("distinguished name", _dn, "")
 _ATTRIBUTE_NAME: Datatype[str] = Datatype("attribute", _attribute, "")
-_NAMES_FIT = "as `flavour` has it"
 
 HOSTNAME = Option(
     "hostname",

@@ -8,8 +8,6 @@ import attrs
 
 from perimeter.errors import PerimeterError
 
-BASE = 0
-"""Search scope: the base object alone."""
 SUBTREE = 2
 """Search scope: the base object and everything below it."""
 

@@ -131,7 +131,8 @@ class Locations(NginxFile):
 
     def _error_page(self, one: Directive) -> None:
         *statuses, page = one.args or ("",)
-        if not statuses or not page.startswith("/") or not all(re.fullmatch("[45][0-9][0-9]", word) for word in statuses):
+        plain = PLAIN_PATH.fullmatch(page) and not {"", ".", ".."} & set(page.split("/")[1:])
+        if not statuses or not plain or not all(re.fullmatch("[45][0-9][0-9]", word) for word in statuses):
             self.left(one, "a page is the path of a file, for statuses from 400 on, which stay as they are")
             return
         section = self.draft.section("errors")
@@ -145,6 +146,7 @@ class Locations(NginxFile):
     def finish(self) -> None:
         """Write the routes, when all servers are in."""
         found = [location for hosts in self.sites for location in self._resolved(self.sites[hosts])]
+        _same_users(found)
         roots = {one.root for one in found if one.standing.open and not one.proxied and one.root}
         routes = Routes(self.file, self.draft, self.upstreams, roots)
         for location in found:
@@ -191,6 +193,22 @@ class Locations(NginxFile):
 def _judged(location: Location) -> Location:
     location.standing = standing(location)
     return location
+
+
+def _same_users(found: Sequence[Location]) -> None:
+    """Close the locations whose users nginx looks up elsewhere than those of the first one: here a route is for the users of
+    every authenticator."""
+    first: tuple[str, ...] | None = None
+    for location in found:
+        if not location.standing.asks or location.standing.closes:
+            continue
+        words = [location.word(name) for name in ("auth_request", "auth_basic")]
+        file = location.word("auth_basic_user_file") if words[1] not in ("", "off") else ""
+        users = ("" if words[0] == "off" else words[0], file)
+        first = first or users
+        if users != first:
+            one = [*location.of("auth_basic_user_file" if file else "auth_request"), location.directive][0]
+            close(location, one, "its users are others than those of the locations before")
 
 
 def _same_files(location: Location) -> bool:

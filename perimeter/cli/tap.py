@@ -66,12 +66,12 @@ def makeService(options: Options) -> IService:
     install()
     from twisted.internet import reactor
 
-    from perimeter.run.gateway import Gateway
+    from perimeter.run.daemon import Daemon
 
     outfile = _log_file(options.parent or {})
     log = None if outfile is None else DaemonLog(config.logging, outfile)
     daemon = _Daemon(log)
-    gateway = Gateway(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log)
+    gateway = Daemon(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log)
     gateway.setServiceParent(daemon)  # type: ignore[no-untyped-call]
     return daemon
 

@@ -1,19 +1,20 @@
 """Continuuity Reactor's security: ``continuuity-site.xml``. Pure. Its ``logback.xml`` is `perimeter.importers.logback`'s.
 
-Names and defaults are those of Reactor's manual. Properties that have nothing to do with security or the router stay where they
-are, and are named in one remark.
+Names and defaults are those of Reactor's manual, and of CDAP, the name of later versions (``cdap-site.xml``,
+``cdap-security.xml``). Properties that have nothing to do with security or the router stay where they are, and are named in one
+remark.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from perimeter.importers.draft import Draft, ImportFault, Note, Section, literal
+from perimeter.importers.draft import Draft, ImportFault, Note, Section
+from perimeter.importers.reactor.listeners import Listeners
+from perimeter.importers.reactor.properties import CONSUMED, Properties
 from perimeter.importers.xml_tree import Element, read
 
 HANDLER = "security.authentication.handler."
-KEYSTORE_PASSWORD = "keystore.password"  # noqa: S105 - the name of a file
 LDAP_PASSWORD = "ldap.password"  # noqa: S105 - likewise
 UPSTREAM = "http://127.0.0.1:11015"
 
@@ -33,16 +34,7 @@ _LDAP = {
     "roleMemberAttribute": "role_member_attribute",
     "roleObjectClass": "role_object_class",
 }
-_CONSUMED = frozenset(
-    (
-        # of the original's threads, keys and ZooKeeper, which have no counterpart because nothing has to be set
-        *("security.server.maxthreads", "security.token.digest.algorithm", "security.token.digest.keylength"),
-        *("security.token.distributed.parent.znode", "security.data.keyfile.path", "security.server.ssl.keystore.type"),
-        *("router.server.boss.threads", "router.server.worker.threads", "router.client.boss.threads"),
-        *("router.client.worker.threads", "router.connection.backlog", "security.server.ssl.keystore.keypassword"),
-    )
-)
-_OURS = ("security.", "router.")
+_OURS = ("security.", "router.", "ssl.")
 
 
 def looks_like(text: str) -> bool:
@@ -72,7 +64,7 @@ def convert_all(sources: Sequence[tuple[str, str]], draft: Draft) -> None:
             properties[name] = (value, Note(file, element.line, name))
         if not found:
             raise ImportFault(file, 0, "there is no <property>")
-    _Import(sources[0][1], properties, draft).all()
+    _Import(sources[0][1], properties, draft, set(CONSUMED)).all()
 
 
 def _pair(element: Element) -> tuple[str, str]:
@@ -80,54 +72,25 @@ def _pair(element: Element) -> tuple[str, str]:
     return (name.text if name else "", value.text if value else "")
 
 
-class _Import:
-    def __init__(self, file: str, properties: dict[str, tuple[str, Note]], draft: Draft) -> None:
-        self.file = file
-        self.properties = properties
-        self.draft = draft
-        self.taken: set[str] = set(_CONSUMED)
-
+class _Import(Properties):
     def all(self) -> None:
+        """Everything that the properties say."""
+        self.listening = Listeners(self.file, self.properties, self.draft, self.taken)
         self.perimeter()
-        self.listeners()
+        self.listening.add()
         self.authenticator()
         self.token()
         self.route()
         self.others()
-
-    # -- small things
-
-    def take(self, name: str) -> str:
-        """The value of a property, "" where it is not set; from now on it has been dealt with."""
-        self.taken.add(name)
-        value = self.properties.get(name, ("", None))[0]
-        return "" if "${" in value and self._variable(name) else value
-
-    def _variable(self, name: str) -> bool:
-        self.draft.left(self.note(name), f"{name}: it holds a variable, whose value stands elsewhere")
-        return True
-
-    def note(self, name: str) -> Note:
-        found = self.properties.get(name)
-        return found[1] if found else Note(self.file, 0, name)
-
-    def put(self, section: Section, option: str, name: str, value: str | None = None, needs: str = "") -> None:
-        """An option from a property, where that is set."""
-        text = self.take(name) if value is None else value
-        if text and (fault := literal(text)):
-            self.draft.left(self.note(name), f"{name}: {fault}")
-        elif text:
-            self.draft.put(section, option, text, self.note(name), needs)
-
-    def true(self, name: str) -> bool:
-        return self.take(name).lower() == "true"
 
     # -- the sections
 
     def perimeter(self) -> None:
         section = self.draft.section("perimeter")
         if "security.enabled" in self.properties:
-            self.put(section, "enabled", "security.enabled", "yes" if self.true("security.enabled") else "no")
+            # security is off where the file says so in plain words only (attack 48)
+            off = self.take("security.enabled").lower() == "false"
+            self.put(section, "enabled", "security.enabled", "no" if off else "yes")
         else:
             # Reactor's default is false: that nobody asked for security is not taken over in silence
             self.draft.remark(
@@ -146,58 +109,13 @@ class _Import:
                 if "security.auth.server.address" in self.properties
                 else "security.auth.server.bind.address"
             )
-            secure = self.properties.get("security.server.ssl.enabled", ("", None))[0].lower() == "true"
             host = f"[{address}]" if ":" in address else address
-            place = f"https://{host}:{self.tls_port()}" if secure else f"http://{host}:{self.plain_port()}"
-            self.put(section, "announce", name, f"{place}/token")
-
-    def plain_port(self) -> str:
-        return self.take("security.auth.server.port") or self.take("security.auth.server.bind.port") or "10009"
-
-    def tls_port(self) -> str:
-        return self.take("security.server.ssl.port") or self.take("security.auth.server.ssl.bind.port") or "10010"
-
-    def listeners(self) -> None:
-        secure = self.true("security.server.ssl.enabled")
-        origin = self.note("security.server.ssl.enabled")
-        router = self.draft.section("listener", "router", "Reactor's router")
-        tokens = self.draft.section("listener", "tokens", "the authentication server")
-        self.draft.put(tokens, "port", self.plain_port(), origin)
-        self.draft.put(tokens, "serve", "tokens", origin)
-        sections = [router]
-        if secure:
-            self.draft.put(tokens, "interface", "127.0.0.1", origin)
-            over_tls = self.draft.section("listener", "tokens-tls")
-            self.draft.put(over_tls, "port", self.tls_port(), origin)
-            self.draft.put(over_tls, "serve", "tokens", origin)
-            sections.append(over_tls)
-            self.draft.remark(
-                origin, f"passwords would cross port {self.plain_port()} in plain text: it is on the loopback interface only"
+            place = (
+                f"https://{host}:{self.listening.tls_port()}"
+                if self.listening.secure()
+                else f"http://{host}:{self.listening.plain_port()}"
             )
-            self.draft.remark(origin, "the router speaks TLS as well, on port 10443: tokens are worth as much as passwords")
-        else:
-            self.tls_port()
-        self.draft.put(router, "port", self.router_port(secure), origin)
-        password = self.take("security.server.ssl.keystore.password")
-        path = self.take("security.server.ssl.keystore.path")
-        if not secure:
-            return
-        for section in sections:
-            self.draft.put(section, "tls", "yes", origin)
-            if path:
-                self.put(section, "keystore", "security.server.ssl.keystore.path", path, "file")
-            if path and password:
-                note = self.note("security.server.ssl.keystore.password")
-                self.draft.put_secret(section, "keystore_password", KEYSTORE_PASSWORD, password, note)
-
-    def router_port(self, secure: bool) -> str:
-        rule = self.take("router.forward.rule")
-        match = re.fullmatch(r"([0-9]+):gateway(.*)", rule)
-        if rule and (match is None or match[2]):
-            self.draft.left(self.note("router.forward.rule"), f"router.forward.rule: {rule}: write a [route …] for each service")
-        if secure:
-            return "10443"
-        return match[1] if match else "10000"
+            self.put(section, "announce", name, f"{place}/token")
 
     def authenticator(self) -> None:
         handler = self.take("security.authentication.handlerClassName")
@@ -251,7 +169,7 @@ class _Import:
         if "role_base_dn" in section.options and "role_name_attribute" not in section.options:
             # Jetty's default, which is not LDAP's
             self.draft.put(section, "role_name_attribute", "roleName", self.note(HANDLER + "roleBaseDn"))
-        if self.true(HANDLER + "useLdaps"):
+        if HANDLER + "useLdaps" in self.properties and self.take(HANDLER + "useLdaps").lower() != "false":
             self.draft.put(section, "tls", "ldaps", self.note(HANDLER + "useLdaps"))
         else:
             self.draft.put(section, "tls", "none", note)

@@ -1,5 +1,7 @@
-"""A user's own API tokens: made, listed and ended, by him alone (attack 37). How he asks for it is
-`perimeter.web.endpoints.api_tokens`'."""
+"""A user's own API tokens: made, listed and ended by nobody else (attack 37).
+
+The HTTP interface to it is `perimeter.web.endpoints.api_tokens`.
+"""
 
 from __future__ import annotations
 
@@ -9,92 +11,84 @@ from typing import Final
 import attrs
 
 from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
-from perimeter.model import TOKEN_PREFIX, Grant, Principal, Restriction
-from perimeter.state.state import State
+from perimeter.model import Grant, Principal, Restriction
 from perimeter.tokens.api_token import ApiToken, digest_of, mint
 from perimeter.tokens.format import Clock
-from perimeter.tokens.verifier import TokenVerifier
+from perimeter.tokens.revoking import Revoker
+from perimeter.tokens.stored import StoredTokens
 
 PASSING_LIFETIME: Final = 3600.0
-"""Seconds that the token of ``GET /token`` lives: Auth-o-tron's."""
+"""Lifetime in seconds of the API token in the response to ``GET /token``, as Auth-o-tron has it."""
 
 USUAL_LIFETIME: Final = 30 * 86400.0
-"""And one that is made without saying for how long, where it may live so long."""
+"""Lifetime in seconds of a token that is made without one, unless less is allowed."""
 
 MOST_NAMED: Final = 200
 """API tokens with a name that one user may have."""
 
 
 class TokenBook:
-    """``longest`` is the longest life of an API token in seconds, 0 for no limit."""
+    """``longest`` is the longest lifetime of an API token in seconds, 0 for no limit."""
 
-    def __init__(self, state: State, verifier: TokenVerifier, clock: Clock, longest: float) -> None:
-        self._state = state
-        self._verifier = verifier
+    def __init__(self, stored: StoredTokens, revoker: Revoker, clock: Clock, longest: float) -> None:
+        self._stored = stored
+        self._revoker = revoker
         self._clock = clock
         self.longest = longest
 
     async def passing(self, owner: Principal) -> str:
-        """A nameless token for an hour. Raises `Unavailable` where it cannot be kept."""
+        """A token without a name, for an hour. Raises `Unavailable` if it cannot be written."""
         lifetime = min(PASSING_LIFETIME, self.longest) if self.longest else PASSING_LIFETIME
         now = self._clock.seconds()
         text, kept = mint("", attrs.evolve(owner, grant=None), now, now + lifetime, passing=True)
-        await self._state.add(kept)
+        await self._stored.add(kept)
         return text
 
     async def make(
         self, owner: Principal, name: str, lifetime: float | None, restriction: Restriction | None
     ) -> tuple[str, ApiToken]:
-        """A token that lives for ``lifetime`` seconds: as long as it may where that is None, for ever where it is 0.
+        """A token for ``lifetime`` seconds: `USUAL_LIFETIME` if that is None, without an end if it is 0.
 
-        Raises ValueError for a life longer than allowed, `TooManyTokens`, and `Unavailable` where it cannot be kept.
+        Returns its text and what is kept of it. Raises ValueError for a longer lifetime than allowed, `TooManyTokens`, and
+        `Unavailable` if it cannot be written.
         """
         if lifetime is None:
             lifetime = min(USUAL_LIFETIME, self.longest) if self.longest else USUAL_LIFETIME
         elif self.longest and not 0 < lifetime <= self.longest:
             raise ValueError(f"an API token may live up to {self.longest:.0f} seconds (api_lifetime)")
-        if self._state.count(owner.realm, owner.username) >= MOST_NAMED:
+        if self._stored.count(owner.realm, owner.username) >= MOST_NAMED:
             raise TooManyTokens
         now = self._clock.seconds()
         text, kept = mint(name, attrs.evolve(owner, grant=None), now, now + lifetime if lifetime else inf, restriction)
-        await self._state.add(kept)
+        await self._stored.add(kept)
         return text, kept
 
     def owned(self, owner: Principal) -> list[ApiToken]:
         """The tokens of a user, the oldest first."""
-        return self._state.owned(owner.realm, owner.username)
+        return self._stored.owned(owner.realm, owner.username)
 
     def names(self, which: str, grant: Grant) -> bool:
-        """Whether ``which``, an id or a token itself, is the API token that somebody came with."""
+        """Whether ``which``, an id or the text of a token, is the API token of the request."""
         if not grant.stored:
             return False
-        kept = self._state.find(digest_of(which))
+        kept = self._stored.find(digest_of(which))
         return which == grant.id or (kept is not None and kept.id == grant.id)
 
     async def remove(self, owner: Principal, which: str) -> ApiToken:
-        """End one, by its id or by the token itself. Raises `NoSuchToken` for another's too, `Unavailable` as `State.remove`."""
+        """End one, by its id or its text. Raises `NoSuchToken`, for another user's token too, and `Unavailable`."""
         digest = digest_of(which)
         for token in self.owned(owner):
             if which == token.id or digest == token.digest:
-                await self._state.remove(token)
+                await self._stored.remove(token)
                 return token
         raise NoSuchToken
 
     async def revoke(self, text: str) -> Principal | None:
-        """End a token of either kind, on behalf of whoever has it (RFC 7009). Returns whose it was; None where it is none.
+        """End a token of either kind, on behalf of its holder (RFC 7009). Returns its owner, or None if it is not a valid token.
 
-        Raises `Unavailable` as `State.revoke`.
+        Raises `Unavailable` if the end is in force but could not be written.
         """
-        if text.startswith(TOKEN_PREFIX):
-            kept = self._state.find(digest_of(text))
-            if kept is None:
-                return None
-            await self._state.remove(kept)
-            return kept.owner
         try:
-            principal = self._verifier.verify(text).principal
+            return await self._revoker.end(text)
         except InvalidToken:
             return None
-        assert principal.grant is not None
-        await self._state.revoke(principal.grant)
-        return principal

@@ -1,0 +1,195 @@
+"""Other clients beside one that guesses passwords: how long a static file and the right password of another user take.
+
+The guesser has several connections and a new name and password in each request, so that each costs a hash. The lockout is off: it
+would end the load after ten guesses. Both clients come from addresses of their own.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from bench.errors import BenchError
+from bench.figures import Measurement
+from bench.material import PASSWORD, ROLES, USER, basic
+from bench.peers.base import Peer
+from bench.peers.perimeter import Perimeter, other_user
+from bench.run import Run
+from bench.scenarios.base import Scenario
+from bench.scenarios.requests import SMALL
+from perimeter.auth.passwords.formats import make
+
+_GUESSERS = 16
+_FILES, _LOGINS = 20, 5
+_GUESSER, _BYSTANDER = "127.0.0.3", "127.0.0.2"
+_TIMEOUT = 60.0
+_MILLISECONDS = 1e3
+_KINDS = (
+    ("a file", "ms"),
+    ("a file beside a guesser", "ms"),
+    ("a login", "ms"),
+    ("a login beside a guesser", "ms"),
+    ("refused beside a guesser", "requests"),
+)
+
+
+def _site(run: Run, name: str) -> str:
+    """The authenticator with users whose passwords are hashed, and a directory of files."""
+    own = run.around.directory / f"{name}-files"
+    own.mkdir()
+    (own / "small.txt").write_text("small\n")
+    users = run.around.directory / f"{name}.realm"
+    hashed = make(PASSWORD)
+    names = [USER, *(other_user(number) for number in range(1, 1 + _LOGINS * 2 * run.options.rounds))]
+    users.write_text("".join(f"{user}: {hashed},{','.join(ROLES)}\n" for user in names))
+    return f"""\
+[authenticator local]
+type = realmfile
+path = {users}
+realm = local
+
+[route files]
+path = /files
+static = {own}
+auth = none
+
+"""
+
+
+class _Client:
+    """Requests of one connection from ``address``, made anew where the gateway closed it."""
+
+    def __init__(self, run: Run, gateway: Peer, address: str) -> None:
+        context = ssl.create_default_context(cafile=str(run.around.certificate.chain))
+        self._connection = http.client.HTTPSConnection(
+            "127.0.0.1", gateway.port, timeout=_TIMEOUT, context=context, source_address=(address, 0)
+        )
+
+    def get(self, path: str, user: str = "", password: str = "") -> int:
+        """The status."""
+        headers = {"Authorization": basic(user, password)} if user else {}
+        self._connection.request("GET", path, headers=headers)
+        response = self._connection.getresponse()
+        response.read()
+        return response.status
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextmanager
+def _guessing(run: Run, gateway: Peer, guesses: list[int]) -> Iterator[None]:
+    """Guess meanwhile; ``guesses`` gets the status of each."""
+    over = threading.Event()
+
+    def guess(number: int) -> None:
+        client = _Client(run, gateway, _GUESSER)
+        count = 0
+        while not over.is_set():
+            count += 1
+            try:
+                guesses.append(client.get(SMALL, f"guess{number}", f"{count}"))
+            except (OSError, http.client.HTTPException):
+                client.close()
+                client = _Client(run, gateway, _GUESSER)
+        client.close()
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(_GUESSERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(run.options.seconds / 2)
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+class _Bystander:
+    """Another client; ``refused`` counts the answers to its requests other than 200."""
+
+    def __init__(self, run: Run, gateway: Peer) -> None:
+        self._client = _Client(run, gateway, _BYSTANDER)
+        self.refused = 0
+
+    def _timed(self, path: str, user: str = "") -> float:
+        began = time.monotonic()
+        self.refused += self._client.get(path, user, PASSWORD) != 200
+        return (time.monotonic() - began) * _MILLISECONDS
+
+    def measure(self, users: Iterator[str]) -> tuple[float, float]:
+        """Milliseconds of a file and of a login."""
+        files = sorted(self._timed("/files/small.txt") for _ in range(_FILES))
+        return files[_FILES * 19 // 20], statistics.median(self._timed(SMALL, next(users)) for _ in range(_LOGINS))
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _round(run: Run, gateway: Peer, users: Iterator[str], guesses: list[int]) -> list[float]:
+    """The figures of one round, in the order of `_KINDS`. Raises `BenchError` if it is refused without a guesser."""
+    bystander = _Bystander(run, gateway)
+    try:
+        file, login = bystander.measure(users)
+        if bystander.refused:
+            raise BenchError(f"{gateway.name} refused {bystander.refused} requests without a guesser")
+        with _guessing(run, gateway, guesses):
+            file_beside, login_beside = bystander.measure(users)
+    finally:
+        bystander.close()
+    return [file, file_beside, login, login_beside, float(bystander.refused)]
+
+
+def _measure(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
+    found: dict[str, list[list[float]]] = {}
+    for peer in peers:
+        if not isinstance(peer, Perimeter):
+            continue
+        name = f"{peer.name}-guessing"
+        gateway = Perimeter(name, peer.checkout, authenticator=_site(run, name), authentication="lockout_after = 0")
+        run.start(gateway)
+        try:
+            users = (other_user(number) for number in range(1, 1 + _LOGINS * 2 * run.options.rounds))
+            guesses: list[int] = []
+            found[peer.name] = [_round(run, gateway, users, guesses) for _ in range(run.options.rounds)]
+            _check(peer.name, guesses)
+        finally:
+            run.dismiss(gateway)
+    return measurements(found)
+
+
+def _check(name: str, guesses: Sequence[int]) -> None:
+    odd = set(guesses) - {401, 503}
+    if odd or 401 not in guesses:
+        raise BenchError(f"{name} answered guesses with {sorted(odd) or 'nothing'}")
+
+
+def measurements(found: Mapping[str, Sequence[Sequence[float]]]) -> list[Measurement]:
+    """The figures of each gateway's rounds, each in the order of `_KINDS`."""
+    note = f"the guesser has {_GUESSERS} connections; p95 of {_FILES} files and the median of {_LOGINS} logins in each round"
+    return [
+        Measurement(
+            f"guessing: {kind}",
+            unit,
+            {name: [values[place] for values in rounds] for name, rounds in found.items()},
+            next(iter(found)),
+            note,
+        )
+        for place, (kind, unit) in enumerate(_KINDS)
+    ]
+
+
+SCENARIOS = (
+    Scenario(
+        "guessing",
+        f"a file and another user's login beside a client that guesses passwords over {_GUESSERS} connections",
+        ("perimeter",),
+        _measure,
+    ),
+)

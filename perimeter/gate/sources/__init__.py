@@ -1,0 +1,1 @@
+"""The places of a request where credentials can be; each source looks at one of them."""

@@ -1,0 +1,1 @@
+"""Reactor's configuration, read for import."""

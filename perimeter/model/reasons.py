@@ -1,0 +1,31 @@
+"""Why an exchange ended before its response was complete: the codes that the audit log and the metrics show as ``reason``.
+
+The other reasons are those of the refusals (`perimeter.errors.Refusal.reason`): a refusal that comes after the response has begun
+cuts the connection, and its code is the reason then. docs/reference/http.md lists both, and a test compares.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EarlyEnd(StrEnum):
+    """A code, and the sentence that explains it to an operator."""
+
+    meaning: str
+
+    def __new__(cls, code: str, meaning: str) -> EarlyEnd:
+        """A member is its code, as text."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    CLIENT_GONE = "client_gone", "The client closed the connection; without any answer the status is 499"
+    CLIENT_TOO_SLOW = "client_too_slow", "The client read the response more slowly than `body_min_rate`"
+    FILE_TRUNCATED = "file_truncated", "A file became shorter while it was sent"
+    RESOURCE_GAVE_UP = "resource_gave_up", "A resource of the gateway closed the connection in the middle of its response"
+    RESPONSE_TOO_LONG = "response_too_long", "The response was longer than its Content-Length"
+    RESPONSE_TOO_SHORT = "response_too_short", "The response was shorter than its Content-Length"
+    UPSTREAM_ABORTED = "upstream_aborted", "The service closed the connection in the middle of its response"
+    UPSTREAM_TIMEOUT = "upstream_timeout", "The service sent nothing for `read_timeout` in the middle of its response"

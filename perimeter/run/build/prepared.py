@@ -1,0 +1,94 @@
+"""Reads everything on disk that a configuration names. Blocks, so a running gateway does it in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import attrs
+
+from perimeter.audit.log import AuditLogs
+from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings
+from perimeter.http.answers import Page
+from perimeter.net.certificates import load_identity
+from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts
+from perimeter.run.build.answers import error_pages
+from perimeter.run.build.state_dir import prepare_state_dir
+from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.upstreams import client_contexts
+from perimeter.state.stores import OpenedState
+from perimeter.tokens.keyring import Keyring
+
+Contexts = Mapping[str, ServerContexts]
+"""What each TLS listener serves with, by its name."""
+
+
+@attrs.frozen(eq=False)
+class Prepared:
+    """A configuration, and what was read from disk for it. The owner puts it to use, or calls `discard`.
+
+    ``sinks`` are by the path of a route's own audit log, None for that of ``[audit]``. ``upstream_tls`` is by the name of the
+    upstream, then by the host name to verify.
+    """
+
+    config: SiteConfig
+    contexts: Contexts
+    upstream_tls: Mapping[str, Mapping[str, ClientTLS]]
+    keyring: Keyring
+    state: OpenedState
+    audit: AuditLogs
+    sinks: Mapping[Path | None, IAuditSink]
+    pages: Mapping[int, Page]
+
+    def discard(self) -> None:
+        """Close what was opened. Blocks as opening did; never raises anything but a bug."""
+        self.audit.close()
+        self.state.discard()
+
+
+def prepare(read: Callable[[], SiteConfig], around: Surroundings) -> Prepared:
+    """Read the configuration with ``read``, then the files that it names; open the state and the audit logs.
+
+    Touches nothing that is in use, starts nothing, and calls no plug-in except the ``parse`` of factories, in ``read``. Raises
+    `StartupError`, and has closed everything then.
+    """
+    config = read()
+    prepare_state_dir(config.perimeter.state_dir)
+    keyring = Keyring.open(config.perimeter.state_dir, config.token, around.reactor)  # judges the directory before it is used
+    contexts = _server_contexts(config)
+    upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
+    pages = error_pages(config)
+    if serves_metrics(config):
+        # Importing reads files, too: done here once, so that it is not done on the reactor thread.
+        import perimeter.targets.metrics  # noqa: F401
+    with ExitStack() as undo:
+        state = around.states.open(config.perimeter)
+        undo.callback(state.discard)
+        audit = AuditLogs(config.audit, around.reactor, around.metrics.requests.record if serves_metrics(config) else None)
+        sinks = {path: audit.sink(path) for path in (None, *(route.audit for route in config.routes))}
+        audit.open()
+        undo.pop_all()
+    return Prepared(config, contexts, upstream_tls, keyring, state, audit, sinks, pages)
+
+
+def serves_metrics(config: SiteConfig) -> bool:
+    """Whether a listener serves metrics: otherwise nothing is counted."""
+    return any(listener.serve == "metrics" for listener in config.listeners)
+
+
+def _server_contexts(config: SiteConfig) -> Contexts:
+    state_dir = config.perimeter.state_dir
+    return {
+        settings.name: ServerContexts([load_identity(settings, state_dir)], _clients(settings))
+        for settings in config.listeners
+        if settings.tls
+    }
+
+
+def _clients(settings: ListenerSettings) -> ClientAuthentication | None:
+    if settings.client_ca is None:
+        return None
+    return ClientAuthentication(settings.client_ca, settings.client_certificate == "required")

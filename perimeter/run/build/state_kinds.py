@@ -1,0 +1,10 @@
+"""The kinds of state that the gateway keeps. A new kind is added here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from perimeter.state.kinds import Kinds
+from perimeter.tokens.stored import TOKENS
+
+STATE_KINDS: Final = Kinds((TOKENS,))

@@ -1,0 +1,188 @@
+"""The daemon part: the configuration file, signals, systemd, the control socket and the daemon's own log.
+
+Start: everything that can fail does so before the first client is accepted. Reload (SIGHUP): the new configuration is read in a
+thread and put in force as a whole, or not at all. Stop (SIGTERM): requests in flight have time to finish. How clients are served
+is `perimeter.run.worker`'s.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from perimeter.auth.registry import authenticator_factories
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.load import load_site
+from perimeter.errors import StartupError
+from perimeter.run.control import ControlPort
+from perimeter.run.logs import DaemonLog
+from perimeter.run.notify import Notifier, Watchdog
+from perimeter.run.operations import answer
+from perimeter.run.sockets import BoundSockets
+from perimeter.run.steps import run_all
+from perimeter.run.worker import Worker
+
+_log = Logger()
+
+
+class Daemon(Service):
+    """The gateway as a Twisted service. ``config_file`` is read again at each reload; ``log`` follows its ``[logging]``."""
+
+    def __init__(
+        self, config_file: Path, config: SiteConfig, reactor: Any, notifier: Notifier, log: DaemonLog | None = None
+    ) -> None:
+        self._config_file = config_file
+        self._config = config
+        self._reactor = reactor
+        self._notifier = notifier
+        self._log = log
+        self._watchdog = Watchdog(notifier, reactor)
+        self._worker = Worker(reactor, config.limits, BoundSockets())
+        self._bound = False
+        self._control: ControlPort | None = None
+        self._reloading: Deferred[None] | None = None
+        self._reload_again = False
+
+    # -- start
+
+    def privilegedStartService(self) -> None:
+        """Bind the listeners and read the files, while the process may still use low ports and read every key.
+
+        Blocks: the reactor does not turn yet. A fault ends the process, with one line that says what is wrong.
+        """
+        try:
+            self._worker.put_in_force(self._worker.prepare_now(lambda: self._config))
+        except StartupError as error:
+            _exit(error)
+        self._bound = True
+        self._follow(self._config)
+
+    def startService(self) -> None:
+        """Serve."""
+        if not self._bound:
+            self.privilegedStartService()
+        try:
+            self._worker.start()
+        except StartupError as error:
+            _exit(error)
+        super().startService()  # type: ignore[no-untyped-call]
+        # twistd starts services before the reactor runs, and only a running reactor knows whether it handles signals.
+        self._reactor.callWhenRunning(self._ready)
+
+    def _ready(self) -> None:
+        if not self.running:
+            return
+        self._catch_signals()
+        self._open_control(self._config.perimeter.state_dir)
+        # What exists by now stays: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
+        self._watchdog.startService()
+        self._notifier.ready(str(self._worker))
+        _log.info("ready: {status}", status=self._worker)
+
+    def _catch_signals(self) -> None:
+        if not getattr(self._reactor, "_installSignalHandlers", True):
+            return
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._worker.reopen_logs))
+
+    def _open_control(self, state_dir: Path) -> None:
+        if self._control is not None:
+            if self._control.directory == state_dir:
+                return
+            self._control.close()
+        self._control = ControlPort(state_dir, partial(answer, self._worker), self._reactor)
+        self._control.open()
+
+    def _follow(self, config: SiteConfig) -> None:
+        """Do the daemon's part of what ``config`` says."""
+        self._config = config
+        if self._log is not None:
+            self._log.turn_to(config.logging)
+        for warning in config.warnings:
+            _log.warn("{warning}", warning=warning)
+
+    # -- reload
+
+    def reload(self) -> None:
+        """Read the configuration again and put it in force, as a whole or not at all.
+
+        A reload that is asked for during another one is done after it, since the file may have changed: once, however often it
+        was asked for.
+        """
+        if not self.running:
+            return
+        if self._reloading is not None:
+            self._reload_again = True
+            return
+        self._reload_again = False
+        self._notifier.reloading("reading the configuration")
+        self._reloading = Deferred()  # a placeholder, as what follows may be over at once
+        reloading = Deferred.fromCoroutine(self._reload())
+        if not reloading.called:
+            self._reloading = reloading
+        reloading.addBoth(self._reloaded)
+
+    def _reloaded(self, _: object) -> None:
+        self._reloading = None
+        if self._reload_again:
+            self.reload()
+
+    async def _reload(self) -> None:
+        try:
+            prepared = await self._worker.prepare(self._read)
+            self._worker.put_in_force(prepared)
+        except CancelledError:
+            return  # the daemon stops
+        except StartupError as error:
+            for line in str(error).splitlines():
+                _log.error("not reloaded: {error}", error=line)
+            self._refused(str(error).splitlines()[0])
+            return
+        except Exception:
+            _log.failure("not reloaded")
+            self._refused("see the log")
+            return
+        config = prepared.config
+        run_all(
+            "a part of the new configuration is not in force",
+            partial(self._open_control, config.perimeter.state_dir),
+            partial(self._follow, config),
+            partial(self._worker.count_reload, True),
+        )
+        _log.info("reloaded: {status}", status=self._worker)
+        self._notifier.ready(str(self._worker))
+
+    def _read(self) -> SiteConfig:
+        return load_site(self._config_file, authenticators=authenticator_factories())
+
+    def _refused(self, reason: str) -> None:
+        self._worker.count_reload(False)
+        self._notifier.ready(f"not reloaded: {reason}")
+
+    # -- stop
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting, let requests in flight finish, then cut what is left. A reload under way is given up."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._notifier.stopping("requests in flight finish")
+        self._reload_again = False
+        if self._reloading is not None:
+            self._reloading.cancel()
+        if self._control is not None:
+            self._control.close()
+        return self._worker.stop().addCallback(lambda _: self._watchdog.stopService())
+
+
+def _exit(error: StartupError) -> None:
+    _log.critical("{error}", error=str(error))
+    sys.exit(1)

@@ -1,0 +1,47 @@
+"""What the operator may do with tokens: the same for the running gateway, and for a command while no gateway runs."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from perimeter.config.site.config import SiteConfig
+from perimeter.errors import InvalidToken, NoSuchToken, Unavailable
+from perimeter.tokens.revoking import Ended, Revocation, Revoker
+from perimeter.tokens.stored import StoredTokens
+from perimeter.web.endpoints.api_tokens import described
+
+PAGE: Final = 1000
+"""API tokens in one answer."""
+
+
+def list_tokens(stored: StoredTokens, user: str | None, realm: str | None, *, passing: bool, first: int = 0) -> dict[str, Any]:
+    """Up to `PAGE` API tokens, the oldest first, from number ``first`` on; ``next`` is the number to go on with, or None.
+
+    ``user`` and ``realm`` select, unless None; ``passing`` adds those from ``GET /token``.
+    """
+    found = [
+        token
+        for token in stored.all()
+        if user in (None, token.owner.username) and realm in (None, token.owner.realm) and (passing or not token.passing)
+    ]
+    page = found[first : first + PAGE]
+    return {
+        "tokens": [{"username": one.owner.username, "realm": one.owner.realm, **described(one)} for one in page],
+        "next": first + PAGE if len(found) > first + PAGE else None,
+    }
+
+
+async def revoke_tokens(config: SiteConfig, revoker: Revoker, wanted: Revocation) -> Ended:
+    """End tokens. Raises ValueError, with the reason, if nothing ended, or if the end could not be written."""
+    if wanted.user is not None:
+        realms = {one.realm for one in config.authenticators} | revoker.realms()
+        if wanted.user[0] not in realms:
+            raise ValueError(f"there is no realm {wanted.user[0]}; there are: {', '.join(sorted(realms)) or 'none'}")
+    try:
+        return await revoker.revoke(wanted)
+    except InvalidToken as error:
+        raise ValueError(f"{error.phrase} ({error.detail})") from None
+    except NoSuchToken as error:
+        raise ValueError(error.detail) from None
+    except Unavailable as error:
+        raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None

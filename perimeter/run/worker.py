@@ -1,0 +1,199 @@
+"""The worker part: serves clients by one configuration at a time.
+
+It owns the connections and all that a configuration is made of, and knows neither signals nor systemd nor where its sockets come
+from: those are `perimeter.run.daemon`'s. A configuration is prepared in a thread (`prepare`), then put in force as a whole or not
+at all (`put_in_force`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.limits import LimitSettings
+from perimeter.metrics.in_force import InForce
+from perimeter.net.deadlines import Deadlines
+from perimeter.offload import Offload
+from perimeter.run.build.assembly import Assembly, assemble
+from perimeter.run.build.prepared import Prepared, prepare
+from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.listening import Bound, Listeners
+from perimeter.run.operations import Place
+from perimeter.run.preparation import Preparation
+from perimeter.run.sockets import Sockets
+from perimeter.run.steps import run_all
+from perimeter.run.upkeep import Upkeep
+
+_log = Logger()
+
+#: Seconds that requests in flight have to finish when the worker stops.
+DRAIN = 10.0
+
+
+class Worker:
+    """Serves clients on ``sockets``. ``limits`` are the first ones.
+
+    First `prepare_now` and `put_in_force`, which bind the listeners, then `start`.
+    """
+
+    def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets) -> None:
+        self._reactor = reactor
+        self._around = Surroundings(reactor, Offload(reactor), Deadlines(reactor))
+        self._around.metrics.in_force = self._measured
+        self._pools = (self._around.offload, self._around.hashing, self._around.blocking)
+        self._preparation = Preparation(self._around)
+        self._listeners = Listeners(self._around, limits, sockets)
+        self._upkeep = Upkeep(self._around, self._listeners.channels)
+        self._assembly: Assembly | None = None
+        self._running = False
+        self._started = 0.0
+
+    # -- from one configuration to the next
+
+    def prepare_now(self, read: Callable[[], SiteConfig]) -> Prepared:
+        """As `prepare`, for the start: blocks, before the reactor turns and while the process has all of its privileges."""
+        return prepare(read, self._around)
+
+    def prepare(self, read: Callable[[], SiteConfig]) -> Deferred[Prepared]:
+        """Read a configuration with ``read``, and the files that it names, in a thread. May be cancelled.
+
+        Fails with `StartupError` if anything is wrong; nothing in use has changed then.
+        """
+        return self._preparation.prepare(read)
+
+    def put_in_force(self, prepared: Prepared) -> None:
+        """Serve by what was prepared: as a whole, or not at all.
+
+        Everything that can fail is done first: listeners are bound, plug-ins are built and started. Raises `StartupError` (or
+        what a bug raises) if that fails; it is undone and ``prepared`` is discarded then. After the first assignment nothing
+        fails: every step is taken, and what one of them raises is logged.
+        """
+        try:
+            assembly = assemble(prepared, self._around)
+            bound = self._listeners.bind(assembly, prepared.contexts)
+            try:
+                if self._running:
+                    assembly.chain.start()
+            except BaseException:
+                bound.undo()
+                raise
+        except BaseException:
+            self._preparation.discard(prepared)
+            raise
+        self._assign(prepared, bound)
+
+    def _assign(self, prepared: Prepared, bound: Bound) -> None:
+        old, self._assembly = self._assembly, bound.assembly
+        run_all(
+            "a part of the new configuration is not in force",
+            partial(self._around.metrics.configured, prepared.config),
+            partial(self._around.states.adopt, prepared.state),
+            partial(self._listeners.put_in_force, bound),
+            partial(self._upkeep.turn_to, bound.assembly),
+        )
+        if old is not None:
+            _retire(old)
+
+    def reopen_logs(self) -> None:
+        """Use the audit files that are at their paths now."""
+        if self._assembly is not None:
+            self._assembly.audit.reopen()
+
+    # -- start and end
+
+    def start(self) -> None:
+        """Start the threads, the plug-ins and the upkeep. Raises `StartupError` if a plug-in cannot start."""
+        assert self._assembly is not None, "put_in_force comes first"
+        for pool in self._pools:
+            pool.start()
+        self._preparation.start()
+        self._assembly.chain.start()
+        self._upkeep.start()
+        self._running = True
+        self._started = self._reactor.seconds()
+
+    def stop(self) -> Deferred[None]:
+        """Accept no more, let requests in flight finish for `DRAIN` seconds, then cut what is left."""
+        self._running = False
+        self._upkeep.stop()
+        self._listeners.stop()
+        done: Deferred[None] = Deferred()
+        self._await_drained(done, self._reactor.seconds() + DRAIN)
+        return done.addCallback(self._close)
+
+    def _await_drained(self, done: Deferred[None], deadline: float) -> None:
+        channels = self._listeners.channels()
+        hurry = getattr(self._reactor, "in_a_hurry", False)  # only `perimeter.net.reactor` has it
+        if channels and not hurry and self._reactor.seconds() < deadline:
+            self._reactor.callLater(0.05, self._await_drained, done, deadline)
+            return
+        for channel in channels:
+            channel.transport.abortConnection()
+        # One turn more, in which the cut connections write their records.
+        self._reactor.callLater(0, done.callback, None)
+
+    def _close(self, _: None) -> Deferred[None]:
+        assembly, self._assembly = self._assembly, None
+        written = self._upkeep.turn_to(None)
+        if assembly is not None:
+            _retire(assembly)
+            for pool in assembly.pools:
+                for connection in list(pool.connections):
+                    connection.drop()
+        self._listeners.clear()
+        self._preparation.stop()
+        for threads in self._pools:
+            threads.stop()
+        return written
+
+    # -- for the operator and the metrics
+
+    @property
+    def assembly(self) -> Assembly:
+        """What is in force. Raises ValueError before the start and while the worker stops."""
+        if self._assembly is None:
+            raise ValueError("the gateway is not running")
+        return self._assembly
+
+    def places(self) -> list[Place]:
+        """The listeners, and how many connections each has."""
+        return self._listeners.places()
+
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return float(self._reactor.seconds() - self._started)
+
+    def count_reload(self, success: bool) -> None:
+        """Count a reload in the metrics."""
+        self._around.metrics.count_reload(success)
+
+    def __str__(self) -> str:
+        return f"listening: {self._listeners}"
+
+    def _measured(self) -> InForce | None:
+        assembly = self._assembly
+        if assembly is None:
+            return None
+        return InForce(
+            connections=self._listeners.connections(),
+            pools=assembly.pools,
+            audit_failing=assembly.audit.failing,
+            authenticators=assembly.chain.asked,
+            keys=assembly.keyring.entries,
+            queues={"work": self._around.offload, "hashing": self._around.hashing, "blocking": self._around.blocking},
+        )
+
+
+def _retire(assembly: Assembly) -> None:
+    """Stop what is not needed to finish requests in flight; the audit files still take their records."""
+    run_all(
+        "a part of the old configuration is still in use",
+        assembly.chain.stop,
+        *(pool.close for pool in assembly.pools),
+        assembly.audit.close,
+    )

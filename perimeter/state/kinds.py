@@ -1,0 +1,111 @@
+"""Kinds of state: what each one has to describe, and the set of those that a store keeps.
+
+To add a kind: subclass `Change`, write its `Table` and its `View`, put them together in a `Kind`, and add that to
+`perimeter.run.build.state_kinds`. Nothing in `perimeter.state` changes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import attrs
+
+from perimeter.state.changes import Change
+from perimeter.state.writer import Writer
+
+C = TypeVar("C", bound=Change)
+V = TypeVar("V", bound="View")
+
+Execute = Callable[..., sqlite3.Cursor]
+"""``execute(sql, values)`` of an SQLite connection, within a transaction."""
+
+
+class View(Protocol):
+    """What holds one kind of state in memory. All methods but `index` are for the reactor thread."""
+
+    def index(self, changes: Iterable[Change]) -> Any:
+        """A new index of a store's contents. Called in the store's thread; touches nothing of the view."""
+
+    def replace(self, index: Any) -> None:
+        """Use ``index`` from now on."""
+
+    def apply(self, change: Change) -> None:
+        """Put one change in force. To apply a change twice, or one that was superseded, has no effect."""
+
+    def removed(self) -> None:
+        """Something was taken away: whoever remembers a decision has to ask again."""
+
+    def forget(self, now: float) -> None:
+        """Drop what ended by ``now`` (epoch seconds)."""
+
+
+class Table(Protocol):
+    """How SQLite keeps one kind. ``execute`` runs within a transaction, which the caller begins and ends."""
+
+    migrations: Sequence[str]
+    """SQL scripts; the first N of them lead from nothing to version N. A script that was released is never changed."""
+
+    def load(self, execute: Execute) -> Iterator[Change]:
+        """Everything, as changes. Raises ValueError, TypeError or KeyError if a row cannot be read."""
+
+    def write(self, execute: Execute, change: Change) -> None:
+        """Apply one change to the tables."""
+
+    def forget(self, execute: Execute, now: float) -> None:
+        """Delete what ended by ``now`` (epoch seconds)."""
+
+
+@attrs.frozen(eq=False)
+class Codec(Generic[C]):
+    """Text of one class of changes in the change log. ``decode`` raises ValueError, TypeError or KeyError."""
+
+    change: type[C]
+    encode: Callable[[C], str]
+    decode: Callable[[str], C]
+
+
+@attrs.frozen(eq=False)
+class Kind(Generic[V]):
+    """One kind of state.
+
+    ``name`` is its name in the database. ``codecs`` are by the word that marks such a change in the log. ``view`` makes what
+    holds the kind in memory, and gets the way to write changes.
+    """
+
+    name: str
+    codecs: Mapping[str, Codec[Any]]
+    table: Table
+    view: Callable[[Writer], V]
+
+
+class Kinds:
+    """The kinds that a store keeps. Raises ValueError if two of them share a name, a word or a class of changes."""
+
+    def __init__(self, kinds: Iterable[Kind[Any]]) -> None:
+        self.all = tuple(kinds)
+        self._of_word: dict[str, Codec[Any]] = {}
+        self._of_change: dict[type[Change], tuple[Kind[Any], str]] = {}
+        if len({kind.name for kind in self.all}) != len(self.all):
+            raise ValueError("two kinds of state have the same name")
+        for kind in self.all:
+            for word, codec in kind.codecs.items():
+                if word in self._of_word or codec.change in self._of_change:
+                    raise ValueError(f"two kinds of state have a change {word}")
+                self._of_word[word] = codec
+                self._of_change[codec.change] = kind, word
+
+    def of(self, change: Change) -> Kind[Any]:
+        """The kind that ``change`` belongs to. Raises KeyError if that is not one of these."""
+        return self._of_change[type(change)][0]
+
+    def encode(self, change: Change) -> tuple[str, str]:
+        """Word and text of ``change`` in the log. Raises KeyError if its kind is not one of these."""
+        word = self._of_change[type(change)][1]
+        return word, self._of_word[word].encode(change)
+
+    def decode(self, word: str, text: str) -> Change:
+        """The change that `encode` made ``word`` and ``text`` of. Raises ValueError, TypeError or KeyError."""
+        change: Change = self._of_word[word].decode(text)
+        return change

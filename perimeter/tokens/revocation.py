@@ -1,0 +1,50 @@
+"""What ends tokens before their time, as changes of the state."""
+
+from __future__ import annotations
+
+from math import inf
+
+import attrs
+
+from perimeter.state.changes import Change
+from perimeter.tokens.api_token import ApiToken
+
+
+@attrs.frozen(slots=True)
+class Removed(Change):
+    """The API token with this id ends. ``passing`` if it makes room for another one, and no one asked for its end."""
+
+    id: str
+    passing: bool = False
+
+
+@attrs.frozen(slots=True)
+class RevokedGrant(Change):
+    """An access token ends, by its ``jti``; ``expires`` (epoch seconds) is when it would have ended anyway."""
+
+    id: str
+    expires: float
+
+
+@attrs.frozen(slots=True)
+class RevokedUser(Change):
+    """All API tokens of a user end, and every access token of theirs that was issued up to ``before``.
+
+    After ``until`` none of those is left (times in epoch seconds). It is infinite if the caller cannot know how long tokens lived
+    under earlier configurations.
+    """
+
+    realm: str
+    username: str
+    before: float
+    until: float = inf
+
+    def covers(self, token: ApiToken) -> bool:
+        """Whether ``token``, an API token of this user, was made before the revocation."""
+        return token.created <= self.before
+
+    def joined(self, other: RevokedUser | None) -> RevokedUser:
+        """This and an earlier revocation of the same user as one: neither takes anything back."""
+        if other is None:
+            return self
+        return attrs.evolve(self, before=max(self.before, other.before), until=max(self.until, other.until))

@@ -1,0 +1,93 @@
+"""Ends tokens before their time: on behalf of the holder (RFC 7009), of the owner, or of the operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredList
+
+from perimeter.errors import InvalidToken, NoSuchToken
+from perimeter.model import TOKEN_PREFIX, Principal
+from perimeter.tokens.api_token import ApiToken, digest_of
+from perimeter.tokens.stored import StoredTokens
+from perimeter.tokens.verifier import TokenVerifier
+
+
+@attrs.frozen
+class Revocation:
+    """What the operator wants to end: API tokens by id, every token of a user (realm and name), or one token by its text."""
+
+    ids: tuple[str, ...] = ()
+    user: tuple[str, str] | None = None
+    token: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class Ended:
+    """How many tokens ended. The access tokens of a user are not counted, since they are not stored (``user`` is true then)."""
+
+    api_tokens: int = 0
+    access_tokens: int = 0
+    user: bool = False
+
+
+class Revoker:
+    """Ends tokens. Without ``verifier`` there are no access tokens.
+
+    Every method raises `perimeter.errors.Unavailable` if the end is in force but could not be written.
+    """
+
+    def __init__(self, stored: StoredTokens, verifier: TokenVerifier | None) -> None:
+        self._stored = stored
+        self._verifier = verifier
+
+    async def end(self, text: str) -> Principal:
+        """End the token ``text``, of either kind. Returns its owner. Raises `InvalidToken` if it is not a valid token."""
+        if text.startswith(TOKEN_PREFIX):
+            kept = self._stored.find(digest_of(text))
+            if kept is None:
+                raise InvalidToken("no such API token, or it was revoked")
+            await self._stored.remove(kept)
+            return kept.owner
+        if self._verifier is None:
+            raise InvalidToken("not an API token")
+        principal = self._verifier.verify(text).principal
+        assert principal.grant is not None
+        await self._stored.revoke(principal.grant)
+        return principal
+
+    async def end_user(self, realm: str, username: str) -> list[ApiToken]:
+        """End every token of a user: the API tokens, which are returned, and all access tokens issued until now."""
+        return await self._stored.revoke_user(realm, username)
+
+    async def revoke(self, wanted: Revocation) -> Ended:
+        """End all that ``wanted`` names. Raises `NoSuchToken` and `InvalidToken`, and has ended nothing then."""
+        tokens = [self._with_id(id) for id in dict.fromkeys(wanted.ids)]
+        api_tokens, access_tokens = len(tokens), 0
+        if wanted.token is not None:
+            grant = (await self.end(wanted.token)).grant
+            access_tokens = int(grant is not None and not grant.stored)
+            api_tokens += 1 - access_tokens
+        await _all(*(self._stored.remove(token) for token in tokens))
+        if wanted.user is not None:
+            api_tokens += len(await self.end_user(*wanted.user))
+        return Ended(api_tokens, access_tokens, wanted.user is not None)
+
+    def _with_id(self, id: str) -> ApiToken:
+        token = self._stored.with_id(id)
+        if token is None:
+            raise NoSuchToken(f"there is no API token {id}")
+        return token
+
+    def realms(self) -> frozenset[str]:
+        """The realms of the owners of API tokens, which may be ones that are no longer configured."""
+        return frozenset(token.owner.realm for token in self._stored.all())
+
+
+async def _all(*ends: Deferred[None]) -> None:
+    """Wait for all of them, then raise what the first that failed has raised."""
+    results: list[tuple[bool, Any]] = await DeferredList(ends, consumeErrors=True)
+    for success, result in results:
+        if not success:
+            result.raiseException()

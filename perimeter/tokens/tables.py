@@ -1,0 +1,141 @@
+"""How SQLite keeps API tokens and revocations, and their text in the change log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_network
+from typing import Any, Final
+
+from perimeter.model import Principal, Restriction
+from perimeter.state.changes import Change
+from perimeter.state.kinds import Codec, Execute
+from perimeter.tokens.api_token import ApiToken
+from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
+
+# IF NOT EXISTS: databases of format 1 have these tables already (`perimeter.state.schema`).
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS api_token (
+    id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, name TEXT NOT NULL, realm TEXT NOT NULL, username TEXT NOT NULL,
+    owner TEXT NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, restriction TEXT, passing INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS revoked_grant (id TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS revoked_user (
+    realm TEXT NOT NULL, username TEXT NOT NULL, before REAL NOT NULL, until REAL NOT NULL, PRIMARY KEY (realm, username)
+) WITHOUT ROWID;
+"""
+
+_ALL: Final = """
+SELECT id, digest, name, realm, username, owner, created, expires, restriction, passing FROM api_token ORDER BY created
+"""
+# Not a token that was made before all of its owner's were revoked, and is written only now (attack 39).
+_ADD: Final = """
+INSERT INTO api_token (id, digest, name, realm, username, owner, created, expires, restriction, passing)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
+WHERE NOT EXISTS (SELECT 1 FROM revoked_user WHERE realm = ?4 AND username = ?5 AND before >= ?7)
+"""
+_REVOKE_USER: Final = """
+INSERT INTO revoked_user (realm, username, before, until) VALUES (?, ?, ?, ?)
+ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before), until = max(until, excluded.until)
+"""
+
+
+class TokenTable:
+    """`perimeter.state.kinds.Table` of API tokens and revocations."""
+
+    migrations: Sequence[str] = (_TABLES,)
+
+    def load(self, execute: Execute) -> Iterator[Change]:
+        """Everything; revoked users first, since they decide which tokens count."""
+        for row in execute("SELECT realm, username, before, until FROM revoked_user"):
+            yield RevokedUser(*row)
+        for row in execute("SELECT id, expires FROM revoked_grant"):
+            yield RevokedGrant(*row)
+        for row in execute(_ALL):
+            yield _token(row)
+
+    def write(self, execute: Execute, change: Change) -> None:
+        """Apply one change."""
+        if isinstance(change, ApiToken):
+            execute(_ADD, _row(change))
+        elif isinstance(change, Removed):
+            execute("DELETE FROM api_token WHERE id = ?", (change.id,))
+        elif isinstance(change, RevokedGrant):
+            execute("INSERT OR REPLACE INTO revoked_grant VALUES (?, ?)", (change.id, change.expires))
+        elif isinstance(change, RevokedUser):
+            execute("DELETE FROM api_token WHERE realm = ? AND username = ?", (change.realm, change.username))
+            execute(_REVOKE_USER, (change.realm, change.username, change.before, change.until))
+
+    def forget(self, execute: Execute, now: float) -> None:
+        """Delete what ended by ``now``."""
+        execute("DELETE FROM api_token WHERE expires <= ?", (now,))
+        execute("DELETE FROM revoked_grant WHERE expires <= ?", (now,))
+        execute("DELETE FROM revoked_user WHERE until <= ?", (now,))
+
+
+def _row(token: ApiToken) -> tuple[Any, ...]:
+    owner, limits = token.owner, token.restriction
+    known = {
+        "roles": list(owner.roles),
+        "authenticator": owner.authenticator,
+        "attributes": dict(owner.attributes),
+        "scopes": {service: list(scopes) for service, scopes in owner.scopes.items()},
+    }
+    restriction = None if limits is None else json.dumps(
+        {
+            "routes": sorted(limits.routes),
+            "methods": sorted(limits.methods),
+            "networks": [str(network) for network in limits.networks],
+        }
+    )  # fmt: skip
+    return (
+        *(token.id, token.digest, token.name, owner.realm, owner.username, json.dumps(known)),
+        *(token.created, token.expires, restriction, int(token.passing)),
+    )
+
+
+def _token(row: Sequence[Any]) -> ApiToken:
+    id, digest, name, realm, username, owner, created, expires, limits, passing = row
+    known = json.loads(owner)
+    restriction = None
+    if limits is not None:
+        limit = json.loads(limits)
+        restriction = Restriction(
+            frozenset(limit["routes"]), frozenset(limit["methods"]), tuple(map(ip_network, limit["networks"]))
+        )
+    principal = Principal(
+        username,
+        realm,
+        tuple(known["roles"]),
+        known["authenticator"],
+        known["attributes"],
+        {service: tuple(scopes) for service, scopes in known["scopes"].items()},
+    )
+    return ApiToken(id, digest, name, principal, created, expires, restriction, bool(passing))
+
+
+def _encode_token(token: ApiToken) -> str:
+    id, digest, *rest = _row(token)
+    return json.dumps([id, digest.hex(), *rest])
+
+
+def _decode_token(text: str) -> ApiToken:
+    id, digest, *rest = json.loads(text)
+    return _token([id, bytes.fromhex(digest), *rest])
+
+
+CODECS: Final[Mapping[str, Codec[Any]]] = {
+    "api_token": Codec(ApiToken, _encode_token, _decode_token),
+    "api_token_removed": Codec(
+        Removed, lambda removed: json.dumps([removed.id, removed.passing]), lambda text: Removed(*json.loads(text))
+    ),
+    "grant_revoked": Codec(
+        RevokedGrant, lambda grant: json.dumps([grant.id, grant.expires]), lambda text: RevokedGrant(*json.loads(text))
+    ),
+    "user_revoked": Codec(
+        RevokedUser,
+        lambda user: json.dumps([user.realm, user.username, user.before, user.until]),
+        lambda text: RevokedUser(*json.loads(text)),
+    ),
+}
+"""By the word in the log. A word and its text keep their meaning for ever: processes of two versions may share a log."""

@@ -1,0 +1,276 @@
+"""Random nginx configurations, run by nginx itself beside the site that they are imported as: no path is more open."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from click.testing import CliRunner
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
+
+from perimeter.cli.main import main
+from tests.integration.harness import Gateway, GatewayCase
+from tests.integration.ports import free_port
+from tests.integration.upstreams import Process
+from tests.integration.wire import Wire
+
+EXAMPLES = int(os.environ.get("PERIMETER_IMPORT_EXAMPLES", "12"))
+"""Configurations that are tried; each has several servers and is asked some hundred times."""
+
+PATHS = ("/", "/", "/", "/a", "/a/", "/a/b", "/ab", "/c/", "/c")
+EXPRESSIONS = (r"\.php$", "^/a", "x", "^/c/")
+HOSTS = ("", "s1.test", "s2.test s3.test", "_", "*.w.test", "~^r.*$")
+ASKED = ("s1.test", "s2.test", "s3.test", "x.w.test", "r1", "unknown.test")
+PROBES = sorted({f"{path}{more}" for path in PATHS for more in ("", "x", "/x", "/x.php", ".txt", "/b/x")} | {"/a/b/x", "/q"})
+PROBES = [probe for probe in PROBES if "//" not in probe]
+
+#: what stands at http, server and location; at server and location; at location alone
+EVERYWHERE = (
+    'auth_basic "staff"; auth_basic_user_file @here@/users;',
+    "auth_basic off;",
+    "deny all;",
+    "allow 127.0.0.1; deny all;",
+    "allow 10.0.0.0/8; deny all;",
+    "deny 127.0.0.1; allow all;",
+    "allow all;",
+    "auth_request /q;",
+    "auth_request off;",
+    "satisfy any;",
+    "satisfy any; allow 127.0.0.1; deny all; auth_request /q;",
+    "add_header X-Thing y;",
+    "root @here@/html;",
+    "root @here@/other;",
+    "include @here@/deny.d/*.conf;",
+    "include @here@/empty.d/*.conf;",
+    "client_max_body_size 1m;",
+)
+INSIDE = (
+    "return 403;",
+    "if ($arg_key = '') { return 403; }",
+    "rewrite ^ /a last;",
+    "set $x y;",
+    "try_files $uri $uri/ =404;",
+    "try_files /nothing =404;",
+    "error_page 404 /c/;",
+    "valid_referers example.com; if ($invalid_referer) { return 403; }",
+)
+LOCATED = (
+    "proxy_pass http://127.0.0.1:@up@;",
+    "proxy_pass http://127.0.0.1:@up@;",
+    "proxy_pass http://127.0.0.1:@up@; proxy_set_header X-User guest;",
+    "uwsgi_pass 127.0.0.1:9;",
+    "internal;",
+    "limit_except POST { deny all; }",
+    "alias @here@/other;",
+    "empty_gif;",
+    "return 204;",
+    "proxy_method POST;",
+)
+
+
+HARMLESS = ("add_header X-Thing y;", "client_max_body_size 1m;", "allow 127.0.0.1; deny all;", "auth_basic off;")
+
+
+def _lines(*pools: tuple[str, ...], most: int = 2) -> st.SearchStrategy[list[str]]:
+    """Directives; often only harmless ones, so that something stays open."""
+    harmless = st.lists(st.sampled_from(HARMLESS), max_size=1)
+    return (
+        harmless
+        | harmless
+        | harmless
+        | harmless
+        | st.lists(st.sampled_from([line for pool in pools for line in pool]), max_size=most)
+    )
+
+
+@st.composite
+def location(draw: st.DrawFn, depth: int = 0) -> str:
+    modifier = draw(st.sampled_from((*("",) * 9, *("= ", "^~ ") * 2, "~ ")))
+    path = draw(st.sampled_from(EXPRESSIONS if modifier == "~ " else PATHS))
+    body = draw(_lines(EVERYWHERE, INSIDE, LOCATED))
+    if modifier != "= " and depth == 0:
+        body += draw(st.just([]) | st.lists(location(depth=1), max_size=1))
+    target = draw(
+        st.sampled_from(("", "proxy_pass http://127.0.0.1:@up@;", "proxy_pass http://127.0.0.1:@up@;", "root @here@/html;"))
+    )
+    return f"location {modifier}{path} {{ {target} {' '.join(body)} }}"
+
+
+@st.composite
+def server(draw: st.DrawFn) -> str:
+    head = draw(_lines(EVERYWHERE, INSIDE, most=1))
+    places = draw(st.lists(location(), max_size=3))
+    places += [draw(st.sampled_from(("", "location / { " + LOCATED[0] + " }", "root @here@/html;")))]
+    name = draw(st.sampled_from((*(f"s{draw(st.integers(1, 5))}.test",) * 9, *HOSTS)))
+    named = f"server_name {name};" if name else ""
+    default = draw(st.sampled_from(("", "", " default_server")))
+    question = "location = /q { internal; proxy_pass http://127.0.0.1:@up@/refuse; }"
+    return f"server {{ listen 127.0.0.1:@port@{default}; {named} {' '.join(head)} {question} {' '.join(places)} }}"
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> str:
+    http = draw(_lines(EVERYWHERE, most=1))
+    return "\n".join([*http, *draw(st.lists(server(), min_size=1, max_size=4))])
+
+
+class NotForNginx(Exception):
+    """A configuration that there is nothing to compare for, because nginx refuses it."""
+
+
+class Running(Process):
+    """An nginx with a configuration that it has tested itself."""
+
+    def __init__(self, directory: Path, config: Path, port: int) -> None:
+        self.port = port
+        super().__init__(["nginx", "-p", str(directory), "-c", str(config), "-e", "stderr"], directory / "nginx.log")
+        self._await_port()
+
+
+def _whole(directory: Path, http: str, upstream: int) -> str:
+    return f"""
+daemon off;
+{"user root;" if os.getuid() == 0 else ""}
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+access_log off;
+client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
+uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+{http}
+}}
+""".replace("@up@", str(upstream))
+
+
+class BesideTests(GatewayCase):
+    def _directory(self) -> Path:
+        directory = self.directory()
+        for root in ("html", "other"):
+            for name in ("a/b", "c", "a/x", "ab", "q"):
+                (directory / root / name).mkdir(parents=True, exist_ok=True)
+            for probe in PROBES:
+                path = directory / root / probe.strip("/")
+                with contextlib.suppress(OSError):
+                    if not path.is_dir():
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        path.write_text("file")
+            for folder in [directory / root, *(path for path in (directory / root).rglob("*") if path.is_dir())]:
+                (folder / "index.html").write_text("index")
+        (directory / "users").write_text("alice:$2y$05$" + "a" * 53 + "\n")
+        (directory / "deny.d").mkdir()
+        (directory / "deny.d" / "deny.conf").write_text("deny all;\n")
+        (directory / "empty.d").mkdir()
+        return directory
+
+    @contextlib.contextmanager
+    def _beside(self, http: str) -> Iterator[tuple[int, int]]:
+        """The ports of nginx and of the gateway for one configuration."""
+        directory = self._directory()
+        port, upstream = free_port(), free_port()
+        text = http.replace("@port@", str(port)).replace("@here@", str(directory))
+        service = (
+            f"server {{ listen 127.0.0.1:{upstream}; auth_basic off; allow all; location = /refuse {{ return 401; }} "
+            f"location / {{ return 200 served; }} }}"
+        )
+        config = directory / "nginx.conf"
+        config.write_text(_whole(directory, text, upstream))
+        real = directory / "real.conf"
+        real.write_text(_whole(directory, text, upstream))
+        served = directory / "up"
+        served.mkdir()
+        up = served / "nginx.conf"
+        up.write_text(_whole(served, service, upstream))
+        tested = subprocess.run(["nginx", "-t", "-q", "-p", str(directory), "-c", str(real)], capture_output=True)
+        if tested.returncode != 0:
+            raise NotForNginx(tested.stderr.decode())
+        result = CliRunner().invoke(main, ["import", str(config), "-o", str(directory / "site.ini")])
+        self.assertIn(result.exit_code, (0, 3), result.output)
+        site = (directory / "site.ini").read_text()
+        site = re.sub(r"^port = \d+\ninterface = .*", "port = @http@\ninterface = 127.0.0.1", site, flags=re.M)
+        if "port = @http@" not in site:
+            raise NotForNginx("no server is left")
+        with contextlib.ExitStack() as stack:
+            stack.callback(Running(served, up, upstream).close)
+            stack.callback(Running(directory, real, port).close)
+            gateway = Gateway(directory, site)
+            stack.callback(gateway.stop)
+            gateway.start()
+            yield port, gateway["http"]
+
+    def _compare(self, http: str) -> int:
+        """Ask both for everything. Returns how many paths are open in both."""
+        open_in_both = 0
+        with self._beside(http) as (nginx, gateway):
+            for host in ASKED:
+                with contextlib.ExitStack() as stack:
+                    wires = [stack.enter_context(_Asking(port, host)) for port in (nginx, gateway)]
+                    for probe in PROBES:
+                        theirs, ours = (wire.status(probe) for wire in wires)
+                        if ours < 300:
+                            self.assertTrue(theirs < 400, f"{host}{probe}: {theirs} of nginx, {ours} here\n{http}")
+                            open_in_both += 1
+        return open_in_both
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=(Phase.explicit, Phase.generate),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(trees())
+    def test_attack_48_no_path_is_more_open_than_in_nginx(self, http: str) -> None:
+        self.need("nginx")
+        try:
+            self._compare(http)
+        except NotForNginx:
+            assume(False)
+
+    def test_what_is_open_in_nginx_and_plain_stays_open(self) -> None:
+        self.need("nginx")
+        found = self._compare(
+            "server { listen 127.0.0.1:@port@; add_header X y; location / { proxy_pass http://127.0.0.1:@up@; }"
+            " location /a/ { root @here@/html; } location /c/ { allow 127.0.0.1; deny all; proxy_pass http://127.0.0.1:@up@; } }"
+        )
+        self.assertGreater(found, 100)
+
+
+class _Asking:
+    """A connection that is made anew when the peer closes it."""
+
+    def __init__(self, port: int, host: str) -> None:
+        self.port = port
+        self.host = host
+        self.wire: Wire | None = None
+
+    def __enter__(self) -> _Asking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.wire is not None:
+            self.wire.close()
+
+    def status(self, target: str) -> int:
+        for attempt in range(3):
+            if self.wire is None:
+                self.wire = Wire(self.port)
+            try:
+                answer = self.wire.get(target, host=self.host)
+            except (TimeoutError, EOFError, OSError):
+                self.wire.close()
+                self.wire = None
+                if attempt == 2:
+                    return 599
+                continue
+            if (answer.get("connection") or "").lower() == "close":
+                self.wire.close()
+                self.wire = None
+            return answer.status
+        return 599

@@ -1,0 +1,51 @@
+"""Which routes requests for a host can match, which is what other proxies are configured with."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import TestCase
+
+from perimeter.config.site.route_matching import HostTable, covers, prefix_of
+
+HOSTS = ("*", "b.example.com", "a.b.example.com", "other")
+PREFIXES = ("", "/a", "/a/b", "/c")
+
+
+class CoverTests(TestCase):
+    def test_table(self) -> None:
+        for prefix, path, expected in (
+            ("", "/", True),
+            ("", "/a", True),
+            ("/a", "/a", True),
+            ("/a", "/a/", True),
+            ("/a", "/a/b", True),
+            ("/a", "/ab", False),
+            ("/a", "/", False),
+        ):
+            self.assertEqual(covers(prefix, path), expected, (prefix, path))
+        self.assertEqual([prefix_of(path) for path in ("/", "/a", "/a/")], ["", "/a", "/a"])
+
+
+class EffectiveTests(TestCase):
+    def table(self, *routes: tuple[str, str]) -> HostTable[str]:
+        table: HostTable[str] = HostTable()
+        for host, prefix in routes:
+            table.of(host).add(prefix.encode(), f"{host} {prefix}")
+        return table
+
+    def test_own_routes_and_what_they_leave(self) -> None:
+        table = self.table(("b.example.com", "/a"), ("*", ""), ("*", "/a/b"), ("*", "/c"))
+        self.assertEqual(table.effective("b.example.com"), ["b.example.com /a", "* ", "* /c"])
+        self.assertEqual(table.effective("*"), ["* ", "* /a/b", "* /c"])
+
+    @given(
+        st.lists(st.tuples(st.sampled_from(HOSTS), st.sampled_from(PREFIXES)), max_size=8, unique=True),
+        st.sampled_from(("b.example.com", "a.b.example.com", "other")),
+        st.sampled_from(("/", "/a", "/a/b", "/a/x", "/c/d", "/e")),
+    )
+    def test_the_longest_of_what_is_effective_is_what_is_found(self, routes: list[tuple[str, str]], host: str, path: str) -> None:
+        table = self.table(*routes)
+        matching = [one for one in table.effective(host) if covers(one.partition(" ")[2], path)]
+        expected = max(matching, key=lambda one: len(one.partition(" ")[2]), default=None)
+        self.assertEqual(table.find(host.encode(), path.encode()), expected)
