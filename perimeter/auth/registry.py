@@ -1,43 +1,71 @@
-"""The kinds of authenticator that are installed: the built-in ones and those of third parties, found by ``twisted.plugin``."""
+"""The kinds of authenticator, augmenter and login module that are installed, found by ``twisted.plugin``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from twisted.plugin import getPlugins
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
+from perimeter.config.language.option import Option
 from perimeter.errors import StartupError
+from perimeter.plugin.augmenter import IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.login_module import ILoginModuleFactory
+
+
+def installed_kinds() -> Kinds:
+    """The installed authenticators and augmenters. Raises `StartupError`."""
+    return Kinds(authenticator_factories(), augmenter_factories())
 
 
 def authenticator_factories(plugins: Iterable[object] | None = None) -> dict[str, IAuthenticatorFactory]:
-    """The factory of each kind, by the word in ``type = …``. ``plugins`` stands in for what is installed.
+    """The authenticators' factories by their kinds; ``plugins`` replaces the installed ones. Raises `StartupError`."""
+    return _factories(IAuthenticatorFactory, "authenticator", plugins)
 
-    Raises `StartupError` for a plug-in that does not fulfil `IAuthenticatorFactory` and for two of one kind: which of them would
-    let people in must not hang on the order of a directory.
+
+def augmenter_factories(plugins: Iterable[object] | None = None) -> dict[str, IAugmenterFactory]:
+    """The augmenters' factories by their kinds; ``plugins`` replaces the installed ones. Raises `StartupError`."""
+    return _factories(IAugmenterFactory, "augmenter", plugins)
+
+
+def login_module_factories(plugins: Iterable[object] | None = None) -> dict[str, ILoginModuleFactory]:
+    """The login modules' factories by their kinds; ``plugins`` replaces the installed ones. Raises `StartupError`."""
+    return _factories(ILoginModuleFactory, "login module", plugins)
+
+
+def _factories(interface: Any, what: str, plugins: Iterable[object] | None) -> dict[str, Any]:
+    """By their kinds; ``what`` names them in messages.
+
+    Raises `StartupError` for a plug-in that does not provide ``interface``, and for two of one kind: the order of files in a
+    directory must not decide which of them lets users in.
     """
-    found = getPlugins(IAuthenticatorFactory) if plugins is None else plugins
-    factories: dict[str, IAuthenticatorFactory] = {}
-    for plugin in found:
-        factory = _verified(plugin)
+    factories: dict[str, Any] = {}
+    for plugin in getPlugins(interface) if plugins is None else plugins:
+        factory = _verified(interface, what, plugin)
         if factory.kind in factories:
             both = f"{_origin(factories[factory.kind])} and {_origin(plugin)}"
-            raise StartupError(f"two authenticator plug-ins are of the kind {factory.kind!r}: {both}")
+            raise StartupError(f"two {what} plug-ins are of the kind {factory.kind!r}: {both}")
         factories[factory.kind] = factory
     return factories
 
 
-def _verified(plugin: object) -> IAuthenticatorFactory:
+def _verified(interface: Any, what: str, plugin: Any) -> Any:
+    fault = ""
     try:
-        verifyObject(IAuthenticatorFactory, plugin)
+        verifyObject(interface, plugin)
     except Invalid as error:
         fault = " ".join(str(error).split())
-        raise StartupError(f"the authenticator plug-in {_origin(plugin)} cannot be used: {fault}") from None
-    assert IAuthenticatorFactory.providedBy(plugin)
-    if not isinstance(plugin.kind, str) or not plugin.kind:
-        raise StartupError(f"the authenticator plug-in {_origin(plugin)} cannot be used: its kind is no text")
+    else:
+        if not isinstance(plugin.kind, str) or not plugin.kind:
+            fault = "its kind is not a text"
+        elif not all(isinstance(option, Option) for option in plugin.options):
+            fault = "its options are not a tuple of Option"
+    if fault:
+        raise StartupError(f"the {what} plug-in {_origin(plugin)} cannot be used: {fault}")
     return plugin
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,7 +14,7 @@ from perimeter.config.site.load import load_site
 from perimeter.config.site.route import RouteSettings, Rule
 from perimeter.config.site.server import ServerSettings
 from perimeter.errors import StartupError
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.kinds import Kinds
 
 _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 
@@ -28,17 +28,16 @@ def command(file: Path) -> None:
     sys.exit(status)
 
 
-def run_check(path: Path, *, authenticators: Mapping[str, IAuthenticatorFactory] | None = None) -> tuple[int, str]:
+def run_check(path: Path, *, kinds: Kinds | None = None) -> tuple[int, str]:
     """An exit status and what to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
 
-    ``authenticators`` stands in for the kinds that are installed.
+    ``kinds`` replaces the kinds that are installed.
     """
     # Looking for plug-ins imports them, which only a command that reads a configuration should pay for.
-    from perimeter.auth.registry import authenticator_factories
+    from perimeter.auth.registry import installed_kinds
 
     try:
-        factories = authenticator_factories() if authenticators is None else authenticators
-        config = load_site(path, authenticators=factories)
+        config = load_site(path, kinds=installed_kinds() if kinds is None else kinds)
     except StartupError as error:
         return 1, str(error)
     warnings = [f"warning: {warning}" for warning in config.warnings]

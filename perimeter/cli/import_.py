@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from perimeter.importers.draft import Draft, ImportFault, RealmUser
 from perimeter.importers.nginx import source as nginx
 from perimeter.importers.nginx import tree
 from perimeter.importers.reactor import source as reactor
+from perimeter.plugin.augmenter import IAugmenterFactory
+from perimeter.plugin.authenticator import IAuthenticatorFactory
 
 LEFT = 3
 """Exit status where something is left for the operator."""
@@ -74,21 +76,16 @@ def _including(source: Path) -> tree.Find:
 
 def abilities() -> Abilities:
     """What this gateway can do."""
-    from perimeter.auth.registry import authenticator_factories
+    from perimeter.auth.registry import installed_kinds
 
-    kinds = {
-        kind: frozenset(option.name for option in getattr(factory, "options", ()))
-        for kind, factory in authenticator_factories().items()
-    }
-    return Abilities(kinds, _augmenters(), metrics=True, state=True)
+    kinds = installed_kinds()
+    augmenters = _options(kinds.augmenters, "type", "realm")
+    return Abilities(_options(kinds.authenticators), augmenters, metrics=True, state=True)
 
 
-def _augmenters() -> dict[str, frozenset[str]]:
-    """The options of each type of augmenter."""
-    from perimeter.config.language.option import options_of
-    from perimeter.config.site.augmenter import AugmenterKind, AugmenterSettings
-
-    return dict.fromkeys(AugmenterKind, frozenset(option.name for option in options_of(AugmenterSettings)))
+def _options(factories: Mapping[str, IAuthenticatorFactory | IAugmenterFactory], *common: str) -> dict[str, frozenset[str]]:
+    """The names of the options of each kind, with those that all of them have in ``common``."""
+    return {kind: frozenset((*common, *(option.name for option in factory.options))) for kind, factory in factories.items()}
 
 
 @click.command("import")

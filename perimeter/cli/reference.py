@@ -9,12 +9,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import attrs
 
 from perimeter.config.language.option import Option, SectionKind
-from perimeter.config.site import authenticator
+from perimeter.config.site import augmenter, authenticator
 from perimeter.config.site.kinds import KINDS
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.login_module import ILoginModuleFactory
+
+F = TypeVar("F")
 
 _INTRODUCTION = """\
 # site.ini
@@ -43,14 +48,16 @@ Instead of any value you can write `env:NAME` (an environment variable), `file:P
 """
 
 
-def page(authenticators: Mapping[str, IAuthenticatorFactory]) -> str:
-    """The whole page in Markdown. ``authenticators`` are the factories of the kinds to document, by the word in ``type = …``."""
+def page(kinds: Kinds, login_modules: Mapping[str, ILoginModuleFactory]) -> str:
+    """The whole page in Markdown, with the options of each kind of authenticator, login module and augmenter."""
     parts = [_INTRODUCTION]
     for kind in KINDS:
         parts.append(_section(kind))
         if kind is authenticator.KIND:
-            for word, factory in sorted(authenticators.items()):
-                parts.append(f"### type = {word}\n\n{_table(getattr(factory, 'options', ()))}")
+            parts += [f"### type = {word}\n\n{_table(one.options)}" for word, one in sorted(kinds.authenticators.items())]
+            parts += [_login_module(word, one) for word, one in sorted(login_modules.items())]
+        elif kind is augmenter.KIND:
+            parts += [f"### type = {word}\n\n{_table(one.options)}" for word, one in sorted(kinds.augmenters.items())]
     return "\n".join(parts)
 
 
@@ -68,6 +75,11 @@ def example(kind: SectionKind) -> str:
     return f"```ini\n{header}\n{kind.example}```\n"
 
 
+def _login_module(word: str, factory: ILoginModuleFactory) -> str:
+    prefixed = [attrs.evolve(option, name=f"option.{option.name}") for option in factory.options]
+    return f"### type = login-modules, module {word}\n\n{_table(prefixed)}"
+
+
 def _table(options: Iterable[Option[Any]]) -> str:
     rows = [_row(option) for option in options]
     if not rows:
@@ -81,12 +93,20 @@ def _row(option: Option[Any]) -> str:
     return f"| `{option.name}` | {option.type.label} | {default} | {doc} |"
 
 
-def main(arguments: list[str]) -> None:
-    """Write the page for the kinds of authenticator that come with Perimeter."""
-    from perimeter.auth.registry import authenticator_factories
+def own_page() -> str:
+    """The page for the kinds that come with Perimeter."""
+    from perimeter.auth.registry import augmenter_factories, authenticator_factories, login_module_factories
 
-    ours = {word: one for word, one in authenticator_factories().items() if type(one).__module__.startswith("perimeter.")}
-    text = page(ours)
+    return page(Kinds(_own(authenticator_factories()), _own(augmenter_factories())), _own(login_module_factories()))
+
+
+def _own(factories: Mapping[str, F]) -> dict[str, F]:
+    return {word: one for word, one in factories.items() if type(one).__module__.startswith("perimeter.")}
+
+
+def main(arguments: list[str]) -> None:
+    """Write the page for the kinds that come with Perimeter."""
+    text = own_page()
     if arguments:
         Path(arguments[0]).write_text(text, encoding="utf-8")
     else:

@@ -44,9 +44,9 @@ class Duration(click.ParamType[float]):
 def read_site(file: Path) -> SiteConfig:
     """The configuration. Raises `StartupError`."""
     # looking for plug-ins imports them, which only a command that reads a configuration should pay for
-    from perimeter.auth.registry import authenticator_factories
+    from perimeter.auth.registry import installed_kinds
 
-    return load_site(file, authenticators=authenticator_factories())
+    return load_site(file, kinds=installed_kinds())
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
-from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
 from perimeter.run.logs import DaemonLog
@@ -57,7 +57,7 @@ def makeService(options: Options) -> IService:
         status, text = run_check(file)
         _exit(status, text)
     try:
-        config = load_site(file, authenticators=authenticator_factories())
+        config = load_site(file, kinds=installed_kinds())
     except StartupError as error:
         _exit(1, str(error))
     # Late, so that --help and --check need no reactor.

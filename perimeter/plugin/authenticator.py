@@ -7,6 +7,7 @@ from typing import Any
 
 from zope.interface import Attribute, Interface
 
+from perimeter.config.language.option import Option
 from perimeter.config.language.section import Section
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.plugin.services import AuthServices
@@ -32,14 +33,10 @@ class IRunningAuthenticator(IAuthenticator):
     """An authenticator with something to do between logins: a file to watch, connections to keep."""
 
     def start(changed: Callable[[], None]) -> None:
-        """Begin. Call ``changed`` whenever users, passwords or roles have changed: remembered verdicts end.
-
-        Called on the reactor thread, at a reload before the new configuration is in force. An exception refuses the start or the
-        reload; the authenticator must have begun nothing then.
-        """
+        """Begin. Call ``changed`` whenever users, passwords or roles are no longer what they were: remembered verdicts end."""
 
     def stop() -> None:
-        """End what `start` began. Logins under way are still answered. An exception is logged and changes nothing else."""
+        """End what `start` began. Logins under way are still answered."""
 
 
 class ISchemes(Interface):
@@ -85,15 +82,12 @@ class IAuthenticatorFactory(Interface):
     """One kind of authenticator, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""
 
     kind: str = Attribute("The word in ``type = …``.")
+    options: tuple[Option[Any], ...] = Attribute(
+        "The options of the kind's own: for the reference page, and to suggest the right one where one is misspelt."
+    )
 
     def parse(section: Section) -> Any:
-        """Frozen settings from a section. Faults are reported on the section, so that all are reported at once.
-
-        Called in a thread of its own at a reload, so it may read files, and must not use the reactor.
-        """
+        """Frozen settings from a section. Report faults on the section, so that all faults of the file are shown at once."""
 
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAuthenticator:
-        """The authenticator. Raises `perimeter.errors.StartupError` if the settings cannot work.
-
-        Called on the reactor thread while requests are served, so it must not block: `parse` reads files, `start` begins work.
-        """
+        """The authenticator. Raises `perimeter.errors.StartupError` if the settings cannot work."""

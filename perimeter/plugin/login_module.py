@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from zope.interface import Attribute, Interface
 
+from perimeter.config.language.option import Option
 from perimeter.config.language.section import Section
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, BasicCredentials
@@ -80,13 +81,14 @@ class IRunningLoginModule(ILoginModule):
         """End what `start` began."""
 
 
-class ILoginModuleKind(Interface):
+class ILoginModuleFactory(Interface):
     """One kind of login module, found by ``twisted.plugin``; third parties add theirs (with ``IPlugin``)."""
 
     kind: str = Attribute("The word in ``modules = …``.")
+    options: tuple[Option[Any], ...] = Attribute("The options of the kind, without ``option.``: for the reference page.")
 
     def parse(options: Section) -> Any:
-        """Frozen settings from the section's ``option.*``, here without that prefix. Faults are reported on ``options``."""
+        """Frozen settings from the section's ``option.*``, here without that prefix. Report faults on ``options``."""
 
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> ILoginModule:
-        """The module, for the authenticator ``name``. Raises `perimeter.errors.StartupError` where the settings cannot work."""
+        """The module, for the authenticator ``name``. Raises `perimeter.errors.StartupError` if the settings cannot work."""

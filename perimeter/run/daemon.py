@@ -18,7 +18,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
@@ -163,7 +163,7 @@ class Daemon(Service):
         self._notifier.ready(str(self._worker))
 
     def _read(self) -> SiteConfig:
-        return load_site(self._config_file, authenticators=authenticator_factories())
+        return load_site(self._config_file, kinds=installed_kinds())
 
     def _refused(self, reason: str) -> None:
         self._worker.count_reload(False)

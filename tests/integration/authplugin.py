@@ -78,12 +78,18 @@ class Acme:
             pause.wait(0.02)
 
 
+_HELD = Option("held", file_path(), "while it exists, slow logins wait", required=True)
+
+
 @implementer(IPlugin, IAuthenticatorFactory)
 class AcmeFactory:
     kind = "acme"
+    options = (_HELD,)
 
     def parse(self, section):
-        return section.value(Option("held", file_path(), "a file that holds every answer back while it exists", required=True))
+        held = section.value(_HELD)
+        section.finish()
+        return held
 
     def build(self, name, realm, settings, services):
         return Acme(name, realm, settings, services)

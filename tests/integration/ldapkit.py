@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from twisted.internet import reactor, tcp
 
 from perimeter.auth.kinds.ldap.authenticator import LdapAuthenticator, LdapFactory
-from perimeter.auth.kinds.ldap.settings import LdapSettings
+from perimeter.auth.kinds.ldap.settings import LdapSettings, Tls
 from perimeter.model import AuthenticationRequest, BasicCredentials, Principal
 from perimeter.offload import Offload
 from perimeter.plugin.services import AuthServices
@@ -91,4 +91,4 @@ def settings_for(*slapds: Slapd, tls: str = "none", host: str = "localhost", **o
     if tls != "none":
         options.setdefault("ca_certificate", slapds[0].authority.certificate)
     servers = tuple((host, one.tls_port if tls == "ldaps" else one.port) for one in slapds)
-    return LdapSettings(servers=servers, tls=tls, **options)
+    return LdapSettings(hostname=servers, tls=Tls(tls), **options)

@@ -8,8 +8,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 
-from perimeter.auth.augment.ldap import LdapAugmenter, ldap_augmenter, roles_of_group
-from perimeter.config.site.augmenter import AugmenterSettings
+from perimeter.auth.augment.ldap import LdapAugmenter, LdapAugmenterFactory, LdapAugmenterSettings, roles_of_group
 from perimeter.config.site.server import ServerSettings
 from perimeter.errors import Unavailable, Undecided
 from perimeter.model import AuthenticationRequest, Principal
@@ -45,10 +44,7 @@ class LdapAugmenterTests(LdapCase):
 
     def augmenter(self, port: int = 0, **options: Any) -> LdapAugmenter:
         options = {"bind_dn": SEARCHER, "ldap_password": SEARCHER_PASSWORD, "timeout": 20.0, **options}
-        settings = AugmenterSettings(
-            "groups",
-            "ldap",
-            "r",
+        settings = LdapAugmenterSettings(
             server=ServerSettings("ldap", "localhost", port or self.directory_server.port),
             search_base=PEOPLE,
             member_of="seeAlso",
@@ -57,7 +53,8 @@ class LdapAugmenterTests(LdapCase):
         if not self._waiting:
             self._waiting = True
             self.addCleanup(self._gone)
-        made = ldap_augmenter(settings, AuthServices(reactor, Offload(reactor)))  # type: ignore[arg-type]
+        services = AuthServices(reactor, Offload(reactor))  # type: ignore[arg-type]
+        made = LdapAugmenterFactory().build("groups", "r", settings, services)
         self.addCleanup(made.stop)
         return made
 

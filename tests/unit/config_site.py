@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from perimeter.auth.augment.ldap import LdapAugmenterFactory
+from perimeter.auth.augment.match import MatchFactory
+from perimeter.auth.augment.plain import PlainFactory
 from perimeter.config.language.datatypes import file_path
 from perimeter.config.language.option import Option
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
 from perimeter.errors import ConfigError
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
+from perimeter.plugin.kinds import Kinds
 
 if TYPE_CHECKING:
     from perimeter.config.language.section import Section
@@ -49,6 +52,7 @@ class FileFactory:
     """``type = file``: one option, ``path``."""
 
     kind = "file"
+    options = (_PATH,)
 
     def parse(self, section: Section) -> Path:
         return section.value(_PATH)
@@ -57,7 +61,7 @@ class FileFactory:
         raise AssertionError("reading a configuration builds nothing")
 
 
-FACTORIES: Mapping[str, IAuthenticatorFactory] = {"file": FileFactory()}
+INSTALLED = Kinds({"file": FileFactory()}, {one.kind: one for one in (MatchFactory(), PlainFactory(), LdapAugmenterFactory())})
 
 
 class SiteCase(TestCase):
@@ -72,7 +76,7 @@ class SiteCase(TestCase):
 
     def load(self, text: str) -> SiteConfig:
         self.site.write_text(text)
-        return load_site(self.site, environ=self.environ, authenticators=FACTORIES)
+        return load_site(self.site, environ=self.environ, kinds=INSTALLED)
 
     def problems(self, text: str) -> list[str]:
         """What is wrong with ``text``, each problem without the name of the directory."""

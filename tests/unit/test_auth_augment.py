@@ -12,8 +12,11 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.augment.registry import augment, augmenters_of
+from perimeter.auth.augment.augmented import augment, augmenters_of
+from perimeter.auth.augment.match import MatchFactory, MatchSettings
+from perimeter.auth.augment.plain import PlainFactory, PlainSettings
 from perimeter.auth.chain.asking import Asked
+from perimeter.auth.registry import augmenter_factories
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.errors import Rejected, Unavailable
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
@@ -23,9 +26,16 @@ from perimeter.plugin.services import AuthServices
 from tests.unit.auth_doubles import REQUEST, ImmediateThreads, ThreadClock, offload_with
 from tests.unit.config_site import SITE, SiteCase
 
+FACTORIES = augmenter_factories([MatchFactory(), PlainFactory()])
+
+
+def match(name: str, **options: Any) -> AugmenterSettings:
+    return AugmenterSettings(name, "match", "r", MatchSettings(**options))
+
+
 ALICE = Principal("alice", "r", ("viewer",), "local", {"email": "a@b"})
-ADMINS = AugmenterSettings("admins", "match", "r", username=("alice", "bob"), add_roles=("admin",))
-GRANTS = AugmenterSettings("grants", "plain", "r", roles=(("ops", ("alice", "carol")), ("data", ("alice",))))
+ADMINS = match("admins", username=("alice", "bob"), add_roles=("admin",))
+GRANTS = AugmenterSettings("grants", "plain", "r", PlainSettings((("ops", ("alice", "carol")), ("data", ("alice",)))))
 _CLOCK = ThreadClock()
 SERVICES = AuthServices(_CLOCK, offload_with(ImmediateThreads(), _CLOCK))
 CREDENTIALS = BasicCredentials("alice", "x")
@@ -51,7 +61,7 @@ class Fake:
 
 class AugmenterTests(SiteCase):
     def found(self, *settings: AugmenterSettings, answer: Any = ALICE, realm: str = "r") -> Any:
-        augmented = augment(Fake(answer, realm), augmenters_of(settings, SERVICES))
+        augmented = augment(Fake(answer, realm), augmenters_of(settings, FACTORIES, SERVICES))
         return ensureDeferred(augmented.authenticate(CREDENTIALS, REQUEST))  # type: ignore[arg-type]
 
     def roles(self, *settings: AugmenterSettings, answer: Any = ALICE, realm: str = "r") -> tuple[str, ...]:
@@ -59,10 +69,10 @@ class AugmenterTests(SiteCase):
         return principal.roles
 
     def test_interfaces(self) -> None:
-        for one in augmenters_of([ADMINS, GRANTS], SERVICES):
+        for one in augmenters_of([ADMINS, GRANTS], FACTORIES, SERVICES):
             verifyObject(IAugmenter, one)
         inner = Fake(ALICE)
-        outer: Any = augment(inner, augmenters_of([ADMINS], SERVICES))
+        outer: Any = augment(inner, augmenters_of([ADMINS], FACTORIES, SERVICES))
         for interface in (IAuthenticator, IRunningAuthenticator, ISchemes):
             verifyObject(interface, outer)
         outer.start(lambda: None)
@@ -75,7 +85,7 @@ class AugmenterTests(SiteCase):
         self.assertEqual(self.roles(ADMINS, answer=Principal("carol", "r", ("viewer",))), ("viewer",))
 
     def test_by_role(self) -> None:
-        by_role = AugmenterSettings("x", "match", "r", role=("viewer",), add_roles=("reader", "viewer"))
+        by_role = match("x", role=("viewer",), add_roles=("reader", "viewer"))
         self.assertEqual(self.roles(by_role), ("viewer", "reader"))
         self.assertEqual(self.roles(by_role, answer=Principal("alice", "r", ("view",))), ("view",))
 
@@ -84,17 +94,17 @@ class AugmenterTests(SiteCase):
         self.assertEqual(self.roles(GRANTS, answer=Principal("carol", "r")), ("ops",))
 
     def test_those_that_match_come_last_and_see_the_others_roles(self) -> None:
-        by_role = AugmenterSettings("x", "match", "r", role=("ops",), add_roles=("root",))
+        by_role = match("x", role=("ops",), add_roles=("root",))
         self.assertEqual(self.roles(by_role, GRANTS), ("viewer", "ops", "data", "root"))
 
     def test_attributes(self) -> None:
-        more = AugmenterSettings("x", "match", "r", username=("alice",), add_attributes=(("team", "a"), ("email", "new@b")))
+        more = match("x", username=("alice",), add_attributes=(("team", "a"), ("email", "new@b")))
         self.assertEqual(self.successResultOf(self.found(more)).attributes, {"email": "new@b", "team": "a"})
 
     def test_users_of_other_realms_get_nothing(self) -> None:
         self.assertEqual(self.roles(ADMINS, answer=Principal("alice", "s"), realm="s"), ())
         inner = Fake(ALICE, "s")
-        self.assertIs(augment(inner, augmenters_of([ADMINS], SERVICES)), inner)
+        self.assertIs(augment(inner, augmenters_of([ADMINS], FACTORIES, SERVICES)), inner)
         # what an authenticator must not say is left for the chain to refuse
         self.assertEqual(self.roles(ADMINS, answer=Principal("alice", "s")), ())
 
@@ -129,9 +139,7 @@ class AugmenterTests(SiteCase):
     )
     def test_nothing_is_ever_taken_away(self, own: list[str], more: list[str], attributes: dict[str, str]) -> None:
         before = Principal("alice", "r", tuple(dict.fromkeys(own)), "local", {"x": "1", "w": "2"})
-        settings = AugmenterSettings(
-            "x", "match", "r", username=("alice",), add_roles=tuple(more), add_attributes=tuple(attributes.items())
-        )
+        settings = match("x", username=("alice",), add_roles=tuple(more), add_attributes=tuple(attributes.items()))
         after = self.successResultOf(self.found(settings, answer=before))
         self.assertEqual(after.roles[: len(before.roles)], before.roles)
         self.assertEqual(set(after.roles), {*own, *more})
@@ -147,7 +155,7 @@ class AugmenterTests(SiteCase):
             "add_attributes = team=a, level = 3\n"
             "[augmenter b]\ntype = plain\nrealm = local\nroles =\n    ops: alice, bob\n    data: bob\n"
         )
-        first, second = config.augmenters
+        first, second = (one.settings for one in config.augmenters)
         self.assertEqual((first.username, first.role, first.add_roles), (("alice",), ("x", "y"), ("admin",)))
         self.assertEqual(first.add_attributes, (("team", "a"), ("level", "3")))
         self.assertEqual(second.roles, (("ops", ("alice", "bob")), ("data", ("bob",))))
@@ -172,7 +180,10 @@ class AugmenterTests(SiteCase):
             ("type = ldap\nrealm = local\nuri = http://h\nsearch_base = dc=x", "expected ldap://host:port"),
             ("type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nbind_dn = cn=a", "ldap_password: is required"),
             ("type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nfilter = TeamA", "expected a part of"),
-            ("type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nrole = a", "is only allowed with type = match"),
+            (
+                "type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nadd_roles = a",
+                "is only allowed with type = match",
+            ),
         ):
             problems = self.problems(f"{SITE}[augmenter a]\n{text}\n")
             self.assertEqual(len(problems), 1, problems)

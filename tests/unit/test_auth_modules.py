@@ -16,8 +16,9 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.kinds.login_modules import pam
-from perimeter.auth.kinds.login_modules.authenticator import LoginModulesAuthenticator, LoginModulesFactory, module_kinds
-from perimeter.auth.kinds.login_modules.command import ENVIRONMENT, CommandKind, judged, run
+from perimeter.auth.kinds.login_modules.authenticator import LoginModulesAuthenticator, LoginModulesFactory
+from perimeter.auth.kinds.login_modules.command import ENVIRONMENT, CommandFactory, judged, run
+from perimeter.auth.registry import login_module_factories
 from perimeter.config.language.datatypes import SECRET, TEXT
 from perimeter.config.language.option import Option
 from perimeter.config.language.references import References
@@ -27,7 +28,7 @@ from perimeter.errors import Problem, Rejected, StartupError, Unavailable
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
 from perimeter.offload import Offload
 from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator
-from perimeter.plugin.login_module import ILoginModule, ILoginModuleKind, LoginAttempt, UnknownUser
+from perimeter.plugin.login_module import ILoginModule, ILoginModuleFactory, LoginAttempt, UnknownUser
 from perimeter.plugin.services import AuthServices
 from perimeter.plugin.verified_login import Known, VerifiedLogin
 from tests.unit.auth_doubles import REQUEST, ImmediateThreads, ThreadClock, offload_with
@@ -51,12 +52,16 @@ class Echoing:
         return Known(attempt.credentials.username.lower(), ("echoed",), {"from": attempt.request.address})
 
 
-@implementer(IPlugin, ILoginModuleKind)
+_PASSWORD = Option("password", SECRET, "of everybody", required=True)
+
+
+@implementer(IPlugin, ILoginModuleFactory)
 class EchoingKind:
     kind = "echoing"
+    options = (_PASSWORD,)
 
     def parse(self, options: Section) -> str:
-        return options.value(Option("password", SECRET, "", required=True))
+        return options.value(_PASSWORD)
 
     def build(self, name: str, realm: str, settings: str, services: AuthServices) -> Echoing:
         return Echoing(settings)
@@ -78,7 +83,7 @@ class ModulesCase(unittest.TestCase):
         return section
 
     def build(self, text: str) -> LoginModulesAuthenticator:
-        factory = LoginModulesFactory(lambda: {**module_kinds(), "echoing": EchoingKind()})
+        factory = LoginModulesFactory(lambda: {**login_module_factories(), "echoing": EchoingKind()})
         section = self.section(text)
         settings = factory.parse(section)
         section.finish()
@@ -86,7 +91,7 @@ class ModulesCase(unittest.TestCase):
         return factory.build("stack", "corp", settings, self.services)
 
     def faults(self, text: str) -> str:
-        factory = LoginModulesFactory(lambda: {**module_kinds(), "echoing": EchoingKind()})
+        factory = LoginModulesFactory(lambda: {**login_module_factories(), "echoing": EchoingKind()})
         section = self.section(text)
         factory.parse(section)
         section.finish()
@@ -145,13 +150,13 @@ class ConfigurationTests(ModulesCase):
         self.assertEqual(stack.canonical_name("CORP\\Alice"), "alice")
 
     def test_the_kinds_that_come_with_perimeter(self) -> None:
-        kinds = module_kinds()
+        kinds = login_module_factories()
         self.assertLessEqual({"command", "ldap", "pam", "realmfile"}, set(kinds))
         verifyObject(IAuthenticatorFactory, LoginModulesFactory())
         with self.assertRaises(StartupError):
-            module_kinds([EchoingKind(), EchoingKind()])
+            login_module_factories([EchoingKind(), EchoingKind()])
         with self.assertRaises(StartupError):
-            module_kinds([object()])
+            login_module_factories([object()])
 
 
 class PamTests(ModulesCase):
@@ -282,7 +287,7 @@ class CommandTests(ModulesCase):
         (self.directory / "program").write_text("x")
         with self.assertRaisesRegex(StartupError, "not executable"):
             self.build("modules = command required\noption.command = program")
-        verifyObject(ILoginModuleKind, CommandKind())
+        verifyObject(ILoginModuleFactory, CommandFactory())
 
 
 class BlockingTests(unittest.TestCase):

@@ -8,14 +8,14 @@ from pathlib import Path
 from click.testing import CliRunner
 from twisted.trial.unittest import TestCase
 
-from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.registry import installed_kinds
 from perimeter.cli.check import run_check
 from perimeter.cli.main import main
-from perimeter.cli.reference import example, page
+from perimeter.cli.reference import example, own_page
 from perimeter.config.site.kinds import KINDS
 from perimeter.config.site.load import load_site
 
-from .config_site import FACTORIES, SITE, SiteCase
+from .config_site import INSTALLED, SITE, SiteCase
 
 MORE = """\
 [route site]
@@ -45,7 +45,7 @@ ROOT = Path(__file__).parents[2]
 class CheckTests(SiteCase):
     def check(self, text: str) -> tuple[int, list[str]]:
         self.site.write_text(text)
-        status, told = run_check(self.site, authenticators=FACTORIES)
+        status, told = run_check(self.site, kinds=INSTALLED)
         return status, told.replace(f"{self.directory}/", "").splitlines()
 
     def test_a_valid_file_prints_warnings_and_routes(self) -> None:
@@ -69,7 +69,7 @@ class CheckTests(SiteCase):
 
     def test_the_columns_are_aligned(self) -> None:
         self.site.write_text(SITE + MORE)
-        table = run_check(self.site, authenticators=FACTORIES)[1].splitlines()[2:]
+        table = run_check(self.site, kinds=INSTALLED)[1].splitlines()[2:]
         starts = [line.index(word) for line, word in zip(table, ("IDENTITY", "headers"), strict=False)]
         self.assertEqual(len(set(starts)), 1)
 
@@ -113,9 +113,7 @@ class CommandTests(SiteCase):
 
 class ReferenceTests(TestCase):
     def test_the_page_is_that_of_the_schema(self) -> None:
-        made = page(
-            {word: one for word, one in authenticator_factories().items() if type(one).__module__.startswith("perimeter.")}
-        )
+        made = own_page()
         kept = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
         self.assertEqual(made, kept, "run: python -m perimeter.cli.reference docs/reference/configuration.md")
 
@@ -133,6 +131,6 @@ class ExampleTests(SiteCase):
         parts = [example(kind).removeprefix("```ini\n").removesuffix("```\n") for kind in KINDS]
         pages = f"[route pages]\npath = /50x.html\nstatic = {self.directory / 'html'}\n[listener m]\nport = 1\nserve = metrics\n"
         self.site.write_text("\n".join([*parts, pages]))
-        config = load_site(self.site, environ={}, authenticators=authenticator_factories())
+        config = load_site(self.site, environ={}, kinds=installed_kinds())
         self.assertEqual(len(parts), len(KINDS))
         self.assertEqual(config.warnings, ())

@@ -25,8 +25,9 @@ from perimeter.config.site.server import ServerSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.errors import ConfigError
+from perimeter.plugin.kinds import Kinds
 
-from .config_site import FACTORIES, SITE, SiteCase
+from .config_site import INSTALLED, SITE, SiteCase
 
 ETC = Path(__file__).parents[2] / "etc"
 ANYWHERE = {"file": "", "line": 0}
@@ -106,13 +107,13 @@ class GoodTests(SiteCase):
 
     def test_a_byte_order_mark_and_windows_line_ends(self) -> None:
         self.site.write_bytes(b"\xef\xbb\xbf" + SITE.replace("\n", "\r\n").encode())
-        self.assertEqual(load_site(self.site, environ={}, authenticators=FACTORIES).listeners[0].port, 9443)
+        self.assertEqual(load_site(self.site, environ={}, kinds=INSTALLED).listeners[0].port, 9443)
 
     def test_paths_are_relative_to_the_file_behind_links(self) -> None:
         self.site.write_text(SITE)
         link = self.directory / "html" / "link"
         link.symlink_to(self.directory)
-        config = load_site(link / "site.ini", environ={}, authenticators=FACTORIES)
+        config = load_site(link / "site.ini", environ={}, kinds=INSTALLED)
         self.assertEqual(config.perimeter.state_dir, self.directory.parent / "var")
 
     def test_the_order_of_the_authenticators(self) -> None:
@@ -122,7 +123,7 @@ class GoodTests(SiteCase):
 
 class FileTests(SiteCase):
     def told(self) -> str:
-        return str(self.assertRaises(ConfigError, load_site, self.site, environ={}, authenticators=FACTORIES))
+        return str(self.assertRaises(ConfigError, load_site, self.site, environ={}, kinds=INSTALLED))
 
     def test_a_file_that_is_not_there(self) -> None:
         self.assertEqual(self.told(), f"{self.site}: cannot be read: No such file or directory")
@@ -234,7 +235,7 @@ class ShippedTests(SiteCase):
     """The files in etc/ are read as they are, with the kinds of authenticator that come with Perimeter."""
 
     def shipped(self, name: str) -> SiteConfig:
-        return load_site(ETC / name, environ={}, authenticators=authenticator_factories([_realm_file()]))
+        return load_site(ETC / name, environ={}, kinds=Kinds(authenticator_factories([_realm_file()]), {}))
 
     def test_site(self) -> None:
         config = self.shipped("site.ini")

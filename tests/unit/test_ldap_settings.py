@@ -8,8 +8,9 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.ldap.authenticator import LdapFactory
-from perimeter.auth.kinds.ldap.settings import OPTIONS, LdapSettings, RoleRule
+from perimeter.auth.kinds.ldap.settings import LdapSettings, RoleRule
 from perimeter.auth.registry import authenticator_factories
+from perimeter.config.language.option import options_of
 from tests.unit.ldap_sections import MINIMAL, parsed, read, read_body
 
 SERVICE = {"bind_dn": "cn=gw,dc=x", "bind_password": "pw"}
@@ -17,7 +18,9 @@ SERVICE = {"bind_dn": "cn=gw,dc=x", "bind_password": "pw"}
 
 class DefaultTests(TestCase):
     def test_what_need_not_be_said(self) -> None:
-        self.assertEqual(parsed(**MINIMAL), LdapSettings((("ldap.example.org", 389),), "ou=people,dc=example,dc=org"))
+        found = parsed(**MINIMAL)
+        self.assertEqual(found, LdapSettings((("ldap.example.org", 0),), "ou=people,dc=example,dc=org"))
+        self.assertEqual(found.servers, (("ldap.example.org", 389),))
 
     def test_active_directory_has_its_own(self) -> None:
         found = parsed(**MINIMAL, **SERVICE, flavour="active-directory", tls="ldaps", role_base_dn="dc=x")
@@ -49,8 +52,9 @@ class DefaultTests(TestCase):
             role_object_class="groupOfNames",
         )
         expected = LdapSettings(
-            (("h", 1389),),
+            (("h", 0),),
             "ou=p",
+            1389,
             debug=True,
             user_rdn_attribute="uid",
             user_object_class="person",
@@ -63,6 +67,7 @@ class DefaultTests(TestCase):
             role_object_class="groupOfNames",
         )
         self.assertEqual(found, expected)
+        self.assertEqual(found.servers, (("h", 1389),))
 
     def test_servers(self) -> None:
         found = parsed(**MINIMAL | {"hostname": "one, two:1389, [::1], [fd00::1]:636, 192.0.2.1", "port": "3268"})
@@ -80,7 +85,7 @@ class DefaultTests(TestCase):
     def test_the_kind_is_installed_and_tells_its_options(self) -> None:
         factory = authenticator_factories()["ldap"]
         self.assertIsInstance(factory, LdapFactory)
-        self.assertEqual(factory.options, OPTIONS)  # type: ignore[attr-defined]
+        self.assertEqual(factory.options, options_of(LdapSettings))
 
 
 class ManualTests(TestCase):
@@ -105,7 +110,7 @@ class FaultTests(TestCase):
 
     def test_single_options(self) -> None:
         for option, value, told in (
-            ("hostname", "ldaps://h/", "expected a host name or address, with tls = ldaps in place of ldaps://"),
+            ("hostname", "ldaps://h/", "expected a host name or address, and tls = ldaps instead of ldaps://"),
             ("hostname", "h:0", "expected a port from 1 to 65535"),
             ("hostname", "::1", "expected host or host:port (IPv6 in brackets)"),
             ("user_base_dn", "people", "expected a distinguished name such as ou=people,dc=example,dc=com"),
@@ -131,9 +136,9 @@ class FaultTests(TestCase):
     def test_what_does_not_go_together(self) -> None:
         for options, told in (
             ({"flavour": "active-directory"}, "Active Directory answers no anonymous search"),
-            ({"role_name_attribute": "cn"}, "role_name_attribute: has no meaning without role_base_dn"),
-            ({"role_mapping": "a -> b"}, "role_mapping: has no meaning without role_base_dn"),
-            ({"server_name": "h"}, "server_name: has no meaning with tls = none"),
+            ({"role_name_attribute": "cn"}, "role_name_attribute: has no effect without role_base_dn"),
+            ({"role_mapping": "a -> b"}, "role_mapping: has no effect without role_base_dn"),
+            ({"server_name": "h"}, "server_name: has no effect with tls = none"),
             ({"role_base_dn": "dc=x", "nested_groups": "yes", "role_member_value": "username"}, "nested_groups: needs"),
         ):
             found = self.problems(**MINIMAL | options)

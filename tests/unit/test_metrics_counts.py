@@ -52,7 +52,7 @@ CONFIG = SiteConfig(
     routes=(),
     audit=AuditSettings(),
     logging=LoggingSettings(),
-    augmenters=(AugmenterSettings("admins", "match", "local"),),
+    augmenters=(AugmenterSettings("admins", "match", "local", None),),
 )
 
 

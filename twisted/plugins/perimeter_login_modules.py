@@ -1,10 +1,12 @@
 """The login modules that come with Perimeter, for ``twisted.plugin`` to find. Nothing else."""
 
-from perimeter.auth.kinds.login_modules.command import CommandKind
-from perimeter.auth.kinds.login_modules.pam import PamKind
-from perimeter.auth.kinds.login_modules.vouching import AuthenticatorModuleKind
+from perimeter.auth.kinds.ldap.authenticator import LdapFactory
+from perimeter.auth.kinds.login_modules.command import CommandFactory
+from perimeter.auth.kinds.login_modules.pam import PamFactory
+from perimeter.auth.kinds.login_modules.vouching import AuthenticatorModuleFactory
+from perimeter.auth.kinds.realm_file import RealmFileFactory
 
-command = CommandKind()
-ldap = AuthenticatorModuleKind("ldap")
-pam = PamKind()
-realm_file = AuthenticatorModuleKind("realmfile")
+command = CommandFactory()
+ldap = AuthenticatorModuleFactory(LdapFactory())
+pam = PamFactory()
+realm_file = AuthenticatorModuleFactory(RealmFileFactory())

@@ -8,42 +8,99 @@ own name cannot pretend to be a fragment (attack 15), and a user's name never be
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from perimeter.auth.augment.registry import added
+from perimeter.auth.augment.added import added
 from perimeter.auth.chain.flights import Flights
-from perimeter.auth.kinds.ldap.directory import Directory
 from perimeter.auth.kinds.ldap.names import checked, components
-from perimeter.auth.kinds.ldap.opening import Address
 from perimeter.auth.kinds.ldap.values import And, Equal, Search
 from perimeter.auth.text import unfit_for_name
-from perimeter.config.site.augmenter import AugmenterSettings
+from perimeter.config.language.datatypes import SECRET, TEXT, duration, file_path, list_of, optional
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings, read
+from perimeter.config.site.server import LDAP_URI, ServerSettings
 from perimeter.errors import Rejected, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.net.contexts import ClientTLS
-from perimeter.plugin.augmenter import IAugmenter
+from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
 from perimeter.plugin.services import AuthServices
+
+if TYPE_CHECKING:
+    from perimeter.auth.kinds.ldap.directory import Directory
 
 _log = Logger()
 
 CAPACITY = 10_000
-"""Users whose roles are remembered; the least recently used one goes first."""
+"""Users whose roles are remembered; the least recently used one is dropped first."""
 
 CONNECTIONS = 4
-"""Kept to the directory, shared by all look-ups."""
+"""Connections to the directory, shared by all searches."""
 
 Parts = tuple[tuple[str, str], ...]
+"""A distinguished name, or a part of one: attribute types in lower case and values."""
+
+_FRAGMENT = re.compile(r"\s*[A-Za-z][A-Za-z0-9.-]*\s*=[^=]+(,\s*[A-Za-z][A-Za-z0-9.-]*\s*=[^=]+)*")
+
+
+@attrs.frozen(kw_only=True)
+class LdapAugmenterSettings(Settings):
+    """``type = ldap``. The scheme of ``server`` is ldap or ldaps; times are seconds."""
+
+    server: ServerSettings | None = option(
+        LDAP_URI, "`ldap://host:port` or `ldaps://host:port` (certificate verified)", name="uri"
+    )
+    ca_certificate: Path | None = option(
+        optional(file_path("file")), "with `ldaps://`: PEM file of trusted CAs; not set: the CAs of the system", default=""
+    )
+    bind_dn: str = option(TEXT, "the gateway's own account; not set: anonymous", default="")
+    ldap_password: str = option(SECRET, "password of `bind_dn`", default="")
+    search_base: str = option(TEXT, "where the users are, at any depth")
+    user_object_class: str = option(TEXT, "object class of users", default="person")
+    user_id_attribute: str = option(TEXT, "attribute with the name of a user", default="cn")
+    member_of: str = option(TEXT, "attribute with the distinguished names of a user's groups", default="memberOf")
+    filter: str = option(
+        TEXT, "a part of a distinguished name; only groups with it count, and their `cn` is the role", default=""
+    )
+    filters: tuple[str, ...] = option(
+        list_of(TEXT, "\n"),
+        "several such parts, one a line; the role is the path from there (`/TeamA/Admin` for `ou=TeamA`)",
+        default="",
+    )
+    cache: float = option(duration(zero=True), "how long the roles of a user are remembered", default="2m")
+    timeout: float = option(duration(), "longest time for the directory's answer", default="5s")
+
+    def check(self, section: Section) -> None:
+        """See `Settings.check`."""
+        if self.filter and self.filters:
+            section.problem("filters", "replaces filter; both are given")
+        if self.bind_dn and not self.ldap_password:
+            section.problem(
+                "ldap_password", "is required with bind_dn: a directory takes a name without a password for an anonymous bind"
+            )
+        section.needs("ldap_password", "bind_dn")
+        if self.server is not None and self.server.scheme != "ldaps":
+            section.refuse(["ca_certificate"], "goes with ldaps:// only")
+        for name, listed in (("filter", [self.filter]), ("filters", self.filters), ("search_base", [self.search_base])):
+            for fragment in listed:
+                if fragment and not _FRAGMENT.fullmatch(fragment):
+                    section.problem(name, "expected a part of a distinguished name, such as ou=TeamA,ou=Groups")
 
 
 def _found_at(group: Parts, fragment: Parts) -> int:
-    """Where a fragment ends within a group's name, -1 where it is not in it; it may be written either way round."""
+    """The position in ``group`` where ``fragment`` ends, -1 if it is not part of it; ``fragment`` may be in either order."""
     folded = [(name, value.casefold()) for name, value in group]
     for wanted in (fragment, fragment[::-1]):
         sought = [(name, value.casefold()) for name, value in wanted]
@@ -72,11 +129,13 @@ def roles_of_group(dn: str, one: Parts, several: Sequence[Parts]) -> list[str]:
 
 @implementer(IAugmenter)
 class LdapAugmenter:
-    """Asks ``directory`` for the groups of users, at most once in ``settings.cache`` seconds for each of them."""
+    """Searches ``directory`` for the groups of users, at most once in ``settings.cache`` seconds for each user."""
 
-    def __init__(self, settings: AugmenterSettings, directory: Directory, reactor: Any) -> None:
-        self.name = settings.name
-        self.realm = settings.realm
+    def __init__(
+        self, name: str, realm: str, settings: LdapAugmenterSettings, directory: Directory, reactor: IReactorTime
+    ) -> None:
+        self.name = name
+        self.realm = realm
         self._settings = settings
         self._directory = directory
         self._reactor = reactor
@@ -131,25 +190,39 @@ class LdapAugmenter:
             yield from roles_of_group(octets.decode("utf-8", "replace"), self._one, self._several)
 
 
-def ldap_augmenter(settings: AugmenterSettings, services: AuthServices) -> LdapAugmenter:
-    """Asks no server yet. Raises `StartupError` where the CA certificates cannot be used."""
-    server = settings.server
-    assert server is not None
-    tls = ClientTLS(server.host, settings.ca_certificate, alpn=()) if server.scheme == "ldaps" else None
-    reactor: Any = services.reactor
-    if tls is None and server.host not in ("localhost", "127.0.0.1", "::1"):
-        _log.warn(
-            "Augmenter {name}: its password crosses the network to {host} in plain text", name=settings.name, host=server.host
+@implementer(IPlugin, IAugmenterFactory)
+class LdapAugmenterFactory:
+    """``type = ldap``."""
+
+    kind = "ldap"
+    options = options_of(LdapAugmenterSettings)
+    by_roles = False
+
+    def parse(self, section: Section) -> LdapAugmenterSettings:
+        """See `IAugmenterFactory`."""
+        return read(section, LdapAugmenterSettings)
+
+    def build(self, name: str, realm: str, settings: LdapAugmenterSettings, services: AuthServices) -> LdapAugmenter:
+        """Asks no server yet. Raises `StartupError` if the CA certificates cannot be used."""
+        # Every `twistd` imports all plug-ins; ldaptor's messages are imported only by a site that uses them.
+        from perimeter.auth.kinds.ldap.directory import Directory
+        from perimeter.auth.kinds.ldap.opening import Address
+
+        server = settings.server
+        assert server is not None
+        tls = ClientTLS(server.host, settings.ca_certificate, alpn=()) if server.scheme == "ldaps" else None
+        reactor: Any = services.reactor
+        if tls is None and server.host not in ("localhost", "127.0.0.1", "::1"):
+            _log.warn("Augmenter {name}: its password crosses the network to {host} in plain text", name=name, host=server.host)
+        directory = Directory(
+            name,
+            [Address(server.host, server.port, tls, False)],
+            settings.bind_dn,
+            settings.ldap_password,
+            reactor,
+            timeout=settings.timeout,
+            rest=settings.timeout,
+            search_connections=CONNECTIONS,
+            bind_connections=1,
         )
-    directory = Directory(
-        settings.name,
-        [Address(server.host, server.port, tls, False)],
-        settings.bind_dn,
-        settings.ldap_password,
-        reactor,
-        timeout=settings.timeout,
-        rest=settings.timeout,
-        search_connections=CONNECTIONS,
-        bind_connections=1,
-    )
-    return LdapAugmenter(settings, directory, reactor)
+        return LdapAugmenter(name, realm, settings, directory, reactor)

@@ -6,23 +6,23 @@ takes as long as who is (attack 29), because all of that is `perimeter.auth.pass
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import attrs
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.kinds import listed
 from perimeter.auth.passwords.users import RealmFileError, Users, read_users
-from perimeter.config.language.datatypes import SECRET
-from perimeter.config.language.option import Option
+from perimeter.config.language.datatypes import BadValue, Datatype
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings, read
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IDecoyLogin, ISchemes
 from perimeter.plugin.services import AuthServices
-
-if TYPE_CHECKING:
-    from perimeter.config.language.section import Section
 
 _log = Logger()
 
@@ -48,12 +48,22 @@ class PlainAuthenticator:
         await listed.decoy(self._users, self._offload)
 
 
-_USERS = Option(
-    "users",
-    SECRET,
-    "a line each, as in a realm file: `username: password[,role ...]`, the password preferably hashed",
-    required=True,
-)
+def _users(text: str, base: Path) -> Users:
+    try:
+        return read_users(text.encode(), "users")
+    except RealmFileError as error:
+        # its name for the file stands before its message, which contains no password
+        raise BadValue(str(error).removeprefix("users:").strip(), complete=True) from None
+
+
+@attrs.frozen
+class PlainSettings(Settings):
+    """``type = plain``."""
+
+    users: Users = option(
+        Datatype("secret", _users, Users({}, ()), secret=True),
+        "a line each, as in a realm file: `username: password[,role ...]`, the password preferably hashed",
+    )
 
 
 @implementer(IPlugin, IAuthenticatorFactory)
@@ -61,20 +71,14 @@ class PlainFactory:
     """``type = plain``."""
 
     kind = "plain"
-    options = (_USERS,)
+    options = options_of(PlainSettings)
 
-    def parse(self, section: Section) -> Users:
-        """The one option, ``users``."""
-        text = section.value(_USERS)
-        try:
-            return read_users(text.encode(), "users")
-        except RealmFileError as error:
-            # its name for the file stands before its message, which holds no password
-            section.problem("users", str(error).removeprefix("users:").strip())
-            return Users({}, ())
+    def parse(self, section: Section) -> PlainSettings:
+        """See `IAuthenticatorFactory`."""
+        return read(section, PlainSettings)
 
-    def build(self, name: str, realm: str, settings: Users, services: AuthServices) -> PlainAuthenticator:
+    def build(self, name: str, realm: str, settings: PlainSettings, services: AuthServices) -> PlainAuthenticator:
         """The authenticator, after a warning for each thing that is wrong with the users."""
-        for warning in settings.warnings:
+        for warning in settings.users.warnings:
             _log.warn("Authenticator {name}: {finding}", name=name, finding=warning)
-        return PlainAuthenticator(name, realm, settings, services.offload)
+        return PlainAuthenticator(name, realm, settings.users, services.offload)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -26,15 +25,14 @@ from zope.interface import implementer
 from perimeter.auth.kinds import listed
 from perimeter.auth.passwords.users import RealmFileError, User, Users, read_users
 from perimeter.config.language.datatypes import file_path
-from perimeter.config.language.option import Option
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
 from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices
-
-if TYPE_CHECKING:
-    from perimeter.config.language.section import Section
 
 __all__ = ["RealmFileAuthenticator", "RealmFileError", "RealmFileFactory", "RealmFileSettings"]
 
@@ -176,27 +174,24 @@ class RealmFileAuthenticator:
 
 
 @attrs.frozen
-class RealmFileSettings:
+class RealmFileSettings(Settings):
     """``path`` is absolute."""
 
-    path: Path
-
-
-_PATH = Option(
-    "path", file_path("file"), "users, a line each: `username: password[,role ...]`; read again when it changes", required=True
-)
+    path: Path = option(
+        file_path("file"), "users, a line each: `username: password[,role ...]`; the file is read again when it changes"
+    )
 
 
 @implementer(IPlugin, IAuthenticatorFactory)
 class RealmFileFactory:
-    """``type = realmfile``. ``options`` tells the reference page what it reads."""
+    """``type = realmfile``."""
 
     kind = "realmfile"
-    options = (_PATH,)
+    options = options_of(RealmFileSettings)
 
     def parse(self, section: Section) -> RealmFileSettings:
-        """The one option, ``path``."""
-        return RealmFileSettings(section.value(_PATH))
+        """See `IAuthenticatorFactory`."""
+        return read(section, RealmFileSettings)
 
     def build(self, name: str, realm: str, settings: RealmFileSettings, services: AuthServices) -> RealmFileAuthenticator:
         """Reads the file. Raises `RealmFileError`."""

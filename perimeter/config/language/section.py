@@ -62,6 +62,10 @@ class Section:
         name = name_of(option)
         return name in self._options and bool(self._options[name].value)
 
+    def was_read(self, option: Named) -> bool:
+        """Whether something has read the option, set or not."""
+        return name_of(option) in self._read
+
     def faulty(self, option: Named) -> bool:
         """Whether a problem of this option was reported. Another one may only be a consequence of it."""
         return name_of(option) in self._faulty
@@ -133,7 +137,7 @@ class Section:
         """Report every option that was not read as unknown, with the most similar one that was read."""
         names = sorted(self._read)
         for name in self._options:
-            if name not in self._read:
+            if name not in self._read and name not in self._faulty:
                 self.problem(name, "unknown option", closest(name, names))
 
     # -- how values are made

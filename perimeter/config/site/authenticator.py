@@ -7,12 +7,12 @@ from typing import Any
 
 import attrs
 
-from perimeter.config.language.datatypes import TEXT, closest, duration, optional
+from perimeter.config.language.datatypes import TEXT, duration, optional
 from perimeter.config.language.net_types import REALM
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
-from perimeter.errors import ConfigError
+from perimeter.config.site.plugged import read_kind
 from perimeter.plugin.authenticator import IAuthenticatorFactory
 
 
@@ -42,30 +42,8 @@ class AuthenticatorSettings(Settings):
 def read_authenticator(section: Section, factories: Mapping[str, IAuthenticatorFactory]) -> AuthenticatorSettings:
     """The settings of an authenticator. ``factories`` are the factories of all kinds by the word in ``type = …``."""
     common = read(section, AuthenticatorSettings)
-    kind = attrs.fields(AuthenticatorSettings).kind
-    factory = factories.get(common.kind)
-    settings = None
-    if factory is not None:
-        settings = _parsed(section, factory)
-        section.finish()
-    elif common.kind:
-        known = sorted(factories)
-        shown = section.quote(kind, common.kind)
-        section.problem(kind, f"expected {' or '.join(known)}, not {shown}", closest(common.kind, known))
+    settings = read_kind(section, attrs.fields(AuthenticatorSettings).kind, common.kind, factories)
     return attrs.evolve(common, realm=common.realm or section.name, settings=settings)
-
-
-def _parsed(section: Section, factory: IAuthenticatorFactory) -> Any:
-    try:
-        return factory.parse(section)
-    except ConfigError as error:
-        for problem in error.problems:
-            section.problem(problem.option, problem.message, problem.suggestion, line=problem.line)
-    except Exception as error:
-        # The text of the exception may contain a secret, so only its class is shown.
-        message = f"the authenticator kind {factory.kind} failed to read this section ({type(error).__name__})"
-        section.problem(attrs.fields(AuthenticatorSettings).kind, message)
-    return None
 
 
 KIND = SectionKind(

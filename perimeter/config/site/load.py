@@ -14,7 +14,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.config.site import crosscheck
 from perimeter.config.site.audit import AuditSettings
-from perimeter.config.site.augmenter import AugmenterSettings
+from perimeter.config.site.augmenter import read_augmenter
 from perimeter.config.site.authentication import AuthenticationSettings
 from perimeter.config.site.authenticator import read_authenticator
 from perimeter.config.site.config import SiteConfig
@@ -28,27 +28,25 @@ from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.upstream import UpstreamSettings
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.kinds import Kinds
 
 S = TypeVar("S", bound=Settings)
 
 
-def load_site(
-    path: Path, *, environ: Mapping[str, str] | None = None, authenticators: Mapping[str, IAuthenticatorFactory]
-) -> SiteConfig:
+def load_site(path: Path, *, environ: Mapping[str, str] | None = None, kinds: Kinds) -> SiteConfig:
     """The configuration in the file ``path``.
 
-    ``environ`` is where ``env:NAME`` and ``credential:NAME`` are looked up (default: the environment of the process);
-    ``authenticators`` maps the word in ``type = …`` to its factory. Raises `perimeter.errors.ConfigError` with every problem, in
+    ``environ`` is where ``env:NAME`` and ``credential:NAME`` are looked up (default: the environment of the process); ``kinds``
+    are the kinds of authenticators and augmenters that it may use. Raises `perimeter.errors.ConfigError` with every problem, in
     the order of the file.
     """
     document = Document(path, KINDS, os.environ if environ is None else environ)
-    config = _config(document, authenticators)
+    config = _config(document, kinds)
     document.raise_problems()
     return attrs.evolve(config, warnings=crosscheck.warnings(config))
 
 
-def _config(document: Document, factories: Mapping[str, IAuthenticatorFactory]) -> SiteConfig:
+def _config(document: Document, kinds: Kinds) -> SiteConfig:
     """Everything that the file says. The result must not be used if there are problems."""
     sections = crosscheck.Sections(
         listeners=document.many("listener"),
@@ -57,7 +55,7 @@ def _config(document: Document, factories: Mapping[str, IAuthenticatorFactory]) 
         errors=document.one("errors"),
         augmenters=document.many("augmenter"),
     )
-    authenticators = tuple(read_authenticator(section, factories) for section in document.many("authenticator"))
+    authenticators = tuple(read_authenticator(section, kinds.authenticators) for section in document.many("authenticator"))
     authentication = _whole(sections.authentication, AuthenticationSettings)
     if not sections.authentication.given(attrs.fields(AuthenticationSettings).order):
         authentication = attrs.evolve(authentication, order=tuple(one.name for one in authenticators))
@@ -73,7 +71,7 @@ def _config(document: Document, factories: Mapping[str, IAuthenticatorFactory]) 
         listeners=listeners,
         authenticators=authenticators,
         authentication=authentication,
-        augmenters=tuple(_whole(section, AugmenterSettings) for section in sections.augmenters),
+        augmenters=tuple(read_augmenter(section, kinds.augmenters) for section in sections.augmenters),
         token=_whole(document.one("token"), TokenSettings),
         upstreams=tuple(_whole(section, UpstreamSettings) for section in document.many("upstream")),
         routes=tuple(_whole(section, RouteSettings) for section in sections.routes),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from twisted.logger import Logger
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.augment.registry import augment, augmenters_of
+from perimeter.auth.augment.augmented import augment, augmenters_of
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import Watch
-from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
@@ -18,30 +17,21 @@ from perimeter.plugin.authenticator import IAuthenticator, IReadsFields
 from perimeter.plugin.services import AuthServices
 from perimeter.run.build.surroundings import Surroundings
 
-_log = Logger()
-
 
 def authenticators_of(config: SiteConfig, services: AuthServices, watch: Watch | None = None) -> list[IAuthenticator]:
     """The authenticators of ``config``, in the order in which they are asked. Raises `StartupError`."""
-    factories = authenticator_factories()
+    kinds = installed_kinds()
     settings = {authenticator.name: authenticator for authenticator in config.authenticators}
-    augmenters = augmenters_of(config.augmenters, services, watch)
+    augmenters = augmenters_of(config.augmenters, kinds.augmenters, services, watch)
     made = []
     for name in config.authentication.order:
         one = settings[name]
-        place = f"{one.file}: [authenticator {name}] type = {one.kind}"
-        try:
-            authenticator = factories[one.kind].build(one.name, one.realm, one.settings, services)
-        except StartupError:
-            raise
-        except Exception as error:
-            _log.failure("authenticator {name} cannot be built", name=name)
-            raise StartupError(f"{place} cannot be built: {type(error).__name__}") from error
+        authenticator = kinds.authenticators[one.kind].build(one.name, one.realm, one.settings, services)
         try:
             verifyObject(IAuthenticator, authenticator)
         except Invalid as error:
             fault = " ".join(str(error).split())
-            raise StartupError(f"{place} cannot be used: {fault}") from None
+            raise StartupError(f"{one.file}: [authenticator {name}] type = {one.kind} cannot be used: {fault}") from None
         made.append(augment(authenticator, augmenters))
     return made
 
@@ -65,5 +55,5 @@ def authenticator_chain(config: SiteConfig, around: Surroundings, metrics: Metri
 
 
 def believed_fields(chain: AuthenticatorChain) -> set[bytes]:
-    """The headers by which authenticators know users. They are not passed on from a client to a service."""
+    """The header fields by which authenticators know users: no client may send them on to a service."""
     return {name for one in chain.authenticators if IReadsFields.providedBy(one) for name in one.fields}

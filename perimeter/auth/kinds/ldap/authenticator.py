@@ -19,12 +19,14 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.kinds.ldap import names
-from perimeter.auth.kinds.ldap import settings as options
 from perimeter.auth.kinds.ldap.names import folded
 from perimeter.auth.kinds.ldap.roles import Roles
-from perimeter.auth.kinds.ldap.settings import LdapSettings
+from perimeter.auth.kinds.ldap.settings import LdapSettings, Tls
 from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Search
 from perimeter.auth.text import unfit_for_name
+from perimeter.config.language.option import options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import read
 from perimeter.errors import Rejected, Unavailable, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
@@ -34,7 +36,6 @@ from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
     from perimeter.auth.kinds.ldap.directory import Directory
-    from perimeter.config.language.section import Section
 
 _log = Logger()
 
@@ -213,14 +214,14 @@ class LdapAuthenticator:
 
 @implementer(IPlugin, IAuthenticatorFactory)
 class LdapFactory:
-    """``type = ldap``. ``options`` tells the reference page what it reads."""
+    """``type = ldap``."""
 
     kind = "ldap"
-    options = options.OPTIONS
+    options = options_of(LdapSettings)
 
     def parse(self, section: Section) -> LdapSettings:
-        """See `perimeter.auth.kinds.ldap.settings`."""
-        return options.parse(section)
+        """See `IAuthenticatorFactory`."""
+        return read(section, LdapSettings)
 
     def build(self, name: str, realm: str, settings: LdapSettings, services: AuthServices) -> LdapAuthenticator:
         """Asks no server yet. Raises `StartupError` where the CA certificates cannot be used."""
@@ -231,8 +232,8 @@ class LdapFactory:
         reactor: Any = services.reactor
         addresses = []
         for host, port in settings.servers:
-            tls = None if settings.tls == "none" else ClientTLS(settings.server_name or host, settings.ca_certificate, alpn=())
-            addresses.append(Address(host, port, tls, settings.tls == "starttls"))
+            tls = None if settings.tls is Tls.NONE else ClientTLS(settings.server_name or host, settings.ca_certificate, alpn=())
+            addresses.append(Address(host, port, tls, settings.tls is Tls.STARTTLS))
         directory = Directory(
             name,
             addresses,
@@ -245,7 +246,7 @@ class LdapFactory:
             bind_connections=settings.bind_connections,
         )
         exposed = [host for host, _ in settings.servers if host not in ("localhost", "127.0.0.1", "::1")]
-        if settings.tls == "none" and exposed:
+        if settings.tls is Tls.NONE and exposed:
             _log.warn(
                 "Authenticator {name}: passwords cross the network to {hosts} in plain text; set tls = starttls or ldaps",
                 name=name,

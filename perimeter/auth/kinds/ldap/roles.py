@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from twisted.logger import Logger
 
 from perimeter.auth.kinds.ldap.names import folded, same_dn
-from perimeter.auth.kinds.ldap.settings import LdapSettings, RoleRule
+from perimeter.auth.kinds.ldap.settings import LdapSettings, MemberValue, RoleRule
 from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Found, Matching, Or, Search
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import Undecided
@@ -42,7 +42,7 @@ class Roles:
         settings = self._settings
         if not settings.role_base_dn:
             return ()
-        member = username if settings.role_member_value == "username" else user.dn
+        member = username if settings.role_member_value is MemberValue.USERNAME else user.dn
         groups = await self._groups([member], tell)
         if settings.nested_groups and not settings.active_directory:
             groups = await self._nested(groups, tell)

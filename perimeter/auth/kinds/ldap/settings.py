@@ -1,14 +1,14 @@
-"""The options of ``type = ldap``, and what follows from them.
+"""The options of ``type = ldap``.
 
-The names are Reactor's where it has the option (``security.authentication.handler.*``), and so are the defaults, but for
-Active Directory, which has defaults of its own.
+Options that Reactor has (``security.authentication.handler.*``) have its names and its defaults; Active Directory has defaults of
+its own.
 """
 
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -19,23 +19,42 @@ from perimeter.config.language.datatypes import (
     TEXT,
     BadValue,
     Datatype,
-    choice,
     closest,
     duration,
     file_path,
     integer,
     list_of,
+    one_of,
     optional,
 )
 from perimeter.config.language.net_types import SERVER_NAME, checked_host
-from perimeter.config.language.option import Option
+from perimeter.config.language.option import option
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings
 
-if TYPE_CHECKING:
-    from perimeter.config.language.section import Section
 
-ACTIVE_DIRECTORY = "active-directory"
+class Flavour(StrEnum):
+    """The kinds of directory."""
 
-_PORTS = {"none": 389, "starttls": 389, "ldaps": 636}
+    GENERIC = "generic"
+    ACTIVE_DIRECTORY = "active-directory"
+
+
+class Tls(StrEnum):
+    """How connections to a directory are secured."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    LDAPS = "ldaps"
+
+
+class MemberValue(StrEnum):
+    """What a group holds of each member."""
+
+    DN = "dn"
+    USERNAME = "username"
+
+
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+")
 _HOST = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 _ARROW = re.compile(r"(.+?)\s*->\s*(\S.*)", re.DOTALL)
@@ -43,7 +62,7 @@ _ARROW = re.compile(r"(.+?)\s*->\s*(\S.*)", re.DOTALL)
 
 @attrs.frozen
 class RoleRule:
-    """A line of ``role_mapping``: members of ``group`` (a distinguished name or a value of role_name_attribute) get ``role``."""
+    """A line of ``role_mapping``: members of ``group`` (a distinguished name, or a value of role_name_attribute) get ``role``."""
 
     group: str
     role: str
@@ -52,7 +71,7 @@ class RoleRule:
 def _host(text: str, base: Path) -> tuple[str, int]:
     if "://" in text:
         raise BadValue(
-            "expected a host name or address, with tls = ldaps in place of ldaps://", text.partition("://")[2].strip("/")
+            "expected a host name or address, and tls = ldaps instead of ldaps://", text.partition("://")[2].strip("/")
         )
     match = _HOST.fullmatch(text)
     if match is None or not match["host"]:
@@ -86,173 +105,119 @@ def _role_rule(text: str, base: Path) -> RoleRule:
 
 _DN: Datatype[str] = Datatype("distinguished name", _dn, "")
 _ATTRIBUTE_NAME: Datatype[str] = Datatype("attribute", _attribute, "")
+_HOST_AND_PORT: Datatype[tuple[str, int]] = Datatype("host", _host, ("", 0))
+_ROLE_RULE: Datatype[RoleRule] = Datatype("mapping", _role_rule, RoleRule("", ""))
 
-HOSTNAME = Option(
-    "hostname",
-    list_of(Datatype("host", _host, ("", 0))),
-    "the servers, `host` or `host:port`, in the order of asking",
-    required=True,
-)
-PORT = Option("port", optional(integer(1, 65535, "port")), "of servers that name none; not set: 389, or 636 with `tls = ldaps`")
-FLAVOUR = Option(
-    "flavour", choice("generic", ACTIVE_DIRECTORY), "what kind of directory it is: decides the defaults below", "generic"
-)
-TLS = Option(
-    "tls", choice("none", "starttls", "ldaps"), "how connections are secured; the certificate is always verified", "none"
-)
-CA = Option("ca_certificate", optional(file_path("file")), "PEM CAs of the servers; not set: those of the system")
-SERVER_NAME_ = Option("server_name", optional(SERVER_NAME), "the name in the certificates, where it is not the host")
-BIND_DN = Option("bind_dn", TEXT, "the gateway's own account, for searches; not set: anonymous")
-BIND_PASSWORD = Option("bind_password", SECRET, "its password")
-USER_BASE = Option("user_base_dn", _DN, "where the users are, at any depth", required=True)
-USER_CLASS = Option(
-    "user_object_class", optional(_ATTRIBUTE_NAME), "of users; not set: `inetOrgPerson`, in Active Directory `user`"
-)
-USER_ID = Option(
-    "user_id_attribute",
-    optional(_ATTRIBUTE_NAME),
-    "holds the name that users log in with; not set: `cn`, in Active Directory `sAMAccountName`",
-)
-USER_RDN = Option("user_rdn_attribute", _ATTRIBUTE_NAME, "the first attribute of users' distinguished names", "cn")
-USER_PASSWORD = Option(
-    "user_password_attribute",
-    _ATTRIBUTE_NAME,
-    "accepted because Reactor has it; passwords are never read, only tried",
-    "userPassword",
-)
-ROLE_BASE = Option("role_base_dn", _DN, "where the groups are; not set: no roles")
-ROLE_CLASS = Option(
-    "role_object_class", optional(_ATTRIBUTE_NAME), "of groups; not set: `groupOfUniqueNames`, in Active Directory `group`"
-)
-ROLE_MEMBER = Option(
-    "role_member_attribute", optional(_ATTRIBUTE_NAME), "holds the members; not set: `uniqueMember`, in Active Directory `member`"
-)
-ROLE_MEMBER_VALUE = Option(
-    "role_member_value", choice("dn", "username"), "what it holds of a member; `username` for posixGroup's memberUid", "dn"
-)
-ROLE_NAME = Option("role_name_attribute", _ATTRIBUTE_NAME, "of a group gives the role", "cn")
-ROLE_MAPPING = Option(
-    "role_mapping",
-    list_of(Datatype("mapping", _role_rule, RoleRule("", "")), "\n"),
-    "`GROUP -> role`, one a line: a group by its distinguished name or by role_name_attribute; other groups then give no role",
-)
-NESTED = Option(
-    "nested_groups", optional(BOOLEAN), "members of a group's member groups count; not set: `no`, in Active Directory `yes`"
-)
-DOMAIN = Option("domain", TEXT, "the DNS domain of the users: `user@domain` is `user`")
-NETBIOS = Option("netbios_domain", TEXT, "the domain's short name: `DOMAIN\\user` is `user`")
-TIMEOUT = Option("timeout", duration(), "for a login, all that is asked for it together", "5s")
-SERVER_TIMEOUT = Option(
-    "server_timeout", duration(), "for one server to be connected to or to answer, before the next one is asked", "2s"
-)
-REST = Option("rest", duration(), "how long a server that failed is asked after the others only", "30s")
-SEARCH_CONNECTIONS = Option("search_connections", integer(1, 100), "connections to each server that searches share", "4")
-BIND_CONNECTIONS = Option("bind_connections", integer(1, 1000), "passwords that are tried at the same time", "32")
-DEBUG = Option("debug", BOOLEAN, "log each step of each login (no password)", "no")
-
-OPTIONS = (
-    *(HOSTNAME, PORT, FLAVOUR, TLS, CA, SERVER_NAME_, BIND_DN, BIND_PASSWORD),
-    *(USER_BASE, USER_CLASS, USER_ID, USER_RDN, USER_PASSWORD),
-    *(ROLE_BASE, ROLE_CLASS, ROLE_MEMBER, ROLE_MEMBER_VALUE, ROLE_NAME, ROLE_MAPPING, NESTED, DOMAIN, NETBIOS),
-    *(TIMEOUT, SERVER_TIMEOUT, REST, SEARCH_CONNECTIONS, BIND_CONNECTIONS, DEBUG),
-)
+_BY_FLAVOUR = {
+    "user_object_class": ("inetOrgPerson", "user"),
+    "user_id_attribute": ("cn", "sAMAccountName"),
+    "role_object_class": ("groupOfUniqueNames", "group"),
+    "role_member_attribute": ("uniqueMember", "member"),
+}
+"""The defaults of options that depend on the flavour: generic, Active Directory."""
 
 
 @attrs.frozen
-class LdapSettings:
-    """``[authenticator …]`` with ``type = ldap``; see the options of the same names. Times are in seconds."""
+class LdapSettings(Settings):
+    """``type = ldap``. Times are in seconds. Options with a default by flavour hold that default if not set."""
 
-    servers: tuple[tuple[str, int], ...]
-    user_base_dn: str
-    active_directory: bool = False
-    tls: str = "none"
-    ca_certificate: Path | None = None
-    server_name: str | None = None
-    bind_dn: str = ""
-    bind_password: str = attrs.field(default="", repr=False)
-    user_object_class: str = "inetOrgPerson"
-    user_id_attribute: str = "cn"
-    user_rdn_attribute: str = "cn"
-    role_base_dn: str = ""
-    role_object_class: str = "groupOfUniqueNames"
-    role_member_attribute: str = "uniqueMember"
-    role_member_value: str = "dn"
-    role_name_attribute: str = "cn"
-    role_mapping: tuple[RoleRule, ...] = ()
-    nested_groups: bool = False
-    domain: str = ""
-    netbios_domain: str = ""
-    timeout: float = 5.0
-    server_timeout: float = 2.0
-    rest: float = 30.0
-    search_connections: int = 4
-    bind_connections: int = 32
-    debug: bool = False
-
-
-def parse(section: Section) -> LdapSettings:
-    """Settings from a section; faults are reported on it."""
-    read = section.value
-    active = read(FLAVOUR) == ACTIVE_DIRECTORY
-    tls = read(TLS)
-    port = read(PORT) or _PORTS.get(tls, 389)
-    nested = read(NESTED)
-    read(USER_PASSWORD)
-    if tls == "none":
-        section.refuse(("ca_certificate", "server_name"), "has no meaning with tls = none")
-    settings = LdapSettings(
-        servers=tuple((host, own or port) for host, own in read(HOSTNAME)),
-        user_base_dn=read(USER_BASE),
-        active_directory=active,
-        tls=tls,
-        ca_certificate=read(CA),
-        server_name=read(SERVER_NAME_),
-        bind_dn=read(BIND_DN),
-        bind_password=read(BIND_PASSWORD),
-        user_object_class=read(USER_CLASS) or ("user" if active else "inetOrgPerson"),
-        user_id_attribute=read(USER_ID) or ("sAMAccountName" if active else "cn"),
-        user_rdn_attribute=read(USER_RDN),
-        role_base_dn=read(ROLE_BASE),
-        role_object_class=read(ROLE_CLASS) or ("group" if active else "groupOfUniqueNames"),
-        role_member_attribute=read(ROLE_MEMBER) or ("member" if active else "uniqueMember"),
-        role_member_value=read(ROLE_MEMBER_VALUE),
-        role_name_attribute=read(ROLE_NAME),
-        role_mapping=read(ROLE_MAPPING),
-        nested_groups=active if nested is None else nested,
-        domain=read(DOMAIN),
-        netbios_domain=read(NETBIOS),
-        timeout=read(TIMEOUT),
-        server_timeout=read(SERVER_TIMEOUT),
-        rest=read(REST),
-        search_connections=read(SEARCH_CONNECTIONS),
-        bind_connections=read(BIND_CONNECTIONS),
-        debug=read(DEBUG),
+    hostname: tuple[tuple[str, int], ...] = option(
+        list_of(_HOST_AND_PORT), "LDAP servers, `host` or `host:port`, in the order of preference"
     )
-    _check(section, settings)
-    return settings
+    user_base_dn: str = option(_DN, "where the users are, at any depth")
+    port: int | None = option(
+        optional(integer(1, 65535, "port")), "port of servers without one; not set: 389, or 636 with `tls = ldaps`", default=""
+    )
+    flavour: Flavour = option(one_of(Flavour), "the kind of directory; decides the defaults below", default="generic")
+    tls: Tls = option(one_of(Tls), "how connections are secured; the certificate is always verified", default="none")
+    ca_certificate: Path | None = option(
+        optional(file_path("file")), "PEM file of trusted CAs; not set: the CAs of the system", default=""
+    )
+    server_name: str | None = option(
+        optional(SERVER_NAME), "name in the certificates of the servers; not set: the host", default=""
+    )
+    bind_dn: str = option(TEXT, "the gateway's own account, for searches; not set: anonymous", default="")
+    bind_password: str = option(SECRET, "password of `bind_dn`", default="")
+    user_object_class: str = option(
+        _ATTRIBUTE_NAME, "object class of users; not set: `inetOrgPerson`, in Active Directory `user`", default=""
+    )
+    user_id_attribute: str = option(
+        _ATTRIBUTE_NAME, "attribute with the login name; not set: `cn`, in Active Directory `sAMAccountName`", default=""
+    )
+    user_rdn_attribute: str = option(_ATTRIBUTE_NAME, "first attribute in the distinguished names of users", default="cn")
+    user_password_attribute: str = option(
+        _ATTRIBUTE_NAME, "accepted because Reactor has it; passwords are tried, never read", default="userPassword"
+    )
+    role_base_dn: str = option(_DN, "where the groups are; not set: no roles", default="")
+    role_object_class: str = option(
+        _ATTRIBUTE_NAME, "object class of groups; not set: `groupOfUniqueNames`, in Active Directory `group`", default=""
+    )
+    role_member_attribute: str = option(
+        _ATTRIBUTE_NAME,
+        "attribute with the members of groups; not set: `uniqueMember`, in Active Directory `member`",
+        default="",
+    )
+    role_member_value: MemberValue = option(
+        one_of(MemberValue), "what that attribute holds; `username` for the memberUid of posixGroup", default="dn"
+    )
+    role_name_attribute: str = option(_ATTRIBUTE_NAME, "attribute of a group that gives the role", default="cn")
+    role_mapping: tuple[RoleRule, ...] = option(
+        list_of(_ROLE_RULE, "\n"),
+        "`GROUP -> role`, one a line; the group by its DN or its `role_name_attribute`; other groups then give no role",
+        default="",
+    )
+    nested_groups: bool | None = option(
+        optional(BOOLEAN), "whether members of member groups count; not set: `no`, in Active Directory `yes`", default=""
+    )
+    domain: str = option(TEXT, "DNS domain of the users: `user@domain` is `user`", default="")
+    netbios_domain: str = option(TEXT, "short name of the domain: `DOMAIN\\user` is `user`", default="")
+    timeout: float = option(duration(), "longest time for one login, with all its questions to the directory", default="5s")
+    server_timeout: float = option(
+        duration(), "longest time for a server to accept a connection or to answer, before the next one is asked", default="2s"
+    )
+    rest: float = option(duration(), "how long a server that failed is moved to the end of the order", default="30s")
+    search_connections: int = option(integer(1, 100), "connections to each server, shared by all searches", default="4")
+    bind_connections: int = option(integer(1, 1000), "connections that try passwords at the same time", default="32")
+    debug: bool = option(BOOLEAN, "log each step of each login (never the password)", default="no")
+
+    def __attrs_post_init__(self) -> None:
+        for name, (generic, active) in _BY_FLAVOUR.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, active if self.active_directory else generic)
+        if self.nested_groups is None:
+            object.__setattr__(self, "nested_groups", self.active_directory)
+
+    @property
+    def active_directory(self) -> bool:
+        """Whether the directory is Active Directory."""
+        return self.flavour is Flavour.ACTIVE_DIRECTORY
+
+    @property
+    def servers(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each server, in the order of preference."""
+        port = self.port or (636 if self.tls is Tls.LDAPS else 389)
+        return tuple((host, own or port) for host, own in self.hostname)
+
+    def check(self, section: Section) -> None:
+        """See `Settings.check`."""
+        if self.tls is Tls.NONE:
+            section.refuse(("ca_certificate", "server_name"), "has no effect with tls = none")
+        if self.bind_dn and not self.bind_password and not section.faulty("bind_password"):
+            section.problem("bind_dn", "needs bind_password: a directory takes a name without a password for an anonymous bind")
+        if self.bind_password and not self.bind_dn:
+            section.problem("bind_password", "needs bind_dn")
+        if self.active_directory and not self.bind_dn:
+            section.problem("", "Active Directory answers no anonymous search: bind_dn and bind_password are required")
+        if not self.role_base_dn and not section.faulty("role_base_dn"):
+            section.refuse(_NEED_ROLE_BASE, "has no effect without role_base_dn")
+        if self.nested_groups and self.role_member_value is MemberValue.USERNAME:
+            section.problem("nested_groups", "needs role_member_value = dn: a group that is a member has no user name")
+        for name, value in (("domain", self.domain), ("netbios_domain", self.netbios_domain)):
+            if "@" in value or "\\" in value:
+                section.problem(name, "expected a domain", closest(value.strip("@\\"), (value.strip("@\\"),)))
 
 
-def _check(section: Section, settings: LdapSettings) -> None:
-    """What no single option can tell."""
-    if settings.bind_dn and not settings.bind_password and not section.faulty("bind_password"):
-        section.problem("bind_dn", "needs bind_password: a directory takes a name without a password for an anonymous bind")
-    if settings.bind_password and not settings.bind_dn:
-        section.problem("bind_password", "needs bind_dn")
-    if settings.active_directory and not settings.bind_dn:
-        section.problem("", "Active Directory answers no anonymous search: bind_dn and bind_password are needed")
-    if not settings.role_base_dn and not section.faulty("role_base_dn"):
-        roles = (
-            "role_mapping",
-            "nested_groups",
-            "role_object_class",
-            "role_member_attribute",
-            "role_member_value",
-            "role_name_attribute",
-        )
-        section.refuse(roles, "has no meaning without role_base_dn")
-    if settings.nested_groups and settings.role_member_value == "username":
-        section.problem("nested_groups", "needs role_member_value = dn: a group that is a member has no user name")
-    for option in ("domain", "netbios_domain"):
-        value = getattr(settings, option)
-        if "@" in value or "\\" in value:
-            section.problem(option, "expected a domain", closest(value.strip("@\\"), (value.strip("@\\"),)))
+_NEED_ROLE_BASE = (
+    *("role_mapping", "nested_groups", "role_object_class", "role_member_attribute"),
+    *("role_member_value", "role_name_attribute"),
+)

@@ -20,7 +20,8 @@ import time
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, Any
 
 import attrs
 from twisted.plugin import IPlugin
@@ -28,15 +29,14 @@ from zope.interface import implementer
 
 from perimeter.auth.text import unfit_for_name
 from perimeter.config.language.datatypes import TEXT, duration, file_path, list_of
-from perimeter.config.language.option import Option
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected, StartupError, Unavailable
 from perimeter.offload import Offload
-from perimeter.plugin.login_module import ILoginModule, ILoginModuleKind, LoginAttempt, UnknownUser
+from perimeter.plugin.login_module import ILoginModule, ILoginModuleFactory, LoginAttempt, UnknownUser
 from perimeter.plugin.services import AuthServices
 from perimeter.plugin.verified_login import Known, VerifiedLogin
-
-if TYPE_CHECKING:
-    from perimeter.config.language.section import Section
 
 MAX_ANSWER = 64 * 1024
 """Octets that a program may answer with."""
@@ -217,29 +217,30 @@ class CommandModule:
         return judged(answer, credentials.username, self._command[0])
 
 
-_COMMAND = Option("command", file_path("file"), "the program", required=True)
-_ARGUMENTS = Option("arguments", list_of(TEXT), "its arguments")
-_DEADLINE = Option("deadline", duration(), "longest time for an answer of the program", "4s")
-
-
 @attrs.frozen
-class CommandSettings:
-    """``command`` is the program, an absolute path, and its arguments."""
+class CommandSettings(Settings):
+    """``program`` is an absolute path; ``deadline`` is in seconds."""
 
-    command: tuple[str, ...]
-    deadline: float
+    program: Path = option(file_path("file"), "the program, asked at each login", name="command")
+    arguments: tuple[str, ...] = option(list_of(TEXT), "its arguments", default="")
+    deadline: float = option(duration(), "longest time for its answer", default="4s")
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The program and its arguments."""
+        return (str(self.program), *self.arguments)
 
 
-@implementer(IPlugin, ILoginModuleKind)
-class CommandKind:
+@implementer(IPlugin, ILoginModuleFactory)
+class CommandFactory:
     """``modules = command …``, with ``option.command``, ``option.arguments`` and ``option.deadline``."""
 
     kind = "command"
+    options = options_of(CommandSettings)
 
     def parse(self, options: Section) -> CommandSettings:
-        """The program's path is relative to the file; arguments are separated by commas."""
-        command = (str(options.value(_COMMAND)), *options.value(_ARGUMENTS))
-        return CommandSettings(command, options.value(_DEADLINE))
+        """See `ILoginModuleFactory`."""
+        return read(options, CommandSettings)
 
     def build(self, name: str, realm: str, settings: CommandSettings, services: AuthServices) -> CommandModule:
         """Raises `StartupError` for a program that cannot be run."""

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from perimeter.config.language.datatypes import TEXT
-from perimeter.config.language.option import Option
+from perimeter.config.language.datatypes import BadValue, Datatype
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected, StartupError, Unavailable
 from perimeter.offload import Offload
-from perimeter.plugin.login_module import ILoginModule, ILoginModuleKind, LoginAttempt, UnknownUser
+from perimeter.plugin.login_module import ILoginModule, ILoginModuleFactory, LoginAttempt, UnknownUser
 from perimeter.plugin.services import AuthServices
 from perimeter.plugin.verified_login import Known, VerifiedLogin
 
-if TYPE_CHECKING:
-    from perimeter.config.language.section import Section
-
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_SERVICE_OPTION = Option("service", TEXT, "name of the PAM service, a file in /etc/pam.d", "perimeter")
 _DIRECTORIES = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 
 # security/_pam_types.h of Linux-PAM. Everything else means that PAM itself, or what it asked, did not work.
@@ -77,25 +75,32 @@ class PamModule:
         raise Unavailable(f"PAM service {self._service} failed with code {code}")
 
 
+def _service(text: str, base: Path) -> str:
+    if not _SERVICE.fullmatch(text):
+        raise BadValue("expected the name of a file in /etc/pam.d")
+    return text
+
+
+_SERVICE_NAME: Datatype[str] = Datatype("service", _service, "")
+
+
 @attrs.frozen
-class PamSettings:
+class PamSettings(Settings):
     """``service`` is the name of a file in /etc/pam.d."""
 
-    service: str
+    service: str = option(_SERVICE_NAME, "the PAM service, a file in `/etc/pam.d`", default="perimeter")
 
 
-@implementer(IPlugin, ILoginModuleKind)
-class PamKind:
+@implementer(IPlugin, ILoginModuleFactory)
+class PamFactory:
     """``modules = pam …``, with ``option.service``."""
 
     kind = "pam"
+    options = options_of(PamSettings)
 
     def parse(self, options: Section) -> PamSettings:
-        """The one option, ``service``."""
-        service = options.value(_SERVICE_OPTION)
-        if not _SERVICE.fullmatch(service):
-            options.problem("service", "expected the name of a file in /etc/pam.d")
-        return PamSettings(service)
+        """See `ILoginModuleFactory`."""
+        return read(options, PamSettings)
 
     def build(self, name: str, realm: str, settings: PamSettings, services: AuthServices) -> PamModule:
         """Raises `StartupError` without python-pam or libpam, and for a service that is not there.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.chain.asking import plain_name
-from perimeter.auth.registry import authenticator_factories
+from perimeter.config.language.section import Section
 from perimeter.model import AuthenticationRequest
 from perimeter.plugin.authenticator import (
     IAuthenticator,
@@ -19,12 +18,9 @@ from perimeter.plugin.authenticator import (
     IDecoyLogin,
     IRunningAuthenticator,
 )
-from perimeter.plugin.login_module import ILoginModuleKind, IRunningLoginModule, LoginAttempt, UnknownUser
+from perimeter.plugin.login_module import ILoginModuleFactory, IRunningLoginModule, LoginAttempt, UnknownUser
 from perimeter.plugin.services import AuthServices
 from perimeter.plugin.verified_login import Known, VerifiedLogin
-
-if TYPE_CHECKING:
-    from perimeter.config.language.section import Section
 
 
 @implementer(IRunningLoginModule, ICanonicalNames, IDecoyLogin)
@@ -66,27 +62,19 @@ class AuthenticatorModule:
         return Known(principal.username, principal.roles, principal.attributes)
 
 
-@attrs.frozen
-class _Settings:
-    factory: IAuthenticatorFactory
-    settings: Any
+@implementer(IPlugin, ILoginModuleFactory)
+class AuthenticatorModuleFactory:
+    """The authenticators of ``factory`` as login modules, with the same kind and the same options."""
 
+    def __init__(self, factory: IAuthenticatorFactory) -> None:
+        self.kind = factory.kind
+        self.options = factory.options
+        self._factory = factory
 
-@implementer(IPlugin, ILoginModuleKind)
-class AuthenticatorModuleKind:
-    """The authenticators of ``type = KIND`` as login modules of the same name."""
+    def parse(self, options: Section) -> Any:
+        """The authenticator's settings."""
+        return self._factory.parse(options)
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def parse(self, options: Section) -> _Settings | None:
-        """The authenticator's own options."""
-        factory = authenticator_factories().get(self.kind)
-        if factory is None:
-            options.problem("", f"the login module {self.kind} needs the authenticator of the same name, which is not installed")
-            return None
-        return _Settings(factory, factory.parse(options))
-
-    def build(self, name: str, realm: str, settings: _Settings, services: AuthServices) -> AuthenticatorModule:
+    def build(self, name: str, realm: str, settings: Any, services: AuthServices) -> AuthenticatorModule:
         """Raises what the authenticator's factory raises."""
-        return AuthenticatorModule(settings.factory.build(name, realm, settings.settings, services))
+        return AuthenticatorModule(self._factory.build(name, realm, settings, services))

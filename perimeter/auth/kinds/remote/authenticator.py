@@ -12,17 +12,17 @@ from perimeter.auth.kinds.remote.memory import TokenMemory, Vouched
 from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal
 from perimeter.plugin.authenticator import IAuthenticator, ISchemes
 
-Tell = Callable[[str], None]
+Explain = Callable[[str], None]
 
 
 class TokenService(Protocol):
     """Whoever knows tokens."""
 
-    async def vouch(self, token: str, tell: Tell) -> Vouched | None:
+    async def vouch(self, token: str, explain: Explain) -> Vouched | None:
         """Who holds ``token``; None where this service does not know it.
 
         Raises `perimeter.errors.InvalidToken` for one that it knows to be wrong, `perimeter.errors.Unavailable` where it could
-        not tell. ``tell`` takes a sentence for each step.
+        not tell. ``explain`` takes a sentence for each step.
         """
 
 

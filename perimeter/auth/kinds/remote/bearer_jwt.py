@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.kinds.remote.authenticator import TokenAuthenticator
-from perimeter.auth.kinds.remote.jwt_options import JwtJudge, JwtOptions, JwtSettings
-from perimeter.auth.kinds.remote.settings import CA_CERTIFICATE, RemoteSettings, remote
+from perimeter.auth.kinds.remote.jwt_options import KEY_CACHE, NAMES_OR_ALL, JwtJudge, JwtSettings
+from perimeter.config.language.datatypes import duration
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import read
 from perimeter.plugin.authenticator import IAuthenticatorFactory
 from perimeter.plugin.services import AuthServices
 
-if TYPE_CHECKING:
-    from perimeter.config.language.section import Section
-
 REMEMBER = 60.0
-"""Seconds that a verdict spares the signature; it ends sooner with the token, or when the issuer has other keys."""
+"""Seconds that a verdict is remembered; less if the token expires sooner or the issuer changes its keys."""
 
 
-@attrs.frozen
-class BearerJwtSettings:
-    """How to judge, and how to fetch the keys."""
+@attrs.frozen(kw_only=True)
+class BearerJwtSettings(JwtSettings):
+    """``type = jwt``. Issuer and audience must be set, if only to ``*``."""
 
-    jwt: JwtSettings
-    remote: RemoteSettings
-
-
-_OPTIONS = JwtOptions(strict=True, keys="cache")
+    issuer: tuple[str, ...] = option(NAMES_OR_ALL, "accepted values of `iss`; `*`: any that these keys sign")
+    audience: tuple[str, ...] = option(NAMES_OR_ALL, "accepted values of `aud`; `*`: tokens for any audience")
+    key_cache: float = option(duration(), KEY_CACHE, default="10m", name="cache")
 
 
 @implementer(IPlugin, IAuthenticatorFactory)
@@ -37,17 +33,16 @@ class BearerJwtFactory:
     """``type = jwt``."""
 
     kind = "jwt"
-    options = (*_OPTIONS.all, CA_CERTIFICATE)
+    options = options_of(BearerJwtSettings)
 
     def parse(self, section: Section) -> BearerJwtSettings:
-        """``cert_uri``, ``issuer`` and ``audience`` are needed."""
-        settings = _OPTIONS.read(section)
-        return BearerJwtSettings(settings, remote(section, settings.cert_uri))
+        """See `IAuthenticatorFactory`."""
+        return read(section, BearerJwtSettings)
 
     def build(self, name: str, realm: str, settings: BearerJwtSettings, services: AuthServices) -> TokenAuthenticator:
-        """Fetches nothing yet. Raises `StartupError` where the CA certificates cannot be used."""
-        client = settings.remote.client(f"the issuer of {name}", services)
-        judge = JwtJudge(name, realm, settings.jwt, client, services.reactor)
+        """Fetches nothing yet. Raises `StartupError` if the CA certificates cannot be used."""
+        client = settings.client(f"the issuer of {name}", services)
+        judge = JwtJudge(name, realm, settings, client, services.reactor)
         authenticator = TokenAuthenticator(name, realm, judge, REMEMBER, services.reactor)
         judge.on_change(authenticator.forget)
         return authenticator

@@ -9,6 +9,7 @@ know the gateway (401, ``invalid_client``) says nothing of the token: "could not
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
@@ -16,18 +17,20 @@ import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from perimeter.auth.kinds.remote.authenticator import Tell, TokenAuthenticator
-from perimeter.auth.kinds.remote.jwt_options import JwtJudge, JwtOptions, JwtSettings
-from perimeter.auth.kinds.remote.settings import CA_CERTIFICATE, RemoteSettings, cache, remote, url
+from perimeter.auth.kinds.remote.authenticator import Explain, TokenAuthenticator
+from perimeter.auth.kinds.remote.jwt_options import JwtJudge, JwtSettings
+from perimeter.auth.kinds.remote.settings import cache
 from perimeter.config.language.datatypes import SECRET, TEXT
-from perimeter.config.language.option import Option
+from perimeter.config.language.net_types import URL
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import read
 from perimeter.errors import InvalidToken, Unavailable, Undecided
 from perimeter.plugin.authenticator import IAuthenticatorFactory
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
     from perimeter.auth.kinds.remote.memory import Vouched
-    from perimeter.config.language.section import Section
     from perimeter.web_client.client import RemoteAnswer, RemoteClient
 
 
@@ -53,10 +56,10 @@ def active(answer: RemoteAnswer) -> bool:
     return found
 
 
-async def _judged(token: str, judge: JwtJudge, tell: Tell, service: str) -> Vouched:
+async def _judged(token: str, judge: JwtJudge, explain: Explain, service: str) -> Vouched:
     """Who holds the access token that the issuer itself has just given: a fault of it is the issuer's, not the client's."""
     try:
-        vouched = await judge.vouch(token, tell)
+        vouched = await judge.vouch(token, explain)
     except InvalidToken as error:
         raise Undecided(f"{service} gave an access token that is no good: {error.detail}") from None
     if vouched is None:
@@ -67,18 +70,20 @@ async def _judged(token: str, judge: JwtJudge, tell: Tell, service: str) -> Vouc
 # -- openid-offline
 
 
-@attrs.frozen
-class OfflineSettings:
-    """As the options have it; ``iam_realm`` is "" where it is the authenticator's own."""
+@attrs.frozen(kw_only=True)
+class OfflineSettings(JwtSettings):
+    """``type = openid-offline``. ``iam_realm`` is "" if it is the authenticator's realm; ``cache`` is in seconds."""
 
-    iam_url: str
-    iam_realm: str
-    public_client_id: str
-    private_client_id: str
-    private_client_secret: str = attrs.field(repr=False)
-    remember: float
-    jwt: JwtSettings
-    remote: RemoteSettings
+    iam_url: str = option(URL, "of Keycloak, without `/realms/…`")
+    iam_realm: str = option(TEXT, "name of the realm in Keycloak; not set: that of `realm`", default="")
+    public_client_id: str = option(TEXT, "client to which offline tokens are issued")
+    private_client_id: str = option(TEXT, "client that may introspect them")
+    private_client_secret: str = option(SECRET, "secret of `private_client_id`")
+    cache: float = cache("how long a user is remembered, at most until the access token expires")
+
+    def urls(self) -> Iterable[str]:
+        """See `RemoteSettings.urls`."""
+        return (self.iam_url, self.cert_uri)
 
 
 class OfflineTokens:
@@ -94,12 +99,12 @@ class OfflineTokens:
         pair = f"{quote_plus(settings.private_client_id)}:{quote_plus(settings.private_client_secret)}"
         self._authorization = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
 
-    async def vouch(self, token: str, tell: Tell) -> Vouched | None:
+    async def vouch(self, token: str, explain: Explain) -> Vouched | None:
         """See `perimeter.auth.kinds.remote.authenticator.TokenService`."""
         form = {"token": token, "token_type_hint": "refresh_token"}
         answer = await self._client.post(f"{self._endpoint}/introspect", authorization=self._authorization, data=form)
         if not active(answer) or "offline_access" not in _words(answer.members().get("scope")):
-            tell("the token is not an active one with the scope offline_access")
+            explain("the token is not an active one with the scope offline_access")
             return None
         form = {"grant_type": "refresh_token", "refresh_token": token}
         settings = self._settings
@@ -111,22 +116,13 @@ class OfflineTokens:
             exchanged = await self._client.post(self._endpoint, data=form)
         found = access_token(exchanged)
         if found is None:
-            tell("the token is refused when it is to be exchanged")
+            explain("the token is refused when it is to be exchanged")
             return None
-        return await _judged(found, self._judge, tell, self._client.service)
+        return await _judged(found, self._judge, explain, self._client.service)
 
 
 def _words(value: object) -> list[str]:
     return value.split() if isinstance(value, str) else []
-
-
-_OFFLINE_JWT = JwtOptions(strict=False, keys="key_cache")
-_IAM_URL = url("iam_url", "of Keycloak, without `/realms/…`", required=True)
-_IAM_REALM = Option("iam_realm", TEXT, "Keycloak's name for the realm; not set: that of `realm`")
-_PUBLIC_ID = Option("public_client_id", TEXT, "the client that offline tokens are issued to", required=True)
-_PRIVATE_ID = Option("private_client_id", TEXT, "the client that may introspect them", required=True)
-_PRIVATE_SECRET = Option("private_client_secret", SECRET, "its secret", required=True)
-_OFFLINE_CACHE = cache("60s", "how long a user is not asked for again; ends sooner with the access token")
 
 
 @implementer(IPlugin, IAuthenticatorFactory)
@@ -134,52 +130,35 @@ class OpenIdOfflineFactory:
     """``type = openid-offline``."""
 
     kind = "openid-offline"
-    options = (
-        _IAM_URL,
-        _IAM_REALM,
-        _PUBLIC_ID,
-        _PRIVATE_ID,
-        _PRIVATE_SECRET,
-        _OFFLINE_CACHE,
-        *_OFFLINE_JWT.all,
-        CA_CERTIFICATE,
-    )
+    options = options_of(OfflineSettings)
 
     def parse(self, section: Section) -> OfflineSettings:
-        """All addresses and clients are needed."""
-        jwt, iam_url = _OFFLINE_JWT.read(section), section.value(_IAM_URL)
-        return OfflineSettings(
-            iam_url=iam_url,
-            iam_realm=section.value(_IAM_REALM),
-            public_client_id=section.value(_PUBLIC_ID),
-            private_client_id=section.value(_PRIVATE_ID),
-            private_client_secret=section.value(_PRIVATE_SECRET),
-            remember=section.value(_OFFLINE_CACHE),
-            jwt=jwt,
-            remote=remote(section, iam_url, jwt.cert_uri),
-        )
+        """See `IAuthenticatorFactory`."""
+        return read(section, OfflineSettings)
 
     def build(self, name: str, realm: str, settings: OfflineSettings, services: AuthServices) -> TokenAuthenticator:
         """Asks nobody yet. Raises `StartupError` where the CA certificates cannot be used."""
-        client = settings.remote.client(f"the OpenID provider of {name}", services)
-        judge = JwtJudge(name, realm, settings.jwt, client, services.reactor)
+        client = settings.client(f"the OpenID provider of {name}", services)
+        judge = JwtJudge(name, realm, settings, client, services.reactor)
         tokens = OfflineTokens(client, realm, settings, judge)
-        return _authenticator(name, realm, tokens, judge, settings.remember, services)
+        return _authenticator(name, realm, tokens, judge, settings.cache, services)
 
 
 # -- ecmwf-token-generator
 
 
-@attrs.frozen
-class GeneratorSettings:
-    """``token_generator_url`` is what both of its addresses begin with."""
+@attrs.frozen(kw_only=True)
+class GeneratorSettings(JwtSettings):
+    """``type = ecmwf-token-generator``. Both questions begin with ``token_generator_url``; ``cache`` is in seconds."""
 
-    token_generator_url: str
-    client_id: str
-    client_secret: str = attrs.field(repr=False)
-    remember: float
-    jwt: JwtSettings
-    remote: RemoteSettings
+    token_generator_url: str = option(URL, "of the token generator")
+    client_id: str = option(TEXT, "the gateway's client name at the token generator")
+    client_secret: str = option(SECRET, "secret of `client_id`")
+    cache: float = cache("how long a user is remembered, at most until the access token expires")
+
+    def urls(self) -> Iterable[str]:
+        """See `RemoteSettings.urls`."""
+        return (self.token_generator_url, self.cert_uri)
 
 
 class GeneratedTokens:
@@ -191,26 +170,19 @@ class GeneratedTokens:
         self._settings = settings
         self._judge = judge
 
-    async def vouch(self, token: str, tell: Tell) -> Vouched | None:
+    async def vouch(self, token: str, explain: Explain) -> Vouched | None:
         """See `perimeter.auth.kinds.remote.authenticator.TokenService`."""
         settings = self._settings
         question = {"token": token, "client_id": settings.client_id}
         if not active(await self._client.post(f"{self._url}/validate-token", json=question)):
-            tell("the token generator does not know the token, or not any more")
+            explain("the token generator does not know the token, or not any more")
             return None
         question = {"client_id": settings.client_id, "client_secret": settings.client_secret, "refresh_token": token}
         found = access_token(await self._client.post(f"{self._url}/admin/refresh-access-token", json=question))
         if found is None:
-            tell("the token is refused when it is to be exchanged")
+            explain("the token is refused when it is to be exchanged")
             return None
-        return await _judged(found, self._judge, tell, self._client.service)
-
-
-_GENERATOR_JWT = JwtOptions(strict=False, keys="key_cache")
-_GENERATOR_URL = url("token_generator_url", "of the token generator", required=True)
-_CLIENT_ID = Option("client_id", TEXT, "the gateway's name there", required=True)
-_CLIENT_SECRET = Option("client_secret", SECRET, "its secret", required=True)
-_GENERATOR_CACHE = cache("60s", "how long a user is not asked for again; ends sooner with the access token")
+        return await _judged(found, self._judge, explain, self._client.service)
 
 
 @implementer(IPlugin, IAuthenticatorFactory)
@@ -218,25 +190,17 @@ class EcmwfTokenGeneratorFactory:
     """``type = ecmwf-token-generator``."""
 
     kind = "ecmwf-token-generator"
-    options = (_GENERATOR_URL, _CLIENT_ID, _CLIENT_SECRET, _GENERATOR_CACHE, *_GENERATOR_JWT.all, CA_CERTIFICATE)
+    options = options_of(GeneratorSettings)
 
     def parse(self, section: Section) -> GeneratorSettings:
-        """The addresses and the client are needed."""
-        jwt, generator = _GENERATOR_JWT.read(section), section.value(_GENERATOR_URL)
-        return GeneratorSettings(
-            token_generator_url=generator,
-            client_id=section.value(_CLIENT_ID),
-            client_secret=section.value(_CLIENT_SECRET),
-            remember=section.value(_GENERATOR_CACHE),
-            jwt=jwt,
-            remote=remote(section, generator, jwt.cert_uri),
-        )
+        """See `IAuthenticatorFactory`."""
+        return read(section, GeneratorSettings)
 
     def build(self, name: str, realm: str, settings: GeneratorSettings, services: AuthServices) -> TokenAuthenticator:
         """Asks nobody yet. Raises `StartupError` where the CA certificates cannot be used."""
-        client = settings.remote.client(f"the token generator of {name}", services)
-        judge = JwtJudge(name, realm, settings.jwt, client, services.reactor)
-        return _authenticator(name, realm, GeneratedTokens(client, settings, judge), judge, settings.remember, services)
+        client = settings.client(f"the token generator of {name}", services)
+        judge = JwtJudge(name, realm, settings, client, services.reactor)
+        return _authenticator(name, realm, GeneratedTokens(client, settings, judge), judge, settings.cache, services)
 
 
 def _authenticator(

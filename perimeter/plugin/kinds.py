@@ -1,0 +1,18 @@
+"""The kinds of plug-in that a site.ini can name by ``type = …``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from perimeter.plugin.augmenter import IAugmenterFactory
+from perimeter.plugin.authenticator import IAuthenticatorFactory
+
+
+@attrs.frozen
+class Kinds:
+    """The factory of each kind, by its word."""
+
+    authenticators: Mapping[str, IAuthenticatorFactory]
+    augmenters: Mapping[str, IAugmenterFactory]
