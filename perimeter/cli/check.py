@@ -34,14 +34,29 @@ def run_check(path: Path, *, kinds: Kinds | None = None) -> tuple[int, str]:
     ``kinds`` replaces the kinds that are installed.
     """
     # Looking for plug-ins imports them, which only a command that reads a configuration should pay for.
+    from perimeter.auth.kinds.realm_file import RealmFileError
     from perimeter.auth.registry import installed_kinds
 
     try:
         config = load_site(path, kinds=installed_kinds() if kinds is None else kinds)
     except StartupError as error:
         return 1, str(error)
-    warnings = [f"warning: {warning}" for warning in config.warnings]
+    try:
+        found = (*config.warnings, *_realm_files(config))
+    except RealmFileError as error:
+        return 1, str(error)
+    warnings = [f"warning: {warning}" for warning in found]
     return 0, "\n".join([*warnings, *([""] if warnings else []), *_table(config)])
+
+
+def _realm_files(config: SiteConfig) -> list[str]:
+    """What is to be said of the realm files that are there. Raises
+    `perimeter.auth.kinds.realm_file.RealmFileError` for one that the gateway would refuse."""
+    from perimeter.auth.kinds.realm_file import RealmFileSettings, realm_file_warnings
+
+    settings = [one.settings for one in config.authenticators]
+    paths = [one.path for one in settings if isinstance(one, RealmFileSettings) and one.path.exists()]
+    return [warning for path in paths for warning in realm_file_warnings(path)]
 
 
 def _table(config: SiteConfig) -> list[str]:

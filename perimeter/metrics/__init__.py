@@ -1,1 +1,1 @@
-"""Figures for Prometheus: counted where they arise, read from what is in force, and told to whoever scrapes."""
+"""Metrics for Prometheus: counted where they arise, or read from the running gateway at each scrape."""

@@ -1,9 +1,8 @@
 """What is counted while the gateway works, as plain numbers in dictionaries.
 
-Counting a request is one look-up and some additions; everything else is left to whoever scrapes (`perimeter.metrics.families`).
-Nothing that a client chooses becomes a label (attack 23): listeners, routes, realms and sections are those of the
-configuration, reasons are words of the program, a status has three digits. What was counted outlives a reload, and the
-configuration that it was counted under.
+Counting a request is one look-up and some additions; everything else is done at a scrape (`perimeter.metrics.families`). Nothing
+that a client chooses becomes a label (attack 23): listeners, routes, realms and sections are those of the configuration, reasons
+are words of the program, a status has three digits. The counts outlive a reload, and the configuration that they belong to.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ if TYPE_CHECKING:
     from perimeter.model import AccessRecord
 
 OTHER = "other"
-"""The realm of whoever is of none that is configured: tokens that are signed elsewhere with a shared secret can name any."""
+"""Stands for a realm that is not configured: a token signed elsewhere with a shared secret can name any realm."""
 
 REQUEST_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 AUTH_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds. Auth-o-tron's, so that its dashboards' quantiles mean the same."""
+"""Seconds. The bounds of Auth-o-tron, so that the quantiles of its dashboards keep their meaning."""
 
 RequestKey = tuple[str, str, int, str | None]
-"""Listener, route ("" for none), status, and the realm of who was let in (None: nobody in particular)."""
+"""Listener, route ("" for none), status, and the realm of the user (None for an anonymous client)."""
 
 
 class RequestRow:
-    """What was counted of the requests of one `RequestKey`."""
+    """The counts of the requests of one `RequestKey`."""
 
     __slots__ = ("buckets", "received", "seconds", "sent")
 
@@ -42,7 +41,7 @@ class RequestRow:
 
 
 class RequestCounts:
-    """Requests, by their audit records."""
+    """Counts requests by their audit records."""
 
     def __init__(self) -> None:
         self.rows: dict[RequestKey, RequestRow] = {}
@@ -51,11 +50,11 @@ class RequestCounts:
         self._realms: set[str] = set()
 
     def configured(self, config: SiteConfig) -> None:
-        """``config`` is, or may become, what is in force."""
+        """``config`` is in force, or about to be."""
         self._realms.update(one.realm for one in config.authenticators)
 
     def record(self, record: AccessRecord) -> None:
-        """Count one request. For every request, so cheap."""
+        """Count one request. This runs for every request, so it is cheap."""
         principal = record.principal
         realm = None if principal is None else principal.realm
         row = self.rows.get((record.listener, record.route, record.status, realm))
@@ -77,25 +76,25 @@ class RequestCounts:
 
 
 class Histogram:
-    """Durations by labels: the seconds together, and how many fell into each bucket."""
+    """Durations by labels: the sum of the seconds, and the number in each bucket."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.rows: dict[tuple[str, ...], tuple[list[float], list[int]]] = {}
 
     def observe(self, labels: tuple[str, ...], seconds: float) -> None:
-        """One more."""
+        """Count one duration."""
         total, buckets = self.row(labels)
         total[0] += seconds
         buckets[bisect_left(self.bounds, seconds)] += 1
 
     def row(self, labels: tuple[str, ...]) -> tuple[list[float], list[int]]:
-        """Those of ``labels``, none at first."""
+        """The sum and the buckets of ``labels``, all 0 at first."""
         return self.rows.setdefault(labels, ([0.0], [0] * (len(self.bounds) + 1)))
 
 
 class AuthCounts:
-    """Authentications (`perimeter.auth.chain.watch.Watch`)."""
+    """Counts authentications (`perimeter.auth.chain.watch.Watch`)."""
 
     def __init__(self) -> None:
         self.decisions = Histogram(AUTH_BOUNDS)
@@ -108,7 +107,7 @@ class AuthCounts:
         self._augmenters: dict[str, tuple[str, str, str]] = {}
 
     def configured(self, config: SiteConfig) -> None:
-        """``config`` is, or may become, what is in force. What can happen starts at nought, so that a first time shows."""
+        """``config`` is in force, or about to be. Each count starts at 0, so that Prometheus sees the first increase."""
         self._authenticators.update({one.name: (one.name, one.kind, one.realm) for one in config.authenticators})
         self._augmenters.update({one.name: (one.name, one.kind, one.realm) for one in config.augmenters})
         for one in config.authenticators:
@@ -138,22 +137,22 @@ class AuthCounts:
 
 
 class Metrics:
-    """All figures of one daemon. ``in_force`` says what there is at the moment; None while nothing is."""
+    """All metrics of one daemon. ``in_force`` returns the running parts, or None before the start and after the stop."""
 
     def __init__(self) -> None:
         self.requests = RequestCounts()
         self.auth = AuthCounts()
-        #: reloads that were put in force, and those that were not
+        #: reloads that succeeded, and those that failed
         self.reloads = {"success": 0, "error": 0}
         self.reloaded = True
         self.in_force: Callable[[], InForce | None] = lambda: None
 
     def configured(self, config: SiteConfig) -> None:
-        """``config`` is, or may become, what is in force."""
+        """``config`` is in force, or about to be."""
         self.requests.configured(config)
         self.auth.configured(config)
 
     def count_reload(self, success: bool) -> None:
-        """A reload is over."""
+        """Count a reload."""
         self.reloads["success" if success else "error"] += 1
         self.reloaded = success

@@ -1,4 +1,4 @@
-"""The counts as Prometheus knows them: families of samples, with names, help and labels.
+"""The counts as Prometheus reads them: families of samples, with names, help and labels.
 
 Names and labels of the authentication are those of Auth-o-tron; the gateway's own begin with ``perimeter_``.
 """
@@ -23,7 +23,7 @@ from perimeter.errors import (
 )
 from perimeter.metrics.counts import REQUEST_BOUNDS, AuthCounts, Histogram, Metrics, RequestCounts
 
-#: a refusal's reason -> what Auth-o-tron calls it (the last two are ours: it makes no difference there)
+#: A refusal's reason -> the word of Auth-o-tron. It has no word for the last two.
 _RESULTS = {
     MissingCredentials.reason: "no_auth_header",
     InvalidCredentialsRequest.reason: "invalid_header",
@@ -39,7 +39,7 @@ _AUGMENTER = ("augmenter_name", "augmenter_type", "realm")
 
 
 def families(metrics: Metrics) -> Iterator[Metric]:
-    """Everything that was counted."""
+    """All counts."""
     yield from _requests(metrics.requests)
     yield _auth_requests(metrics)
     yield from _auth(metrics.auth)
@@ -48,7 +48,7 @@ def families(metrics: Metrics) -> Iterator[Metric]:
         reloads.add_metric((result,), count)
     yield reloads
     good = GaugeMetricFamily(
-        "perimeter_config_last_reload_successful", "0 where the configuration on the disk was refused, and is not in force."
+        "perimeter_config_last_reload_successful", "0 if the configuration on the disk was refused and is not in force."
     )
     good.add_metric((), metrics.reloaded)
     yield good
@@ -66,24 +66,24 @@ def _requests(counts: RequestCounts) -> Iterator[Metric]:
         requests[listener, route, str(status)] += sum(row.buckets)
         received[place] += row.received
         sent[place] += row.sent
-        if status != _SWITCHING_PROTOCOLS:  # a tunnel lasts as long as its user likes
+        if status != _SWITCHING_PROTOCOLS:  # a tunnel lasts until its user closes it
             total, buckets = durations[place]
             total[0] += row.seconds
             for at, count in enumerate(row.buckets):
                 buckets[at] += count
-    yield _counter("perimeter_requests", "Requests, once they are over.", ("listener", "route", "status"), requests.items())
+    yield _counter("perimeter_requests", "Requests that have ended.", ("listener", "route", "status"), requests.items())
     yield _histogram(
         "perimeter_request_duration_seconds",
-        "From a request's head to the last octet of the response, tunnels left out.",
+        "From a request's head to the last byte of the response, without tunnels.",
         ("listener", "route"),
         REQUEST_BOUNDS,
         durations.items(),
     )
-    yield _counter("perimeter_received_bytes", "Octets of bodies that clients sent.", ("listener", "route"), received.items())
-    yield _counter("perimeter_sent_bytes", "Octets of bodies that clients were sent.", ("listener", "route"), sent.items())
+    yield _counter("perimeter_received_bytes", "Bytes of the bodies of requests.", ("listener", "route"), received.items())
+    yield _counter("perimeter_sent_bytes", "Bytes of the bodies of responses.", ("listener", "route"), sent.items())
     yield _counter(
         "perimeter_refusals",
-        "Requests that the gateway itself refused or gave up, by the audit log's word for it.",
+        "Requests that the gateway refused or that ended early, by the reason in the audit log.",
         ("listener", "reason"),
         counts.refusals.items(),
     )
@@ -100,20 +100,20 @@ def _auth_requests(metrics: Metrics) -> Metric:
         result = _RESULTS.get(reason)
         if result is not None:
             found[result, UNKNOWN] += count
-    return _counter("auth_requests", "Requests by whether their sender is known.", ("result", "realm"), found.items())
+    return _counter("auth_requests", "Requests by whether the user is authenticated.", ("result", "realm"), found.items())
 
 
 def _auth(counts: AuthCounts) -> Iterator[Metric]:
     yield _histogram(
         "auth_duration_seconds",
-        "Verifications of credentials; what is remembered is not verified again.",
+        "Verifications of credentials, without those that are still remembered.",
         ("result", "realm"),
         counts.decisions.bounds,
         counts.decisions.rows.items(),
     )
     yield _counter("auth_provider_attempts", "Questions to authenticators.", (*_PROVIDER, "result"), counts.attempts.items())
     yield _of("auth_provider_duration_seconds", "How long authenticators took.", _PROVIDER, counts.durations)
-    yield _counter("augmenter_attempts", "Work of augmenters.", (*_AUGMENTER, "result"), counts.augmentations.items())
+    yield _counter("augmenter_attempts", "Questions to augmenters.", (*_AUGMENTER, "result"), counts.augmentations.items())
     yield _of("augmenter_duration_seconds", "How long augmenters took.", _AUGMENTER[1:], counts.augmenting)
 
 

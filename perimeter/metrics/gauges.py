@@ -1,4 +1,4 @@
-"""What can be read off at the moment of a scrape: connections, queues, what is up and what is down."""
+"""What is read at each scrape: connections, queues, what is up and what is down."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 import perimeter
-from perimeter.config.site.server import ServerSettings
-from perimeter.metrics.in_force import InForce
-from perimeter.proxy.pool import UpstreamPool
+from perimeter.metrics.in_force import InForce, Pool, ServerAddress
 
 
 def build_info() -> Metric:
-    """Which gateway this is."""
+    """The version of the gateway."""
     return InfoMetricFamily("perimeter_build", "The version of the gateway.", {"version": perimeter.__version__})
 
 
 def gauges(now: InForce) -> Iterator[Metric]:
-    """All of them."""
+    """All gauges."""
     yield from _listeners(now)
     yield from _upstreams(now.pools)
     healthy = GaugeMetricFamily("perimeter_audit_healthy", "1 unless an audit log cannot be written.")
@@ -26,7 +24,7 @@ def gauges(now: InForce) -> Iterator[Metric]:
     yield healthy
     down = GaugeMetricFamily(
         "perimeter_authenticator_down",
-        "1 while an authenticator is taken to be down, and not asked.",
+        "1 while an authenticator is taken to be down, and is not asked.",
         labels=("authenticator", "realm"),
     )
     for one in now.authenticators:
@@ -37,7 +35,7 @@ def gauges(now: InForce) -> Iterator[Metric]:
         waiting.add_metric((name,), queue.waiting)
     yield waiting
     signing = GaugeMetricFamily(
-        "perimeter_signing_key_activated_timestamp_seconds", "Since when the present key signs tokens, in epoch seconds."
+        "perimeter_signing_key_activated_timestamp_seconds", "Time since when the current key signs tokens, in epoch seconds."
     )
     for key in now.keys:
         if key.state == "signing" and key.activated is not None:
@@ -50,14 +48,14 @@ def _listeners(now: InForce) -> Iterator[Metric]:
     busy = GaugeMetricFamily(
         "perimeter_requests_in_flight", "Requests that are not answered yet, tunnels included.", labels=("listener",)
     )
-    for listener, channels in now.connections.items():
-        connections.add_metric((listener,), len(channels))
-        busy.add_metric((listener,), sum(channel.busy for channel in channels))
+    for listener, there in now.connections.items():
+        connections.add_metric((listener,), len(there))
+        busy.add_metric((listener,), there.in_flight())
     yield connections
     yield busy
 
 
-def _upstreams(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
+def _upstreams(pools: Sequence[Pool]) -> Iterator[Metric]:
     connections = GaugeMetricFamily(
         "perimeter_upstream_connections", "Connections to services.", labels=("upstream", "server", "state")
     )
@@ -77,7 +75,7 @@ def _upstreams(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
     yield up
 
 
-def _name(server: ServerSettings) -> str:
+def _name(server: ServerAddress) -> str:
     if server.scheme == "sample":
         return "sample:"
     host = f"[{server.host}]" if ":" in server.host else server.host

@@ -19,7 +19,7 @@ from perimeter.model.identity import (
 )
 from perimeter.model.reasons import EarlyEnd
 from perimeter.model.record import AccessRecord
-from perimeter.model.wire import ClientConnection, Field, HeaderBlock, RequestHead, ResponseHead, canonical_address
+from perimeter.model.wire import ClientConnection, Field, HeaderBlock, RequestHead, ResponseHead, Version, canonical_address
 
 __all__ = [
     "TOKEN_PREFIX",
@@ -39,6 +39,7 @@ __all__ = [
     "RequestHead",
     "ResponseHead",
     "Restriction",
+    "Version",
     "canonical_address",
     "unheard",
 ]

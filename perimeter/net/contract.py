@@ -62,5 +62,8 @@ class AcceptedTransport(Transport, Protocol):
     def client_certificate(self) -> Certificate | None:
         """The client's verified certificate, where it showed one."""
 
+    def loseWriteConnection(self) -> None:
+        """End our side when everything written has been sent, and read on."""
+
     def getPeer(self) -> IPv4Address | IPv6Address:
         """The client's address, in canonical form."""

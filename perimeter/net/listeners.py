@@ -93,7 +93,7 @@ class ListeningPort(tcp.Port):
         self.limits = limits
         self.deadlines = deadlines
         self.handshake_timeout = handshake_timeout
-        self.build_protocol: Callable[[IAddress], IProtocol | None] = factory.buildProtocol
+        self.build_protocol: Callable[[IAddress, bytes], IProtocol | None] = lambda peer, alpn: factory.buildProtocol(peer)
         self.transport: type[ServerTransport] = ServerTransport if contexts is None else TLSServerTransport
         self._accepts = MOST_ACCEPTS
         self._refused = 0
@@ -143,7 +143,7 @@ class ListeningPort(tcp.Port):
             if self.contexts is not None:
                 transport = TLSServerTransport(sock, None, peer, self, self.sessionno, self.reactor)
                 return
-            protocol = self.build_protocol(peer)
+            protocol = self.build_protocol(peer, b"")
             if protocol is not None:
                 transport = ServerTransport(sock, protocol, peer, self, self.sessionno, self.reactor)
                 protocol.makeConnection(transport)

@@ -301,7 +301,7 @@ class TLSServerTransport(TLSTransport, ServerTransport):
             if contexts is not self._contexts:
                 return CONNECTION_DONE  # other CAs may be in force since it began
             self.client_certificate = client_certificate(self._tls)
-        protocol = self.server.build_protocol(self._peer)
+        protocol = self.server.build_protocol(self._peer, self.alpn)
         if protocol is None:
             return CONNECTION_DONE
         self.protocol = protocol

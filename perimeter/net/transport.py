@@ -32,7 +32,8 @@ class Accepting(Protocol):
     contexts: Any
     deadlines: Deadlines
     handshake_timeout: float
-    build_protocol: Callable[[IAddress], IProtocol | None]
+    #: makes the protocol of a connection, by the peer and the application protocol agreed upon (RFC 7301), which may be empty
+    build_protocol: Callable[[IAddress, bytes], IProtocol | None]
 
     def release(self, address: str) -> None:
         """A connection from ``address`` is over."""

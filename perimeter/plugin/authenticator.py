@@ -33,10 +33,14 @@ class IRunningAuthenticator(IAuthenticator):
     """An authenticator with something to do between logins: a file to watch, connections to keep."""
 
     def start(changed: Callable[[], None]) -> None:
-        """Begin. Call ``changed`` whenever users, passwords or roles are no longer what they were: remembered verdicts end."""
+        """Begin. Call ``changed`` whenever users, passwords or roles have changed: remembered verdicts end.
+
+        Called on the reactor thread, at a reload before the new configuration is in force. An exception refuses the start or the
+        reload; the authenticator must have begun nothing then.
+        """
 
     def stop() -> None:
-        """End what `start` began. Logins under way are still answered."""
+        """End what `start` began. Logins under way are still answered. An exception is logged and changes nothing else."""
 
 
 class ISchemes(Interface):
@@ -87,7 +91,22 @@ class IAuthenticatorFactory(Interface):
     )
 
     def parse(section: Section) -> Any:
-        """Frozen settings from a section. Report faults on the section, so that all faults of the file are shown at once."""
+        """Frozen settings from a section. Faults are reported on the section, so that all are reported at once.
+
+        Called in a thread of its own at a reload, so it may read files, and must not use the reactor.
+        """
 
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAuthenticator:
-        """The authenticator. Raises `perimeter.errors.StartupError` if the settings cannot work."""
+        """The authenticator. Raises `perimeter.errors.StartupError` if the settings cannot work.
+
+        Called on the reactor thread while requests are served, so it must not block; see `IBuildsInThread` for a factory that
+        reads files here.
+        """
+
+
+class IBuildsInThread(IAuthenticatorFactory):
+    """A factory whose ``build`` is called in a thread, and so may block: to read files, for example.
+
+    ``build`` may keep ``services.reactor``, and must neither call it nor start anything: `IRunningAuthenticator.start` does. It
+    may be called for a configuration that is not put in force in the end.
+    """

@@ -22,7 +22,7 @@ from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.framing import chunk, last_chunk
 from perimeter.http.roles import IBodySink, IResponder
-from perimeter.model import EarlyEnd, Field, ResponseHead
+from perimeter.model import EarlyEnd, Field, ResponseHead, Version
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.headers import HeaderRules, map_back, request_head
 from perimeter.proxy.pool import PooledServer, UpstreamPool
@@ -68,7 +68,7 @@ def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
         return None
     if any(protocol.partition(b"/")[0] in (b"h2c", b"h2", b"http", b"tls") for protocol in _protocols(upgrade)):
         raise BadRequest("an upgrade to another HTTP")
-    if not route.websocket or exchange.has_body or not exchange.head.minor:
+    if not route.websocket or exchange.has_body or exchange.head.version is Version.HTTP_1_0:
         return None
     return upgrade
 

@@ -16,20 +16,21 @@ import attrs
 from perimeter.config.site.limits import LimitSettings
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
-from perimeter.http.h1.connection import Channel
+from perimeter.http.connections import Connections
+from perimeter.http.exchange import Exchange
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
 from perimeter.run.build.surroundings import Surroundings
-from perimeter.run.operations import Place
-from perimeter.run.site import ChannelFactory, Site
+from perimeter.run.operations import ListenerStatus
+from perimeter.run.site import ConnectionFactory, Site
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
 
 
 @attrs.define(eq=False)
-class Listening:
+class ActiveListener:
     """A listener in use."""
 
     settings: ListenerSettings
@@ -48,8 +49,8 @@ class Listening:
 
     def stop(self) -> None:
         """Accept no more."""
-        # A handshake under way must not end in a channel that follows rules which are no longer in force.
-        self.port.build_protocol = lambda _: None
+        # A handshake under way must not end in a connection that follows rules which are no longer in force.
+        self.port.build_protocol = lambda *_: None
         self.port.stopListening()  # type: ignore[no-untyped-call]
 
     def put_in_force(self, assembly: Assembly, contexts: ServerContexts | None) -> None:
@@ -58,18 +59,18 @@ class Listening:
         before, self.port.contexts = self.port.contexts, contexts
         if any(one is not None and one.clients is not None for one in (before, contexts)):
             # Connections whose certificates no longer count, or that came without one, are to be made anew (attack 39).
-            self.site.shut_down()
+            self.site.connections.shut_down()
         self.port.handshake_timeout = assembly.config.limits.handshake_timeout
 
 
 @attrs.frozen(eq=False)
-class Bound:
+class BoundListeners:
     """An assembly and its listeners: ``opened`` ones are new, ``kept`` ones are in use already."""
 
     assembly: Assembly
     contexts: Contexts
-    opened: Mapping[str, Listening]
-    kept: Mapping[str, Listening]
+    opened: Mapping[str, ActiveListener]
+    kept: Mapping[str, ActiveListener]
 
     def undo(self) -> None:
         """Close what was opened."""
@@ -84,14 +85,14 @@ class Listeners:
         self._around = around
         self._sockets = sockets
         self._limits = ConnectionLimits(limits.connections, limits.connections_per_address)
-        self._listening: dict[str, Listening] = {}
+        self._listening: dict[str, ActiveListener] = {}
 
     # -- from one configuration to the next
 
-    def bind(self, assembly: Assembly, contexts: Contexts) -> Bound:
+    def bind(self, assembly: Assembly, contexts: Contexts) -> BoundListeners:
         """Open the listeners that are not there yet. Raises `StartupError`, and has opened nothing then."""
-        kept: dict[str, Listening] = {}
-        opened: dict[str, Listening] = {}
+        kept: dict[str, ActiveListener] = {}
+        opened: dict[str, ActiveListener] = {}
         try:
             for settings in assembly.config.listeners:
                 name = settings.name
@@ -104,9 +105,9 @@ class Listeners:
             for listening in opened.values():
                 listening.stop()
             raise
-        return Bound(assembly, contexts, opened, kept)
+        return BoundListeners(assembly, contexts, opened, kept)
 
-    def put_in_force(self, bound: Bound) -> None:
+    def put_in_force(self, bound: BoundListeners) -> None:
         """Serve by the assembly that ``bound`` is for, on its sockets and no others."""
         leaving = [listening for name, listening in self._listening.items() if name not in bound.kept]
         self._listening = {**bound.kept, **bound.opened}
@@ -116,11 +117,11 @@ class Listeners:
         run_all(
             "a listener does not follow the configuration",
             *(listening.stop for listening in leaving),
-            *(listening.site.shut_down for listening in leaving),
+            *(listening.site.connections.shut_down for listening in leaving),
             *(partial(one.put_in_force, bound.assembly, bound.contexts.get(name)) for name, one in bound.kept.items()),
         )
 
-    def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> Listening:
+    def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> ActiveListener:
         limits = assembly.config.limits
         reactor: Any = self._around.reactor
         site = Site(
@@ -132,7 +133,7 @@ class Listeners:
             answers=assembly.answers,
             audit=assembly.default_sink,
         )
-        factory = ChannelFactory(site, settings.name)
+        factory = ConnectionFactory(site, settings.name)
         port = listen(
             reactor,
             settings,
@@ -144,7 +145,8 @@ class Listeners:
             self._socket(settings),
         )
         factory.port = port.getHost().port
-        return Listening(settings, site, port)
+        port.build_protocol = factory.build
+        return ActiveListener(settings, site, port)
 
     def _socket(self, settings: ListenerSettings) -> socket.socket:
         """The socket of a new listener: the one in use, if a listener is renamed, or changes to or from TLS.
@@ -165,7 +167,7 @@ class Listeners:
         for listening in self._listening.values():
             listening.stop()
         for listening in self._listening.values():
-            listening.site.shut_down()
+            listening.site.connections.shut_down()
 
     def clear(self) -> None:
         """Forget listeners that were stopped."""
@@ -173,17 +175,19 @@ class Listeners:
 
     # -- for the operator and the metrics
 
-    def channels(self) -> list[Channel]:
-        """Every connection."""
-        return [channel for listening in self._listening.values() for channel in listening.site.channels]
+    def exchanges(self) -> list[Exchange]:
+        """Every exchange under way."""
+        return [exchange for listening in self._listening.values() for exchange in listening.site.connections.exchanges()]
 
-    def connections(self) -> dict[str, set[Channel]]:
+    def connections(self) -> dict[str, Connections]:
         """The connections of each listener, as they come and go."""
-        return {name: listening.site.channels for name, listening in self._listening.items()}
+        return {name: listening.site.connections for name, listening in self._listening.items()}
 
-    def places(self) -> list[Place]:
+    def listeners(self) -> list[ListenerStatus]:
         """The listeners, and how many connections each has."""
-        return [Place(name, listening.number, len(listening.site.channels)) for name, listening in self._listening.items()]
+        return [
+            ListenerStatus(name, listening.number, len(listening.site.connections)) for name, listening in self._listening.items()
+        ]
 
     def __str__(self) -> str:
         return ", ".join(f"{name} on port {listening.number}" for name, listening in self._listening.items())

@@ -11,16 +11,20 @@ from twisted.internet.protocol import Factory
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.limits import LimitSettings
 from perimeter.http.answers import Answers
+from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
-from perimeter.http.h1.connection import Channel
+from perimeter.http.h1.connection import Http1Connection
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.run.build.assembly import Assembly
 
+#: a client that offers no protocol speaks HTTP/1.1
+_HTTP_1_1 = (b"http/1.1", b"")
+
 
 @attrs.define(eq=False)
 class Site:
-    """What the connections of one listener share (`perimeter.http.h1.connection.ChannelSite`). A reload replaces its parts."""
+    """What the connections of one listener share (`perimeter.http.connections.ConnectionSite`). A reload replaces its parts."""
 
     limits: LimitSettings
     deadlines: Deadlines
@@ -29,7 +33,7 @@ class Site:
     dispatch: Callable[[Exchange], None]
     answers: Answers
     audit: IAuditSink
-    channels: set[Channel] = attrs.field(factory=set)
+    connections: Connections = attrs.field(factory=Connections)
 
     def put_in_force(self, assembly: Assembly, listener: str) -> None:
         """Serve from now on what ``assembly`` has for ``listener``. Requests in flight finish as they began."""
@@ -38,14 +42,9 @@ class Site:
         self.answers = assembly.answers
         self.audit = assembly.default_sink
 
-    def shut_down(self) -> None:
-        """Serve no further request on any of the connections."""
-        for channel in list(self.channels):
-            channel.shut_down()
 
-
-class ChannelFactory(Factory):
-    """Makes the channels of one listener."""
+class ConnectionFactory(Factory):
+    """Makes the protocols of one listener's connections. ``port`` is the port's number."""
 
     noisy = False
 
@@ -54,6 +53,15 @@ class ChannelFactory(Factory):
         self.listener = listener
         self.port = 0
 
-    def buildProtocol(self, addr: IAddress | None) -> Channel:
-        """A channel for a new connection."""
-        return Channel(self.site, self.listener, self.port)
+    def buildProtocol(self, addr: IAddress | None) -> Http1Connection:
+        """The protocol of a connection without TLS."""
+        return self.build(addr, b"")
+
+    def build(self, addr: IAddress | None, alpn: bytes) -> Http1Connection:
+        """The protocol of a connection on which ``alpn`` was agreed upon (RFC 7301).
+
+        Raises ValueError for one that is not served; `perimeter.net.contexts` offers HTTP/1.1 alone.
+        """
+        if alpn not in _HTTP_1_1:
+            raise ValueError(f"the protocol {alpn!r} was agreed upon, and is not served")
+        return Http1Connection(self.site, self.listener, self.port)

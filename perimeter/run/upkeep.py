@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from perimeter.http.h1.connection import Channel
+from perimeter.http.connections import withdraw_unless
+from perimeter.http.exchange import Exchange
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.surroundings import Surroundings
 
@@ -27,11 +28,11 @@ _CUT = 0.1
 
 
 class Upkeep:
-    """Looks after the keys and the state of the assembly in force; ``channels`` gives every connection."""
+    """Looks after the keys and the state of the assembly in force; ``exchanges`` returns those under way."""
 
-    def __init__(self, around: Surroundings, channels: Callable[[], Iterable[Channel]]) -> None:
+    def __init__(self, around: Surroundings, exchanges: Callable[[], Iterable[Exchange]]) -> None:
         self._around = around
-        self._channels = channels
+        self._exchanges = exchanges
         self._assembly: Assembly | None = None
         self._cutting = False
         self._checks = {
@@ -93,6 +94,4 @@ class Upkeep:
     def _cut_revoked(self) -> None:
         self._cutting = False
         if self._assembly is not None:
-            good = self._assembly.tokens.good
-            for channel in self._channels():
-                channel.cut_unless(good)
+            withdraw_unless(self._assembly.tokens.good, self._exchanges())

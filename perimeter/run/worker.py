@@ -22,8 +22,8 @@ from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.surroundings import Surroundings
-from perimeter.run.listening import Bound, Listeners
-from perimeter.run.operations import Place
+from perimeter.run.listening import BoundListeners, Listeners
+from perimeter.run.operations import ListenerStatus
 from perimeter.run.preparation import Preparation
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
@@ -48,7 +48,7 @@ class Worker:
         self._pools = (self._around.offload, self._around.hashing, self._around.blocking)
         self._preparation = Preparation(self._around)
         self._listeners = Listeners(self._around, limits, sockets)
-        self._upkeep = Upkeep(self._around, self._listeners.channels)
+        self._upkeep = Upkeep(self._around, self._listeners.exchanges)
         self._assembly: Assembly | None = None
         self._running = False
         self._started = 0.0
@@ -87,7 +87,7 @@ class Worker:
             raise
         self._assign(prepared, bound)
 
-    def _assign(self, prepared: Prepared, bound: Bound) -> None:
+    def _assign(self, prepared: Prepared, bound: BoundListeners) -> None:
         old, self._assembly = self._assembly, bound.assembly
         run_all(
             "a part of the new configuration is not in force",
@@ -127,13 +127,13 @@ class Worker:
         return done.addCallback(self._close)
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
-        channels = self._listeners.channels()
+        connections = [one for several in self._listeners.connections().values() for one in several]
         hurry = getattr(self._reactor, "in_a_hurry", False)  # only `perimeter.net.reactor` has it
-        if channels and not hurry and self._reactor.seconds() < deadline:
+        if connections and not hurry and self._reactor.seconds() < deadline:
             self._reactor.callLater(0.05, self._await_drained, done, deadline)
             return
-        for channel in channels:
-            channel.transport.abortConnection()
+        for connection in connections:
+            connection.cut()
         # One turn more, in which the cut connections write their records.
         self._reactor.callLater(0, done.callback, None)
 
@@ -160,9 +160,9 @@ class Worker:
             raise ValueError("the gateway is not running")
         return self._assembly
 
-    def places(self) -> list[Place]:
+    def listeners(self) -> list[ListenerStatus]:
         """The listeners, and how many connections each has."""
-        return self._listeners.places()
+        return self._listeners.listeners()
 
     def uptime(self) -> float:
         """Seconds since the start."""

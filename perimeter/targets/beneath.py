@@ -1,8 +1,8 @@
-"""Opens files beneath a directory, and never outside of it (attack 7). Blocks: for the offload pool only.
+"""Opens files below a directory, and never outside of it (attack 7). It blocks, so it runs in the offload pool only.
 
-The way from the root to the file is walked one directory at a time on open descriptors, following no symbolic link by itself: a
-link is read and resolved here, where ``..`` can only step back along the way that was come. So whatever is renamed or swapped
-in between, there is no moment at which a path is checked and another one is opened.
+The path from the root to the file is walked one directory at a time on open descriptors. The kernel follows no symbolic link: a
+link is read and resolved here, where ``..`` can only step back to a directory that is already open. So even if files are renamed
+or replaced meanwhile, the path that is checked is the path that is opened.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from urllib.parse import unquote_to_bytes
 
 from perimeter.errors import NoRoute, Unreadable
 
-#: as the kernel's own limit is meant: enough for every honest directory
+#: Symbolic links that are followed on one path. The kernel has a similar limit.
 _MAX_LINKS = 20
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENODEV})
 
 
 def path_segments(path: bytes) -> list[bytes]:
-    """The segments of an URL path, percent-decoded once, without the empty one at the end.
+    """The segments of a URL path, percent-decoded once, without the empty one at the end.
 
-    Raises `NoRoute` for what could lead elsewhere or is nobody's business: dot segments, separators and control octets that were
-    encoded, and names that begin with a dot (``.git``, ``.htpasswd``), but for ``.well-known`` (RFC 8615).
+    Raises `NoRoute` for what could lead elsewhere or is hidden: dot segments, encoded separators and control bytes, and names
+    that begin with a dot (``.git``, ``.htpasswd``), except ``.well-known`` (RFC 8615).
     """
     segments = [unquote_to_bytes(segment) for segment in path.split(b"/")[1:]]
     if segments and not segments[-1]:
@@ -33,19 +33,19 @@ def path_segments(path: bytes) -> list[bytes]:
     for segment in segments:
         if not segment or (segment.startswith(b".") and segment != b".well-known"):
             raise NoRoute("a dot segment or a hidden file")
-        if b"/" in segment or b"\\" in segment or any(octet < 0x20 or octet == 0x7F for octet in segment):
-            raise NoRoute("a separator or control octet in a file name")
+        if b"/" in segment or b"\\" in segment or any(byte < 0x20 or byte == 0x7F for byte in segment):
+            raise NoRoute("a separator or control byte in a file name")
     return segments
 
 
-class Directory(Exception):  # a finding, not an error
+class Directory(Exception):  # a result, not an error
     """The path leads to a directory, which exists."""
 
 
 def open_beneath(root: str, segments: Sequence[bytes]) -> int:
     """A descriptor of the regular file at ``segments`` under ``root``, open for reading; the caller closes it.
 
-    Raises `NoRoute` where there is no such file (or it lies outside, or is special), `Unreadable`, or `Directory`.
+    Raises `NoRoute` if there is no such file (or it lies outside, or is special), `Unreadable`, or `Directory`.
     """
     walk = _Walk(root)
     try:
@@ -61,7 +61,7 @@ def open_beneath(root: str, segments: Sequence[bytes]) -> int:
 
 
 class _Walk:
-    """The directories on the way, open, the root first."""
+    """The open directories on the path, the root first."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -107,7 +107,7 @@ class _Walk:
         os.close(self._way.pop())
 
     def _follow(self, target: bytes) -> list[bytes]:
-        """The segments that a link stands for, from where the walk is; an absolute one begins at the root again."""
+        """The segments of a link's target, from the current directory; an absolute target begins at the root again."""
         if not target.startswith(b"/"):
             return target.split(b"/")
         for root in {os.fsencode(self._root), os.fsencode(os.path.realpath(self._root))}:
@@ -119,7 +119,7 @@ class _Walk:
         raise NoRoute("a symbolic link out of the directory")
 
     def _open(self, name: bytes) -> int:
-        # Should the file have become a pipe or a terminal since it was looked at, opening it does not wait and changes nothing.
+        # If the file has become a pipe or a terminal since the check, opening it does not wait and has no effect.
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self._way[-1])
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)

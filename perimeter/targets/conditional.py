@@ -1,6 +1,7 @@
 """Conditional and range requests for a file (RFC 9110, sections 13 and 14). Pure.
 
-Dates are whole seconds since the epoch. A range is ``(start, stop)``: offsets of its first octet and of the one after its last.
+Dates are whole seconds since the epoch. A range is ``(start, stop)``: the offsets of its first byte and of the byte after its
+last.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _RANGE = re.compile(rb"([0-9]{0,18})-([0-9]{0,18})")
 
 @attrs.frozen
 class Validators:
-    """What tells one state of a file from another: a strong entity tag, and the time of its last change."""
+    """What distinguishes one state of a file from another: a strong entity tag, and the time of its last change."""
 
     etag: bytes
     modified: int
 
 
 def precondition_status(method: bytes, headers: HeaderBlock, validators: Validators) -> int | None:
-    """304 or 412 where a precondition decides the answer, else None. The order is that of section 13.2.2."""
+    """304 or 412 if a precondition decides the answer, else None. The order is that of section 13.2.2."""
     if_match = headers.get_all(b"if-match")
     if if_match:
         if not _matches(if_match, validators.etag, weak=False):
@@ -56,9 +57,9 @@ def precondition_status(method: bytes, headers: HeaderBlock, validators: Validat
 def requested_ranges(
     method: bytes, headers: HeaderBlock, validators: Validators, size: int, now: int
 ) -> list[tuple[int, int]] | None:
-    """The ranges to send, in the order asked for; None for the whole file; an empty list where none can be satisfied (416).
+    """The ranges to send, in the order asked for; None for the whole file; an empty list if none can be satisfied (416).
 
-    Only GET has ranges (section 14.2), and only where If-Range holds (section 13.1.5).
+    Only GET has ranges (section 14.2), and only if If-Range holds (section 13.1.5).
     """
     values = headers.get_all(b"range")
     if method != b"GET" or len(values) != 1 or not _if_range_holds(headers, validators, now):
@@ -67,7 +68,7 @@ def requested_ranges(
 
 
 def parse_ranges(value: bytes, size: int) -> list[tuple[int, int]] | None:
-    """The satisfiable ones of the ranges in ``value``; None where the field is to be ignored (section 14.2)."""
+    """The satisfiable ranges in ``value``; None if the field is to be ignored (section 14.2)."""
     match = _RANGES.fullmatch(value)
     if match is None:
         return None
@@ -108,7 +109,7 @@ def _if_range_holds(headers: HeaderBlock, validators: Validators, now: int) -> b
         return True
     if b'"' in value:
         return value == validators.etag
-    # As a date it must be the very one that was given, and old enough to be a strong validator (section 8.8.2.2).
+    # A date must equal Last-Modified, and be old enough to be a strong validator (section 8.8.2.2).
     return parse_date(value) == validators.modified and now - validators.modified >= 1
 
 
@@ -118,7 +119,7 @@ def _date(headers: HeaderBlock, name: bytes) -> int | None:
 
 
 def parse_date(value: bytes) -> int | None:
-    """An HTTP-date in any of its three forms (section 5.6.7), or None for what is no date."""
+    """An HTTP-date in any of its three forms (section 5.6.7), or None if it is not a date."""
     try:
         date = parsedate_to_datetime(value.decode("ascii"))
         return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())

@@ -1,11 +1,11 @@
-"""``/authenticate``: another proxy asks whether it may let a request through, and as whom (nginx's ``auth_request`` and its kin).
+"""``/authenticate``: another proxy asks whether it may pass a request on, and as which user (nginx calls it ``auth_request``).
 
-A trusted proxy's question is about the client's own request (`perimeter.gate.original`), which the gate judges as if it had
-come here. Anybody else's is about who holds the credentials in it, and nothing more; so is a trusted proxy's that names no
-request, and any on a gateway without routes, which has no rules to judge by.
+A trusted proxy's question is about the client's own request (`perimeter.gate.original`), which the gate judges as if the client
+had sent it to the gateway. Any other question is only about the user of the credentials in it: one from another peer, one that
+names no request, and each one to a gateway without routes, which has no rules to judge by.
 
-The answer is 200 with the identity in header fields, as an upstream would get them, or a refusal that every proxy takes for one:
-401 where other credentials would help, 403 where not, 429 and 503 for "not now". What is 400 or 404 elsewhere is 403 here.
+The answer is 200 with the identity in header fields, as an upstream would get them, or a refusal that every proxy understands:
+401 if other credentials would help, 403 if not, 429 and 503 for "not now". What is 400 or 404 elsewhere is 403 here.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from perimeter.gate.gate import Gate
     from perimeter.http.exchange import Exchange
 
-#: The path of the endpoint. Beneath it there is the path that Envoy asks about.
+#: The path of the endpoint. Envoy appends the path that it asks about.
 ENDPOINT = b"/authenticate"
-#: Whom an assertion is made out to where no route names an upstream: ``upstream:forward-auth``.
+#: The audience of an assertion if no route names an upstream: ``upstream:forward-auth``.
 AUDIENCE = "forward-auth"
-#: Envoy alone removes no field because the answer has none: it is told to (attack 16).
+#: Envoy does not remove a field just because the answer lacks it, as other proxies do, so the answer says so (attack 16).
 _NO_CREDENTIAL = b"X-Envoy-Auth-Headers-To-Remove: authorization\r\n"
 
 
 class Ambiguous(BadRequest):
-    """The request that is asked about is malformed, or has more than one reading. The question itself is well formed."""
+    """The request that is asked about is malformed or ambiguous. The question itself is well formed."""
 
     status = 403
     reason = "bad_target"
@@ -48,13 +48,13 @@ class Ambiguous(BadRequest):
 
 
 class NoSuchRoute(NoRoute):
-    """No route matches the request that is asked about: nobody may."""
+    """No route matches the request that is asked about, so it is refused."""
 
     status = 403
 
 
 class Malformed(InvalidCredentialsRequest):
-    """Credentials that nobody can read are none."""
+    """Malformed credentials count as missing, because nginx turns 400 into 500."""
 
     status = 401
 
@@ -63,7 +63,7 @@ class Malformed(InvalidCredentialsRequest):
 class ForwardAuthTarget:
     """Answers the questions of proxies.
 
-    ``gate`` has the configured routes, and none of the gateway's own endpoints; ``rules`` is False where there are none.
+    ``gate`` has the configured routes, and none of the gateway's own endpoints; ``rules`` is False if there are none.
     """
 
     name = AUDIENCE

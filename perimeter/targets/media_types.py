@@ -1,4 +1,4 @@
-"""Which media type a file name stands for: a table of its own first, whatever a machine's ``/etc/mime.types`` says."""
+"""The media type of a file name: from a table of the gateway's own, whatever the machine's ``/etc/mime.types`` says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import mimetypes
 
 _DEFAULT = "application/octet-stream"
 
-#: text is served as UTF-8, which is what files are written in
+#: Text is served as UTF-8.
 _TYPES = {
     ".atom": "application/atom+xml",
     ".avif": "image/avif",
@@ -53,12 +53,12 @@ _TYPES = {
     ".zst": "application/zstd",
 }
 
-# The library's own table, without the files that it would read from the machine.
+# The library's built-in table, without the files that it would read from the machine.
 _LIBRARY = mimetypes.MimeTypes(filenames=())
 
 
 def content_type(name: str) -> str:
-    """The value of Content-Type for a file of this name, fit for a header field. A compressed file is a file, not an encoding."""
+    """The value of Content-Type for a file of this name. A compressed file is a file, not an encoding of another one."""
     _, dot, extension = name.rpartition(".")
     own = _TYPES.get("." + extension.lower()) if dot else None
     if own is not None:

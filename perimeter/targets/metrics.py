@@ -1,7 +1,7 @@
-"""What a ``metrics`` listener answers: the figures, as Prometheus's text or OpenMetrics, and ``OK`` to who asks after health.
+"""The targets of a ``metrics`` listener: the metrics, as Prometheus's text or OpenMetrics, and ``OK`` for health checks.
 
-The figures are gathered on the reactor thread and made into text on another one. Scrapes that come meanwhile share it, so that a
-crowd of them costs no more than one.
+The metrics are gathered on the reactor thread and made into text on another one. Scrapes that arrive meanwhile share that text,
+so many of them cost no more than one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _NO_STORE = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 _TEXT = CONTENT_TYPE_PLAIN_0_0_4
-#: the version is ours: what a client names in Accept stays out of the answer
+#: The version is fixed: nothing of the client's Accept gets into the answer.
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
@@ -45,7 +45,7 @@ class NotRunning(Refusal):
 
 
 class _Gathered(Collector):
-    """Families that were gathered before, and those that the library reads from the system."""
+    """Families that are already gathered, and those that the library reads from the system."""
 
     def __init__(self, gathered: Sequence[Metric], system: CollectorRegistry) -> None:
         self._gathered = gathered
@@ -57,26 +57,26 @@ class _Gathered(Collector):
 
 
 def wants_openmetrics(accept: bytes | None) -> bool:
-    """Whether the Accept field names OpenMetrics."""
+    """Whether Accept names OpenMetrics."""
     names = (part.partition(b";")[0].strip().lower() for part in (accept or b"").split(b","))
     return b"application/openmetrics-text" in names
 
 
 @implementer(ITarget)
 class MetricsTarget:
-    """Answers with the figures."""
+    """Answers with the metrics."""
 
     name = "perimeter"
 
     def __init__(self, metrics: Metrics, offload: Offload) -> None:
         self._metrics = metrics
         self._offload = offload
-        # A registry of our own: the library's is one for the whole process.
+        # A registry of its own: the library's default registry is one for the whole process.
         self._system = CollectorRegistry()
         self._system.register(ProcessCollector(registry=None))
         self._system.register(PlatformCollector(registry=None))
         GCCollector(self._system)
-        #: who waits for the text that is being made, by whether it is OpenMetrics
+        #: exchanges that wait for the text that is being made, by whether it is OpenMetrics
         self._waiting: dict[bool, list[Exchange]] = {}
 
     def handle(self, exchange: Exchange) -> None:
@@ -114,7 +114,7 @@ class MetricsTarget:
 
 @implementer(ITarget)
 class HealthTarget:
-    """Says that the gateway is there."""
+    """Answers that the gateway is up."""
 
     name = "perimeter"
 
@@ -127,5 +127,5 @@ class HealthTarget:
 def _is_read(exchange: Exchange) -> bool:
     if exchange.head.method in (b"GET", b"HEAD"):
         return True
-    exchange.refuse(MethodNotAllowed("there is nothing to change here", allow=("GET", "HEAD")))
+    exchange.refuse(MethodNotAllowed("only GET and HEAD are served here", allow=("GET", "HEAD")))
     return False

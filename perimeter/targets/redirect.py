@@ -1,4 +1,4 @@
-"""The target of a ``redirect`` listener: the same address, over https."""
+"""The target of a ``redirect`` listener: the same URL with https."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from perimeter.gate.target import ITarget
 if TYPE_CHECKING:
     from perimeter.http.exchange import Exchange
 
-#: a name or IPv4 address, with the port that is going to be replaced (RFC 3986, section 3.2.2, without percent-encoding)
+#: A name or IPv4 address, with the port that will be replaced (RFC 3986, section 3.2.2, without percent-encoding).
 _NAME = re.compile(rb"([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?)(?::[0-9]{1,5})?")
 _BRACKETED = re.compile(rb"\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?")
-#: a path and query in origin-form: visible ASCII without what a browser rewrites
+#: A path and query in origin-form: visible ASCII without the characters that a browser rewrites.
 _TARGET = re.compile(rb"/[!-\[\]-~]*")
 
 
 @implementer(ITarget)
 class RedirectTarget:
-    """Answers everything with 301 to https on ``port``, with the same host, path and query.
+    """Answers each request with 301 to https on ``port``, with the same host, path and query.
 
-    The host is the client's own claim, but only its own browser follows the answer, and the scheme is fixed; what is not the
-    form of a host is 400 (attack 9 and 24).
+    The host is what the client claims, but only its own browser follows the answer, and the scheme is fixed. A malformed host is
+    400 (attacks 9 and 24).
     """
 
     name = "redirect"
@@ -36,7 +36,7 @@ class RedirectTarget:
         self._port = b"" if port == 443 else b":%d" % port
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer ``exchange``; a body that it may have is left to the exchange."""
+        """Answer ``exchange``. The exchange discards the body, if any."""
         host = _host(exchange.head.host)
         target = exchange.head.target if exchange.decision is None else exchange.decision.target
         if host is None:
@@ -49,7 +49,7 @@ class RedirectTarget:
 
 
 def _host(authority: bytes) -> bytes | None:
-    """The host of ``authority`` without its port, in brackets where it is an IPv6 address; None where it is no host."""
+    """The host of ``authority`` without its port, an IPv6 address in brackets; None if it is malformed."""
     name = _NAME.fullmatch(authority)
     if name is not None:
         return name[1]

@@ -1,9 +1,8 @@
-"""The target of ``static =`` routes: files of a directory, answered on the exchange itself.
+"""The target of ``static =`` routes: files of a directory.
 
-Which file is meant is `perimeter.targets.beneath`'s, what a conditional or range request gets
-`perimeter.targets.conditional`'s. Here a
-plan is made of both, in the offload pool together with the first read, and then sent: the next chunk is read when the client
-has taken the last one.
+`perimeter.targets.beneath` finds the file, `perimeter.targets.conditional` judges conditional and range requests. Here a plan is
+made of both, in the offload pool together with the first read, and then sent: the next chunk is read when the client has taken
+the last one.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perimeter.errors import InternalError, MethodNotAllowed, NoRoute, Refusal
+from perimeter.errors import InternalError, MethodNotAllowed, NoRoute
 from perimeter.gate.decision import Admitted
 from perimeter.gate.target import ITarget
+from perimeter.http.exchange import refuse_on_error
 from perimeter.http.roles import IResponder
 from perimeter.model import EarlyEnd, HeaderBlock
 from perimeter.targets.beneath import Directory, open_beneath, path_segments
@@ -37,15 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["StaticTarget", "content_type"]
 
-_log = Logger()
-
-#: octets that are read at once; a file up to this size is answered with one job in the pool and one write
+#: Bytes that are read at once. A file up to this size is answered with one job in the pool and one write.
 CHUNK = 256 * 1024
 
 
 @attrs.frozen
 class _Wish:
-    """What a client asks for, at ``now`` (epoch seconds). ``path`` is relative to the route, ``outer`` the whole of it."""
+    """What a client asks for, at ``now`` (epoch seconds). ``path`` is relative to the route, ``outer`` is the whole path."""
 
     method: bytes
     path: bytes
@@ -57,7 +54,7 @@ class _Wish:
 
 @attrs.define
 class _Plan:
-    """An answer: its head, and the pieces of its body: octets as they are, or ``(start, stop)`` of the file."""
+    """An answer: its head, and the pieces of its body, each of them bytes or ``(start, stop)`` of the file."""
 
     status: int
     lines: bytes
@@ -68,7 +65,7 @@ class _Plan:
 
 
 def _plan(root: str, index: Sequence[bytes], wish: _Wish) -> _Plan:
-    """Find, open and look at the file, and read the beginning of the answer. Raises a `Refusal`."""
+    """Find and open the file, and read the beginning of the answer. Raises a `Refusal`."""
     date = b"Date: %b\r\n" % _http_date(wish.now)
     segments = path_segments(wish.path)
     ends_in_slash = wish.path.endswith(b"/")
@@ -76,7 +73,7 @@ def _plan(root: str, index: Sequence[bytes], wish: _Wish) -> _Plan:
         descriptor = open_beneath(root, segments)
     except Directory:
         if not ends_in_slash:
-            # A path that began with two slashes would be read as a host (attack 24).
+            # A browser would read a path with two slashes at its start as a host (attack 24).
             location = b"/" + wish.outer.lstrip(b"/") + b"/" + wish.query
             return _Plan(301, date + b"Location: %b\r\n" % location, 0)
         descriptor, name = _open_index(root, segments, index)
@@ -84,7 +81,7 @@ def _plan(root: str, index: Sequence[bytes], wish: _Wish) -> _Plan:
         name = segments[-1]
         if ends_in_slash:
             os.close(descriptor)
-            raise NoRoute("a file is no directory")
+            raise NoRoute("a file, not a directory")
     file = io.FileIO(descriptor, "rb")
     try:
         plan = _plan_for_file(file.fileno(), name, wish, date)
@@ -112,7 +109,7 @@ def _open_index(root: str, segments: Sequence[bytes], index: Sequence[bytes]) ->
 def _plan_for_file(descriptor: int, name: bytes, wish: _Wish, date: bytes) -> _Plan:
     status = os.fstat(descriptor)
     size = status.st_size
-    # A date in the future would be one that no answer may carry (RFC 9110, section 8.8.2.1).
+    # No answer may carry a date in the future (RFC 9110, section 8.8.2.1).
     modified = min(int(status.st_mtime), wish.now)
     etag = b'"%x-%x-%x"' % (status.st_mtime_ns, size, status.st_ino)
     validators = Validators(etag, modified)
@@ -152,7 +149,7 @@ def _multipart(lines: bytes, media: bytes, ranges: list[tuple[int, int]], size: 
 
 
 def _read(descriptor: int, pieces: deque[bytes | tuple[int, int]]) -> bytes:
-    """About `CHUNK` octets off the front of ``pieces``, which keeps the rest. Empty where the file is shorter than it was."""
+    """Take about `CHUNK` bytes off the front of ``pieces``. Empty if the file has become shorter."""
     chunk = b""
     while pieces and len(chunk) < CHUNK:
         piece = pieces[0]
@@ -178,9 +175,9 @@ def _http_date(seconds: int) -> bytes:
 
 @implementer(ITarget)
 class StaticTarget:
-    """The files under ``root``. ``index`` names the file that answers for a directory; there are no listings.
+    """The files below ``root``. ``index`` has the names of files that answer for a directory; there are no listings.
 
-    The part of the path that the route matched is not part of a file's path: ``/docs/a`` of a route ``/docs`` is ``root/a``.
+    The prefix of the route is not part of the file's path: ``/docs/a`` of a route ``/docs`` is ``root/a``.
     """
 
     def __init__(self, name: str, root: Path, index: Sequence[str], offload: Offload) -> None:
@@ -206,7 +203,7 @@ class StaticTarget:
 
 @implementer(IResponder)
 class _Sending:
-    """One file on its way to one client. The file is closed here, never while a job of the pool reads from it."""
+    """Sends one file to one client. The file is closed here, never while a job of the pool reads from it."""
 
     def __init__(self, exchange: Exchange, offload: Offload) -> None:
         self._exchange = exchange
@@ -218,12 +215,12 @@ class _Sending:
         self._left = False
 
     def begin(self, plan: _Plan) -> None:
-        """Send the head, and what was read already."""
+        """Send the head, and what has been read already."""
         self._file, self._pieces = plan.file, plan.pieces
         exchange = self._exchange
         exchange.start(plan.status, plan.lines, plan.length, flush=False)
         if plan.file is None:
-            # without a file there is nothing to pause for: all of the answer is in the plan
+            # Without a file, all of the answer is in the plan.
             if plan.first:
                 exchange.write(plan.first)
             exchange.finish()
@@ -233,11 +230,7 @@ class _Sending:
     def failed(self, reason: Failure) -> None:
         """The file could not be opened or read."""
         self._close()
-        if isinstance(reason.value, Refusal):
-            self._exchange.refuse(reason.value)
-        else:
-            _log.failure("a file could not be served", failure=reason)
-            self._exchange.refuse(InternalError("a file could not be served"))
+        refuse_on_error(self._exchange, reason.value or InternalError("a file could not be served"))
 
     def _more(self, data: bytes) -> None:
         self._reading = False
@@ -269,16 +262,16 @@ class _Sending:
             file.close()
 
     def pause(self) -> None:
-        """The client is behind: read no further."""
+        """The client is behind: stop reading."""
         self._paused = True
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue to read."""
         self._paused = False
         self._next()
 
     def client_gone(self) -> None:
-        """Read no further, and close the file as soon as nobody reads from it."""
+        """Stop reading, and close the file as soon as no job reads from it."""
         self._left = True
         if not self._reading:
             self._close()

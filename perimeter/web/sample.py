@@ -1,8 +1,8 @@
 """The built-in sample service (``servers = sample:``): it answers with the request that it received.
 
-It is for a newcomer to see what an upstream sees: the identity headers, the rewritten path, the removed credential. It stands
-where a real service would, behind the gateway's proxy, and knows nothing of the gateway. Every path answers, as JSON or, for a
-browser, as a page; ``/events`` is a stream of server-sent events, one a second.
+It shows a newcomer what an upstream receives: the identity headers, the rewritten path, no credential. It stands where a real
+service would, behind the gateway's proxy, and does not know the gateway. Every path answers, as JSON or, for a browser, as a
+page; ``/events`` is a stream of server-sent events, one a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.web import server
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
-from perimeter.web.pages import document, security_lines
+from perimeter.web.pages import HtmlPage, document
 from perimeter.web.request import UnparsedRequest
 
 
@@ -29,7 +29,7 @@ def sample_site(reactor: IReactorTime) -> server.Site:
 
 class _SampleSite(server.Site):
     def log(self, request: Any) -> None:
-        """Write nothing: the gateway's audit log has the request, and a query string may hold a secret (attack 42)."""
+        """Log nothing: the gateway's audit log has the request, and a query string may hold a secret (attack 42)."""
 
 
 class _SampleRequest(UnparsedRequest):
@@ -38,7 +38,7 @@ class _SampleRequest(UnparsedRequest):
     received = 0
 
     def gotLength(self, length: int | None) -> None:
-        """Keep nothing, whatever is announced."""
+        """Keep nothing, whatever the length."""
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -46,12 +46,12 @@ class _SampleRequest(UnparsedRequest):
         self.received += len(data)
 
 
-def _text(octets: bytes) -> str:
-    # HTTP allows any octet in a field value; what is not UTF-8 is still shown
+def _text(data: bytes) -> str:
+    # HTTP allows any byte in a field value; a value that is not UTF-8 is shown too
     try:
-        return octets.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        return octets.decode("latin-1")
+        return data.decode("latin-1")
 
 
 class _Sample(Resource):
@@ -64,7 +64,7 @@ class _Sample(Resource):
         self._reactor = reactor
 
     def render(self, request: Any) -> Any:
-        """The request, told back."""
+        """The request as it was received."""
         if request.path.rstrip(b"/").endswith(b"/events") and request.method == b"GET":
             return _Events(request, self._reactor).begin()
         path, _, query = request.uri.partition(b"?")
@@ -73,17 +73,17 @@ class _Sample(Resource):
         request.setHeader(b"Cache-Control", b"no-store")
         facts = {"method": _text(request.method), "path": _text(path), "query": _text(query)}
         if b"text/html" in (request.getHeader(b"accept") or b""):
-            for name, value in security_lines():
+            page = _page(facts, headers, request.received)
+            for name, value in page.fields:
                 request.setHeader(name, value)
-            request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
-            return _page(facts, headers, request.received)
+            return page.body
         request.setHeader(b"Content-Type", b"application/json")
-        told = {"service": "sample", **facts, "headers": _merged(headers), "body": {"size": request.received}}
-        return json.dumps(told, indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
+        received = {"service": "sample", **facts, "headers": _merged(headers), "body": {"size": request.received}}
+        return json.dumps(received, indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
 def _merged(headers: list[tuple[str, str]]) -> dict[str, str | list[str]]:
-    """Names to values; a list only where a field came more than once, so that nobody overlooks it."""
+    """Names to values; a list of values if a field occurs more than once."""
     merged: dict[str, str | list[str]] = {}
     for name, value in headers:
         there = merged.get(name)
@@ -94,7 +94,7 @@ def _merged(headers: list[tuple[str, str]]) -> dict[str, str | list[str]]:
     return merged
 
 
-def _page(facts: dict[str, str], headers: list[tuple[str, str]], size: int) -> bytes:
+def _page(facts: dict[str, str], headers: list[tuple[str, str]], size: int) -> HtmlPage:
     target = escape(facts["path"] + ("?" + facts["query"] if facts["query"] else ""))
     rows = "".join(
         f"<tr{' class=identity' if name.lower().startswith('x-auth-') else ''}>"
@@ -104,7 +104,7 @@ def _page(facts: dict[str, str], headers: list[tuple[str, str]], size: int) -> b
     body = (
         "<h1>It works</h1>"
         "<p>This is the sample service behind the gateway. It received this request:</p>"
-        f"<p><code>{escape(facts['method'])} {target}</code> with a body of {size} octets</p>"
+        f"<p><code>{escape(facts['method'])} {target}</code> with a body of {size} bytes</p>"
         f"<table><caption>Header fields; what the gateway vouches for is marked</caption><tbody>{rows}</tbody></table>"
     )
     return document("Perimeter: the sample service", body)
@@ -112,7 +112,7 @@ def _page(facts: dict[str, str], headers: list[tuple[str, str]], size: int) -> b
 
 @implementer(IPushProducer)
 class _Events:
-    """A stream of server-sent events; it is silent while the reader is behind."""
+    """A stream of server-sent events; it pauses while the reader is behind."""
 
     def __init__(self, request: Any, reactor: IReactorTime) -> None:
         self._request = request
@@ -135,15 +135,15 @@ class _Events:
         self._request.write(b'id: %d\ndata: {"tick":%d}\n\n' % (self._count, self._count))
 
     def resumeProducing(self) -> None:
-        """Go on, once a second."""
+        """Send an event each second."""
         if not self._loop.running:
             self._loop.start(1.0)
 
     def pauseProducing(self) -> None:
-        """Be silent."""
+        """Stop sending."""
         if self._loop.running:
             self._loop.stop()
 
     def stopProducing(self) -> None:
-        """The reader is gone."""
+        """The reader has left."""
         self.pauseProducing()

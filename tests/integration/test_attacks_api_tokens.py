@@ -7,7 +7,10 @@ import json
 import signal
 import sqlite3
 import threading
+import time
 
+from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.tokens.revocation import RevokedUser
 from tests.integration.ports import eventually
 from tests.integration.test_api_tokens import ALICE, BOB, USERS, ApiTokenCase
 from tests.integration.upstreams import OK, Connection
@@ -239,6 +242,8 @@ class FailingTests(ApiTokenCase):
             other.execute(
                 "INSERT INTO revoked_user VALUES ('local', 'alice', strftime('%s', 'now') + 1, strftime('%s', 'now') + 60)"
             )
+            revoked = RevokedUser("local", "alice", time.time() + 1, time.time() + 60)
+            other.execute("INSERT INTO change (at, kind, body) VALUES (?, ?, ?)", (time.time(), *STATE_KINDS.encode(revoked)))
             other.execute("COMMIT")
         other.close()
         made = json.loads(wire.response().body)

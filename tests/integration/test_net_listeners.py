@@ -153,7 +153,7 @@ class AcceptTests(NetTestCase):
     async def test_factory_that_fails_or_declines(self) -> None:
         outcomes: list[Any] = [ZeroDivisionError, None]
 
-        def build(address: Any) -> None:
+        def build(address: Any, alpn: bytes) -> None:
             outcome = outcomes.pop(0)
             if outcome:
                 raise outcome
@@ -429,7 +429,7 @@ class HandshakeTests(NetTestCase):
 
     async def test_factory_that_declines_after_the_handshake(self) -> None:
         _, port = self.serve(echo, self.contexts())
-        self.ports[0].build_protocol = lambda address: None
+        self.ports[0].build_protocol = lambda address, alpn: None
         client = await self.in_thread(self.tls_client, port)
         self.assertEqual(await self.in_thread(client.recv, 10), b"")
 

@@ -127,8 +127,8 @@ class LoginTests(OperatorCase):
         self.assertIn("roles: admin, ops", self.login(config, "alice", "secret").output)
         for user, password, status, words in (
             ("alice", "guess-42", 1, "knows the password to be wrong"),
-            ("nobody", "guess-42", 1, "nobody knows this user"),
-            ("alice", "", 1, "shown to nobody"),
+            ("nobody", "guess-42", 1, "no authenticator knows this user"),
+            ("alice", "", 1, "shown to no authenticator"),
         ):
             ran = self.login(config, user, password)
             self.assertEqual((ran.status, words in ran.output), (status, True), ran.output)
@@ -136,6 +136,13 @@ class LoginTests(OperatorCase):
         self.assertIn(
             "local: not asked, its realm is not asked for", self.login(config, "alice", "secret", "--realm", "x").output
         )
+
+    def test_a_password_of_common_words_changes_no_output(self) -> None:
+        # masking it would show which of the words it is
+        config = self.config()
+        said = self.login(config, "alice", "guess-42").output
+        for password in ("wrong", "password", "alice", "realm", "local"):
+            self.assertEqual(self.login(config, "alice", password).output, said, password)
 
     def test_could_not_tell(self) -> None:
         stack = "[authenticator stack]\ntype = login-modules\nmodules = command required\noption.command = /bin/false\n"

@@ -14,6 +14,8 @@ from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block, parse_request
+from perimeter.http.h1.framing import body_reader
+from perimeter.http.h1.writer import Writer
 from perimeter.model import AccessRecord, ClientConnection, HeaderBlock, Principal
 
 
@@ -87,12 +89,12 @@ class FakeSite:
 
 
 class FakeChannel:
-    """The side of `perimeter.http.h1.connection.Channel` that an exchange sees. ``written`` is what the client would have
-    received."""
+    """A `perimeter.http.carrier.Carrier`. ``written`` is what the client would have received."""
 
     def __init__(self) -> None:
         self.site = FakeSite()
-        self.closing = False
+        self.writer = Writer(self)
+        self.last = False
         self.written = b""
         self.writes: list[bytes] = []
         self.done = False
@@ -100,7 +102,7 @@ class FakeChannel:
         self.discarded = False
         self.wanted = False
 
-    def send(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         self.writes.append(data)
         self.written += data
 
@@ -113,7 +115,13 @@ class FakeChannel:
     def flow_changed(self) -> None:
         pass
 
-    def response_done(self, exchange: Exchange) -> None:
+    def open_tunnel(self, lines: bytes) -> None:
+        self.writer.switch(lines)
+
+    def close_after(self) -> None:
+        self.last = True
+
+    def response_done(self) -> None:
         self.done = True
 
     def abort(self) -> None:
@@ -175,11 +183,27 @@ class Rig:
         head = parse_request(request_line.encode("latin-1"), block)
         self.channel = FakeChannel()
         connection = ClientConnection("192.0.2.7", 4711, "https", 9443, "TLSv1.3")
-        self.exchange = Exchange(self.channel, head, connection, 1_800_000_000.0)  # type: ignore[arg-type]
+        self._reader = body_reader(block)
+        self.channel.writer.version = head.version
+        has_body = self._reader is not None
+        self.exchange = Exchange(self.channel, head, connection, 1_800_000_000.0, has_body)  # type: ignore[arg-type]
         if decided:
             judged = head.target if target is None else target
             route = Route(name="a-route", prefix=prefix, target=FakeTarget(), audit=self.channel.site.audit)  # type: ignore[arg-type]
             self.exchange.decision = Admitted(route, principal, judged, b"", address)
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of the request's body come, framed as its head says."""
+        assert self._reader is not None
+        try:
+            body, rest = self._reader.feed(data)
+            if body:
+                self.exchange.body_data(body)
+        except Refusal as refusal:
+            self.exchange.fail_body(refusal)
+            return
+        if rest is not None:
+            self.exchange.body_end(self._reader.trailers)
 
     @property
     def reply(self) -> Reply:

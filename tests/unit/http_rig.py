@@ -1,4 +1,4 @@
-"""What stands around a real `Channel` in tests: a transport without a socket, a clock, a site, targets, a response reader."""
+"""What stands around a real `Http1Connection` in tests: a transport without a socket, a clock, a site, targets, a reader."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
+from cryptography.x509 import Certificate
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
@@ -19,8 +20,9 @@ from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.answers import Answers, Page
+from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.http.h1.connection import Channel
+from perimeter.http.h1.connection import Http1Connection
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import AccessRecord, Field
 from perimeter.net.deadlines import Deadlines
@@ -39,6 +41,9 @@ class FakeTransport:
     def __init__(self, clock: Clock, tls_version: str = "", peer: str = "192.0.2.7") -> None:
         self.clock = clock
         self.tls_version = tls_version
+        self.server_name = ""
+        self.alpn = b""
+        self.client_certificate: Certificate | None = None
         self.peer = peer
         self.protocol: Any = None
         self.written = b""
@@ -354,7 +359,7 @@ class Site:
         self.turns = Turns(self.reactor)
         self.audit = Audit()
         self.answers = Answers("realm", ("https://gw/token",), error_page, {}, self.clock)
-        self.channels: set[Channel] = set()
+        self.connections = Connections()
         self.route = Route(name="a-route", prefix=b"", target=target, audit=self.audit)
 
     def dispatch(self, exchange: Exchange) -> None:
@@ -371,7 +376,7 @@ class Client:
     def __init__(self, site: Any, tls_version: str = "", peer: str = "192.0.2.7") -> None:
         self.site = site
         self.transport = FakeTransport(site.reactor, tls_version, peer)
-        self.channel = Channel(site, "https")
+        self.channel = Http1Connection(site, "https")
         site.audit.transport = self.transport
         self.transport.connect(self.channel)
 

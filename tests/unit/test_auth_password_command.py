@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +43,36 @@ class CommandTests(unittest.TestCase):
         self.assertNotEqual(result.exit_code, 0)
         self.assertNotIn("$2b$", result.output)
 
+    def test_a_line_is_added_to_a_realm_file(self) -> None:
+        path = Path(self.mktemp())
+        added = ("--stdin", "--scheme", "bcrypt", "--roles", "a", "-o", str(path), "--user")
+        for name in ("carol", "dave"):
+            result = run(*added, name, typed="x\n")
+            self.assertEqual((result.exit_code, result.stdout), (0, ""), result.output)
+        self.assertEqual(list(read_users(path.read_bytes(), "f").by_name), ["carol", "dave"])
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        path.chmod(0o640)
+        before = path.read_bytes()
+        result = run(*added, "carol", typed="x\n")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn(f"{path}:1: user 'carol' exists", result.output)
+        self.assertEqual(path.read_bytes(), before)
+        path.write_bytes(before.rstrip(b"\n"))
+        self.assertEqual(run(*added, "eve", typed="x\n").exit_code, 0)
+        self.assertEqual(len(read_users(path.read_bytes(), "f").by_name), 3)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o640)
+        self.assertEqual(sorted(one.name for one in path.parent.glob(f"*{path.name}*")), [path.name])
+
+    def test_nothing_is_written_where_no_password_comes(self) -> None:
+        path = Path(self.mktemp())
+        for arguments, typed in ((("--stdin",), ""), ((), ""), ((), "x\ny\n"), (("--stdin",), "a\x07b\n")):
+            result = run("--user", "carol", "-o", str(path), *arguments, typed=typed)
+            self.assertNotEqual(result.exit_code, 0)
+            self.assertFalse(path.exists(), arguments)
+        path.write_text("alice:\n")
+        self.assertEqual(run("--user", "carol", "-o", str(path), "--stdin", typed="x\n").exit_code, 1)
+        self.assertEqual(path.read_text(), "alice:\n")
+
     def test_what_cannot_be(self) -> None:
         for arguments, typed in (
             (["--stdin"], ""),
@@ -49,6 +81,7 @@ class CommandTests(unittest.TestCase):
             (["--stdin", "--scheme", "bcrypt"], "x" * 73),
             (["--stdin", "--scheme", "md5"], "x\n"),
             (["--stdin", "--roles", "a"], "x\n"),
+            (["--stdin", "-o", "never"], "x\n"),
             (["--stdin", "--user", "a:b"], "x\n"),
             (["--stdin", "--user", ""], "x\n"),
             (["--stdin", "--user", "a\nb"], "x\n"),

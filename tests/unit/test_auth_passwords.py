@@ -158,7 +158,7 @@ class GrammarTests(unittest.TestCase):
             with self.assertRaises(PasswordFormatError, msg=text):
                 take(text)
 
-    @reaches(20)
+    @reaches(5)
     @given(
         st.text()
         | st.builds(

@@ -88,7 +88,7 @@ class LinesTests(unittest.TestCase):
         self.assertIn("colon", users(rf"a\:b: {CHEAP_ARGON2}").warnings[0])
         self.assertIn("2 different costs", users(f"a: {CHEAP_ARGON2}\nb: {CHEAP_BCRYPT}").warnings[0])
 
-    @reaches(5)
+    @reaches(1)
     @given(st.binary() | st.text().map(str.encode) | NEARLY.map("\n".join).map(str.encode))
     def test_any_file_is_read_or_refused(self, data: bytes) -> None:
         try:

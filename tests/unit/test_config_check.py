@@ -67,6 +67,20 @@ class CheckTests(SiteCase):
             ],
         )
 
+    def test_realm_files_that_are_there_are_read(self) -> None:
+        self.site.write_text(SITE.replace("type = file\npath = users", "type = realmfile\npath = users.realm"))
+        realm = self.site.parent / "users.realm"
+        realm.write_text("alice: {plain}x\n")
+        self.assertEqual(run_check(self.site)[0], 0)
+        realm.write_text("# as `perimeter password > users.realm` leaves it when it is interrupted\n")
+        status, told = run_check(self.site)
+        self.assertEqual(status, 0)
+        self.assertIn(f"warning: {realm}: no users\n", told)
+        realm.write_text("alice: x\nbob:\n")
+        status, told = run_check(self.site)
+        self.assertEqual(status, 1)
+        self.assertTrue(told.startswith(f"{realm}:2: user 'bob' has no password"), told)
+
     def test_the_columns_are_aligned(self) -> None:
         self.site.write_text(SITE + MORE)
         table = run_check(self.site, kinds=INSTALLED)[1].splitlines()[2:]

@@ -48,7 +48,7 @@ class ScalarTests(DatatypeCase):
         )
         self.good(datatypes.duration(zero=True), {"0": 0.0, "0s": 0.0})
 
-    @reaches(50)
+    @reaches(12)
     @given(st.integers(1, 10**5), st.sampled_from(sorted(DURATION_UNITS)))
     def test_every_duration_is_its_number_times_its_unit(self, number: int, unit: str) -> None:
         if number * DURATION_UNITS[unit] <= 36525 * 86400:
@@ -61,7 +61,7 @@ class ScalarTests(DatatypeCase):
         )
         self.bad(SIZE, ["", "0", "-1", "8K", "1e3", "x", "9" * 30, "9999999999TiB"])
 
-    @reaches(50)
+    @reaches(12)
     @given(st.integers(1, 2**40), st.sampled_from(sorted(SIZE_UNITS)))
     def test_every_size_is_its_number_times_its_unit(self, number: int, unit: str) -> None:
         if number * SIZE_UNITS[unit] < 2**63:

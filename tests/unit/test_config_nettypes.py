@@ -156,7 +156,7 @@ class RoutePathTests(DatatypeCase):
         )
         self.suggests(nettypes.URL_PATH, {"/a/": "/a", "//a//b/": "/a/b", "a/b": "/a/b", "/a/./b": "/a/b", "/a/../b": ""})
 
-    @reaches(20)
+    @reaches(5)
     @given(st.lists(st.sampled_from(["/a", "/b.c", "/...", "/.a", "/", ".", "%2e", "%"]), max_size=4).map("".join))
     def test_what_is_accepted_is_in_normal_form(self, text: str) -> None:
         try:
@@ -168,7 +168,7 @@ class RoutePathTests(DatatypeCase):
         self.assertTrue(path == "/" or not {"", ".", ".."} & set(segments))
         self.assertNotIn("%", path)
 
-    @reaches(10)
+    @reaches(2)
     @given(st.text(alphabet="/.a", max_size=12))
     def test_a_suggestion_is_itself_accepted(self, text: str) -> None:
         try:

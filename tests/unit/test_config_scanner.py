@@ -65,7 +65,7 @@ NEARLY = st.builds(
 
 
 class GrammarTests(TestCase):
-    @reaches(50)
+    @reaches(12)
     @given(files())
     def test_reads_valid_files_as_configparser_does(self, text: str) -> None:
         assume(not any(_DISPUTED.search(line) for line in text.splitlines()))
@@ -78,7 +78,7 @@ class GrammarTests(TestCase):
         reached(self)
         self.assertEqual((ours(text), faults), (expected, []))
 
-    @reaches(8)
+    @reaches(2)
     @given(NEARLY | st.text(alphabet="[]a=:;# \t\n\\é", max_size=60))
     def test_whatever_it_accepts_it_reads_as_configparser_does(self, text: str) -> None:
         assume(not any(_DISPUTED.search(line) for line in text.splitlines()))

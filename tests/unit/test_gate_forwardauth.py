@@ -317,7 +317,7 @@ PLAUSIBLE = st.builds(
 
 
 class TellingTests(GateTestCase):
-    @reaches(3)
+    @reaches(1)
     @given(
         PLAUSIBLE
         | st.lists(

@@ -111,7 +111,7 @@ class NormaliseTests(unittest.TestCase):
             with self.assertRaises(BadTarget, msg=repr(path)):
                 normalise(path)
 
-    @reaches(40)
+    @reaches(10)
     @given(PATHS)
     @settings(max_examples=400, deadline=None)
     @example(b"/%25%32%65%25%32%65/admin")
@@ -138,7 +138,7 @@ class NormaliseTests(unittest.TestCase):
                 self.assertNotIn(b"..", segments)
                 self.assertNotIn(b".", segments)
 
-    @reaches(40)
+    @reaches(10)
     @given(st.text(alphabet="abz09-._~/", max_size=20))
     @settings(max_examples=100, deadline=None)
     def test_plain_paths_pass_as_they_are(self, text: str) -> None:

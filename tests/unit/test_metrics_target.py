@@ -17,6 +17,7 @@ import perimeter
 from perimeter.auth.chain.asking import Asked
 from perimeter.errors import Overloaded
 from perimeter.gate.target import ITarget
+from perimeter.http.connections import Connections
 from perimeter.http.exchange import refuse_on_error
 from perimeter.metrics.counts import Metrics
 from perimeter.metrics.in_force import InForce
@@ -33,9 +34,11 @@ from tests.unit.test_auth_chain import Fake
 OPENMETRICS = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"
 
 
-class Channel:
-    def __init__(self, busy: bool) -> None:
-        self.busy = busy
+class Connection:
+    """With as many exchanges as it has streams."""
+
+    def __init__(self, exchanges: int) -> None:
+        self.exchanges = [object()] * exchanges
 
 
 def in_force(**changes: Any) -> InForce:
@@ -189,9 +192,11 @@ class GaugeTests(TargetCase):
         return self.figures()
 
     def test_connections(self) -> None:
-        figures = self.put(connections={"https": {Channel(True), Channel(False), Channel(False)}, "figures": set()})
+        figures = self.put(
+            connections={"https": Connections([Connection(3), Connection(1), Connection(0)]), "figures": Connections()}
+        )
         self.assertEqual(figures("perimeter_connections", listener="https"), 3)
-        self.assertEqual(figures("perimeter_requests_in_flight", listener="https"), 1)
+        self.assertEqual(figures("perimeter_requests_in_flight", listener="https"), 4)
         self.assertEqual(figures("perimeter_connections", listener="figures"), 0)
 
     def test_the_audit_log(self) -> None:

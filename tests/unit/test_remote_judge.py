@@ -20,6 +20,7 @@ from perimeter.auth.kinds.remote.memory import Vouched
 from perimeter.errors import ExpiredToken, InvalidToken
 from perimeter.model import Principal
 from perimeter.tokens.jwk import BadKey, Jwk, generate, load_jwk
+from tests.unit.properties import reached, reaches
 
 NOW = 1_800_000_000
 KEY = generate("ES256")
@@ -52,6 +53,15 @@ def make(key: Jwk = KEY, headers: dict[str, Any] | None = None, algorithm: str =
 def segment(value: object) -> str:
     octets = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
+UNSIGNED = st.builds(
+    lambda header, claims, signature: f"{segment({'kid': 'k', 'alg': 'ES256', **header})}.{segment(claims)}.{signature}",
+    st.dictionaries(st.sampled_from(["kid", "alg", "crit", "typ", "x"]), st.text(max_size=5) | st.none(), max_size=1),
+    st.dictionaries(st.sampled_from(["iss", "exp", "sub", "x"]), st.none() | st.integers() | st.text(max_size=5)),
+    st.sampled_from(["AAAA", "", "A" * 86]),
+)
+"""Tokens that can be read, and whose signature is wrong."""
 
 
 def judged(token: str, key: Jwk = KEY, expected: Expectations = EXPECTED, now: float = NOW) -> Vouched | None:
@@ -233,31 +243,10 @@ class JudgementTests(TestCase):
         for change in ({"use": "enc"}, {"key_ops": ["sign"]}, {"alg": "HS256"}, {"crv": "P-384"}):
             self.assertRaises(BadKey, load_jwk, {**KEY.members(), **change})
 
-    def test_anything_can_be_read_without_an_accident(self) -> None:
-        refused: list[str] = []
-        text = st.text(max_size=20)
-        values = st.none() | st.booleans() | st.integers() | text
-        claims = st.dictionaries(text, st.recursive(values, lambda inner: st.lists(inner) | st.dictionaries(text, inner)))
-        headers = st.builds(
-            lambda more, kid, algorithm: {**more, "kid": kid, "alg": algorithm},
-            st.dictionaries(text, values, max_size=3),
-            text.filter(bool),
-            st.sampled_from((KEY.algorithm, "none", "HS256")) | text,
-        )
-        forged = st.builds(
-            lambda header, body, signature: f"{segment(header)}.{segment(body)}.{segment(signature)}",
-            headers,
-            claims | st.just(CLAIMS),
-            st.binary(min_size=1, max_size=80),
-        )
-        garbage = st.binary(max_size=300).map(lambda octets: f"{segment(octets)}.{segment(octets)}.AAAA")
-
-        @given(st.text(max_size=300) | garbage | forged)
-        def check(token: str) -> None:
-            header = read_header(token)
-            if header is not None:
-                self.assertRaises(InvalidToken, judge, token, header, KEY, EXPECTED, NOW)
-                refused.append(token)
-
-        check()
-        self.assertGreater(len(refused), 0, "no example reached the assertion")
+    @reaches(1)
+    @given(st.text(max_size=300) | st.binary(max_size=300).map(lambda data: f"{segment(data)}.{segment(data)}.AAAA") | UNSIGNED)
+    def test_anything_can_be_read_without_an_accident(self, token: str) -> None:
+        header = read_header(token)
+        if header is not None:
+            reached(self)
+            self.assertRaises(InvalidToken, judge, token, header, KEY, EXPECTED, NOW)

@@ -136,7 +136,7 @@ class LoadTests(TestCase):
             self.assertNotIn(PRIVATE_EC["d"], str(error))
         self.assertNotIn(PRIVATE_EC["d"], repr(load_jwk(PRIVATE_EC, private=True)))
 
-    @reaches(10)
+    @reaches(2)
     @given(
         st.sampled_from([EC, OKP, RSA, PRIVATE_EC]),
         st.sampled_from(["kty", "crv", "x", "y", "n", "e", "d", "alg", "use", "key_ops", "kid"]),

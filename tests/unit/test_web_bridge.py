@@ -106,22 +106,22 @@ class BodyTests(BridgeTestCase):
     def test_a_body_arrives_whole(self) -> None:
         rig = self.serve(lambda request: request.content.read()[::-1], Rig("POST / HTTP/1.1", ["Content-Length: 6"]))
         self.assertEqual(self.requests, [])
-        rig.exchange.feed(b"abc")
-        rig.exchange.feed(b"def")
+        rig.feed(b"abc")
+        rig.feed(b"def")
         self.assertEqual(rig.reply.body, b"fedcba")
 
     def test_a_chunked_body_has_its_length_told(self) -> None:
         rig = self.serve(
             lambda request: request.getHeader(b"content-length"), Rig("POST / HTTP/1.1", ["Transfer-Encoding: chunked"])
         )
-        rig.exchange.feed(b"3\r\nabc\r\n0\r\nX-Auth-Username: root\r\n\r\n")
+        rig.feed(b"3\r\nabc\r\n0\r\nX-Auth-Username: root\r\n\r\n")
         self.assertEqual(rig.reply.body, b"3")
         self.assertIsNone(self.request.getHeader(b"x-auth-username"))
 
     def test_a_form_is_parsed(self) -> None:
         form = b"user=a%20b"
         rig = Rig("POST / HTTP/1.1", ["Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(form)}"])
-        self.serve(lambda request: request.args[b"user"][0], rig).exchange.feed(form)
+        self.serve(lambda request: request.args[b"user"][0], rig).feed(form)
         self.assertEqual(rig.reply.body, b"a b")
 
     def test_attack_23_announced_body_too_large(self) -> None:
@@ -131,11 +131,11 @@ class BodyTests(BridgeTestCase):
 
     def test_attack_23_chunked_body_too_large(self) -> None:
         rig = self.serve(lambda request: b"ok", Rig("POST / HTTP/1.1", ["Transfer-Encoding: chunked"]))
-        rig.exchange.feed(b"400\r\n" + b"x" * 1024 + b"\r\n")
+        rig.feed(b"400\r\n" + b"x" * 1024 + b"\r\n")
         self.assertEqual(rig.channel.written, b"")
-        rig.exchange.feed(b"1\r\nx\r\n")
+        rig.feed(b"1\r\nx\r\n")
         self.assertEqual(rig.reply.status, 413)
-        rig.exchange.feed(b"0\r\n\r\n")
+        rig.feed(b"0\r\n\r\n")
         self.clock.advance(0)
         self.assertEqual(self.requests, [])
 

@@ -63,7 +63,7 @@ def ask(act: Any, line: str, headers: list[str], body: bytes = b"", max_body: in
     rig = Rig(line, [*headers, *([f"Content-Length: {len(body)}"] if body else [])])
     SiteTarget("inner", Leaf(act), Clock(), max_body).handle(rig.exchange)
     if body:
-        rig.exchange.feed(body)
+        rig.feed(body)
     return rig
 
 

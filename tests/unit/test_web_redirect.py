@@ -62,7 +62,7 @@ class RedirectTests(unittest.TestCase):
         ):
             self.assertEqual(redirect(443, b"gw", target).reply.status, 400, target)
 
-    @reaches(10)
+    @reaches(2)
     @given(
         st.binary(max_size=20) | st.just(b"gw:80"), st.binary(max_size=20) | st.text("aZ0/?%.~\r\n", max_size=8).map(str.encode)
     )

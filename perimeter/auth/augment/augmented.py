@@ -7,6 +7,7 @@ work after the others, and see the roles that those have added.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from zope.interface import directlyProvides, providedBy
@@ -62,11 +63,15 @@ class Augmented:
             self._inner.start(changed)
 
     def stop(self) -> None:
-        """See `IRunningAuthenticator`. An augmenter that several authenticators share is stopped several times."""
-        if IRunningAuthenticator.providedBy(self._inner):
-            self._inner.stop()
-        for augmenter in self._augmenters:
-            augmenter.stop()
+        """See `IRunningAuthenticator`. Stops every part, then raises what one of them has raised.
+
+        An augmenter that several authenticators share is stopped several times.
+        """
+        with ExitStack() as parts:
+            for augmenter in self._augmenters:
+                parts.callback(augmenter.stop)
+            if IRunningAuthenticator.providedBy(self._inner):
+                parts.callback(self._inner.stop)
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `IAuthenticator`. A user whose roles cannot all be found is refused: partial roles are never used.

@@ -31,7 +31,7 @@ from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IBuildsInThread, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices
 
 __all__ = ["RealmFileAuthenticator", "RealmFileError", "RealmFileFactory", "RealmFileSettings"]
@@ -96,6 +96,14 @@ def _octets(path: Path) -> bytes:
     if len(data) > MAX_SIZE:
         raise RealmFileError(str(path), 0, f"larger than {MAX_SIZE >> 20} MiB")
     return data
+
+
+def realm_file_warnings(path: Path) -> tuple[str, ...]:
+    """What an operator should know of a realm file. Raises `RealmFileError` for a file that cannot be used."""
+    version = _read(path, None)
+    if version.users is None:
+        raise version.error or RealmFileError(str(path), 0, "cannot be read")
+    return version.users.warnings
 
 
 @implementer(IRunningAuthenticator, ISchemes, IDecoyLogin)
@@ -182,7 +190,7 @@ class RealmFileSettings(Settings):
     )
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class RealmFileFactory:
     """``type = realmfile``."""
 

@@ -20,7 +20,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, HeaderBlock, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IReadsFields, ISchemes
 from perimeter.plugin.services import AuthServices
 
 
@@ -92,7 +92,7 @@ class TrustedHeaderAuthenticator:
         return text
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class TrustedHeaderFactory:
     """``type = trusted-header``."""
 

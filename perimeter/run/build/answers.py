@@ -13,7 +13,7 @@ from perimeter.config.site.route_matching import covers, prefix_of
 from perimeter.errors import StartupError
 from perimeter.http.answers import Answers, Page
 from perimeter.targets.static import content_type
-from perimeter.web.pages import error_page, security_lines
+from perimeter.web.pages import error_page
 
 _MAX_PAGE = 1024 * 1024
 
@@ -22,14 +22,13 @@ def gateway_answers(
     config: SiteConfig, pages: Mapping[int, Page], clock: Callable[[], float], challenges: tuple[tuple[str, str], ...]
 ) -> Answers:
     """The gateway's own responses. ``pages`` are the operator's, by status (`error_pages`)."""
-    lines = b"".join(b"%b: %b\r\n" % line for line in security_lines())
-    html_lines = b"Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n" + lines
-
-    def built_in_page(status: int, phrase: str) -> Page:
-        return Page(html_lines, error_page(status, phrase))
-
     auth_uri = config.perimeter.announce or _live_endpoints(config.listeners)
-    return Answers(config.perimeter.realm, auth_uri, built_in_page, pages, clock, challenges)
+    return Answers(config.perimeter.realm, auth_uri, _built_in_page, pages, clock, challenges)
+
+
+def _built_in_page(status: int, phrase: str) -> Page:
+    page = error_page(status, phrase)
+    return Page(b"Cache-Control: no-store\r\n" + b"".join(b"%b: %b\r\n" % field for field in page.fields), page.body)
 
 
 def error_pages(config: SiteConfig) -> dict[int, Page]:

@@ -19,7 +19,7 @@ from perimeter.targets.redirect import RedirectTarget
 
 
 def builtin(name: str, target: ITarget, sink: IAuditSink, path: str = "/", *, exact: bool = True) -> Route:
-    """A route of the gateway's own: to ``path`` alone, or else to all that is beneath it, as ``/`` always is."""
+    """A route of the gateway's own: to ``path`` alone, or with ``exact=False``, and always for ``/``, to all paths below it."""
     return Route(
         name=name,
         prefix=prefix_of(path).encode("ascii"),
@@ -37,9 +37,10 @@ def redirect_routes(listener: ListenerSettings, sink: IAuditSink) -> list[Route]
 
 
 def forward_auth_route(config: SiteConfig, target: ITarget, sink: IAuditSink) -> Route:
-    """The route of ``/authenticate``: for every host, since most proxies ask with the client's own.
+    """The route of ``/authenticate``: for every host, since most proxies ask with the client's Host.
 
-    Paths beneath it are Envoy's questions, which count from trusted proxies only: without any, those paths stay the routes'.
+    Paths below it are the questions of Envoy, which count only from trusted proxies. Without trusted proxies those paths belong
+    to the configured routes.
     """
     return Route(
         name=ENDPOINT[1:].decode("ascii"),
@@ -56,10 +57,10 @@ def forward_auth_route(config: SiteConfig, target: ITarget, sink: IAuditSink) ->
 
 def metrics_routes(config: SiteConfig, around: Surroundings, sink: IAuditSink) -> list[Route]:
     """The routes of a metrics listener."""
-    # The library is imported only by who uses it.
+    # The library is imported only if it is used.
     from perimeter.targets.metrics import HealthTarget, MetricsTarget
 
-    figures, health, lenient = MetricsTarget(around.metrics, around.offload), HealthTarget(), LenientSink(sink)
-    routes = [builtin("metrics", figures, lenient, config.metrics.path)]
+    metrics, health, lenient = MetricsTarget(around.metrics, around.offload), HealthTarget(), LenientSink(sink)
+    routes = [builtin("metrics", metrics, lenient, config.metrics.path)]
     routes += [builtin(path[1:], health, lenient, path) for path in HEALTH_PATHS]
     return [attrs.evolve(route, networks=config.metrics.networks) for route in routes]

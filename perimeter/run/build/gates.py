@@ -1,4 +1,4 @@
-"""The gate of each listener: all of them judge by the same rules, and differ in what they lead to."""
+"""The gate of each listener: all gates judge by the same rules, and differ in their routes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perimeter.run.build.surroundings import Surroundings
 from perimeter.targets.forward_auth import ForwardAuthTarget
 
 GateOf = Callable[[Iterable[Route]], Gate]
-"""Makes the gate that leads to some routes."""
+"""Makes a gate with these routes."""
 
 
 def listener_gates(

@@ -1,0 +1,72 @@
+"""The client connections of one listener: what they share, and the exchanges on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from perimeter.errors import RevokedToken
+from perimeter.http.carrier import ExchangeSite
+from perimeter.model import Principal
+
+if TYPE_CHECKING:
+    from perimeter.config.site.limits import LimitSettings
+    from perimeter.http.exchange import Exchange
+    from perimeter.net.deadlines import Deadlines
+    from perimeter.net.turns import Turns
+
+
+class HttpConnection(Protocol):
+    """A client's connection, of whatever version of HTTP."""
+
+    @property
+    def exchanges(self) -> Collection[Exchange]:
+        """Those under way: one at most in HTTP/1.1."""
+
+    def shut_down(self) -> None:
+        """Serve what is under way, or the next request if one has come, and nothing else; close at once if idle."""
+
+    def cut(self) -> None:
+        """Reset the connection. Exchanges under way end as if the client had left."""
+
+
+class Connections(set["HttpConnection"]):
+    """A set of connections. One connection may carry many exchanges (HTTP/2), so what concerns requests asks for these."""
+
+    def exchanges(self) -> Iterator[Exchange]:
+        """Every exchange under way. They may end meanwhile: connections and exchanges are listed first."""
+        for connection in list(self):
+            yield from list(connection.exchanges)
+
+    def in_flight(self) -> int:
+        """How many exchanges are under way, tunnels included."""
+        return sum(len(connection.exchanges) for connection in self)
+
+    def shut_down(self) -> None:
+        """Serve no further request on any of the connections."""
+        for connection in list(self):
+            connection.shut_down()
+
+
+class ConnectionSite(ExchangeSite, Protocol):
+    """What all connections of a listener share. A reload may replace its attributes between requests."""
+
+    limits: LimitSettings
+    deadlines: Deadlines
+    turns: Turns
+    #: hands an exchange with a good head to the gate; never raises
+    dispatch: Callable[[Exchange], None]
+    connections: Connections
+
+
+def withdraw_unless(good: Callable[[Principal], bool], exchanges: Iterable[Exchange]) -> None:
+    """End what is under way for principals that are not ``good`` any more (attack 21).
+
+    What has not been answered yet too: the answer may be a tunnel, or have no end.
+    """
+    for exchange in exchanges:
+        decision = exchange.decision
+        if decision is None or decision.principal is None or decision.route.builtin:
+            continue
+        if not good(decision.principal):
+            exchange.withdraw(RevokedToken())
