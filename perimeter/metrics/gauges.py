@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 import perimeter
+from perimeter.config.site.server import Scheme
 from perimeter.metrics.in_force import InForce, Pool, ServerAddress
 
 
@@ -76,7 +77,7 @@ def _upstreams(pools: Sequence[Pool]) -> Iterator[Metric]:
 
 
 def _name(server: ServerAddress) -> str:
-    if server.scheme == "sample":
+    if server.scheme == Scheme.SAMPLE:
         return "sample:"
     host = f"[{server.host}]" if ":" in server.host else server.host
     return f"{server.scheme}://{host}:{server.port}"

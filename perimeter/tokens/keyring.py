@@ -19,7 +19,7 @@ import attrs
 from jwt import PyJWTError
 from jwt.algorithms import get_default_algorithms
 
-from perimeter.config.site.token import TokenSettings
+from perimeter.config.site.token import Algorithm, TokenSettings
 from perimeter.errors import StartupError
 from perimeter.tokens.format import Clock
 from perimeter.tokens.jwk import PrivateKey, PublicKey, generate
@@ -67,7 +67,7 @@ class Keyring:
         self._file = file
         self._settings = settings
         self._clock = clock
-        self._secret = _secret_key(settings) if settings.algorithm == "HS256" else None
+        self._secret = _secret_key(settings) if settings.algorithm is Algorithm.HS256 else None
         self._ring = self._made_of(())
 
     @classmethod
@@ -176,7 +176,7 @@ def settle(entries: Sequence[KeyEntry], settings: TokenSettings, now: float, *, 
     if signing is not None and (force or _is_due(signing, settings, now)):
         retired.insert(0, attrs.evolve(signing, retired=now, jwk=attrs.evolve(signing.jwk, private=None)))
         signing = None
-    if settings.algorithm == "HS256":
+    if settings.algorithm is Algorithm.HS256:
         return tuple(retired)
     if signing is None:
         signing = attrs.evolve(following or KeyEntry(generate(settings.algorithm), now), activated=now)

@@ -38,6 +38,11 @@ class ServerSettings:
         """``host:port``, an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """``scheme://host:port``, or ``sample:``."""
+        return "sample:" if self.scheme is Scheme.SAMPLE else f"{self.scheme}://{self.authority}"
+
 
 def _server(text: str, base: Path) -> ServerSettings:
     if text == "sample:":
