@@ -13,7 +13,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
 from perimeter.config.site.route import Auth, RouteSettings, Rule
 from perimeter.errors import StartupError
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 
 _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 
@@ -27,7 +27,7 @@ def command(file: Path) -> None:
     sys.exit(status)
 
 
-def run_check(path: Path, *, kinds: Kinds | None = None) -> tuple[int, str]:
+def run_check(path: Path, *, kinds: PluginKinds | None = None) -> tuple[int, str]:
     """An exit status and what to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
 
     ``kinds`` replaces the kinds that are installed.

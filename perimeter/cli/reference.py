@@ -16,7 +16,7 @@ import attrs
 from perimeter.config.language.option import Option, SectionKind
 from perimeter.config.site import augmenter, authenticator
 from perimeter.config.site.kinds import KINDS
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.login_module import ILoginModuleFactory
 
 F = TypeVar("F")
@@ -48,7 +48,7 @@ Instead of any value you can write `env:NAME` (an environment variable), `file:P
 """
 
 
-def page(kinds: Kinds, login_modules: Mapping[str, ILoginModuleFactory]) -> str:
+def page(kinds: PluginKinds, login_modules: Mapping[str, ILoginModuleFactory]) -> str:
     """The whole page in Markdown, with the options of each kind of authenticator, login module and augmenter."""
     parts = [_INTRODUCTION]
     for kind in KINDS:
@@ -97,7 +97,7 @@ def own_page() -> str:
     """The page for the kinds that come with Perimeter."""
     from perimeter.auth.registry import augmenter_factories, authenticator_factories, login_module_factories
 
-    return page(Kinds(_own(authenticator_factories()), _own(augmenter_factories())), _own(login_module_factories()))
+    return page(PluginKinds(_own(authenticator_factories()), _own(augmenter_factories())), _own(login_module_factories()))
 
 
 def _own(factories: Mapping[str, F]) -> dict[str, F]:

@@ -128,7 +128,7 @@ class Worker:
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
         connections = [one for several in self._listeners.connections().values() for one in several]
-        hurry = getattr(self._reactor, "in_a_hurry", False)  # only `perimeter.net.reactor` has it
+        hurry = getattr(self._reactor, "stop_now", False)  # only `perimeter.net.reactor` has it
         if connections and not hurry and self._reactor.seconds() < deadline:
             self._reactor.callLater(0.05, self._await_drained, done, deadline)
             return
@@ -183,7 +183,7 @@ class Worker:
             connections=self._listeners.connections(),
             pools=assembly.pools,
             audit_failing=assembly.audit.failing,
-            authenticators=assembly.chain.asked,
+            authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
             queues={"work": self._around.offload, "hashing": self._around.hashing, "blocking": self._around.blocking},
         )

@@ -30,7 +30,7 @@ _ROLE_AND_USERS: Datatype[tuple[str, tuple[str, ...]]] = Datatype("role: user, u
 
 
 @attrs.frozen
-class PlainSettings(Settings):
+class PlainAugmenterSettings(Settings):
     """``type = plain``. ``roles`` are pairs of a role and its users."""
 
     roles: tuple[tuple[str, tuple[str, ...]], ...] = option(
@@ -42,7 +42,7 @@ class PlainSettings(Settings):
 class PlainAugmenter:
     """Gives each user the roles that name the user."""
 
-    def __init__(self, name: str, realm: str, settings: PlainSettings) -> None:
+    def __init__(self, name: str, realm: str, settings: PlainAugmenterSettings) -> None:
         self.name = name
         self.realm = realm
         self._roles: dict[str, list[str]] = {}
@@ -63,17 +63,17 @@ class PlainAugmenter:
 
 
 @implementer(IPlugin, IAugmenterFactory)
-class PlainFactory:
+class PlainAugmenterFactory:
     """``type = plain``."""
 
     kind = "plain"
-    options = options_of(PlainSettings)
+    options = options_of(PlainAugmenterSettings)
     by_roles = False
 
-    def parse(self, section: Section) -> PlainSettings:
+    def parse(self, section: Section) -> PlainAugmenterSettings:
         """See `IAugmenterFactory`."""
-        return read(section, PlainSettings)
+        return read(section, PlainAugmenterSettings)
 
-    def build(self, name: str, realm: str, settings: PlainSettings, services: AuthServices) -> PlainAugmenter:
+    def build(self, name: str, realm: str, settings: PlainAugmenterSettings, services: AuthServices) -> PlainAugmenter:
         """See `IAugmenterFactory`."""
         return PlainAugmenter(name, realm, settings)

@@ -28,12 +28,12 @@ from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.upstream import UpstreamSettings
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 
 S = TypeVar("S", bound=Settings)
 
 
-def load_site(path: Path, *, environ: Mapping[str, str] | None = None, kinds: Kinds) -> SiteConfig:
+def load_site(path: Path, *, environ: Mapping[str, str] | None = None, kinds: PluginKinds) -> SiteConfig:
     """The configuration in the file ``path``.
 
     ``environ`` is where ``env:NAME`` and ``credential:NAME`` are looked up (default: the environment of the process); ``kinds``
@@ -46,7 +46,7 @@ def load_site(path: Path, *, environ: Mapping[str, str] | None = None, kinds: Ki
     return attrs.evolve(config, warnings=crosscheck.warnings(config))
 
 
-def _config(document: Document, kinds: Kinds) -> SiteConfig:
+def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
     """Everything that the file says. The result must not be used if there are problems."""
     sections = crosscheck.Sections(
         listeners=document.many("listener"),

@@ -20,7 +20,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IBuildsInThread, IReadsFields
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.services import AuthServices
 from perimeter.run.build.surroundings import Surroundings
 
@@ -31,7 +31,7 @@ _log = Logger()
 class PreparedAuthenticators:
     """Authenticators of which some are built already, by their name. The others are built on the reactor thread."""
 
-    kinds: Kinds
+    kinds: PluginKinds
     services: AuthServices
     built: Mapping[str, IAuthenticator]
 
