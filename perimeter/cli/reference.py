@@ -16,6 +16,7 @@ import attrs
 from perimeter.config.language.option import Option, SectionKind
 from perimeter.config.site import augmenter, authenticator
 from perimeter.config.site.kinds import KINDS
+from perimeter.plugin.authenticator import IAuthenticatorFactory
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.login_module import ILoginModuleFactory
 
@@ -55,7 +56,7 @@ def page(kinds: PluginKinds, login_modules: Mapping[str, ILoginModuleFactory]) -
         parts.append(_section(kind))
         if kind is authenticator.KIND:
             parts += [f"### type = {word}\n\n{_table(one.options)}" for word, one in sorted(kinds.authenticators.items())]
-            parts += [_login_module(word, one) for word, one in sorted(login_modules.items())]
+            parts += [_login_module(word, one, kinds.authenticators) for word, one in sorted(login_modules.items())]
         elif kind is augmenter.KIND:
             parts += [f"### type = {word}\n\n{_table(one.options)}" for word, one in sorted(kinds.augmenters.items())]
     return "\n".join(parts)
@@ -63,10 +64,7 @@ def page(kinds: PluginKinds, login_modules: Mapping[str, ILoginModuleFactory]) -
 
 def _section(kind: SectionKind) -> str:
     header = f"[{kind.word}{' NAME' if kind.named else ''}]"
-    heading = f"## {header}\n\n{kind.doc}"
-    if not kind.available:
-        return f"{heading} Not available yet.\n"
-    return f"{heading}\n\n{_table(kind.declared)}\n{example(kind)}"
+    return f"## {header}\n\n{kind.doc}\n\n{_table(kind.declared)}\n{example(kind)}"
 
 
 def example(kind: SectionKind) -> str:
@@ -75,9 +73,12 @@ def example(kind: SectionKind) -> str:
     return f"```ini\n{header}\n{kind.example}```\n"
 
 
-def _login_module(word: str, factory: ILoginModuleFactory) -> str:
+def _login_module(word: str, factory: ILoginModuleFactory, authenticators: Mapping[str, IAuthenticatorFactory]) -> str:
+    heading = f"### type = login-modules, module {word}\n\n"
+    if word in authenticators and tuple(authenticators[word].options) == tuple(factory.options):
+        return f"{heading}The options of `type = {word}`, each with `option.` before its name.\n"
     prefixed = [attrs.evolve(option, name=f"option.{option.name}") for option in factory.options]
-    return f"### type = login-modules, module {word}\n\n{_table(prefixed)}"
+    return f"{heading}{_table(prefixed)}"
 
 
 def _table(options: Iterable[Option[Any]]) -> str:

@@ -185,7 +185,7 @@ class AllAtOnceTests(SiteCase):
 
     def test_both_of_two_sections_are_judged(self) -> None:
         found = self.problems(f"{SITE}[audit]\nkeep = none\n")
-        self.assertIn("site.ini:19: [audit]: this section was already begun in line 17", found)
+        self.assertIn("site.ini:19: [audit]: this section already begins in line 17", found)
 
     def test_section_names(self) -> None:
         for header, told in {

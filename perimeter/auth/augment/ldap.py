@@ -76,7 +76,7 @@ class LdapAugmenterSettings(Settings):
     )
     filters: tuple[str, ...] = option(
         list_of(TEXT, "\n"),
-        "several such parts, one a line; the role is the path from there (`/TeamA/Admin` for `ou=TeamA`)",
+        "several such parts, one per line; the role is the path from there (`/TeamA/Admin` for `ou=TeamA`)",
         default="",
     )
     cache: float = option(duration(zero=True), "how long the roles of a user are remembered", default="2m")

@@ -171,31 +171,22 @@ SIZE: Datatype[int] = Datatype("size", _size, 0)
 """Bytes, at least 1."""
 
 
-def choice(*legal: str, later: Sequence[str] = ()) -> Datatype[str]:
-    """One of the words ``legal``; those in ``later`` belong to the contract and cannot be used yet."""
-
-    def convert(text: str, base: Path) -> str:
-        if text in legal:
-            return text
-        if text in later:
-            raise BadValue(f"{text} is not available yet", complete=True)
-        expected = legal[0] if len(legal) == 1 else f"{', '.join(legal[:-1])} or {legal[-1]}"
-        raise BadValue(f"expected {expected}", closest(text, legal))
-
-    return Datatype(" \\| ".join(legal), convert, "")
-
-
 def one_of(words: type[W], *, later: Sequence[str] = ()) -> Datatype[W]:
     """A member of an enumeration, by its value; the words in ``later`` belong to the contract and cannot be used yet.
 
     Its empty value is the first member. That is never used: an option without a default is reported when it is missing.
     """
-    chosen = choice(*(word.value for word in words), later=later)
+    legal = tuple(word.value for word in words)
 
     def convert(text: str, base: Path) -> W:
-        return words(chosen.convert(text, base))
+        if text in legal:
+            return words(text)
+        if text in later:
+            raise BadValue(f"{text} is not available yet", complete=True)
+        expected = legal[0] if len(legal) == 1 else f"{', '.join(legal[:-1])} or {legal[-1]}"
+        raise BadValue(f"expected {expected}", closest(text, legal))
 
-    return Datatype(chosen.label, convert, next(iter(words)), words=words)
+    return Datatype(" \\| ".join(legal), convert, next(iter(words)), words=words)
 
 
 def _absolute(text: str, base: Path) -> Path:

@@ -10,7 +10,7 @@ from perimeter.config.language.datatypes import closest
 from perimeter.config.language.option import SectionKind
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import ScannedSection, scan
-from perimeter.config.language.section import NOT_YET, Section
+from perimeter.config.language.section import Section
 from perimeter.errors import ConfigError, Problem
 
 # Names appear in the audit log and in headers, so they are plain.
@@ -65,8 +65,6 @@ class Document:
         kind = self._kinds.get(section.kind)
         if kind is None:
             section.problem("", "unknown section", self._meant(section))
-        elif not kind.available:
-            section.problem("", NOT_YET)
         elif kind.named and not _NAME.fullmatch(section.name):
             section.problem("", f"expected [{kind.word} NAME], with a name of letters, digits and _ . -")
         elif not kind.named and section.name:

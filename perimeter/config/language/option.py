@@ -119,7 +119,6 @@ class SectionKind:
     doc: str
     example: str
     example_name: str = ""
-    available: bool = True
 
     @property
     def named(self) -> bool:

@@ -22,7 +22,6 @@ from perimeter.errors import Problem
 
 T = TypeVar("T")
 
-NOT_YET = "not available yet"
 Named: TypeAlias = "str | attrs.Attribute[Any]"
 """An option by its name, or by the field of the settings class that declares it (`perimeter.config.language.option.name_of`)."""
 
@@ -113,7 +112,7 @@ class Section:
         scanned = self._options.get(option.name)
         if not option.available:
             if scanned is not None:
-                self.problem(option.name, NOT_YET)
+                self.problem(option.name, "not available yet")
             return option.type.empty
         fallback = option.type.empty if option.required else option.default_value(self._base)
         if scanned is None or not scanned.value:

@@ -163,7 +163,7 @@ class LdapSettings(Settings):
     role_name_attribute: str = option(_ATTRIBUTE_NAME, "attribute of a group that gives the role", default="cn")
     role_mapping: tuple[RoleRule, ...] = option(
         list_of(_ROLE_RULE, "\n"),
-        "`GROUP -> role`, one a line; the group by its DN or its `role_name_attribute`; other groups then give no role",
+        "`GROUP -> role`, one per line; the group by its DN or its `role_name_attribute`; other groups then give no role",
         default="",
     )
     nested_groups: bool | None = option(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def _all_alone(values: tuple[str, ...]) -> tuple[str, ...]:
     if "*" in values and len(values) > 1:
-        raise BadValue("* stands alone, because it includes all others", complete=True)
+        raise BadValue("* cannot be combined with others: it includes them", complete=True)
     return values
 
 

@@ -97,14 +97,14 @@ class UserServiceSettings(RemoteSettings):
 class EcmwfApiSettings(UserServiceSettings):
     """``type = ecmwf-api``."""
 
-    uri: str = option(URL, "of the service, which is asked at `URI/who-am-i?token=…`")
+    uri: str = option(URL, "URL of the service; a request for a token goes to `URI/who-am-i?token=…`")
 
 
 @attrs.frozen(kw_only=True)
 class EfasApiSettings(UserServiceSettings):
     """``type = efas-api``."""
 
-    uri: str = option(URL, "of the service, which is asked at `URI?token=…`")
+    uri: str = option(URL, "URL of the service; a request for a token goes to `URI?token=…`")
 
 
 @implementer(IPlugin, IBuildsInThread)
