@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from perimeter.config.language.net_types import Network
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import Network, RouteSettings, Rule, ServerSettings, SiteConfig
+from perimeter.config.site.route import Auth, RouteSettings, Rule
 from perimeter.errors import StartupError
 from perimeter.plugin.kinds import PluginKinds
 
@@ -66,7 +68,7 @@ def _table(config: SiteConfig) -> list[str]:
 
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
-    auth = route.auth if config.perimeter.enabled or route.auth == "none" else "off"
+    auth = route.auth if config.perimeter.enabled or route.auth is Auth.NONE else "off"
     identity = ", ".join(route.identity) or "none"
     return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
 
@@ -75,15 +77,8 @@ def _target(route: RouteSettings, config: SiteConfig) -> str:
     if route.static is not None:
         return str(route.static)
     servers = next(upstream.servers for upstream in config.upstreams if upstream.name == route.upstream)
-    places = ", ".join(_place(server) for server in servers)
+    places = ", ".join(server.url for server in servers)
     return f"{route.upstream} ({places})" + (f" as {route.rewrite}" if route.rewrite else "")
-
-
-def _place(server: ServerSettings) -> str:
-    if server.scheme == "sample":
-        return "sample:"
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return f"{server.scheme}://{host}:{server.port}"
 
 
 def _rules(route: RouteSettings) -> str:
@@ -96,4 +91,4 @@ def _rules(route: RouteSettings) -> str:
 
 
 def _terms(values: Sequence[Rule] | Sequence[Network]) -> str:
-    return ", ".join(f"{value.kind}:{value.value}" if isinstance(value, Rule) else str(value) for value in values)
+    return ", ".join(str(value) for value in values)
