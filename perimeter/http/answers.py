@@ -35,7 +35,7 @@ _JSON = b"Content-Type: application/json;charset=UTF-8\r\nCache-Control: no-stor
 
 @attrs.frozen
 class Page:
-    """A page of the operator's, or the built-in one: its body and the field lines that go with it."""
+    """An error page, built-in or the operator's: its body, and the header lines that go with it."""
 
     lines: bytes
     body: bytes
@@ -80,7 +80,7 @@ class Answers:
         self._date = (-1, b"")
 
     def date(self) -> bytes:
-        """The Date field line for now (RFC 9110, section 6.6.1)."""
+        """The Date header line for now (RFC 9110, section 6.6.1)."""
         second = int(self._clock())
         if self._date[0] != second:
             self._date = (second, b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii"))
@@ -129,7 +129,7 @@ class Answers:
             lines += f"WWW-Authenticate: {challenge}\r\n".encode()
         if refusal.status == 401 or challenges in (_BOTH, _BASIC):
             lines += self._further[challenges]
-        # One line for all (RFC 9110, section 11.6.1): of several, nginx before 1.23 hands on the first.
+        # One line for all (RFC 9110, section 11.6.1): of several lines, nginx before 1.23 passes on the first.
         return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if challenges is _JOINED else lines
 
     def _fields(self, refusal: Refusal) -> dict[str, object]:
