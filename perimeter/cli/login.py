@@ -84,7 +84,7 @@ async def _walk(
     if not credentials.username or not credentials.password:
         say("refused: an empty user name or password is shown to no authenticator (RFC 4513, section 5.1.2)")
         return WRONG
-    for one in chain.asked:
+    for one in chain.guarded:
         if not one.wants(credentials, request):
             reason = "takes no passwords" if "basic" not in one.schemes else "its realm is not asked for"
             say(f"{one.name}: not asked, {reason}")

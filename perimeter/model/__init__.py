@@ -15,7 +15,7 @@ from perimeter.model.identity import (
     Principal,
     Recollection,
     Restriction,
-    no_explanation,
+    discard_explanation,
 )
 from perimeter.model.reasons import EarlyEnd
 from perimeter.model.record import AccessRecord
@@ -41,5 +41,5 @@ __all__ = [
     "Restriction",
     "Version",
     "canonical_address",
-    "no_explanation",
+    "discard_explanation",
 ]

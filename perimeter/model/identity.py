@@ -89,7 +89,7 @@ class Recollection:
 Credentials = BasicCredentials | BearerCredentials | ConnectionCredentials | Recollection
 
 
-def no_explanation(step: str) -> None:
+def discard_explanation(step: str) -> None:
     """Ignore the explanation of a step. This is the default of `AuthenticationRequest.explain`."""
 
 
@@ -109,4 +109,4 @@ class AuthenticationRequest:
     peer: str = ""
     headers: HeaderBlock | None = attrs.field(default=None, eq=False, repr=False)
     certificate: Certificate | None = attrs.field(default=None, eq=False, repr=False)
-    explain: Callable[[str], None] = attrs.field(default=no_explanation, eq=False, repr=False)
+    explain: Callable[[str], None] = attrs.field(default=discard_explanation, eq=False, repr=False)

@@ -91,7 +91,7 @@ class IAuthenticatorFactory(Interface):
     )
 
     def parse(section: Section) -> Any:
-        """Frozen settings from a section. Faults are reported on the section, so that all are reported at once.
+        """Frozen settings from a section. Report faults on the section, so that all faults of the file are shown at once.
 
         Called in a thread of its own at a reload, so it may read files, and must not use the reactor.
         """

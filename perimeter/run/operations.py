@@ -75,7 +75,7 @@ def status(gateway: Gateway) -> dict[str, Any]:
                 "down": one.breaker.open,
                 "next_try": ceil(one.breaker.remaining),
             }
-            for one in chain.asked
+            for one in chain.guarded
         ],
         "waiting": [
             {

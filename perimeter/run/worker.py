@@ -93,7 +93,7 @@ class Worker:
             partial(self._around.metrics.configured, prepared.config),
             partial(self._around.states.adopt, prepared.state),
             partial(self._listeners.put_in_force, bound),
-            partial(self._upkeep.turn_to, bound.assembly),
+            partial(self._upkeep.look_after, bound.assembly),
         )
         if old is not None:
             _retire(old)
@@ -138,7 +138,7 @@ class Worker:
 
     def _close(self, _: None) -> Deferred[None]:
         assembly, self._assembly = self._assembly, None
-        written = self._upkeep.turn_to(None)
+        written = self._upkeep.look_after(None)
         if assembly is not None:
             _retire(assembly)
             for pool in assembly.pools:
@@ -182,7 +182,7 @@ class Worker:
             connections=self._listeners.connections(),
             pools=assembly.pools,
             audit_failing=assembly.audit.failing,
-            authenticators=assembly.chain.asked,
+            authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
             queues={"work": self._around.offload, "hashing": self._around.hashing, "blocking": self._around.blocking},
         )

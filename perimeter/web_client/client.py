@@ -5,7 +5,6 @@ Each kind of authenticator decides what an answer means. No message contains a U
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,6 +20,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from perimeter.errors import Unavailable
 from perimeter.fair_queue import FairSemaphore
+from perimeter.strict_json import decode_object
 from perimeter.web_client.pooled import MAX_BODY, PooledClient
 
 if TYPE_CHECKING:
@@ -48,12 +48,9 @@ class RemoteAnswer:
         if self.body is None:
             raise Unavailable(f"{self.service} answered with more than {MAX_BODY} bytes")
         try:
-            found = json.loads(self.body.decode("utf-8"))
-        except (ValueError, RecursionError):
-            raise Unavailable(f"{self.service} answered with something that is not JSON") from None
-        if not isinstance(found, dict):
-            raise Unavailable(f"{self.service} answered with JSON that is not an object")
-        return found
+            return decode_object(self.body)
+        except ValueError as error:
+            raise Unavailable(f"{self.service} answered with a body that is not a JSON object: {error}") from None
 
     def unexpected(self) -> Unavailable:
         """Return the exception to raise for a status that the caller does not expect."""

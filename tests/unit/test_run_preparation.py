@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.internet.defer import CancelledError
 from twisted.trial import unittest
 
-from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.load import load_site
 from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
@@ -47,7 +47,7 @@ class PreparationCase(unittest.TestCase):
         self.made: list[Prepared] = []
 
     def read(self) -> SiteConfig:
-        return load_site(self.directory / "site.ini", authenticators=authenticator_factories())
+        return load_site(self.directory / "site.ini", kinds=installed_kinds())
 
     def open_files(self) -> set[str]:
         """The names of the files in the directory that this process has open."""

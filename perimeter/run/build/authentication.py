@@ -18,7 +18,7 @@ from perimeter.config.site.values import AuthenticatorSettings, SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IBuildsInThread, IReadsFields
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.services import AuthServices
 from perimeter.run.build.surroundings import Surroundings
 
@@ -29,7 +29,7 @@ _log = Logger()
 class PreparedAuthenticators:
     """Authenticators of which some are built already, by their name. The others are built on the reactor thread."""
 
-    kinds: Kinds
+    kinds: PluginKinds
     services: AuthServices
     built: Mapping[str, IAuthenticator]
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from perimeter.auth.kinds.ldap.connection import Connection
+from perimeter.auth.kinds.ldap.connection import LdapConnection
 from perimeter.auth.kinds.ldap.opening import Address, open_connection
 from perimeter.auth.kinds.ldap.pool import MAX_PENDING, SearchPool
 from perimeter.auth.kinds.ldap.results import judge_login, judge_service
@@ -45,7 +45,7 @@ class _Server:
         self.final = False
 
 
-class Directory:
+class LdapDirectory:
     """``addresses`` in the order of asking. ``bind_dn`` and ``bind_password`` are the gateway's own account, empty for none.
 
     ``timeout`` is for each server to be connected to, and for each of its answers; ``rest`` for how long one that failed is left
@@ -87,7 +87,7 @@ class Directory:
     async def check_password(self, dn: str, password: str) -> None:
         """Return where the directory lets ``dn`` bind with ``password``. Raises `Rejected` or `Unavailable`.
 
-        Both must be something: see `Connection.bind`.
+        Both must be something: see `LdapConnection.bind`.
         """
         await self._binds.acquire()
         try:
@@ -102,8 +102,8 @@ class Directory:
 
     # -- one server
 
-    def _opener(self, address: Address) -> Callable[[], Step[Connection]]:
-        async def opener() -> Connection:
+    def _opener(self, address: Address) -> Callable[[], Step[LdapConnection]]:
+        async def opener() -> LdapConnection:
             connection = await open_connection(self._reactor, address, self._timeout)
             try:
                 judge_service(await connection.bind(*self._account, self._timeout))
