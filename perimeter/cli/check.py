@@ -1,4 +1,4 @@
-"""``perimeter check F`` and ``twistd perimeter --config F --check``: judge a site.ini without binding or making anything."""
+"""``perimeter check F`` and ``twistd perimeter --config F --check``: check a site.ini; no port is bound, no file is written."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 @click.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 def command(file: Path) -> None:
-    """Judge the configuration FILE: every problem with its line, or the routes as a table."""
+    """Check the configuration FILE: print every fault with its line, or the routes as a table."""
     status, text = run_check(file)
     click.echo(text)
     sys.exit(status)
 
 
 def run_check(path: Path, *, kinds: PluginKinds | None = None) -> tuple[int, str]:
-    """An exit status and what to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
+    """An exit status and the text to print: 1 and every fault on a line of its own, or 0, the warnings and the routes.
 
     ``kinds`` replaces the kinds that are installed.
     """
-    # Looking for plug-ins imports them, which only a command that reads a configuration should pay for.
+    # Imported here, because finding plug-ins takes time, and only commands that read a configuration need them.
     from perimeter.auth.kinds.realm_file import RealmFileError
     from perimeter.auth.registry import installed_kinds
 
@@ -49,7 +49,7 @@ def run_check(path: Path, *, kinds: PluginKinds | None = None) -> tuple[int, str
 
 
 def _realm_files(config: SiteConfig) -> list[str]:
-    """What is to be said of the realm files that are there. Raises
+    """Warnings about the realm files. Raises
     `perimeter.auth.kinds.realm_file.RealmFileError` for one that the gateway would refuse."""
     from perimeter.auth.kinds.realm_file import RealmFileSettings, realm_file_warnings
 
