@@ -28,6 +28,8 @@ from perimeter.model import HeaderBlock
 
 #: Bytes of Accept that are read, and remembered. A client that sends more expresses no preference: reading 32 KiB takes 8 ms.
 _LONGEST_ACCEPT = 512
+#: By names of the module: a member of an enum takes 0.1 µs to look up.
+_BEARER, _BASIC, _BOTH, _JOINED = Challenges.BEARER, Challenges.BASIC, Challenges.BOTH, Challenges.JOINED
 _JSON = b"Content-Type: application/json;charset=UTF-8\r\nCache-Control: no-store\r\nPragma: no-cache\r\n"
 
 
@@ -65,10 +67,10 @@ class Answers:
         further = every if "bearer" in schemes else b""
         #: what follows the gateway's own Bearer challenge, and what stands in its place
         self._further = {
-            Challenges.BEARER: further,
-            Challenges.BOTH: further if further and "basic" in schemes else basic + further,
-            Challenges.BASIC: further or basic,
-            Challenges.JOINED: every if "basic" in schemes else basic + every,
+            _BEARER: further,
+            _BOTH: further if further and "basic" in schemes else basic + further,
+            _BASIC: further or basic,
+            _JOINED: every if "basic" in schemes else basic + every,
         }
         self._auth_uri = list(auth_uri)
         self._error_page = error_page
@@ -87,8 +89,8 @@ class Answers:
     def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
         """Status, header lines and body of the answer to a refused request that has these ``headers``."""
         challenges = refusal.stranger
-        if isinstance(refusal, Rejected) and challenges is Challenges.BEARER:
-            challenges = Challenges.BOTH
+        if isinstance(refusal, Rejected) and challenges is _BEARER:
+            challenges = _BOTH
         json_only = isinstance(refusal, Maintenance)
         html = prefers_html(headers) and not json_only
         page = None if json_only else self._pages.get(refusal.status)
@@ -120,15 +122,15 @@ class Answers:
         if refusal.status != 401 and not error:
             return b""
         lines = b""
-        if challenges is not Challenges.BASIC:
+        if challenges is not _BASIC:
             challenge = f'Bearer realm="{self._realm}"'
             if error:
                 challenge += f', error="{error}", error_description="{quoted(refusal.phrase)}"'
             lines += f"WWW-Authenticate: {challenge}\r\n".encode()
-        if refusal.status == 401 or challenges in (Challenges.BOTH, Challenges.BASIC):
+        if refusal.status == 401 or challenges in (_BOTH, _BASIC):
             lines += self._further[challenges]
         # One line for all (RFC 9110, section 11.6.1): of several, nginx before 1.23 hands on the first.
-        return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if challenges is Challenges.JOINED else lines
+        return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if challenges is _JOINED else lines
 
     def _fields(self, refusal: Refusal) -> dict[str, object]:
         if isinstance(refusal, MissingCredentials):

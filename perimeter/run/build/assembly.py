@@ -79,7 +79,7 @@ def assemble(prepared: Prepared, around: Surroundings) -> Assembly:
     remembered = config.limits.remembered_tokens
     api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
     authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered)
-    identifier = Identifier((authorization, Connection(chain)))
+    identifier = Identifier((authorization, Connection(chain)) if chain.takes_connections else (authorization,))
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
     default_sink = prepared.sinks[None]
     pools = {
