@@ -13,13 +13,13 @@ from perimeter.config.language.option import Option
 from perimeter.errors import StartupError
 from perimeter.plugin.augmenter import IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticatorFactory
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.login_module import ILoginModuleFactory
 
 
-def installed_kinds() -> Kinds:
+def installed_kinds() -> PluginKinds:
     """The installed authenticators and augmenters. Raises `StartupError`."""
-    return Kinds(authenticator_factories(), augmenter_factories())
+    return PluginKinds(authenticator_factories(), augmenter_factories())
 
 
 def authenticator_factories(plugins: Iterable[object] | None = None) -> dict[str, IAuthenticatorFactory]:

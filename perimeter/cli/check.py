@@ -11,7 +11,7 @@ import click
 from perimeter.config.site.load import load_site
 from perimeter.config.site.values import Network, RouteSettings, Rule, ServerSettings, SiteConfig
 from perimeter.errors import StartupError
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 
 _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 
@@ -25,7 +25,7 @@ def command(file: Path) -> None:
     sys.exit(status)
 
 
-def run_check(path: Path, *, kinds: Kinds | None = None) -> tuple[int, str]:
+def run_check(path: Path, *, kinds: PluginKinds | None = None) -> tuple[int, str]:
     """An exit status and what to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
 
     ``kinds`` replaces the kinds that are installed.

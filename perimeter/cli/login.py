@@ -58,13 +58,13 @@ async def _try(
     from perimeter.auth.chain.chain import AuthenticatorChain
     from perimeter.offload import Offload
     from perimeter.plugin.services import AuthServices
-    from perimeter.run.build.authentication import authenticators_of
+    from perimeter.run.build.authentication import authenticators_of, prepared_authenticators
 
     offload = Offload(reactor)
     offload.start()
     timeouts = {one.name: one.timeout for one in site.authenticators if one.timeout is not None}
     try:
-        authenticators = authenticators_of(site, AuthServices(reactor, offload))
+        authenticators = authenticators_of(site, prepared_authenticators(site, AuthServices(reactor, offload)))
         chain = AuthenticatorChain(authenticators, site.authentication.timeout, 0, reactor, timeouts=timeouts)
     except StartupError as error:
         say(str(error))
@@ -84,7 +84,7 @@ async def _walk(
     if not credentials.username or not credentials.password:
         say("refused: an empty user name or password is shown to no authenticator (RFC 4513, section 5.1.2)")
         return WRONG
-    for one in chain.asked:
+    for one in chain.guarded:
         if not one.wants(credentials, request):
             reason = "takes no passwords" if "basic" not in one.schemes else "its realm is not asked for"
             say(f"{one.name}: not asked, {reason}")

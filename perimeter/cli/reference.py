@@ -15,7 +15,7 @@ import attrs
 
 from perimeter.config.language.option import Option, SectionKind
 from perimeter.config.site.schema import KINDS
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.login_module import ILoginModuleFactory
 
 F = TypeVar("F")
@@ -47,7 +47,7 @@ An option without a value (`networks =`) is as good as left out where nothing is
 """
 
 
-def page(kinds: Kinds, login_modules: Mapping[str, ILoginModuleFactory]) -> str:
+def page(kinds: PluginKinds, login_modules: Mapping[str, ILoginModuleFactory]) -> str:
     """The whole page in Markdown, with the options of each kind of authenticator, login module and augmenter."""
     parts = [_INTRODUCTION]
     for kind in KINDS:
@@ -89,7 +89,7 @@ def own_page() -> str:
     """The page for the kinds that come with Perimeter."""
     from perimeter.auth.registry import augmenter_factories, authenticator_factories, login_module_factories
 
-    return page(Kinds(_own(authenticator_factories()), _own(augmenter_factories())), _own(login_module_factories()))
+    return page(PluginKinds(_own(authenticator_factories()), _own(augmenter_factories())), _own(login_module_factories()))
 
 
 def _own(factories: Mapping[str, F]) -> dict[str, F]:

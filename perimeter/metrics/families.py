@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from perimeter.auth.chain.watch import ALL_FAILED, SUCCESS, TOO_MANY, UNAVAILABLE, UNKNOWN
+from perimeter.auth.chain.watch import UNKNOWN, Outcome
 from perimeter.errors import (
     ExpiredToken,
     InvalidCredentialsRequest,
@@ -27,11 +27,11 @@ from perimeter.metrics.counts import REQUEST_BOUNDS, AuthCounts, Histogram, Metr
 _RESULTS = {
     MissingCredentials.reason: "no_auth_header",
     InvalidCredentialsRequest.reason: "invalid_header",
-    Rejected.reason: ALL_FAILED,
-    InvalidToken.reason: ALL_FAILED,
-    ExpiredToken.reason: ALL_FAILED,
-    Unavailable.reason: UNAVAILABLE,
-    TooManyAttempts.reason: TOO_MANY,
+    Rejected.reason: Outcome.ALL_FAILED,
+    InvalidToken.reason: Outcome.ALL_FAILED,
+    ExpiredToken.reason: Outcome.ALL_FAILED,
+    Unavailable.reason: Outcome.UNAVAILABLE,
+    TooManyAttempts.reason: Outcome.TOO_MANY,
 }
 _SWITCHING_PROTOCOLS = 101
 _PROVIDER = ("provider_name", "provider_type", "realm")
@@ -92,10 +92,10 @@ def _requests(counts: RequestCounts) -> Iterator[Metric]:
 def _auth_requests(metrics: Metrics) -> Metric:
     found: Counter[tuple[str, ...]] = Counter({(result, UNKNOWN): 0 for result in _RESULTS.values()})
     for _, _, realm in (labels[:3] for labels in metrics.auth.attempts):
-        found[SUCCESS, realm] += 0
+        found[Outcome.SUCCESS, realm] += 0
     for (_, _, _, who), row in metrics.requests.rows.items():
         if who is not None:
-            found[SUCCESS, who] += sum(row.buckets)
+            found[Outcome.SUCCESS, who] += sum(row.buckets)
     for (_, reason), count in metrics.requests.refusals.items():
         result = _RESULTS.get(reason)
         if result is not None:

@@ -43,7 +43,13 @@ class IAugmenterFactory(Interface):
     )
 
     def parse(section: Section) -> Any:
-        """Frozen settings from a section. Report faults on the section, so that all faults of the file are shown at once."""
+        """Frozen settings from a section. Report faults on the section, so that all faults of the file are shown at once.
+
+        Called in a thread of its own at a reload, so it may read files, and must not use the reactor.
+        """
 
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAugmenter:
-        """The augmenter. Raises `perimeter.errors.StartupError` if the settings cannot work."""
+        """The augmenter. Raises `perimeter.errors.StartupError` if the settings cannot work.
+
+        Called on the reactor thread while requests are served, so it must not block.
+        """

@@ -91,7 +91,7 @@ class IAuthenticatorFactory(Interface):
     )
 
     def parse(section: Section) -> Any:
-        """Frozen settings from a section. Faults are reported on the section, so that all are reported at once.
+        """Frozen settings from a section. Report faults on the section, so that all faults of the file are shown at once.
 
         Called in a thread of its own at a reload, so it may read files, and must not use the reactor.
         """
@@ -99,5 +99,14 @@ class IAuthenticatorFactory(Interface):
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAuthenticator:
         """The authenticator. Raises `perimeter.errors.StartupError` if the settings cannot work.
 
-        Called on the reactor thread while requests are served, so it must not block: `parse` reads files, `start` begins work.
+        Called on the reactor thread while requests are served, so it must not block; see `IBuildsInThread` for a factory that
+        reads files here.
         """
+
+
+class IBuildsInThread(IAuthenticatorFactory):
+    """A factory whose ``build`` is called in a thread, and so may block: to read files, for example.
+
+    ``build`` may keep ``services.reactor``, and must neither call it nor start anything: `IRunningAuthenticator.start` does. It
+    may be called for a configuration that is not put in force in the end.
+    """

@@ -11,7 +11,7 @@ from perimeter.plugin.authenticator import IAuthenticatorFactory
 
 
 @attrs.frozen
-class Kinds:
+class PluginKinds:
     """The factory of each kind, by its word."""
 
     authenticators: Mapping[str, IAuthenticatorFactory]

@@ -21,8 +21,8 @@ from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.surroundings import Surroundings
-from perimeter.run.listening import Bound, Listeners
-from perimeter.run.operations import Place
+from perimeter.run.listening import BoundListeners, Listeners
+from perimeter.run.operations import ListenerStatus
 from perimeter.run.preparation import Preparation
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
@@ -86,14 +86,14 @@ class Worker:
             raise
         self._assign(prepared, bound)
 
-    def _assign(self, prepared: Prepared, bound: Bound) -> None:
+    def _assign(self, prepared: Prepared, bound: BoundListeners) -> None:
         old, self._assembly = self._assembly, bound.assembly
         run_all(
             "a part of the new configuration is not in force",
             partial(self._around.metrics.configured, prepared.config),
             partial(self._around.states.adopt, prepared.state),
             partial(self._listeners.put_in_force, bound),
-            partial(self._upkeep.turn_to, bound.assembly),
+            partial(self._upkeep.look_after, bound.assembly),
         )
         if old is not None:
             _retire(old)
@@ -127,7 +127,7 @@ class Worker:
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
         connections = [one for several in self._listeners.connections().values() for one in several]
-        hurry = getattr(self._reactor, "in_a_hurry", False)  # only `perimeter.net.reactor` has it
+        hurry = getattr(self._reactor, "stop_now", False)  # only `perimeter.net.reactor` has it
         if connections and not hurry and self._reactor.seconds() < deadline:
             self._reactor.callLater(0.05, self._await_drained, done, deadline)
             return
@@ -138,7 +138,7 @@ class Worker:
 
     def _close(self, _: None) -> Deferred[None]:
         assembly, self._assembly = self._assembly, None
-        written = self._upkeep.turn_to(None)
+        written = self._upkeep.look_after(None)
         if assembly is not None:
             _retire(assembly)
             for pool in assembly.pools:
@@ -159,9 +159,9 @@ class Worker:
             raise ValueError("the gateway is not running")
         return self._assembly
 
-    def places(self) -> list[Place]:
+    def listeners(self) -> list[ListenerStatus]:
         """The listeners, and how many connections each has."""
-        return self._listeners.places()
+        return self._listeners.listeners()
 
     def uptime(self) -> float:
         """Seconds since the start."""
@@ -182,7 +182,7 @@ class Worker:
             connections=self._listeners.connections(),
             pools=assembly.pools,
             audit_failing=assembly.audit.failing,
-            authenticators=assembly.chain.asked,
+            authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
             queues={"work": self._around.offload, "hashing": self._around.hashing, "blocking": self._around.blocking},
         )

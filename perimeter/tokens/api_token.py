@@ -17,7 +17,7 @@ import attrs
 from perimeter.errors import ExpiredToken, InvalidToken
 from perimeter.model import TOKEN_PREFIX, Grant, Principal, Restriction
 from perimeter.state.changes import Change
-from perimeter.tokens.format import Clock
+from perimeter.tokens.format import EpochClock
 
 _FORM: Final = re.compile(TOKEN_PREFIX + r"[A-Za-z0-9_-]{43}")
 
@@ -69,7 +69,7 @@ class KnownTokens(Protocol):
 class ApiTokenVerifier:
     """Finds the API token of a text. Without ``known`` there are none."""
 
-    def __init__(self, known: KnownTokens | None, clock: Clock) -> None:
+    def __init__(self, known: KnownTokens | None, clock: EpochClock) -> None:
         self._known = known
         self._clock = clock
 

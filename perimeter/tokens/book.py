@@ -13,7 +13,7 @@ import attrs
 from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
 from perimeter.model import Grant, Principal, Restriction
 from perimeter.tokens.api_token import ApiToken, digest_of, mint
-from perimeter.tokens.format import Clock
+from perimeter.tokens.format import EpochClock
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import StoredTokens
 
@@ -30,7 +30,7 @@ MOST_NAMED: Final = 200
 class TokenBook:
     """``longest`` is the longest lifetime of an API token in seconds, 0 for no limit."""
 
-    def __init__(self, stored: StoredTokens, revoker: Revoker, clock: Clock, longest: float) -> None:
+    def __init__(self, stored: StoredTokens, revoker: Revoker, clock: EpochClock, longest: float) -> None:
         self._stored = stored
         self._revoker = revoker
         self._clock = clock

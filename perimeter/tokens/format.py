@@ -24,9 +24,6 @@ MAX_TOKEN: Final = 8 * 1024
 #: characters of the first segment of a token
 MAX_HEADER: Final = 1024
 
-#: seconds by which the clocks of several machines may differ
-LEEWAY: Final = 60.0
-
 #: the algorithms that may be configured
 ALGORITHMS: Final = ("ES256", "EdDSA", "RS256", "HS256")
 
@@ -34,7 +31,7 @@ ALGORITHMS: Final = ("ES256", "EdDSA", "RS256", "HS256")
 KID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class Clock(Protocol):
+class EpochClock(Protocol):
     """The one thing that is needed of a reactor here."""
 
     def seconds(self) -> float:

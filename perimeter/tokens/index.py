@@ -40,7 +40,7 @@ class TokenIndex:
                 self.remove(token)
         elif isinstance(change, RevokedUser):
             key = (change.realm, change.username)
-            self.users[key] = change.joined(self.users.get(key))
+            self.users[key] = change.merged(self.users.get(key))
             for token in (*self.named.get(key, {}).values(), *self.passing.get(key, {}).values()):
                 self.remove(token)
 

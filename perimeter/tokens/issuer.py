@@ -13,7 +13,7 @@ from jwt import PyJWS
 from perimeter.config.site.values import TokenSettings
 from perimeter.errors import InternalError
 from perimeter.model import Principal
-from perimeter.tokens.format import ACCESS_TYPE, ASSERTION_TYPE, MAX_TOKEN, UPSTREAM_AUDIENCE, Clock
+from perimeter.tokens.format import ACCESS_TYPE, ASSERTION_TYPE, MAX_TOKEN, UPSTREAM_AUDIENCE, EpochClock
 from perimeter.tokens.keyring import Keyring
 
 _jws = PyJWS()
@@ -30,7 +30,7 @@ class IssuedToken:
 class TokenIssuer:
     """Signs with the key that the keyring signs with at that moment. Takes some tens of µs with ES256, 1 ms with RS256."""
 
-    def __init__(self, keyring: Keyring, settings: TokenSettings, clock: Clock) -> None:
+    def __init__(self, keyring: Keyring, settings: TokenSettings, clock: EpochClock) -> None:
         self._keyring = keyring
         self._settings = settings
         self._clock = clock

@@ -12,18 +12,28 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from perimeter.errors import StartupError
+from perimeter.strict_json import decode
 from perimeter.tokens.jwk import BadKey, Jwk, load_jwk, thumbprint
 
 NAME: Final = "keyring.json"
 _LOCK: Final = "keyring.lock"
 _VERSION: Final = 1
 _MAX_SIZE: Final = 1024 * 1024
+
+
+class KeyState(StrEnum):
+    """The life of a signing key: published, then signing, then only verifying the tokens that it has signed."""
+
+    NEXT = "next"
+    SIGNING = "signing"
+    RETIRED = "retired"
 
 
 @attrs.frozen(slots=True)
@@ -40,11 +50,11 @@ class KeyEntry:
     retired: float | None = None
 
     @property
-    def state(self) -> str:
-        """``next``, ``signing`` or ``retired``."""
+    def state(self) -> KeyState:
+        """Where in its life the key is."""
         if self.retired is not None:
-            return "retired"
-        return "next" if self.activated is None else "signing"
+            return KeyState.RETIRED
+        return KeyState.NEXT if self.activated is None else KeyState.SIGNING
 
 
 class KeyFile:
@@ -103,8 +113,8 @@ class KeyFile:
         if len(text) > _MAX_SIZE:
             raise StartupError(f"{self.path}: not a keyring (larger than {_MAX_SIZE} octets)")
         try:
-            return _parse(json.loads(text))
-        except (ValueError, RecursionError):
+            return _parse(decode(text))
+        except ValueError:
             raise StartupError(f"{self.path}: damaged (not JSON); restore it, or move it away to begin with new keys") from None
         except BadKey as error:
             raise StartupError(f"{self.path}: damaged ({error}); restore it, or move it away to begin with new keys") from None
@@ -154,7 +164,7 @@ def _parse(document: object) -> tuple[KeyEntry, ...]:
     if len({entry.jwk.kid for entry in entries}) != len(entries):
         raise BadKey("two keys have the same name (kid)")
     states = [entry.state for entry in entries]
-    if states.count("signing") > 1 or states.count("next") > 1:
+    if states.count(KeyState.SIGNING) > 1 or states.count(KeyState.NEXT) > 1:
         raise BadKey("two keys want to sign")
     return entries
 

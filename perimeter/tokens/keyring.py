@@ -21,9 +21,9 @@ from jwt.algorithms import get_default_algorithms
 
 from perimeter.config.site.values import TokenSettings
 from perimeter.errors import StartupError
-from perimeter.tokens.format import ALGORITHMS, Clock
+from perimeter.tokens.format import ALGORITHMS, EpochClock
 from perimeter.tokens.jwk import PrivateKey, PublicKey, generate
-from perimeter.tokens.key_file import KeyEntry, KeyFile
+from perimeter.tokens.key_file import KeyEntry, KeyFile, KeyState
 
 #: seconds that a retired key is kept beyond its last token: another process may still have signed with it
 GRACE: Final = 60.0
@@ -63,7 +63,7 @@ class _Ring:
 class Keyring:
     """The keys of one gateway; see `open` and `read`. Everything but opening and rotating is in memory."""
 
-    def __init__(self, file: KeyFile, settings: TokenSettings, clock: Clock) -> None:
+    def __init__(self, file: KeyFile, settings: TokenSettings, clock: EpochClock) -> None:
         self._file = file
         self._settings = settings
         self._clock = clock
@@ -71,7 +71,7 @@ class Keyring:
         self._ring = self._made_of(())
 
     @classmethod
-    def open(cls, state_dir: Path, settings: TokenSettings, clock: Clock) -> Keyring:
+    def open(cls, state_dir: Path, settings: TokenSettings, clock: EpochClock) -> Keyring:
         """The keyring of a state directory, made where there is none, rotated where that is due.
 
         Blocks: for some hundred milliseconds where RSA keys are made. Raises `StartupError`.
@@ -85,7 +85,7 @@ class Keyring:
         return keyring
 
     @classmethod
-    def read(cls, state_dir: Path, settings: TokenSettings, clock: Clock) -> Keyring:
+    def read(cls, state_dir: Path, settings: TokenSettings, clock: EpochClock) -> Keyring:
         """The keyring as it is, for looking at it: makes and changes nothing. Raises `StartupError`, also where there is none."""
         keyring = cls(KeyFile(state_dir), settings, clock)
         entries = keyring._file.read()
@@ -133,7 +133,7 @@ class Keyring:
         verifying: dict[str, VerificationKey] = {}
         for entry in entries:
             jwk = entry.jwk
-            if signing is None and entry.state == "signing" and jwk.private is not None:
+            if signing is None and entry.state is KeyState.SIGNING and jwk.private is not None:
                 signing = SigningKey(jwk.kid, jwk.algorithm, jwk.private)
             verifying[jwk.kid] = VerificationKey(jwk.kid, jwk.algorithm, jwk.public, _end(entry, self._settings))
         secret = self._secret
@@ -170,9 +170,9 @@ def settle(entries: Sequence[KeyEntry], settings: TokenSettings, now: float, *, 
 
     A key is retired when it is older than ``key_lifetime``, when another algorithm was configured, or with ``force``.
     """
-    by_state: dict[str, KeyEntry] = {entry.state: entry for entry in entries if entry.state != "retired"}
-    retired = [entry for entry in entries if entry.state == "retired" and now < _end(entry, settings)]
-    signing, following = by_state.get("signing"), by_state.get("next")
+    by_state: dict[KeyState, KeyEntry] = {entry.state: entry for entry in entries if entry.state is not KeyState.RETIRED}
+    retired = [entry for entry in entries if entry.state is KeyState.RETIRED and now < _end(entry, settings)]
+    signing, following = by_state.get(KeyState.SIGNING), by_state.get(KeyState.NEXT)
     if following is not None and following.jwk.algorithm != settings.algorithm:
         following = None
     if signing is not None and (force or _is_due(signing, settings, now)):

@@ -43,7 +43,7 @@ class RevokedUser(Change):
         """Whether ``token``, an API token of this user, was made before the revocation."""
         return token.created <= self.before
 
-    def joined(self, other: RevokedUser | None) -> RevokedUser:
+    def merged(self, other: RevokedUser | None) -> RevokedUser:
         """This and an earlier revocation of the same user as one: neither takes anything back."""
         if other is None:
             return self

@@ -6,8 +6,6 @@ kept: a flood of garbage would otherwise push out the good ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from perimeter.model import Principal
 
 
@@ -74,10 +72,3 @@ class VerdictCache:
     def clear(self) -> None:
         """Forget everything: the keys changed, or the configuration."""
         self._young, self._old, self._dying = {}, {}, {}
-
-    def forget(self, predicate: Callable[[Verdict], bool]) -> int:
-        """Forget the verdicts of which ``predicate`` is true, and tell how many they were. Walks through all of them."""
-        before = len(self)
-        self._young = {key: verdict for key, verdict in self._young.items() if not predicate(verdict)}
-        self._old = {key: verdict for key, verdict in self._old.items() if not predicate(verdict)}
-        return before - len(self)

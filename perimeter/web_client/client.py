@@ -1,11 +1,10 @@
-"""One exchange with a service elsewhere: bounded in time and size, and in the end an answer, `Unavailable`, and nothing else.
+"""One HTTP exchange with another service, bounded in time and size. It ends with an answer or with `Unavailable`.
 
-What an answer means is for each kind of authenticator to say. No URL, token or body stands in any message.
+Each kind of authenticator decides what an answer means. No message contains a URL, a token or a body.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -20,24 +19,25 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from perimeter.errors import Unavailable
-from perimeter.fair_queue import Turns
+from perimeter.fair_queue import FairSemaphore
+from perimeter.strict_json import decode_object
 from perimeter.web_client.pooled import MAX_BODY, PooledClient
 
 if TYPE_CHECKING:
     from treq.response import _Response
 
 MAX_UNDER_WAY = 200
-"""Exchanges of one authenticator at a time: more tokens than that at once are a flood, and must not become one elsewhere."""
+"""Exchanges of one authenticator at a time: a flood of tokens must not become a flood of requests to another service."""
 
 MAX_WAITING = 200
-"""Exchanges that wait for one of these to end; clients take turns (`perimeter.fair_queue`)."""
+"""Exchanges that wait until one of those ends. Clients take turns (`perimeter.fair_queue`)."""
 
 _HEADERS = {"Accept": "application/json", "User-Agent": "Perimeter"}
 
 
 @attrs.frozen
 class RemoteAnswer:
-    """``body`` is None where it was larger than is taken."""
+    """The answer of ``service``. ``body`` is None if it was larger than `MAX_BODY`."""
 
     service: str
     status: int
@@ -46,27 +46,24 @@ class RemoteAnswer:
     def members(self) -> dict[str, Any]:
         """The body as a JSON object. Raises `Unavailable`."""
         if self.body is None:
-            raise Unavailable(f"{self.service} answered with more than {MAX_BODY} octets")
+            raise Unavailable(f"{self.service} answered with more than {MAX_BODY} bytes")
         try:
-            found = json.loads(self.body.decode("utf-8"))
-        except (ValueError, RecursionError):
-            raise Unavailable(f"{self.service} answered with something that is not JSON") from None
-        if not isinstance(found, dict):
-            raise Unavailable(f"{self.service} answered with JSON that is not an object")
-        return found
+            return decode_object(self.body)
+        except ValueError as error:
+            raise Unavailable(f"{self.service} answered with a body that is not a JSON object: {error}") from None
 
     def unexpected(self) -> Unavailable:
-        """What to raise for a status that was not foreseen."""
+        """Return the exception to raise for a status that the caller does not expect."""
         return Unavailable(f"{self.service} answered with status {self.status}")
 
 
 class _Body(Protocol):
-    """Collects a body up to `MAX_BODY`; ``done`` fires with the octets, or None where there were more."""
+    """Collects a body up to `MAX_BODY`. ``done`` fires with its bytes, or with None if it is longer."""
 
     def __init__(self, length: int | object) -> None:
         self.done: Deferred[bytes | None] = Deferred(lambda _: self._abort())
         self._fits = not isinstance(length, int) or length <= MAX_BODY
-        self._octets = bytearray()
+        self._received = bytearray()
 
     def _abort(self) -> None:
         abort = getattr(self.transport, "abortConnection", None)
@@ -74,53 +71,53 @@ class _Body(Protocol):
             abort()
 
     def connectionMade(self) -> None:
-        """Do not even begin to read what is too much."""
+        """Do not begin to read a body that is too long."""
         if not self._fits:
             self._too_much()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take some more."""
-        self._octets += data
-        if len(self._octets) > MAX_BODY and self._fits:
+        """Collect ``data``."""
+        self._received += data
+        if len(self._received) > MAX_BODY and self._fits:
             self._fits = False
             self._too_much()
 
     def _too_much(self) -> None:
-        self._octets.clear()
+        self._received.clear()
         done, self.done = self.done, Deferred()
         self._abort()
         done.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end, in good order or not."""
+        """Report the body, or that the connection was lost before the body was complete."""
         if not self._fits or self.done.called:
             return
-        if reason.check(ResponseDone) or (reason.check(PotentialDataLoss) and self._octets):
-            self.done.callback(bytes(self._octets))
+        if reason.check(ResponseDone) or (reason.check(PotentialDataLoss) and self._received):
+            self.done.callback(bytes(self._received))
         else:
             self.done.errback(reason)
 
 
 class RemoteClient:
-    """Asks ``service`` (that is what messages call it); ``timeout`` (seconds) is for an exchange, from connecting to its end."""
+    """Calls ``service`` (its name in messages). ``timeout`` (seconds) covers one exchange from the connect to the last byte."""
 
     def __init__(self, service: str, client: PooledClient, timeout: float, clock: IReactorTime) -> None:
         self.service = service
         self._client = client
         self._timeout = timeout
         self._clock = clock
-        self._turns = Turns(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
+        self._slots = FairSemaphore(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
 
     async def get(self, url: str) -> RemoteAnswer:
         """GET. Raises `Unavailable`, like `post`."""
         return await self._within("GET", url, {})
 
     async def post(self, url: str, *, authorization: str = "", **body: Any) -> RemoteAnswer:
-        """POST with ``data=`` (a form) or ``json=``, and an Authorization value."""
+        """POST with ``data=`` (a form) or ``json=``, and with ``authorization`` as Authorization header."""
         return await self._within("POST", url, {"Authorization": authorization} if authorization else {}, **body)
 
     async def _within(self, method: str, url: str, headers: dict[str, str], **body: Any) -> RemoteAnswer:
-        await self._turns.acquire()
+        await self._slots.acquire()
         try:
             exchange = Deferred.fromCoroutine(self._exchange(method, url, headers | _HEADERS, body))
             return await exchange.addTimeout(self._timeout, self._clock)
@@ -129,10 +126,10 @@ class RemoteClient:
         except (Unavailable, CancelledError):
             raise
         except Exception as error:
-            # Only its kind: the text of an exception may hold the URL, and the URL the token.
+            # Only its kind: the text of an exception may contain the URL, and the URL may contain the token.
             raise Unavailable(f"{self.service} cannot be asked: {_kind(error)}") from None
         finally:
-            self._turns.release()
+            self._slots.release()
 
     async def _exchange(self, method: str, url: str, headers: dict[str, str], body: dict[str, Any]) -> RemoteAnswer:
         reactor: Any = self._clock
@@ -148,7 +145,7 @@ class RemoteClient:
 
 
 def _kind(error: BaseException) -> str:
-    """The innermost reason, which Twisted wraps once or twice."""
+    """The name of ``error``'s class, and of the reasons that Twisted has wrapped in it."""
     reasons = getattr(error, "reasons", None)
     if isinstance(reasons, (list, tuple)) and reasons and isinstance(reasons[0], Failure) and reasons[0].value is not None:
         return f"{type(error).__name__} ({_kind(reasons[0].value)})"
@@ -156,5 +153,5 @@ def _kind(error: BaseException) -> str:
 
 
 def with_query(url: str, name: str, value: str) -> str:
-    """``url`` with one more parameter, which means only itself: everything but letters, digits and ``-._~`` is escaped."""
+    """Add a query parameter to ``url``. Every character of ``value`` except letters, digits and ``-._~`` is escaped."""
     return f"{url}{'&' if '?' in url else '?'}{name}={quote(value, safe='')}"

@@ -10,6 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
+from zope.interface import directlyProvides, providedBy
 
 from perimeter.auth.registry import authenticator_factories
 from perimeter.config.language.references import References
@@ -40,13 +41,32 @@ def answering(status: int, body: bytes, *fields: bytes) -> Script:
     return script
 
 
+class MovedReactor:
+    """The reactor, with a clock that the test moves on; timers and sockets are the reactor's."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+    def seconds(self) -> float:
+        return float(reactor.seconds()) + self._ahead  # type: ignore[attr-defined]
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass at once."""
+        self._ahead += seconds
+
+
 class RemoteCase(TestCase):
     """Has the services of a gateway, and no connection left when it is over."""
 
     def setUp(self) -> None:
         self.offload = Offload(reactor)
         self.offload.start()
-        self.services = AuthServices(reactor, self.offload)  # type: ignore[arg-type]
+        self.time = MovedReactor()
+        self.services = AuthServices(self.time, self.offload)  # type: ignore[arg-type]
 
     async def tearDown(self) -> None:
         # a connection that was cut comes back to its pool, or is gone, only when the reactor has been round once more
@@ -82,6 +102,14 @@ class RemoteCase(TestCase):
 
     def ask(self, authenticator: Any, token: str, request: AuthenticationRequest = REQUEST) -> Deferred[Principal | None]:
         return ensureDeferred(authenticator.authenticate(BearerCredentials(token), request))
+
+    async def until(self, fact: Callable[[], object], what: str) -> None:
+        """Return once ``fact()`` is true, which something outside of this process brings about."""
+        for _ in range(1000):
+            if fact():
+                return
+            await deferLater(reactor, 0.01)
+        raise AssertionError(f"not within 10 s: {what}")
 
     async def refusal(self, asked: Callable[[], Deferred[Any]], *kinds: type[Exception]) -> Exception:
         """What ``asked()`` is refused with, which must be one of ``kinds`` and nothing beneath it."""

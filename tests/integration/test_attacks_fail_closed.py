@@ -304,7 +304,7 @@ class FullDiskTests(GatewayCase):
         self.assertIn(b"HTTP/1.1 503 ", said)
         self.assertIn(b'"audit_unavailable"', said)
         self.assertEqual(len(self.service.requests), reached, "nothing new reaches the service")
-        self.site.await_log("cannot be written, nothing is served until it can")
+        self.site.await_log("cannot be written, and no request is served until it can be")
         # a route with a file of its own has room
         self.assertIn(b"SECRET", self.outcome("/other/x"))
         log.unlink()

@@ -1,4 +1,4 @@
-"""Keystores that the machine's own keytool makes. Its releases differ in what they write."""
+"""Keystores made by the installed keytool. Its releases write different files."""
 
 from __future__ import annotations
 

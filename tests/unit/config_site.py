@@ -9,15 +9,15 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from perimeter.auth.augment.ldap import LdapAugmenterFactory
-from perimeter.auth.augment.match import MatchFactory
-from perimeter.auth.augment.plain import PlainFactory
+from perimeter.auth.augment.match import MatchAugmenterFactory
+from perimeter.auth.augment.plain import PlainAugmenterFactory
 from perimeter.config.language.datatypes import file_path
 from perimeter.config.language.option import Option
 from perimeter.config.site.load import load_site
 from perimeter.config.site.values import SiteConfig
 from perimeter.errors import ConfigError
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 
 if TYPE_CHECKING:
     from perimeter.config.language.section import Section
@@ -61,7 +61,9 @@ class FileFactory:
         raise AssertionError("reading a configuration builds nothing")
 
 
-INSTALLED = Kinds({"file": FileFactory()}, {one.kind: one for one in (MatchFactory(), PlainFactory(), LdapAugmenterFactory())})
+INSTALLED = PluginKinds(
+    {"file": FileFactory()}, {one.kind: one for one in (MatchAugmenterFactory(), PlainAugmenterFactory(), LdapAugmenterFactory())}
+)
 
 
 class SiteCase(TestCase):

@@ -1,4 +1,4 @@
-"""An upstream without sockets: what stands behind a real `ProxyTarget` in tests."""
+"""An upstream without sockets, for a real `ProxyTarget` in tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @attrs.define
 class Attempt:
-    """A connection that the pool wants."""
+    """A connection that the pool asks for."""
 
     clock: Clock
     server: ServerSettings
@@ -61,7 +61,7 @@ class Peer:
         self._read = 0
 
     def request(self) -> bytes:
-        """What came since the last call."""
+        """The bytes that arrived since the last call."""
         data = self.transport.written[self._read :]
         self._read = len(self.transport.written)
         return data
@@ -79,7 +79,7 @@ class Peer:
 
 
 class Gateway(Site):
-    """A site whose requests all go to one upstream. Fields of the route and the decision are the test's to change."""
+    """A site whose requests all go to one upstream. Tests may change the attributes of the route and the decision."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Gateway(Site):
 
     @property
     def idle(self) -> int:
-        """Connections in the pool that nobody uses."""
+        """The idle connections in the pool."""
         return self.pool.idle_count
 
     def client(self, tls_version: str = "") -> Client:

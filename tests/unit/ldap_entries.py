@@ -9,11 +9,11 @@ from twisted.internet.task import Clock
 
 from perimeter.auth.kinds.ldap.names import same_dn
 from perimeter.auth.kinds.ldap.roles import IN_CHAIN
-from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Found, Matching, Or, Result, Search
+from perimeter.auth.kinds.ldap.values import And, Equal, Filter, Found, LdapEntry, Matching, Or, Result, Search
 from perimeter.errors import Rejected
 
 
-def entry(dn: str, **attributes: str | bytes | Iterable[str]) -> Entry:
+def entry(dn: str, **attributes: str | bytes | Iterable[str]) -> LdapEntry:
     """An entry; an attribute is one text, several, or bytes."""
     values: dict[str, tuple[bytes, ...]] = {}
     for name, value in attributes.items():
@@ -21,13 +21,13 @@ def entry(dn: str, **attributes: str | bytes | Iterable[str]) -> Entry:
             values[name.lower()] = (value,)
         else:
             values[name.lower()] = tuple(one.encode() for one in ([value] if isinstance(value, str) else value))
-    return Entry(dn, values)
+    return LdapEntry(dn, values)
 
 
 class MemoryDirectory:
     """Answers at once, or after ``takes`` seconds of ``clock``. ``asked`` are the searches, ``bound`` the names of the binds."""
 
-    def __init__(self, clock: Clock, *entries: Entry, passwords: dict[str, str] | None = None) -> None:
+    def __init__(self, clock: Clock, *entries: LdapEntry, passwords: dict[str, str] | None = None) -> None:
         self.clock = clock
         self.entries = list(entries)
         self.passwords = passwords or {}
@@ -37,7 +37,7 @@ class MemoryDirectory:
         self.closed = 0
 
     async def search(self, search: Search) -> Found:
-        """See `Directory.search`."""
+        """See `LdapDirectory.search`."""
         self.asked.append(search)
         await self._wait()
         below = [one for one in self.entries if one.dn.lower().endswith(search.base.lower())]
@@ -45,14 +45,14 @@ class MemoryDirectory:
         return Found(tuple(found[: search.limit]), Result(0), more=len(found) > search.limit)
 
     async def check_password(self, dn: str, password: str) -> None:
-        """See `Directory.check_password`."""
+        """See `LdapDirectory.check_password`."""
         self.bound.append(dn)
         await self._wait()
         if not password or self.passwords.get(dn) != password:
             raise Rejected("wrong")
 
     def close(self) -> None:
-        """See `Directory.close`."""
+        """See `LdapDirectory.close`."""
         self.closed += 1
 
     async def _wait(self) -> None:
@@ -61,7 +61,7 @@ class MemoryDirectory:
             self.clock.callLater(self.takes, waiting.callback, None)
             await waiting
 
-    def _matches(self, found: Entry, filter: Filter) -> bool:
+    def _matches(self, found: LdapEntry, filter: Filter) -> bool:
         if isinstance(filter, And):
             return all(self._matches(found, part) for part in filter.parts)
         if isinstance(filter, Or):

@@ -1,4 +1,4 @@
-"""``perimeter audit show``: what was written by each format is found again."""
+"""``perimeter audit show``: it finds what each format has written."""
 
 from __future__ import annotations
 

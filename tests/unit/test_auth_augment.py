@@ -13,9 +13,9 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.augment.augmented import augment, augmenters_of
-from perimeter.auth.augment.match import MatchFactory, MatchSettings
-from perimeter.auth.augment.plain import PlainFactory, PlainSettings
-from perimeter.auth.chain.asking import Asked
+from perimeter.auth.augment.match import MatchAugmenterFactory, MatchAugmenterSettings
+from perimeter.auth.augment.plain import PlainAugmenterFactory, PlainAugmenterSettings
+from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.auth.registry import augmenter_factories
 from perimeter.config.site.values import AugmenterSettings
 from perimeter.errors import Rejected, Unavailable
@@ -26,16 +26,16 @@ from perimeter.plugin.services import AuthServices
 from tests.unit.auth_doubles import REQUEST, ImmediateThreads, ThreadClock, offload_with
 from tests.unit.config_site import SITE, SiteCase
 
-FACTORIES = augmenter_factories([MatchFactory(), PlainFactory()])
+FACTORIES = augmenter_factories([MatchAugmenterFactory(), PlainAugmenterFactory()])
 
 
 def match(name: str, **options: Any) -> AugmenterSettings:
-    return AugmenterSettings(name, "match", "r", MatchSettings(**options))
+    return AugmenterSettings(name, "match", "r", MatchAugmenterSettings(**options))
 
 
 ALICE = Principal("alice", "r", ("viewer",), "local", {"email": "a@b"})
 ADMINS = match("admins", username=("alice", "bob"), add_roles=("admin",))
-GRANTS = AugmenterSettings("grants", "plain", "r", PlainSettings((("ops", ("alice", "carol")), ("data", ("alice",)))))
+GRANTS = AugmenterSettings("grants", "plain", "r", PlainAugmenterSettings((("ops", ("alice", "carol")), ("data", ("alice",)))))
 _CLOCK = ThreadClock()
 SERVICES = AuthServices(_CLOCK, offload_with(ImmediateThreads(), _CLOCK))
 CREDENTIALS = BasicCredentials("alice", "x")
@@ -128,7 +128,7 @@ class AugmenterTests(SiteCase):
         outer: Any = augment(Fake(ALICE), [Down()])
         self.failureResultOf(ensureDeferred(outer.authenticate(CREDENTIALS, REQUEST)), Unavailable)
         fake = Fake(ALICE)
-        asked = Asked(augment(fake, [Down()]), 5, Clock())
+        asked = GuardedAuthenticator(augment(fake, [Down()]), 5, Clock())
         for _ in range(5):
             self.failureResultOf(ensureDeferred(asked.ask(CREDENTIALS, REQUEST)), Unavailable)
         fake.answer = None

@@ -12,7 +12,7 @@ from twisted.trial import unittest
 from zope.interface import implementer
 
 from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.auth.chain.throttle import Key, MemoryAttempts, Throttle
+from perimeter.auth.chain.throttle import Counted, Key, MemoryAttempts, Throttle
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable
 from perimeter.fair_queue import CLIENT
 from perimeter.model import (
@@ -436,8 +436,8 @@ class MemoryTests(ChainCase):
     def test_no_password_is_kept(self) -> None:
         chain = self.chain(Fake(principal()))
         self.successResultOf(self.ask(chain))
-        self.assertNotIn(RAW, list(chain._verdicts))
-        self.assertEqual({len(key) for key in chain._verdicts}, {16})
+        self.assertNotIn(RAW, list(chain._memory._verdicts._entries))
+        self.assertEqual({len(key) for key in chain._memory._verdicts._entries}, {16})
 
     def test_attack_39_a_change_of_users_ends_what_is_remembered(self) -> None:
         watched = Watched(principal())
@@ -626,7 +626,7 @@ class GuessingTests(ChainCase):
 
     def test_attack_47_clients_that_never_finish_lock_a_name_out_only_by_counted_guesses(self) -> None:
         """Each wave of guesses fills the slots of the name; those that were taken are counted, and the wait for them ends."""
-        key = Key("name", "alice", "r")
+        key = Key(Counted.NAME, "alice", "r")
         for wave in range(1, 5):
             answers: list[Deferred[Principal]] = []
             begun = len(self.fake.asked)

@@ -17,7 +17,13 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.kinds.certificate import CertificateAuthenticator, CertificateFactory, CertificateSettings, RolesFrom, Source
+from perimeter.auth.kinds.certificate import (
+    CertificateAuthenticator,
+    CertificateFactory,
+    CertificateName,
+    CertificateSettings,
+    RolesFrom,
+)
 from perimeter.auth.kinds.trusted_header import TrustedHeaderAuthenticator, TrustedHeaderFactory, TrustedHeaderSettings
 from perimeter.auth.text import local_part
 from perimeter.config.language.references import References
@@ -66,7 +72,7 @@ def parsed(factory: Any, text: str) -> tuple[Any, list[str]]:
 
 class CertificateTests(unittest.TestCase):
     def ask(self, cert: x509.Certificate | None, settings: CertificateSettings | None = None) -> Deferred[Any]:
-        authenticator = CertificateAuthenticator("a", "staff", settings or CertificateSettings(Source.SUBJECT_CN))
+        authenticator = CertificateAuthenticator("a", "staff", settings or CertificateSettings(CertificateName.SUBJECT_CN))
         verifyObject(IAuthenticator, authenticator)
         verifyObject(ISchemes, authenticator)
         return ensureDeferred(
@@ -93,24 +99,26 @@ class CertificateTests(unittest.TestCase):
             ("san-uri", "spiffe://example/alice"),
             ("san-upn", "alice@EXAMPLE"),
         ):
-            found = self.successResultOf(self.ask(cert, CertificateSettings(Source(source))))
+            found = self.successResultOf(self.ask(cert, CertificateSettings(CertificateName(source))))
             self.assertEqual((found.username, found.realm, found.roles), (name, "staff", ()), source)
         for source in ("san-email", "san-upn"):
             domain = "EXAMPLE.com" if source == "san-email" else "example"
-            self.assertEqual(self.successResultOf(self.ask(cert, CertificateSettings(Source(source), domain))).username, "alice")
-        settings = CertificateSettings(Source.SUBJECT_CN, roles=("user",), roles_from=RolesFrom.UNITS)
+            self.assertEqual(
+                self.successResultOf(self.ask(cert, CertificateSettings(CertificateName(source), domain))).username, "alice"
+            )
+        settings = CertificateSettings(CertificateName.SUBJECT_CN, roles=("user",), roles_from=RolesFrom.UNITS)
         self.assertEqual(self.successResultOf(self.ask(cert, settings)).roles, ("user", "ops"))
 
     def test_nothing_to_go_by(self) -> None:
         self.assertIsNone(self.successResultOf(self.ask(None)))
         cert = certificate((NameOID.ORGANIZATION_NAME, "Example"))
         for source in ("subject-cn", "san-email", "san-upn"):
-            self.assertIsNone(self.successResultOf(self.ask(cert, CertificateSettings(Source(source)))))
-        self.assertIsNone(self.successResultOf(self.ask(certificate(), CertificateSettings(Source.SUBJECT_DN))))
+            self.assertIsNone(self.successResultOf(self.ask(cert, CertificateSettings(CertificateName(source)))))
+        self.assertIsNone(self.successResultOf(self.ask(certificate(), CertificateSettings(CertificateName.SUBJECT_DN))))
 
     def test_other_issuers_are_for_others(self) -> None:
         issuer = x509.Name.from_rfc4514_string("CN=Users CA")
-        settings = CertificateSettings(Source.SUBJECT_CN, issuer=issuer)
+        settings = CertificateSettings(CertificateName.SUBJECT_CN, issuer=issuer)
         alice = (NameOID.COMMON_NAME, "alice")
         self.assertIsNotNone(self.successResultOf(self.ask(certificate(alice), settings)))
         self.assertIsNone(self.successResultOf(self.ask(certificate(alice, issuer="CN=Other CA"), settings)))
@@ -119,21 +127,21 @@ class CertificateTests(unittest.TestCase):
         cert = certificate((NameOID.COMMON_NAME, "alice"), (NameOID.COMMON_NAME, "admin"))
         self.failureResultOf(self.ask(cert), Rejected)
         cert = certificate(sans=[x509.RFC822Name("a@example.com"), x509.RFC822Name("b@example.com")])
-        self.failureResultOf(self.ask(cert, CertificateSettings(Source.SAN_EMAIL)), Rejected)
+        self.failureResultOf(self.ask(cert, CertificateSettings(CertificateName.SAN_EMAIL)), Rejected)
 
     def test_attack_42_names_that_no_user_can_have(self) -> None:
         for name in ("a\nb", "\x1b[2J", "a\x85"):
             self.failureResultOf(self.ask(certificate((NameOID.COMMON_NAME, name))), Rejected)
         for der in (b"\x16\x03abc", b"\x0c\x02\xff\xfe", b"\x0c\x00", b"\x0c\x81\x80" + b"a" * 128):
-            self.failureResultOf(self.ask(certificate(sans=[upn(der)]), CertificateSettings(Source.SAN_UPN)), Rejected)
+            self.failureResultOf(self.ask(certificate(sans=[upn(der)]), CertificateSettings(CertificateName.SAN_UPN)), Rejected)
 
     def test_attack_40_only_the_domain_itself(self) -> None:
         for email in ("a@evil.com@company.com", "a@evil.com", "a@company.com.evil.com", "a@sub.company.com", "@company.com"):
             cert = certificate(sans=[upn(bytes((0x0C, len(email))) + email.encode())])
-            self.failureResultOf(self.ask(cert, CertificateSettings(Source.SAN_UPN, "company.com")), Rejected)
+            self.failureResultOf(self.ask(cert, CertificateSettings(CertificateName.SAN_UPN, "company.com")), Rejected)
 
     def test_passwords_are_none_of_its_business(self) -> None:
-        asked = CertificateAuthenticator("a", "r", CertificateSettings(Source.SUBJECT_CN)).authenticate(
+        asked = CertificateAuthenticator("a", "r", CertificateSettings(CertificateName.SUBJECT_CN)).authenticate(
             BasicCredentials("a", "b"), AuthenticationRequest("", certificate=certificate((NameOID.COMMON_NAME, "a")))
         )
         self.assertIsNone(self.successResultOf(ensureDeferred(asked)))

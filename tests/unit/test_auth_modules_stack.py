@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.auth.kinds.login_modules.stack import Entry, Flag, log_in
+from perimeter.auth.kinds.login_modules.stack import Flag, StackedModule, log_in
 from perimeter.errors import Rejected, Unavailable
 from perimeter.model import AuthenticationRequest, BasicCredentials
 from perimeter.plugin.authenticator import IDecoyLogin
@@ -115,7 +115,7 @@ class StackCase(unittest.TestCase):
         self.attempt = LoginAttempt(ALICE, REQUEST)
         modules = [module if ILoginModule.providedBy(module) else Scripted(module) for _, module in stack]
         self.modules = modules
-        entries = [Entry(f"m{n}", flag, module) for n, ((flag, _), module) in enumerate(zip(stack, modules, strict=True))]
+        entries = [StackedModule(f"m{n}", flag, module) for n, ((flag, _), module) in enumerate(zip(stack, modules, strict=True))]
         return ensureDeferred(log_in(entries, self.attempt))
 
     def calls(self) -> list[list[str]]:
@@ -232,7 +232,7 @@ class PhaseTests(StackCase):
             def begin(self, attempt: LoginAttempt) -> VerifiedLogin:
                 return VerifiedLogin(attempt, lambda attempt: waiting[attempt.credentials.username])
 
-        stack = [Entry("asking", REQUIRED, Asking())]
+        stack = [StackedModule("asking", REQUIRED, Asking())]
         logins = [ensureDeferred(log_in(stack, attempt)) for attempt in (first, second)]
         waiting["bob"].callback(Known("bob", ("user",)))
         waiting["alice"].callback(Known("alice", ("admin",)))
@@ -255,6 +255,6 @@ class PhaseTests(StackCase):
 
         known = (Known("Alice", ("a", "b"), {"x": "1"}), None, Known("alice", ("b", "c"), {"x": "2", "y": "3"}))
         attempt = LoginAttempt(ALICE, REQUEST)
-        self.successResultOf(ensureDeferred(log_in([Entry("k", OPTIONAL, Knowing(one)) for one in known], attempt)))
+        self.successResultOf(ensureDeferred(log_in([StackedModule("k", OPTIONAL, Knowing(one)) for one in known], attempt)))
         subject = attempt.subject
         self.assertEqual((subject.username, subject.roles, subject.attributes), ("Alice", ["a", "b", "c"], {"x": "1", "y": "3"}))

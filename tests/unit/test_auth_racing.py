@@ -43,7 +43,7 @@ class RacingTests(RaceCase):
         for _ in range(5):
             slow.answer = Deferred()
             self.successResultOf(self.ask(chain, raw=None))
-        self.assertFalse(chain.asked[0].breaker.open)
+        self.assertFalse(chain.guarded[0].breaker.open)
 
     def test_who_knows_at_once_spares_the_rest_the_password(self) -> None:
         late = Fake(Deferred(), "b")
@@ -70,7 +70,7 @@ class RacingTests(RaceCase):
         chain = self.chain(Fake(Deferred(), "a", "quick"), Fake(Deferred(), "b", "slow"), timeouts={"quick": 1, "slow": 3})
         asked = self.ask(chain)
         self.clock.advance(1)
-        self.assertTrue(chain.asked[0].breaker.open)
+        self.assertTrue(chain.guarded[0].breaker.open)
         self.assertNoResult(asked)
         self.clock.advance(2)
         self.failureResultOf(asked, Unavailable)

@@ -15,6 +15,7 @@ from perimeter.auth.chain.throttle import (
     FORGOTTEN_AFTER,
     LONGEST_DELAY,
     Attempts,
+    Counted,
     IAttemptStore,
     Key,
     MemoryAttempts,
@@ -111,14 +112,14 @@ class ThrottleTests(unittest.TestCase):
         self.guess(times=3)
         self.guess([("corp", "mary")], "198.51.100.7")
         self.assertEqual([str(key) for key, _ in self.throttle.refused()], ["name 'john' of realm corp", "address '192.0.2.1'"])
-        self.assertEqual(self.throttle.release("192.0.2.1", [("corp", "192.0.2.1")]), [Key("address", "192.0.2.1")])
+        self.assertEqual(self.throttle.release("192.0.2.1", [("corp", "192.0.2.1")]), [Key(Counted.ADDRESS, "192.0.2.1")])
         self.assertEqual(self.wait([("corp", "mary")], "192.0.2.1"), 0)
 
     def test_the_store_is_bounded_and_keeps_the_latest(self) -> None:
         store = MemoryAttempts(2)
         verifyObject(IAttemptStore, store)
         for name in "abca":
-            store.keep(Key("name", name), Attempts(1, 0))
+            store.keep(Key(Counted.NAME, name), Attempts(1, 0))
         self.assertEqual([key.value for key, _ in store.items()], ["c", "a"])
 
     @given(st.lists(st.sampled_from(["fail", "good", "unsure", "wait"]), max_size=60))

@@ -12,7 +12,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.augment.augmented import augmenters_of
-from perimeter.auth.augment.match import MatchFactory, MatchSettings
+from perimeter.auth.augment.match import MatchAugmenterFactory, MatchAugmenterSettings
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import MemoryAttempts, Throttle
 from perimeter.auth.chain.watch import WatchedAugmenter
@@ -164,7 +164,7 @@ class AugmenterTests(TestCase):
 
     def test_every_augmenter_is_watched(self) -> None:
         services = AuthServices(self.clock, offload_with(ImmediateThreads(), self.clock))
-        settings = [AugmenterSettings("staff", "match", "r", MatchSettings(username=("alice",), add_roles=("staff",)))]
-        (augmenter,) = augmenters_of(settings, {"match": MatchFactory()}, services, self.notes)
+        settings = [AugmenterSettings("staff", "match", "r", MatchAugmenterSettings(username=("alice",), add_roles=("staff",)))]
+        (augmenter,) = augmenters_of(settings, {"match": MatchAugmenterFactory()}, services, self.notes)
         self.assertEqual(self.successResultOf(ensureDeferred(augmenter.augment(principal(), REQUEST))).roles, ("admin", "staff"))
         self.assertEqual(self.notes.told, [("augmenter", "staff", "success", 0.0)])

@@ -28,7 +28,7 @@ from perimeter.config.site.values import (
     UpstreamSettings,
 )
 from perimeter.errors import ConfigError
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 
 from .config_site import INSTALLED, SITE, SiteCase
 
@@ -238,7 +238,7 @@ class ShippedTests(SiteCase):
     """The files in etc/ are read as they are, with the kinds of authenticator that come with Perimeter."""
 
     def shipped(self, name: str) -> SiteConfig:
-        return load_site(ETC / name, environ={}, kinds=Kinds(authenticator_factories([_realm_file()]), {}))
+        return load_site(ETC / name, environ={}, kinds=PluginKinds(authenticator_factories([_realm_file()]), {}))
 
     def test_site(self) -> None:
         config = self.shipped("site.ini")

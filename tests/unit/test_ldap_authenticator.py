@@ -165,7 +165,7 @@ class FactoryTests(LdapCase):
             made.extend((name, list(addresses), account[:2], settings))
             return self.directory
 
-        self.patch(directory_module, "Directory", directory)
+        self.patch(directory_module, "LdapDirectory", directory)
         services = AuthServices(self.clock, offload_with(ImmediateThreads(), self.clock))
         built = LdapFactory().build("corp", "staff", parsed(**{**MINIMAL, **options}), services)
         self.assertTrue(verifyObject(IRunningAuthenticator, built))

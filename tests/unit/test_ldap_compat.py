@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.ldap import compat
 from perimeter.auth.kinds.ldap.compat import Malformed, decode, frame
-from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Matching, Message, Or, Reference, Result
+from perimeter.auth.kinds.ldap.values import And, Equal, LdapEntry, Matching, Message, Or, Reference, Result
 from tests.unit.properties import reached, reaches
 
 # RFC 4511, section 4.2.2: message 1, a bind response with success
@@ -45,8 +45,8 @@ class DecodeTests(TestCase):
 
     def test_entries(self) -> None:
         found = decode(entry())
-        self.assertEqual(found, Message(2, Entry("cn=José,dc=x", {"cn": (b"Jos\xc3\xa9", b"\xff\r\n"), "uid": ()})))
-        assert isinstance(found.content, Entry)
+        self.assertEqual(found, Message(2, LdapEntry("cn=José,dc=x", {"cn": (b"Jos\xc3\xa9", b"\xff\r\n"), "uid": ()})))
+        assert isinstance(found.content, LdapEntry)
         self.assertEqual(found.content.values("CN"), (b"Jos\xc3\xa9", b"\xff\r\n"))
         self.assertEqual(found.content.values("mail"), ())
 

@@ -16,11 +16,11 @@ from zope.interface.verify import verifyObject
 
 from perimeter.auth.kinds.ldap import compat, directory
 from perimeter.auth.kinds.ldap.authenticator import LdapAuthenticator
-from perimeter.auth.kinds.ldap.connection import Connection
+from perimeter.auth.kinds.ldap.connection import LdapConnection
 from perimeter.auth.kinds.ldap.opening import Address
 from perimeter.auth.kinds.ldap.pool import IDLE, MAX_PENDING, SearchPool
 from perimeter.auth.kinds.ldap.settings import LdapSettings
-from perimeter.auth.kinds.ldap.values import Entry, Equal, Found, Result, Search, ServerFailure
+from perimeter.auth.kinds.ldap.values import Equal, Found, LdapEntry, Result, Search, ServerFailure
 from perimeter.errors import Overloaded, Rejected, Unavailable, Undecided
 from perimeter.fair_queue import CLIENT
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
@@ -55,8 +55,8 @@ class Wire(StringTransport):
         self.aborted = True
 
 
-def connected(clock: Clock) -> tuple[Connection, Wire]:
-    connection, wire = Connection(clock), Wire()
+def connected(clock: Clock) -> tuple[LdapConnection, Wire]:
+    connection, wire = LdapConnection(clock), Wire()
     connection.makeConnection(wire)
     return connection, wire
 
@@ -77,13 +77,13 @@ class ConnectionTests(TestCase):
             connection.dataReceived(data[:cut])
             self.assertNoResult(found)
             connection.dataReceived(data[cut:])
-            self.assertEqual(self.successResultOf(found).entries, (Entry("cn=a"),))
+            self.assertEqual(self.successResultOf(found).entries, (LdapEntry("cn=a"),))
 
     def test_answers_find_their_question(self) -> None:
         first, second = self.search(), self.search()
         self.connection.dataReceived(entry(2, b"cn=two") + result(2, 0x65) + entry(1, b"cn=one") + result(1, 0x65))
-        self.assertEqual(self.successResultOf(first).entries, (Entry("cn=one"),))
-        self.assertEqual(self.successResultOf(second).entries, (Entry("cn=two"),))
+        self.assertEqual(self.successResultOf(first).entries, (LdapEntry("cn=one"),))
+        self.assertEqual(self.successResultOf(second).entries, (LdapEntry("cn=two"),))
 
     def test_attack_33_an_answer_that_comes_too_late_is_nobodys(self) -> None:
         given_up = self.search()
@@ -147,15 +147,15 @@ class ConnectionTests(TestCase):
 class PoolTests(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.openings: list[Deferred[Connection]] = []
-        self.opened: list[tuple[Connection, Wire]] = []
+        self.openings: list[Deferred[LdapConnection]] = []
+        self.opened: list[tuple[LdapConnection, Wire]] = []
         self.pool = SearchPool(self.opener, 2, self.clock)
 
-    async def opener(self) -> Connection:
+    async def opener(self) -> LdapConnection:
         self.openings.append(Deferred())
         return await self.openings[-1]
 
-    def open(self, index: int) -> tuple[Connection, Wire]:
+    def open(self, index: int) -> tuple[LdapConnection, Wire]:
         self.opened.append(connected(self.clock))
         self.openings[index].callback(self.opened[-1][0])
         return self.opened[-1]
@@ -260,10 +260,10 @@ class DirectoryTests(TestCase):
         self.patch(directory, "open_connection", self.open_connection)
         self.directory = self.of("one", "two")
 
-    def of(self, *hosts: str, **options: Any) -> directory.Directory:
+    def of(self, *hosts: str, **options: Any) -> directory.LdapDirectory:
         given: dict[str, Any] = {"timeout": 2, "rest": 30, "search_connections": 1, "bind_connections": 3} | options
         addresses = [Address(host, 389) for host in hosts]
-        return directory.Directory("corp", addresses, "cn=gw", "pw", self.clock, **given)
+        return directory.LdapDirectory("corp", addresses, "cn=gw", "pw", self.clock, **given)
 
     async def open_connection(self, reactor: Any, address: Address, timeout: float) -> Any:
         self.asked.append(address.host)
@@ -382,7 +382,7 @@ class AuthenticatorTests(TestCase):
         return Deferred.fromCoroutine(self.ldap.authenticate(BasicCredentials(username, password), AuthenticationRequest("::1")))
 
     def have(self, *names: bytes, dn: str = "cn=john,dc=x") -> None:
-        self.fake.found = Found((Entry(dn, {"cn": names}),), Result(0))
+        self.fake.found = Found((LdapEntry(dn, {"cn": names}),), Result(0))
 
     def test_its_interfaces(self) -> None:
         self.assertTrue(verifyObject(IRunningAuthenticator, self.ldap))
@@ -439,7 +439,7 @@ class AuthenticatorTests(TestCase):
         mine = self.fake.found
         self.fake.search = self.one_after_the_other([mine, Found(mine.entries, Result(0), more=True)])
         self.failureResultOf(self.login("john"), Rejected)
-        other = Found((Entry("uid=2,dc=x", {"cn": (b"a-shared",)}),), Result(0))
+        other = Found((LdapEntry("uid=2,dc=x", {"cn": (b"a-shared",)}),), Result(0))
         for again in (other, Found((), Result(0))):
             self.fake.search = self.one_after_the_other([mine, again])
             self.failureResultOf(self.login("john"), Rejected)

@@ -17,7 +17,7 @@ from perimeter.auth.kinds.ldap.names import (
     parse_dn,
     same_dn,
 )
-from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Matching, Or, escaped
+from perimeter.auth.kinds.ldap.values import And, Equal, LdapEntry, Matching, Or, escaped
 from perimeter.errors import Rejected
 from tests.unit.properties import reached, reaches
 
@@ -165,7 +165,9 @@ class AccountTests(TestCase):
     NOW = 1_800_000_000.0
 
     def closed(self, **attributes: str) -> bool:
-        return account_closed(Entry("cn=a", {name.lower(): (value.encode(),) for name, value in attributes.items()}), self.NOW)
+        return account_closed(
+            LdapEntry("cn=a", {name.lower(): (value.encode(),) for name, value in attributes.items()}), self.NOW
+        )
 
     def test_attack_39_disabled(self) -> None:
         self.assertTrue(self.closed(userAccountControl="514"))

@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.kinds.ldap import opening
-from perimeter.auth.kinds.ldap.connection import Connection
+from perimeter.auth.kinds.ldap.connection import LdapConnection
 from perimeter.auth.kinds.ldap.opening import Address, open_connection
 from perimeter.auth.kinds.ldap.values import ServerFailure
 from perimeter.net.contexts import ClientTLS
@@ -63,11 +63,11 @@ class OpeningTests(TestCase):
 
         return Endpoint()
 
-    def open(self, **options: Any) -> Deferred[Connection]:
+    def open(self, **options: Any) -> Deferred[LdapConnection]:
         return Deferred.fromCoroutine(open_connection(self.clock, Address("directory.example", 389, **options), 5))
 
-    def connect(self) -> Connection:
-        protocol: Connection = self.factory.buildProtocol(None)
+    def connect(self) -> LdapConnection:
+        protocol: LdapConnection = self.factory.buildProtocol(None)
         protocol.makeConnection(self.wire)
         self.reached.callback(protocol)
         return protocol

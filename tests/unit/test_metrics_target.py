@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 import perimeter
-from perimeter.auth.chain.asking import Asked
+from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.errors import Overloaded
 from perimeter.gate.target import ITarget
 from perimeter.http.connections import Connections
@@ -204,7 +204,7 @@ class GaugeTests(TargetCase):
         self.assertEqual(self.put(audit_failing=True)("perimeter_audit_healthy"), 0)
 
     def test_authenticators(self) -> None:
-        asked = Asked(Fake(None, "corp", "ads"), 5, Clock())
+        asked = GuardedAuthenticator(Fake(None, "corp", "ads"), 5, Clock())
         labels = {"authenticator": "ads", "realm": "corp"}
         self.assertEqual(self.put(authenticators=[asked])("perimeter_authenticator_down", **labels), 0)
         asked.breaker.failed(False, 9.0, "slow")

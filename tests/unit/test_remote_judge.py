@@ -67,7 +67,7 @@ UNSIGNED = st.builds(
 def judged(token: str, key: Jwk = KEY, expected: Expectations = EXPECTED, now: float = NOW) -> Vouched | None:
     header = read_header(token)
     assert header is not None
-    return judge(token, header, key, expected, now)
+    return judge(header, key, expected, now)
 
 
 def user(token: str, key: Jwk = KEY, expected: Expectations = EXPECTED) -> Principal:
@@ -163,7 +163,7 @@ class JudgementTests(TestCase):
         self.assertIsNone(judged(make(iss="*", aud="*")), "only the configuration says so")
 
     def test_attack_35_the_expiry_is_needed(self) -> None:
-        for value in (..., None, "soon", True, -1, [NOW + 5], 2**60):
+        for value in (..., None, "soon", True, -1, [NOW + 5], 2**60, 10**400, 2**53):
             self.assertRaises(InvalidToken, judged, make(exp=value))
         self.assertRaises(ExpiredToken, judged, make(exp=NOW))
         self.assertRaises(ExpiredToken, judged, make(exp=NOW - 100))
@@ -249,4 +249,4 @@ class JudgementTests(TestCase):
         header = read_header(token)
         if header is not None:
             reached(self)
-            self.assertRaises(InvalidToken, judge, token, header, KEY, EXPECTED, NOW)
+            self.assertRaises(InvalidToken, judge, header, KEY, EXPECTED, NOW)

@@ -80,7 +80,7 @@ class IssuedTokenTests(TokenCase):
         self.clock.rightNow -= 59
         self.assertEqual(self.verifier.verify(token).principal.username, "alice")
         self.clock.rightNow -= 3
-        self.refused(token, "issued in the future")
+        self.refused(token, "iat is in the future")
 
     def test_tokens_are_not_shown(self) -> None:
         issued = self.issuer.issue(ALICE, 60)
@@ -194,7 +194,7 @@ class ConfusionTests(TokenCase):
             "\ud800",
             f"{self.key.kid}\n",
         ):
-            self.refused(self.forge({"kid": kid}), "its kid is not a name")
+            self.refused(self.forge({"kid": kid}), "its kid is not the name")
         for odd in (None, 1, True, [self.key.kid], {"kid": self.key.kid}):
             self.refused(self.forge({"kid": odd}), "other members")
 
@@ -232,8 +232,8 @@ class ConfusionTests(TokenCase):
             ({"exp": float("inf")}, "cannot be read"),
             ({"iat": "now"}, "iat"),
             ({"nbf": "now"}, "nbf"),
-            ({"nbf": int(NOW) + 120}, "not valid yet"),
-            ({"iat": int(NOW) + 120}, "issued in the future"),
+            ({"nbf": int(NOW) + 120}, "nbf is in the future"),
+            ({"iat": int(NOW) + 120}, "iat is in the future"),
         ):
             self.refused(self.forge(claims=claims), detail)
         self.assertEqual(self.verifier.verify(self.forge(claims={"nbf": int(NOW) + 30})).principal.username, "alice")

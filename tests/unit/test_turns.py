@@ -1,4 +1,4 @@
-"""Clients take turns: who waits, who is refused, and what a cancelled job says."""
+"""Clients take turns: which clients wait, which are refused, and how a cancelled job fails."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from perimeter.errors import Overloaded, Unavailable
-from perimeter.fair_queue import CLIENT, StillWaiting, Turns, timed_out
+from perimeter.fair_queue import CLIENT, FairSemaphore, StillWaiting, timed_out
 
 
 class TurnsTests(unittest.TestCase):
-    """47: a client with many jobs delays another by a turn."""
+    """Attack 47: a client with many jobs delays another client by at most one job."""
 
     def setUp(self) -> None:
-        self.turns = Turns(1, 3, "a turn")
+        self.turns = FairSemaphore(1, 3, "a turn")
 
     def acquire(self, client: str) -> Deferred[None]:
         def acquire() -> Deferred[None]:
@@ -62,7 +62,7 @@ class TurnsTests(unittest.TestCase):
 
     @given(st.lists(st.one_of(st.sampled_from("abc"), st.integers(0, 9)), max_size=40))
     def test_no_more_than_one_has_its_turn_and_no_turn_is_lost(self, steps: list[str | int]) -> None:
-        """A letter acquires for that client; a number cancels one of those that wait."""
+        """A letter acquires for that client; a number cancels one of the waiting jobs."""
         self.setUp()
         served: list[str] = []
         waiting: list[Deferred[None]] = []
@@ -85,7 +85,7 @@ class TurnsTests(unittest.TestCase):
 
 class TimedOutTests(unittest.TestCase):
     def test_a_job_that_only_waited_is_no_sign_of_a_backend_that_is_down(self) -> None:
-        turns, clock = Turns(0, 1, "a turn"), Clock()
+        turns, clock = FairSemaphore(0, 1, "a turn"), Clock()
         waiting = turns.acquire().addTimeout(5, clock, timed_out("the directory"))
         at_work: Deferred[None] = Deferred()
         at_work.addTimeout(5, clock, timed_out("the directory"))
@@ -94,6 +94,6 @@ class TimedOutTests(unittest.TestCase):
         self.assertNotIsInstance(self.failureResultOf(at_work, Unavailable).value, Overloaded)
 
     def test_cancelling_is_no_timeout(self) -> None:
-        waiting = Turns(0, 1, "a turn").acquire().addTimeout(5, Clock(), timed_out("the directory"))
+        waiting = FairSemaphore(0, 1, "a turn").acquire().addTimeout(5, Clock(), timed_out("the directory"))
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)

@@ -1,9 +1,9 @@
 """The kinds of augmenter that come with Perimeter, for ``twisted.plugin`` to find. Nothing else."""
 
 from perimeter.auth.augment.ldap import LdapAugmenterFactory
-from perimeter.auth.augment.match import MatchFactory
-from perimeter.auth.augment.plain import PlainFactory
+from perimeter.auth.augment.match import MatchAugmenterFactory
+from perimeter.auth.augment.plain import PlainAugmenterFactory
 
 ldap = LdapAugmenterFactory()
-match = MatchFactory()
-plain = PlainFactory()
+match = MatchAugmenterFactory()
+plain = PlainAugmenterFactory()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from twisted.logger import Logger
 from zope.interface import directlyProvides, providedBy
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
@@ -21,6 +22,8 @@ from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
 from perimeter.plugin.services import AuthServices
+
+_log = Logger()
 
 
 def augmenters_of(
@@ -36,13 +39,17 @@ def augmenters_of(
 
 
 def _built(settings: AugmenterSettings, factory: IAugmenterFactory, services: AuthServices) -> IAugmenter:
-    augmenter = factory.build(settings.name, settings.realm, settings.settings, services)
+    place = f"{settings.file}: [augmenter {settings.name}] type = {settings.kind}"
     try:
+        augmenter = factory.build(settings.name, settings.realm, settings.settings, services)
         verifyObject(IAugmenter, augmenter)
+    except StartupError:
+        raise
     except Invalid as error:
-        fault = " ".join(str(error).split())
-        place = f"{settings.file}: [augmenter {settings.name}]"
-        raise StartupError(f"{place} type = {settings.kind} cannot be used: {fault}") from None
+        raise StartupError(f"{place} cannot be used: {' '.join(str(error).split())}") from None
+    except Exception as error:
+        _log.failure("augmenter {name} cannot be built", name=settings.name)
+        raise StartupError(f"{place} cannot be built: {type(error).__name__}") from error
     return augmenter
 
 

@@ -9,7 +9,6 @@ own name cannot pretend to be a fragment (attack 15), and a user's name never be
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,9 +37,10 @@ from perimeter.model import AuthenticationRequest, Principal
 from perimeter.net.contexts import ClientTLS
 from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
 from perimeter.plugin.services import AuthServices
+from perimeter.recent import Expiring
 
 if TYPE_CHECKING:
-    from perimeter.auth.kinds.ldap.directory import Directory
+    from perimeter.auth.kinds.ldap.directory import LdapDirectory
 
 _log = Logger()
 
@@ -133,7 +133,7 @@ class LdapAugmenter:
     """Searches ``directory`` for the groups of users, at most once in ``settings.cache`` seconds for each user."""
 
     def __init__(
-        self, name: str, realm: str, settings: LdapAugmenterSettings, directory: Directory, reactor: IReactorTime
+        self, name: str, realm: str, settings: LdapAugmenterSettings, directory: LdapDirectory, reactor: IReactorTime
     ) -> None:
         self.name = name
         self.realm = realm
@@ -142,7 +142,7 @@ class LdapAugmenter:
         self._reactor = reactor
         self._one: Parts = components(settings.filter) if settings.filter else ()
         self._several = tuple(components(fragment) for fragment in settings.filters)
-        self._roles: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
+        self._roles: Expiring[str, tuple[str, ...]] = Expiring(CAPACITY, settings.cache, reactor.seconds)
         self._flights = Flights()
 
     def stop(self) -> None:
@@ -152,12 +152,9 @@ class LdapAugmenter:
     async def augment(self, principal: Principal, request: AuthenticationRequest) -> Principal:
         """See `IAugmenter`."""
         name = principal.username
-        known = self._roles.get(name)
-        if known is None or self._reactor.seconds() >= known[0]:
-            roles: tuple[str, ...] = await self._flights.join(name.encode("utf-8"), lambda: self._look(name))
-        else:
-            self._roles.move_to_end(name)
-            roles = known[1]
+        roles = self._roles.get(name)
+        if roles is None:
+            roles = await self._flights.join(name.encode("utf-8"), lambda: self._look(name))
         request.explain(f"augmenter {self.name} finds the roles {', '.join(roles) or 'none'}")
         return added(principal, roles)
 
@@ -166,11 +163,7 @@ class LdapAugmenter:
         search = Deferred.fromCoroutine(self._search(username))
         search.addTimeout(self._settings.timeout, self._reactor, timed_out(f"the directory of augmenter {self.name}"))
         roles = await search
-        if self._settings.cache > 0:
-            self._roles[username] = (began + self._settings.cache, roles)
-            self._roles.move_to_end(username)
-            if len(self._roles) > CAPACITY:
-                self._roles.popitem(last=False)
+        self._roles.keep(username, roles, since=began)
         return roles
 
     async def _search(self, username: str) -> tuple[str, ...]:
@@ -206,7 +199,7 @@ class LdapAugmenterFactory:
     def build(self, name: str, realm: str, settings: LdapAugmenterSettings, services: AuthServices) -> LdapAugmenter:
         """Asks no server yet. Raises `StartupError` if the CA certificates cannot be used."""
         # Every `twistd` imports all plug-ins; ldaptor's messages are imported only by a site that uses them.
-        from perimeter.auth.kinds.ldap.directory import Directory
+        from perimeter.auth.kinds.ldap.directory import LdapDirectory
         from perimeter.auth.kinds.ldap.opening import Address
 
         server = settings.server
@@ -215,7 +208,7 @@ class LdapAugmenterFactory:
         reactor: Any = services.reactor
         if tls is None and server.host not in ("localhost", "127.0.0.1", "::1"):
             _log.warn("Augmenter {name}: its password crosses the network to {host} in plain text", name=name, host=server.host)
-        directory = Directory(
+        directory = LdapDirectory(
             name,
             [Address(server.host, server.port, tls, False)],
             settings.bind_dn,

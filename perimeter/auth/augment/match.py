@@ -17,7 +17,7 @@ from perimeter.plugin.services import AuthServices
 
 
 @attrs.frozen
-class MatchSettings(Settings):
+class MatchAugmenterSettings(Settings):
     """``type = match``."""
 
     username: tuple[str, ...] = option(list_of(TEXT), "users with one of these names match", default="")
@@ -41,7 +41,7 @@ class MatchSettings(Settings):
 class MatchAugmenter:
     """Auth-o-tron's ``plain_advanced``: users with one of these names, or one of these roles, get roles and attributes."""
 
-    def __init__(self, name: str, realm: str, settings: MatchSettings) -> None:
+    def __init__(self, name: str, realm: str, settings: MatchAugmenterSettings) -> None:
         self.name = name
         self.realm = realm
         self._settings = settings
@@ -60,17 +60,17 @@ class MatchAugmenter:
 
 
 @implementer(IPlugin, IAugmenterFactory)
-class MatchFactory:
+class MatchAugmenterFactory:
     """``type = match``."""
 
     kind = "match"
-    options = options_of(MatchSettings)
+    options = options_of(MatchAugmenterSettings)
     by_roles = True
 
-    def parse(self, section: Section) -> MatchSettings:
+    def parse(self, section: Section) -> MatchAugmenterSettings:
         """See `IAugmenterFactory`."""
-        return read(section, MatchSettings)
+        return read(section, MatchAugmenterSettings)
 
-    def build(self, name: str, realm: str, settings: MatchSettings, services: AuthServices) -> MatchAugmenter:
+    def build(self, name: str, realm: str, settings: MatchAugmenterSettings, services: AuthServices) -> MatchAugmenter:
         """See `IAugmenterFactory`."""
         return MatchAugmenter(name, realm, settings)

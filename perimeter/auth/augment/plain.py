@@ -17,7 +17,7 @@ from perimeter.plugin.services import AuthServices
 
 
 @attrs.frozen
-class PlainSettings(Settings):
+class PlainAugmenterSettings(Settings):
     """``type = plain``. ``roles`` are pairs of a role and its users."""
 
     roles: tuple[tuple[str, tuple[str, ...]], ...] = option(
@@ -29,7 +29,7 @@ class PlainSettings(Settings):
 class PlainAugmenter:
     """Gives each user the roles that name the user."""
 
-    def __init__(self, name: str, realm: str, settings: PlainSettings) -> None:
+    def __init__(self, name: str, realm: str, settings: PlainAugmenterSettings) -> None:
         self.name = name
         self.realm = realm
         self._roles: dict[str, list[str]] = {}
@@ -50,17 +50,17 @@ class PlainAugmenter:
 
 
 @implementer(IPlugin, IAugmenterFactory)
-class PlainFactory:
+class PlainAugmenterFactory:
     """``type = plain``."""
 
     kind = "plain"
-    options = options_of(PlainSettings)
+    options = options_of(PlainAugmenterSettings)
     by_roles = False
 
-    def parse(self, section: Section) -> PlainSettings:
+    def parse(self, section: Section) -> PlainAugmenterSettings:
         """See `IAugmenterFactory`."""
-        return read(section, PlainSettings)
+        return read(section, PlainAugmenterSettings)
 
-    def build(self, name: str, realm: str, settings: PlainSettings, services: AuthServices) -> PlainAugmenter:
+    def build(self, name: str, realm: str, settings: PlainAugmenterSettings, services: AuthServices) -> PlainAugmenter:
         """See `IAugmenterFactory`."""
         return PlainAugmenter(name, realm, settings)

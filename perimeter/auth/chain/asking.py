@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from perimeter.auth.chain.breaker import CircuitBreaker
 from perimeter.auth.chain.throttle import address_block
-from perimeter.auth.chain.watch import ERROR, SUCCESS, Paused, TimedOut, Watch, result_of
+from perimeter.auth.chain.watch import Outcome, Paused, TimedOut, Watch, result_of
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import InvalidToken, Overloaded, Refusal, Rejected, StartupError, Unavailable, Undecided
 from perimeter.fair_queue import CLIENT, RETRY_AFTER, StillWaiting
@@ -47,7 +47,7 @@ class Abandoned(CancelledError):
     """Nobody waits for this verification any more: our own cancellation, told apart from one that an authenticator raised."""
 
 
-class Asked:
+class GuardedAuthenticator:
     """An authenticator, the ``timeout`` of its answers (seconds) and its circuit breaker. ``watch`` hears how it answers.
 
     Raises `StartupError` where it does not say properly which ``schemes`` it wants to see.
@@ -109,9 +109,9 @@ class Asked:
             watch.asked(self.name, result_of(error), self._clock.seconds() - began)
             raise
         if principal is not None:
-            watch.asked(self.name, SUCCESS, self._clock.seconds() - began)
+            watch.asked(self.name, Outcome.SUCCESS, self._clock.seconds() - began)
         elif not isinstance(credentials, ConnectionCredentials):  # those come with every request, and mostly mean nobody
-            watch.asked(self.name, ERROR, self._clock.seconds() - began)
+            watch.asked(self.name, Outcome.ERROR, self._clock.seconds() - began)
         return principal
 
     async def _ask(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from perimeter.auth.chain.asking import Asked
+from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.errors import InvalidToken, Refusal, Rejected, Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 
@@ -28,17 +28,19 @@ class Contradicted(Unavailable):
     """
 
 
-def race(asked: Sequence[Asked], credentials: Credentials, request: AuthenticationRequest) -> Deferred[Principal | None]:
+def race(
+    authenticators: Sequence[GuardedAuthenticator], credentials: Credentials, request: AuthenticationRequest
+) -> Deferred[Principal | None]:
     """The first principal that an authenticator gives, or None where all of them say "not mine".
 
     Fails with what `perimeter.auth.chain.asking` raises where one of them did. Cancelling it cancels all questions.
     """
-    return _Race(asked).run(credentials, request)
+    return _Race(authenticators).run(credentials, request)
 
 
 class _Race:
-    def __init__(self, asked: Sequence[Asked]) -> None:
-        self._asked = asked
+    def __init__(self, authenticators: Sequence[GuardedAuthenticator]) -> None:
+        self._authenticators = authenticators
         self._verdict: Deferred[Principal | None] = Deferred(lambda _: self._abandon())
         self._over = False
         self._waiting = 0
@@ -47,10 +49,10 @@ class _Race:
         self._refusals: dict[int, Failure] = {}
 
     def run(self, credentials: Credentials, request: AuthenticationRequest) -> Deferred[Principal | None]:
-        self._waiting = len(self._asked)
-        if not self._asked:
+        self._waiting = len(self._authenticators)
+        if not self._authenticators:
             self._verdict.callback(None)
-        for place, one in enumerate(self._asked):
+        for place, one in enumerate(self._authenticators):
             if self._over:  # one vouched at once: the password need not go any further
                 break
             question: Deferred[Any] = Deferred.fromCoroutine(one.ask(credentials, request))

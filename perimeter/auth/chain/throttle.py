@@ -8,8 +8,9 @@ answer tells nothing of the password. Nobody who is remembered or has a token is
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from perimeter.errors import TooManyAttempts
+from perimeter.recent import Recent
 
 _log = Logger()
 
@@ -32,11 +34,18 @@ CAPACITY = 100_000
 """Names and addresses that are remembered, those of the latest wrong passwords."""
 
 
+class Counted(StrEnum):
+    """What wrong passwords are counted for."""
+
+    NAME = "name"
+    ADDRESS = "address"
+
+
 @attrs.frozen(slots=True)
 class Key:
-    """What is counted: ``kind`` is name or address; ``realm`` goes with a name."""
+    """One counter; ``realm`` is "" for an address."""
 
-    kind: str
+    kind: Counted
     value: str
     realm: str = ""
 
@@ -78,8 +87,7 @@ class MemoryAttempts:
     """Counts in the memory of this process, at most ``capacity`` of them."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
-        self._attempts: OrderedDict[Key, Attempts] = OrderedDict()
+        self._attempts: Recent[Key, Attempts] = Recent(capacity)
 
     def find(self, key: Key) -> Attempts | None:
         """See `IAttemptStore`."""
@@ -87,10 +95,7 @@ class MemoryAttempts:
 
     def keep(self, key: Key, attempts: Attempts) -> None:
         """Keeps it as the latest; the one that has not changed for longest makes room."""
-        self._attempts[key] = attempts
-        self._attempts.move_to_end(key)
-        if len(self._attempts) > self._capacity:
-            self._attempts.popitem(last=False)
+        self._attempts.keep(key, attempts)
 
     def drop(self, key: Key) -> None:
         """See `IAttemptStore`."""
@@ -123,7 +128,7 @@ class Attempt:
         """
         self._throttle._landed(self._keys)
         for key in self._keys:
-            if key.kind == "name" and key.realm == realm:
+            if key.kind is Counted.NAME and key.realm == realm:
                 self._throttle._store.drop(key)
 
     def undecided(self) -> None:
@@ -145,9 +150,9 @@ class Throttle:
 
         Raises `TooManyAttempts`.
         """
-        keys = tuple({Key("name", name, realm): None for realm, name in names})
+        keys = tuple({Key(Counted.NAME, name, realm): None for realm, name in names})
         if address:
-            keys += (Key("address", address_block(address)),)
+            keys += (Key(Counted.ADDRESS, address_block(address)),)
         for key in keys:
             self._check(key)
         self._flying.update(keys)
@@ -162,7 +167,7 @@ class Throttle:
             raise TooManyAttempts(f"{failures} wrong passwords for {key}", retry_after=ceil(found.until - now))
         # Guesses at the same time count before they are found wrong. Not so those of one address, which many people may share,
         # until it has shown itself.
-        if flying and (failures >= self._allowed or (key.kind == "name" and failures + flying >= self._allowed)):
+        if flying and (failures >= self._allowed or (key.kind is Counted.NAME and failures + flying >= self._allowed)):
             raise TooManyAttempts(f"passwords for {key} are being verified already", retry_after=1)
 
     def _current(self, key: Key, now: float) -> Attempts | None:
@@ -208,9 +213,9 @@ class Throttle:
 
         Returns what there was.
         """
-        keys = [Key("name", name, realm) for realm, name in dict.fromkeys(names)]
+        keys = [Key(Counted.NAME, name, realm) for realm, name in dict.fromkeys(names)]
         with contextlib.suppress(ValueError):
-            keys.append(Key("address", address_block(text)))
+            keys.append(Key(Counted.ADDRESS, address_block(text)))
         found = [key for key in keys if self._store.find(key) is not None]
         for key in found:
             self._store.drop(key)

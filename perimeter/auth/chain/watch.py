@@ -1,12 +1,12 @@
-"""Who counts authentications: the words for how one ended, and the measuring of it.
+"""Measures authentications: how they end and how long they take.
 
-The words are Auth-o-tron's where it has one, so that its dashboards go on working. What becomes of the figures is
-`perimeter.metrics`'s.
+Where Auth-o-tron has a word for an outcome, it is used, so that its dashboards go on working. `perimeter.metrics` counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError
@@ -16,18 +16,23 @@ from perimeter.errors import Refusal, TooManyAttempts, Unavailable
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.plugin.augmenter import IAugmenter
 
-SUCCESS = "success"
-#: wrong, or not known to it
-ERROR = "error"
-TIMEOUT = "timeout"
-#: could not tell
-UNAVAILABLE = "unavailable"
-#: of the chain: nobody vouched
-ALL_FAILED = "all_failed"
-TOO_MANY = "too_many_attempts"
 
-#: the realm of whoever was not found
+class Outcome(StrEnum):
+    """How an authentication, or an authenticator's part in it, ended."""
+
+    SUCCESS = "success"
+    #: of an authenticator: the credential is wrong, or the user is not known to it
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    #: it could not be found out
+    UNAVAILABLE = "unavailable"
+    #: of the chain: no authenticator vouched for the user
+    ALL_FAILED = "all_failed"
+    TOO_MANY = "too_many_attempts"
+
+
 UNKNOWN = "unknown"
+"""The realm of a user who was not found."""
 
 
 class TimedOut(Unavailable):
@@ -35,51 +40,51 @@ class TimedOut(Unavailable):
 
 
 class Paused(Unavailable):
-    """An authenticator was not asked at all: it is down, and left alone for the moment."""
+    """An authenticator was not asked, because its circuit breaker is open."""
 
 
 class Watch(Protocol):
-    """Takes the figures. ``name`` is that of the section; ``seconds`` how long it took."""
+    """Takes the figures. ``name`` is the name of a section, ``seconds`` a duration."""
 
-    def decided(self, result: str, realm: str, seconds: float) -> None:
-        """The chain has come to an end: SUCCESS, ALL_FAILED, UNAVAILABLE or TOO_MANY."""
+    def decided(self, result: Outcome, realm: str, seconds: float) -> None:
+        """The chain has decided: SUCCESS, ALL_FAILED, UNAVAILABLE or TOO_MANY."""
 
-    def asked(self, name: str, result: str, seconds: float) -> None:
+    def asked(self, name: str, result: Outcome, seconds: float) -> None:
         """An authenticator has answered: SUCCESS, ERROR, TIMEOUT or UNAVAILABLE."""
 
-    def augmented(self, name: str, result: str, seconds: float) -> None:
+    def augmented(self, name: str, result: Outcome, seconds: float) -> None:
         """An augmenter has worked: SUCCESS or ERROR."""
 
 
-def result_of(error: BaseException) -> str:
-    """How an authenticator's refusal is called."""
+def result_of(error: BaseException) -> Outcome:
+    """The outcome that an authenticator's refusal stands for."""
     if isinstance(error, TimedOut):
-        return TIMEOUT
-    return UNAVAILABLE if isinstance(error, Unavailable) else ERROR
+        return Outcome.TIMEOUT
+    return Outcome.UNAVAILABLE if isinstance(error, Unavailable) else Outcome.ERROR
 
 
 async def decide(watch: Watch, seconds: Callable[[], float], asking: Awaitable[Principal]) -> Principal:
-    """Await the chain's verdict and tell ``watch`` of it; of one that nobody waited for it hears nothing."""
+    """Await the chain's verdict and report it to ``watch``. Cancelled requests are not reported."""
     began = seconds()
     try:
         principal = await asking
     except CancelledError:
         raise
     except Refusal as error:
-        result = ALL_FAILED
+        result = Outcome.ALL_FAILED
         if isinstance(error, Unavailable):
-            result = UNAVAILABLE
+            result = Outcome.UNAVAILABLE
         elif isinstance(error, TooManyAttempts):
-            result = TOO_MANY
+            result = Outcome.TOO_MANY
         watch.decided(result, UNKNOWN, seconds() - began)
         raise
-    watch.decided(SUCCESS, principal.realm, seconds() - began)
+    watch.decided(Outcome.SUCCESS, principal.realm, seconds() - began)
     return principal
 
 
 @implementer(IAugmenter)
 class WatchedAugmenter:
-    """``inner``, and ``watch`` is told how it fared."""
+    """``inner``, with its outcomes reported to ``watch``."""
 
     def __init__(self, inner: IAugmenter, watch: Watch, seconds: Callable[[], float]) -> None:
         self.name = inner.name
@@ -96,9 +101,9 @@ class WatchedAugmenter:
         except CancelledError:
             raise
         except Exception:
-            self._watch.augmented(self.name, ERROR, self._seconds() - began)
+            self._watch.augmented(self.name, Outcome.ERROR, self._seconds() - began)
             raise
-        self._watch.augmented(self.name, SUCCESS, self._seconds() - began)
+        self._watch.augmented(self.name, Outcome.SUCCESS, self._seconds() - began)
         return augmented
 
     def stop(self) -> None:

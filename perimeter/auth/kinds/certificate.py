@@ -22,11 +22,11 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, ISchemes
 from perimeter.plugin.services import AuthServices
 
 
-class Source(StrEnum):
+class CertificateName(StrEnum):
     """The names in a certificate that may be the user's."""
 
     SUBJECT_CN = "subject-cn"
@@ -61,7 +61,9 @@ _ISSUER: Datatype[x509.Name | None] = Datatype("text", _distinguished_name, None
 class CertificateSettings(Settings):
     """``type = certificate``."""
 
-    source: Source = option(one_of(Source), "which name of the certificate is the user's", default="subject-cn", name="username")
+    source: CertificateName = option(
+        one_of(CertificateName), "which name of the certificate is the user's", default="subject-cn", name="username"
+    )
     domain: str = option(
         TEXT, "with `san-email` and `san-upn`: `user@domain` is `user`; users of other domains are refused", default=""
     )
@@ -75,25 +77,25 @@ class CertificateSettings(Settings):
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
-        if self.domain and self.source not in (Source.SAN_EMAIL, Source.SAN_UPN):
+        if self.domain and self.source not in (CertificateName.SAN_EMAIL, CertificateName.SAN_UPN):
             section.problem("domain", "goes with username = san-email or san-upn only")
 
 
-def names_in(certificate: x509.Certificate, source: Source) -> list[str]:
+def names_in(certificate: x509.Certificate, source: CertificateName) -> list[str]:
     """The names of one kind in a certificate. Raises ValueError if the certificate cannot be read."""
-    if source is Source.SUBJECT_DN:
+    if source is CertificateName.SUBJECT_DN:
         return [certificate.subject.rfc4514_string()] if list(certificate.subject) else []
-    if source is Source.SUBJECT_CN:
+    if source is CertificateName.SUBJECT_CN:
         return [str(one.value) for one in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     try:
         san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    if source is Source.SAN_UPN:
+    if source is CertificateName.SAN_UPN:
         return [_utf8_string(one.value) for one in san if isinstance(one, x509.OtherName) and one.type_id == _UPN]
-    if source is Source.SAN_EMAIL:
+    if source is CertificateName.SAN_EMAIL:
         return san.get_values_for_type(x509.RFC822Name)
-    if source is Source.SAN_DNS:
+    if source is CertificateName.SAN_DNS:
         return san.get_values_for_type(x509.DNSName)
     return san.get_values_for_type(x509.UniformResourceIdentifier)
 
@@ -145,7 +147,7 @@ class CertificateAuthenticator:
         return tuple(dict.fromkeys(role for role in roles if role and not unfit_for_name(role)))
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class CertificateFactory:
     """``type = certificate``."""
 

@@ -31,7 +31,7 @@ from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IBuildsInThread, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices
 
 __all__ = ["RealmFileAuthenticator", "RealmFileError", "RealmFileFactory", "RealmFileSettings"]
@@ -190,7 +190,7 @@ class RealmFileSettings(Settings):
     )
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class RealmFileFactory:
     """``type = realmfile``."""
 

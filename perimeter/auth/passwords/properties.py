@@ -28,7 +28,7 @@ class PropertiesError(PerimeterError):
 
 
 @attrs.frozen
-class Entry:
+class Property:
     """A key with its value, escapes undone; ``line`` is where it starts."""
 
     line: int
@@ -41,14 +41,14 @@ def decode(data: bytes) -> str:
     return decode_either(data).removeprefix("\ufeff")
 
 
-def parse(text: str) -> Iterator[Entry]:
+def parse(text: str) -> Iterator[Property]:
     """The entries in their order, equal keys and all. Raises `PropertiesError`."""
     for line, logical in _logical_lines(text):
         end = _key_end(logical)
         rest = logical[end:].lstrip(_BLANK)
         if rest[:1] in ("=", ":") and rest:
             rest = rest[1:].lstrip(_BLANK)
-        yield Entry(line, _unescape(logical[:end], line), _unescape(rest, line))
+        yield Property(line, _unescape(logical[:end], line), _unescape(rest, line))
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -19,7 +19,7 @@ from perimeter.config.site import build, build_route, crosscheck
 from perimeter.config.site.schema import KINDS
 from perimeter.config.site.values import SiteConfig
 from perimeter.errors import ConfigError, Problem
-from perimeter.plugin.kinds import Kinds
+from perimeter.plugin.kinds import PluginKinds
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ _KINDS = {kind.word: kind for kind in KINDS}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-def load_site(path: Path, *, environ: Mapping[str, str] | None = None, kinds: Kinds) -> SiteConfig:
+def load_site(path: Path, *, environ: Mapping[str, str] | None = None, kinds: PluginKinds) -> SiteConfig:
     """The configuration in the file ``path``.
 
     ``environ`` is what ``env:NAME`` and ``credential:NAME`` look into (default: that of the process); ``kinds`` are the kinds of
@@ -84,7 +84,7 @@ class _Document:
         else:
             self._sections[kind.word].append(section)
 
-    def config(self, path: Path, kinds: Kinds) -> SiteConfig:
+    def config(self, path: Path, kinds: PluginKinds) -> SiteConfig:
         """Everything that the file says; worth something only where there are no problems."""
         authentication = self._single("authentication")
         errors = self._single("errors")

@@ -15,9 +15,9 @@ from typing import Any
 from perimeter.auth.text import unfit_for_name
 from perimeter.gate.access import FIRST_HAND, UNRESTRICTED
 from perimeter.model import Restriction
+from perimeter.strict_json import decode
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.book import TokenBook
-from perimeter.tokens.strict_json import decode
 from perimeter.web.endpoints.endpoint import Endpoint, invalid_request, json_answer, reading, user_of
 from perimeter.web.request import respond
 
@@ -80,7 +80,7 @@ class ApiTokens(Endpoint):
             raise ValueError("Content-Type: application/json is needed")
         try:
             body = decode(request.content.read())
-        except (ValueError, RecursionError):
+        except ValueError:
             raise ValueError("the body is not JSON, or names a member twice") from None
         if not isinstance(body, dict) or not body.keys() <= _MEMBERS:
             # What is misspelt here would be a restriction that the token does not have (attack 41).

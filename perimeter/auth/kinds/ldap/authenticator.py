@@ -22,7 +22,7 @@ from perimeter.auth.kinds.ldap import names
 from perimeter.auth.kinds.ldap.names import folded
 from perimeter.auth.kinds.ldap.roles import Roles
 from perimeter.auth.kinds.ldap.settings import LdapSettings, Tls
-from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Search
+from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Search
 from perimeter.auth.text import unfit_for_name
 from perimeter.config.language.option import options_of
 from perimeter.config.language.section import Section
@@ -31,11 +31,11 @@ from perimeter.errors import Rejected, Unavailable, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
-from perimeter.plugin.authenticator import IAuthenticatorFactory, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IBuildsInThread, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
-    from perimeter.auth.kinds.ldap.directory import Directory
+    from perimeter.auth.kinds.ldap.directory import LdapDirectory
 
 _log = Logger()
 
@@ -51,7 +51,7 @@ class LdapAuthenticator:
 
     schemes = ("basic", "recall")
 
-    def __init__(self, name: str, realm: str, settings: LdapSettings, reactor: Any, directory: Directory) -> None:
+    def __init__(self, name: str, realm: str, settings: LdapSettings, reactor: Any, directory: LdapDirectory) -> None:
         self.name = name
         self.realm = realm
         self._settings = settings
@@ -144,7 +144,7 @@ class LdapAuthenticator:
             return None
         return Principal(name, self.realm, await self._roles.of(entry, name, tell), self.name)
 
-    async def _find(self, wanted: Filter, tell: Tell) -> Entry | None:
+    async def _find(self, wanted: Filter, tell: Tell) -> LdapEntry | None:
         """The one entry of a user, or None. Raises `Rejected` where there are several."""
         settings = self._settings
         kind: tuple[Filter, ...] = (Equal("objectClass", settings.user_object_class),)
@@ -183,7 +183,7 @@ class LdapAuthenticator:
             if missing > 0:
                 await deferLater(self._reactor, missing)
 
-    async def _canonical(self, entry: Entry, username: str, tell: Tell) -> str:
+    async def _canonical(self, entry: LdapEntry, username: str, tell: Tell) -> str:
         """The user's name as the directory spells it, one for each entry: JOHN and john are the same principal (attack 30).
 
         Where the attribute has several values, the one in the entry's distinguished name counts, else the first of the
@@ -212,7 +212,7 @@ class LdapAuthenticator:
         return name
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class LdapFactory:
     """``type = ldap``."""
 
@@ -226,7 +226,7 @@ class LdapFactory:
     def build(self, name: str, realm: str, settings: LdapSettings, services: AuthServices) -> LdapAuthenticator:
         """Asks no server yet. Raises `StartupError` where the CA certificates cannot be used."""
         # Not before it is wanted: plug-ins are imported by every `twistd`, ldaptor's messages only by who uses them.
-        from perimeter.auth.kinds.ldap.directory import Directory
+        from perimeter.auth.kinds.ldap.directory import LdapDirectory
         from perimeter.auth.kinds.ldap.opening import Address
 
         reactor: Any = services.reactor
@@ -234,7 +234,7 @@ class LdapFactory:
         for host, port in settings.servers:
             tls = None if settings.tls is Tls.NONE else ClientTLS(settings.server_name or host, settings.ca_certificate, alpn=())
             addresses.append(Address(host, port, tls, settings.tls is Tls.STARTTLS))
-        directory = Directory(
+        directory = LdapDirectory(
             name,
             addresses,
             settings.bind_dn,

@@ -23,7 +23,7 @@ from typing import Any
 
 from ldaptor.protocols import pureber, pureldap
 
-from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Matching, Message, Or, Reference, Result
+from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Matching, Message, Or, Reference, Result
 from perimeter.errors import PerimeterError
 
 MAX_MESSAGE = 8 << 20
@@ -101,10 +101,10 @@ def decode(data: bytes) -> Message:
         raise Malformed(f"a malformed message ({type(error).__name__})") from None
 
 
-def _content(value: Any, controls: Any) -> Entry | Reference | Result:
+def _content(value: Any, controls: Any) -> LdapEntry | Reference | Result:
     if isinstance(value, pureldap.LDAPSearchResultEntry):
         attributes = {_text(name).lower(): tuple(map(bytes, values)) for name, values in value.attributes}
-        return Entry(_text(value.objectName), attributes)
+        return LdapEntry(_text(value.objectName), attributes)
     if isinstance(value, pureldap.LDAPSearchResultReference):
         return Reference()
     if isinstance(value, pureldap.LDAPResult):

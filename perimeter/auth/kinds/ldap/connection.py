@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from perimeter.auth.kinds.ldap import compat
 from perimeter.auth.kinds.ldap.results import SIZE_LIMIT_EXCEEDED, SUCCESS, describe, judge_search
-from perimeter.auth.kinds.ldap.values import Entry, Found, Result, Search, ServerFailure
+from perimeter.auth.kinds.ldap.values import Found, LdapEntry, Result, Search, ServerFailure
 from perimeter.net.contexts import ClientTLS
 from perimeter.net.tls import reason_of
 
@@ -40,7 +40,7 @@ class _Operation:
 
     done: Deferred[Result]
     limit: int = 0
-    entries: list[Entry] = attrs.field(factory=list)
+    entries: list[LdapEntry] = attrs.field(factory=list)
     more: bool = False
 
 
@@ -57,7 +57,7 @@ class _Creator:
 
 
 @implementer(IHandshakeListener)
-class Connection(Protocol):
+class LdapConnection(Protocol):
     """A connection. All Deferreds that it gives out fail with `ServerFailure` when it ends. ``clock`` keeps the timeouts."""
 
     transport: Any
@@ -136,7 +136,7 @@ class Connection(Protocol):
         operation = self._operations.get(number)
         if operation is None:
             return  # abandoned: the answer was on its way
-        if isinstance(content, Entry):
+        if isinstance(content, LdapEntry):
             if len(operation.entries) < operation.limit:
                 operation.entries.append(content)
             else:
@@ -190,7 +190,7 @@ class Connection(Protocol):
     async def search(self, search: Search, timeout: float) -> Found:
         """Run ``search``, all its pages; ``timeout`` is for each. Raises `Unavailable` too, where the server refuses."""
         seconds = math.ceil(timeout)
-        entries: list[Entry] = []
+        entries: list[LdapEntry] = []
         cookie = b""
         while True:
             remaining = search.limit - len(entries)

@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from perimeter.auth.kinds.ldap.connection import Connection
+from perimeter.auth.kinds.ldap.connection import LdapConnection
 from perimeter.auth.kinds.ldap.opening import Address, open_connection
 from perimeter.auth.kinds.ldap.pool import MAX_PENDING, SearchPool
 from perimeter.auth.kinds.ldap.results import judge_login, judge_service
 from perimeter.auth.kinds.ldap.values import Found, Search, ServerFailure
 from perimeter.errors import Rejected, Unavailable
-from perimeter.fair_queue import Turns
+from perimeter.fair_queue import FairSemaphore
 
 T = TypeVar("T")
 Step = Coroutine[Deferred[Any], Any, T]
@@ -45,7 +45,7 @@ class _Server:
         self.final = False
 
 
-class Directory:
+class LdapDirectory:
     """``addresses`` in the order of asking. ``bind_dn`` and ``bind_password`` are the gateway's own account, empty for none.
 
     ``timeout`` is for each server to be connected to, and for each of its answers; ``rest`` for how long one that failed is left
@@ -70,8 +70,8 @@ class Directory:
         self._reactor = reactor
         self._timeout = timeout
         self._rest = rest
-        self._binds = Turns(bind_connections, MAX_WAITING, f"binds in the directory of {name}")
-        self._searches = Turns(search_connections * MAX_PENDING, MAX_WAITING, f"searches in the directory of {name}")
+        self._binds = FairSemaphore(bind_connections, MAX_WAITING, f"binds in the directory of {name}")
+        self._searches = FairSemaphore(search_connections * MAX_PENDING, MAX_WAITING, f"searches in the directory of {name}")
         self._servers = tuple(
             _Server(address, SearchPool(self._opener(address), search_connections, reactor)) for address in addresses
         )
@@ -87,7 +87,7 @@ class Directory:
     async def check_password(self, dn: str, password: str) -> None:
         """Return where the directory lets ``dn`` bind with ``password``. Raises `Rejected` or `Unavailable`.
 
-        Both must be something: see `Connection.bind`.
+        Both must be something: see `LdapConnection.bind`.
         """
         await self._binds.acquire()
         try:
@@ -102,8 +102,8 @@ class Directory:
 
     # -- one server
 
-    def _opener(self, address: Address) -> Callable[[], Step[Connection]]:
-        async def opener() -> Connection:
+    def _opener(self, address: Address) -> Callable[[], Step[LdapConnection]]:
+        async def opener() -> LdapConnection:
             connection = await open_connection(self._reactor, address, self._timeout)
             try:
                 judge_service(await connection.bind(*self._account, self._timeout))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from perimeter.auth.kinds.ldap.values import Entry, Equal, Filter, Or
+from perimeter.auth.kinds.ldap.values import Equal, Filter, LdapEntry, Or
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import Rejected
 
@@ -30,7 +30,7 @@ def folded(value: str) -> str:
     return _BLANKS.sub(" ", unicodedata.normalize("NFKC", value).casefold()).strip()
 
 
-def account_closed(entry: Entry, now: float) -> bool:
+def account_closed(entry: LdapEntry, now: float) -> bool:
     """Whether Active Directory would let nobody in by this entry, whatever the password; ``now`` is in epoch seconds."""
     control, expiry = ACCOUNT
     try:

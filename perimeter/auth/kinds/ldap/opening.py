@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
 
-from perimeter.auth.kinds.ldap.connection import Connection
+from perimeter.auth.kinds.ldap.connection import LdapConnection
 from perimeter.auth.kinds.ldap.values import ServerFailure
 from perimeter.net.contexts import ClientTLS
 
@@ -28,9 +28,9 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-async def open_connection(reactor: Any, address: Address, timeout: float) -> Connection:
+async def open_connection(reactor: Any, address: Address, timeout: float) -> LdapConnection:
     """A connection to ``address``, verified where it is secured, within ``timeout`` seconds. Raises `ServerFailure`."""
-    connection = Connection(reactor)
+    connection = LdapConnection(reactor)
     opening = Deferred.fromCoroutine(_open(reactor, address, connection, timeout))
     opening.addTimeout(timeout, reactor)
     try:
@@ -43,7 +43,7 @@ async def open_connection(reactor: Any, address: Address, timeout: float) -> Con
         raise
 
 
-async def _open(reactor: Any, address: Address, connection: Connection, timeout: float) -> Connection:
+async def _open(reactor: Any, address: Address, connection: LdapConnection, timeout: float) -> LdapConnection:
     try:
         # Twisted's own transports: the gateway's fast ones cannot begin TLS in the middle.
         endpoint = HostnameEndpoint(reactor, address.host, address.port, timeout)
@@ -66,9 +66,9 @@ class _Once(Factory):
 
     noisy = False
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LdapConnection) -> None:
         self._connection = connection
 
-    def buildProtocol(self, addr: Any) -> Connection:
+    def buildProtocol(self, addr: Any) -> LdapConnection:
         """See `Factory`."""
         return self._connection

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from perimeter.auth.kinds.ldap.connection import Connection
+from perimeter.auth.kinds.ldap.connection import LdapConnection
 from perimeter.auth.kinds.ldap.values import Found, Search, ServerFailure
 from perimeter.errors import Overloaded
 
@@ -19,7 +19,7 @@ IDLE = 60.0
 MAX_PENDING = 100
 """Searches under way on one connection; OpenLDAP takes no more of an anonymous client."""
 
-Opener = Callable[[], Coroutine[Deferred[Any], Any, Connection]]
+Opener = Callable[[], Coroutine[Deferred[Any], Any, LdapConnection]]
 
 
 class _Slot:
@@ -28,10 +28,10 @@ class _Slot:
     def __init__(self, opener: Opener, clock: Any) -> None:
         self._opener = opener
         self._clock = clock
-        self._waiters: list[Deferred[Connection]] = []
-        self._opening: Deferred[Connection] | None = None
+        self._waiters: list[Deferred[LdapConnection]] = []
+        self._opening: Deferred[LdapConnection] | None = None
         self._timer: IDelayedCall | None = None
-        self.connection: Connection | None = None
+        self.connection: LdapConnection | None = None
         #: close the connection whenever it is idle
         self.retired = False
 
@@ -40,20 +40,20 @@ class _Slot:
         """How many searches are on the connection, or wait for it."""
         return len(self._waiters) + (self.connection.pending if self.connection else 0)
 
-    def get(self) -> Deferred[Connection]:
+    def get(self) -> Deferred[LdapConnection]:
         """The connection. One that is being opened is waited for together."""
         if self.connection is not None:
             if self.connection.alive:
                 return succeed(self.connection)
             self.discard()
-        waiter: Deferred[Connection] = Deferred(self._leave)
+        waiter: Deferred[LdapConnection] = Deferred(self._leave)
         self._waiters.append(waiter)
         if self._opening is None:
             self._opening = opening = Deferred.fromCoroutine(self._opener())
             opening.addBoth(self._opened)
         return waiter
 
-    def _leave(self, waiter: Deferred[Connection]) -> None:
+    def _leave(self, waiter: Deferred[LdapConnection]) -> None:
         # Who leaves does not stop the opening: the next one would have to begin again.
         self._waiters.remove(waiter)
         self._drop_opening()
@@ -62,10 +62,10 @@ class _Slot:
         if self.retired and self._opening is not None and not self._waiters:
             self._opening.cancel()
 
-    def _opened(self, outcome: Connection | Failure) -> None:
+    def _opened(self, outcome: LdapConnection | Failure) -> None:
         self._opening = None
         waiters, self._waiters = self._waiters, []
-        if isinstance(outcome, Connection):
+        if isinstance(outcome, LdapConnection):
             self.connection = outcome
             outcome.on_change = self._changed
             for waiter in waiters:

@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from perimeter.auth.kinds.ldap.names import folded, same_dn
 from perimeter.auth.kinds.ldap.settings import LdapSettings, MemberValue, RoleRule
-from perimeter.auth.kinds.ldap.values import And, Entry, Equal, Filter, Found, Matching, Or, Search
+from perimeter.auth.kinds.ldap.values import And, Equal, Filter, Found, LdapEntry, Matching, Or, Search
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import Undecided
 
@@ -37,7 +37,7 @@ class Roles:
         self._settings = settings
         self._search = search
 
-    async def of(self, user: Entry, username: str, tell: Callable[[str], None]) -> tuple[str, ...]:
+    async def of(self, user: LdapEntry, username: str, tell: Callable[[str], None]) -> tuple[str, ...]:
         """The roles of a user, sorted. ``tell`` hears of each group. Raises `Unavailable`."""
         settings = self._settings
         if not settings.role_base_dn:
@@ -53,7 +53,7 @@ class Roles:
             roles.update(found)
         return tuple(sorted(roles))
 
-    async def _nested(self, groups: dict[str, Entry], tell: Callable[[str], None]) -> dict[str, Entry]:
+    async def _nested(self, groups: dict[str, LdapEntry], tell: Callable[[str], None]) -> dict[str, LdapEntry]:
         """``groups`` and the groups that these are members of, and so on."""
         latest = groups
         for _ in range(MAX_DEPTH):
@@ -69,7 +69,7 @@ class Roles:
                 raise Undecided(f"a user is in more than {MAX_GROUPS} groups")
         raise Undecided(f"groups are nested more than {MAX_DEPTH} deep")
 
-    async def _groups(self, members: list[str], tell: Callable[[str], None]) -> dict[str, Entry]:
+    async def _groups(self, members: list[str], tell: Callable[[str], None]) -> dict[str, LdapEntry]:
         settings = self._settings
         is_member = tuple(self._membership(member) for member in members)
         filter = And((Equal("objectClass", settings.role_object_class), is_member[0] if len(is_member) == 1 else Or(is_member)))
@@ -87,7 +87,7 @@ class Roles:
         return Equal(settings.role_member_attribute, member)
 
 
-def roles_of(group: Entry, name_attribute: str, mapping: tuple[RoleRule, ...]) -> Iterable[str]:
+def roles_of(group: LdapEntry, name_attribute: str, mapping: tuple[RoleRule, ...]) -> Iterable[str]:
     """The roles that a group stands for: its names, or what ``mapping`` has for them or for its distinguished name."""
     names = []
     for octets in group.values(name_attribute):

@@ -28,7 +28,7 @@ class ServerFailure(PerimeterError):
 
 
 @attrs.frozen
-class Entry:
+class LdapEntry:
     """An entry of the directory. ``attributes`` go by their names in lower case; values are octets, as they came."""
 
     dn: str
@@ -61,7 +61,7 @@ class Message:
     """One message from the server. ``id`` is 0 for a notice that nobody asked for."""
 
     id: int
-    content: Entry | Reference | Result
+    content: LdapEntry | Reference | Result
 
 
 @attrs.frozen
@@ -137,6 +137,6 @@ class Search:
 class Found:
     """What a search found. ``more`` says that there were more entries than the limit."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[LdapEntry, ...]
     result: Result
     more: bool = False

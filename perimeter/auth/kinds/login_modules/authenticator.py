@@ -10,7 +10,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.chain.asking import plain_name
-from perimeter.auth.kinds.login_modules.stack import Entry, Flag, log_in, spend
+from perimeter.auth.kinds.login_modules.stack import Flag, StackedModule, log_in, spend
 from perimeter.auth.registry import login_module_factories
 from perimeter.config.language.datatypes import TEXT, closest, list_of
 from perimeter.config.language.option import Option, option, options_of
@@ -58,7 +58,7 @@ class LoginModulesSettings:
 class LoginModulesAuthenticator:
     """Asks a stack of login modules."""
 
-    def __init__(self, name: str, realm: str, stack: tuple[Entry, ...]) -> None:
+    def __init__(self, name: str, realm: str, stack: tuple[StackedModule, ...]) -> None:
         self.name = name
         self.realm = realm
         self._stack = stack
@@ -139,5 +139,5 @@ class LoginModulesFactory:
         stack = []
         for one in settings.modules:
             module: ILoginModule = factories[one.kind].build(name, realm, one.settings, services)
-            stack.append(Entry(one.kind, one.flag, module))
+            stack.append(StackedModule(one.kind, one.flag, module))
         return LoginModulesAuthenticator(name, realm, tuple(stack))

@@ -37,6 +37,7 @@ from perimeter.offload import Offload
 from perimeter.plugin.login_module import ILoginModule, ILoginModuleFactory, LoginAttempt, UnknownUser
 from perimeter.plugin.services import AuthServices
 from perimeter.plugin.verified_login import Known, VerifiedLogin
+from perimeter.strict_json import decode_object
 
 MAX_ANSWER = 64 * 1024
 """Octets that a program may answer with."""
@@ -163,9 +164,9 @@ def _ended(process: subprocess.Popen[bytes], until: float) -> bool:
 def judged(answer: bytes, username: str, command: str) -> Known | None:
     """What an answer means for the user ``username``. Raises `Rejected`, `UnknownUser` and `Unavailable`."""
     try:
-        fields = json.loads(answer)
+        fields = decode_object(answer)
         result = fields["result"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError):
         raise Unavailable(f"{command} gave no JSON object with a result") from None
     if result == "reject":
         raise Rejected(f"{command} rejects the password")

@@ -43,7 +43,7 @@ class Flag(Enum):
 
 
 @attrs.frozen
-class Entry:
+class StackedModule:
     """A module of the stack; ``name`` is for messages."""
 
     name: str
@@ -87,13 +87,13 @@ def _unsure(errors: Sequence[Refusal]) -> list[Refusal]:
     return [error for error in errors if isinstance(error, Unavailable)]
 
 
-async def log_in(stack: Sequence[Entry], attempt: LoginAttempt) -> None:
+async def log_in(stack: Sequence[StackedModule], attempt: LoginAttempt) -> None:
     """Both phases; what is found out is in ``attempt.subject``.
 
     Raises `UnknownUser` where no module knows the user (or all of them say that it is none of their business), `Rejected` and
     `Unavailable`.
     """
-    parts: list[tuple[Entry, ILogin]] = []
+    parts: list[tuple[StackedModule, ILogin]] = []
     try:
         walk = _Walk()
         for entry in stack:
@@ -116,7 +116,7 @@ async def log_in(stack: Sequence[Entry], attempt: LoginAttempt) -> None:
         raise
 
 
-async def spend(entries: Sequence[Entry], request: AuthenticationRequest) -> None:
+async def spend(entries: Sequence[StackedModule], request: AuthenticationRequest) -> None:
     """Spend what the modules of ``entries`` cost, those of them that implement `IDecoyLogin`. Never fails."""
     for entry in entries:
         if IDecoyLogin.providedBy(entry.module):
@@ -130,14 +130,14 @@ async def spend(entries: Sequence[Entry], request: AuthenticationRequest) -> Non
                 _unforeseen(entry, error)
 
 
-def _begin(entry: Entry, attempt: LoginAttempt) -> ILogin:
+def _begin(entry: StackedModule, attempt: LoginAttempt) -> ILogin:
     try:
         return entry.module.begin(attempt)
     except Exception as error:
         raise _unforeseen(entry, error) from None
 
 
-async def _step(walk: _Walk, entry: Entry, part: ILogin, attempt: LoginAttempt, phase: str) -> bool:
+async def _step(walk: _Walk, entry: StackedModule, part: ILogin, attempt: LoginAttempt, phase: str) -> bool:
     """One module in one phase; True where the walk ends with it."""
     said = f"module {entry.name} ({entry.flag.value}), {phase}: "
     try:
@@ -160,7 +160,7 @@ async def _step(walk: _Walk, entry: Entry, part: ILogin, attempt: LoginAttempt, 
     return entry.flag is Flag.REQUISITE
 
 
-async def _abort(entry: Entry, part: ILogin) -> None:
+async def _abort(entry: StackedModule, part: ILogin) -> None:
     try:
         await part.abort()
     except Exception as error:
@@ -168,7 +168,7 @@ async def _abort(entry: Entry, part: ILogin) -> None:
         _unforeseen(entry, error)
 
 
-def _unforeseen(entry: Entry, error: Exception) -> Unavailable:
+def _unforeseen(entry: StackedModule, error: Exception) -> Unavailable:
     """A module's fault counts as "could not tell". Only where it happened is told: its text may hold the password."""
     where = "".join(traceback.format_tb(error.__traceback__))
     kind = type(error).__qualname__

@@ -1,56 +1,44 @@
-"""Judges JWTs that somebody else has issued, and reads users from their claims. Pure (attacks 35, 36 and 40).
+"""Judges JWTs of other issuers, and reads users from their claims. Pure (attacks 35, 36 and 40).
 
-The algorithm is the key's, never the header's. The signature is checked before any claim, and only then is said what is wrong
-with a token. A token for somebody else (another issuer, another audience) is "not mine": another authenticator may know it.
+The envelope is `perimeter.tokens.jwt`'s. A token of another issuer, or for another audience, is "not mine": another authenticator
+may know it.
 """
 
 from __future__ import annotations
 
-import base64
-import math
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 import attrs
-from jwt import PyJWS, PyJWTError
 
 from perimeter.auth.kinds.remote import names
 from perimeter.auth.kinds.remote.memory import Vouched
 from perimeter.auth.text import local_part
-from perimeter.errors import ExpiredToken, InvalidToken
+from perimeter.errors import InvalidToken
 from perimeter.model import Principal
-from perimeter.tokens import strict_json as strictjson
-from perimeter.tokens.jwk import ALGORITHMS, Jwk
-
-LEEWAY: Final = 60.0
-"""Seconds by which the clocks of two machines may differ, for what is not an expiry."""
+from perimeter.tokens.jwk import Jwk
+from perimeter.tokens.jwt import Jwt, NotAJwt, check_times, parse
 
 MAX_HEADER: Final = 4096
 
 ANY: Final = "*"
 
-_COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
-
-#: where a key may be had, says whoever made the token: a token that says so is up to no good, or meant for others
+#: members that say where a key can be fetched, or change what is signed: no token for the gateway needs them
 _REFUSED: Final = ("crit", "b64", "jku", "jwk", "x5u", "x5c")
 
-#: the words for an access token (RFC 9068, section 2.1) or a JWT of unsaid purpose; nothing that is a statement of another kind
+#: the types of an access token (RFC 9068, section 2.1) and of a JWT without a stated purpose
 _TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
 
-#: Keycloak says in a claim what a token is for; an ID token is for the client alone, the others for Keycloak
+#: purposes that Keycloak states in a claim: an ID token is for the client alone, the others are for Keycloak
 _OTHER_PURPOSES: Final = frozenset({"id", "refresh", "offline", "logout", "registrationaccesstoken", "initialaccesstoken"})
-
-_jws = PyJWS(algorithms=list(ALGORITHMS))
 
 
 @attrs.frozen
 class JwtHeader:
-    """A token's header, and what its claims say of the issuer; none of it verified."""
+    """What decides which key may verify a token: ``kid`` of its header and the issuer in its claims; none of it verified."""
 
     kid: str
-    algorithm: str
-    members: dict[str, Any] = attrs.field(repr=False)
+    jwt: Jwt = attrs.field(repr=False)
     issuer: object = None
 
 
@@ -73,41 +61,25 @@ class Expectations:
     domain: str = ""
 
 
-def _object(octets: bytes) -> dict[str, Any] | None:
-    try:
-        value = strictjson.decode(octets)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _unbase64(segment: str) -> bytes:
-    return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-
-
 def read_header(token: str) -> JwtHeader | None:
-    """The header of a token; None for what is no signed JWT with the name of a key."""
-    match = _COMPACT.fullmatch(token)
-    if match is None or len(match[1]) > MAX_HEADER:
-        return None
+    """The header of a token; None for a text that is not a signed JWT with the name of a key."""
     try:
-        header, claims = _object(_unbase64(match[1])), _object(_unbase64(match[2]))
-    except ValueError:
+        jwt = parse(token, MAX_HEADER)
+        claims = jwt.unverified()
+    except NotAJwt:
         return None
-    if header is None or claims is None:
+    kid = jwt.header.get("kid")
+    if not isinstance(kid, str) or not isinstance(jwt.header.get("alg"), str) or not kid:
         return None
-    kid, algorithm = header.get("kid"), header.get("alg")
-    if not isinstance(kid, str) or not isinstance(algorithm, str) or not kid:
-        return None
-    return JwtHeader(kid, algorithm, header, claims.get("iss"))
+    return JwtHeader(kid, jwt, claims.get("iss"))
 
 
-def judge(token: str, header: JwtHeader, key: Jwk, expected: Expectations, now: float) -> Vouched | None:
-    """Who holds ``token``, which is said to be signed with ``key``; None where it is for somebody else.
+def judge(header: JwtHeader, key: Jwk, expected: Expectations, now: float) -> Vouched | None:
+    """Who holds the token with this header, which claims to be signed with ``key``; None if it is for another audience or issuer.
 
-    Raises `InvalidToken`, or `ExpiredToken` for one that was good once.
+    Raises `InvalidToken`, or `ExpiredToken` for a token that was good once.
     """
-    claims = _verified(token, header, key)
+    claims = _verified(header.jwt, key)
     if ANY not in expected.issuers and claims.get("iss") not in expected.issuers:
         return None
     if ANY not in expected.audiences and expected.audiences.isdisjoint(_audience(claims)):
@@ -115,48 +87,27 @@ def judge(token: str, header: JwtHeader, key: Jwk, expected: Expectations, now: 
     purpose = claims.get("typ")
     if isinstance(purpose, str) and purpose.lower() in _OTHER_PURPOSES:
         raise InvalidToken("not an access token")
-    for name in ("iat", "nbf"):
-        if name in claims and _time(claims, name) > now + LEEWAY:
-            raise InvalidToken(f"{name} is in the future")
-    expires = _time(claims, "exp")
-    if now >= expires:
-        raise ExpiredToken("expired")
+    expires = check_times(claims, now)
     try:
         return Vouched(_principal(claims, expected), expires)
     except names.Unfit as error:
         raise InvalidToken(str(error)) from None
 
 
-def _verified(token: str, header: JwtHeader, key: Jwk) -> dict[str, Any]:
+def _verified(jwt: Jwt, key: Jwk) -> dict[str, Any]:
     for name in _REFUSED:
-        if name in header.members:
+        if name in jwt.header:
             raise InvalidToken(f"its header has {name}")
-    typ = header.members.get("typ", "")
+    typ = jwt.header.get("typ", "")
     if not isinstance(typ, str) or typ.lower() not in _TYPES:
         raise InvalidToken("its header names another type than an access token's")
-    if header.algorithm != key.algorithm:
-        raise InvalidToken("names another algorithm than its key's")
-    try:
-        payload: bytes = _jws.decode(token, key.public, algorithms=[key.algorithm])
-    except (PyJWTError, ValueError, TypeError):
-        raise InvalidToken("the signature is wrong") from None
-    claims = _object(payload)
-    if claims is None:
-        raise InvalidToken("its claims are not a JSON object")
-    return claims
+    return jwt.claims(key.public, key.algorithm)
 
 
 def _audience(claims: dict[str, Any]) -> frozenset[str]:
     value = claims.get("aud")
     listed = value if isinstance(value, list) else [value]
     return frozenset(one for one in listed if isinstance(one, str))
-
-
-def _time(claims: dict[str, Any], name: str) -> float:
-    value: Any = claims.get(name)
-    if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value < 2**53:
-        raise InvalidToken(f"{name} is absent or not a time")
-    return float(value)
 
 
 # -- from claims to a user

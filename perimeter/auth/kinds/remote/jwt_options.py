@@ -102,4 +102,4 @@ class JwtJudge:
         if key is None:
             explain("the issuer has no key of the name that the token gives")
             return None
-        return judge(token, header, key, self._expected, self._seconds())
+        return judge(header, key, self._expected, self._seconds())

@@ -1,0 +1,64 @@
+"""Remembers who was verified by a credential, by a keyed hash of it: useless in any other process, and never the credential."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from hashlib import blake2b
+from math import inf
+
+import attrs
+
+from perimeter.model import Principal
+from perimeter.recent import Expiring
+
+CAPACITY = 10_000
+"""Verdicts that are remembered; the least recently used one is dropped first."""
+
+
+@attrs.frozen(slots=True)
+class Began:
+    """When a verification began (the clock's seconds), and after how many calls of `CredentialMemory.forget`."""
+
+    at: float
+    generation: int
+
+
+class CredentialMemory:
+    """Principals for ``seconds`` after their verification began (0: never); ``clock`` returns the time in seconds.
+
+    Only successes are kept: a flood of garbage must not push out good verdicts, and a credential that becomes good works at once.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float], capacity: int = CAPACITY) -> None:
+        self._clock = clock
+        # Keyed hashing costs a block for the key; a copy of a hash that has taken it does not (measured: 1.8 and 1.2 µs).
+        self._keyed = blake2b(digest_size=16, key=os.urandom(32))
+        self._verdicts: Expiring[bytes, Principal] = Expiring(capacity, seconds, clock)
+        self._generation = 0
+
+    def digest(self, credential: bytes) -> bytes:
+        """The key under which ``credential`` is remembered."""
+        keyed = self._keyed.copy()
+        keyed.update(credential)
+        return keyed.digest()
+
+    def find(self, credential: bytes) -> Principal | None:
+        """Who was verified by ``credential``. The same object for as long as the verdict lasts."""
+        keyed = self._keyed.copy()  # `digest`, without another call for each request
+        keyed.update(credential)
+        return self._verdicts.get(keyed.digest())
+
+    def begin(self) -> Began:
+        """The verification of a credential begins now; `keep` wants to know."""
+        return Began(self._clock(), self._generation)
+
+    def keep(self, digest: bytes, principal: Principal, began: Began, until: float = inf) -> None:
+        """Remember a success, at most ``until``, unless `forget` was called since it began."""
+        if began.generation == self._generation:
+            self._verdicts.keep(digest, principal, since=began.at, until=until)
+
+    def forget(self) -> None:
+        """Remember nothing from before now: users, passwords or roles may have changed."""
+        self._generation += 1
+        self._verdicts.clear()
