@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.config.site.values import Network
+from perimeter.config.language.net_types import Network
 from perimeter.errors import AuditUnavailable, BadTarget, InsufficientScope, Maintenance, MissingCredentials, NoRoute, Refusal
 from perimeter.gate.access import Access, Asks, check_restriction
 from perimeter.gate.decision import Admitted, Located

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from perimeter.audit.sink import IAuditSink
+from perimeter.config.language.net_types import Network
 from perimeter.config.site.route_matching import ANY_HOST, HostTable, Prefixes
-from perimeter.config.site.values import Network
 from perimeter.gate.access import Access
 from perimeter.gate.entry import EntryRule, entry_rules
 from perimeter.gate.identity_lines import IdentityProfile
