@@ -34,11 +34,9 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, ISchemes, Scheme
 
 _log = Logger()
-
-SCHEMES = ("basic", "bearer", "certificate", "header", "recall")
 
 _LONGEST_NAME = 256
 
@@ -58,11 +56,11 @@ class GuardedAuthenticator:
         self.name = authenticator.name
         self.realm = authenticator.realm
         self.timeout = timeout
-        self.schemes: frozenset[str] = frozenset(("basic",))
+        self.schemes: frozenset[str] = frozenset((Scheme.BASIC,))
         if ISchemes.providedBy(authenticator):
             self.schemes = frozenset(authenticator.schemes)
-            if not self.schemes <= set(SCHEMES):
-                raise StartupError(f"authenticator {self.name} names schemes other than {', '.join(SCHEMES)}")
+            if not self.schemes <= set(Scheme):
+                raise StartupError(f"authenticator {self.name} names schemes other than {', '.join(Scheme)}")
         self.breaker = CircuitBreaker(authenticator.name, clock)
         self._clock = clock
         self._watch = watch
@@ -72,12 +70,12 @@ class GuardedAuthenticator:
         if request.realms and self.realm not in request.realms:
             return False
         if isinstance(credentials, BasicCredentials):
-            return "basic" in self.schemes
+            return Scheme.BASIC in self.schemes
         if isinstance(credentials, BearerCredentials):
-            return "bearer" in self.schemes
+            return Scheme.BEARER in self.schemes
         if isinstance(credentials, Recollection):
             return False  # asked of the one who vouched alone (`perimeter.auth.chain.chain.AuthenticatorChain.recall`)
-        return ("certificate" in self.schemes and request.certificate is not None) or "header" in self.schemes
+        return (Scheme.CERTIFICATE in self.schemes and request.certificate is not None) or Scheme.HEADER in self.schemes
 
     def canonical_name(self, username: str) -> str:
         """The spelling by which wrong passwords for ``username`` are counted (attack 30)."""

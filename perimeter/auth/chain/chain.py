@@ -35,7 +35,7 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
+from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator, Scheme
 
 _log = Logger()
 
@@ -93,9 +93,9 @@ class AuthenticatorChain:
         self._recollections = Flights()
         schemes = frozenset[str]().union(*(one.schemes for one in self.guarded))
         #: whether anybody takes tokens that are none of ours
-        self.takes_tokens = "bearer" in schemes
+        self.takes_tokens = Scheme.BEARER in schemes
         #: whether anybody goes by the connection alone
-        self.takes_connections = bool(schemes & {"certificate", "header"})
+        self.takes_connections = bool(schemes & {Scheme.CERTIFICATE, Scheme.HEADER})
 
     def start(self) -> None:
         """Start the authenticators that have something to do between logins: all of them, or none.
@@ -133,7 +133,7 @@ class AuthenticatorChain:
 
     def challenges(self) -> tuple[tuple[str, str], ...]:
         """Scheme and realm of everything that a client may answer with, beside the gateway's own tokens."""
-        found = {(word, one.realm): None for one in self.guarded for word in ("bearer", "basic") if word in one.schemes}
+        found = {(word, one.realm): None for one in self.guarded for word in (Scheme.BEARER, Scheme.BASIC) if word in one.schemes}
         return tuple(found)
 
     # -- what is remembered
@@ -183,7 +183,7 @@ class AuthenticatorChain:
         one = next((one for one in self.guarded if (one.name, one.realm) == (owner.authenticator, owner.realm)), None)
         if one is None:
             raise InvalidToken("who vouched for the owner of this API token is not asked any more")
-        if "recall" not in one.schemes:
+        if Scheme.RECALL not in one.schemes:
             return owner
         question = Recollection(owner.username)
         return self._recollections.join((one.name, owner.username), lambda: self._recall(one, question, request))
@@ -281,4 +281,4 @@ class AuthenticatorChain:
         return self._throttle.release(text, self._names(text))
 
     def _names(self, username: str) -> Iterable[tuple[str, str]]:
-        return [(one.realm, one.canonical_name(username)) for one in self.guarded if "basic" in one.schemes]
+        return [(one.realm, one.canonical_name(username)) for one in self.guarded if Scheme.BASIC in one.schemes]

@@ -9,9 +9,9 @@ from perimeter.auth.passwords.users import User, Users
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticator
+from perimeter.plugin.authenticator import IAuthenticator, Scheme
 
-SCHEMES = ("basic", "recall")
+SCHEMES = (Scheme.BASIC, Scheme.RECALL)
 """The credentials that `authenticate` knows what to do with."""
 
 

@@ -21,7 +21,7 @@ from perimeter.config.site.net_types import HEADER_NAME, NETWORK
 from perimeter.config.site.values import Network
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, HeaderBlock, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes, Scheme
 from perimeter.plugin.services import AuthServices
 
 
@@ -51,7 +51,7 @@ class TrustedHeaderSettings(Settings):
 class TrustedHeaderAuthenticator:
     """Takes the user's name and roles from headers that peers in certain networks set."""
 
-    schemes = ("header",)
+    schemes = (Scheme.HEADER,)
 
     def __init__(self, name: str, realm: str, settings: TrustedHeaderSettings) -> None:
         self.name = name

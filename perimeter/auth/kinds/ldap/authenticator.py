@@ -31,7 +31,14 @@ from perimeter.errors import Rejected, Unavailable, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
-from perimeter.plugin.authenticator import IAuthenticatorFactory, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.authenticator import (
+    IAuthenticatorFactory,
+    ICanonicalNames,
+    IDecoyLogin,
+    IRunningAuthenticator,
+    ISchemes,
+    Scheme,
+)
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -49,7 +56,7 @@ REMEMBERED_COSTS = 64
 class LdapAuthenticator:
     """Knows the users of one directory."""
 
-    schemes = ("basic", "recall")
+    schemes = (Scheme.BASIC, Scheme.RECALL)
 
     def __init__(self, name: str, realm: str, settings: LdapSettings, reactor: Any, directory: LdapDirectory) -> None:
         self.name = name

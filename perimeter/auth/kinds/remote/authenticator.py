@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from perimeter.auth.kinds.remote.memory import TokenMemory, Vouched
 from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, ISchemes, Scheme
 
 Explain = Callable[[str], None]
 
@@ -33,7 +33,7 @@ class TokenAuthenticator:
     A service that does not know a token says nothing about the others', so the next authenticator is asked.
     """
 
-    schemes = ("bearer",)
+    schemes = (Scheme.BEARER,)
 
     def __init__(self, name: str, realm: str, service: TokenService, remember: float, clock: IReactorTime) -> None:
         self.name = name
