@@ -13,7 +13,7 @@ No secret, token or unverified claim may stand in ``detail``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar
 
 import attrs
@@ -59,7 +59,7 @@ class ConfigError(StartupError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class Challenges(Enum):
+class Challenges(StrEnum):
     """Which challenges a 401 carries (WWW-Authenticate; RFC 9110, section 11.6.1).
 
     ``BEARER``: the gateway's own token, and what authenticators take beside passwords. ``BASIC``: what authenticators take.

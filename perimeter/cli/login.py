@@ -59,13 +59,13 @@ async def _try(
     from perimeter.auth.chain.chain import AuthenticatorChain
     from perimeter.offload import Offload
     from perimeter.plugin.services import AuthServices
-    from perimeter.run.build.authentication import authenticators_of
+    from perimeter.run.build.authentication import authenticators_of, prepared_authenticators
 
     offload = Offload(reactor)
     offload.start()
     timeouts = {one.name: one.timeout for one in site.authenticators if one.timeout is not None}
     try:
-        authenticators = authenticators_of(site, AuthServices(reactor, offload))
+        authenticators = authenticators_of(site, prepared_authenticators(site, AuthServices(reactor, offload)))
         chain = AuthenticatorChain(authenticators, site.authentication.timeout, 0, reactor, timeouts=timeouts)
     except StartupError as error:
         say(str(error))

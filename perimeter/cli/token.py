@@ -20,7 +20,7 @@ from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
 from perimeter.cli.site import Duration, WallClock, config_option, explained, read_site
 from perimeter.config.site.values import SiteConfig
-from perimeter.errors import InvalidToken, StartupError
+from perimeter.errors import InvalidToken, StartupError, Unavailable
 from perimeter.model import TOKEN_PREFIX, Principal
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.control import NoGateway, ask
@@ -134,9 +134,7 @@ def _gateway_or_store(site: SiteConfig) -> Iterator[Ask]:
         ask(directory, {"command": "status"})
     except NoGateway:
         if site.perimeter.state != "sqlite":
-            raise StartupError(
-                f"no gateway is running with state_dir {directory}, and with state = memory nothing is kept"
-            ) from None
+            raise StartupError(f"no gateway is running with state_dir {directory}, and state = memory keeps nothing") from None
         store = SqliteStore(directory, STATE_KINDS)
         try:
             yield partial(_answer, site, DirectState(store, STATE_KINDS, time.time).view(TOKENS))
@@ -163,7 +161,7 @@ def _answer(site: SiteConfig, stored: StoredTokens, question: Mapping[str, Any])
     work.addBoth(results.append)
     (result,) = results  # the store was written at once
     if isinstance(result, Failure):
-        result.trap(ValueError)
+        result.trap(ValueError, Unavailable)
         raise StartupError(str(result.value))
     return attrs.asdict(result)
 

@@ -6,40 +6,29 @@ is the part of the carrier that puts a response into the bytes or frames of its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from perimeter.model import Field
 
 if TYPE_CHECKING:
     from perimeter.audit.sink import IAuditSink
-    from perimeter.config.site.values import LimitSettings
     from perimeter.http.answers import Answers
-    from perimeter.http.connections import Connections
-    from perimeter.http.exchange import Exchange
-    from perimeter.net.deadlines import Deadlines
-    from perimeter.net.turns import Turns
 
 
-class ConnectionSite(Protocol):
-    """What all connections of a listener share. A reload may replace its attributes between requests."""
+class ExchangeSite(Protocol):
+    """What all exchanges of a listener share. A reload may replace its attributes between requests."""
 
-    limits: LimitSettings
-    deadlines: Deadlines
-    turns: Turns
     clock: Callable[[], float]
-    #: hands an exchange with a good head to the gate; never raises
-    dispatch: Callable[[Exchange], None]
     answers: Answers
     #: takes the records of exchanges without a route
     audit: IAuditSink
-    connections: Connections
 
 
 class ResponseWriter(Protocol):
     """Writes one response: `interim` any number of times, then `whole`, or `head`, `data` and `end`.
 
-    ``lines`` are whole field lines, each with its CRLF, without those that concern framing or the connection. ``bodiless``: the
+    ``lines`` are whole header lines, each with its CRLF, without those that concern framing or the connection. ``bodiless``: the
     response has no body whatever ``length`` says (HEAD, 204, 304).
     """
 
@@ -72,15 +61,15 @@ class Carrier(Protocol):
     """What an exchange needs of what carries it."""
 
     @property
-    def site(self) -> ConnectionSite:
-        """What all connections of the listener share."""
+    def site(self) -> ExchangeSite:
+        """What all exchanges of the listener share."""
 
     @property
     def writer(self) -> ResponseWriter:
         """Writes the response."""
 
     def body_wanted(self) -> None:
-        """The exchange has a sink for its body now: deliver what has come, and read on."""
+        """The exchange has a sink: deliver the body to `Exchange.body_data` and `Exchange.body_end` as it comes."""
 
     def discard_body(self) -> None:
         """A response begins, and the body has no sink: skip it."""
@@ -94,22 +83,8 @@ class Carrier(Protocol):
     def close_after(self) -> None:
         """The exchange must be the connection's last: its framing is in doubt. HTTP/2 has nothing to do."""
 
-    def response_done(self, exchange: Exchange) -> None:
+    def response_done(self) -> None:
         """The response is written."""
 
     def abort(self) -> None:
         """Cut off the response, so that the client sees that it is not whole: reset the connection or the stream."""
-
-
-class HttpConnection(Protocol):
-    """A client's connection, of whatever protocol, as `perimeter.http.connections.Connections` holds it."""
-
-    @property
-    def exchanges(self) -> Collection[Exchange]:
-        """Those under way: one at most in HTTP/1.1."""
-
-    def shut_down(self) -> None:
-        """Serve what is under way, or the next request if one has come, and nothing else; close at once if idle."""
-
-    def cut(self) -> None:
-        """Reset the connection. Exchanges under way end as if the client had left."""

@@ -1,16 +1,33 @@
-"""The client connections of one listener, as they come and go, and the exchanges on them."""
+"""The client connections of one listener: what they share, and the exchanges on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
 
 from perimeter.errors import RevokedToken
+from perimeter.http.carrier import ExchangeSite
 from perimeter.model import Principal
 
 if TYPE_CHECKING:
-    from perimeter.http.carrier import HttpConnection
+    from perimeter.config.site.values import LimitSettings
     from perimeter.http.exchange import Exchange
+    from perimeter.net.deadlines import Deadlines
+    from perimeter.net.turns import Turns
+
+
+class HttpConnection(Protocol):
+    """A client's connection, of whatever version of HTTP."""
+
+    @property
+    def exchanges(self) -> Collection[Exchange]:
+        """Those under way: one at most in HTTP/1.1."""
+
+    def shut_down(self) -> None:
+        """Serve what is under way, or the next request if one has come, and nothing else; close at once if idle."""
+
+    def cut(self) -> None:
+        """Reset the connection. Exchanges under way end as if the client had left."""
 
 
 class Connections(set["HttpConnection"]):
@@ -29,6 +46,17 @@ class Connections(set["HttpConnection"]):
         """Serve no further request on any of the connections."""
         for connection in list(self):
             connection.shut_down()
+
+
+class ConnectionSite(ExchangeSite, Protocol):
+    """What all connections of a listener share. A reload may replace its attributes between requests."""
+
+    limits: LimitSettings
+    deadlines: Deadlines
+    turns: Turns
+    #: hands an exchange with a good head to the gate; never raises
+    dispatch: Callable[[Exchange], None]
+    connections: Connections
 
 
 def withdraw_unless(good: Callable[[Principal], bool], exchanges: Iterable[Exchange]) -> None:

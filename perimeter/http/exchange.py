@@ -15,8 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal
-from perimeter.http.access import access_record
-from perimeter.model import ClientConnection, EarlyEnd, Field, RequestHead
+from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, RequestHead
 
 if TYPE_CHECKING:
     from perimeter.http.carrier import Carrier
@@ -232,7 +231,7 @@ class Exchange:
             self.reason = self.reason or reason or ""
             self._record()
             self._ended = True
-            self._carrier.response_done(self)
+            self._carrier.response_done()
 
     # -- refusals and early ends, for all
 
@@ -249,7 +248,7 @@ class Exchange:
         if refusal.close:
             self._carrier.close_after()
         if not self.body_done:
-            self._sink = None  # the one who took the body has failed: the carrier skips the rest of it
+            self._sink = None  # the sink has failed: the carrier skips the rest of the body
         status, lines, body = self._carrier.site.answers.render(refusal, self.head.headers)
         self.answer(status, lines, body)
 
@@ -321,7 +320,7 @@ class Exchange:
         self._ended = True
         self.responder = None
         self._sink = None
-        self._carrier.response_done(self)
+        self._carrier.response_done()
 
     def _leave(self) -> None:
         responder, self.responder = self.responder, None
@@ -335,10 +334,37 @@ class Exchange:
             return True
         self._recorded = True
         site = self._carrier.site
+        head = self.asked or self.head
+        connection = self.connection
         decision = self.decision
-        sink = site.audit if decision is None else decision.route.audit
+        record = AccessRecord()
+        if decision is None:
+            sink = site.audit
+            record.address = connection.address
+            record.principal = None
+            record.route = record.upstream = ""
+        else:
+            route = decision.route
+            sink = route.audit
+            record.address = decision.address
+            record.principal = decision.principal
+            record.route = route.name
+            record.upstream = self.upstream or route.target.name
+        record.time = self.time
+        record.duration = site.clock() - self.time
+        record.listener = connection.listener
+        record.tls = connection.tls
+        record.method = head.method
+        record.target = head.target
+        record.version = head.version
+        record.host = head.host
+        record.headers = head.headers
+        record.status = self.status
+        record.sent = self.sent
+        record.received = self.received
+        record.reason = self.reason
         # The answer that the audit log is out of order may go out: its record waits, and is written once the log works.
-        if sink.record(access_record(self, site.clock())) or self.reason == AuditUnavailable.reason:
+        if sink.record(record) or self.reason == AuditUnavailable.reason:
             return True
         self._ended = True
         self._leave()

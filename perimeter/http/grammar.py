@@ -1,7 +1,7 @@
 """Message heads: bytes to `RequestHead` and `ResponseHead`, strictly as RFC 9110 and RFC 9112 have them. Pure.
 
 One grammar serves both directions. What two parsers could read in two ways is refused rather than repaired (attack 18): bare
-CR or LF, folded lines, white space around a field name, a repeated or listed Content-Length, Content-Length together with
+CR or LF, folded lines, white space around a header's name, a repeated or listed Content-Length, Content-Length together with
 Transfer-Encoding, any coding but ``chunked``. A refused request raises a `BadRequest`; a refused response raises
 `UpstreamBadReply`. Bodies are the business of `perimeter.http.h1.framing`.
 
@@ -27,9 +27,9 @@ from perimeter.model import Field, HeaderBlock, RequestHead, ResponseHead, Versi
 _HTTP_1_0, _HTTP_1_1 = Version.HTTP_1_0, Version.HTTP_1_1
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 
-#: What stands nowhere in a field line (RFC 9110, section 5.5): controls but HTAB, and the CR and LF that are counted apart.
+#: Not allowed in a header line (RFC 9110, section 5.5): controls except HTAB, and except CR and LF, which are counted separately.
 _CONTROLS = bytes(octet for octet in (*range(0x20), 0x7F) if octet not in b"\t\r\n")
-#: Field names as they came, in lower case: found to be tokens once.
+#: Names of headers that were found to be tokens: as they came -> in lower case.
 _names: dict[bytes, bytes] = {}
 _MOST_NAMES = 2000
 _LONGEST_NAME = 64
@@ -38,7 +38,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0
 _ANY_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/[0-9]++(?:\.[0-9]++)?")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _TOKEN_LIST_ITEM = re.compile(_TOKEN + rb"++")
-#: The fields that decide framing and routing; all but the first three may stand once only.
+#: The headers that decide framing and routing. All except the first three may be there once only.
 _FRAMING = frozenset(
     (
         b"authorization",
@@ -113,10 +113,10 @@ def _absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
 
 
 def split_fields(block: bytes, max_fields: int) -> list[Field]:
-    """The fields of ``block`` (field lines, each with its CRLF, no empty line): names in lower case, values trimmed.
+    """The headers in ``block`` (whole lines, each with its CRLF, no empty line): names in lower case, values trimmed.
 
-    RFC 9112, section 5: no white space before the colon, no folded lines, no bare CR or LF. Raises `BadRequest` where a line is
-    malformed and `HeadTooLarge` where there are more than ``max_fields``. (Counting and translating look at 750 octets in 1 µs;
+    RFC 9112, section 5: no white space before the colon, no folded lines, no bare CR or LF. Raises `BadRequest` if a line is
+    malformed and `HeadTooLarge` if there are more than ``max_fields``. (Counting and translating look at 750 bytes in 1 µs;
     one regular expression for all of it took 13.)
     """
     lines = block.split(b"\r\n")
@@ -152,7 +152,7 @@ def _checked_name(name: bytes) -> bytes:
 
 
 def parse_block(block: bytes, max_fields: int) -> HeaderBlock:
-    """The header block of a request, its framing fields understood. ``block`` as in `split_fields`."""
+    """The header block of a request, with what decides its framing. ``block`` as in `split_fields`."""
     headers = HeaderBlock(split_fields(block, max_fields), block)
     expect = _read_framing(headers)
     if headers.host is not None and not _is_authority(headers.host):
@@ -187,7 +187,7 @@ def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
 
 
 def _read_framing(headers: HeaderBlock) -> bytes | None:
-    """Fill in what `HeaderBlock` keeps of the fields that concern framing and routing. Returns the value of Expect."""
+    """Set what `HeaderBlock` keeps of the headers that decide framing and routing. Returns the value of Expect."""
     single: dict[bytes, bytes] = {}
     authorization: list[bytes] = []
     connection: list[bytes] = []
@@ -226,7 +226,7 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
 
 
 def _connection_options(value: bytes) -> frozenset[bytes]:
-    """The options in a Connection field (RFC 9110, section 7.6.1), in lower case."""
+    """The options in a Connection header (RFC 9110, section 7.6.1), in lower case."""
     return _known_options(value) if len(value) <= _LONGEST_NAME else _read_options(value)
 
 

@@ -42,7 +42,7 @@ class AdmittingRoute(Protocol):
 
 
 class Admission(Protocol):
-    """What an exchange reads of the gate's decision (`perimeter.gate.decision.Decision`)."""
+    """What an exchange reads of the gate's decision (`perimeter.gate.decision.Admitted` and `Located`)."""
 
     @property
     def route(self) -> AdmittingRoute:

@@ -7,10 +7,7 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 import perimeter
-from perimeter.config.site.values import ServerSettings
-from perimeter.metrics.in_force import InForce
-from perimeter.proxy.pool import UpstreamPool
-from perimeter.tokens.key_file import KeyState
+from perimeter.metrics.in_force import InForce, Pool, ServerAddress
 
 
 def build_info() -> Metric:
@@ -41,7 +38,7 @@ def gauges(now: InForce) -> Iterator[Metric]:
         "perimeter_signing_key_activated_timestamp_seconds", "Time since when the current key signs tokens, in epoch seconds."
     )
     for key in now.keys:
-        if key.state is KeyState.SIGNING and key.activated is not None:
+        if key.state == "signing" and key.activated is not None:
             signing.add_metric((), key.activated)
     yield signing
 
@@ -58,7 +55,7 @@ def _listeners(now: InForce) -> Iterator[Metric]:
     yield busy
 
 
-def _upstreams(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
+def _upstreams(pools: Sequence[Pool]) -> Iterator[Metric]:
     connections = GaugeMetricFamily(
         "perimeter_upstream_connections", "Connections to services.", labels=("upstream", "server", "state")
     )
@@ -78,7 +75,7 @@ def _upstreams(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
     yield up
 
 
-def _name(server: ServerSettings) -> str:
+def _name(server: ServerAddress) -> str:
     if server.scheme == "sample":
         return "sample:"
     host = f"[{server.host}]" if ":" in server.host else server.host

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class AccessRecord:
     """Everything that the audit log may say of one request. Text is raw here: formats escape it.
 
-    The one who makes a record sets every attribute by name (17 keywords would take 0.6 µs longer), and nobody changes it later.
+    Whatever makes a record sets every attribute by name (17 keywords would take 0.6 µs longer). A record is not changed later.
     """
 
     __slots__ = (

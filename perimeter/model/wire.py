@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 Field = tuple[bytes, bytes]
-"""A header field: its name in lower case, and its value without the white space around it."""
+"""A header: its name in lower case, and its value without the white space around it."""
 
 
 class HeaderBlock:
-    """The parsed header fields of one message.
+    """The parsed headers of one message.
 
     Immutable after `perimeter.http.grammar` has built it, so that one block may serve every request of a connection that
     repeats it byte by byte. ``forward`` is the one slot that is written later: what `perimeter.proxy.headers` made of
@@ -41,13 +41,13 @@ class HeaderBlock:
 
     def __init__(self, fields: Sequence[Field], raw: bytes = b"") -> None:
         self.fields: tuple[Field, ...] = tuple(fields)
-        #: the field lines as they came, each with its CRLF
+        #: the header lines as they came, each with its CRLF
         self.raw = raw
         #: the value of Host, or None
         self.host: bytes | None = None
-        #: the values of Authorization, in order: more than one is refused by whoever reads credentials
+        #: the values of Authorization, in order: more than one is refused where credentials are read
         self.authorization: tuple[bytes, ...] = ()
-        #: octets, or None where there is no Content-Length
+        #: bytes, or None if there is no Content-Length
         self.content_length: int | None = None
         #: Transfer-Encoding is exactly ``chunked``
         self.chunked: bool = False
@@ -61,21 +61,21 @@ class HeaderBlock:
         self.expect_continue: bool = False
         #: the value of Upgrade, where Connection names it too
         self.upgrade: bytes | None = None
-        #: there is a Date field (responses only)
+        #: there is a Date header (responses only)
         self.dated = False
-        #: there is an X-Auth-Realm field
+        #: there is an X-Auth-Realm header
         self.narrowed: bool = False
         self.forward: tuple[object, bytes] | None = None
 
     def get(self, name: bytes) -> bytes | None:
-        """The first value of the field ``name`` (lower case), or None."""
+        """The first value of the header ``name`` (lower case), or None."""
         for key, value in self.fields:
             if key == name:
                 return value
         return None
 
     def get_all(self, name: bytes) -> list[bytes]:
-        """Every value of the field ``name`` (lower case), in order."""
+        """Every value of the header ``name`` (lower case), in order."""
         return [value for key, value in self.fields if key == name]
 
 
@@ -88,7 +88,7 @@ class Version(StrEnum):
 
 
 class RequestHead:
-    """A request line and its header fields, already found to be well formed and unambiguous.
+    """A request line and its headers, already found to be well formed and unambiguous.
 
     ``target`` is as sent, in origin-form (an absolute-form target was taken apart: its host is in ``host``).
     ``host`` is the authority that the request is for, as sent.
@@ -105,7 +105,7 @@ class RequestHead:
 
 
 class ResponseHead:
-    """A status line and its header fields, from an upstream. ``minor`` is 0 or 1; ``reason`` may be empty."""
+    """A status line and its headers, from an upstream. ``minor`` is 0 or 1; ``reason`` may be empty."""
 
     __slots__ = ("headers", "minor", "reason", "status")
 
@@ -127,7 +127,7 @@ def canonical_address(address: str) -> str:
 
 
 class ClientConnection:
-    """What is known of a client's connection for as long as it lasts.
+    """What is known of a client's connection while it lasts.
 
     ``address`` is canonical text (see `canonical_address`), ``listener`` the name of the section that accepted it,
     ``tls`` the protocol version (``TLSv1.3``) or "" on a plain connection. ``certificate`` is the client's own, where one was

@@ -27,7 +27,7 @@ class Waiting(Protocol):
     """Something with more work to do."""
 
     def take_turn(self) -> None:
-        """Do one part of the work, and `Turns.wait` again where there is more."""
+        """Do one part of the work, and call `Turns.wait` again if there is more."""
 
 
 class Turns:

@@ -25,6 +25,7 @@ from zope.interface import implementer
 from perimeter.errors import BadRequest, UpstreamBadReply
 from perimeter.http.grammar import has_bare_lf, parse_response_head
 from perimeter.http.h1.framing import BodyReader, ChunkedReader, CloseReader, LengthReader
+from perimeter.http.h1.heads import HeadMemory
 from perimeter.model import Field, ResponseHead
 from perimeter.net.contract import Transport
 from perimeter.net.deadlines import Deadlines
@@ -149,9 +150,8 @@ class UpstreamConnection(TwistedProtocol):
         self._pending = b""
         self._interim = 0
         self._seen = False
-        #: the last response block, unparsed and parsed (a busy service repeats it within a second)
-        self._head_text = b""
-        self._head_parsed: ResponseHead | None = None
+        #: a busy service repeats a response head within a second
+        self._last_head: HeadMemory[ResponseHead] = HeadMemory()
 
     def connectionMade(self) -> None:
         """The server has accepted."""
@@ -288,18 +288,19 @@ class UpstreamConnection(TwistedProtocol):
 
     def _read_head(self, receiver: ReplyReceiver, data: bytes) -> bytes | None:
         """Read heads until the final one. Returns what follows it, or None while it is not whole (or the response is over)."""
+        memory = self._last_head
         while True:
-            head = self._head_parsed
-            if head is not None and data.startswith(self._head_text):
-                data = data[len(self._head_text) :]
+            rest = memory.after(data)
+            if rest is not None:
+                head, data = memory.head, rest
             else:
                 end = data.find(b"\r\n\r\n")
                 if end < 0 or end > _MAX_HEAD:
                     self._incomplete_head(data)
                     return None
                 text, data = data[: end + 4], data[end + 4 :]
-                head = self._head_parsed = parse_response_head(text, _MAX_FIELDS)
-                self._head_text = text
+                head = parse_response_head(text, _MAX_FIELDS)
+                memory.keep(text, head)
             if head.status >= 200:
                 self._pending = b""
                 return self._final(receiver, head, data)

@@ -22,14 +22,14 @@ from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
 from perimeter.run.build.surroundings import Surroundings
-from perimeter.run.operations import Place
+from perimeter.run.operations import ListenerStatus
 from perimeter.run.site import ConnectionFactory, Site
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
 
 
 @attrs.define(eq=False)
-class Listening:
+class ActiveListener:
     """A listener in use."""
 
     settings: ListenerSettings
@@ -63,13 +63,13 @@ class Listening:
 
 
 @attrs.frozen(eq=False)
-class Bound:
+class BoundListeners:
     """An assembly and its listeners: ``opened`` ones are new, ``kept`` ones are in use already."""
 
     assembly: Assembly
     contexts: Contexts
-    opened: Mapping[str, Listening]
-    kept: Mapping[str, Listening]
+    opened: Mapping[str, ActiveListener]
+    kept: Mapping[str, ActiveListener]
 
     def undo(self) -> None:
         """Close what was opened."""
@@ -84,14 +84,14 @@ class Listeners:
         self._around = around
         self._sockets = sockets
         self._limits = ConnectionLimits(limits.connections, limits.connections_per_address)
-        self._listening: dict[str, Listening] = {}
+        self._listening: dict[str, ActiveListener] = {}
 
     # -- from one configuration to the next
 
-    def bind(self, assembly: Assembly, contexts: Contexts) -> Bound:
+    def bind(self, assembly: Assembly, contexts: Contexts) -> BoundListeners:
         """Open the listeners that are not there yet. Raises `StartupError`, and has opened nothing then."""
-        kept: dict[str, Listening] = {}
-        opened: dict[str, Listening] = {}
+        kept: dict[str, ActiveListener] = {}
+        opened: dict[str, ActiveListener] = {}
         try:
             for settings in assembly.config.listeners:
                 name = settings.name
@@ -104,9 +104,9 @@ class Listeners:
             for listening in opened.values():
                 listening.stop()
             raise
-        return Bound(assembly, contexts, opened, kept)
+        return BoundListeners(assembly, contexts, opened, kept)
 
-    def put_in_force(self, bound: Bound) -> None:
+    def put_in_force(self, bound: BoundListeners) -> None:
         """Serve by the assembly that ``bound`` is for, on its sockets and no others."""
         leaving = [listening for name, listening in self._listening.items() if name not in bound.kept]
         self._listening = {**bound.kept, **bound.opened}
@@ -120,7 +120,7 @@ class Listeners:
             *(partial(one.put_in_force, bound.assembly, bound.contexts.get(name)) for name, one in bound.kept.items()),
         )
 
-    def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> Listening:
+    def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> ActiveListener:
         limits = assembly.config.limits
         reactor: Any = self._around.reactor
         site = Site(
@@ -145,7 +145,7 @@ class Listeners:
         )
         factory.port = port.getHost().port
         port.build_protocol = factory.build
-        return Listening(settings, site, port)
+        return ActiveListener(settings, site, port)
 
     def _socket(self, settings: ListenerSettings) -> socket.socket:
         """The socket of a new listener: the one in use, if a listener is renamed, or changes to or from TLS.
@@ -182,9 +182,11 @@ class Listeners:
         """The connections of each listener, as they come and go."""
         return {name: listening.site.connections for name, listening in self._listening.items()}
 
-    def places(self) -> list[Place]:
+    def listeners(self) -> list[ListenerStatus]:
         """The listeners, and how many connections each has."""
-        return [Place(name, listening.number, len(listening.site.connections)) for name, listening in self._listening.items()]
+        return [
+            ListenerStatus(name, listening.number, len(listening.site.connections)) for name, listening in self._listening.items()
+        ]
 
     def __str__(self) -> str:
         return ", ".join(f"{name} on port {listening.number}" for name, listening in self._listening.items())

@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import attrs
 
 import perimeter
+from perimeter.errors import Unavailable
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.tokens.revoking import Revocation
 
 
 @attrs.frozen
-class Place:
+class ListenerStatus:
     """A listener: its name and port, and how many connections it has."""
 
     name: str
@@ -31,7 +32,7 @@ class Gateway(Protocol):
     def assembly(self) -> Assembly:
         """What is in force. Raises ValueError while the gateway stops."""
 
-    def places(self) -> Sequence[Place]:
+    def listeners(self) -> Sequence[ListenerStatus]:
         """The listeners."""
 
     def uptime(self) -> float:
@@ -65,7 +66,7 @@ def status(gateway: Gateway) -> dict[str, Any]:
         "pid": os.getpid(),
         "uptime": int(gateway.uptime()),
         "config": str(config.file),
-        "listeners": [attrs.asdict(place) for place in gateway.places()],
+        "listeners": [attrs.asdict(place) for place in gateway.listeners()],
         "authenticators": [
             {
                 "name": one.name,
@@ -105,9 +106,11 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
     if (user is None) != (realm is None):
         raise ValueError("user and realm are needed together")
     owner = None if user is None or realm is None else (realm, user)
-    return attrs.asdict(
-        await revoke_tokens(assembly.config, assembly.revoker, Revocation(tuple(ids), owner, _text(question, "token")))
-    )
+    wanted = Revocation(tuple(ids), owner, _text(question, "token"))
+    try:
+        return attrs.asdict(await revoke_tokens(assembly.config, assembly.revoker, wanted))
+    except Unavailable as error:
+        raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None
 
 
 def _text(question: Mapping[str, Any], name: str) -> str | None:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
 
 from perimeter.config.site.values import SiteConfig
-from perimeter.errors import StartupError
+from perimeter.errors import Overloaded, StartupError
 from perimeter.offload import Offload
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.surroundings import Surroundings
@@ -21,10 +21,10 @@ TIMEOUT: Final = 60.0
 class Preparation:
     """`perimeter.run.build.prepared.prepare` in a thread of its own, so that no flood of logins delays a reload."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, thread: Offload | None = None) -> None:
         self._around = around
         self._reactor: Any = around.reactor
-        self._thread = Offload(around.reactor, threads=1, queue=1)
+        self._thread = thread or Offload(around.reactor, threads=1, queue=1)
 
     def start(self) -> None:
         """Take work."""
@@ -55,4 +55,6 @@ class Preparation:
 def _as_refusal(failure: Failure) -> Failure:
     if failure.check(TimeoutError):
         return Failure(StartupError(f"reading the configuration and its files took more than {TIMEOUT:.0f} seconds"))
+    if failure.check(Overloaded):
+        return Failure(StartupError("the files of an earlier configuration are still being read"))
     return failure

@@ -13,7 +13,7 @@ from perimeter.config.site.values import LimitSettings
 from perimeter.http.answers import Answers
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
-from perimeter.http.h1.connection import Channel
+from perimeter.http.h1.connection import Http1Connection
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.run.build.assembly import Assembly
@@ -24,7 +24,7 @@ _HTTP_1_1 = (b"http/1.1", b"")
 
 @attrs.define(eq=False)
 class Site:
-    """What the connections of one listener share (`perimeter.http.carrier.ConnectionSite`). A reload replaces its parts."""
+    """What the connections of one listener share (`perimeter.http.connections.ConnectionSite`). A reload replaces its parts."""
 
     limits: LimitSettings
     deadlines: Deadlines
@@ -53,15 +53,15 @@ class ConnectionFactory(Factory):
         self.listener = listener
         self.port = 0
 
-    def buildProtocol(self, addr: IAddress | None) -> Channel:
+    def buildProtocol(self, addr: IAddress | None) -> Http1Connection:
         """The protocol of a connection without TLS."""
         return self.build(addr, b"")
 
-    def build(self, addr: IAddress | None, alpn: bytes) -> Channel:
+    def build(self, addr: IAddress | None, alpn: bytes) -> Http1Connection:
         """The protocol of a connection on which ``alpn`` was agreed upon (RFC 7301).
 
         Raises ValueError for one that is not served; `perimeter.net.contexts` offers HTTP/1.1 alone.
         """
         if alpn not in _HTTP_1_1:
             raise ValueError(f"the protocol {alpn!r} was agreed upon, and is not served")
-        return Channel(self.site, self.listener, self.port)
+        return Http1Connection(self.site, self.listener, self.port)

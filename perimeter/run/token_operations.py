@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from perimeter.config.site.values import SiteConfig
-from perimeter.errors import InvalidToken, NoSuchToken, Unavailable
+from perimeter.errors import InvalidToken, NoSuchToken
 from perimeter.tokens.revoking import Ended, Revocation, Revoker
 from perimeter.tokens.stored import StoredTokens
 from perimeter.web.endpoints.api_tokens import described
@@ -32,7 +32,7 @@ def list_tokens(stored: StoredTokens, user: str | None, realm: str | None, *, pa
 
 
 async def revoke_tokens(config: SiteConfig, revoker: Revoker, wanted: Revocation) -> Ended:
-    """End tokens. Raises ValueError, with the reason, if nothing ended, or if the end could not be written."""
+    """End tokens. Raises ValueError, with the reason, if nothing ended, and `perimeter.errors.Unavailable` as `Revoker` does."""
     if wanted.user is not None:
         realms = {one.realm for one in config.authenticators} | revoker.realms()
         if wanted.user[0] not in realms:
@@ -43,5 +43,3 @@ async def revoke_tokens(config: SiteConfig, revoker: Revoker, wanted: Revocation
         raise ValueError(f"{error.phrase} ({error.detail})") from None
     except NoSuchToken as error:
         raise ValueError(error.detail) from None
-    except Unavailable as error:
-        raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None

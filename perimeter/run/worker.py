@@ -21,8 +21,8 @@ from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.surroundings import Surroundings
-from perimeter.run.listening import Bound, Listeners
-from perimeter.run.operations import Place
+from perimeter.run.listening import BoundListeners, Listeners
+from perimeter.run.operations import ListenerStatus
 from perimeter.run.preparation import Preparation
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
@@ -86,7 +86,7 @@ class Worker:
             raise
         self._assign(prepared, bound)
 
-    def _assign(self, prepared: Prepared, bound: Bound) -> None:
+    def _assign(self, prepared: Prepared, bound: BoundListeners) -> None:
         old, self._assembly = self._assembly, bound.assembly
         run_all(
             "a part of the new configuration is not in force",
@@ -159,9 +159,9 @@ class Worker:
             raise ValueError("the gateway is not running")
         return self._assembly
 
-    def places(self) -> list[Place]:
+    def listeners(self) -> list[ListenerStatus]:
         """The listeners, and how many connections each has."""
-        return self._listeners.places()
+        return self._listeners.listeners()
 
     def uptime(self) -> float:
         """Seconds since the start."""

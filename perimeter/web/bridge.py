@@ -32,14 +32,14 @@ from perimeter.web.request import BridgedRequest
 if TYPE_CHECKING:
     from perimeter.http.exchange import Exchange
 
-#: octets of request body that a resource may be sent: it is held in memory
+#: bytes of a request body that a resource may get: it is held in memory
 DEFAULT_MAX_BODY = 64 * 1024
 
-#: what the exchange writes itself, and what would tell the versions of the libraries
+#: what the exchange writes itself, and what would reveal the versions of the libraries
 _OWN_FIELDS = frozenset(
     {b"connection", b"content-length", b"keep-alive", b"server", b"trailer", b"transfer-encoding", b"upgrade"}
 )
-#: what says nothing to a resource: it is about this hop only (RFC 9110, section 7.6.1)
+#: headers about this hop only, which mean nothing to a resource (RFC 9110, section 7.6.1)
 _HOP_BY_HOP = frozenset(
     {b"connection", b"expect", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
@@ -57,8 +57,8 @@ class Clock(Protocol):
 class Stream:
     """One exchange, in the role of the channel of a `BridgedRequest`; the camelCase methods are the channel's.
 
-    ``done`` once nothing more may be written. The client's departure is told to the request in a later turn of the loop,
-    because the exchange may notice it in the middle of a write.
+    ``done`` once nothing more may be written. The request learns of the client's departure in a later turn of the loop, because
+    the exchange may notice it in the middle of a write.
     """
 
     transport = None
@@ -82,7 +82,7 @@ class Stream:
         announced = head.headers.content_length
         self.exchange.responder = self
         if announced is not None and announced > self._max_body:
-            self.refuse(BodyTooLarge(f"a resource takes at most {self._max_body} octets"))
+            self.refuse(BodyTooLarge(f"a resource takes at most {self._max_body} bytes"))
             return
         skip = _HOP_BY_HOP | head.headers.connection
         for name, value in head.headers.fields:
@@ -93,13 +93,13 @@ class Stream:
         self.exchange.receive(self)
 
     def refuse(self, refusal: Refusal) -> None:
-        """End with the gateway's own error; the request hears that its connection is lost."""
+        """End with the gateway's own error; the request loses its connection."""
         if not self.done:
             self._over()
             self.exchange.refuse(refusal)
 
     def _over(self) -> None:
-        """Nothing more is written; whoever produces or waits is told, in a turn of its own."""
+        """Nothing more is written. The producer is stopped, and the request loses its connection, in a later turn of the loop."""
         self.done = True
         self._stop_pulling()
         producer, self._producer = self._producer, None
@@ -114,12 +114,12 @@ class Stream:
     # -- IBodySink
 
     def body_data(self, data: bytes) -> None:
-        """Keep some of the body, as long as it is small."""
+        """Keep some of the body, up to ``max_body``."""
         if self.done:
             return
         self._received += len(data)
         if self._received > self._max_body:
-            self.refuse(BodyTooLarge(f"a resource takes at most {self._max_body} octets"))
+            self.refuse(BodyTooLarge(f"a resource takes at most {self._max_body} bytes"))
             return
         self.request.handleContentChunk(data)  # type: ignore[no-untyped-call]
 
@@ -130,7 +130,7 @@ class Stream:
         self.request.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self._received])
         head, decision = self.exchange.head, self.exchange.decision
         target = decision.target if decision is not None else head.target
-        # As for HTTP/2, "chunked" is none of the request's business: the exchange frames.
+        # As with HTTP/2, the request must not choose a framing: the exchange does.
         self.request.requestReceived(head.method, target, b"HTTP/2")
 
     # -- IResponder
@@ -180,7 +180,7 @@ class Stream:
             return
         fields = [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
         if any(_UNSAFE_FIELD.search(value) for _, value in fields):
-            self.refuse(InternalError("a resource set a header field with control characters"))
+            self.refuse(InternalError("a resource set a header with control characters"))
             return
         length = headers.getRawHeaders(b"content-length")
         lines = b"".join(b"%b: %b\r\n" % field for field in fields if field[0].lower() not in _OWN_FIELDS)
@@ -212,7 +212,7 @@ class Stream:
             self._over()
 
     def loseConnection(self) -> None:
-        """A resource gives up: the client must not take what it got for complete."""
+        """A resource gives up: the client must see that the response is not whole."""
         if not self.done:
             self._over()
             self.exchange.abort(EarlyEnd.RESOURCE_GAVE_UP)
@@ -267,7 +267,7 @@ def _pulls(producer: IPullProducer) -> Iterator[None]:
 class SiteTarget:
     """A tree of stock ``twisted.web`` resources as the target of a route.
 
-    ``clock`` gives ``callLater``; ``max_body`` (octets) bounds what a client may send to a resource.
+    ``clock`` gives ``callLater``; ``max_body`` (bytes) bounds what a client may send to a resource.
     """
 
     def __init__(self, name: str, root: resource.IResource, clock: Clock, max_body: int = DEFAULT_MAX_BODY) -> None:

@@ -26,7 +26,7 @@ _ENCODED = re.compile(rb"(?:[!-$&-~]|%[0-9A-Fa-f]{2})*")
 def parse_form(text: bytes) -> dict[bytes, list[bytes]]:
     """Names to values, in the order of ``text``; a name without ``=`` has the value ``b""``.
 
-    Raises `BadRequest` for anything beyond `MAX_FORM` and `MAX_FIELDS`, for a percent sign that escapes nothing, and for bytes
+    Raises `BadRequest` beyond `MAX_FORM` and `MAX_FIELDS`, for a percent sign that escapes nothing, and for bytes
     that a form has to escape.
     """
     if len(text) > MAX_FORM or text.count(b"&") >= MAX_FIELDS:
@@ -42,7 +42,7 @@ def parse_form(text: bytes) -> dict[bytes, list[bytes]]:
 
 
 def form(request: Any) -> dict[bytes, list[bytes]]:
-    """The form in the body of ``request``; empty where the body is not declared as one. The body stays to be read.
+    """The form in the body of ``request``; empty if the body is not declared as one. The body stays to be read.
 
     Raises `BadRequest`, see `parse_form`.
     """

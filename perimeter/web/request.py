@@ -10,7 +10,7 @@ A client's input is parsed when a resource asks for it, and not before (attack 4
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -23,21 +23,29 @@ from perimeter.web.form import form, parse_form
 
 if TYPE_CHECKING:
     from perimeter.http.exchange import Exchange
-    from perimeter.web.bridge import Stream
 
 #: Segments of a path: `twisted.web` decodes each before it looks for the first.
 _MOST_SEGMENTS = 100
 
 
+class RequestOwner(Protocol):
+    """What a `BridgedRequest` needs of its channel (`perimeter.web.bridge.Stream`)."""
+
+    exchange: Exchange
+
+    def refuse(self, refusal: Refusal) -> None:
+        """End with the gateway's own error."""
+
+
 def exchange_of(request: Any) -> Exchange:
-    """The exchange that ``request`` stands for. Raises LookupError where it did not come through a `SiteTarget`."""
+    """The exchange that ``request`` stands for. Raises LookupError if it did not come through a `SiteTarget`."""
     if not isinstance(request, BridgedRequest):
         raise LookupError("this request did not come through the gateway")
     return request.exchange
 
 
 def refuse(request: Any, refusal: Refusal) -> None:
-    """End ``request`` with the gateway's error answer (or cut it, where its response has begun)."""
+    """End ``request`` with the gateway's error answer, or cut it if its response has begun."""
     if not isinstance(request, BridgedRequest):
         raise LookupError("this request did not come through the gateway")
     request.stream.refuse(refusal)
@@ -88,7 +96,7 @@ class UnparsedRequest(server.Request):
     """
 
     def parseCookies(self) -> None:
-        """Do nothing: `getCookie` looks at the header fields."""
+        """Do nothing: `getCookie` looks at the headers."""
 
     def getCookie(self, key: bytes) -> bytes | None:
         """The value of the cookie ``key``, or None. Of several, the last counts."""
@@ -102,7 +110,7 @@ class UnparsedRequest(server.Request):
 
     @property
     def args(self) -> dict[bytes, list[bytes]]:  # type: ignore[override]
-        """The arguments in the query, and those of a urlencoded form in a POST. Raises `BadRequest` where they are malformed."""
+        """The arguments in the query, and those of a urlencoded form in a POST. Raises `BadRequest` if they are malformed."""
         found = parse_form(self.uri.partition(b"?")[2])
         if self.method == b"POST":
             found.update(form(self))
@@ -122,7 +130,7 @@ class BridgedRequest(UnparsedRequest):
     # The stock default would label a resource's forgotten type as HTML, which a browser runs.
     defaultContentType = b"application/octet-stream"
 
-    def __init__(self, channel: Stream, *args: Any, **kw: Any) -> None:
+    def __init__(self, channel: RequestOwner, *args: Any, **kw: Any) -> None:
         super().__init__(channel, *args, **kw)  # type: ignore[no-untyped-call]
         self.stream = channel
         self.exchange = channel.exchange

@@ -18,6 +18,9 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
+from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.state.sqlite import SqliteStore
+from perimeter.tokens.revocation import Removed
 from tests.integration.harness import SOURCE, GatewayCase, site
 from tests.integration.ports import eventually
 from tests.integration.upstreams import OK, Connection
@@ -118,7 +121,18 @@ class ApiTokenCase(GatewayCase):
         return str(json.loads(self.ask("/token", credentials).body)["access_token"])
 
     def command(self, *arguments: str, stdin: str = "") -> str:
-        done = subprocess.run(
+        done = self.ran(*arguments, stdin=stdin)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def refused(self, *arguments: str, stdin: str = "") -> str:
+        """What a command says that ends with status 1."""
+        done = self.ran(*arguments, stdin=stdin)
+        self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+        return done.stderr
+
+    def ran(self, *arguments: str, stdin: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [
                 sys.executable,
                 "-c",
@@ -136,8 +150,6 @@ class ApiTokenCase(GatewayCase):
             cwd=SOURCE,
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
         )
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stdout
 
 
 class LifeTests(ApiTokenCase):
@@ -442,6 +454,58 @@ class RevocationTests(ApiTokenCase):
         self.command("revoke", "--stdin", stdin=other["token"])
         self.assertEqual((self.status(other["token"]), self.status(access)), (401, 401))
 
+    def test_attack_39_a_realm_that_does_not_exist(self) -> None:
+        token = self.made()["token"]
+        refused = self.refused("revoke", "--user", "alice", "--realm", "TYPO")
+        self.assertIn("there is no realm TYPO; there are: ", refused)
+        self.assertIn("local", refused)
+        self.assertEqual(self.status(token), 200)
+        self.served.stop()
+        self.assertIn("there is no realm TYPO; there are: ", self.refused("revoke", "--user", "alice", "--realm", "TYPO"))
+        self.served.start()
+        self.assertEqual(self.status(token), 200)
+
+    def test_the_operator_s_commands_leave_the_database_to_the_gateway(self) -> None:
+        """They work while the file cannot be opened at all, since the gateway has it open."""
+        made = self.made(name="one")
+        path = self.served.directory / "state" / "state.db"
+        path.chmod(0o000 if os.geteuid() else 0o644)  # a file that others may read is refused, by root as well
+        self.addCleanup(path.chmod, 0o600)
+        self.assertIn(made["id"], self.command("list"))
+        self.assertEqual(self.command("revoke", "--id", made["id"]), "revoked: 1 API token\n")
+        self.assertEqual(self.status(made["token"]), 401)
+        self.served.stop()
+        self.assertIn("others may read or write it" if not os.geteuid() else "state.db", self.refused("list"))
+        path.chmod(0o600)
+        self.assertNotIn(made["id"], self.command("list"))
+        self.served.start()
+
+    def test_the_operator_is_told_what_was_refused(self) -> None:
+        self.assertIn("there is no API token x", self.refused("revoke", "--id", "x"))
+        self.assertIn("The access token is invalid", self.refused("revoke", "--stdin", stdin="garbage"))
+        text = "perimeter_" + "a" * 43
+        refused = self.refused("revoke", "--stdin", stdin=text)
+        self.assertIn("no such API token, or it was revoked", refused)
+        self.assertNotIn(text, refused)
+
+    def test_many_tokens_are_listed(self) -> None:
+        made = {self.made(name=f"n{number}")["id"] for number in range(5)}
+        listed = [json.loads(line)["id"] for line in self.command("list", "--user", "alice", "--realm", "local").splitlines()]
+        self.assertLessEqual(made, set(listed))
+        self.assertEqual(len(listed), len(set(listed)))
+        self.assertEqual(self.command("list", "--realm", "nowhere"), "")
+
+    def test_attack_39_a_write_by_another_process_is_seen_within_a_second(self) -> None:
+        """Past the gateway, as a process of another worker would write."""
+        made = self.made()
+        self.assertEqual(self.status(made["token"]), 200)
+        store = SqliteStore(self.served.directory / "state", STATE_KINDS)
+        began = time.monotonic()
+        store.write([Removed(made["id"])])
+        store.close()
+        eventually(lambda: self.status(made["token"]) == 401, "the token is refused")
+        self.assertLess(time.monotonic() - began, 2)
+
     def test_the_operator_without_a_gateway(self) -> None:
         token = self.made()["token"]
         self.served.stop()
@@ -520,3 +584,12 @@ class MemoryTests(ApiTokenCase):
         self.served.wait()
         self.served.start()
         self.assertEqual(self.status(token), 401)
+
+    def test_the_operator_ends_what_is_in_memory_alone(self) -> None:
+        made = self.made()
+        self.assertIn(made["id"], self.command("list"))
+        self.assertEqual(self.command("revoke", "--id", made["id"]), "revoked: 1 API token\n")
+        self.assertEqual(self.status(made["token"]), 401)
+        self.served.stop()
+        self.assertIn("state = memory keeps nothing", self.refused("list"))
+        self.served.start()

@@ -121,7 +121,7 @@ class FakeChannel:
     def close_after(self) -> None:
         self.last = True
 
-    def response_done(self, exchange: Exchange) -> None:
+    def response_done(self) -> None:
         self.done = True
 
     def abort(self) -> None:

@@ -1,4 +1,4 @@
-"""What stands around a real `Channel` in tests: a transport without a socket, a clock, a site, targets, a response reader."""
+"""What stands around a real `Http1Connection` in tests: a transport without a socket, a clock, a site, targets, a reader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from perimeter.gate.target import ITarget
 from perimeter.http.answers import Answers, Page
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.http.h1.connection import Channel
+from perimeter.http.h1.connection import Http1Connection
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import AccessRecord, Field
 from perimeter.net.deadlines import Deadlines
@@ -376,7 +376,7 @@ class Client:
     def __init__(self, site: Any, tls_version: str = "", peer: str = "192.0.2.7") -> None:
         self.site = site
         self.transport = FakeTransport(site.reactor, tls_version, peer)
-        self.channel = Channel(site, "https")
+        self.channel = Http1Connection(site, "https")
         site.audit.transport = self.transport
         self.transport.connect(self.channel)
 

@@ -20,7 +20,7 @@ from twisted.trial import unittest
 from perimeter.errors import StartupError
 from perimeter.run import control
 from perimeter.run.control import ControlPort, ask
-from perimeter.run.operations import Place, answer
+from perimeter.run.operations import ListenerStatus, answer
 
 
 class ControlCase(unittest.TestCase):
@@ -127,7 +127,7 @@ class PlaceTests(ControlCase):
 class OperationsTests(unittest.TestCase):
     def test_unknown_commands(self) -> None:
         class Gateway:
-            def places(self) -> list[Place]:
+            def listeners(self) -> list[ListenerStatus]:
                 return []
 
             @property

@@ -44,6 +44,9 @@ class PolicyTests(unittest.TestCase):
             (None, ("realm:local",), BOB, "GET", True),
             (None, ("method:DELETE",), None, "DELETE", False),
             (("user:alice",), ("method:DELETE",), ALICE, "DELETE", False),
+            (None, ("user:alice",), None, "GET", True),
+            (None, ("role:ops",), None, "GET", True),
+            (None, ("realm:local",), None, "GET", True),
         ):
             policy = Policy(None if allow is None else rules(*allow), rules(*deny))
             self.assertEqual(policy.permits(who, method), expected, (allow, deny, who, method))

@@ -139,7 +139,7 @@ class StreamCarrier:
     def close_after(self) -> None:
         self.asked.append("close after")
 
-    def response_done(self, exchange: Exchange) -> None:
+    def response_done(self) -> None:
         self.asked.append("done")
 
     def abort(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -12,6 +13,13 @@ from twisted.trial.unittest import TestCase
 from perimeter.cli.main import main
 from perimeter.cli.site import WallClock
 from perimeter.config.site.values import TokenSettings
+from perimeter.errors import Unavailable
+from perimeter.model import Principal
+from perimeter.run import token_operations
+from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.state.changes import Change
+from perimeter.state.sqlite import SqliteStore
+from perimeter.tokens.api_token import mint
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 from tests.unit.tokens_site import ALICE, SECRET
@@ -98,6 +106,58 @@ class TokenCommandTests(CommandCase):
             self.fails("control characters", "token", "revoke", "--user", "alice", "--realm", name)
         self.fails("one of these is needed", "token", "revoke", "--user", "alice")
         self.fails("there is no API token x", "token", "revoke", "--id", "x")
+
+    def stored(self, *changes: Change) -> None:
+        """Write to the database as a gateway would have, which has stopped."""
+        (self.directory / "var").mkdir(mode=0o700, exist_ok=True)
+        store = SqliteStore(self.directory / "var", STATE_KINDS)
+        store.write(changes)
+        store.close()
+
+    def test_list_and_revoke_without_a_gateway(self) -> None:
+        token = self.issue()
+        text, one = mint("one", ALICE, 1.0, inf)
+        kept = [one, *(mint(name, ALICE, 2.0, inf)[1] for name in ("two", "three"))]
+        passing = mint("", ALICE, 3.0, inf, passing=True)[1]
+        bobs = mint("bob's", Principal("bob", "corp"), 4.0, inf)[1]
+        self.stored(*kept, passing, bobs, mint("over", ALICE, 1.0, 2.0)[1])
+
+        def listed(*arguments: str) -> list[str]:
+            return [json.loads(line)["name"] for line in self.output("token", "list", *arguments).splitlines()]
+
+        self.assertEqual(listed(), ["one", "two", "three", "bob's"])
+        self.assertEqual(listed("--all"), ["one", "two", "three", "", "bob's"])
+        self.assertEqual((listed("--user", "bob"), listed("--realm", "local", "--user", "bob")), (["bob's"], []))
+        self.patch(token_operations, "PAGE", 2)
+        self.assertEqual(listed("--all"), ["one", "two", "three", "", "bob's"], "page by page")
+
+        self.assertEqual(self.output("token", "revoke", "--stdin", stdin=text), "revoked: 1 API token\n")
+        self.assertEqual(self.output("token", "revoke", "--stdin", stdin=token), "revoked: 1 access token\n")
+        self.fails("The access token is invalid (revoked)", "token", "revoke", "--stdin", stdin=token)
+        self.fails("there is no API token x", "token", "revoke", "--id", kept[1].id, "--id", "x")
+        self.assertEqual(listed(), ["two", "three", "bob's"])
+        twice = self.output("token", "revoke", "--id", kept[1].id, "--id", kept[1].id)
+        self.assertEqual((twice, listed()), ("revoked: 1 API token\n", ["three", "bob's"]))
+        everything = self.output("token", "revoke", "--user", "alice", "--realm", "local")
+        said = "revoked: 2 API tokens, every access token that was issued to alice of realm local until now\n"
+        self.assertEqual((everything, listed()), (said, ["bob's"]))
+
+    def test_attack_39_revoke_says_that_there_is_no_such_realm(self) -> None:
+        self.stored(mint("bob's", Principal("bob", "corp"), 4.0, inf)[1])
+        self.fails("there is no realm TYPO; there are: corp", "token", "revoke", "--user", "bob", "--realm", "TYPO")
+        said = self.output("token", "revoke", "--user", "nobody", "--realm", "corp")
+        self.assertIn("revoked: 0 API tokens, every access token", said)
+
+    def test_a_database_that_cannot_be_written(self) -> None:
+        kept = mint("one", ALICE, 1.0, inf)[1]
+        self.stored(kept)
+
+        def full(store: SqliteStore, changes: object) -> int:
+            raise Unavailable("state.db: disk full")
+
+        self.patch(SqliteStore, "write", full)
+        for what in (("--id", kept.id), ("--user", "alice", "--realm", "local")):
+            self.fails("Error: state.db: disk full", "token", "revoke", *what)
 
     def test_issue_refuses(self) -> None:
         alice = ("token", "issue", "--user", "alice", "--realm", "local")

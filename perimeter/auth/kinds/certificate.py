@@ -22,7 +22,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes, Scheme
+from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, ISchemes, Scheme
 from perimeter.plugin.services import AuthServices
 
 
@@ -147,7 +147,7 @@ class CertificateAuthenticator:
         return tuple(dict.fromkeys(role for role in roles if role and not unfit_for_name(role)))
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class CertificateFactory:
     """``type = certificate``."""
 

@@ -31,7 +31,7 @@ from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IBuildsInThread, IDecoyLogin, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices
 
 __all__ = ["RealmFileAuthenticator", "RealmFileError", "RealmFileFactory", "RealmFileSettings"]
@@ -51,7 +51,7 @@ Stamp = tuple[int, int, int, int, int]
 
 
 @attrs.frozen
-class Version:
+class _Version:
     """What a look at the file found. If ``users`` is None, ``error`` says why. ``stamp`` is None if there is no file."""
 
     stamp: Stamp | None
@@ -65,7 +65,7 @@ def _stamp(status: os.stat_result) -> Stamp:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _read(path: Path, known: Version | None) -> Version:
+def _read(path: Path, known: _Version | None) -> _Version:
     """The file as it is now, or ``known`` itself if nothing has changed. Blocks."""
     stamp: Stamp | None = None
     digest = b""
@@ -80,11 +80,11 @@ def _read(path: Path, known: Version | None) -> Version:
         digest = sha256(data).digest()
         if known is not None and known.digest == digest and known.users is not None:
             return attrs.evolve(known, stamp=stamp, settled=settled)
-        return Version(stamp, settled, digest, read_users(data, str(path)), None)
+        return _Version(stamp, settled, digest, read_users(data, str(path)), None)
     except OSError as error:
-        return Version(stamp, settled, digest, None, RealmFileError(str(path), 0, error.strerror or type(error).__name__))
+        return _Version(stamp, settled, digest, None, RealmFileError(str(path), 0, error.strerror or type(error).__name__))
     except RealmFileError as error:
-        return Version(stamp, settled, digest, None, error)
+        return _Version(stamp, settled, digest, None, error)
 
 
 def _contents(path: Path) -> bytes:
@@ -108,18 +108,16 @@ def realm_file_warnings(path: Path) -> tuple[str, ...]:
 
 @implementer(IRunningAuthenticator, ISchemes, IDecoyLogin)
 class RealmFileAuthenticator:
-    """Knows the users of one realm file; ``version`` is the file as it was read before. Raises `RealmFileError`."""
+    """Knows the users of one realm file. Blocks while it reads the file; raises `RealmFileError` if it cannot be used."""
 
     schemes = listed.SCHEMES
 
-    def __init__(
-        self, name: str, realm: str, path: Path, reactor: IReactorTime, offload: Offload, version: Version | None = None
-    ) -> None:
+    def __init__(self, name: str, realm: str, path: Path, reactor: IReactorTime, offload: Offload) -> None:
         self.name = name
         self.realm = realm
         self._path = path
         self._offload = offload
-        version = _read(path, None) if version is None else version
+        version = _read(path, None)
         if version.users is None:
             raise version.error or RealmFileError(str(path), 0, "cannot be read")
         self._seen = version
@@ -150,7 +148,7 @@ class RealmFileAuthenticator:
         """Look at the file once. The next look waits for this one: a file system that hangs blocks one thread, not all."""
         return self._offload.run(_read, self._path, self._seen).addCallbacks(self._looked, self._could_not_look)
 
-    def _looked(self, version: Version) -> None:
+    def _looked(self, version: _Version) -> None:
         before, self._seen = self._seen, version
         if version.users is None:
             # Logged once for each change: while the stamp and the reason stay the same, there is nothing new to log.
@@ -185,15 +183,14 @@ class RealmFileAuthenticator:
 
 @attrs.frozen
 class RealmFileSettings(Settings):
-    """``path`` is absolute; ``version`` is the file as it was when the section was read."""
+    """``path`` is absolute."""
 
     path: Path = option(
         file_path("file"), "users, a line each: `username: password[,role ...]`; the file is read again when it changes"
     )
-    version: Version | None = attrs.field(default=None, repr=False, eq=False)
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class RealmFileFactory:
     """``type = realmfile``."""
 
@@ -201,10 +198,9 @@ class RealmFileFactory:
     options = options_of(RealmFileSettings)
 
     def parse(self, section: Section) -> RealmFileSettings:
-        """Reads the file too, because this does not run on the reactor thread. A fault of it is raised by `build`."""
-        settings = read(section, RealmFileSettings)
-        return settings if section.faulty("path") else attrs.evolve(settings, version=_read(settings.path, None))
+        """See `IAuthenticatorFactory`."""
+        return read(section, RealmFileSettings)
 
     def build(self, name: str, realm: str, settings: RealmFileSettings, services: AuthServices) -> RealmFileAuthenticator:
-        """Raises `RealmFileError` for a file that cannot be used."""
-        return RealmFileAuthenticator(name, realm, settings.path, services.reactor, services.offload, settings.version)
+        """Reads the file. Raises `RealmFileError`."""
+        return RealmFileAuthenticator(name, realm, settings.path, services.reactor, services.offload)

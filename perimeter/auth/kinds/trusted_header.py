@@ -21,7 +21,7 @@ from perimeter.config.site.net_types import HEADER_NAME, NETWORK
 from perimeter.config.site.values import Network
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, HeaderBlock, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes, Scheme
+from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IReadsFields, ISchemes, Scheme
 from perimeter.plugin.services import AuthServices
 
 
@@ -93,7 +93,7 @@ class TrustedHeaderAuthenticator:
         return text
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class TrustedHeaderFactory:
     """``type = trusted-header``."""
 

@@ -1,7 +1,7 @@
 """A client's HTTP/1.1 connection: from the bytes of the transport to exchanges, one after the other, and back.
 
 The connection owns the buffer, the deadlines and the flow control. It answers pipelined requests in order by taking up the next
-one only when the last is done. What a request means is decided behind `perimeter.http.carrier.ConnectionSite.dispatch`.
+one only when the last is done. What a request means is decided behind `perimeter.http.connections.ConnectionSite.dispatch`.
 
 Of what one read brings, one request (or one batch of chunks of a body) is served at once. The rest waits in ``site.turns`` until
 other connections were served, and nothing more is read until then (attack 46).
@@ -36,7 +36,7 @@ from perimeter.http.h1.writer import Writer
 from perimeter.model import ClientConnection, EarlyEnd, Version, canonical_address
 
 if TYPE_CHECKING:
-    from perimeter.http.carrier import ConnectionSite
+    from perimeter.http.connections import ConnectionSite
     from perimeter.net.contract import AcceptedTransport
 
 #: How much of a request is discarded after its response, and for how many seconds, before the connection is closed.
@@ -49,7 +49,7 @@ _HTTP_1_0 = Version.HTTP_1_0
 
 
 @implementer(IPushProducer)
-class Channel(TwistedProtocol):
+class Http1Connection(TwistedProtocol):
     """One client connection: the `perimeter.http.carrier.Carrier` of its exchanges.
 
     ``site`` is shared, ``listener`` names the section that accepted it on ``local_port``.
@@ -336,10 +336,8 @@ class Channel(TwistedProtocol):
         """See `Carrier`."""
         self.writer.last = True
 
-    def response_done(self, exchange: Exchange) -> None:
+    def response_done(self) -> None:
         """The response has been written: go on with the next request, which may have come already, or close."""
-        if exchange is not self._exchange:
-            return
         self._exchange = None
         phase = self._phase
         if phase is not _ANSWERING or self.writer.last:
@@ -441,7 +439,7 @@ class Channel(TwistedProtocol):
     def _idle_expired(self) -> None:
         self.deadline = inf
         if self._phase is not _HEAD or self.transport.buffered:
-            # It was told to close, or never took its last response.
+            # The connection is closing, or the client never took its last response.
             self._phase = _CLOSED
             self.transport.abortConnection()
         elif self._pending:

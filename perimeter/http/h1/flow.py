@@ -23,7 +23,7 @@ class Phase(IntEnum):
     """The last response is written. What the client still sends is discarded: closing at once would reset the connection, and the
     client would lose the response (RFC 9112, section 9.6)."""
     CLOSED = 5
-    """The transport was told to close or to abort, or is gone."""
+    """The transport is closing, was reset, or is gone."""
 
 
 class Flow(IntEnum):

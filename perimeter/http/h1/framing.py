@@ -1,7 +1,7 @@
 """Message bodies: where they end, and how they are written (RFC 9112, sections 6 and 7). Pure and incremental.
 
-A reader is fed what arrived and gives back the octets of the body and, once the body is complete, what followed it. It
-raises `BadRequest` where the framing is malformed; whoever reads an upstream's body turns that into his own error.
+A reader takes what arrived and returns the bytes of the body and, once the body is complete, what followed it. It raises
+`BadRequest` if the framing is malformed; `perimeter.proxy.connection` turns that into an error of the upstream.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class BodyReader(Protocol):
     behind: bool
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
-        """Body octets out of ``data``, and what follows the body: None while the body is not complete."""
+        """The bytes of the body in ``data``, and what follows the body: None while the body is not complete."""
 
     def end(self) -> bool:
-        """The connection is at its end: whether the body is complete with it."""
+        """The connection has ended. Returns whether the body is complete then."""
 
 
 class LengthReader:
-    """A body of a known number of octets."""
+    """A body of a known number of bytes."""
 
     __slots__ = ("remaining",)
     trailers: Sequence[Field] = ()
@@ -97,7 +97,7 @@ class ChunkedReader:
         self.trailers: Sequence[Field] = ()
         self.behind = False
         self._pending = b""
-        #: octets left of the current chunk, with its CRLF; 0 between chunks
+        #: bytes left of the current chunk, with its CRLF; 0 between chunks
         self._remaining = 0
         self._in_trailer = False
 
@@ -123,7 +123,7 @@ class ChunkedReader:
         return b"".join(parts), self._trailer(data[position:])
 
     def _chunk(self, data: bytes, position: int, parts: list[bytes]) -> int:
-        """Take what is there of the current chunk, and its CRLF; returns the new position."""
+        """Take what has come of the current chunk, and its CRLF; returns the new position."""
         wanted = self._remaining - 2
         if wanted > 0:
             part = data[position : position + wanted]
@@ -155,7 +155,7 @@ class ChunkedReader:
         return match.end()
 
     def _trailer(self, data: bytes) -> bytes | None:
-        """The trailer section, from its first octet on; returns what follows the body."""
+        """The trailer section, from its first byte on; returns what follows the body."""
         if data.startswith(b"\r\n"):
             return data[2:]
         end = data.find(b"\r\n\r\n")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from perimeter.http.h1.framing import chunk, last_chunk
-from perimeter.http.reasons import REASONS
+from perimeter.http.h1.phrases import PHRASES
 from perimeter.model import Field, Version
 
 _HTTP_1_0 = Version.HTTP_1_0
@@ -70,7 +70,7 @@ class Writer:
             framing += b"Connection: close\r\n"
         elif self.version is _HTTP_1_0:
             framing += b"Connection: keep-alive\r\n"
-        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, reason or REASONS.get(status, b""), lines, framing)
+        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, reason or PHRASES.get(status, b""), lines, framing)
 
     def flush(self) -> None:
         """See `ResponseWriter`."""

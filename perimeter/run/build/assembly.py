@@ -1,7 +1,7 @@
 """Puts every part of one configuration together, from what `perimeter.run.build.prepared` has read.
 
-Runs on the reactor thread and does not block: authenticators and augmenters are built here, and a plug-in's ``build`` may create
-what belongs to the reactor.
+Runs on the reactor thread and does not block. Augmenters are built here, and the authenticators that cannot be built in a thread:
+their ``build`` may create what belongs to the reactor.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def assemble(prepared: Prepared, around: Surroundings) -> Assembly:
     reactor = around.reactor
     clock: Callable[[], float] = reactor.seconds
     issuer = TokenIssuer(keyring, config.token, reactor)
-    chain = authenticator_chain(config, around, around.metrics if serves_metrics(config) else None)
+    chain = authenticator_chain(config, prepared.authenticators, around, around.metrics if serves_metrics(config) else None)
     tokens = prepared.state.state.view(TOKENS)
     verifier = TokenVerifier(keyring, config.token, reactor, tokens.revoked)
     revoker = Revoker(tokens, verifier)

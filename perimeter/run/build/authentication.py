@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import attrs
 from twisted.logger import Logger
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
@@ -11,49 +14,85 @@ from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import Watch
 from perimeter.auth.registry import installed_kinds
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.values import AuthenticatorSettings, SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
-from perimeter.plugin.authenticator import IAuthenticator, IReadsFields
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IBuildsInThread, IReadsFields
+from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.services import AuthServices
 from perimeter.run.build.surroundings import Surroundings
 
 _log = Logger()
 
 
-def authenticators_of(config: SiteConfig, services: AuthServices, watch: Watch | None = None) -> list[IAuthenticator]:
-    """The authenticators of ``config``, in the order in which they are asked. Raises `StartupError`."""
+@attrs.frozen(eq=False)
+class PreparedAuthenticators:
+    """Authenticators of which some are built already, by their name. The others are built on the reactor thread."""
+
+    kinds: PluginKinds
+    services: AuthServices
+    built: Mapping[str, IAuthenticator]
+
+
+def prepared_authenticators(config: SiteConfig, services: AuthServices) -> PreparedAuthenticators:
+    """Look for plug-ins, and build the authenticators that may be built in a thread. Blocks. Raises `StartupError`."""
     kinds = installed_kinds()
-    settings = {authenticator.name: authenticator for authenticator in config.authenticators}
-    augmenters = augmenters_of(config.augmenters, kinds.augmenters, services, watch)
-    made = []
-    for name in config.authentication.order:
-        one = settings[name]
-        place = f"{one.file}: [authenticator {name}] type = {one.kind}"
-        try:
-            authenticator = kinds.authenticators[one.kind].build(one.name, one.realm, one.settings, services)
-        except StartupError:
-            raise
-        except Exception as error:
-            _log.failure("authenticator {name} cannot be built", name=name)
-            raise StartupError(f"{place} cannot be built: {type(error).__name__}") from error
-        try:
-            verifyObject(IAuthenticator, authenticator)
-        except Invalid as error:
-            fault = " ".join(str(error).split())
-            raise StartupError(f"{place} cannot be used: {fault}") from None
-        made.append(augment(authenticator, augmenters))
-    return made
+    factories = kinds.authenticators
+    built = {one.name: _built(one, factories, services) for one in _in_order(config) if _builds_in_thread(factories[one.kind])}
+    return PreparedAuthenticators(kinds, services, built)
 
 
-def authenticator_chain(config: SiteConfig, around: Surroundings, metrics: Metrics | None) -> AuthenticatorChain:
+def authenticators_of(config: SiteConfig, prepared: PreparedAuthenticators, watch: Watch | None = None) -> list[IAuthenticator]:
+    """The authenticators of ``config`` with their augmenters, in the order in which they are asked. Raises `StartupError`."""
+    augmenters = augmenters_of(config.augmenters, prepared.kinds.augmenters, prepared.services, watch)
+    return [
+        augment(prepared.built.get(one.name) or _built(one, prepared.kinds.authenticators, prepared.services), augmenters)
+        for one in _in_order(config)
+    ]
+
+
+def _in_order(config: SiteConfig) -> list[AuthenticatorSettings]:
+    settings = {one.name: one for one in config.authenticators}
+    return [settings[name] for name in config.authentication.order]
+
+
+def _builds_in_thread(factory: IAuthenticatorFactory) -> bool:
+    return bool(IBuildsInThread.providedBy(factory))
+
+
+def _built(
+    settings: AuthenticatorSettings, factories: Mapping[str, IAuthenticatorFactory], services: AuthServices
+) -> IAuthenticator:
+    place = f"{settings.file}: [authenticator {settings.name}] type = {settings.kind}"
+    try:
+        authenticator = factories[settings.kind].build(settings.name, settings.realm, settings.settings, services)
+    except StartupError:
+        raise
+    except Exception as error:
+        _log.failure("authenticator {name} cannot be built", name=settings.name)
+        raise StartupError(f"{place} cannot be built: {type(error).__name__}") from error
+    try:
+        verifyObject(IAuthenticator, authenticator)
+    except Invalid as error:
+        fault = " ".join(str(error).split())
+        raise StartupError(f"{place} cannot be used: {fault}") from None
+    return authenticator
+
+
+def auth_services(around: Surroundings) -> AuthServices:
+    """What the authenticators of one configuration work with."""
+    return AuthServices(around.reactor, around.hashing, around.blocking)
+
+
+def authenticator_chain(
+    config: SiteConfig, prepared: PreparedAuthenticators, around: Surroundings, metrics: Metrics | None
+) -> AuthenticatorChain:
     """The chain of the configured authenticators, counted in ``metrics``. Raises `StartupError`."""
-    services = AuthServices(around.reactor, around.hashing, around.blocking)
     watch = None if metrics is None else metrics.auth
     authentication = config.authentication
     allowed = authentication.lockout_after
     return AuthenticatorChain(
-        authenticators_of(config, services, watch),
+        authenticators_of(config, prepared, watch),
         authentication.timeout,
         authentication.remember_password,
         around.reactor,

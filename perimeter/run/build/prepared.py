@@ -15,6 +15,7 @@ from perimeter.http.answers import Page
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts
 from perimeter.run.build.answers import error_pages
+from perimeter.run.build.authentication import PreparedAuthenticators, auth_services, prepared_authenticators
 from perimeter.run.build.state_dir import prepare_state_dir
 from perimeter.run.build.surroundings import Surroundings
 from perimeter.run.build.upstreams import client_contexts
@@ -37,6 +38,7 @@ class Prepared:
     contexts: Contexts
     upstream_tls: Mapping[str, Mapping[str, ClientTLS]]
     keyring: Keyring
+    authenticators: PreparedAuthenticators
     state: OpenedState
     audit: AuditLogs
     sinks: Mapping[Path | None, IAuditSink]
@@ -51,8 +53,9 @@ class Prepared:
 def prepare(read: Callable[[], SiteConfig], around: Surroundings) -> Prepared:
     """Read the configuration with ``read``, then the files that it names; open the state and the audit logs.
 
-    Touches nothing that is in use, starts nothing, and calls no plug-in except the ``parse`` of factories, in ``read``. Raises
-    `StartupError`, and has closed everything then.
+    Touches nothing that is in use, and starts nothing. Of plug-ins it calls the ``parse`` of factories, in ``read``, and the
+    ``build`` of those that provide `perimeter.plugin.authenticator.IBuildsInThread`. Raises `StartupError`, and has closed
+    everything then.
     """
     config = read()
     prepare_state_dir(config.perimeter.state_dir)
@@ -60,6 +63,7 @@ def prepare(read: Callable[[], SiteConfig], around: Surroundings) -> Prepared:
     contexts = _server_contexts(config)
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
     pages = error_pages(config)
+    authenticators = prepared_authenticators(config, auth_services(around))
     if serves_metrics(config):
         # Importing reads files, too: done here once, so that it is not done on the reactor thread.
         import perimeter.targets.metrics  # noqa: F401
@@ -70,7 +74,7 @@ def prepare(read: Callable[[], SiteConfig], around: Surroundings) -> Prepared:
         sinks = {path: audit.sink(path) for path in (None, *(route.audit for route in config.routes))}
         audit.open()
         undo.pop_all()
-    return Prepared(config, contexts, upstream_tls, keyring, state, audit, sinks, pages)
+    return Prepared(config, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages)
 
 
 def serves_metrics(config: SiteConfig) -> bool:

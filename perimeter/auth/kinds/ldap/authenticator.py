@@ -32,7 +32,7 @@ from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
 from perimeter.plugin.authenticator import (
-    IAuthenticatorFactory,
+    IBuildsInThread,
     ICanonicalNames,
     IDecoyLogin,
     IRunningAuthenticator,
@@ -219,7 +219,7 @@ class LdapAuthenticator:
         return name
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class LdapFactory:
     """``type = ldap``."""
 

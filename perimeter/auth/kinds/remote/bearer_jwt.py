@@ -12,7 +12,7 @@ from perimeter.config.language.datatypes import duration
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.authenticator import IBuildsInThread
 from perimeter.plugin.services import AuthServices
 
 REMEMBER = 60.0
@@ -28,7 +28,7 @@ class BearerJwtSettings(JwtSettings):
     key_cache: float = option(duration(), KEY_CACHE, default="10m", name="cache")
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class BearerJwtFactory:
     """``type = jwt``."""
 

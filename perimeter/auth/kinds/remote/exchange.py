@@ -26,7 +26,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
 from perimeter.config.site.net_types import URL
 from perimeter.errors import InvalidToken, Unavailable, Undecided
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.authenticator import IBuildsInThread
 from perimeter.plugin.services import AuthServices
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _words(value: object) -> list[str]:
     return value.split() if isinstance(value, str) else []
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class OpenIdOfflineFactory:
     """``type = openid-offline``."""
 
@@ -185,7 +185,7 @@ class GeneratedTokens:
         return await _judged(found, self._judge, explain, self._client.service)
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IBuildsInThread)
 class EcmwfTokenGeneratorFactory:
     """``type = ecmwf-token-generator``."""
 
