@@ -46,7 +46,7 @@ class RemoteAnswer:
     def members(self) -> dict[str, Any]:
         """The body as a JSON object. Raises `Unavailable`."""
         if self.body is None:
-            raise Unavailable(f"{self.service} answered with more than {MAX_BODY} octets")
+            raise Unavailable(f"{self.service} answered with more than {MAX_BODY} bytes")
         try:
             return decode_object(self.body)
         except ValueError as error:
@@ -58,7 +58,7 @@ class RemoteAnswer:
 
 
 class _Body(Protocol):
-    """Collects a body up to `MAX_BODY`; ``done`` fires with the octets, or None where there were more."""
+    """Collects a body up to `MAX_BODY`; ``done`` fires with the bytes, or None where there were more."""
 
     def __init__(self, length: int | object) -> None:
         self.done: Deferred[bytes | None] = Deferred(lambda _: self._abort())

@@ -29,10 +29,10 @@ from zope.interface import implementer
 from perimeter.errors import StartupError, Unavailable
 
 MAX_BODY = 64 * 1024
-"""Octets of a body that are read."""
+"""Bytes of a body that are read."""
 
 MAX_RECEIVED = MAX_BODY + 64 * 1024
-"""Octets that are taken in answer to one request, whatever they are."""
+"""Bytes that are taken in answer to one request, whatever they are."""
 
 IDLE_CONNECTIONS = 8
 """Kept for each server, for `IDLE_TIME` seconds: less than servers keep theirs, or a request would meet a closed one."""
@@ -127,7 +127,7 @@ class _Unread(Protocol):
 def _plain(response: Any) -> Any:
     response.headers.removeHeader(b"Set-Cookie")
     if response.headers.hasHeader(b"Content-Encoding"):
-        # A few octets may stand for gigabytes, and nobody asked for it.
+        # A few bytes may stand for gigabytes, and nobody asked for it.
         response.deliverBody(_Unread())
         raise Unavailable("a compressed answer, which nobody asked for")
     return response

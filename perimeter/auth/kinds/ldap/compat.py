@@ -1,4 +1,4 @@
-"""The one place that touches ldaptor: LDAP messages to octets and back (RFC 4511).
+"""The one place that touches ldaptor: LDAP messages to bytes and back (RFC 4511).
 
 ldaptor's last release is of 2021. Its message classes are sound, and are all that is used. What falls short, and what is done
 about it here:
@@ -8,7 +8,7 @@ about it here:
 * Message numbers come from a global counter without an end: every message gets its number from its connection.
 * A tag that it does not know is printed to standard output: the decoders here know a class for all other tags, and drop them, as
   RFC 4511, section 4, wants of extensions.
-* Broken messages end in whatever exception the decoder trips over, and a length that cannot be waits for more octets forever:
+* Broken messages end in whatever exception the decoder trips over, and a length that cannot be waits for more bytes forever:
   `frame` judges the length first, and `decode` turns every failure into `Malformed`.
 * Its filters and names can be made from text, with escaping that has gaps: filters are built from objects, and names are
   read by `perimeter.auth.kinds.ldap.names`.
@@ -27,7 +27,7 @@ from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Matc
 from perimeter.errors import PerimeterError
 
 MAX_MESSAGE = 8 << 20
-"""Octets of one message from a server. Only named attributes of users and groups are asked for: a real one is a few KiB."""
+"""Bytes of one message from a server. Only named attributes of users and groups are asked for: a real one is a few KiB."""
 
 PAGED_RESULTS = b"1.2.840.113556.1.4.319"
 
@@ -84,7 +84,7 @@ def frame(buffer: bytes | bytearray) -> int:
         return 0
     length = 2 + count + int.from_bytes(buffer[2 : 2 + count], "big")
     if length > MAX_MESSAGE:
-        raise Malformed(f"a message of {length} octets")
+        raise Malformed(f"a message of {length} bytes")
     return length
 
 
@@ -116,9 +116,9 @@ def _content(value: Any, controls: Any) -> LdapEntry | Reference | Result:
     raise Malformed(f"an unexpected {type(value).__name__}")
 
 
-def _text(octets: bytes) -> str:
+def _text(data: bytes) -> str:
     # A name that is no UTF-8 must not become another one: strict, so the message is malformed.
-    return bytes(octets).decode("utf-8")
+    return bytes(data).decode("utf-8")
 
 
 def _page_cookie(content: bytes) -> bytes:

@@ -90,9 +90,9 @@ class Roles:
 def roles_of(group: LdapEntry, name_attribute: str, mapping: tuple[RoleRule, ...]) -> Iterable[str]:
     """The roles that a group stands for: its names, or what ``mapping`` has for them or for its distinguished name."""
     names = []
-    for octets in group.values(name_attribute):
+    for data in group.values(name_attribute):
         try:
-            names.append(octets.decode("utf-8"))
+            names.append(data.decode("utf-8"))
         except UnicodeDecodeError:
             _log.warn("A group's name is not UTF-8; it gives no role")
     if mapping:

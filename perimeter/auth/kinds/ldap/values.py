@@ -29,7 +29,7 @@ class ServerFailure(PerimeterError):
 
 @attrs.frozen
 class LdapEntry:
-    """An entry of the directory. ``attributes`` go by their names in lower case; values are octets, as they came."""
+    """An entry of the directory. ``attributes`` go by their names in lower case; values are bytes, as they came."""
 
     dn: str
     attributes: Mapping[str, tuple[bytes, ...]] = attrs.field(factory=dict)
