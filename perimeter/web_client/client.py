@@ -1,4 +1,4 @@
-"""One exchange with a service elsewhere: bounded in time and size, and in the end an answer, `Unavailable`, and nothing else.
+"""One exchange with another service, bounded in time and size: it ends with an answer or with `Unavailable`.
 
 What an answer means is for each kind of authenticator to say. No URL, token or body stands in any message.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from treq.response import _Response
 
 MAX_UNDER_WAY = 200
-"""Exchanges of one authenticator at a time: more tokens than that at once are a flood, and must not become one elsewhere."""
+"""Exchanges of one authenticator at a time: a flood of tokens must not become a flood at the service."""
 
 MAX_WAITING = 200
 """Exchanges that wait for one of these to end; clients take turns (`perimeter.fair_queue`)."""
@@ -37,7 +37,7 @@ _HEADERS = {"Accept": "application/json", "User-Agent": "Perimeter"}
 
 @attrs.frozen
 class RemoteAnswer:
-    """``body`` is None where it was larger than is taken."""
+    """``body`` is None if it was longer than `MAX_BODY`."""
 
     service: str
     status: int
@@ -53,12 +53,12 @@ class RemoteAnswer:
             raise Unavailable(f"{self.service} answered with a body that is not a JSON object: {error}") from None
 
     def unexpected(self) -> Unavailable:
-        """What to raise for a status that was not foreseen."""
+        """The exception for an unexpected status."""
         return Unavailable(f"{self.service} answered with status {self.status}")
 
 
 class _Body(Protocol):
-    """Collects a body up to `MAX_BODY`; ``done`` fires with the bytes, or None where there were more."""
+    """Collects a body up to `MAX_BODY`; ``done`` fires with its bytes, or None if it is longer."""
 
     def __init__(self, length: int | object) -> None:
         self.done: Deferred[bytes | None] = Deferred(lambda _: self._abort())
@@ -71,12 +71,12 @@ class _Body(Protocol):
             abort()
 
     def connectionMade(self) -> None:
-        """Do not even begin to read what is too much."""
+        """Abort if the body is known to be too long."""
         if not self._fits:
             self._too_much()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take some more."""
+        """Collect, and abort if the body is too long."""
         self._octets += data
         if len(self._octets) > MAX_BODY and self._fits:
             self._fits = False
@@ -89,7 +89,7 @@ class _Body(Protocol):
         done.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end, in good order or not."""
+        """The end of the body, complete or not."""
         if not self._fits or self.done.called:
             return
         if reason.check(ResponseDone) or (reason.check(PotentialDataLoss) and self._octets):
@@ -99,7 +99,7 @@ class _Body(Protocol):
 
 
 class RemoteClient:
-    """Asks ``service`` (that is what messages call it); ``timeout`` (seconds) is for an exchange, from connecting to its end."""
+    """Asks ``service`` (its name in messages); ``timeout`` (seconds) is for an exchange, from connecting to its end."""
 
     def __init__(self, service: str, client: PooledClient, timeout: float, clock: IReactorTime) -> None:
         self.service = service
@@ -126,7 +126,7 @@ class RemoteClient:
         except (Unavailable, CancelledError):
             raise
         except Exception as error:
-            # Only its kind: the text of an exception may hold the URL, and the URL the token.
+            # Only its class: the text of an exception may contain the URL, and the URL the token.
             raise Unavailable(f"{self.service} cannot be asked: {_kind(error)}") from None
         finally:
             self._turns.release()
@@ -145,7 +145,7 @@ class RemoteClient:
 
 
 def _kind(error: BaseException) -> str:
-    """The innermost reason, which Twisted wraps once or twice."""
+    """The class of the innermost reason; Twisted wraps it once or twice."""
     reasons = getattr(error, "reasons", None)
     if isinstance(reasons, (list, tuple)) and reasons and isinstance(reasons[0], Failure) and reasons[0].value is not None:
         return f"{type(error).__name__} ({_kind(reasons[0].value)})"
@@ -153,5 +153,5 @@ def _kind(error: BaseException) -> str:
 
 
 def with_query(url: str, name: str, value: str) -> str:
-    """``url`` with one more parameter, which means only itself: everything but letters, digits and ``-._~`` is escaped."""
+    """``url`` with one more parameter; everything except letters, digits and ``-._~`` is escaped."""
     return f"{url}{'&' if '?' in url else '?'}{name}={quote(value, safe='')}"

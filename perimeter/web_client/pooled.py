@@ -1,4 +1,4 @@
-"""The one way to HTTP services elsewhere: treq over a pooled agent, hardened against what answers there.
+"""The only HTTP client for other services: treq over a pooled agent, hardened against their answers.
 
 An `HttpClient` follows no redirects, keeps no cookies (what was set for one user's token must not go out with the next one's:
 attack 33), takes no compressed bodies, and reads no more of an answer than `MAX_RECEIVED`, its head and framing included
@@ -29,13 +29,13 @@ from zope.interface import implementer
 from perimeter.errors import StartupError, Unavailable
 
 MAX_BODY = 64 * 1024
-"""Bytes of a body that are read."""
+"""Bytes of the longest body."""
 
 MAX_RECEIVED = MAX_BODY + 64 * 1024
-"""Bytes that are taken in answer to one request, whatever they are."""
+"""Bytes of the longest answer to one request, header and framing included."""
 
 IDLE_CONNECTIONS = 8
-"""Kept for each server, for `IDLE_TIME` seconds: less than servers keep theirs, or a request would meet a closed one."""
+"""Idle connections kept for each server, for `IDLE_TIME` seconds: less than servers keep theirs, to avoid closed ones."""
 
 IDLE_TIME = 4.0
 
@@ -43,7 +43,7 @@ CONNECT_TIMEOUT = 5.0
 
 
 class _BoundedConnection(ProtocolWrapper):
-    """Counts what comes in since something was last sent, and cuts the connection where it is too much."""
+    """Counts the bytes received since the last request, and cuts the connection if there are too many."""
 
     received = 0
 
@@ -73,7 +73,7 @@ class _BoundedFactory(WrappingFactory):
 
 @implementer(IStreamClientEndpoint)
 class _BoundedEndpoint:
-    """Connects as ``endpoint`` does, and hands out the protocol itself, not what is beneath it."""
+    """Connects as ``endpoint`` does, and fires with the protocol itself instead of the wrapper."""
 
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self._endpoint = endpoint
@@ -86,7 +86,7 @@ class _BoundedEndpoint:
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """Where an agent's connections go: straight to the server, no proxy, verified where it is https."""
+    """Connects an agent directly to the server, without a proxy, and verifies the certificate if the URL is https."""
 
     def __init__(self, reactor: Any, policy: BrowserLikePolicyForHTTPS) -> None:
         self._reactor = reactor
@@ -102,7 +102,7 @@ class _Endpoints:
 
 @implementer(IAgent)
 class _PlainAgent:
-    """Beneath what treq does on its own account: its cookies and decompression find nothing to work on."""
+    """Below treq: removes what its cookies and its decompression would act on."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -117,7 +117,7 @@ class _PlainAgent:
 
 
 class _Unread(Protocol):
-    """Takes nothing of a body."""
+    """Aborts the connection instead of reading a body."""
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
@@ -127,14 +127,14 @@ class _Unread(Protocol):
 def _plain(response: Any) -> Any:
     response.headers.removeHeader(b"Set-Cookie")
     if response.headers.hasHeader(b"Content-Encoding"):
-        # A few bytes may stand for gigabytes, and nobody asked for it.
+        # A few bytes could expand to gigabytes, and the request did not ask for compression.
         response.deliverBody(_Unread())
-        raise Unavailable("a compressed answer, which nobody asked for")
+        raise Unavailable("a compressed answer, which was not requested")
     return response
 
 
 class PooledClient:
-    """A treq client and its pool of connections. ``ca_certificate`` (PEM) takes the place of the system's CAs.
+    """A treq client and its pool of connections. ``ca_certificate`` (PEM) replaces the CAs of the system.
 
     Raises `StartupError` where that file cannot be used.
     """
