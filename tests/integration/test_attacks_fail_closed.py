@@ -82,7 +82,7 @@ class AuthenticatorTests(GatewayCase):
             "failed with ValueError",
             "failed with KeyError",
             "failed with RuntimeError",
-            "gave no principal of its realm",
+            "returned no principal of its realm",
         ):
             self.site.await_log(f"acme {reported}")
         self.assertNotIn("PASSWORD", self.site.log)

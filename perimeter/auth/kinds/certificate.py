@@ -22,7 +22,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, ISchemes, Scheme
 from perimeter.plugin.services import AuthServices
 
 
@@ -111,7 +111,7 @@ def _utf8_string(der: bytes) -> str:
 class CertificateAuthenticator:
     """Takes the user's name from a client certificate."""
 
-    schemes = ("certificate",)
+    schemes = (Scheme.CERTIFICATE,)
 
     def __init__(self, name: str, realm: str, settings: CertificateSettings) -> None:
         self.name = name

@@ -78,7 +78,7 @@ class PlainFactory:
         return read(section, PlainSettings)
 
     def build(self, name: str, realm: str, settings: PlainSettings, services: AuthServices) -> PlainAuthenticator:
-        """The authenticator, after a warning for each thing that is wrong with the users."""
+        """The authenticator. Logs the warnings about its users."""
         for warning in settings.users.warnings:
             _log.warn("Authenticator {name}: {finding}", name=name, finding=warning)
         return PlainAuthenticator(name, realm, settings.users, services.offload)

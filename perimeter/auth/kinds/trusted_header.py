@@ -20,7 +20,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, HeaderBlock, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IReadsFields, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IReadsFields, ISchemes, Scheme
 from perimeter.plugin.services import AuthServices
 
 
@@ -50,7 +50,7 @@ class TrustedHeaderSettings(Settings):
 class TrustedHeaderAuthenticator:
     """Takes the user's name and roles from headers that peers in certain networks set."""
 
-    schemes = ("header",)
+    schemes = (Scheme.HEADER,)
 
     def __init__(self, name: str, realm: str, settings: TrustedHeaderSettings) -> None:
         self.name = name
