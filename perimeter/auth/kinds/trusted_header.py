@@ -21,8 +21,8 @@ from perimeter.config.site.net_types import HEADER_NAME, NETWORK
 from perimeter.config.site.values import Network
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, HeaderBlock, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IReadsFields, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 
 @attrs.frozen(kw_only=True)
@@ -93,7 +93,7 @@ class TrustedHeaderAuthenticator:
         return text
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class TrustedHeaderFactory:
     """``type = trusted-header``."""
 

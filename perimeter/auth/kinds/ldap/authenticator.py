@@ -31,8 +31,8 @@ from perimeter.errors import Rejected, Unavailable, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
-from perimeter.plugin.authenticator import IBuildsInThread, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticatorFactory, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 if TYPE_CHECKING:
     from perimeter.auth.kinds.ldap.directory import LdapDirectory
@@ -212,7 +212,7 @@ class LdapAuthenticator:
         return name
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class LdapFactory:
     """``type = ldap``."""
 
