@@ -16,7 +16,8 @@ from zope.interface import implementer
 
 from perimeter.auth.text import unfit_for_name
 from perimeter.config.language.datatypes import file_path
-from perimeter.config.language.option import Option
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.settings import Settings, read
 from perimeter.errors import StartupError
 from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal
 from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator, ISchemes
@@ -106,7 +107,11 @@ class KeyAuthenticator:
         return None
 
 
-_PATH = Option("path", file_path("file"), "the keys, a line each: SHA-256 of the key, user and roles", required=True)
+@attrs.frozen
+class KeySettings(Settings):
+    """The options of ``type = api-keys``."""
+
+    path: Path = option(file_path("file"), "file with the keys, one per line: SHA-256 of the key, user and roles")
 
 
 @implementer(IPlugin, IAuthenticatorFactory)
@@ -114,12 +119,12 @@ class KeyFactory:
     """``type = api-keys``."""
 
     kind = "api-keys"
-    options = (_PATH,)  # `perimeter check` suggests them for misspelt ones
+    options = options_of(KeySettings)
 
-    def parse(self, section: Section) -> Path:
-        """Faults are reported on the section, with the file and line; nothing is raised."""
-        return section.value(_PATH)
+    def parse(self, section: Section) -> KeySettings:
+        """Faults are reported on the section, with file and line; nothing is raised."""
+        return read(section, KeySettings)
 
-    def build(self, name: str, realm: str, settings: Path, services: AuthServices) -> KeyAuthenticator:
-        """Raises `StartupError` where the file cannot be used."""
-        return KeyAuthenticator(name, realm, settings, services)
+    def build(self, name: str, realm: str, settings: KeySettings, services: AuthServices) -> KeyAuthenticator:
+        """Raises `StartupError` if the file cannot be used."""
+        return KeyAuthenticator(name, realm, settings.path, services)
