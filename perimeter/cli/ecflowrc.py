@@ -21,7 +21,8 @@ import click
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
 from perimeter.cli.site import Duration, config_option, explained, read_site
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import Serve
 from perimeter.model import Principal
 
 VERSION = 1
@@ -77,7 +78,7 @@ def rendered(document: dict[str, Any]) -> str:
 
 def gateway_url(site: SiteConfig, host: str | None) -> str:
     """``https://host:port`` of the gateway as clients see it. Raises `click.UsageError` if the configuration does not say it."""
-    listener = next((one for one in site.listeners if one.tls and one.serve == "gateway"), None)
+    listener = next((one for one in site.listeners if one.tls and one.serve is Serve.GATEWAY), None)
     if listener is None:
         raise click.UsageError("the configuration has no [listener …] with tls and the routes: use --server")
     if host is None:

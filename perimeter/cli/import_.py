@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -78,20 +77,10 @@ def _including(source: Path) -> tree.Find:
 def abilities() -> Abilities:
     """What this gateway supports."""
     from perimeter.auth.registry import installed_kinds
-    from perimeter.config.site import schema
 
     kinds = installed_kinds()
-    return Abilities(
-        _options(kinds.authenticators),
-        _options(kinds.augmenters, "type", "realm"),
-        "metrics" in _words(schema.Listener.serve),
-        schema.Perimeter.state.available,
-    )
-
-
-def _words(option: Any) -> list[str]:
-    """The words of an option that is a choice."""
-    return str(option.type.label).split(" \\| ")
+    augmenters = _options(kinds.augmenters, "type", "realm")
+    return Abilities(_options(kinds.authenticators), augmenters, metrics=True, state=True)
 
 
 def _options(factories: Mapping[str, IAuthenticatorFactory | IAugmenterFactory], *common: str) -> dict[str, frozenset[str]]:

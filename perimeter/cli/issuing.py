@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from perimeter.cli.site import WallClock, explained
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
 from perimeter.errors import InternalError
 from perimeter.model import Principal
 from perimeter.tokens.issuer import TokenIssuer

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from perimeter.cli.site import WallClock, config_option, explained, read_site
+from perimeter.config.site.token import Algorithm
 from perimeter.tokens.keyring import Keyring
 
 _COLUMNS = ("STATE", "ALGORITHM", "KID", "CREATED", "SIGNS SINCE", "VERIFIES UNTIL")
@@ -30,7 +31,7 @@ def list_keys(file: Path) -> None:
         site = read_site(file)
         keyring = Keyring.read(site.perimeter.state_dir, site.token, WallClock())
         click.echo("\n".join(table(keyring)))
-        if site.token.algorithm == "HS256":
+        if site.token.algorithm is Algorithm.HS256:
             click.echo("HS256: tokens are signed with the secret of the configuration.")
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from perimeter.config.language.datatypes import BadValue, duration
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
 
 config_option: Callable[[Any], Any] = click.option(

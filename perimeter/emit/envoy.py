@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from perimeter.config.site.server import Scheme
 from perimeter.emit.plan import METHOD_HEADERS, Gateway, Place, Plan
 from perimeter.errors import StartupError
 
@@ -152,10 +153,10 @@ def _route(place: Place) -> str:
     return text
 
 
-def _cluster(name: str, scheme: str, servers: tuple[tuple[str, int], ...]) -> str:
+def _cluster(name: str, scheme: Scheme, servers: tuple[tuple[str, int], ...]) -> str:
     return _CLUSTER.format(
         name=name,
-        tls=_TLS.format(host=servers[0][0]) if scheme == "https" else "",
+        tls=_TLS.format(host=servers[0][0]) if scheme is Scheme.HTTPS else "",
         servers="".join(
             "              - endpoint: { address: { socket_address: { address: "
             f'"{host.strip("[]")}", port_value: {port} }} }} }}\n'

@@ -16,9 +16,12 @@ import attrs
 
 from perimeter.auth.kinds.trusted_header import TrustedHeaderSettings
 from perimeter.config.language.datatypes import BadValue
-from perimeter.config.site.net_types import checked_host
+from perimeter.config.language.net_types import checked_host
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings, Serve
+from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, HostTable, prefix_of
-from perimeter.config.site.values import ListenerSettings, RouteSettings, ServerSettings, SiteConfig
+from perimeter.config.site.server import Scheme, ServerSettings
 from perimeter.errors import StartupError
 from perimeter.gate.overrides import METHOD_OVERRIDES
 
@@ -39,7 +42,7 @@ PRIVATE = ("Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Path", "X-Forwarded-P
 class Gateway:
     """Where the proxy asks the gateway."""
 
-    scheme: str
+    scheme: Scheme
     host: str
     port: int
 
@@ -75,14 +78,14 @@ class Place:
     websocket: bool
 
     @property
-    def scheme(self) -> str:
+    def scheme(self) -> Scheme:
         """The scheme of its servers."""
         return self.servers[0].scheme
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Host and port of each server."""
-        return tuple(f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}" for one in self.servers)
+        return tuple(one.authority for one in self.servers)
 
 
 @attrs.frozen
@@ -152,7 +155,7 @@ def _longest(place: Place) -> int:
 
 def _forwards(route: RouteSettings, config: SiteConfig) -> bool:
     """Whether a proxy can serve it: neither the sample service nor files."""
-    return route.upstream is not None and all(one.scheme != "sample" for one in _servers(route, config))
+    return route.upstream is not None and all(one.scheme is not Scheme.SAMPLE for one in _servers(route, config))
 
 
 def _servers(route: RouteSettings, config: SiteConfig) -> tuple[ServerSettings, ...]:
@@ -170,7 +173,7 @@ def _place(route: RouteSettings, config: SiteConfig) -> Place:
         servers=_servers(route, config),
         rewrite=None if route.rewrite is None else route.rewrite.rstrip("/"),
         headers=_headers(route),
-        by_method=any(rule.kind == "method" for rule in (*(route.allow or ()), *route.deny)),
+        by_method=route.by_method,
         websocket=route.websocket,
     )
 
@@ -196,16 +199,16 @@ def _given(url: str) -> Gateway:
     if match is None:
         raise StartupError(f"{url}: not the URL of a gateway; expected http://HOST:PORT or https://HOST:PORT")
     scheme, host, port = match.groups()
-    return Gateway(scheme, host, int(port) if port else 443 if scheme == "https" else 80)
+    return Gateway(Scheme(scheme), host, int(port) if port else 443 if scheme == Scheme.HTTPS else 80)
 
 
 def _listener(config: SiteConfig) -> Gateway:
     """A listener that answers ``/authenticate``, preferably without TLS on the loopback interface."""
-    serving = [one for one in config.listeners if one.serve in ("gateway", "tokens")]
+    serving = [one for one in config.listeners if one.serve in (Serve.GATEWAY, Serve.TOKENS)]
     if not serving:
         raise StartupError(f"{config.file}: no listener answers /authenticate; expected one with serve = gateway or tokens")
     best = min(serving, key=lambda one: (one.tls, not one.interface.startswith("127.")))
-    return Gateway("https" if best.tls else "http", _reached_at(best), best.port)
+    return Gateway(Scheme.HTTPS if best.tls else Scheme.HTTP, _reached_at(best), best.port)
 
 
 def _reached_at(listener: ListenerSettings) -> str:

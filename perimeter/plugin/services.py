@@ -1,4 +1,4 @@
-"""What the gateway lends to the authenticators that it builds."""
+"""What the gateway provides to the authenticators, augmenters and login modules that it builds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perimeter.web_client.clients import WebClients
 
 @attrs.frozen
 class AuthServices:
-    """``reactor`` is the clock, and whatever else of a reactor an authenticator needs.
+    """``reactor`` is the clock, and gives what else an authenticator needs of a reactor.
 
     ``offload`` runs work that computes, such as password hashes; ``blocking`` runs work that mostly waits, perhaps for seconds,
     and has many more threads. Both queues belong to logins alone, and clients take turns in them (`perimeter.offload`): nothing

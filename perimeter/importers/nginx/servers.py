@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import attrs
 
 from perimeter.config.language.datatypes import BadValue
-from perimeter.config.site.net_types import checked_host
+from perimeter.config.language.net_types import checked_host
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.tree import Directive
 
