@@ -20,6 +20,35 @@ config_option: Callable[[Any], Any] = click.option(
 )
 
 
+def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--config`` or ``--state-dir``, for commands that ask the running gateway: arguments ``file`` and ``state_dir``."""
+    file = click.option(
+        "--config", "file", type=click.Path(path_type=Path), default=None, metavar="FILE", help="The gateway's site.ini."
+    )
+    directory = click.option(
+        "--state-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=None,
+        metavar="DIR",
+        help="Instead of --config: the running gateway's state_dir. Works while site.ini has a fault.",
+    )
+    return file(directory(command))
+
+
+def gateway_of(file: Path | None, state_dir: Path | None) -> tuple[Path, SiteConfig | None]:
+    """The ``state_dir`` that the options name, and the configuration unless ``--state-dir`` was given. Raises `StartupError`."""
+    if (file is None) == (state_dir is None):
+        raise click.UsageError("one of these is needed: --config, --state-dir")
+    if state_dir is not None:
+        return state_dir, None
+    assert file is not None
+    try:
+        site = read_site(file)
+    except StartupError as error:
+        raise StartupError(f"{error}\n(--state-dir DIR asks the running gateway without site.ini)") from None
+    return site.perimeter.state_dir, site
+
+
 class WallClock:
     """Time for a command that has no reactor."""
 

@@ -10,13 +10,14 @@ import re
 
 from perimeter.config.site.server import Scheme
 from perimeter.emit.plan import METHOD_HEADERS, Gateway, Place, Plan
+from perimeter.errors import StartupError
 
 _HEAD = """\
 # Asks Perimeter before each request.
 static_resources:
   listeners:
     - name: perimeter
-      address: {{ socket_address: {{ address: 0.0.0.0, port_value: 80 }} }}
+      address: {{ socket_address: {{ address: "{address}", port_value: {port} }} }}
       filter_chains:
         - filters:
             - name: envoy.filters.network.http_connection_manager
@@ -104,6 +105,9 @@ _TLS = """\
 def render(plan: Plan) -> str:
     """The configuration."""
     gateway = plan.gateway
+    if len(plan.listens) != 1:
+        raise StartupError("this configuration for Envoy has one listener: give one --listen")
+    (listen,) = plan.listens
     private = [re.sub("[^a-z0-9]", "-", name.lower()) for name in plan.fields]
     private += ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-rewrite-url", "forwarded"]
     clusters = _cluster("gateway", gateway.scheme, ((gateway.host, gateway.port),))
@@ -111,6 +115,8 @@ def render(plan: Plan) -> str:
         clusters += _cluster(place.name, place.scheme, tuple((one.host, one.port) for one in place.servers))
     names = ("Authorization", *plan.fields)
     return _HEAD.format(
+        address=listen.address or "0.0.0.0",  # noqa: S104 - written, not bound
+        port=listen.port,
         private=", ".join(f'["{name}"] = true' for name in dict.fromkeys(private)),
         url=_url(gateway),
         upstream="\n".join(f"                              - {{ exact: {name}, ignore_case: true }}" for name in names),

@@ -13,10 +13,17 @@ global
     lua-load /etc/haproxy/perimeter.lua
 
 frontend perimeter
-    bind :80
-    mode http
+{binds}    mode http
     timeout client 60s
     timeout http-request 10s
+    # A trailer would reach the service, and could say who asks. Until HAProxy 3.2 no rule removes trailers, so a body has to come
+    # with its length; `proto h1` is there because HTTP/2 has trailers without a sign of them.
+.if version_atleast(3.2)
+    option http-drop-request-trailers
+.else
+    acl chunked req.hdr(transfer-encoding) -m found
+    http-request return status 411 content-type text/plain string "A body needs a Content-Length" if chunked
+.endif
     http-request lua.perimeter
 {rules}    default_backend perimeter_nowhere
 
@@ -147,7 +154,8 @@ def render(plan: Plan) -> str:
             rules += f"    use_backend perimeter_{place.name}{' if ' + when if when else ''}\n"
         if condition:
             rules += f"    use_backend perimeter_nowhere if {condition}\n"
-    text = _HEAD.format(rules=rules)
+    binds = "".join(f"    bind {one.shown} proto h1\n" for one in plan.listens)
+    text = _HEAD.format(rules=rules, binds=binds)
     return text + "".join(_backend(place, plan) for place in plan.places)
 
 

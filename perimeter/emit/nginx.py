@@ -21,9 +21,9 @@ map $perimeter_upgrade $perimeter_connection {
 
 _SERVER = """
 server {{
-    listen {listen};
+{listen}
     server_name {name};
-
+{any}
     # nginx drops fields that a service could mistake for X-Auth-*: X_Auth_Username, X.Auth.Username
     underscores_in_headers off;
     ignore_invalid_headers on;
@@ -43,6 +43,11 @@ server {{
 {cleared}
     }}
 {locations}}}
+"""
+
+_ANY = """\
+    # any name: another server of the port may be the default one
+    server_name ~^;
 """
 
 _TLS = """\
@@ -90,13 +95,15 @@ def render(plan: Plan) -> str:
     cleared = "\n".join(
         f'        proxy_set_header {name} "";' for name in TELLING if name not in ("X-Original-Method", "X-Original-URI")
     )
-    for host, places in plan.hosts:
+    # the server for any host is the first one, which nginx takes for requests without a host
+    for host, places in sorted(plan.hosts, key=lambda one: one[0] != "*"):
         locations = "".join(_locations(place, plan) for place in places)
         if not any(place.prefix == "" for place in places):
             locations += "\n    location / {\n        return 404;\n    }\n"
         text += _SERVER.format(
-            listen="80 default_server" if host == "*" else "80",
+            listen="\n".join(f"    listen {one.shown.removeprefix(':')};" for one in plan.listens),
             name="_" if host == "*" else host,
+            any=_ANY if host == "*" else "",
             gateway=f"{gateway.scheme}://perimeter_gateway",
             tls=tls,
             cleared=cleared,

@@ -8,10 +8,15 @@ the routes for any host.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 
 import attrs
 
 from perimeter.auth.kinds.trusted_header import TrustedHeaderSettings
+from perimeter.config.language.datatypes import BadValue
+from perimeter.config.language.net_types import checked_host
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route import RouteSettings
@@ -22,6 +27,7 @@ from perimeter.gate.overrides import METHOD_OVERRIDES
 
 #: What needs quotes in no proxy's configuration, and stands for nothing but itself in any.
 _PLAIN = re.compile(r"[A-Za-z0-9._~/@:*\[\]-]*")
+_LISTEN = re.compile(r"(?:(?P<four>[0-9.]+):|\[(?P<six>[0-9A-Fa-f:.]+)\]:)?(?P<port>[0-9]{1,5})")
 _URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
 METHOD_HEADERS = tuple(sorted(name.decode().title() for name in METHOD_OVERRIDES))
 """Headers that some servers take for the method. A proxy removes them if rules depend on the method."""
@@ -44,6 +50,19 @@ class Gateway:
     def authority(self) -> str:
         """Host and port."""
         return f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class Listen:
+    """Where the proxy listens: ``address`` is an IP address, "" for all of them."""
+
+    address: str
+    port: int
+
+    @property
+    def shown(self) -> str:
+        """``ADDRESS:PORT``; ``:PORT`` for all addresses."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 @attrs.frozen
@@ -71,13 +90,19 @@ class Place:
 
 @attrs.frozen
 class Plan:
-    """``hosts`` are those that routes name, and at last ``*`` for any other. ``fields`` are all that tell who asks."""
+    """What a proxy serves.
+
+    ``hosts`` are host names with their places, longest prefix first; the last one is ``*`` for any other host, unless the proxy
+    serves only named hosts. ``fields`` are the names of all headers that say who asks. ``judges``: the gateway applies the rules
+    of routes to the proxy's questions. ``unserved`` are routes that no other proxy can serve.
+    """
 
     gateway: Gateway
     hosts: tuple[tuple[str, tuple[Place, ...]], ...]
     fields: tuple[str, ...]
     judges: bool
     unserved: tuple[str, ...]
+    listens: tuple[Listen, ...] = (Listen("", 80),)
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -85,10 +110,16 @@ class Plan:
         return tuple(dict.fromkeys(place for _, places in self.hosts for place in places))
 
 
-def make_plan(config: SiteConfig, gateway: str | None = None) -> Plan:
-    """The plan for a site. ``gateway`` is the URL where the proxy reaches it; without it one of the listeners is taken.
+def make_plan(
+    config: SiteConfig, gateway: str | None = None, listens: Sequence[str] = (), server_names: Sequence[str] = ()
+) -> Plan:
+    """The plan for a site.
 
-    Raises `StartupError` where there is no such place, or a name that could be taken for more than a name.
+    ``gateway`` is the URL where the proxy reaches it; without it one of the listeners is taken. ``listens`` are ``PORT`` or
+    ``ADDRESS:PORT``, by default 80. ``server_names`` are the hosts that routes for any host are served for, by default any.
+
+    Raises `StartupError` if the gateway cannot be reached, and for a name that would be more than a name in another program's
+    configuration.
     """
     served = {route.name: _place(route, config) for route in config.routes if _forwards(route, config)}
     names = sorted({host for route in config.routes for host in route.hosts if host != ANY_HOST})
@@ -98,7 +129,7 @@ def make_plan(config: SiteConfig, gateway: str | None = None) -> Plan:
             table.of(host).add(prefix_of(route.path).encode(), route)
     hosts = tuple(
         (host, tuple(sorted((served[route.name] for route in table.effective(host) if route.name in served), key=_longest)))
-        for host in (*names, "*")
+        for host in (*dict.fromkeys((*names, *map(_server_name, server_names))), *(() if server_names else (ANY_HOST,)))
     )
     default = RouteSettings(name="", path="")
     fields = dict.fromkeys(name for route in (default, *config.routes) for name in _fields(route))
@@ -110,6 +141,7 @@ def make_plan(config: SiteConfig, gateway: str | None = None) -> Plan:
         fields=tuple(fields),
         judges=bool(config.perimeter.trusted_proxies),
         unserved=tuple(route.name for route in config.routes if route.name not in served),
+        listens=tuple(map(_listen, listens)) or (Listen("", 80),),
     )
     for text in (*plan.fields, *names, *(part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))):
         if not _PLAIN.fullmatch(text):
@@ -144,6 +176,22 @@ def _place(route: RouteSettings, config: SiteConfig) -> Place:
         by_method=route.by_method,
         websocket=route.websocket,
     )
+
+
+def _listen(text: str) -> Listen:
+    match = _LISTEN.fullmatch(text)
+    if match is not None and 0 < int(match["port"]) < 65536:
+        with suppress(ValueError):
+            address = match["six"] or match["four"] or ""
+            return Listen(str(ip_address(address)) if address else "", int(match["port"]))
+    raise StartupError(f"{text}: not a place to listen; expected PORT, ADDRESS:PORT or [ADDRESS]:PORT")
+
+
+def _server_name(text: str) -> str:
+    try:
+        return checked_host(text)
+    except BadValue as bad:
+        raise StartupError(f"{text}: {bad.message}") from None
 
 
 def _given(url: str) -> Gateway:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from perimeter.emit.plan import METHOD_HEADERS, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan
+from perimeter.errors import StartupError
 
 _HEAD = """\
 # Asks Perimeter before each request: for the file provider (Traefik 3).
@@ -34,6 +35,8 @@ http:
 def render(plan: Plan) -> str:
     """The configuration."""
     gateway = plan.gateway
+    if plan.listens != (Listen("", 80),):
+        raise StartupError("Traefik listens where its static configuration says: --listen is not for it")
     others = [name for name in plan.fields if not name.lower().startswith("x-auth-")]
     forms = ["x[^a-z0-9]auth[^a-z0-9].*", *("[^a-z0-9]".join(re.split("[^a-z0-9]", name.lower())) for name in others)]
     telling = ("X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Rewrite-URL", "Forwarded")

@@ -94,7 +94,7 @@ class Worker:
             partial(self._around.metrics.configured, prepared.config),
             partial(self._around.states.adopt, prepared.state),
             partial(self._listeners.put_in_force, bound),
-            partial(self._upkeep.turn_to, bound.assembly),
+            partial(self._upkeep.look_after, bound.assembly),
         )
         if old is not None:
             _retire(old)
@@ -139,7 +139,7 @@ class Worker:
 
     def _close(self, _: None) -> Deferred[None]:
         assembly, self._assembly = self._assembly, None
-        written = self._upkeep.turn_to(None)
+        written = self._upkeep.look_after(None)
         if assembly is not None:
             _retire(assembly)
             for pool in assembly.pools:
