@@ -1,7 +1,7 @@
 """The reference page of site.ini, made from the declared options: ``python -m perimeter.cli.reference [FILE]``.
 
-Writes the page to FILE, which is docs/reference/configuration.md, or prints it if no FILE is given. A test compares the page
-with this module's output, so that no option can be added, changed or removed without its documentation.
+Writes docs/reference/configuration.md, or prints it without a FILE. A test compares the page with the output of this module, so
+every change of an option changes the page.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _row(option: Option[Any]) -> str:
 
 
 def own_page() -> str:
-    """The page for the kinds that come with Perimeter."""
+    """The page, with the kinds that are part of Perimeter."""
     from perimeter.auth.registry import augmenter_factories, authenticator_factories, login_module_factories
 
     return page(PluginKinds(_own(authenticator_factories()), _own(augmenter_factories())), _own(login_module_factories()))
@@ -106,7 +106,7 @@ def _own(factories: Mapping[str, F]) -> dict[str, F]:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the page for the kinds that come with Perimeter."""
+    """Write or print the page."""
     text = own_page()
     if arguments:
         Path(arguments[0]).write_text(text, encoding="utf-8")

@@ -46,6 +46,10 @@ class Route:
     exact: bool = False
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
 
+    def __attrs_post_init__(self) -> None:
+        if self.exact and not self.builtin:
+            raise ValueError("only a route of the gateway's own is exact")
+
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
         return entry_rules(self.networks, self.max_body)

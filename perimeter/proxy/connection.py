@@ -150,7 +150,7 @@ class UpstreamConnection(TwistedProtocol):
         self._pending = b""
         self._interim = 0
         self._seen = False
-        #: a busy service repeats a response head within a second
+        #: the last response head (a busy service repeats the same bytes within a second)
         self._last_head: HeadMemory[ResponseHead] = HeadMemory()
 
     def connectionMade(self) -> None:

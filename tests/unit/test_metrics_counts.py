@@ -32,8 +32,8 @@ from perimeter.metrics.counts import OTHER, Metrics
 from perimeter.metrics.families import families
 from perimeter.model import AccessRecord, Principal
 from tests.unit.audit_records import make_record, records
-from tests.unit.fakes import FakeAudit
 from tests.unit.figures import Figures, read
+from tests.unit.http_rig import Audit
 
 ALICE = Principal("alice", "local", ("admin",), "users")
 
@@ -220,7 +220,7 @@ class ReloadTests(CountsCase):
 
 class SinkTests(CountsCase):
     def test_every_record_is_counted_once_and_passed_on(self) -> None:
-        inner = FakeAudit()
+        inner = Audit()
         sink = CountingSink(inner, self.metrics.requests.record)
         verifyObject(IAuditSink, sink)
         self.assertTrue(sink.record(make_record()))

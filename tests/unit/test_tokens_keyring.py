@@ -343,7 +343,7 @@ class PublishedKeysTests(KeyringCase):
 class SecretTests(KeyringCase):
     def test_short_secret(self) -> None:
         for secret in (None, "", "x" * 31):
-            self.fails("at least 32 octets for HS256", settings=TokenSettings(algorithm="HS256", secret=secret))
+            self.fails("at least 32 bytes for HS256", settings=TokenSettings(algorithm="HS256", secret=secret))
 
     def test_attack_35_public_key_for_a_secret(self) -> None:
         pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----\n"

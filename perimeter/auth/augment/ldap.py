@@ -35,7 +35,7 @@ from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.net.contexts import ClientTLS
 from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 from perimeter.recent import Expiring
 
 if TYPE_CHECKING:
@@ -175,15 +175,15 @@ class LdapAugmenter:
         found = await self._directory.search(Search(settings.search_base, And((kind, name)), (settings.member_of,), 1))
         if found.more or len(found.entries) > 1:
             raise Undecided(f"augmenter {self.name}: more than one entry has the name of a user")
-        groups = [octets for entry in found.entries for octets in entry.values(settings.member_of)]
+        groups = [data for entry in found.entries for data in entry.values(settings.member_of)]
         return tuple(dict.fromkeys(self._roles_of(groups)))
 
     def _roles_of(self, groups: Iterable[bytes]) -> Iterable[str]:
-        for octets in groups:
-            yield from roles_of_group(octets.decode("utf-8", "replace"), self._one, self._several)
+        for data in groups:
+            yield from roles_of_group(data.decode("utf-8", "replace"), self._one, self._several)
 
 
-@implementer(IPlugin, IAugmenterFactory)
+@implementer(IPlugin, IAugmenterFactory, IBuildsInThread)
 class LdapAugmenterFactory:
     """``type = ldap``."""
 

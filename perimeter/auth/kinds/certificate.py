@@ -22,8 +22,8 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes, Scheme
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 
 class CertificateName(StrEnum):
@@ -111,7 +111,7 @@ def _utf8_string(der: bytes) -> str:
 class CertificateAuthenticator:
     """Takes the user's name from a client certificate."""
 
-    schemes = ("certificate",)
+    schemes = (Scheme.CERTIFICATE,)
 
     def __init__(self, name: str, realm: str, settings: CertificateSettings) -> None:
         self.name = name
@@ -147,7 +147,7 @@ class CertificateAuthenticator:
         return tuple(dict.fromkeys(role for role in roles if role and not unfit_for_name(role)))
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class CertificateFactory:
     """``type = certificate``."""
 

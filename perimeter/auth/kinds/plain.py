@@ -21,8 +21,8 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IDecoyLogin, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IDecoyLogin, ISchemes
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 _log = Logger()
 
@@ -66,7 +66,7 @@ class PlainSettings(Settings):
     )
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class PlainFactory:
     """``type = plain``."""
 
@@ -78,7 +78,7 @@ class PlainFactory:
         return read(section, PlainSettings)
 
     def build(self, name: str, realm: str, settings: PlainSettings, services: AuthServices) -> PlainAuthenticator:
-        """The authenticator, after a warning for each thing that is wrong with the users."""
+        """The authenticator. Logs the warnings about its users."""
         for warning in settings.users.warnings:
             _log.warn("Authenticator {name}: {finding}", name=name, finding=warning)
         return PlainAuthenticator(name, realm, settings.users, services.offload)
