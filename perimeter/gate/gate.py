@@ -32,6 +32,7 @@ from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.sources.source import Found
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.model import HeaderBlock, Principal, RequestHead
+from perimeter.recent import Memo
 
 #: Targets that are remembered at most, and the longest one with its host: 2 MiB in all.
 _MOST_PLACES = 4096
@@ -54,9 +55,9 @@ class Gate:
     maintenance: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     #: (Host, target) -> the route and what is forwarded: found once for what is asked for again (saves 2 µs)
-    _places: dict[tuple[bytes, bytes], tuple[Route, bytes]] = attrs.field(factory=dict, init=False)
+    _places: Memo[tuple[bytes, bytes], tuple[Route, bytes]] = attrs.field(factory=lambda: Memo(_MOST_PLACES), init=False)
     #: (peer, X-Forwarded-For) -> the addresses that the request came through
-    _chains: dict[tuple[str, bytes], tuple[str, ...]] = attrs.field(factory=dict, init=False)
+    _chains: Memo[tuple[str, bytes], tuple[str, ...]] = attrs.field(factory=lambda: Memo(_MOST_PLACES), init=False)
 
     def dispatch(self, exchange: Exchange) -> None:
         """Admit the exchange and hand it to its target, or refuse it. Never raises."""
@@ -196,9 +197,7 @@ class Gate:
             trusted = self.trusted_proxies
             relayed = vouched_chain(peer, headers, trusted) if in_networks(peer, trusted) else ()
             if len(key[1]) <= _LONGEST_PLACE:
-                if len(self._chains) >= _MOST_PLACES:
-                    self._chains.clear()
-                self._chains[key] = relayed
+                self._chains.keep(key, relayed)
         return relayed
 
     def _locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
@@ -212,9 +211,7 @@ class Gate:
             self._check_readings(route, host, path)
         place = (route, route.forwarded_path(path) + query)
         if len(target) + len(host) <= _LONGEST_PLACE:  # clients choose both
-            if len(self._places) >= _MOST_PLACES:
-                self._places.clear()
-            self._places[host, target] = place
+            self._places.keep((host, target), place)
         return place
 
     def _check_readings(self, route: Route, host: bytes, path: bytes) -> None:
