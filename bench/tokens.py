@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 
 from bench.errors import BenchError
 from bench.material import REALM, ROLES, USER
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.model import Principal
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring

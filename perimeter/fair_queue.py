@@ -109,7 +109,7 @@ class _Waiter:
 
 
 class FairSemaphore:
-    """``at_once`` slots, and room for ``waiting`` coroutines that wait for one. Messages call the waiting ones' goal ``what``."""
+    """``at_once`` slots, and a queue of at most ``waiting`` coroutines. ``what`` names the resource in messages."""
 
     def __init__(self, at_once: int, waiting: int, what: str) -> None:
         self._free = at_once
@@ -139,7 +139,7 @@ class FairSemaphore:
         if refused is not waiter:
             self._lines.add(waiter)
         if refused is not None:
-            refused.deferred.errback(Overloaded(f"too many wait for {self._what}", retry_after=RETRY_AFTER))
+            refused.deferred.errback(Overloaded(f"too many requests wait for {self._what}", retry_after=RETRY_AFTER))
         return waiter.deferred
 
     def _leave(self, waiter: _Waiter) -> None:

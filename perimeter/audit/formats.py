@@ -14,6 +14,7 @@ from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quote
 
 from perimeter.audit.escaping import OWN, escape, escape_text, redact
+from perimeter.config.site.audit import AuditFormat
 from perimeter.model import AccessRecord
 
 Format = Callable[[AccessRecord], bytes]
@@ -171,5 +172,9 @@ def json(record: AccessRecord) -> bytes:
     return line.encode("ascii")
 
 
-#: the values of ``format`` in ``[audit]``
-FORMATS: dict[str, Format] = {"reactor": reactor, "combined": combined, "json": json}
+FORMATS: dict[AuditFormat, Format] = {
+    AuditFormat.REACTOR: reactor,
+    AuditFormat.COMBINED: combined,
+    AuditFormat.JSON: json,
+}
+"""What makes the line of each format."""

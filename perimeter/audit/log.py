@@ -20,7 +20,7 @@ from perimeter.audit.formats import FORMATS, Format
 from perimeter.audit.rolling import RollingFile, Unwritten
 from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import CountingSink
-from perimeter.config.site.values import AuditSettings
+from perimeter.config.site.audit import AuditSettings
 from perimeter.errors import StartupError
 from perimeter.model import AccessRecord
 

@@ -23,6 +23,8 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+from perimeter.config.site.audit import Roll
+
 _log = Logger(namespace="perimeter.audit")
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -48,15 +50,15 @@ def day_bounds(moment: float) -> tuple[float, float]:
 
 
 class RollingFile:
-    """An append-only file and its old files. ``roll`` is ``daily`` or a size in bytes; ``seconds`` returns the time (epoch).
+    """An append-only file and its old files. ``roll`` is `Roll.DAILY` or a size in bytes; ``seconds`` returns the time (epoch).
 
     The owner calls `open` first and `close` last. Not thread-safe.
     """
 
-    def __init__(self, path: Path, roll: str | int, keep: int, seconds: Callable[[], float]) -> None:
+    def __init__(self, path: Path, roll: Roll | int, keep: int, seconds: Callable[[], float]) -> None:
         self.path = path
         self._name = os.fspath(path)
-        self._limit = 0 if roll == "daily" else int(roll)
+        self._limit = 0 if roll is Roll.DAILY else roll
         self._keep = keep
         self._seconds = seconds
         self._fd = -1

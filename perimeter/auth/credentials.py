@@ -1,4 +1,4 @@
-"""What an ``Authorization`` header says: from its raw values to credentials. Pure.
+"""Reads credentials from the raw values of ``Authorization`` headers. Pure.
 
 Three readings, and what each means for a request:
 
@@ -24,13 +24,13 @@ from perimeter.errors import InvalidCredentialsRequest, Rejected
 from perimeter.model import BasicCredentials, BearerCredentials, Credentials
 
 MAX_AUTHORIZATION = 16 * 1024
-"""Octets of an Authorization value that are looked at: tokens with many groups reach 8 KiB, nothing honest more."""
+"""Bytes of the longest Authorization value that is read: tokens with many groups reach 8 KiB."""
 
 MAX_REALMS = 8
-"""Names that ``X-Auth-Realm`` may narrow to."""
+"""Names in ``X-Auth-Realm`` at most."""
 
 MAX_CREDENTIALS = 3
-"""Different credentials that one Authorization value may hold."""
+"""Different credentials in one Authorization value at most."""
 
 _KNOWN = {b"basic": b"basic", b"plain": b"basic", b"bearer": b"bearer"}
 _CREDENTIAL = re.compile(rb"[ \t]*([A-Za-z0-9!#$%&'*+.^_`|~-]+) +([A-Za-z0-9\-._~+/]+=*)[ \t]*")
@@ -40,7 +40,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def parse_credentials(values: Sequence[bytes]) -> tuple[Credentials, ...]:
-    """All credentials in the values of a request's Authorization fields, in their order; none where there are no usable ones.
+    """All usable credentials in the values of a request's Authorization headers, in their order.
 
     Raises `InvalidCredentialsRequest` or `Rejected`, see the module.
     """
@@ -51,10 +51,10 @@ def parse_credentials(values: Sequence[bytes]) -> tuple[Credentials, ...]:
 
 
 def _list(value: bytes) -> tuple[Credentials, ...]:
-    """Every item is exactly a scheme and a credential. Those of unknown schemes are passed over, like one that stands alone."""
+    """Each item is exactly a scheme and a credential. Unknown schemes are skipped, as they are in a value with one credential."""
     matches = [_CREDENTIAL.fullmatch(item) for item in value.split(b",")]
     if None in matches:
-        # Parameters of another scheme (Digest) have commas of their own.
+        # The parameters of other schemes (Digest) are separated by commas too.
         if value.strip(b" \t").partition(b" ")[0].lower() in _KNOWN:
             raise InvalidCredentialsRequest("an Authorization list with something else than a scheme and a credential in it")
         return ()
@@ -66,7 +66,7 @@ def _list(value: bytes) -> tuple[Credentials, ...]:
 
 
 def parse_authorization(values: Sequence[bytes]) -> Credentials | None:
-    """The one credential in the values of a request's Authorization fields, or None where there is no usable one.
+    """The credential in the values of a request's Authorization headers, or None if there is no usable one.
 
     Raises `InvalidCredentialsRequest` or `Rejected`, see the module.
     """
@@ -76,7 +76,7 @@ def parse_authorization(values: Sequence[bytes]) -> Credentials | None:
         raise InvalidCredentialsRequest("more than one Authorization field")
     value = values[0]
     if len(value) > MAX_AUTHORIZATION:
-        raise InvalidCredentialsRequest(f"an Authorization value of {len(value)} octets")
+        raise InvalidCredentialsRequest(f"an Authorization value of {len(value)} bytes")
     scheme, space, rest = value.partition(b" ")
     if not space:
         return None
@@ -97,9 +97,9 @@ def _bearer(token: bytes) -> BearerCredentials:
 
 
 def _basic(value: bytes) -> BasicCredentials:
-    """RFC 7617, section 2: base64 of ``user-id:password``, in UTF-8 as our challenge asks, or in ISO-8859-1 as of old."""
+    """RFC 7617, section 2: base64 of ``user-id:password``, in UTF-8 as the challenge requires, or in ISO-8859-1."""
     try:
-        # Strict: by default stray characters are skipped. Padding may be missing, as it is with more than one client.
+        # Strict, because the default skips stray characters. Several clients leave the padding out.
         pair = base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise Rejected("a Basic credential that is not base64") from None
@@ -112,9 +112,9 @@ def _basic(value: bytes) -> BasicCredentials:
 
 
 def parse_realms(values: Sequence[bytes]) -> frozenset[str]:
-    """The realms that ``X-Auth-Realm`` fields narrow a request to; empty: not narrowed.
+    """The realms to which ``X-Auth-Realm`` headers narrow a request; empty: not narrowed.
 
-    A value that no realm can have narrows to nothing (never to everything): it stays in the set and matches none.
+    A value that no realm can have stays in the set and matches no realm: it never widens the request to all of them.
     Raises `InvalidCredentialsRequest` for more than `MAX_REALMS` names.
     """
     names: set[str] = set()

@@ -1,4 +1,4 @@
-"""Text of two times: UTF-8 where it is that, else ISO-8859-1, and what no name may hold. Pure."""
+"""Decodes UTF-8 with ISO-8859-1 as fallback, and knows which characters a name must not contain. Pure."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import re
 
 _UNFIT_FOR_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-# What Java's String.trim takes off. Python's strip would take Unicode's blanks too, and so change a password that ends in one.
+# What Java's String.trim removes. Python's strip removes Unicode's blanks too, which would change a password that ends in one.
 _JAVA_BLANK = "".join(map(chr, range(0x21)))
 
 
 def trim(text: str) -> str:
-    """``text`` without the blanks around it, as Java sees blanks."""
+    """``text`` without the characters around it that Java considers blank."""
     return text.strip(_JAVA_BLANK)
 
 
-def decode_either(octets: bytes) -> str:
-    """``octets`` as UTF-8, else as ISO-8859-1.
+def decode_either(data: bytes) -> str:
+    """``data`` as UTF-8, or as ISO-8859-1 if it is not UTF-8.
 
-    What is ISO-8859-1 with accents is hardly ever well-formed UTF-8 by accident, so that both are read right.
+    ISO-8859-1 text with accents is hardly ever well-formed UTF-8 by accident, so both are read correctly.
     """
     try:
-        return octets.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        return octets.decode("iso-8859-1")
+        return data.decode("iso-8859-1")
 
 
 def unfit_for_name(text: str) -> bool:

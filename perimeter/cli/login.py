@@ -13,10 +13,11 @@ from perimeter.audit.escaping import escape_line
 from perimeter.cli.site import config_option, explained, read_site
 from perimeter.errors import Rejected, StartupError, Unavailable
 from perimeter.model import AuthenticationRequest, BasicCredentials
+from perimeter.plugin.authenticator import Scheme
 
 if TYPE_CHECKING:
     from perimeter.auth.chain.chain import AuthenticatorChain
-    from perimeter.config.site.values import SiteConfig
+    from perimeter.config.site.config import SiteConfig
 
 WRONG, UNSURE = 1, 2
 """Exit statuses: no authenticator accepts the login, and one of them cannot be asked."""
@@ -86,7 +87,7 @@ async def _walk(
         return WRONG
     for one in chain.guarded:
         if not one.wants(credentials, request):
-            reason = "takes no passwords" if "basic" not in one.schemes else "its realm is not asked for"
+            reason = "takes no passwords" if Scheme.BASIC not in one.schemes else "its realm is not asked for"
             say(f"{one.name}: not asked, {reason}")
             continue
         say(f"{one.name} (realm {one.realm}, at most {one.timeout:g} s):")

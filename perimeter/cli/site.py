@@ -1,4 +1,4 @@
-"""What subcommands that work on a site have in common: ``--config``, the clock on the wall, and how a failed one ends."""
+"""Shared parts of commands that work on a site: ``--config``, the clock, and errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from perimeter.config.language.datatypes import BadValue, duration
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
 
 config_option: Callable[[Any], Any] = click.option(
@@ -50,7 +50,7 @@ def gateway_of(file: Path | None, state_dir: Path | None) -> tuple[Path, SiteCon
 
 
 class WallClock:
-    """Time for a command that has no reactor."""
+    """The time, for a command without a reactor."""
 
     def seconds(self) -> float:
         """Seconds since the epoch."""
@@ -58,7 +58,7 @@ class WallClock:
 
 
 class Duration(click.ParamType[float]):
-    """A duration as site.ini has it, in seconds."""
+    """A duration, written as in site.ini, in seconds."""
 
     name = "duration"
 
@@ -72,7 +72,7 @@ class Duration(click.ParamType[float]):
 
 def read_site(file: Path) -> SiteConfig:
     """The configuration. Raises `StartupError`."""
-    # looking for plug-ins imports them, which only a command that reads a configuration should pay for
+    # imported here, because finding plug-ins takes time, and only commands that read a configuration need them
     from perimeter.auth.registry import installed_kinds
 
     return load_site(file, kinds=installed_kinds())
@@ -80,7 +80,7 @@ def read_site(file: Path) -> SiteConfig:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """What stops a gateway from starting ends a command: with its text and status 1."""
+    """Turn a `StartupError` into a message and exit status 1."""
     try:
         yield
     except StartupError as error:

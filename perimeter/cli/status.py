@@ -20,14 +20,14 @@ from perimeter.run.control import ask
 @gateway_options
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def command(file: Path | None, state_dir: Path | None, as_json: bool) -> None:
-    """How the running gateway is: listeners, authenticators, and whom it makes wait for too many wrong passwords."""
+    """Show the running gateway: listeners, authenticators, and who has to wait after too many wrong passwords."""
     with explained():
         answer = ask(gateway_of(file, state_dir)[0], {"command": "status"})
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
     for line in _lines(answer):
-        # names come from whoever tried to log in
+        # names come from clients
         click.echo(escape_line(line))
 
 

@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
 from perimeter.cli.site import Duration, WallClock, config_option, explained, gateway_of, gateway_options, read_site
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.perimeter import StateKind
 from perimeter.errors import InvalidToken, StartupError, Unavailable
 from perimeter.model import TOKEN_PREFIX, Principal
 from perimeter.run.build.state_kinds import STATE_KINDS
@@ -132,7 +133,7 @@ def _gateway_or_store(directory: Path, site: SiteConfig | None) -> Iterator[Ask]
     except NoGateway:
         if site is None:
             raise
-        if site.perimeter.state != "sqlite":
+        if site.perimeter.state is not StateKind.SQLITE:
             raise StartupError(f"no gateway is running with state_dir {directory}, and state = memory keeps nothing") from None
         store = SqliteStore(directory, STATE_KINDS)
         try:

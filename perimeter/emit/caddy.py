@@ -67,7 +67,7 @@ def render(plan: Plan) -> str:
     if len(addresses) * len(ports) != len(set(plan.listens)) or (len(addresses) > 1 and "" in addresses):
         raise StartupError("Caddy listens on every port of every address: give each --listen the same ports")
     spellings = ["X-Auth-*", "X_Auth*", "X.Auth*", "X-Auth_*", "X-Auth.*"]
-    spellings += [form for name in plan.fields if not name.lower().startswith("x-auth-") for form in _spellings(name)]
+    spellings += [form for name in plan.headers if not name.lower().startswith("x-auth-") for form in _spellings(name)]
     spellings += ["X-Forwarded-Method", "X-Forwarded-Uri", "X_Forwarded*", *sorted(_spellings("X-Real-IP")), *PRIVATE]
     cleared = "\n".join(f"\t\t\t\trequest_header -{name}" for name in spellings)
     text = "# Asks Perimeter before each request: a Caddyfile, or a part of one.\n"
@@ -113,7 +113,7 @@ def _handle(place: Place, plan: Plan) -> str:
     else:
         before += ["request_header -Upgrade", "request_header -Connection"]
     matchers = _WEBSOCKET.format(name=name) if place.websocket else ""
-    for number, header in enumerate(("Authorization", *place.fields)):
+    for number, header in enumerate(("Authorization", *place.headers)):
         # Caddy leaves a variable as it is written if the answer does not have that header
         matchers += f'\t\t\t\t\t@{name}_{number} header_regexp {header} "^[{{]http[.]reverse_proxy[.]header[.]{header}[}}]$"\n'
         before.append(f"request_header {header} {{http.reverse_proxy.header.{header}}}")
@@ -124,5 +124,5 @@ def _handle(place: Place, plan: Plan) -> str:
         matchers=matchers,
         before="".join(f"\t\t\t\t\t\t{line}\n" for line in before),
         servers=" ".join(f"{place.scheme}://{address}" for address in place.addresses),
-        hidden="\n".join(f"\t\t\t\t\t\t\theader_down -{name}" for name in plan.fields),
+        hidden="\n".join(f"\t\t\t\t\t\t\theader_down -{name}" for name in plan.headers),
     )

@@ -11,8 +11,17 @@ from collections.abc import Awaitable
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.config.site.values import Network
-from perimeter.errors import AuditUnavailable, BadTarget, InsufficientScope, Maintenance, MissingCredentials, NoRoute, Refusal
+from perimeter.config.language.net_types import Network
+from perimeter.errors import (
+    AuditUnavailable,
+    BadTarget,
+    Challenges,
+    InsufficientScope,
+    Maintenance,
+    MissingCredentials,
+    NoRoute,
+    Refusal,
+)
 from perimeter.gate.access import Access, Asks, check_restriction
 from perimeter.gate.decision import Admitted, Located
 from perimeter.gate.forwarded import in_networks, vouched_chain
@@ -23,6 +32,7 @@ from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.sources.source import Found
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.model import HeaderBlock, Principal, RequestHead
+from perimeter.recent import Memo
 
 #: Targets that are remembered at most, and the longest one with its host: 2 MiB in all.
 _MOST_PLACES = 4096
@@ -31,6 +41,7 @@ _LONGEST_PLACE = 256
 _ANONYMOUS = Asks.NONE
 _OPTIONAL = Asks.OPTIONAL
 _FIRST_HAND = Asks.FIRST_HAND
+_BEARER = Challenges.BEARER
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -44,9 +55,9 @@ class Gate:
     maintenance: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     #: (Host, target) -> the route and what is forwarded: found once for what is asked for again (saves 2 µs)
-    _places: dict[tuple[bytes, bytes], tuple[Route, bytes]] = attrs.field(factory=dict, init=False)
+    _places: Memo[tuple[bytes, bytes], tuple[Route, bytes]] = attrs.field(factory=lambda: Memo(_MOST_PLACES), init=False)
     #: (peer, X-Forwarded-For) -> the addresses that the request came through
-    _chains: dict[tuple[str, bytes], tuple[str, ...]] = attrs.field(factory=dict, init=False)
+    _chains: Memo[tuple[str, bytes], tuple[str, ...]] = attrs.field(factory=lambda: Memo(_MOST_PLACES), init=False)
 
     def dispatch(self, exchange: Exchange) -> None:
         """Admit the exchange and hand it to its target, or refuse it. Never raises."""
@@ -112,14 +123,19 @@ class Gate:
                 found = self.identifier.identify(head.headers, address, exchange.connection)
             else:  # the connection is the proxy's: its certificate is not the client's, nor is a header that its peer may set
                 found = self.identifier.identify(head.headers, address, exchange.connection, by_connection=False)
-            if found is None or isinstance(found, Principal):
+            if isinstance(found, Principal):
                 principal = found
                 return self._admit(route, access, principal, head, target, address, relayed)
+            if found is None and (access.asks is _ANONYMOUS or access.asks is _OPTIONAL):
+                return self._admit(route, access, None, head, target, address, relayed)
         except Exception as error:
             exchange.decision = Located(route, principal, target, address, relayed)
-            _answer_stranger(error, access)
+            if isinstance(error, Refusal) and error.stranger is not access.stranger:
+                error.stranger = access.stranger
             raise
         exchange.decision = located = Located(route, None, target, address, relayed)
+        if found is None:  # the usual refusal: raised here, where no handler catches and raises it again
+            raise _missing(access)
         return self._admit_later(exchange, located, access, found, head)
 
     async def _admit_later(
@@ -128,11 +144,14 @@ class Gate:
         principal = None
         try:
             principal = await later
+            if principal is None and access.asks is not _OPTIONAL:
+                raise _missing(access)
             return self._admit(located.route, access, principal, head, located.target, located.address, located.relayed)
         except Exception as error:
             if not exchange.ended:
                 exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
-            _answer_stranger(error, access)
+            if isinstance(error, Refusal) and error.stranger is not access.stranger:
+                error.stranger = access.stranger
             raise
 
     # -- the steps of a judgement
@@ -157,8 +176,6 @@ class Gate:
         relayed: tuple[str, ...],
     ) -> Admitted:
         """Whether the user may do this. Rules that need the user have their place here."""
-        if principal is None and access.asks is not _ANONYMOUS and access.asks is not _OPTIONAL:
-            raise MissingCredentials
         policy = route.policy
         if not policy.open and not policy.permits(principal, head.method.decode("ascii")):
             # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
@@ -180,9 +197,7 @@ class Gate:
             trusted = self.trusted_proxies
             relayed = vouched_chain(peer, headers, trusted) if in_networks(peer, trusted) else ()
             if len(key[1]) <= _LONGEST_PLACE:
-                if len(self._chains) >= _MOST_PLACES:
-                    self._chains.clear()
-                self._chains[key] = relayed
+                self._chains.keep(key, relayed)
         return relayed
 
     def _locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
@@ -196,9 +211,7 @@ class Gate:
             self._check_readings(route, host, path)
         place = (route, route.forwarded_path(path) + query)
         if len(target) + len(host) <= _LONGEST_PLACE:  # clients choose both
-            if len(self._places) >= _MOST_PLACES:
-                self._places.clear()
-            self._places[host, target] = place
+            self._places.keep((host, target), place)
         return place
 
     def _check_readings(self, route: Route, host: bytes, path: bytes) -> None:
@@ -210,7 +223,8 @@ class Gate:
                 raise BadTarget("a path that another server could read as another route's")
 
 
-def _answer_stranger(error: Exception, access: Access) -> None:
-    """Say in a refusal what the route has for clients without good credentials."""
-    if isinstance(error, Refusal):
-        error.stranger = access.stranger
+def _missing(access: Access) -> MissingCredentials:
+    refusal = MissingCredentials()
+    if access.stranger is not _BEARER:
+        refusal.stranger = access.stranger
+    return refusal

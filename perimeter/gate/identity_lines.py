@@ -13,6 +13,7 @@ from urllib.parse import quote
 import attrs
 
 from perimeter.model import Principal
+from perimeter.recent import Memo
 
 #: Visible ASCII without percent and comma.
 _SAFE = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in "%,")
@@ -48,8 +49,7 @@ class IdentityLines:
     ) -> None:
         self._assert_identity = assert_identity
         self._clock = clock
-        self._limit = limit
-        self._remembered: dict[tuple[IdentityProfile, Principal], tuple[float, bytes, Principal]] = {}
+        self._remembered: Memo[tuple[IdentityProfile, Principal], tuple[float, bytes, Principal]] = Memo(limit)
 
     def lines(self, profile: IdentityProfile, principal: Principal) -> bytes:
         """The header lines, each with its CRLF."""
@@ -77,9 +77,7 @@ class IdentityLines:
             token = self._assert_identity(principal, profile.audience, ASSERTION_LIFETIME)
             lines += b"Authorization: Bearer %b\r\n" % token.encode("ascii")
             until = self._clock() + ASSERTION_LIFETIME / 2
-        if len(self._remembered) >= self._limit:
-            self._remembered.clear()
-        self._remembered[profile, principal] = (until, lines, principal)
+        self._remembered.keep((profile, principal), (until, lines, principal))
         return lines
 
 

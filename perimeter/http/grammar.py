@@ -23,6 +23,7 @@ from perimeter.errors import (
     VersionNotSupported,
 )
 from perimeter.model import Field, HeaderBlock, RequestHead, ResponseHead, Version
+from perimeter.recent import Memo
 
 _HTTP_1_0, _HTTP_1_1 = Version.HTTP_1_0, Version.HTTP_1_1
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -30,8 +31,7 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 #: Not allowed in a header line (RFC 9110, section 5.5): controls except HTAB, and except CR and LF, which are counted separately.
 _CONTROLS = bytes(octet for octet in (*range(0x20), 0x7F) if octet not in b"\t\r\n")
 #: Names of headers that were found to be tokens: as they came -> in lower case.
-_names: dict[bytes, bytes] = {}
-_MOST_NAMES = 2000
+_names: Memo[bytes, bytes] = Memo(2000)
 _LONGEST_NAME = 64
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
@@ -145,9 +145,7 @@ def _checked_name(name: bytes) -> bytes:
         raise BadRequest("a header field is malformed")
     lower = name.lower()
     if len(name) <= _LONGEST_NAME:
-        if len(_names) >= _MOST_NAMES:  # clients choose names
-            _names.clear()
-        _names[name] = lower
+        _names.keep(name, lower)  # clients choose names
     return lower
 
 

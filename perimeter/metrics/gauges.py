@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 import perimeter
-from perimeter.config.site.values import ServerSettings
 from perimeter.metrics.in_force import InForce
 from perimeter.proxy.pool import UpstreamPool
-from perimeter.tokens.key_file import KeyState
 
 
 def build_info() -> Metric:
@@ -41,7 +39,7 @@ def gauges(now: InForce) -> Iterator[Metric]:
         "perimeter_signing_key_activated_timestamp_seconds", "Time since when the current key signs tokens, in epoch seconds."
     )
     for key in now.keys:
-        if key.state is KeyState.SIGNING and key.activated is not None:
+        if key.state == "signing" and key.activated is not None:
             signing.add_metric((), key.activated)
     yield signing
 
@@ -69,17 +67,10 @@ def _upstreams(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
     )
     for pool in pools:
         for server in pool.servers:
-            name = _name(server.settings)
+            name = server.settings.url
             idle = len(server.idle)
             connections.add_metric((pool.name, name, "idle"), idle)
             connections.add_metric((pool.name, name, "busy"), max(0, len(server.connections) - idle))
             up.add_metric((pool.name, name), not server.resting_until)
     yield connections
     yield up
-
-
-def _name(server: ServerSettings) -> str:
-    if server.scheme == "sample":
-        return "sample:"
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return f"{server.scheme}://{host}:{server.port}"

@@ -33,12 +33,12 @@ class LeanReactor(EPollReactor):
     stop_now = False
 
     def sigInt(self, number: int, frame: FrameType | None = None) -> None:
-        """Stop, or stop at once."""
+        """Stop. A second signal stops without waiting for open exchanges."""
         if not self._stops_already():
             super().sigInt(number, frame)
 
     def sigTerm(self, number: int, frame: FrameType | None = None) -> None:
-        """Stop, or stop at once."""
+        """Stop. A second signal stops without waiting for open exchanges."""
         if not self._stops_already():
             super().sigTerm(number, frame)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from typing import Any
 
 from zope.interface import Attribute, Interface
@@ -43,14 +44,26 @@ class IRunningAuthenticator(IAuthenticator):
         """End what `start` began. Logins under way are still answered. An exception is logged and changes nothing else."""
 
 
+class Scheme(StrEnum):
+    """The kinds of credential that an authenticator can ask for."""
+
+    BASIC = "basic"
+    #: a token that the gateway has not issued
+    BEARER = "bearer"
+    #: a client certificate (`perimeter.model.ConnectionCredentials`)
+    CERTIFICATE = "certificate"
+    #: a header that a trusted peer sets (`perimeter.model.ConnectionCredentials`)
+    HEADER = "header"
+    #: what is known now of a user whose API token was used (`perimeter.model.Recollection`)
+    RECALL = "recall"
+
+
 class ISchemes(Interface):
-    """What else an authenticator may provide: which credentials it wants to see. Without it: ``basic`` alone."""
+    """What else an authenticator may provide: which credentials it wants to see. Without it: `Scheme.BASIC` alone."""
 
     schemes: tuple[str, ...] = Attribute(
-        "Some of ``basic``, ``bearer`` (a token that is none of the gateway's own), ``certificate`` (a client certificate), "
-        "``header`` (a field set by a trusted peer; these two come as `perimeter.model.ConnectionCredentials`) and ``recall``: "
-        "what is known now of a user whose API token was shown (`perimeter.model.Recollection`), so that a role that is taken "
-        "away, and a user who is gone, end there too. Without it a token keeps the roles that its owner had when he made it."
+        "Members of `Scheme`, or their words. With ``recall``, an API token ends when its owner is removed, and loses the roles "
+        "that its owner loses; without it, the token keeps the roles that its owner had when it was made."
     )
 
 
@@ -99,14 +112,6 @@ class IAuthenticatorFactory(Interface):
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAuthenticator:
         """The authenticator. Raises `perimeter.errors.StartupError` if the settings cannot work.
 
-        Called on the reactor thread while requests are served, so it must not block; see `IBuildsInThread` for a factory that
-        reads files here.
+        Called on the reactor thread while requests are served, so it must not block; see
+        `perimeter.plugin.services.IBuildsInThread` for a factory that reads files here.
         """
-
-
-class IBuildsInThread(IAuthenticatorFactory):
-    """A factory whose ``build`` is called in a thread, and so may block: to read files, for example.
-
-    ``build`` may keep ``services.reactor``, and must neither call it nor start anything: `IRunningAuthenticator.start` does. It
-    may be called for a configuration that is not put in force in the end.
-    """

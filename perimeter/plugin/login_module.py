@@ -1,4 +1,4 @@
-"""What a login module provides, and what its kind provides: one check of a stack, in two phases, as JAAS has it."""
+"""What a login module and its factory provide: one check of a stack, in two phases, as in JAAS."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from perimeter.plugin.services import AuthServices
 
 
 class UnknownUser(Rejected):
-    """A login module knows nobody of this name. Where that is all that is known, the next authenticator is asked."""
+    """The login module does not know the user name. If no module knows it, the next authenticator is asked."""
 
-    def __init__(self, detail: str = "nobody knows this user", *, retry_after: int | None = None) -> None:
+    def __init__(self, detail: str = "no module knows this user", *, retry_after: int | None = None) -> None:
         super().__init__(detail, retry_after=retry_after)
 
 
 @attrs.define
 class Subject:
-    """What the modules say of the user in their commit phase. ``username`` is "" while none of them has named him."""
+    """What the modules found out about the user. ``username`` is "" until one of them has set it."""
 
     username: str = ""
     roles: list[str] = attrs.field(factory=list)
@@ -33,7 +33,7 @@ class Subject:
 
 @attrs.define
 class LoginAttempt:
-    """One login. ``shared`` is for modules to leave each other notes in, for as long as it lasts."""
+    """One login. Modules may pass values to each other in ``shared``."""
 
     credentials: BasicCredentials
     request: AuthenticationRequest
@@ -48,14 +48,14 @@ class ILogin(Interface):
     """One login module's part in one login, in two phases: `login` finds out, and only `commit` counts."""
 
     def login() -> Awaitable[bool]:
-        """Whether the credentials are good: True, or False for "this is none of my business".
+        """Whether the credentials are good: True, or False for "not responsible".
 
-        Raises `perimeter.errors.Rejected` (wrong), `UnknownUser` (I know nobody of this name) or
-        `perimeter.errors.Unavailable` (could not tell).
+        Raises `perimeter.errors.Rejected` (wrong), `UnknownUser` (no such user) or `perimeter.errors.Unavailable` (could not
+        tell).
         """
 
     def commit() -> Awaitable[bool]:
-        """The login as a whole has succeeded: say what this module knows of the user, in ``attempt.subject``.
+        """The login as a whole has succeeded: add what this module knows about the user to ``attempt.subject``.
 
         False where its own `login` did not succeed. Raises the same as `login`, and the whole login fails.
         """
@@ -65,7 +65,7 @@ class ILogin(Interface):
 
 
 class ILoginModule(Interface):
-    """A login module as it is configured, JAAS's LoginModule; asked once for each login."""
+    """A configured login module, JAAS's LoginModule; it takes part in many logins."""
 
     def begin(attempt: LoginAttempt) -> ILogin:
         """Its part in a login."""

@@ -1,9 +1,10 @@
-"""What the gateway lends to the authenticators that it builds."""
+"""What the gateway provides to the authenticators, augmenters and login modules that it builds."""
 
 from __future__ import annotations
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import Interface
 
 from perimeter.offload import Offload
 from perimeter.web_client.clients import WebClients
@@ -11,7 +12,7 @@ from perimeter.web_client.clients import WebClients
 
 @attrs.frozen
 class AuthServices:
-    """``reactor`` is the clock, and whatever else of a reactor an authenticator needs.
+    """``reactor`` is the clock, and gives what else an authenticator needs of a reactor.
 
     ``offload`` runs work that computes, such as password hashes; ``blocking`` runs work that mostly waits, perhaps for seconds,
     and has many more threads. Both queues belong to logins alone, and clients take turns in them (`perimeter.offload`): nothing
@@ -31,3 +32,11 @@ class AuthServices:
     @web.default
     def _own(self) -> WebClients:
         return WebClients(self.reactor)
+
+
+class IBuildsInThread(Interface):
+    """What a factory of authenticators or augmenters may provide, too: its ``build`` is called in a thread, and may block.
+
+    ``build`` may keep ``services.reactor``, and must neither call it nor start anything (`IRunningAuthenticator.start` does). It
+    may be called for a configuration that is not put in force in the end.
+    """

@@ -12,7 +12,7 @@ from perimeter.plugin.login_module import ILogin, LoginAttempt
 
 @attrs.frozen
 class Known:
-    """What a module knows of a user whose password was right."""
+    """What a module knows about a user whose password is right."""
 
     username: str
     roles: tuple[str, ...] = ()
@@ -23,7 +23,7 @@ class Known:
 class VerifiedLogin:
     """The part of a module that asks once, ``verify``, and remembers the answer from login to commit.
 
-    ``verify`` gives what is `Known`, or None for "none of my business", and raises what `ILogin.login` may raise.
+    ``verify`` returns what is `Known`, or None for "not responsible", and raises what `ILogin.login` may raise.
     """
 
     def __init__(self, attempt: LoginAttempt, verify: Callable[[LoginAttempt], Awaitable[Known | None]]) -> None:
@@ -37,7 +37,7 @@ class VerifiedLogin:
         return self._known is not None
 
     async def commit(self) -> bool:
-        """Add what is known; the first module that names the user does so for all."""
+        """Add what is known; the first module that knows the user's name sets it."""
         known, subject = self._known, self._attempt.subject
         if known is None:
             return False

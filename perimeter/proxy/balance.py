@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from perimeter.config.site.values import ServerSettings
+from perimeter.config.site.server import ServerSettings
 
 #: Seconds for which an unreachable server is tried last.
 _REST = 10.0

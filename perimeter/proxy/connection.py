@@ -11,7 +11,6 @@ reading more of a request after it has stopped reading. While the client reads s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from math import inf
 from typing import Protocol
 
@@ -30,6 +29,7 @@ from perimeter.model import Field, ResponseHead
 from perimeter.net.contract import Transport
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
+from perimeter.proxy.reply import ReplyPhase, ReplyReceiver, Sending
 
 #: Limits of an upstream's response head (bytes, header lines), and of the informational responses before it.
 _MAX_HEAD = 64 * 1024
@@ -37,25 +37,6 @@ _MAX_FIELDS = 200
 _MAX_INTERIM = 10
 #: Seconds in which a closing connection may still send what was written to it.
 _CLOSE_TIME = 10.0
-
-
-class ReplyPhase(IntEnum):
-    """How much of the response has arrived."""
-
-    IDLE = 0  #: no request is under way
-    HEAD = 1  #: the head of the response is awaited
-    BODY = 2  #: the body of the response is being read
-    TUNNEL = 3  #: the server has switched protocols: everything it sends is data
-    CLOSING = 4  #: the connection closes as soon as everything written has been sent
-    CLOSED = 5
-
-
-class Sending(IntEnum):
-    """How much of the request has been sent."""
-
-    FLOWING = 0  #: the client has yet to send more of the body
-    STALLED = 1  #: there is more of the body, and the server reads more slowly than it is sent
-    COMPLETE = 2
 
 
 # Module constants, because CPython 3.11 takes 0.1 µs to look up a member of an enum.
@@ -86,44 +67,6 @@ class ConnectionOwner(Protocol):
         """The connection has ended."""
 
 
-class ReplyReceiver(Protocol):
-    """The sender of the request that a connection serves. The connection calls these methods with the server's response."""
-
-    def reply_interim(self, head: ResponseHead) -> None:
-        """An informational response (1xx except 101)."""
-
-    def reply_head(self, head: ResponseHead, length: int | None) -> None:
-        """The final response begins. ``length`` is the length of its body in bytes, 0 if it has no body, None if the length is
-        unknown. Raises `UpstreamBadReply` for a 101 that switches to a protocol that was not offered."""
-
-    def reply_whole(self, head: ResponseHead, body: bytes) -> None:
-        """The complete final response. The connection no longer serves this receiver."""
-
-    def reply_data(self, data: bytes) -> None:
-        """Bytes of the body or the tunnel."""
-
-    def reply_settled(self) -> None:
-        """Everything that the last read returned has been passed on."""
-
-    def reply_end(self, trailers: Sequence[Field]) -> None:
-        """The response is complete. The connection no longer serves this receiver."""
-
-    def reply_failed(self, refusal: UpstreamBadReply) -> None:
-        """The response is invalid. The connection has been dropped."""
-
-    def reply_lost(self, clean: bool, seen: bool) -> None:
-        """The connection ended before the response was complete. ``seen``: some bytes of a response had arrived."""
-
-    def reply_timeout(self) -> None:
-        """The upstream sent nothing for ``read_timeout``. The connection has been dropped."""
-
-    def pause_request(self) -> None:
-        """The upstream reads more slowly than it is sent data."""
-
-    def resume_request(self) -> None:
-        """The upstream has read what was sent."""
-
-
 @implementer(IPushProducer)
 class UpstreamConnection(TwistedProtocol):
     """One connection. It serves a receiver, or its owner keeps it."""
@@ -150,7 +93,7 @@ class UpstreamConnection(TwistedProtocol):
         self._pending = b""
         self._interim = 0
         self._seen = False
-        #: a busy service repeats a response head within a second
+        #: the last response head (a busy service repeats the same bytes within a second)
         self._last_head: HeadMemory[ResponseHead] = HeadMemory()
 
     def connectionMade(self) -> None:

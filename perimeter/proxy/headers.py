@@ -16,6 +16,7 @@ from perimeter.gate.decision import Admitted
 from perimeter.gate.overrides import METHOD_OVERRIDES, folded
 from perimeter.http.exchange import Exchange
 from perimeter.model import ClientConnection, Field, HeaderBlock
+from perimeter.recent import Memo
 
 _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", b"content-length")
@@ -59,8 +60,9 @@ class HeaderRules:
     def __init__(self, identity_names: Iterable[bytes] = (), *, drop_method_overrides: bool = False) -> None:
         self._hidden = frozenset(folded(name.lower()) for name in identity_names)
         self._overrides = METHOD_OVERRIDES if drop_method_overrides else frozenset()
-        self._request_names: dict[bytes, bool] = {}
-        self._response_names: dict[bytes, bool] = {}
+        # clients and services choose the names
+        self._request_names: Memo[bytes, bool] = Memo(_MAX_NAMES)
+        self._response_names: Memo[bytes, bool] = Memo(_MAX_NAMES)
 
     def reserved(self, name: bytes) -> bool:
         """Whether a server could treat ``name`` (lower case) as a header that only the gateway may set."""
@@ -90,7 +92,7 @@ class HeaderRules:
     def _judge_request_name(self, name: bytes) -> bool:
         plain = folded(name)
         dropped = plain in _HOP_BY_HOP or plain in _REQUEST_ONLY or plain in self._overrides or self.reserved(name)
-        return _remember(self._request_names, name, not dropped)
+        return self._request_names.keep(name, not dropped)
 
     def trailers(self, trailers: Iterable[Field]) -> list[Field]:
         """The trailers that pass, of a request or a response (attack 14)."""
@@ -120,7 +122,7 @@ class HeaderRules:
         for (name, value), line in zip(headers.fields, headers.raw.split(b"\r\n"), strict=False):
             allowed = passes.get(name)
             if allowed is None:
-                allowed = _remember(passes, name, not (name in _HOP_BY_HOP or self.reserved(name)))
+                allowed = passes.keep(name, not (name in _HOP_BY_HOP or self.reserved(name)))
             if not allowed or name in named:
                 continue
             if map_value is not None and name in _MAPPED:
@@ -133,13 +135,6 @@ class HeaderRules:
         if not mapped:  # a mapped value depends on the request
             headers.forward = (self, result)
         return result
-
-
-def _remember(names: dict[bytes, bool], name: bytes, passes: bool) -> bool:
-    if len(names) >= _MAX_NAMES:  # clients choose the names
-        names.clear()
-    names[name] = passes
-    return passes
 
 
 def client_lines(connection: ClientConnection) -> bytes:

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from perimeter.config.site.values import ServerSettings, UpstreamSettings
+from perimeter.config.site.server import ServerSettings
+from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.proxy.balance import BalancedServer, Balancer

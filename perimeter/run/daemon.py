@@ -19,8 +19,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.run.control import ControlPort
 from perimeter.run.logs import DaemonLog

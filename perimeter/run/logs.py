@@ -17,7 +17,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, format
 from zope.interface import implementer
 
 from perimeter.audit.escaping import escape_line, redact
-from perimeter.config.site.values import LoggingSettings
+from perimeter.config.site.logging import LogFormat, LoggingSettings
 from perimeter.model import TOKEN_PREFIX
 
 _REDACTED = "REDACTED"
@@ -95,7 +95,7 @@ def json_line(event: LogEvent) -> str:
     return json.dumps(clean) + "\n"
 
 
-_FORMATS = {"console": console_line, "json": json_line}
+_FORMATS = {LogFormat.CONSOLE: console_line, LogFormat.JSON: json_line}
 
 
 @implementer(ILogObserver)

@@ -14,7 +14,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from perimeter.config.site.values import LimitSettings, SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.limits import LimitSettings
 from perimeter.metrics.in_force import InForce
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload

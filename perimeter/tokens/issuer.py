@@ -1,4 +1,4 @@
-"""Signs tokens: access tokens for clients, assertions for upstreams. Who may have one is decided elsewhere."""
+"""Signs access tokens for clients and assertions for upstreams. Its callers decide who gets one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from jwt import PyJWS
 
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.errors import InternalError
 from perimeter.model import Principal
 from perimeter.tokens.format import ACCESS_TYPE, ASSERTION_TYPE, MAX_TOKEN, UPSTREAM_AUDIENCE, EpochClock
@@ -21,14 +21,14 @@ _jws = PyJWS()
 
 @attrs.frozen(slots=True)
 class IssuedToken:
-    """An access token and the whole seconds that it lives."""
+    """An access token and its lifetime in whole seconds."""
 
     access_token: str = attrs.field(repr=False)
     expires_in: int
 
 
 class TokenIssuer:
-    """Signs with the key that the keyring signs with at that moment. Takes some tens of µs with ES256, 1 ms with RS256."""
+    """Signs with the current key of the keyring. Takes some tens of µs with ES256, 1 ms with RS256."""
 
     def __init__(self, keyring: Keyring, settings: TokenSettings, clock: EpochClock) -> None:
         self._keyring = keyring
@@ -48,7 +48,7 @@ class TokenIssuer:
         return IssuedToken(token, math.ceil(lifetime))
 
     def issue_assertion(self, principal: Principal, audience: str, lifetime: float = 300.0) -> str:
-        """A statement for the upstream named ``audience`` of who is asking; no credential anywhere, here least of all.
+        """A statement for the upstream named ``audience`` about who is asking. It is no credential, here or elsewhere.
 
         Raises `perimeter.errors.InternalError` where the roles and attributes do not fit into it.
         """
@@ -59,7 +59,7 @@ class TokenIssuer:
         claims: dict[str, Any] = {
             "iss": self._settings.issuer,
             "aud": audience,
-            # Auth-o-tron's form, which backends may expect; a-b of c and b of c-a share it, so it decides nothing here
+            # Auth-o-tron's form, which backends may expect. It is ambiguous (a-b of c, b of c-a), so the gateway never uses it.
             "sub": f"{principal.realm}-{principal.username}",
             "username": principal.username,
             "realm": principal.realm,
@@ -67,7 +67,7 @@ class TokenIssuer:
             "scopes": {service: list(scopes) for service, scopes in principal.scopes.items()},
             "attributes": dict(principal.attributes),
             "iat": int(now),
-            # rounded up: a token is good for at least as long as its expires_in says
+            # rounded up: a token lives at least for its expires_in
             "exp": math.ceil(now + lifetime),
             "jti": secrets.token_urlsafe(16),
         }
@@ -75,5 +75,5 @@ class TokenIssuer:
         payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
         token = _jws.encode(payload, key.key, key.algorithm, headers={"typ": typ, "kid": key.kid})
         if len(token) > MAX_TOKEN:
-            raise InternalError(f"the token would have {len(token)} octets, more than {MAX_TOKEN}: too many roles or attributes")
+            raise InternalError(f"the token would have {len(token)} bytes, more than {MAX_TOKEN}: too many roles or attributes")
         return token

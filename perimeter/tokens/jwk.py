@@ -1,4 +1,4 @@
-"""JSON Web Keys (RFC 7517), judged when they are loaded, so that nothing has to be judged when a signature is.
+"""JSON Web Keys (RFC 7517), checked when they are loaded, so that no check is left for when a signature is verified.
 
 PyJWT does the arithmetic but looks at neither ``use`` nor ``key_ops``, takes a 512-bit RSA key, and picks an algorithm by
 itself where the key names none (attack 35). Everything that this module lets through is an asymmetric key for signatures,
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt import PyJWK, PyJWTError
 from jwt.algorithms import get_default_algorithms
 
+from perimeter.config.site.token import Algorithm
 from perimeter.errors import PerimeterError
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
@@ -41,10 +42,10 @@ _KINDS: Final[dict[str, tuple[str, str | None]]] = {
     "PS512": ("RSA", None),
 }
 
-#: what a signature may be verified with
+#: algorithms that may verify a signature
 ALGORITHMS: Final = tuple(_KINDS)
 
-#: the members that make a public key, by key type: also what a thumbprint is made of (RFC 7638, section 3.2)
+#: the members of a public key, by key type; a thumbprint is made of the same (RFC 7638, section 3.2)
 _PUBLIC: Final = {"EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "RSA": ("e", "n")}
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]{1,2048}")
@@ -56,12 +57,12 @@ class BadKey(PerimeterError):
 
 
 class ForeignKey(BadKey):
-    """A key that may be good, but not for verifying signatures that we know: encryption, another algorithm or type."""
+    """A key for another purpose, such as encryption, or of an unknown algorithm or type."""
 
 
 @attrs.frozen(slots=True)
 class Jwk:
-    """A key that may do what it is here for. ``private`` is None where there is only the public half."""
+    """A checked key. ``private`` is None if only the public half is known."""
 
     kid: str
     algorithm: str
@@ -69,7 +70,7 @@ class Jwk:
     private: PrivateKey | None = attrs.field(default=None, repr=False, eq=False)
 
     def members(self, *, private: bool = False) -> dict[str, Any]:
-        """The key as RFC 7517 writes it, the private half only where it is asked for (and there)."""
+        """The members of RFC 7517, with the private half if it is wanted and known."""
         key = self.private if private and self.private is not None else self.public
         written: dict[str, Any] = dict(get_default_algorithms()[self.algorithm].to_jwk(key, as_dict=True))
         ops = ["sign"] if key is self.private else ["verify"]
@@ -87,11 +88,11 @@ def thumbprint(members: Mapping[str, Any]) -> str:
 def generate(algorithm: str) -> Jwk:
     """A new key for ES256, EdDSA or RS256 (3072 bit, which takes some hundred milliseconds), named by its thumbprint."""
     private: PrivateKey
-    if algorithm == "ES256":
+    if algorithm == Algorithm.ES256:
         private = ec.generate_private_key(ec.SECP256R1())
-    elif algorithm == "EdDSA":
+    elif algorithm == Algorithm.EDDSA:
         private = ed25519.Ed25519PrivateKey.generate()
-    elif algorithm == "RS256":
+    elif algorithm == Algorithm.RS256:
         private = rsa.generate_private_key(public_exponent=65537, key_size=3072)
     else:
         raise BadKey(f"no key can be made for {algorithm}")
@@ -194,7 +195,7 @@ def _build(data: dict[str, Any], algorithm: str, kid: str | None) -> Jwk:
     try:
         loaded: Any = PyJWK(data, algorithm=algorithm).key
     except (PyJWTError, ValueError, TypeError, KeyError):
-        # also a private half that does not belong to its public one; PyJWT's own text may quote the key
+        # also a private half that does not belong to the public one; the text of PyJWT's exception may quote the key
         raise BadKey("the numbers of a key are not those of a valid one") from None
     private: PrivateKey | None = None
     public: PublicKey = loaded

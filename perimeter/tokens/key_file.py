@@ -1,4 +1,4 @@
-"""The file that the signing keys are kept in: who may read it, how it is written, and what is in it.
+"""The file of the signing keys: its permissions, its format, and how it is written.
 
 Several processes may use one file: whoever changes it holds the lock from before reading until after writing. What the keys
 are used for, and when they are replaced, is `perimeter.tokens.keyring`'s.
@@ -65,7 +65,7 @@ class KeyFile:
         self.path = state_dir / NAME
 
     def prepare(self) -> None:
-        """Make the directory (0700) where there is none, and refuse one in which others could replace the file."""
+        """Make the directory (0700) if there is none, and refuse one in which others could replace the file."""
         try:
             self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = self._dir.stat()
@@ -82,7 +82,7 @@ class KeyFile:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep everybody else from changing the file, other threads of this process included."""
+        """Lock the file against changes by other processes and other threads."""
         try:
             # a file of its own: the keyring itself is replaced whenever it is written
             lock = os.open(self._dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -95,7 +95,7 @@ class KeyFile:
             os.close(lock)
 
     def read(self) -> tuple[KeyEntry, ...] | None:
-        """The keys, or None where there is no file. One that cannot be trusted or understood is an error, never ignored."""
+        """The keys, or None if there is no file. A file that cannot be trusted or understood is an error."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -111,7 +111,7 @@ class KeyFile:
         finally:
             os.close(descriptor)
         if len(text) > _MAX_SIZE:
-            raise StartupError(f"{self.path}: not a keyring (larger than {_MAX_SIZE} octets)")
+            raise StartupError(f"{self.path}: not a keyring (larger than {_MAX_SIZE} bytes)")
         try:
             return _parse(decode(text))
         except ValueError:
@@ -128,7 +128,7 @@ class KeyFile:
             raise StartupError(f"{self.path}: others may read or write it (chmod 600 {self.path})")
 
     def write(self, entries: Sequence[KeyEntry]) -> None:
-        """Replace the file, so that after a crash at any moment there is the old one or the new one. Needs the lock."""
+        """Replace the file; after a crash at any moment there is the old file or the new one. The caller holds the lock."""
         document = {"version": _VERSION, "keys": [_written(entry) for entry in entries]}
         beside = self.path.with_suffix(".json.new")
         try:
@@ -180,7 +180,7 @@ def _entry(data: object) -> KeyEntry:
     if created is None or (retired is not None and activated is None):
         raise BadKey("a key does not say when its life began")
     jwk = load_jwk(data.get("jwk"), private=retired is None)
-    # our own names are thumbprints, so a key that was changed by accident does not have its name any more
+    # Names are thumbprints, so a key that was changed by accident does not match its name.
     if jwk.kid != thumbprint(jwk.members()):
         raise BadKey("a key does not have the name (kid) of its numbers")
     return KeyEntry(jwk, created, activated, retired)

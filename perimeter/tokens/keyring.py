@@ -1,4 +1,4 @@
-"""The keys that tokens are signed and verified with, and when one takes the place of another.
+"""The keys that sign and verify tokens, and their rotation.
 
 A key's life: published a while before it signs (so that nobody's copy of the set is too old to know it), signing for
 ``key_lifetime``, then verifying until the last token that it can have signed has expired. With HS256 the configured secret
@@ -19,22 +19,22 @@ import attrs
 from jwt import PyJWTError
 from jwt.algorithms import get_default_algorithms
 
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import Algorithm, TokenSettings
 from perimeter.errors import StartupError
-from perimeter.tokens.format import ALGORITHMS, EpochClock
+from perimeter.tokens.format import EpochClock
 from perimeter.tokens.jwk import PrivateKey, PublicKey, generate
 from perimeter.tokens.key_file import KeyEntry, KeyFile, KeyState
 
-#: seconds that a retired key is kept beyond its last token: another process may still have signed with it
+#: seconds that a retired key is kept after its last token has expired: another process may have used it a little longer
 GRACE: Final = 60.0
 
-#: octets of a secret for HS256 (RFC 7518, section 3.2)
+#: bytes of a secret for HS256 (RFC 7518, section 3.2)
 MIN_SECRET: Final = 32
 
 
 @attrs.frozen(slots=True)
 class SigningKey:
-    """What signs tokens now."""
+    """The key that signs tokens now."""
 
     kid: str
     algorithm: str
@@ -43,7 +43,7 @@ class SigningKey:
 
 @attrs.frozen(slots=True)
 class VerificationKey:
-    """What verifies tokens of one ``kid``, with this algorithm and no other, until ``until`` (epoch seconds)."""
+    """The key that verifies tokens of one ``kid``, with this algorithm and no other, until ``until`` (epoch seconds)."""
 
     kid: str
     algorithm: str
@@ -53,7 +53,7 @@ class VerificationKey:
 
 @attrs.frozen(slots=True)
 class _Ring:
-    """One state of the keyring, swapped whole: a reader in another thread sees the old or the new one."""
+    """One state of the keyring, replaced as a whole: a reader in another thread sees the old or the new one."""
 
     entries: tuple[KeyEntry, ...]
     signing: SigningKey | None
@@ -67,17 +67,15 @@ class Keyring:
         self._file = file
         self._settings = settings
         self._clock = clock
-        self._secret = _secret_key(settings) if settings.algorithm == "HS256" else None
+        self._secret = _secret_key(settings) if settings.algorithm is Algorithm.HS256 else None
         self._ring = self._made_of(())
 
     @classmethod
     def open(cls, state_dir: Path, settings: TokenSettings, clock: EpochClock) -> Keyring:
-        """The keyring of a state directory, made where there is none, rotated where that is due.
+        """The keyring of a state directory; it is made if there is none, and rotated if that is due.
 
         Blocks: for some hundred milliseconds where RSA keys are made. Raises `StartupError`.
         """
-        if settings.algorithm not in ALGORITHMS:
-            raise StartupError(f"token algorithm {settings.algorithm}: expected one of {', '.join(ALGORITHMS)}")
         keyring = cls(KeyFile(state_dir), settings, clock)
         keyring._file.prepare()
         with keyring._file.locked():
@@ -86,7 +84,7 @@ class Keyring:
 
     @classmethod
     def read(cls, state_dir: Path, settings: TokenSettings, clock: EpochClock) -> Keyring:
-        """The keyring as it is, for looking at it: makes and changes nothing. Raises `StartupError`, also where there is none."""
+        """The keyring as it is, without making or changing anything. Raises `StartupError`, also if there is none."""
         keyring = cls(KeyFile(state_dir), settings, clock)
         entries = keyring._file.read()
         if entries is None and keyring._secret is None:
@@ -95,7 +93,7 @@ class Keyring:
         return keyring
 
     def rotate_if_due(self) -> bool:
-        """Catch up with the file, which another process may have changed, and rotate where that is due.
+        """Read the file again, which another process may have changed, and rotate if that is due.
 
         True where the keys changed: verdicts that were remembered must then be forgotten. Blocks, so it belongs on another
         thread. Raises `StartupError` and keeps the keys as they are where the file cannot be read or written.
@@ -104,7 +102,7 @@ class Keyring:
             return self._settle(self._reread())
 
     def rotate(self, *, discard: bool = False) -> None:
-        """Rotate now. With ``discard`` every key so far is thrown away, and no token that it signed verifies any more.
+        """Rotate now. With ``discard`` all keys so far are dropped, and no token that they signed is valid any more.
 
         Blocks, and raises, as `rotate_if_due` does; a `StartupError` too with HS256, where there is nothing to rotate.
         """
@@ -120,7 +118,7 @@ class Keyring:
         return entries or ()
 
     def _settle(self, entries: tuple[KeyEntry, ...], *, force: bool = False) -> bool:
-        """Put what the keys should be now on the file, and into use. Needs the lock."""
+        """Write the keys as they should be now, and use them. The caller holds the lock."""
         settled = settle(entries, self._settings, self._clock.seconds(), force=force)
         if settled != entries:
             self._file.write(settled)
@@ -143,30 +141,30 @@ class Keyring:
 
     @property
     def entries(self) -> tuple[KeyEntry, ...]:
-        """Every key of the file, for an operator to look at; the secret of HS256 is none of them."""
+        """All keys of the file, for an operator; the secret of HS256 is not among them."""
         return self._ring.entries
 
     @property
     def signing_key(self) -> SigningKey:
-        """What signs now. Raises `StartupError` where a keyring that was only read has no such key."""
+        """The key that signs now. Raises `StartupError` if a keyring that was only read has none."""
         signing = self._ring.signing
         if signing is None:
             raise StartupError(f"{self._file.path}: there is no signing key yet")
         return signing
 
     def verification_key(self, kid: str) -> VerificationKey | None:
-        """The key of that name, the one that will sign next included, or None where there is none or its time is over."""
+        """The key of that name, which may be the next one to sign; None if there is none or it has ended."""
         found = self._ring.verifying.get(kid)
         return found if found is not None and self._clock.seconds() < found.until else None
 
     def jwks(self) -> dict[str, Any]:
-        """The public keys as a JWK set (RFC 7517, section 5), for everybody to see. Owned by the caller."""
+        """The public keys as a JWK set (RFC 7517, section 5). The caller owns it."""
         now = self._clock.seconds()
         return {"keys": [entry.jwk.members() for entry in self._ring.entries if now < _end(entry, self._settings)]}
 
 
 def settle(entries: Sequence[KeyEntry], settings: TokenSettings, now: float, *, force: bool = False) -> tuple[KeyEntry, ...]:
-    """What the keys should be at the time ``now``: the one that signs, the next one, and the retired ones, newest first.
+    """The keys as they should be at ``now``: the one that signs, the next one, and the retired ones, newest first.
 
     A key is retired when it is older than ``key_lifetime``, when another algorithm was configured, or with ``force``.
     """
@@ -178,7 +176,7 @@ def settle(entries: Sequence[KeyEntry], settings: TokenSettings, now: float, *, 
     if signing is not None and (force or _is_due(signing, settings, now)):
         retired.insert(0, attrs.evolve(signing, retired=now, jwk=attrs.evolve(signing.jwk, private=None)))
         signing = None
-    if settings.algorithm == "HS256":
+    if settings.algorithm is Algorithm.HS256:
         return tuple(retired)
     if signing is None:
         signing = attrs.evolve(following or KeyEntry(generate(settings.algorithm), now), activated=now)
@@ -195,7 +193,7 @@ def _is_due(signing: KeyEntry, settings: TokenSettings, now: float) -> bool:
 
 
 def _end(entry: KeyEntry, settings: TokenSettings) -> float:
-    """When the last token that the key can have signed has expired."""
+    """The time at which the last token that the key can have signed expires."""
     if entry.retired is None:
         return math.inf
     return entry.retired + max(settings.lifetime, settings.extended_lifetime) + GRACE
@@ -204,7 +202,7 @@ def _end(entry: KeyEntry, settings: TokenSettings) -> float:
 def _secret_key(settings: TokenSettings) -> SigningKey:
     secret = (settings.secret or "").encode()
     if len(secret) < MIN_SECRET:
-        raise StartupError(f"token secret: expected at least {MIN_SECRET} octets for HS256, found {len(secret)}")
+        raise StartupError(f"token secret: expected at least {MIN_SECRET} bytes for HS256, found {len(secret)}")
     try:
         key: bytes = get_default_algorithms()["HS256"].prepare_key(secret)
     except PyJWTError:

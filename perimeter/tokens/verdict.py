@@ -1,4 +1,4 @@
-"""What is known of a credential once it was verified, and the bounded memory of it.
+"""The result of verifying a credential, and the bounded memory of such results.
 
 The gate looks here before anything else, once per request, so a hit is one dictionary look-up. Refused credentials are never
 kept: a flood of garbage would otherwise push out the good ones.
@@ -10,7 +10,7 @@ from perimeter.model import Principal
 
 
 class Verdict:
-    """A credential that was found good. Whoever uses it compares ``expires`` (epoch seconds) with the time.
+    """A credential that was verified. The caller compares ``expires`` (epoch seconds) with the time.
 
     ``epoch`` is that of the revocations when it was last looked at (`perimeter.tokens.stored.StoredTokens.epoch`).
     """
@@ -24,7 +24,7 @@ class Verdict:
 
 
 class VerdictCache:
-    """Verdicts by the raw octets of Authorization, never more than ``limit`` of them.
+    """Verdicts by the raw bytes of Authorization, never more than ``limit`` of them.
 
     Three generations of a third each. A verdict enters the young one, and again when it is asked for while it is old; a full
     young generation becomes the old, and the old one is cleared away two entries with each entry that comes, because to drop
@@ -70,5 +70,5 @@ class VerdictCache:
             dying.popitem()
 
     def clear(self) -> None:
-        """Forget everything: the keys changed, or the configuration."""
+        """Forget everything, because the keys or the configuration changed."""
         self._young, self._old, self._dying = {}, {}, {}

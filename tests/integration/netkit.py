@@ -25,7 +25,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.config.site.values import ListenerSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen

@@ -359,10 +359,13 @@ class ExampleTests(WaysCase):
     def test_an_authenticator_of_others(self) -> None:
         holders = (("key-1", "importer,writer"), ("key-2", "x"))
         keys = "".join(f"{sha256(key.encode()).hexdigest()} {names}\n" for key, names in holders)
-        extra = "[authenticator keys]\ntype = api-keys\nrealm = machines\npath = api.keys\n"
+        extra = (
+            "[authenticator keys]\ntype = api-keys\nrealm = machines\npath = api.keys\n\n"
+            "[augmenter names]\ntype = name-prefix\nrealm = machines\nprefix = import\nadd_roles = machine\n"
+        )
         path = os.pathsep.join((str(SOURCE), str(self.installed())))
         gateway = self.gateway(site(SAMPLE, extra=extra), {**USERS, "api.keys": keys}, {"PYTHONPATH": path})
-        self.assertEqual(self.who(gateway, "Authorization: Bearer key-1"), (200, "importer", "writer"))
+        self.assertEqual(self.who(gateway, "Authorization: Bearer key-1"), (200, "importer", "writer,machine"))
         self.assertEqual(self.who(gateway, "Authorization: Bearer key-3")[0], 401)
         self.assertEqual(self.who(gateway, basic("alice", "secret"))[1], "alice")
         self.assertEqual(self.who(gateway, f"{basic('alice', 'wrong')}, Bearer key-2")[1], "x")

@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import ListenerSettings, SiteConfig
 from perimeter.errors import StartupError
 from perimeter.net.listeners import listening_socket
 from perimeter.run.worker import Worker
@@ -76,7 +77,7 @@ class InheritedTests(unittest.TestCase):
         def read() -> SiteConfig:
             text = SITE.format(name=name, port=port or self.port)
             file.write_text(text.replace(*replace) if replace[0] else text)
-            return load_site(file, authenticators=authenticator_factories())
+            return load_site(file, kinds=installed_kinds())
 
         return read
 

@@ -9,7 +9,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from perimeter.config.site.values import ServerSettings, UpstreamSettings
+from perimeter.config.site.server import ServerSettings
+from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.http.exchange import Exchange, refuse_on_error

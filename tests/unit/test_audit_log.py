@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 
 from perimeter.audit.log import BACKLOG, AuditLogs, NoAudit
 from perimeter.audit.sink import IAuditSink
-from perimeter.config.site.values import AuditSettings
+from perimeter.config.site.audit import AuditSettings
 from perimeter.errors import StartupError
 from perimeter.model import AccessRecord
 from tests.unit.audit_records import make_record
@@ -31,7 +31,7 @@ import sys
 from pathlib import Path
 from twisted.internet import reactor
 from perimeter.audit.log import AuditLogs
-from perimeter.config.site.values import AuditSettings
+from perimeter.config.site.audit import AuditSettings
 from tests.unit.audit_records import make_record
 logs = AuditLogs(AuditSettings(path=Path(sys.argv[1]), roll=4000, keep=0), reactor)
 sink = logs.sink()

@@ -13,6 +13,7 @@ from unittest import mock
 from twisted.trial import unittest
 
 from perimeter.audit.rolling import RollingFile, Unwritten, day_bounds
+from perimeter.config.site.audit import Roll
 
 NOON = datetime(2026, 11, 22, 12, 0).timestamp()
 DAY = timedelta(days=1).total_seconds()
@@ -35,12 +36,12 @@ class RollingCase(unittest.TestCase):
         self.path = (self.directory / "access.log").absolute()
         self.wall = Wall()
 
-    def file(self, roll: str | int = "daily", keep: int = 3) -> RollingFile:
+    def file(self, roll: Roll | int = Roll.DAILY, keep: int = 3) -> RollingFile:
         file = RollingFile(self.path, roll, keep, self.wall)
         self.addCleanup(file.close)
         return file
 
-    def opened(self, roll: str | int = "daily", keep: int = 3) -> RollingFile:
+    def opened(self, roll: Roll | int = Roll.DAILY, keep: int = 3) -> RollingFile:
         file = self.file(roll, keep)
         file.open()
         return file
@@ -282,7 +283,7 @@ class FaultTests(RollingCase):
         self.addCleanup(patch.stop)
 
     def test_disk_full(self) -> None:
-        file = RollingFile(Path("/dev/full"), "daily", 3, self.wall)
+        file = RollingFile(Path("/dev/full"), Roll.DAILY, 3, self.wall)
         self.addCleanup(file.close)
         file.open()
         error = self.assertRaises(Unwritten, file.write, b"one\n")

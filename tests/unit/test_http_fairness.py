@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.site.values import LimitSettings
+from perimeter.config.site.limits import LimitSettings
 from perimeter.http.h1.framing import ChunkedReader
 from perimeter.net.turns import BUDGET, NEXT_TURN, Turns
 from perimeter.web.bridge import SiteTarget

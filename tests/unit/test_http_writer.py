@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.site.values import LimitSettings
+from perimeter.config.site.limits import LimitSettings
 from perimeter.errors import BadRequest, BodyTooLarge, RevokedToken
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route

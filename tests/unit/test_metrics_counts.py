@@ -19,17 +19,15 @@ from zope.interface.verify import verifyObject
 from perimeter.audit.log import AuditLogs, NoAudit
 from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import CountingSink, LenientSink
-from perimeter.config.site.values import (
-    AuditSettings,
-    AugmenterSettings,
-    AuthenticationSettings,
-    AuthenticatorSettings,
-    LimitSettings,
-    LoggingSettings,
-    PerimeterSettings,
-    SiteConfig,
-    TokenSettings,
-)
+from perimeter.config.site.audit import AuditSettings
+from perimeter.config.site.augmenter import AugmenterSettings
+from perimeter.config.site.authentication import AuthenticationSettings
+from perimeter.config.site.authenticator import AuthenticatorSettings
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.limits import LimitSettings
+from perimeter.config.site.logging import LoggingSettings
+from perimeter.config.site.perimeter import PerimeterSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.metrics.counts import OTHER, Metrics
 from perimeter.metrics.families import families
 from perimeter.model import AccessRecord, Principal

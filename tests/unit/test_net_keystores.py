@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.logger import globalLogPublisher
 from twisted.trial import unittest
 
-from perimeter.config.site.values import ListenerSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ServerContexts, ServerIdentity

@@ -9,7 +9,7 @@ from pathlib import Path
 from OpenSSL import SSL
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.site.values import ListenerSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.tls_records import FastConnection, Handshake, PortableConnection

@@ -6,7 +6,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from perimeter.config.site.values import ServerSettings
+from perimeter.config.site.server import ServerSettings
 from perimeter.proxy.balance import BalancedServer, Balancer
 from tests.unit.http_upstream import OK, Gateway, Peer
 

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.trial import unittest
 
-from perimeter.config.site.values import ServerSettings
+from perimeter.config.site.server import ServerSettings
 from perimeter.net.connect import HandshakeFailed
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.forwarding import _authority

@@ -1,7 +1,7 @@
-"""One authenticator, asked safely: its answer within a time, or a refusal, and nothing else.
+"""Asks one authenticator safely: the result is an answer within the timeout, or a refusal, and nothing else.
 
-"Could not tell" is what a timeout means, an exception that nobody foresaw, and an answer that is no principal of the
-authenticator's realm (attack 41). What the answers mean to the order is `perimeter.auth.chain.chain`'s.
+A timeout, an unforeseen exception, and an answer that is not a principal of the authenticator's realm mean "could not tell"
+(attack 41). `perimeter.auth.chain.chain` decides what an answer means for the next authenticator.
 """
 
 from __future__ import annotations
@@ -34,23 +34,21 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, ISchemes, Scheme
 
 _log = Logger()
-
-SCHEMES = ("basic", "bearer", "certificate", "header", "recall")
 
 _LONGEST_NAME = 256
 
 
 class Abandoned(CancelledError):
-    """Nobody waits for this verification any more: our own cancellation, told apart from one that an authenticator raised."""
+    """The request was cancelled by its client: not a cancellation that an authenticator raised."""
 
 
 class GuardedAuthenticator:
-    """An authenticator, the ``timeout`` of its answers (seconds) and its circuit breaker. ``watch`` hears how it answers.
+    """An authenticator with the ``timeout`` of its answers (seconds) and its circuit breaker. ``watch`` counts the outcomes.
 
-    Raises `StartupError` where it does not say properly which ``schemes`` it wants to see.
+    Raises `StartupError` if its ``schemes`` are not those of `Scheme`.
     """
 
     def __init__(self, authenticator: IAuthenticator, timeout: float, clock: IReactorTime, watch: Watch | None = None) -> None:
@@ -58,26 +56,26 @@ class GuardedAuthenticator:
         self.name = authenticator.name
         self.realm = authenticator.realm
         self.timeout = timeout
-        self.schemes: frozenset[str] = frozenset(("basic",))
+        self.schemes: frozenset[str] = frozenset((Scheme.BASIC,))
         if ISchemes.providedBy(authenticator):
             self.schemes = frozenset(authenticator.schemes)
-            if not self.schemes <= set(SCHEMES):
-                raise StartupError(f"authenticator {self.name} names schemes other than {', '.join(SCHEMES)}")
+            if not self.schemes <= set(Scheme):
+                raise StartupError(f"authenticator {self.name} names schemes other than {', '.join(Scheme)}")
         self.breaker = CircuitBreaker(authenticator.name, clock)
         self._clock = clock
         self._watch = watch
 
     def wants(self, credentials: Credentials, request: AuthenticationRequest) -> bool:
-        """Whether credentials of this kind, narrowed as they are, are for this authenticator."""
+        """Whether this authenticator is to be asked about ``credentials``, with the realms that the client narrowed them to."""
         if request.realms and self.realm not in request.realms:
             return False
         if isinstance(credentials, BasicCredentials):
-            return "basic" in self.schemes
+            return Scheme.BASIC in self.schemes
         if isinstance(credentials, BearerCredentials):
-            return "bearer" in self.schemes
+            return Scheme.BEARER in self.schemes
         if isinstance(credentials, Recollection):
-            return False  # asked of the one who vouched alone (`perimeter.auth.chain.chain.AuthenticatorChain.recall`)
-        return ("certificate" in self.schemes and request.certificate is not None) or "header" in self.schemes
+            return False  # only the user's authenticator is asked (`AuthenticatorChain.recall`)
+        return (Scheme.CERTIFICATE in self.schemes and request.certificate is not None) or Scheme.HEADER in self.schemes
 
     def canonical_name(self, username: str) -> str:
         """The spelling by which wrong passwords for ``username`` are counted (attack 30)."""
@@ -103,14 +101,14 @@ class GuardedAuthenticator:
         began = self._clock.seconds()
         try:
             principal = await self._ask(credentials, request)
-        except (Abandoned, Paused):  # nobody waits for the answer, or there was no question
+        except (Abandoned, Paused):  # no request waits for the answer, or it was not asked
             raise
         except Exception as error:
             watch.asked(self.name, result_of(error), self._clock.seconds() - began)
             raise
         if principal is not None:
             watch.asked(self.name, Outcome.SUCCESS, self._clock.seconds() - began)
-        elif not isinstance(credentials, ConnectionCredentials):  # those come with every request, and mostly mean nobody
+        elif not isinstance(credentials, ConnectionCredentials):  # asked with every request, mostly in vain
             watch.asked(self.name, Outcome.ERROR, self._clock.seconds() - began)
         return principal
 
@@ -119,12 +117,14 @@ class GuardedAuthenticator:
         if answer is None:
             return None
         if not isinstance(answer, Principal) or answer.realm != self.realm or not answer.username:
-            _log.error("Authenticator {name} gave no principal of its realm; the request is refused", name=self.name)
-            raise Unavailable(f"authenticator {self.name} gave no principal of its realm")
+            _log.error("Authenticator {name} returned no principal of its realm; the request is refused", name=self.name)
+            raise Unavailable(f"authenticator {self.name} returned no principal of its realm")
         if unfit_for_name(answer.username):
-            # No token could hold it, nor the state, where it would keep others' tokens from being written (attack 15).
-            _log.error("Authenticator {name} gave a user name with control characters; the request is refused", name=self.name)
-            raise Unavailable(f"authenticator {self.name} gave a user name with control characters")
+            # Neither a token nor the state could hold it, and other tokens could then not be written either (attack 15).
+            _log.error(
+                "Authenticator {name} returned a user name with control characters; the request is refused", name=self.name
+            )
+            raise Unavailable(f"authenticator {self.name} returned a user name with control characters")
         return answer if answer.authenticator else attrs.evolve(answer, authenticator=self.name)
 
     async def _guarded(self, question: Callable[[], Awaitable[Any]], request: AuthenticationRequest) -> Any:
@@ -136,10 +136,10 @@ class GuardedAuthenticator:
         except (Rejected, InvalidToken):
             self.breaker.answered()
             raise
-        except Undecided:  # it did answer: one strange account must not shut out everybody else
+        except Undecided:  # it did answer: one strange account must not shut out all other users
             self.breaker.answered()
             raise
-        except Overloaded:  # it is the gateway that is busy: that says nothing of the backend
+        except Overloaded:  # the gateway is busy, which says nothing about the backend
             self.breaker.undecided(trying)
             raise
         except Unavailable as error:
@@ -149,14 +149,14 @@ class GuardedAuthenticator:
             self.breaker.undecided(trying)
             raise
         except Exception as error:
-            # A fault of the program, which a certain name may set off: it must not shut out everybody else.
+            # A bug, which a certain name may trigger: it must not shut out all other users.
             self.breaker.undecided(trying)
             raise self._unforeseen(error) from None
         self.breaker.answered()
         return answer
 
     def _unforeseen(self, error: Exception) -> Unavailable:
-        # Only where it happened: the text of an exception that nobody foresaw may hold the password.
+        # Only the place: the text of an unforeseen exception may contain the password.
         where = "".join(traceback.format_tb(error.__traceback__))
         kind = type(error).__qualname__
         _log.error(
@@ -165,7 +165,7 @@ class GuardedAuthenticator:
         return Unavailable(f"authenticator {self.name} failed with {kind}")
 
     def _within(self, question: Callable[[], Awaitable[Any]], client: str) -> Deferred[Any]:
-        """The authenticator's answer, or `Unavailable` after the timeout, even where it ignores its cancellation.
+        """The authenticator's answer, or `Unavailable` after the timeout, even if it ignores its cancellation.
 
         Its slow work waits in the line of ``client`` (`perimeter.fair_queue.CLIENT`).
         """
@@ -209,7 +209,7 @@ class GuardedAuthenticator:
 
 
 def _line(address: str) -> str:
-    """The line in which slow work for a client at ``address`` waits: one for all the addresses that it may choose from."""
+    """The line in which slow work for a client at ``address`` waits: one for all addresses that the client can choose from."""
     try:
         return address_block(address)
     except ValueError:
@@ -217,7 +217,7 @@ def _line(address: str) -> str:
 
 
 def plain_name(username: str, realm: str) -> str:
-    """``username`` as most directories compare it: without letter case, surplus blanks and its own realm around it."""
+    """``username`` as most directories compare it: without case, without surplus blanks, and without its own realm."""
     name = " ".join(unicodedata.normalize("NFKC", username).casefold().split())
     realm = realm.casefold()
     domain, backslash, rest = name.partition("\\")

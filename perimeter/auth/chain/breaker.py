@@ -1,8 +1,8 @@
-"""The circuit breaker: a directory that is down costs one timeout, not one for each request.
+"""The circuit breaker: a backend that is down costs one timeout, and not one for each request.
 
-Closed, it lets everybody ask. A failure that kept somebody waiting, or several quick ones in a row, open it: until the pause is
-over everybody is refused at once. Then one request tries (half-open), and the others go on being refused until it has come back.
-Each try in vain doubles the pause. What counts as a failure is `perimeter.auth.chain.asking`'s to say.
+A closed breaker lets all requests ask. One slow failure, or several quick ones in a row, open it: until the pause ends, requests
+are refused at once. Then one request tries (half-open), and the others are refused until its answer. Each failed try doubles the
+pause. `perimeter.auth.chain.asking` decides what counts as a failure.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ FIRST_PAUSE = 1.0
 """Seconds of the first pause."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds after which a backend is tried again, however long it has been down."""
+"""Seconds of the longest pause."""
 
 SLOW = 0.5
-"""Seconds that a failure may take and still be quick."""
+"""Seconds after which a failure is slow."""
 
 QUICK_FAILURES = 3
-"""Quick failures in a row that open the breaker: one may be a connection that was just cut."""
+"""Quick failures in a row that open the breaker. A single one may be a connection that was just cut."""
 
 
 class CircuitBreaker:
-    """Guards one authenticator, which ``name`` is the name of."""
+    """Guards the authenticator called ``name``."""
 
     def __init__(self, name: str, clock: IReactorTime) -> None:
         self._name = name
@@ -42,26 +42,26 @@ class CircuitBreaker:
 
     @property
     def open(self) -> bool:
-        """Whether the backend is taken to be down."""
+        """Whether the backend is considered down."""
         return self._pause > 0
 
     @property
     def remaining(self) -> float:
-        """Seconds until the next try, 0 where it is under way or due."""
+        """Seconds until the next try; 0 if it is under way or due."""
         return max(0.0, self._until - self._clock.seconds()) if self.open else 0.0
 
     def admit(self) -> bool:
-        """Let a request ask; True where it is the one that tries. Raises `Paused` where it may not."""
+        """Let a request ask. True means that it is the one that tries. Raises `Paused` if it may not ask."""
         if not self.open:
             return False
         if self._trying or self.remaining > 0:
             wait = max(1, ceil(self.remaining))
-            raise Paused(f"authenticator {self._name} is down and not asked for the moment", retry_after=wait)
+            raise Paused(f"authenticator {self._name} is down and not asked at the moment", retry_after=wait)
         self._trying = True
         return True
 
     def answered(self) -> None:
-        """There was an answer, whatever it said: close."""
+        """There was an answer, of whatever kind: close."""
         if self.open:
             _log.info("Authenticator {name} answers again", name=self._name)
         self._quick = 0
@@ -69,9 +69,9 @@ class CircuitBreaker:
         self._trying = False
 
     def failed(self, trying: bool, waited: float, reason: str) -> None:
-        """A request failed after ``waited`` seconds; ``trying`` is what `admit` said to it."""
+        """A request failed after ``waited`` seconds; ``trying`` is what `admit` returned."""
         if self.open and not trying:
-            return  # it had begun before the breaker opened, and tells nothing new
+            return  # it began before the breaker opened, so it is no news
         self._quick += 1
         if not trying and waited < SLOW and self._quick < QUICK_FAILURES:
             return
@@ -83,6 +83,6 @@ class CircuitBreaker:
             _log.warn("Authenticator {name} is down ({reason}); logins that need it are refused", name=self._name, reason=reason)
 
     def undecided(self, trying: bool) -> None:
-        """A request ended without showing whether the backend works: the next one may try."""
+        """A request ended without showing whether the backend works: the next request may try."""
         if trying:
             self._trying = False

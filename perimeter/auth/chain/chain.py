@@ -1,12 +1,11 @@
-"""The authenticators in their order, and the memory of what they found.
+"""Asks the authenticators in their order, and remembers the users whom they verified.
 
-Somebody is let in only by a principal that an authenticator gave. Everything else ends in a refusal: "wrong" stops the chain at
-once, and so does "could not tell" (`perimeter.auth.chain.asking`). Only "not mine" asks the next one. Whoever prefers speed to
-that has all of them asked at once (`perimeter.auth.chain.racing`).
+A request is admitted only by a principal that an authenticator returns. Everything else ends in a refusal: "wrong" ends the chain
+at once, and so does "could not tell" (`perimeter.auth.chain.asking`). Only after "not mine" is the next authenticator asked. A
+site that prefers speed asks all of them at once (`perimeter.auth.chain.racing`).
 
-A verified Basic header is remembered for a while, so that a hash made to be slow is not computed for each request. What is kept
-is a keyed hash of the header's value, useless in any other process, never a password. The address is no part of it:
-an authenticator must not decide by it (routes have ``networks`` for that).
+A verified Basic header is remembered for a while, so that a slow hash is not computed for each request. The client's address is
+not part of it: an authenticator must not decide by the address (routes have ``networks`` for that).
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
-from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
+from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator, Scheme
 
 _log = Logger()
 
@@ -61,10 +60,10 @@ def _spell_realms(realms: frozenset[str]) -> bytes:
 class AuthenticatorChain:
     """Asks ``authenticators`` in their order, each for at most ``timeout`` seconds, or what ``timeouts`` has for its name.
 
-    A verified Basic credential is remembered for ``remember`` seconds (0: never), as long as no authenticator says that its users
-    have changed. ``clock`` tells the time and keeps the timeouts. Wrong passwords are counted by ``throttle``, if there is
-    one. With ``at_once`` nobody waits for his turn (`perimeter.auth.chain.racing`). ``watch`` counts. Call `start` before
-    use and `stop` after it.
+    A verified Basic credential is remembered for ``remember`` seconds (0: never), until an authenticator reports that its users
+    have changed. ``clock`` is for the timeouts. ``throttle`` counts wrong passwords, if there is one. With ``at_once`` all
+    authenticators are asked at the same time (`perimeter.auth.chain.racing`). ``watch`` counts outcomes. Call `start` before use
+    and `stop` after it.
     """
 
     def __init__(
@@ -92,10 +91,10 @@ class AuthenticatorChain:
         self._logins = Flights(finish=True)
         self._recollections = Flights()
         schemes = frozenset[str]().union(*(one.schemes for one in self.guarded))
-        #: whether anybody takes tokens that are none of ours
-        self.takes_tokens = "bearer" in schemes
-        #: whether anybody goes by the connection alone
-        self.takes_connections = bool(schemes & {"certificate", "header"})
+        #: whether an authenticator takes tokens that the gateway has not issued
+        self.takes_tokens = Scheme.BEARER in schemes
+        #: whether an authenticator needs nothing but the connection
+        self.takes_connections = bool(schemes & {Scheme.CERTIFICATE, Scheme.HEADER})
 
     def start(self) -> None:
         """Start the authenticators that have something to do between logins: all of them, or none.
@@ -132,14 +131,14 @@ class AuthenticatorChain:
         self._recollections.forget()
 
     def challenges(self) -> tuple[tuple[str, str], ...]:
-        """Scheme and realm of everything that a client may answer with, beside the gateway's own tokens."""
-        found = {(word, one.realm): None for one in self.guarded for word in ("bearer", "basic") if word in one.schemes}
+        """Scheme and realm of each credential that a client may use, besides the gateway's own tokens."""
+        found = {(word, one.realm): None for one in self.guarded for word in (Scheme.BEARER, Scheme.BASIC) if word in one.schemes}
         return tuple(found)
 
     # -- what is remembered
 
     def lookup_basic(self, raw: bytes, realms: frozenset[str] = frozenset()) -> Principal | None:
-        """Who was verified by this Authorization value under this narrowing, if that is remembered.
+        """The user who was verified by this Authorization value with this narrowing, if remembered.
 
         Called for every request, so it must be quick. The same object for as long as the verdict lasts.
         """
@@ -148,10 +147,10 @@ class AuthenticatorChain:
     # -- asking
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest, raw: bytes | None = None) -> Principal:
-        """Who holds ``credentials``; ``raw`` is the Authorization value that they came in, by which to remember the verdict.
+        """The holder of ``credentials``; ``raw`` is the Authorization value with them, by which the verdict is remembered.
 
-        Raises `Rejected` (or `InvalidToken` for a token) where nobody vouches, `Unavailable` where somebody could not tell,
-        `TooManyAttempts` where nobody was asked.
+        Raises `Rejected` (or `InvalidToken` for a token) if no authenticator vouches, `Unavailable` if one could not tell, and
+        `TooManyAttempts` if none was asked.
         """
         asking = self._authenticate(credentials, request, raw)
         return await (asking if self._watch is None else decide(self._watch, self._seconds, asking))
@@ -169,21 +168,21 @@ class AuthenticatorChain:
         return principal
 
     async def identify_connection(self, request: AuthenticationRequest) -> Principal | None:
-        """Who is behind a request without credentials of its own: by its certificate, or by what a trusted peer says.
+        """The user of a request without credentials: by its certificate, or by the headers of a trusted peer.
 
-        None where nobody can say. Raises `Rejected` and `Unavailable`.
+        None if no authenticator knows. Raises `Rejected` and `Unavailable`.
         """
         return await self._first(ConnectionCredentials(), request)
 
     def recall(self, owner: Principal, request: AuthenticationRequest) -> Principal | Deferred[Principal]:
-        """The owner of an API token as he is known now; as he was known then, where nobody can tell.
+        """The token owner's current principal; the one stored with the token if its authenticator cannot look users up.
 
-        Raises `InvalidToken` where he, or who vouched for him, is no more; the Deferred also fails with `Unavailable`.
+        Raises `InvalidToken` if the owner or its authenticator no longer exists; the Deferred also fails with `Unavailable`.
         """
         one = next((one for one in self.guarded if (one.name, one.realm) == (owner.authenticator, owner.realm)), None)
         if one is None:
-            raise InvalidToken("who vouched for the owner of this API token is not asked any more")
-        if "recall" not in one.schemes:
+            raise InvalidToken("the authenticator of this API token's owner is not in the configuration any more")
+        if Scheme.RECALL not in one.schemes:
             return owner
         question = Recollection(owner.username)
         return self._recollections.join((one.name, owner.username), lambda: self._recall(one, question, request))
@@ -195,7 +194,7 @@ class AuthenticatorChain:
         except Rejected as error:
             raise InvalidToken(error.detail) from None
         if found is None or found.username != question.username:
-            raise InvalidToken("the owner of this API token is not known any more")
+            raise InvalidToken("the owner of this API token does not exist any more")
         return found
 
     def _verify(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Deferred[Principal]:
@@ -212,7 +211,7 @@ class AuthenticatorChain:
 
     async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Principal:
         """One verification, counted."""
-        # Names of all who may be asked, not of who was: which of them knows the name must not show (attack 29).
+        # The names at all authenticators that may be asked, not at those that were: which one knows it must not show (attack 29).
         concerned = [one for one in self.guarded if one.wants(credentials, request)]
         if self._throttle is None or not concerned:
             return await self._ask_all(credentials, request)
@@ -235,12 +234,12 @@ class AuthenticatorChain:
         if principal is not None:
             return principal
         if isinstance(credentials, BearerCredentials):
-            raise InvalidToken("nobody knows this token")
-        raise Rejected("nobody knows this user")
+            raise InvalidToken("no authenticator knows this token")
+        raise Rejected("no authenticator knows this user")
 
     async def _first(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         concerned = [one for one in self.guarded if one.wants(credentials, request)]
-        if self._at_once and not isinstance(credentials, ConnectionCredentials):  # those are judged here, and take no time
+        if self._at_once and not isinstance(credentials, ConnectionCredentials):  # judged here, and quickly
             return await race(concerned, credentials, request)
         for place, one in enumerate(concerned, 1):
             try:
@@ -268,17 +267,17 @@ class AuthenticatorChain:
     # -- for the operator
 
     def refused(self) -> list[tuple[Key, Attempts, int]]:
-        """Names and addresses that have used up what is allowed, with the seconds that they still have to wait."""
+        """Names and addresses that are locked out, with the seconds that they still have to wait."""
         if self._throttle is None:
             return []
         now = self._seconds()
         return [(key, one, max(0, ceil(one.until - now))) for key, one in self._throttle.refused()]
 
     def release(self, text: str) -> list[Key]:
-        """Forget the wrong passwords for the user name or from the address ``text``. Returns what there was."""
+        """Forget the wrong passwords for the user name, or from the address, ``text``. Returns what was forgotten."""
         if self._throttle is None:
             return []
         return self._throttle.release(text, self._names(text))
 
     def _names(self, username: str) -> Iterable[tuple[str, str]]:
-        return [(one.realm, one.canonical_name(username)) for one in self.guarded if "basic" in one.schemes]
+        return [(one.realm, one.canonical_name(username)) for one in self.guarded if Scheme.BASIC in one.schemes]

@@ -31,9 +31,9 @@ class Contradicted(Unavailable):
 def race(
     authenticators: Sequence[GuardedAuthenticator], credentials: Credentials, request: AuthenticationRequest
 ) -> Deferred[Principal | None]:
-    """The first principal that an authenticator gives, or None where all of them say "not mine".
+    """The first principal that an authenticator returns, or None if all of them answer "not mine".
 
-    Fails with what `perimeter.auth.chain.asking` raises where one of them did. Cancelling it cancels all questions.
+    Fails with what `perimeter.auth.chain.asking` raises. Cancelling it cancels all questions.
     """
     return _Race(authenticators).run(credentials, request)
 

@@ -1,8 +1,8 @@
-"""The throttle: after some wrong passwords for one name or from one address, further ones have to wait, longer each time.
+"""The throttle: after some wrong passwords for one name or from one address, further ones are refused, longer each time.
 
-Names are counted as the directory compares them, for each realm by itself; addresses as they are written in only one way, IPv6
-by its /64, because a client has all of that to choose from. A name that is made to wait is not asked for at all, so the
-answer tells nothing of the password. Nobody who is remembered or has a token is ever made to wait: they do not come here.
+Names are counted as the directory compares them, in each realm separately. Addresses are counted in their canonical spelling,
+IPv6 by the /64, because a client can choose any address in it. While a name is locked out, its password is not verified at all:
+the answer shows nothing about it. Users who are remembered, or have a token, are never locked out: they do not come here.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from perimeter.recent import Recent
 _log = Logger()
 
 LONGEST_DELAY = 900.0
-"""Seconds that a name or an address is made to wait at most."""
+"""Seconds of the longest lockout."""
 
 FORGOTTEN_AFTER = 900.0
-"""Seconds without a wrong password, beyond the wait, after which everything is forgotten."""
+"""Seconds without a wrong password, after the lockout has ended, until the count is forgotten."""
 
 CAPACITY = 100_000
-"""Names and addresses that are remembered, those of the latest wrong passwords."""
+"""Names and addresses that are remembered: those with the latest wrong passwords."""
 
 
 class Counted(StrEnum):
@@ -55,31 +55,31 @@ class Key:
 
 @attrs.frozen(slots=True)
 class Attempts:
-    """Wrong passwords so far. Times are seconds since the epoch; ``until`` is when the wait ends, 0 where there is none."""
+    """Wrong passwords so far. Times are seconds since the epoch; ``until`` is the end of the lockout, 0 if there is none."""
 
     failures: int
     last: float
     until: float = 0.0
 
     def forgotten(self, now: float) -> bool:
-        """Whether this lies so far back that it counts no more."""
+        """Whether this is too old to count."""
         return now >= max(self.last, self.until) + FORGOTTEN_AFTER
 
 
 class IAttemptStore(Interface):
-    """Keeps the counts. All its methods answer at once: a store that is shared by several processes keeps a replica in each."""
+    """Keeps the counts. No method blocks: a store that several processes share keeps a replica in each."""
 
     def find(key: Key) -> Attempts | None:
-        """What is known of ``key``."""
+        """The count of ``key``, if there is one."""
 
     def keep(key: Key, attempts: Attempts) -> None:
-        """Replace what is known of ``key``."""
+        """Replace the count of ``key``."""
 
     def drop(key: Key) -> None:
         """Forget ``key``."""
 
     def items() -> Iterable[tuple[Key, Attempts]]:
-        """Everything."""
+        """All counts."""
 
 
 @implementer(IAttemptStore)
@@ -94,7 +94,7 @@ class MemoryAttempts:
         return self._attempts.get(key)
 
     def keep(self, key: Key, attempts: Attempts) -> None:
-        """Keeps it as the latest; the one that has not changed for longest makes room."""
+        """See `IAttemptStore`. The count that has not changed for the longest time is dropped if there are too many."""
         self._attempts.keep(key, attempts)
 
     def drop(self, key: Key) -> None:
@@ -107,7 +107,7 @@ class MemoryAttempts:
 
 
 class Attempt:
-    """A password that is being verified. Exactly one of its methods is called when that is over."""
+    """A password that is being verified. Exactly one of its methods is called at the end."""
 
     __slots__ = ("_keys", "_throttle")
 
@@ -116,15 +116,15 @@ class Attempt:
         self._keys = keys
 
     def failed(self) -> None:
-        """The password was wrong, or nobody knew the name."""
+        """The password was wrong, or no authenticator knew the name."""
         self._throttle._landed(self._keys)
         for key in self._keys:
             self._throttle._count(key)
 
     def succeeded(self, realm: str) -> None:
-        """It was right, for a user of ``realm``: that name is clean.
+        """The password was right, for a user of ``realm``: the count of that name is dropped.
 
-        The address is not: whoever has one good password could guess at others from there for ever.
+        The count of the address stays: a client with one good password could otherwise guess others for ever.
         """
         self._throttle._landed(self._keys)
         for key in self._keys:
@@ -132,12 +132,12 @@ class Attempt:
                 self._throttle._store.drop(key)
 
     def undecided(self) -> None:
-        """Nobody could tell."""
+        """It could not be found out."""
         self._throttle._landed(self._keys)
 
 
 class Throttle:
-    """Lets ``allowed`` wrong passwords pass before it makes the next ones wait."""
+    """Locks a name or an address out after ``allowed`` wrong passwords."""
 
     def __init__(self, allowed: int, store: IAttemptStore, clock: IReactorTime) -> None:
         self._allowed = allowed
@@ -146,7 +146,7 @@ class Throttle:
         self._flying: Counter[Key] = Counter()
 
     def admit(self, names: Iterable[tuple[str, str]], address: str) -> Attempt:
-        """Let a password be verified for ``names`` (realm and canonical name), asked from the canonical ``address``.
+        """Let a password be verified for ``names`` (pairs of realm and canonical name), sent from the canonical ``address``.
 
         Raises `TooManyAttempts`.
         """
@@ -165,8 +165,8 @@ class Throttle:
         flying = self._flying[key]
         if found is not None and now < found.until:
             raise TooManyAttempts(f"{failures} wrong passwords for {key}", retry_after=ceil(found.until - now))
-        # Guesses at the same time count before they are found wrong. Not so those of one address, which many people may share,
-        # until it has shown itself.
+        # Simultaneous guesses for one name count before they are found wrong. For an address, which many people may share, that
+        # holds only after it has sent too many wrong passwords.
         if flying and (failures >= self._allowed or (key.kind is Counted.NAME and failures + flying >= self._allowed)):
             raise TooManyAttempts(f"passwords for {key} are being verified already", retry_after=1)
 
@@ -189,7 +189,7 @@ class Throttle:
         failures = 1 if found is None else found.failures + 1
         until = 0.0
         if failures >= self._allowed:
-            # The exponent is bounded, or a patient guesser would have it compute ever larger numbers.
+            # The exponent is bounded; otherwise a patient guesser would make it compute ever larger numbers.
             delay = min(LONGEST_DELAY, 2.0 ** min(failures - self._allowed, 16))
             until = now + delay
             _log.warn(
@@ -203,15 +203,15 @@ class Throttle:
     # -- for the operator
 
     def refused(self) -> Iterator[tuple[Key, Attempts]]:
-        """Whoever has used up what is allowed: the longest wait first."""
+        """What is locked out, or would be at the next wrong password: the longest lockout first."""
         now = self._clock.seconds()
         found = [(key, one) for key, one in self._store.items() if one.failures >= self._allowed and not one.forgotten(now)]
         yield from sorted(found, key=lambda item: -item[1].until)
 
     def release(self, text: str, names: Iterable[tuple[str, str]]) -> list[Key]:
-        """Forget the wrong passwords for ``names`` and, where ``text`` is an address, those from there.
+        """Forget the wrong passwords for ``names`` and, if ``text`` is an address, those from there.
 
-        Returns what there was.
+        Returns what was forgotten.
         """
         keys = [Key(Counted.NAME, name, realm) for realm, name in dict.fromkeys(names)]
         with contextlib.suppress(ValueError):
@@ -223,7 +223,7 @@ class Throttle:
 
 
 def address_block(address: str) -> str:
-    """The network that stands for a client: its IPv4 address, or the /64 of its IPv6 one. Raises ValueError."""
+    """The network that stands for a client: its IPv4 address, or the /64 of its IPv6 address. Raises ValueError."""
     parsed = ip_address(address.partition("/")[0])
     if not isinstance(parsed, IPv6Address):
         return str(parsed)

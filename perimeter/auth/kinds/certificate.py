@@ -22,8 +22,8 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes, Scheme
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 
 class CertificateName(StrEnum):
@@ -78,7 +78,7 @@ class CertificateSettings(Settings):
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
         if self.domain and self.source not in (CertificateName.SAN_EMAIL, CertificateName.SAN_UPN):
-            section.problem("domain", "goes with username = san-email or san-upn only")
+            section.problem("domain", "is only allowed with username = san-email or san-upn")
 
 
 def names_in(certificate: x509.Certificate, source: CertificateName) -> list[str]:
@@ -111,7 +111,7 @@ def _utf8_string(der: bytes) -> str:
 class CertificateAuthenticator:
     """Takes the user's name from a client certificate."""
 
-    schemes = ("certificate",)
+    schemes = (Scheme.CERTIFICATE,)
 
     def __init__(self, name: str, realm: str, settings: CertificateSettings) -> None:
         self.name = name
@@ -147,7 +147,7 @@ class CertificateAuthenticator:
         return tuple(dict.fromkeys(role for role in roles if role and not unfit_for_name(role)))
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class CertificateFactory:
     """``type = certificate``."""
 

@@ -1,4 +1,4 @@
-"""Logins of users who are listed with their passwords, wherever the list is kept."""
+"""Logins of users in a list with their passwords, wherever the list is kept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from perimeter.auth.passwords.users import User, Users
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticator
+from perimeter.plugin.authenticator import IAuthenticator, Scheme
 
-SCHEMES = ("basic", "recall")
-"""The credentials that `authenticate` knows what to do with."""
+SCHEMES = (Scheme.BASIC, Scheme.RECALL)
+"""The credentials that `authenticate` handles."""
 
 
 async def authenticate(
@@ -23,9 +23,9 @@ async def authenticate(
     offload: Offload,
     place: Callable[[User | None], str],
 ) -> Principal | None:
-    """The user with this name and password; None for a name that is not there; see `IAuthenticator`.
+    """The user with this name and password; None for a name that is not in the list; see `IAuthenticator`.
 
-    ``place`` tells where a user is kept, or with None where all of them are.
+    ``place`` returns where a user is kept, or for None where the list is, for `AuthenticationRequest.explain`.
     """
     if isinstance(credentials, Recollection):
         return users.recall(credentials.username, authenticator.realm, authenticator.name)

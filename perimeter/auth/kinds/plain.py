@@ -1,4 +1,4 @@
-"""``type = plain``: users in the configuration itself, a line each as in a realm file.
+"""``type = plain``: users in the configuration itself, one per line as in a realm file.
 
 Passwords may be hashed as there, and should be. Even those in plain text are compared in constant time, and who is not there
 takes as long as who is (attack 29), because all of that is `perimeter.auth.passwords.users`'.
@@ -21,8 +21,8 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IDecoyLogin, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IDecoyLogin, ISchemes
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 _log = Logger()
 
@@ -62,11 +62,11 @@ class PlainSettings(Settings):
 
     users: Users = option(
         Datatype("secret", _users, Users({}, ()), secret=True),
-        "a line each, as in a realm file: `username: password[,role ...]`, the password preferably hashed",
+        "one user per line, as in a realm file: `username: password[,role ...]`; the password should be hashed",
     )
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class PlainFactory:
     """``type = plain``."""
 
@@ -78,7 +78,7 @@ class PlainFactory:
         return read(section, PlainSettings)
 
     def build(self, name: str, realm: str, settings: PlainSettings, services: AuthServices) -> PlainAuthenticator:
-        """The authenticator, after a warning for each thing that is wrong with the users."""
+        """The authenticator. Logs the warnings about its users."""
         for warning in settings.users.warnings:
             _log.warn("Authenticator {name}: {finding}", name=name, finding=warning)
         return PlainAuthenticator(name, realm, settings.users, services.offload)

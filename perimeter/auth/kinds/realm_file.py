@@ -1,7 +1,7 @@
-"""The realm file as an authenticator: users in a file that is read again whenever it changes.
+"""``type = realmfile``: users in a file that is read again whenever it changes.
 
-The file is looked at once a second, in a thread. A version that cannot be read or is broken changes nothing, and is logged
-once; a file that has vanished likewise. What stands in the file is `perimeter.auth.passwords.users`' business.
+A thread looks at the file once a second. A version that cannot be read or is broken changes nothing and is logged once, and so is
+the removal of the file. `perimeter.auth.passwords.users` reads its contents.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IBuildsInThread, IDecoyLogin, IRunningAuthenticator, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 __all__ = ["RealmFileAuthenticator", "RealmFileError", "RealmFileFactory", "RealmFileSettings"]
 
@@ -42,7 +42,7 @@ POLL_INTERVAL = 1.0
 """Seconds between two looks at the file."""
 
 MAX_SIZE = 16 << 20
-"""Octets; some hundred thousand users."""
+"""Bytes; enough for some hundred thousand users."""
 
 # A file may be written twice within one tick of the file system's clock. Until it is older than this, its stamp proves nothing.
 _SETTLED_NS = 2_000_000_000
@@ -52,7 +52,7 @@ Stamp = tuple[int, int, int, int, int]
 
 @attrs.frozen
 class _Version:
-    """What a look at the file found: where ``users`` is None, ``error`` says why. ``stamp`` is None where there is no file."""
+    """What a look at the file found. If ``users`` is None, ``error`` says why. ``stamp`` is None if there is no file."""
 
     stamp: Stamp | None
     settled: bool
@@ -66,7 +66,7 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 
 def _read(path: Path, known: _Version | None) -> _Version:
-    """The file as it is now; ``known`` itself where nothing has changed. For a thread."""
+    """The file as it is now, or ``known`` itself if nothing has changed. Blocks."""
     stamp: Stamp | None = None
     digest = b""
     settled = True
@@ -76,7 +76,7 @@ def _read(path: Path, known: _Version | None) -> _Version:
         if known is not None and known.stamp == stamp and known.settled:
             return known
         settled = time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
-        data = _octets(path)
+        data = _contents(path)
         digest = sha256(data).digest()
         if known is not None and known.digest == digest and known.users is not None:
             return attrs.evolve(known, stamp=stamp, settled=settled)
@@ -87,8 +87,8 @@ def _read(path: Path, known: _Version | None) -> _Version:
         return _Version(stamp, settled, digest, None, error)
 
 
-def _octets(path: Path) -> bytes:
-    # Without O_NONBLOCK a FIFO in the file's place would hold the thread for good.
+def _contents(path: Path) -> bytes:
+    # Without O_NONBLOCK a FIFO at this path would block the thread for ever.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise RealmFileError(str(path), 0, "not a regular file")
@@ -99,7 +99,7 @@ def _octets(path: Path) -> bytes:
 
 
 def realm_file_warnings(path: Path) -> tuple[str, ...]:
-    """What an operator should know of a realm file. Raises `RealmFileError` for a file that cannot be used."""
+    """Warnings about a realm file. Raises `RealmFileError` for a file that cannot be used."""
     version = _read(path, None)
     if version.users is None:
         raise version.error or RealmFileError(str(path), 0, "cannot be read")
@@ -108,7 +108,7 @@ def realm_file_warnings(path: Path) -> tuple[str, ...]:
 
 @implementer(IRunningAuthenticator, ISchemes, IDecoyLogin)
 class RealmFileAuthenticator:
-    """Knows the users of one realm file. Raises `RealmFileError` where the file cannot be used at the start."""
+    """Knows the users of one realm file. Blocks while it reads the file; raises `RealmFileError` if it cannot be used."""
 
     schemes = listed.SCHEMES
 
@@ -129,29 +129,29 @@ class RealmFileAuthenticator:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the operator should know of the file in use."""
+        """Warnings about the file in use."""
         return self._users.warnings
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Look at the file from now on, and call ``changed`` when it has other users than before."""
+        """Look at the file from now on, and call ``changed`` when its users have changed."""
         self._changed = changed
         if not self._poll.running:
             self._poll.start(POLL_INTERVAL, now=False)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking at the file."""
         self._changed = lambda: None
         if self._poll.running:
             self._poll.stop()
 
     def look(self) -> Deferred[None]:
-        """Look at the file once. The next look waits for this one: a file system that hangs holds one thread, not all."""
+        """Look at the file once. The next look waits for this one: a file system that hangs blocks one thread, not all."""
         return self._offload.run(_read, self._path, self._seen).addCallbacks(self._looked, self._could_not_look)
 
     def _looked(self, version: _Version) -> None:
         before, self._seen = self._seen, version
         if version.users is None:
-            # Once for each change: while the stamp and the reason stay, there is nothing new to say.
+            # Logged once for each change: while the stamp and the reason stay the same, there is nothing new to log.
             if before.users is not None or (before.stamp, str(before.error)) != (version.stamp, str(version.error)):
                 _log.error("{error}; the users read before stay in force", error=version.error)
         elif version.users is not self._users:
@@ -161,7 +161,7 @@ class RealmFileAuthenticator:
             self._changed()
 
     def _could_not_look(self, failure: Failure) -> None:
-        """The queue is full or the gateway stops: the next look will do. Anything else is a bug, which ends no polling."""
+        """The queue is full or the gateway stops: the next look is soon enough. Anything else is a bug; polling goes on."""
         if not failure.check(Unavailable):
             _log.failure("Could not look at {path}", failure, path=str(self._path))
 
@@ -186,11 +186,11 @@ class RealmFileSettings(Settings):
     """``path`` is absolute."""
 
     path: Path = option(
-        file_path("file"), "users, a line each: `username: password[,role ...]`; the file is read again when it changes"
+        file_path("file"), "file with one user per line: `username: password[,role ...]`; it is read again when it changes"
     )
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class RealmFileFactory:
     """``type = realmfile``."""
 

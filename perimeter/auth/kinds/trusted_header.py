@@ -14,15 +14,14 @@ from zope.interface import implementer
 
 from perimeter.auth.text import decode_either, local_part, unfit_for_name
 from perimeter.config.language.datatypes import TEXT, list_of, optional
+from perimeter.config.language.net_types import HEADER_NAME, NETWORK, Network
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
-from perimeter.config.site.net_types import HEADER_NAME, NETWORK
-from perimeter.config.site.values import Network
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, HeaderBlock, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IReadsFields, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes, Scheme
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +50,7 @@ class TrustedHeaderSettings(Settings):
 class TrustedHeaderAuthenticator:
     """Takes the user's name and roles from headers that peers in certain networks set."""
 
-    schemes = ("header",)
+    schemes = (Scheme.HEADER,)
 
     def __init__(self, name: str, realm: str, settings: TrustedHeaderSettings) -> None:
         self.name = name
@@ -93,7 +92,7 @@ class TrustedHeaderAuthenticator:
         return text
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class TrustedHeaderFactory:
     """``type = trusted-header``."""
 

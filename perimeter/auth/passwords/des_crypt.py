@@ -12,16 +12,16 @@ import ctypes
 from collections.abc import Callable
 from functools import cache
 
-# libxcrypt under both of its names, then whatever the process has (musl keeps crypt_r in its libc).
+# libxcrypt under both of its names, then the symbols of the process itself (musl has crypt_r in its libc).
 _LIBRARIES = ("libcrypt.so.1", "libcrypt.so.2", None)
 
-# struct crypt_data is 131,232 octets in glibc, 32,768 in libxcrypt, 256 in musl. All of them take zeros for "initialised".
+# struct crypt_data is 131,232 bytes in glibc, 32,768 in libxcrypt, 256 in musl. All of them take zeros for "initialised".
 _SCRATCH = 136 * 1024
 
 
 @cache
 def _crypt_r() -> Callable[[bytes, bytes], bytes | None] | None:
-    """``crypt_r`` as (key, salt) -> hash, if this machine has one that does DES."""
+    """``crypt_r`` as (key, salt) -> hash, or None if this machine has none with DES."""
     for name in _LIBRARIES:
         try:
             function = ctypes.CDLL(name).crypt_r
@@ -44,7 +44,7 @@ def available() -> bool:
 
 
 def des_crypt(key: bytes, salt: bytes) -> bytes:
-    """The 13 characters that ``key`` (its first eight octets count, seven bits of each) gives with ``salt`` (two characters).
+    """The 13 characters that ``key`` (its first eight bytes count, seven bits of each) gives with ``salt`` (two characters).
 
     Raises RuntimeError where it is not `available`, ValueError for a NUL in the key.
     """

@@ -1,4 +1,4 @@
-"""From the text of a stored password to something that verifies it, and from a password to such a text.
+"""Reads the text of a stored password into a value that verifies it, and makes such texts from passwords.
 
 The good forms, which the rest of a line may follow after a comma (their own commas are part of their grammar)::
 
@@ -27,16 +27,16 @@ from perimeter.auth.passwords.schemes import BCRYPT_LIMIT, Argon2id, Bcrypt, Des
 from perimeter.auth.text import decode_either, trim
 from perimeter.errors import PerimeterError
 
-# The most that verifying one password may cost: about two seconds, and memory that four threads may all take at once.
+# The highest cost of verifying one password: about two seconds, and memory that four threads can use at the same time.
 MAX_ARGON2_MEMORY = 1 << 20  # KiB
 MAX_ARGON2_WORK = 1 << 22  # KiB times passes
 MAX_ARGON2_LANES = 64
 MAX_BCRYPT_ROUNDS = 15
-MAX_SCRYPT_MEMORY = 1 << 28  # octets: 128 * r * N
-MAX_SCRYPT_WORK = 1 << 30  # octets: 128 * r * N * p
+MAX_SCRYPT_MEMORY = 1 << 28  # bytes: 128 * r * N
+MAX_SCRYPT_WORK = 1 << 30  # bytes: 128 * r * N * p
 
 SCHEMES = ("argon2id", "bcrypt", "scrypt")
-"""What `make` makes."""
+"""The schemes of `make`."""
 
 _B64 = "[A-Za-z0-9+/]+"
 _NUMBER = "[1-9][0-9]{0,9}"
@@ -52,11 +52,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class PasswordFormatError(PerimeterError):
-    """A stored password that cannot be used, or a password not fit to be stored. The text says why, and holds no part of it."""
+    """A stored password that cannot be used, or a password that cannot be stored. The text says why, and shows no part of it."""
 
 
 def take(text: str) -> tuple[PasswordHash, str]:
-    """The stored password at the start of ``text``, and what follows it: "" or a comma and more.
+    """The stored password at the start of ``text``, and the rest: "", or a comma and more text.
 
     Raises `PasswordFormatError`.
     """
@@ -93,7 +93,7 @@ def _take_good(scheme: str, body: str) -> tuple[PasswordHash, str]:
             return parse(match), rest
     if scheme in SCHEMES:
         raise PasswordFormatError(f"not a well-formed {scheme} hash")
-    # The word is not repeated: it may be the beginning of a plain-text password.
+    # The message does not repeat the word, which may be the beginning of a plain-text password.
     raise PasswordFormatError("in an unknown {scheme} (known: {argon2id}, {bcrypt}, {scrypt}, and {plain} for plain text)")
 
 
@@ -105,7 +105,7 @@ def _argon2id(match: re.Match[str]) -> PasswordHash:
     if memory > MAX_ARGON2_MEMORY or memory * passes > MAX_ARGON2_WORK:
         raise PasswordFormatError("argon2id parameters that cost too much (m at most 1048576, m times t at most 4194304)")
     if not 8 <= len(salt) <= 64 or not 16 <= len(digest) <= 64:
-        raise PasswordFormatError("an argon2id salt or hash of the wrong length (8 to 64 and 16 to 64 octets)")
+        raise PasswordFormatError("an argon2id salt or hash of the wrong length (8 to 64 and 16 to 64 bytes)")
     return Argon2id(match.group(0), memory, passes, lanes)
 
 
@@ -136,11 +136,11 @@ def _bounded_scrypt(log_n: int, r: int, p: int, salt_text: str, digest_text: str
         raise PasswordFormatError("scrypt parameters that cost too much (128 r N at most 256 MiB, times p at most 1 GiB)")
     salt, digest = _unbase64(salt_text), _unbase64(digest_text)
     if not 8 <= len(salt) <= 128 or not 16 <= len(digest) <= 128:
-        raise PasswordFormatError("a scrypt salt or hash of the wrong length (8 to 128 and 16 to 128 octets)")
+        raise PasswordFormatError("a scrypt salt or hash of the wrong length (8 to 128 and 16 to 128 bytes)")
     return Scrypt(log_n, r, p, salt, digest)
 
 
-#: Both of a scheme's grammars are tried in this order.
+#: The grammars of a scheme are tried in this order.
 _GOOD: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], PasswordHash]], ...] = (
     ("argon2id", _ARGON2ID, _argon2id),
     ("bcrypt", _BCRYPT, _bcrypt),
@@ -170,55 +170,55 @@ def _crypt(text: str) -> PasswordHash:
 
 
 def _obf(text: str) -> PasswordHash:
-    """Jetty's obfuscation: each octet, mixed with its mirror, as four base-36 digits; ``U`` marks one that is kept as it is."""
+    """Jetty's obfuscation: each byte, mixed with its mirror, as four base-36 digits; ``U`` marks one that is kept as it is."""
     if _OBF.fullmatch(text) is None:
         raise PasswordFormatError("OBF: that is not groups of four letters and digits")
-    octets = bytearray()
+    data = bytearray()
     for group in re.findall(r"U?[0-9a-z]{4}", text):
         value = int(group.lstrip("U"), 36)
-        octet = value >> 8 if group[0] == "U" else (value // 256 + value % 256 - 254) // 2
-        if not 0 <= octet <= 255:
-            raise PasswordFormatError("OBF: with a group that stands for no octet")
-        octets.append(octet)
-    # Jetty took the octets of UTF-8; its older versions, and others, those of ISO-8859-1.
-    return Plain(decode_either(bytes(octets)), "OBF")
+        byte = value >> 8 if group[0] == "U" else (value // 256 + value % 256 - 254) // 2
+        if not 0 <= byte <= 255:
+            raise PasswordFormatError("OBF: with a group that stands for no byte")
+        data.append(byte)
+    # Jetty encodes as UTF-8; its older versions, and other programs, as ISO-8859-1.
+    return Plain(decode_either(bytes(data)), "OBF")
 
 
 def _unbase64(text: str) -> bytes:
     bare = text.rstrip("=")
     try:
-        octets = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+        data = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except binascii.Error:
         raise PasswordFormatError("a hash with broken base64") from None
-    # libargon2 refuses bits that stand for nothing: better now than at the first login.
-    if base64.b64encode(octets).decode("ascii").rstrip("=") != bare:
+    # libargon2 refuses unused bits that are set. They are reported now and not at the first login.
+    if base64.b64encode(data).decode("ascii").rstrip("=") != bare:
         raise PasswordFormatError("a hash with broken base64")
-    return octets
+    return data
 
 
 def make(password: str, scheme: str = "argon2id") -> str:
-    """A new stored form of ``password``; ``scheme`` is one of `SCHEMES`. Takes a good part of a second.
+    """A new stored form of ``password``; ``scheme`` is one of `SCHEMES`. Takes a few tenths of a second.
 
     Raises `PasswordFormatError` for a password that could never be verified: empty, with control characters (RFC 7617, section 2,
-    lets no client send them) or, with bcrypt, of more than 72 octets.
+    lets no client send them) or, with bcrypt, of more than 72 bytes.
     """
     if not password or _CONTROL.search(password):
         raise PasswordFormatError("a password cannot be empty or hold control characters")
     try:
-        octets = password.encode("utf-8")
+        data = password.encode("utf-8")
     except UnicodeEncodeError:
         raise PasswordFormatError("a password has to be text in the terminal's encoding") from None
     if scheme == "argon2id":
-        # RFC 9106, section 4: the second recommended set, for machines that do not have 2 GiB to spare.
-        hashed = argon2.low_level.hash_secret(octets, os.urandom(16), 3, 65536, 4, 32, argon2.low_level.Type.ID)
+        # RFC 9106, section 4: the second recommended set, for machines that cannot spare 2 GiB.
+        hashed = argon2.low_level.hash_secret(data, os.urandom(16), 3, 65536, 4, 32, argon2.low_level.Type.ID)
         return hashed.decode("ascii")
     if scheme == "bcrypt":
-        if len(octets) > BCRYPT_LIMIT:
-            raise PasswordFormatError(f"bcrypt looks at {BCRYPT_LIMIT} octets of a password only, and this one has {len(octets)}")
-        return bcrypt.hashpw(octets, bcrypt.gensalt(12)).decode("ascii")
+        if len(data) > BCRYPT_LIMIT:
+            raise PasswordFormatError(f"bcrypt looks at {BCRYPT_LIMIT} bytes of a password only, and this one has {len(data)}")
+        return bcrypt.hashpw(data, bcrypt.gensalt(12)).decode("ascii")
     if scheme == "scrypt":
         salt = os.urandom(16)
-        digest = scrypt(octets, salt, 16, 8, 2, 32)
+        digest = scrypt(data, salt, 16, 8, 2, 32)
         salt_text, digest_text = (base64.b64encode(part).decode("ascii").rstrip("=") for part in (salt, digest))
         return f"$scrypt$ln=16,r=8,p=2${salt_text}${digest_text}"
     raise PasswordFormatError(f"no scheme {scheme} (known: {', '.join(SCHEMES)})")

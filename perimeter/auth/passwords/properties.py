@@ -37,12 +37,12 @@ class Property:
 
 
 def decode(data: bytes) -> str:
-    """The text of a file: UTF-8 (a byte order mark is no part of it), else ISO-8859-1, the format's first encoding."""
+    """The text of a file: UTF-8 (without its byte order mark), or ISO-8859-1, the original encoding of the format."""
     return decode_either(data).removeprefix("\ufeff")
 
 
 def parse(text: str) -> Iterator[Property]:
-    """The entries in their order, equal keys and all. Raises `PropertiesError`."""
+    """The entries in their order, including repeated keys. Raises `PropertiesError`."""
     for line, logical in _logical_lines(text):
         end = _key_end(logical)
         rest = logical[end:].lstrip(_BLANK)
@@ -52,7 +52,7 @@ def parse(text: str) -> Iterator[Property]:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines without comments and blank ones, continuations joined; each with the number of its first natural line."""
+    """Logical lines, without comments and blank lines, each with the number of its first natural line."""
     start, parts = 0, ""
     continued = False
     for number, natural in enumerate(_NATURAL_LINES.split(text), 1):
@@ -70,7 +70,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _key_end(logical: str) -> int:
-    """Where the key ends: at the first separator that is not escaped."""
+    """The position of the first separator that is not escaped, where the key ends."""
     index = 0
     while index < len(logical):
         if logical[index] == "\\":

@@ -1,4 +1,4 @@
-"""The ways in which a realm file may keep a password: one frozen class each, all with the same three questions.
+"""The forms in which a realm file may keep a password: one frozen class each, with the same interface.
 
 ``verify(password)`` compares in constant time and never raises for anything that a client can send. ``cost`` is a value that two
 hashes share exactly when verifying them takes the same work. ``decoy()`` is a hash of that same cost which no password fits, made
@@ -27,7 +27,7 @@ from perimeter.auth.passwords.des_crypt import des_crypt
 Cost = tuple[str | int, ...]
 
 BCRYPT_LIMIT = 72
-"""Octets of a password that bcrypt looks at; longer ones are refused instead of cut, here and when one is made."""
+"""Bytes of a password that bcrypt reads. Longer passwords are refused and never truncated, here and when one is made."""
 
 _BCRYPT_ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -37,11 +37,11 @@ class PasswordHash(Protocol):
 
     @property
     def scheme(self) -> str:
-        """What to call it in a message."""
+        """Its name in messages."""
 
     @property
     def legacy(self) -> bool:
-        """Whether it protects too little: plain text, a mere encoding, or a hash that is fast to guess."""
+        """Whether it protects too little: plain text, an encoding, or a fast hash."""
 
     @property
     def cost(self) -> Cost:
@@ -57,7 +57,8 @@ class PasswordHash(Protocol):
 def latin1(password: str) -> bytes:
     """``password`` as Reactor's forms hash it: ISO-8859-1.
 
-    What ISO-8859-1 lacks is taken as UTF-8. Java would put a ``?`` there, and any such password would fit any other.
+    A password with other characters is encoded as UTF-8. Java would encode each of them as ``?``, so that such passwords would
+    match one another.
     """
     try:
         return password.encode("iso-8859-1")
@@ -114,11 +115,11 @@ class Bcrypt:
         return ("bcrypt", self.rounds)
 
     def verify(self, password: str) -> bool:
-        """False for a password over `BCRYPT_LIMIT`, after the same work: its cut form would fit others too."""
-        octets = _utf8(password)
-        # C implementations stop at a NUL. The library in use does not, but a hash may come from one that did.
-        fits = len(octets) <= BCRYPT_LIMIT and b"\0" not in octets
-        return bcrypt.checkpw(octets[:BCRYPT_LIMIT], self.encoded.encode("ascii")) and fits
+        """False for a password over `BCRYPT_LIMIT`, after the same work: its truncated form would match other passwords too."""
+        data = _utf8(password)
+        # Implementations in C stop at a NUL. This library does not, but the hash may come from one that did.
+        fits = len(data) <= BCRYPT_LIMIT and b"\0" not in data
+        return bcrypt.checkpw(data[:BCRYPT_LIMIT], self.encoded.encode("ascii")) and fits
 
     def decoy(self) -> Bcrypt:
         """The same rounds with a random salt and hash."""
@@ -146,9 +147,9 @@ class Scrypt:
 
     def verify(self, password: str) -> bool:
         """Computed by OpenSSL, compared in constant time. HMAC pads its key with NULs: one at the end would not count."""
-        octets = _utf8(password)
-        digest = scrypt(octets, self.salt, self.log_n, self.r, self.p, len(self.digest))
-        return hmac.compare_digest(digest, self.digest) and b"\0" not in octets
+        data = _utf8(password)
+        digest = scrypt(data, self.salt, self.log_n, self.r, self.p, len(self.digest))
+        return hmac.compare_digest(digest, self.digest) and b"\0" not in data
 
     def decoy(self) -> Scrypt:
         """The same parameters with a random salt and hash."""
@@ -156,7 +157,7 @@ class Scrypt:
 
 
 def scrypt(password: bytes, salt: bytes, log_n: int, r: int, p: int, length: int) -> bytes:
-    """``length`` octets of scrypt, with as much memory allowed as these parameters need."""
+    """``length`` bytes of scrypt, with as much memory allowed as these parameters need."""
     memory = 128 * r * ((1 << log_n) + p + 2)
     return hashlib.scrypt(password, salt=salt, n=1 << log_n, r=r, p=p, dklen=length, maxmem=memory + (1 << 20))
 
@@ -199,9 +200,9 @@ class DesCrypt:
 
     def verify(self, password: str) -> bool:
         """Compared in constant time. Only eight characters count: that is what this scheme is."""
-        octets = latin1(password)
-        fits = b"\0" not in octets
-        digest = des_crypt(octets.replace(b"\0", b"?"), self.encoded[:2].encode("ascii"))
+        data = latin1(password)
+        fits = b"\0" not in data
+        digest = des_crypt(data.replace(b"\0", b"?"), self.encoded[:2].encode("ascii"))
         return hmac.compare_digest(digest, self.encoded.encode("ascii")) and fits
 
     def decoy(self) -> DesCrypt:
@@ -211,7 +212,7 @@ class DesCrypt:
 
 @attrs.frozen
 class Plain:
-    """A password as it is; ``scheme`` tells plain text from Reactor's ``OBF:``, which only looks like something else."""
+    """A password in plain text; ``scheme`` tells it from Reactor's ``OBF:``, which only looks different."""
 
     password: str = attrs.field(repr=False)
     scheme: str = "plain text"
@@ -223,10 +224,10 @@ class Plain:
         return ("plain",)
 
     def verify(self, password: str) -> bool:
-        """Digests are compared: not even the password's length shows in the time."""
+        """Digests are compared, so that the time does not even show the length of the password."""
         mine, theirs = (hashlib.sha256(_utf8(text)).digest() for text in (self.password, password))
         return hmac.compare_digest(mine, theirs)
 
     def decoy(self) -> Plain:
-        """Something that nobody can type."""
+        """A random text."""
         return attrs.evolve(self, password=secrets.token_hex(32))

@@ -1,4 +1,4 @@
-"""The users of a realm file: ``username: password[,role ...]``, read whole and checked whole. Files are `realmfile`'s."""
+"""The users of a realm file, ``username: password[,role ...]``: the whole file is read and checked at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES_SHOWN = 5
 
 
 class RealmFileError(StartupError):
-    """A realm file that cannot be used: one line with the file and, where there is one, the line in it."""
+    """A realm file that cannot be used. The message has one line, with the file and the line in it."""
 
     def __init__(self, file: str, line: int, message: str) -> None:
         super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
@@ -25,7 +25,7 @@ class RealmFileError(StartupError):
 
 @attrs.frozen
 class User:
-    """One line of the file."""
+    """One line of the file; ``line`` is its number."""
 
     name: str
     password: PasswordHash
@@ -35,19 +35,19 @@ class User:
 
 @attrs.frozen
 class Users:
-    """Everybody in a realm file. ``warnings`` are for the operator; ``decoys`` has one hash for each cost that occurs."""
+    """All users of a realm file. ``warnings`` are for the operator; ``decoys`` has one hash for each cost in the file."""
 
     by_name: Mapping[str, User] = attrs.field(repr=False)
     decoys: tuple[tuple[Cost, PasswordHash], ...] = attrs.field(repr=False)
     warnings: tuple[str, ...] = ()
 
     def recall(self, username: str, realm: str, authenticator: str) -> Principal | None:
-        """What is known of a user, without a password."""
+        """The user as the file has it now, without a password; None if there is none."""
         user = self.by_name.get(username)
         return None if user is None else Principal(user.name, realm, user.roles, authenticator)
 
     def check(self, user: User | None, password: str) -> bool:
-        """Whether ``password`` is the user's. Slow: for a thread.
+        """Whether ``password`` is the user's. Slow: call it in a thread.
 
         Every answer takes one hash of each cost that occurs in the file (attacks 29, 47): with cheap and dear hashes in one file,
         the time shows neither which users exist nor whose hash is of which kind nor, before the answer, whether it was right.
@@ -61,7 +61,7 @@ class Users:
 
 
 def read_users(data: bytes, file: str) -> Users:
-    """The users in the octets of a realm file; ``file`` is its name for messages. Raises `RealmFileError`."""
+    """The users in the contents of a realm file; ``file`` is its name in messages. Raises `RealmFileError`."""
     users: dict[str, User] = {}
     try:
         for entry in parse(decode(data)):

@@ -13,6 +13,8 @@ from contextlib import suppress
 from ipaddress import IPv6Address
 from typing import Generic, TypeVar
 
+from perimeter.recent import Memo
+
 T = TypeVar("T")
 
 ANY_HOST = "*"
@@ -89,7 +91,7 @@ class HostTable(Generic[T]):
         self._any: Prefixes[T] = Prefixes()
         self._names: dict[str, Prefixes[T]] = {}
         #: Host value -> the prefixes of its name, as far as the name has any
-        self._remembered: dict[bytes, Prefixes[T] | None] = {}
+        self._remembered: Memo[bytes, Prefixes[T] | None] = Memo(_MOST_REMEMBERED)
 
     def of(self, host: str) -> Prefixes[T]:
         """The prefixes of one host, to add to."""
@@ -117,7 +119,5 @@ class HostTable(Generic[T]):
     def _own(self, host: bytes) -> Prefixes[T] | None:
         own = self._names.get(canonical_host(host))
         if len(host) <= _LONGEST_REMEMBERED:  # clients choose it
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[host] = own
+            self._remembered.keep(host, own)
         return own

@@ -1,6 +1,7 @@
 """A location of nginx with what it inherits, and who may use it. Pure.
 
-A location is open only if every directive in force there is known to restrict nobody (`perimeter.importers.nginx.directives`).
+A location is open only if every directive in force there is known not to restrict clients
+(`perimeter.importers.nginx.directives`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ IDENTITY = {
     "$upstream_http_x_auth_realm": ("identity_realm_header", "X-Auth-Realm"),
     "$upstream_http_x_auth_roles": ("identity_roles_header", "X-Auth-Roles"),
     "$remote_user": ("identity_username_header", "X-Auth-Username"),
+    # oauth2-proxy, Vouch, Authelia
+    "$upstream_http_x_auth_request_user": ("identity_username_header", "X-Auth-Username"),
+    "$upstream_http_x_auth_request_groups": ("identity_roles_header", "X-Auth-Roles"),
+    "$upstream_http_x_vouch_user": ("identity_username_header", "X-Auth-Username"),
+    "$upstream_http_remote_user": ("identity_username_header", "X-Auth-Username"),
+    "$upstream_http_remote_groups": ("identity_roles_header", "X-Auth-Roles"),
 }
 """Variables that hold the user, with the option and the default name of the header for each."""
 
@@ -83,7 +90,7 @@ class Location:
     directive: Directive
     inherited: Sequence[Directive]
     standing: Standing = Standing()
-    #: routes for these paths leave what merely begins like them to this location
+    #: locations whose path is a prefix of names that this location's route would serve
     beside: list[Location] = attrs.field(factory=list)
 
     @property
@@ -120,7 +127,7 @@ class Location:
 
 
 def inherit(outer: Iterable[Directive], block: Iterable[Directive]) -> list[Directive]:
-    """What is in force in the blocks inside of ``block``. A directive that is understood replaces its like further out, as in
+    """The directives in force in the blocks inside ``block``. A directive that is understood replaces its like further out, as in
     nginx; any other adds to it, because how it inherits is not known."""
     inner = [one for one in block if one.name != "location"]
     names = {name for one in inner for name in (_RULES if one.name in _RULES else (one.name,))}
@@ -134,7 +141,7 @@ def known(directive: Directive) -> bool:
 
 
 def asks(location: Location) -> bool:
-    """Whether nginx wants credentials here that the gateway can ask for instead."""
+    """Whether nginx asks for credentials here, which the gateway can do instead."""
     return any(location.word(name) not in ("", "off") for name in ("auth_request", "auth_basic"))
 
 
@@ -142,8 +149,9 @@ def standing(location: Location) -> Standing:
     """Who may use ``location``, as far as its own and its inherited directives say."""
     wants = asks(location)
     own = location.directive.block or []
-    closes = [(one, "") for one in own if not known(one)]
-    # what stands further out is not about this location alone: where users are asked for, it does not keep all of them out
+    stripped = stripping(location)
+    closes = [(one, "") for one in own if not known(one) and one is not stripped and not (wants and _any(one))]
+    # directives further out do not close a location that asks for users; only `return` does, which refuses every request
     closes += [(one, "") for one in location.inherited if not known(one) and (not wants or one.name == "return")]
     variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}
     if location.proxied and not wants:
@@ -153,12 +161,33 @@ def standing(location: Location) -> Standing:
             if not benign_header(one) and not _says_who(one, variables)
         ]
     closes += _target(location)
-    networks, fault = _networks(location.rules())
+    # with `satisfy any`, credentials are enough in nginx; here they are required, whatever the network
+    either = wants and any(map(_any, location.of("satisfy")))
+    networks, fault = (None, None) if either else _networks(location.rules())
     if fault is not None:
-        closes.append((fault, "networks lists who may come; until then nobody may"))
+        closes.append((fault, "the option networks lists who may come"))
     if location.directive.all("internal"):
         networks = ()
     return Standing(tuple(closes), wants, networks)
+
+
+def _any(one: Directive) -> bool:
+    return one.name == "satisfy" and one.args == ("any",)
+
+
+def stripping(location: Location) -> Directive | None:
+    """The ``rewrite`` of a location that does nothing but remove its path from that of the request, if it has one."""
+    found = location.directive.all("rewrite")
+    passes = location.directive.all("proxy_pass")
+    plain = passes and passes[0].args and (match := PASS.fullmatch(passes[0].args[0])) and match[4] is None
+    if location.exact or len(found) != 1 or not plain or location.route_path == "/":
+        return None
+    path = location.route_path.replace(".", r"\.")
+    expressions = {
+        f"^{before}{rest}{end}" for before in (path, location.route_path) for rest in ("/(.*)", "/?(.*)") for end in ("", "$")
+    }
+    one = found[0]
+    return one if one.args[1:] == ("/$1", "break") and one.args[0] in expressions else None
 
 
 def _says_who(one: Directive, variables: dict[str, str]) -> bool:
@@ -167,7 +196,7 @@ def _says_who(one: Directive, variables: dict[str, str]) -> bool:
 
 
 def _target(location: Location) -> list[tuple[Directive, str]]:
-    """What keeps a location from becoming a route to the same resources."""
+    """Why a location cannot become a route to the same resources."""
     directive = location.directive
     files = directive.all("try_files")
     if location.proxied:
@@ -191,7 +220,7 @@ def _target(location: Location) -> list[tuple[Directive, str]]:
 
 
 def rewriting(path: str, uri: str | None) -> tuple[str | None, str]:
-    """The option ``rewrite`` for a ``proxy_pass`` with the path ``uri`` in a location at ``path``, and why it cannot be said."""
+    """The option ``rewrite`` for a ``proxy_pass`` with the path ``uri`` in a location at ``path``, or why there is none."""
     if uri is None or uri.rstrip("/") == path.rstrip("/"):
         return None, ""
     if uri != "/" and path.endswith("/") != uri.endswith("/"):

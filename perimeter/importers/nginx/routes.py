@@ -1,6 +1,6 @@
 """A location of nginx as a route. Pure.
 
-A location that cannot be translated becomes a route that nobody may use: an importer must never open a door.
+A location that cannot be translated becomes a route that is closed to everybody: an import must never open a door.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from perimeter.importers.nginx.location import (
     PASS,
     Location,
     rewriting,
+    stripping,
 )
 
 DEFAULT_INDEX = "index.html, index.htm"
@@ -28,7 +29,7 @@ _UNITS = {"": "", "k": "KiB", "m": "MiB", "g": "GiB"}
 
 
 class Routes(NginxFile):
-    """Writes locations as routes. ``upstreams`` are the servers by name, ``roots`` the directories that everybody may read."""
+    """Writes locations as routes. ``upstreams`` maps names to servers; ``roots`` are the directories that everybody may read."""
 
     def __init__(self, file: str, draft: Draft, upstreams: Mapping[str, tuple[str, ...]], roots: Collection[str]) -> None:
         super().__init__(file, draft)
@@ -45,7 +46,7 @@ class Routes(NginxFile):
             self.draft.put(section, "host", ", ".join(location.hosts), self.note(directive))
         self.draft.put(section, "path", location.route_path, self.note(directive))
         if location.exact and not location.standing.closes:
-            self.draft.remark(self.note(directive, ""), f"{directive.text}: here it is the path and what is below it")
+            self.draft.remark(self.note(directive, ""), f"{directive.text}: the route is for the path and everything below it")
         if location.proxied:
             self._proxy(location, section, name)
         elif location.root and not location.standing.closes and not location.directive.all("internal"):
@@ -58,11 +59,11 @@ class Routes(NginxFile):
         self._log(location, section)
         closing = [one for one, _ in location.standing.closes]
         for one in directive.block or ():
-            if not done(one) and not any(one is other for other in closing):
-                self.left(one)
+            if not done(one) and not any(one is other for other in closing) and one is not stripping(location):
+                self.left(one, "here clients of any network need credentials" if one.name == "satisfy" else "")
 
     def _nowhere(self, location: Location, section: Section) -> None:
-        """The target of a route that nobody reaches."""
+        """The target of a closed route."""
         upstream = self.draft.section("upstream", "closed", "for routes that are closed to everybody")
         self.draft.put(upstream, "servers", CLOSED_UPSTREAM, self.note(location.directive))
         self.draft.put(section, "upstream", "closed", self.note(location.directive))
@@ -81,7 +82,7 @@ class Routes(NginxFile):
             rule = (location.directive.all("internal") or location.rules() or [directive])[-1]
             self.draft.put(section, "networks", ", ".join(standing.networks) or NOBODY, self.note(rule))
             if directive.all("internal"):
-                self.draft.remark(self.note(rule, ""), f"{directive.text} is internal: nobody reaches it from outside")
+                self.draft.remark(self.note(rule, ""), f"{directive.text} is internal: no client reaches it")
         if standing.anonymous:
             self.draft.put(section, "auth", "none", self.note(directive))
         if standing.open and location.proxied:
@@ -97,7 +98,7 @@ class Routes(NginxFile):
             self.draft.put(section, "index", index, self.note(location.of("index")[0]))
         for one in location.of("try_files"):
             if one.args not in (("$uri", "$uri/", "=404"), ("$uri", "=404")) and one.args[:1] == ("$uri",):
-                self.left(one, "what is not there is 404")
+                self.left(one, "a file that does not exist is 404")
 
     def _proxy(self, location: Location, section: Section, name: str) -> None:
         one = location.directive.all("proxy_pass")[0]
@@ -107,8 +108,8 @@ class Routes(NginxFile):
             return
         scheme, host, port, uri = match[1], match[2], match[3] or "", match[4]
         servers = self.upstreams.get(host) if not port else None
-        upstream = self.draft.section("upstream", host if servers else name)
         listed = ", ".join(f"{scheme}://{server}" for server in servers or (f"{host}{port}",))
+        upstream = self._upstream(host if servers else name, listed)
         self.draft.put(upstream, "servers", listed, self.note(one))
         for directive, option in (("proxy_connect_timeout", "connect_timeout"), ("proxy_read_timeout", "read_timeout")):
             for timeout in location.of(directive)[-1:]:
@@ -117,7 +118,9 @@ class Routes(NginxFile):
                 else:
                     self.left(timeout, "expected a duration")
         self.draft.put(section, "upstream", upstream.header.partition(" ")[2], self.note(one))
-        if rewrite := rewriting(location.path, uri)[0]:
+        if stripped := stripping(location):
+            self.draft.put(section, "rewrite", "/", self.note(stripped))
+        elif rewrite := rewriting(location.path, uri)[0]:
             self.draft.put(section, "rewrite", rewrite, self.note(one))
         for limit in location.of("client_max_body_size")[-1:]:
             size = _SIZE.fullmatch(limit.args[0] if limit.args else "")
@@ -125,6 +128,16 @@ class Routes(NginxFile):
                 self.left(limit, "expected a size")
             elif int(size[1]):
                 self.draft.put(section, "max_body", f"{size[1]}{_UNITS[size[2].lower()]}", self.note(limit))
+
+    def _upstream(self, name: str, servers: str) -> Section:
+        """The section for ``servers``. Another service never gets the requests, even if its section has the same name."""
+        number, wanted = 1, name
+        while True:
+            section = self.draft.section("upstream", wanted)
+            if section.options.get("servers", Setting(servers)).value == servers:
+                return section
+            number += 1
+            wanted = f"{plain_name(name)}-{number}"
 
     def _identity(self, location: Location, section: Section) -> None:
         variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}
@@ -150,7 +163,7 @@ class Routes(NginxFile):
             chosen = ", ".join(word for word in ("headers", "jwt") if word in words)
             self.draft.put(section, "identity", chosen or "none", self.note(location.directive))
         for one in location.directive.all("proxy_redirect"):
-            # the gateway maps addresses of the service back to its own, which is what default means
+            # the gateway maps addresses of the service to its own, as `default` does
             if one.args[:1] not in (("default",), ("off",)):
                 self.left(one)
 
@@ -158,7 +171,7 @@ class Routes(NginxFile):
         for one in location.of("access_log")[-1:]:
             path = one.args[0] if one.args else ""
             if path == "off":
-                self.draft.remark(self.note(one, ""), "access_log off: the gateway writes a record of every request")
+                self.draft.remark(self.note(one, ""), "access_log off: the gateway logs every request")
                 return
             if "$" in path or path.startswith("syslog:"):
                 self.left(one, "an audit log is a file")
@@ -166,7 +179,8 @@ class Routes(NginxFile):
             needs = "parent" if "/" in path else ""
             if any(path.startswith(f"{root.rstrip('/')}/") for root in self.roots):
                 self.draft.remark(
-                    self.note(one, ""), f"{path} is in a directory that everybody may read: the log is beside the site.ini"
+                    self.note(one, ""),
+                    f"{path} is in a directory that everybody may read: the log is written beside the site.ini",
                 )
                 path, needs = path.rpartition("/")[2], ""
             audit = self.draft.section("audit")

@@ -1,4 +1,4 @@
-"""An authenticator for Perimeter that knows API keys by their hashes, in a file that is read again when it changes."""
+"""Two plug-ins for Perimeter: an authenticator for API keys, and an augmenter that gives roles by the prefix of a name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hmac
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.task import LoopingCall
@@ -15,15 +14,15 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.text import unfit_for_name
-from perimeter.config.language.datatypes import file_path
-from perimeter.config.language.option import Option
+from perimeter.config.language.datatypes import TEXT, file_path, list_of
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings, read
 from perimeter.errors import StartupError
-from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator, ISchemes
+from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal, Recollection
+from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator, ISchemes, Scheme
 from perimeter.plugin.services import AuthServices
-
-if TYPE_CHECKING:
-    from perimeter.config.language.section import Section
 
 _log = Logger()
 
@@ -59,28 +58,29 @@ def read_keys(path: Path) -> dict[str, Holder]:
 
 @implementer(IRunningAuthenticator, ISchemes)
 class KeyAuthenticator:
-    """Knows the holders of keys."""
+    """Knows the holders of keys. ``holders`` are those that the file had when the section was read."""
 
-    # Only Bearer tokens that are none of the gateway's own come here, and no password ever does.
-    schemes = ("bearer",)
+    # Bearer: tokens that the gateway has not issued; passwords never come here. Recall: an API token of the gateway ends when its
+    # owner holds no key any more, and loses the roles that its owner loses.
+    schemes = (Scheme.BEARER, Scheme.RECALL)
 
-    def __init__(self, name: str, realm: str, path: Path, services: AuthServices) -> None:
+    def __init__(self, name: str, realm: str, path: Path, holders: dict[str, Holder], services: AuthServices) -> None:
         self.name = name
         self.realm = realm
         self._path = path
         self._offload = services.offload
-        self._holders = read_keys(path)  # at the start it may block: nobody is served yet
+        self._holders = holders
         self._changed: Callable[[], None] = lambda: None
         self._poll = LoopingCall(self._look)
         self._poll.clock = services.reactor
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Look at the file from now on."""
+        """Look at the file from now on. A StartupError raised here would stop the start, or the reload."""
         self._changed = changed
         self._poll.start(POLL_INTERVAL, now=False)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking at the file. This must not fail: an exception is only logged."""
         if self._poll.running:
             self._poll.stop()
 
@@ -95,18 +95,30 @@ class KeyAuthenticator:
             self._changed()  # what was remembered of the old ones is forgotten
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
-        """The holder of the key; None for a token that is no key of ours, so that the next authenticator is asked."""
+        """The holder of the key; None for a token that is not a key of this file, so that the next authenticator is asked."""
+        if isinstance(credentials, Recollection):
+            return self._recall(credentials.username)
         if not isinstance(credentials, BearerCredentials):
             return None
         digest = sha256(credentials.token.encode("ascii")).hexdigest()
         for known, holder in self._holders.items():
             if hmac.compare_digest(known, digest):
-                request.explain(f"the key is that of {holder.user}")
+                request.explain(f"the key belongs to {holder.user}")
                 return Principal(holder.user, self.realm, holder.roles, self.name)
         return None
 
+    def _recall(self, username: str) -> Principal | None:
+        """The user as the file has it now; None for one who holds no key any more."""
+        holder = next((one for one in self._holders.values() if one.user == username), None)
+        return None if holder is None else Principal(holder.user, self.realm, holder.roles, self.name)
 
-_PATH = Option("path", file_path("file"), "the keys, a line each: SHA-256 of the key, user and roles", required=True)
+
+@attrs.frozen
+class KeySettings(Settings):
+    """The options of ``type = api-keys``. ``holders`` is what the file held when the section was read."""
+
+    path: Path = option(file_path("file"), "the keys, a line each: SHA-256 of the key, user and roles")
+    holders: dict[str, Holder] = attrs.field(factory=dict, repr=False)
 
 
 @implementer(IPlugin, IAuthenticatorFactory)
@@ -114,12 +126,63 @@ class KeyFactory:
     """``type = api-keys``."""
 
     kind = "api-keys"
-    options = (_PATH,)  # `perimeter check` suggests them for misspelt ones
+    options = options_of(KeySettings)
 
-    def parse(self, section: Section) -> Path:
-        """Faults are reported on the section, with the file and line; nothing is raised."""
-        return section.value(_PATH)
+    def parse(self, section: Section) -> KeySettings:
+        """Reads the file here, because `build` must not block. Faults are reported on the section, with its file and line."""
+        settings = read(section, KeySettings)
+        if section.faulty("path"):
+            return settings
+        try:
+            return attrs.evolve(settings, holders=read_keys(settings.path))
+        except StartupError as error:
+            section.problem("path", str(error))
+            return settings
 
-    def build(self, name: str, realm: str, settings: Path, services: AuthServices) -> KeyAuthenticator:
-        """Raises `StartupError` where the file cannot be used."""
-        return KeyAuthenticator(name, realm, settings, services)
+    def build(self, name: str, realm: str, settings: KeySettings, services: AuthServices) -> KeyAuthenticator:
+        """The authenticator."""
+        return KeyAuthenticator(name, realm, settings.path, settings.holders, services)
+
+
+@attrs.frozen
+class PrefixSettings(Settings):
+    """The options of ``type = name-prefix``."""
+
+    prefix: str = option(TEXT, "users whose name begins like this get the roles")
+    add_roles: tuple[str, ...] = option(list_of(TEXT), "the roles")
+
+
+@implementer(IAugmenter)
+class PrefixAugmenter:
+    """Gives roles to the users of its realm whose name has a prefix."""
+
+    def __init__(self, name: str, realm: str, settings: PrefixSettings) -> None:
+        self.name = name
+        self.realm = realm
+        self._settings = settings
+
+    async def augment(self, principal: Principal, request: AuthenticationRequest) -> Principal:
+        """``principal`` with the roles added; an augmenter takes nothing away."""
+        if not principal.username.startswith(self._settings.prefix):
+            return principal
+        return attrs.evolve(principal, roles=tuple(dict.fromkeys((*principal.roles, *self._settings.add_roles))))
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
+
+@implementer(IPlugin, IAugmenterFactory)
+class PrefixFactory:
+    """``type = name-prefix``."""
+
+    kind = "name-prefix"
+    options = options_of(PrefixSettings)
+    by_roles = False  # it looks at names alone, so it need not work after the others
+
+    def parse(self, section: Section) -> PrefixSettings:
+        """The options of the section."""
+        return read(section, PrefixSettings)
+
+    def build(self, name: str, realm: str, settings: PrefixSettings, services: AuthServices) -> PrefixAugmenter:
+        """The augmenter."""
+        return PrefixAugmenter(name, realm, settings)

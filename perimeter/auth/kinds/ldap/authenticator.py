@@ -31,8 +31,15 @@ from perimeter.errors import Rejected, Unavailable, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
-from perimeter.plugin.authenticator import IBuildsInThread, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import (
+    IAuthenticatorFactory,
+    ICanonicalNames,
+    IDecoyLogin,
+    IRunningAuthenticator,
+    ISchemes,
+    Scheme,
+)
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 if TYPE_CHECKING:
     from perimeter.auth.kinds.ldap.directory import LdapDirectory
@@ -42,14 +49,14 @@ _log = Logger()
 Tell = Callable[[str], None]
 
 REMEMBERED_COSTS = 64
-"""Refused binds whose time is kept, for unknown users to take as long."""
+"""Refused binds whose durations are kept, so that unknown users take the same time."""
 
 
 @implementer(IRunningAuthenticator, ICanonicalNames, ISchemes, IDecoyLogin)
 class LdapAuthenticator:
     """Knows the users of one directory."""
 
-    schemes = ("basic", "recall")
+    schemes = (Scheme.BASIC, Scheme.RECALL)
 
     def __init__(self, name: str, realm: str, settings: LdapSettings, reactor: Any, directory: LdapDirectory) -> None:
         self.name = name
@@ -65,10 +72,10 @@ class LdapAuthenticator:
         self._costs: deque[float] = deque(maxlen=REMEMBERED_COSTS)
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Nothing to begin: connections are made when they are needed, and a directory tells nobody of its changes."""
+        """There is nothing to start: connections are opened when needed, and a directory reports no changes."""
 
     def stop(self) -> None:
-        """Keep no connections."""
+        """Close the connections."""
         self._directory.close()
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
@@ -79,7 +86,7 @@ class LdapAuthenticator:
         elif not isinstance(credentials, BasicCredentials):
             return None
         elif not credentials.password:
-            # RFC 4513, section 5.1.2: taken for an anonymous bind, which succeeds (attack 32).
+            # RFC 4513, section 5.1.2: a directory takes it for an anonymous bind, which succeeds (attack 32).
             raise Rejected("an empty password")
         else:
             login = Deferred.fromCoroutine(self._login(names.checked(credentials.username), credentials.password, tell))
@@ -101,7 +108,7 @@ class LdapAuthenticator:
         return names.canonical(username, settings.domain, settings.netbios_domain)
 
     def _logged(self, explain: Tell) -> Tell:
-        """``explain``, and a line of the log for each step."""
+        """Like ``explain``, and logs each step."""
 
         def tell(step: str) -> None:
             _log.info("Authenticator {name}: {step}", name=self.name, step=step)
@@ -136,7 +143,7 @@ class LdapAuthenticator:
         return Principal(name, self.realm, roles, self.name)
 
     async def _recall(self, name: str, tell: Tell) -> Principal | None:
-        """The user whose name, as the directory spells it, is ``name``: what a login would find, without a bind to prove it."""
+        """The user called ``name`` in the directory's spelling: the result of a login, without its bind."""
         entry = await self._find(Equal(self._settings.user_id_attribute, name), tell)
         if entry is None or (self._settings.active_directory and names.account_closed(entry, self._reactor.seconds())):
             return None
@@ -145,11 +152,11 @@ class LdapAuthenticator:
         return Principal(name, self.realm, await self._roles.of(entry, name, tell), self.name)
 
     async def _find(self, wanted: Filter, tell: Tell) -> LdapEntry | None:
-        """The one entry of a user, or None. Raises `Rejected` where there are several."""
+        """The entry of a user, or None. Raises `Rejected` if there are several."""
         settings = self._settings
         kind: tuple[Filter, ...] = (Equal("objectClass", settings.user_object_class),)
         if settings.active_directory:
-            kind += (Equal("objectCategory", "person"),)  # computers are of the class user too
+            kind += (Equal("objectCategory", "person"),)  # the class user includes computers
         filter = And((*kind, wanted))
         tell(f"search for the user below {settings.user_base_dn}: {filter}")
         found = await self._directory.search(Search(settings.user_base_dn, filter, self._attributes, 1))
@@ -157,28 +164,28 @@ class LdapAuthenticator:
             tell("no such user")
             return None
         if found.more or len(found.entries) != 1:
-            _log.warn("Authenticator {name}: more than one entry has the name of a user; nobody is let in by it", name=self.name)
+            _log.warn("Authenticator {name}: more than one entry has the name of a user; the login is refused", name=self.name)
             raise Rejected("more than one entry has this name")
         entry = found.entries[0]
         if not entry.dn:
-            raise Undecided("the directory gave an entry without a name")
+            raise Undecided("the directory returned an entry without a name")
         return entry
 
     async def _pretend(self, tell: Tell) -> None:
-        """Do for an unknown user what a wrong password costs: a bind, and the time that one took lately (attack 29)."""
+        """Spend for an unknown user what a wrong password costs: a bind, and the time that one took recently (attack 29)."""
         settings = self._settings
         began = self._reactor.seconds()
         nobody = f"{settings.user_rdn_attribute}=nobody-{secrets.token_hex(8)},{settings.user_base_dn}"
-        tell("bind as nobody, for an unknown user to take as long as a wrong password")
+        tell("bind as a user that does not exist, to take the time of a wrong password")
         try:
-            # Not with the password that came: its owner may be a user of the next authenticator.
+            # With another password: the one of this login may belong to a user of the next authenticator.
             await self._directory.check_password(nobody, secrets.token_urlsafe(12))
         except Rejected:
             pass
         else:
-            raise Unavailable("the directory lets anybody bind")
+            raise Unavailable("the directory accepts any bind")
         if self._costs:
-            # A directory computes no hash for an entry that is not there, so its answer alone may come sooner.
+            # A directory computes no hash for a missing entry, so its answer may come sooner.
             missing = secrets.choice(self._costs) - (self._reactor.seconds() - began)
             if missing > 0:
                 await deferLater(self._reactor, missing)
@@ -212,7 +219,7 @@ class LdapAuthenticator:
         return name
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class LdapFactory:
     """``type = ldap``."""
 
@@ -224,8 +231,8 @@ class LdapFactory:
         return read(section, LdapSettings)
 
     def build(self, name: str, realm: str, settings: LdapSettings, services: AuthServices) -> LdapAuthenticator:
-        """Asks no server yet. Raises `StartupError` where the CA certificates cannot be used."""
-        # Not before it is wanted: plug-ins are imported by every `twistd`, ldaptor's messages only by who uses them.
+        """Asks no server yet. Raises `StartupError` if the CA certificates cannot be used."""
+        # Every `twistd` imports all plug-ins; ldaptor's messages are imported only by a site that uses them.
         from perimeter.auth.kinds.ldap.directory import LdapDirectory
         from perimeter.auth.kinds.ldap.opening import Address
 

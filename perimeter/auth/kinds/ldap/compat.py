@@ -1,4 +1,4 @@
-"""The one place that touches ldaptor: LDAP messages to octets and back (RFC 4511).
+"""The only module that uses ldaptor: encodes and decodes LDAP messages (RFC 4511).
 
 ldaptor's last release is of 2021. Its message classes are sound, and are all that is used. What falls short, and what is done
 about it here:
@@ -8,7 +8,7 @@ about it here:
 * Message numbers come from a global counter without an end: every message gets its number from its connection.
 * A tag that it does not know is printed to standard output: the decoders here know a class for all other tags, and drop them, as
   RFC 4511, section 4, wants of extensions.
-* Broken messages end in whatever exception the decoder trips over, and a length that cannot be waits for more octets forever:
+* Broken messages end in whatever exception the decoder trips over, and a length that cannot be waits for more bytes forever:
   `frame` judges the length first, and `decode` turns every failure into `Malformed`.
 * Its filters and names can be made from text, with escaping that has gaps: filters are built from objects, and names are
   read by `perimeter.auth.kinds.ldap.names`.
@@ -27,7 +27,7 @@ from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Matc
 from perimeter.errors import PerimeterError
 
 MAX_MESSAGE = 8 << 20
-"""Octets of one message from a server. Only named attributes of users and groups are asked for: a real one is a few KiB."""
+"""Bytes of the longest message from a server. With the few attributes that are requested, real ones have a few KiB."""
 
 PAGED_RESULTS = b"1.2.840.113556.1.4.319"
 
@@ -35,11 +35,11 @@ _SEQUENCE = 0x30
 
 
 class Malformed(PerimeterError):
-    """What the server sent is not LDAP."""
+    """The server sent something that is not LDAP."""
 
 
 class _Ignored:
-    """Stands for every BER type that ldaptor does not know; its elements are dropped."""
+    """Any BER type that ldaptor does not know; its elements are dropped."""
 
     @classmethod
     def fromBER(cls, tag: int, content: bytes, berdecoder: Any = None) -> None:
@@ -47,7 +47,7 @@ class _Ignored:
 
 
 class _DropUnknown(pureber.BERDecoderContext):  # type: ignore[misc]
-    """The end of the chain of decoders: takes what none of them knows."""
+    """The end of the chain of decoders: accepts the tags that none of them knows."""
 
     def lookup_id(self, id: int) -> Any:
         """The class for a tag."""
@@ -66,7 +66,7 @@ _DECODER = pureldap.LDAPBERDecoderContext_TopLevel(
 
 
 def frame(buffer: bytes | bytearray) -> int:
-    """The length of the message at the start of ``buffer``, 0 where too little of it is there to tell.
+    """The length of the message at the start of ``buffer``; 0 if too little has arrived to know it.
 
     Raises `Malformed` for what cannot be the start of a message, or is one of over `MAX_MESSAGE`.
     """
@@ -84,12 +84,12 @@ def frame(buffer: bytes | bytearray) -> int:
         return 0
     length = 2 + count + int.from_bytes(buffer[2 : 2 + count], "big")
     if length > MAX_MESSAGE:
-        raise Malformed(f"a message of {length} octets")
+        raise Malformed(f"a message of {length} bytes")
     return length
 
 
 def decode(data: bytes) -> Message:
-    """The message that ``data`` is, the whole of it. Raises `Malformed`."""
+    """The message that ``data`` encodes. Raises `Malformed`."""
     try:
         message, used = pureber.berDecodeObject(_DECODER, data)
         if used != len(data) or not isinstance(message.id, int):
@@ -97,7 +97,7 @@ def decode(data: bytes) -> Message:
         return Message(message.id, _content(message.value, message.controls or ()))
     except Malformed:
         raise
-    except Exception as error:  # assertions, index errors, recursion…: whatever the decoder meets
+    except Exception as error:  # assertions, index errors, recursion: the decoder raises anything
         raise Malformed(f"a malformed message ({type(error).__name__})") from None
 
 
@@ -116,9 +116,9 @@ def _content(value: Any, controls: Any) -> LdapEntry | Reference | Result:
     raise Malformed(f"an unexpected {type(value).__name__}")
 
 
-def _text(octets: bytes) -> str:
-    # A name that is no UTF-8 must not become another one: strict, so the message is malformed.
-    return bytes(octets).decode("utf-8")
+def _text(data: bytes) -> str:
+    # Strict: a name that is not UTF-8 must not become another name, so the message is malformed.
+    return bytes(data).decode("utf-8")
 
 
 def _page_cookie(content: bytes) -> bytes:
@@ -140,12 +140,12 @@ def start_tls_request(number: int) -> bytes:
 
 
 def unbind_request(number: int) -> bytes:
-    """Good-bye (RFC 4511, section 4.3)."""
+    """An unbind request (RFC 4511, section 4.3)."""
     return _message(number, pureldap.LDAPUnbindRequest())
 
 
 def abandon_request(number: int, abandoned: int) -> bytes:
-    """The answer to message ``abandoned`` is not wanted any more (RFC 4511, section 4.11)."""
+    """An abandon request for message ``abandoned`` (RFC 4511, section 4.11)."""
     return _message(number, pureldap.LDAPAbandonRequest(id=abandoned))
 
 

@@ -26,17 +26,17 @@ from perimeter.net.contexts import ClientTLS
 from perimeter.net.tls import reason_of
 
 CLOSE_GRACE = 5.0
-"""Seconds that a closed connection has to say good-bye; a server that is silent then is left without it."""
+"""Seconds that a closed connection has to send its unbind request; then it is cut."""
 
 
 SEARCH_GRACE = 0.5
-"""Seconds beyond its time that a search may take to say that its time is over: silence would end the connection, and with it
-every other search."""
+"""Seconds beyond its time limit within which a server may report that a search exceeded it. Without that report the connection
+ends, and with it all other searches."""
 
 
 @attrs.define(eq=False)
 class _Operation:
-    """An operation under way. ``limit`` bounds the entries; more of them are counted, not kept."""
+    """An operation under way. At most ``limit`` entries are kept; further ones are only counted."""
 
     done: Deferred[Result]
     limit: int = 0
@@ -46,7 +46,7 @@ class _Operation:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Creator:
-    """Hands our TLS context to Twisted, which runs it over memory BIOs: only that can begin in the middle of a connection."""
+    """Gives the gateway's TLS context to Twisted, whose memory BIOs can begin TLS in the middle of a connection."""
 
     def __init__(self, tls: ClientTLS) -> None:
         self._tls = tls
@@ -58,7 +58,7 @@ class _Creator:
 
 @implementer(IHandshakeListener)
 class LdapConnection(Protocol):
-    """A connection. All Deferreds that it gives out fail with `ServerFailure` when it ends. ``clock`` keeps the timeouts."""
+    """A connection. Its Deferreds fail with `ServerFailure` when it ends. ``clock`` is for the timeouts."""
 
     transport: Any
 
@@ -72,7 +72,7 @@ class LdapConnection(Protocol):
         self._tls: ClientTLS | None = None
         self._closing: IDelayedCall | None = None
         self.alive = False
-        #: called when nothing is under way any more, and when the connection has ended
+        #: called when the last operation has ended, and when the connection has ended
         self.on_change: Callable[[], None] = lambda: None
 
     @property
@@ -89,7 +89,7 @@ class LdapConnection(Protocol):
         self.transport.setTcpKeepAlive(True)
 
     def handshakeCompleted(self) -> None:
-        """TLS is up; the certificate must be for the server that was meant."""
+        """TLS is up; the certificate must be for the intended server."""
         assert self._tls is not None
         reason = self._tls.verify(self.transport.getHandle())
         if reason:
@@ -100,7 +100,7 @@ class LdapConnection(Protocol):
             handshake.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take messages off what has arrived."""
+        """Decode the messages that have arrived."""
         self._buffer += data
         try:
             while self._buffer and self.alive:
@@ -114,7 +114,7 @@ class LdapConnection(Protocol):
             self.abort(f"it sent {problem}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Everything under way has failed."""
+        """Fail all operations under way."""
         self.alive = False
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
@@ -124,18 +124,18 @@ class LdapConnection(Protocol):
             why = self._trouble or f"the TLS handshake failed: {reason_of(reason.value)}"
             handshake.errback(ServerFailure(why))
         operations, self._operations = self._operations, {}
-        self.on_change()  # first: who is told of the failure may want another connection at once
+        self.on_change()  # first: the failed operation may request another connection at once
         for operation in operations.values():
             operation.done.errback(ServerFailure(self._trouble or "it closed the connection", stale=not self._trouble))
 
     def _take(self, number: int, content: object) -> None:
         if number == 0:
-            # Only one such notice is known: of disconnection (RFC 4511, section 4.4.1).
+            # The only known notice is the one of disconnection (RFC 4511, section 4.4.1).
             self.abort("it is closing the connection", stale=True)
             return
         operation = self._operations.get(number)
         if operation is None:
-            return  # abandoned: the answer was on its way
+            return  # abandoned, but the answer was already on its way
         if isinstance(content, LdapEntry):
             if len(operation.entries) < operation.limit:
                 operation.entries.append(content)
@@ -169,7 +169,7 @@ class LdapConnection(Protocol):
         return Failure(ServerFailure(why))
 
     def _abandon(self, number: int) -> None:
-        """Nobody waits for this any more."""
+        """The result is not wanted any more."""
         self._operations.pop(number, None)
         if self.alive:
             self._number += 1
@@ -178,7 +178,7 @@ class LdapConnection(Protocol):
                 self.on_change()
 
     def bind(self, dn: str, password: str, timeout: float) -> Deferred[Result]:
-        """Bind with a password, or anonymously where both are empty.
+        """Bind with a password, or anonymously if both are empty.
 
         Raises `ValueError` for one without the other: an unauthenticated bind, which servers answer with success
         (RFC 4513, section 5.1.2, attack 32).
@@ -188,7 +188,7 @@ class LdapConnection(Protocol):
         return self._begin(lambda number: compat.bind_request(number, dn, password), timeout)[1]
 
     async def search(self, search: Search, timeout: float) -> Found:
-        """Run ``search``, all its pages; ``timeout`` is for each. Raises `Unavailable` too, where the server refuses."""
+        """Run ``search`` with all its pages; ``timeout`` is for each page. Raises `Unavailable` if the server refuses."""
         seconds = math.ceil(timeout)
         entries: list[LdapEntry] = []
         cookie = b""
@@ -196,7 +196,7 @@ class LdapConnection(Protocol):
             remaining = search.limit - len(entries)
 
             def encode(number: int, cookie: bytes = cookie, remaining: int = remaining) -> bytes:
-                # One more than is of use: so that too many are seen, and not two taken for one.
+                # One more than is useful, to notice when there are too many.
                 limit = 0 if search.page else remaining + 1
                 page = min(search.page, remaining + 1)
                 return compat.search_request(
@@ -214,12 +214,12 @@ class LdapConnection(Protocol):
             cookie = result.cookie
 
     async def start_tls(self, timeout: float) -> None:
-        """Ask for TLS, and begin it; `secure` says when it is up."""
+        """Request TLS, and begin it; fires when it is up."""
         result = await self._begin(compat.start_tls_request, timeout)[1]
         if result.code != SUCCESS:
             raise ServerFailure(f"it refuses StartTLS ({describe(result)})")
         if self._buffer:
-            # Somebody on the way put plain text after the answer, to have it taken for what was sent under TLS.
+            # An attacker in the middle added plain text after the answer, which must not count as sent under TLS.
             raise ServerFailure("it sent something in plain text after it agreed to TLS")
 
     def secure(self, tls: ClientTLS) -> Deferred[None]:
@@ -232,7 +232,7 @@ class LdapConnection(Protocol):
     # -- the end
 
     def close(self) -> None:
-        """Say good-bye and close."""
+        """Send an unbind request and close."""
         if self.alive:
             self.alive = False
             self._number += 1
@@ -241,7 +241,7 @@ class LdapConnection(Protocol):
             self._closing = self._clock.callLater(CLOSE_GRACE, self.transport.abortConnection)
 
     def abort(self, why: str, *, stale: bool = False) -> None:
-        """Cut the connection; what is under way fails with ``why``."""
+        """Cut the connection; the operations under way fail with ``why``."""
         self.alive = False
         if not stale:
             self._trouble = self._trouble or why

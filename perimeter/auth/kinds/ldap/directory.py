@@ -1,11 +1,11 @@
-"""A directory of one or several servers: searches, and passwords tried.
+"""A directory of one or several servers: runs searches and tries passwords.
 
 Searches go over a few kept connections, bound as the gateway's own account or anonymous. A user's password is tried on a
-connection of its own that is closed after it: no search ever runs with a user's rights, and two logins never share what a
-server knows of a connection (attack 33).
+connection of its own, which is closed afterwards: no search ever runs with a user's rights, and two logins never share the state
+of a connection (attack 33).
 
-Servers are asked in their order. One that fails rests for a while and is asked after the others; where all of them rest, only
-the one that has rested longest is tried: a directory that is down costs one try, and its return is found by the next.
+Servers are asked in their order. A server that fails is moved to the end of the order for a while (it rests). If all rest, only
+the one that has rested longest is tried: a directory that is down costs one try, and the next try notices its return.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ MAX_WAITING = 500
 
 
 class _Server:
-    """One server, and how it has fared."""
+    """One server and its state."""
 
     def __init__(self, address: Address, pool: SearchPool) -> None:
         self.address = address
         self.pool = pool
-        #: until when it rests, in the clock's seconds; 0 where its last answer was one
+        #: when its rest ends, in the clock's seconds; 0 if its last question was answered
         self.rests_until = 0.0
-        #: it refused the gateway's own account: not to be asked again before its rest is over
+        #: it refused the gateway's own account, so it is not asked again before its rest ends
         self.final = False
 
 
 class LdapDirectory:
-    """``addresses`` in the order of asking. ``bind_dn`` and ``bind_password`` are the gateway's own account, empty for none.
+    """``addresses`` in the order of preference. ``bind_dn`` and ``bind_password`` are the gateway's own account, "" for none.
 
     ``timeout`` is for each server to be connected to, and for each of its answers; ``rest`` for how long one that failed is left
     alone; ``search_connections`` and ``bind_connections`` bound the connections to one server and for logins.
@@ -77,7 +77,7 @@ class LdapDirectory:
         )
 
     async def search(self, search: Search) -> Found:
-        """Run ``search`` on the first server that can. Raises `Unavailable`."""
+        """Run ``search`` on the first server that is able to. Raises `Unavailable`."""
         await self._searches.acquire()
         try:
             return await self._ask(lambda server: server.pool.search(search, self._timeout))
@@ -85,9 +85,9 @@ class LdapDirectory:
             self._searches.release()
 
     async def check_password(self, dn: str, password: str) -> None:
-        """Return where the directory lets ``dn`` bind with ``password``. Raises `Rejected` or `Unavailable`.
+        """Return if the directory lets ``dn`` bind with ``password``; otherwise raise `Rejected` or `Unavailable`.
 
-        Both must be something: see `LdapConnection.bind`.
+        Neither may be empty: see `LdapConnection.bind`.
         """
         await self._binds.acquire()
         try:
@@ -96,7 +96,7 @@ class LdapDirectory:
             self._binds.release()
 
     def close(self) -> None:
-        """Keep no connection that is not in use. Everything still works, each time on a new connection."""
+        """Close connections as soon as they are not in use. Later questions each use a new connection."""
         for server in self._servers:
             server.pool.close()
 

@@ -1,4 +1,4 @@
-"""Names: what a user may type, how the directory is asked for it, and when two distinguished names are one. Pure."""
+"""User names and distinguished names: their checks, their search filters, and their comparison. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from perimeter.auth.text import unfit_for_name
 from perimeter.errors import Rejected
 
 MAX_NAME = 256
-"""Characters of a user name; directories stop long before."""
+"""Characters of the longest user name; directories allow far fewer."""
 
 ACCOUNT = ("userAccountControl", "accountExpires")
-"""Where Active Directory says whether an account may be used (MS-ADTS, section 2.2.16; MS-ADA1, section 2.2)."""
+"""The attributes that say whether an account of Active Directory is usable (MS-ADTS, section 2.2.16; MS-ADA1, section 2.2)."""
 
 _DISABLED = 2
 _NEVER = 0x7FFFFFFFFFFFFFFF
 _FILETIME_EPOCH = 11644473600
-"""Seconds from 1601, which Windows counts from, to 1970."""
+"""Seconds from 1601, the epoch of Windows, to 1970."""
 
 _HEX_PAIRS = re.compile(r"(?:\\[0-9A-Fa-f]{2})+")
 _ESCAPED = re.compile(r"(?:\\[0-9A-Fa-f]{2})+|\\.", re.DOTALL)
@@ -26,12 +26,12 @@ _BLANKS = re.compile(r"\s+")
 
 
 def folded(value: str) -> str:
-    """``value`` as caseIgnoreMatch compares it (RFC 4518): equal texts are one to a directory."""
+    """``value`` as caseIgnoreMatch compares it (RFC 4518): a directory considers equal results the same."""
     return _BLANKS.sub(" ", unicodedata.normalize("NFKC", value).casefold()).strip()
 
 
 def account_closed(entry: LdapEntry, now: float) -> bool:
-    """Whether Active Directory would let nobody in by this entry, whatever the password; ``now`` is in epoch seconds."""
+    """Whether Active Directory refuses this account whatever the password; ``now`` is in epoch seconds."""
     control, expiry = ACCOUNT
     try:
         if any(int(value) & _DISABLED for value in entry.values(control)):
@@ -43,17 +43,17 @@ def account_closed(entry: LdapEntry, now: float) -> bool:
 
 
 def checked(username: str) -> str:
-    """``username`` itself. Raises `Rejected` for what no directory is asked about."""
+    """``username`` itself. Raises `Rejected` for a name about which no directory is asked."""
     if not username.strip() or len(username) > MAX_NAME or unfit_for_name(username):
         raise Rejected("a user name that cannot be")
     if username.count("@") > 1:
-        # a@evil.com@company.com: whatever cuts it takes one of the two for the domain (attack 40)
+        # a@evil.com@company.com is ambiguous: either of the two could be taken for the domain (attack 40)
         raise Rejected("a user name with more than one @")
     return username
 
 
 def login_filter(username: str, attribute: str, domain: str, netbios_domain: str, principal_names: bool) -> Filter | None:
-    """The filter that finds who ``username`` is, or None where it names another domain.
+    """The filter that finds the user ``username``; None if the name is of another domain.
 
     ``DOMAIN\\user`` is understood where a domain is configured; ``user@domain`` is then the user of that plain name. With
     ``principal_names`` (Active Directory) a name with an @ is looked up as userPrincipalName too, whatever its suffix.
@@ -73,7 +73,7 @@ def login_filter(username: str, attribute: str, domain: str, netbios_domain: str
 
 
 def canonical(username: str, domain: str, netbios_domain: str) -> str:
-    """The spelling that every name of a user in this domain shares, for counting what goes wrong with it (attack 30)."""
+    """The one spelling of all names of a user in this domain, by which wrong passwords are counted (attack 30)."""
     name = folded(username)
     prefix, backslash, rest = name.partition("\\")
     if backslash and prefix in {folded(one) for one in (domain, netbios_domain) if one}:
@@ -111,7 +111,7 @@ def components(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def same_dn(one: str, other: str) -> bool:
-    """Whether two distinguished names are one; False for what is none."""
+    """Whether two distinguished names are the same; False if one of them is invalid."""
     try:
         return parse_dn(one) == parse_dn(other)
     except ValueError:

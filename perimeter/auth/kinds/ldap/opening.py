@@ -1,4 +1,4 @@
-"""Opening a connection to a directory server: reached, secured and verified within a time."""
+"""Opens a connection to a directory server, secured and verified, within a timeout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Address:
 
 
 async def open_connection(reactor: Any, address: Address, timeout: float) -> LdapConnection:
-    """A connection to ``address``, verified where it is secured, within ``timeout`` seconds. Raises `ServerFailure`."""
+    """A connection to ``address``, its certificate verified, within ``timeout`` seconds. Raises `ServerFailure`."""
     connection = LdapConnection(reactor)
     opening = Deferred.fromCoroutine(_open(reactor, address, connection, timeout))
     opening.addTimeout(timeout, reactor)
@@ -45,7 +45,7 @@ async def open_connection(reactor: Any, address: Address, timeout: float) -> Lda
 
 async def _open(reactor: Any, address: Address, connection: LdapConnection, timeout: float) -> LdapConnection:
     try:
-        # Twisted's own transports: the gateway's fast ones cannot begin TLS in the middle.
+        # Twisted's own transports: the gateway's own cannot begin TLS in the middle of a connection.
         endpoint = HostnameEndpoint(reactor, address.host, address.port, timeout)
         await endpoint.connect(_Once(connection))
     except error.DNSLookupError:
@@ -62,7 +62,7 @@ async def _open(reactor: Any, address: Address, connection: LdapConnection, time
 
 
 class _Once(Factory):
-    """Gives the connection that was made for it. ``HostnameEndpoint`` asks for one protocol at most."""
+    """Returns the connection that it was given. ``HostnameEndpoint`` requests at most one protocol."""
 
     noisy = False
 

@@ -1,4 +1,4 @@
-"""The connections to one server that searches run over: few, kept, shared, and never bound as a user (attack 33)."""
+"""The connections to one server for searches: a few, kept open, shared, and never bound as a user (attack 33)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from perimeter.auth.kinds.ldap.values import Found, Search, ServerFailure
 from perimeter.errors import Overloaded
 
 IDLE = 60.0
-"""Seconds after which an unused connection is closed: firewalls forget quiet ones without a word."""
+"""Seconds after which an idle connection is closed: firewalls drop idle connections silently."""
 
 MAX_PENDING = 100
-"""Searches under way on one connection; OpenLDAP takes no more of an anonymous client."""
+"""Searches at the same time on one connection: OpenLDAP's limit for an anonymous client."""
 
 Opener = Callable[[], Coroutine[Deferred[Any], Any, LdapConnection]]
 
 
 class _Slot:
-    """A place for one connection, which is opened when it is asked for and lost in whatever way."""
+    """A place for one connection, which is opened when it is needed."""
 
     def __init__(self, opener: Opener, clock: Any) -> None:
         self._opener = opener
@@ -32,16 +32,16 @@ class _Slot:
         self._opening: Deferred[LdapConnection] | None = None
         self._timer: IDelayedCall | None = None
         self.connection: LdapConnection | None = None
-        #: close the connection whenever it is idle
+        #: whether the connection is closed as soon as it is idle
         self.retired = False
 
     @property
     def load(self) -> int:
-        """How many searches are on the connection, or wait for it."""
+        """How many searches are under way on the connection, or wait for it."""
         return len(self._waiters) + (self.connection.pending if self.connection else 0)
 
     def get(self) -> Deferred[LdapConnection]:
-        """The connection. One that is being opened is waited for together."""
+        """The connection. All callers wait for the same one while it is being opened."""
         if self.connection is not None:
             if self.connection.alive:
                 return succeed(self.connection)
@@ -54,7 +54,7 @@ class _Slot:
         return waiter
 
     def _leave(self, waiter: Deferred[LdapConnection]) -> None:
-        # Who leaves does not stop the opening: the next one would have to begin again.
+        # A caller that leaves does not stop the opening, because the next one would have to begin again.
         self._waiters.remove(waiter)
         self._drop_opening()
 
@@ -75,7 +75,7 @@ class _Slot:
         elif waiters:
             for waiter in waiters:
                 problem = outcome.value
-                # Each its own: an exception that several coroutines raise gathers all their tracebacks.
+                # Each waiter gets its own exception: one instance raised in several coroutines would gather all their tracebacks.
                 waiter.errback(
                     ServerFailure(problem.detail, final=problem.final) if isinstance(problem, ServerFailure) else outcome
                 )
@@ -111,20 +111,20 @@ class _Slot:
             connection.close()
 
     def retire(self) -> None:
-        """Keep no connection that is not in use, from now on."""
+        """Close the connection as soon as it is idle, from now on."""
         self.retired = True
         self._drop_opening()
         self._changed()
 
 
 class SearchPool:
-    """At most ``size`` connections. ``opener`` makes one that is bound and ready; ``clock`` tells when one was idle too long."""
+    """At most ``size`` connections. ``opener`` opens and binds one; ``clock`` is for closing idle ones."""
 
     def __init__(self, opener: Opener, size: int, clock: Any) -> None:
         self._slots = tuple(_Slot(opener, clock) for _ in range(size))
 
     async def search(self, search: Search, timeout: float) -> Found:
-        """Run a search, ``timeout`` seconds for each of its answers.
+        """Run a search; ``timeout`` (seconds) is for each page of its result.
 
         Raises `ServerFailure` where the server cannot be used, `Unavailable` where it refuses, `Overloaded` where too many
         searches are under way. A connection that was kept may have been closed by the server: the search is then sent again.
@@ -142,6 +142,6 @@ class SearchPool:
         return await (await slot.get()).search(search, timeout)
 
     def close(self) -> None:
-        """Close what is idle now, and what is in use once it is not. Searches are still answered."""
+        """Close idle connections now, and the others when they become idle. Searches are still answered."""
         for slot in self._slots:
             slot.retire()

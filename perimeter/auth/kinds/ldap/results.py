@@ -1,4 +1,4 @@
-"""What a directory's result codes mean for somebody who logs in. Pure.
+"""The meaning of a directory's result codes for a login. Pure.
 
 A bind's refusal is "wrong" (`Rejected`) where the directory judged this user, and "could not tell" (`Unavailable`) everywhere
 else: an unknown code never says that a password was wrong, and never lets anybody in.
@@ -49,14 +49,14 @@ NAMES = {
 }
 """RFC 4511, appendix A."""
 
-# What directories answer to a bind because of the user: 49 as a rule; 32 for an entry that has just gone; 48 for one without a
-# password; 50 for one that no rule lets authenticate; 19 and 53 for one that is locked or inactive (389 Directory Server).
+# Results of a bind that are due to the user: 49 usually; 32 for an entry that was just removed; 48 for one without a password; 50
+# for one that no rule lets authenticate; 19 and 53 for one that is locked or inactive (389 Directory Server).
 _ABOUT_THE_USER = frozenset((19, NO_SUCH_OBJECT, 48, INVALID_CREDENTIALS, 50, 53))
 
-# The server speaks of itself: another one may do better.
+# Results that are due to the server: another server may succeed.
 _ABOUT_THE_SERVER = frozenset((51, 52))
 
-# The server gives no more than this of one answer, or works no longer on it; others may be shorter.
+# A limit of the server was reached by this search; other searches may stay within it.
 _TOO_MUCH = frozenset((3, SIZE_LIMIT_EXCEEDED, 11))
 
 _NEEDS_TLS = frozenset((8, 13))
@@ -89,7 +89,7 @@ _AD_DATA = re.compile(r"\bdata ([0-9a-fA-F]{1,8})\b")
 
 
 def describe(result: Result) -> str:
-    """A result for the log: its name, and Active Directory's reason where it gave one. Nothing of the server's own text."""
+    """A result for the log: its name, and the reason that Active Directory gives. The server's own text is left out."""
     name = NAMES.get(result.code, f"code {result.code}")
     data = _AD_DATA.search(result.message) if result.code == INVALID_CREDENTIALS else None
     if data is None:
@@ -99,7 +99,7 @@ def describe(result: Result) -> str:
 
 
 def judge_login(result: Result) -> None:
-    """Return where a user's bind succeeded; else raise `Rejected`, `ServerFailure` or `Unavailable`."""
+    """Return if a user's bind succeeded; otherwise raise `Rejected`, `ServerFailure` or `Unavailable`."""
     if result.code == SUCCESS:
         return
     if result.code in _ABOUT_THE_USER:
@@ -112,7 +112,7 @@ def judge_login(result: Result) -> None:
 
 
 def judge_service(result: Result) -> None:
-    """Return where the gateway's own bind succeeded; else raise `ServerFailure`."""
+    """Return if the gateway's own bind succeeded; otherwise raise `ServerFailure`."""
     if result.code == SUCCESS:
         return
     _judge_server(result)
@@ -121,7 +121,7 @@ def judge_service(result: Result) -> None:
 
 
 def judge_search(result: Result) -> None:
-    """Return where a search ran to its end; else raise `ServerFailure` or `Unavailable`."""
+    """Return if a search was completed; otherwise raise `ServerFailure` or `Unavailable`."""
     if result.code == SUCCESS:
         return
     _judge_server(result)

@@ -1,4 +1,4 @@
-"""Which roles a user has: the groups that the directory counts the user into, and what they stand for."""
+"""The roles of a user: the groups of the directory that the user is in, mapped to roles."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from perimeter.errors import Undecided
 _log = Logger()
 
 IN_CHAIN = "1.2.840.113556.1.4.1941"
-"""Active Directory's matching rule LDAP_MATCHING_RULE_IN_CHAIN: members of members count, at any depth."""
+"""Active Directory's matching rule LDAP_MATCHING_RULE_IN_CHAIN: includes members of members, at any depth."""
 
 PAGE = 500
-"""Groups that are asked for at a time: Active Directory gives no more than 1,000, OpenLDAP 500."""
+"""Groups in one page: Active Directory returns at most 1,000, OpenLDAP 500."""
 
 MAX_GROUPS = 5000
-"""Groups of one user. Some of them instead of all could be the ones that let in and not the ones that keep out."""
+"""Groups of one user at most. With some of them missing, a user could be admitted whom a missing group keeps out."""
 
 MAX_DEPTH = 10
-"""Groups in groups in groups, where the gateway itself follows them."""
+"""Depth to which the gateway follows groups in groups."""
 
 AT_ONCE = 50
-"""Groups that one search asks about, where the gateway itself follows them."""
+"""Groups in one search when the gateway follows groups in groups."""
 
 
 class Roles:
-    """Finds the roles of users by ``search``, as ``settings`` say."""
+    """Finds the roles of users by ``search``, according to ``settings``."""
 
     def __init__(self, settings: LdapSettings, search: Callable[[Search], Awaitable[Found]]) -> None:
         self._settings = settings
         self._search = search
 
     async def of(self, user: LdapEntry, username: str, tell: Callable[[str], None]) -> tuple[str, ...]:
-        """The roles of a user, sorted. ``tell`` hears of each group. Raises `Unavailable`."""
+        """The roles of a user, sorted. ``tell`` is called with a sentence for each group. Raises `Unavailable`."""
         settings = self._settings
         if not settings.role_base_dn:
             return ()
@@ -88,11 +88,11 @@ class Roles:
 
 
 def roles_of(group: LdapEntry, name_attribute: str, mapping: tuple[RoleRule, ...]) -> Iterable[str]:
-    """The roles that a group stands for: its names, or what ``mapping`` has for them or for its distinguished name."""
+    """The roles that a group gives: its names, or what ``mapping`` has for them or for its distinguished name."""
     names = []
-    for octets in group.values(name_attribute):
+    for data in group.values(name_attribute):
         try:
-            names.append(octets.decode("utf-8"))
+            names.append(data.decode("utf-8"))
         except UnicodeDecodeError:
             _log.warn("A group's name is not UTF-8; it gives no role")
     if mapping:

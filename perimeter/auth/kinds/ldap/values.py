@@ -1,4 +1,4 @@
-"""What is asked of a directory and what it answers, apart from how either is spelled on the wire. Pure."""
+"""Questions to a directory and its answers, as values without their encoding. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUBTREE = 2
 
 
 class ServerFailure(PerimeterError):
-    """A server cannot be used: not reached, not secure, silent, gone in the middle, or out of order by its own word.
+    """A server cannot be used: it is unreachable, not secure, silent, has closed the connection, or reports a failure of its own.
 
     ``final`` says that another try would only repeat it (the gateway's own account is refused): the server rests whatever else
     is down, so that no account is locked by our insisting. ``stale`` says that a connection from before broke: the server
@@ -29,19 +29,19 @@ class ServerFailure(PerimeterError):
 
 @attrs.frozen
 class LdapEntry:
-    """An entry of the directory. ``attributes`` go by their names in lower case; values are octets, as they came."""
+    """An entry of the directory. The keys of ``attributes`` are in lower case; values are bytes, as they came."""
 
     dn: str
     attributes: Mapping[str, tuple[bytes, ...]] = attrs.field(factory=dict)
 
     def values(self, attribute: str) -> tuple[bytes, ...]:
-        """The values of an attribute, none where it is not there or not to be read."""
+        """The values of an attribute; none if it is absent or not readable."""
         return self.attributes.get(attribute.lower(), ())
 
 
 @attrs.frozen
 class Reference:
-    """A part of the answer that another server has (RFC 4511, section 4.5.3); never followed."""
+    """A reference to another server for a part of the answer (RFC 4511, section 4.5.3); never followed."""
 
 
 @attrs.frozen
@@ -58,7 +58,7 @@ class Result:
 
 @attrs.frozen
 class Message:
-    """One message from the server. ``id`` is 0 for a notice that nobody asked for."""
+    """One message from the server. ``id`` is 0 for an unsolicited notice."""
 
     id: int
     content: LdapEntry | Reference | Result
@@ -108,7 +108,7 @@ class Or:
 
 
 Filter = Equal | Matching | And | Or
-"""A search filter, built from objects: no text of a client's is ever parsed as a filter (attack 31). ``str()`` is for people."""
+"""A search filter, built from objects: text of a client is never parsed as a filter (attack 31). ``str()`` is for messages."""
 
 _SPECIAL = frozenset("*()\\\0")
 
@@ -120,7 +120,7 @@ def escaped(value: str) -> str:
 
 @attrs.frozen
 class Search:
-    """One search. ``limit`` is the most entries that are of use: a directory with more of them is an error.
+    """One search. ``limit`` is the highest number of entries that is useful; more of them are an error.
 
     ``page`` is the number of entries that are asked for at a time, 0 for all at once.
     """
@@ -135,7 +135,7 @@ class Search:
 
 @attrs.frozen
 class Found:
-    """What a search found. ``more`` says that there were more entries than the limit."""
+    """The result of a search. ``more`` is true if there were more entries than the limit."""
 
     entries: tuple[LdapEntry, ...]
     result: Result

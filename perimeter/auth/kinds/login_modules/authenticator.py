@@ -40,7 +40,7 @@ class StackOptions(Settings):
 
 @attrs.frozen
 class ModuleSettings:
-    """One item of ``modules``; ``settings`` is what the kind parsed."""
+    """One item of ``modules``; ``settings`` is what its factory parsed."""
 
     kind: str
     flag: Flag
@@ -49,7 +49,7 @@ class ModuleSettings:
 
 @attrs.frozen
 class LoginModulesSettings:
-    """The stack, from the first module to the last."""
+    """The stack, in its order."""
 
     modules: tuple[ModuleSettings, ...]
 

@@ -1,4 +1,4 @@
-"""The login module ``command``: an external program is asked over its standard input and answers over its standard output.
+"""The login module ``command``: an external program reads the question on standard input, and answers on standard output.
 
 One JSON object each way. The program gets ``username``, ``password``, ``address``, ``realm`` and ``version`` 1, and answers with
 ``result`` (``accept``, ``reject``, ``unknown`` or ``ignore``) and, where it accepts, ``username``, ``roles`` and ``attributes``
@@ -40,14 +40,14 @@ from perimeter.plugin.verified_login import Known, VerifiedLogin
 from perimeter.strict_json import decode_object
 
 MAX_ANSWER = 64 * 1024
-"""Octets that a program may answer with."""
+"""Bytes of the longest answer of a program."""
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-"""All that a program sees of an environment."""
+"""The environment of a program."""
 
 
 class _Groups:
-    """The process groups of the programs that run, so that none of them outlives the gateway."""
+    """The process groups of the running programs, so that none of them outlives the gateway."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class _Groups:
         self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def watch(self, reactor: Any) -> None:
-        """Kill them all once ``reactor`` has shut down: their threads are left behind then."""
+        """Kill all groups when ``reactor`` has shut down: their threads do not end by themselves."""
         if reactor not in self._watched and hasattr(reactor, "addSystemEventTrigger"):
             self._watched.add(reactor)
             reactor.addSystemEventTrigger("after", "shutdown", self._end)
@@ -65,7 +65,7 @@ class _Groups:
             self._running.add(group)
 
     def kill(self, group: int) -> None:
-        """Kill one. Before its leader is waited for: until then its number belongs to this group and to nobody else."""
+        """Kill one group. Call it before its leader is reaped: until then no other group can have its number."""
         with self._lock:
             self._running.discard(group)
             with suppress(ProcessLookupError, PermissionError):
@@ -80,7 +80,7 @@ _groups = _Groups()
 
 
 def run(command: tuple[str, ...], question: bytes, deadline: float) -> bytes:
-    """What ``command`` answers to ``question`` within ``deadline`` seconds. Blocks. Raises `Unavailable`."""
+    """The answer of ``command`` to ``question`` within ``deadline`` seconds. Blocks. Raises `Unavailable`."""
     until = time.monotonic() + deadline
     try:
         process = subprocess.Popen(  # noqa: S603  # the operator's own program, without a shell
@@ -100,7 +100,7 @@ def run(command: tuple[str, ...], question: bytes, deadline: float) -> bytes:
         assert process.stdout is not None
         answer = _converse(process.stdin, process.stdout, question, until)
         if answer is not None and len(answer) > MAX_ANSWER:
-            raise Unavailable(f"{command[0]} answered with more than {MAX_ANSWER} octets")
+            raise Unavailable(f"{command[0]} answered with more than {MAX_ANSWER} bytes")
         if answer is None or not _ended(process, until):
             raise Unavailable(f"{command[0]} took longer than {deadline:g} s")
     finally:
@@ -116,7 +116,7 @@ def run(command: tuple[str, ...], question: bytes, deadline: float) -> bytes:
 
 
 def _converse(stdin: IO[bytes], stdout: IO[bytes], question: bytes, until: float) -> bytes | None:
-    """Write and read at the same time, so that neither side can hold the other up. None where the time is over."""
+    """Write and read at the same time, so that neither side blocks the other. None after the deadline."""
     os.set_blocking(stdin.fileno(), False)
     answer = bytearray()
     with selectors.DefaultSelector() as selector:
@@ -146,12 +146,12 @@ def _write(stdin: IO[bytes], data: bytes) -> int:
         return os.write(stdin.fileno(), data)
     except BlockingIOError:
         return 0
-    except BrokenPipeError:  # it answers without having read everything
+    except BrokenPipeError:  # it answers before it has read everything
         return len(data)
 
 
 def _ended(process: subprocess.Popen[bytes], until: float) -> bool:
-    """Wait for the end of a process without reaping it, so that its group can still be killed. False: not in time."""
+    """Wait for the end of a process without reaping it, so that its group can still be killed. False after the deadline."""
     handle = os.pidfd_open(process.pid)
     try:
         with selectors.DefaultSelector() as selector:
@@ -162,12 +162,12 @@ def _ended(process: subprocess.Popen[bytes], until: float) -> bool:
 
 
 def judged(answer: bytes, username: str, command: str) -> Known | None:
-    """What an answer means for the user ``username``. Raises `Rejected`, `UnknownUser` and `Unavailable`."""
+    """The meaning of an answer about ``username``; None for ``ignore``. Raises `Rejected`, `UnknownUser` and `Unavailable`."""
     try:
         fields = decode_object(answer)
         result = fields["result"]
     except (ValueError, KeyError):
-        raise Unavailable(f"{command} gave no JSON object with a result") from None
+        raise Unavailable(f"{command} answered without a JSON object with a result") from None
     if result == "reject":
         raise Rejected(f"{command} rejects the password")
     if result == "unknown":
@@ -177,7 +177,7 @@ def judged(answer: bytes, username: str, command: str) -> Known | None:
     known = Known(fields.get("username", username), _roles(fields.get("roles", [])), _attributes(fields.get("attributes", {})))
     names = (known.username, *known.roles, *known.attributes, *known.attributes.values())
     if result != "accept" or not known.username or any(not isinstance(name, str) or unfit_for_name(name) for name in names):
-        raise Unavailable(f"{command} gave an answer that cannot be used")
+        raise Unavailable(f"{command} answered with something that cannot be used")
     return known
 
 

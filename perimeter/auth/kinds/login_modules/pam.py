@@ -27,7 +27,7 @@ from perimeter.plugin.verified_login import Known, VerifiedLogin
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _DIRECTORIES = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 
-# security/_pam_types.h of Linux-PAM. Everything else means that PAM itself, or what it asked, did not work.
+# security/_pam_types.h of Linux-PAM. Every other code means that PAM itself, or a service behind it, did not work.
 _SUCCESS = 0
 _USER_UNKNOWN = 10
 _WRONG = {
@@ -43,7 +43,7 @@ _WRONG = {
 
 def _verify(service: str, username: str, password: str) -> int:
     """PAM's return code. Blocks."""
-    import pam  # an extra: only those who use it need it
+    import pam  # an extra: only sites that use it need it
 
     asked = pam.PamAuthenticator()
     asked.authenticate(username, password, service=service, resetcreds=False)

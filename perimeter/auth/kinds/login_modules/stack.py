@@ -1,4 +1,4 @@
-"""A stack of login modules, walked as `javax.security.auth.login.Configuration` has it. Pure.
+"""Walks a stack of login modules as `javax.security.auth.login.Configuration` defines it. Pure.
 
 * ``required``: must succeed; whether it does or not, the walk goes on.
 * ``requisite``: must succeed; if it does not, the walk ends there.
@@ -53,7 +53,7 @@ class StackedModule:
 
 @attrs.define
 class _Walk:
-    """What one walk has come to."""
+    """The results of one walk so far."""
 
     succeeded: bool = False
     needed: list[Refusal] = attrs.field(factory=list)
@@ -63,17 +63,17 @@ class _Walk:
         (self.needed if flag.must else self.others).append(error)
 
     def verdict(self) -> None:
-        """Raises what the walk failed with; returns where it succeeded.
+        """Return if the walk succeeded; otherwise raise its failure.
 
-        Of several failures the one counts that says most: a wrong password where it alone decides, else "could not tell".
+        Of several failures the most certain one counts: a wrong password if it decides alone, otherwise "could not tell".
         """
         if self.succeeded and not self.needed:
             return
         for error in (*_wrong(self.needed), *_unsure(self.needed)):
-            raise error  # a needed module said so: whatever the others say, it decides
+            raise error  # a required module decides, whatever the others answer
         if not self.needed:
             for error in _unsure(self.others):
-                raise error  # it might have said yes, and any yes would have done
+                raise error  # it might have succeeded, and one success would have been enough
         for error in _wrong(self.others):
             raise error
         raise UnknownUser
@@ -88,7 +88,7 @@ def _unsure(errors: Sequence[Refusal]) -> list[Refusal]:
 
 
 async def log_in(stack: Sequence[StackedModule], attempt: LoginAttempt) -> None:
-    """Both phases; what is found out is in ``attempt.subject``.
+    """Both phases; the result is in ``attempt.subject``.
 
     Raises `UnknownUser` where no module knows the user (or all of them say that it is none of their business), `Rejected` and
     `Unavailable`.
@@ -108,7 +108,7 @@ async def log_in(stack: Sequence[StackedModule], attempt: LoginAttempt) -> None:
             if await _step(walk, entry, part, attempt, "commit"):
                 break
         if not (walk.succeeded or walk.needed or walk.others):
-            raise Unavailable("login modules succeeded, and none of them committed")
+            raise Unavailable("login modules succeeded, but none of them committed")
         walk.verdict()
     except BaseException:
         for entry, part in parts:
@@ -117,7 +117,7 @@ async def log_in(stack: Sequence[StackedModule], attempt: LoginAttempt) -> None:
 
 
 async def spend(entries: Sequence[StackedModule], request: AuthenticationRequest) -> None:
-    """Spend what the modules of ``entries`` cost, those of them that implement `IDecoyLogin`. Never fails."""
+    """Spend what the modules of ``entries`` cost, those of them that provide `IDecoyLogin`. Never fails."""
     for entry in entries:
         if IDecoyLogin.providedBy(entry.module):
             try:
@@ -138,7 +138,7 @@ def _begin(entry: StackedModule, attempt: LoginAttempt) -> ILogin:
 
 
 async def _step(walk: _Walk, entry: StackedModule, part: ILogin, attempt: LoginAttempt, phase: str) -> bool:
-    """One module in one phase; True where the walk ends with it."""
+    """One module in one phase; True if the walk ends with it."""
     said = f"module {entry.name} ({entry.flag.value}), {phase}: "
     try:
         done = await (part.login() if phase == "login" else part.commit())
@@ -150,7 +150,7 @@ async def _step(walk: _Walk, entry: StackedModule, part: ILogin, attempt: LoginA
         failure = _unforeseen(entry, error)
     else:
         if done is not True:
-            attempt.request.explain(f"{said}none of its business")
+            attempt.request.explain(f"{said}not responsible")
             return False
         attempt.request.explain(f"{said}succeeded")
         walk.succeeded = True
@@ -164,12 +164,12 @@ async def _abort(entry: StackedModule, part: ILogin) -> None:
     try:
         await part.abort()
     except Exception as error:
-        # The login has failed already: that is what the caller has to hear.
+        # The login has failed already, and that is the result.
         _unforeseen(entry, error)
 
 
 def _unforeseen(entry: StackedModule, error: Exception) -> Unavailable:
-    """A module's fault counts as "could not tell". Only where it happened is told: its text may hold the password."""
+    """A bug of a module counts as "could not tell". Only its place is logged: its text may contain the password."""
     where = "".join(traceback.format_tb(error.__traceback__))
     kind = type(error).__qualname__
     _log.error("Login module {name} failed with {kind}\n{where}", name=entry.name, kind=kind, where=where)

@@ -1,4 +1,4 @@
-"""Authenticators as login modules: ``realmfile`` and ``ldap``, with the same options, in a stack beside others."""
+"""Authenticators as login modules (``realmfile`` and ``ldap``), with the same options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from perimeter.plugin.verified_login import Known, VerifiedLogin
 
 @implementer(IRunningLoginModule, ICanonicalNames, IDecoyLogin)
 class AuthenticatorModule:
-    """Asks an authenticator. "Not mine" is a failure here, since a required module has to succeed."""
+    """Asks an authenticator. Its "not mine" is a failure, because a required module has to succeed."""
 
     def __init__(self, authenticator: IAuthenticator) -> None:
         self._authenticator = authenticator
@@ -47,7 +47,7 @@ class AuthenticatorModule:
         return plain_name(username, self._authenticator.realm)
 
     async def decoy(self, request: AuthenticationRequest) -> None:
-        """As much as the authenticator's."""
+        """See `IDecoyLogin`: the decoy of the authenticator, if it has one."""
         if IDecoyLogin.providedBy(self._authenticator):
             await self._authenticator.decoy(request)
 

@@ -1,1 +1,1 @@
-"""Authenticators that ask a service elsewhere who holds a token, and the judgement of JWTs that others have signed."""
+"""Authenticators that ask another service who holds a token, or that verify the JWTs of other issuers."""

@@ -1,4 +1,4 @@
-"""The authenticator around every kind that vouches for tokens: what such a kind finds out is remembered, and nothing else."""
+"""Wraps a token service as an authenticator and caches its positive answers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from zope.interface import implementer
 
 from perimeter.auth.kinds.remote.memory import TokenMemory, Vouched
 from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, ISchemes, Scheme
 
 Explain = Callable[[str], None]
 
 
 class TokenService(Protocol):
-    """Whoever knows tokens."""
+    """A service that knows tokens."""
 
     async def vouch(self, token: str, explain: Explain) -> Vouched | None:
-        """Who holds ``token``; None where this service does not know it.
+        """Who holds ``token``; None if this service does not know it.
 
         Raises `perimeter.errors.InvalidToken` for one that it knows to be wrong, `perimeter.errors.Unavailable` where it could
         not tell. ``explain`` takes a sentence for each step.
@@ -28,12 +28,12 @@ class TokenService(Protocol):
 
 @implementer(IAuthenticator, ISchemes)
 class TokenAuthenticator:
-    """Bearer tokens, as ``service`` knows them, remembered for ``remember`` seconds.
+    """Finds the holders of bearer tokens by ``service``, and remembers them for ``remember`` seconds.
 
     A service that does not know a token says nothing about the others', so the next authenticator is asked.
     """
 
-    schemes = ("bearer",)
+    schemes = (Scheme.BEARER,)
 
     def __init__(self, name: str, realm: str, service: TokenService, remember: float, clock: IReactorTime) -> None:
         self.name = name

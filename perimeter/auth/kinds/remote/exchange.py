@@ -1,6 +1,6 @@
 """``type = openid-offline`` and ``type = ecmwf-token-generator``: long-lived tokens, exchanged for access tokens.
 
-Whoever issued a token says whether it is good and exchanges it; what comes back is judged as ``type = jwt`` judges a token.
+The issuer of a token says whether it is valid, and exchanges it; the result is judged as ``type = jwt`` judges a token.
 
 "Not mine" is what the issuer says of a token that it does not know (``active: false``, or ``invalid_grant``). That it does not
 know the gateway (401, ``invalid_client``) says nothing of the token: "could not tell".
@@ -21,13 +21,13 @@ from perimeter.auth.kinds.remote.authenticator import Explain, TokenAuthenticato
 from perimeter.auth.kinds.remote.jwt_options import JwtJudge, JwtSettings
 from perimeter.auth.kinds.remote.settings import cache
 from perimeter.config.language.datatypes import SECRET, TEXT
+from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
-from perimeter.config.site.net_types import URL
 from perimeter.errors import InvalidToken, Unavailable, Undecided
-from perimeter.plugin.authenticator import IBuildsInThread
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 if TYPE_CHECKING:
     from perimeter.auth.kinds.remote.memory import Vouched
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 
 def access_token(answer: RemoteAnswer) -> str | None:
-    """The access token in the answer to an exchange; None where the long-lived one is refused (RFC 6749, section 5.2)."""
+    """The access token in the answer to an exchange; None if the long-lived token is refused (RFC 6749, section 5.2)."""
     if answer.status == 200:
         token = answer.members().get("access_token")
         if not isinstance(token, str) or not token:
-            raise Unavailable(f"{answer.service} gave no access token")
+            raise Unavailable(f"{answer.service} returned no access token")
         return token
     if answer.status in (400, 401) and answer.members().get("error") == "invalid_grant":
         return None
@@ -57,13 +57,13 @@ def active(answer: RemoteAnswer) -> bool:
 
 
 async def _judged(token: str, judge: JwtJudge, explain: Explain, service: str) -> Vouched:
-    """Who holds the access token that the issuer itself has just given: a fault of it is the issuer's, not the client's."""
+    """Who holds the access token that the issuer has just returned: a fault of it is the issuer's and not the client's."""
     try:
         vouched = await judge.vouch(token, explain)
     except InvalidToken as error:
-        raise Undecided(f"{service} gave an access token that is no good: {error.detail}") from None
+        raise Undecided(f"{service} returned an access token that is not valid: {error.detail}") from None
     if vouched is None:
-        raise Undecided(f"{service} gave an access token that is not for this authenticator, or not signed with its keys")
+        raise Undecided(f"{service} returned an access token that is not for this authenticator, or not signed with its keys")
     return vouched
 
 
@@ -74,7 +74,7 @@ async def _judged(token: str, judge: JwtJudge, explain: Explain, service: str) -
 class OfflineSettings(JwtSettings):
     """``type = openid-offline``. ``iam_realm`` is "" if it is the authenticator's realm; ``cache`` is in seconds."""
 
-    iam_url: str = option(URL, "of Keycloak, without `/realms/…`")
+    iam_url: str = option(URL, "URL of Keycloak, without `/realms/…`")
     iam_realm: str = option(TEXT, "name of the realm in Keycloak; not set: that of `realm`", default="")
     public_client_id: str = option(TEXT, "client to which offline tokens are issued")
     private_client_id: str = option(TEXT, "client that may introspect them")
@@ -111,7 +111,7 @@ class OfflineTokens:
         if settings.public_client_id == settings.private_client_id:
             exchanged = await self._client.post(self._endpoint, authorization=self._authorization, data=form)
         else:
-            # The client that the token was issued to asks, as itself: providers refuse two clients in one request.
+            # The exchange names the client to which the token was issued: providers refuse two clients in one request.
             form["client_id"] = settings.public_client_id
             exchanged = await self._client.post(self._endpoint, data=form)
         found = access_token(exchanged)
@@ -125,7 +125,7 @@ def _words(value: object) -> list[str]:
     return value.split() if isinstance(value, str) else []
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class OpenIdOfflineFactory:
     """``type = openid-offline``."""
 
@@ -137,7 +137,7 @@ class OpenIdOfflineFactory:
         return read(section, OfflineSettings)
 
     def build(self, name: str, realm: str, settings: OfflineSettings, services: AuthServices) -> TokenAuthenticator:
-        """Asks nobody yet. Raises `StartupError` where the CA certificates cannot be used."""
+        """Asks no service yet. Raises `StartupError` if the CA certificates cannot be used."""
         client = settings.client(f"the OpenID provider of {name}", services)
         judge = JwtJudge(name, realm, settings, client, services.reactor)
         tokens = OfflineTokens(client, realm, settings, judge)
@@ -151,7 +151,7 @@ class OpenIdOfflineFactory:
 class GeneratorSettings(JwtSettings):
     """``type = ecmwf-token-generator``. Both questions begin with ``token_generator_url``; ``cache`` is in seconds."""
 
-    token_generator_url: str = option(URL, "of the token generator")
+    token_generator_url: str = option(URL, "URL of the token generator")
     client_id: str = option(TEXT, "the gateway's client name at the token generator")
     client_secret: str = option(SECRET, "secret of `client_id`")
     cache: float = cache("how long a user is remembered, at most until the access token expires")
@@ -185,7 +185,7 @@ class GeneratedTokens:
         return await _judged(found, self._judge, explain, self._client.service)
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class EcmwfTokenGeneratorFactory:
     """``type = ecmwf-token-generator``."""
 
@@ -197,7 +197,7 @@ class EcmwfTokenGeneratorFactory:
         return read(section, GeneratorSettings)
 
     def build(self, name: str, realm: str, settings: GeneratorSettings, services: AuthServices) -> TokenAuthenticator:
-        """Asks nobody yet. Raises `StartupError` where the CA certificates cannot be used."""
+        """Asks no service yet. Raises `StartupError` if the CA certificates cannot be used."""
         client = settings.client(f"the token generator of {name}", services)
         judge = JwtJudge(name, realm, settings, client, services.reactor)
         return _authenticator(name, realm, GeneratedTokens(client, settings, judge), judge, settings.cache, services)

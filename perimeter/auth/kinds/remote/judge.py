@@ -44,7 +44,7 @@ class JwtHeader:
 
 @attrs.frozen
 class Expectations:
-    """What a token must be, and how its claims become a user.
+    """The requirements for a token, and how its claims become a user.
 
     ``issuers`` and ``audiences`` hold `ANY` alone where it does not matter. Claims are paths with dots, in which ``*`` stands
     for every member. ``service`` is what the scopes are filed under.
@@ -128,7 +128,7 @@ def _principal(claims: dict[str, Any], expected: Expectations) -> Principal:
 
 
 def _at(claims: dict[str, Any], path: str) -> Iterator[Any]:
-    """The values at a path, those that are there. A claim whose own name has dots in it (a URL, say) is found too."""
+    """The values at a path. A claim whose own name contains dots (such as a URL) is found too."""
     if path in claims:
         yield claims[path]
         return
@@ -143,7 +143,7 @@ def _username(claims: dict[str, Any], expected: Expectations) -> str:
     for path in expected.username_claims:
         for value in _at(claims, path):
             name = names.username(value, path)
-            # Anybody can say that an address is his; whether it is, the issuer says here.
+            # A user can enter any address; only the issuer can confirm it.
             if path == "email" and claims.get("email_verified", True) is not True:
                 raise names.Unfit("email was not verified by the issuer")
             if not expected.domain:

@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from perimeter.auth.kinds.remote.settings import RemoteSettings
 from perimeter.config.language.datatypes import TEXT, BadValue, Datatype, duration, list_of
+from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option
-from perimeter.config.site.net_types import URL
 
 if TYPE_CHECKING:
     from perimeter.auth.kinds.remote.authenticator import Explain
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def _all_alone(values: tuple[str, ...]) -> tuple[str, ...]:
     if "*" in values and len(values) > 1:
-        raise BadValue("* stands alone, because it includes all others", complete=True)
+        raise BadValue("* cannot be combined with others: it includes them", complete=True)
     return values
 
 
@@ -83,7 +83,7 @@ class JwtJudge:
         self._seconds = clock.seconds
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` when the issuer has other keys."""
+        """Call ``changed`` when the issuer changes its keys."""
         self._keys.changed = changed
 
     async def vouch(self, token: str, explain: Explain) -> Vouched | None:
@@ -92,14 +92,14 @@ class JwtJudge:
 
         header = read_header(token)
         if header is None:
-            explain("the token is no JWT with the name of a key")
+            explain("the token is not a JWT with the name of a key")
             return None
         issuers = self._expected.issuers
         if ANY not in issuers and header.issuer not in issuers:
-            explain("the token says that it is of another issuer")
+            explain("the token names another issuer")
             return None
         key = await self._keys.find(header.kid)
         if key is None:
-            explain("the issuer has no key of the name that the token gives")
+            explain("the issuer has no key of the name in the token")
             return None
         return judge(header, key, self._expected, self._seconds())

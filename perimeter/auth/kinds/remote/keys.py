@@ -1,4 +1,4 @@
-"""The public keys of somebody else, fetched from their JWKS URL: kept for a while, and never fetched as often as a client likes.
+"""The public keys of another issuer, fetched from its JWKS URL and kept for a while. Clients cannot cause more fetches.
 
 Every set is judged whole by `perimeter.tokens.jwk` before a key of it is used. A name that is unknown makes one fetch in a
 cool-down, however many come (attack 38). A set is renewed at half of its time, so that a service that is away for less than the
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 RETRY = 5.0
-"""Seconds after a failed fetch before the next one, where the cool-down is longer."""
+"""Seconds between a failed fetch and the next one, if the cool-down is longer."""
 
 
 class RemoteKeys:
@@ -47,7 +47,7 @@ class RemoteKeys:
         self._flights = Flights()
 
     async def find(self, kid: str) -> Jwk | None:
-        """The key of this name, None where the set has none. Raises `Unavailable` where there is no set to look in."""
+        """The key of this name; None if the set has none. Raises `Unavailable` if there is no set."""
         now = self._seconds()
         if now < self._until:
             key = self._keys.get(kid)
@@ -57,12 +57,12 @@ class RemoteKeys:
                 Deferred.fromCoroutine(self._renew())
             return key
         if now < self._pause_ends and not self._flights.under_way(b""):
-            raise Unavailable(self._failed or f"the keys of {self._client.service} are not there")
+            raise Unavailable(self._failed or f"the keys of {self._client.service} are not available")
         await self._fetch()
         return self._keys.get(kid)
 
     async def _find_anew(self, kid: str, now: float) -> Jwk | None:
-        """A name that the set does not have: perhaps the set is another one by now."""
+        """The key of a name that the set does not have: the issuer may have published new keys."""
         if now < self._pause_ends and not self._flights.under_way(b""):
             if self._failed:
                 raise Undecided(self._failed)
@@ -70,7 +70,7 @@ class RemoteKeys:
         try:
             await self._fetch()
         except Unavailable as error:
-            # The keys that there are still work: this says nothing of those who hold tokens signed with them.
+            # The known keys still work, so this says nothing about users whose tokens they verify.
             raise Undecided(error.detail) from None
         return self._keys.get(kid)
 

@@ -1,4 +1,4 @@
-"""What a service elsewhere says of a user, judged before it becomes a name, a role or an attribute. Pure (attacks 15 and 17)."""
+"""Checks what a service says about a user before it becomes a name, a role or an attribute. Pure (attacks 15 and 17)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_ATTRIBUTE = 1024
 
 
 class Unfit(Exception):
-    """What was said is of another shape than it should be; the text says which part, never what it holds."""
+    """A value has the wrong shape; the text names it and never quotes it."""
 
 
 def username(value: object, what: str) -> str:
@@ -36,7 +36,7 @@ def roles(value: object, what: str) -> tuple[str, ...]:
 
 
 def attribute(value: object) -> str | None:
-    """Any JSON value as the text of an attribute, without control characters; None where it is too long to be passed on."""
+    """Any JSON value as the text of an attribute, without control characters; None if it is too long to be passed on."""
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     text = "".join(character for character in text if not unfit_for_name(character))
     return text if len(text) <= MAX_ATTRIBUTE else None

@@ -1,5 +1,6 @@
-"""Tells Perimeter of the kind ``api-keys``. A module in ``twisted/plugins`` holds instances and nothing else."""
+"""Tells Perimeter of the kinds ``api-keys`` and ``name-prefix``: instances of their factories, and nothing else."""
 
-from perimeter_example_authenticator import KeyFactory
+from perimeter_example_authenticator import KeyFactory, PrefixFactory
 
 api_keys = KeyFactory()
+name_prefix = PrefixFactory()
