@@ -252,6 +252,13 @@ class PlaceTests(TestCase):
             self.assertEqual(every(draft), {"/": "open", "/q": "closed", "/in": "asks"})
             self.assertEqual(draft.remainder, [])
 
+    def test_attack_48_two_servers_with_one_question(self) -> None:
+        question = f"location = /q {{ internal; {PASS} }} location /in/ {{ auth_request /q; {PASS} }}"
+        server = f"server {{ listen 80; server_name a; {question} location / {{ {PASS} }} }}"
+        self.assertEqual(every(conf(server * 2)), {"/": "open", "/q": "closed", "/in": "asks"})
+        other = f"server {{ listen 80; server_name a; location /q {{ {PASS} }} location / {{ {PASS} }} }}"
+        self.assertEqual(every(conf(server + other))["/q"], "closed")
+
     def test_attack_48_a_modifier_without_a_blank(self) -> None:
         draft = self.server(f"location / {{ {PASS} }} location =/a {{ deny all; {PASS} }}")
         self.assertEqual(every(draft), {"/": "open", "/a": "closed"})

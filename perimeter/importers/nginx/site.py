@@ -184,7 +184,10 @@ class Locations(NginxFile):
         self._without_place(found, [reason for site in sites for reason in site.placeless])
         for question in (one for site in sites for one in site.questions):
             outer = around(found, question.path)
-            if outer is not None and outer.standing.anonymous:
+            same = next((one for one in found if one.route_path == question.route_path), None)
+            if same is not None and same.standing.anonymous:
+                close(same, question.directive, "only other locations lead to it")
+            elif same is None and outer is not None and outer.standing.anonymous:
                 one = question.directive
                 inside = [Directive("internal", (), one.line, None, one.file)]
                 closed = Directive(one.name, one.args, one.line, inside, one.file)
