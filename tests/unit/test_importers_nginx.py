@@ -25,6 +25,13 @@ class HtpasswdTests(TestCase):
         self.assertIn("MD5 (apr1)", draft.remainder[0].text)
         self.assertNotIn("0123456789", str(draft.remainder))
 
+    def test_two_files_stay_apart(self) -> None:
+        draft = Draft()
+        for name in ("one", "two"):
+            htpasswd.convert(self.GOOD, name, draft)
+        self.assertEqual({name: len(users) for name, users in draft.realms.items()}, {"htpasswd.realm": 1, "htpasswd-2.realm": 1})
+        self.assertEqual(options(draft, "authenticator htpasswd-2")["path"], "htpasswd-2.realm")
+
 
 class NginxTests(TestCase):
     def test_the_manuals_example_leaves_nothing(self) -> None:

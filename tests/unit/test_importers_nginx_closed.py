@@ -246,10 +246,28 @@ class PlaceTests(TestCase):
                 self.assertNotEqual(standing(draft, "a"), "open", (one, other))
 
     def test_attack_48_what_asks_the_question_stays_internal(self) -> None:
-        draft = self.server(
-            f"location / {{ {PASS} }} location = /q {{ internal; {PASS} }} location /in/ {{ auth_request /q; {PASS} }}"
-        )
-        self.assertEqual(every(draft), {"/": "open", "/q": "closed", "/in": "asks"})
+        question = f"location = /q {{ internal; {PASS} }}"
+        for target in (PASS, "root /w;"):
+            draft = self.server(f"location / {{ {target} }} {question} location /in/ {{ auth_request /q; {PASS} }}")
+            self.assertEqual(every(draft), {"/": "open", "/q": "closed", "/in": "asks"})
+            self.assertEqual(draft.remainder, [])
+
+    def test_attack_48_two_servers_with_one_question(self) -> None:
+        question = f"location = /q {{ internal; {PASS} }} location /in/ {{ auth_request /q; {PASS} }}"
+        server = f"server {{ listen 80; server_name a; {question} location / {{ {PASS} }} }}"
+        self.assertEqual(every(conf(server * 2)), {"/": "open", "/q": "closed", "/in": "asks"})
+        other = f"server {{ listen 80; server_name a; location /q {{ {PASS} }} location / {{ {PASS} }} }}"
+        self.assertEqual(every(conf(server + other))["/q"], "closed")
+
+    def test_attack_48_a_modifier_without_a_blank(self) -> None:
+        draft = self.server(f"location / {{ {PASS} }} location =/a {{ deny all; {PASS} }}")
+        self.assertEqual(every(draft), {"/": "open", "/a": "closed"})
+        self.assertEqual(every(self.server(f"location / {{ {PASS} }} location ~^/a {{ deny all; }}")), {"/": "closed"})
+
+    def test_attack_48_an_upstream_without_servers_is_no_host(self) -> None:
+        for servers in ("server unix:/run/a.sock;", "server 10.0.0.1 down;", ""):
+            draft = conf(f"upstream app {{ {servers} }} server {{ listen 80; location / {{ proxy_pass http://app; }} }}")
+            self.assertEqual(every(draft), {"/": "closed"}, servers)
 
     def test_attack_48_an_alias_that_nginx_puts_together_otherwise_is_closed(self) -> None:
         for path, alias, expected in (
