@@ -161,7 +161,7 @@ class StrangeServerTests(FakeCase):
         for answer, reason in (
             (b"HTTP/1.1 400 Bad Request\r\n\r\n", "something that is not LDAP"),
             (b"\x30\x80\x02\x01\x01", "impossible length"),
-            (b"\x30\x84\x7f\xff\xff\xff\x02\x01\x01", "a message of 2147483653 octets"),
+            (b"\x30\x84\x7f\xff\xff\xff\x02\x01\x01", "a message of 2147483653 bytes"),
             (b"\x30\x03\x02\x01\x01", "malformed message"),
             # a bind response without a code, and a success to something that nobody asked
             (b"\x30\x05\x02\x01\x01\x61\x00", "malformed message"),
