@@ -1,4 +1,4 @@
-"""``python -m bench``: chooses what is measured, and where the figures go."""
+"""``python -m bench``: chooses the scenarios, and where the figures are written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, title in catalogue.BY_NAME_ONLY.items():
             print(f"{name:16} {title} (by name only)")
         return 0
-    # SIGTERM has to stop every process that was started, as Ctrl-C does
+    # SIGTERM must stop every started process, as Ctrl-C does
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         if chosen.build:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="CPU per request, beside the peers, in one run.")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="CPU time per request, of the gateway and its peers.")
     parser.add_argument("--short", action="store_true", help="only the most important scenarios, in less than a minute")
     parser.add_argument(
         "--only",
@@ -63,11 +63,11 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="measure this peer beside perimeter; may be given several times",
+        help="measure this peer in addition to perimeter; may be given several times",
     )
-    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, which is measured as perimeter-before")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, measured as perimeter-before")
     parser.add_argument(
-        "--seconds", type=float, metavar="N", help="how long each load lasts, in whole seconds; logic does not use it"
+        "--seconds", type=float, metavar="N", help="duration of each load in whole seconds; logic does not use it"
     )
     parser.add_argument("--repeat", type=int, metavar="N", help="rounds; of logic: processes for each checkout")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to FILE")
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _logic(chosen: argparse.Namespace) -> tuple[Report, str]:
-    """Measure the in-memory path, which needs nothing that the others need. Returns the report and its table."""
+    """Measure the in-memory path, which needs no peers and no load generator. Returns the report and its table."""
     if chosen.docs:
         raise BenchError(f"--docs replaces the figures of all scenarios, and {logic.NAME} is not one of them")
     pairs = chosen.repeat or (logic.SHORT_PAIRS if chosen.short else logic.PAIRS)
@@ -87,7 +87,7 @@ def _logic(chosen: argparse.Namespace) -> tuple[Report, str]:
 
 
 def _all(chosen: argparse.Namespace) -> tuple[Report, str]:
-    """Measure the chosen scenarios beside the peers. Returns the report and its table."""
+    """Measure the chosen scenarios with the peers. Returns the report and its table."""
     found = _run(chosen)
     return found, table.as_text(found.measurements)
 
@@ -111,7 +111,7 @@ def _run(chosen: argparse.Namespace) -> Report:
             try:
                 measurements += scenario.measure(run, taking_part)
             except BenchError as error:
-                # the figures of the other scenarios are still good
+                # the figures of the other scenarios are still valid
                 run.failed[scenario.name] = str(error)
                 run.say(f"{scenario.name} failed: {error}")
         versions = report.versions(running)

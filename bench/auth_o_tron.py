@@ -1,6 +1,6 @@
-"""Auth-o-tron's program, from its crate: built once with cargo into a cache, for the benchmark and for the comparison of answers.
+"""Builds Auth-o-tron from its crate with cargo, once, into a cache. The benchmark and the comparison of answers use it.
 
-The crate is ``authotron``. (The crate ``auth-o-tron`` is an unrelated program, for one-time passwords.)
+The crate is ``authotron``. (The crate ``auth-o-tron`` is an unrelated program for one-time passwords.)
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ def _root() -> Path:
 
 
 def binary() -> Path:
-    """Where the program is, or will be once it is built."""
+    """The path of the program after it is built."""
     return _root() / "bin" / CRATE
 
 
 def missing() -> str | None:
-    """Why Auth-o-tron cannot be had right now, or None."""
+    """The reason why Auth-o-tron cannot be used now, or None."""
     if binary().exists():
         return None
     if not have("cargo"):
         return f"Auth-o-tron is built from its crate, and cargo is not installed (install Rust, or put a binary at {binary()})"
-    return "Auth-o-tron is not built yet (python -m bench --build does so, once)"
+    return "Auth-o-tron is not built yet (python -m bench --build builds it once)"
 
 
 def build() -> None:
-    """Build it, unless that was done before; takes a quarter of an hour on a small machine. Raises `BenchError`."""
+    """Build the program if it is not built yet. This takes a quarter of an hour on a small machine. Raises `BenchError`."""
     if not binary().exists() and not have("cargo"):
         raise BenchError(str(missing()))
     root = _root()
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as lock:
-        # another run may be at it
+        # another run may be building it
         fcntl.flock(lock, fcntl.LOCK_EX)
         if binary().exists():
             return

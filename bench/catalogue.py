@@ -25,24 +25,24 @@ SCENARIOS: tuple[Scenario, ...] = (
     *guessing.SCENARIOS,
 )
 BY_NAME_ONLY = {logic.NAME: logic.TITLE}
-"""Scenarios that are measured alone, without peers, and their titles."""
+"""The titles of scenarios that are measured alone, without peers."""
 SHORT_PEERS = ("perimeter", "perimeter-before", "nginx-plain", "nginx-tuned")
 
 
 def peers(against: Path | None = None) -> list[Peer]:
-    """One peer of each kind, not started. ``against`` is another checkout of the gateway, which becomes ``perimeter-before``."""
+    """One peer of each kind, not started. ``against`` is another checkout of the gateway, the peer ``perimeter-before``."""
     before = [Perimeter("perimeter-before", against.resolve())] if against is not None else []
     return [Perimeter(), *before, NginxPlain(), NginxTuned(), NginxSeed(), HAProxy(), TwistedWeb()]
 
 
 def scenarios(names: Sequence[str], *, short: bool) -> list[Scenario]:
-    """The scenarios with these names, or all; or those of the short form. Raises `BenchError` for an unknown name."""
+    """The scenarios with these names, or all scenarios, or those of the short form. Raises `BenchError` for an unknown name."""
     known = {scenario.name: scenario for scenario in SCENARIOS}
     for name in names:
         if name in BY_NAME_ONLY:
-            raise BenchError(f"{name} is measured alone: --only {name}, and no other name")
+            raise BenchError(f"{name} is measured alone: use --only {name} without another name")
         if name not in known:
-            raise BenchError(f"no scenario is called {name}; there are {', '.join((*known, *BY_NAME_ONLY))}")
+            raise BenchError(f"there is no scenario {name}; the scenarios are {', '.join((*known, *BY_NAME_ONLY))}")
     if names:
         return [known[name] for name in dict.fromkeys(names)]
     return [scenario for scenario in SCENARIOS if scenario.short or not short]

@@ -1,4 +1,4 @@
-"""Measurements as bars, in SVG: a panel for each, every bar in proportion to the longest of its panel. Pure."""
+"""Draws measurements as bars in SVG: one panel for each; bars are in proportion to the longest of their panel. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.table import figure
 _WIDTH, _COLUMNS, _MARGIN = 860, 2, 16
 _PANEL = (_WIDTH - _MARGIN * (_COLUMNS + 1)) // _COLUMNS
 _NAME, _VALUE = 110, 70
-"""Pixels for the name before a bar and for the figure after it."""
+"""Width in pixels of the name before a bar, and of the figure after it."""
 _TITLE, _BAR, _PITCH, _GAP = 22, 13, 18, 16
 
 _STYLE = """\
@@ -22,7 +22,7 @@ text { font: 12px system-ui, sans-serif; fill: #222 }
 
 
 def draw(measurements: Sequence[Measurement], title: str, unit: str) -> str:
-    """A picture of those of ``measurements`` that are of ``unit`` and compare peers."""
+    """Draw those of ``measurements`` that have the unit ``unit`` and compare peers."""
     chosen = [measurement for measurement in measurements if measurement.unit == unit and not measurement.growth]
     panels: list[str] = []
     tops = [_MARGIN] * _COLUMNS

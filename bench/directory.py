@@ -1,6 +1,6 @@
-"""A real LDAP directory for the gateways that ask one: Debian's slapd, beside the upstream, with the run's users.
+"""A real LDAP directory with the run's users: Debian's slapd, on the core of the upstream.
 
-It has the run's certificate, takes StartTLS, and keeps its passwords in plain text: its CPU is nobody's here.
+It has the run's certificate and supports StartTLS. It stores passwords in plain text, because its CPU time is not measured.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MOST = 256 << 20
 
 
 def missing() -> str | None:
-    """Why there can be no directory on this machine, or None."""
+    """The reason why this machine cannot run a directory, or None."""
     return programs.not_installed("slapd")
 
 
 def entries(users: Iterable[str]) -> str:
-    """LDIF of the directory: the account of the gateway, ``users``, and a group for each role, which has them all."""
+    """The LDIF of the directory: the gateway's account, ``users``, and a group for each role with all users as members."""
     names = [f"uid={user},{_PEOPLE}" for user in users]
     members = "\n".join(f"uniqueMember: {name}" for name in names)
     found = [
@@ -47,7 +47,7 @@ def entries(users: Iterable[str]) -> str:
 
 
 def authenticator(port: int, ca: Path | None) -> str:
-    """A gateway's section for the directory on ``port``; with StartTLS where the certificate's issuer, ``ca``, is given."""
+    """A gateway's section for the directory on ``port``, with StartTLS if ``ca``, the issuer of its certificate, is given."""
     secured = f"tls = starttls\nca_certificate = {ca}" if ca is not None else "tls = none"
     return f"""\
 [authenticator directory]
@@ -66,7 +66,7 @@ role_base_dn = {_GROUPS}
 
 
 class Directory:
-    """A context: entering it starts slapd with ``users``, leaving it stops it. ``around`` is the run's."""
+    """A context manager that starts slapd with ``users`` and stops it. ``around`` is the environment of the run."""
 
     def __init__(self, around: Surroundings, users: Iterable[str]) -> None:
         self.port = free_port()
@@ -82,7 +82,7 @@ class Directory:
         slapd = str(shutil.which("slapd", path=programs.SEARCH))
         configured = (slapd, "-f", str(own / "slapd.conf"))
         programs.run((slapd, "-T", "add", "-q", *configured[1:], "-l", str(own / "users.ldif")))
-        # with a level of debugging, here none, it stays in the foreground
+        # with any debug level, here 0, slapd stays in the foreground
         command = [*configured, "-d", "0", "-h", f"ldap://127.0.0.1:{self.port}"]
         self._process = Process(own.name, command, self._around.cores.upstream, own)
         try:
@@ -96,7 +96,7 @@ class Directory:
         self.stop()
 
     def stop(self) -> None:
-        """End it; a gateway that asks it afterwards gets no answer."""
+        """Stop slapd. A gateway that asks it afterwards gets no answer."""
         if self._process is not None:
             self._process.stop()
 

@@ -1,7 +1,7 @@
-"""What can go wrong in a run."""
+"""The errors of a run."""
 
 from __future__ import annotations
 
 
 class BenchError(Exception):
-    """The run cannot go on, or a figure of it would be a lie. The text says why."""
+    """The run cannot continue, or a figure would be wrong. The text is the reason."""

@@ -1,4 +1,4 @@
-"""What was measured, and what can be said of it. Pure."""
+"""Measurements, and statistics about them. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import attrs
 
 @attrs.frozen
 class Measurement:
-    """One kind of figure for several peers, in rounds: the same position of each sequence is the same round.
+    """One kind of figure for several peers, in rounds. The same position in each sequence is the same round.
 
-    ``scenario`` and ``unit`` say what it is; less is always better. ``baseline`` is whom the others are compared with, and a
-    ratio is its figure divided by another's. Where ``growth`` is set the peers are sizes of one thing, the baseline is the
-    smallest, and a ratio is the other way round.
+    ``scenario`` and ``unit`` identify the figure; less is always better. A ratio is the figure of ``baseline`` divided by that of
+    another peer. If ``growth`` is true, the peers are sizes of one thing, the baseline is the smallest, and a ratio is the figure
+    of a size divided by that of the baseline.
     """
 
     scenario: str
@@ -26,23 +26,23 @@ class Measurement:
 
     @property
     def peers(self) -> tuple[str, ...]:
-        """Whose figures there are."""
+        """The names of the peers that have figures."""
         return tuple(name for name, values in self.samples.items() if values)
 
     def median(self, peer: str) -> float | None:
-        """The figure of a peer, or None where it took no part."""
+        """The figure of a peer, or None if it did not take part."""
         values = self.samples.get(peer)
         return statistics.median(values) if values else None
 
     def best(self, peer: str) -> float | None:
-        """Its least figure: what is left when nobody else uses the machine."""
+        """The smallest figure of a peer: the one with the least disturbance by other programs."""
         values = self.samples.get(peer)
         return min(values) if values else None
 
     def ratio(self, peer: str) -> float | None:
-        """The baseline's figure divided by ``peer``'s (see `growth`): the median over the rounds, each compared with itself.
+        """The baseline's figure divided by ``peer``'s (see `growth`): the median of the ratios within each round.
 
-        What disturbs the machine for longer than a round disturbs both sides of such a ratio.
+        A disturbance of the machine that lasts longer than a round affects both sides of such a ratio.
         """
         pairs: Iterable[tuple[float, float]] = zip(self.samples.get(self.baseline, ()), self.samples.get(peer, ()), strict=False)
         if self.growth:

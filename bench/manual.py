@@ -1,4 +1,4 @@
-"""The manual's page of figures: what a run found out, put between two marks. What is around is written by hand."""
+"""Writes the results of a run into a page of the manual, between two marks. The text around the marks is written by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DOCS = Path(__file__).parents[1] / "docs"
 
 
 def write(report: Report, docs: Path = _DOCS) -> None:
-    """Bring ``performance.md`` and ``performance.svg`` up to date. Raises `BenchError` where the page lacks the marks."""
+    """Update ``performance.md`` and ``performance.svg``. Raises `BenchError` if the page does not have the marks."""
     page = docs / "performance.md"
     page.write_text(replaced(page.read_text(), figures(report)))
     title = f"CPU for each request, {report.date}"
@@ -23,16 +23,16 @@ def write(report: Report, docs: Path = _DOCS) -> None:
 
 
 def replaced(page: str, text: str) -> str:
-    """``page`` with ``text`` between the marks. Raises `BenchError` where it has not both of them once, in their order."""
+    """Return ``page`` with ``text`` between the marks. Raises `BenchError` if the page lacks one of the marks."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after:
-        raise BenchError("the page has not one pair of marks for the figures")
+        raise BenchError("the page does not have exactly one pair of marks for the figures")
     return f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}"
 
 
 def figures(report: Report) -> str:
-    """What stands between the marks."""
+    """The text between the marks."""
     machine = "; ".join(f"{name}: {value}" for name, value in report.machine.items())
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     lines = [

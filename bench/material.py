@@ -1,6 +1,6 @@
-"""What all peers of a run share: the certificate, the user, and the token.
+"""The certificate, the user and the token that all peers of a run share.
 
-Every peer ends TLS with the same key (ECDSA P-256) and is asked with the same credentials.
+Every peer terminates TLS with the same key (ECDSA P-256) and gets requests with the same credentials.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 USER, PASSWORD, REALM, ROLES = "someuser", "somesecret", "local", ("operator", "reader")
-"""As in the configuration of Auth-o-tron that the set-ups with it are taken from."""
+"""The same as in the example configuration of Auth-o-tron."""
 
 CIPHERSUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-"""The order that the gateway prefers. The tuned peers get the same: bulk figures would compare ciphers otherwise."""
+"""The cipher order of the gateway. The tuned peers get the same; otherwise bulk figures would compare ciphers."""
 
 
 @attrs.frozen
 class Certificate:
-    """PEM files. ``bundle`` holds both, as HAProxy wants them."""
+    """PEM files. ``bundle`` contains certificate and key, for HAProxy."""
 
     chain: Path
     key: Path
@@ -59,5 +59,5 @@ def make_certificate(directory: Path) -> Certificate:
 
 
 def basic(user: str = USER, password: str = PASSWORD) -> str:
-    """The value of Authorization for a password."""
+    """The Authorization value for a user name and password."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

@@ -1,4 +1,4 @@
-"""What every nginx of a run has in common: one worker, everything in the run's directory, room for many connections."""
+"""The settings that every nginx of a run shares: one worker, all files in the run's directory, many connections."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from bench.processes import Process
 
 
 def start(name: str, http: str, core: int, directory: Path) -> Process:
-    """An nginx with the contents ``http`` of its http block."""
+    """An nginx whose http block contains ``http``."""
     own = directory / name
     own.mkdir()
     file = own / "nginx.conf"
-    # as root the workers would become somebody who cannot read the run's directory
+    # when started as root, the workers would switch to a user that cannot read the run's directory
     user = "user root;" if os.geteuid() == 0 else ""
     places = "\n".join(f"    {kind}_temp_path {own}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"))
     file.write_text(

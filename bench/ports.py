@@ -1,4 +1,4 @@
-"""Ports that are free."""
+"""Finds free ports."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import random
 import socket
 
 RANGE = (20000, 32000)
-"""Below the ports that Linux hands out to outgoing connections, so that no connection takes one between choice and use."""
+"""Below the ports that Linux uses for outgoing connections, so that no connection takes a port between its choice and its use."""
 
 _random = random.SystemRandom()
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nothing is bound to, and that was not given before."""
+    """Return a port that is not in use and was not returned before."""
     while True:
         port = _random.randrange(*RANGE)
         if port in _given:

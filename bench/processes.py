@@ -1,7 +1,7 @@
-"""Processes on their cores, and what the kernel says that they took.
+"""Starts processes on fixed cores, and reads their CPU time from the kernel.
 
-CPU is user and system time from ``/proc/PID/stat`` (proc(5)), of a process, all its threads and its descendants. The kernel
-counts by the nanosecond and tells hundredths of a second: a run of a second is known to 1 %.
+CPU time is user and system time from ``/proc/PID/stat`` (proc(5)) of a process, its threads and its descendants. The kernel
+counts nanoseconds and reports hundredths of a second, so the precision for a run of one second is 1 %.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from bench.errors import BenchError
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 START_TIMEOUT = 60.0
-"""Seconds until a port must be listening."""
+"""Seconds within which a server must listen on its port."""
 STOP_TIMEOUT = 15.0
 
 
 @attrs.frozen
 class Cores:
-    """Where things run: the gateways on a core of their own, everything that is not measured beside it."""
+    """The cores: one for the gateway that is measured, the others for everything else."""
 
     gateway: int
     load: int
@@ -34,20 +34,20 @@ class Cores:
 
     @classmethod
     def of_this_machine(cls) -> Cores:
-        """With three cores or more the upstream has its own. Raises `BenchError` where there is only one."""
+        """With at least three cores the upstream has its own. Raises `BenchError` if there is only one core."""
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
-            raise BenchError("a run needs two cores: one for the gateway, one for what loads it")
+            raise BenchError("a run needs two cores: one for the gateway, one for the load generator")
         return cls(cores[0], cores[1], cores[min(2, len(cores) - 1)])
 
 
 def pinned(command: Sequence[str], core: int) -> list[str]:
-    """``command`` on one core, to end with this process even where that is killed."""
+    """Return ``command`` so that it runs on one core and ends with this process, even if this process is killed."""
     return ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", str(core), *command]
 
 
 class Process:
-    """A server that runs until it is stopped, with its output in a file."""
+    """A server that runs until it is stopped. Its output goes to a file."""
 
     def __init__(
         self, name: str, command: Sequence[str], core: int, directory: Path, environ: Mapping[str, str] | None = None
@@ -66,11 +66,11 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its id."""
+        """The process id."""
         return self._popen.pid
 
     def wait_for_port(self, port: int, host: str = "127.0.0.1") -> None:
-        """Return once ``port`` accepts connections. Raises `BenchError` where the process ends before, or takes too long."""
+        """Return as soon as ``port`` accepts connections. Raises `BenchError` if the process ends before, or takes too long."""
         end = time.monotonic() + START_TIMEOUT
         while True:
             with socket.socket() as probe:
@@ -83,11 +83,11 @@ class Process:
             time.sleep(0.02)
 
     def last_words(self) -> str:
-        """The end of its output."""
+        """The last part of its output."""
         return self.log.read_text(errors="replace")[-2000:].strip()
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL for what does not listen."""
+        """Send SIGTERM, then SIGKILL if the process does not end."""
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGTERM)
             try:
@@ -99,7 +99,7 @@ class Process:
 
 
 def family(roots: Iterable[int]) -> list[int]:
-    """These processes and their descendants, as far as they live."""
+    """These processes and their descendants that are running."""
     found: list[int] = []
     waiting = list(roots)
     while waiting:
@@ -115,14 +115,14 @@ def family(roots: Iterable[int]) -> list[int]:
 
 
 def parse_stat(text: str) -> int:
-    """The ticks of CPU in a ``/proc/PID/stat``: its own, and those of children that it has waited for."""
-    # the name, in parentheses, may hold spaces and parentheses; utime is field 14, and what follows the name begins with 3
+    """The CPU ticks in a ``/proc/PID/stat``: those of the process, and those of children that it has waited for."""
+    # the name, in parentheses, may contain spaces and parentheses; field 3 is the first after the name, and utime is field 14
     fields = text.rpartition(")")[2].split()
     return sum(int(field) for field in fields[11:15])
 
 
 def cpu_seconds(processes: Iterable[Process]) -> float:
-    """User and system time of ``processes`` and all that they started."""
+    """User and system time of ``processes`` and all their descendants."""
     ticks = 0
     for pid in family(process.pid for process in processes):
         try:
@@ -133,7 +133,7 @@ def cpu_seconds(processes: Iterable[Process]) -> float:
 
 
 def memory(processes: Iterable[Process]) -> int:
-    """Octets of memory that are theirs: the proportional set size, which counts shared pages once."""
+    """Bytes of memory: the proportional set size, which counts shared pages once."""
     total = 0
     for pid in family(process.pid for process in processes):
         try:

@@ -1,4 +1,4 @@
-"""Programs of other people: where they are, and which version."""
+"""Finds external programs, runs them, and reads their versions."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from collections.abc import Sequence
 
 from bench.errors import BenchError
 
-# Debian keeps servers out of an ordinary user's path
+# on Debian, an ordinary user's path does not contain the directories of servers
 SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-"""Where programs are looked for."""
+"""The search path for programs."""
 
 
 def have(program: str) -> bool:
-    """Whether it is installed."""
+    """Whether the program is installed."""
     return shutil.which(program, path=SEARCH) is not None
 
 
 def not_installed(program: str) -> str | None:
-    """Why it cannot be used, or None."""
+    """The reason why the program cannot be used, or None."""
     return None if have(program) else f"{program} is not installed (scripts/install-bench-peers)"
 
 
 def run(command: Sequence[str], seconds: float = 60.0) -> None:
-    """Run a program to its end, at most for ``seconds``. Raises `BenchError` where it fails."""
+    """Run a program, for at most ``seconds``. Raises `BenchError` if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     if done.returncode:
         raise BenchError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-1000:]}")
@@ -35,7 +35,7 @@ def run(command: Sequence[str], seconds: float = 60.0) -> None:
 
 @functools.cache
 def version(command: Sequence[str], pattern: str) -> str:
-    """The first group of ``pattern`` in what ``command`` prints, or ``unknown``."""
+    """The first group of ``pattern`` in the output of ``command``, or ``unknown``."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except OSError:
@@ -45,10 +45,10 @@ def version(command: Sequence[str], pattern: str) -> str:
 
 
 def slapd_version() -> str:
-    """Of slapd."""
+    """The version of slapd."""
     return version((str(shutil.which("slapd", path=SEARCH)), "-VV"), r"slapd (\S+)")
 
 
 def nginx_version() -> str:
-    """Of nginx."""
+    """The version of nginx."""
     return version(("nginx", "-v"), r"nginx/(\S+)")

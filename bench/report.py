@@ -1,4 +1,4 @@
-"""A run as JSON: figures, and the versions of everything that took part."""
+"""A run as JSON: the figures, and the versions of all programs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _PACKAGES = ("twisted", "pyopenssl", "cryptography")
 
 @attrs.frozen
 class Report:
-    """All that a run has found out. ``left_out`` says of each peer or scenario that is not there why, ``failed`` of each
-    scenario that went wrong.
+    """The results of a run. ``left_out`` has the reason for each peer or scenario that was left out, ``failed`` for each scenario
+    that failed.
     """
 
     measurements: Sequence[Measurement]
@@ -38,11 +38,11 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What has to be known of the figures, each once."""
+        """The notes about the figures, without repetitions."""
         return list(dict.fromkeys(measurement.note for measurement in self.measurements if measurement.note))
 
     def as_json(self) -> str:
-        """Everything, every round of it."""
+        """All results, with every round."""
         return json.dumps(
             {
                 "date": self.date,
@@ -85,7 +85,7 @@ def today() -> str:
 
 
 def versions(peers: Sequence[Peer]) -> dict[str, str]:
-    """Of the peers, of what the gateway stands on, and of what put the load on them."""
+    """The versions of the peers, of the gateway's libraries, and of the load generators."""
     found = {
         "python": platform.python_version(),
         **{name: _package(name) for name in _PACKAGES},
@@ -108,7 +108,7 @@ def _package(name: str) -> str:
 
 
 def machine() -> dict[str, str]:
-    """What it ran on."""
+    """The machine of the run."""
     model = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""One run: the surroundings that all share, the peers that can take part, and what is measured of them in rounds."""
+"""One run: the shared environment, the peers that can take part, and the measurements in rounds."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from bench.tokens import Mint
 
 MICROSECONDS = 1e6
 _NEEDED = ("nginx", "wrk", "taskset", "setpriv")
-"""Without which there is no run at all."""
+"""Programs that every run needs."""
 CPU = "µs of CPU"
 _WORTH_COUNTING = 20
-"""Requests over each connection that a load should see; and how many times longer than asked for a slow peer's may last."""
+"""Minimum number of requests per connection in a load, and the factor by which a load for a slow peer may last longer."""
 _LONGEST = 4
 
 
 @attrs.frozen
 class Options:
-    """``seconds`` that each load lasts, and how many ``rounds`` of them."""
+    """The duration of each load in ``seconds``, and the number of ``rounds``."""
 
     seconds: float = 2.0
     rounds: int = 5
@@ -40,10 +40,10 @@ class Options:
 
 @attrs.frozen
 class Load:
-    """Requests for wrk to send: all alike, and all answered with ``status``.
+    """Requests that wrk sends: all alike, and all answered with ``status``.
 
-    ``script`` is Lua; where it makes requests that differ, ``turns`` is how many until they begin again. ``statuses`` are for
-    peers that answer something else by their nature.
+    ``script`` is Lua. If it makes different requests, they repeat after ``turns`` requests. ``statuses`` are for peers that
+    always answer with another status.
     """
 
     path: str
@@ -57,12 +57,12 @@ class Load:
     statuses: Mapping[str, int] = attrs.field(factory=dict)
 
     def expected(self, peer: Peer) -> int:
-        """The status that ``peer`` answers with."""
+        """The expected status of ``peer``'s answers."""
         return self.statuses.get(peer.name, self.status)
 
 
 class Run:
-    """A context: leaving it stops all that was started and removes the run's directory."""
+    """A context manager. On exit it stops everything that was started and removes the run's directory."""
 
     def __init__(self, options: Options, say: Callable[[str], None] | None = None) -> None:
         self.options = options
@@ -105,7 +105,7 @@ class Run:
         self._temporary.cleanup()
 
     def admit(self, peers: Sequence[Peer]) -> None:
-        """Start the peers that can take part, and note down why the others cannot."""
+        """Start the peers that can take part, and record why the others cannot."""
         for peer in peers:
             reason = peer.missing()
             if reason is not None:
@@ -115,21 +115,21 @@ class Run:
             self.start(peer)
 
     def start(self, peer: Peer) -> None:
-        """Start a peer, which is stopped with the run."""
+        """Start a peer. It is stopped at the end of the run."""
         self.peers.append(peer)
         peer.start(self.around)
         if peer.authenticates:
             self._see_that_it_authenticates(peer)
 
     def dismiss(self, peer: Peer) -> None:
-        """Stop a peer before the others."""
+        """Stop a peer before the end of the run."""
         peer.stop()
         self.peers.remove(peer)
 
     # -- measuring
 
     def cpu_per_request(self, scenario: str, load: Load, peers: Sequence[Peer], note: str = "") -> Measurement:
-        """Microseconds of CPU that each of ``peers`` takes for a request of ``load``; the first is the baseline."""
+        """Microseconds of CPU per request of ``load``, for each of ``peers``. The first peer is the baseline."""
         seconds: dict[str, float] = {}
         for peer in peers:
             self.check(peer, load)
@@ -141,7 +141,7 @@ class Run:
         return self.in_rounds(scenario, CPU, peers, once, note)
 
     def cpu(self, peer: Peer, work: Callable[[], int]) -> float:
-        """Microseconds of CPU that ``peer`` took for each of the things that ``work`` counted."""
+        """Microseconds of CPU that ``peer`` took for each unit of work that ``work`` counted."""
         before = cpu_seconds(peer.processes)
         count = work()
         return (cpu_seconds(peer.processes) - before) / count * MICROSECONDS
@@ -156,9 +156,9 @@ class Run:
         *,
         times: int = 1,
     ) -> Measurement:
-        """One figure of each peer after the other, round after round; every other round the other way about.
+        """Take one figure of each peer per round. Every second round goes through the peers in reverse order.
 
-        There are ``times`` as many rounds as usual: for differences that are smaller than what the machine does by itself.
+        There are ``times`` as many rounds as usual, for differences that are smaller than the noise of the machine.
         """
         samples: dict[str, list[float]] = {peer.name: [] for peer in peers}
         for number in range(self.options.rounds * times):
@@ -168,13 +168,13 @@ class Run:
         return Measurement(scenario, unit, samples, peers[0].name, note)
 
     def _long_enough(self, peer: Peer, load: Load) -> float:
-        """Warm up, and see how long a load must last so that requests under way at its end do not count."""
+        """Warm up, and find out how long a load must last so that the requests under way at its end do not matter."""
         rate = self.send(peer, load, 1.0, may_be_slow=True).rate
         enough = _WORTH_COUNTING * load.connections / max(rate, 1.0)
         return min(max(self.options.seconds, enough), _LONGEST * self.options.seconds)
 
     def send(self, peer: Peer, load: Load, seconds: float, *, may_be_slow: bool = False) -> wrk.Outcome:
-        """Put ``load`` on a peer. Raises `BenchError` where it does not answer all of it as it should."""
+        """Send ``load`` to a peer. Raises `BenchError` if not every answer is as expected."""
         script = None
         text = _lua(load)
         if text:
@@ -192,17 +192,17 @@ class Run:
         wanted = 0 if load.expected(peer) < 400 else outcome.requests
         unanswered = outcome.errors or not (outcome.requests or may_be_slow)
         if unanswered or abs(outcome.other_statuses - wanted) > load.connections:
-            raise BenchError(f"{peer.name} did not answer {load.path} as it should: {outcome}")
+            raise BenchError(f"{peer.name} answered {load.path} unexpectedly: {outcome}")
         return outcome
 
     def check(self, peer: Peer, load: Load) -> None:
-        """See that one request is answered with the right status before thousands are counted. Raises `BenchError`."""
+        """Check that one request gets the right status before thousands are counted. Raises `BenchError`."""
         status, _ = self._ask(peer, load.method, load.path, load.headers, b"x" * load.body)
         if status != load.expected(peer):
             raise BenchError(f"{peer.name} answered {load.method} {load.path} with {status}")
 
     def _see_that_it_authenticates(self, peer: Peer) -> None:
-        """A peer that lets everybody in, or does not say who it is, would be cheap: see that the upstream learns the name."""
+        """Check that a peer refuses unauthenticated requests and passes the user's name on: otherwise it would be too cheap."""
         path = f"{upstream.PREFIX}/identity"
         status, _ = self._ask(peer, "GET", path)
         if status != 401:
@@ -224,7 +224,7 @@ class Run:
 
 
 def _lua(load: Load) -> str:
-    """What of a load needs a script."""
+    """The Lua script that a load needs."""
     lines = [load.script] if load.script else []
     if load.method != "GET":
         lines.append(f'wrk.method = "{load.method}"')
@@ -234,6 +234,6 @@ def _lua(load: Load) -> str:
 
 
 def allow_many_files() -> None:
-    """Let this process and those that it starts have as many files open as the system allows."""
+    """Allow this process and its children to open as many files as the system allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

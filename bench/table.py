@@ -1,4 +1,4 @@
-"""Measurements as tables, for a terminal and for the manual: one of the peers, one of the growth. Pure."""
+"""Measurements as tables, for a terminal and for the manual: one table of the peers, one of the growth. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from bench.figures import Measurement
 
 PEERS = (
-    "Medians over the rounds; less is better. In parentheses: what {baseline} takes, divided by what this one takes in the same "
-    "round; below 1, {baseline} takes less."
+    "Medians of the rounds; less is better. In parentheses: the figure of {baseline} divided by this figure, in the same round; "
+    "below 1 means that {baseline} takes less."
 )
-GROWTH = "In parentheses: in comparison with the smallest size, in the same round; 1.00 is no growth."
+GROWTH = "In parentheses: the ratio to the smallest size, in the same round; 1.00 is no growth."
 
 
 def parts(measurements: Sequence[Measurement]) -> list[tuple[str, list[list[str]]]]:
-    """A legend and the rows for each table that there is anything for."""
+    """A legend and the rows of each table that is not empty."""
     found = []
     for growth in (False, True):
         chosen = [measurement for measurement in measurements if measurement.growth is growth]
@@ -24,14 +24,14 @@ def parts(measurements: Sequence[Measurement]) -> list[tuple[str, list[list[str]
 
 
 def rows(measurements: Sequence[Measurement]) -> list[list[str]]:
-    """The head, then a row for each measurement. Columns come in the order in which they are met."""
+    """The heading, then a row for each measurement. Columns are in the order of their first use."""
     peers = list(dict.fromkeys(peer for measurement in measurements for peer in measurement.peers))
     body = [[each.scenario, each.unit, *(cell(each, peer) for peer in peers)] for each in measurements]
     return [["", "unit", *peers], *body]
 
 
 def cell(measurement: Measurement, peer: str) -> str:
-    """The figure of a peer, and how it compares; empty where it took no part."""
+    """The figure of a peer and its ratio; empty if it did not take part."""
     median = measurement.median(peer)
     if median is None:
         return ""
@@ -47,18 +47,18 @@ def figure(value: float) -> str:
 
 
 def as_text(measurements: Sequence[Measurement]) -> str:
-    """For a terminal: columns that line up."""
+    """Format for a terminal, with aligned columns."""
     return "\n\n".join(f"{aligned(lines)}\n{legend}" for legend, lines in parts(measurements))
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of text whose columns line up; the first line is the heading."""
+    """Lines of text with aligned columns. The first line is the heading."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def as_markdown(measurements: Sequence[Measurement]) -> str:
-    """For the manual."""
+    """Format as Markdown, for the manual."""
     return "\n\n".join(f"{_ruled(lines)}\n\n{legend}" for legend, lines in parts(measurements))
 
 

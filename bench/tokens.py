@@ -1,4 +1,4 @@
-"""Access tokens of the gateway, issued by its own code, for the run's users."""
+"""Issues access tokens for the run's users with the gateway's own code."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from cryptography.hazmat.primitives import serialization
 
 from bench.errors import BenchError
 from bench.material import REALM, ROLES, USER
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.model import Principal
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 
 
 class _Clock:
-    """The wall's."""
+    """The system clock."""
 
     def seconds(self) -> float:
-        """Since the epoch."""
+        """Seconds since the epoch."""
         return time.time()
 
 
@@ -35,7 +35,7 @@ class Mint:
 
     @classmethod
     def open(cls, state: Path) -> Mint:
-        """With a new key."""
+        """Make a new key."""
         state.mkdir(mode=0o700)
         settings = TokenSettings()
         keyring = Keyring.open(state, settings, _Clock())
@@ -46,9 +46,9 @@ class Mint:
         return self._issuer.issue(Principal(user, REALM, ROLES), self._lifetime).access_token
 
     def public_key(self) -> bytes:
-        """What verifies the tokens, as PEM. Raises `BenchError` where the gateway does not sign with a key pair."""
+        """The public key that verifies the tokens, as PEM. Raises `BenchError` if the gateway does not sign with a key pair."""
         key = self._keyring.verification_key(self._keyring.signing_key.kid)
         if key is None or isinstance(key.key, bytes):
-            raise BenchError("the gateway signs with no key pair")
+            raise BenchError("the gateway does not sign with a key pair")
         encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         return key.key.public_bytes(encoding, form)

@@ -1,7 +1,7 @@
-"""The service behind all gateways: an nginx that answers at once, on another core than theirs.
+"""The service behind all gateways: an nginx that answers at once, on another core than the gateways.
 
-It also stands in for the identity provider that Auth-o-tron asks about a token, once a minute: that service is on the internet,
-and its CPU is nobody's here.
+It also replaces the identity provider that Auth-o-tron asks about a token once a minute: the real one is on the internet, and its
+CPU time is not measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.processes import Cores, Process
 _ROOT = Path(__file__).parents[1]
 PREFIX = "/v1/ecflow"
 SMALL = '{"status":"active","node":"/suite/family/task","state":"queued","try":12}'
-"""The small answer: 73 octets."""
+"""The small answer: 73 bytes."""
 SIZES = {"64k": 64 << 10, "1m": 1 << 20}
 
 
@@ -31,13 +31,13 @@ class Upstream:
     processes: tuple[Process, ...]
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the upstream."""
         for process in self.processes:
             process.stop()
 
 
 def start(directory: Path, cores: Cores) -> Upstream:
-    """Start it."""
+    """Start the upstream."""
     port = free_port()
     files = directory / "files"
     files.mkdir()
@@ -69,7 +69,7 @@ def _http(port: int, echo: int, files: Path) -> str:
         location = {PREFIX}/small {{ default_type application/json; return 200 '{SMALL}'; }}
         location = {PREFIX}/identity {{ return 200 "$http_x_auth_username $http_x_auth_realm $http_x_auth_roles"; }}
         location {PREFIX}/files/ {{ alias {files}/; }}
-        # a body is read whole before it is passed on, and what it is passed on to is the small answer
+        # nginx reads the whole body first, and then answers with the small answer
         location = {PREFIX}/upload {{
             client_body_buffer_size 2m;
             proxy_pass http://sink{PREFIX}/small;

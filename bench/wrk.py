@@ -1,4 +1,4 @@
-"""wrk: how it is called, and what it says."""
+"""Runs wrk, and parses its report."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 @attrs.frozen
 class Outcome:
-    """What wrk counted. ``other_statuses`` are responses of neither 2xx nor 3xx; ``errors`` failed connections and
-    time-outs; ``p50`` and ``p99`` milliseconds from a request to the end of its answer.
+    """The figures of wrk. ``other_statuses`` counts responses with a status outside 2xx and 3xx, ``errors`` counts failed
+    connections and timeouts. ``p50`` and ``p99`` are milliseconds from a request to the end of its answer.
     """
 
     requests: int
@@ -35,15 +35,15 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return self.requests / self.seconds
 
 
 def parse(text: str) -> Outcome:
-    """wrk's report. Raises `BenchError` where it is none."""
+    """Parse wrk's report. Raises `BenchError` if the text is not a report."""
     requests = _REQUESTS.search(text)
     if requests is None:
-        raise BenchError(f"not a report of wrk: {text.strip()[-500:]!r}")
+        raise BenchError(f"this is not a report of wrk: {text.strip()[-500:]!r}")
     errors = _SOCKET_ERRORS.search(text)
     other = _BAD_STATUS.search(text)
     return Outcome(
@@ -58,7 +58,7 @@ def parse(text: str) -> Outcome:
 def run(
     url: str, *, core: int, connections: int, seconds: float, headers: Sequence[str] = (), script: Path | None = None
 ) -> Outcome:
-    """One run of wrk with one thread. ``seconds`` is rounded up to whole ones, which is all that wrk takes."""
+    """Run wrk with one thread. ``seconds`` is rounded up, because wrk accepts only whole seconds."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, math.ceil(seconds))}s", "--timeout", "10s", "--latency"]
     for header in headers:
         command += ["-H", header]

@@ -2,12 +2,13 @@
 
 Three families, never mixed:
 
-* `StartupError` (and its `ConfigError`): the daemon cannot start. Its text is what the operator reads.
-* `Refusal`: a request is answered with an error. ``reason`` is the code for the audit log, ``phrase`` the fixed sentence that the
-  client reads, ``detail`` what only the operator's log may hold. `perimeter.http.answers` maps it to a response.
-* What an authenticator says: `Rejected` ("mine, and wrong") and `Unavailable` ("could not tell"), both of them refusals.
+* `StartupError` (and its subclass `ConfigError`): the daemon cannot start. The operator reads its text.
+* `Refusal`: a request is answered with an error. ``reason`` is the code in the audit log. ``phrase`` is the fixed sentence that
+  the client reads. ``detail`` is for the operator's log only. `perimeter.http.answers` turns a refusal into a response.
+* The failures of an authenticator: `Rejected` (it knows that the credentials are wrong) and `Unavailable` (it could not decide).
+  Both are refusals.
 
-No secret, token or unverified claim may stand in ``detail``.
+``detail`` must not contain a secret, a token or an unverified claim.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from perimeter.model.reasons import EarlyEnd
 
 
 class PerimeterError(Exception):
-    """The root of everything that this project raises on purpose."""
+    """The base class of every exception that this project raises on purpose."""
 
 
 class StartupError(PerimeterError):
-    """The daemon cannot start, and ``str()`` is one line that says what is wrong and where."""
+    """The daemon cannot start. ``str()`` is one line that says what is wrong and where."""
 
 
 @attrs.frozen
 class Problem:
     """One fault of a configuration file.
 
-    ``line`` counts from 1; 0 stands for "not at any one line" (a section that is missing, say).
+    ``line`` counts from 1. It is 0 where the fault has no line (a missing section, for example).
     """
 
     file: str
@@ -52,7 +53,7 @@ class Problem:
 
 
 class ConfigError(StartupError):
-    """A configuration cannot be used; carries every fault that was found, in the order of the file."""
+    """A configuration cannot be used. ``problems`` holds every fault that was found, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
@@ -62,8 +63,8 @@ class ConfigError(StartupError):
 class Challenges(StrEnum):
     """Which challenges a 401 carries (WWW-Authenticate; RFC 9110, section 11.6.1).
 
-    ``BEARER``: the gateway's own token, and what authenticators take beside passwords. ``BASIC``: what authenticators take.
-    ``BOTH``: the two together. ``JOINED``: the same in one line, for a proxy that asks on behalf of a client.
+    ``BEARER``: the gateway's own tokens, and the schemes of authenticators other than Basic. ``BASIC``: the schemes of
+    authenticators. ``BOTH``: the two together. ``JOINED``: the same in one header, for a proxy that asks on behalf of a client.
     """
 
     BEARER = "bearer"
@@ -75,9 +76,9 @@ class Challenges(StrEnum):
 class Refusal(PerimeterError):
     """A request that is answered with an error.
 
-    ``detail`` explains to the operator, ``retry_after`` is in seconds, and ``close`` says that the connection cannot be used
-    for another request (the framing is in doubt). ``stranger`` is what a client gets that has to authenticate: the gate sets it
-    to what the route says, just before the answer is rendered.
+    ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot be
+    used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to authenticate:
+    the gate sets it according to the route, just before the answer is rendered.
     """
 
     status: ClassVar[int] = 500
@@ -93,14 +94,14 @@ class Refusal(PerimeterError):
 
 
 class InternalError(Refusal):
-    """A bug or an impossible state: 500, nothing was allowed."""
+    """A bug or an impossible state: 500. The request was not allowed."""
 
 
 # -- the request itself
 
 
 class BadRequest(Refusal):
-    """Not HTTP as RFC 9112 has it, or ambiguous: the connection is closed, because its framing is in doubt."""
+    """The request is not valid HTTP (RFC 9112) or is ambiguous. The connection is closed, because its framing is in doubt."""
 
     status = 400
     reason = "bad_request"
@@ -116,7 +117,7 @@ class BadTarget(BadRequest):
 
 
 class HeadTooLarge(BadRequest):
-    """More header bytes or fields than the limits allow (RFC 6585, section 5)."""
+    """The header has more bytes or more lines than the limits allow (RFC 6585, section 5)."""
 
     status = 431
     reason = "head_too_large"
@@ -124,7 +125,7 @@ class HeadTooLarge(BadRequest):
 
 
 class TargetTooLong(BadRequest):
-    """A request line over the limit (RFC 9110, section 15.5.15)."""
+    """The request line is longer than the limit (RFC 9110, section 15.5.15)."""
 
     status = 414
     reason = "target_too_long"
@@ -140,7 +141,7 @@ class VersionNotSupported(BadRequest):
 
 
 class MethodRefused(BadRequest):
-    """CONNECT and TRACE, which a gateway does not serve (RFC 9110, section 15.6.2)."""
+    """The method is CONNECT or TRACE, which a gateway does not serve (RFC 9110, section 15.6.2)."""
 
     status = 501
     reason = "method_refused"
@@ -148,7 +149,7 @@ class MethodRefused(BadRequest):
 
 
 class RequestTimeout(BadRequest):
-    """The head or body came too slowly (RFC 9110, section 15.5.9)."""
+    """The head or the body arrived too slowly (RFC 9110, section 15.5.9)."""
 
     status = 408
     reason = "request_timeout"
@@ -165,18 +166,18 @@ class BodyTooLarge(Refusal):
 
 
 class ExpectationFailed(BadRequest):
-    """``Expect`` with anything but ``100-continue`` (RFC 9110, section 10.1.1)."""
+    """``Expect`` has a value other than ``100-continue`` (RFC 9110, section 10.1.1)."""
 
     status = 417
     reason = "expectation_failed"
     phrase = "This expectation is not supported"
 
 
-# -- where it goes
+# -- the route and the resource
 
 
 class NoRoute(Refusal):
-    """No route matches; no upstream is touched."""
+    """No route matches. The request is sent to no upstream."""
 
     status = 404
     reason = "no_route"
@@ -184,22 +185,22 @@ class NoRoute(Refusal):
 
 
 class NoSuchToken(NoRoute):
-    """The user has no such API token; whether somebody else has is not told (attack 37)."""
+    """The user has no such API token. The answer does not reveal whether another user has it (attack 37)."""
 
     reason = "no_such_token"
     phrase = "There is no such API token"
 
 
 class TooManyTokens(Refusal):
-    """The user has as many API tokens as one may have."""
+    """The user has reached the maximum number of API tokens."""
 
     status = 409
     reason = "too_many_tokens"
-    phrase = "This user has as many API tokens as one may have: end some of them first"
+    phrase = "This user has the maximum number of API tokens: revoke some of them first"
 
 
 class Unreadable(Refusal):
-    """A file that the gateway's own user may not read."""
+    """The gateway's system user has no permission to read the file."""
 
     status = 403
     reason = "unreadable"
@@ -207,7 +208,7 @@ class Unreadable(Refusal):
 
 
 class MethodNotAllowed(Refusal):
-    """The resource exists and does not do this method. ``allow`` is what it does, for Allow (RFC 9110, section 15.5.6)."""
+    """The resource does not support this method. ``allow`` lists those it supports, for Allow (RFC 9110, section 15.5.6)."""
 
     status = 405
     reason = "method_not_allowed"
@@ -219,18 +220,18 @@ class MethodNotAllowed(Refusal):
 
 
 class Maintenance(Refusal):
-    """The operator has closed the gateway for the time being."""
+    """The operator has closed the gateway for maintenance."""
 
     status = 503
     reason = "maintenance"
     phrase = "The service is closed for maintenance"
 
 
-# -- who asks, and whether they may
+# -- authentication and authorization
 
 
 class MissingCredentials(Refusal):
-    """No usable credential came with the request (RFC 6750, section 3.1: no error code)."""
+    """The request carries no usable credential (RFC 6750, section 3.1: no error code)."""
 
     status = 401
     reason = "missing_credentials"
@@ -246,7 +247,7 @@ class InvalidCredentialsRequest(Refusal):
 
 
 class InvalidToken(Refusal):
-    """The access token is forged, malformed, of another audience or revoked (RFC 6750, section 3.1: ``invalid_token``)."""
+    """The access token is forged, malformed, revoked or for another audience (RFC 6750, section 3.1: ``invalid_token``)."""
 
     status = 401
     reason = "invalid_token"
@@ -254,24 +255,27 @@ class InvalidToken(Refusal):
 
 
 class ExpiredToken(InvalidToken):
-    """The access token was ours, and its time is over."""
+    """This gateway issued the access token, and the token has expired."""
 
     reason = "expired_token"
     phrase = "The access token expired"
 
 
 class RevokedToken(InvalidToken):
-    """A token was revoked while a request that it had admitted was being answered."""
+    """The token was revoked while a request that it had admitted was being answered."""
 
     reason = "revoked"
 
 
 class ForeignToken(InvalidToken):
-    """A token that is none of ours: unless an authenticator knows it, it is invalid."""
+    """The token was not issued by this gateway.
+
+    It is offered to the authenticators that accept bearer tokens. If none of them accepts it, it is invalid.
+    """
 
 
 class Rejected(Refusal):
-    """An authenticator knows these credentials to be wrong: 401, and no other authenticator is asked."""
+    """An authenticator knows that these credentials are wrong: 401. No other authenticator is asked."""
 
     status = 401
     reason = "wrong_credentials"
@@ -279,7 +283,7 @@ class Rejected(Refusal):
 
 
 class TooManyAttempts(Refusal):
-    """Wrong passwords for this name or from this address have used up what is allowed (RFC 6585, section 4)."""
+    """There were too many wrong passwords for this user name or from this address (RFC 6585, section 4)."""
 
     status = 429
     reason = "too_many_attempts"
@@ -290,7 +294,7 @@ class TooManyAttempts(Refusal):
 
 
 class InsufficientScope(Refusal):
-    """The identity is known, and may not do this (RFC 6750, section 3.1: ``insufficient_scope``)."""
+    """The identity is established but is not allowed to do this (RFC 6750, section 3.1: ``insufficient_scope``)."""
 
     status = 403
     reason = "insufficient_scope"
@@ -306,7 +310,7 @@ class NetworkRefused(Refusal):
 
 
 class Unavailable(Refusal):
-    """An authentication backend could not tell: 503, never "allowed", never "wrong password"."""
+    """An authentication backend could not decide: 503, never "allowed", never "wrong password"."""
 
     status = 503
     reason = "authentication_unavailable"
@@ -317,35 +321,35 @@ class Unavailable(Refusal):
 
 
 class Undecided(Unavailable):
-    """An authentication backend works, and could not tell for this one user: it says nothing of other logins."""
+    """The backend is up but could not decide for this user; its circuit breaker stays closed."""
 
 
 class Overloaded(Unavailable):
-    """A bounded queue is full; the client is asked to come back."""
+    """A bounded queue is full. The client is asked to try again later."""
 
     reason = "overloaded"
     phrase = "The gateway is too busy at the moment"
 
 
 class StateUnavailable(Unavailable):
-    """What must outlive the process cannot be written: nothing is given that would be forgotten."""
+    """The state store cannot be written, so nothing that must survive a restart is issued."""
 
     reason = "state_unavailable"
     phrase = "The gateway cannot write its state at the moment"
 
 
 class AuditUnavailable(Unavailable):
-    """The audit log cannot be written and ``strict`` is on: nothing is served that could not be written down."""
+    """The audit log cannot be written and ``strict`` is on, so no request is served."""
 
     reason = "audit_unavailable"
     phrase = "The gateway cannot serve requests at the moment"
 
 
-# -- the service behind
+# -- the upstream
 
 
 class UpstreamUnreachable(Refusal):
-    """Refused, unresolvable, or closed before it answered (RFC 9110, section 15.6.3)."""
+    """The upstream has no address, refused the connection, or closed it before it answered (RFC 9110, section 15.6.3)."""
 
     status = 502
     reason = "upstream_unreachable"
@@ -353,7 +357,7 @@ class UpstreamUnreachable(Refusal):
 
 
 class UpstreamBadReply(Refusal):
-    """The reply is not HTTP, or ambiguous: it is not passed on, and its connection is dropped."""
+    """The reply is not valid HTTP or is ambiguous. It is not passed on, and its connection is dropped."""
 
     status = 502
     reason = "upstream_bad_reply"
@@ -361,7 +365,7 @@ class UpstreamBadReply(Refusal):
 
 
 class UpstreamTimeout(Refusal):
-    """No connection, or no answer, within the upstream's time (RFC 9110, section 15.6.5)."""
+    """The upstream did not accept a connection or did not answer within its timeouts (RFC 9110, section 15.6.5)."""
 
     status = 504
     reason = EarlyEnd.UPSTREAM_TIMEOUT

@@ -1,7 +1,8 @@
-"""Clients take turns: bounded queues with a line for each client, so that one with many jobs delays one with a few by a turn.
+"""Bounded queues that are fair to clients: each client has its own line, and the lines take turns.
 
-Everything that clients without credentials can order, and that is scarce, waits in such a queue: threads for password hashes
-(`perimeter.offload`), connections to a directory, questions to a token service.
+A client with many jobs delays a client with few jobs by at most one job. Every scarce resource that clients without credentials
+can use has such a queue: threads for password hashes (`perimeter.offload`), connections to a directory, requests to a token
+service.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from twisted.python.failure import Failure
 from perimeter.errors import Overloaded, Unavailable
 
 RETRY_AFTER = 1
-"""Seconds after which a client that was refused because of a full queue is asked to come back."""
+"""Retry-After (seconds) for a client that is refused because a queue is full."""
 
 CLIENT: ContextVar[str] = ContextVar("perimeter_client", default="")
-"""The client on whose behalf the current coroutine works; its jobs wait in one line. "" is the gateway itself."""
+"""The client that the current coroutine works for. Its jobs wait in one line. "" means the gateway itself."""
 
 
 class StillWaiting(CancelledError):
-    """A job was cancelled before its turn had come: the delay is the queue's and says nothing of the work itself."""
+    """A job was cancelled while it waited in the queue: it never began, so this is no failure of the backend."""
 
 
 def timed_out(what: str) -> Callable[[object, float], Failure]:
-    """What `Deferred.addTimeout` takes as ``onTimeoutCancel``: `Overloaded` for a job that only waited, else `Unavailable`."""
+    """Return an ``onTimeoutCancel`` for `Deferred.addTimeout`: `Overloaded` if the job never began, otherwise `Unavailable`."""
 
     def failure(result: object, timeout: float) -> Failure:
         if isinstance(result, Failure) and result.check(StillWaiting):
@@ -38,33 +39,33 @@ def timed_out(what: str) -> Callable[[object, float], Failure]:
     return failure
 
 
-class IWaits(Protocol):
-    """A job in a line. One that is not ``bounded`` is never taken out to make room."""
+class Job(Protocol):
+    """A job in a line. A job that is not ``bounded`` is never removed to make room."""
 
     client: str
     bounded: bool
 
 
-W = TypeVar("W", bound=IWaits)
+J = TypeVar("J", bound=Job)
 
 
-class Lines(Generic[W]):
-    """The waiting jobs: a line for each client, and the lines take turns."""
+class Lines(Generic[J]):
+    """The waiting jobs: one line for each client. The lines take turns."""
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[str, deque[W]] = OrderedDict()
+        self._lines: OrderedDict[str, deque[J]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, job: W) -> None:
+    def add(self, job: J) -> None:
         """Add ``job`` at the end of its client's line."""
         self._lines.setdefault(job.client, deque()).append(job)
         self._count += 1
 
-    def next(self) -> W:
-        """Take out the job whose turn it is. Raises StopIteration where there is none."""
+    def next(self) -> J:
+        """Remove and return the job whose turn it is. Raises StopIteration if no job waits."""
         client, line = next(iter(self._lines.items()))
         job = line.popleft()
         self._count -= 1
@@ -74,20 +75,20 @@ class Lines(Generic[W]):
             del self._lines[client]
         return job
 
-    def remove(self, job: W) -> None:
-        """Take out ``job``. Raises KeyError or ValueError where it does not wait."""
+    def remove(self, job: J) -> None:
+        """Remove ``job``. Raises KeyError or ValueError if it does not wait."""
         line = self._lines[job.client]
         line.remove(job)
         self._count -= 1
         if not line:
             del self._lines[job.client]
 
-    def make_room(self, client: str) -> W | None:
-        """Take out the newest bounded job of the longest line, so that ``client`` can wait too.
+    def make_room(self, client: str) -> J | None:
+        """Remove and return the newest bounded job of the longest line, so that ``client`` can wait too.
 
-        None where the client's own line would then be the longest, or where that line has no bounded job.
+        Returns None if the client's own line would then be the longest, or if the longest line has no bounded job.
         """
-        longest = max(self._lines.values(), key=len, default=deque[W]())
+        longest = max(self._lines.values(), key=len, default=deque[J]())
         if len(longest) <= len(self._lines.get(client, ())) + 1:
             return None
         job = next((job for job in reversed(longest) if job.bounded), None)
@@ -97,7 +98,7 @@ class Lines(Generic[W]):
 
 
 class _Waiter:
-    """A coroutine that waits for its turn."""
+    """A coroutine that waits for a slot."""
 
     __slots__ = ("bounded", "client", "deferred")
 
@@ -108,7 +109,7 @@ class _Waiter:
 
 
 class FairSemaphore:
-    """At most ``at_once`` have their turn at a time, and at most ``waiting`` wait for it; ``what`` says for what, in messages."""
+    """``at_once`` slots, and a queue of at most ``waiting`` coroutines. ``what`` names the resource in messages."""
 
     def __init__(self, at_once: int, waiting: int, what: str) -> None:
         self._free = at_once
@@ -118,13 +119,13 @@ class FairSemaphore:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """The number of coroutines that wait."""
         return len(self._lines)
 
     def acquire(self) -> Deferred[None]:
-        """Wait for a turn, in the line of the current `CLIENT`; `release` ends it.
+        """Wait for a slot, in the line of the current `CLIENT`. The caller frees the slot with `release`.
 
-        Fails with `Overloaded` where the queue is full: at once, or later if another client needs the room. Fails with
+        Fails with `Overloaded` if the queue is full: at once, or later if another client needs the room. Fails with
         `StillWaiting` when cancelled.
         """
         if self._free:
@@ -138,7 +139,7 @@ class FairSemaphore:
         if refused is not waiter:
             self._lines.add(waiter)
         if refused is not None:
-            refused.deferred.errback(Overloaded(f"too many wait for {self._what}", retry_after=RETRY_AFTER))
+            refused.deferred.errback(Overloaded(f"too many requests wait for {self._what}", retry_after=RETRY_AFTER))
         return waiter.deferred
 
     def _leave(self, waiter: _Waiter) -> None:
@@ -146,7 +147,7 @@ class FairSemaphore:
         waiter.deferred.errback(StillWaiting())
 
     def release(self) -> None:
-        """End a turn."""
+        """Free a slot. The next waiting coroutine gets it."""
         if self._lines:
             self._lines.next().deferred.callback(None)
         else:

@@ -1,6 +1,6 @@
-"""A client that behaves: ``bystander PORT PATH AUTHORIZATION SECONDS``. One request after the other on one TLS connection.
+"""A normal client: ``bystander PORT PATH AUTHORIZATION SECONDS`` sends one request after the other on one TLS connection.
 
-It pauses for a millisecond after each answer, and prints a line of JSON: how many there were, and how long they took, in
+It pauses for a millisecond after each answer, and prints a line of JSON: the number of answers, and their times in
 milliseconds.
 """
 
@@ -16,13 +16,13 @@ _PAUSE = 0.001
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The smallest of ``values`` that ``share`` of them do not exceed."""
+    """The quantile ``share`` of ``values``."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def main(port: int, path: str, authorization: str, seconds: float) -> None:
-    """Ask, and print."""
+    """Send the requests, and print the result."""
     connection = connect(client_context(), port)
     connection.settimeout(60)
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n\r\n".encode()

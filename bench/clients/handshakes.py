@@ -1,7 +1,7 @@
 """New TLS connections one after the other in a few threads: ``handshakes PORT SECONDS (full|resumed)``.
 
-Each is closed with a close_notify as soon as its handshake is complete; no request is sent. Prints how many there were, and how
-many of them were resumed.
+Each is closed with a close_notify as soon as its handshake is complete; no request is sent. Prints the number of
+connections, and how many of them were resumed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @attrs.define
 class Count:
-    """What one thread did."""
+    """The figures of one thread."""
 
     connections: int = 0
     resumed: int = 0
 
 
 def client_context() -> ssl.SSLContext:
-    """A client that verifies nothing: the certificate is the run's own."""
+    """A client context that verifies no certificate, because the run made the certificate itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -40,28 +40,28 @@ def client_context() -> ssl.SSLContext:
 def connect(
     context: ssl.SSLContext, port: int, session: ssl.SSLSession | None = None, source: str = "127.0.0.1"
 ) -> ssl.SSLSocket:
-    """A connection whose handshake is complete."""
+    """Return a connection after its handshake."""
     plain = socket.create_connection(("127.0.0.1", port), _TIMEOUT, (source, 0))
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return context.wrap_socket(plain, session=session)
 
 
 def _close(connection: ssl.SSLSocket) -> None:
-    # servers differ: some answer with close_notify, some just close
+    # some servers answer with close_notify, others only close
     with contextlib.suppress(OSError):
         connection.unwrap()
     connection.close()
 
 
 def _ticket(context: ssl.SSLContext, port: int) -> ssl.SSLSession:
-    """A session to resume: TLS 1.3 hands it out after the handshake, so something must be read."""
+    """Return a session to resume. In TLS 1.3 the server sends it after the handshake, so the client has to read."""
     connection = connect(context, port)
     connection.sendall(_REQUEST)
     connection.recv(65536)
     session = connection.session
     _close(connection)
     if session is None:
-        raise SystemExit("the server gives no sessions to resume")
+        raise SystemExit("the server sends no sessions to resume")
     return session
 
 

@@ -1,7 +1,7 @@
-"""Keep-alive connections that do nothing: ``idle PORT COUNT PATH AUTHORIZATION``.
+"""Idle keep-alive connections: ``idle PORT COUNT PATH AUTHORIZATION``.
 
-Each sends one request, because a server keeps more of a connection that has seen one. Prints a line of JSON when all are open,
-and holds them until its standard input ends.
+Each connection sends one request, because a server then keeps more data for it. Prints a line of JSON when all connections are
+open, and keeps them open until its standard input ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from bench.clients.handshakes import client_context, connect
 
 _THREADS = 4
-# one address has some 28,000 ports for outgoing connections, and other scenarios have left theirs in TIME_WAIT
+# one address has about 28,000 ports for outgoing connections, and other scenarios have left some of them in TIME_WAIT
 _SOURCES = [f"127.0.0.{number}" for number in range(2, 10)]
 
 
@@ -31,7 +31,7 @@ def _open(port: int, request: bytes, numbers: Iterator[int], opened: list[ssl.SS
 
 
 def main(port: int, count: int, path: str, authorization: str) -> None:
-    """Open, tell, hold."""
+    """Open the connections, print the line, and keep the connections open."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n\r\n".encode()

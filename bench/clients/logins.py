@@ -1,7 +1,7 @@
 """Logins at the same moment: ``logins PORT PATH FILE``, where each line of FILE is an Authorization value.
 
-Opens a connection for each of them, TLS handshake and all, prints a line of JSON, and waits for a line on its standard input.
-Then each sends its one request; what came of them is printed as a second line.
+Opens a TLS connection for each of them, prints a line of JSON, and waits for a line on its standard input. Then each connection
+sends one request, and the results are printed as a second line.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _TIMEOUT = 60.0
 
 @attrs.frozen
 class Answer:
-    """To one login: its status, 0 where there was none, and the seconds that it took."""
+    """The answer to one login: its status (0 if there was none), and the seconds that it took."""
 
     status: int
     seconds: float
 
 
 def status_of(head: bytes) -> int:
-    """The status in the head of an answer; 0 where it is none."""
+    """The status in the head of an answer, or 0 if the head is invalid."""
     version, _, rest = head.partition(b" ")
     code = rest[:3]
     return int(code) if version.startswith(b"HTTP/1.") and len(code) == 3 and code.isdigit() else 0
 
 
 def told(answers: Sequence[Answer], seconds: float) -> dict[str, object]:
-    """What is printed of ``answers``, all of which were there after ``seconds``. Whatever is not 200 was refused."""
+    """The figures of ``answers``, which all arrived within ``seconds``. An answer other than 200 counts as refused."""
     statuses = sorted({answer.status for answer in answers if answer.status != 200})
     refused = sum(answer.status != 200 for answer in answers)
     slowest = max((answer.seconds for answer in answers), default=0.0)
@@ -59,7 +59,7 @@ async def _log_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pa
 
 
 async def main(port: int, path: str, credentials: Sequence[str]) -> None:
-    """Open, tell, wait, log in, tell."""
+    """Open the connections, print the line, wait, log in, and print the results."""
     context = client_context()
     connections = [await _open(port, context) for _ in credentials]
     print(json.dumps({"open": len(connections)}), flush=True)

@@ -1,7 +1,7 @@
-"""Clients that pipeline: ``pipeline PORT COUNT``. Each of COUNT connections sends thousands of requests at a time, for ever.
+"""Clients that pipeline: ``pipeline PORT COUNT``. Each of COUNT connections keeps sending thousands of requests at a time.
 
-Nothing waits between them, and the path is one that the server answers by itself. Prints a line of JSON when all are open, and
-goes on until its standard input ends.
+There is no pause between them, and the server answers the path by itself. Prints a line of JSON when all connections are open,
+and continues until its standard input ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ async def _discard(reader: asyncio.StreamReader) -> None:
 
 
 async def _flood(port: int, opened: asyncio.Semaphore) -> None:
-    """One connection after the other: some servers end one after a thousand requests."""
+    """Open a new connection after each one that ends: some servers close a connection after a thousand requests."""
     context = client_context()
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
@@ -41,7 +41,7 @@ async def _flood(port: int, opened: asyncio.Semaphore) -> None:
 
 
 async def main(port: int, count: int) -> None:
-    """Open, tell, send. The bystander on the same core goes first, or its own waiting for the core would be measured."""
+    """Open the connections, print the line, and send. The bystander on the same core has priority, so it does not wait for it."""
     os.nice(19)
     opened = asyncio.Semaphore(0)
     floods = [asyncio.ensure_future(_flood(port, opened)) for _ in range(count)]

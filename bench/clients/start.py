@@ -17,7 +17,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class Client:
-    """One running program; ``arguments`` are its own. A context: leaving it ends the program."""
+    """One running program; ``arguments`` are its own. A context manager that ends the program on exit."""
 
     def __init__(self, around: Surroundings, name: str, *arguments: str) -> None:
         self._name = name
@@ -39,21 +39,21 @@ class Client:
         self._popen.communicate()
 
     def go(self) -> None:
-        """Let a program begin that has printed a line and waits for one."""
+        """Send a line to a program that waits for it."""
         assert self._popen.stdin is not None
         self._popen.stdin.write("\n")
         self._popen.stdin.flush()
 
     def line(self, timeout: float) -> dict[str, Any]:
-        """The line that it prints while it goes on, within ``timeout`` seconds. Raises `BenchError`."""
+        """The line that the program prints while it runs, within ``timeout`` seconds. Raises `BenchError`."""
         assert self._popen.stdout is not None
         readable, _, _ = select.select([self._popen.stdout], [], [], timeout)
         if not readable:
-            raise BenchError(f"{self._name} said nothing in time")
+            raise BenchError(f"{self._name} printed no line in time")
         return self._read(self._popen.stdout.readline())
 
     def result(self, timeout: float) -> dict[str, Any]:
-        """The line that it prints at its end, within ``timeout`` seconds. Raises `BenchError`."""
+        """The line that the program prints at its end, within ``timeout`` seconds. Raises `BenchError`."""
         try:
             output, errors = self._popen.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:

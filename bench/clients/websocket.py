@@ -1,8 +1,8 @@
 """The two ends of a WebSocket (RFC 6455).
 
-``websocket serve PORT`` echoes, ``websocket load PORT PATH AUTHORIZATION SECONDS`` asks.
+``websocket serve PORT`` echoes, ``websocket load PORT PATH AUTHORIZATION SECONDS`` is the client.
 
-Frames are as small as they come: text of 64 octets, one at a time on each of 32 connections. ``load`` prints how many came back.
+Frames are small: text of 64 bytes, one at a time on each of 32 connections. ``load`` prints the number of echoes.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def accept(key: bytes) -> bytes:
 
 
 def masked(payload: bytes, key: bytes) -> bytes:
-    """``payload`` masked or unmasked with four octets (section 5.3)."""
+    """``payload`` masked or unmasked with four bytes (section 5.3)."""
     repeated = (key * (len(payload) // 4 + 1))[: len(payload)]
     return (int.from_bytes(payload) ^ int.from_bytes(repeated)).to_bytes(len(payload))
 
 
 def client_frame(payload: bytes, key: bytes) -> bytes:
-    """A text frame of less than 126 octets, masked (section 5.2)."""
+    """A text frame of less than 126 bytes, masked (section 5.2)."""
     return bytes((0x81, 0x80 | len(payload))) + key + masked(payload, key)
 
 
@@ -42,7 +42,7 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     try:
         head = await reader.readuntil(b"\r\n\r\n")
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
-        # the value's case matters: it is looked up in the head as it came
+        # the case of the value matters, because the unchanged head is searched for it
         start = head.lower().index(b"sec-websocket-key: ") + len(b"sec-websocket-key: ")
         key = head[start : start + len(fields[b"sec-websocket-key"])]
         writer.write(
@@ -84,7 +84,7 @@ async def _ask(port: int, path: str, authorization: str, end: float) -> int:
 
 
 async def load(port: int, path: str, authorization: str, seconds: float) -> None:
-    """Ask for ``seconds``."""
+    """Send frames for ``seconds``."""
     end = time.monotonic() + seconds
     counts = await asyncio.gather(*(_ask(port, path, authorization, end) for _ in range(_CONNECTIONS)))
     print(json.dumps({"messages": sum(counts)}))

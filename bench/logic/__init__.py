@@ -1,4 +1,4 @@
-"""The in-memory path: what Python takes for a request, without sockets, TLS and a load generator.
+"""Measures the Python code of a request in memory, without sockets, TLS and a load generator.
 
-`child` runs in a process of its own for each checkout; `alternation` starts these processes and lets them take turns.
+`child` runs in its own process for each checkout. `alternation` starts these processes and lets them take turns.
 """

@@ -1,4 +1,4 @@
-"""Two checkouts, or one, that take turns: one process each, on one core, in short batches whose order changes with each round."""
+"""Measures two checkouts (or one) in turns: one process each, on one core, in short batches whose order changes every round."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.errors import BenchError
 T = TypeVar("T")
 
 BATCH = 0.008
-"""Seconds of CPU that a batch should take: so short that most batches are not interrupted."""
+"""Seconds of CPU per batch: short enough that most batches are not interrupted."""
 BATCHES = 24
-"""Batches of a scenario in one process."""
+"""Number of batches of a scenario in one process."""
 _PILOT, _PILOTS = 100, 5
-"""Requests in a batch that warms up, and how many such batches each process gets."""
+"""Number of requests in a warm-up batch, and of warm-up batches in each process."""
 _PROGRAM = Path(__file__).with_name("child.py")
 _TIMEOUT = 60.0
 _SITE = """\
@@ -53,7 +53,7 @@ Samples = Mapping[str, Mapping[str, list[float]]]
 
 
 class Child:
-    """The process of one checkout, pinned to ``core``. A context: leaving it ends the process."""
+    """The process of one checkout, pinned to ``core``. A context manager that ends the process on exit."""
 
     def __init__(self, name: str, checkout: Path, core: int) -> None:
         self._name = name
@@ -84,12 +84,12 @@ class Child:
         self._directory.cleanup()
 
     def scenarios(self) -> Sequence[str]:
-        """Wait until the gateway is ready, and return what can be measured. Raises `BenchError` when it does not start."""
+        """Wait until the gateway is ready, and return its scenarios. Raises `BenchError` if it does not start."""
         names: Sequence[str] = self._line()["scenarios"]
         return names
 
     def batch(self, scenario: str, count: int) -> float:
-        """Microseconds of CPU per request. Raises `BenchError` when one is not answered as it should be."""
+        """Microseconds of CPU per request. Raises `BenchError` if an answer is not as expected."""
         assert self._popen.stdin is not None
         try:
             self._popen.stdin.write(f"{scenario} {count}\n")
@@ -116,14 +116,14 @@ def compare(checkouts: Mapping[str, Path], pairs: int, say: Callable[[str], None
     """Measure every scenario in all ``checkouts``, in ``pairs`` times a new process for each of them.
 
     Positions in the lists correspond: the same position is a batch in the same alternation, and each process contributes
-    ``batches`` figures. New processes matter: addresses differ from one to the next, and with them the use of the caches.
-    Raises `BenchError` when a gateway does not start or does not answer as it should.
+    ``batches`` figures. New processes matter: memory addresses differ between processes, and so does the use of the CPU's caches.
+    Raises `BenchError` if a gateway does not start, or an answer is not as expected.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for number in range(pairs):
         with ExitStack() as stack:
             children = [(name, stack.enter_context(Child(name, path, core()))) for name, path in _turn(checkouts.items(), number)]
-            # each child says so once it is ready; what they can measure is the same
+            # each child prints its scenarios when it is ready; all children have the same ones
             scenarios = [child.scenarios() for _, child in children][-1]
             counts = {scenario: _size([child for _, child in children], scenario) for scenario in scenarios}
             for batch in range(batches):

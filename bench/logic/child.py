@@ -1,10 +1,10 @@
-"""The gateway of one checkout, driven in memory. A program by itself: it imports Twisted and the checkout, nothing else.
+"""Drives the gateway of one checkout in memory. This is a separate program: it imports only Twisted and the checkout.
 
 The gateway is started as twistd starts it: from a configuration file, through the plugin ``perimeter``, on the reactor that it
-chooses. One client and one upstream connect to it over the loopback interface. After that the sockets take no part: the ``write``
-of both transports of the gateway only counts, and bytes that arrive are handed to ``protocol.dataReceived``, as the transports
-do it. So a request passes everything between the two transports: parser, gate, proxy, pool, answer, and the audit line, which is
-written to a real file.
+chooses. One client and one upstream connect to it over the loopback interface. After that the sockets are not used: the ``write``
+of both transports of the gateway only counts bytes, and input is passed to ``protocol.dataReceived``, as the transports do. So a
+request passes everything between the two transports: parser, gate, proxy, pool, answer, and the audit line, which is written to a
+real file.
 
 Nothing here names a module or class of the gateway, so that older and newer checkouts can be driven. It depends on the name of
 the plugin, on the configuration, ``GET /token``, and on Twisted's interfaces: a port with ``getHost``, and transports with
@@ -38,10 +38,10 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.plugin import getPlugins
 
 _TOKENS = 192
-"""Tokens that ``new-token`` uses in turn: far more than the gateway remembers, so that each was forgotten in between."""
+"""Number of tokens that ``new-token`` uses in turn: many more than the gateway caches, so that none is still cached."""
 _USER = b"someuser:somesecret"
 _PATIENCE = 20.0
-"""Seconds after which the child gives up waiting for the start, or for an answer."""
+"""Seconds that the child waits for the start, or for an answer."""
 
 _BODY = b'{"status":"active","node":"/suite/family/task","state":"queued","try":12}'
 _QUARTER = b"0123456789abcdef" * 1024
@@ -87,7 +87,7 @@ class Traffic:
 
 
 class Service(Protocol):
-    """The upstream on its real connection: it gives the small answer to every request."""
+    """The upstream on its real connection: it sends the small answer to every request."""
 
     def dataReceived(self, data: bytes) -> None:
         """A request, in one read because it is small."""
@@ -107,7 +107,7 @@ class Client(Protocol):
 
 
 class Wire:
-    """A transport of the gateway, cut off from its socket. ``taken`` counts the bytes written."""
+    """A transport of the gateway, disconnected from its socket. ``taken`` counts the bytes written."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
@@ -132,7 +132,7 @@ class Bench:
         self._audit = Path("access.log")
 
     async def start(self) -> None:
-        """Connect, get tokens, let the gateway connect to the upstream, then cut both connections off from their sockets."""
+        """Connect, get tokens, let the gateway connect to the upstream, then disconnect both transports from their sockets."""
         factory = ClientFactory()
         factory.protocol = lambda: self._client
         gateway = await self._until(self._port)
@@ -148,9 +148,9 @@ class Bench:
         self._far = Wire(self._transport(self._service))
 
     def measure(self, scenario: str, count: int) -> int:
-        """Nanoseconds of CPU for ``count`` requests. Raises AssertionError where one is not answered as it should be."""
+        """Nanoseconds of CPU for ``count`` requests. Raises AssertionError if an answer is not as expected."""
         requests, answer, status = self.traffic.of(scenario, count + 1)
-        # the first one shows how long an answer is
+        # the first answer shows the length of an answer
         start = self._near.taken
         self._send(requests[:1], answer, 1)
         self._turn()
@@ -197,7 +197,7 @@ class Bench:
             assert time.monotonic() < end, "a request was not answered"
 
     async def _until(self, found: Callable[[], Any]) -> Any:
-        """What ``found`` returns once that is something. Raises AssertionError when it takes too long."""
+        """Wait until ``found`` returns a true value, and return it. Raises AssertionError if that takes too long."""
         end = time.monotonic() + _PATIENCE
         while not (something := found()):
             assert time.monotonic() < end, "the gateway did not start, or did not answer"
@@ -232,7 +232,7 @@ def _answer(data: bytes) -> tuple[bytes, bytes] | None:
 
 
 class Orders:
-    """Reads orders, and prints what was measured to ``answers``, a descriptor of its own: other code may print, too."""
+    """Reads orders, and writes the results to ``answers``, a separate descriptor, because other code may print too."""
 
     def __init__(self, reactor: Any, bench: Bench, answers: int) -> None:
         self._reactor = reactor
@@ -240,7 +240,7 @@ class Orders:
         self._answers = answers
 
     async def begin(self) -> None:
-        """Start the bench, then take orders."""
+        """Start the measurement, then read orders."""
         try:
             await self._bench.start()
         except Exception as problem:
@@ -258,7 +258,7 @@ class Orders:
             self._print(ns=self._bench.measure(scenario, int(count)))
         except Exception as problem:
             self._print(error=f"{type(problem).__name__}: {problem}")
-        # between two orders the reactor turns: this is when the gateway does what it does now and then
+        # between two orders the reactor runs, so that the gateway can do its periodic work
         self._reactor.callLater(0, self._next)
 
     def _print(self, **answer: object) -> None:
@@ -266,7 +266,7 @@ class Orders:
 
 
 def main(checkout: str, core: str) -> None:
-    """Serve the checkout, and measure what is ordered."""
+    """Run the gateway of the checkout, and measure the scenarios that the orders name."""
     os.sched_setaffinity(0, {int(core)})
     answers = os.dup(1)
     os.dup2(2, 1)

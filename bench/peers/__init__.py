@@ -1,1 +1,1 @@
-"""What the gateway is compared with, and the gateway itself: how each is configured, started and asked."""
+"""The gateway and the programs it is compared with: how each is configured, started and called."""

@@ -1,4 +1,4 @@
-"""Auth-o-tron (`bench.auth_o_tron`), started beside the nginx that asks it."""
+"""Auth-o-tron (`bench.auth_o_tron`), started for the nginx that asks it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.processes import Process
 def start(name: str, around: Surroundings, *, log_level: str) -> tuple[Process, int]:
     """An Auth-o-tron with the users of the run, and its port.
 
-    It logs every request in several lines at ``debug``, which is what the guide's configuration says, and none at ``warn``.
+    At ``debug``, the level of the guide's configuration, it logs several lines per request; at ``warn`` none.
     """
     port = free_port()
     own = around.directory / name
@@ -24,7 +24,7 @@ def start(name: str, around: Surroundings, *, log_level: str) -> tuple[Process, 
 
 
 def _config(port: int, metrics: int, upstream: int, log_level: str) -> str:
-    """The guide's configuration in the crate's present version of the format, which lets the port of the metrics be chosen."""
+    """The guide's configuration in the format of the crate's present version, which allows a port for the metrics."""
     return f"""\
 version: 2.0.0
 logging:

@@ -1,4 +1,4 @@
-"""What a peer is to a run."""
+"""The interface of a peer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.processes import Cores, Process
 
 @attrs.frozen
 class Surroundings:
-    """What a peer is started in. ``state`` is the gateway's state directory; ``token_key`` (PEM) verifies what it signed."""
+    """The environment of a peer. ``state`` is the gateway's state directory; ``token_key`` (PEM) verifies its tokens."""
 
     directory: Path
     cores: Cores
@@ -26,10 +26,10 @@ class Surroundings:
 
 
 class Peer(ABC):
-    """Something that ends TLS in front of the upstream. ``start`` it, then talk to ``port``."""
+    """A program that terminates TLS in front of the upstream. After ``start`` it listens on ``port``."""
 
     name: str
-    #: whether it asks who the client is
+    #: whether it authenticates clients
     authenticates = True
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Peer(ABC):
         self.processes: list[Process] = []
 
     def missing(self) -> str | None:
-        """Why it cannot take part on this machine; None where it can."""
+        """The reason why it cannot take part on this machine, or None."""
         return None
 
     @abstractmethod
@@ -46,20 +46,20 @@ class Peer(ABC):
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
-        """Of the programs that it consists of."""
+        """The versions of its programs."""
 
     def stop(self) -> None:
-        """End its processes."""
+        """Stop its processes."""
         for process in reversed(self.processes):
             process.stop()
         self.processes.clear()
 
     def another(self, name: str) -> Peer:
-        """One more of the same kind, not started."""
+        """Another peer of the same kind, not started."""
         twin = copy.copy(self)
         twin.name, twin.port, twin.processes = name, free_port(), []
         return twin
 
     def url(self, path: str) -> str:
-        """Where ``path`` of the upstream is to be had."""
+        """The URL of the upstream's ``path`` through this peer."""
         return f"https://127.0.0.1:{self.port}{path}"

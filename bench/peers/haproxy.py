@@ -1,4 +1,4 @@
-"""HAProxy with its own means: ``http-request auth`` for passwords, jwt_verify with the gateway's key for tokens."""
+"""HAProxy without other programs: ``http-request auth`` for passwords, ``jwt_verify`` with the gateway's key for tokens."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from bench.programs import not_installed, version
 
 
 class HAProxy(Peer):
-    """One thread. A token's signature is verified with every request: HAProxy remembers none."""
+    """One thread. HAProxy verifies a token's signature with every request, since it caches none."""
 
     name = "haproxy"
 
     def missing(self) -> str | None:
-        """Needs haproxy."""
+        """It needs haproxy."""
         return not_installed("haproxy")
 
     def versions(self) -> dict[str, str]:
-        """haproxy's."""
+        """The version of HAProxy."""
         return {"haproxy": version(("haproxy", "-v"), r"HAProxy version (\S+)")}
 
     def start(self, around: Surroundings) -> None:

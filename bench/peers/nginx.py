@@ -1,6 +1,6 @@
-"""nginx in three set-ups: alone, as the guide for ecFlow sets it up with Auth-o-tron, and the same with its keep-alives tuned.
+"""nginx in three configurations: alone, with Auth-o-tron as in ecFlow's guide, and the latter with tuned keep-alives.
 
-All three write the access log that is nginx's default.
+All three write nginx's default access log.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bench.peers.base import Peer, Surroundings
 from bench.programs import nginx_version, not_installed
 from bench.upstream import PREFIX
 
-# What stock nginx leaves out: connections that are kept, to clients and to what is behind, for longer than a thousand requests.
+# By default nginx closes connections after a thousand requests, to clients and to upstreams. These keep them open.
 _KEPT = "keepalive_timeout 1h; keepalive_requests 1000000000;"
 _FORWARDED = """\
             proxy_set_header X-Real-IP $remote_addr;
@@ -28,8 +28,8 @@ _IDENTITY = """\
             proxy_set_header X-Auth-Realm $auth_realm;
             auth_request_set $auth_roles $upstream_http_x_auth_roles;
             proxy_set_header X-Auth-Roles $auth_roles;"""
-# nginx at its best with bodies: streamed as the gateway does it, not through temporary files (3.0 ms for an upload of 1 MiB, 1.8
-# without), in buffers of the size of a TLS record (1.8 ms for a download in stock ones of 4 KiB, 1.5 in these).
+# The fastest settings for bodies: streamed, as by the gateway, not through temporary files (3.0 ms for an upload of 1 MiB with
+# them, 1.8 without), in buffers of the size of a TLS record (1.8 ms for a download with the default of 4 KiB, 1.5 with these).
 _STREAMED = """\
             proxy_http_version 1.1;
             proxy_set_header Connection "";
@@ -67,21 +67,21 @@ def _tls_like_the_gateway() -> str:
 
 
 class NginxPlain(Peer):
-    """A TLS proxy and nothing else: no authentication, keep-alives tuned. The floor."""
+    """Only a TLS proxy: no authentication, tuned keep-alives. This is the lower bound."""
 
     name = "nginx-plain"
     authenticates = False
 
     def missing(self) -> str | None:
-        """Needs nginx."""
+        """It needs nginx."""
         return not_installed("nginx")
 
     def versions(self) -> dict[str, str]:
-        """nginx's."""
+        """The version of nginx."""
         return {"nginx": nginx_version()}
 
     def start(self, around: Surroundings) -> None:
-        """One nginx."""
+        """Start one nginx."""
         http = f"""\
     access_log {around.directory}/{self.name}-access.log;
     {_KEPT}
@@ -102,21 +102,21 @@ class NginxPlain(Peer):
 
 
 class NginxSeed(Peer):
-    """nginx with auth_request and Auth-o-tron, as the guide has it: a new connection for each subrequest and each request."""
+    """nginx with auth_request and Auth-o-tron, as in the guide: a new connection for each subrequest and each request."""
 
     name = "nginx-seed"
     _log_level = "debug"
 
     def missing(self) -> str | None:
-        """Needs nginx and Auth-o-tron."""
+        """It needs nginx and Auth-o-tron."""
         return not_installed("nginx") or auth_o_tron.missing()
 
     def versions(self) -> dict[str, str]:
-        """Of both."""
+        """The versions of both."""
         return {"nginx": nginx_version(), auth_o_tron.CRATE: auth_o_tron.VERSION}
 
     def start(self, around: Surroundings) -> None:
-        """Both."""
+        """Start both."""
         service, port = authotron.start(f"{self.name}-authotron", around, log_level=self._log_level)
         self.processes = [service]
         process = nginx.start(self.name, self._http(around, port), around.cores.gateway, around.directory)

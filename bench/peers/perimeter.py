@@ -1,4 +1,4 @@
-"""The gateway itself, from a checkout: this one, or another to compare it with."""
+"""The gateway itself, from this checkout or from another one for comparison."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perimeter.state.sqlite import SqliteStore
 from perimeter.tokens.revocation import RevokedGrant
 
 CHECKOUT = Path(perimeter.__file__).parent.parent
-"""Where the code is that this process would import."""
+"""The path of the code that this process imports."""
 
 _TWISTD = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
 
@@ -32,10 +32,10 @@ realm = {REALM}
 
 
 class Perimeter(Peer):
-    """A gateway with one route that matters, and as many ``routes``, ``users`` and ``revoked`` tokens as are asked for.
+    """A gateway with one measured route, and with the given numbers of ``routes``, ``users`` and ``revoked`` tokens.
 
     ``authenticator`` is the section of its authenticator (by default a file with the users), with other sections after it;
-    ``authentication`` holds further lines of the section of that name.
+    ``authentication`` contains more lines for the section of that name.
     """
 
     def __init__(
@@ -58,18 +58,18 @@ class Perimeter(Peer):
         self._routes = routes
         self._users = users
         self._revoked = revoked
-        # only where it is asked for: an older checkout does not know it
+        # only if it is needed, because an older checkout does not know this option
         self._remembered = f"remembered_tokens = {remembered}" if remembered else ""
 
     def versions(self) -> dict[str, str]:
-        """The commit, with a ``+`` where files were changed since."""
+        """The commit, with a ``+`` if files were changed since."""
         return {self.name: _commit(self.checkout)}
 
     def start(self, around: Surroundings) -> None:
-        """One daemon, from the checkout's code, with all that a site has by default: headers for the upstream, strict audit."""
+        """Start one daemon from the checkout's code, with the defaults of a site: headers for the upstream, strict audit."""
         own = around.directory / self.name
         own.mkdir()
-        # a copy: two gateways of different age must not meet in one directory
+        # a copy, because gateways of different versions must not share a directory
         shutil.copytree(around.state, own / "state")
         if self._revoked:
             revoke(own / "state", self._revoked)
@@ -81,7 +81,7 @@ class Perimeter(Peer):
         process.wait_for_port(self.port)
 
     def answered(self, around: Surroundings) -> int:
-        """How many requests it has answered: it writes a line about each before the answer ends."""
+        """The number of requests it has answered: it writes an audit line for each before the answer ends."""
         return (around.directory / self.name / "access.log").read_bytes().count(b"\n")
 
     def _site(self, around: Surroundings) -> str:
@@ -126,14 +126,14 @@ path = access.log
 
 
 def realm_file(users: int) -> str:
-    """The run's user, and others up to ``users`` in all. Passwords in plain text, as Auth-o-tron has them."""
+    """The run's user and others, ``users`` in total. Their passwords are in plain text, as with Auth-o-tron."""
     roles = ",".join(ROLES)
     first = f"{USER}: {PASSWORD},{roles}\n"
     return first + "".join(f"{other_user(number)}: {PASSWORD},{roles}\n" for number in range(1, users))
 
 
 def revoke(state_dir: Path, count: int) -> None:
-    """Leave the state of a gateway that revoked ``count`` access tokens, none of which has expired yet."""
+    """Write the state of a gateway that has revoked ``count`` access tokens, none of which has expired yet."""
     expires = time.time() + 86400
     store = SqliteStore(state_dir, STATE_KINDS)
     store.write([RevokedGrant(secrets.token_urlsafe(16), expires) for _ in range(count)])
@@ -141,7 +141,7 @@ def revoke(state_dir: Path, count: int) -> None:
 
 
 def other_user(number: int) -> str:
-    """The name of a user that is there for company."""
+    """The name of a user who sends no requests."""
     return f"user{number}"
 
 

@@ -1,6 +1,6 @@
-"""A proxy as one writes it with stock twisted.web, run as a program: ``stock_twisted.py PORT UPSTREAM CERTIFICATE KEY LOG``.
+"""A simple proxy with stock twisted.web, run as a program: ``stock_twisted.py PORT UPSTREAM CERTIFICATE KEY LOG``.
 
-`Site` in front, `Agent` with a pool of persistent connections behind, bodies streamed. It asks nobody who he is.
+`Site` in front, `Agent` with a pool of persistent connections behind, bodies streamed. It does not authenticate.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"upgr
 
 
 class _Body(Protocol):
-    """Hands an answer's body on to the client, at the pace at which the client takes it."""
+    """Passes an answer's body on to the client, as fast as the client reads it."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -38,7 +38,7 @@ class _Body(Protocol):
 
 
 class Forward(Resource):
-    """Sends everything to the upstream."""
+    """Forwards every request to the upstream."""
 
     isLeaf = True
 
@@ -48,7 +48,7 @@ class Forward(Resource):
         self._upstream = upstream
 
     def render(self, request: Request) -> int:
-        """Ask, and answer later."""
+        """Send the request to the upstream, and answer later."""
         headers = Headers({name: values for name, values in request.requestHeaders.getAllRawHeaders() if _passes(name)})
         headers.setRawHeaders(b"x-forwarded-for", [request.getClientAddress().host.encode()])
         headers.setRawHeaders(b"x-forwarded-proto", [b"https"])

@@ -1,4 +1,4 @@
-"""The proxy on stock twisted.web, which is what the gateway would be without a data plane of its own."""
+"""The proxy on stock twisted.web. It shows what the gateway would cost without its own data plane."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _PROGRAM = Path(__file__).parent / "stock_twisted.py"
 
 
 class TwistedWeb(Peer):
-    """`bench.peers.stock_twisted`. Forwards without asking who the client is."""
+    """Runs `bench.peers.stock_twisted`, which forwards without authentication."""
 
     name = "twisted-web"
     authenticates = False
 
     def versions(self) -> dict[str, str]:
-        """Twisted's."""
+        """The version of Twisted."""
         return {"twisted": version("twisted")}
 
     def start(self, around: Surroundings) -> None:
-        """One process, with an access log."""
+        """Start one process with an access log."""
         arguments = [self.port, around.upstream, around.certificate.chain, around.certificate.key]
         log = around.directory / f"{self.name}-access.log"
         command = [sys.executable, str(_PROGRAM), *map(str, arguments), str(log)]

@@ -1,1 +1,1 @@
-"""The kinds of work that are measured."""
+"""The scenarios: the kinds of work that are measured."""

@@ -1,4 +1,4 @@
-"""What a scenario is: a name to call it by, who takes part, and how it is measured."""
+"""The interface of a scenario: its name, its peers, and how it is measured."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Measure = Callable[[Run, Sequence[Peer]], list[Measurement]]
 
 @attrs.frozen
 class Scenario:
-    """``measure`` gets those of ``peers`` that run, in this order. ``short`` marks what the short form holds.
+    """``measure`` gets those of ``peers`` that run, in this order. ``short``: the scenario is part of the short form.
 
-    ``missing`` says why it cannot be measured on this machine, or None.
+    ``missing`` returns the reason why it cannot be measured on this machine, or None.
     """
 
     name: str

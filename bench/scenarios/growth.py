@@ -1,6 +1,6 @@
-"""Whether a request costs more where there is more of something: routes, users, tokens in use, tokens that were revoked.
+"""Measures whether a request costs more with more routes, more users, more tokens in use, or more revoked tokens.
 
-Each size is a gateway of its own, and the sizes are measured in rounds as peers are.
+Each size has its own gateway, and the sizes are measured in rounds, like peers.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ _TOKENS = (1_000, 10_000, 100_000)
 _REVOKED = (0, 1_000, 1_000_000)
 _CACHES = (10, 1_000, 10_000, 1_000_000)
 _MORE_THAN_REMEMBERED = 40_000
-_TOKEN_OCTETS = 420
-"""Of the Authorization value of a small ES256 token."""
+_TOKEN_LENGTH = 420
+"""Length of the Authorization value with a small ES256 token, in bytes."""
 _LOOKUPS = 200_000
 _MARGIN = 1.5
 _TIMES = 5
-"""More rounds than usual, and shorter ones: growth of a twentieth would not show in three."""
+"""More and shorter rounds than usual: three rounds would not show a growth of 5 %."""
 
 
 def _measured(run: Run, name: str, gateways: dict[str, Perimeter], load: Callable[[str], Load], note: str = "") -> Measurement:
-    """CPU per request of ``gateways``, which are called by their sizes."""
+    """CPU per request of ``gateways``, whose keys are their sizes."""
     for gateway in gateways.values():
         run.start(gateway)
     try:
         sizes = {gateway.name: size for size, gateway in gateways.items()}
         for gateway in gateways.values():
             one = load(sizes[gateway.name])
-            # so long that it is worth something even where the machine does something else for a second
+            # long enough that a disturbance of one second does not matter
             rate = run.send(gateway, one, 3.0).rate
-            # long enough for every credential to have been seen
+            # long enough that every credential has been used
             run.send(gateway, one, one.turns / rate * _MARGIN)
 
         def once(peer: Peer) -> float:
@@ -76,7 +76,7 @@ def _users(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
 
 
 def _tokens(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
-    # three generations of a third each
+    # three generations, each with a third of the tokens
     gateways = {_size(number): Perimeter(f"tokens-{number}", remembered=3 * max(_TOKENS) + 3) for number in _TOKENS}
     tokens = [f"Bearer {run.mint.token(other_user(number))}" for number in range(max(_TOKENS))]
     loads = {_size(number): taking_turns(run, f"tokens-{number}", tokens[:number]) for number in _TOKENS}
@@ -89,7 +89,7 @@ def _tokens(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
 
 
 def _revocations(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
-    # more of them than a gateway remembers, so that each is verified, and so looked up, anew
+    # more than the gateway caches, so that each token is verified, and looked up, again
     tokens = [f"Bearer {run.mint.token(other_user(number))}" for number in range(_MORE_THAN_REMEMBERED)]
     anew = taking_turns(run, "revoked", tokens)
     remembered = Load(SMALL, (run.bearer,))
@@ -106,7 +106,7 @@ def _revoked(run: Run, name: str, load: Load) -> Measurement:
 
 
 def taking_turns(run: Run, name: str, credentials: Sequence[str]) -> Load:
-    """Requests that carry one of ``credentials`` after the other."""
+    """Requests that carry ``credentials`` in turn."""
     file = run.around.directory / f"{name}.credentials"
     file.write_text("\n".join(credentials) + "\n")
     return Load(SMALL, (f"Authorization: {credentials[0]}",), script=_TURNS.format(file=file, path=SMALL), turns=len(credentials))
@@ -130,10 +130,10 @@ end"""
 
 
 def _look_up(count: int) -> float:
-    """Microseconds of CPU to find a verdict among ``count``, by octets that were just read and were never hashed before."""
+    """Microseconds of CPU to find a verdict among ``count``, by bytes that were just read and never hashed before."""
     generator = random.Random(count)
-    keys = [generator.randbytes(_TOKEN_OCTETS) for _ in range(count)]
-    # three generations of a third each
+    keys = [generator.randbytes(_TOKEN_LENGTH) for _ in range(count)]
+    # three generations, each with a third of the tokens
     cache = VerdictCache(3 * count + 3)
     principal = Principal(USER, "local", ())
     for key in keys:

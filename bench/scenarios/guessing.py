@@ -1,7 +1,7 @@
-"""Other clients beside one that guesses passwords: how long a static file and the right password of another user take.
+"""Measures other clients while one client guesses passwords: the time of a static file and of another user's correct password.
 
-The guesser has several connections and a new name and password in each request, so that each costs a hash. The lockout is off: it
-would end the load after ten guesses. Both clients come from addresses of their own.
+The guesser has several connections, and a new name and password in each request, so that each request costs a hash. The lockout
+is off, because it would end the load after ten guesses. The two clients have different addresses.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _KINDS = (
 
 
 def _site(run: Run, name: str) -> str:
-    """The authenticator with users whose passwords are hashed, and a directory of files."""
+    """An authenticator with hashed passwords, and a directory of files."""
     own = run.around.directory / f"{name}-files"
     own.mkdir()
     (own / "small.txt").write_text("small\n")
@@ -62,7 +62,7 @@ auth = none
 
 
 class _Client:
-    """Requests of one connection from ``address``, made anew where the gateway closed it."""
+    """Sends requests over one connection from ``address``. It connects again after the gateway has closed the connection."""
 
     def __init__(self, run: Run, gateway: Peer, address: str) -> None:
         context = ssl.create_default_context(cafile=str(run.around.certificate.chain))
@@ -71,7 +71,7 @@ class _Client:
         )
 
     def get(self, path: str, user: str = "", password: str = "") -> int:
-        """The status."""
+        """Send a request and return its status."""
         headers = {"Authorization": basic(user, password)} if user else {}
         self._connection.request("GET", path, headers=headers)
         response = self._connection.getresponse()
@@ -84,7 +84,7 @@ class _Client:
 
 @contextmanager
 def _guessing(run: Run, gateway: Peer, guesses: list[int]) -> Iterator[None]:
-    """Guess meanwhile; ``guesses`` gets the status of each."""
+    """Guess passwords inside the context. ``guesses`` gets the status of each guess."""
     over = threading.Event()
 
     def guess(number: int) -> None:
@@ -112,7 +112,7 @@ def _guessing(run: Run, gateway: Peer, guesses: list[int]) -> Iterator[None]:
 
 
 class _Bystander:
-    """Another client; ``refused`` counts the answers to its requests other than 200."""
+    """The other client. ``refused`` counts answers other than 200."""
 
     def __init__(self, run: Run, gateway: Peer) -> None:
         self._client = _Client(run, gateway, _BYSTANDER)
@@ -124,7 +124,7 @@ class _Bystander:
         return (time.monotonic() - began) * _MILLISECONDS
 
     def measure(self, users: Iterator[str]) -> tuple[float, float]:
-        """Milliseconds of a file and of a login."""
+        """Milliseconds that a file and a login take."""
         files = sorted(self._timed("/files/small.txt") for _ in range(_FILES))
         return files[_FILES * 19 // 20], statistics.median(self._timed(SMALL, next(users)) for _ in range(_LOGINS))
 
@@ -133,7 +133,7 @@ class _Bystander:
 
 
 def _round(run: Run, gateway: Peer, users: Iterator[str], guesses: list[int]) -> list[float]:
-    """The figures of one round, in the order of `_KINDS`. Raises `BenchError` if it is refused without a guesser."""
+    """The figures of one round, in the order of `_KINDS`. Raises `BenchError` if a request is refused without a guesser."""
     bystander = _Bystander(run, gateway)
     try:
         file, login = bystander.measure(users)

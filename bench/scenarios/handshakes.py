@@ -1,4 +1,4 @@
-"""New TLS connections: the whole handshake, and one that resumes a session. No request is sent over them."""
+"""New TLS connections: with a full handshake, and with a resumed session. No request is sent over them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bench.peers.base import Peer
 from bench.run import CPU, Run
 from bench.scenarios.base import Measure, Scenario
 
-# the set-ups with Auth-o-tron have the TLS of nginx
+# the peers with Auth-o-tron have the TLS of nginx
 _FULL = ("perimeter", "nginx-plain", "haproxy", "twisted-web")
-# stock Twisted sets no session context, without which OpenSSL resumes nothing
+# stock Twisted sets no session context, and OpenSSL resumes no session without one
 _RESUMED = ("perimeter", "nginx-plain", "haproxy")
 
 

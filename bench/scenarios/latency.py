@@ -1,4 +1,4 @@
-"""How long an answer takes at half of the load that a peer can bear, and whether thousands of idle connections change that."""
+"""Measures the latency at half of a peer's saturation, and whether thousands of idle connections change it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _OPEN_TIMEOUT = 300.0
 _KIB, _MIB = 1 << 10, 1 << 20
 
 
-# Clients that think: each waits for its answer and then for a while that is as long as chance will have it, so that requests come
-# as independently as they do from many people. (h2load --rps sends those of all connections at once, every 10 ms.) The first wait
-# is longer by what it takes to make all connections.
+# Each client waits for its answer and then for a random time, so that requests arrive independently, as from many people. (h2load
+# --rps sends the requests of all connections at once, every 10 ms.) The first wait also includes the time to make all
+# connections.
 _THINKING = """\
 local calls = 0
 math.randomseed(1)
@@ -38,9 +38,9 @@ end"""
 
 
 def thinking(rate: float, connections: int = THINKERS, connecting: float = 0.5) -> str:
-    """A script of wrk by which ``connections`` together make ``rate`` requests a second, if answers take no time.
+    """A wrk script: ``connections`` together send ``rate`` requests per second, if answers take no time.
 
-    They are made in the first ``connecting`` seconds.
+    The connections are made in the first ``connecting`` seconds.
     """
     mean = round(connections / rate * 1000, 2)
     return _THINKING.format(mean=mean, connections=connections, connecting=round(connecting * 1000))
@@ -52,7 +52,7 @@ def _at_half(run: Run, peer: Peer, most: float) -> wrk.Outcome:
 
 
 def saturation(run: Run, peers: Sequence[Peer]) -> dict[str, float]:
-    """Requests a second of each peer when they come as fast as they are answered: the median over the rounds."""
+    """The saturation of each peer: requests per second as fast as they are answered, the median of the rounds."""
     load = Load(SMALL, (run.bearer,), _CONNECTIONS)
     rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
     for _ in range(run.options.rounds):
@@ -80,7 +80,7 @@ def _latency(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
 
 @attrs.frozen
 class _Idle:
-    """What one peer did with idle connections, each of which had one request answered."""
+    """The figures of one peer with idle connections, after one request on each."""
 
     start: list[float]
     each: list[float]
@@ -91,7 +91,7 @@ class _Idle:
 
 
 def _p99_and_cpu(run: Run, peer: Peer, most: float) -> tuple[list[float], list[float]]:
-    """In rounds: the p99 at half of the saturation, and the CPU of a request."""
+    """Measure in rounds the p99 at half of the saturation, and the CPU per request."""
     load = Load(SMALL, (run.bearer,), _CONNECTIONS)
     rounds = range(run.options.rounds)
     p99 = [_at_half(run, peer, most).p99 for _ in rounds]
@@ -99,7 +99,7 @@ def _p99_and_cpu(run: Run, peer: Peer, most: float) -> tuple[list[float], list[f
 
 
 def _idle_of(run: Run, kind: Peer) -> _Idle:
-    # a new process: the memory of one that has worked for minutes says nothing about its connections
+    # a new process, because the memory of an old process does not show the cost of its connections
     peer = kind.another(f"{kind.name}-idle")
     run.start(peer)
     try:

@@ -1,6 +1,6 @@
-"""The in-memory path of two checkouts: Python alone, so that a difference of 3 % can be seen.
+"""The in-memory path of two checkouts: Python alone, so that a difference of 3 % is visible.
 
-It needs no peer and no load generator, and is measured only when it is asked for by name. How it works is in `bench.logic`.
+It needs no peer and no load generator, and runs only if its name is given. `bench.logic` explains how it works.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def ratio_of_bests(measurement: Measurement, peer: str, pairs: int) -> float:
 
 
 def rows(measurements: Sequence[Measurement], pairs: int) -> list[list[str]]:
-    """The heading, and a row for each measurement."""
+    """The heading and a row for each measurement."""
     compared = BEFORE in measurements[0].peers
     heading = ["", "best", "median", *(["before: best", "median", "bests", "medians"] if compared else [])]
     lines = [heading]
@@ -76,12 +76,12 @@ def _pair(measurement: Measurement, peer: str) -> list[str]:
 
 
 def as_text(measurements: Sequence[Measurement], pairs: int) -> str:
-    """For a terminal."""
+    """Format for a terminal."""
     legend = [LEGEND, RATIOS] if BEFORE in measurements[0].peers else [LEGEND]
     return "\n".join([aligned(rows(measurements, pairs)), *legend])
 
 
 def interpreter() -> str:
-    """The version of Python, and whether its build options name PGO. Debian's Python has it, and does not name it."""
+    """The version of Python, and whether its build options name PGO. Debian's Python uses PGO but does not name it."""
     named = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
     return f"{platform.python_version()} (PGO: {'named' if named else 'not named'} in its build options)"

@@ -1,4 +1,4 @@
-"""Logins of users whom a directory knows: those whose verdicts are remembered, and those who come for the first time."""
+"""Logins with an LDAP directory: of users whose logins are cached, and of users who log in for the first time."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from bench.scenarios.requests import SMALL
 _RATE = 1_000
 _REMEMBERED = 200
 _CLIENTS = 256
-"""So many that the time for an answer is little beside the time that each of them waits before it asks again."""
+"""So many clients that the time of an answer is short compared with the time that each client waits before its next request."""
 _CONNECTING = 1.5
 _SETTLING = 3.0
-"""Seconds until all of them are connected, and until they all send requests: CPU is counted from then on."""
+"""Seconds until all clients are connected, and until all send requests. CPU time is counted from then on."""
 _LEAVING = 0.5
 _FIRST = 100
 _OPEN_TIMEOUT = _ANSWER_TIMEOUT = 120.0
@@ -41,7 +41,7 @@ _MILLISECONDS = 1e3
 
 @contextmanager
 def _asking(run: Run, peers: Sequence[Peer], name: str, section: str) -> Iterator[Mapping[str, Perimeter]]:
-    """Gateways of the peers' checkouts that ask whom ``section`` tells, by the names of the peers."""
+    """Gateways of the peers' checkouts with the authenticator ``section``, by the names of the peers."""
     gateways = {
         peer.name: Perimeter(f"{peer.name}-{name}", peer.checkout, authenticator=section)
         for peer in peers
@@ -59,7 +59,7 @@ def _asking(run: Run, peers: Sequence[Peer], name: str, section: str) -> Iterato
 
 @attrs.frozen
 class Mark:
-    """Where a gateway is: ``requests`` answered and seconds of ``cpu`` taken, at a time."""
+    """A snapshot of a gateway: the number of ``requests`` answered, and seconds of ``cpu`` taken, at a point in time."""
 
     requests: int
     cpu: float
@@ -67,15 +67,15 @@ class Mark:
 
     @classmethod
     def of(cls, run: Run, gateway: Perimeter) -> Mark:
-        """Now."""
+        """Take a snapshot now."""
         return cls(gateway.answered(run.around), cpu_seconds(gateway.processes), time.monotonic())
 
     def rate(self, later: Mark) -> float:
-        """Requests a second from here to ``later``."""
+        """Requests per second between this snapshot and ``later``."""
         return (later.requests - self.requests) / (later.at - self.at)
 
     def cpu_each(self, later: Mark) -> float:
-        """Microseconds of CPU for each request in between. Raises `BenchError` where there were none."""
+        """Microseconds of CPU per request between this snapshot and ``later``. Raises `BenchError` if there were no requests."""
         if later.requests <= self.requests:
             raise BenchError("there were no requests to count CPU for")
         return (later.cpu - self.cpu) / (later.requests - self.requests) * MICROSECONDS
@@ -83,7 +83,7 @@ class Mark:
 
 @attrs.frozen
 class _Stretch:
-    """What came of one round of a gateway: CPU and latencies as they are reported."""
+    """The result of one round of a gateway: CPU and latencies as reported."""
 
     cpu: float
     p50: float
@@ -103,7 +103,7 @@ def _stretch(run: Run, gateway: Perimeter, load: Load) -> _Stretch:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        # longer than it is watched: its clients do not leave at the same moment
+        # longer than the measurement, because the clients do not end at the same moment
         outcome = run.send(gateway, load, _SETTLING + run.options.seconds + _LEAVING)
     finally:
         watcher.join()
@@ -112,7 +112,7 @@ def _stretch(run: Run, gateway: Perimeter, load: Load) -> _Stretch:
 
 
 def _first_logins_of(run: Run, gateway: Perimeter, users: Sequence[str]) -> dict[str, Any]:
-    """Log ``users`` in at the same moment: what the client tells, and the gateway's ``cpu`` in seconds."""
+    """Log ``users`` in at the same moment. Returns the client's report, and the gateway's ``cpu`` in seconds."""
     file = run.around.directory / f"{gateway.name}.credentials"
     file.write_text("\n".join(basic(user, PASSWORD) for user in users) + "\n")
     with Client(run.around, "logins", str(gateway.port), SMALL, str(file)) as client:
@@ -134,8 +134,8 @@ def _remembered(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
         for name, gateway in gateways.items():
             refused = _first_logins_of(run, gateway, users)["refused"]
             if refused:
-                raise BenchError(f"{name} refused {refused} users whom it should remember")
-        # from here on, whoever is not remembered is refused
+                raise BenchError(f"{name} refused {refused} users whose logins should be cached")
+        # from here on, a user whose login is not cached is refused
         server.stop()
         found: dict[str, list[_Stretch]] = {name: [] for name in gateways}
         for _ in range(run.options.rounds):
@@ -161,7 +161,7 @@ def _remembered(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
 
 
 def _first(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
-    # nobody comes twice: the verdict would be remembered
+    # no user logs in twice, because the verdict would be cached
     crowds = [
         [other_user(number) for number in range(start, start + _FIRST)]
         for start in range(1, 1 + _FIRST * run.options.rounds, _FIRST)
@@ -180,7 +180,7 @@ def _first(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
 
 
 def first_login_measurements(title: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Measurement]:
-    """The figures of each gateway's rounds, of which ``title`` tells. Raises `BenchError` where anybody was refused."""
+    """The figures of each gateway's rounds, under ``title``. Raises `BenchError` if a login was refused."""
     for name, rounds in found.items():
         for one in rounds:
             if one["refused"]:

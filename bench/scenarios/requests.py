@@ -1,4 +1,4 @@
-"""Requests over connections that are kept alive: small ones, refused ones, bodies in either direction."""
+"""Requests over keep-alive connections: small requests, refused requests, and bodies in both directions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.upstream import PREFIX
 
 SMALL = f"{PREFIX}/small"
 ALL = ("perimeter", "nginx-plain", "nginx-tuned", "nginx-seed", "haproxy", "twisted-web")
-# what does not authenticate forwards what the others refuse
+# peers without authentication forward the requests that the others refuse
 FORWARDS = {"nginx-plain": 200, "twisted-web": 200}
 
 
@@ -39,8 +39,8 @@ def _download(size: str) -> Callable[[Run], Load]:
     return lambda run: Load(f"{PREFIX}/files/{size}", (run.bearer,), connections=8)
 
 
-def _upload(octets: int) -> Callable[[Run], Load]:
-    return lambda run: Load(f"{PREFIX}/upload", (run.bearer,), connections=8, method="POST", body=octets)
+def _upload(size: int) -> Callable[[Run], Load]:
+    return lambda run: Load(f"{PREFIX}/upload", (run.bearer,), connections=8, method="POST", body=size)
 
 
 SCENARIOS = (

@@ -1,6 +1,6 @@
-"""Whether one client can make another one wait: the latency of a bystander beside clients that ask for all that they can.
+"""Measures whether one client can delay another: the latency of a bystander while other clients send as much as they can.
 
-Each kind of greed is a program in `bench.clients` that prints a line when it has begun; `_SCENES` says which, and how many.
+Each kind of load is a program in `bench.clients` that prints a line when it has begun. `_SCENES` lists them and their numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _START_TIMEOUT = 60.0
 
 @attrs.frozen
 class _Scene:
-    """``program`` is one of `bench.clients`, called with the port and ``count``; none at all is the bystander alone."""
+    """``program`` is one of `bench.clients`, called with the port and ``count``. Without a program the bystander is alone."""
 
     title: str
     program: str = ""

@@ -1,4 +1,4 @@
-"""WebSockets: what a round trip of a small message costs once the connection was upgraded."""
+"""WebSockets: the cost of a round trip of a small message after the upgrade."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _measure(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
 SCENARIOS = (
     Scenario(
         "websocket",
-        "round trips of 64 octets over 32 WebSockets",
+        "round trips of 64 bytes over 32 WebSockets",
         ("perimeter", "nginx-plain", "haproxy"),
         _measure,
     ),

@@ -1,1 +1,1 @@
-"""The audit log: one line for each request, whatever its end."""
+"""The audit log: one line for each request, however it ends."""

@@ -1,10 +1,10 @@
-"""The formats of the audit log: functions from an `AccessRecord` to one line, its newline included. Pure but for the time zone.
+"""The formats of the audit log: functions from an `AccessRecord` to one line with its newline. Pure except for the time zone.
 
-A line is valid UTF-8, holds no control character but its final newline, and no secret that came in a URL; see
-`perimeter.audit.escaping`. Credentials, Authorization and Cookie are never looked at. Where lines go is `perimeter.audit.log`.
+A line is valid UTF-8. It contains no control character except its final newline, and no secret from a URL; see
+`perimeter.audit.escaping`. The formats never read credentials, Authorization or Cookie. `perimeter.audit.log` writes the lines.
 
 In ``reactor`` and ``combined`` a column without a value is ``-``; a user who is really called ``-`` is written ``\\x2d``. In
-``json`` octets that are no UTF-8 appear as ``\\xHH`` inside the string, so that strict readers take every line.
+``json``, bytes that are not UTF-8 appear as ``\\xHH`` inside the string, so that strict parsers accept every line.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quote
 
 from perimeter.audit.escaping import OWN, escape, escape_text, redact
+from perimeter.config.site.audit import AuditFormat
 from perimeter.model import AccessRecord
 
 Format = Callable[[AccessRecord], bytes]
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-# Everything that may stand in a column as it is: no blank, quote or backslash, and nothing that a URL with a secret in it needs.
-# What is left of a line when these are deleted is its skeleton: where that is the expected one, no field added anything to it,
-# and nothing has to be escaped or redacted. So one look at the whole line is the only one that most lines need.
+# The bytes that may appear in a column unescaped: no space, quote or backslash, and none of the characters that a URL with a
+# secret contains. Deleting them from a line leaves its skeleton. If the skeleton is the expected one, no column contains anything
+# else, and nothing has to be escaped or redacted. So most lines need only one test of the whole line.
 _URL_MARKS = b"=%@"
-_PLAIN = bytes(octet for octet in range(0x21, 0x7F) if octet not in b'"\\' + _URL_MARKS)
+_PLAIN = bytes(byte for byte in range(0x21, 0x7F) if byte not in b'"\\' + _URL_MARKS)
 _REACTOR_SKELETON = b'    "  "  '
 _COMBINED_SKELETON = b'     "  "  '
 _QUOTED_PLAIN = _PLAIN + _URL_MARKS + b" "
 
 
 class _Stamp:
-    """A time as text, made once a second: most requests share theirs with others."""
+    """Formats a time, at most once a second: requests of the same second share the text."""
 
     __slots__ = ("_make", "_second", "_text")
 
@@ -67,7 +68,7 @@ _utc_time = _Stamp(_utc)
 
 
 def user_column(name: str | None) -> bytes:
-    """The user's column, escaped: nobody (None), somebody, and somebody called like nobody are three things."""
+    """The user's column, escaped. It distinguishes no user (None: ``-``), an empty name and a user called ``-``."""
     if name is None:
         return b"-"
     if not name:
@@ -76,7 +77,7 @@ def user_column(name: str | None) -> bytes:
 
 
 def _request(record: AccessRecord) -> bytes:
-    """What stands between the first quotes, escaped: ``-`` where no request could be read."""
+    """The text between the first quotes, escaped: the request line, or ``-`` if none could be read."""
     method, target, version = record.method, record.target, record.version
     if not method and not target and not version:
         return b"-"
@@ -84,15 +85,15 @@ def _request(record: AccessRecord) -> bytes:
 
 
 def _start(record: AccessRecord, between: str, skeleton: bytes) -> bytes:
-    """What ``reactor`` and ``combined`` have in common: the address, ``between`` and all up to the length."""
+    """The common start of ``reactor`` and ``combined``: the address, ``between``, and the columns up to the length."""
     stamp = _local_time(record.time)
     principal = record.principal
     name = "-" if principal is None else principal.username
     target = record.target
-    # a column that is empty does not show in the skeleton
+    # the skeleton does not show that a column is empty
     whole = target and record.method and record.version and record.address and name
     if whole and (principal is None or name != "-"):
-        # Latin-1, so that octets beyond ASCII come through as something beyond ASCII, which shows in the skeleton
+        # Latin-1, so that bytes beyond ASCII stay beyond ASCII and appear in the skeleton
         line = (
             f'{record.address} {between}{name} [{stamp}] "{record.method.decode("latin-1")} {target.decode("latin-1")} '
             f'{record.version}" {record.status} {record.sent}'
@@ -122,7 +123,7 @@ def _quoted(record: AccessRecord, name: bytes) -> bytes:
 
 
 def combined(record: AccessRecord) -> bytes:
-    """Apache's combined format: ``IP - user [time] "request" status octets "referer" "user agent"``, local time."""
+    """Apache's combined format: ``IP - user [time] "request" status bytes "referer" "user agent"``, local time."""
     start = _start(record, "- ", _COMBINED_SKELETON)
     return b'%b "%b" "%b"\n' % (start, _quoted(record, b"referer"), _quoted(record, b"user-agent"))
 
@@ -130,11 +131,11 @@ def combined(record: AccessRecord) -> bytes:
 def _string(text: str) -> str:
     if text.isascii():
         return quote(text)
-    # a lone surrogate is not well-formed in JSON, and strict readers drop the whole line for it
+    # a lone surrogate is not well-formed JSON: strict parsers would reject the whole line
     return quote(text.encode("utf-8", "backslashreplace").decode())
 
 
-def _octets(raw: bytes) -> str:
+def _byte_string(raw: bytes) -> str:
     return quote(raw.decode("utf-8", "backslashreplace"))
 
 
@@ -143,11 +144,11 @@ def _header(record: AccessRecord, name: bytes) -> str:
     value = None if headers is None else headers.get(name)
     if value is None:
         return "null"
-    return _octets(redact(value) if name == b"referer" else value)
+    return _byte_string(redact(value) if name == b"referer" else value)
 
 
 def json(record: AccessRecord) -> bytes:
-    """One JSON object, all ASCII, always with the same keys; what is not known is null or "". Time is UTC, duration seconds."""
+    """One JSON object in ASCII, always with the same keys. Unknown values are null or "". Times are UTC, durations seconds."""
     when = record.time
     principal = record.principal
     if principal is None:
@@ -162,13 +163,18 @@ def json(record: AccessRecord) -> bytes:
     line = (
         f'{{"time":"{_utc_time(when)}.{int(when % 1 * 1000):03}Z","duration":{record.duration:.6f},'
         f'"address":{_string(record.address)},"listener":{_string(record.listener)},"tls":{_string(record.tls)},'
-        f'"method":{_octets(record.method)},"target":{_octets(redact(record.target))},"version":{_string(record.version)},'
-        f'"host":{_octets(record.host)},"status":{record.status},"sent":{record.sent},"received":{record.received},'
+        f'"method":{_byte_string(record.method)},"target":{_byte_string(redact(record.target))},'
+        f'"version":{_string(record.version)},"host":{_byte_string(record.host)},'
+        f'"status":{record.status},"sent":{record.sent},"received":{record.received},'
         f'{who},"route":{_string(record.route)},"upstream":{_string(record.upstream)},"reason":{_string(record.reason)},'
         f'"referer":{_header(record, b"referer")},"user_agent":{_header(record, b"user-agent")}}}\n'
     )
     return line.encode("ascii")
 
 
-#: the values of ``format`` in ``[audit]``
-FORMATS: dict[str, Format] = {"reactor": reactor, "combined": combined, "json": json}
+FORMATS: dict[AuditFormat, Format] = {
+    AuditFormat.REACTOR: reactor,
+    AuditFormat.COMBINED: combined,
+    AuditFormat.JSON: json,
+}
+"""What makes the line of each format."""

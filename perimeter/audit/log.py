@@ -1,9 +1,9 @@
-"""The audit logs: where a record becomes a line on a file, and what happens when it cannot.
+"""The audit logs: they write records to files as lines, and handle files that cannot be written.
 
-A strict log writes at once, and says so: `AuditLog.record` is True only where the line is on the file. When writing
-fails (the disk is full, say) it is False, the log is unhealthy, and the lines are kept for a better time; once a second
-it is tried again, with those lines. A log that is not strict collects the lines of one turn of the event loop, and loses, but
-counts, what it cannot keep. Lines are made by `perimeter.audit.formats`, files are kept by `perimeter.audit.rolling`.
+A strict log writes at once: `AuditLog.record` returns True only if the line is in the file. If a write fails (the disk is full,
+for example), `record` returns False, the log is unhealthy, and the lines are kept. The log tries to write them again once a
+second. A log that is not strict collects the lines of one turn of the event loop; it counts the lines that it cannot keep, and
+drops them. `perimeter.audit.formats` makes the lines, and `perimeter.audit.rolling` manages the files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from perimeter.audit.formats import FORMATS, Format
 from perimeter.audit.rolling import RollingFile, Unwritten
 from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import CountingSink
-from perimeter.config.site.values import AuditSettings
+from perimeter.config.site.audit import AuditSettings
 from perimeter.errors import StartupError
 from perimeter.model import AccessRecord
 
@@ -28,13 +28,13 @@ _log = Logger(namespace="perimeter.audit")
 
 #: seconds between two tries to write to a log that failed
 RETRY = 1.0
-#: octets of lines that are kept for as long as they cannot be written
+#: bytes of lines that are kept while they cannot be written
 BACKLOG = 4 * 1024 * 1024
 
 
 @implementer(ILogObserver, IAuditSink)
 class AuditLog:
-    """One audit log file. Also a log observer: an event that carries an ``access_record`` is a record, any other none of ours."""
+    """One audit log file. It is also a log observer: it writes the ``access_record`` of an event, and ignores other events."""
 
     def __init__(self, file: RollingFile, make_line: Format, strict: bool, clock: IReactorTime) -> None:
         self._file = file
@@ -51,7 +51,7 @@ class AuditLog:
     # -- what the gateway calls
 
     def record(self, access_record: AccessRecord) -> bool:
-        """Write one line. False, in a strict log, where it is not on the file. Never raises."""
+        """Write one line. Returns False if the log is strict and the line is not in the file. Never raises."""
         try:
             line = self._make_line(access_record)
             if self._strict and not self._failed and not self._closed:
@@ -62,21 +62,21 @@ class AuditLog:
             self._keep(unwritten)
             return False
         except Exception:
-            # a bug: what could not be written down is not let out either
+            # a bug: the response must not be sent without its record
             _log.failure("An audit record could not be written")
             return not self._strict
 
     def healthy(self) -> bool:
-        """False while a strict log cannot be written; tries again, once a second at most. Never raises."""
+        """Return False while a strict log cannot be written. Tries again at most once a second. Never raises."""
         return not (self._failed and self._strict) or self._try_again()
 
     @property
     def failing(self) -> bool:
-        """Whether it could not be written when that was last tried."""
+        """Whether the last attempt to write failed."""
         return self._failed
 
     def __call__(self, event: LogEvent) -> None:
-        """Write down the event's ``access_record``, if it has one."""
+        """Write the event's ``access_record``, if it has one."""
         access_record = event.get("access_record")
         if isinstance(access_record, AccessRecord):
             self.record(access_record)
@@ -92,7 +92,7 @@ class AuditLog:
         self._closed = False
 
     def reopen(self) -> None:
-        """Turn to the file that is at the path now: somebody has moved the old one away. Never raises."""
+        """Switch to the file that is at the path now, after the old one was moved away. Never raises."""
         if self._closed:
             return
         self._write_pending()
@@ -102,17 +102,17 @@ class AuditLog:
             _log.error("{path} cannot be reopened: {error}", path=self._file.path, error=error)
 
     def close(self) -> None:
-        """Write what is pending and close. Records of exchanges that end later are still written, one by one."""
+        """Write the pending lines and close the file. Records of exchanges that end later are still written, one by one."""
         if not self._write_pending():
             lost = self._dropped + self._pending.count(b"\n")
-            _log.error("{path} is closed, {lost} lines were never written", path=self._file.path, lost=lost)
+            _log.error("{path} is closed; {lost} lines could not be written", path=self._file.path, lost=lost)
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
         self._closed = True
         self._file.close()
 
-    # -- everything but the usual
+    # -- everything except the usual write
 
     def _record_slowly(self, line: bytes) -> bool:
         self._add(line)
@@ -137,11 +137,11 @@ class AuditLog:
         else:
             self._write_pending()
         if self._failed:
-            # nobody asks a log that is not strict whether it is well: it looks after itself
+            # `healthy` does not retry for a log that is not strict, so it retries by itself
             self._flush = self._clock.callLater(RETRY, self._flush_now)
 
     def _write_pending(self) -> bool:
-        """Write the lines that wait. True where none is left."""
+        """Write the pending lines. Returns True if none is left."""
         lines = bytes(self._pending)
         self._pending.clear()
         try:
@@ -153,7 +153,7 @@ class AuditLog:
         return True
 
     def _keep(self, unwritten: Unwritten) -> None:
-        """Hold on to the lines that are not on the file, and say once that there is trouble."""
+        """Keep the lines that are not in the file, and log the failure once."""
         self._retry_at = self._clock.seconds() + RETRY
         later = bytes(self._pending)
         self._pending.clear()
@@ -164,7 +164,7 @@ class AuditLog:
         self._failed = True
         if self._strict:
             _log.critical(
-                "The audit log {path} cannot be written, nothing is served until it can: {error}",
+                "The audit log {path} cannot be written, and no request is served until it can be: {error}",
                 path=self._file.path,
                 error=unwritten.error,
             )
@@ -172,9 +172,9 @@ class AuditLog:
             _log.warn("The audit log {path} cannot be written: {error}", path=self._file.path, error=unwritten.error)
 
     def _try_again(self) -> bool:
-        """Reopen the file and write what waits, unless that was tried less than a second ago. True where all is well."""
+        """Reopen the file and write the pending lines, at most once a second. Returns True if the log works again."""
         now = self._clock.seconds()
-        # later than RETRY ahead: the clock was put back
+        # a retry later than RETRY from now means that the clock was set back: try at once
         if now < self._retry_at <= now + RETRY:
             return False
         self._retry_at = now + RETRY
@@ -205,22 +205,22 @@ class AuditLog:
 
 @implementer(IAuditSink)
 class NoAudit:
-    """Where nothing is to be written down."""
+    """The sink of a configuration without an audit log."""
 
     def record(self, access_record: AccessRecord) -> bool:
-        """Forget it."""
+        """Ignore the record."""
         return True
 
     def healthy(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
 
 class AuditLogs:
-    """All audit logs of a configuration: the one of ``[audit]`` and those of routes that have their own.
+    """All audit logs of a configuration: that of ``[audit]``, and those of the routes that have their own.
 
-    ``sink`` while the gateway is put together, then `open`; `reopen` when told that files were moved; `close` at the end or, at
-    a reload, as soon as another set is open. ``count`` is told of every record.
+    The caller uses `sink` while it builds the gateway, then `open`; `reopen` after files were moved; `close` at the end or, at a
+    reload, as soon as another set is open. ``count`` is called with every record.
     """
 
     def __init__(self, settings: AuditSettings, clock: IReactorTime, count: Callable[[AccessRecord], None] | None = None) -> None:
@@ -232,9 +232,9 @@ class AuditLogs:
         self._opened = False
 
     def sink(self, path: Path | None = None) -> IAuditSink:
-        """The sink of the file at ``path``, of ``[audit]``'s without one. The same file is the same sink.
+        """Return the sink for the file at ``path`` (None: the file of ``[audit]``). The same file has the same sink.
 
-        Raises `StartupError` where the file cannot be opened and `open` was called before.
+        Raises `StartupError` if `open` was called before and the file cannot be opened.
         """
         path = path or self._settings.path
         log = None if path is None else self._log(path)
@@ -242,11 +242,11 @@ class AuditLogs:
         return sink if self._count is None else self._sinks.setdefault(log, CountingSink(sink, self._count))
 
     def _log(self, path: Path) -> AuditLog:
-        # two spellings of one file must not become two writers, which would roll it twice
+        # two spellings of one path must not become two writers, which would roll the file twice
         key = os.path.realpath(path)
         log = self._logs.get(key)
         if log is None:
-            # a link stays where it is when its file is rolled; but what is no file (/dev/stdout) has no other path
+            # a symbolic link stays when its file is rolled; but a path that is no regular file (/dev/stdout) is used as it is
             if path.is_file() or not path.exists():
                 path = Path(key)
             file = RollingFile(path, self._settings.roll, self._settings.keep, self._clock.seconds)
@@ -258,11 +258,11 @@ class AuditLogs:
 
     @property
     def failing(self) -> bool:
-        """Whether one of them could not be written when that was last tried."""
+        """Whether the last attempt to write to one of them failed."""
         return any(log.failing for log in self._logs.values())
 
     def open(self) -> None:
-        """Open every file. Raises `StartupError` for the first that cannot be; then none is left open."""
+        """Open every file. Raises `StartupError` for the first that cannot be opened, and closes the others."""
         try:
             for log in self._logs.values():
                 log.open()
@@ -272,11 +272,11 @@ class AuditLogs:
         self._opened = True
 
     def reopen(self) -> None:
-        """Turn to the files that are at their paths now (SIGUSR1, after an external logrotate)."""
+        """Switch to the files that are at their paths now (SIGUSR1, after an external logrotate)."""
         for log in self._logs.values():
             log.reopen()
 
     def close(self) -> None:
-        """Write what is pending and close every file."""
+        """Write the pending lines and close every file."""
         for log in self._logs.values():
             log.close()

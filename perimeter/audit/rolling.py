@@ -1,13 +1,13 @@
-"""A file that lines are appended to, and that is rolled by day or by size. No line is split, overwritten or lost by a roll.
+"""A file that lines are appended to. It is rolled by day or by size. A roll splits, overwrites and loses no line.
 
-Names are what logrotate's users know. ``daily``: at local midnight ``access.log`` becomes ``access.log.2026-11-22``, after the
-day its lines belong to; where that name is taken (a clock put back), ``access.log.2026-11-22.1`` and so on. By size:
-``access.log.1`` is the newest old file and ``access.log.KEEP`` the oldest. A ``keep`` of 0 keeps them all.
+The names are those of logrotate. ``daily``: at local midnight ``access.log`` becomes ``access.log.2026-11-22``, where the date is
+the day of its lines. If that name exists already (the clock was set back), it becomes ``access.log.2026-11-22.1`` and so on. By
+size: ``access.log.1`` is the newest old file and ``access.log.KEEP`` the oldest. With a ``keep`` of 0 all old files are kept.
 
-One ``write(2)`` with O_APPEND a call, so a line survives the death of this process as soon as `RollingFile.write` has returned
-(not a power failure: nothing waits for the disk). Somebody else may move the file away at any time: it is noticed within
-a second, or at once by `RollingFile.reopen`. Whom to tell when writing fails, and what becomes of the lines, is decided in
-`perimeter.audit.log`. This is the one I/O that happens on the reactor thread: a record has to be out before its response.
+Each call does one ``write(2)`` with O_APPEND. As soon as `RollingFile.write` has returned, the line survives a crash of this
+process (but not a power failure: nothing waits for the disk). Another process may move the file away at any time. This is
+noticed within a second, or at once by `RollingFile.reopen`. `perimeter.audit.log` reports failed writes and keeps their lines.
+This is the only I/O on the reactor thread: a record has to be written before its response is sent.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+from perimeter.config.site.audit import Roll
+
 _log = Logger(namespace="perimeter.audit")
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _MODE = 0o640
-#: seconds after which the file is looked at again: is it still the one at its path, is it still today
+#: seconds between two checks whether the file is still the one at its path, and whether its day is over
 _LOOK = 1.0
 
 
 class Unwritten(Exception):
-    """Writing failed. ``rest`` holds the lines that are not on the file, whole ones only; ``error`` says why."""
+    """Writing failed. ``rest`` holds the lines that are not in the file, whole lines only. ``error`` is the reason."""
 
     def __init__(self, error: OSError, rest: bytes) -> None:
         super().__init__(str(error))
@@ -41,29 +43,29 @@ class Unwritten(Exception):
 
 
 def day_bounds(moment: float) -> tuple[float, float]:
-    """The local day around ``moment`` (seconds since the epoch): its first second and that of the next."""
+    """Return the first second of the local day that contains ``moment``, and of the next day (seconds since the epoch)."""
     year, month, day = time.localtime(moment)[:3]
     # mktime knows that the 32nd of a month is the 1st of the next, and which days have 23 or 25 hours
     return time.mktime((year, month, day, 0, 0, 0, 0, 0, -1)), time.mktime((year, month, day + 1, 0, 0, 0, 0, 0, -1))
 
 
 class RollingFile:
-    """An append-only file and its old ones. ``roll`` is ``daily`` or a size in octets; ``seconds`` tells the time of day.
+    """An append-only file and its old files. ``roll`` is `Roll.DAILY` or a size in bytes; ``seconds`` returns the time (epoch).
 
-    `open` comes first; the owner calls `close`. Not thread-safe.
+    The owner calls `open` first and `close` last. Not thread-safe.
     """
 
-    def __init__(self, path: Path, roll: str | int, keep: int, seconds: Callable[[], float]) -> None:
+    def __init__(self, path: Path, roll: Roll | int, keep: int, seconds: Callable[[], float]) -> None:
         self.path = path
         self._name = os.fspath(path)
-        self._limit = 0 if roll == "daily" else int(roll)
+        self._limit = 0 if roll is Roll.DAILY else roll
         self._keep = keep
         self._seconds = seconds
         self._fd = -1
         self._regular = True
         self._identity = (0, 0)
         self._size = 0
-        #: the file ends in the middle of a line: the next one begins with a newline
+        #: the file ends in the middle of a line: the next write begins with a newline
         self._torn = False
         self._day = (0.0, 0.0)
         self._looked = self._next_look = 0.0
@@ -72,7 +74,7 @@ class RollingFile:
     # -- opening and closing
 
     def open(self) -> None:
-        """Open, make or, where it is of an earlier day, roll the file. Raises OSError."""
+        """Open or create the file, and roll it if it is from an earlier day. Raises OSError."""
         self._attach()
         now = self._seconds()
         if self._size and self._due(now):
@@ -81,12 +83,12 @@ class RollingFile:
         self._plan(now)
 
     def reopen(self) -> None:
-        """Turn to the file that is at the path now. Raises OSError, and goes on with the old one if that can be."""
+        """Switch to the file that is at the path now. Raises OSError, and then keeps the old file open if there is one."""
         self._attach()
         self._plan(self._seconds())
 
     def close(self) -> None:
-        """Let go of the file; `open` takes it up again."""
+        """Close the file. `open` opens it again."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):
@@ -108,7 +110,7 @@ class RollingFile:
         self._fd = fd
         self._identity = (found.st_dev, found.st_ino)
         self._size = found.st_size
-        # the gateway may have been down over midnight: the lines are of the day of the last of them
+        # the gateway may have been down at midnight: the file belongs to the day of its last line
         self._day = day_bounds(found.st_mtime if found.st_size else self._seconds())
 
     def _create(self) -> int:
@@ -116,7 +118,7 @@ class RollingFile:
             fd = os.open(self._name, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
         except FileExistsError:
             return os.open(self._name, _FLAGS)
-        # whatever the umask: a daemon's is mostly 077, and then no log reader's group could read it
+        # a daemon's umask is usually 077; without this, the group of a log reader could not read the file
         with contextlib.suppress(OSError):
             os.fchmod(fd, _MODE)
         return fd
@@ -125,7 +127,7 @@ class RollingFile:
         try:
             fd = os.open(self._name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            # a file that we may only write to: an empty line at worst
+            # we may write to the file but not read it: at worst this adds an empty line
             return False
         try:
             return os.pread(fd, 1, size - 1) == b"\n"
@@ -135,7 +137,7 @@ class RollingFile:
     # -- writing
 
     def write(self, lines: bytes) -> None:
-        """Append whole lines, all of them in one ``write(2)``. Raises `Unwritten`."""
+        """Append whole lines in one ``write(2)``. Raises `Unwritten`."""
         now = self._seconds()
         try:
             if not self._looked <= now < self._next_look:
@@ -158,7 +160,7 @@ class RollingFile:
             self._write_all(lines[done:], lines[lines.rfind(b"\n", 0, done) + 1 :])
 
     def _write_all(self, data: bytes, lines: bytes) -> None:
-        """Write ``data`` piece by piece: the end of ``lines``, which are whole, or a newline and ``lines``."""
+        """Write ``data`` piece by piece. It is the end of the whole lines ``lines``, or a newline followed by ``lines``."""
         while data:
             try:
                 done = os.write(self._fd, data)
@@ -175,11 +177,11 @@ class RollingFile:
 
     def _failed(self, error: OSError) -> None:
         if error.errno == errno.EBADF:
-            # not ours any more: closing it again could close somebody else's
+            # the descriptor is closed already: closing it again could close another file with the same number
             self._fd = -1
 
     def _look(self, now: float) -> None:
-        """Once a second: the day, and whether the file is still the one at its path. Raises OSError when it is nowhere."""
+        """Once a second, check the day, and whether the file is still the one at its path. Raises OSError if it has no path."""
         if not self._regular:
             self._plan(now)
             return
@@ -192,7 +194,7 @@ class RollingFile:
             try:
                 self._attach()
             except OSError:
-                # better in a file of another name than not at all, but not in one without any name
+                # writing to a file with another name is better than nothing, but a deleted file would lose the lines
                 if self._fd < 0 or not os.fstat(self._fd).st_nlink:
                     raise
         elif self._due(now):
@@ -213,12 +215,12 @@ class RollingFile:
         return not self._limit and self._regular and not self._day[0] <= now < self._day[1]
 
     def _try_to_roll(self, now: float) -> None:
-        """Roll, or say once that it cannot be done and go on with the file there is."""
+        """Roll the file. If that fails, log it once and go on with the present file."""
         try:
             self._roll(now)
         except OSError as error:
             if not self._rolling_fails:
-                _log.error("{path} cannot be rolled, and goes on as it is: {error}", path=self._name, error=error)
+                _log.error("{path} cannot be rolled and stays in use: {error}", path=self._name, error=error)
             self._rolling_fails = True
             return
         self._rolling_fails = False
@@ -236,20 +238,20 @@ class RollingFile:
         self._attach()
 
     def _dated_names(self) -> Iterator[str]:
-        # noon, because a day need not have a midnight
+        # noon, because not every day has a midnight
         day = time.strftime("%Y-%m-%d", time.localtime((self._day[0] + self._day[1]) / 2))
         yield f"{self._name}.{day}"
         for number in range(1, 10000):
             yield f"{self._name}.{day}.{number}"
 
     def _move_aside(self, names: Iterator[str]) -> None:
-        """Give the file the first of ``names`` that is free; no file is ever replaced."""
+        """Rename the file to the first of ``names`` that is free. Never replaces another file."""
         for name in names:
             try:
-                # link and unlink, for rename would replace what another process has put there in between
+                # link and unlink, because rename would replace a file that another process has made in the meantime
                 os.link(self._name, name, follow_symlinks=False)
             except FileExistsError:
-                # a roll that was cut off between the two leaves both names on one file
+                # a crash between link and unlink leaves one file with both names
                 if not os.path.samefile(self._name, name):
                     continue
             except OSError:
@@ -262,7 +264,7 @@ class RollingFile:
         raise FileExistsError(errno.EEXIST, "no free name to roll to", self._name)
 
     def _shift(self) -> None:
-        """Make ``.1`` free: each number up by one as far as the first gap, the last of ``keep`` dropped."""
+        """Free ``.1``: increase each number up to the first gap by one, and drop the file numbered ``keep``."""
         free = 1
         while os.path.lexists(f"{self._name}.{free}") and (not self._keep or free < self._keep):
             free += 1
@@ -273,7 +275,7 @@ class RollingFile:
                 os.unlink(f"{self._name}.1")
 
     def _prune(self) -> None:
-        """Remove what is older than the newest ``keep`` days, or numbered beyond ``keep``; compressed ones too."""
+        """Remove files older than the newest ``keep`` days, or numbered above ``keep``. Compressed files too."""
         if not self._keep or not self._regular:
             return
         kind = r"([0-9]+)" if self._limit else r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.[0-9]+)?"

@@ -1,4 +1,4 @@
-"""What takes the record of a request: the interface of an audit sink."""
+"""The interface of an audit sink, which receives the record of each request."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from zope.interface import Interface
 
 from perimeter.model import AccessRecord
 
-# zope interfaces describe what a caller sees, so their methods name no self.
+# The methods of a zope interface have no ``self``, because they describe the call.
 
 
 class IAuditSink(Interface):
-    """Takes the one record that each request ends with."""
+    """Receives exactly one record for each request, at its end."""
 
     def record(access_record: AccessRecord) -> bool:
-        """Write a record. Never blocks on anything but the file, never raises.
+        """Write a record. Blocks on nothing except the file, and never raises.
 
-        True where the record is on the file (or the log is not strict), else False: the caller then lets no more of the
-        response out.
+        Returns True if the record is in the file or the log is not strict. After False the caller sends no more of the response.
         """
 
     def healthy() -> bool:
-        """False while a strict log cannot be written: nothing new is served until it can."""
+        """Return False while a strict log cannot be written: no new request is served until it can be."""

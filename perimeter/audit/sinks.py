@@ -1,4 +1,4 @@
-"""Audit sinks around an audit sink."""
+"""Audit sinks that wrap another audit sink."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from perimeter.model import AccessRecord
 
 @implementer(IAuditSink)
 class CountingSink:
-    """``inner``, and ``count`` is told of every record."""
+    """Like ``inner``, but also calls ``count`` with every record."""
 
     def __init__(self, inner: IAuditSink, count: Callable[[AccessRecord], None]) -> None:
         self.healthy = inner.healthy
@@ -27,7 +27,7 @@ class CountingSink:
 
 @implementer(IAuditSink)
 class LenientSink:
-    """``inner``, but for its refusals: an audit log that fails is what the figures have to tell of."""
+    """Like ``inner``, but never refuses: metrics must stay reachable while the audit log fails, since they report it."""
 
     def __init__(self, inner: IAuditSink) -> None:
         self._inner = inner
@@ -38,5 +38,5 @@ class LenientSink:
         return True
 
     def healthy(self) -> bool:
-        """Always."""
+        """Return True."""
         return True

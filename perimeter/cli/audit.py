@@ -1,6 +1,6 @@
-"""``perimeter audit show FILE…``: the lines of audit logs, of any format and mixed, that somebody is looking for.
+"""``perimeter audit show FILE…``: print matching lines of audit logs, whose formats may be mixed.
 
-Lines are printed as they are in the file: they are escaped, so a terminal is safe with them.
+Lines are printed as they are in the file. They are escaped there, so they cannot control a terminal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TEXT = re.compile(rb'\S+ (?:- )?(\S+) \[([^\]]+)\] "[^"]*" (\d+) \d+(?: "|\n|$)
 
 @attrs.frozen
 class Line:
-    """What of a line can be asked for. ``user`` is escaped as in the text formats, ``-`` for nobody."""
+    """The parts of a line to search by. ``user`` is escaped as in the text formats, ``-`` for no user."""
 
     user: bytes
     time: datetime
@@ -32,12 +32,12 @@ class Line:
 
 
 def parse_line(line: bytes) -> Line | None:
-    """A line of any of the formats, or None where it is none of them."""
+    """A line of any of the formats, or None."""
     try:
         if line.startswith(b"{"):
-            fields = json.loads(line)
-            user = fields["user"]
-            return Line(user_column(user), datetime.fromisoformat(fields["time"]), str(fields["status"]))
+            record = json.loads(line)
+            user = record["user"]
+            return Line(user_column(user), datetime.fromisoformat(record["time"]), str(record["status"]))
         match = _TEXT.match(line)
         if match is None:
             return None
@@ -73,11 +73,11 @@ def command() -> None:
 
 @command.command("show")
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--user", help="Only requests of this user; - for those of nobody.")
+@click.option("--user", help="Only requests of this user; - for requests without a user.")
 @click.option("--status", callback=_status, help="Only this status: 401, or 4xx for a whole class.")
-@click.option("--since", callback=_since, help="Only requests from this time on, local unless it has a zone.")
+@click.option("--since", callback=_since, help="Only requests from this time on; local time unless it has a zone.")
 def show(files: tuple[Path, ...], user: str | None, status: str | None, since: datetime | None) -> None:
-    """Print the lines of each FILE (.gz too) that fit everything asked for."""
+    """Print the lines of each FILE (.gz too) that match all options."""
     wanted = None if user is None else user_column(None if user == "-" else user)
     out = sys.stdout.buffer
     unknown = 0
@@ -93,4 +93,4 @@ def show(files: tuple[Path, ...], user: str | None, status: str | None, since: d
             ):
                 out.write(line)
     if unknown:
-        click.echo(f"{unknown} lines are in no known format and were left out", err=True)
+        click.echo(f"{unknown} lines have an unknown format and were left out", err=True)

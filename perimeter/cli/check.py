@@ -1,4 +1,4 @@
-"""``perimeter check F`` and ``twistd perimeter --config F --check``: judge a site.ini without binding or making anything."""
+"""``perimeter check F`` and ``twistd perimeter --config F --check``: check a site.ini; no port is bound, no file is written."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from perimeter.config.language.net_types import Network
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import Network, RouteSettings, Rule, ServerSettings, SiteConfig
+from perimeter.config.site.route import Auth, RouteSettings, Rule
 from perimeter.errors import StartupError
 from perimeter.plugin.kinds import PluginKinds
 
@@ -19,18 +21,18 @@ _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 @click.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 def command(file: Path) -> None:
-    """Judge the configuration FILE: every problem with its line, or the routes as a table."""
+    """Check the configuration FILE: print every fault with its line, or the routes as a table."""
     status, text = run_check(file)
     click.echo(text)
     sys.exit(status)
 
 
 def run_check(path: Path, *, kinds: PluginKinds | None = None) -> tuple[int, str]:
-    """An exit status and what to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
+    """An exit status and the text to print: 1 and every fault on a line of its own, or 0, the warnings and the routes.
 
     ``kinds`` replaces the kinds that are installed.
     """
-    # Looking for plug-ins imports them, which only a command that reads a configuration should pay for.
+    # Imported here, because finding plug-ins takes time, and only commands that read a configuration need them.
     from perimeter.auth.kinds.realm_file import RealmFileError
     from perimeter.auth.registry import installed_kinds
 
@@ -47,7 +49,7 @@ def run_check(path: Path, *, kinds: PluginKinds | None = None) -> tuple[int, str
 
 
 def _realm_files(config: SiteConfig) -> list[str]:
-    """What is to be said of the realm files that are there. Raises
+    """Warnings about the realm files. Raises
     `perimeter.auth.kinds.realm_file.RealmFileError` for one that the gateway would refuse."""
     from perimeter.auth.kinds.realm_file import RealmFileSettings, realm_file_warnings
 
@@ -66,7 +68,7 @@ def _table(config: SiteConfig) -> list[str]:
 
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
-    auth = route.auth if config.perimeter.enabled or route.auth == "none" else "off"
+    auth = route.auth if config.perimeter.enabled or route.auth is Auth.NONE else "off"
     identity = ", ".join(route.identity) or "none"
     return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
 
@@ -75,15 +77,8 @@ def _target(route: RouteSettings, config: SiteConfig) -> str:
     if route.static is not None:
         return str(route.static)
     servers = next(upstream.servers for upstream in config.upstreams if upstream.name == route.upstream)
-    places = ", ".join(_place(server) for server in servers)
+    places = ", ".join(server.url for server in servers)
     return f"{route.upstream} ({places})" + (f" as {route.rewrite}" if route.rewrite else "")
-
-
-def _place(server: ServerSettings) -> str:
-    if server.scheme == "sample":
-        return "sample:"
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return f"{server.scheme}://{host}:{server.port}"
 
 
 def _rules(route: RouteSettings) -> str:
@@ -96,4 +91,4 @@ def _rules(route: RouteSettings) -> str:
 
 
 def _terms(values: Sequence[Rule] | Sequence[Network]) -> str:
-    return ", ".join(f"{value.kind}:{value.value}" if isinstance(value, Rule) else str(value) for value in values)
+    return ", ".join(str(value) for value in values)

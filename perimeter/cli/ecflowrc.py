@@ -1,7 +1,7 @@
-"""``perimeter ecflowrc``: the entry of a user in ``.ecflowapirc``, from which ecFlow's client takes its credentials.
+"""``perimeter ecflowrc``: write the entry of a user into ``.ecflowapirc``, where ecFlow's client finds its credentials.
 
-The client goes through the ``tokens`` in their order and takes the first one whose ``server``, a regular expression, matches the
-whole of ``https://host:port``. A bearer entry needs ``url``, ``key`` and ``email``, a basic one ``username`` and ``password``.
+The client uses the first of the ``tokens`` whose ``server``, a regular expression, matches the whole of ``https://host:port``. A
+bearer entry needs ``url``, ``key`` and ``email``, a basic one ``username`` and ``password``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import click
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
 from perimeter.cli.site import Duration, config_option, explained, read_site
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import Serve
 from perimeter.model import Principal
 
 VERSION = 1
@@ -29,7 +30,7 @@ _LARGEST = 1 << 20
 
 
 class RcError(Exception):
-    """A ``.ecflowapirc`` that cannot be used. The text holds nothing of its content."""
+    """A ``.ecflowapirc`` that cannot be used. The message has nothing of its content."""
 
 
 def pattern(url: str) -> str:
@@ -38,10 +39,10 @@ def pattern(url: str) -> str:
 
 
 def merged(text: str, entry: dict[str, Any], url: str | None) -> str:
-    """A file with ``entry`` in it: in the place of one for the same ``server``, else where the client finds it for ``url``.
+    """A file with ``entry`` added: in place of an entry for the same ``server``, otherwise where the client finds it for ``url``.
 
-    ``text`` is the file so far, ``url`` the gateway's own, or None where ``server`` is a pattern of the user's. Everything else
-    stays as it is. Raises `RcError`.
+    ``text`` is the file so far. ``url`` is that of the gateway, or None if the user gave a pattern as ``server``. Everything else
+    is unchanged. Raises `RcError`.
     """
     try:
         document = json.loads(text)
@@ -62,7 +63,7 @@ def merged(text: str, entry: dict[str, Any], url: str | None) -> str:
 
 
 def _place(tokens: list[dict[str, Any]], url: str | None) -> int:
-    """Before the first entry that would win (``.*``, say): an entry behind it would never be used."""
+    """The position before the first entry that matches (such as ``.*``): behind it, an entry would never be used."""
     for index, token in enumerate(tokens):
         with contextlib.suppress(re.error):
             if url is not None and re.fullmatch(str(token.get("server")), url):
@@ -76,38 +77,40 @@ def rendered(document: dict[str, Any]) -> str:
 
 
 def gateway_url(site: SiteConfig, host: str | None) -> str:
-    """``https://host:port`` of the gateway as clients see it. Raises `click.UsageError` where the configuration cannot tell."""
-    listener = next((one for one in site.listeners if one.tls and one.serve == "gateway"), None)
+    """``https://host:port`` of the gateway as clients see it. Raises `click.UsageError` if the configuration does not say it."""
+    listener = next((one for one in site.listeners if one.tls and one.serve is Serve.GATEWAY), None)
     if listener is None:
-        raise click.UsageError("the configuration has no [listener …] with tls and the routes: say --server")
+        raise click.UsageError("the configuration has no [listener …] with tls and the routes: use --server")
     if host is None:
         host = next((urlsplit(url).hostname for url in site.perimeter.announce), None)
     if host is None:
-        raise click.UsageError("the configuration has no announce that would tell the gateway's name: say --host or --server")
+        raise click.UsageError("the configuration has no announce with the gateway's name: use --host or --server")
     return f"https://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{listener.port}"
 
 
 @click.command("ecflowrc")
 @config_option
-@click.option("--user", required=True, metavar="NAME", help="Whose entry it is.")
-@click.option("--type", "kind", type=click.Choice(["basic", "bearer"]), default="basic", show_default=True, help="What it holds.")
+@click.option("--user", required=True, metavar="NAME", help="The user of the entry.")
+@click.option(
+    "--type", "kind", type=click.Choice(["basic", "bearer"]), default="basic", show_default=True, help="The kind of credentials."
+)
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the password, or the key, from the first line of standard input.")
 @click.option("--host", metavar="NAME", help="The gateway's name as clients use it; default: that of announce.")
-@click.option("--server", metavar="REGEX", help="Which servers the entry is for; default: this gateway alone.")
-@click.option("--realm", metavar="REALM", help="bearer: the realm that knows the user; default: the only one there is.")
+@click.option("--server", metavar="REGEX", help="The servers that the entry is for; default: this gateway only.")
+@click.option("--realm", metavar="REALM", help="bearer: the realm of the user; can be left out if there is only one.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="bearer: a role of the user; may be given several times.")
-@click.option("--lifetime", type=Duration(), help="bearer: how long the token is good for; default: lifetime of [token].")
-@click.option("--email", metavar="ADDRESS", help="bearer: the client wants one; default: the user's name.")
+@click.option("--lifetime", type=Duration(), help="bearer: lifetime of the token; default: lifetime of [token].")
+@click.option("--email", metavar="ADDRESS", help="bearer: an address, which the client requires; default: the user name.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path(".ecflowapirc"),
     show_default=True,
-    help="Where to.",
+    help="The file to write.",
 )
-@click.option("--merge", is_flag=True, help="Put the entry into a file that exists, and leave the others in it alone.")
-@click.option("--print", "to_print", is_flag=True, help="Print the entry, secret and all, and write no file.")
+@click.option("--merge", is_flag=True, help="Add the entry to a file that exists, and keep its other entries.")
+@click.option("--print", "to_print", is_flag=True, help="Print the entry with its secret, and write no file.")
 def command(
     file: Path,
     user: str,
@@ -123,10 +126,10 @@ def command(
     merge: bool,
     to_print: bool,
 ) -> None:
-    """Write an entry for NAME into a .ecflowapirc, readable for its owner alone.
+    """Write an entry for NAME into a .ecflowapirc, readable for its owner only.
 
-    basic keeps the user's password. bearer keeps a key: one that is read by --stdin, or else an access token of this gateway,
-    issued now. Nothing secret is printed unless --print is given.
+    basic holds the user's password. bearer holds a key: one that --stdin reads, or an access token that is issued now. No secret
+    is printed unless --print is given.
     """
     if not user or unfit_for_name(user) or (kind == "basic" and ":" in user):
         raise click.BadParameter("expected a name without a colon or control characters", param_hint="--user")
@@ -155,7 +158,7 @@ def command(
 
 
 def _any_url(site: SiteConfig, host: str | None) -> str:
-    """What a bearer entry names as ``url`` where ``server`` is a pattern; the client only demands that there is one."""
+    """The ``url`` of a bearer entry if ``server`` is a pattern. The client only requires that there is one."""
     try:
         return gateway_url(site, host)
     except click.UsageError:
@@ -170,20 +173,20 @@ def _first_line() -> str:
 
 
 def _existing(path: Path, merge: bool) -> str | None:
-    """The file so far, or None where there is none."""
+    """The file so far, or None if there is none."""
     try:
         with path.open("rb") as file:
-            octets = file.read(_LARGEST + 1)
+            data = file.read(_LARGEST + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise click.ClickException(f"{path} cannot be read: {error.strerror}") from None
     if not merge:
-        raise click.ClickException(f"{path} is there already: --merge adds to it")
-    if len(octets) > _LARGEST:
+        raise click.ClickException(f"{path} exists already: --merge adds to it")
+    if len(data) > _LARGEST:
         raise click.ClickException(f"{path} is larger than {_LARGEST >> 20} MiB")
     try:
-        return octets.decode()
+        return data.decode()
     except UnicodeDecodeError:
         raise click.ClickException(f"{path} is not UTF-8 text") from None
 
@@ -202,8 +205,8 @@ def _issued(site: SiteConfig, user: str, realm: str | None, roles: tuple[str, ..
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace ``path`` by a file with mode 0600, whole or not at all. It stays its owner's where root writes for a user."""
-    path = path.resolve()  # a link goes on leading to the file
+    """Replace ``path`` atomically by a file with mode 0600. Its owner does not change if root writes for a user."""
+    path = path.resolve()  # so that a link still points to the file
     descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -15,11 +15,19 @@ PROXIES = ("nginx", "haproxy", "haproxy-lua", "caddy", "traefik", "envoy")
 @click.argument("proxy", type=click.Choice(PROXIES))
 @config_option
 @click.option("--gateway", metavar="URL", help="Where the proxy reaches this gateway; without it, one of its listeners.")
-def command(proxy: str, file: Path, gateway: str | None) -> None:
+@click.option("--listen", "listens", multiple=True, metavar="[ADDRESS:]PORT", help="Where the proxy listens; default: 80.")
+@click.option(
+    "--server-name",
+    "server_names",
+    multiple=True,
+    metavar="NAME",
+    help="A host that the routes for any host are served for; default: every host.",
+)
+def command(proxy: str, file: Path, gateway: str | None, listens: tuple[str, ...], server_names: tuple[str, ...]) -> None:
     """Print the configuration that makes PROXY ask this gateway.
 
-    It serves the routes of the site on port 80, clears what clients may not send, and passes on what the gateway answers.
-    haproxy-lua is the script that the configuration for haproxy loads.
+    It serves the routes of the site, removes what clients must not send, and passes on what the gateway answers. haproxy-lua is
+    the script that the configuration for haproxy loads. --listen and --server-name can be given several times.
     """
     from perimeter.emit import caddy, envoy, haproxy, nginx, traefik
     from perimeter.emit.plan import make_plan
@@ -34,12 +42,13 @@ def command(proxy: str, file: Path, gateway: str | None) -> None:
     }
     with explained():
         config = read_site(file)
-        plan = make_plan(config, gateway)
+        plan = make_plan(config, gateway, listens, server_names)
+        text = renderers[proxy](plan)
     if not plan.judges:
         click.echo(
-            "warning: [perimeter] trusted_proxies is empty: the gateway will say who asks, and judge by no rules of routes",
+            "warning: [perimeter] trusted_proxies is empty: the gateway reports who asks, and applies no rules of routes",
             err=True,
         )
     for name in plan.unserved:
-        click.echo(f"warning: [route {name}] is left out: only what another server serves can be forwarded to", err=True)
-    click.echo(renderers[proxy](plan), nl=False)
+        click.echo(f"warning: [route {name}] is left out: a proxy can only forward to a server of its own", err=True)
+    click.echo(text, nl=False)

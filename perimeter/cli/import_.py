@@ -1,6 +1,6 @@
-"""``perimeter import SOURCE…``: make a site.ini of the configuration of what Perimeter replaces.
+"""``perimeter import SOURCE…``: convert the configuration of a replaced program to a site.ini.
 
-What a source says is the business of `perimeter.importers`; here are the files, and the passwords that are hashed on the way.
+`perimeter.importers` reads the sources; this module opens and writes files, and hashes passwords.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -26,14 +25,14 @@ from perimeter.plugin.augmenter import IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticatorFactory
 
 LEFT = 3
-"""Exit status where something is left for the operator."""
+"""Exit status if something was not translated."""
 
 _LARGEST = 8 << 20
 _NAMES = ("authotron", "reactor", "logback", "htpasswd", "nginx")
 
 
 def recognise(text: str) -> str | None:
-    """Which of the sources ``text`` is."""
+    """The kind of source that ``text`` is, or None."""
     if reactor.looks_like(text):
         return "reactor"
     if logback.looks_like(text):
@@ -60,7 +59,7 @@ def convert(kind: str, sources: Sequence[tuple[Path, str]], draft: Draft, abilit
 
 
 def _including(source: Path) -> tree.Find:
-    """What opens the files that ``source`` includes: relative names are beside the nginx.conf."""
+    """A function that opens the files that ``source`` includes. Relative names are relative to the directory of nginx.conf."""
     base = source.parent
     if not (base / "nginx.conf").is_file() and (base.parent / "nginx.conf").is_file():
         base = base.parent
@@ -76,22 +75,12 @@ def _including(source: Path) -> tree.Find:
 
 
 def abilities() -> Abilities:
-    """What this gateway can do."""
+    """What this gateway supports."""
     from perimeter.auth.registry import installed_kinds
-    from perimeter.config.site import schema
 
     kinds = installed_kinds()
-    return Abilities(
-        _options(kinds.authenticators),
-        _options(kinds.augmenters, "type", "realm"),
-        "metrics" in _words(schema.Listener.serve),
-        schema.Perimeter.state.available,
-    )
-
-
-def _words(option: Any) -> list[str]:
-    """The words of an option that is a choice."""
-    return str(option.type.label).split(" \\| ")
+    augmenters = _options(kinds.augmenters, "type", "realm")
+    return Abilities(_options(kinds.authenticators), augmenters, metrics=True, state=True)
 
 
 def _options(factories: Mapping[str, IAuthenticatorFactory | IAugmenterFactory], *common: str) -> dict[str, frozenset[str]]:
@@ -103,15 +92,17 @@ def _options(factories: Mapping[str, IAuthenticatorFactory | IAugmenterFactory],
 @click.argument(
     "sources", metavar="SOURCE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("--as", "kind", type=click.Choice(_NAMES), help="What the SOURCEs are; default: as they look.")
+@click.option("--as", "kind", type=click.Choice(_NAMES), help="The kind of the SOURCEs; by default it is detected.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write a site.ini here; default: print it.")
-@click.option("--force", is_flag=True, help="Write over files that exist.")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
 def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, force: bool) -> None:
-    """Make a site.ini of SOURCEs that belong together.
+    """Convert SOURCEs that belong together to one site.ini.
 
-    They are Auth-o-tron's YAML, Reactor's continuuity-site.xml and logback.xml, htpasswd files, and nginx configurations.
+    They are Auth-o-tron's YAML, Reactor's continuuity-site.xml and logback.xml (CDAP's cdap-site.xml and cdap-security.xml),
+    htpasswd files, and nginx configurations.
 
-    What could not be translated is told with its line, and the command ends with 3.
+    What could not be translated is listed with its line, and the command ends with 3. A route is open only if the importer
+    understands every directive that applies to it; other routes are closed to everybody, and listed.
     """
     draft = Draft()
     try:
@@ -121,7 +112,7 @@ def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, fo
             text = _read(source)
             found = kind or recognise(text)
             if found is None:
-                raise click.ClickException(f"{source}: not a configuration that is known here; say --as what it is")
+                raise click.ClickException(f"{source}: unknown kind of configuration; --as names the kind")
             kinds.setdefault(found, []).append((source, text))
         for found, texts in kinds.items():
             convert(found, texts, draft, known)
@@ -133,7 +124,7 @@ def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, fo
     if output is None:
         click.echo(draft.text(), nl=False)
         for name in (*draft.realms, *draft.files):
-            click.echo(f"{name} belongs to it, and is written with -o only", err=True)
+            click.echo(f"{name} belongs to it, and is written only with -o", err=True)
     else:
         _write(draft, output, force)
     _tell(draft)
@@ -143,13 +134,13 @@ def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, fo
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            octets = file.read(_LARGEST + 1)
+            data = file.read(_LARGEST + 1)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be read: {error.strerror}") from None
-    if len(octets) > _LARGEST:
+    if len(data) > _LARGEST:
         raise click.ClickException(f"{path} is larger than {_LARGEST >> 20} MiB")
     try:
-        return octets.decode("utf-8-sig").replace("\r\n", "\n")
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise click.ClickException(f"{path} is not UTF-8 text") from None
 
@@ -164,18 +155,18 @@ def _there(path: Path, needs: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return needs == "beginning"  # what cannot be looked at may be there
+        return needs == "beginning"  # a directory that cannot be read may have such a file
 
 
 def _write(draft: Draft, output: Path, force: bool) -> None:
-    """The site.ini, and beside it what it refers to; the secrets are their owner's alone."""
+    """Write the site.ini, and beside it the files that it names; files with secrets have mode 0600."""
     texts = {output: (draft.text(), 0o644)}
     for name, secret in draft.files.items():
         texts[output.parent / name] = (secret + "\n", 0o600)
     for name, users in draft.realms.items():
         texts[output.parent / name] = ("".join(_line(user) for user in users), 0o600)
     if not force and (there := [str(path) for path in texts if path.exists()]):
-        raise click.ClickException(f"{', '.join(there)} there already: --force writes over")
+        raise click.ClickException(f"{', '.join(there)} exist already: --force overwrites them")
     for path, (text, mode) in texts.items():
         try:
             _replace(path, text, mode)

@@ -1,11 +1,11 @@
-"""Access tokens that the commands issue, with the gateway's own key."""
+"""Access tokens that commands issue with the key of the gateway."""
 
 from __future__ import annotations
 
 import click
 
 from perimeter.cli.site import WallClock, explained
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
 from perimeter.errors import InternalError
 from perimeter.model import Principal
 from perimeter.tokens.issuer import TokenIssuer
@@ -13,7 +13,7 @@ from perimeter.tokens.keyring import Keyring
 
 
 def access_token(site: SiteConfig, principal: Principal, lifetime: float | None) -> str:
-    """A token for ``principal``, for ``lifetime`` seconds or what ``[token]`` says. Raises `click.ClickException`."""
+    """A token for ``principal``, for ``lifetime`` seconds or the lifetime of ``[token]``. Raises `click.ClickException`."""
     with explained():
         clock = WallClock()
         issuer = TokenIssuer(Keyring.open(site.perimeter.state_dir, site.token, clock), site.token, clock)

@@ -1,6 +1,6 @@
-"""``perimeter keys``: look at the signing keys of a gateway, and change them before it is time.
+"""``perimeter keys``: show the signing keys of a gateway, and rotate them early.
 
-A running gateway takes a change up the next time it looks at its keyring.
+A running gateway uses a change the next time it reads its keyring.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from perimeter.cli.site import WallClock, config_option, explained, read_site
+from perimeter.config.site.token import Algorithm
 from perimeter.tokens.keyring import Keyring
 
 _COLUMNS = ("STATE", "ALGORITHM", "KID", "CREATED", "SIGNS SINCE", "VERIFIES UNTIL")
@@ -19,26 +20,26 @@ _COLUMNS = ("STATE", "ALGORITHM", "KID", "CREATED", "SIGNS SINCE", "VERIFIES UNT
 
 @click.group("keys")
 def command() -> None:
-    """Look at or rotate the keys that sign tokens."""
+    """Show or rotate the keys that sign tokens."""
 
 
 @command.command("list")
 @config_option
 def list_keys(file: Path) -> None:
-    """Show the keys as they are: names and times, never the keys themselves."""
+    """Show names and times of the keys, never the keys themselves."""
     with explained():
         site = read_site(file)
         keyring = Keyring.read(site.perimeter.state_dir, site.token, WallClock())
         click.echo("\n".join(table(keyring)))
-        if site.token.algorithm == "HS256":
+        if site.token.algorithm is Algorithm.HS256:
             click.echo("HS256: tokens are signed with the secret of the configuration.")
 
 
 @command.command("rotate")
 @config_option
-@click.option("--discard", is_flag=True, help="Throw every key so far away (one was stolen): all tokens become invalid.")
+@click.option("--discard", is_flag=True, help="Delete all keys so far, for example after a theft: all tokens become invalid.")
 def rotate(file: Path, discard: bool) -> None:
-    """Sign with the next key from now on. Tokens signed so far stay valid, unless --discard is given."""
+    """Sign with the next key from now on. Older tokens stay valid, unless --discard is given."""
     with explained():
         site = read_site(file)
         keyring = Keyring.open(site.perimeter.state_dir, site.token, WallClock())

@@ -17,7 +17,7 @@ from perimeter.plugin.authenticator import Scheme
 
 if TYPE_CHECKING:
     from perimeter.auth.chain.chain import AuthenticatorChain
-    from perimeter.config.site.values import SiteConfig
+    from perimeter.config.site.config import SiteConfig
 
 WRONG, UNSURE = 1, 2
 """Exit statuses: no authenticator accepts the login, and one of them cannot be asked."""

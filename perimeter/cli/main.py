@@ -1,4 +1,4 @@
-"""The ``perimeter`` command: what an operator does beside running the daemon. Subcommands are modules of `perimeter.cli`."""
+"""The ``perimeter`` command, for operators. Its subcommands are modules of `perimeter.cli`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perimeter.cli import audit, check, ecflowrc, emit, import_, keys, login, pa
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(perimeter.__version__, prog_name="perimeter")
 def main() -> None:
-    """Look after a Perimeter gateway."""
+    """Manage a Perimeter gateway."""
 
 
 main.add_command(check.command)

@@ -1,7 +1,7 @@
-"""The reference page of site.ini, made from the schema: ``python -m perimeter.cli.reference [FILE]``.
+"""The reference page of site.ini, made from the declared options: ``python -m perimeter.cli.reference [FILE]``.
 
-Writes docs/reference/configuration.md, or prints it where no FILE is given. A test holds the page against this module, so
-that no option can be added, changed or dropped without its words.
+Writes docs/reference/configuration.md, or prints it without a FILE. A test compares the page with the output of this module, so
+every change of an option changes the page.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 import attrs
 
 from perimeter.config.language.option import Option, SectionKind
-from perimeter.config.site.schema import KINDS
+from perimeter.config.site import augmenter, authenticator
+from perimeter.config.site.kinds import KINDS
+from perimeter.plugin.authenticator import IAuthenticatorFactory
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.login_module import ILoginModuleFactory
 
@@ -23,27 +25,27 @@ F = TypeVar("F")
 _INTRODUCTION = """\
 # site.ini
 
-<!-- Made by `python -m perimeter.cli.reference docs/reference/configuration.md` from perimeter/config/site/schema.py. -->
+<!-- Made by `python -m perimeter.cli.reference docs/reference/configuration.md` from perimeter/config/site/. -->
 
-One INI file holds the whole configuration. A section is `[kind]` or `[kind name]`. Comments begin with `;` or `#`, on a line of
-their own or after white space. An indented line continues the value above it.
+One INI file contains the whole configuration. A section is `[kind]` or `[kind name]`. A comment begins with `;` or `#`, on a line
+of its own or after white space. An indented line continues the value above it.
 
-Nothing is ignored: an unknown section, option or value stops the start, and all faults of a file are told at once. See what
-`perimeter check site.ini` says before you reload.
+Nothing is ignored: an unknown section, option or value is an error, and the gateway does not start. All errors of a file are
+reported at once, each with its line. Run `perimeter check site.ini` before you reload.
 
-| a value of the kind | is written |
+| type of value | how to write it |
 |---|---|
-| duration | `500ms`, `30s`, `10m`, `24h`, `7d`; a bare number is seconds |
-| size | `512`, `8KiB`, `10MiB` (powers of 1024), `8KB`, `10MB` (powers of 1000) |
+| duration | `500ms`, `30s`, `10m`, `24h`, `7d`; a bare number is in seconds |
+| size | `512`, `8KiB`, `10MiB` (powers of 1024), `8KB`, `10MB` (powers of 1000); a bare number is in bytes |
 | boolean | `yes`, `no`, `true`, `false`, `on`, `off` |
 | list | values separated by commas or newlines |
 | file, directory, path | relative to the directory of site.ini |
-| secret | text; better kept elsewhere |
+| secret | text that no message shows; better kept outside of the file, see below |
 
-In place of any value may stand `env:NAME` (an environment variable), `file:PATH` (the contents of a file) or `credential:NAME`
-(a systemd credential). What they stand for is never printed.
+Instead of any value you can write `env:NAME` (an environment variable), `file:PATH` (the contents of a file) or
+`credential:NAME` (a systemd credential). Such a value is never printed.
 
-An option without a value (`networks =`) is as good as left out where nothing is its default, and a fault elsewhere.
+`networks =` without a value means *not set* if the option has no default; otherwise it is an error.
 """
 
 
@@ -52,31 +54,38 @@ def page(kinds: PluginKinds, login_modules: Mapping[str, ILoginModuleFactory]) -
     parts = [_INTRODUCTION]
     for kind in KINDS:
         parts.append(_section(kind))
-        if kind.word == "authenticator":
+        if kind is authenticator.KIND:
             parts += [f"### type = {word}\n\n{_table(one.options)}" for word, one in sorted(kinds.authenticators.items())]
-            parts += [_login_module(word, one) for word, one in sorted(login_modules.items())]
-        elif kind.word == "augmenter":
+            parts += [_login_module(word, one, kinds.authenticators) for word, one in sorted(login_modules.items())]
+        elif kind is augmenter.KIND:
             parts += [f"### type = {word}\n\n{_table(one.options)}" for word, one in sorted(kinds.augmenters.items())]
     return "\n".join(parts)
 
 
 def _section(kind: SectionKind) -> str:
-    heading = f"## [{kind.word}{' NAME' if kind.named else ''}]\n\n{kind.doc.strip()}"
-    if not kind.available:
-        return f"{heading} Not available yet.\n"
-    return f"{heading}\n\n{_table(kind.declared)}"
+    header = f"[{kind.word}{' NAME' if kind.named else ''}]"
+    return f"## {header}\n\n{kind.doc}\n\n{_table(kind.declared)}\n{example(kind)}"
 
 
-def _login_module(word: str, factory: ILoginModuleFactory) -> str:
+def example(kind: SectionKind) -> str:
+    """The example of a section as a block of Markdown."""
+    header = f"[{kind.word}{' ' + kind.example_name if kind.named else ''}]"
+    return f"```ini\n{header}\n{kind.example}```\n"
+
+
+def _login_module(word: str, factory: ILoginModuleFactory, authenticators: Mapping[str, IAuthenticatorFactory]) -> str:
+    heading = f"### type = login-modules, module {word}\n\n"
+    if word in authenticators and tuple(authenticators[word].options) == tuple(factory.options):
+        return f"{heading}The options of `type = {word}`, each with `option.` before its name.\n"
     prefixed = [attrs.evolve(option, name=f"option.{option.name}") for option in factory.options]
-    return f"### type = login-modules, module {word}\n\n{_table(prefixed)}"
+    return f"{heading}{_table(prefixed)}"
 
 
 def _table(options: Iterable[Option[Any]]) -> str:
     rows = [_row(option) for option in options]
     if not rows:
         return "No options of its own.\n"
-    return "\n".join(["| option | value | default | meaning |", "|---|---|---|---|", *rows, ""])
+    return "\n".join(["| option | type | default | meaning |", "|---|---|---|---|", *rows, ""])
 
 
 def _row(option: Option[Any]) -> str:
@@ -86,7 +95,7 @@ def _row(option: Option[Any]) -> str:
 
 
 def own_page() -> str:
-    """The page for the kinds that come with Perimeter."""
+    """The page, with the kinds that are part of Perimeter."""
     from perimeter.auth.registry import augmenter_factories, authenticator_factories, login_module_factories
 
     return page(PluginKinds(_own(authenticator_factories()), _own(augmenter_factories())), _own(login_module_factories()))
@@ -97,7 +106,7 @@ def _own(factories: Mapping[str, F]) -> dict[str, F]:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the page for the kinds that come with Perimeter."""
+    """Write or print the page."""
     text = own_page()
     if arguments:
         Path(arguments[0]).write_text(text, encoding="utf-8")

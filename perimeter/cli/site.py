@@ -1,4 +1,4 @@
-"""What subcommands that work on a site have in common: ``--config``, the clock on the wall, and how a failed one ends."""
+"""Shared parts of commands that work on a site: ``--config``, the clock, and errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from perimeter.config.language.datatypes import BadValue, duration
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
 
 config_option: Callable[[Any], Any] = click.option(
@@ -20,8 +20,37 @@ config_option: Callable[[Any], Any] = click.option(
 )
 
 
+def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--config`` or ``--state-dir``, for commands that ask the running gateway: arguments ``file`` and ``state_dir``."""
+    file = click.option(
+        "--config", "file", type=click.Path(path_type=Path), default=None, metavar="FILE", help="The gateway's site.ini."
+    )
+    directory = click.option(
+        "--state-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=None,
+        metavar="DIR",
+        help="Instead of --config: the running gateway's state_dir. Works while site.ini has a fault.",
+    )
+    return file(directory(command))
+
+
+def gateway_of(file: Path | None, state_dir: Path | None) -> tuple[Path, SiteConfig | None]:
+    """The ``state_dir`` that the options name, and the configuration unless ``--state-dir`` was given. Raises `StartupError`."""
+    if (file is None) == (state_dir is None):
+        raise click.UsageError("one of these is needed: --config, --state-dir")
+    if state_dir is not None:
+        return state_dir, None
+    assert file is not None
+    try:
+        site = read_site(file)
+    except StartupError as error:
+        raise StartupError(f"{error}\n(--state-dir DIR asks the running gateway without site.ini)") from None
+    return site.perimeter.state_dir, site
+
+
 class WallClock:
-    """Time for a command that has no reactor."""
+    """The time, for a command without a reactor."""
 
     def seconds(self) -> float:
         """Seconds since the epoch."""
@@ -29,7 +58,7 @@ class WallClock:
 
 
 class Duration(click.ParamType[float]):
-    """A duration as site.ini has it, in seconds."""
+    """A duration, written as in site.ini, in seconds."""
 
     name = "duration"
 
@@ -43,7 +72,7 @@ class Duration(click.ParamType[float]):
 
 def read_site(file: Path) -> SiteConfig:
     """The configuration. Raises `StartupError`."""
-    # looking for plug-ins imports them, which only a command that reads a configuration should pay for
+    # imported here, because finding plug-ins takes time, and only commands that read a configuration need them
     from perimeter.auth.registry import installed_kinds
 
     return load_site(file, kinds=installed_kinds())
@@ -51,7 +80,7 @@ def read_site(file: Path) -> SiteConfig:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """What stops a gateway from starting ends a command: with its text and status 1."""
+    """Turn a `StartupError` into a message and exit status 1."""
     try:
         yield
     except StartupError as error:

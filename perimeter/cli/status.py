@@ -12,22 +12,22 @@ from typing import Any
 import click
 
 from perimeter.audit.escaping import escape_line
-from perimeter.cli.site import config_option, explained, read_site
+from perimeter.cli.site import config_option, explained, gateway_of, gateway_options, read_site
 from perimeter.run.control import ask
 
 
 @click.command("status")
-@config_option
+@gateway_options
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
-def command(file: Path, as_json: bool) -> None:
-    """How the running gateway is: listeners, authenticators, and whom it makes wait for too many wrong passwords."""
+def command(file: Path | None, state_dir: Path | None, as_json: bool) -> None:
+    """Show the running gateway: listeners, authenticators, and who has to wait after too many wrong passwords."""
     with explained():
-        answer = ask(read_site(file).perimeter.state_dir, {"command": "status"})
+        answer = ask(gateway_of(file, state_dir)[0], {"command": "status"})
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
     for line in _lines(answer):
-        # names come from whoever tried to log in
+        # names come from clients
         click.echo(escape_line(line))
 
 
@@ -46,12 +46,12 @@ def _lines(answer: dict[str, Any]) -> list[str]:
 
 
 @click.command("unban")
-@config_option
+@gateway_options
 @click.argument("what", metavar="NAME|ADDRESS")
-def unban(file: Path, what: str) -> None:
+def unban(file: Path | None, state_dir: Path | None, what: str) -> None:
     """Forget the wrong passwords for a user name, in any of its spellings, or from an address."""
     with explained():
-        released = ask(read_site(file).perimeter.state_dir, {"command": "unban", "what": what})["released"]
+        released = ask(gateway_of(file, state_dir)[0], {"command": "unban", "what": what})["released"]
     if not released:
         raise click.ClickException(f"there were no wrong passwords for {what!r}")
     for one in released:

@@ -1,4 +1,4 @@
-"""``twistd perimeter``: its options, and the service that twistd runs."""
+"""``twistd perimeter``: its options, and the service that twistd runs. A command, so that the daemon depends on none."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Options(usage.Options):
 
     synopsis = "[twistd options] perimeter --config FILE [--check]"
     longdesc = "A perimeter-security gateway: ends TLS, authenticates, authorises, forwards and audits."
-    optParameters = [["config", "c", None, "The site.ini to run by."]]
-    optFlags = [["check", None, "Judge the configuration, print the routes or every problem, and bind nothing."]]
+    optParameters = [["config", "c", None, "The gateway's site.ini."]]
+    optFlags = [["check", None, "Check the configuration, print the routes or every problem, and bind nothing."]]
 
     def postOptions(self) -> None:
-        """Insist on a configuration."""
+        """Refuse to go on without a configuration."""
         if not self["config"]:
-            raise usage.UsageError("--config FILE is needed: the site.ini to run by (etc/site.ini is one to start from)")
+            raise usage.UsageError("--config FILE is needed: the gateway's site.ini (etc/site.ini is an example)")
 
 
-class _Daemon(MultiService):
+class _Application(MultiService):
     """Gives the application its log observer, which twistd asks for once the service is its child."""
 
     def __init__(self, log: DaemonLog | None) -> None:
@@ -41,17 +41,17 @@ class _Daemon(MultiService):
         self._log = log
 
     def setServiceParent(self, parent: Any) -> None:
-        """Join the application."""
+        """Join twistd's application."""
         if self._log is not None and hasattr(parent, "setComponent"):
             parent.setComponent(ILogObserver, self._log)
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
 
 def makeService(options: Options) -> IService:
-    """The gateway that ``options`` describe. Prints what is wrong and exits with status 1 where there is none to be had."""
+    """The gateway that ``options`` describe. If it cannot be built, prints the reason and exits with status 1."""
     file = Path(options["config"])
     if options["check"]:
-        # Here, so that the daemon does not carry what only commands need.
+        # Here, so that the daemon does not import what only commands need.
         from perimeter.cli.check import run_check
 
         status, text = run_check(file)
@@ -70,10 +70,10 @@ def makeService(options: Options) -> IService:
 
     outfile = _log_file(options.parent or {})
     log = None if outfile is None else DaemonLog(config.logging, outfile)
-    daemon = _Daemon(log)
+    application = _Application(log)
     gateway = Daemon(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log)
-    gateway.setServiceParent(daemon)  # type: ignore[no-untyped-call]
-    return daemon
+    gateway.setServiceParent(application)  # type: ignore[no-untyped-call]
+    return application
 
 
 def _exit(status: int, text: str) -> NoReturn:
@@ -82,7 +82,7 @@ def _exit(status: int, text: str) -> NoReturn:
 
 
 def _log_file(twistd: Any) -> TextIO | None:
-    """Where twistd was told to log: None where it is to do so itself (syslog)."""
+    """The file that twistd is to log to; None if twistd logs itself (syslog)."""
     if twistd.get("syslog"):
         return None
     name = twistd.get("logfile")

@@ -18,8 +18,9 @@ from twisted.python.failure import Failure
 
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
-from perimeter.cli.site import Duration, WallClock, config_option, explained, read_site
-from perimeter.config.site.values import SiteConfig
+from perimeter.cli.site import Duration, WallClock, config_option, explained, gateway_of, gateway_options, read_site
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.perimeter import StateKind
 from perimeter.errors import InvalidToken, StartupError, Unavailable
 from perimeter.model import TOKEN_PREFIX, Principal
 from perimeter.run.build.state_kinds import STATE_KINDS
@@ -72,31 +73,31 @@ def show(file: Path) -> None:
 
 
 @command.command("list")
-@config_option
+@gateway_options
 @click.option("--user", metavar="NAME", help="Only the tokens of this user.")
 @click.option("--realm", metavar="REALM", help="Only those of users of this realm.")
 @click.option("--all", "passing", is_flag=True, help="Also the tokens from GET /token, which live for an hour.")
-def list_(file: Path, user: str | None, realm: str | None, passing: bool) -> None:
+def list_(file: Path | None, state_dir: Path | None, user: str | None, realm: str | None, passing: bool) -> None:
     """List the API tokens: their owners, names and restrictions. The tokens themselves are not known to the gateway."""
-    with explained():
-        site = read_site(file)
-        question = {"command": "tokens", "user": user, "realm": realm, "passing": passing}
-        first: int | None = 0
-        with _gateway_or_store(site) as ask:
-            while first is not None:
-                answer = ask({**question, "first": first})
-                for token in answer["tokens"]:
-                    click.echo(json.dumps(token))
-                first = answer["next"]
+    question = {"command": "tokens", "user": user, "realm": realm, "passing": passing}
+    first: int | None = 0
+    with explained(), _gateway_or_store(*gateway_of(file, state_dir)) as ask:
+        while first is not None:
+            answer = ask({**question, "first": first})
+            for token in answer["tokens"]:
+                click.echo(json.dumps(token))
+            first = answer["next"]
 
 
 @command.command("revoke")
-@config_option
+@gateway_options
 @click.option("--id", "ids", multiple=True, metavar="ID", help="The API token with this id (perimeter token list).")
 @click.option("--user", metavar="NAME", help="Every token of this user, with --realm: API tokens and access tokens.")
 @click.option("--realm", metavar="REALM", help="The realm that knows the user.")
 @click.option("--stdin", "given", is_flag=True, help="The token on standard input, of either kind.")
-def revoke(file: Path, ids: tuple[str, ...], user: str | None, realm: str | None, given: bool) -> None:
+def revoke(
+    file: Path | None, state_dir: Path | None, ids: tuple[str, ...], user: str | None, realm: str | None, given: bool
+) -> None:
     """End tokens before their time, at once. A password is not affected: change it where it is kept."""
     if (user is None) != (realm is None) or not (ids or user or given):
         raise click.UsageError("one of these is needed: --id, --user with --realm, --stdin")
@@ -106,10 +107,8 @@ def revoke(file: Path, ids: tuple[str, ...], user: str | None, realm: str | None
     question: dict[str, Any] = {"command": "revoke", "ids": list(ids), "user": user, "realm": realm}
     if given:
         question["token"] = _standard_input()
-    with explained():
-        site = read_site(file)
-        with _gateway_or_store(site) as ask:
-            ended = ask(question)
+    with explained(), _gateway_or_store(*gateway_of(file, state_dir)) as ask:
+        ended = ask(question)
     click.echo(_ended(ended, user, realm))
 
 
@@ -127,13 +126,14 @@ Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @contextlib.contextmanager
-def _gateway_or_store(site: SiteConfig) -> Iterator[Ask]:
-    """The way to the tokens: through the gateway if one runs, else in the store itself. Raises `StartupError`."""
-    directory = site.perimeter.state_dir
+def _gateway_or_store(directory: Path, site: SiteConfig | None) -> Iterator[Ask]:
+    """The way to the tokens: through the gateway if one runs, else, with a configuration, in the store. Raises `StartupError`."""
     try:
         ask(directory, {"command": "status"})
     except NoGateway:
-        if site.perimeter.state != "sqlite":
+        if site is None:
+            raise
+        if site.perimeter.state is not StateKind.SQLITE:
             raise StartupError(f"no gateway is running with state_dir {directory}, and state = memory keeps nothing") from None
         store = SqliteStore(directory, STATE_KINDS)
         try:

@@ -1,1 +1,1 @@
-"""From the text of a site.ini to frozen values: scanner, schema, and the values themselves. Pure but for reading files."""
+"""Reads a site.ini into frozen values: the language of the file, and the sections of a site."""

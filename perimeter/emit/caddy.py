@@ -1,7 +1,7 @@
-"""Caddy: what its ``forward_auth`` stands for, spelt out. Pure.
+"""Caddy: the long form of its ``forward_auth``. Pure.
 
-The short form's ``copy_headers`` lets a client's own field through, in several of Caddy's versions, where the answer has none.
-And a field that is set before ``reverse_proxy`` can be named away by the client's ``Connection``; one of ``header_up`` cannot.
+In several versions of Caddy, ``copy_headers`` of the short form leaves the client's own header where the answer has none. Headers
+that are set before ``reverse_proxy`` are removed if the client's ``Connection`` lists them, so that header is set here as well.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 
 from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, Place, Plan
+from perimeter.errors import StartupError
 
 _SITE = """
 {address} {{
-	route {{
-		# another proxy's fields, which no client may send
+{bind}	route {{
+		# headers of other proxies, which no client may send
 		request_header -X-Original-*
 
 		reverse_proxy {gateway} {{
@@ -26,7 +27,7 @@ _SITE = """
 
 			@admitted status 200
 			handle_response @admitted {{
-				# what a service could mistake for the identity, in any spelling
+				# what a service could take for the identity or for the client's address, in any spelling
 {cleared}
 {handles}			}}
 			# any other answer is the gateway's, and goes to the client
@@ -38,26 +39,36 @@ _SITE = """
 _HANDLE = """
 				@{name} path_regexp {pattern}
 				handle @{name} {{
-					@{name}_upgrade {{
-						header Upgrade *
-{websocket}					}}
-					route {{
-						request_header @{name}_upgrade -Upgrade
+{matchers}					route {{
 {before}						reverse_proxy {servers} {{
-{sent}
+							header_up X-Real-IP {{remote_host}}
 {hidden}
 						}}
 					}}
 				}}
 """
 
+_WEBSOCKET = """\
+					@{name}_websocket {{
+						header_regexp Upgrade "(?i)^websocket$"
+						header_regexp Connection "(?i)(^|,)[ \\t]*upgrade[ \\t]*(,|$)"
+					}}
+					@{name}_other not {{
+						header_regexp Upgrade "(?i)^websocket$"
+						header_regexp Connection "(?i)(^|,)[ \\t]*upgrade[ \\t]*(,|$)"
+					}}
+"""
+
 
 def render(plan: Plan) -> str:
     """The Caddyfile."""
     gateway = plan.gateway
+    addresses, ports = {one.address for one in plan.listens}, sorted({one.port for one in plan.listens})
+    if len(addresses) * len(ports) != len(set(plan.listens)) or (len(addresses) > 1 and "" in addresses):
+        raise StartupError("Caddy listens on every port of every address: give each --listen the same ports")
     spellings = ["X-Auth-*", "X_Auth*", "X.Auth*", "X-Auth_*", "X-Auth.*"]
-    spellings += [form for name in plan.fields if not name.lower().startswith("x-auth-") for form in _spellings(name)]
-    spellings += ["X-Forwarded-Method", "X-Forwarded-Uri", *PRIVATE]
+    spellings += [form for name in plan.headers if not name.lower().startswith("x-auth-") for form in _spellings(name)]
+    spellings += ["X-Forwarded-Method", "X-Forwarded-Uri", "X_Forwarded*", *sorted(_spellings("X-Real-IP")), *PRIVATE]
     cleared = "\n".join(f"\t\t\t\trequest_header -{name}" for name in spellings)
     text = "# Asks Perimeter before each request: a Caddyfile, or a part of one.\n"
     for host, places in plan.hosts:
@@ -65,12 +76,19 @@ def render(plan: Plan) -> str:
         if not any(place.prefix == "" for place in places):
             handles += "\t\t\t\thandle {\n\t\t\t\t\trespond 404\n\t\t\t\t}\n"
         text += _SITE.format(
-            address=":80" if host == "*" else f"http://{host}",
+            address=", ".join(_address(host, port) for port in ports),
+            bind=f"\tbind {' '.join(sorted(addresses))}\n" if addresses != {""} else "",
             gateway=f"{gateway.scheme}://{gateway.authority}",
             cleared=cleared,
             handles=handles,
         )
     return text
+
+
+def _address(host: str, port: int) -> str:
+    if host == "*":
+        return ":80" if port == 80 else f"http://:{port}"
+    return f"http://{host}" if port == 80 else f"http://{host}:{port}"
 
 
 def _spellings(name: str) -> set[str]:
@@ -88,18 +106,23 @@ def _handle(place: Place, plan: Plan) -> str:
             before.append(f"rewrite * {place.rewrite}{{uri}}")
     if place.by_method:
         before += [f"request_header -{name}" for name in METHOD_HEADERS]
-    sent = []
-    for name in ("Authorization", *place.fields):
-        sent.append(f"header_up {name} {{http.reverse_proxy.header.{name}}}")
-        # What the answer does not have Caddy leaves as it is written here. Nothing cannot be put in its place, but a blank can,
-        # and no blank is left at the end of a field's value.
-        sent.append(f'header_up {name} "^[{{]http[.]reverse_proxy[.]header[.]{name}[}}]$" " "')
+    name = f"perimeter_{place.name}"
+    if place.websocket:
+        before += [f"request_header @{name}_other -{one}" for one in ("Upgrade", "Connection")]
+        before.append(f"request_header @{name}_websocket Connection Upgrade")
+    else:
+        before += ["request_header -Upgrade", "request_header -Connection"]
+    matchers = _WEBSOCKET.format(name=name) if place.websocket else ""
+    for number, header in enumerate(("Authorization", *place.headers)):
+        # Caddy leaves a variable as it is written if the answer does not have that header
+        matchers += f'\t\t\t\t\t@{name}_{number} header_regexp {header} "^[{{]http[.]reverse_proxy[.]header[.]{header}[}}]$"\n'
+        before.append(f"request_header {header} {{http.reverse_proxy.header.{header}}}")
+        before.append(f"request_header @{name}_{number} -{header}")
     return _HANDLE.format(
-        name=f"perimeter_{place.name}",
+        name=name,
         pattern=pattern,
-        websocket='\t\t\t\t\t\tnot header_regexp Upgrade "(?i)^websocket$"\n' if place.websocket else "",
+        matchers=matchers,
         before="".join(f"\t\t\t\t\t\t{line}\n" for line in before),
         servers=" ".join(f"{place.scheme}://{address}" for address in place.addresses),
-        sent="\n".join(f"\t\t\t\t\t\t\t{line}" for line in sent),
-        hidden="\n".join(f"\t\t\t\t\t\t\theader_down -{name}" for name in plan.fields),
+        hidden="\n".join(f"\t\t\t\t\t\t\theader_down -{name}" for name in plan.headers),
     )

@@ -1,21 +1,23 @@
-"""Envoy: the filter ``ext_authz`` with its HTTP service, and one in Lua that clears away what no client may send. Pure.
+"""Envoy: the filter ``ext_authz`` with its HTTP service, and a Lua filter that removes headers that no client may send. Pure.
 
-Envoy asks with the request's own method and host, at ``/authenticate`` followed by its path. Of a request that is admitted, the
-answer's ``x-envoy-auth-headers-to-remove`` takes away the client's credential where no assertion takes its place.
+Envoy asks with the method and host of the request, at ``/authenticate`` followed by its path. If a request is admitted and gets
+no assertion, ``x-envoy-auth-headers-to-remove`` of the answer removes the credentials of the client.
 """
 
 from __future__ import annotations
 
 import re
 
+from perimeter.config.site.server import Scheme
 from perimeter.emit.plan import METHOD_HEADERS, Gateway, Place, Plan
+from perimeter.errors import StartupError
 
 _HEAD = """\
 # Asks Perimeter before each request.
 static_resources:
   listeners:
     - name: perimeter
-      address: {{ socket_address: {{ address: 0.0.0.0, port_value: 80 }} }}
+      address: {{ socket_address: {{ address: "{address}", port_value: {port} }} }}
       filter_chains:
         - filters:
             - name: envoy.filters.network.http_connection_manager
@@ -103,17 +105,22 @@ _TLS = """\
 def render(plan: Plan) -> str:
     """The configuration."""
     gateway = plan.gateway
-    private = [re.sub("[^a-z0-9]", "-", name.lower()) for name in plan.fields]
+    if len(plan.listens) != 1:
+        raise StartupError("this configuration for Envoy has one listener: give one --listen")
+    (listen,) = plan.listens
+    private = [re.sub("[^a-z0-9]", "-", name.lower()) for name in plan.headers]
     private += ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-rewrite-url", "forwarded"]
     clusters = _cluster("gateway", gateway.scheme, ((gateway.host, gateway.port),))
     for place in plan.places:
         clusters += _cluster(place.name, place.scheme, tuple((one.host, one.port) for one in place.servers))
-    names = ("Authorization", *plan.fields)
+    names = ("Authorization", *plan.headers)
     return _HEAD.format(
+        address=listen.address or "0.0.0.0",  # noqa: S104 - written, not bound
+        port=listen.port,
         private=", ".join(f'["{name}"] = true' for name in dict.fromkeys(private)),
         url=_url(gateway),
         upstream="\n".join(f"                              - {{ exact: {name}, ignore_case: true }}" for name in names),
-        hidden=", ".join(plan.fields),
+        hidden=", ".join(plan.headers),
         hosts="".join(_host(host, places, number) for number, (host, places) in enumerate(plan.hosts)),
         clusters=clusters,
     )
@@ -146,10 +153,10 @@ def _route(place: Place) -> str:
     return text
 
 
-def _cluster(name: str, scheme: str, servers: tuple[tuple[str, int], ...]) -> str:
+def _cluster(name: str, scheme: Scheme, servers: tuple[tuple[str, int], ...]) -> str:
     return _CLUSTER.format(
         name=name,
-        tls=_TLS.format(host=servers[0][0]) if scheme == "https" else "",
+        tls=_TLS.format(host=servers[0][0]) if scheme is Scheme.HTTPS else "",
         servers="".join(
             "              - endpoint: { address: { socket_address: { address: "
             f'"{host.strip("[]")}", port_value: {port} }} }} }}\n'

@@ -1,9 +1,10 @@
-"""HAProxy: an action in Lua asks by HAProxy's own HTTP client (2.5 and later), since there is none built in that does. Pure."""
+"""HAProxy: a Lua action asks the gateway with HAProxy's HTTP client (2.5 and later), because no built-in action can. Pure."""
 
 from __future__ import annotations
 
 import re
 
+from perimeter.config.site.server import Scheme
 from perimeter.emit.plan import METHOD_HEADERS, Place, Plan
 
 _HEAD = """\
@@ -12,10 +13,17 @@ global
     lua-load /etc/haproxy/perimeter.lua
 
 frontend perimeter
-    bind :80
-    mode http
+{binds}    mode http
     timeout client 60s
     timeout http-request 10s
+    # A trailer could forge the identity. Before HAProxy 3.2 trailers cannot be removed, so a request body needs a
+    # Content-Length there. `proto h1`, because HTTP/2 does not announce trailers.
+.if version_atleast(3.2)
+    option http-drop-request-trailers
+.else
+    acl chunked req.hdr(transfer-encoding) -m found
+    http-request return status 411 content-type text/plain string "A body needs a Content-Length" if chunked
+.endif
     http-request lua.perimeter
 {rules}    default_backend perimeter_nowhere
 
@@ -33,17 +41,17 @@ backend perimeter_{name}
 
 _LUA = """\
 -- Asks Perimeter whether a request may pass, and as whom. Loaded by lua-load, used by `http-request lua.perimeter`.
--- Whatever is not a 200 from the gateway ends the request: no answer at all is 503.
+-- Any answer but 200 from the gateway ends the request; no answer is 503.
 
 local URL = "{url}/authenticate"
 local TIMEOUT = 15000
 local UNAVAILABLE = "Authentication is unavailable at the moment\\n"
 
--- the fields by which a service knows who asks, in lower case with hyphens
+-- the headers that tell a service who asks, in lower case with hyphens
 local IDENTITY = {{ {identity} }}
--- and what else no client may send
+-- other headers that no client may send
 local PRIVATE = {{ ["forwarded"] = true, ["x-real-ip"] = true, ["x-rewrite-url"] = true }}
--- of a refusal, what the client gets to see
+-- the headers of a refusal that the client gets
 local SHOWN = {{ "www-authenticate", "content-type", "cache-control", "retry-after" }}
 
 -- X_Auth_Username and x.auth.username are X-Auth-Username to some servers
@@ -77,7 +85,7 @@ local function refuse(txn, status, headers, body)
     txn:done(reply)
 end
 
--- nothing where the request may pass; else status, fields and body of the answer
+-- nothing if the request may pass; otherwise status, headers and body of the answer
 local function ask(txn)
     local sent = txn.http:req_get_headers()
     local host = sent["host"] and sent["host"][0] or ""
@@ -140,13 +148,14 @@ def render(plan: Plan) -> str:
             rules += f"    acl host_{number} req.hdr(host),host_only -i -m str {host} {host}.\n"
             condition = f"host_{number} "
         for place in places:
-            # as the gateway reads it: no escapes, one slash for several
+            # like the gateway: without escapes, with one slash for several
             path = f"{{ path,url_dec,regsub(//+,/,g) -m reg ^{re.escape(place.prefix)}(/|$) }}" if place.prefix else ""
             when = f"{condition}{path}".strip()
             rules += f"    use_backend perimeter_{place.name}{' if ' + when if when else ''}\n"
         if condition:
             rules += f"    use_backend perimeter_nowhere if {condition}\n"
-    text = _HEAD.format(rules=rules)
+    binds = "".join(f"    bind {one.shown} proto h1\n" for one in plan.listens)
+    text = _HEAD.format(rules=rules, binds=binds)
     return text + "".join(_backend(place, plan) for place in plan.places)
 
 
@@ -161,8 +170,8 @@ def _backend(place: Place, plan: Plan) -> str:
         rules += f"    http-request deny deny_status 400 unless {{ path -m reg {pattern} }}\n"
         rules += f"    http-request replace-path {pattern} {place.rewrite}\\1\n"
         rules += "    http-request set-path / unless { path -m beg / }\n"
-    hidden = "".join(f"    http-response del-header {name}\n" for name in plan.fields)
-    secure = " ssl verify required ca-file @system-ca" if place.scheme == "https" else ""
+    hidden = "".join(f"    http-response del-header {name}\n" for name in plan.headers)
+    secure = " ssl verify required ca-file @system-ca" if place.scheme is Scheme.HTTPS else ""
     servers = "".join(f"    server s{number} {address}{secure}\n" for number, address in enumerate(place.addresses, 1))
     return _BACKEND.format(name=place.name, rules=rules, hidden=hidden, servers=servers)
 
@@ -170,5 +179,5 @@ def _backend(place: Place, plan: Plan) -> str:
 def render_lua(plan: Plan) -> str:
     """The script that asks."""
     gateway = plan.gateway
-    identity = ", ".join(f'["{re.sub("[^a-z0-9]", "-", name.lower())}"] = true' for name in plan.fields)
+    identity = ", ".join(f'["{re.sub("[^a-z0-9]", "-", name.lower())}"] = true' for name in plan.headers)
     return _LUA.format(url=f"{gateway.scheme}://{gateway.authority}", identity=identity)

@@ -1,13 +1,14 @@
-"""nginx: ``auth_request`` (the module ngx_http_auth_request_module, which Debian's packages hold). Pure."""
+"""nginx: ``auth_request``, of the module ngx_http_auth_request_module, which Debian's packages contain. Pure."""
 
 from __future__ import annotations
 
+from perimeter.config.site.server import Scheme
 from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, TELLING, Place, Plan
 
 _HEAD = """\
-# Asks Perimeter before each request. For the http block: /etc/nginx/conf.d/perimeter.conf, say.
+# Asks Perimeter before each request. For the http block, such as /etc/nginx/conf.d/perimeter.conf.
 
-# a connection may become a WebSocket, and nothing else
+# WebSocket is the only protocol to upgrade to
 map $http_upgrade $perimeter_upgrade {
     default "";
     "~*^websocket$" websocket;
@@ -20,10 +21,10 @@ map $perimeter_upgrade $perimeter_connection {
 
 _SERVER = """
 server {{
-    listen {listen};
+{listen}
     server_name {name};
-
-    # nginx drops fields that a service could mistake for X-Auth-*: X_Auth_Username, X.Auth.Username
+{any}
+    # nginx drops headers that a service could take for X-Auth-*: X_Auth_Username, X.Auth.Username
     underscores_in_headers off;
     ignore_invalid_headers on;
 
@@ -38,10 +39,15 @@ server {{
         proxy_set_header X-Forwarded-For $remote_addr;
         proxy_set_header X-Original-Method $request_method;
         proxy_set_header X-Original-URI $request_uri;
-        # nothing else may name the request that is asked about
+        # no other header may name the request that is asked about
 {cleared}
     }}
 {locations}}}
+"""
+
+_ANY = """\
+    # any name: another server of the port may be the default one
+    server_name ~^;
 """
 
 _TLS = """\
@@ -63,7 +69,7 @@ _LOCATION = """
         proxy_set_header X-Forwarded-For $remote_addr;
         proxy_set_header X-Forwarded-Proto $scheme;
         proxy_set_header X-Forwarded-Host $host;
-        # an empty value removes the field: what the client itself sent never arrives
+        # an empty value removes the header, so nothing that the client sent arrives
 {sent}
 {hidden}
         proxy_pass {target};
@@ -85,17 +91,19 @@ def render(plan: Plan) -> str:
     text += _upstream("perimeter_gateway", (gateway.authority,))
     for place in plan.places:
         text += _upstream(f"perimeter_{place.name}", place.addresses)
-    tls = _TLS.format(host=gateway.host) if gateway.scheme == "https" else ""
+    tls = _TLS.format(host=gateway.host) if gateway.scheme is Scheme.HTTPS else ""
     cleared = "\n".join(
         f'        proxy_set_header {name} "";' for name in TELLING if name not in ("X-Original-Method", "X-Original-URI")
     )
-    for host, places in plan.hosts:
+    # the server for any host is the first one, which nginx takes for requests without a host
+    for host, places in sorted(plan.hosts, key=lambda one: one[0] != "*"):
         locations = "".join(_locations(place, plan) for place in places)
         if not any(place.prefix == "" for place in places):
             locations += "\n    location / {\n        return 404;\n    }\n"
         text += _SERVER.format(
-            listen="80 default_server" if host == "*" else "80",
+            listen="\n".join(f"    listen {one.shown.removeprefix(':')};" for one in plan.listens),
             name="_" if host == "*" else host,
+            any=_ANY if host == "*" else "",
             gateway=f"{gateway.scheme}://perimeter_gateway",
             tls=tls,
             cleared=cleared,
@@ -110,7 +118,7 @@ def _upstream(name: str, addresses: tuple[str, ...]) -> str:
 
 
 def _locations(place: Place, plan: Plan) -> str:
-    """The path itself, and what is beneath it, but not /application for /app."""
+    """The path itself and everything below it, but not /application for /app."""
     base = f"{place.scheme}://perimeter_{place.name}"
     rewrite = place.rewrite
     text = ""
@@ -121,16 +129,16 @@ def _locations(place: Place, plan: Plan) -> str:
 
 
 def _location(place: Place, plan: Plan, match: str, target: str) -> str:
-    names = ("Authorization", *place.fields)
+    names = ("Authorization", *place.headers)
     taken, sent = [], []
     for number, name in enumerate(names):
         variable = name.lower().replace("-", "_")
         taken.append(f"        auth_request_set $perimeter_{number} $upstream_http_{variable};")
         sent.append(f"        proxy_set_header {name} $perimeter_{number};")
-    others = [name for name in plan.fields if name not in place.fields]
+    others = [name for name in plan.headers if name not in place.headers]
     for name in (*others, *(METHOD_HEADERS if place.by_method else ()), *TELLING[:-1], *PRIVATE):
         sent.append(f'        proxy_set_header {name} "";')
-    hidden = "\n".join(f"        proxy_hide_header {name};" for name in plan.fields)
+    hidden = "\n".join(f"        proxy_hide_header {name};" for name in plan.headers)
     return _LOCATION.format(
         upgrade=_UPGRADE if place.websocket else _NO_UPGRADE,
         name=place.name,

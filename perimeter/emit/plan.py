@@ -1,6 +1,6 @@
-"""What a configuration for another proxy is written from: the site, in the terms that all proxies have. Pure.
+"""The site in terms that all proxies have, from which their configurations are written. Pure.
 
-The proxy gets the routes of the site, because it is the one to forward. A request must belong to the same route for the proxy as
+The proxy forwards requests, so it needs the routes of the site. A request must belong to the same route for the proxy as
 for the gateway, so `perimeter.config.site.route_matching` decides here too: for each host its own routes, and what those leave of
 the routes for any host.
 """
@@ -8,32 +8,41 @@ the routes for any host.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 
 import attrs
 
 from perimeter.auth.kinds.trusted_header import TrustedHeaderSettings
+from perimeter.config.language.datatypes import BadValue
+from perimeter.config.language.net_types import checked_host
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings, Serve
+from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, HostTable, prefix_of
-from perimeter.config.site.values import ListenerSettings, RouteSettings, ServerSettings, SiteConfig
+from perimeter.config.site.server import Scheme, ServerSettings
 from perimeter.errors import StartupError
 from perimeter.gate.overrides import METHOD_OVERRIDES
 
-#: What needs quotes in no proxy's configuration, and stands for nothing but itself in any.
+#: characters that need no quotes and have no other meaning in the configuration of any proxy
 _PLAIN = re.compile(r"[A-Za-z0-9._~/@:*\[\]-]*")
+_LISTEN = re.compile(r"(?:(?P<four>[0-9.]+):|\[(?P<six>[0-9A-Fa-f:.]+)\]:)?(?P<port>[0-9]{1,5})")
 _URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
 METHOD_HEADERS = tuple(sorted(name.decode().title() for name in METHOD_OVERRIDES))
 """Headers that some servers take for the method. A proxy removes them if rules depend on the method."""
 
-#: Every field by which a proxy can name the request that it asks about. A proxy clears those that it does not set itself.
+#: headers with which a proxy can name the request that it asks about; it removes those that it does not set itself
 TELLING = ("X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host")
-#: What else says something of a request to some servers that only a proxy may say.
+#: other headers that only a proxy may set
 PRIVATE = ("Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Path", "X-Forwarded-Port", "X-Forwarded-Server", "X-Rewrite-URL")
 
 
 @attrs.frozen
 class Gateway:
-    """Where the proxy asks."""
+    """Where the proxy asks the gateway."""
 
-    scheme: str
+    scheme: Scheme
     host: str
     port: int
 
@@ -44,37 +53,56 @@ class Gateway:
 
 
 @attrs.frozen
+class Listen:
+    """Where the proxy listens: ``address`` is an IP address, "" for all of them."""
+
+    address: str
+    port: int
+
+    @property
+    def shown(self) -> str:
+        """``ADDRESS:PORT``; ``:PORT`` for all addresses."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@attrs.frozen
 class Place:
-    """A route, as the proxy serves it. ``prefix`` has no slash at its end; ``fields`` are the names of its identity fields."""
+    """A route, as the proxy serves it. ``prefix`` has no slash at its end; ``headers`` are the names of its identity headers."""
 
     name: str
     prefix: str
     servers: tuple[ServerSettings, ...]
     rewrite: str | None
-    fields: tuple[str, ...]
+    headers: tuple[str, ...]
     by_method: bool
     websocket: bool
 
     @property
-    def scheme(self) -> str:
+    def scheme(self) -> Scheme:
         """The scheme of its servers."""
         return self.servers[0].scheme
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Host and port of each server."""
-        return tuple(f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}" for one in self.servers)
+        return tuple(one.authority for one in self.servers)
 
 
 @attrs.frozen
 class Plan:
-    """``hosts`` are those that routes name, and at last ``*`` for any other. ``fields`` are all that tell who asks."""
+    """What a proxy serves.
+
+    ``hosts`` are host names with their places, longest prefix first; the last one is ``*`` for any other host, unless the proxy
+    serves only named hosts. ``headers`` are the names of all headers that say who asks. ``judges``: the gateway applies the rules
+    of routes to the proxy's questions. ``unserved`` are routes that no other proxy can serve.
+    """
 
     gateway: Gateway
     hosts: tuple[tuple[str, tuple[Place, ...]], ...]
-    fields: tuple[str, ...]
+    headers: tuple[str, ...]
     judges: bool
     unserved: tuple[str, ...]
+    listens: tuple[Listen, ...] = (Listen("", 80),)
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -82,10 +110,16 @@ class Plan:
         return tuple(dict.fromkeys(place for _, places in self.hosts for place in places))
 
 
-def make_plan(config: SiteConfig, gateway: str | None = None) -> Plan:
-    """The plan for a site. ``gateway`` is the URL where the proxy reaches it; without it one of the listeners is taken.
+def make_plan(
+    config: SiteConfig, gateway: str | None = None, listens: Sequence[str] = (), server_names: Sequence[str] = ()
+) -> Plan:
+    """The plan for a site.
 
-    Raises `StartupError` where there is no such place, or a name that could be taken for more than a name.
+    ``gateway`` is the URL where the proxy reaches it; without it one of the listeners is taken. ``listens`` are ``PORT`` or
+    ``ADDRESS:PORT``, by default 80. ``server_names`` are the hosts that routes for any host are served for, by default any.
+
+    Raises `StartupError` if the gateway cannot be reached, and for a name that would be more than a name in another program's
+    configuration.
     """
     served = {route.name: _place(route, config) for route in config.routes if _forwards(route, config)}
     names = sorted({host for route in config.routes for host in route.hosts if host != ANY_HOST})
@@ -95,20 +129,21 @@ def make_plan(config: SiteConfig, gateway: str | None = None) -> Plan:
             table.of(host).add(prefix_of(route.path).encode(), route)
     hosts = tuple(
         (host, tuple(sorted((served[route.name] for route in table.effective(host) if route.name in served), key=_longest)))
-        for host in (*names, "*")
+        for host in (*dict.fromkeys((*names, *map(_server_name, server_names))), *(() if server_names else (ANY_HOST,)))
     )
     default = RouteSettings(name="", path="")
-    fields = dict.fromkeys(name for route in (default, *config.routes) for name in _fields(route))
+    headers = dict.fromkeys(name for route in (default, *config.routes) for name in _headers(route))
     believed = [one.settings for one in config.authenticators if isinstance(one.settings, TrustedHeaderSettings)]
-    fields |= dict.fromkeys(name for one in believed for name in (one.header, one.roles_header) if name)
+    headers |= dict.fromkeys(name for one in believed for name in (one.header, one.roles_header) if name)
     plan = Plan(
         gateway=_given(gateway) if gateway is not None else _listener(config),
         hosts=hosts,
-        fields=tuple(fields),
+        headers=tuple(headers),
         judges=bool(config.perimeter.trusted_proxies),
         unserved=tuple(route.name for route in config.routes if route.name not in served),
+        listens=tuple(map(_listen, listens)) or (Listen("", 80),),
     )
-    for text in (*plan.fields, *names, *(part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))):
+    for text in (*plan.headers, *names, *(part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))):
         if not _PLAIN.fullmatch(text):
             raise StartupError(f"{config.file}: {text!r} cannot be written into another program's configuration")
     return plan
@@ -119,15 +154,15 @@ def _longest(place: Place) -> int:
 
 
 def _forwards(route: RouteSettings, config: SiteConfig) -> bool:
-    """Whether a proxy can serve it: not the gateway's own sample service, and no files."""
-    return route.upstream is not None and all(one.scheme != "sample" for one in _servers(route, config))
+    """Whether a proxy can serve it: neither the sample service nor files."""
+    return route.upstream is not None and all(one.scheme is not Scheme.SAMPLE for one in _servers(route, config))
 
 
 def _servers(route: RouteSettings, config: SiteConfig) -> tuple[ServerSettings, ...]:
     return next(upstream.servers for upstream in config.upstreams if upstream.name == route.upstream)
 
 
-def _fields(route: RouteSettings) -> tuple[str, ...]:
+def _headers(route: RouteSettings) -> tuple[str, ...]:
     return route.identity_username_header, route.identity_realm_header, route.identity_roles_header
 
 
@@ -137,10 +172,26 @@ def _place(route: RouteSettings, config: SiteConfig) -> Place:
         prefix=prefix_of(route.path),
         servers=_servers(route, config),
         rewrite=None if route.rewrite is None else route.rewrite.rstrip("/"),
-        fields=_fields(route),
-        by_method=any(rule.kind == "method" for rule in (*(route.allow or ()), *route.deny)),
+        headers=_headers(route),
+        by_method=route.by_method,
         websocket=route.websocket,
     )
+
+
+def _listen(text: str) -> Listen:
+    match = _LISTEN.fullmatch(text)
+    if match is not None and 0 < int(match["port"]) < 65536:
+        with suppress(ValueError):
+            address = match["six"] or match["four"] or ""
+            return Listen(str(ip_address(address)) if address else "", int(match["port"]))
+    raise StartupError(f"{text}: not a place to listen; expected PORT, ADDRESS:PORT or [ADDRESS]:PORT")
+
+
+def _server_name(text: str) -> str:
+    try:
+        return checked_host(text)
+    except BadValue as bad:
+        raise StartupError(f"{text}: {bad.message}") from None
 
 
 def _given(url: str) -> Gateway:
@@ -148,20 +199,20 @@ def _given(url: str) -> Gateway:
     if match is None:
         raise StartupError(f"{url}: not the URL of a gateway; expected http://HOST:PORT or https://HOST:PORT")
     scheme, host, port = match.groups()
-    return Gateway(scheme, host, int(port) if port else 443 if scheme == "https" else 80)
+    return Gateway(Scheme(scheme), host, int(port) if port else 443 if scheme == Scheme.HTTPS else 80)
 
 
 def _listener(config: SiteConfig) -> Gateway:
-    """A listener that answers ``/authenticate``: best one without TLS on the loopback interface."""
-    serving = [one for one in config.listeners if one.serve in ("gateway", "tokens")]
+    """A listener that answers ``/authenticate``, preferably without TLS on the loopback interface."""
+    serving = [one for one in config.listeners if one.serve in (Serve.GATEWAY, Serve.TOKENS)]
     if not serving:
         raise StartupError(f"{config.file}: no listener answers /authenticate; expected one with serve = gateway or tokens")
     best = min(serving, key=lambda one: (one.tls, not one.interface.startswith("127.")))
-    return Gateway("https" if best.tls else "http", _reached_at(best), best.port)
+    return Gateway(Scheme.HTTPS if best.tls else Scheme.HTTP, _reached_at(best), best.port)
 
 
 def _reached_at(listener: ListenerSettings) -> str:
     interface = listener.interface
-    if interface in ("", "0.0.0.0", "::"):  # noqa: S104  # compared with, not bound to
+    if interface in ("", "0.0.0.0", "::"):  # noqa: S104  # compared, not bound
         return "127.0.0.1"
     return f"[{interface}]" if ":" in interface else interface

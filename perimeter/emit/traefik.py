@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from perimeter.emit.plan import METHOD_HEADERS, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan
+from perimeter.errors import StartupError
 
 _HEAD = """\
 # Asks Perimeter before each request: for the file provider (Traefik 3).
@@ -14,12 +15,12 @@ http:
       forwardAuth:
         address: "{address}"
         trustForwardHeader: false
-        # a client's own are removed, also where the answer has none
+        # those of a client are removed, even if the answer has none
         authResponseHeaders: [Authorization]
         authResponseHeadersRegex: '{pattern}'
     perimeter-clear:
       headers:
-        # an empty value removes the field
+        # an empty value removes the header
         customRequestHeaders:
 {cleared}
         customResponseHeaders:
@@ -34,14 +35,16 @@ http:
 def render(plan: Plan) -> str:
     """The configuration."""
     gateway = plan.gateway
-    others = [name for name in plan.fields if not name.lower().startswith("x-auth-")]
+    if plan.listens != (Listen("", 80),):
+        raise StartupError("Traefik listens where its static configuration says: --listen is not for it")
+    others = [name for name in plan.headers if not name.lower().startswith("x-auth-")]
     forms = ["x[^a-z0-9]auth[^a-z0-9].*", *("[^a-z0-9]".join(re.split("[^a-z0-9]", name.lower())) for name in others)]
     telling = ("X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Rewrite-URL", "Forwarded")
     text = _HEAD.format(
         address=f"{gateway.scheme}://{gateway.authority}/authenticate",
         pattern=f"(?i)^({'|'.join(forms)})$",
         cleared=_empty(telling),
-        hidden=_empty(plan.fields),
+        hidden=_empty(plan.headers),
         overrides=_empty(METHOD_HEADERS),
     )
     text += "".join(_rewrite(place) for place in plan.places if place.rewrite is not None)

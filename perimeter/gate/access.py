@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
+from enum import StrEnum
 
 import attrs
 
@@ -13,7 +13,7 @@ from perimeter.gate.overrides import overrides_method
 from perimeter.model import Grant, RequestHead, Restriction
 
 
-class Asks(Enum):
+class Asks(StrEnum):
     """Which credentials a route asks for.
 
     ``NONE``: the client stays anonymous. ``OPTIONAL``: without credentials it stays anonymous. ``REQUIRED``: any good
@@ -26,7 +26,7 @@ class Asks(Enum):
     FIRST_HAND = "first-hand"
 
 
-class Restricted(Enum):
+class Restricted(StrEnum):
     """What an API token with a restriction may do on a route. Its networks hold in each case.
 
     ``ON_ROUTE``: what its routes and methods allow. ``AT_ENDPOINT``: what its methods allow; its routes are names of configured

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from perimeter.config.site.values import Network
+from perimeter.config.language.net_types import Network
 from perimeter.errors import BodyTooLarge, NetworkRefused
 from perimeter.gate.forwarded import in_networks
 from perimeter.model import RequestHead

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from perimeter.config.site.values import Network
+from perimeter.config.language.net_types import Network
 from perimeter.model import HeaderBlock, canonical_address
 
 

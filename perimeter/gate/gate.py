@@ -11,8 +11,17 @@ from collections.abc import Awaitable
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.config.site.values import Network
-from perimeter.errors import AuditUnavailable, BadTarget, InsufficientScope, Maintenance, MissingCredentials, NoRoute, Refusal
+from perimeter.config.language.net_types import Network
+from perimeter.errors import (
+    AuditUnavailable,
+    BadTarget,
+    Challenges,
+    InsufficientScope,
+    Maintenance,
+    MissingCredentials,
+    NoRoute,
+    Refusal,
+)
 from perimeter.gate.access import Access, Asks, check_restriction
 from perimeter.gate.decision import Admitted, Located
 from perimeter.gate.forwarded import in_networks, vouched_chain
@@ -31,6 +40,7 @@ _LONGEST_PLACE = 256
 _ANONYMOUS = Asks.NONE
 _OPTIONAL = Asks.OPTIONAL
 _FIRST_HAND = Asks.FIRST_HAND
+_BEARER = Challenges.BEARER
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -112,14 +122,19 @@ class Gate:
                 found = self.identifier.identify(head.headers, address, exchange.connection)
             else:  # the connection is the proxy's: its certificate is not the client's, nor is a header that its peer may set
                 found = self.identifier.identify(head.headers, address, exchange.connection, by_connection=False)
-            if found is None or isinstance(found, Principal):
+            if isinstance(found, Principal):
                 principal = found
                 return self._admit(route, access, principal, head, target, address, relayed)
+            if found is None and (access.asks is _ANONYMOUS or access.asks is _OPTIONAL):
+                return self._admit(route, access, None, head, target, address, relayed)
         except Exception as error:
             exchange.decision = Located(route, principal, target, address, relayed)
-            _answer_stranger(error, access)
+            if isinstance(error, Refusal) and error.stranger is not access.stranger:
+                error.stranger = access.stranger
             raise
         exchange.decision = located = Located(route, None, target, address, relayed)
+        if found is None:  # the usual refusal: raised here, where no handler catches and raises it again
+            raise _missing(access)
         return self._admit_later(exchange, located, access, found, head)
 
     async def _admit_later(
@@ -128,11 +143,14 @@ class Gate:
         principal = None
         try:
             principal = await later
+            if principal is None and access.asks is not _OPTIONAL:
+                raise _missing(access)
             return self._admit(located.route, access, principal, head, located.target, located.address, located.relayed)
         except Exception as error:
             if not exchange.ended:
                 exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
-            _answer_stranger(error, access)
+            if isinstance(error, Refusal) and error.stranger is not access.stranger:
+                error.stranger = access.stranger
             raise
 
     # -- the steps of a judgement
@@ -157,8 +175,6 @@ class Gate:
         relayed: tuple[str, ...],
     ) -> Admitted:
         """Whether the user may do this. Rules that need the user have their place here."""
-        if principal is None and access.asks is not _ANONYMOUS and access.asks is not _OPTIONAL:
-            raise MissingCredentials
         policy = route.policy
         if not policy.open and not policy.permits(principal, head.method.decode("ascii")):
             # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
@@ -210,7 +226,8 @@ class Gate:
                 raise BadTarget("a path that another server could read as another route's")
 
 
-def _answer_stranger(error: Exception, access: Access) -> None:
-    """Say in a refusal what the route has for clients without good credentials."""
-    if isinstance(error, Refusal):
-        error.stranger = access.stranger
+def _missing(access: Access) -> MissingCredentials:
+    refusal = MissingCredentials()
+    if access.stranger is not _BEARER:
+        refusal.stranger = access.stranger
+    return refusal

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import attrs
 
-from perimeter.config.site.values import Rule
+from perimeter.config.site.route import Rule, RuleKind
 from perimeter.model import Principal
 
 
@@ -32,15 +34,15 @@ class Policy:
 
 
 def _matches(rule: Rule, principal: Principal | None, method: str) -> bool:
-    if rule.kind == "method":
+    if rule.kind is RuleKind.METHOD:
         return method == rule.value
     if principal is None:
         return False
-    if rule.kind == "role":
+    if rule.kind is RuleKind.ROLE:
         return rule.value in principal.roles
-    if rule.kind == "user":
+    if rule.kind is RuleKind.USER:
         return principal.username == rule.value
-    if rule.kind == "realm":
+    if rule.kind is RuleKind.REALM:
         return principal.realm == rule.value
-    # An unknown kind must never admit, and never fail to deny.
-    raise ValueError(f"unknown kind of rule: {rule.kind}")
+    # A kind that is forgotten here must never admit, and never fail to deny.
+    assert_never(rule.kind)

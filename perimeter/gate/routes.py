@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from perimeter.audit.sink import IAuditSink
+from perimeter.config.language.net_types import Network
 from perimeter.config.site.route_matching import ANY_HOST, HostTable, Prefixes
-from perimeter.config.site.values import Network
 from perimeter.gate.access import Access
 from perimeter.gate.entry import EntryRule, entry_rules
 from perimeter.gate.identity_lines import IdentityProfile
@@ -45,6 +45,10 @@ class Route:
     builtin: bool = False
     exact: bool = False
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.exact and not self.builtin:
+            raise ValueError("only a route of the gateway's own is exact")
 
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:

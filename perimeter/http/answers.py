@@ -179,7 +179,8 @@ def prefers_json(headers: HeaderBlock) -> bool:
 
 def _qualities(headers: HeaderBlock) -> tuple[float, float]:
     """How much the client wants text/html and application/json by name: 0 to 1."""
-    accept = b",".join(headers.get_all(b"accept"))
+    values = [value for name, value in headers.fields if name == b"accept"]
+    accept = values[0] if len(values) == 1 else b",".join(values)
     return _known_qualities(accept) if len(accept) <= _LONGEST_ACCEPT else (0.0, 0.0)
 
 

@@ -10,7 +10,7 @@ from perimeter.http.carrier import ExchangeSite
 from perimeter.model import Principal
 
 if TYPE_CHECKING:
-    from perimeter.config.site.values import LimitSettings
+    from perimeter.config.site.limits import LimitSettings
     from perimeter.http.exchange import Exchange
     from perimeter.net.deadlines import Deadlines
     from perimeter.net.turns import Turns

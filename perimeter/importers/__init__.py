@@ -1,1 +1,1 @@
-"""Configurations of what Perimeter replaces, turned into a site.ini: one pure module for each source, no file and no socket."""
+"""Importers: each turns a configuration of another program into a site.ini. They are pure and open no file or socket."""

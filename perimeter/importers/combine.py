@@ -1,4 +1,4 @@
-"""What only shows when every source has been read: who asks whom, who knows users, and where the gateway listens. Pure."""
+"""Steps that need all sources: ports that are no longer needed, users, and where the gateway listens. Pure."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def complete(draft: Draft) -> None:
 
 
 def _folded(draft: Draft) -> None:
-    """Auth-o-tron's port, where the only one to ask it was a proxy whose work is done here too."""
+    """Leave out Auth-o-tron's port if the proxy that asks there is imported as well."""
     own = draft.sections.get(f"listener {LISTENER}")
     if own is None or "port" not in own.options or int(own.options["port"].value) not in draft.asked_ports:
         return
     origin = own.options["port"].origin or Note("", 0, "")
-    draft.remark(origin, f"port {own.options['port'].value} is not needed: nginx, which asked there, is in this site.ini as well")
+    draft.remark(origin, f"port {own.options['port'].value} is not needed: nginx, which asks there, is in this site.ini as well")
     del draft.sections[own.header]
 
 
 def _apart(draft: Draft) -> None:
-    """Nothing of one source is served where only another one listens, or because only another one asks nobody."""
+    """Serve nothing of one source where only another one listens, and leave security on if one source has it on."""
     sources = list(dict.fromkeys(one.source for one in _of(draft, "route")))
     if len(sources) > 1:
         raise ImportFault("", 0, f"{' and '.join(sources)} cannot be one site: each would be served where the other listens")
@@ -49,7 +49,10 @@ def _apart(draft: Draft) -> None:
     if enabled is not None and enabled.value == "no" and any(one.source != "reactor" for one in _of(draft, "authenticator")):
         assert perimeter is not None
         perimeter.options["enabled"] = Setting("yes", "", enabled.origin)
-        draft.left(enabled.origin or Note("", 0, ""), "enabled = no would be for the users of the other source too: it is yes")
+        draft.left(
+            enabled.origin or Note("", 0, ""),
+            "enabled = no would switch off authentication for the other source too, so it is yes",
+        )
 
 
 def _of(draft: Draft, kind: str) -> list[Section]:
@@ -57,26 +60,26 @@ def _of(draft: Draft, kind: str) -> list[Section]:
 
 
 def _users(draft: Draft) -> None:
-    """Routes that ask for a user need somebody who knows users: nobody, until the operator adds some."""
+    """Routes that ask for users need an authenticator: one without users, until the operator adds some."""
     if draft.has("authenticator"):
         return
     closed = [one for one in draft.sections.values() if one.header.startswith("route ") and "auth" not in one.options]
     if not closed:
         return
-    section = draft.section("authenticator", "users", "nobody yet: perimeter password --user NAME prints a line")
+    section = draft.section("authenticator", "users", "no users yet: perimeter password --user NAME -o FILE adds one")
     section.options["type"] = Setting("realmfile")
     section.options["path"] = Setting(USERS)
     draft.realms.setdefault(USERS, [])
     path = closed[0].options.get("path")
     draft.remark(
         path.origin if path is not None and path.origin is not None else Note("", 0, ""),
-        f"who the users are is said elsewhere: import that as well, or add them to {USERS}",
+        f"the users are in another file: import that as well, or add them to {USERS}",
     )
 
 
 def _listener(draft: Draft) -> None:
     if draft.has("listener"):
         return
-    section = draft.section("listener", "https", "no source says where to listen")
+    section = draft.section("listener", "https", "no source has a listener")
     section.options["port"] = Setting("9443")
     section.options["tls"] = Setting("yes")

@@ -1,8 +1,8 @@
 """A site.ini in the making: what importers write into, and its text in the end.
 
-An importer gives each directive of its source one of four ends: it becomes options of a section; it is consumed, because the
-gateway does the same without being told; it leaves a remark, where the outcome is the same and the way differs; or it goes into
-the remainder, which is what the operator still has to do by hand. Nothing is dropped in silence.
+An importer does one of four things with each directive of its source. It sets options of a section. It ignores the directive,
+because the gateway does the same by default. It adds a remark, if the result is the same but reached in another way. Or it adds
+the directive to the remainder, which the operator has to translate by hand. No directive is dropped without one of these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _UNFIT_FOR_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _COMMENT = re.compile(r"(?:^|\s)[;#]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 USERS = "users.realm"
-"""A realm file for users that a source does not tell."""
+"""A realm file for users that no source names."""
 
 NOBODY = "255.255.255.255/32"
 """``networks`` of a route that is closed to everybody: no client has this address."""
@@ -35,7 +35,7 @@ _ORDER = (
 
 
 class ImportFault(PerimeterError):
-    """A source that cannot be read at all. ``line`` counts from 1, 0 where there is none."""
+    """A source that cannot be read at all. ``line`` counts from 1; 0 means none."""
 
     def __init__(self, file: str, line: int, message: str) -> None:
         super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}" if file else message)
@@ -43,7 +43,7 @@ class ImportFault(PerimeterError):
 
 @attrs.frozen(order=True)
 class Note:
-    """Something to tell the operator about a line of a source. No secret stands in it."""
+    """A message to the operator about a line of a source, without secrets."""
 
     file: str
     line: int
@@ -66,8 +66,8 @@ class RealmUser:
 
 @attrs.frozen
 class Setting:
-    """One option. ``needs`` is "file", "directory" or "parent" where the value is a path that must be there for the gateway to
-    start; where it is not, the option is written as a comment."""
+    """One option. ``needs`` is "file", "directory" or "parent" if the value is a path that must exist when the gateway starts;
+    if it does not exist, the option is written as a comment."""
 
     value: str
     needs: str = ""
@@ -97,8 +97,7 @@ class Guard:
 class Draft:
     """Everything that was found in the sources so far.
 
-    ``files`` are secrets, ``realms`` realm files, both to be written beside the site.ini; ``served`` says what host:port a source
-    was itself listening on, for another source that refers to it.
+    ``files`` are secrets and ``realms`` are realm files; both are written beside the site.ini.
     """
 
     sections: dict[str, Section] = attrs.field(factory=dict)
@@ -111,13 +110,13 @@ class Draft:
     #: each route that was closed, and why; part of the remainder too
     closed: list[str] = attrs.field(factory=list)
     guards: list[Guard] = attrs.field(factory=list)
-    #: ports on which Auth-o-tron was asked; filled by nginx, read when all sources are in
+    #: ports on which nginx asks Auth-o-tron
     asked_ports: set[int] = attrs.field(factory=set)
 
     # -- what importers call
 
     def section(self, kind: str, name: str = "", about: str = "") -> Section:
-        """The section ``[kind name]``, a new one where it is not there yet."""
+        """The section ``[kind name]``, created if necessary."""
         header = f"{kind} {plain_name(name)}" if name else kind
         return self.sections.setdefault(header, Section(header, about=about, source=self.source))
 
@@ -126,7 +125,7 @@ class Draft:
         return any(header.partition(" ")[0] == kind for header in self.sections)
 
     def free_name(self, kind: str, name: str) -> str:
-        """``name``, or with a number behind it where a section of that name is there already."""
+        """``name``, with a number appended if that section exists."""
         wanted = plain_name(name)
         number = 2
         found = wanted
@@ -135,7 +134,7 @@ class Draft:
         return found
 
     def put(self, section: Section, option: str, value: str, origin: Note, needs: str = "") -> bool:
-        """Set an option, unless its value cannot stand in a site.ini or another source said something else."""
+        """Set an option, unless its value is not possible in a site.ini or another source has set another value."""
         if fault := unfit(value):
             self.left(origin, f"{origin.text}: {fault}")
             return False
@@ -147,7 +146,7 @@ class Draft:
         return True
 
     def put_secret(self, section: Section, option: str, file: str, secret: str, origin: Note) -> None:
-        """Set an option to a file of its own with a secret in it."""
+        """Set an option to a file of its own that holds a secret."""
         if not secret or "\n" in secret or "\r" in secret or len(secret) > 4096:
             self.left(origin, f"{origin.text}: expected a secret of one line")
         elif self.files.setdefault(file, secret) != secret:
@@ -156,19 +155,19 @@ class Draft:
             self.put(section, option, f"file:{file}", origin)
 
     def left(self, origin: Note, text: str = "") -> None:
-        """Put something into the remainder."""
+        """Add a note to the remainder."""
         note = attrs.evolve(origin, text=text or origin.text)
         if note not in self.remainder:
             self.remainder.append(note)
 
     def remark(self, origin: Note, text: str) -> None:
-        """Tell the operator something that needs no hand; once, however many options come of it."""
+        """Add a message that needs no work of the operator; each message once."""
         note = attrs.evolve(origin, text=text)
         if note not in self.remarks:
             self.remarks.append(note)
 
     def close(self, section: Section, reasons: Sequence[tuple[Note, str]]) -> None:
-        """Make a route one that nobody may use; ``reasons`` are what could not be translated, and why not."""
+        """Close a route to everybody. ``reasons`` are the directives that could not be translated, and why not."""
         section.options.pop("auth", None)
         section.options["networks"] = Setting(NOBODY, "", reasons[0][0])
         path = section.options["path"].value
@@ -184,11 +183,11 @@ class Draft:
         """Close a route of files at ``path`` if ``root`` has files whose paths begin as ``other`` does, when that is known."""
         self.guards.append(Guard(section, f"{root.rstrip('/')}/{other[len(path.rstrip('/')) + 1 :]}", origin))
 
-    # -- what becomes of it
+    # -- the result
 
     def settle(self, there: Callable[[str, str], bool]) -> None:
-        """Turn options into comments whose files are not there: ``there(path, needs)`` knows. Of a ``needs`` "beginning" it says
-        whether there is something whose name begins as that of ``path`` does, and is longer."""
+        """Turn options into comments if their files do not exist. ``there(path, needs)`` says whether they do; for ``needs``
+        "beginning" it says whether a longer name exists that begins with that of ``path``."""
         for guard in self.guards:
             if guard.section.options.get("networks", Setting("")).value != NOBODY and there(guard.path, "beginning"):
                 why = f"there are files beside {guard.path} whose names begin like it, for which nginx uses this too"
@@ -200,7 +199,7 @@ class Draft:
         self._settle_errors()
 
     def _settle_errors(self) -> None:
-        """An error page is served by a route; without one it would stop the start."""
+        """An error page needs a route: without one the gateway would not start."""
         errors = self.sections.get("errors")
         paths = [
             one.options["path"].value
@@ -213,24 +212,24 @@ class Draft:
         if not all(any(path == "/" or page == path or page.startswith(f"{path}/") for path in paths) for page in pages):
             setting = errors.options.pop("page")
             errors.options[";page"] = attrs.evolve(setting, value=setting.value.replace("\n    ", "\n;    "))
-            self.remark(setting.origin or Note("", 0, ""), "no route leads to the error page: it is a comment until there is one")
+            self.remark(setting.origin or Note("", 0, ""), "no route serves the error page: it is a comment until there is one")
 
     def _missing(self, section: Section, option: str, setting: Setting) -> None:
         assert setting.origin is not None
         del section.options[option]
         what = "directory for" if setting.needs == "parent" else setting.needs
         if setting.needs == "parent":
-            # a log goes on being written, beside the site.ini
+            # keep a log, beside the site.ini
             section.options[option] = Setting(setting.value.rpartition("/")[2], "", setting.origin)
             self.remark(setting.origin, f"there is no {what} {setting.value} on this machine: the log is beside the site.ini")
             return
         if section.header.startswith("authenticator ") and option == "path":
             section.options[option] = Setting(USERS)
             self.realms.setdefault(USERS, [])
-            self.remark(setting.origin, f"there is no {what} {setting.value} on this machine: {USERS} is used, with nobody in it")
+            self.remark(setting.origin, f"there is no {what} {setting.value} on this machine: {USERS} is used, without users")
             return
         if option == "static" and ("auth" not in section.options or "networks" in section.options):
-            # without the route its path would fall to a wider one, which may be open
+            # without the route, a wider one would serve its path, and may be open
             section.options[option] = attrs.evolve(setting, needs="")
             self.remark(
                 setting.origin, f"there is no {what} {setting.value} on this machine: the gateway does not start without it"
@@ -246,7 +245,7 @@ class Draft:
                     section.options[f";{other}"] = section.options.pop(other)
         if option == "static":
             section.options = {f";{name.lstrip(';')}": value for name, value in section.options.items()}
-            section.about = "not in force, because something that it needs is not there"
+            section.about = "not in force, because a file that it needs does not exist"
 
     def text(self) -> str:
         """The site.ini. Ends with the remainder as comments."""
@@ -273,17 +272,17 @@ def plain_name(text: str) -> str:
 
 
 def unfit(value: str) -> str:
-    """Why ``value`` cannot stand in a site.ini as it is, or ""."""
+    """Why ``value`` is not possible in a site.ini, or ""."""
     bare = value.removeprefix("\n    ")
     if not bare.strip() or bare != bare.strip():
-        return "an empty value, or blanks at its ends"
+        return "an empty value, or white space at its ends"
     if _CONTROL.search(value.replace("\n    ", "")):
         return "a control character"
     if _COMMENT.search(value):
-        return "what follows a blank and ; or # would be a comment"
+        return "; or # after white space would begin a comment"
     return ""
 
 
 def literal(value: str) -> str:
-    """Why ``value``, which a source means as it stands, would be taken for something else, or ""."""
-    return "it would be taken for a reference to somewhere else" if _REFERENCE.match(value) else ""
+    """Why ``value``, which is literal in its source, would have another meaning in a site.ini, or ""."""
+    return "it would be a reference to another place" if _REFERENCE.match(value) else ""

@@ -1,6 +1,6 @@
 """An htpasswd file (Apache's, nginx's) as a realm file. Pure.
 
-Only bcrypt hashes are taken over: the others are as good as the password to whoever reads the file.
+Only bcrypt hashes are taken over: from the others, a reader of the file finds the password.
 """
 
 from __future__ import annotations

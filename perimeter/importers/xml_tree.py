@@ -1,7 +1,7 @@
-"""Hadoop's and logback's XML with the line of everything. Pure.
+"""Hadoop's and logback's XML, with the line of each element. Pure.
 
-Manuals show excerpts without an outer element, and people paste them, so one is put around whatever there is. A document type is
-refused altogether (attack: entity bombs, external entities).
+Manuals show excerpts without an outer element, so one is added around the text. A document type is refused (attack: entity bombs,
+external entities).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROLOGUE = re.compile(r"\A\ufeff?\s*<\?xml[^>]*\?>")
 
 @attrs.define
 class Element:
-    """An element: its attributes, its children, and the text directly inside of it, trimmed."""
+    """An element: its attributes, its children, and the trimmed text directly inside it."""
 
     name: str
     line: int
@@ -74,10 +74,10 @@ class _Builder(ContentHandler):
 
 
 def read(text: str, file: str) -> list[Element]:
-    """The outermost elements; those inside of a ``configuration`` element where that is all there is. Raises `ImportFault`."""
+    """The outermost elements, or those inside a ``configuration`` element if it is the only one. Raises `ImportFault`."""
     if len(text) > MAX_SIZE:
         raise ImportFault(file, 0, f"larger than {MAX_SIZE >> 20} MiB")
-    # in the place of the declaration, so that the lines stay
+    # line breaks in place of the declaration keep the line numbers
     wrapped = "<excerpt>" + _PROLOGUE.sub(lambda match: "\n" * match[0].count("\n"), text) + "</excerpt>"
     builder = _Builder()
     parser: Any = make_parser()
@@ -86,7 +86,7 @@ def read(text: str, file: str) -> list[Element]:
     try:
         parser.parse(io.StringIO(wrapped))
     except DefusedXmlException:
-        raise ImportFault(file, 0, "a document type or entities: take them out") from None
+        raise ImportFault(file, 0, "a document type or entities: remove them") from None
     except SAXParseException as error:
         raise ImportFault(file, error.getLineNumber() or 0, f"not XML: {error.getMessage()}") from None
     except SAXException:

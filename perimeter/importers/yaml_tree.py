@@ -1,4 +1,7 @@
-"""YAML with the line of everything, and with bounds: no aliases (a bomb of them is a few lines long), no depth, no size. Pure."""
+"""YAML with the line of each value. Pure.
+
+There are limits: no aliases (a few lines of them expand to gigabytes), and a bounded depth and size.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ MAX_DEPTH = 20
 
 @attrs.frozen
 class Value:
-    """A value and where it stands: ``data`` is a scalar, a list of values, or a mapping's values by name; ``raw`` is a scalar as
-    it is written, which a password ``yes`` or ``007`` has to stay."""
+    """A value with its line. ``data`` is a scalar, a list of values, or a mapping's values by name. ``raw`` is a scalar as it is
+    written, because a password ``yes`` or ``007`` must not change."""
 
     line: int
     data: Any = attrs.field(repr=False)
@@ -25,7 +28,7 @@ class Value:
 
     @property
     def text(self) -> str | None:
-        """A scalar as text, None for anything else and for nothing. YAML's true and 3600 come as they would be written."""
+        """A scalar as text, None for anything else. YAML's ``true`` becomes ``yes``, ``false`` becomes ``no``."""
         if self.data is None or isinstance(self.data, dict | list):
             return None
         if isinstance(self.data, bool):
@@ -34,12 +37,12 @@ class Value:
 
     @property
     def table(self) -> dict[str, Value]:
-        """The entries of a mapping; none where it is anything else."""
+        """The entries of a mapping; empty for anything else."""
         return self.data if isinstance(self.data, dict) else {}
 
     @property
     def items(self) -> list[Value]:
-        """The items of a list; none where it is anything else."""
+        """The items of a list; empty for anything else."""
         return self.data if isinstance(self.data, list) else []
 
 
@@ -70,16 +73,16 @@ def read(text: str, file: str) -> Value:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "not YAML"
         raise ImportFault(file, mark.line + 1 if mark else 0, f"not YAML: {problem}") from None
-    except ValueError as error:  # a number or a date that is none
+    except ValueError as error:  # an impossible number or date
         raise ImportFault(file, 0, f"not YAML: {type(error).__name__}") from None
 
 
 def _judge(events: Iterator[Any]) -> None:
-    """Refuse, before anything is built, what could cost more than it looks."""
+    """Refuse aliases and deep nesting before anything is built of them."""
     depth = 0
     for event in events:
         if isinstance(event, yaml.AliasEvent):
-            raise _Refused(event.start_mark, f"an alias (*{event.anchor}): write out what it stands for")
+            raise _Refused(event.start_mark, f"an alias (*{event.anchor}): write its value in its place")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
@@ -96,7 +99,7 @@ def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Value:
         table: dict[str, Value] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _Refused(key.start_mark, "a key that is no text")
+                raise _Refused(key.start_mark, "a key that is not text")
             if key.value in table:
                 raise _Refused(key.start_mark, f"{key.value!r} is there twice")
             table[key.value] = _value(loader, value)
@@ -105,7 +108,7 @@ def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Value:
         return Value(line, [_value(loader, item) for item in node.value])
     if node.tag in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"):
         return Value(line, loader.construct_object(node), node.value)
-    # numbers and dates stay as they are written: versions, ports and passwords are no quantities
+    # numbers and dates stay as they are written: versions, ports and passwords are not quantities
     return Value(line, node.value, node.value)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perimeter.config.site.values import SiteConfig
+    from perimeter.config.site.config import SiteConfig
     from perimeter.metrics.in_force import InForce
     from perimeter.model import AccessRecord
 

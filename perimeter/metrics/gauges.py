@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 import perimeter
-from perimeter.metrics.in_force import InForce, Pool, ServerAddress
+from perimeter.metrics.in_force import InForce
+from perimeter.proxy.pool import UpstreamPool
+from perimeter.tokens.key_file import KeyState
 
 
 def build_info() -> Metric:
@@ -38,7 +40,7 @@ def gauges(now: InForce) -> Iterator[Metric]:
         "perimeter_signing_key_activated_timestamp_seconds", "Time since when the current key signs tokens, in epoch seconds."
     )
     for key in now.keys:
-        if key.state == "signing" and key.activated is not None:
+        if key.state is KeyState.SIGNING and key.activated is not None:
             signing.add_metric((), key.activated)
     yield signing
 
@@ -55,7 +57,7 @@ def _listeners(now: InForce) -> Iterator[Metric]:
     yield busy
 
 
-def _upstreams(pools: Sequence[Pool]) -> Iterator[Metric]:
+def _upstreams(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
     connections = GaugeMetricFamily(
         "perimeter_upstream_connections", "Connections to services.", labels=("upstream", "server", "state")
     )
@@ -66,17 +68,10 @@ def _upstreams(pools: Sequence[Pool]) -> Iterator[Metric]:
     )
     for pool in pools:
         for server in pool.servers:
-            name = _name(server.settings)
+            name = server.settings.url
             idle = len(server.idle)
             connections.add_metric((pool.name, name, "idle"), idle)
             connections.add_metric((pool.name, name, "busy"), max(0, len(server.connections) - idle))
             up.add_metric((pool.name, name), not server.resting_until)
     yield connections
     yield up
-
-
-def _name(server: ServerAddress) -> str:
-    if server.scheme == "sample":
-        return "sample:"
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return f"{server.scheme}://{host}:{server.port}"

@@ -1,7 +1,7 @@
-"""The values that the packages hand to each other. Pure: no I/O, no clock, no configuration.
+"""The values that the packages pass to each other. Pure: no I/O, no clock, no configuration.
 
-Bytes of the wire stay bytes. Text (`str`) is what the gateway itself decided on: names, realms, roles, addresses.
-Classes of the hot path are slotted and written by hand; the rest are frozen attrs.
+What comes over the wire stays `bytes`. `str` is what the gateway itself has established: names, realms, roles, addresses.
+Classes on the hot path are slotted and written by hand. The others are frozen attrs.
 """
 
 from perimeter.model.identity import (

@@ -1,4 +1,4 @@
-"""Somebody, what he shows, and what came of it: credentials, principals, and the tokens that they are known by."""
+"""Credentials, the principals they establish, and the tokens that stand for a principal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from perimeter.model.wire import HeaderBlock
 
-TOKEN_PREFIX = "perimeter_"  # noqa: S105  # what a token begins with, and none itself
-"""What every API token begins with, so that scanners find one that was published by mistake, and the audit log shows none."""
+TOKEN_PREFIX = "perimeter_"  # noqa: S105  # the prefix of a token, not a token
+"""The prefix of every API token. Scanners find tokens by it that were published by mistake, and the audit log redacts them."""
 
 
 @attrs.frozen(slots=True)
 class Restriction:
-    """What an API token may be used for: these routes, by these methods, from these networks. Of each, empty is any."""
+    """What an API token may be used for: these routes, these methods, from these networks. An empty set means any."""
 
     routes: frozenset[str] = frozenset()
     methods: frozenset[str] = frozenset()
@@ -28,9 +28,9 @@ class Restriction:
 
 @attrs.frozen(slots=True)
 class Grant:
-    """The token by which a principal is known: what revocation and the token's own restriction go by.
+    """The token that established a principal. Revocation and the token's own restriction need it.
 
-    ``id`` is the ``jti`` of an access token, or with ``stored`` the id of an API token. Times are seconds since the epoch;
+    ``id`` is the ``jti`` of an access token or, if ``stored``, the id of an API token. Times are seconds since the epoch.
     ``expires`` is infinite for a token that does not expire.
     """
 
@@ -43,10 +43,10 @@ class Grant:
 
 @attrs.frozen(slots=True, cache_hash=True)
 class Principal:
-    """Somebody whose identity was established: the name is unique within the realm, never across realms.
+    """An authenticated user. The name is unique within the realm, but not across realms.
 
-    ``authenticator`` is the configured name of the authenticator that vouched (or ``token`` for a token of the gateway's own,
-    and ``grant`` says which one it was).
+    ``authenticator`` is the configured name of the authenticator that established the identity. For a token that this gateway
+    issued it is ``token``, and ``grant`` says which token it was.
     """
 
     username: str
@@ -75,12 +75,13 @@ class BearerCredentials:
 
 @attrs.frozen(slots=True)
 class ConnectionCredentials:
-    """No Authorization at all: whoever vouches goes by the connection, its certificate or what its peer says of the user."""
+    """There is no Authorization header. An authenticator judges the connection: its certificate, or the headers that a trusted
+    peer sets about the user."""
 
 
 @attrs.frozen(slots=True)
 class Recollection:
-    """No credentials, but a question: what is known now of the user of exactly this name, whose API token was shown."""
+    """The user called exactly ``username`` has shown an API token: an authenticator looks up what it knows about them now."""
 
     username: str
 
@@ -89,17 +90,18 @@ Credentials = BasicCredentials | BearerCredentials | ConnectionCredentials | Rec
 
 
 def discard_explanation(step: str) -> None:
-    """Takes an explanation that nobody asked for."""
+    """Ignore the explanation of a step. This is the default of `AuthenticationRequest.explain`."""
 
 
 @attrs.frozen(slots=True)
 class AuthenticationRequest:
-    """The circumstances of an authentication: who asks from where, and to which realms the client narrowed it.
+    """The circumstances of an authentication: the client's address, and the realms that the client asked for.
 
-    ``address`` is the audited one, ``peer`` that of the connection itself, which no header can move ("" where there is none).
-    ``realms`` is empty when the client did not narrow (``X-Auth-Realm``). ``headers`` and ``certificate`` (of a verified chain)
-    come with `ConnectionCredentials`. ``explain`` takes a sentence for each step of the authentication, for ``perimeter login``:
-    which server, which filter, which groups, why refused; never a secret.
+    ``address`` is the client's address as the audit log shows it. ``peer`` is the address of the connection itself, which no
+    header can change ("" if there is no connection). ``realms`` is empty if the client named none (``X-Auth-Realm``).
+    ``headers`` and ``certificate`` (of a verified chain) are set for `ConnectionCredentials` only. ``explain`` takes a sentence
+    about each step of the authentication, for ``perimeter login``: which server, which filter, which groups, why refused. It
+    never takes a secret.
     """
 
     address: str

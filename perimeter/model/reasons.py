@@ -1,7 +1,7 @@
 """Why an exchange ended before its response was complete: the codes that the audit log and the metrics show as ``reason``.
 
-The other reasons are those of the refusals (`perimeter.errors.Refusal.reason`): a refusal that comes after the response has begun
-cuts the connection, and its code is the reason then. docs/reference/http.md lists both, and a test compares.
+The other reasons are those of refusals (`perimeter.errors.Refusal.reason`). A refusal after the response has begun aborts the
+connection, and its code is then the reason. docs/reference/http.md lists both kinds, and a test compares them with the code.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from enum import StrEnum
 
 
 class EarlyEnd(StrEnum):
-    """A code, and the sentence that explains it to an operator."""
+    """A code and the sentence that explains it to an operator."""
 
     meaning: str
 
     def __new__(cls, code: str, meaning: str) -> EarlyEnd:
-        """A member is its code, as text."""
+        """Make a member that is equal to its code."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning

@@ -1,4 +1,4 @@
-"""What is known of a request when it is over."""
+"""The access record: what the audit log needs to know about a request when it is over."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 
 class AccessRecord:
-    """Everything that the audit log may say of one request. Text is raw here: formats escape it.
+    """Everything that the audit log may contain about one request. Values are raw here; the formats escape them.
 
-    Whatever makes a record sets every attribute by name (17 keywords would take 0.6 µs longer). A record is not changed later.
+    The code that makes a record sets every attribute by name (17 keyword arguments would take 0.6 µs longer). A record does not
+    change afterwards.
     """
 
     __slots__ = (
@@ -38,19 +39,19 @@ class AccessRecord:
     #: seconds since the epoch when the request began, and seconds until its end
     time: float
     duration: float
-    #: of the client, as rules see it
+    #: the client's address, as rules see it
     address: str
-    #: where the request came in: section name, and TLS version or ""
+    #: the listener that accepted the request (its section name), and the TLS version or ""
     listener: str
     tls: str
     method: bytes
-    #: as sent; b"" if none could be read
+    #: as the client sent it; b"" if none could be read
     target: bytes
     #: ``HTTP/1.1``
     version: str
     host: bytes
     headers: HeaderBlock | None
-    #: 0 if nothing was answered
+    #: 0 if no response was sent
     status: int
     #: bytes of the bodies
     sent: int

@@ -1,4 +1,4 @@
-"""What comes over the wire: heads of messages, taken apart, and the connection that they come on."""
+"""Parsed heads of HTTP messages, and the client connection they arrive on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 Field = tuple[bytes, bytes]
-"""A header: its name in lower case, and its value without the white space around it."""
+"""A header: its name in lower case, and its value without surrounding white space."""
 
 
 class HeaderBlock:
     """The parsed headers of one message.
 
-    Immutable after `perimeter.http.grammar` has built it, so that one block may serve every request of a connection that
-    repeats it byte by byte. ``forward`` is the one slot that is written later: what `perimeter.proxy.headers` made of
-    this block, together with the rule set it was made by.
+    Immutable after `perimeter.http.grammar` has built it, so that requests of a connection that repeat the same bytes share one
+    block. Only ``forward`` is written later: the header lines that `perimeter.proxy.headers` made from this block, together with
+    the rules that made them.
     """
 
     __slots__ = (
@@ -41,13 +41,13 @@ class HeaderBlock:
 
     def __init__(self, fields: Sequence[Field], raw: bytes = b"") -> None:
         self.fields: tuple[Field, ...] = tuple(fields)
-        #: the header lines as they came, each with its CRLF
+        #: the header lines as they were received, each with its CRLF
         self.raw = raw
         #: the value of Host, or None
         self.host: bytes | None = None
-        #: the values of Authorization, in order: more than one is refused where credentials are read
+        #: the values of Authorization, in order; the code that reads credentials refuses more than one
         self.authorization: tuple[bytes, ...] = ()
-        #: bytes, or None if there is no Content-Length
+        #: bytes, or None without Content-Length
         self.content_length: int | None = None
         #: Transfer-Encoding is exactly ``chunked``
         self.chunked: bool = False
@@ -59,7 +59,7 @@ class HeaderBlock:
         self.keep_alive: bool = False
         #: Expect says ``100-continue``
         self.expect_continue: bool = False
-        #: the value of Upgrade, where Connection names it too
+        #: the value of Upgrade if Connection lists it too, otherwise None
         self.upgrade: bytes | None = None
         #: there is a Date header (responses only)
         self.dated = False
@@ -80,7 +80,7 @@ class HeaderBlock:
 
 
 class Version(StrEnum):
-    """The version of HTTP that a message came in, as the audit log shows it."""
+    """The HTTP version of a message, as the audit log shows it."""
 
     HTTP_1_0 = "HTTP/1.0"
     HTTP_1_1 = "HTTP/1.1"
@@ -88,10 +88,10 @@ class Version(StrEnum):
 
 
 class RequestHead:
-    """A request line and its headers, already found to be well formed and unambiguous.
+    """A request line and its headers, already checked to be well formed and unambiguous.
 
-    ``target`` is as sent, in origin-form (an absolute-form target was taken apart: its host is in ``host``).
-    ``host`` is the authority that the request is for, as sent.
+    ``target`` is in origin-form, as the client sent it (of an absolute-form target the authority is in ``host``). ``host`` is the
+    authority that the request is for, as the client sent it.
     """
 
     __slots__ = ("headers", "host", "method", "target", "version")
@@ -117,7 +117,10 @@ class ResponseHead:
 
 
 def canonical_address(address: str) -> str:
-    """``address`` as rules and the audit see it: an IPv4-mapped IPv6 address is its IPv4 one (attack 10), no zone index."""
+    """Return ``address`` as rules and the audit log see it.
+
+    An IPv4-mapped IPv6 address becomes its IPv4 address (attack 10), and a zone index is removed.
+    """
     if ":" not in address:
         return address
     parsed = ip_address(address.partition("%")[0])
@@ -127,12 +130,12 @@ def canonical_address(address: str) -> str:
 
 
 class ClientConnection:
-    """What is known of a client's connection while it lasts.
+    """The facts about a client's connection. They stay the same for its lifetime.
 
-    ``address`` is canonical text (see `canonical_address`), ``listener`` the name of the section that accepted it,
-    ``tls`` the protocol version (``TLSv1.3``) or "" on a plain connection. ``certificate`` is the client's own, where one was
-    asked for and its chain was verified. ``forward`` keeps the field lines about this connection that every request of it
-    sends upstream (`perimeter.proxy.headers`).
+    ``address`` is canonical text (see `canonical_address`), ``listener`` the section name of the listener that accepted the
+    connection, ``tls`` the protocol version (``TLSv1.3``) or "" without TLS. ``certificate`` is the client's certificate if the
+    listener asked for one and verified its chain, otherwise None. ``forward`` caches the header lines about this connection that
+    are sent upstream with each of its requests (`perimeter.proxy.headers`).
     """
 
     __slots__ = ("address", "certificate", "forward", "listener", "local_port", "port", "tls")

@@ -1,1 +1,1 @@
-"""Sockets: transports that write at once, TLS on the socket, listeners, certificates, outgoing connections."""
+"""Sockets: transports that write at once, TLS on sockets, listeners, certificates, outgoing connections."""

@@ -1,6 +1,6 @@
-"""Which certificate a listener serves: from PEM files, from a keystore, or made here where the configuration names none.
+"""Loads the certificate of a listener from PEM files or a keystore, or makes one if the configuration names none.
 
-Reading the files is in `perimeter.net.keystores`; what is made of the result is in `perimeter.net.contexts`.
+`perimeter.net.keystores` reads the files, and `perimeter.net.contexts` makes a TLS context from the result.
 """
 
 from __future__ import annotations
@@ -16,30 +16,32 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twisted.logger import Logger
 
-from perimeter.config.site.values import ListenerSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
-from perimeter.net.contexts import Identity
+from perimeter.net.contexts import ServerIdentity
 from perimeter.net.keystores import load_chain, load_key, load_keystore
 
 log = Logger()
 
 LIFETIME = timedelta(days=825)
-"""Of a self-made certificate: the longest that Apple's clients take."""
+"""Validity of a self-signed certificate: the longest that Apple's clients accept."""
 
 RENEW_BEFORE = timedelta(days=30)
+"""A self-signed certificate that expires within this time is replaced at the start."""
 
 SOON = timedelta(days=14)
-"""A certificate that ends sooner is warned about."""
+"""A warning is logged for a configured certificate that expires within this time."""
 
 
-def load_identity(settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None) -> Identity:
-    """The certificate and key that the listener is to serve. ``state_dir`` exists.
+def load_identity(settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None) -> ServerIdentity:
+    """Return the certificate and key that the listener serves. ``state_dir`` must exist.
 
-    Warnings (expired, self-made) are logged. Raises `StartupError` with one line where there is nothing fit to serve.
+    Logs a warning if a certificate is expired, expires soon or is not valid yet. Raises `StartupError` with one line if there is
+    no usable certificate and key.
     """
     moment = now() if now is not None else datetime.now(UTC)
     if settings.keystore is not None:
@@ -52,24 +54,19 @@ def load_identity(settings: ListenerSettings, state_dir: Path, now: Callable[[],
         return _checked(key, chain, str(settings.certificate), str(key_file), moment)
     if settings.private_key is not None:
         raise StartupError(f"listener {settings.name}: private_key is set, and certificate is not")
-    return self_made(state_dir, moment, settings.name)
+    return self_signed_identity(state_dir, moment, settings.name)
 
 
 def _checked(
     key: PrivateKeyTypes, chain: tuple[x509.Certificate, ...], certificate_file: str, key_file: str, now: datetime
-) -> Identity:
-    leaf = chain[0]
-    if _public_octets(leaf.public_key()) != _public_octets(key.public_key()):
+) -> ServerIdentity:
+    if chain[0].public_key() != key.public_key():
         if certificate_file == key_file:
             raise StartupError(f"{certificate_file}: the private key does not belong to the first certificate")
         raise StartupError(f"{key_file}: this private key does not belong to the certificate in {certificate_file}")
     for certificate in chain:
         _warn_of_dates(certificate, certificate_file, now)
-    return Identity(chain, key, certificate_file)
-
-
-def _public_octets(key: object) -> bytes:
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]
+    return ServerIdentity(chain, key, certificate_file)
 
 
 def _warn_of_dates(certificate: x509.Certificate, source: str, now: datetime) -> None:
@@ -82,15 +79,15 @@ def _warn_of_dates(certificate: x509.Certificate, source: str, now: datetime) ->
     elif certificate.not_valid_before_utc > now:
         start = certificate.not_valid_before_utc
         log.warn(
-            "{source}: the certificate of {subject} is valid from {start:%Y-%m-%d} only",
+            "{source}: the certificate of {subject} is not valid before {start:%Y-%m-%d}",
             source=source,
             subject=subject,
             start=start,
         )
 
 
-def self_made(state_dir: Path, now: datetime, listener: str = "") -> Identity:
-    """The self-signed certificate in ``state_dir``; made where there is none, or where it is damaged or about to expire."""
+def self_signed_identity(state_dir: Path, now: datetime, listener: str = "") -> ServerIdentity:
+    """Return the self-signed certificate in ``state_dir``. It is made if it is missing, damaged or about to expire."""
     certificate_file = state_dir / "selfsigned.crt"
     key_file = state_dir / "selfsigned.key"
     try:
@@ -101,27 +98,27 @@ def self_made(state_dir: Path, now: datetime, listener: str = "") -> Identity:
     if not fresh:
         identity = _make(certificate_file, key_file, now)
     log.info(
-        "listener {listener}: no certificate is configured; serving the self-signed {source}, which no client trusts by itself",
+        "listener {listener}: no certificate is configured; serving the self-signed {source}, which clients do not trust",
         listener=listener,
         source=str(certificate_file),
     )
     return identity
 
 
-def _make(certificate_file: Path, key_file: Path, now: datetime) -> Identity:
+def _make(certificate_file: Path, key_file: Path, now: datetime) -> ServerIdentity:
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _self_signed(key, now)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        # The certificate last: a crash between the two leaves a pair that does not fit, which is made anew.
+        # The certificate is written last: a crash between the two leaves a pair that does not match, which is made again.
         _replace(key_file, pem, 0o600)
         _replace(certificate_file, certificate.public_bytes(Encoding.PEM), 0o644)
     except OSError as problem:
         reason = problem.strerror or str(problem)
         raise StartupError(
-            f"{certificate_file.parent}: cannot keep a self-made certificate: {reason[:1].lower()}{reason[1:]}"
+            f"{certificate_file.parent}: cannot store a self-signed certificate: {reason[:1].lower()}{reason[1:]}"
         ) from problem
-    return Identity((certificate,), key, str(certificate_file))
+    return ServerIdentity((certificate,), key, str(certificate_file))
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
@@ -137,7 +134,7 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certifi
         key_encipherment=False,
         data_encipherment=False,
         key_agreement=False,
-        # Its own issuer, so that a client can be given it as its CA file.
+        # It is its own issuer, so that a client can use it as a CA file.
         key_cert_sign=True,
         crl_sign=False,
         encipher_only=False,
@@ -163,7 +160,7 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certifi
 
 
 def _replace(path: Path, data: bytes, mode: int) -> None:
-    """Write ``path`` whole or not at all; nobody sees it with wider rights than ``mode``."""
+    """Write ``path`` completely or not at all. The file never has wider permissions than ``mode``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -1,13 +1,12 @@
-"""Opening connections to the services behind: names resolved, addresses tried in turn, TLS verified, all within one deadline.
+"""Opens connections to upstreams: resolves the name, tries the addresses in turn, verifies TLS, all within one deadline.
 
-Pooling, and what is spoken, is the caller's (`perimeter.proxy`).
+The caller (`perimeter.proxy`) pools the connections and speaks HTTP on them.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -19,13 +18,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.net.contexts import ClientTLS
+from perimeter.net.contract import Reactor
 from perimeter.net.tls import TLSClientTransport
 from perimeter.net.tls_records import PortableConnection
 from perimeter.net.transport import ClientTransport
 
 
 class HandshakeFailed(ConnectError):
-    """The service does not speak TLS as it should, or its certificate does not stand up. ``str()`` says why."""
+    """The TLS handshake failed, or the certificate is not valid for the server. ``str()`` says why."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(string=reason)  # type: ignore[no-untyped-call]
@@ -36,7 +36,7 @@ class HandshakeFailed(ConnectError):
 
 
 def connect(
-    reactor: Any,
+    reactor: Reactor,
     host: str,
     port: int,
     tls: ClientTLS | None,
@@ -45,9 +45,9 @@ def connect(
 ) -> Deferred[IProtocol]:
     """Connect to ``host`` (a name or an address) and fire with the connected protocol.
 
-    ``timeout`` (seconds) is for all of it: look-up, every address, the handshake. A failure is one of
-    `twisted.internet.error`: ``ConnectionRefusedError`` (and its siblings under ``ConnectError``), ``DNSLookupError``,
-    ``TimeoutError``, or `HandshakeFailed`. Cancelling closes whatever is under way.
+    ``timeout`` (seconds) covers everything: name resolution, all addresses, the handshake. Fails with one of
+    `twisted.internet.error`: ``ConnectionRefusedError`` (or another ``ConnectError``), ``DNSLookupError``, ``TimeoutError``, or
+    with `HandshakeFailed`. Cancelling closes the attempt under way.
     """
     return _Connecting(reactor, host, port, tls, protocol_factory, timeout).result
 
@@ -57,7 +57,7 @@ class _Connecting:
     """One call of `connect`."""
 
     def __init__(
-        self, reactor: Any, host: str, port: int, tls: ClientTLS | None, factory: Callable[[], IProtocol], timeout: float
+        self, reactor: Reactor, host: str, port: int, tls: ClientTLS | None, factory: Callable[[], IProtocol], timeout: float
     ) -> None:
         self.result: Deferred[IProtocol] = Deferred(self._cancelled)
         self.tls = tls
@@ -77,7 +77,7 @@ class _Connecting:
         else:
             reactor.nameResolver.resolveHostName(self, host, port)
 
-    # -- names: Twisted's resolver works in the reactor's threads, and cannot be stopped; what comes too late is dropped
+    # -- names: Twisted's resolver uses the reactor's threads and cannot be stopped; a late result is ignored
 
     def resolutionBegan(self, resolution: IHostResolution) -> None:
         """See `IResolutionReceiver`."""
@@ -95,13 +95,13 @@ class _Connecting:
     # -- addresses
 
     def _next(self, failure: Failure) -> None:
-        """Try the next address; where there is none, ``failure`` is what became of the last one."""
+        """Try the next address. If there is none, fail with ``failure``, the result of the last one."""
         if not self._addresses:
             self.finish(failure)
             return
         address = self._addresses.pop(0)
         if self._addresses:
-            # A silent address may use up only its share of the time.
+            # An address that does not answer may use only its share of the time.
             share = (self._deadline - self._reactor.seconds()) / (len(self._addresses) + 1)
             self._turn = self._reactor.callLater(max(0.0, share), self._skip)
         self._attempt = _Attempt(self, address, self._port, self._reactor)
@@ -112,7 +112,7 @@ class _Connecting:
         self._next(Failure(TimeoutError()))
 
     def attempt_failed(self, failure: Failure) -> None:
-        """The address that was tried does not answer, or not well. A bad handshake is not tried elsewhere."""
+        """The attempt failed: try the next address, except after a failed handshake."""
         self._stop_turn()
         self._attempt = None
         if failure.check(HandshakeFailed):
@@ -147,7 +147,7 @@ class _Connecting:
             self._timer.cancel()
 
     def finish(self, outcome: IProtocol | Failure) -> None:
-        """This became of it; a protocol's ``connectionMade`` has run."""
+        """Fire the result. The ``connectionMade`` of a protocol has run already."""
         if not self._done:
             self._stop()
             if isinstance(outcome, Failure):
@@ -157,9 +157,9 @@ class _Connecting:
 
 
 class _Attempt:
-    """What Twisted's client transport takes for its connector: one try at one address, in the place of ``tcp.Connector``."""
+    """One attempt to connect to one address: the connector of its client transport, in place of Twisted's ``tcp.Connector``."""
 
-    def __init__(self, connecting: _Connecting, address: str, port: int, reactor: Any) -> None:
+    def __init__(self, connecting: _Connecting, address: str, port: int, reactor: Reactor) -> None:
         self._connecting: _Connecting | None = connecting
         self._tls = connecting.tls
         self._factory = connecting.factory
@@ -168,7 +168,7 @@ class _Attempt:
         self._transport = transport(address, port, None, self, reactor)
 
     def drop(self) -> None:
-        """Give up quietly."""
+        """Stop the attempt without reporting a result."""
         self._connecting = None
         if self._transport.connected:
             self._transport.abortConnection()
@@ -176,12 +176,12 @@ class _Attempt:
             self._transport.failIfNotConnected(ConnectError())
 
     def secure(self, sock: socket.socket) -> PortableConnection:
-        """The TLS connection, its handshake not begun."""
+        """Return the TLS connection. The handshake has not begun."""
         assert self._tls is not None
         return self._tls.connection(sock)
 
     def verified(self, connection: SSL.Connection) -> bool:
-        """After the handshake: the certificate is for the service that was meant."""
+        """After the handshake, return whether the certificate is valid for the server's name."""
         assert self._tls is not None
         reason = self._tls.verify(connection)
         if reason:
@@ -189,11 +189,11 @@ class _Attempt:
         return not reason
 
     def handshake_failed(self, reason: str) -> None:
-        """Why the connection will be lost in a moment."""
+        """The handshake failed with ``reason``. The transport closes the connection next."""
         self._failure = Failure(HandshakeFailed(reason))
 
     def established(self, transport: ClientTransport) -> None:
-        """The transport is ready: give it its protocol."""
+        """The transport is ready: build its protocol and report it."""
         connecting, self._connecting = self._connecting, None
         if connecting is None:
             transport.abortConnection()
@@ -210,11 +210,11 @@ class _Attempt:
             connecting.finish(protocol)
 
     def connectionFailed(self, failure: Failure) -> None:
-        """The transport says that there is no TCP connection."""
+        """The transport could not open the TCP connection."""
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.attempt_failed(failure)
 
     def connectionLost(self, failure: Failure) -> None:
-        """The transport says that the connection is over: before the handshake was, it failed."""
+        """The transport lost the connection before the handshake was complete."""
         self.connectionFailed(self._failure or Failure(HandshakeFailed("the connection was closed")))

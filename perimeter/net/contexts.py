@@ -1,12 +1,13 @@
-"""TLS contexts: what is offered to clients, and how the services behind are verified.
+"""TLS contexts: what listeners offer to clients, and how upstreams are verified.
 
-TLS 1.2 and 1.3 only, with forward secrecy and authenticated encryption only; no compression, no renegotiation. Loading
-certificates is left to `perimeter.net.certificates`.
+Only TLS 1.2 and 1.3, only with forward secrecy and authenticated encryption, without compression and renegotiation.
+`perimeter.net.certificates` loads the certificates.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ from typing import Any
 import attrs
 import service_identity
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL
-from service_identity import pyopenssl as identity
+from service_identity import pyopenssl
 
 from perimeter.errors import StartupError
-from perimeter.net.tls_records import Connection, PortableConnection
+from perimeter.net.tls_records import FastConnection, PortableConnection
 
-# With the server's order first, the cheapest of equals is taken; ChaCha20 goes first for clients that put it first, because
-# they have no AES in hardware (OP_PRIORITIZE_CHACHA, which pyOpenSSL does not name).
+# The server's order decides, so the cheapest of equally strong ciphers is used. Clients without AES in hardware put ChaCha20
+# first, and for them it comes first (OP_PRIORITIZE_CHACHA, which has no name in pyOpenSSL).
 CIPHERS_12 = b"ECDHE+AESGCM+AES128:ECDHE+AESGCM:ECDHE+CHACHA20"
 CIPHERS_13 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 PRIORITIZE_CHACHA = 1 << 21
@@ -30,16 +32,16 @@ ALPN = b"http/1.1"
 
 
 @attrs.frozen
-class Identity:
-    """A certificate chain (the server's own first) and its private key. ``names`` are the DNS names it is for, in lower case."""
+class ServerIdentity:
+    """A certificate chain (the server's own certificate first) and its private key. ``source`` is the file, for messages."""
 
     chain: tuple[x509.Certificate, ...]
-    key: Any = attrs.field(repr=False)
+    key: PrivateKeyTypes = attrs.field(repr=False)
     source: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The DNS names of the certificate."""
+        """The DNS names of the certificate, in lower case."""
         try:
             extension = self.chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName)
         except x509.ExtensionNotFound:
@@ -49,7 +51,7 @@ class Identity:
 
 @attrs.frozen
 class ClientAuthentication:
-    """Ask clients for a certificate issued by the CAs in the PEM file ``ca``; ``required``: shake hands with no others."""
+    """Clients are asked for a certificate issued by the CAs in the PEM file ``ca``. ``required``: without one, TLS fails."""
 
     ca: Path
     required: bool = False
@@ -66,40 +68,40 @@ def _common(method: int) -> SSL.Context:
 
 
 def _select_alpn(connection: SSL.Connection, offered: list[bytes]) -> Any:
-    # A client that offers nothing we speak is served all the same, as nginx does: many offer what they do not need.
+    # A client that offers only other protocols is served too, as nginx does: many clients offer protocols they do not need.
     return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
 class ServerContexts:
-    """The contexts of a listener, chosen by the name that the client asks for (SNI, RFC 6066, section 3).
+    """The contexts of a listener. The name that the client asks for selects one (SNI, RFC 6066, section 3).
 
-    An exact name wins over a wildcard, and the first identity serves every other name. `replace` swaps them all for new
-    connections; those that are open keep theirs. ``clients`` says whether they show certificates, whatever name they ask for.
+    An exact name is preferred to a wildcard. The first identity serves all other names. `replace` changes all contexts for new
+    connections; open connections keep theirs. ``clients`` (None: do not ask) applies to all names.
     """
 
-    def __init__(self, identities: Sequence[Identity], clients: ClientAuthentication | None = None) -> None:
+    def __init__(self, identities: Sequence[ServerIdentity], clients: ClientAuthentication | None = None) -> None:
         self.clients = clients
         self.default: SSL.Context
         self._names: Mapping[str, SSL.Context]
         self.replace(identities)
 
-    def replace(self, identities: Sequence[Identity]) -> None:
-        """Serve ``identities`` from now on. Raises `StartupError`, and changes nothing, where one cannot be used."""
+    def replace(self, identities: Sequence[ServerIdentity]) -> None:
+        """Serve ``identities`` from now on. Raises `StartupError` and changes nothing if one of them cannot be used."""
         names: dict[str, SSL.Context] = {}
         contexts = [self._context(identity) for identity in identities]
-        if len(contexts) > 1:  # with one there is nothing to choose: OpenSSL need not call back for it
+        if len(contexts) > 1:  # with a single context there is nothing to select, which saves OpenSSL's callback
             for context in contexts:
                 context.set_tlsext_servername_callback(self._select)
         if not contexts:
             raise StartupError("a TLS listener needs a certificate")
-        for identity_, context in zip(identities, contexts, strict=True):
-            for name in identity_.names:
+        for identity, context in zip(identities, contexts, strict=True):
+            for name in identity.names:
                 names.setdefault(name, context)
         self._names = names
         self.default = contexts[0]
 
     def select(self, name: str) -> SSL.Context:
-        """The context for a server name, "" being none."""
+        """Return the context for a server name ("" if the client sent none)."""
         name = name.lower().removesuffix(".")
         context = self._names.get(name)
         if context is None:
@@ -113,19 +115,19 @@ class ServerContexts:
             if context is not connection.get_context():
                 connection.set_context(context)
 
-    def _context(self, identity_: Identity) -> SSL.Context:
+    def _context(self, identity: ServerIdentity) -> SSL.Context:
         context = _common(SSL.TLS_SERVER_METHOD)
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | PRIORITIZE_CHACHA)
         try:
-            context.use_certificate(identity_.chain[0])
-            for certificate in identity_.chain[1:]:
+            context.use_certificate(identity.chain[0])
+            for certificate in identity.chain[1:]:
                 context.add_extra_chain_cert(certificate)
-            context.use_privatekey(identity_.key)
+            context.use_privatekey(identity.key)  # type: ignore[arg-type]  # TypeError for a key that cannot sign
             context.check_privatekey()
-        except SSL.Error as problem:
-            raise StartupError(f"{identity_.source}: OpenSSL does not take this certificate and key") from problem
+        except (SSL.Error, TypeError) as problem:
+            raise StartupError(f"{identity.source}: OpenSSL does not accept this certificate and key") from problem
         context.set_alpn_select_callback(_select_alpn)
-        # Tickets hold all of a session, so nothing is kept here; the id keeps tickets of other services out.
+        # A ticket contains the whole session, so no session is stored here. The id excludes tickets of other services.
         context.set_session_id(b"perimeter")
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         if self.clients is not None:
@@ -142,23 +144,24 @@ class ServerContexts:
         except OSError as problem:
             raise StartupError(f"{ca}: cannot read the CA certificates: {problem.strerror}") from problem
         except SSL.Error as problem:
-            raise StartupError(f"{ca}: there is no CA certificate in PEM form") from problem
+            raise StartupError(f"{ca}: the file contains no CA certificate in PEM format") from problem
         context.set_verify(SSL.VERIFY_PEER | (SSL.VERIFY_FAIL_IF_NO_PEER_CERT if clients.required else 0))
-        # OpenSSL does not ask again when a session is resumed, not even where a certificate is required: so none is (attack 44).
+        # OpenSSL does not ask for a certificate when a session is resumed, not even a required one. So no session is resumed
+        # (attack 44).
         context.set_options(SSL.OP_NO_TICKET)
 
 
 def client_certificate(connection: SSL.Connection) -> x509.Certificate | None:
-    """After a handshake in which the client was asked: its certificate, if it showed one and the chain was verified."""
+    """Return the client's certificate after the handshake, or None if it showed none or the chain was not verified."""
     chain = connection.get_verified_chain(as_cryptography=True)
     return chain[0] if chain else None
 
 
 class ClientTLS:
-    """How connections to a service behind are secured: verified for ``server_name`` (a DNS name or an IP address).
+    """TLS of connections to an upstream. The certificate is verified for ``server_name`` (a DNS name or an IP address).
 
-    Trusted are the CAs of ``ca_certificate`` (PEM), or else those of the system. ``alpn`` is what is offered to be spoken
-    (RFC 7301). Raises `StartupError` where the file cannot be read.
+    The trusted CAs are those in ``ca_certificate`` (PEM), or those of the system if it is None. ``alpn`` lists the application
+    protocols to offer (RFC 7301). Raises `StartupError` if the file cannot be read.
     """
 
     def __init__(self, server_name: str, ca_certificate: Path | None = None, alpn: Sequence[bytes] = (ALPN,)) -> None:
@@ -174,23 +177,23 @@ class ClientTLS:
         except OSError as problem:
             raise StartupError(f"{ca_certificate}: cannot read the CA certificates: {problem.strerror}") from problem
         except SSL.Error as problem:
-            raise StartupError(f"{ca_certificate}: there is no CA certificate in PEM form") from problem
+            raise StartupError(f"{ca_certificate}: the file contains no CA certificate in PEM format") from problem
         self._context.set_verify(SSL.VERIFY_PEER)
         if alpn:
             self._context.set_alpn_protos(list(alpn))
 
-    def connection(self, sock: Any) -> PortableConnection:
-        """A client connection on a connected socket, its handshake not begun."""
-        connection = Connection(self._context, sock)
+    def connection(self, sock: socket.socket | None) -> PortableConnection:
+        """Return a TLS connection on a connected socket (None: on memory buffers). The handshake has not begun."""
+        connection = FastConnection(self._context, sock)
         if not self._address:
-            # An address is no server name (RFC 6066, section 3).
+            # An IP address is not a server name (RFC 6066, section 3).
             connection.set_tlsext_host_name(self.server_name.encode("ascii"))
         connection.set_connect_state()
         return connection
 
     def verify(self, connection: SSL.Connection) -> str:
-        """After the handshake: "" where the certificate is for the server's name, else what is wrong."""
-        check = identity.verify_ip_address if self._address else identity.verify_hostname
+        """After the handshake, return "" if the certificate is valid for the server's name, otherwise what is wrong."""
+        check = pyopenssl.verify_ip_address if self._address else pyopenssl.verify_hostname
         try:
             check(connection, self.server_name)
         except (service_identity.VerificationError, service_identity.CertificateError):

@@ -1,46 +1,72 @@
-"""What protocols may ask of a transport: the types that stand between `perimeter.net` and what speaks on its connections.
+"""The interfaces between `perimeter.net` and the protocols on its connections: transports, and the reactor they need.
 
-`perimeter.net.transport` and `perimeter.net.tls` provide it over sockets, `perimeter.proxy.in_memory` inside the process.
+`perimeter.net.transport` and `perimeter.net.tls` implement transports on sockets, `perimeter.proxy.in_memory` in the process.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from cryptography.x509 import Certificate
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IDelayedCall, IHostnameResolver, IPushProducer, IReadDescriptor, IWriteDescriptor
+
+
+class Reactor(Protocol):
+    """The parts of a Twisted reactor that connections use: `IReactorTime`, `IReactorFDSet` and the name resolver."""
+
+    nameResolver: IHostnameResolver
+
+    def seconds(self) -> float:
+        """See `IReactorTime`."""
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> IDelayedCall:
+        """See `IReactorTime`."""
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """See `IReactorFDSet`."""
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        """See `IReactorFDSet`."""
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        """See `IReactorFDSet`."""
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        """See `IReactorFDSet`."""
 
 
 class Transport(Protocol):
-    """A connection, as a protocol sees it. Twisted's `ITCPTransport` and `IPushProducer`, and what is more here."""
+    """A connection as its protocol sees it: parts of Twisted's `ITCPTransport` and `IPushProducer`, and additions."""
 
     @property
     def buffered(self) -> int:
-        """Bytes that were written and that the peer has not taken yet."""
+        """Number of bytes that were written and not sent yet."""
 
     def write(self, data: bytes) -> None:
-        """Send ``data``; what the peer does not take at once is queued. Never calls back into the protocol."""
+        """Send ``data``. What the socket does not accept at once is queued. Never calls the protocol."""
 
     def loseConnection(self) -> None:
-        """Close when everything written has been sent."""
+        """Close the connection after everything written has been sent."""
 
     def abortConnection(self) -> None:
-        """Reset the connection; what is queued is dropped."""
+        """Reset the connection. Queued data is dropped."""
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Pause and resume ``producer`` (`twisted.internet.interfaces.IPushProducer`) as the peer takes what is written."""
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Pause ``producer`` while too much is queued, and resume it afterwards."""
 
     def unregisterProducer(self) -> None:
         """Undo `registerProducer`."""
 
     def pauseProducing(self) -> None:
-        """Deliver nothing to the protocol until `resumeProducing`."""
+        """Deliver no data to the protocol until `resumeProducing`."""
 
     def resumeProducing(self) -> None:
         """Undo `pauseProducing`."""
 
     def has_input(self) -> bool:
-        """Whether something has arrived that the protocol has not seen, the peer's end included. May cost a system call."""
+        """Whether data or the peer's end has arrived that the protocol has not seen. May cost a system call."""
 
 
 class AcceptedTransport(Transport, Protocol):
@@ -48,7 +74,7 @@ class AcceptedTransport(Transport, Protocol):
 
     @property
     def tls_version(self) -> str:
-        """``TLSv1.3``, say; empty on a plain connection."""
+        """The TLS version, for example ``TLSv1.3``; empty without TLS."""
 
     @property
     def server_name(self) -> str:
@@ -56,14 +82,14 @@ class AcceptedTransport(Transport, Protocol):
 
     @property
     def alpn(self) -> bytes:
-        """The application protocol agreed upon (RFC 7301): ``http/1.1`` or ``h2``; may be empty."""
+        """The negotiated application protocol (RFC 7301), ``http/1.1`` or ``h2``; may be empty."""
 
     @property
     def client_certificate(self) -> Certificate | None:
-        """The client's verified certificate, where it showed one."""
+        """The client's verified certificate, or None if it showed none."""
 
     def loseWriteConnection(self) -> None:
-        """End our side when everything written has been sent, and read on."""
+        """Close our side after everything written has been sent, and continue reading."""
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """The client's address, in canonical form."""

@@ -1,8 +1,8 @@
-"""One periodic sweep over many deadlines, in place of a timer for each connection.
+"""One periodic sweep over many deadlines, instead of a timer for each connection.
 
-A reactor's timers are a heap: ten thousand connections that move their deadline with every request would pay for it on
-every request. Here moving a deadline is an assignment, and a sweep every quarter of a second looks at all of them.
-What a deadline means is left to whoever owns it.
+A reactor keeps its timers in a heap. Connections move their deadline with every request, so ten thousand of them would pay for
+the heap on every request. Here a deadline is moved by an assignment, and a sweep every quarter of a second checks all of them.
+The owner of a deadline decides what happens when it has passed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class Expiring(Protocol):
     """Something with a deadline."""
 
     deadline: float
-    """Absolute, as the clock's ``seconds()`` tells time; ``math.inf`` for none."""
+    """The absolute time of the clock's ``seconds()``; ``math.inf`` for none."""
 
     def deadline_expired(self) -> None:
-        """The deadline has passed. Called with every sweep until it is moved, or the item forgotten."""
+        """The deadline has passed. Called by every sweep until the deadline is moved or the item is forgotten."""
 
 
 class Deadlines:
-    """Calls ``deadline_expired()`` of watched items, at most ``tick`` seconds late. Ticks only while it watches something."""
+    """Calls ``deadline_expired()`` of watched items, at most ``tick`` seconds late. Sweeps only while there are items."""
 
     def __init__(self, clock: IReactorTime, tick: float = 0.25) -> None:
         self._clock = clock
@@ -38,20 +38,20 @@ class Deadlines:
         return len(self._items)
 
     def watch(self, item: Expiring) -> None:
-        """Look after ``item`` from now on (again: no matter)."""
+        """Check ``item`` from now on. No effect if it is watched already."""
         self._items.add(item)
         if self._call is None:
             self._call = self._clock.callLater(self._tick, self._sweep)
 
     def forget(self, item: Expiring) -> None:
-        """Look after ``item`` no more (unknown: no matter)."""
+        """Stop checking ``item``. No effect if it is not watched."""
         self._items.discard(item)
         if not self._items and self._call is not None:
             self._call.cancel()
             self._call = None
 
     def _sweep(self) -> None:
-        # While the sweep runs there is no call to cancel, so that the last item may be forgotten from within.
+        # During the sweep there is no scheduled call to cancel, so an item may forget the last item.
         self._call = None
         now = self._clock.seconds()
         for item in [item for item in self._items if item.deadline <= now]:

@@ -1,9 +1,9 @@
-"""Java keystores (JKS): the key entries of a file, and the keys themselves.
+"""Java keystores (JKS): reads the key entries of a file, and decrypts the keys.
 
 The format and both uses of the password are those of OpenJDK's ``sun.security.provider.JavaKeyStore`` and ``KeyProtector``:
-SHA-1 without a work factor, so an attacker who gets the file can guess its password fast. The format is read here because
-the library for it (pyjks, of 2020) needs a C compiler for ciphers that JKS does not have. `perimeter.net.keystores` chooses
-the entry and words the messages.
+SHA-1 without a work factor, so an attacker who has the file can guess its password fast. The format is implemented here because
+the library for it (pyjks, released in 2020) needs a C compiler for ciphers that JKS does not have. `perimeter.net.keystores`
+chooses the entry and writes the messages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DIGEST = 20
 _SALT = 20
 _PRIVATE_KEY, _TRUSTED_CERTIFICATE = 1, 2
 _VERSIONS = (1, 2)
-# OpenJDK hashes this text with the keystore, so that no other digest of the password equals that of a keystore
+# OpenJDK hashes this text with the keystore, so that the digest differs from every other digest of the password
 _WHITENER = b"Mighty Aphrodite"
 # Sun's key protection, 1.3.6.1.4.1.42.2.17.1.1: the only one in this format
 _PROTECTION = bytes.fromhex("060a2b060104012a02110101")
@@ -75,7 +75,7 @@ def read_entries(data: bytes, password: str) -> list[KeyEntry]:
     entries: list[KeyEntry] = []
     for _ in range(reader.number()):
         tag, alias = reader.number(), reader.text()
-        reader.take(8)  # when it was made
+        reader.take(8)  # the creation time
         if tag == _PRIVATE_KEY:
             protected = reader.block()
             entries.append(KeyEntry(alias, protected, tuple(reader.certificate(version) for _ in range(reader.number()))))
@@ -93,7 +93,7 @@ def read_entries(data: bytes, password: str) -> list[KeyEntry]:
 
 
 class _Reader:
-    """Reads a keystore from its start. Checks each length before using it."""
+    """Reads a keystore from its start. Checks each length before it uses it."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -112,7 +112,7 @@ class _Reader:
         return int.from_bytes(self.take(4))
 
     def block(self) -> bytes:
-        """Bytes, preceded by their number."""
+        """A number of bytes, preceded by that number."""
         return self.take(self.number())
 
     def text(self) -> str:

@@ -1,6 +1,6 @@
-"""Accepting: the listening sockets, how many connections there may be, and which transport they get.
+"""Opens the listening sockets, accepts connections, limits their number, and gives them transports.
 
-Contexts come from `perimeter.net.contexts`. What is spoken on a connection is the factory's.
+TLS contexts come from `perimeter.net.contexts`. The factory makes the protocol of a connection.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.logger import Logger
 
-from perimeter.config.site.values import ListenerSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.net.contexts import ServerContexts
+from perimeter.net.contract import Reactor
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.tls import TLSServerTransport
 from perimeter.net.transport import ServerTransport, socket_address
@@ -26,19 +27,19 @@ from perimeter.net.transport import ServerTransport, socket_address
 log = Logger()
 
 BACKLOG = 20000
-"""The kernel lowers it to net.core.somaxconn."""
+"""Connections that wait to be accepted. The kernel lowers it to net.core.somaxconn."""
 
-MOST_ACCEPTS = 100
-"""Connections accepted in one turn at most."""
+MAX_ACCEPTS = 100
+"""Maximum number of connections accepted in one turn of the event loop."""
 
 PAUSE = 0.5
-"""Seconds without accepting when descriptors or memory have run out; clients wait in the backlog meanwhile."""
+"""Seconds for which no connection is accepted after descriptors or memory ran out. Clients wait in the backlog meanwhile."""
 
 _EXHAUSTED = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
 
 class ConnectionLimits:
-    """How many connections there may be, in total and from one canonical address (attack 22). One for all listeners."""
+    """Limits the number of connections, in total and from one canonical address (attack 22). One object for all listeners."""
 
     def __init__(self, total: int = 20000, per_address: int = 1000) -> None:
         self.total = total
@@ -48,20 +49,20 @@ class ConnectionLimits:
 
     @property
     def open(self) -> int:
-        """Connections at the moment."""
+        """The number of open connections."""
         return self._open
 
     def admit(self, address: str) -> bool:
-        """Take a place for a connection from ``address`` (canonical); False where there is none."""
-        there = self._by_address.get(address, 0)
-        if self._open >= self.total or there >= self.per_address:
+        """Count a connection from ``address`` (canonical). Returns False, without counting it, if a limit is reached."""
+        from_address = self._by_address.get(address, 0)
+        if self._open >= self.total or from_address >= self.per_address:
             return False
         self._open += 1
-        self._by_address[address] = there + 1
+        self._by_address[address] = from_address + 1
         return True
 
     def release(self, address: str) -> None:
-        """Give a place back."""
+        """A connection from ``address`` has ended."""
         self._open -= 1
         left = self._by_address[address] - 1
         if left:
@@ -71,15 +72,15 @@ class ConnectionLimits:
 
 
 class ListeningPort(tcp.Port):
-    """A `tcp.Port` on a socket that already listens, with limits, and with TLS where ``contexts`` is given."""
+    """A `tcp.Port` on a socket that already listens, with limits, and with TLS if ``contexts`` is not None."""
 
-    reactor: Any
+    reactor: Reactor  # type: ignore[assignment]  # Twisted's type has no timers
 
     def __init__(
         self,
         listening: socket.socket,
         factory: IProtocolFactory,
-        reactor: Any,
+        reactor: Reactor,
         *,
         contexts: ServerContexts | None,
         limits: ConnectionLimits,
@@ -95,19 +96,22 @@ class ListeningPort(tcp.Port):
         self.handshake_timeout = handshake_timeout
         self.build_protocol: Callable[[IAddress, bytes], IProtocol | None] = lambda peer, alpn: factory.buildProtocol(peer)
         self.transport: type[ServerTransport] = ServerTransport if contexts is None else TLSServerTransport
-        self._accepts = MOST_ACCEPTS
+        self._accepts = MAX_ACCEPTS
         self._refused = 0
 
     def release(self, address: str) -> None:
-        """A connection from ``address`` is over."""
+        """A connection from ``address`` has ended."""
         self.limits.release(address)
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """The address that is listened on."""
+        """The address of the listening socket."""
         return socket_address(self.socket.getsockname())
 
     def doRead(self) -> None:
-        """Accept what waits. After one connection only one is tried on the next turn: a try in vain is a system call, too."""
+        """Accept the waiting connections.
+
+        If one turn found a single connection, the next turn tries only one: a useless try costs a system call too.
+        """
         accepted = 0
         accept = self.socket._accept  # type: ignore[union-attr]
         while accepted < self._accepts:
@@ -119,13 +123,13 @@ class ListeningPort(tcp.Port):
                 if problem.errno in _EXHAUSTED:
                     self._pause(problem)
                     break
-                # The connection was gone before it was accepted; others wait behind it.
+                # The client closed the connection before it was accepted. Others may wait behind it.
                 accepted += 1
                 continue
             accepted += 1
-            # `socket.accept` wraps what it gets in another class and two enumerations: 3 of 6 µs.
+            # `socket.accept` wraps the socket in another class and two enumerations, which takes 3 of 6 µs.
             self._accepted(cast(socket.socket, socket.SocketType(self.addressFamily, socket.SOCK_STREAM, 0, fd)), name)
-        self._accepts = min(MOST_ACCEPTS, accepted + 20) if accepted == self._accepts else max(1, accepted)
+        self._accepts = min(MAX_ACCEPTS, accepted + 20) if accepted == self._accepts else max(1, accepted)
 
     def _accepted(self, sock: socket.socket, name: tuple[Any, ...]) -> None:
         peer = socket_address(name)
@@ -134,7 +138,7 @@ class ListeningPort(tcp.Port):
             sock.close()
             self._refused += 1
             if self._refused & (self._refused - 1) == 0:
-                # At 1, 2, 4, 8… so that a flood of connections is no flood of the log.
+                # At 1, 2, 4, 8… so that a flood of connections does not flood the log.
                 log.warn("Connection from {address} refused: too many ({count} so far)", address=address, count=self._refused)
             return
         self.sessionno += 1
@@ -167,7 +171,7 @@ class ListeningPort(tcp.Port):
 
 
 def listen(
-    reactor: Any,
+    reactor: Reactor,
     settings: ListenerSettings,
     factory: IProtocolFactory,
     tls: ServerContexts | None,
@@ -176,7 +180,7 @@ def listen(
     handshake_timeout: float = 10.0,
     listening: socket.socket | None = None,
 ) -> ListeningPort:
-    """Accept connections on ``listening``, which the port owns from now on; by default on a new socket (`bind`)."""
+    """Accept connections on ``listening``, which the port then owns (None: on a new socket, see `bind`)."""
     port = ListeningPort(
         bind(settings) if listening is None else listening,
         factory,
@@ -191,7 +195,7 @@ def listen(
 
 
 def bind(settings: ListenerSettings) -> socket.socket:
-    """A socket that listens at the address of ``settings`` (no interface: all, IPv4 and IPv6). Raises `StartupError`."""
+    """Return a listening socket for the address in ``settings`` (no interface: all, IPv4 and IPv6). Raises `StartupError`."""
     try:
         return listening_socket(settings.interface, settings.port)
     except OSError as problem:
@@ -202,7 +206,7 @@ def bind(settings: ListenerSettings) -> socket.socket:
 
 
 def listening_socket(interface: str, port: int, backlog: int = BACKLOG) -> socket.socket:
-    """A non-blocking socket that listens. ``interface`` is an IP address, or empty for all of both families. Raises `OSError`."""
+    """Return a non-blocking listening socket. ``interface`` is an IP address, or empty for all addresses. Raises `OSError`."""
     if interface:
         family, _, _, _, name = socket.getaddrinfo(
             interface, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
@@ -213,7 +217,7 @@ def listening_socket(interface: str, port: int, backlog: int = BACKLOG) -> socke
     except OSError as problem:
         if problem.errno != EAFNOSUPPORT and os.path.exists("/proc/net/if_inet6"):
             raise
-        # A kernel without IPv6.
+        # The kernel has no IPv6.
         return _bound(socket.AF_INET, ("", port), backlog, only_v6=False)
 
 
@@ -224,7 +228,7 @@ def _bound(family: int, name: tuple[Any, ...], backlog: int, *, only_v6: bool) -
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
-        # Accepted sockets inherit these on Linux: that spares the calls for each of them.
+        # On Linux, accepted sockets inherit these options, which saves two system calls for each of them.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         listening.bind(name)

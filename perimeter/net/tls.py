@@ -1,15 +1,14 @@
-"""TLS directly on the non-blocking socket, with pyOpenSSL and no memory BIO between.
+"""TLS directly on the non-blocking socket, with pyOpenSSL and without a memory BIO.
 
-`TLSTransport` is what servers and clients share. The protocol is built, and its ``connectionMade`` called, only when the
-handshake is over, so that it can read ``tls_version``, ``server_name`` and ``alpn``. Contexts come from
-`perimeter.net.contexts`; deadlines of a handshake are the listener's (`perimeter.net.listeners`) and the connector's
-(`perimeter.net.connect`).
+Servers and clients share `TLSTransport`. The protocol is built, and its ``connectionMade`` called, after the handshake, so that
+it can read ``tls_version``, ``server_name`` and ``alpn``. Contexts come from `perimeter.net.contexts`. The listener
+(`perimeter.net.listeners`) or the connector (`perimeter.net.connect`) limits the time of a handshake.
 """
 
 from __future__ import annotations
 
 import socket
-from typing import Any, cast
+from typing import cast
 
 from OpenSSL import SSL
 from twisted.internet import error
@@ -21,20 +20,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.net.contexts import client_certificate
-from perimeter.net.tls_records import Connection, Handshake, PortableConnection
+from perimeter.net.contract import Reactor
+from perimeter.net.tls_records import FastConnection, Handshake, PortableConnection
 from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
-from perimeter.net.write_through import Octets, Phase, WriteThrough, gone
+from perimeter.net.write_through import BytesLike, TransportPhase, WriteThrough, raise_lost
 
 log = Logger()
 
 RECORD = 16 * 1024
-"""The most that one TLS record holds (RFC 8446, section 5.1): a read of this size leaves nothing of it behind in OpenSSL."""
+"""Maximum size of a TLS record (RFC 8446, section 5.1): a read of this size leaves no part of a record in OpenSSL."""
 
 BULK_RECORD = 4 * 1024
-"""A record of this size or more is part of a bulk transfer: it is worth the try to read another one in the same turn."""
+"""A record of at least this size is taken for part of a bulk transfer, and the next record is read in the same turn."""
 
 READ_BUDGET = 128 * 1024
-"""What one connection may read in one turn, to be fair to the others."""
+"""Bytes that one connection may read in one turn, so that it does not delay the others."""
 
 PLAIN_HTTP = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 40\r\nConnection: close\r\n\r\n"
@@ -42,29 +42,29 @@ PLAIN_HTTP = (
 )
 
 
-#: What is said of a peer that went without close_notify.
+#: What OpenSSL reports about a peer that closed the connection without close_notify.
 _JUST_GONE = frozenset(("unexpected eof", "unexpected eof while reading", "econnreset", "connection lost"))
 
 _VERSIONS = {SSL.TLS1_3_VERSION: "TLSv1.3", SSL.TLS1_2_VERSION: "TLSv1.2"}
 
-#: Stands where the protocol will stand after the handshake.
+#: The protocol of a transport during the handshake.
 _HANDSHAKING = cast(IProtocol, Protocol())
 
 
 class TLSTransport(WriteThrough):
-    """A transport whose octets go through ``_tls``."""
+    """A transport that encrypts with ``_tls``."""
 
     _tls: PortableConnection
     _handshake_writes = False
     _close_notified = False
-    #: whether data was wanted when writing began to wait for a read
+    #: whether the transport was reading when a write began to wait for a read
     _was_reading = False
 
     def _start_tls(self, connection: PortableConnection) -> None:
         self._writable = False
         self._tls = connection
         self.protocol = _HANDSHAKING
-        self._phase = Phase.HANDSHAKING
+        self._phase = TransportPhase.HANDSHAKING
 
     @property
     def server_name(self) -> str:  # type: ignore[override]
@@ -80,7 +80,7 @@ class TLSTransport(WriteThrough):
 
     def _handshake(self) -> Exception | None:
         try:
-            state = self._tls.shake_hands()
+            state = self._tls.continue_handshake()
         except SSL.Error as problem:
             return self._handshake_failed(problem)
         if state is Handshake.WANTS_WRITE:
@@ -92,8 +92,8 @@ class TLSTransport(WriteThrough):
             self.stopWriting()
         if state is Handshake.WANTS_READ:
             return None
-        self._phase = Phase.OPEN
-        self._attach(self._tls.put, self._tls.take)
+        self._phase = TransportPhase.OPEN
+        self._attach(self._tls.send_some, self._tls.receive_some)
         self.tls_version = _VERSIONS.get(self._tls.get_protocol_version(), "")
         return self._handshake_done()
 
@@ -102,33 +102,33 @@ class TLSTransport(WriteThrough):
         return CONNECTION_LOST
 
     def _handshake_done(self) -> Exception | None:
-        """Servers and clients go on from here."""
+        """The handshake is complete. Overridden for servers and clients."""
         return None
 
     # -- reading
 
     def doRead(self) -> Exception | None:  # type: ignore[override]
-        """The socket is readable: hand what one record holds to the protocol, or of a bulk transfer what the budget allows."""
+        """The socket is readable: deliver one record to the protocol, or up to `READ_BUDGET` bytes of a bulk transfer."""
         if self._phase:
             return self._read_in_phase()
         return self._read_record()
 
     def _read_in_phase(self) -> Exception | None:
         phase = self._phase
-        if phase is Phase.HANDSHAKING:
+        if phase is TransportPhase.HANDSHAKING:
             return self._handshake()
-        if phase is Phase.WRITE_AWAITS_READ:
+        if phase is TransportPhase.WRITE_AWAITS_READ:
             return self._read_for_write()
-        if phase is Phase.READ_AWAITS_WRITE:
+        if phase is TransportPhase.READ_AWAITS_WRITE:
             return self._read_record()
         return super()._read_in_phase()
 
     def _write_in_phase(self) -> Exception | None:
         phase = self._phase
-        if phase is Phase.HANDSHAKING:
+        if phase is TransportPhase.HANDSHAKING:
             return self._handshake()
-        if phase is Phase.READ_AWAITS_WRITE:
-            self._phase = Phase.OPEN
+        if phase is TransportPhase.READ_AWAITS_WRITE:
+            self._phase = TransportPhase.OPEN
             return self._read_record()
         return super()._write_in_phase()
 
@@ -154,26 +154,26 @@ class TLSTransport(WriteThrough):
         except Exception as problem:
             end = self._read_problem(problem)
         self.protocol.dataReceived(b"".join(records))
-        # The protocol may have closed meanwhile: then what it wrote goes out first, and the end is found again.
+        # The protocol may have closed the connection meanwhile. Then its data is sent first, and the end is read again.
         if end is not None and (self.disconnecting or not self.connected):
             self._read_closed = True
             return None
         return end
 
     def _read_problem(self, problem: Exception) -> Exception | None:
-        """None where reading goes on later, else the end that was reached."""
+        """Return None if reading continues later, otherwise the reason why the connection ends."""
         if isinstance(problem, SSL.WantReadError):
             return None
         if isinstance(problem, SSL.WantWriteError):
-            self._phase = Phase.READ_AWAITS_WRITE
+            self._phase = TransportPhase.READ_AWAITS_WRITE
             self.startWriting()
             return None
         if isinstance(problem, SSL.ZeroReturnError):
             return CONNECTION_DONE
         if not isinstance(problem, SSL.Error | OSError):
             raise problem
-        # An end without close_notify is told apart from one with it: what was cut off may not pass for complete.
-        # Most clients just go: that is not worth the 20 µs of an event that nobody reads.
+        # An end without close_notify is not CONNECTION_DONE: a truncated message must not count as complete. Most clients close
+        # without close_notify, so that is not logged: an event takes 20 µs.
         if isinstance(problem, SSL.Error) and (reason := reason_of(problem)) not in _JUST_GONE:
             log.debug("TLS with {peer} ended: {reason}", peer=self.logstr, reason=reason)
         return CONNECTION_LOST
@@ -187,8 +187,8 @@ class TLSTransport(WriteThrough):
             return False
         raise problem
 
-    def _write_rest(self, data: Octets, sent: int, size: int) -> None:
-        # OpenSSL sends one record a call: the socket may well take more of them.
+    def _write_rest(self, data: BytesLike, sent: int, size: int) -> None:
+        # OpenSSL sends one record per call, and the socket may accept more of them.
         view = memoryview(data)
         if sent:
             more = self.writeSomeData(view[sent:])
@@ -199,8 +199,8 @@ class TLSTransport(WriteThrough):
         if sent != size:
             self._enqueue(view[sent:] if sent else data, size - sent)
 
-    def writeSomeData(self, data: Octets) -> int | error.ConnectionLost:
-        """Send records until the socket takes no more: how much went out, or why nothing ever will."""
+    def writeSomeData(self, data: BytesLike) -> int | error.ConnectionLost:
+        """Send records until the socket accepts no more. Returns the number of bytes sent, or why the connection is broken."""
         view = memoryview(data)
         size = len(view)
         limit = min(size, self.SEND_LIMIT)
@@ -220,11 +220,11 @@ class TLSTransport(WriteThrough):
     def _write_when_readable(self) -> None:
         self._was_reading = self._reading
         self.stopWriting()
-        self._phase = Phase.WRITE_AWAITS_READ
+        self._phase = TransportPhase.WRITE_AWAITS_READ
         self.startReading()
 
     def _read_for_write(self) -> Exception | None:
-        self._phase = Phase.OPEN
+        self._phase = TransportPhase.OPEN
         end = self._read_record()
         if end is None and self.connected:
             if not self._was_reading:
@@ -235,7 +235,7 @@ class TLSTransport(WriteThrough):
     # -- the end
 
     def _notify_close(self) -> bool:
-        """Send close_notify (RFC 8446, section 6.1). False while the socket does not take it."""
+        """Send close_notify (RFC 8446, section 6.1). Returns False while the socket does not accept it."""
         if self.tls_version and not self._close_notified:  # the handshake is over
             try:
                 self._tls.shutdown()
@@ -264,17 +264,17 @@ class TLSTransport(WriteThrough):
         super()._closeSocket(orderly)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The connection is over; OpenSSL's state is freed with it."""
+        """The connection has ended. OpenSSL's state is freed."""
         try:
             super().connectionLost(reason)
         finally:
             if self.disconnected and hasattr(self, "_tls"):
-                self._send = self._recv = gone
+                self._send = self._recv = raise_lost
                 del self._tls
 
 
 class TLSServerTransport(TLSTransport, ServerTransport):
-    """An accepted TLS connection; ``server`` is the `ListeningPort`, which knows contexts, factory and handshake timeout."""
+    """An accepted TLS connection. ``server`` is the `ListeningPort` with the contexts, the factory and the handshake timeout."""
 
     def __init__(
         self,
@@ -283,23 +283,24 @@ class TLSServerTransport(TLSTransport, ServerTransport):
         peer: IPv4Address | IPv6Address,
         server: Accepting,
         sessionno: int,
-        reactor: Any,
+        reactor: Reactor,
     ) -> None:
+        assert server.contexts is not None
         self._contexts = server.contexts
-        connection = Connection(self._contexts.default, sock)
+        connection = FastConnection(self._contexts.default, sock)
         connection.set_accept_state()
         super().__init__(sock, protocol, peer, server, sessionno, reactor)
         self._start_tls(connection)
-        # Absolute, so that octets that drip in one by one do not move it (attack 22).
+        # An absolute time, so that bytes that arrive one by one do not move it (attack 22).
         self.deadline = reactor.seconds() + server.handshake_timeout
         server.deadlines.watch(self)
 
     def _handshake_done(self) -> Exception | None:
         self.server.deadlines.forget(self)
         contexts = self.server.contexts
-        if contexts.clients is not None or self._contexts.clients is not None:
+        if self._contexts.clients is not None or (contexts is not None and contexts.clients is not None):
             if contexts is not self._contexts:
-                return CONNECTION_DONE  # other CAs may be in force since it began
+                return CONNECTION_DONE  # the CAs may have changed since the handshake began
             self.client_certificate = client_certificate(self._tls)
         protocol = self.server.build_protocol(self._peer, self.alpn)
         if protocol is None:
@@ -321,7 +322,7 @@ class TLSServerTransport(TLSTransport, ServerTransport):
 
     def deadline_expired(self) -> None:
         """The handshake took too long, or the peer has not closed its side."""
-        if self._phase is Phase.HANDSHAKING:
+        if self._phase is TransportPhase.HANDSHAKING:
             log.debug("TLS handshake with {peer} timed out", peer=self.logstr)
             self.connectionLost(Failure(CONNECTION_LOST))
         else:
@@ -329,7 +330,7 @@ class TLSServerTransport(TLSTransport, ServerTransport):
 
 
 class TLSClientTransport(TLSTransport, ClientTransport):
-    """A TLS connection that we opened; ``connector`` says how (`perimeter.net.connect`)."""
+    """A TLS connection to an upstream. ``connector`` is an attempt of `perimeter.net.connect`."""
 
     def _connectDone(self) -> None:
         self.connected = 1
@@ -355,7 +356,7 @@ class TLSClientTransport(TLSTransport, ClientTransport):
 
 
 def reason_of(problem: BaseException) -> str:
-    """What OpenSSL or the system has to say, as one line of plain words."""
+    """Return the reason that OpenSSL or the system gives, as one line."""
     if isinstance(problem, SSL.Error) and not isinstance(problem, SSL.SysCallError) and problem.args:
         queue = problem.args[0]
         if isinstance(queue, list):

@@ -1,9 +1,9 @@
-"""OpenSSL for a handshake, for reading and for writing, with as little between Python and it as there can be.
+"""Handshakes, reads and writes with OpenSSL, called as directly as possible from Python.
 
-pyOpenSSL's ``send`` and ``recv`` check their arguments, allocate 16 KiB a read, and look at every helper of the context after
-each call: 11.5 µs for one small write and read, against 4.7 µs for OpenSSL's own functions through the same binding (best of
-20 rounds). Where OpenSSL does not succeed, pyOpenSSL says why: in its own exceptions, with OpenSSL's queue of errors emptied.
-Only a handshake that waits for the peer, as each does once or twice, is told without an exception (1.0 µs instead of 2.4).
+pyOpenSSL's ``send`` and ``recv`` check their arguments, allocate 16 KiB per read, and check every callback helper of the context
+after each call. One small write and read take 11.5 µs, against 4.7 µs with OpenSSL's own functions through the same binding (best
+of 20 rounds). After a failure pyOpenSSL reports the reason as its own exception and empties OpenSSL's error queue. Only a
+handshake that waits for the peer, as each does once or twice, is reported without an exception (1.0 µs instead of 2.4).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from OpenSSL import SSL
 
 
 class Handshake(Enum):
-    """How far a handshake is."""
+    """The state of a handshake."""
 
     DONE = "done"
     WANTS_READ = "wants to read"
@@ -23,10 +23,10 @@ class Handshake(Enum):
 
 
 class PortableConnection(SSL.Connection):
-    """A TLS connection on a socket, made of pyOpenSSL's public methods alone."""
+    """A TLS connection on a socket that uses only public methods of pyOpenSSL."""
 
-    def shake_hands(self) -> Handshake:
-        """Go on with the handshake as far as the socket allows. Raises `SSL.Error` where it failed."""
+    def continue_handshake(self) -> Handshake:
+        """Continue the handshake as far as the socket allows. Raises `SSL.Error` if it failed."""
         try:
             self.do_handshake()
         except SSL.WantReadError:
@@ -35,12 +35,12 @@ class PortableConnection(SSL.Connection):
             return Handshake.WANTS_WRITE
         return Handshake.DONE
 
-    def put(self, data: Any) -> int:
-        """``send``: how many octets went out."""
+    def send_some(self, data: bytes | bytearray | memoryview) -> int:
+        """Send data as one record. Returns the number of bytes sent."""
         return self.send(data)
 
-    def take(self, size: int) -> bytes:
-        """``recv``: at most ``size`` octets, of one record."""
+    def receive_some(self, size: int) -> bytes:
+        """Receive at most ``size`` bytes of one record."""
         return self.recv(size)
 
 
@@ -61,33 +61,33 @@ try:
     _from_buffer: Any = _ffi.from_buffer
     _raise = SSL.Connection._raise_ssl_error
 
-    # One for all connections: what it holds is copied before anything else can run.
+    # One buffer for all connections: its content is copied before other code can run.
     _ROOM = 16 * 1024
     _room: Any = _ffi.new("char[]", _ROOM)
     _view: Any = _ffi.buffer(_room)
-except (ImportError, AttributeError):  # another pyOpenSSL than this was written for: its public methods do
-    Connection: type[PortableConnection] = PortableConnection
+except (ImportError, AttributeError):  # pyOpenSSL has other internals than this was written for: use its public methods
+    FastConnection: type[PortableConnection] = PortableConnection
 else:
 
     class DirectConnection(PortableConnection):
-        """The same, straight to OpenSSL."""
+        """A `PortableConnection` that calls OpenSSL directly."""
 
         _ssl: Any
 
-        def shake_hands(self) -> Handshake:
-            """See `PortableConnection.shake_hands`."""
+        def continue_handshake(self) -> Handshake:
+            """See `PortableConnection.continue_handshake`."""
             result = _shake(self._ssl)
             if result == 1:
                 return Handshake.DONE
             return _waits.get(_reason(self._ssl, result)) or self._failed(result)
 
-        def put(self, data: Any) -> int:
-            """See `PortableConnection.put`."""
+        def send_some(self, data: bytes | bytearray | memoryview) -> int:
+            """See `PortableConnection.send_some`."""
             sent: int = _write(self._ssl, data if type(data) is bytes else _from_buffer(data), len(data))
             return sent if sent > 0 else self._failed(sent)
 
-        def take(self, size: int) -> bytes:
-            """See `PortableConnection.take`."""
+        def receive_some(self, size: int) -> bytes:
+            """See `PortableConnection.receive_some`."""
             received: int = _read(self._ssl, _room, size if size < _ROOM else _ROOM)
             data: bytes = _view[:received] if received > 0 else self._failed(received)
             return data
@@ -96,7 +96,7 @@ else:
             usual = _usual.get(_reason(self._ssl, result))
             if usual is None:
                 _raise(self, self._ssl, result)
-                usual = SSL.Error  # never reached: what did not succeed has a reason
+                usual = SSL.Error  # never reached: `_raise` raises for every other reason
             raise usual
 
-    Connection = DirectConnection
+    FastConnection = DirectConnection

@@ -1,7 +1,7 @@
-"""The TCP transports: what a listener accepts, and what we open to the services behind.
+"""The TCP transports: of accepted connections, and of connections to upstreams.
 
-How they write and read is in `perimeter.net.write_through`, TLS in `perimeter.net.tls`, accepting in `perimeter.net.listeners`,
-connecting in `perimeter.net.connect`.
+`perimeter.net.write_through` writes and reads, `perimeter.net.tls` adds TLS, `perimeter.net.listeners` accepts, and
+`perimeter.net.connect` connects.
 """
 
 from __future__ import annotations
@@ -18,25 +18,48 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
 from perimeter.model import canonical_address
-from perimeter.net.contract import AcceptedTransport, Transport
+from perimeter.net.contract import AcceptedTransport, Reactor, Transport
 from perimeter.net.deadlines import Deadlines
-from perimeter.net.write_through import Phase, WriteThrough, gone
+from perimeter.net.write_through import TransportPhase, WriteThrough, raise_lost
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
+    from perimeter.net.contexts import ServerContexts
+    from perimeter.net.tls_records import PortableConnection
 
 LINGER = 2.0
-"""Seconds that a closed server connection still reads and discards (RFC 9112, section 9.6: a reset must not eat the answer)."""
+"""Seconds for which a closed server connection still reads and discards, so that no reset destroys the answer (RFC 9112,
+section 9.6)."""
 
 
 class Accepting(Protocol):
-    """What a server transport needs of the port that accepted it (`perimeter.net.listeners.ListeningPort`)."""
+    """The port that accepted a connection, as a server transport uses it (`perimeter.net.listeners.ListeningPort`)."""
 
-    contexts: Any
+    contexts: ServerContexts | None
     deadlines: Deadlines
     handshake_timeout: float
-    #: makes the protocol of a connection, by the peer and the application protocol agreed upon (RFC 7301), which may be empty
+    #: makes the protocol of a connection from the peer's address and the negotiated application protocol (RFC 7301; may be empty)
     build_protocol: Callable[[IAddress, bytes], IProtocol | None]
 
     def release(self, address: str) -> None:
-        """A connection from ``address`` is over."""
+        """A connection from ``address`` has ended."""
+
+
+class Connector(Protocol):
+    """An attempt to connect, as a client transport uses it (`perimeter.net.connect`)."""
+
+    def secure(self, sock: socket.socket) -> PortableConnection:
+        """Return the TLS connection. The handshake has not begun."""
+
+    def verified(self, connection: SSL.Connection) -> bool:
+        """After the handshake, return whether the certificate is valid for the server's name."""
+
+    def handshake_failed(self, reason: str) -> None:
+        """The handshake failed with ``reason``. The transport closes the connection next."""
+
+    def established(self, transport: ClientTransport) -> None:
+        """The transport is ready: build its protocol and report it."""
 
 
 class ServerTransport(WriteThrough, tcp.Server):
@@ -51,7 +74,7 @@ class ServerTransport(WriteThrough, tcp.Server):
         peer: IPv4Address | IPv6Address,
         server: Accepting,
         sessionno: int,
-        reactor: Any,
+        reactor: Reactor,
     ) -> None:
         tcp.Connection.__init__(self, sock, protocol, reactor)  # type: ignore[arg-type]
         self.server = server
@@ -63,16 +86,16 @@ class ServerTransport(WriteThrough, tcp.Server):
 
     @property
     def logstr(self) -> str:  # type: ignore[override]
-        """What the log calls this connection."""
+        """The name of this connection in the log."""
         return f"{type(self).__name__},{self.sessionno},{self._peer.host}"
 
     @property
     def repstr(self) -> str:  # type: ignore[override]
-        """What Twisted's ``__repr__`` says."""
+        """The text of Twisted's ``__repr__``."""
         return f"<{type(self).__name__} #{self.sessionno} of {self._peer.host}>"
 
     def getHost(self) -> IAddress:
-        """The address that the client connected to; an IPv4-mapped one is its IPv4 address."""
+        """The address that the client connected to. An IPv4-mapped address becomes its IPv4 address."""
         return socket_address(self.socket.getsockname())
 
     def getPeer(self) -> IPv4Address | IPv6Address:
@@ -85,16 +108,16 @@ class ServerTransport(WriteThrough, tcp.Server):
         return None
 
     def _linger(self) -> bool:
-        """End our side and discard what still arrives, until the peer ends its own or the time is over.
+        """Close our side and discard incoming data, until the peer closes its side or `LINGER` is over.
 
-        Closing a socket that holds unread octets sends a reset, which can destroy an answer that the client has not read yet.
+        Closing a socket with unread data sends a reset, which can destroy an answer that the client has not read yet.
         """
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             return False
         self._writable = False
-        self._phase = Phase.LINGERING
+        self._phase = TransportPhase.LINGERING
         self.disconnecting = 1
         self.deadline = self.reactor.seconds() + LINGER
         self.server.deadlines.watch(self)
@@ -102,13 +125,13 @@ class ServerTransport(WriteThrough, tcp.Server):
         return True
 
     def deadline_expired(self) -> None:
-        """The peer has not closed its side in time: close without it."""
+        """The peer has not closed its side in time: close the connection."""
         self.connectionLost(Failure(CONNECTION_DONE))
 
     def connectionLost(self, reason: Failure) -> None:
-        """The connection is over; its place in the limits is free again.
+        """The connection has ended, and no longer counts for the limits.
 
-        Twisted's classes do this step by step, in a dozen methods one below the other; here it is done at once.
+        Twisted's classes spread these steps over a dozen methods; here one method does them.
         """
         if self.disconnected:
             return
@@ -126,15 +149,15 @@ class ServerTransport(WriteThrough, tcp.Server):
         self._closeSocket(not issubclass(reason.type, ConnectionAborted))  # type: ignore[arg-type]
         protocol = self.protocol
         del self.protocol, self.socket, self.fileno
-        self._phase = Phase.GONE
-        self._send = self._recv = gone
+        self._phase = TransportPhase.LOST
+        self._send = self._recv = raise_lost
         protocol.connectionLost(reason)
 
 
 class ClientTransport(WriteThrough, tcp.Client):
-    """A connection that we opened; ``connector`` is an attempt of `perimeter.net.connect`."""
+    """A connection to an upstream. ``connector`` is an attempt of `perimeter.net.connect`."""
 
-    connector: Any
+    connector: Connector
 
     def _connectDone(self) -> None:
         self.connected = 1
@@ -145,18 +168,18 @@ class ClientTransport(WriteThrough, tcp.Client):
         self.connector.established(self)
 
     def getHost(self) -> IAddress:
-        """Our own address."""
+        """The local address."""
         return socket_address(self.socket.getsockname())
 
 
 def socket_address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
-    """What ``getsockname()`` or ``getpeername()`` returned, in canonical form."""
+    """Convert the result of ``getsockname()`` or ``getpeername()`` to an address in canonical form."""
     host = canonical_address(name[0])
     return IPv6Address("TCP", host, *name[1:]) if ":" in host else IPv4Address("TCP", host, name[1])
 
 
 if TYPE_CHECKING:
-    # mypy holds the transports to the contract
+    # mypy checks that the transports implement the contract
     def _accepted(transport: ServerTransport) -> AcceptedTransport:
         return transport
 

@@ -1,7 +1,7 @@
-"""Turns: work that waits until the others were served, so that no connection keeps the loop to itself (attack 46).
+"""Turns: delays part of a connection's work until other connections were served, so that none occupies the loop (attack 46).
 
-A connection with more to do than one request, or one batch of chunks, does the first part at once and waits for a turn with the
-rest. All that wait share one budget of time per turn of the loop, whatever their number: the others wait for that long at most.
+A connection with more work than one request, or one batch of chunks, does the first part at once and waits for a turn with the
+rest. All waiting connections together share one time budget per turn of the loop, so the others wait at most for that time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from twisted.logger import Logger
 _log = Logger()
 
 NEXT_TURN = 1e-8
-"""Seconds until the next turn of the loop: not 0, or one step of a test's clock would never come to an end."""
+"""Seconds until the next turn of the loop. Not 0, because then one step of a test's clock would never end."""
 
 BUDGET = 0.0001
-"""Seconds of one turn of the loop for all that wait, plus what the last of them takes."""
+"""Seconds per turn of the loop for all waiting items. The last item may exceed it."""
 
 
 class Waiting(Protocol):
@@ -31,9 +31,9 @@ class Waiting(Protocol):
 
 
 class Turns:
-    """Serves what waits, one part each in the order of arrival, in later turns of the loop.
+    """Calls the waiting items in the order of arrival, in later turns of the loop.
 
-    ``clock`` gives ``callLater``; ``timer`` returns seconds of real time, to measure the budget by.
+    ``clock`` schedules the calls. ``timer`` returns real time in seconds and measures the budget.
     """
 
     def __init__(self, clock: IReactorTime, timer: Callable[[], float] = perf_counter) -> None:
@@ -62,7 +62,7 @@ class Turns:
                 _log.failure("a turn failed")
             if self._timer() >= end:
                 break
-        # While this runs it counts as scheduled: what waits again is served in the loop above.
+        # Until here `_scheduled` is true, so that items which wait again are served by the loop above.
         self._scheduled = bool(queue)
         if queue:
             self._clock.callLater(NEXT_TURN, self._run)

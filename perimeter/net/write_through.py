@@ -1,8 +1,8 @@
-"""The part of `perimeter.net.transport` that servers and clients share: a TCP connection whose ``write`` sends at once.
+"""The base of server and client transports (`perimeter.net.transport`): a TCP connection whose ``write`` sends at once.
 
-Twisted's own ``write`` only queues, asks epoll for writability and sends on the next turn. `WriteThrough.write` tries ``send()``
-first where nothing is queued, and falls back to the queue when the socket takes less: four system calls fewer per request.
-The rest keeps Twisted's meaning: producers, ``loseConnection`` after the flush, half-close, reasons of ``connectionLost``.
+Twisted's own ``write`` only queues the data, asks epoll for writability and sends on the next turn. If nothing is queued,
+`WriteThrough.write` tries ``send()`` first, and queues only what the socket does not accept: four system calls fewer per request.
+Everything else works as in Twisted: producers, ``loseConnection`` after the flush, half-close, reasons of ``connectionLost``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 from errno import ENOBUFS
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.x509 import Certificate
 from twisted.internet import error, tcp
@@ -24,12 +24,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
+    from perimeter.net.contract import Reactor
 
-    class _Connection(tcp.Connection):
+    class _TwistedConnection(tcp.Connection):
         """Twisted's class, with the types that Twisted leaves out."""
 
-        reactor: Any
-        dataBuffer: Any
+        reactor: Reactor  # type: ignore[assignment]
+        dataBuffer: BytesLike  # type: ignore[assignment]
         doWrite: Callable[..., Exception | None]  # type: ignore[assignment]
 
         def registerProducer(self, producer: IProducer, streaming: bool) -> None: ...
@@ -44,38 +45,37 @@ if TYPE_CHECKING:
         def _connectDone(self) -> None: ...
         def failIfNotConnected(self, err: Exception) -> None: ...
 else:
-    _Connection = tcp.Connection
+    _TwistedConnection = tcp.Connection
 
 log = Logger()
 
 READ_SIZE = 64 * 1024
 BULK_READ_SIZE = 128 * 1024
-"""What one read asks for after a read that was filled to the brim."""
+"""Size of a read after a read that returned the maximum."""
 
-Octets = bytes | bytearray | memoryview
+BytesLike = bytes | bytearray | memoryview
 
 
-class Phase(IntEnum):
-    """What an event on the socket means to a transport. `OPEN` is 0, so that the common case costs one test."""
+class TransportPhase(IntEnum):
+    """The state of a transport: it decides what an event on the socket means. `OPEN` is 0, so that its test is cheap."""
 
     OPEN = 0  #: data is read and written
     HANDSHAKING = 1  #: reads and writes belong to the TLS handshake
-    READ_AWAITS_WRITE = 2  #: TLS has to send (a key update, RFC 8446, section 4.6.3) before it can read on
-    WRITE_AWAITS_READ = 3  #: TLS has to receive before it can send on
-    LINGERING = 4  #: our side has ended; what still arrives is discarded
-    GONE = 5  #: the connection is lost
+    READ_AWAITS_WRITE = 2  #: TLS has to send (a key update, RFC 8446, section 4.6.3) before it can read more
+    WRITE_AWAITS_READ = 3  #: TLS has to receive before it can send more
+    LINGERING = 4  #: our side is closed; incoming data is discarded
+    LOST = 5  #: the connection has ended
 
 
-def gone(*args: object) -> Any:
-    """Stands where the socket's methods stood, once the connection is lost."""
+def raise_lost(*args: object) -> NoReturn:
+    """Replaces the socket's methods after the connection is lost: raises OSError."""
     raise OSError("the connection is lost")
 
 
-class WriteThrough(_Connection):
-    """The part that servers and clients share; mixed in before Twisted's class.
+class WriteThrough(_TwistedConnection):
+    """The base of server and client transports, mixed in before Twisted's class.
 
-    What protocols may use of it is `perimeter.net.contract`. ``server_name`` and ``alpn`` can be asked for while the connection
-    lasts.
+    Protocols use it through `perimeter.net.contract`. ``server_name`` and ``alpn`` are available while the connection is open.
     """
 
     buffered = 0
@@ -85,26 +85,27 @@ class WriteThrough(_Connection):
     client_certificate: Certificate | None = None
     deadline = math.inf
 
-    _phase = Phase.OPEN
-    #: what the reactor was told. A connection that ends is told to stop both, several times over: each costs five calls
+    _phase = TransportPhase.OPEN
+    #: whether the reactor watches the socket for reading and for writing. When a connection ends, both are stopped several times,
+    #: and each stop that reaches the reactor costs five calls
     _reading = False
     _writing = False
     _read_closed = False
-    #: writes are taken: connected, not aborted, broken, half-closed or lingering
+    #: writes are accepted: the connection is open, not aborted, broken, half-closed or lingering
     _writable = False
     _read_size = READ_SIZE
-    #: a close needs no shutdown(2): descriptors are never inherited
+    #: a close needs no shutdown(2), because child processes never inherit the descriptors
     _shouldShutdown = False
 
-    def _attach(self, send: Callable[[Any], int], receive: Callable[[int], bytes]) -> None:
+    def _attach(self, send: Callable[[BytesLike], int], receive: Callable[[int], bytes]) -> None:
         self._send = send
         self._recv = receive
         self._writable = True
 
     # -- writing
 
-    def write(self, data: Octets) -> None:
-        """Send ``data`` now as far as the socket takes it, and queue the rest. Never calls back into the protocol."""
+    def write(self, data: BytesLike) -> None:
+        """Send what the socket accepts of ``data`` now, and queue the rest. Never calls the protocol."""
         size = len(data)
         if not size or not self._writable:
             return
@@ -121,18 +122,18 @@ class WriteThrough(_Connection):
         if sent != size:
             self._write_rest(data, sent, size)
         elif self.producer is not None and not self.streamingProducer:
-            # A pull producer is asked for more when the socket is writable, as ever.
+            # A pull producer is asked for more data when the socket is writable, as in Twisted.
             self.startWriting()
 
-    def writeSequence(self, iovec: Iterable[Octets]) -> None:
-        """`write` of all parts as one."""
+    def writeSequence(self, iovec: Iterable[BytesLike]) -> None:
+        """`write` the parts as one."""
         self.write(b"".join(iovec))
 
-    def _write_rest(self, data: Octets, sent: int, size: int) -> None:
+    def _write_rest(self, data: BytesLike, sent: int, size: int) -> None:
         self._enqueue(memoryview(data)[sent:] if sent else data, size - sent)
 
-    def _enqueue(self, data: Octets, size: int) -> None:
-        # Only what cannot change under us may be kept; a view of bytes is as good as bytes.
+    def _enqueue(self, data: BytesLike, size: int) -> None:
+        # The queue may keep only data that cannot change: bytes, or a read-only view.
         if not isinstance(data, bytes) and not (isinstance(data, memoryview) and data.readonly):
             data = bytes(data)
         self._tempDataBuffer.append(data)  # type: ignore[arg-type]
@@ -148,14 +149,14 @@ class WriteThrough(_Connection):
         raise problem
 
     def _break_off(self, problem: Exception) -> None:
-        """A send failed inside ``write``: the connection is lost on a later turn, never from inside the caller's own call."""
+        """A send failed inside ``write``. The connection is lost on a later turn, never during the caller's ``write``."""
         log.debug("Cannot write to {peer}: {problem}", peer=self.logstr, problem=problem)
         self._writable = False
         self._drop_queue()
         self.reactor.callLater(0, self._lose_broken)
 
     def _lose_broken(self) -> None:
-        # The peer may have answered before it stopped listening (413, say): what it sent is delivered first.
+        # The peer may have answered before it stopped reading (413, for example). Its answer is delivered first.
         try:
             rounds = 64
             while rounds and self.connected and self._reading and not self.disconnecting and self.doRead() is None:
@@ -172,14 +173,14 @@ class WriteThrough(_Connection):
         self._tempDataBuffer.clear()
 
     def doWrite(self) -> Exception | None:  # type: ignore[override]
-        """The socket is writable: send what is queued, then see to the producer or to the end."""
+        """The socket is writable: send queued data, then resume the producer or finish the close."""
         if self._phase:
             return self._write_in_phase()
         return self._write_queued()
 
     def _write_in_phase(self) -> Exception | None:
-        """What a writable socket means in a phase other than `OPEN`."""
-        return CONNECTION_LOST if self._phase is Phase.GONE else self._write_queued()
+        """Handle a writable socket in a phase other than `OPEN`."""
+        return CONNECTION_LOST if self._phase is TransportPhase.LOST else self._write_queued()
 
     def _write_queued(self) -> Exception | None:
         if self.buffered:
@@ -215,25 +216,22 @@ class WriteThrough(_Connection):
             self.offset = 0
         return None
 
-    def writeSomeData(self, data: Octets) -> int | error.ConnectionLost:
-        """Send some of ``data``: how much, or why not."""
+    def writeSomeData(self, data: BytesLike) -> int | error.ConnectionLost:
+        """Send a part of ``data``. Returns the number of bytes sent, or the reason why the connection is lost."""
         try:
             return self._send(data)
         except Exception as problem:
             return 0 if self._would_block(problem) else CONNECTION_LOST
 
-    def _isSendBufferFull(self) -> bool:
-        return self.buffered > self.bufferSize
-
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """See `twisted.internet.interfaces.IConsumer`."""
         self.producerPaused = False
-        FileDescriptor.registerProducer(self, producer, streaming)  # passing by Twisted's own TLS, which is never on here
+        FileDescriptor.registerProducer(self, producer, streaming)  # bypasses Twisted's own TLS, which is never used here
 
     # -- reading
 
     def doRead(self) -> Exception | None:  # type: ignore[override]
-        """The socket is readable: hand one read to the protocol."""
+        """The socket is readable: read once and deliver the data to the protocol."""
         if self._phase:
             return self._read_in_phase()
         size = self._read_size
@@ -252,11 +250,11 @@ class WriteThrough(_Connection):
         return None
 
     def _read_in_phase(self) -> Exception | None:
-        """What a readable socket means in a phase other than `OPEN`."""
-        return self._discard() if self._phase is Phase.LINGERING else CONNECTION_LOST
+        """Handle a readable socket in a phase other than `OPEN`."""
+        return self._discard() if self._phase is TransportPhase.LINGERING else CONNECTION_LOST
 
     def _discard(self) -> Exception | None:
-        """Read and throw away, until the peer ends its side."""
+        """Read and discard data, until the peer closes its side."""
         try:
             return None if self.socket.recv(READ_SIZE) else CONNECTION_DONE
         except BlockingIOError:
@@ -265,7 +263,7 @@ class WriteThrough(_Connection):
             return CONNECTION_DONE
 
     def has_input(self) -> bool:
-        """See `perimeter.net.contract.Transport`. A TLS peer may also have sent what is no data; that counts too."""
+        """See `perimeter.net.contract.Transport`. TLS records that contain no data count too."""
         try:
             self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -275,37 +273,37 @@ class WriteThrough(_Connection):
         return True
 
     def startReading(self) -> None:
-        """Pass on to the protocol what arrives."""
+        """Deliver incoming data to the protocol."""
         self._reading = True
         self.reactor.addReader(self)
 
     def stopReading(self) -> None:
-        """Leave what arrives in the kernel."""
+        """Leave incoming data in the kernel."""
         if self._reading:
             self._reading = False
             self.reactor.removeReader(self)
 
     def startWriting(self) -> None:
-        """Call `doWrite` when the socket takes something."""
+        """Call `doWrite` when the socket is writable."""
         self._writing = True
         self.reactor.addWriter(self)
 
     def stopWriting(self) -> None:
-        """Do so no more."""
+        """Undo `startWriting`."""
         if self._writing:
             self._writing = False
             self.reactor.removeWriter(self)
 
     def resumeProducing(self) -> None:
-        """Read again; never once the peer has ended its side, or the end would be told twice."""
+        """Read again, but not after the peer has closed its side: the protocol would see that twice."""
         if self.connected and not self.disconnecting and not self._read_closed:
             self.startReading()
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """The peer has ended its side: told to a protocol that can half-close, else the connection is over."""
+        """The peer has closed its side. A protocol that supports half-close is informed; otherwise the connection ends."""
         self._reading = False
         self._read_closed = True
-        if self._phase is Phase.LINGERING or not IHalfCloseableProtocol.providedBy(self.protocol):
+        if self._phase is TransportPhase.LINGERING or not IHalfCloseableProtocol.providedBy(self.protocol):
             self.connectionLost(reason)
         else:
             super().readConnectionLost(reason)
@@ -313,21 +311,21 @@ class WriteThrough(_Connection):
     # -- the end
 
     def loseConnection(self) -> None:
-        """Close when everything written has been sent. The end is told on a later turn."""
+        """Close after everything written has been sent. ``connectionLost`` is called on a later turn."""
         if self.connected and not self.disconnecting:
             self.stopReading()
             self.disconnecting = 1
             self.startWriting()
 
     def abortConnection(self) -> None:
-        """Reset the connection; what is queued is dropped."""
+        """Reset the connection. Queued data is dropped."""
         if not self.disconnected:
             self._writable = False
             self._drop_queue()
             super().abortConnection()
 
     def loseWriteConnection(self) -> None:
-        """End our side when everything written has been sent, and read on."""
+        """Close our side after everything written has been sent, and continue reading."""
         if self.connected and not self._writeDisconnecting:
             self._writeDisconnecting = True
             self.startWriting()
@@ -339,9 +337,9 @@ class WriteThrough(_Connection):
         return None
 
     def connectionLost(self, reason: Failure) -> None:
-        """The connection is over; the protocol is told once."""
+        """The connection has ended. The protocol's ``connectionLost`` is called once."""
         self._writable = False
         self._drop_queue()
         super().connectionLost(reason)
-        self._phase = Phase.GONE
-        self._send = self._recv = gone
+        self._phase = TransportPhase.LOST
+        self._send = self._recv = raise_lost

@@ -1,1 +1,1 @@
-"""The data plane behind the gate: headers rewritten, connections pooled, bodies streamed both ways."""
+"""Forwards admitted requests to upstreams: rewrites headers, pools connections, and streams bodies in both directions."""

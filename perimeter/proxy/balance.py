@@ -1,18 +1,18 @@
-"""Which of an upstream's servers to try, and in what order. Pure."""
+"""Decides in which order the servers of an upstream are tried. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from perimeter.config.site.values import ServerSettings
+from perimeter.config.site.server import ServerSettings
 
-#: Seconds for which a server that could not be reached is tried last.
+#: Seconds for which an unreachable server is tried last.
 _REST = 10.0
 
 
-class Server:
-    """One server of an upstream. ``resting_until`` is when a failed one counts as well again (seconds)."""
+class BalancedServer:
+    """One server of an upstream. Until ``resting_until`` (seconds) it is tried last, because it failed."""
 
     __slots__ = ("resting_until", "settings")
 
@@ -21,11 +21,11 @@ class Server:
         self.resting_until = 0.0
 
 
-S = TypeVar("S", bound=Server)
+S = TypeVar("S", bound=BalancedServer)
 
 
 class Balancer(Generic[S]):
-    """Servers in turn; one that failed lately comes after those that did not, so that it is still tried when all else fails."""
+    """Servers in turn. A server that failed recently comes last, so that it is still tried if all others fail."""
 
     def __init__(self, servers: Sequence[S], clock: Callable[[], float]) -> None:
         self._servers = tuple(servers)
@@ -33,7 +33,7 @@ class Balancer(Generic[S]):
         self._turn = 0
 
     def order(self) -> tuple[S, ...]:
-        """Every server once, the one to try first at the start."""
+        """Return every server once, in the order in which to try them."""
         servers = self._servers
         if len(servers) == 1:
             return servers
@@ -41,10 +41,10 @@ class Balancer(Generic[S]):
         now = self._clock()
         return tuple(sorted(servers[turn:] + servers[:turn], key=lambda server: server.resting_until > now))
 
-    def failed(self, server: Server) -> None:
+    def failed(self, server: BalancedServer) -> None:
         """``server`` could not be reached."""
         server.resting_until = self._clock() + _REST
 
-    def succeeded(self, server: Server) -> None:
+    def succeeded(self, server: BalancedServer) -> None:
         """``server`` was reached."""
         server.resting_until = 0.0

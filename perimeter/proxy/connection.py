@@ -1,11 +1,11 @@
-"""A connection to an upstream: one request at a time, its response taken apart as it comes.
+"""A connection to an upstream: it serves one request at a time, and parses the response while it arrives.
 
-The connection knows HTTP and its own state. What a response or its failure means for the client is decided by
-`perimeter.proxy.forwarding`, through the `ReplyReceiver` interface; who keeps the connection between requests is its `Owner`.
+The connection handles HTTP and its own state. `perimeter.proxy.forwarding` decides what a response or a failure means for the
+client, through the `ReplyReceiver` interface. A `ConnectionOwner` keeps the connection between requests.
 
-Its state is a `Phase` of the response and a `Sending` of the request. The deadline follows from both, in one place
-(`UpstreamConnection._set_deadline`): a server has ``read_timeout`` for each step of its answer, counted from the end of the
-request, and for taking more of a request that it has stopped taking. A client that reads slowly stops that clock.
+The state is a `ReplyPhase` of the response and a `Sending` of the request. `UpstreamConnection._set_deadline` alone derives the
+deadline from both. A server has ``read_timeout`` for each step of its response, counted from the end of the request, and for
+reading more of a request after it has stopped reading. While the client reads slowly, there is no deadline.
 """
 
 from __future__ import annotations
@@ -31,47 +31,47 @@ from perimeter.net.contract import Transport
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 
-#: Bounds of an upstream's response head, and of the informational responses in front of it.
+#: Limits of an upstream's response head (bytes, header lines), and of the informational responses before it.
 _MAX_HEAD = 64 * 1024
 _MAX_FIELDS = 200
 _MAX_INTERIM = 10
-#: Seconds in which a connection that is told to close may still take what was written to it.
+#: Seconds in which a closing connection may still send what was written to it.
 _CLOSE_TIME = 10.0
 
 
-class Phase(IntEnum):
-    """How far the response has come."""
+class ReplyPhase(IntEnum):
+    """How much of the response has arrived."""
 
     IDLE = 0  #: no request is under way
-    HEAD = 1  #: the response's head is awaited
-    BODY = 2  #: its body is being read
-    TUNNEL = 3  #: the server has switched protocols: everything that comes is data
-    CLOSING = 4  #: ends as soon as the server has taken what was written
+    HEAD = 1  #: the head of the response is awaited
+    BODY = 2  #: the body of the response is being read
+    TUNNEL = 3  #: the server has switched protocols: everything it sends is data
+    CLOSING = 4  #: the connection closes as soon as everything written has been sent
     CLOSED = 5
 
 
 class Sending(IntEnum):
-    """How far the request has gone."""
+    """How much of the request has been sent."""
 
-    FLOWING = 0  #: more of its body is to come from the client
-    STALLED = 1  #: more is to come, and the server takes less than it is sent
+    FLOWING = 0  #: the client has yet to send more of the body
+    STALLED = 1  #: there is more of the body, and the server reads more slowly than it is sent
     COMPLETE = 2
 
 
-# As names of the module, because CPython 3.11 takes 0.1 µs to look up a member of an enum.
-_IDLE, _HEAD, _BODY, _TUNNEL, _CLOSING, _CLOSED = Phase
+# Module constants, because CPython 3.11 takes 0.1 µs to look up a member of an enum.
+_IDLE, _HEAD, _BODY, _TUNNEL, _CLOSING, _CLOSED = ReplyPhase
 _FLOWING, _STALLED, _COMPLETE = Sending
 
 
-class Owner(Protocol):
-    """Who keeps a connection while it serves no request."""
+class ConnectionOwner(Protocol):
+    """Keeps a connection while it serves no request."""
 
     clock: Callable[[], float]
     deadlines: Deadlines
     turns: Turns
-    """Where a connection waits with the rest of an answer that takes long to take apart."""
+    """A connection waits here with the rest of a response that takes long to parse."""
     read_timeout: float
-    """Seconds that the server has for each step of its answer."""
+    """Seconds that the server has for each step of its response."""
 
     def opened(self, connection: UpstreamConnection) -> None:
         """The server has accepted the connection."""
@@ -80,67 +80,67 @@ class Owner(Protocol):
         """The connection can serve another request."""
 
     def unusable(self, connection: UpstreamConnection) -> None:
-        """An idle connection is about to be dropped: it serves no further request."""
+        """An idle connection is about to be dropped. It cannot serve another request."""
 
     def lost(self, connection: UpstreamConnection) -> None:
         """The connection has ended."""
 
 
 class ReplyReceiver(Protocol):
-    """The sender of the request that a connection serves. Methods are called with what the server sends."""
+    """The sender of the request that a connection serves. The connection calls these methods with the server's response."""
 
     def reply_interim(self, head: ResponseHead) -> None:
-        """An informational response (1xx but 101)."""
+        """An informational response (1xx except 101)."""
 
     def reply_head(self, head: ResponseHead, length: int | None) -> None:
-        """The final response begins. ``length`` is the length of its body in bytes, None where it is not known, 0 where it
-        has none. Raises `UpstreamBadReply` for a 101 that switches to what was not offered."""
+        """The final response begins. ``length`` is the length of its body in bytes, 0 if it has no body, None if the length is
+        unknown. Raises `UpstreamBadReply` for a 101 that switches to a protocol that was not offered."""
 
     def reply_whole(self, head: ResponseHead, body: bytes) -> None:
-        """The final response, all of it at once; the connection serves this receiver no longer."""
+        """The complete final response. The connection no longer serves this receiver."""
 
     def reply_data(self, data: bytes) -> None:
-        """Bytes of the body, or of the tunnel."""
+        """Bytes of the body or the tunnel."""
 
     def reply_settled(self) -> None:
-        """Everything that came with the last read has been passed on."""
+        """Everything that the last read returned has been passed on."""
 
     def reply_end(self, trailers: Sequence[Field]) -> None:
-        """The response is complete; the connection serves this receiver no longer."""
+        """The response is complete. The connection no longer serves this receiver."""
 
     def reply_failed(self, refusal: UpstreamBadReply) -> None:
-        """The response cannot be understood; the connection has been dropped."""
+        """The response is invalid. The connection has been dropped."""
 
     def reply_lost(self, clean: bool, seen: bool) -> None:
-        """The connection ended before the response did. ``seen``: some bytes of a reply had come."""
+        """The connection ended before the response was complete. ``seen``: some bytes of a response had arrived."""
 
     def reply_timeout(self) -> None:
-        """Nothing came for the upstream's ``read_timeout``; the connection has been dropped."""
+        """The upstream sent nothing for ``read_timeout``. The connection has been dropped."""
 
     def pause_request(self) -> None:
-        """The upstream takes less than it is sent."""
+        """The upstream reads more slowly than it is sent data."""
 
     def resume_request(self) -> None:
-        """The upstream has caught up."""
+        """The upstream has read what was sent."""
 
 
 @implementer(IPushProducer)
 class UpstreamConnection(TwistedProtocol):
-    """One connection, kept by its owner or serving a receiver."""
+    """One connection. It serves a receiver, or its owner keeps it."""
 
     transport: Transport  # type: ignore[assignment]
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: ConnectionOwner) -> None:
         self._owner = owner
         self.deadline = inf
-        #: requests answered on this connection, and when it last became idle (seconds)
+        #: number of requests answered on this connection, and the time when it last became idle (seconds)
         self.served = 0
         self.idle_since = 0.0
         self._phase = _IDLE
         self._sending = _COMPLETE
-        #: the client reads more slowly than the response comes
+        #: the client reads more slowly than the response arrives
         self._paused = False
-        #: in ``turns``, with data that the body's reader has yet to look at
+        #: waits in ``turns``; the body's reader has data that it has not parsed yet
         self._waiting = False
         self._receiver: ReplyReceiver | None = None
         self._bodiless = False
@@ -150,17 +150,17 @@ class UpstreamConnection(TwistedProtocol):
         self._pending = b""
         self._interim = 0
         self._seen = False
-        #: a busy service repeats a response head within a second
+        #: the last response head (a busy service repeats the same bytes within a second)
         self._last_head: HeadMemory[ResponseHead] = HeadMemory()
 
     def connectionMade(self) -> None:
-        """The server has accepted."""
+        """The server has accepted the connection."""
         self.transport.registerProducer(self, True)
         self._owner.opened(self)
         self._owner.deadlines.watch(self)
 
     def _set_deadline(self) -> None:
-        """The one place that says how long to wait, from the state as it is now."""
+        """Derive the deadline from the state. All other methods leave the decision to this one."""
         phase = self._phase
         if phase is _CLOSING:
             self.deadline = self._owner.clock() + _CLOSE_TIME
@@ -173,9 +173,9 @@ class UpstreamConnection(TwistedProtocol):
     # -- a request
 
     def begin(self, receiver: ReplyReceiver, *, head_only: bool, tunnel: bool, complete: bool) -> None:
-        """The connection serves ``receiver`` from now on.
+        """Serve ``receiver`` from now on.
 
-        ``head_only``: the request is a HEAD; ``tunnel``: it asked for an upgrade; ``complete``: it has no body still to come.
+        ``head_only``: the request is a HEAD. ``tunnel``: it asks for an upgrade. ``complete``: no body follows.
         """
         self._receiver = receiver
         self._bodiless = head_only
@@ -192,21 +192,21 @@ class UpstreamConnection(TwistedProtocol):
             self._sending = _FLOWING
 
     def send(self, data: bytes) -> None:
-        """Send bytes of the request, or of the tunnel."""
+        """Send bytes of the request or the tunnel."""
         self.transport.write(data)
 
     def request_sent(self) -> None:
-        """The request is complete: from now on the server has ``read_timeout`` for each step of its answer."""
+        """The request is complete. From now on the server has ``read_timeout`` for each step of its response."""
         self._sending = _COMPLETE
         self._set_deadline()
 
     def become_tunnel(self) -> None:
-        """The server has answered 101: everything that comes is data."""
+        """The server has answered 101. Everything it sends from now on is data."""
         self._phase = _TUNNEL
         self._set_deadline()
 
     def leave(self) -> None:
-        """The receiver wants no more of this response: the connection cannot be used again."""
+        """The receiver needs no more of this response. The connection cannot be used again."""
         self._receiver = None
         if self._phase is _TUNNEL:
             self.close()
@@ -214,7 +214,7 @@ class UpstreamConnection(TwistedProtocol):
             self.drop()
 
     def pause(self) -> None:
-        """Read no more of the response until `resume`."""
+        """Stop reading the response until `resume`."""
         self._paused = True
         self._set_deadline()
         self.transport.pauseProducing()
@@ -229,7 +229,7 @@ class UpstreamConnection(TwistedProtocol):
             self.transport.resumeProducing()
 
     def close(self) -> None:
-        """End a connection that serves no request; what was written to it is sent first."""
+        """Close a connection that serves no request, after everything written has been sent."""
         if self._phase < _CLOSING:
             self._phase = _CLOSING
             self._set_deadline()
@@ -237,15 +237,15 @@ class UpstreamConnection(TwistedProtocol):
             self.transport.loseConnection()
 
     def drop(self) -> None:
-        """End the connection at once."""
+        """Abort the connection."""
         if self._phase < _CLOSING:
             self._phase = _CLOSED
             self.transport.abortConnection()
 
     def has_input(self) -> bool:
-        """Whether something has come on an idle connection: its end, or bytes that no request asked for. Costs a system call.
+        """Whether an idle connection has received its end or bytes that no request asked for. Costs a system call.
 
-        TLS sends bytes of its own too, but a new connection costs less than a lost request.
+        TLS itself sends bytes too, but an unnecessary new connection costs less than a lost request.
         """
         return self.transport.has_input()
 
@@ -255,7 +255,7 @@ class UpstreamConnection(TwistedProtocol):
         """Bytes from the server."""
         receiver = self._receiver
         if receiver is None:
-            # No request is under way: an answer to nothing would be the next client's answer (attack 18).
+            # No request is under way: the next client would get these bytes as its response (attack 18).
             self._owner.unusable(self)
             self.drop()
             return
@@ -287,7 +287,7 @@ class UpstreamConnection(TwistedProtocol):
             receiver.reply_failed(refusal)
 
     def _read_head(self, receiver: ReplyReceiver, data: bytes) -> bytes | None:
-        """Read heads until the final one. Returns what follows it, or None while it is not whole (or the response is over)."""
+        """Parse heads up to the final one. Returns the bytes after it, or None if it is incomplete or the response is over."""
         memory = self._last_head
         while True:
             rest = memory.after(data)
@@ -306,7 +306,7 @@ class UpstreamConnection(TwistedProtocol):
                 return self._final(receiver, head, data)
             if head.status == 101:
                 if not self._expects_tunnel:
-                    raise UpstreamBadReply("a switch of protocols that the client did not ask for")
+                    raise UpstreamBadReply("a 101 response, although the request did not ask for an upgrade")
                 self._pending = b""
                 self._head = head
                 receiver.reply_head(head, None)
@@ -319,7 +319,7 @@ class UpstreamConnection(TwistedProtocol):
             receiver.reply_interim(head)
 
     def _incomplete_head(self, data: bytes) -> None:
-        """Keep what there is of a head, unless it can never become a good one."""
+        """Keep an incomplete head, unless it can never become a valid one."""
         if len(data) > _MAX_HEAD:
             raise UpstreamBadReply("the response head is too large")
         if has_bare_lf(data):
@@ -327,13 +327,13 @@ class UpstreamConnection(TwistedProtocol):
         self._pending = data
 
     def _final(self, receiver: ReplyReceiver, head: ResponseHead, data: bytes) -> bytes | None:
-        """Decide the framing of the final response's body (RFC 9112, section 6.3), and pass on its head."""
+        """Decide how the body of the final response is framed (RFC 9112, section 6.3), and pass on its head."""
         self._head = head
         headers = head.headers
         length: int | None = headers.content_length
         if self._bodiless or head.status in (204, 304):
             if head.status == 204 and (headers.chunked or length):
-                raise UpstreamBadReply("a body announced in a 204 response")
+                raise UpstreamBadReply("a 204 response that announces a body")
             receiver.reply_head(head, length)
             self._end(receiver, (), data)
             return None
@@ -372,13 +372,13 @@ class UpstreamConnection(TwistedProtocol):
             self._await_turn()
 
     def _await_turn(self) -> None:
-        """Let others be served before the rest of many small chunks (attack 46). Nothing is read until then."""
+        """Serve other connections before the rest of many small chunks (attack 46). Nothing is read until then."""
         if not self._waiting:
             self._waiting = True
             self._owner.turns.wait(self)
 
     def take_turn(self) -> None:
-        """Go on with the chunks that waited (from `perimeter.net.turns`); `resume` does so where the client is slow."""
+        """Continue with the chunks that waited (called by `perimeter.net.turns`). If the client is slow, `resume` does this."""
         self._waiting = False
         if self._receiver is not None and not self._paused:
             self.dataReceived(b"")
@@ -386,14 +386,14 @@ class UpstreamConnection(TwistedProtocol):
                 self.transport.resumeProducing()
 
     def _end(self, receiver: ReplyReceiver, trailers: Sequence[Field], rest: bytes) -> None:
-        """The response is complete; ``rest`` came behind it."""
+        """The response is complete. ``rest`` are the bytes that arrived after it."""
         head = self._head
         assert head is not None
         self._release(head, rest)
         receiver.reply_end(trailers)
 
     def _release(self, head: ResponseHead, rest: bytes) -> None:
-        """Serve no request. The owner gets the connection back only where both sides are surely in step."""
+        """The request is over. The owner gets the connection back only if both sides certainly agree where the response ended."""
         self._receiver = None
         self._reader = None
         self._head = None
@@ -411,7 +411,7 @@ class UpstreamConnection(TwistedProtocol):
         self._owner.released(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The server has ended the connection, or we have."""
+        """The server or the gateway has closed the connection."""
         self._phase = _CLOSED
         owner = self._owner
         owner.lost(self)
@@ -428,7 +428,7 @@ class UpstreamConnection(TwistedProtocol):
     # -- flow control, for the transport (IPushProducer)
 
     def pauseProducing(self) -> None:
-        """The server takes less than it is sent."""
+        """The server reads more slowly than it is sent data."""
         if self._receiver is not None:
             if self._sending is _FLOWING:
                 self._sending = _STALLED
@@ -436,7 +436,7 @@ class UpstreamConnection(TwistedProtocol):
             self._receiver.pause_request()
 
     def resumeProducing(self) -> None:
-        """The server has caught up."""
+        """The server has read what was sent."""
         if self._receiver is not None:
             if self._sending is _STALLED:
                 self._sending = _FLOWING
@@ -444,10 +444,10 @@ class UpstreamConnection(TwistedProtocol):
             self._receiver.resume_request()
 
     def stopProducing(self) -> None:
-        """The transport is gone; `connectionLost` does the rest."""
+        """The transport has ended. `connectionLost` handles that."""
 
     def deadline_expired(self) -> None:
-        """Nothing came for ``read_timeout``, or what was to be sent before the close is not taken (from the sweep)."""
+        """Nothing arrived for ``read_timeout``, or a closing connection does not accept what was written to it."""
         self.deadline = inf
         if self._phase >= _CLOSING:
             self.transport.abortConnection()

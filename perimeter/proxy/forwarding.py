@@ -1,7 +1,7 @@
-"""The target of a route with an upstream: each admitted exchange becomes one request to the service behind.
+"""The target of a route with an upstream: it sends each admitted exchange as one request to the upstream.
 
-A request goes out once. It is sent again, on a fresh connection, only where a pooled connection was closed under it, nothing
-of a reply was seen, nothing of a body was taken from the client, and the method allows it (RFC 9110, section 9.2.2).
+A request is sent once. It is sent again, on a new connection, only if the server closed a pooled connection, no byte of a
+response arrived, no byte of a body was read from the client, and the method allows it (RFC 9110, section 9.2.2).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perimeter.config.site.values import ServerSettings
+from perimeter.config.site.server import ServerSettings
 from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
@@ -29,20 +29,20 @@ from perimeter.proxy.pool import PooledServer, UpstreamPool
 
 _log = Logger()
 
-#: Methods whose request may be sent twice (RFC 9110, section 9.2.2).
+#: Methods of requests that may be sent twice (RFC 9110, section 9.2.2).
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 
 
 @implementer(ITarget)
 class ProxyTarget:
-    """Forwards to the servers of ``pool``. ``rules`` says which fields pass."""
+    """Forwards to the servers of ``pool``. ``rules`` says which headers pass."""
 
     def __init__(self, pool: UpstreamPool, rules: HeaderRules) -> None:
         self.pool = pool
         self.rules = rules
         self.name = pool.name
         first = pool.settings.servers[0]
-        #: the authorities that this upstream may call itself by
+        #: the authorities that this upstream may use in URLs that refer to itself
         self.authorities = tuple(_authority(server) for server in pool.settings.servers)
         self.fallback_host = _authority(first)
 
@@ -52,14 +52,14 @@ class ProxyTarget:
 
 
 def _authority(server: ServerSettings) -> bytes:
-    """How a server of the upstream names itself in a URL."""
+    """The authority of a server in a URL."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     default = {"http": 80, "https": 443}.get(server.scheme)
     return (host if server.port in (0, default) else f"{host}:{server.port}").lower().encode("ascii")
 
 
 def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
-    """The protocol that the client asks to switch to and may (RFC 9110, section 7.8), or None.
+    """The protocol that the client asks to switch to (RFC 9110, section 7.8), or None if it asks for none or may not.
 
     Raises `BadRequest` for ``h2c``, which would carry requests past the gate (attack 20).
     """
@@ -67,7 +67,7 @@ def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
     if upgrade is None:
         return None
     if any(protocol.partition(b"/")[0] in (b"h2c", b"h2", b"http", b"tls") for protocol in _protocols(upgrade)):
-        raise BadRequest("an upgrade to another HTTP")
+        raise BadRequest("an upgrade to another version of HTTP")
     if not route.websocket or exchange.has_body or exchange.head.version is Version.HTTP_1_0:
         return None
     return upgrade
@@ -80,7 +80,7 @@ def _protocols(upgrade: bytes) -> frozenset[bytes]:
 
 @implementer(IResponder, IBodySink)
 class Forwarding:
-    """One request on its way: between its `Exchange` and its `UpstreamConnection`."""
+    """One request under way: it connects an `Exchange` with an `UpstreamConnection`."""
 
     __slots__ = (
         "_body_taken",
@@ -112,7 +112,7 @@ class Forwarding:
         self._head = request_head(exchange, decision, target.rules, target.fallback_host, self._upgrade)
 
     def begin(self) -> None:
-        """Choose a server, and take one of its kept connections or make one."""
+        """Choose a server, and take one of its idle connections or open one."""
         exchange = self._exchange
         exchange.responder = self
         pool = self._target.pool
@@ -125,7 +125,7 @@ class Forwarding:
             self._connect()
 
     def _connect(self) -> None:
-        """Make a connection to the first of the servers that are left."""
+        """Open a connection to the first of the remaining servers."""
         self._fresh = True
         server = self._servers[0]
         pool = self._target.pool
@@ -159,12 +159,12 @@ class Forwarding:
             else:
                 self._exchange.refuse(UpstreamUnreachable(f"upstream {pool.name}: no connection"))
 
-        # First, since an attempt may be over at once, and the next one take its place.
+        # Before the callbacks, because the attempt may end at once, and the next attempt then replaces it.
         self._connecting = attempt
         attempt.addCallbacks(connected, failed).addErrback(self._broken)
 
     def _use_next(self) -> None:
-        """Go on to the next server: nothing has been sent yet, so any request may."""
+        """Try the next server. Nothing has been sent yet, so every request may do this."""
         exchange = self._exchange
         repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
         connection = self._target.pool.take(self._servers[0], repeatable)
@@ -175,7 +175,7 @@ class Forwarding:
             self._use(connection)
 
     def _broken(self, failure: Failure) -> None:
-        """A bug of the gateway's, which says nothing of the service (attack 41)."""
+        """A bug in the gateway. It is not reported as a failure of the upstream (attack 41)."""
         self.client_gone()
         error = failure.value
         assert error is not None
@@ -189,7 +189,7 @@ class Forwarding:
         if not has_body:
             connection.send(self._head)
             return
-        # The head leaves together with what is there of the body.
+        # The head is sent together with the part of the body that has arrived.
         self._body_taken = True
         exchange.receive(self)
         self._flush_head()
@@ -202,7 +202,7 @@ class Forwarding:
     # -- the request's body (IBodySink)
 
     def body_data(self, data: bytes) -> None:
-        """Octets of the body, or of the tunnel, from the client."""
+        """Bytes of the body or the tunnel, from the client."""
         connection = self._connection
         if connection is None:
             return
@@ -226,19 +226,19 @@ class Forwarding:
     # -- the client's side (IResponder)
 
     def pause(self) -> None:
-        """The client reads too slowly."""
+        """The client reads more slowly than the response arrives."""
         self._paused = True
         if self._connection is not None:
             self._connection.pause()
 
     def resume(self) -> None:
-        """The client has caught up."""
+        """The client has read what was sent."""
         self._paused = False
         if self._connection is not None:
             self._connection.resume()
 
     def client_gone(self) -> None:
-        """Nobody waits for the answer any more."""
+        """The client has closed the connection, so the response is not needed any more."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.leave()
@@ -248,28 +248,28 @@ class Forwarding:
     # -- the upstream's side (ReplyReceiver)
 
     def pause_request(self) -> None:
-        """The upstream takes the body too slowly."""
+        """The upstream reads the body more slowly than the client sends it."""
         self._exchange.pause_body()
 
     def resume_request(self) -> None:
-        """The upstream has caught up."""
+        """The upstream has read what was sent."""
         self._exchange.resume_body()
 
     def reply_interim(self, head: ResponseHead) -> None:
-        """Early hints pass (RFC 8297); 100 is the gateway's own to say, and the rest means nothing to anybody."""
+        """Pass on early hints (RFC 8297). The gateway itself sends 100, and the other informational responses are dropped."""
         if head.status == 103:
             self._exchange.interim(103, self._lines(head))
 
     def reply_head(self, head: ResponseHead, length: int | None) -> None:
-        """The final response begins, or the tunnel."""
+        """The final response or the tunnel begins."""
         exchange = self._exchange
         if head.status == 101:
             connection = self._connection
             assert connection is not None
             upgrade = head.headers.upgrade
             if upgrade is None or not _protocols(upgrade) <= _protocols(self._upgrade or b""):
-                # What the client did not offer was not judged either: h2c would carry requests past the gate (attack 20).
-                raise UpstreamBadReply("a switch to another protocol than the client offered")
+                # The gate judged only the protocols that the client offered: h2c would carry requests past it (attack 20).
+                raise UpstreamBadReply("a switch to a protocol that the client did not offer")
             connection.become_tunnel()
             self._head = b""
             exchange.switch(self._lines(head) + b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade, self)
@@ -277,7 +277,7 @@ class Forwarding:
         exchange.start(head.status, self._final_lines(head), length, head.reason, flush=False)
 
     def _final_lines(self, head: ResponseHead) -> bytes:
-        """The field lines of the final response. It gets a Date where it has none (RFC 9110, section 6.6.1)."""
+        """The header lines of the final response, with a Date if the upstream sent none (RFC 9110, section 6.6.1)."""
         lines = self._lines(head)
         return lines if head.headers.dated else lines + self._exchange.date_line()
 
@@ -289,21 +289,21 @@ class Forwarding:
         return map_back(name, value, own, self._route.outer_path)
 
     def reply_whole(self, head: ResponseHead, body: bytes) -> None:
-        """The final response, all at once: one write to the client (saves 6 µs of the steps that a longer one takes)."""
+        """The complete final response: it is sent with one write (which saves 6 µs, compared with a response in parts)."""
         connection, self._connection = self._connection, None
         if self._paused and connection is not None:
             connection.resume()
         self._exchange.answer(head.status, self._final_lines(head), body, head.reason)
 
     def reply_data(self, data: bytes) -> None:
-        """Octets of the response's body, or of the tunnel."""
+        """Bytes of the response's body or of the tunnel."""
         if self._exchange.tunnel:
             self._exchange.tunnel_send(data)
         else:
             self._exchange.write(data)
 
     def reply_settled(self) -> None:
-        """Whatever came is with the client, a lone response head too."""
+        """Send everything that has arrived to the client, even a response head without a body."""
         self._exchange.flush()
 
     def reply_end(self, trailers: Sequence[Field]) -> None:
@@ -314,13 +314,13 @@ class Forwarding:
         self._exchange.finish(self._target.rules.trailers(trailers) if trailers else ())
 
     def reply_failed(self, refusal: UpstreamBadReply) -> None:
-        """The reply cannot be understood."""
+        """The response is invalid."""
         self._connection = None
         _log.warn("upstream {name}: {detail}", name=self._target.name, detail=refusal.detail)
         self._exchange.refuse(refusal)
 
     def reply_lost(self, clean: bool, seen: bool) -> None:
-        """The upstream closed too early: try again where that can do no harm."""
+        """The upstream closed the connection before the response was complete. Send the request again if that is safe."""
         self._connection = None
         exchange = self._exchange
         if exchange.tunnel:
@@ -335,7 +335,7 @@ class Forwarding:
             self._connect()
 
     def reply_timeout(self) -> None:
-        """The upstream takes too long."""
+        """The upstream did not answer in time."""
         self._connection = None
         exchange = self._exchange
         if exchange.started:

@@ -1,10 +1,10 @@
-"""What of a message's header goes through the gateway, and what the gateway adds. Pure.
+"""Decides which headers pass the gateway, and which the gateway adds. Pure.
 
-Dropped on the way in, on every route: what concerns one connection only (RFC 9110, section 7.6.1), what only the gateway may
-say (identity, client address, scheme), the client's own credentials, and what some servers take for another path. An identity
-field is recognised in any spelling that a server could fold into it: ``X_Auth_Username``, ``x.auth.username`` (attacks 11,
-12). Dropping comes first and adding last, so that a field of ours can be neither doubled nor named away by ``Connection``
-(attack 13).
+On every route these headers of a request are dropped: headers of one connection only (RFC 9110, section 7.6.1), headers that only
+the gateway may set (identity, client address, scheme), the client's credentials, and headers that some servers use instead of the
+path. An identity header is recognised in every spelling that a server could treat as equal: ``X_Auth_Username``,
+``x.auth.username`` (attacks 11, 12). Headers are dropped first and added last, so that a client can neither double a header of
+the gateway nor remove it with ``Connection`` (attack 13).
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _REQUEST_ONLY = frozenset(
         b"forwarded",
         b"x-real-ip",
         b"http2-settings",
-        # Servers that take these for the request's path would serve another one than was judged.
+        # Some servers use these as the request's path, and would serve another path than the gate judged.
         b"x-original-url",
         b"x-original-uri",
         b"x-rewrite-url",
     )
 )
 _RESERVED_PREFIXES = (b"x-auth-", b"x-forwarded-")
-#: A trailer cannot be judged before the request is forwarded, so only what has no meaning to us passes (RFC 9110, section 6.5.1).
+#: A trailer cannot be judged before the request is forwarded, so these never pass (RFC 9110, section 6.5.1).
 _NEVER_IN_TRAILERS = frozenset(
     (b"cookie", b"set-cookie", b"trailer", b"content-encoding", b"content-type", b"content-range", b"cache-control", b"range")
 )
-#: Fields of a response that can name a path of the upstream.
+#: Headers of a response that can contain a path of the upstream.
 _MAPPED = frozenset((b"location", b"content-location", b"set-cookie"))
 _MAX_NAMES = 1000
 _COOKIE_PATH = re.compile(rb"(;[ \t]*path[ \t]*=[ \t]*)([^;\s]*)", re.IGNORECASE)
@@ -48,10 +48,10 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE)
 
 
 class HeaderRules:
-    """Which fields pass. ``identity_names`` are the identity fields of all routes, in any case; one object serves many routes.
-    With ``drop_method_overrides`` it is for routes whose rules go by the method.
+    """Decides which headers pass. One object serves many routes.
 
-    What was found of a name is remembered (in a new head that saves 1 µs a field).
+    ``identity_names`` are the identity headers of all routes, in any case. ``drop_method_overrides`` is for routes with rules
+    about methods. The decision about a name is cached, which saves 1 µs for each header of a new head.
     """
 
     __slots__ = ("_hidden", "_overrides", "_request_names", "_response_names")
@@ -63,12 +63,12 @@ class HeaderRules:
         self._response_names: dict[bytes, bool] = {}
 
     def reserved(self, name: bytes) -> bool:
-        """Whether ``name`` (lower case) could be taken for a field that only the gateway may set."""
+        """Whether a server could treat ``name`` (lower case) as a header that only the gateway may set."""
         name = folded(name)
         return name.startswith(_RESERVED_PREFIXES) or name in self._hidden
 
     def request_lines(self, headers: HeaderBlock) -> bytes:
-        """The field lines of a client's request that are passed on. Kept with the block, which a client mostly repeats."""
+        """The header lines of a client's request that pass. Cached in the block, because clients repeat most blocks."""
         known = headers.forward
         if known is not None and known[0] is self:
             return known[1]
@@ -93,7 +93,7 @@ class HeaderRules:
         return _remember(self._request_names, name, not dropped)
 
     def trailers(self, trailers: Iterable[Field]) -> list[Field]:
-        """The trailer fields that are passed on, either way (attack 14)."""
+        """The trailers that pass, of a request or a response (attack 14)."""
         return [(name, value) for name, value in trailers if self._judge_trailer_name(folded(name))]
 
     def _judge_trailer_name(self, name: bytes) -> bool:
@@ -106,9 +106,9 @@ class HeaderRules:
         )
 
     def response_lines(self, headers: HeaderBlock, map_value: Callable[[bytes, bytes], bytes] | None) -> bytes:
-        """The field lines of an upstream's response that are passed on.
+        """The header lines of an upstream's response that pass.
 
-        ``map_value`` (name, value → value) maps Location, Content-Location and Set-Cookie back; None where nothing needs it.
+        ``map_value`` (name, value → value) maps Location, Content-Location and Set-Cookie back; None if that is not needed.
         """
         known = headers.forward
         if known is not None and known[0] is self:
@@ -130,20 +130,20 @@ class HeaderRules:
         if lines:
             lines.append(b"")
         result = b"\r\n".join(lines)
-        if not mapped:  # what was mapped depends on the request
+        if not mapped:  # a mapped value depends on the request
             headers.forward = (self, result)
         return result
 
 
 def _remember(names: dict[bytes, bool], name: bytes, passes: bool) -> bool:
-    if len(names) >= _MAX_NAMES:  # clients choose names
+    if len(names) >= _MAX_NAMES:  # clients choose the names
         names.clear()
     names[name] = passes
     return passes
 
 
 def client_lines(connection: ClientConnection) -> bytes:
-    """The field lines about a client's connection, for a client that no trusted proxy speaks for."""
+    """The header lines about a client's connection, for a client without a trusted proxy in front."""
     if not connection.forward:
         address = connection.address.encode("ascii")
         scheme = b"https" if connection.tls else b"http"
@@ -152,7 +152,7 @@ def client_lines(connection: ClientConnection) -> bytes:
 
 
 def relayed_client_lines(exchange: Exchange, relayed: tuple[str, ...]) -> bytes:
-    """The same where a trusted proxy spoke for the client: its scheme is believed, and of its chain what is vouched for."""
+    """Like `client_lines`, for a client behind a trusted proxy: with the proxy's scheme, and the trusted part of its chain."""
     scheme = b",".join(exchange.head.headers.get_all(b"x-forwarded-proto")).lower()
     if scheme not in (b"http", b"https"):
         scheme = b"https" if exchange.connection.tls else b"http"
@@ -164,7 +164,7 @@ def relayed_client_lines(exchange: Exchange, relayed: tuple[str, ...]) -> bytes:
 def request_head(
     exchange: Exchange, decision: Admitted, rules: HeaderRules, fallback_host: bytes, upgrade: bytes | None
 ) -> bytes:
-    """The whole head that the upstream gets. ``fallback_host`` stands in where an HTTP/1.0 client named no host."""
+    """The complete request head for the upstream. ``fallback_host`` is used if an HTTP/1.0 client sent no Host."""
     head = exchange.head
     headers = head.headers
     host = head.host or fallback_host
@@ -190,10 +190,10 @@ def request_head(
 
 
 def map_back(name: bytes, value: bytes, own_hosts: tuple[bytes, ...], outer_path: Callable[[bytes], bytes]) -> bytes:
-    """An upstream's Location, Content-Location or Set-Cookie value as the client must see it.
+    """Convert an upstream's Location, Content-Location or Set-Cookie value for the client.
 
-    An absolute URL of one of ``own_hosts`` (the upstream's, or the name that the client used) becomes a path on this gateway,
-    so that neither a foreign scheme nor an internal name leaks; ``outer_path`` undoes the route's rewrite.
+    An absolute URL of one of ``own_hosts`` (the upstream's hosts, and the host that the client used) becomes a path on this
+    gateway, so that neither a wrong scheme nor an internal name leaks. ``outer_path`` undoes the route's rewrite.
     """
     if name == b"set-cookie":
         return _COOKIE_PATH.sub(lambda match: match[1] + (outer_path(match[2]) if match[2] else b""), value)
@@ -208,6 +208,6 @@ def map_back(name: bytes, value: bytes, own_hosts: tuple[bytes, ...], outer_path
         if not path.startswith(b"/") or path[1:2] in (b"/", b"\\", b"\t"):
             return value
     path = outer_path(path)
-    if path[1:2] in (b"/", b"\\", b"\t"):  # would name another host: browsers take \ for / and skip tabs (attack 24)
+    if path[1:2] in (b"/", b"\\", b"\t"):  # a browser reads another host here: it treats \ as / and skips tabs (attack 24)
         path = b"/" + path.lstrip(b"/\\\t ")
     return path + rest

@@ -1,12 +1,11 @@
-"""Two protocols in this process, connected without a socket: how the proxy reaches the built-in sample service.
+"""Connects two protocols in this process without a socket. The proxy reaches the built-in sample service in this way.
 
-Octets cross on a later turn of the reactor, as they would over a socket, and each side's back-pressure reaches the other.
+Bytes are delivered on a later turn of the reactor, as over a socket, and the back-pressure of each side reaches the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -15,12 +14,12 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: Octets on their way to the other side before the sender is asked to pause.
+#: Undelivered bytes after which the sender is asked to pause.
 _HIGH_WATER = 256 * 1024
 
 
 def connect_in_memory(reactor: IReactorTime, client: Protocol, server: Protocol) -> None:
-    """Connect ``client`` to ``server``; both are told at once."""
+    """Connect ``client`` to ``server``. ``connectionMade`` of both is called before this returns."""
     near, far = _End(reactor, client), _End(reactor, server)
     near.other, far.other = far, near
     server.makeConnection(far)
@@ -43,7 +42,7 @@ class _End:
         self._scheduled = False
         self._ended: Exception | None = None
         self._lost = False
-        self._producer: Any = None
+        self._producer: IPushProducer | None = None
         self._producer_paused = False
 
     # -- what the protocol calls
@@ -58,7 +57,7 @@ class _End:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close, once everything written is delivered; what has come and was not read is dropped, as a socket drops it."""
+        """Close after everything written is delivered. Received data that was not read is dropped, as by a socket."""
         self._drop_inbox()
         self._end(ConnectionDone())
 
@@ -69,15 +68,15 @@ class _End:
         self._end(ConnectionAborted())
 
     def getPeer(self) -> IPv4Address:
-        """A loopback address: there is no other."""
+        """A loopback address, since the connection has none."""
         return IPv4Address("TCP", "127.0.0.1", 0)
 
     def getHost(self) -> IPv4Address:
-        """A loopback address: there is no other."""
+        """A loopback address, since the connection has none."""
         return IPv4Address("TCP", "127.0.0.1", 0)
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Keep ``producer`` in step with the other end's reading. Pull producers are resumed on each turn."""
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Pause ``producer`` while the other end reads too slowly. Pull producers are resumed on each turn."""
         self._producer = producer
         self._producer_paused = False
         if not streaming:
@@ -94,7 +93,7 @@ class _End:
         self._producer = None
 
     def pauseProducing(self) -> None:
-        """Deliver nothing to this end's protocol for now."""
+        """Deliver no data to this end's protocol until `resumeProducing`."""
         self._reading = False
 
     def resumeProducing(self) -> None:

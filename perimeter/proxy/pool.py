@@ -1,9 +1,9 @@
-"""The kept connections to the servers of one upstream, and the making of new ones.
+"""Keeps idle connections to the servers of one upstream, and opens new ones.
 
-A server is chosen first (`perimeter.proxy.balance`), then one of its connections. A kept connection may be closed by the server
-at any moment. A request that may be repeated takes any of them; one that may not (RFC 9110, section 9.2.2) takes only a
-connection that has proved itself: it has served more than one request, or stayed open for a second after its first. So a server
-that closes after each reply, as ecFlow's does, never gets such a request on a connection that is about to end.
+A server is chosen first (`perimeter.proxy.balance`), then one of its connections. A server may close an idle connection at any
+moment. A request that may be repeated takes any connection. A request that may not be repeated (RFC 9110, section 9.2.2) takes
+only a reliable connection: one that has served more than one request, or stayed open for a second after its first. So a server
+that closes after each response, as ecFlow's server does, never gets such a request on a connection that is about to close.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from perimeter.config.site.values import ServerSettings, UpstreamSettings
+from perimeter.config.site.server import ServerSettings
+from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
-from perimeter.proxy.balance import Balancer, Server
+from perimeter.proxy.balance import BalancedServer, Balancer
 from perimeter.proxy.connection import UpstreamConnection
 
 _PROBATION = 1.0
-"""Seconds after its first reply in which a connection has not proved itself yet."""
+"""Seconds after its first response for which a connection does not count as reliable."""
 
 
 class Dial(Protocol):
-    """Opens a connection to one server within ``timeout`` seconds, with its TLS handshake done."""
+    """Opens a connection to one server within ``timeout`` seconds, TLS handshake included."""
 
     def __call__(
         self, server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float
     ) -> Deferred[UpstreamConnection]:
-        """The connected protocol; fails as `perimeter.net.connect` says."""
+        """Fire with the connected protocol. Fails like `perimeter.net.connect.connect`."""
 
 
-class PooledServer(Server):
-    """One server and its connections: the `perimeter.proxy.connection.Owner` of each of them."""
+class PooledServer(BalancedServer):
+    """One server, and the `ConnectionOwner` of its connections."""
 
     __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "read_timeout", "turns")
 
@@ -44,17 +45,17 @@ class PooledServer(Server):
         self.deadlines = pool.deadlines
         self.turns = pool.turns
         self.read_timeout = pool.settings.read_timeout
-        #: every connection there is, so that a shutdown reaches all of them
+        #: all connections, so that a shutdown reaches each of them
         self.connections: set[UpstreamConnection] = set()
-        #: those of them that serve no request, the one used last at the end
+        #: the connections that serve no request; the one used last is at the end
         self.idle: list[UpstreamConnection] = []
 
     def opened(self, connection: UpstreamConnection) -> None:
-        """See `perimeter.proxy.connection.Owner`."""
+        """See `ConnectionOwner`."""
         self.connections.add(connection)
 
     def released(self, connection: UpstreamConnection) -> None:
-        """See `perimeter.proxy.connection.Owner`: keep the connection, unless enough are kept."""
+        """See `ConnectionOwner`. Keeps the connection, unless ``keepalive`` connections are idle already."""
         pool = self._pool
         if pool.closed or pool.idle_count >= pool.settings.keepalive:
             connection.close()
@@ -63,21 +64,21 @@ class PooledServer(Server):
             self.idle.append(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
-        """See `perimeter.proxy.connection.Owner`."""
+        """See `ConnectionOwner`."""
         self.connections.discard(connection)
         self.unusable(connection)
 
     def unusable(self, connection: UpstreamConnection) -> None:
-        """See `perimeter.proxy.connection.Owner`."""
+        """See `ConnectionOwner`."""
         if connection in self.idle:
             self.idle.remove(connection)
             self._pool.idle_count -= 1
 
 
 class UpstreamPool:
-    """Connections to one upstream. ``clock`` returns seconds, ``deadlines`` watches the connections.
+    """The connections to one upstream. ``clock`` returns seconds, ``deadlines`` watches the connections.
 
-    A connection waits in ``turns`` with what is left of an answer that takes long to take apart.
+    A connection waits in ``turns`` with the rest of a response that takes long to parse.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class UpstreamPool:
         self.balancer = Balancer(self.servers, clock)
         self._dial = dial
         self.closed = False
-        #: kept connections that serve no request, of all servers
+        #: number of idle connections to all servers
         self.idle_count = 0
 
     @property
@@ -101,7 +102,7 @@ class UpstreamPool:
         return [connection for server in self.servers for connection in server.connections]
 
     def take(self, server: PooledServer, repeatable: bool) -> UpstreamConnection | None:
-        """An idle connection to ``server`` that is good for the request, the one used last, or None."""
+        """Remove and return the idle connection to ``server`` that was used last and suits the request, or None."""
         idle = server.idle
         if not idle:
             return None
@@ -118,11 +119,11 @@ class UpstreamPool:
         return None
 
     def connect(self, server: PooledServer) -> Deferred[UpstreamConnection]:
-        """A new connection to ``server``."""
+        """Open a connection to ``server``."""
         return self._dial(server.settings, lambda: UpstreamConnection(server), self.settings.connect_timeout)
 
     def close(self) -> None:
-        """Close what is idle; connections in use close when their exchange is over."""
+        """Close the idle connections. Connections in use close when their exchange is over."""
         self.closed = True
         self.idle_count = 0
         for server in self.servers:

@@ -1,5 +1,4 @@
-"""The daemon: one gateway, started, reloaded and stopped.
+"""The running gateway: `daemon` has the file, the signals and systemd, `worker` serves clients.
 
-What is served is built in `perimeter.run.build`; here it is bound to listeners, exchanged whole at a reload, and brought to an
-end in order.
+`perimeter.run.build` builds what is served; here it is bound to listeners, replaced as a whole at a reload, and stopped in order.
 """

@@ -19,8 +19,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.run.control import ControlPort
 from perimeter.run.logs import DaemonLog
@@ -63,7 +63,7 @@ class Daemon(Service):
         except StartupError as error:
             _exit(error)
         self._bound = True
-        self._follow(self._config)
+        self._apply(self._config)
 
     def startService(self) -> None:
         """Serve."""
@@ -103,11 +103,11 @@ class Daemon(Service):
         self._control = ControlPort(state_dir, partial(answer, self._worker), self._reactor)
         self._control.open()
 
-    def _follow(self, config: SiteConfig) -> None:
-        """Do the daemon's part of what ``config`` says."""
+    def _apply(self, config: SiteConfig) -> None:
+        """Put the daemon's part of ``config`` in force."""
         self._config = config
         if self._log is not None:
-            self._log.turn_to(config.logging)
+            self._log.configure(config.logging)
         for warning in config.warnings:
             _log.warn("{warning}", warning=warning)
 
@@ -156,7 +156,7 @@ class Daemon(Service):
         run_all(
             "a part of the new configuration is not in force",
             partial(self._open_control, config.perimeter.state_dir),
-            partial(self._follow, config),
+            partial(self._apply, config),
             partial(self._worker.count_reload, True),
         )
         _log.info("reloaded: {status}", status=self._worker)

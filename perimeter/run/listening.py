@@ -13,7 +13,8 @@ from typing import Any
 
 import attrs
 
-from perimeter.config.site.values import LimitSettings, ListenerSettings
+from perimeter.config.site.limits import LimitSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange

@@ -1,8 +1,8 @@
-"""The daemon's own log: what ``[logging]`` says, as a Twisted log observer. The audit log is `perimeter.audit.log`.
+"""The daemon's own log, as ``[logging]`` configures it: a Twisted log observer. The audit log is `perimeter.audit.log`.
 
-Whatever a message was put together from, it is one line (attack 42): invisible characters are escaped, and the lines of a
-traceback are indented, so that nothing which came from outside ever starts a line. Credentials are taken out of everything,
-tracebacks included; that is the last net, the rule is still not to log them.
+Every message is one line, whatever it contains (attack 42): invisible characters are escaped, and the lines of a traceback are
+indented, so that no text from outside can begin a line. Credentials are removed from messages and tracebacks. That is a last
+resort: code must not log them.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, format
 from zope.interface import implementer
 
 from perimeter.audit.escaping import escape_line, redact
-from perimeter.config.site.values import LoggingSettings
+from perimeter.config.site.logging import LogFormat, LoggingSettings
 from perimeter.model import TOKEN_PREFIX
 
 _REDACTED = "REDACTED"
 _LEVELS = {level.name: rank for rank, level in enumerate(LogLevel.iterconstants())}
 
-# A whole field (as it is sent, or in the repr of a tuple or dict), to the end of its line: a Digest has blanks and quotes in it.
+# A whole header (as it is sent, or in the repr of a tuple or dict), to the end of its line: a Digest has blanks and quotes in it.
 _FIELD = re.compile(r"((?:authorization|cookie)(?:['\"]\s*[,:]|\s*[:=])\s*)\S[^\r\n]*", re.IGNORECASE)
-# A credential behind its scheme, but not the words that follow the scheme in prose or in a challenge.
+# A credential after its scheme, but not the words that follow a scheme in prose or in a challenge.
 _SCHEME = re.compile(
     r"\b(bearer|basic)(\s+|%20|\+)(?!(?:realm=|auth(?:entication)?|tokens?|credentials?|scheme|is|and|or)(?![\w.~+/=-]))[\w.~+/=-]+",
     re.IGNORECASE,
@@ -46,7 +46,7 @@ def redacted(text: str) -> str:
 
 def _message(event: LogEvent) -> str:
     if "failure" in event and "log_text" in event:
-        # twisted.python.log.err has put the whole traceback into the text
+        # twisted.python.log.err has put the whole traceback into the text.
         return str(event.get("why") or "Unhandled error")
     return formatEvent(event)
 
@@ -73,7 +73,7 @@ def console_line(event: LogEvent) -> str:
     line = f"{stamp} {_level(event)} {namespace}: {escape_line(redacted(_message(event)))}\n"
     trace = _trace(event)
     if trace:
-        # only at newlines: every other character that ends a line somewhere is escaped
+        # Only at newlines: every other character that some program takes for a line end is escaped.
         line += "".join(f"    {escape_line(part)}\n" for part in redacted(trace).split("\n"))
     return line
 
@@ -90,38 +90,38 @@ def json_line(event: LogEvent) -> str:
     trace = _trace(event)
     if trace:
         fields["trace"] = redacted(trace)
-    # a lone surrogate would make the line unreadable for strict readers
+    # Strict readers refuse a line with a lone surrogate.
     clean = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in fields.items()}
     return json.dumps(clean) + "\n"
 
 
-_FORMATS = {"console": console_line, "json": json_line}
+_FORMATS = {LogFormat.CONSOLE: console_line, LogFormat.JSON: json_line}
 
 
 @implementer(ILogObserver)
 class DaemonLog:
-    """Writes events of at least ``settings.level`` to ``outfile``, flushed each. Never raises; audit records are not its own."""
+    """Writes events of at least ``settings.level`` to ``outfile``, and flushes each. Never raises. Skips audit records."""
 
     def __init__(self, settings: LoggingSettings, outfile: TextIO) -> None:
-        self.turn_to(settings)
+        self.configure(settings)
         self._outfile = outfile
         self._encoding = getattr(outfile, "encoding", None) or "utf-8"
 
-    def turn_to(self, settings: LoggingSettings) -> None:
-        """Do as ``settings`` say from now on."""
+    def configure(self, settings: LoggingSettings) -> None:
+        """Use ``settings`` from now on."""
         self._least = _LEVELS[settings.level]
         self._make_line = _FORMATS[settings.format]
 
     def __call__(self, event: LogEvent) -> None:
-        """Write the event down, unless it is below the level."""
+        """Write the event, unless it is below the level."""
         if "access_record" in event or _LEVELS.get(_level(event), self._least) < self._least:
             return
         try:
             line = self._make_line(event)
         except Exception as error:
-            # an event whose own parts cannot be turned into text must not go by unseen
+            # An event that cannot be turned into text must not be lost silently.
             line = self._make_line({"log_format": "An event cannot be written: {kind}", "kind": type(error).__name__})
-        # a log that cannot be written is no reason to stop serving; ValueError: the file is closed
+        # The gateway goes on serving if its log cannot be written. ValueError: the file is closed.
         with contextlib.suppress(OSError, ValueError):
             self._outfile.write(line.encode(self._encoding, "backslashreplace").decode(self._encoding))
             self._outfile.flush()

@@ -1,7 +1,7 @@
-"""Tells systemd how the daemon is doing: ready, reloading, stopping, alive. Says nothing where nobody listens.
+"""Reports the state of the daemon to systemd: ready, reloading, stopping, alive. Without systemd it does nothing.
 
-The protocol is sd_notify(3): one datagram of ``NAME=value`` lines to the socket that ``$NOTIFY_SOCKET`` names. When to say what
-is left to whoever knows: `perimeter.run` for the gateway as a whole.
+The protocol is sd_notify(3): one datagram of ``NAME=value`` lines to the socket that ``$NOTIFY_SOCKET`` names.
+`perimeter.run.daemon` decides when to report what.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from twisted.internet.task import LoopingCall
 class Notifier:
     """Sends state changes to a service manager.
 
-    ``address`` is the value of ``$NOTIFY_SOCKET``: an absolute path, or ``@`` and an abstract name; anything else, None and the
-    empty string too, turns the notifier off. ``watchdog`` is how often the service manager wants to hear `alive`, in seconds
-    (half of the time after which it would give up), or None.
+    ``address`` is the value of ``$NOTIFY_SOCKET``: an absolute path, or ``@`` and an abstract name. Any other value, such as None
+    or the empty string, turns the notifier off. ``watchdog`` is the number of seconds between two calls of `alive` that the
+    service manager expects (half of its time limit), or None.
 
-    Each method returns whether the datagram was handed to the kernel. It never blocks and never raises: a service manager that
-    has gone away, or that is too busy to read, is no reason to stop serving.
+    Each method returns whether the kernel has taken the datagram. It never blocks and never raises: the gateway goes on serving
+    if the service manager has gone away or is too busy to read.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], pid: int) -> Notifier:
-        """A notifier as the service manager asked for it. ``pid`` is this process: the watchdog may be meant for another."""
+        """The notifier that the environment describes. ``pid`` is this process: the watchdog may be meant for another one."""
         watchdog: float | None = None
         usec = environ.get("WATCHDOG_USEC", "")
         if usec.isascii() and usec.isdigit() and int(usec) > 0 and environ.get("WATCHDOG_PID", str(pid)) == str(pid):
@@ -56,11 +56,11 @@ class Notifier:
 
     def reloading(self, status: str = "") -> bool:
         """A reload has begun; `ready` ends it, whether it changed anything or not."""
-        # Type=notify-reload (systemd 253) tells a reload from an earlier one by this time
+        # Type=notify-reload (systemd 253) distinguishes reloads by this time.
         return self._send("RELOADING=1", f"MONOTONIC_USEC={self._monotonic_ns() // 1000}", *_status(status))
 
     def stopping(self, status: str = "") -> bool:
-        """The end has begun."""
+        """The daemon has begun to stop."""
         return self._send("STOPPING=1", *_status(status))
 
     def status(self, text: str) -> bool:
@@ -68,7 +68,7 @@ class Notifier:
         return self._send(*_status(text))
 
     def alive(self) -> bool:
-        """The event loop turns."""
+        """The event loop is running."""
         return self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> bool:
@@ -83,15 +83,15 @@ class Notifier:
 
 
 def _status(text: str) -> tuple[str, ...]:
-    """``text`` as a STATUS line, or nothing. A line end in it would start another assignment."""
+    """``text`` as a STATUS line, or nothing. A line end in ``text`` would begin another assignment."""
     one_line = " ".join(text.split())
     return (f"STATUS={one_line}",) if one_line else ()
 
 
 class Watchdog(Service):
-    """Says `Notifier.alive` as often as the service manager wants to hear it, for as long as it runs.
+    """Calls `Notifier.alive` as often as the service manager expects it.
 
-    It runs on the reactor, so a reactor that hangs falls silent, and is restarted.
+    It runs on the reactor, so it stops if the reactor hangs, and the service manager restarts the daemon.
     """
 
     def __init__(self, notifier: Notifier, clock: IReactorTime) -> None:
@@ -100,13 +100,13 @@ class Watchdog(Service):
         self._call.clock = clock
 
     def startService(self) -> None:
-        """Begin, with a first sign of life at once."""
+        """Begin, with the first call at once."""
         super().startService()  # type: ignore[no-untyped-call]
         if self._notifier.watchdog is not None:
             self._call.start(self._notifier.watchdog)
 
     def stopService(self) -> None:
-        """Fall silent."""
+        """End the calls."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._call.running:
             self._call.stop()

@@ -8,7 +8,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
 
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
 from perimeter.errors import Overloaded, StartupError
 from perimeter.offload import Offload
 from perimeter.run.build.prepared import Prepared, prepare

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from perimeter.audit.sink import IAuditSink
-from perimeter.config.site.values import LimitSettings
+from perimeter.config.site.limits import LimitSettings
 from perimeter.http.answers import Answers
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Protocol
 
-from perimeter.config.site.values import ListenerSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.net.listeners import bind
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
 from perimeter.errors import InvalidToken, NoSuchToken
 from perimeter.tokens.revoking import Ended, Revocation, Revoker
 from perimeter.tokens.stored import StoredTokens

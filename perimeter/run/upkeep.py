@@ -54,7 +54,7 @@ class Upkeep:
             if check.running:
                 check.stop()
 
-    def turn_to(self, assembly: Assembly | None) -> Deferred[None]:
+    def look_after(self, assembly: Assembly | None) -> Deferred[None]:
         """Look after ``assembly`` from now on, and stop every state except its own; fires when those have written the rest."""
         if self._assembly is not None:
             self._assembly.state.on_removed.discard(self._revoked)

@@ -14,7 +14,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from perimeter.config.site.values import LimitSettings, SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.limits import LimitSettings
 from perimeter.metrics.in_force import InForce
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
@@ -93,7 +94,7 @@ class Worker:
             partial(self._around.metrics.configured, prepared.config),
             partial(self._around.states.adopt, prepared.state),
             partial(self._listeners.put_in_force, bound),
-            partial(self._upkeep.turn_to, bound.assembly),
+            partial(self._upkeep.look_after, bound.assembly),
         )
         if old is not None:
             _retire(old)
@@ -127,7 +128,7 @@ class Worker:
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
         connections = [one for several in self._listeners.connections().values() for one in several]
-        hurry = getattr(self._reactor, "in_a_hurry", False)  # only `perimeter.net.reactor` has it
+        hurry = getattr(self._reactor, "stop_now", False)  # only `perimeter.net.reactor` has it
         if connections and not hurry and self._reactor.seconds() < deadline:
             self._reactor.callLater(0.05, self._await_drained, done, deadline)
             return
@@ -138,7 +139,7 @@ class Worker:
 
     def _close(self, _: None) -> Deferred[None]:
         assembly, self._assembly = self._assembly, None
-        written = self._upkeep.turn_to(None)
+        written = self._upkeep.look_after(None)
         if assembly is not None:
             _retire(assembly)
             for pool in assembly.pools:

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
 
-from perimeter.config.site.values import PerimeterSettings
+from perimeter.config.site.perimeter import PerimeterSettings, StateKind
 from perimeter.state.kinds import Kinds
 from perimeter.state.memory import MemoryStore
 from perimeter.state.sqlite import SqliteStore
@@ -49,7 +49,7 @@ class States:
         key = settings.state, settings.state_dir
         if key in self._in_use:
             return OpenedState(key, self._in_use[key])
-        store: IStateStore = MemoryStore() if settings.state == "memory" else SqliteStore(settings.state_dir, self._kinds)
+        store: IStateStore = MemoryStore() if settings.state is StateKind.MEMORY else SqliteStore(settings.state_dir, self._kinds)
         try:
             state = State(store, self._kinds, self._reactor)
             return OpenedState(key, state, store, state.load())

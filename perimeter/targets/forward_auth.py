@@ -11,7 +11,6 @@ The answer is 200 with the identity in header fields, as an upstream would get t
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -20,15 +19,12 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.errors import BadRequest, Challenges, InvalidCredentialsRequest, NoRoute, Refusal
 from perimeter.gate.access import Access, Restricted
 from perimeter.gate.decision import Admitted
+from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.original import original
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
-from perimeter.http.exchange import refuse_on_error
-
-if TYPE_CHECKING:
-    from perimeter.gate.gate import Gate
-    from perimeter.http.exchange import Exchange
+from perimeter.http.exchange import Exchange, refuse_on_error
 
 #: The path of the endpoint. Envoy appends the path that it asks about.
 ENDPOINT = b"/authenticate"

@@ -7,7 +7,6 @@ so many of them cost no more than one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from prometheus_client.core import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -21,14 +20,11 @@ from zope.interface import implementer
 
 from perimeter.errors import MethodNotAllowed, Refusal
 from perimeter.gate.target import ITarget
-from perimeter.http.exchange import refuse_on_error
+from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.metrics.counts import Metrics
 from perimeter.metrics.families import families
 from perimeter.metrics.gauges import build_info, gauges
-
-if TYPE_CHECKING:
-    from perimeter.http.exchange import Exchange
-    from perimeter.offload import Offload
+from perimeter.offload import Offload
 
 _NO_STORE = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 _TEXT = CONTENT_TYPE_PLAIN_0_0_4

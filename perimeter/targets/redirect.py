@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from email.utils import formatdate
 from ipaddress import AddressValueError, IPv6Address
-from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
 from perimeter.errors import BadRequest, BadTarget
 from perimeter.gate.target import ITarget
-
-if TYPE_CHECKING:
-    from perimeter.http.exchange import Exchange
+from perimeter.http.exchange import Exchange
 
 #: A name or IPv4 address, with the port that will be replaced (RFC 3986, section 3.2.2, without percent-encoding).
 _NAME = re.compile(rb"([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?)(?::[0-9]{1,5})?")

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Sequence
 from email.utils import formatdate
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 from twisted.python.failure import Failure
@@ -23,16 +22,13 @@ from zope.interface import implementer
 from perimeter.errors import InternalError, MethodNotAllowed, NoRoute
 from perimeter.gate.decision import Admitted
 from perimeter.gate.target import ITarget
-from perimeter.http.exchange import refuse_on_error
+from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.roles import IResponder
 from perimeter.model import EarlyEnd, HeaderBlock
+from perimeter.offload import Offload
 from perimeter.targets.beneath import Directory, open_beneath, path_segments
 from perimeter.targets.conditional import Validators, precondition_status, requested_ranges
 from perimeter.targets.media_types import content_type
-
-if TYPE_CHECKING:
-    from perimeter.http.exchange import Exchange
-    from perimeter.offload import Offload
 
 __all__ = ["StaticTarget", "content_type"]
 

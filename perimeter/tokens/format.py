@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol
 
+from perimeter.config.site.token import Algorithm
+
 #: ``typ`` of an access token (RFC 9068, section 2.1)
 ACCESS_TYPE: Final = "at+jwt"
 
@@ -25,7 +27,7 @@ MAX_TOKEN: Final = 8 * 1024
 MAX_HEADER: Final = 1024
 
 #: the algorithms that may be configured
-ALGORITHMS: Final = ("ES256", "EdDSA", "RS256", "HS256")
+ALGORITHMS: Final = tuple(algorithm.value for algorithm in Algorithm)
 
 #: a ``kid`` of this gateway: base64url of a hash, which no file system or query can take for anything but a name
 KID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from jwt import PyJWS
 
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.errors import InternalError
 from perimeter.model import Principal
 from perimeter.tokens.format import ACCESS_TYPE, ASSERTION_TYPE, MAX_TOKEN, UPSTREAM_AUDIENCE, EpochClock

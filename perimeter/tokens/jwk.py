@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt import PyJWK, PyJWTError
 from jwt.algorithms import get_default_algorithms
 
+from perimeter.config.site.token import Algorithm
 from perimeter.errors import PerimeterError
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
@@ -87,11 +88,11 @@ def thumbprint(members: Mapping[str, Any]) -> str:
 def generate(algorithm: str) -> Jwk:
     """A new key for ES256, EdDSA or RS256 (3072 bit, which takes some hundred milliseconds), named by its thumbprint."""
     private: PrivateKey
-    if algorithm == "ES256":
+    if algorithm == Algorithm.ES256:
         private = ec.generate_private_key(ec.SECP256R1())
-    elif algorithm == "EdDSA":
+    elif algorithm == Algorithm.EDDSA:
         private = ed25519.Ed25519PrivateKey.generate()
-    elif algorithm == "RS256":
+    elif algorithm == Algorithm.RS256:
         private = rsa.generate_private_key(public_exponent=65537, key_size=3072)
     else:
         raise BadKey(f"no key can be made for {algorithm}")

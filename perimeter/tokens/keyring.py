@@ -19,9 +19,9 @@ import attrs
 from jwt import PyJWTError
 from jwt.algorithms import get_default_algorithms
 
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import Algorithm, TokenSettings
 from perimeter.errors import StartupError
-from perimeter.tokens.format import ALGORITHMS, EpochClock
+from perimeter.tokens.format import EpochClock
 from perimeter.tokens.jwk import PrivateKey, PublicKey, generate
 from perimeter.tokens.key_file import KeyEntry, KeyFile, KeyState
 
@@ -67,7 +67,7 @@ class Keyring:
         self._file = file
         self._settings = settings
         self._clock = clock
-        self._secret = _secret_key(settings) if settings.algorithm == "HS256" else None
+        self._secret = _secret_key(settings) if settings.algorithm is Algorithm.HS256 else None
         self._ring = self._made_of(())
 
     @classmethod
@@ -76,8 +76,6 @@ class Keyring:
 
         Blocks: for some hundred milliseconds where RSA keys are made. Raises `StartupError`.
         """
-        if settings.algorithm not in ALGORITHMS:
-            raise StartupError(f"token algorithm {settings.algorithm}: expected one of {', '.join(ALGORITHMS)}")
         keyring = cls(KeyFile(state_dir), settings, clock)
         keyring._file.prepare()
         with keyring._file.locked():
@@ -178,7 +176,7 @@ def settle(entries: Sequence[KeyEntry], settings: TokenSettings, now: float, *, 
     if signing is not None and (force or _is_due(signing, settings, now)):
         retired.insert(0, attrs.evolve(signing, retired=now, jwk=attrs.evolve(signing.jwk, private=None)))
         signing = None
-    if settings.algorithm == "HS256":
+    if settings.algorithm is Algorithm.HS256:
         return tuple(retired)
     if signing is None:
         signing = attrs.evolve(following or KeyEntry(generate(settings.algorithm), now), activated=now)

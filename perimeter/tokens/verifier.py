@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.errors import ForeignToken, InvalidToken
 from perimeter.model import Grant, Principal
 from perimeter.tokens.format import ACCESS_TYPE, KID, MAX_HEADER, MAX_TOKEN, EpochClock

@@ -1,1 +1,1 @@
-"""What the gateway itself answers: the token endpoints, static directories, redirects, the sample service, error pages."""
+"""What the gateway itself answers: the built-in endpoints, pages, the sample service, and the bridge to `twisted.web`."""

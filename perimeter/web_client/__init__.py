@@ -1,1 +1,1 @@
-"""The HTTP client for services that the gateway asks: bounded in time, size and connections."""
+"""The HTTP client for services that the gateway calls: bounded in time, size and connections."""

@@ -1,6 +1,6 @@
-"""One exchange with another service, bounded in time and size: it ends with an answer or with `Unavailable`.
+"""One HTTP exchange with another service, bounded in time and size. It ends with an answer or with `Unavailable`.
 
-What an answer means is for each kind of authenticator to say. No URL, token or body stands in any message.
+Each kind of authenticator decides what an answer means. No message contains a URL, a token or a body.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from treq.response import _Response
 
 MAX_UNDER_WAY = 200
-"""Exchanges of one authenticator at a time: a flood of tokens must not become a flood at the service."""
+"""Exchanges of one authenticator at a time: a flood of tokens must not become a flood of requests to another service."""
 
 MAX_WAITING = 200
-"""Exchanges that wait for one of these to end; clients take turns (`perimeter.fair_queue`)."""
+"""Exchanges that wait until one of those ends. Clients take turns (`perimeter.fair_queue`)."""
 
 _HEADERS = {"Accept": "application/json", "User-Agent": "Perimeter"}
 
 
 @attrs.frozen
 class RemoteAnswer:
-    """``body`` is None if it was longer than `MAX_BODY`."""
+    """The answer of ``service``. ``body`` is None if it was larger than `MAX_BODY`."""
 
     service: str
     status: int
@@ -53,17 +53,17 @@ class RemoteAnswer:
             raise Unavailable(f"{self.service} answered with a body that is not a JSON object: {error}") from None
 
     def unexpected(self) -> Unavailable:
-        """The exception for an unexpected status."""
+        """Return the exception to raise for a status that the caller does not expect."""
         return Unavailable(f"{self.service} answered with status {self.status}")
 
 
 class _Body(Protocol):
-    """Collects a body up to `MAX_BODY`; ``done`` fires with its bytes, or None if it is longer."""
+    """Collects a body up to `MAX_BODY`. ``done`` fires with its bytes, or with None if it is longer."""
 
     def __init__(self, length: int | object) -> None:
         self.done: Deferred[bytes | None] = Deferred(lambda _: self._abort())
         self._fits = not isinstance(length, int) or length <= MAX_BODY
-        self._octets = bytearray()
+        self._received = bytearray()
 
     def _abort(self) -> None:
         abort = getattr(self.transport, "abortConnection", None)
@@ -71,53 +71,53 @@ class _Body(Protocol):
             abort()
 
     def connectionMade(self) -> None:
-        """Abort if the body is known to be too long."""
+        """Do not begin to read a body that is too long."""
         if not self._fits:
             self._too_much()
 
     def dataReceived(self, data: bytes) -> None:
-        """Collect, and abort if the body is too long."""
-        self._octets += data
-        if len(self._octets) > MAX_BODY and self._fits:
+        """Collect ``data``."""
+        self._received += data
+        if len(self._received) > MAX_BODY and self._fits:
             self._fits = False
             self._too_much()
 
     def _too_much(self) -> None:
-        self._octets.clear()
+        self._received.clear()
         done, self.done = self.done, Deferred()
         self._abort()
         done.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end of the body, complete or not."""
+        """Report the body, or that the connection was lost before the body was complete."""
         if not self._fits or self.done.called:
             return
-        if reason.check(ResponseDone) or (reason.check(PotentialDataLoss) and self._octets):
-            self.done.callback(bytes(self._octets))
+        if reason.check(ResponseDone) or (reason.check(PotentialDataLoss) and self._received):
+            self.done.callback(bytes(self._received))
         else:
             self.done.errback(reason)
 
 
 class RemoteClient:
-    """Asks ``service`` (its name in messages); ``timeout`` (seconds) is for an exchange, from connecting to its end."""
+    """Calls ``service`` (its name in messages). ``timeout`` (seconds) covers one exchange from the connect to the last byte."""
 
     def __init__(self, service: str, client: PooledClient, timeout: float, clock: IReactorTime) -> None:
         self.service = service
         self._client = client
         self._timeout = timeout
         self._clock = clock
-        self._turns = FairSemaphore(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
+        self._slots = FairSemaphore(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
 
     async def get(self, url: str) -> RemoteAnswer:
         """GET. Raises `Unavailable`, like `post`."""
         return await self._within("GET", url, {})
 
     async def post(self, url: str, *, authorization: str = "", **body: Any) -> RemoteAnswer:
-        """POST with ``data=`` (a form) or ``json=``, and an Authorization value."""
+        """POST with ``data=`` (a form) or ``json=``, and with ``authorization`` as Authorization header."""
         return await self._within("POST", url, {"Authorization": authorization} if authorization else {}, **body)
 
     async def _within(self, method: str, url: str, headers: dict[str, str], **body: Any) -> RemoteAnswer:
-        await self._turns.acquire()
+        await self._slots.acquire()
         try:
             exchange = Deferred.fromCoroutine(self._exchange(method, url, headers | _HEADERS, body))
             return await exchange.addTimeout(self._timeout, self._clock)
@@ -126,10 +126,10 @@ class RemoteClient:
         except (Unavailable, CancelledError):
             raise
         except Exception as error:
-            # Only its class: the text of an exception may contain the URL, and the URL the token.
+            # Only its kind: the text of an exception may contain the URL, and the URL may contain the token.
             raise Unavailable(f"{self.service} cannot be asked: {_kind(error)}") from None
         finally:
-            self._turns.release()
+            self._slots.release()
 
     async def _exchange(self, method: str, url: str, headers: dict[str, str], body: dict[str, Any]) -> RemoteAnswer:
         reactor: Any = self._clock
@@ -145,7 +145,7 @@ class RemoteClient:
 
 
 def _kind(error: BaseException) -> str:
-    """The class of the innermost reason; Twisted wraps it once or twice."""
+    """The name of ``error``'s class, and of the reasons that Twisted has wrapped in it."""
     reasons = getattr(error, "reasons", None)
     if isinstance(reasons, (list, tuple)) and reasons and isinstance(reasons[0], Failure) and reasons[0].value is not None:
         return f"{type(error).__name__} ({_kind(reasons[0].value)})"
@@ -153,5 +153,5 @@ def _kind(error: BaseException) -> str:
 
 
 def with_query(url: str, name: str, value: str) -> str:
-    """``url`` with one more parameter; everything except letters, digits and ``-._~`` is escaped."""
+    """Add a query parameter to ``url``. Every character of ``value`` except letters, digits and ``-._~`` is escaped."""
     return f"{url}{'&' if '?' in url else '?'}{name}={quote(value, safe='')}"

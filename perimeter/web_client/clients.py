@@ -1,4 +1,4 @@
-"""The pooled HTTP clients of a gateway, made when the first authenticator needs one: most gateways need none."""
+"""The pooled HTTP clients of a gateway. They are made on demand, since most gateways need none."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ if TYPE_CHECKING:
 
 
 class WebClients:
-    """One `PooledClient` for each set of trusted CAs, shared by all authenticators."""
+    """One `PooledClient` for each file of trusted CAs, shared by all authenticators.
+
+    ``reactor`` is Any because no interface of Twisted combines timers, TCP and the name resolver.
+    """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._clients: dict[Path | None, PooledClient] = {}
 
     def trusting(self, ca_certificate: Path | None) -> PooledClient:
-        """The client that trusts the CAs in this file (None: the CAs of the system). Raises `StartupError`."""
+        """Return the client that trusts the CAs in this file (None: those of the system). Raises `StartupError`."""
         from perimeter.web_client.pooled import PooledClient
 
         if ca_certificate not in self._clients:

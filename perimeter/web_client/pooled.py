@@ -1,13 +1,13 @@
-"""The only HTTP client for other services: treq over a pooled agent, hardened against their answers.
+"""The only way to call other HTTP services: treq over a pooled agent, hardened against hostile servers.
 
-An `HttpClient` follows no redirects, keeps no cookies (what was set for one user's token must not go out with the next one's:
-attack 33), takes no compressed bodies, and reads no more of an answer than `MAX_RECEIVED`, its head and framing included
-(attack 23). TLS is always verified. Timeouts and the meaning of answers are `perimeter.web_client.client`'s.
+A `PooledClient` follows no redirects. It keeps no cookies: a cookie that was set for one user's token must not be sent with the
+next user's token (attack 33). It accepts no compressed bodies, and reads at most `MAX_RECEIVED` bytes of an answer, head and
+framing included (attack 23). TLS is always verified. `perimeter.web_client.client` handles timeouts and reads the answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from OpenSSL.crypto import X509
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -29,21 +29,23 @@ from zope.interface import implementer
 from perimeter.errors import StartupError, Unavailable
 
 MAX_BODY = 64 * 1024
-"""Bytes of the longest body."""
+"""Bytes of a body that are read."""
 
 MAX_RECEIVED = MAX_BODY + 64 * 1024
-"""Bytes of the longest answer to one request, header and framing included."""
+"""Bytes that are accepted in answer to one request, head and framing included."""
 
 IDLE_CONNECTIONS = 8
-"""Idle connections kept for each server, for `IDLE_TIME` seconds: less than servers keep theirs, to avoid closed ones."""
+"""Idle connections kept for each server."""
 
 IDLE_TIME = 4.0
+"""Seconds that an idle connection is kept: servers keep theirs longer, so a request seldom meets a closed one."""
 
 CONNECT_TIMEOUT = 5.0
+"""Seconds."""
 
 
 class _BoundedConnection(ProtocolWrapper):
-    """Counts the bytes received since the last request, and cuts the connection if there are too many."""
+    """Counts the bytes received since the last write, and aborts the connection when there are more than `MAX_RECEIVED`."""
 
     received = 0
 
@@ -51,7 +53,7 @@ class _BoundedConnection(ProtocolWrapper):
         self.received = 0
         super().write(data)  # type: ignore[no-untyped-call]
 
-    def writeSequence(self, data: Any) -> None:
+    def writeSequence(self, data: Iterable[bytes]) -> None:
         self.received = 0
         super().writeSequence(data)  # type: ignore[no-untyped-call]
 
@@ -73,12 +75,12 @@ class _BoundedFactory(WrappingFactory):
 
 @implementer(IStreamClientEndpoint)
 class _BoundedEndpoint:
-    """Connects as ``endpoint`` does, and fires with the protocol itself instead of the wrapper."""
+    """Connects as ``endpoint`` does, with a limit on received bytes. Returns the protocol itself, not its wrapper."""
 
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self._endpoint = endpoint
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See `IStreamClientEndpoint`."""
         connected: Deferred[Any] = self._endpoint.connect(_BoundedFactory(protocolFactory))  # type: ignore[no-untyped-call]
         return connected.addCallback(lambda wrapper: wrapper.wrappedProtocol)
@@ -86,7 +88,7 @@ class _BoundedEndpoint:
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """Connects an agent directly to the server, without a proxy, and verifies the certificate if the URL is https."""
+    """The endpoints of an agent: directly to the server, without a proxy; https is verified."""
 
     def __init__(self, reactor: Any, policy: BrowserLikePolicyForHTTPS) -> None:
         self._reactor = reactor
@@ -94,7 +96,7 @@ class _Endpoints:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """See `IAgentEndpointFactory`."""
-        endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=CONNECT_TIMEOUT)
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=CONNECT_TIMEOUT)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
         return _BoundedEndpoint(endpoint)
@@ -102,7 +104,7 @@ class _Endpoints:
 
 @implementer(IAgent)
 class _PlainAgent:
-    """Below treq: removes what its cookies and its decompression would act on."""
+    """Removes what treq would act upon by itself: cookies, and the request for compressed bodies."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -117,33 +119,33 @@ class _PlainAgent:
 
 
 class _Unread(Protocol):
-    """Aborts the connection instead of reading a body."""
+    """Aborts the connection without reading the body."""
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
         transport.abortConnection()
 
 
-def _plain(response: Any) -> Any:
+def _plain(response: IResponse) -> IResponse:
     response.headers.removeHeader(b"Set-Cookie")
     if response.headers.hasHeader(b"Content-Encoding"):
-        # A few bytes could expand to gigabytes, and the request did not ask for compression.
+        # A few compressed bytes may expand to gigabytes, and the request did not accept compression.
         response.deliverBody(_Unread())
-        raise Unavailable("a compressed answer, which was not requested")
+        raise Unavailable("the answer is compressed, although the request did not accept that")
     return response
 
 
 class PooledClient:
-    """A treq client and its pool of connections. ``ca_certificate`` (PEM) replaces the CAs of the system.
+    """A treq client and its pool of connections. ``ca_certificate`` (PEM) replaces the system's CAs.
 
-    Raises `StartupError` where that file cannot be used.
+    Raises `StartupError` if that file cannot be used.
     """
 
     def __init__(self, reactor: Any, ca_certificate: Path | None) -> None:
         policy = BrowserLikePolicyForHTTPS() if ca_certificate is None else BrowserLikePolicyForHTTPS(_roots(ca_certificate))
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = IDLE_CONNECTIONS
-        self._pool.cachedConnectionTimeout = IDLE_TIME  # type: ignore[assignment]  # Twisted's is an int, and is not meant so
+        self._pool.cachedConnectionTimeout = IDLE_TIME  # type: ignore[assignment]  # Twisted annotates it as int by mistake
         self._pool._factory.noisy = False
         agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, policy), self._pool)
         self.http = HTTPClient(_PlainAgent(agent))
@@ -160,8 +162,8 @@ def _roots(path: Path) -> Any:
     except OSError as error:
         raise StartupError(f"{path}: cannot read the CA certificates: {error.strerror}") from error
     except ValueError:
-        raise StartupError(f"{path}: there is no CA certificate in PEM form") from None
+        raise StartupError(f"{path}: the file contains no CA certificate in PEM format") from None
     try:
         return trustRootFromCertificates([Certificate(X509.from_cryptography(one)) for one in certificates])
     except SSL.Error:
-        raise StartupError(f"{path}: OpenSSL does not take these CA certificates") from None
+        raise StartupError(f"{path}: OpenSSL does not accept these CA certificates") from None

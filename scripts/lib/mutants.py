@@ -2,6 +2,7 @@
 
 A mutant is one module with one change: a comparison, a boolean operator, a constant, a returned value, or a statement that is
 left out. Each mutant is written to a copy of the checkout, and the tests in tests/unit/<package> run until the first one fails.
+Those that survive run against all unit tests, and are counted apart if one of these fails.
 Messages, logging, annotations and ``__repr__`` are left as they are. mutmut needs pytest; cosmic-ray changes the checkout itself
 and runs the same tests for every module, so neither is used.
 """
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,18 +25,13 @@ from pathlib import Path
 from queue import Queue
 
 ROOT = Path(__file__).parents[2]
+EVERYTHING = "."
+"""All unit tests, in the place of a package."""
+
 PACKAGES = ("gate", "auth", "tokens", "http", "proxy", "state")
 NEEDED = (
-    "perimeter",
-    "tests",
-    "twisted",
-    "docs",
-    "etc",
-    "bench",
-    "newsfragments",
-    "pyproject.toml",
-    "README.md",
-    "CONTRIBUTING.md",
+    *("perimeter", "tests", "twisted", "docs", "etc", "bench", "newsfragments", "scripts"),
+    *("pyproject.toml", "README.md", "CONTRIBUTING.md", "SECURITY.md", "setup.py"),
 )
 """What the copies contain."""
 
@@ -211,7 +208,7 @@ def main() -> int:
     sample = random.Random(arguments.seed).sample(everything, min(arguments.sample, len(everything)))
     print(f"{len(sample)} of {len(everything)} mutants", flush=True)
 
-    survivors: list[Mutant] = []
+    killed: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(arguments.jobs) as pool:
         copies: Queue[Copy] = Queue()
         for number in range(arguments.jobs):
@@ -219,27 +216,33 @@ def main() -> int:
             copies.put(Copy(Path(directory) / str(number)))
         timeouts: dict[str, float] = {}
 
-        def passes(package: str, mutant: Mutant | None, timeout: float) -> bool:
+        def passes(package: str, mutant: Mutant | None) -> bool:
             copy = copies.get()
             try:
-                return copy.passes(package, mutant, timeout)
+                return copy.passes(package, mutant, timeouts.get(package, 600.0))
             finally:
                 copies.put(copy)
 
-        for package in arguments.packages:
+        def fate(package: str, mutant: Mutant) -> str:
+            if not passes(package, mutant):
+                return "by the unit tests of its package"
+            return "" if passes(EVERYTHING, mutant) else "by other unit tests"
+
+        for package in (*arguments.packages, EVERYTHING):
             began = time.monotonic()
-            if not passes(package, None, 600):
+            if not passes(package, None):
                 print(f"tests/unit/{package} fails without any mutant", file=sys.stderr)
                 return 2
             timeouts[package] = 20 + 5 * (time.monotonic() - began)
-        futures = [pool.submit(passes, package, mutant, timeouts[package]) for package, mutant in sample]
+        futures = [pool.submit(fate, package, mutant) for package, mutant in sample]
         for (_, mutant), future in zip(sample, futures, strict=True):
-            if future.result():
-                survivors.append(mutant)
+            killed[future.result()] += 1
+            if not future.result():
                 print(f"survived: {mutant.make()[0]}", flush=True)
-    killed = len(sample) - len(survivors)
-    percent = 100 * killed / len(sample)
-    print(f"{killed} of {len(sample)} mutants were killed: {percent:.1f} %, and {arguments.required:.0f} % is required")
+    percent = 100 - 100 * killed[""] / len(sample)
+    for how in sorted(filter(None, killed)):
+        print(f"{killed[how]} mutants were killed {how}")
+    print(f"{percent:.1f} % of {len(sample)} mutants were killed, and {arguments.required:.0f} % is required")
     return int(percent < arguments.required)
 
 

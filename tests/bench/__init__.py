@@ -1,1 +1,1 @@
-"""Tests of the benchmark in `bench`: what it computes and prints, without its peers."""
+"""Tests of the benchmark in `bench`: its calculations and its output, without its peers."""

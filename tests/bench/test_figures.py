@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic: what it reads from wrk and the kernel, and what it makes of the figures."""
+"""The benchmark's arithmetic: parsing the output of wrk and the kernel, and the statistics."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class MeasurementTests(TestCase):
             self.assertEqual((found.median(peer), found.best(peer), found.ratio(peer)), (None, None, None))
 
     def test_rounds_are_compared_with_themselves(self) -> None:
-        # somebody else used the machine in the second round: the medians alone would say 10 to 4
+        # another program used the machine in the second round: the medians alone would be 10 to 4
         found = measurement(ours=(10.0, 90.0, 10.0), theirs=(5.0, 45.0, 4.0))
         self.assertEqual(found.ratio("theirs"), 2.0)
 
-    def test_growth_is_told_from_the_smallest(self) -> None:
+    def test_growth_is_relative_to_the_smallest(self) -> None:
         self.assertEqual(measurement(True, ours=(10.0,), more=(12.0,)).ratio("more"), 1.2)
 
     def test_a_figure_of_nothing_is_compared_with_nothing(self) -> None:

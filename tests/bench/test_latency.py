@@ -16,7 +16,7 @@ from bench.scenarios import latency
 
 @attrs.define
 class FakeRun:
-    """Answers at the rates that it was given, one after the other, and knows nothing else of a run."""
+    """Stands in for a run: it answers with the given rates, one after the other."""
 
     rates: dict[str, list[int]]
     bearer: str = "Authorization: Bearer x"

@@ -1,4 +1,4 @@
-"""Scenarios that a run of the benchmark leaves out, and says so."""
+"""Scenarios that a run of the benchmark leaves out, and reports as left out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FakeContext:
 
 class LeftOutTests(TestCase):
     def output(self, *arguments: str) -> str:
-        """What a run says that has two scenarios: one that cannot be measured here, and one without figures."""
+        """The output of a run with two scenarios: one that cannot be measured here, and one without figures."""
 
         def never(*_: Any) -> Any:
             raise AssertionError("measured what cannot be measured")

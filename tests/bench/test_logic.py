@@ -1,4 +1,4 @@
-"""The benchmark of the in-memory path: what it drives, what it refuses to count, and what it makes of the figures."""
+"""The benchmark of the in-memory path: what it drives, what it refuses to count, and its statistics."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class CompareTests(TestCase):
 
         self.patch(alternation, "Child", Counting)
         found = compare({"a": Path("a"), "b": Path("b")}, 2, lambda text: None, batches=2)
-        # ten batches of each pair warm up
+        # the first ten batches of each pair are warm-up
         self.assertEqual("".join(order[10:14]), "abba")
         self.assertEqual("".join(order[24:28]), "baab")
         self.assertEqual(found, {"one": {"a": [1011.0, 1014.0, 1026.0, 1027.0], "b": [1012.0, 1013.0, 1025.0, 1028.0]}})

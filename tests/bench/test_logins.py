@@ -1,4 +1,4 @@
-"""The benchmark's logins: the directory that it makes, and what it makes of the answers."""
+"""The benchmark's logins: the directory that it makes, and the figures of the answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.ldap_sections import LdapSettings, read_body
 
 class DirectoryTests(TestCase):
     def settings(self, ca: Path | None) -> LdapSettings:
-        # the realm is not the authenticator's to read
+        # the authenticator does not read the realm
         lines = directory.authenticator(3890, ca).splitlines()
         body = "\n".join(line for line in lines if not line.startswith(("[", "type", "realm")))
         settings, problems = read_body(body + "\n")
@@ -91,11 +91,11 @@ class FirstLoginTests(TestCase):
 
 
 class MarkTests(TestCase):
-    def test_what_lies_between_is_told(self) -> None:
+    def test_the_figures_between_two_snapshots(self) -> None:
         begin, end = Mark(100, 1.5, 10.0), Mark(2100, 2.0, 12.5)
         self.assertEqual((begin.rate(end), begin.cpu_each(end)), (800.0, 250.0))
 
-    def test_nothing_costs_nothing_that_could_be_told(self) -> None:
+    def test_no_requests_have_no_cost(self) -> None:
         self.assertRaises(BenchError, Mark(100, 1.5, 10.0).cpu_each, Mark(100, 2.0, 12.5))
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark makes of its figures: tables, the chart, the page of the manual, JSON; and what it can be asked for."""
+"""The benchmark's output (tables, the chart, the page of the manual, JSON) and its options."""
 
 from __future__ import annotations
 

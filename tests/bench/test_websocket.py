@@ -1,4 +1,4 @@
-"""The frames of the benchmark's WebSocket client, by the examples of RFC 6455."""
+"""The frames of the benchmark's WebSocket client, compared with the examples of RFC 6455."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from perimeter.net.contexts import Identity
+from perimeter.net.contexts import ServerIdentity
 from tests.integration.harness import SEARCH
 from tests.integration.netkit import identity, pem
 from tests.integration.ports import eventually, free_port
@@ -97,7 +97,7 @@ class Authority:
 
     def issue(self, *names: str) -> tuple[Path, Path]:
         """The files of a certificate for ``names`` and of its key."""
-        issued: Identity = identity(*names, issuer=self.identity)
+        issued: ServerIdentity = identity(*names, issuer=self.identity)
         certificate, key = self._directory / f"{names[0]}.crt", self._directory / f"{names[0]}.key"
         certificate.write_bytes(pem(*issued.chain))
         key.write_bytes(issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

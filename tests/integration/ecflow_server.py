@@ -1,12 +1,12 @@
-"""A server that behaves on its port as ecFlow's does: ``python ecflow_server.py PORT``.
+"""A server that behaves like ecFlow's server: ``python ecflow_server.py PORT``.
 
-It answers a command with 200 and shuts down the sending side of its connection, of which the response says nothing: no
-``Connection: close``, and a length, so that the reply is over before the end is seen. The end comes in a segment of its own, at
-once or some milliseconds later, since real servers are not always quick. Whatever comes behind a command on a connection is
-counted as a command that was lost.
+It answers a command with 200 and closes the sending side of its connection. The response does not announce that: it has no
+``Connection: close``, and it has a length, so that the reply is complete before the client sees the end. The end comes in a
+separate segment, at once or some milliseconds later, because real servers are not always fast. Bytes after a command on the same
+connection are counted as a lost command.
 
-``POST /v1/ecflow`` takes a command, JSON with a ``command`` of its own, and answers with that and the SHA-256 of the body.
-``GET /report`` tells what was taken: how often each command, and how many were lost.
+``POST /v1/ecflow`` receives a command, JSON with a unique ``command``, and answers with it and the SHA-256 of the body.
+``GET /report`` returns how often each command was received, and how many were lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A service on stock `twisted.web` that answers with the request that it got, as JSON: ``python echo_app.py PORT``.
+"""A service on stock `twisted.web` that answers with the request as JSON: ``python echo_app.py PORT``.
 
 ``/events`` is a stream of three server-sent events, of which the second and third wait for a ``POST /next`` each.
 """
@@ -16,7 +16,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 
 class EchoResource(Resource):
-    """Answers whatever is below ``/``."""
+    """Answers every path."""
 
     isLeaf = True
 
@@ -26,7 +26,7 @@ class EchoResource(Resource):
         self._sent = 0
 
     def render(self, request: Request) -> bytes | int:
-        """The one place that everything comes to."""
+        """Answer with the request."""
         if request.path == b"/events":
             request.setHeader(b"content-type", b"text/event-stream")
             request.write(b"data: 0\n\n")

@@ -1,8 +1,8 @@
-"""Runs real gateways for the integration tests: one process each, in a directory of its own, on ports of its own.
+"""Runs real gateways for the integration tests: one process each, with its own directory and ports.
 
-A test says what it needs (`GatewayCase`), talks over sockets, and blocks while it does: the gateway is another process, and
-everything here has a deadline. At the end each gateway must have stopped in good order and without a traceback in its log.
-What clients send is in `tests.integration.wire`, what stands behind a gateway in `tests.integration.upstreams`.
+A test asks `GatewayCase` for what it needs, and uses blocking sockets: the gateway is another process, and every operation has a
+timeout. At the end each gateway must stop cleanly, without a traceback in its log. `tests.integration.wire` has the clients,
+`tests.integration.upstreams` the upstreams.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from tests.integration.upstreams import OK, Echo, Nginx, Script, Upstream
 from tests.integration.wire import TIMEOUT, Wire
 
 SOURCE = Path(perimeter.__file__).parent.parent
-"""Where the code under test is: the checkout, or the site-packages that it was installed to."""
+"""The directory of the code under test: the checkout, or the site-packages where it is installed."""
 
 ETC = Path(__file__).parents[2] / "etc"
 
 START_TIMEOUT = 60.0
-"""Seconds for a start. It takes one or two; a machine that is busy with other tests takes longer."""
+"""Timeout of a start in seconds. It takes one or two, and longer on a machine that is busy with other tests."""
 
 PORT_MARK = re.compile(r"@([a-z_0-9]+)@")
 
 SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-"""Debian keeps servers out of an ordinary user's path."""
+"""On Debian, an ordinary user's path does not contain the directories of servers."""
 
 TROUBLE = re.compile(
     r"^.*(?:Unhandled|Traceback \(most recent call last\)|ResourceWarning|was never (?:awaited|retrieved)).*$", re.M
@@ -50,8 +50,8 @@ TROUBLE = re.compile(
 class Gateway:
     """One gateway process.
 
-    ``config`` is the text of a site.ini in which ``@name@`` stands for a free port, the same one each time; `ports` tells which.
-    ``files`` are further files of its directory (relative path: content), with the same marks.
+    ``config`` is the text of a site.ini in which ``@name@`` stands for a free port, the same one each time (see `ports`).
+    ``files`` are more files of its directory (relative path: content), with the same marks.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Gateway:
         self._process: subprocess.Popen[bytes] | None = None
         self._notify: socket.socket | None = None
         self.notifications: list[str] = []
-        """What the service manager was told so far, one item a datagram."""
+        """The notifications to the service manager so far, one item per datagram."""
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in (files or {}).items():
             path = directory / name
@@ -83,7 +83,7 @@ class Gateway:
         return PORT_MARK.sub(lambda mark: str(self.ports.setdefault(mark[1], free_port())), text)
 
     def configure(self, config: str) -> None:
-        """Write another site.ini; `reload` makes it count."""
+        """Write another site.ini. `reload` loads it."""
         self.config.write_text(self.with_ports(config))
 
     def __getitem__(self, name: str) -> int:
@@ -92,14 +92,14 @@ class Gateway:
     # -- the process
 
     def launch(self) -> None:
-        """Start the process, and do not wait for it."""
+        """Start the process without waiting for it."""
         address = f"perimeter-test-{uuid.uuid4().hex}"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind("\0" + address)
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("NOTIFY", "WATCHDOG", "LISTEN_"))}
         environ |= {"PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "default::ResourceWarning", "NOTIFY_SOCKET": "@" + address}
         environ |= self._environ
-        # the twistd of this environment, whatever $PATH says
+        # the twistd of this environment, not the one in $PATH
         twistd = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
         command = [*twistd, "--nodaemon", "--pidfile=", "perimeter", "--config", str(self.config), *self._arguments]
         with (self.directory / "gateway.log").open("ab") as log:
@@ -108,13 +108,13 @@ class Gateway:
             )
 
     def start(self) -> Gateway:
-        """Start, and wait until it says that it is ready."""
+        """Start, and wait until the gateway reports that it is ready."""
         self.launch()
         self.await_notification("READY=1", START_TIMEOUT)
         return self
 
     def await_notification(self, state: str, timeout: float = TIMEOUT) -> str:
-        """Wait for a datagram with the line ``state``, and return the datagram. Fails at once where the process ends before."""
+        """Wait for a datagram with the line ``state``, and return the datagram. Fails at once if the process ends before."""
         assert self._notify is not None
         exited = os.pidfd_open(self.pid)
         try:
@@ -133,7 +133,7 @@ class Gateway:
             os.close(exited)
 
     def reload(self) -> str:
-        """SIGHUP, and wait until it is over. Returns the last notification, which holds the status."""
+        """Send SIGHUP, and wait until the reload is over. Returns the last notification, which contains the status."""
         self.signal(signal.SIGHUP)
         self.await_notification("RELOADING=1")
         return self.await_notification("READY=1")
@@ -143,20 +143,20 @@ class Gateway:
         self.process.send_signal(number)
 
     def wait(self, timeout: float = START_TIMEOUT) -> int:
-        """The exit status, once it has ended by itself."""
+        """Wait until the process has ended by itself, and return its exit status."""
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the gateway still runs after {timeout} s; its log:\n{self.log}") from None
 
     def stop(self) -> None:
-        """SIGTERM, and see that it ends well: in time, not killed by anything else, and with nothing bad in its log."""
+        """Send SIGTERM, and check that the process ends cleanly: in time, by this signal, and without errors in its log."""
         if self._process is None:
             return
         if self._process.poll() is None:
             self._process.terminate()
         try:
-            # twistd passes the signal on to itself once it is done
+            # at its end twistd sends the signal to itself
             status = self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
@@ -171,7 +171,7 @@ class Gateway:
             raise AssertionError(f"trouble in the gateway's log:\n{self.log}")
 
     def kill(self) -> None:
-        """SIGKILL; `stop` has nothing to say after that."""
+        """Send SIGKILL. `stop` checks nothing after that."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -181,28 +181,28 @@ class Gateway:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The process, which was started."""
+        """The started process."""
         assert self._process is not None, "not started"
         return self._process
 
     @property
     def pid(self) -> int:
-        """Its id."""
+        """The process id."""
         return self.process.pid
 
     def memory(self) -> int:
-        """Its resident set, in octets."""
+        """The resident set size in bytes."""
         return int(psutil.Process(self.pid).memory_info().rss)
 
-    # -- what it wrote
+    # -- its output
 
     @property
     def log(self) -> str:
-        """All that it wrote to its standard output and error."""
+        """Everything in its standard output and standard error."""
         return (self.directory / "gateway.log").read_text(errors="replace")
 
     def await_log(self, text: str) -> None:
-        """Wait until the log holds ``text``."""
+        """Wait until the log contains ``text``."""
         eventually(lambda: text in self.log, f"{text!r} in the log:\n{self.log}")
 
     def audit(self, name: str = "access.log") -> list[str]:
@@ -216,7 +216,7 @@ class Gateway:
         return text.split("\n")[:-1]
 
     def await_audit(self, count: int, name: str = "access.log") -> list[str]:
-        """The lines of an audit log once there are ``count``; more of them are a failure."""
+        """Wait until an audit log has ``count`` lines, and return them. More lines are a failure."""
         eventually(lambda: len(self.audit(name)) >= count, f"{count} lines in {name}")
         lines = self.audit(name)
         if len(lines) != count:
@@ -224,15 +224,15 @@ class Gateway:
         return lines
 
     def connect(self, name: str = "https", *, tls: bool | ssl.SSLContext | None = None, server_name: str | None = None) -> Wire:
-        """A connection to the listener on port ``@name@``; with TLS where it is called https, unless told."""
+        """A connection to the listener on port ``@name@``; with TLS if its name is https, unless ``tls`` says otherwise."""
         return Wire(self.ports[name], tls=name == "https" if tls is None else tls, server_name=server_name)
 
 
 class GatewayCase(TestCase):
-    """A test with gateways, upstreams and connections, all of them cleared away and looked at when it is over."""
+    """A test with gateways, upstreams and connections. At its end all of them are checked and removed."""
 
     def directory(self) -> Path:
-        """A new directory. trial keeps it until its next run, for whoever wants to know."""
+        """A new directory. trial keeps it until its next run, so that it can be inspected."""
         path = Path(self.mktemp()).resolve()
         path.mkdir(parents=True)
         return path
@@ -243,7 +243,7 @@ class GatewayCase(TestCase):
         files: Mapping[str, str | bytes] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Gateway:
-        """A gateway that is ready."""
+        """A running gateway."""
         return self.unstarted(config, files, environ).start()
 
     def unstarted(
@@ -252,13 +252,13 @@ class GatewayCase(TestCase):
         files: Mapping[str, str | bytes] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Gateway:
-        """A gateway for the test to `Gateway.start` or `Gateway.launch`."""
+        """A gateway that the test starts with `Gateway.start` or `Gateway.launch`."""
         gateway = Gateway(self.directory(), config, files, environ)
         self.addCleanup(gateway.stop)
         return gateway
 
     def upstream(self, script: Script | bytes = OK) -> Upstream:
-        """A service that does as ``script`` says; octets are the reply to everything."""
+        """A service that runs ``script``. If ``script`` is bytes, they are the reply to every request."""
         upstream = Upstream(script)
         self.addCleanup(upstream.close)
         return upstream
@@ -283,7 +283,7 @@ class GatewayCase(TestCase):
         return wire
 
     def need(self, *programs: str) -> None:
-        """Skip the test where a program is missing."""
+        """Skip the test if a program is missing."""
         missing = [program for program in programs if shutil.which(program, path=SEARCH) is None]
         if missing:
             raise SkipTest(f"{', '.join(missing)} not installed: scripts/install-test-peers installs all that is needed")
@@ -322,4 +322,4 @@ path = access.log
 
 
 USERS = {"users.realm": "alice: secret,admin,ops\nbob: hunter2\n"}
-"""The realm file that `site` names: alice is admin and ops, bob is nothing in particular."""
+"""The realm file that `site` names: alice has the roles admin and ops, bob has no role."""

@@ -1,4 +1,4 @@
-"""What the tests of perimeter.net share: identities, a listener on loopback, protocols that remember, plain blocking clients."""
+"""Shared by the tests of perimeter.net: certificates, a listener on loopback, recording protocols, and blocking clients."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.config.site.values import ListenerSettings
-from perimeter.net.contexts import Identity, ServerContexts
+from perimeter.config.site.listener import ListenerSettings
+from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 
@@ -35,7 +35,7 @@ def certificate(
     key: Any,
     names: tuple[str, ...],
     *,
-    issuer: Identity | None = None,
+    issuer: ServerIdentity | None = None,
     ca: bool = False,
     start: datetime | None = None,
     days: float = 100,
@@ -65,10 +65,10 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def identity(*names: str, issuer: Identity | None = None, ca: bool = False, **options: Any) -> Identity:
+def identity(*names: str, issuer: ServerIdentity | None = None, ca: bool = False, **options: Any) -> ServerIdentity:
     key = ec.generate_private_key(ec.SECP256R1())
     own = certificate(key, names, issuer=issuer, ca=ca, **options)
-    return Identity((own, *(issuer.chain if issuer else ())), key, "test")
+    return ServerIdentity((own, *(issuer.chain if issuer else ())), key, "test")
 
 
 def pem(*certificates: x509.Certificate) -> bytes:
@@ -100,12 +100,12 @@ class Remembering(protocol.Protocol):
             self.waiting.remove(entry)
             entry[1].callback(None)
 
-    def until(self, octets: int) -> Deferred[Any]:
+    def until(self, size: int) -> Deferred[Any]:
         done: Deferred[Any] = Deferred()
-        if len(self.received) >= octets:
+        if len(self.received) >= size:
             done.callback(None)
         else:
-            self.waiting.append((octets, done))
+            self.waiting.append((size, done))
         return done
 
     def connectionLost(self, reason: Any = None) -> None:
@@ -158,7 +158,7 @@ def pause(seconds: float) -> Deferred[None]:
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Turn the reactor until ``condition`` holds; an assertion fails when it does not come to hold."""
+    """Run the reactor until ``condition`` is true. Fails if it does not become true in time."""
     end = reactor.seconds() + seconds
     while not condition():
         if reactor.seconds() > end:
@@ -202,7 +202,7 @@ class NetTestCase(unittest.TestCase):
         return serving, port.getHost().port
 
     def connect(self, port: int, host: str = "127.0.0.1", receive_buffer: int = 0) -> socket.socket:
-        """A blocking socket; the kernel connects it without the reactor's help."""
+        """A blocking socket. The kernel connects it without the reactor."""
         client = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -217,13 +217,13 @@ class NetTestCase(unittest.TestCase):
     def tls_client(
         self, port: int, name: str = "localhost", context: ssl.SSLContext | None = None, **options: Any
     ) -> ssl.SSLSocket:
-        """Blocks: to be called in a thread."""
+        """Blocks, so call it in a thread."""
         client = (context or client_context()).wrap_socket(self.connect(port), server_hostname=name, **options)
         self.sockets.append(client)
         return client
 
     def openssl_client(self, port: int, context: SSL.Context | None = None) -> SSL.Connection:
-        """A pyOpenSSL connection on a socket that blocks: to be called in a thread."""
+        """A pyOpenSSL connection on a blocking socket. Call it in a thread."""
         client = self.connect(port)
         client.settimeout(None)
         connection = SSL.Connection(context or SSL.Context(SSL.TLS_CLIENT_METHOD), client)
@@ -244,7 +244,7 @@ def client_context(alpn: list[str] | None = None, version: ssl.TLSVersion | None
 
 
 def read_all(client: Any) -> bytes:
-    """Until the end. Blocks."""
+    """Receive everything until the end. Blocks."""
     received = bytearray()
     while data := client.recv(65536):
         received += data
@@ -252,9 +252,9 @@ def read_all(client: Any) -> bytes:
 
 
 def duplex(client: Any, chunks: Iterable[bytes]) -> tuple[bytes, bytes]:
-    """Send and receive at the same time until as much has come back: SHA-256 of both ways. Blocks.
+    """Send, and receive the same amount, at the same time. Returns the SHA-256 of both directions. Blocks.
 
-    One thread with select, because an SSL object may not be used by two.
+    It uses one thread with select, because two threads must not use one SSL object.
     """
     client.setblocking(False)
     supply = iter(chunks)

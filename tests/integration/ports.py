@@ -1,4 +1,4 @@
-"""Ports that are free, and waiting for a fact that cannot announce itself."""
+"""Finds free ports, and waits for conditions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 
 RANGE = (20000, 32000)
-"""Below the ports that Linux hands out to outgoing connections, so that no connection takes one between choice and use."""
+"""Below the ports that Linux uses for outgoing connections, so that no connection takes a port between its choice and its use."""
 
 _random = random.SystemRandom()
 
 
 def free_port() -> int:
-    """A port that nothing is bound to, on any address, at this moment."""
+    """Return a port that is in use on no address at this moment."""
     while True:
         port = _random.randrange(*RANGE)
         with socket.socket(socket.AF_INET6) as probe:

@@ -97,7 +97,7 @@ class RemoteCase(TestCase):
         problems: list[Problem] = []
         section = Section(scanned, "site.ini", directory, References({}, directory), problems)
         settings = authenticator_factories()[kind].parse(section)
-        section.finish(["type", "realm", "timeout"])
+        section.finish()
         return settings, [str(problem) for problem in problems]
 
     def ask(self, authenticator: Any, token: str, request: AuthenticationRequest = REQUEST) -> Deferred[Principal | None]:

@@ -1,8 +1,7 @@
-"""A gateway that all tests of a class share, for tests that ask many small things of the same configuration.
+"""A gateway that all tests of a class share, for classes with many small tests of the same configuration.
 
-trial has no fixtures for a class: the first test starts the gateway and its upstreams, the end of the interpreter stops them.
-What a gateway logs is looked at after every test, so that trouble is blamed on the test that made it; how a gateway stops is the
-business of other tests.
+trial has no class fixtures: the first test starts the gateway and its upstreams, and the end of the interpreter stops them. The
+log is checked after every test, so that an error is reported by the test that caused it. Other tests check how a gateway stops.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from tests.integration.wire import Response, Wire
 
 
 def answering(connection: Connection) -> None:
-    """A script that answers each request with the number of its connection and leaves the connection open."""
+    """A script that answers each request with the number of its connection, and keeps the connection open."""
     while True:
         connection.request()
         body = b"%d" % connection.number
@@ -29,9 +28,9 @@ def answering(connection: Connection) -> None:
 
 
 class Stage:
-    """A gateway, an upstream that records and answers everything, and one that does what the test at hand wants.
+    """A gateway, an upstream that records and answers everything, and an upstream that runs the script of the current test.
 
-    The second serves one exchange a connection, so that no test meets a connection of another one.
+    The second one serves one exchange per connection, so that no test gets a connection of another test.
     """
 
     def __init__(self, config: str, files: Mapping[str, str | bytes]) -> None:
@@ -62,7 +61,7 @@ class StageCase(GatewayCase):
     FILES: ClassVar[Mapping[str, str | bytes]]
 
     def setUp(self) -> None:
-        """Take the class's gateway, or start it."""
+        """Use the class's gateway, or start it."""
         cls = type(self)
         stage: Stage | None = cls.__dict__.get("_stage")
         if stage is None:
@@ -85,19 +84,19 @@ class StageCase(GatewayCase):
         return self.connect(self.served, name)
 
     def play(self, script: Script) -> Upstream:
-        """Let the scripted upstream do this from now on."""
+        """The scripted upstream runs this script from now on."""
         self.stage.script = script
         return self.stage.scripted
 
-    # -- whole questions
+    # -- complete exchanges
 
     def raw(self, request: bytes, name: str = "http") -> Response:
-        """Send ``request`` on a connection of its own and read one response."""
+        """Send ``request`` on a new connection, and read one response."""
         with self.served.connect(name) as wire:
             return wire.send(request).response(request.partition(b" ")[0].decode("iso-8859-1"))
 
     def forwarded(self, request: bytes, name: str = "http") -> Received:
-        """The request that the upstream got for ``request``, which must be answered with 200."""
+        """Send ``request``, check that the answer is 200, and return the request that the upstream got."""
         before = len(self.service.requests)
         with self.served.connect(name) as wire:
             response = wire.send(request).response(request.partition(b" ")[0].decode("iso-8859-1"))
@@ -106,7 +105,7 @@ class StageCase(GatewayCase):
         return self.service.requests[-1]
 
     def refused(self, request: bytes, status: int = 400, *, closes: bool = True, name: str = "http") -> Response:
-        """``request`` is answered with ``status``, and not one octet reaches an upstream; ``closes``: the connection ends."""
+        """Check that ``request`` is answered with ``status`` and no byte reaches an upstream. ``closes``: the connection ends."""
         before = [*self.service.raw], [*self.stage.scripted.raw]
         with self.served.connect(name) as wire:
             response = wire.send(request).response(request.partition(b" ")[0].decode("iso-8859-1"))
@@ -114,7 +113,7 @@ class StageCase(GatewayCase):
             if closes:
                 self.assertEqual(wire.read_all(), b"", request)
                 self.assertEqual(response.get("connection"), "close", request)
-        # Whatever had gone upstream would have gone before this one.
+        # anything sent upstream would have been sent before this request
         with self.served.connect(name) as wire:
             self.assertEqual(wire.get("/sentinel", host="sentinel.test").status, 200)
         self.assertIn("/sentinel", self.service.requests.pop().line)

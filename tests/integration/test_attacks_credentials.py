@@ -303,7 +303,7 @@ class FailOpenTests(CredentialCase):
             (good.replace("option.command", "option.comand"), "option.command: is required"),
             (good + "option.dealine = 1s\n", "option.dealine: unknown option"),
             ("[authenticator front]\ntype = trusted-header\n", "networks: is required"),
-            ("[authenticator front]\ntype = trusted-header\nnetworks = 0.0.0.0/0\n", "would believe everybody"),
+            ("[authenticator front]\ntype = trusted-header\nnetworks = 0.0.0.0/0\n", "would trust every peer"),
             ("[authenticator cards]\ntype = certificate\nissuer = nobody\n", "expected a distinguished name"),
             ("[authentication]\nlockout_after = never\n", "lockout_after: expected"),
         ):

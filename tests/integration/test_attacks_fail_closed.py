@@ -1,4 +1,4 @@
-"""Row 41 of the attacks, against a running gateway: whatever breaks, nobody gets in for it."""
+"""Attack 41 against a running gateway: no failure ever admits a request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def basic(user: str, password: str = "pw") -> str:
 
 
 class AuthenticatorTests(GatewayCase):
-    """A third party's authenticator comes first, so that whatever it lets fall through would be asked of the realm file."""
+    """A third party's authenticator comes first, so that the realm file would get every request that it passes on."""
 
     def setUp(self) -> None:
         self.service = self.upstream()
@@ -52,7 +52,7 @@ class AuthenticatorTests(GatewayCase):
         self.site = self.gateway(config, {"users.realm": self.users}, installed(self.directory()))
 
     def test_attack_41_authenticator_that_fails(self) -> None:
-        """An exception, a backend that is down or hangs, an answer that is none: 503, and the next one is not asked."""
+        """An exception, a backend that is down or hangs, an invalid answer: 503, and the next authenticator is not asked."""
         wire = self.connect(self.site, "http")
         self.assertEqual(wire.get("/x", basic("alice")).status, 200)
         self.assertEqual(wire.get("/x", basic("good")).status, 200)
@@ -61,11 +61,11 @@ class AuthenticatorTests(GatewayCase):
         for path in ("/x", "/optional/x", "/token"):
             self.assertEqual(wire.get(path, basic("rejected")).status, 401)
         number = 0
-        # the one that hangs comes last: nobody asks an authenticator for a while that was so slow to fail
+        # the one that hangs comes last, because an authenticator that fails so slowly is not asked for a while
         for user in ("raise", "raise-bare", "raise-base", "down", "true", "foreign", "nobody", "hang"):
             for path in ("/x", "/optional/x", "/token"):
                 if user != "hang":
-                    # what it answers well in between shows that it is asked, and not thought to be down
+                    # a correct answer in between shows that it is asked, and does not count as down
                     number += 1
                     self.assertEqual(wire.get("/token", basic("good", f"pw{number}")).status, 200)
                 response = wire.get(path, basic(user, "PASSWORD"))
@@ -75,20 +75,21 @@ class AuthenticatorTests(GatewayCase):
                 self.assertNotIn("acme", response.text)
                 self.assertNotIn("PASSWORD", response.text)
         self.assertEqual(len(self.service.requests), before, "nothing of it reached the service")
-        # a route without authentication, and users of the authenticator that works, do not suffer
+        # a route without authentication, and users of the working authenticator, are not affected
         self.assertEqual(wire.get("/open/x", basic("raise")).status, 200)
         self.assertEqual(wire.get("/x", basic("good")).status, 200, "a verdict that is remembered holds")
-        for told in (
+        for reported in (
             "failed with ValueError",
             "failed with KeyError",
             "failed with RuntimeError",
             "returned no principal of its realm",
         ):
-            self.site.await_log(f"acme {told}")
+            self.site.await_log(f"acme {reported}")
         self.assertNotIn("PASSWORD", self.site.log)
 
     def test_attack_41_queue_for_slow_work_is_full(self) -> None:
-        """Beyond the queue the answer is 503 with Retry-After, at once; who waits is served, and nobody is let in unasked."""
+        """When the queue is full, the answer is 503 with Retry-After, at once. Waiting requests are served, and none is admitted
+        unchecked."""
         wires = [self.connect(self.site, "http") for _ in range(300)]
         answers: list[Response | None] = [None] * len(wires)
 
@@ -99,15 +100,15 @@ class AuthenticatorTests(GatewayCase):
             threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(wires))]
             for thread in threads:
                 thread.start()
-            # 4 at most run and 256 wait
-            eventually(lambda: sum(answer is not None for answer in answers) >= 32, "those beyond the queue are told")
+            # at most 4 run and 256 wait
+            eventually(lambda: sum(answer is not None for answer in answers) >= 32, "requests beyond the queue are refused")
             refused = [answer for answer in answers if answer is not None and answer.status == 503]
             self.assertGreaterEqual(len(refused), 32)
             for answer in refused[:32]:
                 self.assertEqual(json.loads(answer.body)["error"], "overloaded")
                 self.assertGreaterEqual(int(answer.get("retry-after") or "0"), 1)
             self.assertEqual(len(self.service.requests), 0)
-            # work that needs no thread goes on
+            # work without a thread continues
             wire = self.connect(self.site, "http")
             self.assertEqual(wire.get("/open/x").status, 200)
             self.assertEqual(wire.get("/status").status, 200)
@@ -125,11 +126,11 @@ class AuthenticatorTests(GatewayCase):
 
 class RefusedStartTests(GatewayCase):
     def test_attack_41_what_cannot_be_understood_stops_the_start(self) -> None:
-        """A misspelt option or value, a file that cannot be read, a URL that is none: no start, and a line that says why."""
+        """A misspelt option or value, an unreadable file or an invalid URL stops the start, and one line gives the reason."""
         good = site(ROUTES.format(url="http://127.0.0.1:1"), tls=True)
         broken = SOURCE_TEXT.replace("def build(self, name, realm, settings, services):", "def built(self):")
         ca = f"ca_certificate = {os.devnull}\n"
-        # what is wrong, the configuration, what the message must name, and the environment
+        # the fault, the configuration, what the message must name, and the environment
         cases: list[tuple[str, str, tuple[str, ...], dict[str, str]]] = [
             ("option", good.replace("auth = optional", "auht = optional"), ("auht", "did you mean auth?"), {}),
             ("value of auth", good.replace("auth = optional", "auth = requierd"), ("auth", "required"), {}),
@@ -211,7 +212,7 @@ class RefusedStartTests(GatewayCase):
         for name, config, words, environ in cases:
             self.assertFalse(config == good and not environ, f"{name}: the case changes nothing")
             if name not in STARTS:
-                # what does not stop a start would be taken over by a reload, too; and this takes no second
+                # a fault that does not stop a start would not stop a reload either; and this takes less than a second
                 running.configure(config)
                 before = running.log
                 self.assertIn("STATUS=not reloaded: ", running.reload(), name)
@@ -221,7 +222,7 @@ class RefusedStartTests(GatewayCase):
         for name, config, words, environ in cases:
             if name in STARTS:
                 gateway = self.unstarted(config, files, environ)
-                # permissions do not stop root; to read a process's memory at its start is an error for everybody
+                # permissions do not stop root; reading a process's memory at address 0 is an error for every user
                 (gateway.directory / "mem").symlink_to("/proc/self/mem")
                 gateway.launch()
                 launched.append((name, gateway, words))
@@ -251,11 +252,11 @@ STARTS = (
     "plug-in's option",
     "two plug-ins of a kind",
 )
-"""The cases that are tried at a real start: one of each kind, and those that need an environment of their own."""
+"""The cases for a real start: one of each kind, and those that need their own environment."""
 
 
 class FullDiskTests(GatewayCase):
-    """The strict audit log stands where a test can fill the disk: a link that leads to /dev/full, and then to a file again."""
+    """The test can fill the disk of the strict audit log: it is a link to /dev/full, and later to a file again."""
 
     def setUp(self) -> None:
         self.service = self.upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nSECRET")
@@ -270,21 +271,21 @@ class FullDiskTests(GatewayCase):
         path.symlink_to("/dev/full")
 
     def outcome(self, target: str, *lines: str) -> bytes:
-        """All that a client gets on a connection of its own."""
+        """Everything that a client gets on a new connection."""
         with self.site.connect("http") as wire:
             head = "\r\n".join([f"GET {target} HTTP/1.1", "Host: a", "Connection: close", *lines, "", ""])
             wire.send(head.encode())
             return wire.read_all()
 
     def test_attack_41_audit_log_on_a_full_disk(self) -> None:
-        """What cannot be written down is not served, by whatever path; with room on the disk it goes on by itself."""
+        """A request that cannot be logged is not served, on any path. With room on the disk the gateway recovers by itself."""
         log = self.site.directory / "access.log"
         wire = self.connect(self.site, "http")
         self.assertEqual(wire.get("/open/x").body, b"SECRET")
         token = json.loads(wire.get("/token", basic("alice", "secret")).body)["access_token"]
         self.site.await_audit(2)
         self.fill(log)
-        # within the second in which a moved file is noticed, lines still go to the one that has the room
+        # a moved file is noticed within a second; until then, lines still go to the file with room
         eventually(lambda: b"SECRET" not in self.outcome("/open/noticing"), "the full disk is noticed")
         reached = len(self.service.requests)
         for target, line in (
@@ -304,23 +305,23 @@ class FullDiskTests(GatewayCase):
         self.assertIn(b"HTTP/1.1 503 ", said)
         self.assertIn(b'"audit_unavailable"', said)
         self.assertEqual(len(self.service.requests), reached, "nothing new reaches the service")
-        self.site.await_log("cannot be written, nothing is served until it can")
-        # a route with a file of its own has room
+        self.site.await_log("cannot be written, and no request is served until it can be")
+        # the file of a route with its own audit log has room
         self.assertIn(b"SECRET", self.outcome("/other/x"))
         log.unlink()
         log.touch()
         eventually(lambda: b"SECRET" in self.outcome("/open/again"), "it serves again")
         self.assertIn("can be written again", self.site.log)
         lines = self.site.audit()
-        # what was asked for meanwhile is told too, once each
+        # the requests in between are logged too, once each
         self.assertEqual(sum("/open/..%2f" in line for line in lines), 1, lines)
         self.assertEqual(sum('"GET /token ' in line for line in lines), 1, lines)
         self.assertIn("/open/again", lines[-1])
-        # the connection that was idle all the time is as good as before
+        # the connection that was idle all the time still works
         self.assertEqual(wire.get("/open/x").status, 200)
 
     def test_attack_41_disk_that_fills_in_the_middle_of_a_download(self) -> None:
-        """The last octet of a response does not leave before its record is on the file."""
+        """The last byte of a response is not sent before its record is in the file."""
         go, release = threading.Event(), threading.Event()
         self.addCleanup(release.set)
         self.service.close()
@@ -341,7 +342,7 @@ class FullDiskTests(GatewayCase):
         self.assertTrue(go.wait(10))
         self.assertEqual(wire.read_exactly(5), b"01234")
         self.fill(self.site.directory / "access.log")
-        # let the file be looked at, by a request that only its own end can tell of
+        # this request makes the gateway check the file; its audit line is written at its end
         eventually(lambda: b" 40" not in self.outcome("/nothing", "X: y"), "the full disk is noticed")
         release.set()
         self.assertEqual(wire.read_all(), b"")

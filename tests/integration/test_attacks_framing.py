@@ -1,4 +1,4 @@
-"""Attacks on where a message ends, against a running gateway: smuggling, both ways; pipelining; changes of protocol."""
+"""Attacks on the end of a message, against a running gateway: smuggling in both directions, pipelining, changes of protocol."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def await_end(connection: Connection) -> None:
-    """Read until the gateway ends the connection, in order or not."""
+    """Read until the gateway closes or resets the connection."""
     with contextlib.suppress(ConnectionError):
         while connection.read_some():
             pass
@@ -54,7 +54,7 @@ class Requests(StageCase):
     FILES: ClassVar = USERS
 
     def test_attack_18_ambiguous_length(self) -> None:
-        """A length that two parsers could read in two ways is refused, and what follows is no request."""
+        """A length that two parsers could read differently is refused, and the following bytes are not read as a request."""
         lengths = (
             b"+5",
             b"-5",
@@ -79,7 +79,7 @@ class Requests(StageCase):
         self.refused(post(b"Content-Length: 5", b"content-length: 5", body=b"hello" + SMUGGLED))
 
     def test_attack_18_ambiguous_coding(self) -> None:
-        """Any coding but chunked, alone, once, in HTTP/1.1 and without a length, is refused."""
+        """Every coding is refused, except a single ``chunked`` in HTTP/1.1 without a length."""
         body = b"0\r\n\r\n" + SMUGGLED
         codings = (
             *(
@@ -114,7 +114,7 @@ class Requests(StageCase):
             self.refused(post(b"Transfer-Encoding: chunked", b"Connection: keep-alive", line=line, body=body))
 
     def test_attack_18_malformed_head(self) -> None:
-        """Names, folds, controls, line ends and hosts that are not as RFC 9112 has them."""
+        """Names, folds, control characters, line ends and hosts that violate RFC 9112."""
         for line in (
             b": v",
             b" : v",
@@ -134,11 +134,11 @@ class Requests(StageCase):
         for line in (b"A: b\r\n c", b"A: b\r\n\tc", b"A: b\r\n ", b" A: b", b"\tA: b"):
             self.refused(post(line, b"B: c"))
             self.refused(post(line))
-        for octet in b"\x00\x01\x07\x08\x0b\x0c\x0e\x1b\x1f\x7f\r":
-            self.refused(post(b"A: b%cc" % octet))
-            self.refused(post(b"A%cb: c" % octet))
-            self.refused(post(line=b"GET /a%cb HTTP/1.1" % octet))
-        # Bare LF is refused as soon as it is there, whatever follows.
+        for byte in b"\x00\x01\x07\x08\x0b\x0c\x0e\x1b\x1f\x7f\r":
+            self.refused(post(b"A: b%cc" % byte))
+            self.refused(post(b"A%cb: c" % byte))
+            self.refused(post(line=b"GET /a%cb HTTP/1.1" % byte))
+        # a bare LF is refused as soon as it arrives, whatever follows
         for text in (b"A: b\nC: d", b"A: b\n\n", b"A: b\n\r", b"A: b\r\r\n", b"\n"):
             self.refused(post(text))
         for head in (
@@ -159,10 +159,10 @@ class Requests(StageCase):
             self.refused(post(line=line), 505)
 
     def bad_body(self, chunks: bytes, upstream: Upstream) -> None:
-        """A body that turns out malformed: 400 and the end for the client, an unfinished request and the end for the upstream."""
+        """A malformed body: the client gets 400 and the end of the connection, the upstream an unfinished request and the end."""
         before = len(upstream.raw)
         with self.served.connect("http") as wire:
-            # What comes in time is on its way already.
+            # the part that arrives in time is forwarded already
             wire.send(post(b"Transfer-Encoding: chunked", target=b"/scripted", body=b"3\r\nabc\r\n"))
             self.arrived.acquire(timeout=10)
             wire.send(chunks + b"0\r\n\r\n" + SMUGGLED)
@@ -177,7 +177,7 @@ class Requests(StageCase):
         self.assertNotIn(b"smuggled", body)
 
     def test_attack_18_malformed_chunks(self) -> None:
-        """Sizes, extensions, overflows and ends of chunks; of what came before the upstream never sees an end."""
+        """Sizes, extensions, overflows and ends of chunks. The upstream never sees the end of such a body."""
         self.arrived, self.dropped = threading.Semaphore(0), threading.Semaphore(0)
 
         def script(connection: Connection) -> None:
@@ -222,7 +222,7 @@ class Requests(StageCase):
             self.bad_body(b"0\r\n" + trailer + b"\r\n\r\n", upstream)
 
     def test_attack_18_one_canonical_framing_toward_the_upstream(self) -> None:
-        """What is good reaches the upstream in one spelling, however it was spelt and cut."""
+        """A valid request reaches the upstream in one spelling, however the client spelt and split it."""
         for length in (b"5", b"05", b"000000000000000005", b" \t5\t "):
             received = self.forwarded(post(b"CONTENT-length:" + length, body=b"hello"))
             self.assertEqual((received.get("content-length"), received.body), ("5", b"hello"))
@@ -237,7 +237,7 @@ class Requests(StageCase):
             self.assertEqual((received.get("transfer-encoding"), received.body), ("chunked", b"hello"))
             self.assertIsNone(received.get("content-length"))
             self.assertRegex(received.raw_body, rb"\A(?:[1-9a-f][0-9a-f]*\r\n(?s:.)+?\r\n)+0\r\n\r\n\Z")
-        # Other spellings of the framing fields pass for nothing, and do not pass.
+        # other spellings of the framing headers have no effect, and are dropped
         aliases = (b"Content_Length: 9", b"Transfer_Encoding: chunked", b"transfer.encoding: chunked", b"X-Content-Length: 9")
         received = self.forwarded(post(*aliases, b"Content-Length: 5", body=b"hello"))
         framing = [field for field in received.fields if "length" in field[0] or "encoding" in field[0]]
@@ -245,7 +245,7 @@ class Requests(StageCase):
         for line in (b"GET /x HTTP/1.1", b"HEAD /x HTTP/1.1"):
             received = self.forwarded(post(line=line))
             self.assertEqual([field for field in received.fields if "length" in field[0] or "encoding" in field[0]], [])
-        # A body of GET is a body, and no second request.
+        # the body of a GET is a body, not a second request
         received = self.forwarded(post(b"Content-Length: %d" % len(SMUGGLED), line=b"GET /x HTTP/1.1", body=SMUGGLED))
         self.assertEqual(received.body, SMUGGLED)
         # HTTP/1.0 becomes HTTP/1.1 with a Host
@@ -253,7 +253,7 @@ class Requests(StageCase):
         self.assertEqual((received.line, received.get("host")), ("GET /x HTTP/1.1", self.service.url.removeprefix("http://")))
 
     def test_attack_18_empty_lines_before_a_request(self) -> None:
-        """They are forgiven (RFC 9112, section 2.2), and hide no request from what comes before it or after it."""
+        """They are accepted (RFC 9112, section 2.2), and do not hide a request before or after them."""
         self.assertEqual(self.forwarded(b"\r\n" + post()).line, "POST /x HTTP/1.1")
         with self.served.connect("http") as wire:
             wire.send(post() + b"\r\n" + post(line=b"GET /y HTTP/1.1"))
@@ -266,7 +266,7 @@ class Requests(StageCase):
     # -- pipelining
 
     def test_attack_19_replies_in_order(self) -> None:
-        """Slow then fast: the replies come in the order of the requests, whoever answers them and whatever that takes."""
+        """First a slow, then a fast request: the responses come in the order of the requests, whichever service answers."""
         release = threading.Event()
         self.addCleanup(release.set)
 
@@ -290,13 +290,13 @@ class Requests(StageCase):
             b"GET /admin/never HTTP/1.1\r\nHost: a\r\n\r\n",
         )
         served = len(self.service.requests)
-        for size in (1 << 20, 7):  # at once, and in pieces that fit no request
+        for size in (1 << 20, 7):  # at once, and in pieces that do not match the requests
             release.clear()
             with self.served.connect("http") as wire:
                 wire.dribble(b"".join(requests), size)
                 upstream.next()
                 self.assertEqual(upstream.requests[-1].line, "POST /scripted/1 HTTP/1.1")
-                # No request overtakes the slow one, and no reply either.
+                # no request and no response overtakes the slow one
                 self.assertEqual(len(self.service.requests), served)
                 wire.socket.settimeout(0.2)
                 self.assertRaises(TimeoutError, wire.socket.recv, 1)
@@ -313,7 +313,7 @@ class Requests(StageCase):
             served = len(self.service.requests)
 
     def test_attack_19_a_malformed_request_behind_a_slow_one(self) -> None:
-        """The first is answered in full before the second is refused, and nothing behind the refused one is served."""
+        """The first request is answered completely before the second is refused. No request after the refused one is served."""
         release = threading.Event()
         self.addCleanup(release.set)
 
@@ -338,7 +338,7 @@ class Requests(StageCase):
     # -- changes of protocol
 
     def test_attack_20_connect(self) -> None:
-        """CONNECT is refused in every form, with or without a body, and nothing behind it is taken for a request."""
+        """CONNECT is refused in every form, with or without a body, and the following bytes are not read as a request."""
         for line in (b"CONNECT a:443 HTTP/1.1", b"CONNECT /x HTTP/1.1", b"CONNECT http://a/x HTTP/1.1", b"CONNECT a HTTP/1.0"):
             self.refused(post(line=line) + SMUGGLED)
             self.refused(post(b"Content-Length: %d" % len(SMUGGLED), line=line, body=SMUGGLED))
@@ -346,7 +346,7 @@ class Requests(StageCase):
             self.refused(post(b"Connection: upgrade", b"Upgrade: websocket", line=line) + SMUGGLED)
 
     def test_attack_20_upgrade_to_another_http(self) -> None:
-        """h2c is refused before anything is dialled; where Connection does not name it, it is a field for nobody."""
+        """h2c is refused before the gateway connects. If Connection does not list the Upgrade header, it has no effect."""
         settings = b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"
         preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
         for value in (b"h2c", b"H2C", b"websocket, h2c", b"h2c,websocket", b"h2", b"HTTP/2.0", b"TLS/1.0", b"h2c/1"):
@@ -360,7 +360,7 @@ class Requests(StageCase):
         self.assertEqual([received.get(name) for name in ("upgrade", "connection", "http2-settings")], [None] * 3)
 
     def test_attack_20_connection_of_an_upgrade_is_never_pooled(self) -> None:
-        """Whatever the upstream makes of an upgrade, nobody else's request goes on that connection."""
+        """However the upstream answers an upgrade, no other client's request is sent on that connection."""
         upgrade = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13")
         for line, expected in ((upgrade, 200), ((*upgrade, b"Content-Length: 5"), 200)):
             dropped = threading.Semaphore(0)
@@ -377,14 +377,14 @@ class Requests(StageCase):
                 response = wire.send(post(*line, target=b"/scripted/ws", body=body)).response()
                 self.assertEqual(response.status, expected)
                 asked = upstream.requests[-1].get("upgrade")
-                self.assertEqual(asked, None if body else "websocket")  # a body and an upgrade do not go together
-                # Refused, so the client's connection speaks HTTP still.
+                self.assertEqual(asked, None if body else "websocket")  # a request with a body cannot be upgraded
+                # it is refused, so the client's connection still speaks HTTP
                 self.assertEqual(wire.send(b"GET /status HTTP/1.1\r\nHost: a\r\n\r\n").response().body, b"OK")
             if not body:
                 self.assertTrue(dropped.acquire(timeout=10), "the connection was kept")
 
     def switched(self, reply: bytes, *lines: bytes) -> Response:
-        """What the client gets where the upstream answers with ``reply``, whose connection must end."""
+        """What the client gets if the upstream answers with ``reply``. The upstream's connection must end."""
         dropped = threading.Semaphore(0)
 
         def script(connection: Connection) -> None:
@@ -398,8 +398,8 @@ class Requests(StageCase):
         self.assertTrue(dropped.acquire(timeout=10), (reply, "the connection was kept"))
         return response
 
-    def test_attack_20_switch_that_nobody_asked_for(self) -> None:
-        """101 counts only for what the client asked for and was let through."""
+    def test_attack_20_switch_that_the_client_did_not_request(self) -> None:
+        """A 101 is accepted only for a protocol that the client asked for and the gateway forwarded."""
         switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
         smuggled = OK + OK
         self.assertEqual(self.switched(switch % b"websocket" + smuggled).status, 502)
@@ -417,9 +417,9 @@ class Replies(StageCase):
     FILES: ClassVar = USERS
 
     def reply(self, reply: bytes, method: bytes = b"GET", *, closing: bool = False) -> tuple[bytes, bool]:
-        """All that the client gets where the upstream sends ``reply``, and whether the upstream's connection was dropped.
+        """Everything that the client gets if the upstream sends ``reply``, and whether the upstream's connection was dropped.
 
-        ``closing``: the upstream closes its end after it.
+        ``closing``: the upstream closes its end afterwards.
         """
         dropped = threading.Semaphore(0)
 
@@ -439,7 +439,7 @@ class Replies(StageCase):
         return received, closing or dropped.acquire(timeout=10)
 
     def test_attack_18_ambiguous_reply(self) -> None:
-        """502, nothing of the reply, and the connection is dropped."""
+        """The client gets 502 and no part of the reply, and the connection is dropped."""
         bad: list[bytes] = []
         lengths = (b"+2", b"-2", b"0x2", b"2, 2", b"2,2", b"2 2", b"", b"2.0", b"9" * 19, b"\xb2")
         bad += [b"HTTP/1.1 200 OK\r\nContent-Length: " + length for length in lengths]
@@ -501,7 +501,7 @@ class Replies(StageCase):
             self.assertTrue(dropped, (head[:200], "the connection was kept"))
 
     def test_attack_18_malformed_reply_body(self) -> None:
-        """Where the head is with the client already, the connection is cut before the end of the body, and nothing more comes."""
+        """If the client has the head already, the connection is aborted before the end of the body."""
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
         sizes = (b"+2", b"-2", b"0x2", b"2 ", b" 2", b"", b"g", b"2;a", b"2;a=b", b"f" * 16, b"2\x00")
         for chunks in (*(size + b"\r\nok\r\n" for size in sizes), b"2\nok\r\n", b"2\r\nok\n", b"2\r\nokk\r\n", b"2\r\nok\r\r\n"):
@@ -513,14 +513,14 @@ class Replies(StageCase):
             received, dropped = self.reply(head + b"0\r\n" + trailer + b"\r\n\r\n" + OK)
             self.assertFalse(received.endswith(b"0\r\n\r\n"), (trailer, received))
             self.assertTrue(dropped, (trailer, "the connection was kept"))
-        # A body that ends early is not made whole.
+        # a body that ends early is not completed
         for short in (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", head, head + b"5\r\nab", head + b"0\r\n"):
             received, _ = self.reply(short, closing=True)
             self.assertFalse(received.endswith(b"0\r\n\r\n"), (short, received))
             self.assertFalse(b"Content-Length: 3" in received, (short, received))
 
     def test_attack_18_more_than_one_reply(self) -> None:
-        """What follows a reply is nobody's: it is thrown away together with the connection."""
+        """Bytes after a reply are dropped together with the connection."""
         second = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
         replies = (
             (b"GET", OK, b"ok"),
@@ -536,8 +536,8 @@ class Replies(StageCase):
             self.assertEqual(received.count(b"HTTP/1.1 "), 1, received)
             self.assertTrue(dropped, (first, "the connection was kept"))
 
-    def test_attack_18_reply_to_nobody(self) -> None:
-        """Octets on an idle connection are not the next client's answer."""
+    def test_attack_18_reply_without_a_request(self) -> None:
+        """Bytes on an idle connection do not become the next client's response."""
         poison, poisoned = threading.Event(), threading.Event()
 
         def script(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Attacks with header fields, against a running gateway: what the client claims of itself, of others and of its connection."""
+"""Attacks with headers, against a running gateway: what the client claims about itself, about others and about its connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOSTILE = {
     "-": "-",
     "%0d%0aX-Auth-Roles%3a admin": "%0d%0aX-Auth-Roles%3a\\ admin",
 }
-"""User names, and how a realm file writes them."""
+"""User names, and their form in a realm file."""
 
 FILES = {
     "users.realm": "alice: secret,admin,ops\nbob: hunter2\ncarol: pw,\\u0430dmin,%2cadmin,two words,{env.HOME},%(x)s,r\\u00f4le\n"
@@ -124,13 +124,13 @@ def get(target: str, *lines: str | bytes, method: str = "GET", host: str = "gate
 
 
 def identity(received: Received, *names: str) -> list[tuple[str, str]]:
-    """The fields that speak of the client's identity, or could be taken for it."""
+    """The headers about the client's identity, and headers that a server could take for them."""
     wanted = names or ("username", "realm", "roles", "user", "domain", "groups")
     return [(name, value) for name, value in received.fields if any(word in name for word in wanted)]
 
 
 class UntrustedPeer(StageCase):
-    """With the default: nobody is believed."""
+    """With the default, no proxy is trusted."""
 
     CONFIG = site(ROUTES, extra=f"{REDIRECT}\n{TOKEN}")
     FILES: ClassVar = FILES
@@ -138,7 +138,7 @@ class UntrustedPeer(StageCase):
     # -- forwarded headers
 
     def test_attack_08_forwarded_uri_on_a_protected_path(self) -> None:
-        """Neither the rule nor the upstream goes by a path, method or host that a header names."""
+        """Neither the rule nor the upstream uses a path, method or host from a header."""
         lies = (
             "X-Forwarded-Uri: /pub",
             "X-Original-Uri: /pub",
@@ -155,13 +155,13 @@ class UntrustedPeer(StageCase):
         self.assertEqual(received.line, "GET /pub/x HTTP/1.1")
         self.assertNotIn(b"/pub\r\n", received.head)
         self.assertEqual(identity(received, "uri", "url", "method"), [])
-        # Where rules go by the method, nobody behind may be told another one.
+        # if a rule depends on the method, no service may get another method
         for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "x_method_override"):
             self.assertEqual(identity(self.forwarded(get("/readonly", f"{name}: DELETE")), "method"), [])
         self.refused(get("/readonly", "X-HTTP-Method-Override: GET", method="DELETE"), 403, closes=False)
 
     def test_attack_09_spoofed_forwarded_fields(self) -> None:
-        """The client's word on its address, scheme, port, prefix and host changes nothing and arrives nowhere."""
+        """The client's claims about its address, scheme, port, prefix and host change nothing and reach no service."""
         lies = (
             *(
                 "X-Forwarded-For: 10.0.0.1",
@@ -189,7 +189,7 @@ class UntrustedPeer(StageCase):
         # rules
         self.refused(get("/net", *lies), 403, closes=False)
         self.assertEqual(self.raw(get("/loopback", *lies)).status, 200)
-        # auth_uri, and nothing of it in the whole answer
+        # auth_uri, and the claims are nowhere in the answer
         honest, spoofed = self.raw(get("/in")), self.raw(get("/in", *lies, host="evil.test"))
         self.assertEqual((spoofed.status, spoofed.body), (401, honest.body))
         self.assertNotIn(b"evil", spoofed.head)
@@ -204,7 +204,7 @@ class UntrustedPeer(StageCase):
     # -- identity headers
 
     def test_attack_11_absent_value_is_not_the_clients(self) -> None:
-        """A user without roles cannot bring some, and somebody without a name cannot bring that."""
+        """A user without roles cannot add roles, and a client without a user name cannot add one."""
         claims = (
             "X-Auth-Roles: admin",
             "X-Auth-Username: root",
@@ -222,7 +222,7 @@ class UntrustedPeer(StageCase):
         self.assertEqual(received.get("x-auth-roles"), "admin,ops")
 
     def test_attack_12_aliases_of_identity_headers(self) -> None:
-        """Spellings that a server could fold into ours, and doubles, are dropped, on every route."""
+        """Spellings that a server could treat as equal to the gateway's headers, and doubles, are dropped on every route."""
         spellings = (
             "X_Auth_Username",
             "X.Auth.Username",
@@ -247,7 +247,7 @@ class UntrustedPeer(StageCase):
             self.refused(get("/in", BOB, line))
 
     def test_attack_13_hop_by_hop_removal(self) -> None:
-        """Connection names our fields, and they arrive all the same; what else it names does not."""
+        """The gateway's headers arrive although Connection lists them. Other headers that it lists do not arrive."""
         ours = (
             "x-auth-username, X-Auth-Realm, x-auth-roles, x-forwarded-for, x-real-ip, x-forwarded-proto, x-forwarded-host, host"
         )
@@ -258,8 +258,8 @@ class UntrustedPeer(StageCase):
             "x-auth-roles",
         ):
             received = self.forwarded(get("/in", ALICE, f"Connection: {value}", "X-Mine: 1"))
-            told = [received.get(f"x-auth-{name}") for name in ("username", "realm", "roles")]
-            self.assertEqual(told, ["alice", "local", "admin,ops"])
+            sent = [received.get(f"x-auth-{name}") for name in ("username", "realm", "roles")]
+            self.assertEqual(sent, ["alice", "local", "admin,ops"])
             self.assertEqual((received.get("x-forwarded-for"), received.get("x-real-ip")), ("127.0.0.1", "127.0.0.1"))
             self.assertEqual((received.get("host"), received.get("x-forwarded-proto")), ("gateway.test", "http"))
             self.assertEqual((received.get("connection"), received.get("x-mine")), (None, "1"))
@@ -269,7 +269,7 @@ class UntrustedPeer(StageCase):
         self.assertEqual([received.get(name) for name in ("x-mine", "te", "keep-alive", "connection")], [None] * 4)
         received = self.forwarded(get("/renamed", ALICE, "Connection: remote-user, Remote-Groups"))
         self.assertEqual((received.get("remote-user"), received.get("remote-groups")), ("alice", "admin,ops"))
-        # The length is of the framing, whoever names it away.
+        # the length belongs to the framing, even if Connection lists it
         body = get("/in", ALICE, "Connection: close, content-length", "Content-Length: 3", method="POST", body=b"abc")
         self.assertEqual(self.forwarded(body).body, b"abc")
         received = self.forwarded(get("/jwt", ALICE, "Connection: authorization"))
@@ -286,7 +286,7 @@ class UntrustedPeer(StageCase):
         self.assertEqual((hops, response.get("x-mine")), ([None] * 4, "2"))
 
     def test_attack_14_identity_in_a_trailer(self) -> None:
-        """Trailers bring no identity, address, credential or framing, either way."""
+        """Trailers carry no identity, address, credential or framing, in either direction."""
         ours = (
             "X-Auth-Username: root",
             "x_auth_roles: admin",
@@ -313,7 +313,7 @@ class UntrustedPeer(StageCase):
         self.assertIsNone(response.get("x-auth-username"))
 
     def token(self, **claims: object) -> str:
-        """A token of alice's, with other claims, and signed as ours are."""
+        """A token of alice with other claims, signed like a token of the gateway."""
         issued = json.loads(self.raw(get("/token", ALICE)).body)["access_token"]
         header = jwt.get_unverified_header(issued)
         payload = jwt.decode(issued, options={"verify_signature": False})
@@ -321,7 +321,7 @@ class UntrustedPeer(StageCase):
         return "Authorization: Bearer " + jwt.encode({**payload, **claims}, SECRET, algorithm="HS256", headers=headers)
 
     def test_attack_15_delimiters_in_names(self) -> None:
-        """No name makes a second role, a second field or a second line, however it is spelt; and each can be decoded again."""
+        """No name creates a second role, header or line, however it is spelt, and each name can be decoded again."""
         for name in HOSTILE:
             received = self.forwarded(get("/in", basic(name, "pw")))
             self.assertEqual(
@@ -337,10 +337,10 @@ class UntrustedPeer(StageCase):
             [unquote(role) for role in roles], ["\u0430dmin", "%2cadmin", "two words", "{env.HOME}", "%(x)s", "rôle"]
         )
         self.refused(get("/admin", basic("carol", "pw")), 403, closes=False)
-        # In ISO-8859-1, as old clients send it, it is the same user.
+        # in ISO-8859-1, which old clients send, it is the same user
         latin = b"Authorization: Basic " + base64.b64encode("José:pw".encode("iso-8859-1"))
         self.assertEqual(self.forwarded(get("/in", latin)).get("x-auth-username"), "Jos%C3%A9")
-        # The comma parts roles in a realm file, and no escape of the file's takes that away; see the next test for other sources.
+        # in a realm file the comma always separates roles, and no escape changes that; the next test has other sources
         self.assertEqual(self.forwarded(get("/in", basic("dave", "pw"))).get("x-auth-roles"), "a,admin")
         lines = self.served.audit()
         users = [line.split(" ")[1] for line in lines]
@@ -348,7 +348,7 @@ class UntrustedPeer(StageCase):
             self.assertIn(shown, users)
 
     def test_attack_15_delimiters_from_elsewhere(self) -> None:
-        """A source that lets anything through (here: a signed token) makes no second role, field or line either."""
+        """A source that accepts every character (here a signed token) creates no second role, header or line either."""
         names = ("a\r\nX-Auth-Roles: admin", "a\nb", "a\x00b", "a\x85b", "a\u2028b", " a ", "\x1b[31m", "a,b")
         for name in names:
             response = self.raw(get("/in", self.token(username=name, roles=["a,admin", "b\r\nX-Auth-Roles: admin", " c "])))
@@ -364,7 +364,7 @@ class UntrustedPeer(StageCase):
             self.assertEqual(unquote(value), name)
             roles = (received.get("x-auth-roles") or "").split(",")
             self.assertEqual([unquote(role) for role in roles], ["a,admin", "b\r\nX-Auth-Roles: admin", " c "])
-            # one line, and nothing invisible in it
+            # one line, without invisible characters
             line = self.served.audit()[-1]
             self.assertTrue(line.isprintable(), line)
             self.assertRegex(line, r'^127\.0\.0\.1 [^ ]+ \[[^]]+\] "GET /in HTTP/1\.1" 200 \d+$')
@@ -389,7 +389,7 @@ class UntrustedPeer(StageCase):
                 if path != "/jwt":
                     self.assertIsNone(received.get("authorization"))
         assertion = (self.forwarded(get("/jwt", ALICE)).get("authorization") or "").rpartition(" ")[2]
-        # The assertion is for the upstream, and buys nothing here (attack 36).
+        # the assertion is for the upstream, and the gateway does not accept it (attack 36)
         self.refused(get("/in", f"Authorization: Bearer {assertion}"), 401, closes=False)
         answers: list[Response] = []
         for accept in ("application/json", "text/html"):
@@ -416,7 +416,7 @@ class UntrustedPeer(StageCase):
             self.assertNotIn(secret, logged)
 
     def test_attack_16_the_application_keeps_its_own_cookies(self) -> None:
-        """Cookies of the service pass both ways as they are: the gateway has none of its own to hide yet."""
+        """Cookies of the service pass unchanged in both directions: the gateway itself has no cookies."""
 
         def script(connection: Connection) -> None:
             connection.request()
@@ -430,7 +430,7 @@ class UntrustedPeer(StageCase):
     # -- expansion
 
     def test_attack_17_double_expansion(self) -> None:
-        """Placeholders in names, paths and fields are text: nothing expands them, in a header, the audit log or the log."""
+        """Placeholders in names, paths and headers are text: they are not expanded in a header, the audit log or the log."""
         names = ("%(bindpw)s", "{env.HOME}", "{username}", "${HOME}", "env%3AHOME")
         for name in names:
             target = "/in/{log_failure}/$%7BHOME%7D?x={username}&y=%25(bindpw)s&z={0}"
@@ -440,14 +440,14 @@ class UntrustedPeer(StageCase):
             self.assertEqual(received.get("user-agent"), "%(bindpw)s{env.HOME}{0}%s")
             self.assertIn(f" {name} [", self.served.audit()[-1])
             self.assertIn(f'"GET {target} HTTP/1.1" 200 ', self.served.audit()[-1])
-            # not for an error either, which may come to be logged
+            # also not for an error, which may be logged
             self.refused(get("/in", basic(name, "%(bindpw)s{env.HOME}")), 401, closes=False)
             self.refused(get("/admin/{env.HOME}", basic(name, "pw")), 403, closes=False)
         self.assertEqual(self.raw(get("/{env.HOME}/%25(x)s{0}")).status, 404)
 
 
 class TrustedPeer(StageCase):
-    """Behind a proxy on this machine whose word counts."""
+    """Behind a trusted proxy on this machine."""
 
     CONFIG = site(ROUTES, perimeter="trusted_proxies = 127.0.0.0/8, 192.168.0.0/16", extra=TOKEN).replace(
         "interface = 127.0.0.1", ""
@@ -455,7 +455,7 @@ class TrustedPeer(StageCase):
     FILES: ClassVar = FILES
 
     def test_attack_09_only_what_a_trusted_proxy_vouches_for(self) -> None:
-        """The chain is believed from its right end as far as trusted proxies reach, and not one address further."""
+        """The chain is trusted from its right end through all trusted proxies, and no address further."""
         cases = {
             "203.0.113.7": "203.0.113.7",
             "10.0.0.1, 203.0.113.7": "203.0.113.7",
@@ -470,22 +470,22 @@ class TrustedPeer(StageCase):
             received = self.forwarded(get("/pub", f"X-Forwarded-For: {chain}", "X-Real-IP: 10.0.0.1", "Forwarded: for=10.0.0.1"))
             self.assertEqual(received.get("x-real-ip"), address, chain)
             self.assertTrue(self.served.audit()[-1].startswith(f"{address} "), chain)
-            # nothing that nobody vouches for arrives, even at the left end, where some services look
+            # no untrusted address arrives, even at the left end, which some services read
             self.assertNotIn(b"10.0.0.1", received.head, chain)
             first = (received.get("x-forwarded-for") or "").split(",")[0]
             self.assertEqual(first, address, chain)
             self.refused(get("/net", f"X-Forwarded-For: {chain}"), 403, closes=False)
-        # two fields are one list, in their order
+        # two headers are one list, in their order
         received = self.forwarded(get("/pub", "X-Forwarded-For: 10.0.0.1", "X-Forwarded-For: 203.0.113.7, 192.168.3.4"))
         self.assertEqual(received.get("x-forwarded-for"), "203.0.113.7, 192.168.3.4, 127.0.0.1")
-        # host, port, prefix: not even a trusted proxy's count, since Host says the same
+        # host, port and prefix are ignored even from a trusted proxy, since Host has the same information
         lies = ("X-Forwarded-Host: sentinel.test", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /evil", "X-Forwarded-Uri: /pub")
         self.refused(get("/in", "X-Forwarded-For: 203.0.113.7", *lies), 401, closes=False)
         received = self.forwarded(get("/pub", "X-Forwarded-For: 203.0.113.7", *lies))
         self.assertEqual((received.get("x-forwarded-host"), identity(received, "port", "prefix", "uri")), ("gateway.test", []))
 
     def test_attack_09_scheme_from_a_trusted_proxy(self) -> None:
-        """https is passed on from a trusted proxy, whatever address it speaks for; anything but a scheme is not."""
+        """https is passed on from a trusted proxy, for every client address. A value that is no scheme is not."""
         for address in ("203.0.113.7", "127.0.0.1"):
             for value, expected in (
                 ("https", "https"),
@@ -498,7 +498,7 @@ class TrustedPeer(StageCase):
                 self.assertEqual((received.get("x-forwarded-proto") or "").lower(), expected, (address, value))
 
     def test_attack_10_mapped_addresses(self) -> None:
-        """An IPv4 address in IPv6 clothes is the IPv4 address, from the header and from the socket."""
+        """An IPv4-mapped IPv6 address counts as the IPv4 address, from the header and from the socket."""
         for mapped in ("::ffff:10.0.0.1", "::FFFF:10.0.0.1", "::ffff:0a00:0001", "0:0:0:0:0:ffff:10.0.0.1"):
             received = self.forwarded(get("/net", f"X-Forwarded-For: {mapped}"))
             self.assertEqual(received.get("x-real-ip"), "10.0.0.1")
@@ -515,9 +515,9 @@ class TrustedPeer(StageCase):
             "0xa.0.0.1",
         ):
             self.refused(get("/net", f"X-Forwarded-For: {other}"), 403, closes=False)
-        # trusted networks are held against it too
+        # it is compared with the trusted networks too
         received = self.forwarded(get("/net", "X-Forwarded-For: 10.1.1.1, ::ffff:192.168.1.1"))
         self.assertEqual(received.get("x-real-ip"), "10.1.1.1")
-        # A listener on all interfaces sees IPv4 clients as mapped ones.
+        # a listener on all interfaces gets IPv4 clients with mapped addresses
         self.assertEqual(self.raw(get("/loopback")).status, 200)
         self.assertTrue(self.served.audit()[-1].startswith("127.0.0.1 "))

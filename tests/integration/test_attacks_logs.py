@@ -1,4 +1,4 @@
-"""Row 42 of the attacks, against a running gateway: nothing that a client sends forges a log line, or leaves a secret in one."""
+"""Attack 42 against a running gateway: no input from a client forges a log line or leaves a secret in one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.ports import eventually
 from tests.integration.upstreams import Connection
 from tests.integration.wire import basic
 
-# ISO-8859-1 with \u escapes, as Java writes it: what a directory may hold, and what an operator may type
+# ISO-8859-1 with \u escapes, as Java writes it: a directory may contain such names, and an operator may type them
 USERS = {"users.realm": 'alice: secret,admin\no"br\\\\ien: pw\nx\\u202etxt: pw\nzo\\u00eb: pw\n'}
 
 EVIL = {
@@ -40,7 +40,7 @@ COMBINED = re.compile(r'\S+ - \S+ \[[^\]\s]+ [+-]\d{4}\] "(?:[^" ]+ [^" ]+ HTTP/
 
 
 def visible(line: str) -> bool:
-    """Whether no character of ``line`` does anything to a terminal, or ends a line for any reader."""
+    """Whether no character of ``line`` controls a terminal or ends a line."""
     return all(
         unicodedata.category(character)[0] not in "C" and unicodedata.category(character) not in ("Zl", "Zp")
         for character in line
@@ -113,7 +113,7 @@ auth = none
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     def raw(self, gateway: Gateway, data: bytes, *, leave: bool = False) -> None:
-        """Send octets on a connection of their own, and wait for its end; with ``leave`` end it after the first answer."""
+        """Send bytes on a new connection, and wait for its end. With ``leave``, close it after the first answer."""
         with gateway.connect("http") as wire:
             wire.send(data)
             if leave:
@@ -122,7 +122,7 @@ auth = none
             wire.read_all()
 
     def assert_daemon_log(self, gateway: Gateway) -> None:
-        """Every line begins as a line of ours does, and nothing in it is invisible."""
+        """Every line begins like a line of the gateway, and has no invisible character."""
         for line in gateway.log.split("\n")[:-1]:
             self.assertTrue(visible(line), line)
             if gateway is self.gateways.get("json"):
@@ -135,7 +135,7 @@ auth = none
 
 class InjectionTests(LogCase):
     def test_attack_42_log_injection(self) -> None:
-        """Newline, ESC, U+0085, quotes and their kin in every field that any format writes."""
+        """Newline, ESC, U+0085, quotes and similar characters in every header that a format writes."""
         for name, gateway in self.gateways.items():
             count = self.attack(gateway)
             lines = gateway.await_audit(count)
@@ -144,7 +144,7 @@ class InjectionTests(LogCase):
         self.assertNotIn("/forged", self.gateways["reactor"].log)
 
     def attack(self, gateway: Gateway) -> int:
-        """One request for each field and each evil, on connections of their own. Returns how many lines that must make."""
+        """Send one request for each header and each dangerous character, on separate connections. Returns the number of lines."""
         count = 0
         good = b"Host: a\r\nConnection: close\r\n" + basic("alice", "secret").encode() + b"\r\n"
         for evil in EVIL.values():
@@ -156,9 +156,9 @@ class InjectionTests(LogCase):
                 b"GET /host HTTP/1.1\r\nConnection: close\r\nHost: a" + evil + b"b\r\n\r\n",
                 b"GET /open/referer HTTP/1.1\r\nHost: a\r\nConnection: close\r\nReferer: x" + evil + FORGED + b"\r\n\r\n",
                 b"GET /open/agent HTTP/1.1\r\nHost: a\r\nConnection: close\r\nUser-Agent: x" + evil + FORGED + b"\r\n\r\n",
-                # the same where nothing else is wrong, percent-encoded as clients do
+                # the same in valid requests, percent-encoded as clients do it
                 b"GET /open/"
-                + b"".join(b"%%%02x" % octet for octet in evil)
+                + b"".join(b"%%%02x" % byte for byte in evil)
                 + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
             ):
                 self.raw(gateway, data)
@@ -167,19 +167,19 @@ class InjectionTests(LogCase):
         for user in ('o"br\\ien', "x\u202etxt", "zoë"):
             self.assertEqual(wire.get("/user", basic(user, "pw")).status, 200, user)
             count += 1
-        # the plug-in lets any name in that begins like this, and writes it into the daemon's log
+        # the plug-in accepts every name that begins like this, and writes it into the daemon's log
         for character in ('"', "\\", "\u2028", "\u202e", "\u0085", " ", "\u00a0"):
             status = wire.get("/user", basic(f"say{character}x", "pw")).status
             self.assertIn(status, (200, 401), character)
             count += 1
-        # and names that nobody can have
+        # and names that no user can have
         for character in ("\n", "\r\n" + FORGED.decode(), "\x1b[2J", "\0"):
             self.assertEqual(wire.get("/user", basic(f"say{character}x", "pw")).status, 401, character)
             count += 1
         return count
 
     def judge(self, name: str, lines: list[str]) -> None:
-        """Each line is one record of its format, whoever reads it."""
+        """Each line is one record of its format for every reader."""
         for line in lines:
             self.assertTrue(visible(line), line)
             if name == "json":
@@ -189,7 +189,7 @@ class InjectionTests(LogCase):
             else:
                 self.assertRegex(line, f"^(?:{(REACTOR if name == 'reactor' else COMBINED).pattern})$")
         text = "\n".join(lines)
-        # not thrown away but written so that it can be told what came
+        # the bytes are not dropped; the escaped form shows what arrived
         if name == "json":
             targets = [json.loads(line)["target"] for line in lines]
             self.assertIn('/query?a"b', targets)
@@ -208,7 +208,7 @@ class InjectionTests(LogCase):
                 self.assertEqual(text.count(escaped), 2, escaped)  # the referer and the agent
 
 
-# each secret is a word of its own, so that a leak tells where it came from
+# each secret is a different word, so that a leak shows its source
 SECRETS = {
     "basic": "basicSECRETone",
     "bearer": "bearerSECRETtwo",
@@ -225,11 +225,11 @@ SECRETS = {
 
 class SecretTests(LogCase):
     def test_attack_42_no_secret_in_any_log(self) -> None:
-        """No Authorization, cookie, password or access_token in any log, at level debug, whatever becomes of the request."""
+        """No Authorization, cookie, password or access_token in any log, at level debug, however the request ends."""
         for gateway in self.gateways.values():
             token = json.loads(self.connect(gateway, "http").get("/token", basic("alice", "secret")).body)["access_token"]
             self.leak(gateway, token)
-            # TERM makes it write whatever it still has to say
+            # SIGTERM makes it write its last messages
             gateway.stop()
             self.assertIn("debug", gateway.log)
             encoded = [base64.b64encode(f"{user}:{SECRETS['basic']}".encode()).decode() for user in ("alice", "say", "raise")]
@@ -243,7 +243,7 @@ class SecretTests(LogCase):
                     self.assertEqual(around, -1, f"{needle} in {path.name}: {text[max(0, around - 300) : around + 100]}")
 
     def leak(self, gateway: Gateway, token: str) -> None:
-        """Put secrets wherever clients put them, on requests of every fate."""
+        """Send secrets in all places where clients put them, in requests with all kinds of results."""
         credentials = (
             basic("alice", SECRETS["basic"]),
             basic("raise", SECRETS["plug-in"]),
@@ -274,7 +274,7 @@ class SecretTests(LogCase):
                 lines += f"Referer: https://u:{SECRETS['userinfo']}@h/?access_token={SECRETS['referer']}\r\nUser-Agent: t\r\n"
                 self.raw(gateway, f"{lines}Connection: close\r\n\r\n".encode())
         for data in (
-            # refused heads, in which a secret stands wherever a parser could take it for something else
+            # refused heads, with a secret in every place where a parser could misread it
             f"GET /?token={SECRETS['query']}#access_token={SECRETS['query']} HTTP/1.1\r\nHost: a\r\n\r\n",
             f"GET /#access_token={SECRETS['query']} HTTP/1.1\r\nHost: a\r\n\r\n",
             f"GET http://u:{SECRETS['userinfo']}@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -288,7 +288,7 @@ class SecretTests(LogCase):
         ):
             self.raw(gateway, data.encode())
         for data in (
-            # a body that its Content-Length does not cover is read as the next request
+            # the part of a body beyond its Content-Length is read as the next request
             f"password={SECRETS['form']}&user=bob",
             f"password={SECRETS['form']}&user=bob\r\n\r\n",
             f'{{"password":"{SECRETS["json"]}"}}\r\n\r\n',
@@ -298,7 +298,7 @@ class SecretTests(LogCase):
             f"GET / HTTP/1.1\r\nAuthorization: Bearer {SECRETS['bearer']}",
         ):
             self.raw(gateway, f"POST /open/x HTTP/1.1\r\nHost: a\r\n\r\n{data}".encode(), leave=True)
-        # gone before the answer
+        # the client closes before the answer
         wire = self.connect(gateway, "http")
         wire.send(f"GET /all?{query} HTTP/1.1\r\nHost: a\r\n{basic('hang', SECRETS['basic'])}\r\n{cookie}\r\n\r\n".encode())
         wire.reset()

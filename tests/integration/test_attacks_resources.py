@@ -1,4 +1,4 @@
-"""Rows 22 and 23 of the attacks, against a running gateway: nobody holds for long, or makes large, what he does not pay for."""
+"""Attacks 22 and 23 against a running gateway: a client cannot occupy resources for long, or use large amounts of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ send_timeout = 2s
 """
 
 SOON = 12.0
-"""Seconds within which each of these must have taken effect: several times what they say, as the machine is busy with attacks."""
+"""Seconds within which each of these limits must take effect: several times the limit, because the attacks load the machine."""
 
 ROUTES = """
 [upstream service]
@@ -53,7 +53,7 @@ PLAIN = "[listener http]\nport = @http@\ninterface = 127.0.0.1\n"
 
 
 def service(connection: Connection) -> None:
-    """Answers everything; 64 MiB to whoever asks for ``/big``."""
+    """Answers every request, and ``/big`` with 64 MiB."""
     while True:
         received = connection.request()
         if received.line.startswith("GET /big"):
@@ -65,7 +65,7 @@ def service(connection: Connection) -> None:
 
 
 class GoodClients(threading.Thread):
-    """A client that behaves, on connections new and kept, for as long as others attack. ``slowest`` is in seconds."""
+    """A normal client, on new and keep-alive connections, while others attack. ``slowest`` is in seconds."""
 
     def __init__(self, gateway: Gateway, listener: str) -> None:
         super().__init__(daemon=True)
@@ -101,7 +101,7 @@ class GoodClients(threading.Thread):
 
 
 def dribble_until_closed(wire: Wire, piece: bytes, pause: float) -> float:
-    """Send ``piece`` again and again, a ``pause`` between, until the gateway closes or answers; the seconds that took."""
+    """Send ``piece`` repeatedly, with ``pause`` seconds in between, until the gateway closes or answers. Returns the seconds."""
     began = time.monotonic()
     waiting = threading.Event()
     wire.socket.settimeout(pause)
@@ -122,14 +122,14 @@ def dribble_until_closed(wire: Wire, piece: bytes, pause: float) -> float:
 
 
 class SlowPeerTests(GatewayCase):
-    """One gateway whose limits are small; each attack has a name of its own, and good clients work all the time."""
+    """One gateway with small limits. Each attack has its own name, and normal clients work all the time."""
 
     def setUp(self) -> None:
         self.service = self.upstream(service)
         self.site = self.gateway(site(ROUTES.format(url=self.service.url), tls=True, limits=SLOW_LIMITS, extra=PLAIN), USERS)
 
     def all_at_once(self, attacks: dict[str, Callable[[], None]]) -> None:
-        """Run attacks side by side; whatever any of them raises fails the test."""
+        """Run attacks at the same time. An exception of any of them fails the test."""
         failures: dict[str, BaseException] = {}
 
         def guarded(name: str, attack: Callable[[], None]) -> None:
@@ -149,7 +149,7 @@ class SlowPeerTests(GatewayCase):
             raise AssertionError(str(failures)) from next(iter(failures.values()))
 
     def test_attack_22_slow_peers(self) -> None:
-        """Slow heads, bodies, readers and handshakes end in time, on both kinds of listener, and nobody else notices."""
+        """Slow heads, bodies, readers and handshakes end in time, on both kinds of listener, without an effect on others."""
         attacks: dict[str, Callable[[], None]] = {
             "stalled handshake": self.stalled_handshake,
             "dripping handshake": self.dripping_handshake,
@@ -172,8 +172,8 @@ class SlowPeerTests(GatewayCase):
         before = self.site.memory()
         with GoodClients(self.site, "http") as plain, GoodClients(self.site, "https") as tls:
             self.all_at_once(attacks)
-            # by itself, as it is work that must be done up to a point
-            self.all_at_once({name: partial(self.pipeline_that_nobody_reads, name) for name in ("http", "https")})
+            # separately, because it needs a certain amount of work
+            self.all_at_once({name: partial(self.pipeline_without_a_reader, name) for name in ("http", "https")})
         for good in (plain, tls):
             self.assertEqual(good.failures, [])
             self.assertGreater(good.served, 20)
@@ -199,14 +199,14 @@ class SlowPeerTests(GatewayCase):
     # -- handshakes
 
     def stalled_handshake(self) -> None:
-        """Not an octet of it."""
+        """It sends no byte of the handshake."""
         with self.site.connect("https", tls=False) as wire:
             began = time.monotonic()
             self.assertEqual(wire.read_all(), b"")
             self.assertLess(time.monotonic() - began, SOON)
 
     def dripping_handshake(self) -> None:
-        """An octet now and then does not move the deadline."""
+        """Single bytes do not move the deadline."""
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = insecure_context().wrap_bio(incoming, outgoing)
         with contextlib.suppress(ssl.SSLWantReadError):
@@ -215,9 +215,9 @@ class SlowPeerTests(GatewayCase):
         with self.site.connect("https", tls=False) as wire:
             began = time.monotonic()
             wire.socket.settimeout(0.1)
-            for octet in hello[:100]:
+            for byte in hello[:100]:
                 try:
-                    wire.send(bytes([octet]))
+                    wire.send(bytes([byte]))
                     if wire.socket.recv(10) == b"":
                         break
                 except TimeoutError:
@@ -229,7 +229,7 @@ class SlowPeerTests(GatewayCase):
     # -- heads
 
     def silence(self, listener: str) -> None:
-        """Connected, and nothing said: closed without a word."""
+        """A connection without data is closed without an answer."""
         with self.site.connect(listener) as wire:
             began = time.monotonic()
             self.assertEqual(wire.read_all(), b"")
@@ -241,7 +241,7 @@ class SlowPeerTests(GatewayCase):
             self.assert_408(wire, dribble_until_closed(wire, b"X: y\r\n", 0.2))
 
     def dripping_second_head(self, listener: str) -> None:
-        """A connection that was good for one request has no more time for the next head."""
+        """A connection that has served a request gets no more time for the next head."""
         with self.site.connect(listener) as wire:
             self.assertEqual(wire.get("/x").status, 200)
             self.assert_408(wire, dribble_until_closed(wire, b"G", 0.2))
@@ -263,7 +263,7 @@ class SlowPeerTests(GatewayCase):
     # -- bodies
 
     def dripping_body(self, listener: str) -> None:
-        """Always something, and never as much as the least rate."""
+        """It always sends something, but less than the minimum rate."""
         with self.site.connect(listener) as wire:
             wire.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
             self.assert_408(wire, dribble_until_closed(wire, b"x" * 10, 0.1))
@@ -276,13 +276,13 @@ class SlowPeerTests(GatewayCase):
             self.assert_408(wire, time.monotonic() - began)
 
     def dripping_chunks(self, listener: str) -> None:
-        """One octet a chunk: the framing does not count as progress."""
+        """One byte per chunk: the framing does not count as progress."""
         with self.site.connect(listener) as wire:
             wire.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
             self.assert_408(wire, dribble_until_closed(wire, b"1\r\nx\r\n", 0.1))
 
     def body_that_stalls_behind_an_upstream(self, listener: str) -> None:
-        """A body that nobody waits for, since the answer came first, holds the connection no longer."""
+        """A body that is not needed, because the answer came first, does not keep the connection open."""
         with self.site.connect(listener) as wire:
             wire.send(b"POST /private HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx")
             self.assertEqual(wire.response().status, 401)
@@ -296,14 +296,14 @@ class SlowPeerTests(GatewayCase):
         return wire
 
     def slow_reader(self, listener: str) -> None:
-        """Takes nothing of its response: cut, and written down."""
+        """It reads nothing of its response: the connection is aborted, and the audit log says so."""
         with self.download(listener, "slow") as wire:
             mark = f'"GET /big/slow/{listener} HTTP/1.1" 200 '
             eventually(lambda: any(mark in line for line in self.site.audit()), "the slow reader is cut", SOON)
             self.assertLess(len(wire.read_all()), 64 * MIB)
 
     def reader_that_drips(self, listener: str) -> None:
-        """Takes less than the least rate."""
+        """It reads less than the minimum rate."""
         with self.download(listener, "dripping") as wire:
             pause = threading.Event()
             mark = f'"GET /big/dripping/{listener} HTTP/1.1" 200 '
@@ -313,8 +313,8 @@ class SlowPeerTests(GatewayCase):
                 wire.socket.recv(16)
                 pause.wait(0.1)
 
-    def pipeline_that_nobody_reads(self, listener: str) -> None:
-        """Requests without end whose answers nobody takes: they wait unread, and not in the gateway's memory."""
+    def pipeline_without_a_reader(self, listener: str) -> None:
+        """Endless requests whose answers are not read: they wait unread, but not in the gateway's memory."""
         with Wire(self.site[listener], tls=listener == "https", receive_buffer=4096) as wire:
             wire.socket.settimeout(1)
             requests = b"GET /private HTTP/1.1\r\nHost: a\r\n\r\n" * 1000
@@ -337,14 +337,14 @@ class SlowPeerTests(GatewayCase):
 
 class ConnectionTests(GatewayCase):
     def test_attack_22_connections_are_bounded(self) -> None:
-        """One address gets so many connections and no more; others are served meanwhile, and places become free again."""
+        """One address gets a limited number of connections. Others are served meanwhile, and closed connections free places."""
         limits = "connections_per_address = 20\nconnections = 30\nhead_timeout = 60s"
         config = site(ROUTES.format(url=self.upstream().url), tls=True, limits=limits, extra=PLAIN).replace(
             "interface = 127.0.0.1", ""
         )
         gateway = self.gateway(config, USERS)
         held = [self.connect(gateway, "http", tls=False) for _ in range(10)]
-        # a handshake that was never begun counts as well, and so does the same address in its IPv6 clothes
+        # a connection without a handshake counts too, and so does the same address as an IPv4-mapped one
         held += [self.connect(gateway, "https", tls=False) for _ in range(10)]
         for wire in held[:10]:
             self.assertEqual(wire.get("/x").status, 200)
@@ -372,7 +372,7 @@ class ConnectionTests(GatewayCase):
                     return False
 
         eventually(served, "places are free again")
-        # and in all, whoever they are
+        # and in total, from all addresses
         crowd = []
         for number in range(3, 7):
             for _ in range(9):
@@ -399,7 +399,7 @@ class ConnectionTests(GatewayCase):
 
 class UnboundedWorkTests(GatewayCase):
     def endless(self, connection: Connection) -> None:
-        """Replies that do not end, or not well."""
+        """Replies without an end, or with a wrong end."""
         line = connection.request().line
         with contextlib.suppress(OSError):
             if "/endless-head" in line:
@@ -427,7 +427,7 @@ class UnboundedWorkTests(GatewayCase):
                 connection.send(OK)
 
     def test_attack_23_unbounded_work(self) -> None:
-        """Heads, fields, credentials, tokens and replies beyond all measure: 431, 400, 401 or 502, soon and in little memory."""
+        """Huge heads, headers, credentials, tokens and replies: 431, 400, 401 or 502, soon and with little memory."""
         routes = ROUTES.format(url=self.upstream(self.endless).url)
         gateway = self.gateway(site(routes), USERS)
         wide = self.gateway(site(routes, limits="max_head = 8MiB\nmax_headers = 100000"), USERS)
@@ -446,7 +446,7 @@ class UnboundedWorkTests(GatewayCase):
             self.assertLess(one.memory() - memory, 64 * MIB)
 
     def status(self, gateway: Gateway, data: bytes) -> int:
-        """Of the answer to octets, more of which may be sent than the gateway cares to read."""
+        """The status of the answer to bytes, of which the gateway may read only a part."""
         with gateway.connect("http") as wire:
             began = time.monotonic()
             writer = threading.Thread(target=self.pour, args=(wire, data), daemon=True)
@@ -470,7 +470,7 @@ class UnboundedWorkTests(GatewayCase):
             ("a huge header that never ends", start + b"X: " + b"y" * 10 * MIB, 431),
             ("a huge name", start + b"X" * 10 * MIB, 431),
             ("100,000 headers", start + b"X: y\r\n" * 100_000 + b"\r\n", 431),
-            ("101 headers, in few octets", start + b"X: y\r\n" * 100 + b"\r\n", 431),
+            ("101 headers, in few bytes", start + b"X: y\r\n" * 100 + b"\r\n", 431),
             ("100 headers", start + b"X: y\r\n" * 99 + b"\r\n", 200),
             ("1 MB of Authorization", start + b"Authorization: Bearer " + b"a" * MIB + b"\r\n\r\n", 431),
             ("a huge target", b"GET /" + b"a" * 10 * MIB + b" HTTP/1.1\r\n\r\n", 414),
@@ -517,7 +517,7 @@ class UnboundedWorkTests(GatewayCase):
         self.assertEqual(wire.get("/private", ALICE, f"X-Auth-Realm: {realms}").status, 400)
 
     def wide_heads(self, gateway: Gateway) -> None:
-        """Where an operator has opened the limits wide, the next bound holds."""
+        """If an operator sets wide limits, the next bound applies."""
         start = b"GET /x HTTP/1.1\r\nHost: a\r\n"
         private = b"GET /private HTTP/1.1\r\nHost: a\r\n"
         self.assertEqual(self.status(gateway, private + b"Authorization: Bearer " + b"a" * MIB + b"\r\n\r\n"), 400)
@@ -527,7 +527,7 @@ class UnboundedWorkTests(GatewayCase):
         self.assertIn(self.status(gateway, start + b"Connection: " + b"a," * 100_000 + b"\r\n\r\n"), (200, 400))
 
     def replies(self, gateway: Gateway) -> None:
-        """An upstream that never comes to the point is 502, or cut where the response has begun."""
+        """An upstream whose head never ends is 502. If the response has begun, the connection is aborted."""
         for path in ("/endless-head", "/endless-line", "/endless-status", "/many-fields", "/endless-interim"):
             with gateway.connect("http") as wire:
                 response = wire.get(path)

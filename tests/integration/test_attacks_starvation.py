@@ -1,4 +1,4 @@
-"""Rows 45 and 46 of the attacks, against a running gateway: no stranger's input makes the others wait."""
+"""Attacks 45 and 46 against a running gateway: input from unknown clients does not delay other clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKENS = "[listener tokens]\nport = @tokens@\ninterface = 127.0.0.1\nserve = tok
 
 
 def nested_multipart(depth: int, size: int = 64 * 1024 - 1) -> bytes:
-    """The body of a form whose parts hold parts, ``depth`` deep; its boundary is ``b0``."""
+    """The body of a form with nested parts, ``depth`` levels deep. Its boundary is ``b0``."""
     lines = [b"--b0\r\nContent-Disposition: form-data; name=x\r\n"]
     for level in range(1, depth):
         lines.append(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (level, level))
@@ -59,7 +59,7 @@ class HostTests(GatewayCase):
 
 
 class Floods:
-    """Connections that send the same bytes over and over, and read whatever comes. Leaving the context ends them."""
+    """Connections that send the same bytes repeatedly, and read everything. They end with the context."""
 
     def __init__(self, gateway: Gateway, listener: str, count: int, data: bytes) -> None:
         self._wires = [gateway.connect(listener) for _ in range(count)]
@@ -91,7 +91,7 @@ class Floods:
 
 
 class PipeliningTests(GatewayCase):
-    """Seconds that a bystander waits for ``/status`` while others ask for all that they can: the median and the longest wait."""
+    """Seconds that a bystander waits for ``/status`` while others send as much as they can: the median and the maximum."""
 
     def waits(self, served: Gateway, listener: str, floods: int, data: bytes) -> tuple[float, float]:
         waits = []

@@ -1,4 +1,4 @@
-"""Clients that people use, through TLS that they verify: curl, wget, requests, httpx, a browser."""
+"""Common clients, with verified TLS: curl, wget, requests, httpx, a browser."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ upstream = files
 auth = none
 """
         self.site = self.gateway(site(routes, tls=True), USERS)
-        # what the gateway has made for itself is what the clients are told to trust
+        # the clients trust the certificate that the gateway has made
         (self.certificate,) = (self.site.directory / "state").glob("*.crt")
         self.base = f"https://localhost:{self.site['https']}"
 
@@ -106,7 +106,7 @@ class CommandLineTests(ClientCase):
                 "curl", option, "--no-progress-meter", "--cacert", str(self.certificate), "-u", "alice:secret", "-I",
                 f"{self.base}/files/big",
             )  # fmt: skip
-            # a server names the highest version that it speaks (RFC 9110, section 6.2), also to a client of 1.0
+            # a server sends the highest version that it supports (RFC 9110, section 6.2), also to an HTTP/1.0 client
             self.assertTrue(shown.startswith(b"HTTP/1.1 200"), shown)
             self.assertIn(f"content-length: {len(BODY)}".encode(), shown.lower())
 
@@ -119,7 +119,7 @@ class CommandLineTests(ClientCase):
             self.assertEqual(got, BODY)
 
     def test_wget(self) -> None:
-        # wget sends a password only after it was asked for one
+        # wget sends a password only after a challenge
         got = self.run_client(
             "wget", "-q", "-O", "-", f"--ca-certificate={self.certificate}", "--auth-no-challenge", "--user=alice",
             "--password=secret", f"{self.base}/files/big",
@@ -135,7 +135,7 @@ class CommandLineTests(ClientCase):
 class LibraryTests(ClientCase):
     def test_requests(self) -> None:
         with requests.Session() as session:
-            session.trust_env = False  # where $REQUESTS_CA_BUNDLE is set, requests prefers it
+            session.trust_env = False  # if $REQUESTS_CA_BUNDLE is set, requests prefers it
             session.verify = str(self.certificate)
             self.assertEqual(session.get(f"{self.base}/echo/x", timeout=30).status_code, 401)
             self.assertEqual(session.get(f"{self.base}/files/big", auth=("alice", "secret"), timeout=30).content, BODY)
@@ -159,14 +159,14 @@ class LibraryTests(ClientCase):
 
 class BrowserTests(ClientCase):
     def chromium(self, url: str) -> str:
-        """The document as headless Chromium has it when all is loaded, and 20 virtual seconds have passed."""
+        """The document in headless Chromium after everything is loaded and 20 virtual seconds have passed."""
         self.need("chromium")
         profile = self.directory()
         shown = subprocess.run(
             [
                 *("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
                 *("--disable-background-networking", "--no-first-run", f"--user-data-dir={profile}"),
-                # the certificate is self-made; everything else of TLS is as for anybody
+                # the certificate is self-signed; everything else of TLS is as usual
                 *("--ignore-certificate-errors", "--virtual-time-budget=20000", "--dump-dom", url),
             ],
             capture_output=True,

@@ -36,7 +36,7 @@ ALICE = b"Authorization: Basic " + b64encode(b"alice:secret") + b"\r\n"
 
 
 class EcflowServer(Process):
-    """`tests.integration.ecflow_server` in a process of its own."""
+    """`tests.integration.ecflow_server` in its own process."""
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
@@ -45,20 +45,20 @@ class EcflowServer(Process):
         self._await_port()
 
     def report(self) -> dict[str, object]:
-        """What it has taken so far; asked directly, not through the gateway."""
+        """The commands it has received so far. The test asks it directly, not through the gateway."""
         with Wire(self.port) as wire:
             found: dict[str, object] = json.loads(wire.get("/report").text)
             return found
 
 
 def body(command: int, size: int) -> bytes:
-    """A command's JSON of exactly ``size`` octets (or the least that it takes)."""
+    """A command's JSON of exactly ``size`` bytes (or the minimum size)."""
     start = b'{"command": %d, "definition": "' % command
     return start + b"x" * (size - len(start) - 2) + b'"}'
 
 
 def size(command: int) -> int:
-    """Most commands are short; two of a thousand carry a suite, and three a very large one."""
+    """Most commands are short. Two of a thousand contain a suite, and three a very large suite."""
     if command in (2500, 5003, 7508):
         return LARGE
     return 1 << 20 if command % 1000 in (1, 502) else 60 + command % 400
@@ -84,7 +84,7 @@ class EcflowTests(GatewayCase):
         return server, self.gateway(config, USERS)
 
     def _at_once(self, *workers: Callable[[list[str]], None]) -> None:
-        """Each worker in a thread of its own; it notes down what went wrong."""
+        """Run each worker in its own thread, and record what went wrong."""
         faults: list[str] = []
 
         def guarded(worker: Callable[[list[str]], None]) -> None:
@@ -122,7 +122,7 @@ class EcflowTests(GatewayCase):
                 arguments.append("--stdin")
             written = CliRunner().invoke(main, ["ecflowrc", *arguments, "--merge"], input="secret\n")
             self.assertEqual(written.exit_code, 0, written.output)
-            # as the client does: the first whose pattern matches all of the URL
+            # like the client: the first whose pattern matches the whole URL
             entry = next(one for one in json.loads(rc.read_text())["tokens"] if re.fullmatch(one["server"], url))
             self.assertEqual(entry["type"], kind)
             api = entry["api"]
@@ -137,7 +137,7 @@ class EcflowTests(GatewayCase):
         server, gateway = self._started()
         context = insecure_context()
         lock = threading.Lock()
-        # two of ten commands on connections of their own: a handshake costs more than all the rest
+        # two of ten commands use a new connection: a handshake costs more than everything else
         alone: Iterator[int] = (command for command in range(COMMANDS) if command % 10 in (0, 5))
         together: Iterator[int] = (command for command in range(COMMANDS) if command % 10 not in (0, 5))
 
@@ -146,14 +146,14 @@ class EcflowTests(GatewayCase):
                 return next(commands, None)
 
         def as_ecflow_client(faults: list[str]) -> None:
-            """A connection for each command."""
+            """One connection for each command."""
             while (command := take(alone)) is not None:
                 with Wire(gateway["https"], tls=context, timeout=60) as wire:
                     if fault := post(wire, command, b"Connection: close\r\n"):
                         faults.append(fault)
 
         def as_user_interface(faults: list[str]) -> None:
-            """One connection for many commands, as whoever polls does."""
+            """One connection for many commands, like a client that polls."""
             with Wire(gateway["https"], tls=context, timeout=60) as wire:
                 while (command := take(together)) is not None:
                     if fault := post(wire, command):

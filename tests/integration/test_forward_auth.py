@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import SkipTest
 
 from click.testing import CliRunner
 
@@ -96,11 +98,11 @@ def emitted(proxy: str, site: Path, *options: str) -> str:
 
 
 class Proxy(Process):
-    """A proxy that runs what was emitted, on another port than 80."""
+    """A proxy that runs what was emitted, on a port of its own."""
 
     def __init__(self, kind: str, directory: Path, site: Path, *options: str) -> None:
         self.port = free_port()
-        text = emitted(kind, site, *options)
+        text = emitted(kind, site, "--listen", f"127.0.0.1:{self.port}", *options)
         path = directory / f"{kind}.conf"
         command: list[str] = getattr(self, f"_{kind}")(text, directory, lambda: emitted("haproxy-lua", site, *options), path)
         program = shutil.which(kind, path=SEARCH)
@@ -109,14 +111,7 @@ class Proxy(Process):
         super().__init__(["env", *settings, program, *command], directory / f"{kind}.log")
         self._await_port()
 
-    def _replace(self, text: str, *pairs: tuple[str, str]) -> str:
-        for old, new in pairs:
-            assert old in text, old
-            text = text.replace(old, new)
-        return text
-
     def _nginx(self, text: str, directory: Path, lua: Callable[[], str], path: Path) -> list[str]:
-        text = self._replace(text, ("listen 80", f"listen 127.0.0.1:{self.port}"))
         temporary = "".join(
             f"{kind}_temp_path {directory}/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi", "client_body")
         )
@@ -130,13 +125,12 @@ class Proxy(Process):
     def _haproxy(self, text: str, directory: Path, lua: Callable[[], str], path: Path) -> list[str]:
         script = directory / "perimeter.lua"
         script.write_text(lua())
-        pairs = ("bind :80", f"bind 127.0.0.1:{self.port}"), ("/etc/haproxy/perimeter.lua", str(script))
-        path.write_text(self._replace(text, *pairs))
+        assert "/etc/haproxy/perimeter.lua" in text
+        path.write_text(text.replace("/etc/haproxy/perimeter.lua", str(script)))
         return ["-db", "-f", str(path)]
 
     def _caddy(self, text: str, directory: Path, lua: Callable[[], str], path: Path) -> list[str]:
-        pairs = ("\n:80 {", f"\n:{self.port} {{"), ("http://admin.example.com {", f"http://admin.example.com:{self.port} {{")
-        path.write_text("{\n\tadmin off\n\tauto_https off\n}\n" + self._replace(text, *pairs))
+        path.write_text("{\n\tadmin off\n\tauto_https off\n}\n" + text)
         return ["run", "--config", str(path), "--adapter", "caddyfile"]
 
 
@@ -308,6 +302,34 @@ class Tests:
         received = self.passes("/users", BOB, "X-Auth-Roles: admin")
         self.assertFalse(received.get("x-auth-roles"))
 
+    def test_attack_14_a_trailer_says_nothing(self: Any) -> None:
+        for target, user in (("/users", ALICE), ("/pub", "X-Nothing: 1")):
+            for announced in ("", "Trailer: X-Auth-Username\r\n"):
+                head = f"POST {target} HTTP/1.1\r\nHost: gateway.test\r\n{user}\r\n{announced}Transfer-Encoding: chunked\r\n\r\n"
+                before = len(self.service.requests)
+                with Wire(self.proxy.port) as wire:
+                    wire.send(head.encode() + b"5\r\nhello\r\n0\r\nX-Auth-Username: mallory\r\nRemote-User: mallory\r\n\r\n")
+                    status = wire.response().status
+                self.assertIn(status, (200, 411), target)
+                for received in self.service.requests[before:]:
+                    self.assertEqual(received.body, b"hello")
+                    self.assertNotIn(b"mallory", received.head + received.raw_body, (target, announced))
+
+    def test_attack_9_a_client_gives_its_address_to_the_service(self: Any) -> None:
+        for target, user in (("/users", ALICE), ("/pub", "X-Nothing: 1")):
+            received = self.passes(target, user, "X-Real-IP: 192.0.2.1", "X_Real_IP: 192.0.2.1", "X-Forwarded-For: 192.0.2.1")
+            self.assertEqual(received.get("x-real-ip"), "127.0.0.1")
+            self.assertNotIn(b"192.0.2.1", received.head, target)
+
+    def test_what_the_answer_does_not_have_is_not_there(self: Any) -> None:
+        for target, user, names in (
+            ("/pub", "X-Nothing: 1", ("x-auth-username", "x-auth-realm", "x-auth-roles", "authorization")),
+            ("/users", BOB, ("x-auth-roles", "authorization")),
+        ):
+            received = self.passes(target, user)
+            for name in names:
+                self.assertNotIn(name, dict(received.fields), target)
+
     def test_attack_13_a_client_names_our_fields_away(self: Any) -> None:
         received = self.passes("/users", ALICE, "Connection: close, X-Auth-Username, X-Auth-Roles")
         self.assertEqual(received.get("x-auth-username"), "alice")
@@ -366,6 +388,62 @@ class Tests:
 
 class NginxTests(Tests, ForwardAuthCase):
     KIND = "nginx"
+
+
+class DebianTests(ForwardAuthCase):
+    """What is emitted for nginx, put into conf.d of Debian's nginx beside its default site."""
+
+    KIND = "nginx"
+
+    def debian(self, *options: str) -> int:
+        """The port of Debian's nginx, with only places and ports changed."""
+        etc = Path("/etc/nginx")
+        if not (etc / "sites-available" / "default").exists():
+            raise SkipTest("not Debian's nginx")
+        directory, port = self.directory(), free_port()
+        for name in ("conf.d", "sites-enabled"):
+            (directory / name).mkdir()
+        listen = f"127.0.0.1:{port}"
+        (directory / "conf.d" / "perimeter.conf").write_text(
+            emitted("nginx", self.served.config, *(("--listen", listen, *options)))
+        )
+        default = (etc / "sites-available" / "default").read_text()
+        self.assertIn("listen 80 default_server;", default)
+        default = default.replace("listen 80 default_server;", f"listen {listen} default_server; return 418;")
+        (directory / "sites-enabled" / "default").write_text(default.replace("listen [::]:80 default_server;", ""))
+        text = (etc / "nginx.conf").read_text()
+        for name in ("conf.d", "sites-enabled"):
+            self.assertIn(f"/etc/nginx/{name}/", text)
+            text = text.replace(f"/etc/nginx/{name}/", f"{directory}/{name}/")
+        text = re.sub(r"(?m)^(user|pid|error_log|include) .*$", "", text).replace("/var/log/nginx/", f"{directory}/")
+        user = "user root;" if os.getuid() == 0 else ""
+        config = directory / "nginx.conf"
+        config.write_text(f"daemon off; {user} pid {directory}/nginx.pid; error_log stderr;\n{text}")
+        running = Running(["nginx", "-p", str(directory), "-c", str(config), "-e", "stderr"], directory / "nginx.log", port)
+        self.addCleanup(running.close)
+        return port
+
+    def status(self, port: int, target: str, *headers: str, host: str = "gateway.test") -> int:
+        with Wire(port) as wire:
+            return wire.get(target, *headers, host=host).status
+
+    def test_it_serves_every_host_beside_the_default_site(self) -> None:
+        port = self.debian()
+        for host in ("gateway.test", "127.0.0.1", "admin.example.com"):
+            self.assertEqual(self.status(port, "/users", ALICE, host=host), 200, host)
+            self.assertEqual(self.status(port, "/users", host=host), 401, host)
+
+    def test_it_serves_named_hosts_only(self) -> None:
+        port = self.debian("--server-name", "gateway.test", "--server-name", "Other.test")
+        for host, status in (("gateway.test", 200), ("other.test", 200), ("admin.example.com", 200), ("else.test", 418)):
+            self.assertEqual(self.status(port, "/users", ALICE, host=host), status, host)
+
+
+class Running(Process):
+    def __init__(self, command: list[str], log: Path, port: int) -> None:
+        self.port = port
+        super().__init__(command, log)
+        self._await_port()
 
 
 class HAProxyTests(Tests, ForwardAuthCase):

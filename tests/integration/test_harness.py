@@ -1,4 +1,4 @@
-"""The tools of the other tests, tried on each other: a wrong tool would make every test that uses it worthless."""
+"""Tests of the tools that the other tests use: a wrong tool would make those tests worthless."""
 
 from __future__ import annotations
 

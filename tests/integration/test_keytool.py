@@ -1,4 +1,4 @@
-"""Keystores that the machine's own keytool makes. Its releases differ in what they write."""
+"""Keystores made by the installed keytool. Its releases write different files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from perimeter.config.site.values import ListenerSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.net.certificates import load_identity
 from tests.integration.harness import GatewayCase
 

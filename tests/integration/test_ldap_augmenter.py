@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 
 from perimeter.auth.augment.ldap import LdapAugmenter, LdapAugmenterFactory, LdapAugmenterSettings, roles_of_group
-from perimeter.config.site.values import ServerSettings
+from perimeter.config.site.server import ServerSettings
 from perimeter.errors import Unavailable, Undecided
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.offload import Offload

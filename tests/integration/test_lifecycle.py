@@ -1,4 +1,4 @@
-"""A gateway from its start to its end: reloads, changed users and keys, stopping, being killed, and nothing lost by it."""
+"""A gateway from start to end: reloads, changed users and keys, stopping, and being killed, without any loss."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def answering(text: str) -> bytes:
 
 
 def assert_closed(gateway: Gateway, listener: str) -> None:
-    """Nobody listens there any more; that takes the gateway a turn."""
+    """Wait until no socket listens there any more; that takes the gateway one turn."""
 
     def closed() -> bool:
         try:
@@ -50,7 +50,7 @@ def assert_closed(gateway: Gateway, listener: str) -> None:
         except ConnectionRefusedError:
             return True
         except ConnectionResetError:
-            pass  # it was in the queue when that was closed
+            pass  # it was in the queue when the socket was closed
         return False
 
     eventually(closed, f"{listener} is closed")
@@ -90,7 +90,7 @@ class ReloadTests(GatewayCase):
         self.assertEqual(gateway.audit()[-1].split('"')[1], "GET /x HTTP/1.1")
 
     def test_good_file_swaps_everything(self) -> None:
-        """Routes, realm, error pages, limits, the audit log: for new requests, those of open connections included."""
+        """Routes, realm, error pages, limits and the audit log change for new requests, also on open connections."""
         one, two = self.upstream(answering("one")), self.upstream(answering("two"))
         config = site(ROUTES.format(url=one.url), limits="max_headers = 50")
         gateway = self.gateway(config, {**USERS, "pages/503.html": "<p>ours</p>", "pages/404.html": "<p>not here</p>"})
@@ -128,14 +128,14 @@ class ReloadTests(GatewayCase):
         after = x509.load_der_x509_certificate(new.socket.getpeercert(binary_form=True) or b"")  # type: ignore[attr-defined]
         self.assertEqual(after.subject.rfc4514_string(), "CN=new.test")
         self.assertNotEqual(before, new.socket.getpeercert(binary_form=True))  # type: ignore[attr-defined]
-        # who is connected stays connected
+        # open connections stay open
         self.assertEqual(old.get("/x").status, 200)
         self.assertEqual(new.get("/x").status, 200)
         stalled = self.connect(gateway, tls=False)
         began = time.monotonic()
         self.assertEqual(stalled.read_all(), b"")
         self.assertLess(time.monotonic() - began, 5)
-        # a certificate that does not fit changes nothing, nor does one that only OpenSSL finds fault with, at the very end
+        # a certificate that does not match its key changes nothing, nor does one that only OpenSSL refuses, at the very end
         for certificate, key in (("new.crt", "weak.key"), ("weak.crt", "weak.key"), ("new.crt", "new.crt")):
             faulty = changed.replace("new.key", key).replace("new.crt", certificate).replace("auth = none", "auth = required")
             gateway.configure(faulty + "[listener more]\nport = @more@\ninterface = 127.0.0.1\n")
@@ -169,7 +169,7 @@ class ReloadTests(GatewayCase):
         self.assertTrue(leaving.closed(), "an idle connection of a listener that is gone closes")
         self.assertEqual(self.connect(gateway, "moved").get("/", ALICE).status, 200)
 
-        # what a listener serves changes under its open connections
+        # the function of a listener changes while connections are open
         gateway.configure(config + tokens.replace("@tokens@", "@moved@").replace("serve = tokens", "serve = gateway"))
         stays = self.connect(gateway, "moved")
         self.assertEqual(stays.get("/", ALICE).status, 200)
@@ -191,12 +191,12 @@ class ReloadTests(GatewayCase):
         self.assertEqual(kept.get("/x").status, 200)
 
     def test_handshake_that_outlasts_its_listener_is_not_served(self) -> None:
-        """Who connected before a listener went, and finishes the handshake after it, must not be served by the old rules."""
+        """A client that completes its handshake after the listener was removed must not get the old rules."""
         config = site(ROUTES.format(url=self.upstream().url), tls=True)
         extra = "[listener other]\nport = @other@\ninterface = 127.0.0.1\ntls = yes\n"
         gateway = self.gateway(config + extra, USERS)
         late = self.connect(gateway, "other", tls=False)
-        # accepted for sure, as those that came after it are served
+        # it is certainly accepted, because later connections are served
         self.assertEqual(self.connect(gateway, "other", tls=True).get("/x").status, 200)
         gateway.configure(config)
         gateway.reload()
@@ -207,7 +207,7 @@ class ReloadTests(GatewayCase):
         self.assertNotIn(b"200", late.read_all())
 
     def test_requests_in_flight_finish_on_what_they_began_with(self) -> None:
-        """A download, an event stream and a tunnel go on through reloads; each is written down once, where it belongs."""
+        """A download, an event stream and a tunnel continue during reloads. Each is logged once, in the right file."""
         held = Held()
         service = self.upstream(held)
         self.addCleanup(held.go.set)
@@ -239,17 +239,17 @@ class ReloadTests(GatewayCase):
         gateway = self.gateway(config, USERS)
         gateway.configure(config + "\n[logging]\nformat = json\n")
         gateway.reload()
-        eventually(lambda: '"message": "reloaded: ' in gateway.log, "the reload is told as JSON")
+        eventually(lambda: '"message": "reloaded: ' in gateway.log, "the reload is logged as JSON")
         gateway.configure(config + "\n[logging]\nlevel = error\n")
         gateway.reload()
         before = gateway.log
         gateway.configure(config)
         gateway.reload()
-        eventually(lambda: "reloaded: " in gateway.log[len(before) :], "the least that is told is info again")
+        eventually(lambda: "reloaded: " in gateway.log[len(before) :], "the minimum level is info again")
         self.assertEqual(gateway.log[len(before) :].count("reloaded: "), 1)
 
     def test_fifty_reloads_under_load(self) -> None:
-        """No request is lost or refused, each is written down once, and neither memory nor descriptors leak."""
+        """No request is lost or refused, each is logged once, and neither memory nor descriptors leak."""
         one, two = self.upstream(), self.upstream()
         tls = "[listener https]\nport = @https@\ninterface = 127.0.0.1\ntls = yes\n"
         configs = [site(ROUTES.format(url=service.url), extra=tls) for service in (one, two)]
@@ -276,14 +276,14 @@ class ReloadTests(GatewayCase):
             self.assertGreater(len(load.answered), 10)
         self.assertLess(grown, 6 * 1024 * 1024)
         eventually(lambda: process.num_fds() <= descriptors + 2, f"{descriptors} descriptors again")
-        # the pools make their few threads when there is work for them, at whatever reload that is
+        # the pools start their few threads when there is work for them, during any reload
         self.assertLess(process.num_threads(), threads + 16)
         self.assertEqual(sorted(targets(gateway.audit())), sorted(target for load in loads for target in load.answered))
 
 
 class RunTimeTests(GatewayCase):
     def test_users_who_change(self) -> None:
-        """A new password works, and what was remembered of a removed user ends, within about two seconds."""
+        """A new password works, and cached logins of a removed user end, within about two seconds."""
         gateway = self.gateway(
             site(ROUTES.format(url=self.upstream().url), extra="[authentication]\nremember_password = 1h\n"), USERS
         )
@@ -298,24 +298,24 @@ class RunTimeTests(GatewayCase):
         self.assertLess(time.monotonic() - began, 3)
         self.assertEqual(wire.get("/private", ALICE).status, 401)
         self.assertEqual(wire.get("/private", basic("alice", "changed")).status, 200)
-        # by rename, as careful editors write
+        # by rename, as careful editors do
         beside = gateway.directory / "users.new"
         beside.write_text("bob: again\n")
         beside.rename(users)
         eventually(lambda: wire.get("/private", basic("bob", "again")).status == 200, "the new password works", 5)
-        # broken, or gone: the last good one stays, and the log says so
+        # a broken or missing file: the last valid one stays in use, and the log says so
         users.write_text("carol: new\nbroken: {SSHA}AAAA\n")
         gateway.await_log("users.realm:2:")
         self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
         users.unlink()
         eventually(lambda: gateway.log.count("the users read before stay in force") == 2, "the log tells that the file is gone")
         self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
-        # a start would fail with it, so a reload does, and says so
+        # a start with this file would fail, so the reload fails too, and the log says so
         self.assertIn("not reloaded", gateway.reload())
         self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
 
     def test_keys_rotated_by_the_command(self) -> None:
-        """What `perimeter keys rotate` has done is picked up; with --discard no token of before is good any more."""
+        """The gateway uses the keys of `perimeter keys rotate`. With --discard, earlier tokens are invalid."""
         gateway = self.gateway(site(ROUTES.format(url=self.upstream().url)), USERS)
         wire = self.connect(gateway, "http")
 
@@ -350,7 +350,7 @@ class EndTests(GatewayCase):
         return held, self.gateway(site(ROUTES.format(url=service.url)), USERS)
 
     def test_sigterm_drains(self) -> None:
-        """Idle connections close at once, requests in flight finish, nobody new is taken; the end comes when all is done."""
+        """Idle connections close at once, open requests finish, and no new connection is accepted. Then the process ends."""
         held, gateway = self.held()
         idle = self.connect(gateway, "http")
         self.assertEqual(idle.get("/x").status, 200)
@@ -364,7 +364,7 @@ class EndTests(GatewayCase):
         self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel", "/x"])
 
     def test_sigterm_waits_ten_seconds_at_most(self) -> None:
-        """What does not end by itself is cut, and written down."""
+        """Requests that do not end in time are aborted and logged."""
         held, gateway = self.held()
         flight = InFlight(gateway, held)
         for wire in (flight.download, flight.events, flight.tunnel):
@@ -376,7 +376,7 @@ class EndTests(GatewayCase):
         self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel"])
 
     def test_a_second_signal_waits_for_nothing(self) -> None:
-        """Whoever asks again does not want to wait: what is under way is cut, and written down."""
+        """After a second signal the gateway does not wait: open requests are aborted and logged."""
         held, gateway = self.held()
         flight = InFlight(gateway, held)
         for wire in (flight.download, flight.events, flight.tunnel):
@@ -384,13 +384,13 @@ class EndTests(GatewayCase):
         gateway.signal(signal.SIGTERM)
         gateway.await_notification("STOPPING=1")
         began = time.monotonic()
-        gateway.signal(signal.SIGTERM)  # SIGINT would do, but a shell's background jobs ignore it
+        gateway.signal(signal.SIGTERM)  # SIGINT would work too, but background jobs of a shell ignore it
         self.assertEqual(gateway.wait(8), -signal.SIGTERM)
         self.assertLess(time.monotonic() - began, 5)
         self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel"])
 
     def test_sigkill_loses_no_record(self) -> None:
-        """strict: whatever a client has received whole is in the audit log, even if the process is killed that instant."""
+        """With strict, every response that a client has received is in the audit log, even if the process is killed then."""
         for _ in range(2):
             gateway = self.gateway(site(ROUTES.format(url=self.upstream().url)), USERS)
             loads = [Load(gateway, f"load{number}", keep=number % 2 == 0) for number in range(4)]
@@ -402,8 +402,8 @@ class EndTests(GatewayCase):
                 load.stopping = True
             for load in loads:
                 load.join(15)
-            told = targets(gateway.audit())
-            self.assertEqual(len(told), len(set(told)))
+            logged = targets(gateway.audit())
+            self.assertEqual(len(logged), len(set(logged)))
             answered = {target for load in loads for target in load.answered}
             self.assertGreater(len(answered), 400)
-            self.assertEqual(answered - set(told), set())
+            self.assertEqual(answered - set(logged), set())

@@ -1,4 +1,4 @@
-"""A metrics listener on a running gateway: what is counted, what outlives a reload, and who may not see it."""
+"""A metrics listener on a running gateway: what it counts, what survives a reload, and which clients are refused."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class ExposedTests(MetricsCase):
             self.assertEqual((response.status, response.body), (200, b"OK"))
         self.assertEqual(self.service.requests, [])
 
-    def test_attack_43_this_machine_only_unless_told(self) -> None:
+    def test_attack_43_this_machine_only_by_default(self) -> None:
         gateway = self.running()
         (place,) = {
             connection.laddr.ip

@@ -1,4 +1,4 @@
-"""Connecting to services: addresses in turn, one deadline, TLS verified before a single octet of ours is sent."""
+"""Connecting to services: addresses in turn, one deadline, and TLS verified before a byte is sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STRANGER = identity("service.example.com")
 
 
 class Names:
-    """The reactor, but for its name resolver."""
+    """The reactor, except for its name resolver."""
 
     def __init__(self, **names: list[str] | None) -> None:
         self.names = names
@@ -71,7 +71,7 @@ class ConnectTests(NetTestCase):
         return len([call for call in reactor.getDelayedCalls() if "_Connecting" in str(call)])
 
     def silent(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """A port whose backlog is full: what else knocks is left unanswered."""
+        """A port whose backlog is full: further connections get no answer."""
         listening = socket.socket()
         self.sockets.append(listening)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -172,7 +172,7 @@ class ConnectTests(NetTestCase):
         client.transport.write(b"hello")
         await client.until(5)
         self.assertEqual(serving.built[0].transport.server_name, "service.example.com")
-        # The service says goodbye: a clean end.
+        # The service sends close_notify: a clean end.
         serving.built[0].transport.loseConnection()
         self.assertIsInstance(await client.lost, ConnectionDone)
 
@@ -184,7 +184,7 @@ class ConnectTests(NetTestCase):
         self.assertEqual(serving.built[0].transport.server_name, "")
 
     async def test_attack_41_certificate_that_does_not_stand_up(self) -> None:
-        """Of another name, of another address, of an unknown issuer, expired: nothing of ours is sent."""
+        """With a certificate for another name or address, of an unknown issuer, or expired, nothing is sent."""
         expired = identity("service.example.com", issuer=CA, days=0.01)
         for shown, name, words in (
             (SERVICE, "other.example.com", "not for other.example.com"),
@@ -228,14 +228,14 @@ class ConnectTests(NetTestCase):
         await eventually(lambda: self.limits.open == 0)
 
     async def test_answer_before_a_reset_is_read(self) -> None:
-        """A service that answers and closes in the middle of an upload: its answer is delivered before the end is told."""
+        """A service that answers and closes in the middle of an upload: its answer is delivered before the end is reported."""
         service = socket.create_server(("127.0.0.1", 0))
         self.sockets.append(service)
         client = await self.dial("127.0.0.1", service.getsockname()[1])
         peer, _ = service.accept()
         client.transport.write(b"upload")
         peer.sendall(b"413 too large")
-        peer.close()  # with unread octets: a reset
+        peer.close()  # with unread bytes, which causes a reset
         while client.transport._writable:
             client.transport.write(b"more")
             self.assertFalse(client.is_lost)
@@ -252,7 +252,7 @@ class ClientTLSTests(NetTestCase):
         empty.write_bytes(b"")
         with self.assertRaises(StartupError) as caught:
             ClientTLS("a", empty)
-        self.assertEqual(str(caught.exception), f"{empty}: there is no CA certificate in PEM form")
+        self.assertEqual(str(caught.exception), f"{empty}: the file contains no CA certificate in PEM format")
 
     async def test_system_cas_do_not_know_ours(self) -> None:
         _, port = self.serve(echo, ServerContexts([SERVICE]))

@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from perimeter.config.site.values import ListenerSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.net import listeners
 from perimeter.net.contexts import ServerContexts
@@ -90,7 +90,7 @@ class AcceptTests(NetTestCase):
             waiting = serving.next()
             client = self.connect(port, host)
             server = await waiting
-            # An IPv4 client on the dual-stack socket is an IPv4 client (attack 10).
+            # An IPv4 client on the dual-stack socket counts as an IPv4 client (attack 10).
             self.assertEqual(server.transport.getPeer().host, host)
             self.assertEqual(server.transport.getHost().host, host)
             self.assertEqual(server.transport.getHost().port, port)
@@ -129,7 +129,7 @@ class AcceptTests(NetTestCase):
             await eventually(lambda: self.limits.open == 2)
             third = self.connect(port)
             self.assertEqual(await self.in_thread(third.recv, 10), b"")
-            # Another address is served all the same.
+            # Another address is still served.
             other = self.connect(port, "::1")
             await eventually(lambda: self.limits.open == 3)
             for client in (first, second, other):
@@ -247,7 +247,7 @@ class HandshakeTests(NetTestCase):
         hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100)
 
         async def drip() -> int:
-            # Each octet comes well before the deadline, which is absolute.
+            # Each byte arrives well before the deadline, which is absolute.
             for number in range(len(hello)):
                 try:
                     dripping.send(hello[number : number + 1])
@@ -261,7 +261,7 @@ class HandshakeTests(NetTestCase):
         self.assertLess(reactor.seconds() - started, 3)
         self.assertEqual(serving.built, [])
         self.assertEqual(self.limits.open, 0)
-        # A good client is served as ever, and its handshake's deadline is forgotten.
+        # A correct client is served as usual, and the deadline of its handshake is removed.
         good = await self.in_thread(self.tls_client, port)
         await pause(0.6)
         await self.in_thread(good.send, b"x")

@@ -37,7 +37,7 @@ LOCALHOST = identity("localhost", "127.0.0.1")
 
 @implementer(IPushProducer)
 class Pushing:
-    """Writes chunks as long as it may, a bounded number a turn."""
+    """Writes chunks while it may, a limited number per turn."""
 
     def __init__(self, transport: Any, chunks: list[bytes], turn: Any) -> None:
         self.transport = transport
@@ -85,7 +85,7 @@ class Pulled:
 
 
 class TransportTests(NetTestCase):
-    """On a plain connection; `TLSTransportTests` says the same of TLS."""
+    """On plain connections. `TLSTransportTests` runs the same tests with TLS."""
 
     tls: ServerContexts | None = None
 
@@ -117,7 +117,7 @@ class TransportTests(NetTestCase):
     def writers(self) -> list[Any]:
         return reactor.getWriters()
 
-    async def test_write_sequence_and_kinds_of_octets(self) -> None:
+    async def test_write_sequence_and_types_of_bytes(self) -> None:
         client, server = await self.opened()
         server.transport.writeSequence([b"a", bytearray(b"b"), memoryview(b"c")])
         server.transport.write(b"")
@@ -137,7 +137,7 @@ class TransportTests(NetTestCase):
             server.transport.write(chunk)
             expected.update(chunk)
             total += len(chunk)
-            chunk[:] = bytes(len(chunk))  # what was written may not change with the caller's buffer
+            chunk[:] = bytes(len(chunk))  # a later change of the caller's buffer must not change what was written
         self.assertGreater(server.transport.buffered, 1_000_000)
         server.transport.loseConnection()
         received = await self.in_thread(read_all, client)
@@ -207,7 +207,7 @@ class TransportTests(NetTestCase):
         with self.assertRaises(ConnectionResetError):
             await self.in_thread(read_all, client)
 
-    async def test_reset_seen_inside_write_is_told_later(self) -> None:
+    async def test_reset_seen_inside_write_is_reported_later(self) -> None:
         client, server = await self.opened()
         reset(client)
         for _ in range(3):
@@ -226,7 +226,7 @@ class TransportTests(NetTestCase):
         self.assertIsInstance(await server.lost, (ConnectionLost, ConnectionDone))
         self.assertEqual(server.transport.buffered, 0)
 
-    async def test_pause_leaves_octets_in_the_kernel(self) -> None:
+    async def test_pause_leaves_bytes_in_the_kernel(self) -> None:
         client, server = await self.opened(lambda: Remembering(on_data=lambda self, data: self.transport.pauseProducing()))
         await self.in_thread(client.send, b"first")
         await server.until(5)
@@ -261,7 +261,7 @@ class TransportTests(NetTestCase):
                 client.sendall(bytes(20000))
             return read_all(client)
 
-        # Without lingering, the unread octets would turn the close into a reset and the answer would be lost.
+        # Without lingering, the unread bytes would turn the close into a reset, and the answer would be lost.
         self.assertEqual(await self.in_thread(upload), b"413")
         client.close()
         self.assertIsInstance(await server.lost, ConnectionDone)
@@ -315,7 +315,7 @@ class TransportTests(NetTestCase):
         self.assertIsInstance(await server.lost, ZeroDivisionError)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    async def test_echo_of_fifty_mebioctets(self) -> None:
+    async def test_echo_of_fifty_mebibytes(self) -> None:
         client, server = await self.opened(
             lambda: Remembering(
                 on_made=lambda self: self.transport.registerProducer(self.transport, True),
@@ -338,7 +338,7 @@ class TransportTests(NetTestCase):
 
 
 class TLSTransportTests(TransportTests):
-    """The same on TLS, and what only TLS has."""
+    """The same tests with TLS, and tests that only TLS needs."""
 
     tls = ServerContexts([LOCALHOST])
 
@@ -369,7 +369,7 @@ class TLSTransportTests(TransportTests):
         self.assertTrue(await self.in_thread(client.shutdown))
 
     async def assert_reset(self, client: Any) -> None:
-        # Python's ssl tells every end alike here, so the socket beneath is asked.
+        # Python's ssl reports every end in the same way here, so the socket itself is read.
         plain = socket.socket(fileno=client.detach())
         plain.settimeout(20)
         self.sockets.append(plain)
@@ -390,7 +390,7 @@ class TLSTransportTests(TransportTests):
         self.assertIsInstance(await server.lost, ConnectionDone)
 
     async def test_answer_to_a_request_that_ends_with_close_notify(self) -> None:
-        """What the protocol writes and closes on, inside the very read that found the end, still goes out whole."""
+        """If the protocol writes and closes during the read that found the end, its data is still sent completely."""
         answer = os.urandom(3_000_000)
 
         def reply(server: Any, data: bytes) -> None:
@@ -418,7 +418,7 @@ class TLSTransportTests(TransportTests):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_records_of_every_size(self) -> None:
-        """Nothing stays behind in OpenSSL, where epoll cannot see it."""
+        """No data stays in OpenSSL, where epoll cannot see it."""
         client, server = await self.openssl()
         dice = random.Random(3)
         expected = bytearray()
@@ -436,7 +436,7 @@ class TLSTransportTests(TransportTests):
 
         def receive(size: int) -> bytes:
             transport._recv = genuine
-            transport.stopReading()  # so that only the socket's being writable can bring the octets in
+            transport.stopReading()  # so that only a writable socket can trigger the read
             waited.append(transport)
             raise SSL.WantWriteError
 
@@ -463,7 +463,7 @@ class TLSTransportTests(TransportTests):
         transport.pauseProducing()
         transport.write(b"answer")
         await pause(0.1)
-        # Waiting for the peer is not spinning on a socket that is writable all the time.
+        # While it waits for the peer it must not spin on a socket that is always writable.
         self.assertLess(len(tries), 4)
         self.assertEqual(transport.buffered, 6)
         await self.in_thread(client.send, b"hello")
@@ -475,7 +475,7 @@ class TLSTransportTests(TransportTests):
         return reactor.getReaders()
 
     async def test_key_updates(self) -> None:
-        """RFC 8446, section 4.6.3: the client renews its keys, and asks for ours to be renewed."""
+        """RFC 8446, section 4.6.3: the client updates its keys, and requests an update of the server's keys."""
         _, port = self.serve(lambda: Remembering(on_data=lambda self, data: self.transport.write(data)), self.tls)
 
         def talk() -> bytes:

@@ -44,7 +44,7 @@ KNOWN = answering(200, b'{"username": "alice"}')
 
 
 class Hanging:
-    """A service that never answers. ``left`` is set once whoever asked has gone."""
+    """A service that never answers. ``left`` is set when the client has closed the connection."""
 
     def __init__(self) -> None:
         self.left = threading.Event()
@@ -88,7 +88,7 @@ class RacingTests(GatewayCase):
         gateway = self.running(BROKEN, KNOWN)
         self.assertEqual(self.login(gateway), 200)
 
-    def test_attack_41_nobody_vouches_and_one_is_broken(self) -> None:
+    def test_attack_41_none_accepts_and_one_is_broken(self) -> None:
         for first, second, status in ((BROKEN, WRONG, 503), (WRONG, BROKEN, 503), (WRONG, WRONG, 401)):
             gateway = self.running(first, second)
             self.assertEqual(self.login(gateway), status)

@@ -1,6 +1,6 @@
-"""The commands of Reactor's manual, chapters "Testing Security" and "Obtaining an Access Token", as they are written there.
+"""The commands of Reactor's manual, chapters "Testing Security" and "Obtaining an Access Token", exactly as written there.
 
-They run against ``etc/site.ini`` as it is shipped: only its ports and the places that it writes to are moved.
+They run against the shipped ``etc/site.ini``; only its ports and the paths that it writes to are changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.integration.harness import ETC, Gateway, GatewayCase
 
 @attrs.frozen
 class Answer:
-    """What ``curl -v`` showed. Field names are in lower case."""
+    """The output of ``curl -v``. Header names are in lower case."""
 
     status: int
     fields: dict[str, str]
@@ -26,7 +26,7 @@ class Answer:
 
     @property
     def json(self) -> object:
-        """The body, taken apart."""
+        """The parsed body."""
         return json.loads(self.body)
 
 
@@ -36,7 +36,7 @@ class SeedCase(GatewayCase):
         self.site = self.shipped("site.ini")
 
     def shipped(self, name: str) -> Gateway:
-        """A file of ``etc``, running."""
+        """A running gateway with a file of ``etc``."""
         config = (ETC / name).read_text()
         config, ports = re.subn(r"(?m)^port = (\d+)", r"port = @\1@", config)
         self.assertGreater(ports, 0)
@@ -45,7 +45,7 @@ class SeedCase(GatewayCase):
         return self.gateway(config, files)
 
     def run_as_written(self, command: str) -> Answer:
-        """Run a line of the manual with ``<base-url>`` and ``<gateway>`` filled in. ``-k`` is for the self-made certificate."""
+        """Run a line of the manual with ``<base-url>`` and ``<gateway>`` filled in. ``-k`` is for the self-signed certificate."""
         command = command.replace("<base-url>", f"https://127.0.0.1:{self.site['9443']}")
         command = command.replace("<gateway>:10009", f"127.0.0.1:{self.site['10009']}")
         words = shlex.split(command)
@@ -69,7 +69,7 @@ class TestingSecurityTests(SeedCase):
         self.assertEqual(answer.status, 401)
         self.assertEqual(answer.fields["www-authenticate"], 'Bearer realm="example"')
         assert isinstance(answer.json, dict)
-        # a client of Reactor's takes every value for a list, so there may be nothing else
+        # a client of Reactor reads every value as a list, so there must be no other values
         self.assertEqual(list(answer.json), ["auth_uri"])
         self.assertIn(f"https://127.0.0.1:{self.site['9443']}/token", answer.json["auth_uri"])
 

@@ -1,6 +1,6 @@
-"""The two set-ups that Perimeter replaces, as `etc/` ships them, check and run in front of real services.
+"""The configurations in `etc/` for the two systems that Perimeter replaces pass the check, and work in front of real services.
 
-Only ports and addresses are changed, so that they are free and on the loopback interface.
+Only ports and addresses are changed, to free ports on the loopback interface.
 """
 
 from __future__ import annotations

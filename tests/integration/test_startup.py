@@ -1,4 +1,4 @@
-"""A start that cannot succeed: the exit status is not 0, and one line says what is wrong and where."""
+"""A start that cannot succeed: the exit status is not 0, and one line names the fault and its place."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def made(*arguments: str) -> None:
 
 class FailingStartTests(GatewayCase):
     def refused(self, gateway: Gateway) -> str:
-        """The one line on the fault that a gateway leaves which does not start."""
+        """The line about the fault, from a gateway that does not start."""
         gateway.launch()
         status, log = gateway.wait(), gateway.log
         gateway.kill()
         self.assertNotEqual(status, 0)
-        # what else there may be: how it was called, weak passwords of the test's users, what a process did not close as it died
+        # other lines: the command line, weak passwords of the test's users, resources that the process did not close
         lines = [line for line in log.splitlines() if not any(mark in line for mark in (" info ", " warn ", "ResourceWarning"))]
         self.assertEqual(len(lines), 1, log)
         self.assertNotIn("Traceback", log)
@@ -44,7 +44,7 @@ class FailingStartTests(GatewayCase):
         return gateway
 
     def test_good_pair_starts(self) -> None:
-        """The set-up of the tests below is right but for what they change."""
+        """The configuration of the following tests is valid except for their changes."""
         self.with_pem("gw.crt", "gw.key").start()
 
     def test_certificate_that_does_not_match_its_key(self) -> None:
@@ -55,7 +55,7 @@ class FailingStartTests(GatewayCase):
 
     def test_key_that_cannot_be_read(self) -> None:
         gateway = self.with_pem("gw.crt", "gw.key")
-        # permissions do not stop root; to open a process's memory at its start is an error for everybody
+        # permissions do not stop root; reading a process's memory at address 0 is an error for every user
         (gateway.directory / "gw.key").unlink()
         (gateway.directory / "gw.key").symlink_to("/proc/self/mem")
         line = self.refused(gateway)
@@ -90,7 +90,7 @@ class FailingStartTests(GatewayCase):
         self.assertIn(str(gateway["second"]), self.refused(gateway))
 
     def test_state_dir_that_cannot_be_made(self) -> None:
-        # in /proc not even root makes a directory
+        # not even root can make a directory in /proc
         config = site(ROUTES).replace("state_dir = state", "state_dir = /proc/perimeter")
         line = self.refused(self.unstarted(config, USERS))
         self.assertIn("/proc/perimeter", line)
@@ -100,7 +100,7 @@ class FailingStartTests(GatewayCase):
         self.assertIn("/state", line)
 
     def test_state_dir_that_cannot_be_written(self) -> None:
-        # a directory that is there, and that nobody can make files in
+        # an existing directory in which no user can make files
         config = site(ROUTES).replace("state_dir = state", "state_dir = /proc/self/task")
         self.assertIn("/proc/self/task", self.refused(self.unstarted(config, USERS)))
 

@@ -1,4 +1,4 @@
-"""Bodies of any size pass in both directions at the pace of the slower side, and none of them is kept in memory."""
+"""Bodies of every size pass in both directions at the speed of the slower side, and are not kept in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GIB = 1 << 30
 MIB = 1 << 20
 BLOCK = bytes(range(256)) * 4096  # 1 MiB
 GROWTH = 32 * MIB
-"""What the gateway's memory may grow by, whatever passes."""
+"""Maximum growth of the gateway's memory in bytes, however much data passes."""
 
 ROUTE = """\
 [upstream service]
@@ -28,7 +28,7 @@ auth = none
 
 
 class _Peak:
-    """The most memory that a gateway had while a block ran, above what it had before."""
+    """The maximum growth of a gateway's memory while a block ran."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -55,7 +55,7 @@ class _Peak:
 
 
 def _warm(wire: Wire) -> None:
-    """A first request, so that what is imported or allocated once is not counted as growth."""
+    """Send a first request, so that imports and one-time allocations do not count as growth."""
     assert wire.get("/warm").status == 200
 
 
@@ -67,7 +67,7 @@ class LargeBodies(GatewayCase):
             while True:
                 head = _head(connection.socket)
                 if b"POST" in head:
-                    # past the double's own buffers, which keep everything
+                    # past the buffers of the test upstream, which keep everything
                     if b"transfer-encoding: chunked" in head.lower():
                         received = _drain_chunks(connection.socket)
                     else:
@@ -126,18 +126,18 @@ class LargeBodies(GatewayCase):
 
 
 def _head(peer: socket.socket) -> bytes:
-    """Read a message head, and nothing of what follows it."""
+    """Read a message head, and nothing after it."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        octet = peer.recv(1)
-        if not octet:
+        byte = peer.recv(1)
+        if not byte:
             raise EOFError("the connection ended in a head")
-        head += octet
+        head += byte
     return head
 
 
 def _drain(peer: socket.socket, size: int) -> int:
-    """Read ``size`` octets and keep none of them. Returns how many came."""
+    """Read and discard ``size`` bytes. Returns how many arrived."""
     received = 0
     while received < size:
         data = peer.recv(min(MIB, size - received))
@@ -148,7 +148,7 @@ def _drain(peer: socket.socket, size: int) -> int:
 
 
 def _drain_chunks(peer: socket.socket) -> int:
-    """Read a chunked body without trailers and keep none of it. Returns its length."""
+    """Read and discard a chunked body without trailers. Returns its length."""
     total = 0
     while True:
         line = b""
@@ -186,7 +186,7 @@ class BackPressure(GatewayCase):
         with _Peak(gateway) as peak:
             wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             self.assertTrue(stalled.wait(30), "the upstream was never held up")
-        self.assertLess(sent[0], 64 * MIB)  # what the sockets' buffers hold
+        self.assertLess(sent[0], 64 * MIB)  # the content of the sockets' buffers
         self.assertLess(peak.growth, GROWTH)
 
     def test_slow_upstream_slows_the_client(self) -> None:
@@ -213,7 +213,7 @@ class BackPressure(GatewayCase):
 
 class Promptness(GatewayCase):
     def test_server_sent_event_reaches_the_client_at_once(self) -> None:
-        """Each event is read before the next one is even made."""
+        """Each event is read before the next one is made."""
         steps = [threading.Semaphore(0), threading.Semaphore(0)]
 
         def events(connection: Connection) -> None:
@@ -237,7 +237,7 @@ class Promptness(GatewayCase):
         self.assertEqual(wire.read_until(b"\r\n\r\n"), b"0\r\n\r\n")
 
     def test_head_only_answer_is_not_held_back(self) -> None:
-        """A response head without any body yet is passed on."""
+        """A response head is passed on before the first byte of the body arrives."""
         gate = threading.Event()
         self.addCleanup(gate.set)
 

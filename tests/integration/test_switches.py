@@ -1,4 +1,4 @@
-"""What an operator switches, and what is answered then: maintenance, authentication off, redirects, error pages, audit files."""
+"""The operator's switches and their effects: maintenance, authentication off, redirects, error pages, audit files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SwitchTests(GatewayCase):
     def config(self, perimeter: str = "", extra: str = "", pages: str = "") -> str:
         def never(connection: Connection) -> None:
             connection.request()
-            connection.read_some()  # until the gateway has had enough of it
+            connection.read_some()  # until the gateway refuses to read more
 
         def garbage(connection: Connection) -> None:
             connection.request()
@@ -137,7 +137,7 @@ auth = none
         self.assertEqual(wire.get("/a", host="other.test:80").get("location"), "https://other.test:9443/a")
 
     def audit_files(self, gateway: Gateway, wire: Wire) -> None:
-        """A route's own file has its requests, refused ones too, and the common file none of them."""
+        """A route's own file contains its requests, refused ones too, and the common file contains none of them."""
         for credential in (ALICE, basic("bob", "hunter2"), "X: y"):
             wire.get("/admin/x", credential)
         lines = gateway.audit("admin.log")
@@ -160,7 +160,7 @@ auth = none
         self.assertEqual(wire.get("/x", "Accept: text/html", basic("alice", "wrong")).status, 401)
 
     def maintenance(self, gateway: Gateway, wire: Wire) -> None:
-        """503 with JSON on every route, whoever asks, whatever he accepts, and whatever pages there are."""
+        """503 with JSON on every route, for every client, every Accept header and all configured pages."""
         for pages in ("", "[errors]\npage = 503 /pages/50x.html\n"):
             gateway.configure(self.config("maintenance = yes", pages=pages))
             self.assertIn("STATUS=listening", gateway.reload())
@@ -175,7 +175,7 @@ auth = none
             self.assertEqual(len(self.services[0].requests), reached)
 
     def disabled(self, gateway: Gateway, wire: Wire) -> None:
-        """Everything is routed without authentication, with a loud warning; nothing that a client says of itself passes."""
+        """Every request is routed without authentication, with a clear warning. No identity header from a client passes."""
         gateway.configure(self.config("enabled = no"))
         self.assertIn("STATUS=listening", gateway.reload())
         gateway.await_log("SECURITY IS OFF")

@@ -1,4 +1,4 @@
-"""``etc/perimeter.service``: that systemd understands every line of it, and how little the service may do."""
+"""``etc/perimeter.service``: systemd accepts every line, and the service has few permissions."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class UnitFileTests(GatewayCase):
         )
 
     def test_no_line_is_unknown_to_systemd(self) -> None:
-        # verify looks for the programs, so here they are ones that exist
+        # verify looks for the programs, so the test uses existing ones
         text = re.sub(r"/opt/perimeter/bin/\w+", sys.executable, UNIT.read_text())
         self.assertIn(f"ExecStart={sys.executable} ", text)
         copy = self.directory() / UNIT.name
         copy.write_text(text)
         result = self.analyze("verify", str(copy))
-        # systemd also talks about other units of the machine
+        # systemd also reports faults of other units of the machine
         about_this = [line for line in result.stderr.splitlines() if UNIT.name in line]
         self.assertEqual(about_this, [])
 
     def test_exposure(self) -> None:
-        """1.5 of 10: what is left is the network, AF_UNIX for notifications, and ports below 1024."""
+        """1.5 of 10: the remaining permissions are the network, AF_UNIX for notifications, and ports below 1024."""
         result = self.analyze("security", "--offline=true", "--threshold=15", str(UNIT))
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertIn("Overall exposure level", result.stdout)

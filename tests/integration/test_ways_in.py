@@ -308,7 +308,7 @@ class CertificateTests(WaysCase):
         gateway = self.unstarted(config, USERS)
         gateway.launch()
         self.assertNotEqual(gateway.wait(), 0)
-        self.assertIn("ca.key: there is no CA certificate in PEM form", gateway.log)
+        self.assertIn("ca.key: the file contains no CA certificate in PEM format", gateway.log)
         gateway.kill()
 
 

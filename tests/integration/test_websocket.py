@@ -1,4 +1,4 @@
-"""WebSocket through the gateway, with a real client and a real server: admission first, then octets both ways."""
+"""WebSocket through the gateway, with a real client and a real server: admission first, then bytes in both directions."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 
 
 
 def echo(connection: ServerConnection) -> None:
-    """Give every message back; ``bye`` closes, ``who`` tells the identity that the gateway vouched for."""
+    """Echo every message. ``bye`` closes, and ``who`` returns the identity headers from the gateway."""
     for message in connection:
         if message == "bye":
             connection.close(4001, "as you wish")
@@ -101,7 +101,7 @@ class WebSocketTests(StageCase):
         self.closed.append((connection.close_code, connection.close_reason))
 
     def client(self, path: str = "/ws", *headers: list[str], tls: bool = False, **options: Any) -> ClientConnection:
-        """A WebSocket client of alice's, closed when the test is over."""
+        """A WebSocket client with alice's credentials, closed at the end of the test."""
         port = self.served["https" if tls else "http"]
         if tls:
             options["ssl"] = insecure_context()
@@ -120,14 +120,14 @@ class WebSocketTests(StageCase):
         return client
 
     def await_closed(self) -> tuple[int | None, str | None]:
-        """How the server's end was closed, once it was."""
+        """Wait until the server's end is closed, and return how."""
         eventually(lambda: self.closed, "the server's end is closed")
         return self.closed[0]
 
     # -- admission
 
     def test_tunnel_after_admission(self) -> None:
-        """An admitted client talks to the service, which is told who it is; TLS or not."""
+        """An admitted client talks to the service, which gets its identity; with and without TLS."""
         for tls in (False, True):
             client = self.client("/ws/x?y=z", ALICE, ["X-Auth-Username", "root"], tls=tls)
             client.send("hello")
@@ -139,7 +139,7 @@ class WebSocketTests(StageCase):
             client.close()
 
     def test_upgrade_request_as_the_service_sees_it(self) -> None:
-        """The fields of the handshake arrive once each; credentials do not arrive at all."""
+        """Each header of the handshake arrives once; credentials do not arrive."""
 
         def script(connection: Connection) -> None:
             connection.request()
@@ -162,8 +162,8 @@ class WebSocketTests(StageCase):
         self.assertEqual((received.get("sec-websocket-version"), received.get("sec-websocket-protocol")), ("13", "chat"))
         self.assertEqual((received.get("sec-websocket-key"), received.get("authorization")), (KEY.split(": ")[1], None))
 
-    def test_octets_right_behind_the_handshake(self) -> None:
-        """A client that does not wait for 101, and a service whose first octets come together with it, lose nothing."""
+    def test_bytes_right_after_the_handshake(self) -> None:
+        """A client that does not wait for 101, and a service whose first bytes come together with it, lose no data."""
 
         def script(connection: Connection) -> None:
             connection.request()
@@ -178,7 +178,7 @@ class WebSocketTests(StageCase):
             self.assertEqual(wire.read_exactly(10), b"firstearly")
 
     def test_attack_21_unauthenticated_is_401_before_dialling(self) -> None:
-        """Without good credentials no connection to the service is even made."""
+        """Without valid credentials the gateway opens no connection to the service."""
         wrong = basic("alice", "wrong")
         for lines, status in (
             ((), 401),
@@ -220,7 +220,7 @@ class WebSocketTests(StageCase):
             self.assertEqual((response.status, response.body, response.get("sec-websocket-version")), (426, b"no", "12"))
             self.assertEqual(wire.get("/status").body, b"OK")
 
-    # -- octets
+    # -- data
 
     def test_large_messages_both_ways(self) -> None:
         """1 MiB at a time, text and binary, in order, with and without TLS."""
@@ -230,7 +230,7 @@ class WebSocketTests(StageCase):
             for message in (binary, "é" * (MIB // 2), binary[::-1]):
                 client.send(message)
                 self.assertEqual(client.recv(TIMEOUT), message)
-            # all of them under way at once
+            # all of them at the same time
             sender = threading.Thread(target=lambda client=client: [client.send(binary) for _ in range(8)])  # type: ignore[misc]
             sender.start()
             self.assertEqual([client.recv(TIMEOUT) == binary for _ in range(8)], [True] * 8)
@@ -238,7 +238,7 @@ class WebSocketTests(StageCase):
             client.close()
 
     def test_ping_and_pong(self) -> None:
-        """Control frames pass both ways."""
+        """Control frames pass in both directions."""
         pinged = threading.Event()
 
         def handle(connection: ServerConnection) -> None:
@@ -265,7 +265,7 @@ class WebSocketTests(StageCase):
         self.assertEqual(client.close_code, 4000)
 
     def test_service_closes(self) -> None:
-        """And the other way round."""
+        """The close handshake that the service begins reaches the client."""
         client = self.client()
         client.send("bye")
         with self.assertRaises(ConnectionClosedError) as caught:
@@ -274,7 +274,7 @@ class WebSocketTests(StageCase):
         self.assertEqual(self.await_closed()[0], 4001)
 
     def test_peer_that_vanishes(self) -> None:
-        """A peer that goes without a word takes its other end with it."""
+        """If one side closes without a close handshake, the gateway closes the other side."""
         client = self.client()
         client.send("x")
         client.recv(TIMEOUT)
@@ -285,8 +285,8 @@ class WebSocketTests(StageCase):
         self.assertRaises((ConnectionClosedError, ConnectionClosedOK), client.recv, TIMEOUT)
         self.assertEqual(client.close_code, 1006)
 
-    def test_last_octets_arrive_before_the_end(self) -> None:
-        """What a service sends right before it closes is delivered in full."""
+    def test_last_bytes_arrive_before_the_end(self) -> None:
+        """Data that a service sends right before it closes is delivered completely."""
         message = b"x" * (4 * MIB)
 
         def handle(connection: ServerConnection) -> None:
@@ -307,7 +307,7 @@ class WebSocketTests(StageCase):
         self.assertRaises(TimeoutError, client.recv, 3.5)
         client.send("after")
         self.assertEqual(client.recv(TIMEOUT), "after")
-        # They are in force, for whatever is no tunnel.
+        # the limits do apply to requests that are not tunnels
         self.play(lambda connection: connection.request() and connection.read_some() and None)
         with self.served.connect("http") as wire:
             self.assertEqual(wire.get("/scripted/x", ": ".join(ALICE)).status, 504)
@@ -316,7 +316,7 @@ class WebSocketTests(StageCase):
     # -- the audit log
 
     def await_line(self, target: str) -> str:
-        """The one audit line of a target that no other test asks for."""
+        """The only audit line of a target that no other test requests."""
 
         def lines() -> list[str]:
             return [line for line in self.served.audit() if f'"GET {target} HTTP/1.1"' in line]
@@ -326,13 +326,13 @@ class WebSocketTests(StageCase):
         return line.replace(f'"GET {target} HTTP/1.1"', "REQUEST")
 
     def test_one_audit_line_at_the_end(self) -> None:
-        """A tunnel leaves one line, when it is over, with the status 101, the user and the octets that the client was sent."""
+        """A tunnel has one line, written at its end, with the status 101, the user and the number of bytes sent to the client."""
         client = self.client("/ws/audited/1?b")
         client.send("hello")
         self.assertEqual(client.recv(TIMEOUT), "hello")
         self.assertNotIn("/ws/audited/1", "".join(self.served.audit()))
         client.close()
-        # 7 octets of the message and 4 of the closing frame
+        # 7 bytes of the message and 4 of the closing frame
         self.assertRegex(self.await_line("/ws/audited/1?b"), r"^127\.0\.0\.1 alice \[[^]]+\] REQUEST 101 11$")
         client = self.client("/ws/audited/2")
         client.send("bye")
@@ -343,6 +343,6 @@ class WebSocketTests(StageCase):
         self.assertRegex(self.await_line("/ws/audited/3"), r" alice .* 101 0$")
         self.assertRaises(InvalidStatus, self.client, "/admin/audited/4", ["X-None", "1"])
         self.assertRegex(self.await_line("/admin/audited/4"), r" - .* 401 \d+$")
-        # Whatever would have written a second line for one of them has had its time now.
+        # a second line for one of them would have been written by now
         audited = [line for line in self.served.audit() if "/audited/" in line]
         self.assertEqual(len(audited), 4)

@@ -12,8 +12,9 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import ListenerSettings, SiteConfig
 from perimeter.errors import StartupError
 from perimeter.net.listeners import listening_socket
 from perimeter.run.worker import Worker

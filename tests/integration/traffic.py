@@ -1,4 +1,4 @@
-"""Traffic that goes on while something happens to a gateway: requests in flight, and load."""
+"""Traffic that continues while something happens to a gateway: open requests, and load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.integration.wire import Wire
 
 
 class Held:
-    """A service that begins what it is asked for, and goes on when the test says so: a download, a stream, a tunnel."""
+    """A service that begins a download, a stream or a tunnel, and continues when the test says so."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -57,7 +57,7 @@ class InFlight:
         assert self.tunnel.read_until(b"hello")
 
     def finish(self) -> None:
-        """See all three of them to their ends."""
+        """Check that all three end correctly."""
         self.tunnel.send(b"still here")
         assert self.tunnel.read_exactly(10) == b"STILL HERE"
         self.tunnel.close()
@@ -70,7 +70,7 @@ class InFlight:
 
 
 class Load(threading.Thread):
-    """Requests one after the other, each with a target of its own; ``answered`` are those whose response came whole."""
+    """Sends requests one after the other, each with its own target. ``answered`` counts complete responses."""
 
     def __init__(self, gateway: Gateway, name: str, *, keep: bool = True) -> None:
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""Services to put behind a gateway: one that does as a test says octet by octet, an nginx with files, a Twisted echo."""
+"""Services behind a gateway: one that a test controls byte by byte, an nginx with files, and a Twisted echo service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\no
 
 @attrs.frozen
 class Received:
-    """A request as it arrived: its head with the empty line, and its body with the chunked coding taken off."""
+    """A request as it arrived: its head with the empty line, and its body without the chunked coding."""
 
     head: bytes
     body: bytes = b""
@@ -41,7 +41,7 @@ class Received:
         return [(name.lower(), value.strip()) for name, _, value in pairs]
 
     def get(self, name: str) -> str | None:
-        """The only value of a field, or None. Two of it are a failure."""
+        """The only value of a header, or None. Two values are a failure."""
         values = [value for key, value in self.fields if key == name.lower()]
         if len(values) > 1:
             raise AssertionError(f"{name} is there {len(values)} times: {values}")
@@ -49,26 +49,26 @@ class Received:
 
 
 class Connection:
-    """The upstream's end of one connection: what a script works with."""
+    """The upstream's end of one connection, for scripts."""
 
     def __init__(self, peer: socket.socket, upstream: Upstream, number: int) -> None:
         self._socket = peer
         self._upstream = upstream
         self._buffer = b""
         self.number = number
-        """0 for the first connection that was ever made."""
+        """The number of the connection, from 0."""
 
     @property
     def socket(self) -> socket.socket:
-        """The socket itself, for what the methods here do not do."""
+        """The socket itself, for operations that have no method here."""
         return self._socket
 
     def head(self) -> bytes:
-        """A request head, up to its empty line. Raises `EOFError` at the end of the connection."""
+        """Read a request head up to its empty line. Raises `EOFError` at the end of the connection."""
         return self.read_until(b"\r\n\r\n")
 
     def request(self) -> Received:
-        """A whole request, which the upstream also notes down. Raises `EOFError` at the end of the connection."""
+        """Read a complete request, and record it. Raises `EOFError` at the end of the connection."""
         head = self.head()
         received = Received(head)
         length, coding = received.get("content-length"), received.get("transfer-encoding")
@@ -81,21 +81,21 @@ class Connection:
         return received
 
     def read_until(self, mark: bytes) -> bytes:
-        """Everything up to ``mark``, which is included."""
+        """Read everything up to and including ``mark``."""
         while (end := self._buffer.find(mark)) < 0:
             self._more()
         data, self._buffer = self._buffer[: end + len(mark)], self._buffer[end + len(mark) :]
         return data
 
     def read_exactly(self, size: int) -> bytes:
-        """``size`` octets."""
+        """Read ``size`` bytes."""
         while len(self._buffer) < size:
             self._more()
         data, self._buffer = self._buffer[:size], self._buffer[size:]
         return data
 
     def read_some(self) -> bytes:
-        """What comes next; empty at the end."""
+        """Read the next bytes; empty at the end."""
         if self._buffer:
             data, self._buffer = self._buffer, b""
             return data
@@ -106,7 +106,7 @@ class Connection:
         self._socket.sendall(data)
 
     def half_close(self) -> None:
-        """Send FIN and go on reading, as ecFlow does."""
+        """Send FIN and continue reading, as ecFlow does."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
@@ -152,7 +152,7 @@ Script = Callable[[Connection], None]
 
 
 def replying(reply: bytes) -> Script:
-    """A script that gives the same reply to each request, on connections that stay open."""
+    """A script that sends the same reply to each request, on connections that stay open."""
 
     def script(connection: Connection) -> None:
         while True:
@@ -165,8 +165,8 @@ def replying(reply: bytes) -> Script:
 class Upstream:
     """A listening socket on 127.0.0.1 with a thread for each connection, in which ``script`` decides what happens.
 
-    The connection is closed when the script returns. A script that fails makes the test fail (`close`); the gateway's closing of
-    a connection is no failure.
+    The connection is closed when the script returns. If a script fails, the test fails (`close`). It is no failure if the gateway
+    closes a connection.
     """
 
     def __init__(self, script: Script | bytes = OK) -> None:
@@ -174,9 +174,9 @@ class Upstream:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[Received] = []
-        """What `Connection.request` has read, in order."""
+        """The requests that `Connection.request` has read, in order."""
         self.raw: list[bytes] = []
-        """Every octet that arrived, one item a connection."""
+        """All bytes that arrived, one item per connection."""
         self._queue: queue.Queue[Received] = queue.Queue()
         self._peers: set[socket.socket] = set()
         self._failures: list[BaseException] = []
@@ -191,23 +191,23 @@ class Upstream:
 
     @property
     def connections(self) -> int:
-        """How many connections were ever made."""
+        """The number of connections so far."""
         return len(self.raw)
 
     def note(self, received: Received) -> None:
-        """Remember a request. Called by scripts that read one by hand."""
+        """Record a request. Scripts that read one themselves call it."""
         self.requests.append(received)
         self._queue.put(received)
 
     def next(self, timeout: float = TIMEOUT) -> Received:
-        """The next request that was not asked for yet, once it has come."""
+        """Wait for the next request that was not returned yet, and return it."""
         try:
             return self._queue.get(timeout=timeout)
         except queue.Empty:
             raise AssertionError(f"no request reached the upstream within {timeout} s") from None
 
     def close(self) -> None:
-        """Close everything, and raise what a script has raised."""
+        """Close everything, and raise the exception of a script that failed."""
         self._closing = True
         for sock in [self._listener, *self._peers]:
             with contextlib.suppress(OSError):
@@ -247,7 +247,7 @@ class Upstream:
 
 
 class Process:
-    """A service in a process of its own, killed at the end."""
+    """A service in its own process, which is killed at the end."""
 
     port: int
 
@@ -262,7 +262,7 @@ class Process:
         return f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
-        """End it."""
+        """Stop the service."""
         self._process.terminate()
         try:
             self._process.wait(TIMEOUT)
@@ -286,7 +286,7 @@ class Process:
 
 
 class Nginx(Process):
-    """nginx with ``files`` (path below the root: content), and further ``server`` directives."""
+    """nginx with ``files`` (path below the root: content), and more ``server`` directives."""
 
     def __init__(self, directory: Path, files: Mapping[str, bytes], server: str = "") -> None:
         self.port = free_port()

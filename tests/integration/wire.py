@@ -1,4 +1,4 @@
-"""Clients for tests that care about octets: sockets, plain or TLS, that send what they are told and read with a deadline."""
+"""Clients for tests of exact bytes: plain or TLS sockets that send given bytes and read with a timeout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import TracebackType
 import attrs
 
 TIMEOUT = 10.0
-"""Seconds that one read or write may take. Nothing on loopback takes so long, so running into it is a failure."""
+"""Timeout in seconds of one read or write. Nothing on loopback takes this long, so a timeout is a failure."""
 
 
 def basic(username: str, password: str) -> str:
@@ -27,7 +27,7 @@ def bearer(token: str) -> str:
 
 @attrs.frozen
 class Response:
-    """A response as it came. Field names are in lower case; ``interim`` are the statuses of the 1xx responses before it."""
+    """A response as it arrived. Header names are in lower case; ``interim`` are the statuses of the 1xx responses before it."""
 
     status: int
     reason: str
@@ -38,14 +38,14 @@ class Response:
     head: bytes = b""
 
     def get(self, name: str) -> str | None:
-        """The only value of a field, or None where it is absent. Two of it are a failure."""
+        """The only value of a header, or None if it is absent. Two values are a failure."""
         values = self.get_all(name)
         if len(values) > 1:
             raise AssertionError(f"{name} is there {len(values)} times: {values}")
         return values[0] if values else None
 
     def get_all(self, name: str) -> list[str]:
-        """All values of a field, in order."""
+        """All values of a header, in order."""
         return [value for key, value in self.fields if key == name.lower()]
 
     @property
@@ -55,7 +55,7 @@ class Response:
 
 
 def insecure_context(alpn: Iterable[str] = ("http/1.1",)) -> ssl.SSLContext:
-    """A TLS client context that takes any certificate: self-made ones are what most tests meet."""
+    """A TLS client context that accepts every certificate, since most tests use self-signed ones."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -105,13 +105,13 @@ class Wire:
         return self
 
     def dribble(self, data: bytes, size: int = 1) -> Wire:
-        """Send ``data`` in pieces, each a segment of its own."""
+        """Send ``data`` in pieces, one TCP segment for each."""
         for start in range(0, len(data), size):
             self.socket.sendall(data[start : start + size])
         return self
 
     def half_close(self) -> None:
-        """Send FIN, and go on reading."""
+        """Send FIN, and continue reading."""
         self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
@@ -120,34 +120,34 @@ class Wire:
         self.close()
 
     def close(self) -> None:
-        """Close with FIN, or RST where something is unread."""
+        """Close with FIN, or with RST if there is unread data."""
         self.socket.close()
 
     # -- in
 
     def read_some(self) -> bytes:
-        """What is buffered or what comes next; empty at the end."""
+        """Read the buffered or the next bytes; empty at the end."""
         if self.buffer:
             data, self.buffer = self.buffer, b""
             return data
         return self.socket.recv(65536)
 
     def read_until(self, mark: bytes) -> bytes:
-        """Everything up to ``mark``, which is included. Raises `EOFError` where the connection ends before."""
+        """Read everything up to and including ``mark``. Raises `EOFError` if the connection ends before."""
         while (end := self.buffer.find(mark)) < 0:
             self._more(f"before {mark!r}")
         data, self.buffer = self.buffer[: end + len(mark)], self.buffer[end + len(mark) :]
         return data
 
     def read_exactly(self, size: int) -> bytes:
-        """``size`` octets. Raises `EOFError` where the connection ends before."""
+        """Read ``size`` bytes. Raises `EOFError` if the connection ends before."""
         while len(self.buffer) < size:
-            self._more(f"{size - len(self.buffer)} octets early")
+            self._more(f"{size - len(self.buffer)} bytes early")
         data, self.buffer = self.buffer[:size], self.buffer[size:]
         return data
 
     def read_all(self) -> bytes:
-        """Everything until the peer closes, orderly or not."""
+        """Read everything until the peer closes or resets the connection."""
         parts = [self.buffer]
         self.buffer = b""
         try:
@@ -158,7 +158,7 @@ class Wire:
         return b"".join(parts)
 
     def closed(self) -> bool:
-        """Wait for what comes next: True for the end of the connection, False for another octet."""
+        """Wait for the next event: True for the end of the connection, False for another byte."""
         if self.buffer:
             return False
         try:
@@ -168,7 +168,7 @@ class Wire:
         return not self.buffer
 
     def read_head(self) -> tuple[int, str, tuple[tuple[str, str], ...], bytes]:
-        """A response head: status, reason, fields, and all of it as it came."""
+        """Read a response head: status, reason, headers, and its raw bytes."""
         raw = self.read_until(b"\r\n\r\n")
         lines = raw[:-4].decode("iso-8859-1").split("\r\n")
         version, _, rest = lines[0].partition(" ")

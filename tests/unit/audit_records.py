@@ -1,4 +1,4 @@
-"""Records for the tests of the audit log: one to vary, and a Hypothesis strategy for any."""
+"""Records for the tests of the audit log: a typical record to change, and a Hypothesis strategy for all records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ USUAL: dict[str, Any] = {
 
 
 def make_record(**changes: Any) -> AccessRecord:
-    """A usual record with some fields changed."""
+    """A typical record with some attributes changed."""
     return _record(**{**USUAL, **changes})
 
 
@@ -43,7 +43,7 @@ def _record(**values: Any) -> AccessRecord:
 
 
 def make_headers(**fields: bytes) -> HeaderBlock:
-    """Header fields by name, ``_`` for ``-``."""
+    """Headers by name, with ``_`` for ``-``."""
     return HeaderBlock([(name.replace("_", "-").encode(), value) for name, value in fields.items()])
 
 

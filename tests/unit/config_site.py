@@ -13,8 +13,8 @@ from perimeter.auth.augment.match import MatchAugmenterFactory
 from perimeter.auth.augment.plain import PlainAugmenterFactory
 from perimeter.config.language.datatypes import file_path
 from perimeter.config.language.option import Option
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import SiteConfig
 from perimeter.errors import ConfigError
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
 from perimeter.plugin.kinds import PluginKinds

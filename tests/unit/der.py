@@ -19,7 +19,7 @@ def element(tag: int, content: bytes) -> bytes:
 
 
 def elements(content: bytes) -> list[tuple[int, bytes]]:
-    """The elements that ``content`` consists of, each as its tag and its content."""
+    """The elements of ``content``, each as its tag and its content."""
     found = []
     while content:
         start, size = 2, content[1]
@@ -46,7 +46,7 @@ def without_null(der: bytes) -> bytes:
 def keystore_without_null(der: bytes, password: str) -> bytes:
     """A PKCS#12 keystore (RFC 7292, section 4) with each AlgorithmIdentifier outside of its ciphertext rewritten.
 
-    Its MAC must be SHA-256, and is made anew.
+    Its MAC must be SHA-256, and is computed again.
     """
     ((_, store),) = elements(without_null(der))
     version, (_, safe), (_, mac) = elements(store)
@@ -55,7 +55,7 @@ def keystore_without_null(der: bytes, password: str) -> bytes:
     parts = b""
     for _, part in elements(elements(content)[0][1]):
         contents = elements(part)
-        if contents[1][1][0] == _OCTETS:  # pkcs7-data: bags that are not encrypted as a whole
+        if contents[1][1][0] == _OCTETS:  # pkcs7-data: bags that are not encrypted together
             ((_, bags),) = elements(contents[1][1])
             contents[1] = (contents[1][0], element(_OCTETS, without_null(bags)))
         else:  # pkcs7-encryptedData

@@ -1,4 +1,4 @@
-"""Reads what a metrics listener tells, with the library's own parser."""
+"""Reads the metrics of a listener with the library's own parser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 class Figures:
-    """Samples by name and labels. A sample that is there twice is a fault."""
+    """Samples by name and labels. A duplicate sample is a failure."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self.kinds: dict[str, str] = {}
@@ -24,18 +24,18 @@ class Figures:
                 self.samples[key] = sample.value
 
     def __call__(self, name: str, **labels: str) -> float | None:
-        """The value, or None where there is no such sample."""
+        """The value, or None if there is no such sample."""
         return self.samples.get((name, frozenset(labels.items())))
 
     def total(self, name: str, **labels: str) -> float:
-        """All samples of that name with these labels among theirs."""
+        """All samples of that name that have these labels, and maybe others."""
         return sum(value for (found, theirs), value in self.samples.items() if found == name and theirs >= labels.items())
 
     def labels(self, name: str) -> set[str]:
-        """Every value of the label ``name``, of whatever sample."""
+        """Every value of the label ``name``, in all samples."""
         return {value for _, labels in self.samples for key, value in labels if key == name}
 
 
 def read(text: bytes) -> Figures:
-    """What ``text`` (of the plain format) says."""
+    """Parse ``text`` (in the plain format)."""
     return Figures(text_string_to_metric_families(text.decode()))

@@ -1,4 +1,4 @@
-"""An upstream without sockets: what stands behind a real `ProxyTarget` in tests."""
+"""An upstream without sockets, for a real `ProxyTarget` in tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from perimeter.config.site.values import ServerSettings, UpstreamSettings
+from perimeter.config.site.server import ServerSettings
+from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.http.exchange import Exchange, refuse_on_error
@@ -24,7 +25,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @attrs.define
 class Attempt:
-    """A connection that the pool wants."""
+    """A connection that the pool asks for."""
 
     clock: Clock
     server: ServerSettings
@@ -61,7 +62,7 @@ class Peer:
         self._read = 0
 
     def request(self) -> bytes:
-        """What came since the last call."""
+        """The bytes that arrived since the last call."""
         data = self.transport.written[self._read :]
         self._read = len(self.transport.written)
         return data
@@ -79,7 +80,7 @@ class Peer:
 
 
 class Gateway(Site):
-    """A site whose requests all go to one upstream. Fields of the route and the decision are the test's to change."""
+    """A site whose requests all go to one upstream. Tests may change the attributes of the route and the decision."""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class Gateway(Site):
 
     @property
     def idle(self) -> int:
-        """Connections in the pool that nobody uses."""
+        """The idle connections in the pool."""
         return self.pool.idle_count
 
     def client(self, tls_version: str = "") -> Client:

@@ -1,4 +1,4 @@
-"""Writes JKS keystores, for tests of what reads them. Keystores made by keytool are read in the tests as well."""
+"""Writes JKS keystores for tests of the code that reads them. Other tests read keystores made by keytool."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.der import NULL, element
 
 
 def protect(pkcs8: bytes, password: str, parameters: bytes = NULL) -> bytes:
-    """A key as a keystore holds it. ``parameters`` of its AlgorithmIdentifier are NULL, or empty as newer OpenJDK writes them."""
+    """A key as a keystore stores it. The ``parameters`` of its AlgorithmIdentifier are NULL, or empty as in newer OpenJDK."""
     secret, salt = password.encode("utf-16-be"), os.urandom(20)
     stream, block = b"", salt
     while len(stream) < len(pkcs8):
@@ -31,12 +31,12 @@ def key_entry(alias: str, protected: bytes, chain: Sequence[bytes]) -> bytes:
 
 
 def trusted_entry(alias: str, certificate: bytes) -> bytes:
-    """A certificate that somebody trusts."""
+    """A trusted certificate."""
     return b"".join((_number(2), _text(alias), bytes(8), _text("X.509"), _block(certificate)))
 
 
 def keystore(entries: Sequence[bytes], password: str) -> bytes:
-    """The whole file."""
+    """The file's content."""
     data = b"\xfe\xed\xfe\xed" + _number(2) + _number(len(entries)) + b"".join(entries)
     return data + hashlib.sha1(password.encode("utf-16-be") + b"Mighty Aphrodite" + data).digest()
 

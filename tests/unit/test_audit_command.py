@@ -1,4 +1,4 @@
-"""``perimeter audit show``: what was written by each format is found again."""
+"""``perimeter audit show``: it finds what each format has written."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ShowTests(unittest.TestCase):
         self.path.write_bytes(b"GET /\n{}\n" + self.lines["json", b"/late"])
         result = self.show()
         self.assertEqual(result.stdout_bytes, self.lines["json", b"/late"])
-        self.assertEqual(result.stderr, "2 lines are in no known format and were left out\n")
+        self.assertEqual(result.stderr, "2 lines have an unknown format and were left out\n")
 
     def test_compressed(self) -> None:
         packed = self.path.with_suffix(".gz")

@@ -1,4 +1,4 @@
-"""The three formats: their exact lines, and that nothing which a client sends can make a line say something else."""
+"""The three formats: their exact lines, and that no input from a client can falsify a line."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def unescaped(column: bytes) -> bytes:
     return UNESCAPE.sub(lambda match: bytes([int(match[1], 16)]), column)
 
 
-def octets(text: str) -> bytes:
+def as_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
 class InZone(unittest.TestCase):
-    """Tests in a time zone of their own."""
+    """Tests in a fixed time zone."""
 
     def zone(self, name: str) -> None:
         before = os.environ.get("TZ")
@@ -47,7 +47,7 @@ class InZone(unittest.TestCase):
         self.addCleanup(restore)
         os.environ["TZ"] = name
         time.tzset()
-        # what another test's second was called, in another zone
+        # the cached text of a second is of another test's time zone
         self.patch(formats, "_local_time", formats._Stamp(formats._local))
 
 
@@ -74,7 +74,7 @@ class ReactorTests(InZone):
         self.assertIn(b'] "GET /token -" 200', reactor(make_record(version="")))
         self.assertTrue(reactor(make_record(address="")).startswith(b"- - ["))
 
-    def test_somebody_called_like_nobody(self) -> None:
+    def test_a_user_called_dash(self) -> None:
         columns = [reactor(make_record(principal=who)).split(b" ")[1] for who in (None, Principal("-", "r"), Principal("", "r"))]
         self.assertEqual(columns, [b"-", rb"\x2d", b'""'])
 
@@ -83,10 +83,10 @@ class ReactorTests(InZone):
         line = reactor(record)
         found = COLUMNS.fullmatch(line)
         assert found is not None, line
-        self.assertEqual(unescaped(found[1]), octets(record.address) or b"-")
+        self.assertEqual(unescaped(found[1]), as_bytes(record.address) or b"-")
         if record.principal is not None and record.principal.username:
-            self.assertEqual(unescaped(found[2]), octets(record.principal.username))
-        request = [record.method, redact(record.target), octets(record.version)]
+            self.assertEqual(unescaped(found[2]), as_bytes(record.principal.username))
+        request = [record.method, redact(record.target), as_bytes(record.version)]
         if any((record.method, record.target, record.version)):
             self.assertEqual([unescaped(part) for part in found[4].split(b" ")], [part or b"-" for part in request])
 
@@ -197,7 +197,7 @@ class EveryFormatTests(unittest.TestCase):
                 self.assertIn(REDACTED, line)
 
     def test_clean_and_escaped_lines_are_made_alike(self) -> None:
-        # the short cut and the long way must not differ in anything but the escaping
+        # the fast and the slow path may differ only in the escaping
         for make_line in (reactor, combined):
             plain = make_line(make_record(principal=ALICE, target=b"/a!b"))
             long_way = make_line(make_record(principal=ALICE, target=b'/a"b'))
@@ -205,7 +205,7 @@ class EveryFormatTests(unittest.TestCase):
 
 
 class EscapeTests(unittest.TestCase):
-    def test_attack_42_each_octet_is_visible(self) -> None:
+    def test_attack_42_each_byte_is_visible(self) -> None:
         for raw, expected in (
             (b"a\nb\rc\x1b[0m", rb"a\x0ab\x0dc\x1b[0m"),
             ("\x85\u2028\u2029".encode(), rb"\xc2\x85\xe2\x80\xa8\xe2\x80\xa9"),

@@ -1,4 +1,4 @@
-"""The audit log as the gateway sees it: what True and False mean, and that they are told truly on a disk that fails."""
+"""The audit log as the gateway uses it: the meaning of True and False, also on a disk that fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 
 from perimeter.audit.log import BACKLOG, AuditLogs, NoAudit
 from perimeter.audit.sink import IAuditSink
-from perimeter.config.site.values import AuditSettings
+from perimeter.config.site.audit import AuditSettings
 from perimeter.errors import StartupError
 from perimeter.model import AccessRecord
 from tests.unit.audit_records import make_record
@@ -31,7 +31,7 @@ import sys
 from pathlib import Path
 from twisted.internet import reactor
 from perimeter.audit.log import AuditLogs
-from perimeter.config.site.values import AuditSettings
+from perimeter.config.site.audit import AuditSettings
 from tests.unit.audit_records import make_record
 logs = AuditLogs(AuditSettings(path=Path(sys.argv[1]), roll=4000, keep=0), reactor)
 sink = logs.sink()
@@ -56,7 +56,7 @@ class LogCase(unittest.TestCase):
         self.directory.mkdir()
         self.path = self.directory / "access.log"
         self.clock = Clock()
-        # the files that are made here are of today
+        # the files that the tests make are from today
         self.clock.advance(time.time())
         self.events: list[dict[str, object]] = []
         globalLogPublisher.addObserver(self.events.append)
@@ -99,7 +99,7 @@ class StrictTests(LogCase):
             for number in (1, 2, 3):
                 self.assertIs(sink.record(numbered(number)), False)
                 self.assertIs(sink.healthy(), False)
-            # not a try for every request: once a second
+            # it tries once a second, not for every request
             self.assertEqual(write.call_count, 1)
             self.clock.advance(1)
             self.assertFalse(sink.healthy())
@@ -111,7 +111,7 @@ class StrictTests(LogCase):
         self.clock.advance(0.5)
         self.assertTrue(sink.healthy())
         self.assertTrue(sink.record(numbered(5)))
-        # those that failed are on the file after all, once
+        # the failed lines are in the file in the end, once
         self.assertEqual(self.numbers(), [0, 1, 2, 3, 4, 5])
 
     def test_attack_41_real_full_device(self) -> None:
@@ -208,7 +208,7 @@ class StrictTests(LogCase):
         yield done
         acknowledged = [int(line) for line in bytes(output).split(b"\n")[:-1]]
         self.assertGreater(len(acknowledged), 300)
-        # killed between link and unlink, a file has two names
+        # after a crash between link and unlink, a file has two names
         files = {path.stat().st_ino: path for path in self.directory.iterdir()}
         written = sorted(number for path in files.values() for number in self.numbers(path))
         self.assertGreater(len(files), 3)
@@ -238,7 +238,7 @@ class LaxTests(LogCase):
                 self.clock.advance(0)
             self.assertEqual(write.call_count, 1)
         self.assertEqual(self.said("warn", "critical"), ["warn"])
-        # by itself: nobody asks
+        # by itself, without a call
         self.clock.advance(1)
         self.assertEqual(self.numbers(), [0, 1, 2])
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -250,7 +250,7 @@ class LaxTests(LogCase):
         self.assertEqual(self.numbers(), [0])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_close_tells_what_is_lost(self) -> None:
+    def test_close_reports_lost_lines(self) -> None:
         sink = self.sink()
         sink.record(numbered(0))
         with mock.patch("os.write", side_effect=OSError(errno.ENOSPC, "full")):

@@ -1,4 +1,4 @@
-"""The file: whole lines whatever happens, rolled by day and by size, on real files and real faults of the system."""
+"""The rolling file: whole lines in every case, rolled by day and by size, with real files and real system errors."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from unittest import mock
 from twisted.trial import unittest
 
 from perimeter.audit.rolling import RollingFile, Unwritten, day_bounds
+from perimeter.config.site.audit import Roll
 
 NOON = datetime(2026, 11, 22, 12, 0).timestamp()
 DAY = timedelta(days=1).total_seconds()
 
 
 class Wall:
-    """A clock on the wall, put by hand."""
+    """A wall clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = NOON
@@ -35,12 +36,12 @@ class RollingCase(unittest.TestCase):
         self.path = (self.directory / "access.log").absolute()
         self.wall = Wall()
 
-    def file(self, roll: str | int = "daily", keep: int = 3) -> RollingFile:
+    def file(self, roll: Roll | int = Roll.DAILY, keep: int = 3) -> RollingFile:
         file = RollingFile(self.path, roll, keep, self.wall)
         self.addCleanup(file.close)
         return file
 
-    def opened(self, roll: str | int = "daily", keep: int = 3) -> RollingFile:
+    def opened(self, roll: Roll | int = Roll.DAILY, keep: int = 3) -> RollingFile:
         file = self.file(roll, keep)
         file.open()
         return file
@@ -146,7 +147,7 @@ class DailyTests(RollingCase):
         self.assertEqual(self.found(), {"access.log": b"new\n", "access.log.2026-11-21": b"old\n"})
 
     def test_two_writers_of_one_file(self) -> None:
-        # a reload has the old and the new configuration's log open for a while
+        # during a reload the logs of the old and the new configuration are both open
         files = [self.opened(), self.opened()]
         for file in files:
             file.write(b"sunday\n")
@@ -246,7 +247,7 @@ class MovedAwayTests(RollingCase):
         self.assertEqual(self.found(), {"access.log": b"two\n"})
 
     def test_moved_and_nothing_can_be_opened(self) -> None:
-        # the lines go where the file went: better than nowhere
+        # the lines go to the moved file, which is better than losing them
         file = self.opened()
         self.path.rename(self.directory.parent / "moved")
         self.addCleanup((self.directory.parent / "moved").unlink)
@@ -265,7 +266,7 @@ class MovedAwayTests(RollingCase):
 
 class FaultTests(RollingCase):
     def writes(self, *results: int | OSError) -> None:
-        """Each write(2) takes so many octets, or fails; then they work again."""
+        """Each write(2) accepts the given number of bytes, or fails. Later writes work again."""
         real = os.write
         left = list(results)
 
@@ -282,7 +283,7 @@ class FaultTests(RollingCase):
         self.addCleanup(patch.stop)
 
     def test_disk_full(self) -> None:
-        file = RollingFile(Path("/dev/full"), "daily", 3, self.wall)
+        file = RollingFile(Path("/dev/full"), Roll.DAILY, 3, self.wall)
         self.addCleanup(file.close)
         file.open()
         error = self.assertRaises(Unwritten, file.write, b"one\n")
@@ -331,7 +332,7 @@ class FaultTests(RollingCase):
         os.close(file._fd)
         error = self.assertRaises(Unwritten, file.write, b"one\n")
         self.assertEqual(error.error.errno, errno.EBADF)
-        # its number is somebody else's by now, and must stay open
+        # another file has its number now, and must stay open
         other = os.open("/dev/null", os.O_RDONLY)
         self.addCleanup(os.close, other)
         file.reopen()

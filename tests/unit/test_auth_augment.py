@@ -17,7 +17,7 @@ from perimeter.auth.augment.match import MatchAugmenterFactory, MatchAugmenterSe
 from perimeter.auth.augment.plain import PlainAugmenterFactory, PlainAugmenterSettings
 from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.auth.registry import augmenter_factories
-from perimeter.config.site.values import AugmenterSettings
+from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.errors import Rejected, Unavailable
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
 from perimeter.plugin.augmenter import IAugmenter
@@ -172,15 +172,18 @@ class AugmenterTests(SiteCase):
             ("type = match\nrealm = local\nusername = a\nadd_attributes = b", "expected NAME=VALUE"),
             ("type = plain\nrealm = local", "roles: is required"),
             ("type = plain\nrealm = local\nroles = admin", "expected a role, a colon"),
-            ("type = plain\nrealm = local\nroles = admin: a\nusername = a", "goes with type = match only"),
+            ("type = plain\nrealm = local\nroles = admin: a\nusername = a", "is only allowed with type = match"),
             ("type = mach\nrealm = local", "did you mean match?"),
-            ("type = match\nrealm = local\nusername = a\nadd_roles = b\ncache = 5s", "goes with type = ldap only"),
+            ("type = match\nrealm = local\nusername = a\nadd_roles = b\ncache = 5s", "is only allowed with type = ldap"),
             ("type = ldap\nrealm = local\nsearch_base = dc=x", "uri: is required"),
             ("type = ldap\nrealm = local\nuri = ldap://h", "search_base: is required"),
             ("type = ldap\nrealm = local\nuri = http://h\nsearch_base = dc=x", "expected ldap://host:port"),
             ("type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nbind_dn = cn=a", "ldap_password: is required"),
             ("type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nfilter = TeamA", "expected a part of"),
-            ("type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nadd_roles = a", "goes with type = match only"),
+            (
+                "type = ldap\nrealm = local\nuri = ldap://h\nsearch_base = dc=x\nadd_roles = a",
+                "is only allowed with type = match",
+            ),
         ):
             problems = self.problems(f"{SITE}[augmenter a]\n{text}\n")
             self.assertEqual(len(problems), 1, problems)

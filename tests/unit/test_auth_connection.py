@@ -154,7 +154,7 @@ class CertificateTests(unittest.TestCase):
         self.assertEqual((problems, settings.source, settings.roles), ([], "san-email", ("a", "b")))
         for text, problem in (
             ("username = cn", "username: expected subject-cn"),
-            ("domain = example.com", "goes with username = san-email"),
+            ("domain = example.com", "is only allowed with username = san-email"),
             ("issuer = me", "expected a distinguished name"),
             ("roles_from = groups", "roles_from: expected"),
         ):

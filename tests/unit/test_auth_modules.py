@@ -19,12 +19,11 @@ from perimeter.auth.kinds.login_modules import pam
 from perimeter.auth.kinds.login_modules.authenticator import LoginModulesAuthenticator, LoginModulesFactory
 from perimeter.auth.kinds.login_modules.command import ENVIRONMENT, CommandFactory, judged, run
 from perimeter.auth.registry import login_module_factories
-from perimeter.config.language.datatypes import SECRET
+from perimeter.config.language.datatypes import SECRET, TEXT
 from perimeter.config.language.option import Option
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import scan
 from perimeter.config.language.section import Section
-from perimeter.config.site.schema import Authenticator
 from perimeter.errors import Problem, Rejected, StartupError, Unavailable
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
 from perimeter.offload import Offload
@@ -80,7 +79,7 @@ class ModulesCase(unittest.TestCase):
     def section(self, text: str) -> Section:
         (scanned,), _ = scan(f"[authenticator stack]\ntype = login-modules\n{text}")
         section = Section(scanned, "site.ini", self.directory, References({}, self.directory), self.problems)
-        section.value(Authenticator.type)
+        section.value(Option("type", TEXT, ""))
         return section
 
     def build(self, text: str) -> LoginModulesAuthenticator:
@@ -95,7 +94,7 @@ class ModulesCase(unittest.TestCase):
         factory = LoginModulesFactory(lambda: {**login_module_factories(), "echoing": EchoingKind()})
         section = self.section(text)
         factory.parse(section)
-        section.finish(option.name for option in factory.options)
+        section.finish()
         return "\n".join(map(str, self.problems))
 
     def ask(

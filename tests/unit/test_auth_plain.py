@@ -34,7 +34,7 @@ class PlainTests(TestCase):
         problems: list[Problem] = []
         section = Section(scanned, "site.ini", Path("/"), References({"USERS": "eve: apple"}, Path("/")), problems)
         settings = PlainFactory().parse(section)
-        section.finish(["type"])
+        section.finish()
         return settings, [str(problem) for problem in problems]
 
     def build(self, text: str = USERS) -> PlainAuthenticator:

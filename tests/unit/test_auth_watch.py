@@ -16,7 +16,7 @@ from perimeter.auth.augment.match import MatchAugmenterFactory, MatchAugmenterSe
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import MemoryAttempts, Throttle
 from perimeter.auth.chain.watch import WatchedAugmenter
-from perimeter.config.site.values import AugmenterSettings
+from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.errors import InvalidToken, Rejected, TooManyAttempts, Unavailable
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
 from perimeter.plugin.augmenter import IAugmenter

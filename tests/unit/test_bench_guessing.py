@@ -1,4 +1,4 @@
-"""The benchmark's guesser: what becomes of the figures of its rounds."""
+"""The benchmark's guesser: the figures of its rounds."""
 
 from __future__ import annotations
 

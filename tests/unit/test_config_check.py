@@ -8,10 +8,12 @@ from pathlib import Path
 from click.testing import CliRunner
 from twisted.trial.unittest import TestCase
 
+from perimeter.auth.registry import installed_kinds
 from perimeter.cli.check import run_check
 from perimeter.cli.main import main
-from perimeter.cli.reference import own_page
-from perimeter.config.site.schema import KINDS
+from perimeter.cli.reference import example, own_page
+from perimeter.config.site.kinds import KINDS
+from perimeter.config.site.load import load_site
 
 from .config_site import INSTALLED, SITE, SiteCase
 
@@ -35,7 +37,7 @@ identity = none
 [upstream v6]
 servers = https://[::1]:8443, http://b
 """
-SELF_MADE = "[listener https] has no certificate: one is made in state_dir, self-signed, which clients cannot verify"
+SELF_MADE = "[listener https] has no certificate: a self-signed one is made in state_dir, which clients cannot verify"
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,5 +135,16 @@ class ReferenceTests(TestCase):
         for kind in KINDS:
             self.assertTrue(kind.doc, kind.word)
             self.assertEqual([option.name for option in kind.declared if not option.doc], [])
-            names = [name for name, value in vars(kind.options).items() if value in kind.declared]
-            self.assertEqual(names, [option.name for option in kind.declared])
+            self.assertTrue(kind.example, kind.word)
+
+
+class ExampleTests(SiteCase):
+    def test_the_examples_of_the_page_are_one_valid_site(self) -> None:
+        for name in ("gw.crt", "gw.key", "users.realm"):
+            (self.directory / name).write_text("")
+        parts = [example(kind).removeprefix("```ini\n").removesuffix("```\n") for kind in KINDS]
+        pages = f"[route pages]\npath = /50x.html\nstatic = {self.directory / 'html'}\n[listener m]\nport = 1\nserve = metrics\n"
+        self.site.write_text("\n".join([*parts, pages]))
+        config = load_site(self.site, environ={}, kinds=installed_kinds())
+        self.assertEqual(len(parts), len(KINDS))
+        self.assertEqual(config.warnings, ())

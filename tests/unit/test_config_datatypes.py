@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,17 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
 from perimeter.config.language import datatypes
-from perimeter.config.language.datatypes import BOOLEAN, DURATION_UNITS, ROLL, SIZE, SIZE_UNITS, WORKERS, BadValue, Datatype
+from perimeter.config.language.datatypes import BOOLEAN, DURATION_UNITS, SIZE, SIZE_UNITS, BadValue, Datatype
+from perimeter.config.site.audit import ROLL
+from perimeter.config.site.perimeter import WORKERS
 from tests.unit.properties import reached, reaches
 
 HERE = Path("/site")
+
+
+class Word(StrEnum):
+    GATEWAY = "gateway"
+    TOKENS = "tokens"
 
 
 class DatatypeCase(TestCase):
@@ -76,8 +84,8 @@ class ScalarTests(DatatypeCase):
         self.bad(datatypes.integer(1, 65535), ["", "0", "65536", "1.0", "1_0", "+1", "0x10", "\u0661", "9" * 5000])
 
     def test_choices(self) -> None:
-        kind = datatypes.choice("gateway", "tokens", later=("metrics",))
-        self.good(kind, {"gateway": "gateway", "tokens": "tokens"})
+        kind = datatypes.one_of(Word, later=("metrics",))
+        self.good(kind, {"gateway": Word.GATEWAY, "tokens": Word.TOKENS})
         self.suggests(kind, {"gatway": "gateway", "token": "tokens", "elephant": "", "metrics": ""})
         with self.assertRaises(BadValue) as caught:
             kind.convert("metrics", HERE)

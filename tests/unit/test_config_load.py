@@ -10,23 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perimeter.auth.registry import authenticator_factories
+from perimeter.config.site.audit import AuditSettings
+from perimeter.config.site.authentication import AuthenticationSettings
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.errors import ErrorPage
+from perimeter.config.site.kinds import KINDS
+from perimeter.config.site.limits import LimitSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.load import load_site
-from perimeter.config.site.schema import KINDS
-from perimeter.config.site.values import (
-    AuditSettings,
-    AuthenticationSettings,
-    ErrorPage,
-    LimitSettings,
-    ListenerSettings,
-    LoggingSettings,
-    PerimeterSettings,
-    RouteSettings,
-    Rule,
-    ServerSettings,
-    SiteConfig,
-    TokenSettings,
-    UpstreamSettings,
-)
+from perimeter.config.site.logging import LoggingSettings
+from perimeter.config.site.perimeter import PerimeterSettings
+from perimeter.config.site.route import RouteSettings, Rule
+from perimeter.config.site.server import ServerSettings
+from perimeter.config.site.token import TokenSettings
+from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.errors import ConfigError
 from perimeter.plugin.kinds import PluginKinds
 
@@ -37,7 +34,7 @@ ANYWHERE = {"file": "", "line": 0}
 
 
 class GoodTests(SiteCase):
-    def test_defaults_are_those_of_the_values(self) -> None:
+    def test_a_small_file(self) -> None:
         config = self.load(SITE)
         self.assertEqual(config.file, self.site)
         self.assertEqual(config.perimeter, PerimeterSettings(state_dir=self.directory.parent / "var"))
@@ -140,7 +137,7 @@ class FileTests(SiteCase):
         self.assertEqual(self.told(), f"{self.site}:3: is not UTF-8 text")
 
     def test_an_empty_file(self) -> None:
-        self.assertEqual(self.problems(""), ["site.ini: there is no [listener NAME] section, so nobody could connect"])
+        self.assertEqual(self.problems(""), ["site.ini: there is no [listener NAME] section, so no client could connect"])
 
     @given(
         st.lists(st.sampled_from([*SITE.splitlines(), "  x", "[", "=", "[route app]", "tls = maybe", "\0", "[x y]"]), max_size=30)
@@ -188,12 +185,12 @@ class AllAtOnceTests(SiteCase):
 
     def test_both_of_two_sections_are_judged(self) -> None:
         found = self.problems(f"{SITE}[audit]\nkeep = none\n")
-        self.assertIn("site.ini:19: [audit]: this section was already begun in line 17", found)
+        self.assertIn("site.ini:19: [audit]: this section already begins in line 17", found)
 
     def test_section_names(self) -> None:
         for header, told in {
-            "listener": "[listener]: expected [listener NAME], the name of letters, digits and _ . -",
-            "route a b": "[route a b]: expected [route NAME], the name of letters, digits and _ . -",
+            "listener": "[listener]: expected [listener NAME], with a name of letters, digits and _ . -",
+            "route a b": "[route a b]: expected [route NAME], with a name of letters, digits and _ . -",
             "perimeter x": "[perimeter x]: expected [perimeter], without a name, did you mean [perimeter]?",
             "Perimeter": "[Perimeter]: unknown section, did you mean [perimeter]?",
             "rout x": "[rout x]: unknown section, did you mean [route x]?",
@@ -211,7 +208,7 @@ class AllAtOnceTests(SiteCase):
 
     def test_an_empty_allow_could_mean_everybody_or_nobody(self) -> None:
         (found,) = self.problems(self.with_option("route app", "allow", ""))
-        self.assertIn("is empty; leave it out to let every authenticated user in, or say who may", found)
+        self.assertIn("is empty: leave it out to admit every authenticated user, or list who is admitted", found)
 
 
 class NotYetTests(SiteCase):

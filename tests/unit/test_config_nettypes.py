@@ -7,9 +7,12 @@ from ipaddress import ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perimeter.config.language import net_types as nettypes
 from perimeter.config.language.datatypes import BadValue
-from perimeter.config.site import net_types as nettypes
-from perimeter.config.site.values import ErrorPage, Rule, ServerSettings
+from perimeter.config.site import errors, route, server
+from perimeter.config.site.errors import ErrorPage
+from perimeter.config.site.route import Rule
+from perimeter.config.site.server import ServerSettings
 from tests.unit.properties import reached, reaches
 
 from .test_config_datatypes import HERE, DatatypeCase
@@ -36,7 +39,7 @@ class NetworkTests(DatatypeCase):
 class NameTests(DatatypeCase):
     def test_hosts(self) -> None:
         self.good(
-            nettypes.ROUTE_HOST,
+            route.ROUTE_HOST,
             {
                 "*": "*",
                 "gw.example.com": "gw.example.com",
@@ -48,11 +51,9 @@ class NameTests(DatatypeCase):
                 "xn--bcher-kva.example": "xn--bcher-kva.example",
             },
         )
-        self.bad(
-            nettypes.ROUTE_HOST, ["a b", "-a", "a..b", "*.example.com", "http://a", "a/b", "300.1.1.1", "a" * 64, "[x]", "a\n"]
-        )
+        self.bad(route.ROUTE_HOST, ["a b", "-a", "a..b", "*.example.com", "http://a", "a/b", "300.1.1.1", "a" * 64, "[x]", "a\n"])
         self.suggests(
-            nettypes.ROUTE_HOST,
+            route.ROUTE_HOST,
             {"gw.example.com:9443": "gw.example.com", "2001:db8::1": "[2001:db8::1]", "bücher.example": "xn--bcher-kva.example"},
         )
 
@@ -66,14 +67,14 @@ class NameTests(DatatypeCase):
         )
 
     def test_index_files(self) -> None:
-        self.good(nettypes.FILE_NAME, {"index.html": "index.html"})
-        self.bad(nettypes.FILE_NAME, ["a/b", "..", ".", "/x", "a/"])
+        self.good(route.FILE_NAME, {"index.html": "index.html"})
+        self.bad(route.FILE_NAME, ["a/b", "..", ".", "/x", "a/"])
 
 
 class ServerTests(DatatypeCase):
     def test_servers(self) -> None:
         self.good(
-            nettypes.SERVER,
+            server.SERVER,
             {
                 "http://127.0.0.1:8888": ServerSettings("http", "127.0.0.1", 8888),
                 "HTTPS://App.Example": ServerSettings("https", "app.example", 443),
@@ -85,7 +86,7 @@ class ServerTests(DatatypeCase):
 
     def test_what_is_no_server(self) -> None:
         self.bad(
-            nettypes.SERVER,
+            server.SERVER,
             [
                 "ftp://a",
                 "http://",
@@ -108,7 +109,7 @@ class ServerTests(DatatypeCase):
 
     def test_suggestions(self) -> None:
         self.suggests(
-            nettypes.SERVER,
+            server.SERVER,
             {
                 "127.0.0.1:8888": "http://127.0.0.1:8888",
                 "http://a:80/": "http://a:80",
@@ -130,11 +131,11 @@ class ServerTests(DatatypeCase):
 class RoutePathTests(DatatypeCase):
     def test_paths(self) -> None:
         paths = ("/", "/v1/ecflow", "/a-b_c~d/e.f", "/a:b@c", "/.well-known", "/...")
-        self.good(nettypes.ROUTE_PATH, {path: path for path in paths})
+        self.good(nettypes.URL_PATH, {path: path for path in paths})
 
     def test_attack_1_a_path_with_two_readings_is_no_route(self) -> None:
         self.bad(
-            nettypes.ROUTE_PATH,
+            nettypes.URL_PATH,
             [
                 "/a/../b",
                 "/..",
@@ -153,13 +154,13 @@ class RoutePathTests(DatatypeCase):
                 "/a/",
             ],
         )
-        self.suggests(nettypes.ROUTE_PATH, {"/a/": "/a", "//a//b/": "/a/b", "a/b": "/a/b", "/a/./b": "/a/b", "/a/../b": ""})
+        self.suggests(nettypes.URL_PATH, {"/a/": "/a", "//a//b/": "/a/b", "a/b": "/a/b", "/a/./b": "/a/b", "/a/../b": ""})
 
     @reaches(5)
     @given(st.lists(st.sampled_from(["/a", "/b.c", "/...", "/.a", "/", ".", "%2e", "%"]), max_size=4).map("".join))
     def test_what_is_accepted_is_in_normal_form(self, text: str) -> None:
         try:
-            path = nettypes.ROUTE_PATH.convert(text, HERE)
+            path = nettypes.URL_PATH.convert(text, HERE)
         except BadValue:
             return
         reached(self)
@@ -171,17 +172,17 @@ class RoutePathTests(DatatypeCase):
     @given(st.text(alphabet="/.a", max_size=12))
     def test_a_suggestion_is_itself_accepted(self, text: str) -> None:
         try:
-            nettypes.ROUTE_PATH.convert(text, HERE)
+            nettypes.URL_PATH.convert(text, HERE)
         except BadValue as bad:
             if bad.suggestion.startswith("/") and text.startswith("/"):
                 reached(self)
-                self.assertEqual(nettypes.ROUTE_PATH.convert(bad.suggestion, HERE), bad.suggestion)
+                self.assertEqual(nettypes.URL_PATH.convert(bad.suggestion, HERE), bad.suggestion)
 
 
 class RuleTests(DatatypeCase):
     def test_rules(self) -> None:
         self.good(
-            nettypes.RULE,
+            route.RULE,
             {
                 "role:admin": Rule("role", "admin"),
                 "user: alice": Rule("user", "alice"),
@@ -189,11 +190,9 @@ class RuleTests(DatatypeCase):
                 "method:GET": Rule("method", "GET"),
             },
         )
-        self.bad(nettypes.RULE, ["admin", "role:", ":x", "Role:x", "group:x", "method:G T"])
-        self.suggests(
-            nettypes.RULE, {"rol:x": "role:x", "method:get": "method:GET", "GET": "method:GET", "usr:alice": "user:alice"}
-        )
+        self.bad(route.RULE, ["admin", "role:", ":x", "Role:x", "group:x", "method:G T"])
+        self.suggests(route.RULE, {"rol:x": "role:x", "method:get": "method:GET", "GET": "method:GET", "usr:alice": "user:alice"})
 
     def test_error_pages(self) -> None:
-        self.good(nettypes.PAGE, {"500 502 503 504 /50x.html": ErrorPage((500, 502, 503, 504), "/50x.html")})
-        self.bad(nettypes.PAGE, ["/50x.html", "500", "200 /x", "500,502 /x", "5000 /x", "500 x", "500 /../x"])
+        self.good(errors.PAGE, {"500 502 503 504 /50x.html": ErrorPage((500, 502, 503, 504), "/50x.html")})
+        self.bad(errors.PAGE, ["/50x.html", "500", "200 /x", "500,502 /x", "5000 /x", "500 x", "500 /../x"])

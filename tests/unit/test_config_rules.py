@@ -18,20 +18,20 @@ class ListenerTests(SiteCase):
     def test_tls_options_without_tls(self) -> None:
         self.assertEqual(
             self.listener("certificate = gw.crt\nprivate_key = gw.key\n"),
-            ["certificate: goes with tls = yes only", "private_key: goes with tls = yes only"],
+            ["certificate: is only allowed with tls = yes", "private_key: is only allowed with tls = yes"],
         )
-        self.assertEqual(self.listener("tls = no\nkeystore = k.p12\n"), ["keystore: goes with tls = yes only"])
+        self.assertEqual(self.listener("tls = no\nkeystore = k.p12\n"), ["keystore: is only allowed with tls = yes"])
 
     def test_certificate_and_key_go_together(self) -> None:
-        self.assertEqual(self.listener("tls = yes\ncertificate = gw.crt\n"), ["certificate: needs private_key too"])
-        self.assertEqual(self.listener("tls = yes\nprivate_key = gw.key\n"), ["private_key: needs certificate too"])
-        self.assertEqual(self.listener("tls = yes\nkeystore_password = x\n"), ["keystore_password: needs keystore too"])
-        self.assertEqual(self.listener("tls = yes\nprivate_key_password = x\n"), ["private_key_password: needs private_key too"])
+        self.assertEqual(self.listener("tls = yes\ncertificate = gw.crt\n"), ["certificate: also needs private_key"])
+        self.assertEqual(self.listener("tls = yes\nprivate_key = gw.key\n"), ["private_key: also needs certificate"])
+        self.assertEqual(self.listener("tls = yes\nkeystore_password = x\n"), ["keystore_password: also needs keystore"])
+        self.assertEqual(self.listener("tls = yes\nprivate_key_password = x\n"), ["private_key_password: also needs private_key"])
 
     def test_certificate_or_keystore(self) -> None:
         self.assertEqual(
             self.listener("tls = yes\ncertificate = gw.crt\nprivate_key = gw.key\nkeystore = k.p12\n"),
-            ["keystore: stands in place of certificate; both are given"],
+            ["keystore: set either keystore or certificate, not both"],
         )
 
     def test_files_must_exist(self) -> None:
@@ -41,9 +41,10 @@ class ListenerTests(SiteCase):
 
     def test_redirect(self) -> None:
         self.assertEqual(
-            self.listener("serve = redirect\n"), ["redirect_to: is needed with serve = redirect: the port of the https listener"]
+            self.listener("serve = redirect\n"),
+            ["redirect_to: is required with serve = redirect: the port of the https listener"],
         )
-        self.assertEqual(self.listener("redirect_to = 443\n"), ["redirect_to: goes with serve = redirect only"])
+        self.assertEqual(self.listener("redirect_to = 443\n"), ["redirect_to: is only allowed with serve = redirect"])
 
     def test_attack_43_metrics_are_for_this_machine_unless_told(self) -> None:
         listener = f"{SITE}[listener figures]\nport = 9090\nserve = metrics\n"
@@ -53,7 +54,7 @@ class ListenerTests(SiteCase):
     def test_the_path_of_metrics_is_its_own(self) -> None:
         for path in ("/", "/health", "/status"):
             (found,) = self.problems(f"{SITE}[metrics]\npath = {path}\n")
-            self.assertIn("[metrics] path: is taken", found)
+            self.assertIn("[metrics] path: is already used", found)
 
     def test_the_same_port_twice(self) -> None:
         for one, other, clash in (
@@ -79,14 +80,14 @@ class ListenerTests(SiteCase):
     def test_tokens_for_nobody(self) -> None:
         text = "[listener t]\nport = 0\ninterface = 127.0.0.1\nserve = tokens\n"
         (found,) = self.problems(text)
-        self.assertIn("serve: tokens can be issued to nobody, because there is no [authenticator] section", found)
+        self.assertIn("serve: no user could get a token, because there is no [authenticator] section", found)
 
 
 class AuthenticatorTests(SiteCase):
     def test_order(self) -> None:
         for order, told in {
-            "locla": ["there is no [authenticator locla], did you mean local?", "leaves out [authenticator local]"],
-            "local, local": ["local is named twice"],
+            "locla": ["there is no [authenticator locla], did you mean local?", "does not list [authenticator local]"],
+            "local, local": ["local is listed twice"],
         }.items():
             found = self.problems(f"{SITE}[authentication]\norder = {order}\n")
             self.assertEqual([problem.partition(" order: ")[2] for problem in found], told)
@@ -115,7 +116,7 @@ class AuthenticatorTests(SiteCase):
 
     def test_token_is_a_taken_name(self) -> None:
         (found,) = self.problems(SITE.replace("[authenticator local]", "[authenticator token]"))
-        self.assertIn("the audit log says token for access tokens", found)
+        self.assertIn("expected another name: the audit log writes token for access tokens", found)
 
 
 class TokenTests(SiteCase):
@@ -123,13 +124,13 @@ class TokenTests(SiteCase):
         return [problem.partition("[token] ")[2] for problem in self.problems(f"{SITE}[token]\n{body}")]
 
     def test_secret_goes_with_hs256(self) -> None:
-        self.assertEqual(self.token("algorithm = HS256\n"), ["secret: is needed with algorithm = HS256"])
-        self.assertEqual(self.token(f"secret = {'x' * 40}\n"), ["secret: goes with algorithm = HS256 only"])
+        self.assertEqual(self.token("algorithm = HS256\n"), ["secret: is required with algorithm = HS256"])
+        self.assertEqual(self.token(f"secret = {'x' * 40}\n"), ["secret: is only allowed with algorithm = HS256"])
 
     def test_secret_has_32_octets(self) -> None:
         short = "x" * 31
         self.assertEqual(
-            self.token(f"algorithm = HS256\nsecret = {short}\n"), ["secret: expected at least 32 octets (RFC 7518, section 3.2)"]
+            self.token(f"algorithm = HS256\nsecret = {short}\n"), ["secret: expected at least 32 bytes (RFC 7518, section 3.2)"]
         )
         for good in ("x" * 32, "é" * 16):
             config = self.load(f"{SITE}[token]\nalgorithm = HS256\nsecret = {good}\n")
@@ -153,13 +154,15 @@ class UpstreamTests(SiteCase):
 
     def test_servers(self) -> None:
         self.assertEqual(self.upstream("keepalive = 1\n"), ["servers: is required (list of servers)"])
-        self.assertEqual(self.upstream("servers = http://a, http://a:80\n"), ["servers: the same server is named twice"])
-        self.assertEqual(self.upstream("servers = sample:, http://a\n"), ["servers: sample: stands alone"])
+        self.assertEqual(self.upstream("servers = http://a, http://a:80\n"), ["servers: the same server is listed twice"])
+        self.assertEqual(
+            self.upstream("servers = sample:, http://a\n"), ["servers: sample: cannot be combined with other servers"]
+        )
 
     def test_verification_goes_with_https(self) -> None:
         (self.directory / "ca.pem").write_text("x")
         found = self.upstream("servers = http://a\nca_certificate = ca.pem\nserver_name = b\n")
-        self.assertEqual(found, [f"{option}: goes with https servers only" for option in ("ca_certificate", "server_name")])
+        self.assertEqual(found, [f"{option}: is only allowed with https servers" for option in ("ca_certificate", "server_name")])
 
     def test_timeouts_are_positive(self) -> None:
         (found,) = self.upstream("servers = http://a\nread_timeout = 0s\n")
@@ -174,7 +177,7 @@ class RouteTests(SiteCase):
     def test_one_target(self) -> None:
         self.assertEqual(
             self.route("path = /\nupstream = app\nstatic = html\n"),
-            ["static: a route has one target: upstream or static, both are given"],
+            ["static: set either upstream or static, not both"],
         )
         self.assertEqual(self.route("path = /\n"), ["a route needs a target: upstream = NAME or static = DIRECTORY"])
 
@@ -184,8 +187,10 @@ class RouteTests(SiteCase):
 
     def test_options_of_the_other_target(self) -> None:
         for option, value in (("rewrite", "/x"), ("identity", "jwt"), ("websocket", "no"), ("allow_encoded_slash", "yes")):
-            self.assertEqual(self.route(f"path = /\nstatic = html\n{option} = {value}\n"), [f"{option}: goes with upstream only"])
-        self.assertEqual(self.route("path = /\nupstream = app\nindex = a.html\n"), ["index: goes with static only"])
+            self.assertEqual(
+                self.route(f"path = /\nstatic = html\n{option} = {value}\n"), [f"{option}: is only allowed with upstream"]
+            )
+        self.assertEqual(self.route("path = /\nupstream = app\nindex = a.html\n"), ["index: is only allowed with static"])
 
     def test_two_routes_of_one_path(self) -> None:
         for hosts, others, clash in (("*", "*", True), ("a, b", "b", True), ("a", "*", False), ("a", "b", False)):
@@ -198,22 +203,23 @@ class RouteTests(SiteCase):
                 self.assertEqual(len(self.load(text).routes), 2)
 
     def test_hosts(self) -> None:
-        self.assertEqual(self.route("path = /\nupstream = app\nhost = a, A\n"), ["host: the same host is named twice"])
+        self.assertEqual(self.route("path = /\nupstream = app\nhost = a, A\n"), ["host: the same host is listed twice"])
         self.assertEqual(
-            self.route("path = /\nupstream = app\nhost = *, a\n"), ["host: * stands alone, because it is every host"]
+            self.route("path = /\nupstream = app\nhost = *, a\n"),
+            ["host: * cannot be combined with other hosts: it includes them"],
         )
 
     def test_identity(self) -> None:
         base = "path = /\nupstream = app\n"
-        self.assertEqual(self.route(f"{base}identity = none, jwt\n"), ["identity: none stands alone"])
+        self.assertEqual(self.route(f"{base}identity = none, jwt\n"), ["identity: none cannot be combined with other words"])
         self.assertEqual(self.route(f"{base}identity = jwt, jwt\n"), ["identity: the same word is given twice"])
         self.assertEqual(
             self.route(f"{base}identity = jwt\nidentity_realm_header = X-R\n"),
-            ["identity_realm_header: goes with identity = headers only"],
+            ["identity_realm_header: is only allowed with identity = headers"],
         )
         self.assertEqual(
             self.route(f"{base}identity_realm_header = x-auth-roles\n"),
-            ["identity_realm_header: the three identity headers need three names"],
+            ["identity_realm_header: the three identity headers must have different names"],
         )
 
     def test_rules_that_can_never_match(self) -> None:
@@ -221,8 +227,8 @@ class RouteTests(SiteCase):
         self.assertEqual(
             found,
             [
-                "allow: 'role:admin' can never match, because auth = none asks nobody who they are",
-                "deny: 'user:bob' can never match, because auth = none asks nobody who they are",
+                "allow: 'role:admin' can never match, because with auth = none no client has an identity",
+                "deny: 'user:bob' can never match, because with auth = none no client has an identity",
             ],
         )
 
@@ -235,7 +241,7 @@ class RouteTests(SiteCase):
     def test_required_without_an_authenticator(self) -> None:
         text = SITE.replace("[authenticator local]\ntype = file\npath = users\n", "")
         (found,) = self.problems(text)
-        self.assertIn("[route app] auth: required cannot be met, because there is no [authenticator] section", found)
+        self.assertIn("[route app] auth: no client could authenticate, because there is no [authenticator] section", found)
         self.assertEqual(self.load(f"{text}[perimeter]\nenabled = no\n").authenticators, ())
 
 
@@ -247,12 +253,12 @@ class ErrorPageTests(SiteCase):
     def test_a_page_that_no_route_leads_to(self) -> None:
         text = SITE.replace("path = /\n", "path = /app\n")
         (found,) = self.problems(f"{text}[errors]\npage = 500 /apple\n")
-        self.assertIn("[errors] page: no route leads to '/apple'", found)
+        self.assertIn("[errors] page: no route serves '/apple'", found)
         self.assertEqual(len(self.load(f"{text}[errors]\npage = 500 /app/50x.html\n").error_pages), 1)
 
 
 class WarningTests(SiteCase):
-    CERTIFICATE = "[listener https] has no certificate: one is made in state_dir, self-signed, which clients cannot verify"
+    CERTIFICATE = "[listener https] has no certificate: a self-signed one is made in state_dir, which clients cannot verify"
 
     def test_a_self_made_certificate(self) -> None:
         self.assertEqual(self.load(SITE).warnings, (self.CERTIFICATE,))
@@ -265,16 +271,16 @@ class WarningTests(SiteCase):
 
     def test_security_is_off(self) -> None:
         warnings = self.load(f"{SITE}[perimeter]\nenabled = no\n").warnings
-        self.assertEqual(warnings[0], "[perimeter] enabled = no: SECURITY IS OFF, every route is open to everybody")
+        self.assertEqual(warnings[0], "[perimeter] enabled = no: SECURITY IS OFF, every client may use every route")
 
     def test_asking_all_at_once_shows_passwords_around(self) -> None:
         text = f"{SITE}[authentication]\nask = all_at_once\n"
         self.assertEqual(self.load(text).warnings, (self.CERTIFICATE,))
         two = f"{text}[authenticator two]\ntype = file\npath = users\n"
-        self.assertIn("[authentication] ask = all_at_once: every password", self.load(two).warnings[-1])
+        self.assertIn("[authentication] ask = all_at_once: every authenticator sees every password", self.load(two).warnings[-1])
 
     def test_attack_43_figures_for_everybody(self) -> None:
-        told = "[listener figures] tells its figures to whoever can reach it: networks in [metrics] says who may ask"
+        told = "[listener figures] shows metrics to every client that can connect: set networks in [metrics] to restrict it"
         listener = f"{SITE}[listener figures]\nport = 9090\nserve = metrics\n"
         for text, warned in (
             (listener, False),
@@ -285,11 +291,11 @@ class WarningTests(SiteCase):
             self.assertEqual(self.load(text).warnings, (self.CERTIFICATE, *([told] if warned else [])))
 
     def test_metrics_that_nobody_can_ask_for(self) -> None:
-        told = "[metrics] is of no use: no listener has serve = metrics"
+        told = "[metrics] has no effect: no listener has serve = metrics"
         self.assertEqual(self.load(f"{SITE}[metrics]\npath = /figures\n").warnings, (self.CERTIFICATE, told))
 
     def test_credentials_in_plain_text(self) -> None:
-        told = "[listener https] takes credentials in plain text on an interface that others can reach"
+        told = "[listener https] accepts credentials without TLS on an interface that other machines can reach"
         plain = SITE.replace("tls = yes\n", "")
         for interface, warned in (("127.0.0.1", False), ("::1", False), ("0.0.0.0", True), ("192.0.2.1", True), ("", True)):
             warnings = self.load(plain.replace("interface = 127.0.0.1", f"interface = {interface}")).warnings
@@ -306,4 +312,4 @@ class WarningTests(SiteCase):
         text = f"{SITE}[upstream spare]\nservers = http://127.0.0.1:1\n"
         self.assertIn("[upstream spare] is not used by any route", self.load(text).warnings)
         tokens = SITE.replace("port = 9443", "port = 9443\nserve = tokens")
-        self.assertIn("no listener has serve = gateway: the routes are out of reach", self.load(tokens).warnings)
+        self.assertIn("no listener has serve = gateway: no client can reach the routes", self.load(tokens).warnings)

@@ -115,9 +115,9 @@ class FaultTests(TestCase):
             self.faults(text),
             [
                 (1, "", "", "the file must begin with a [section]"),
-                (4, "a", "x", "this option was already given in line 3"),
+                (4, "a", "x", "this option is already set in line 3"),
                 (5, "a", "", "this line is neither a [section] nor an option = value"),
-                (6, "a", "", "this section was already begun in line 2"),
+                (6, "a", "", "this section already begins in line 2"),
                 (7, "", "", "a section is written [kind] or [kind name], alone on its line"),
                 (8, "", "", "this line is neither a [section] nor an option = value"),
                 (9, "", "", "a section is written [kind] or [kind name], alone on its line"),
@@ -126,7 +126,7 @@ class FaultTests(TestCase):
         )
 
     def test_the_same_section_in_other_spacing(self) -> None:
-        self.assertEqual(self.faults("[route a]\n[route   a]")[0][3], "this section was already begun in line 1")
+        self.assertEqual(self.faults("[route a]\n[route   a]")[0][3], "this section already begins in line 1")
 
     def test_the_first_of_two_values_stays(self) -> None:
         self.assertEqual(ours("[a]\nx = 1\nx = 2\n  3\n"), {"a": {"x": "1"}})

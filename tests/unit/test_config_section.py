@@ -1,22 +1,26 @@
-"""The getters of a section, references to values kept elsewhere, and what no message may say."""
+"""The values of a section, references to values kept elsewhere, and what no message may say."""
 
 from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
+from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.language.datatypes import list_of
+from perimeter.config.language.datatypes import BOOLEAN, SIZE, TEXT, Datatype, duration, file_path, integer, list_of, optional
+from perimeter.config.language.datatypes import SECRET as SECRET_TYPE
+from perimeter.config.language.net_types import NETWORK
 from perimeter.config.language.option import Option
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import scan
 from perimeter.config.language.section import Section
-from perimeter.config.site.net_types import NETWORK
-from perimeter.config.site.schema import KINDS
+from perimeter.config.site.kinds import KINDS
 from perimeter.errors import Problem
+
+T = TypeVar("T")
 
 # Not a value of any datatype but text, and one that no repr changes.
 SECRET = "hunter2 /%^ battery"
@@ -38,44 +42,42 @@ class SectionCase(TestCase):
         return [str(problem).removeprefix("site.ini:") for problem in self.found]
 
 
-class GetterTests(SectionCase):
+def _option(name: str, kind: Datatype[T], default: str = "", *, required: bool = False) -> Option[T]:
+    return Option(name, kind, "", default, required)
+
+
+class ValueTests(SectionCase):
     def test_every_type(self) -> None:
         (self.base / "users").write_text("")
-        section = self.section(
-            "t = some text\ns = pw\nb = yes\ni = 7\nd = 2m\nz = 1KiB\nc = two\np = users\nl = a, b\n  c\nOption.Service = login\n"
-        )
+        section = self.section("t = some text\nb = yes\np = users\nl = a, b\n  c\nOption.Service = login\n")
         self.assertEqual((section.kind, section.name, section.file, section.line), ("authenticator", "x", "site.ini", 1))
-        self.assertEqual(section.text("t"), "some text")
-        self.assertEqual(section.secret("s"), "pw")
-        self.assertIs(section.boolean("b"), True)
-        self.assertEqual(section.integer("i"), 7)
-        self.assertEqual(section.duration("d"), 120.0)
-        self.assertEqual(section.size("z"), 1024)
-        self.assertEqual(section.choice("c", ["one", "two"]), "two")
-        self.assertEqual(section.path("p"), self.base / "users")
-        self.assertEqual(section.list("l"), ("a", "b", "c"))
-        self.assertEqual(section.prefixed("option."), {"service": "login"})
+        self.assertEqual(section.value(_option("t", TEXT)), "some text")
+        self.assertIs(section.value(_option("b", BOOLEAN)), True)
+        self.assertEqual(section.value(_option("p", file_path("file"))), self.base / "users")
+        self.assertEqual(section.value(_option("l", list_of(TEXT))), ("a", "b", "c"))
+        self.assertEqual(section.under("option.").value(_option("service", TEXT)), "login")
         section.finish()
         self.assertEqual(self.told(), [])
 
     def test_defaults_stand_for_what_is_not_set(self) -> None:
         section = self.section("t =\n")
-        self.assertEqual(section.text("t", "d"), "d")
-        self.assertIsNone(section.path("p", None))
-        self.assertEqual(section.list("l", ()), ())
+        self.assertEqual(section.value(_option("t", TEXT)), "")
+        self.assertEqual(section.value(_option("u", TEXT, "d")), "d")
+        self.assertIsNone(section.value(_option("p", optional(file_path()))))
         self.assertEqual(self.told(), [])
 
-    def test_what_is_needed_and_missing_is_told_at_the_section(self) -> None:
+    def test_what_is_required_and_missing_is_reported_at_the_section(self) -> None:
         section = self.section("path =\n")
-        self.assertEqual(section.duration("timeout"), 0.0)
-        section.path("path")
+        self.assertEqual(section.value(_option("timeout", duration(), required=True)), 0.0)
+        section.value(_option("path", file_path("file"), required=True))
         self.assertEqual(
-            self.told(), ["1: [authenticator x] timeout: is required (duration)", "2: [authenticator x] path: is required (file)"]
+            self.told(),
+            ["1: [authenticator x] timeout: is required (duration)", "2: [authenticator x] path: is required (file)"],
         )
 
     def test_a_bad_value_becomes_a_problem_and_the_default(self) -> None:
         section = self.section("\ntimeout = soon\n")
-        self.assertEqual(section.duration("timeout", 5.0), 5.0)
+        self.assertEqual(section.value(_option("timeout", duration(), "5s")), 5.0)
         self.assertTrue(section.faulty("timeout"))
         self.assertEqual(
             self.told(),
@@ -84,7 +86,7 @@ class GetterTests(SectionCase):
 
     def test_unread_options_are_unknown(self) -> None:
         section = self.section("pth = users\nelephant = 1\npath = \n")
-        section.path("path", None)
+        section.value(_option("path", optional(file_path())))
         section.finish()
         self.assertEqual(
             self.told(),
@@ -104,7 +106,7 @@ class GetterTests(SectionCase):
         self.assertEqual(self.told(), ["2: [authenticator x] nets: expected at least one value"])
 
     def test_an_indented_option_is_not_taken_for_a_value(self) -> None:
-        self.section(f"port = 80\n  password = {SECRET}\n").integer("port")
+        self.section(f"port = 80\n  password = {SECRET}\n").value(_option("port", integer(1, 65535)))
         self.assertEqual(
             self.told(), ["3: [authenticator x] port: expected one line; an indented line continues the value above it"]
         )
@@ -118,19 +120,21 @@ class ReferenceTests(SectionCase):
         (credentials / "pw").write_text("from systemd")
         self.environ = {"PW": "from environment", "CREDENTIALS_DIRECTORY": str(credentials)}
         section = self.section("a = env:PW\nb = file:pw\nc = credential:pw\n")
-        self.assertEqual([section.secret(name) for name in "abc"], ["from environment", "from file", "from systemd"])
+        self.assertEqual(
+            [section.value(_option(name, SECRET_TYPE)) for name in "abc"], ["from environment", "from file", "from systemd"]
+        )
 
     def test_anywhere_a_value_stands(self) -> None:
         self.environ = {"PORT": "8443", "NET": "10.0.0.0/8, 192.0.2.0/24", "ON": "yes"}
         section = self.section("port = env:PORT\nnets = fd00::/8, env:NET\non = env:ON\n")
-        self.assertEqual(section.integer("port"), 8443)
+        self.assertEqual(section.value(_option("port", integer(1, 65535))), 8443)
         networks = [ip_network(text) for text in ("fd00::/8", "10.0.0.0/8", "192.0.2.0/24")]
         self.assertEqual(section.value(Option("nets", list_of(NETWORK), "")), tuple(networks))
-        self.assertTrue(section.boolean("on"))
+        self.assertTrue(section.value(_option("on", BOOLEAN)))
 
     def test_what_it_stands_for_is_not_followed_again(self) -> None:
         self.environ = {"A": "env:B", "B": SECRET}
-        self.assertEqual(self.section("a = env:A\n").text("a"), "env:B")
+        self.assertEqual(self.section("a = env:A\n").value(_option("a", TEXT)), "env:B")
 
     def test_missing_ones_are_problems(self) -> None:
         (self.base / "empty").write_text("\n")
@@ -151,12 +155,12 @@ class ReferenceTests(SectionCase):
             "credential:../pw": "credential: needs the name of a systemd credential",
         }
         for reference, message in table.items():
-            self.section(f"s = {reference}\n").secret("s")
+            self.section(f"s = {reference}\n").value(_option("s", SECRET_TYPE))
             self.assertEqual(self.told(), [f"2: [authenticator x] s: {message}"])
 
     def test_a_credential_that_systemd_did_not_give(self) -> None:
         self.environ = {"CREDENTIALS_DIRECTORY": str(self.base)}
-        self.section("s = credential:pw\n").secret("s")
+        self.section("s = credential:pw\n").value(_option("s", SECRET_TYPE))
         self.assertEqual(self.told(), ["2: [authenticator x] s: credential:pw cannot be read: No such file or directory"])
 
 
@@ -181,7 +185,8 @@ class SilenceTests(SectionCase):
 
     def test_a_secret_under_a_misspelt_name(self) -> None:
         section = self.section(f"keystore_pasword = {SECRET}\n")
-        section.finish(["keystore_password"])
+        section.value(_option("keystore_password", SECRET_TYPE))
+        section.finish()
         self.assertSilent(section)
 
     def test_a_secret_in_an_indented_line(self) -> None:
@@ -200,23 +205,13 @@ class SilenceTests(SectionCase):
     def test_quoting(self) -> None:
         self.environ = {"S": SECRET}
         section = self.section("a = env:S\nb = plain\n")
-        self.assertEqual(section.quote("a", section.text("a")), "what env:S stands for")
-        self.assertEqual(section.quote("b", section.text("b")), "'plain'")
+        self.assertEqual(section.quote("a", section.value(_option("a", TEXT))), "the value of env:S")
+        self.assertEqual(section.quote("b", section.value(_option("b", TEXT))), "'plain'")
 
     @given(st.text(alphabet="ab ,=\n:/", max_size=20))
-    def test_no_getter_raises(self, text: str) -> None:
+    def test_no_value_raises(self, text: str) -> None:
         (scanned,), _ = scan("[authenticator x]\no = " + text.replace("\n", "\n  "))
         section = Section(scanned, "site.ini", self.base, References({}, self.base), [])
-        for getter in (
-            section.text,
-            section.secret,
-            section.boolean,
-            section.integer,
-            section.duration,
-            section.size,
-            section.path,
-        ):
-            getter("o")
-        section.list("o")
-        section.prefixed("o")
+        for kind in (TEXT, SECRET_TYPE, BOOLEAN, integer(0, 9), duration(), SIZE, file_path(), list_of(TEXT)):
+            section.value(_option("o", kind))
         section.finish()

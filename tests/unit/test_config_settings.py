@@ -9,10 +9,10 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.datatypes import SECRET, TEXT, BadValue, duration, file_path, integer, list_of, one_of, optional
-from perimeter.config.language.option import names, option, options_of
+from perimeter.config.language.net_types import NETWORK, Network
+from perimeter.config.language.option import name_of, option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
-from perimeter.config.site.net_types import NETWORK, Network
 
 from .test_config_section import SectionCase
 
@@ -105,8 +105,8 @@ class ReadTests(SectionCase):
         self.assertEqual([one.name for one in options_of(Service)], expected)
         self.assertEqual([one.name for one in options_of(Service) if one.required], ["port"])
         fields = attrs.fields(Service)
-        self.assertEqual(names(fields.user, fields.roots), ("user_name", "roots"))
-        self.assertRaises(TypeError, names, fields.extra)
+        self.assertEqual([name_of(fields.user), name_of(fields.roots), name_of("any")], ["user_name", "roots", "any"])
+        self.assertRaises(TypeError, name_of, fields.extra)
 
     def test_a_default_that_is_no_value_is_found_when_the_class_is_made(self) -> None:
         self.assertRaises(BadValue, option, duration(), "", default="soon")

@@ -127,6 +127,30 @@ class EmitTests(TestCase):
         self.emit("nginx", trusted="")
         self.assertIn("trusted_proxies is empty", self.warnings)
 
+    def test_where_the_proxy_listens_and_for_whom(self) -> None:
+        options = ("--listen", "10.0.0.1:8080", "--listen", "[fd00::1]:8080", "--server-name", "GW.example.com")
+        nginx = self.emit("nginx", *options)
+        self.assertEqual(set(re.findall(r"listen (.*);", nginx)), {"10.0.0.1:8080", "[fd00::1]:8080"})
+        self.assertEqual(re.findall(r"server_name (.*);", nginx), ["api.example.com", "www.example.com", "gw.example.com"])
+        self.assertIn("bind 10.0.0.1:8080 proto h1\n    bind [fd00::1]:8080 proto h1\n", self.emit("haproxy", *options))
+        caddy = self.emit("caddy", *options)
+        self.assertIn("\nhttp://gw.example.com:8080 {\n\tbind 10.0.0.1 fd00::1\n", caddy)
+        self.assertNotIn("\n:", caddy)
+        self.assertIn('address: "10.0.0.1", port_value: 8080', self.emit("envoy", *options[:2]))
+        for proxy, bad in (
+            ("nginx", ("--listen", "gw:80")),
+            ("nginx", ("--listen", "80;")),
+            ("nginx", ("--listen", "70000")),
+            ("nginx", ("--listen", "1.2.3:80")),
+            ("nginx", ("--server-name", "a;b")),
+            ("nginx", ("--server-name", "*")),
+            ("envoy", options[:4]),
+            ("traefik", options[:2]),
+            ("caddy", ("--listen", "10.0.0.1:80", "--listen", "10.0.0.2:81")),
+        ):
+            self.emit(proxy, *bad, status=1)
+            self.assertIn("Error: ", self.warnings, bad)
+
     def test_attack_17_nothing_in_a_name_is_configuration(self) -> None:
         for path in ("/a$b", "/a'b", "/a(b", "/a,b"):
             for proxy in PROXIES:

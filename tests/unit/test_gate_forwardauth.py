@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from perimeter.config.site.values import Rule
+from perimeter.config.site.route import Rule
 from perimeter.errors import BadRequest, InvalidCredentialsRequest, TooManyAttempts, Unavailable
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.gate import Gate

@@ -7,7 +7,7 @@ import json
 import attrs
 from twisted.trial import unittest
 
-from perimeter.config.site.values import LimitSettings
+from perimeter.config.site.limits import LimitSettings
 from perimeter.errors import InternalError, MissingCredentials
 from perimeter.http.exchange import Exchange
 from tests.unit.http_rig import Body, Client, Echoing, Holding, Responder, Site, stalled

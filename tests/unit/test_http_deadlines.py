@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from twisted.trial import unittest
 
-from perimeter.config.site.values import LimitSettings
+from perimeter.config.site.limits import LimitSettings
 from tests.unit.http_rig import Body, Client, Echoing, Holding, Responder, Site, stalled
 
 LIMITS = LimitSettings(head_timeout=10, idle_timeout=75, body_timeout=30, body_min_rate=256, send_timeout=60)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.site.values import LimitSettings
+from perimeter.config.site.limits import LimitSettings
 from perimeter.http.h1.framing import ChunkedReader
 from perimeter.net.turns import BUDGET, NEXT_TURN, Turns
 from perimeter.web.bridge import SiteTarget
@@ -237,6 +237,33 @@ class ChunkTests(FairnessCase):
             self.step(client)
         self.assertEqual(len(sink.data), 5000)
         self.assertTrue(client.transport.reading)
+
+    def test_attack_46_a_sink_that_asks_for_more_gets_it_in_order(self) -> None:
+        class Eager(Body):
+            """Pauses and resumes while it takes data, as a sink does that was full for a moment."""
+
+            taking = False
+
+            def body_data(self, data: bytes) -> None:
+                case.assertFalse(self.taking, "called again before it returned")
+                self.taking = True
+                exchange.pause_body()
+                exchange.resume_body()
+                super().body_data(data)
+                self.taking = False
+
+        case, target, sink = self, Holding(), Eager()
+        client = self.client(target)
+        client.request("POST", "/", "Transfer-Encoding: chunked")
+        exchange = target.exchanges[0]
+        exchange.receive(sink)
+        numbers = b"".join(b"4\r\n%04d\r\n" % number for number in range(2000))
+        client.transport.receive(numbers + b"0\r\n\r\n")
+        self.assertLessEqual(len(sink.data), 4 * 256)
+        for _ in range(20):
+            self.step(client)
+        self.assertEqual(sink.data, b"".join(b"%04d" % number for number in range(2000)))
+        self.assertTrue(sink.ended)
 
     def test_attack_46_an_answer_before_the_body_was_read(self) -> None:
         target = Holding()

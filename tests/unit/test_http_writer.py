@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.site.values import LimitSettings
+from perimeter.config.site.limits import LimitSettings
 from perimeter.errors import BadRequest, BodyTooLarge, RevokedToken
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
@@ -17,7 +17,6 @@ from perimeter.http.h1.heads import HeadMemory, HeadReader
 from perimeter.http.h1.writer import Writer
 from perimeter.model import ClientConnection, EarlyEnd, Field, Principal, RequestHead, ResponseHead, Version
 from perimeter.run.site import ConnectionFactory
-from tests.unit.fakes import FakeSite, FakeTarget
 from tests.unit.http_rig import Body, Client, Holding, Responder, Site
 
 
@@ -100,7 +99,7 @@ class StreamCarrier:
     """A carrier and writer of a protocol with frames: what an exchange asks of it, in order."""
 
     def __init__(self) -> None:
-        self.site = FakeSite()
+        self.site = Site(Holding())
         self.writer = self
         self.asked: list[object] = []
 
@@ -192,7 +191,8 @@ class ExchangeTests(TestCase):
         exchange.receive(Body())
         self.assertRaises(BodyTooLarge, exchange.body_data, b"abc")
         exchange.fail_body(BadRequest())
-        self.assertEqual(self.carrier.asked[1:], ["close after", ("whole", 400, b'{"reason": "bad_request"}', False), "done"])
+        body = b'{"error":"bad_request","error_description":"The request is malformed"}'
+        self.assertEqual(self.carrier.asked[1:], ["close after", ("whole", 400, body, False), "done"])
         exchange = self.exchange()
         exchange.start(200, b"", 2)
         exchange.write(b"abc")
@@ -216,7 +216,7 @@ class ExchangeTests(TestCase):
             exchange = self.exchange()
             exchange.start(200, b"", None)
             principal = None if name is None else Principal(name, "local")
-            route = Route(name="a-route", prefix=b"", target=FakeTarget(), audit=self.carrier.site.audit)  # type: ignore[arg-type]
+            route = Route(name="a-route", prefix=b"", target=Holding(), audit=self.carrier.site.audit)
             exchange.decision = Admitted(route, principal, b"/", b"", "192.0.2.7")
             exchanges.append(exchange)
             carriers.append(self.carrier)

@@ -126,7 +126,7 @@ class ImportTests(TestCase):
         (self.dir / "plain-provider.realm").write_text("precious")
         result = self.run_command(DATA / "authotron.yaml")
         self.assertEqual(result.exit_code, 1)
-        self.assertIn("plain-provider.realm there already", result.output)
+        self.assertIn("plain-provider.realm exist already", result.output)
         self.assertFalse(self.site.exists())
         self.assertEqual((self.dir / "plain-provider.realm").read_text(), "precious")
 

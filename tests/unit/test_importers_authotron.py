@@ -33,7 +33,7 @@ class AuthotronTests(TestCase):
         draft = yaml("jwt:\n  secret: authotron-secret-key\n")
         self.assertEqual(options(draft, "token"), {"algorithm": "ES256"})
         (remark,) = draft.remarks
-        self.assertIn("20 octets", remark.text)
+        self.assertIn("20 bytes", remark.text)
         self.assertNotIn("authotron-secret-key", remark.text)
         self.assertEqual(draft.files, {})
 
@@ -193,7 +193,7 @@ class AuthotronTests(TestCase):
             ("a: [", "f:1: not YAML"),
             ("a: !!python/object/apply:os.system [x]", "means nothing"),
             ("a: !!python/name:os.system x", "means nothing"),
-            ("? [a]\n: b", "f:1: a key that is no text"),
+            ("? [a]\n: b", "f:1: a key that is not text"),
             ("--- a\n--- b", "not YAML"),
         ):
             with self.assertRaisesRegex(ImportFault, fault):

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.config.site.values import LoggingSettings
+from perimeter.config.site.logging import LoggingSettings
 from perimeter.run.logs import DaemonLog, redacted
 from tests.unit.audit_records import make_record
 

@@ -19,23 +19,21 @@ from zope.interface.verify import verifyObject
 from perimeter.audit.log import AuditLogs, NoAudit
 from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import CountingSink, LenientSink
-from perimeter.config.site.values import (
-    AuditSettings,
-    AugmenterSettings,
-    AuthenticationSettings,
-    AuthenticatorSettings,
-    LimitSettings,
-    LoggingSettings,
-    PerimeterSettings,
-    SiteConfig,
-    TokenSettings,
-)
+from perimeter.config.site.audit import AuditSettings
+from perimeter.config.site.augmenter import AugmenterSettings
+from perimeter.config.site.authentication import AuthenticationSettings
+from perimeter.config.site.authenticator import AuthenticatorSettings
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.limits import LimitSettings
+from perimeter.config.site.logging import LoggingSettings
+from perimeter.config.site.perimeter import PerimeterSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.metrics.counts import OTHER, Metrics
 from perimeter.metrics.families import families
 from perimeter.model import AccessRecord, Principal
 from tests.unit.audit_records import make_record, records
-from tests.unit.fakes import FakeAudit
 from tests.unit.figures import Figures, read
+from tests.unit.http_rig import Audit
 
 ALICE = Principal("alice", "local", ("admin",), "users")
 
@@ -222,7 +220,7 @@ class ReloadTests(CountsCase):
 
 class SinkTests(CountsCase):
     def test_every_record_is_counted_once_and_passed_on(self) -> None:
-        inner = FakeAudit()
+        inner = Audit()
         sink = CountingSink(inner, self.metrics.requests.record)
         verifyObject(IAuditSink, sink)
         self.assertTrue(sink.record(make_record()))

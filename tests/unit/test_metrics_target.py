@@ -26,7 +26,7 @@ from perimeter.tokens.jwk import generate
 from perimeter.tokens.key_file import KeyEntry
 from tests.unit.audit_records import make_record
 from tests.unit.auth_doubles import ManualThreads, ThreadClock, offload_with
-from tests.unit.fakes import FakeOffload, Rig
+from tests.unit.exchange_rig import FakeOffload, Rig
 from tests.unit.figures import Figures, read
 from tests.unit.http_upstream import Gateway
 from tests.unit.test_auth_chain import Fake
@@ -107,7 +107,7 @@ class FormatTests(TargetCase):
         for version in ("<svg>", "0.0.0.0.0", "999999", "1.0.0\x80"):
             rig = self.ask("GET /metrics HTTP/1.1", f"Accept: application/openmetrics-text; version={version}; escaping=<b>")
             self.assertEqual(rig.reply.status, 200)
-            self.assertNotIn(version.encode("latin-1"), rig.channel.written.split(b"\r\n\r\n")[0])
+            self.assertNotIn(version.encode("latin-1"), rig.written.split(b"\r\n\r\n")[0])
 
     def test_head_has_the_length_and_no_body(self) -> None:
         reply = self.ask("HEAD /metrics HTTP/1.1").reply
@@ -136,18 +136,18 @@ class CrowdTests(TargetCase):
         self.assertEqual(self.offload.jobs, 2)
         self.offload.step()
         self.assertEqual({rig.reply.status for rig in crowd}, {200})
-        self.assertEqual(other.channel.written, b"")
+        self.assertEqual(other.written, b"")
         self.offload.step()
         self.assertEqual(other.reply.status, 200)
-        self.assertEqual(self.ask().channel.written, b"", "the next one asks anew")
+        self.assertEqual(self.ask().written, b"", "the next one asks anew")
         self.assertEqual(self.offload.jobs, 3)
 
     def test_who_has_left_is_not_answered(self) -> None:
         self.offload.by_hand = True
         gone, patient = self.ask(), self.ask()
-        gone.exchange.client_gone()
+        gone.leave()
         self.offload.step()
-        self.assertEqual((gone.channel.written, patient.reply.status), (b"", 200))
+        self.assertEqual((gone.written, patient.reply.status), (b"", 200))
 
     def test_logins_in_the_queue_do_not_shut_it_out(self) -> None:
         clock, threads = ThreadClock(), ManualThreads()
@@ -183,7 +183,7 @@ class CrowdTests(TargetCase):
 
     def test_a_gateway_that_stops_has_no_figures(self) -> None:
         self.metrics.in_force = lambda: None
-        self.assertEqual((self.ask().reply.status, self.ask().reply.json()), (503, {"reason": "not_running"}))
+        self.assertEqual((self.ask().reply.status, self.ask().reason), (503, "not_running"))
 
 
 class GaugeTests(TargetCase):

@@ -1,4 +1,4 @@
-"""Deadlines: one sweep for all, on a clock that the test turns."""
+"""Deadlines: one sweep for all, on a clock that the test advances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Java keystores: one of keytool's making, and what a damaged or hostile file does."""
+"""Java keystores: one made by keytool, and damaged or hostile files."""
 
 from __future__ import annotations
 

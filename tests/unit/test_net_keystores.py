@@ -1,4 +1,4 @@
-"""PEM files, PKCS#12 and JKS keystores: what is read from them, and the one line where they cannot be used."""
+"""PEM files, PKCS#12 and JKS keystores: their content, and the one-line message if they cannot be used."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.logger import globalLogPublisher
 from twisted.trial import unittest
 
-from perimeter.config.site.values import ListenerSettings
+from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.net.certificates import load_identity
-from perimeter.net.contexts import Identity, ServerContexts
+from perimeter.net.contexts import ServerContexts, ServerIdentity
 from tests.integration.netkit import certificate, identity, pem
 from tests.unit.der import NULL, keystore_without_null, without_null
 from tests.unit.javakeystore import key_entry, keystore, protect
@@ -61,9 +61,9 @@ class KeystoreTestCase(unittest.TestCase):
         path.write_bytes(data)
         return path
 
-    def load(self, **options: Any) -> Identity:
+    def load(self, **options: Any) -> ServerIdentity:
         loaded = load_identity(ListenerSettings("https", 0, tls=True, **options), self.directory)
-        # Whatever is loaded can be served.
+        # everything that can be loaded can be served
         ServerContexts([loaded])
         return loaded
 
@@ -101,7 +101,8 @@ class PEMTests(KeystoreTestCase):
         key = self.file("gw.key", key_pem(LEAF.key, b"storepass"))
         self.load(certificate=chain, private_key=key, private_key_password="storepass")
         self.assertEqual(
-            self.refused(certificate=chain, private_key=key), "gw.key: the private key is encrypted, and no password is given"
+            self.refused(certificate=chain, private_key=key),
+            "gw.key: the private key is encrypted, and no password is configured",
         )
         self.assertEqual(
             self.refused(certificate=chain, private_key=key, private_key_password="storepass2"),
@@ -132,15 +133,17 @@ class PEMTests(KeystoreTestCase):
         self.assertEqual(
             self.refused(certificate=self.directory / "no.crt"), "no.crt: cannot read the certificate: no such file or directory"
         )
-        self.assertEqual(self.refused(certificate=self.file("a", b"")), "a: there is no certificate in PEM form")
-        self.assertEqual(self.refused(certificate=chain), "gw.crt: there is no private key in PEM form")
+        self.assertEqual(self.refused(certificate=self.file("a", b"")), "a: the file contains no certificate in PEM format")
+        self.assertEqual(self.refused(certificate=chain), "gw.crt: the file contains no private key in PEM format")
         garbage = self.file("b", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
-        self.assertEqual(self.refused(certificate=chain, private_key=garbage), "b: there is no private key in PEM form")
+        self.assertEqual(
+            self.refused(certificate=chain, private_key=garbage), "b: the file contains no private key in PEM format"
+        )
         self.assertIn("certificate is not", self.refused(private_key=garbage))
         huge = self.directory / "huge"
         with huge.open("wb") as file:
             file.truncate(1 << 40)
-        self.assertEqual(self.refused(certificate=huge), "huge: this is too large to be a certificate")
+        self.assertEqual(self.refused(certificate=huge), "huge: this file is too large to be a certificate")
 
     def test_expired_certificate_is_served_with_a_warning(self) -> None:
         for days, words in ((1, "expired on"), (35, "expires on")):
@@ -152,7 +155,7 @@ class PEMTests(KeystoreTestCase):
         self.warnings.clear()
         own = certificate(LEAF.key, ("gw.example.com",), start=NOW + timedelta(days=3), days=100)
         self.load(certificate=self.file("gw.pem", key_pem(LEAF.key) + pem(own)))
-        self.assertIn("is valid from", self.warnings[0])
+        self.assertIn("is not valid before", self.warnings[0])
 
     def test_ed25519(self) -> None:
         key = ed25519.Ed25519PrivateKey.generate()
@@ -194,7 +197,7 @@ class PKCS12Tests(KeystoreTestCase):
     def test_no_key_inside(self) -> None:
         data = pkcs12.serialize_key_and_certificates(None, None, LEAF.chain[0], None, NoEncryption())
         self.assertEqual(
-            self.refused(keystore=self.file("x.p12", data)), "x.p12: the keystore holds no private key with its certificate"
+            self.refused(keystore=self.file("x.p12", data)), "x.p12: the keystore contains no private key with its certificate"
         )
 
     def test_algorithms_without_parameters(self) -> None:
@@ -245,16 +248,16 @@ class JKSTests(KeystoreTestCase):
         store = self.store("gw", key_password="another")
         self.assertEqual(
             self.refused(keystore=store, keystore_password="storepass"),
-            "gw.jks: the key gw has a password other than the keystore's",
+            "gw.jks: the password of the key gw differs from that of the keystore",
         )
 
     def test_number_of_keys(self) -> None:
         self.assertEqual(
-            self.refused(keystore=self.store(), keystore_password="storepass"), "gw.jks: the keystore holds no private key"
+            self.refused(keystore=self.store(), keystore_password="storepass"), "gw.jks: the keystore contains no private key"
         )
         self.assertEqual(
             self.refused(keystore=self.store("a", "b"), keystore_password="storepass"),
-            "gw.jks: the keystore holds 2 private keys, and one is expected",
+            "gw.jks: the keystore contains 2 private keys, but exactly one is expected",
         )
 
     def test_key_that_does_not_match(self) -> None:
@@ -270,7 +273,7 @@ class JKSTests(KeystoreTestCase):
 
     def test_jceks(self) -> None:
         path = self.file("gw.jks", b"\xce\xce\xce\xce" + bytes(100))
-        self.assertIn("JCEKS keystores are not read", self.refused(keystore=path, keystore_password="storepass"))
+        self.assertIn("JCEKS keystores are not supported", self.refused(keystore=path, keystore_password="storepass"))
 
     def test_keys_of_both_spellings(self) -> None:
         for key in (rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1())):
@@ -322,7 +325,7 @@ class SelfMadeTests(KeystoreTestCase):
 
     def test_directory_that_cannot_be_written(self) -> None:
         self.directory = self.directory / "missing"
-        self.assertIn("cannot keep a self-made certificate: no such file or directory", self.refused())
+        self.assertIn("cannot store a self-signed certificate: no such file or directory", self.refused())
 
 
 class SelectionTests(unittest.TestCase):
@@ -347,6 +350,6 @@ class SelectionTests(unittest.TestCase):
     def test_a_bad_replacement_changes_nothing(self) -> None:
         contexts = ServerContexts([LEAF])
         default = contexts.default
-        self.assertRaises(StartupError, contexts.replace, [Identity(LEAF.chain, OTHER.key, "gw.crt")])
+        self.assertRaises(StartupError, contexts.replace, [ServerIdentity(LEAF.chain, OTHER.key, "gw.crt")])
         self.assertRaises(StartupError, contexts.replace, [])
         self.assertIs(contexts.default, default)

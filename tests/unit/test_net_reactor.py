@@ -1,4 +1,4 @@
-"""The reactor's short way serves events as the long one does. Driven by hand: nothing here runs it."""
+"""The reactor's short path handles events like the long path. The tests call its methods; the reactor does not run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perimeter.net.reactor import LeanReactor
 
 
 class _Selectable:
-    """A descriptor that notes what happens to it."""
+    """A descriptor that records its calls."""
 
     def __init__(self, reactor: LeanReactor, sock: socket.socket, outcome: object = None) -> None:
         self.reactor = reactor
@@ -98,7 +98,7 @@ class LeanReactorTests(TestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_gone_since_the_events_were_fetched(self) -> None:
-        """One event's work takes another descriptor away, whose own event waits in the same batch."""
+        """The work of one event removes another descriptor, whose event is in the same batch."""
         first, far_first = self._pair()
         second, far_second = self._pair()
         far_first.send(b"x")
@@ -109,7 +109,7 @@ class LeanReactorTests(TestCase):
         self.reactor.doPoll(0)
         self.assertEqual(sorted(first.events + second.events), ["read"])
 
-    def test_gateway_runs_on_it_unless_told_otherwise(self) -> None:
+    def test_gateway_runs_on_it_by_default(self) -> None:
         script = (
             "import sys\n"
             "from perimeter.net.reactor import LeanReactor, install\n"
@@ -122,7 +122,7 @@ class LeanReactorTests(TestCase):
 
 
 class _RemovingSocket:
-    """A socket whose `recv` does something else first."""
+    """A socket whose `recv` calls a function first."""
 
     def __init__(self, sock: socket.socket, act: object) -> None:
         self._sock = sock

@@ -7,7 +7,7 @@ from perimeter.net.turns import BUDGET, NEXT_TURN, Turns
 
 
 class Item:
-    """Has ``parts`` to do, each of which takes ``seconds``."""
+    """Does ``parts`` parts of work, each of which takes ``seconds``."""
 
     def __init__(self, case: TurnsTests, name: str, parts: int, seconds: float) -> None:
         self.case = case

@@ -1,6 +1,6 @@
-"""A response of an upstream: where it ends, what makes it a 502, and when its connection may serve another request.
+"""Responses of an upstream: where they end, which become a 502, and when their connection may serve another request.
 
-Seen from the client's end, through a real channel and a real target.
+The tests look from the client's side, through a real channel and a real target.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.unit.test_http_grammar import BAD_BLOCKS
 
 @attrs.frozen
 class Case:
-    """A reply, and what the client must see of it."""
+    """A response, and what the client must get."""
 
     reply: bytes
     status: int
@@ -90,7 +90,7 @@ class FramingTests(ResponseTestCase):
         self.assertEqual(gateway.idle, int(case.reused), what)
         self.assertEqual(len(client.records), 1, what)
         self.assertFalse(client.transport.aborted, what)
-        # In step or not, the next request gets its own answer.
+        # whether the connection is reused or not, the next request gets its own response
         client.get("/next")
         if not case.reused:
             self.assertTrue(peer.ended or peer.transport.lost, what)
@@ -99,7 +99,7 @@ class FramingTests(ResponseTestCase):
         self.assertEqual(client.responses(case.method.encode())[-1].body, b"next", what)
 
     def test_date_is_added_where_it_is_missing(self) -> None:
-        """RFC 9110, section 6.6.1: whoever passes on a response without one says when he did."""
+        """RFC 9110, section 6.6.1: the gateway adds a Date if the upstream sent none."""
         for date in (b"", b"Date: Sun, 22 Nov 2026 12:00:00 GMT\r\n"):
             for length in (b"Content-Length: 2\r\n\r\nok", b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"):
                 _, client, peer = self.asked()
@@ -108,12 +108,12 @@ class FramingTests(ResponseTestCase):
                 self.assertEqual(written.lower().count(b"\r\ndate: "), 1, written)
                 self.assertTrue(not date or date in written, written)
 
-    def test_attack_18_split_at_every_octet(self) -> None:
+    def test_attack_18_split_at_every_byte(self) -> None:
         for what, case in CASES.items():
             for cut in range(len(case.reply) + 1):
                 self.seen(case, [case.reply[:cut], case.reply[cut:]] if 0 < cut < len(case.reply) else [case.reply], what)
 
-    def test_octet_by_octet(self) -> None:
+    def test_byte_by_byte(self) -> None:
         for what, case in CASES.items():
             self.seen(case, [case.reply[at : at + 1] for at in range(len(case.reply))], what)
 
@@ -168,7 +168,7 @@ class BadReplyTests(ResponseTestCase):
             self.assertEqual([record.reason for record in client.records], ["upstream_bad_reply"], what)
             self.assertFalse(client.closed, what)
 
-    def test_attack_18_ambiguous_replies_by_octets(self) -> None:
+    def test_attack_18_ambiguous_replies_byte_by_byte(self) -> None:
         for what, reply in BAD_REPLIES.items():
             if len(reply) < 1000:
                 _, client, peer = self.asked()
@@ -200,7 +200,7 @@ class BadReplyTests(ResponseTestCase):
         self.assertEqual([response.status for response in client.responses()], [200, 200, 200])
         self.assertEqual(len(gateway.attempts), 1)
 
-    def test_attack_18_octets_behind_the_response(self) -> None:
+    def test_attack_18_bytes_after_the_response(self) -> None:
         for reply in (OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", OK + b"\r\n"):
             gateway, client, peer = self.asked()
             peer.reply(reply)
@@ -208,7 +208,7 @@ class BadReplyTests(ResponseTestCase):
             self.assertEqual(gateway.idle, 0)
             self.assertTrue(peer.ended)
 
-    def test_attack_18_octets_on_an_idle_connection(self) -> None:
+    def test_attack_18_bytes_on_an_idle_connection(self) -> None:
         gateway, client, peer = self.asked()
         peer.reply(OK)
         self.assertEqual(gateway.idle, 1)
@@ -227,7 +227,7 @@ class BadReplyTests(ResponseTestCase):
         self.assertTrue(peer.ended)
 
     def test_attack_18_responses_of_two_requests_are_not_mixed(self) -> None:
-        """The second client never gets what was meant for the first."""
+        """The second client never gets data for the first client."""
         gateway, client, peer = self.asked()
         peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
         client.transport.lose()
@@ -288,7 +288,7 @@ class LossTests(ResponseTestCase):
             self.assertEqual([record.reason for record in client.records], ["upstream_aborted"])
 
     def test_reset_of_a_body_without_length_cuts_the_client(self) -> None:
-        """A reset is no end: the client must not take half for the whole."""
+        """A reset does not end a response: the client must notice that it is incomplete."""
         _, client, peer = self.asked()
         peer.reply(b"HTTP/1.1 200 OK\r\n\r\nhalf")
         peer.transport.reset()
@@ -380,7 +380,7 @@ class TimeoutTests(ResponseTestCase):
         self.assertEqual(client.response().body, b"ok")
 
     def test_no_answer_to_an_upload(self) -> None:
-        """The time of the answer begins with the end of the request."""
+        """The time limit for the response starts at the end of the request."""
         gateway = Gateway()
         client, peer = gateway.begun("POST", "/", "Content-Length: 30000")
         for _ in range(100):

@@ -1,4 +1,4 @@
-"""Client, gateway and upstream together, in random steps: bodies both ways arrive whole, once, and with their own request."""
+"""Client, gateway and upstream in random steps: every body arrives complete, once, and with its own request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZES = st.sampled_from([None, 0, 1, 10, 1000, 70_000, 200_000])
 
 @attrs.frozen
 class Job:
-    """A request with ``sent`` octets, answered with ``back`` of them, framed in one way or another."""
+    """A request with ``sent`` bytes and a response with ``back`` bytes, with different framings."""
 
     method: str
     sent: int | None
@@ -39,7 +39,7 @@ class Job:
         return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(body)
 
     def reply(self, number: int) -> tuple[bytes, bool]:
-        """The reply, and whether the connection ends with it."""
+        """The response, and whether the connection ends after it."""
         body = content(number + 100, self.back)
         if self.method == "HEAD":
             return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), False
@@ -76,7 +76,7 @@ JOBS = st.lists(
 
 
 class Service:
-    """An upstream that takes requests apart, and answers each when it is whole."""
+    """An upstream that parses requests, and answers each when it is complete."""
 
     def __init__(self, peer: Peer, jobs: list[Job], bodies: dict[int, bytes]) -> None:
         self.peer = peer

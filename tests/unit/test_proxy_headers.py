@@ -1,4 +1,4 @@
-"""What passes of a message's header, and what is added: the attacks on identity, address and credentials, one table each."""
+"""Which headers pass, and which are added: attacks on identity, address and credentials, one table each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\n"
 
 
 def fields(*lines: str, rules: HeaderRules = RULES) -> list[bytes]:
-    """The lines that pass out of ``lines``."""
+    """Those of ``lines`` that pass."""
     block = "".join(f"{line}\r\n" for line in ("Host: gw", *lines)).encode("latin-1")
     return rules.request_lines(parse_block(block, 100)).split(b"\r\n")[:-1]
 
@@ -270,7 +270,7 @@ class MapBackTests(unittest.TestCase):
             self.check(value, expected, b"content-location")
 
     def test_attack_24_no_open_redirect_is_made(self) -> None:
-        """An absolute URL of the upstream never becomes what a browser reads as another host."""
+        """An absolute URL of the upstream never becomes one that a browser reads as another host."""
         for value in (
             b"http://backend:8080//evil/x",
             b"http://backend:8080///evil/x",

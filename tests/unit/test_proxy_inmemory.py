@@ -1,4 +1,4 @@
-"""Two protocols connected without a socket: order, ends and back-pressure as over one."""
+"""Two protocols connected without a socket: order, ends and back-pressure as over a socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perimeter.proxy.in_memory import connect_in_memory
 
 @implementer(IPushProducer)
 class Side(Protocol):
-    """Notes what happens to it."""
+    """Records the calls."""
 
     transport: Any
 
@@ -96,7 +96,7 @@ class InMemoryTests(unittest.TestCase):
         self.assertEqual((self.client.ends, self.server.ends), ([ConnectionAborted], [ConnectionAborted]))
 
     def test_abort_after_the_other_side_closed(self) -> None:
-        """A client that leaves while the end of its response waits: the connection is over all the same."""
+        """A client closes while the end of its response waits: the connection ends nevertheless."""
         self.client.transport.pauseProducing()
         self.server.transport.write(b"never read")
         self.server.transport.loseConnection()
@@ -113,7 +113,7 @@ class InMemoryTests(unittest.TestCase):
         self.turn()
         self.assertEqual((self.client.received, len(self.client.ends), len(self.server.ends)), (b"", 1, 1))
 
-    def test_ends_are_told_once(self) -> None:
+    def test_ends_are_reported_once(self) -> None:
         for _ in range(2):
             self.client.transport.loseConnection()
             self.client.transport.abortConnection()

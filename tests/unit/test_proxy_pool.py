@@ -1,4 +1,4 @@
-"""Idle connections: which request gets which, how many are kept, and the order of servers."""
+"""Idle connections: which request gets which connection, how many are kept, and the order of servers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from twisted.internet.error import ConnectError
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from perimeter.config.site.values import ServerSettings
-from perimeter.proxy.balance import Balancer, Server
+from perimeter.config.site.server import ServerSettings
+from perimeter.proxy.balance import BalancedServer, Balancer
 from tests.unit.http_upstream import OK, Gateway, Peer
 
 LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
@@ -15,7 +15,7 @@ LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
 
 class PoolTests(unittest.TestCase):
     def serve(self, gateway: Gateway, method: str = "GET", reply: bytes = OK, body: bytes = b"") -> None:
-        """One request, answered on whatever connection it came."""
+        """One request, answered on its connection."""
         lines = [f"Content-Length: {len(body)}"] if body else []
         before = len(gateway.attempts)
         client = gateway.client()
@@ -128,20 +128,20 @@ class PoolTests(unittest.TestCase):
 
 
 class ShareTests(unittest.TestCase):
-    """What each server gets of the requests, with connections that are kept."""
+    """The share of each server in the requests, with keep-alive connections."""
 
     def setUp(self) -> None:
         self.peers: list[Peer] = []
         self.accepted = 0
 
     def accept(self, gateway: Gateway) -> None:
-        """Accept the connections that the pool wants."""
+        """Accept the connections that the pool asks for."""
         for attempt in gateway.attempts[self.accepted :]:
             self.peers.append(attempt.accept())
         self.accepted = len(gateway.attempts)
 
     def share(self, gateway: Gateway, requests: int, method: str = "GET", at_a_time: int = 1) -> dict[str, int]:
-        """Requests by server, where ``at_a_time`` are sent before any is answered."""
+        """The number of requests by server, if ``at_a_time`` requests are sent before one is answered."""
         counts = {server.settings.host: 0 for server in gateway.pool.servers}
         for _ in range(requests // at_a_time):
             clients = [gateway.client() for _ in range(at_a_time)]
@@ -177,7 +177,7 @@ class ShareTests(unittest.TestCase):
         client = gateway.client()
         client.get()
         lost = next(peer for peer in self.peers if peer.request())
-        lost.transport.lose()  # the kept connection ends under the request: it is sent again, to the same server
+        lost.transport.lose()  # the idle connection closes during the request, which is sent again to the same server
         self.assertEqual(gateway.attempts[-1].server.host, lost.server.host)
         self.accept(gateway)
         self.peers[-1].request()
@@ -191,14 +191,14 @@ class ShareTests(unittest.TestCase):
         gateway = Gateway("one", "two")
         self.share(gateway, 2)
         gateway.pool.balancer.failed(gateway.pool.servers[0])
-        # each request takes 2 s, and the server rests for 10
+        # each request takes 2 s, and the failed server is tried last for 10 s
         self.assertEqual(self.share(gateway, 4), {"one": 0, "two": 4})
         gateway.reactor.advance(10)
         self.assertEqual(self.share(gateway, 10), {"one": 5, "two": 5})
 
     def test_the_next_server_is_used_by_its_kept_connection(self) -> None:
         gateway = Gateway("one", "two")
-        self.share(gateway, 1)  # one of the two has a kept connection, the other has none
+        self.share(gateway, 1)  # one of the two has an idle connection, the other has none
         client = gateway.client()
         client.get()
         self.assertNotEqual(gateway.attempts[-1].server.host, self.peers[0].server.host)
@@ -212,7 +212,7 @@ class ShareTests(unittest.TestCase):
 class BalancerTests(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.servers = [Server(ServerSettings("http", name, 80)) for name in "abc"]
+        self.servers = [BalancedServer(ServerSettings("http", name, 80)) for name in "abc"]
         self.balancer = Balancer(self.servers, self.clock.seconds)
 
     def order(self) -> str:

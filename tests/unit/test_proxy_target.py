@@ -1,4 +1,4 @@
-"""Forwarding: connecting, what is sent twice and what never, bodies and back-pressure both ways, tunnels, and every early end."""
+"""Forwarding: connecting, which requests are sent twice, bodies and back-pressure in both directions, tunnels, all early ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.trial import unittest
 
-from perimeter.config.site.values import ServerSettings
+from perimeter.config.site.server import ServerSettings
 from perimeter.net.connect import HandshakeFailed
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.forwarding import _authority
@@ -112,7 +112,7 @@ class ConnectTests(unittest.TestCase):
 
         self.patch(UpstreamConnection, "begin", broken)
         peer = gateway.attempts[0].accept()
-        self.assertEqual(client.response().status, 500)  # a bug here says nothing of the service
+        self.assertEqual(client.response().status, 500)  # a bug in the gateway is not a failure of the service
         self.assertTrue(peer.dropped)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
@@ -147,7 +147,7 @@ class ConnectTests(unittest.TestCase):
 
 class RetryTests(unittest.TestCase):
     def pooled(self) -> tuple[Gateway, Peer]:
-        """A gateway with one idle connection that has proved itself."""
+        """A gateway with one idle connection that is known to be reliable."""
         gateway = Gateway()
         client, peer = gateway.begun()
         peer.reply(OK)
@@ -201,7 +201,7 @@ class RetryTests(unittest.TestCase):
             self.assertEqual(client.response().status, 502)
             self.assertEqual(len(gateway.attempts), 1)
 
-    def test_not_after_the_first_octet_of_an_answer(self) -> None:
+    def test_not_after_the_first_byte_of_an_answer(self) -> None:
         gateway, peer = self.pooled()
         client = gateway.client()
         client.get()
@@ -307,7 +307,7 @@ class BodyTests(unittest.TestCase):
         self.assertEqual(gateway.idle, 0)
 
     def test_early_answer(self) -> None:
-        """The rest of the body is owed to the upstream: neither connection can serve another request."""
+        """The upstream has not got the rest of the body, so neither connection can serve another request."""
         gateway = Gateway()
         client, peer = gateway.begun("POST", "/", "Content-Length: 500", body=b"he")
         peer.reply(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
@@ -382,7 +382,7 @@ class FlowControlTests(unittest.TestCase):
             peer.reply(reply)
             self.assertEqual(gateway.idle, 1)
             self.assertTrue(peer.transport.reading)
-            # The client's next request waits until it has taken this response.
+            # the client's next request waits until the client has read this response
             client.get("/2")
             self.assertNotIn(b"/2", peer.request())
             client.transport.take()
@@ -531,7 +531,7 @@ class StrictAuditTests(unittest.TestCase):
             client.wait(1)
             self.assertLessEqual(len(gateway.pool.connections), gateway.idle)
 
-    def test_records_come_before_the_last_octet(self) -> None:
+    def test_records_are_written_before_the_last_byte(self) -> None:
         for pieces in (
             (OK,),
             (OK[:-1], OK[-1:]),

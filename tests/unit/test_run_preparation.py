@@ -8,8 +8,8 @@ from twisted.internet.defer import CancelledError
 from twisted.trial import unittest
 
 from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.config.site.values import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.net.deadlines import Deadlines
 from perimeter.run.build.prepared import Prepared, prepare

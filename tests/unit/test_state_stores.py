@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.site.values import PerimeterSettings
+from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.errors import StartupError
 from perimeter.model import Principal
 from perimeter.run.build.state_kinds import STATE_KINDS

@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.cli.main import main
 from perimeter.cli.site import WallClock
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.errors import Unavailable
 from perimeter.model import Principal
 from perimeter.run import token_operations

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.errors import ExpiredToken, ForeignToken, InternalError, InvalidToken
 from perimeter.model import Principal
 from perimeter.tokens.format import MAX_TOKEN

@@ -1,4 +1,4 @@
-"""Clients take turns: who waits, who is refused, and what a cancelled job says."""
+"""Clients take turns: which clients wait, which are refused, and how a cancelled job fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perimeter.fair_queue import CLIENT, FairSemaphore, StillWaiting, timed_out
 
 
 class TurnsTests(unittest.TestCase):
-    """47: a client with many jobs delays another by a turn."""
+    """Attack 47: a client with many jobs delays another client by at most one job."""
 
     def setUp(self) -> None:
         self.turns = FairSemaphore(1, 3, "a turn")
@@ -62,7 +62,7 @@ class TurnsTests(unittest.TestCase):
 
     @given(st.lists(st.one_of(st.sampled_from("abc"), st.integers(0, 9)), max_size=40))
     def test_no_more_than_one_has_its_turn_and_no_turn_is_lost(self, steps: list[str | int]) -> None:
-        """A letter acquires for that client; a number cancels one of those that wait."""
+        """A letter acquires for that client; a number cancels one of the waiting jobs."""
         self.setUp()
         served: list[str] = []
         waiting: list[Deferred[None]] = []

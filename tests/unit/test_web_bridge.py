@@ -15,7 +15,7 @@ from perimeter.gate.target import ITarget
 from perimeter.model import Principal
 from perimeter.web.bridge import SiteTarget
 from perimeter.web.request import exchange_of, refuse, respond
-from tests.unit.fakes import Rig
+from tests.unit.exchange_rig import Rig
 
 
 class Leaf(Resource):
@@ -127,12 +127,12 @@ class BodyTests(BridgeTestCase):
     def test_attack_23_announced_body_too_large(self) -> None:
         rig = self.serve(lambda request: b"ok", Rig("POST / HTTP/1.1", ["Content-Length: 1025"]))
         self.assertEqual(rig.reply.status, 413)
-        self.assertFalse(rig.channel.wanted)
+        self.assertTrue(rig.client.transport.ended)
 
     def test_attack_23_chunked_body_too_large(self) -> None:
         rig = self.serve(lambda request: b"ok", Rig("POST / HTTP/1.1", ["Transfer-Encoding: chunked"]))
         rig.feed(b"400\r\n" + b"x" * 1024 + b"\r\n")
-        self.assertEqual(rig.channel.written, b"")
+        self.assertEqual(rig.written, b"")
         rig.feed(b"1\r\nx\r\n")
         self.assertEqual(rig.reply.status, 413)
         rig.feed(b"0\r\n\r\n")
@@ -150,11 +150,11 @@ class ResponseTests(BridgeTestCase):
             return b"hello"
 
         rig = self.serve(act)
-        self.assertEqual(len(rig.channel.writes), 1)
+        self.assertEqual(len(rig.writes), 1)
         self.assertEqual((rig.reply.status, rig.reply.body, rig.reply.whole), (202, b"hello", True))
         self.assertEqual([v for n, v in rig.reply.fields if n == "x-a"], ["1", "2"])
         self.assertEqual(rig.reply.get("set-cookie"), "k=v")
-        self.assertTrue(rig.channel.done)
+        self.assertTrue(rig.done)
         self.assertEqual(len(rig.records), 1)
 
     def test_no_server_version_is_told(self) -> None:
@@ -163,11 +163,11 @@ class ResponseTests(BridgeTestCase):
     def test_head_has_a_length_and_no_body(self) -> None:
         rig = self.serve(lambda request: b"hello", Rig("HEAD / HTTP/1.1"))
         self.assertEqual((rig.reply.get("content-length"), rig.reply.body), ("5", b""))
-        self.assertTrue(rig.channel.done)
+        self.assertTrue(rig.done)
 
     def test_an_empty_body(self) -> None:
         rig = self.serve(lambda request: b"")
-        self.assertEqual((rig.reply.status, rig.reply.get("content-length"), rig.channel.done), (200, "0", True))
+        self.assertEqual((rig.reply.status, rig.reply.get("content-length"), rig.done), (200, "0", True))
 
     def test_not_modified(self) -> None:
         def act(request: Any) -> bytes:
@@ -175,7 +175,7 @@ class ResponseTests(BridgeTestCase):
             return b""
 
         rig = self.serve(act)
-        self.assertEqual((rig.reply.status, rig.reply.body, rig.channel.done), (304, b"", True))
+        self.assertEqual((rig.reply.status, rig.reply.body, rig.done), (304, b"", True))
 
     def test_a_stream_is_chunked_and_its_head_leaves_at_once(self) -> None:
         rig = self.serve(lambda request: request.write(b"one") or NOT_DONE_YET)
@@ -186,7 +186,7 @@ class ResponseTests(BridgeTestCase):
 
     def test_a_flushed_head_of_a_stream_leaves_before_any_data(self) -> None:
         rig = self.serve(lambda request: request.write(b"") or NOT_DONE_YET)
-        self.assertIn(b"chunked", rig.channel.written)
+        self.assertIn(b"chunked", rig.written)
 
     def test_a_response_shorter_than_promised_is_cut(self) -> None:
         def act(request: Any) -> int:
@@ -196,7 +196,7 @@ class ResponseTests(BridgeTestCase):
             return NOT_DONE_YET
 
         rig = self.serve(act)
-        self.assertTrue(rig.channel.aborted)
+        self.assertTrue(rig.aborted)
 
     def test_a_response_longer_than_promised_is_cut(self) -> None:
         finished: list[Any] = []
@@ -209,7 +209,7 @@ class ResponseTests(BridgeTestCase):
 
         rig = self.serve(act)
         self.clock.advance(0)
-        self.assertTrue(rig.channel.aborted)
+        self.assertTrue(rig.aborted)
         self.assertIsInstance(finished[0], Failure)
 
     def test_attack_15_header_values_with_controls(self) -> None:
@@ -218,7 +218,7 @@ class ResponseTests(BridgeTestCase):
             return b"x"
 
         rig = self.serve(act)
-        self.assertNotIn(b"X-Second:", rig.channel.written.split(b"\r\n\r\n")[0].replace(b"a X-Second:", b""))
+        self.assertNotIn(b"X-Second:", rig.written.split(b"\r\n\r\n")[0].replace(b"a X-Second:", b""))
         self.assertEqual(rig.reply.status, 500)
 
 
@@ -228,8 +228,8 @@ class FailureTests(BridgeTestCase):
             raise ValueError("the password is hunter2")
 
         rig = self.serve(act)
-        self.assertEqual((rig.reply.status, rig.reply.json()), (500, {"reason": "internal_error"}))
-        self.assertNotIn(b"hunter2", rig.channel.written)
+        self.assertEqual((rig.reply.status, rig.reason), (500, "internal_error"))
+        self.assertNotIn(b"hunter2", rig.written)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_an_exception_in_the_middle_cuts_the_connection(self) -> None:
@@ -238,8 +238,8 @@ class FailureTests(BridgeTestCase):
             raise ValueError("x")
 
         rig = self.serve(act)
-        self.assertTrue(rig.channel.aborted)
-        self.assertNotIn(b"Processing Failed", rig.channel.written)
+        self.assertTrue(rig.aborted)
+        self.assertNotIn(b"Processing Failed", rig.written)
         self.flushLoggedErrors(ValueError)
 
     def test_a_raised_refusal_is_the_answer(self) -> None:
@@ -260,7 +260,7 @@ class FailureTests(BridgeTestCase):
         self.assertEqual(rig.reply.status, 401)
 
     def test_not_bytes(self) -> None:
-        self.assertEqual(self.serve(lambda request: "text").reply.json(), {"reason": "internal_error"})
+        self.assertEqual(self.serve(lambda request: "text").reason, "internal_error")
 
     def test_other_methods_are_told_what_is_allowed(self) -> None:
         rig = self.serve(lambda request: b"x", Rig("DELETE / HTTP/1.1"))
@@ -270,7 +270,7 @@ class FailureTests(BridgeTestCase):
         for root in (Resource(), ErrorPage(500, "brief", "<b>detail</b>")):
             rig = Rig("GET /nothing/here HTTP/1.1")
             SiteTarget("inner", root, self.clock).handle(rig.exchange)
-            self.assertIn(rig.reply.json()["reason"], ("no_route", "internal_error"))
+            self.assertIn(rig.reason, ("no_route", "internal_error"))
         self.flushWarnings()
         self.assertEqual(len(self.flushLoggedErrors()), 0)
 
@@ -321,7 +321,7 @@ class FlowTests(BridgeTestCase):
         producer = Producer()
         rig = self.serve(lambda request: request.registerProducer(producer, True) or NOT_DONE_YET)
         finished = self.request.notifyFinish()
-        rig.exchange.client_gone()
+        rig.leave()
         self.assertNoResult(finished)
         self.clock.advance(0)
         self.failureResultOf(finished)
@@ -337,7 +337,7 @@ class FlowTests(BridgeTestCase):
         pull = Endless()
         rig = self.serve(lambda request: request.registerProducer(pull, False) or NOT_DONE_YET)
         self.clock.pump([0.01] * 3)
-        rig.exchange.client_gone()
+        rig.leave()
         self.clock.pump([0.01] * 3)
         asked = pull.asked
         self.clock.pump([0.01] * 3)
@@ -353,7 +353,7 @@ class RespondTests(BridgeTestCase):
             return await waiting
 
         rig = self.serve(lambda request: respond(request, work()))
-        self.assertEqual(rig.channel.written, b"")
+        self.assertEqual(rig.written, b"")
         waiting.callback(b"done")
         self.assertEqual((rig.reply.body, rig.reply.whole), (b"done", True))
 
@@ -362,7 +362,7 @@ class RespondTests(BridgeTestCase):
             return b"done"
 
         rig = self.serve(lambda request: respond(request, work()), Rig("HEAD / HTTP/1.1"))
-        self.assertEqual((rig.reply.get("content-length"), rig.reply.body, rig.channel.done), ("4", b"", True))
+        self.assertEqual((rig.reply.get("content-length"), rig.reply.body, rig.done), ("4", b"", True))
 
     def test_refusals_and_failures(self) -> None:
         async def work(error: Exception) -> bytes:
@@ -380,7 +380,7 @@ class RespondTests(BridgeTestCase):
             return await waiting
 
         rig = self.serve(lambda request: respond(request, work()))
-        rig.exchange.client_gone()
+        rig.leave()
         self.clock.advance(0)
         self.assertEqual(cancelled, [waiting])
-        self.assertEqual(rig.channel.written, b"")
+        self.assertEqual(rig.written, b"")

@@ -14,7 +14,7 @@ from perimeter.errors import BadRequest
 from perimeter.web.bridge import SiteTarget
 from perimeter.web.endpoints.endpoint import Nothing
 from perimeter.web.form import MAX_FIELDS, MAX_FORM, form, parse_form
-from tests.unit.fakes import Rig
+from tests.unit.exchange_rig import Rig
 
 _URLENCODED = "Content-Type: application/x-www-form-urlencoded"
 

@@ -7,7 +7,7 @@ from zope.interface.verify import verifyObject
 
 from perimeter.gate.target import ITarget
 from perimeter.targets.redirect import RedirectTarget
-from tests.unit.fakes import Rig
+from tests.unit.exchange_rig import Rig
 from tests.unit.properties import reached, reaches
 
 
@@ -46,7 +46,7 @@ class RedirectTests(unittest.TestCase):
         ):  # fmt: skip
             rig = redirect(443, host, b"/")
             self.assertEqual(rig.reply.status, 400, host)
-            self.assertNotIn(b"Location", rig.channel.written)
+            self.assertNotIn(b"Location", rig.written)
 
     def test_attack_24_no_line_breaks_or_schemes_in_the_path(self) -> None:
         for target in (
@@ -73,4 +73,4 @@ class RedirectTests(unittest.TestCase):
         if location is not None:
             reached(self)
             self.assertRegex(location, r"\Ahttps://[A-Za-z0-9_.:\[\]-]+/[!-~]*\Z")
-            self.assertEqual(len(rig.channel.written.split(b"\r\n\r\n")[0].split(b"\r\n")), 4)
+            self.assertEqual(len(rig.written.split(b"\r\n\r\n")[0].split(b"\r\n")), 4)

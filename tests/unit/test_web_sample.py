@@ -9,7 +9,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial import unittest
 
 from perimeter.web.sample import sample_site
-from tests.unit.fakes import Reply
+from tests.unit.exchange_rig import Reply
 
 
 class SampleTestCase(unittest.TestCase):

@@ -21,7 +21,7 @@ from perimeter.targets.beneath import path_segments
 from perimeter.targets.conditional import parse_date, parse_ranges
 from perimeter.targets.media_types import content_type
 from perimeter.targets.static import CHUNK, StaticTarget
-from tests.unit.fakes import FakeOffload, Rig
+from tests.unit.exchange_rig import FakeOffload, Rig
 from tests.unit.properties import reached, reaches
 
 NOW = 1_800_000_000
@@ -70,7 +70,7 @@ class FileTests(StaticTestCase):
         self.assertEqual(reply.get("last-modified"), formatdate(NOW - 1000, usegmt=True))
         self.assertEqual(reply.get("date"), formatdate(NOW, usegmt=True))
         self.assertRegex(reply.get("etag") or "", r'^"[0-9a-f-]+"$')
-        self.assertEqual((self.offload.jobs, len(rig.channel.writes), len(rig.records)), (1, 1, 1))
+        self.assertEqual((self.offload.jobs, len(rig.writes), len(rig.records)), (1, 1, 1))
         self.assertEqual(self.descriptors(), before)
 
     def test_head(self) -> None:
@@ -80,7 +80,7 @@ class FileTests(StaticTestCase):
     def test_an_empty_file(self) -> None:
         self.put("empty", b"")
         rig = self.get("/empty")
-        self.assertEqual((rig.reply.status, rig.reply.get("content-length"), rig.channel.done), (200, "0", True))
+        self.assertEqual((rig.reply.status, rig.reply.get("content-length"), rig.done), (200, "0", True))
 
     def test_other_methods(self) -> None:
         for method in ("POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"):
@@ -162,7 +162,7 @@ class EscapeTests(StaticTestCase):
         ):
             rig = self.get("/", target=target)
             self.assertIn(rig.reply.status, (400, 404), target)
-            self.assertNotIn(b"secret", rig.channel.written)
+            self.assertNotIn(b"secret", rig.written)
 
     def test_attack_07_symlinks_out_of_the_root(self) -> None:
         (self.root / "sub").mkdir()
@@ -186,7 +186,7 @@ class EscapeTests(StaticTestCase):
         for name in [*links, "directory/secret.txt"]:
             rig = self.get("/" + name)
             self.assertEqual(rig.reply.status, 404, name)
-            self.assertNotIn(b"secret", rig.channel.written)
+            self.assertNotIn(b"secret", rig.written)
         self.assertEqual(self.descriptors(), before)
 
     def test_symlinks_inside_the_root(self) -> None:
@@ -305,7 +305,7 @@ class ConditionTests(StaticTestCase):
     def test_not_modified_has_validators_and_no_length(self) -> None:
         rig = self.get("/hello.txt", f"If-None-Match: {self.etag}")
         self.assertEqual((rig.reply.get("etag"), rig.reply.get("content-length"), rig.reply.body), (self.etag, None, b""))
-        self.assertTrue(rig.channel.done)
+        self.assertTrue(rig.done)
 
     def test_a_changed_file_has_another_tag(self) -> None:
         self.put("hello.txt", b"9876543210", age=999)
@@ -411,7 +411,7 @@ class FlowTests(StaticTestCase):
 
     def test_a_large_file_comes_in_chunks(self) -> None:
         rig = self.get("/big")
-        self.assertEqual((rig.reply.body, rig.reply.whole, rig.channel.done), (self.content, True, True))
+        self.assertEqual((rig.reply.body, rig.reply.whole, rig.done), (self.content, True, True))
         self.assertEqual(self.offload.jobs, 4)
         self.assertEqual(self.descriptors(), self.before)
 
@@ -431,13 +431,13 @@ class FlowTests(StaticTestCase):
         self.assertEqual(len(self.offload.waiting), 1)
         self.offload.step()
         self.offload.step()
-        self.assertEqual((rig.reply.body, rig.channel.done), (self.content, True))
+        self.assertEqual((rig.reply.body, rig.done), (self.content, True))
 
     def test_the_file_is_closed_when_the_client_leaves(self) -> None:
         self.offload.by_hand = True
         rig = self.get("/big")
         self.offload.step()
-        rig.exchange.client_gone()
+        rig.leave()
         self.assertGreater(self.descriptors(), self.before)
         self.offload.step()
         self.assertEqual((self.descriptors(), self.offload.waiting), (self.before, []))
@@ -449,15 +449,15 @@ class FlowTests(StaticTestCase):
         assert rig.exchange.responder is not None
         rig.exchange.responder.pause()
         self.offload.step()
-        rig.exchange.client_gone()
+        rig.leave()
         self.assertEqual((self.descriptors(), self.offload.waiting), (self.before, []))
 
     def test_the_file_is_closed_when_the_client_left_before_it_was_open(self) -> None:
         self.offload.by_hand = True
         rig = self.get("/big")
-        rig.exchange.client_gone()
+        rig.leave()
         self.offload.step()
-        self.assertEqual((self.descriptors(), rig.channel.written), (self.before, b""))
+        self.assertEqual((self.descriptors(), rig.written), (self.before, b""))
 
     def test_a_file_that_shrinks_cuts_the_connection(self) -> None:
         self.offload.by_hand = True
@@ -465,7 +465,7 @@ class FlowTests(StaticTestCase):
         self.offload.step()
         os.truncate(self.big, CHUNK)
         self.offload.step()
-        self.assertTrue(rig.channel.aborted)
+        self.assertTrue(rig.aborted)
         self.assertEqual((rig.records[0].reason, self.descriptors()), ("file_truncated", self.before))
 
 

@@ -11,7 +11,7 @@ from jwt.algorithms import get_default_algorithms
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.site.values import TokenSettings
+from perimeter.config.site.token import TokenSettings
 from perimeter.errors import ForeignToken, InvalidToken
 from perimeter.model import Principal
 from perimeter.tokens.issuer import TokenIssuer

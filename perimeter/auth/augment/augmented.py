@@ -16,7 +16,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.chain.watch import Watch, WatchedAugmenter
-from perimeter.config.site.values import AugmenterSettings
+from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.errors import Overloaded, StartupError, Unavailable, Undecided
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory

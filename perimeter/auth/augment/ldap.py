@@ -29,8 +29,7 @@ from perimeter.config.language.datatypes import SECRET, TEXT, duration, file_pat
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
-from perimeter.config.site.net_types import LDAP_URI
-from perimeter.config.site.values import ServerSettings
+from perimeter.config.site.server import LDAP_URI, Scheme, ServerSettings
 from perimeter.errors import Rejected, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal
@@ -77,7 +76,7 @@ class LdapAugmenterSettings(Settings):
     )
     filters: tuple[str, ...] = option(
         list_of(TEXT, "\n"),
-        "several such parts, one a line; the role is the path from there (`/TeamA/Admin` for `ou=TeamA`)",
+        "several such parts, one per line; the role is the path from there (`/TeamA/Admin` for `ou=TeamA`)",
         default="",
     )
     cache: float = option(duration(zero=True), "how long the roles of a user are remembered", default="2m")
@@ -92,8 +91,8 @@ class LdapAugmenterSettings(Settings):
                 "ldap_password", "is required with bind_dn: a directory takes a name without a password for an anonymous bind"
             )
         section.needs("ldap_password", "bind_dn")
-        if self.server is not None and self.server.scheme != "ldaps":
-            section.refuse(["ca_certificate"], "goes with ldaps:// only")
+        if self.server is not None and self.server.scheme is not Scheme.LDAPS:
+            section.refuse(["ca_certificate"], "is only allowed with ldaps://")
         for name, listed in (("filter", [self.filter]), ("filters", self.filters), ("search_base", [self.search_base])):
             for fragment in listed:
                 if fragment and not _FRAGMENT.fullmatch(fragment):
@@ -204,7 +203,7 @@ class LdapAugmenterFactory:
 
         server = settings.server
         assert server is not None
-        tls = ClientTLS(server.host, settings.ca_certificate, alpn=()) if server.scheme == "ldaps" else None
+        tls = ClientTLS(server.host, settings.ca_certificate, alpn=()) if server.scheme is Scheme.LDAPS else None
         reactor: Any = services.reactor
         if tls is None and server.host not in ("localhost", "127.0.0.1", "::1"):
             _log.warn("Augmenter {name}: its password crosses the network to {host} in plain text", name=name, host=server.host)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.augment.added import added
-from perimeter.config.language.datatypes import ROLE_AND_USERS, list_of
+from perimeter.config.language.datatypes import BadValue, Datatype, list_of
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
@@ -16,12 +18,23 @@ from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
 from perimeter.plugin.services import AuthServices
 
 
+def _role_and_users(text: str, base: Path) -> tuple[str, tuple[str, ...]]:
+    role, colon, rest = (part.strip() for part in text.partition(":"))
+    users = tuple(user.strip() for user in rest.split(",") if user.strip())
+    if not colon or not role or not users:
+        raise BadValue("expected a role, a colon, and user names")
+    return role, users
+
+
+_ROLE_AND_USERS: Datatype[tuple[str, tuple[str, ...]]] = Datatype("role: user, user", _role_and_users, ("", ()))
+
+
 @attrs.frozen
 class PlainAugmenterSettings(Settings):
     """``type = plain``. ``roles`` are pairs of a role and its users."""
 
     roles: tuple[tuple[str, tuple[str, ...]], ...] = option(
-        list_of(ROLE_AND_USERS, "\n", "lines of role: user, user"), "a line for each role, `role: user, user …`"
+        list_of(_ROLE_AND_USERS, "\n", "lines of role: user, user"), "a line for each role, `role: user, user …`"
     )
 
 

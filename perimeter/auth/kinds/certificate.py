@@ -78,7 +78,7 @@ class CertificateSettings(Settings):
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
         if self.domain and self.source not in (CertificateName.SAN_EMAIL, CertificateName.SAN_UPN):
-            section.problem("domain", "goes with username = san-email or san-upn only")
+            section.problem("domain", "is only allowed with username = san-email or san-upn")
 
 
 def names_in(certificate: x509.Certificate, source: CertificateName) -> list[str]:

@@ -1,4 +1,4 @@
-"""``type = plain``: users in the configuration itself, a line each as in a realm file.
+"""``type = plain``: users in the configuration itself, one per line as in a realm file.
 
 Passwords may be hashed as there, and should be. Even those in plain text are compared in constant time, and who is not there
 takes as long as who is (attack 29), because all of that is `perimeter.auth.passwords.users`'.
@@ -62,7 +62,7 @@ class PlainSettings(Settings):
 
     users: Users = option(
         Datatype("secret", _users, Users({}, ()), secret=True),
-        "a line each, as in a realm file: `username: password[,role ...]`, the password preferably hashed",
+        "one user per line, as in a realm file: `username: password[,role ...]`; the password should be hashed",
     )
 
 

@@ -186,7 +186,7 @@ class RealmFileSettings(Settings):
     """``path`` is absolute."""
 
     path: Path = option(
-        file_path("file"), "users, a line each: `username: password[,role ...]`; the file is read again when it changes"
+        file_path("file"), "file with one user per line: `username: password[,role ...]`; it is read again when it changes"
     )
 
 

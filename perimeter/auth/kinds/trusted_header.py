@@ -14,11 +14,10 @@ from zope.interface import implementer
 
 from perimeter.auth.text import decode_either, local_part, unfit_for_name
 from perimeter.config.language.datatypes import TEXT, list_of, optional
+from perimeter.config.language.net_types import HEADER_NAME, NETWORK, Network
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
-from perimeter.config.site.net_types import HEADER_NAME, NETWORK
-from perimeter.config.site.values import Network
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, HeaderBlock, Principal
 from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IReadsFields, ISchemes, Scheme

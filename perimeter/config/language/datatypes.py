@@ -171,31 +171,22 @@ SIZE: Datatype[int] = Datatype("size", _size, 0)
 """Bytes, at least 1."""
 
 
-def choice(*legal: str, later: Sequence[str] = ()) -> Datatype[str]:
-    """One of the words ``legal``; those in ``later`` belong to the contract and cannot be used yet."""
-
-    def convert(text: str, base: Path) -> str:
-        if text in legal:
-            return text
-        if text in later:
-            raise BadValue(f"{text} is not available yet", complete=True)
-        expected = legal[0] if len(legal) == 1 else f"{', '.join(legal[:-1])} or {legal[-1]}"
-        raise BadValue(f"expected {expected}", closest(text, legal))
-
-    return Datatype(" \\| ".join(legal), convert, "")
-
-
 def one_of(words: type[W], *, later: Sequence[str] = ()) -> Datatype[W]:
     """A member of an enumeration, by its value; the words in ``later`` belong to the contract and cannot be used yet.
 
     Its empty value is the first member. That is never used: an option without a default is reported when it is missing.
     """
-    chosen = choice(*(word.value for word in words), later=later)
+    legal = tuple(word.value for word in words)
 
     def convert(text: str, base: Path) -> W:
-        return words(chosen.convert(text, base))
+        if text in legal:
+            return words(text)
+        if text in later:
+            raise BadValue(f"{text} is not available yet", complete=True)
+        expected = legal[0] if len(legal) == 1 else f"{', '.join(legal[:-1])} or {legal[-1]}"
+        raise BadValue(f"expected {expected}", closest(text, legal))
 
-    return Datatype(chosen.label, convert, next(iter(words)), words=words)
+    return Datatype(" \\| ".join(legal), convert, next(iter(words)), words=words)
 
 
 def _absolute(text: str, base: Path) -> Path:
@@ -230,33 +221,3 @@ def _pair(text: str, base: Path) -> tuple[str, str]:
 
 
 PAIR: Datatype[tuple[str, str]] = Datatype("NAME=VALUE", _pair, ("", ""))
-
-
-def _roll(text: str, base: Path) -> str | int:
-    if text == "daily":
-        return text
-    try:
-        return _size(text, base)
-    except BadValue:
-        raise BadValue("expected daily, or a size such as 100MiB", closest(text, ("daily",))) from None
-
-
-def _workers(text: str, base: Path) -> int:
-    if text == "1":
-        return 1
-    if text == "auto" or (_INTEGER.fullmatch(text) and int(text) > 1):
-        raise BadValue(f"{text} is not available yet, only 1", complete=True)
-    raise BadValue("expected 1", closest(text, ("auto",)))
-
-
-def _role_and_users(text: str, base: Path) -> tuple[str, tuple[str, ...]]:
-    role, colon, rest = (part.strip() for part in text.partition(":"))
-    users = tuple(user.strip() for user in rest.split(",") if user.strip())
-    if not colon or not role or not users:
-        raise BadValue("expected a role, a colon, and the names of users")
-    return role, users
-
-
-ROLE_AND_USERS: Datatype[tuple[str, tuple[str, ...]]] = Datatype("role: user, user", _role_and_users, ("", ()))
-ROLL: Datatype[str | int] = Datatype("daily or size", _roll, "daily")
-WORKERS: Datatype[int] = Datatype("integer", _workers, 1)

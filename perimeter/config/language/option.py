@@ -93,33 +93,39 @@ def options_of(settings: type[attrs.AttrsInstance]) -> tuple[Option[Any], ...]:
     return tuple(found for found in map(declared, attrs.fields(settings)) if found is not None)
 
 
-def names(*fields: attrs.Attribute[Any]) -> tuple[str, ...]:
-    """The names of the options in some fields. A type checker knows ``attrs.fields(RouteSettings).rewrite``; it knows no text."""
-    return tuple(_named(field) for field in fields)
+def name_of(option: str | attrs.Attribute[Any]) -> str:
+    """The name of an option that is given by its field, such as ``attrs.fields(RouteSettings).rewrite``, or by its name.
 
-
-def _named(field: attrs.Attribute[Any]) -> str:
-    found = declared(field)
+    A field is better: a type checker finds one that does not exist. Raises `TypeError` for a field that is no option.
+    """
+    if isinstance(option, str):
+        return option
+    found = declared(option)
     if found is None:
-        raise TypeError(f"{field.name} is no option")
+        raise TypeError(f"{option.name} is no option")
     return found.name
 
 
 @attrs.frozen
 class SectionKind:
-    """A kind of section; ``named`` ones may occur any number of times, the others once."""
+    """A kind of section, ``[word]``.
+
+    ``settings`` declares its options. ``doc`` and ``example`` (the lines below the header) are for the reference page. A kind
+    with an ``example_name`` has named sections, ``[word NAME]``, any number of them; one without occurs at most once.
+    """
 
     word: str
-    options: type
-    named: bool = False
-    available: bool = True
+    settings: type[attrs.AttrsInstance]
+    doc: str
+    example: str
+    example_name: str = ""
+
+    @property
+    def named(self) -> bool:
+        """Whether its sections have names."""
+        return bool(self.example_name)
 
     @property
     def declared(self) -> tuple[Option[Any], ...]:
         """Its options in the order of the declaration."""
-        return tuple(value for value in vars(self.options).values() if isinstance(value, Option))
-
-    @property
-    def doc(self) -> str:
-        """What the section is for."""
-        return self.options.__doc__ or ""
+        return options_of(self.settings)

@@ -1,6 +1,6 @@
-"""Values that are kept elsewhere: ``env:NAME``, ``file:PATH`` and ``credential:NAME`` (systemd credentials).
+"""Values that are stored elsewhere: ``env:NAME``, ``file:PATH`` and ``credential:NAME`` (systemd credentials).
 
-What they stand for is treated as a secret: no message of this package repeats it.
+Such a value is treated as a secret: no message of this package shows it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LARGEST = 64 * 1024
 
 @attrs.frozen
 class Resolved:
-    """A value, and the reference that it came from ("" where it stood in the file itself)."""
+    """A value, and the reference that it came from ("" if it was in the file itself)."""
 
     text: str = attrs.field(repr=False)
     origin: str = ""
@@ -34,7 +34,7 @@ class References:
     base: Path
 
     def resolve(self, text: str) -> Resolved:
-        """``text`` itself, or what it refers to. Raises `BadValue` where that is missing, empty or not text."""
+        """``text`` itself, or the value that it refers to. Raises `BadValue` if that is missing, empty or not text."""
         match = _REFERENCE.fullmatch(text)
         if match is None:
             return Resolved(text)
@@ -70,14 +70,14 @@ class References:
     def _file(self, path: Path, reference: str) -> str:
         try:
             with path.open("rb") as stream:
-                octets = stream.read(_LARGEST + 1)
+                data = stream.read(_LARGEST + 1)
         except OSError as error:
             raise BadValue(f"{reference} cannot be read: {error.strerror}", complete=True) from error
         except ValueError as error:  # a NUL in the name
             raise BadValue(f"{reference} is not the path of a file", complete=True) from error
-        if len(octets) > _LARGEST:
+        if len(data) > _LARGEST:
             raise BadValue(f"{reference} is larger than 64 KiB", complete=True)
         try:
-            return octets.decode()
+            return data.decode()
         except UnicodeDecodeError:
             raise BadValue(f"{reference} is not UTF-8 text", complete=True) from None

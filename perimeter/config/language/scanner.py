@@ -1,8 +1,8 @@
 """The text of a site.ini as sections and options, each with its line.
 
 The grammar is that of `configparser.RawConfigParser` with interpolation off and ``;`` and ``#`` as inline comment prefixes (a
-property test holds the two against each other). It is scanned here because configparser keeps no line numbers and stops at
-the first fault. What the names and values mean is left to `perimeter.config.site.schema` and `perimeter.config.language.section`.
+property test compares the two). It is scanned here because configparser keeps no line numbers and stops at
+the first fault. What the names and values mean is left to `perimeter.config.language.section`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 _COMMENT = re.compile(r"(?:^|(?<=\s))[;#]")
 _HEADER = re.compile(r"\[([^\]]+)\]$")
 _OPTION = re.compile(r"(.*?)\s*[=:]\s*(.*)$")
-# Nothing in a configuration needs them, and they would end up in headers, logs and file names.
+# No configuration needs control characters, and they would appear in headers, logs and file names.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -35,7 +35,7 @@ class ScannedOption:
 
 @attrs.frozen
 class ScannedSection:
-    """A section as written. ``header`` is what stands between the brackets, its white space made single blanks."""
+    """A section as written. ``header`` is the text between the brackets, with its white space reduced to single blanks."""
 
     header: str
     line: int
@@ -44,7 +44,7 @@ class ScannedSection:
 
 @attrs.frozen
 class Fault:
-    """Something that is not in the grammar. The text of the line is not told: it may be a secret's."""
+    """A violation of the grammar. It does not contain the text of the line, which may be a secret."""
 
     line: int
     section: str
@@ -93,7 +93,7 @@ class _Scan:
         if not self.header:
             self.fault(number, "a section is written [kind] or [kind name], alone on its line")
         elif self.header in self.seen:
-            self.fault(number, f"this section was already begun in line {self.seen[self.header]}")
+            self.fault(number, f"this section already begins in line {self.seen[self.header]}")
         self.seen.setdefault(self.header, number)
         self.sections.append((self.header, number, {}))
 
@@ -113,7 +113,7 @@ class _Scan:
         rows.append((number, match[2].strip()))
         options = self.sections[-1][2]
         if name in options:
-            self.fault(number, f"this option was already given in line {options[name][0]}", name)
+            self.fault(number, f"this option is already set in line {options[name][0]}", name)
             return
         options[name] = (number, rows)
 

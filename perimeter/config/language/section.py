@@ -1,32 +1,29 @@
-"""One section of a site.ini as a factory reads it: typed getters that report faults instead of raising at the first.
+"""One section of a site.ini, as text with line numbers, and the place where its faults are reported.
 
-`Section` is what third-party authenticator factories get, so this is part of the plug-in interface. A getter never raises:
-what is missing or wrong becomes a problem of the file, and the getter returns the default or an empty value of its type,
-which nobody will use, because the start is off. An option that nothing has read by the end is reported as unknown.
+Sections are read by `perimeter.config.language.settings.read`. `Section` is what a plug-in's ``parse`` gets, so it is part of
+the plug-in interface. Nothing here raises for the contents of a file: a missing or wrong value becomes a problem, and the
+program does not start. An option that nothing has read by the end is reported as unknown.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import attrs
 
-from perimeter.config.language import datatypes
 from perimeter.config.language.datatypes import BadValue, Datatype, closest
-from perimeter.config.language.option import Option
+from perimeter.config.language.option import Option, name_of
 from perimeter.config.language.references import References, Resolved
 from perimeter.config.language.scanner import ScannedOption, ScannedSection
 from perimeter.errors import Problem
 
 T = TypeVar("T")
-D = TypeVar("D")
 
-NOT_YET = "not available yet"
-REQUIRED: Final[Any] = object()
-"""The default of an option that must be given."""
+Named: TypeAlias = "str | attrs.Attribute[Any]"
+"""An option by its name, or by the field of the settings class that declares it (`perimeter.config.language.option.name_of`)."""
 
 _MISSING: Final[Any] = object()
 _ASSIGNMENT = re.compile(r"(.*?(?:=|\s:|:\s))", re.DOTALL)
@@ -34,7 +31,7 @@ _USER_INFORMATION = re.compile(r"//.*@", re.DOTALL)
 
 
 class Section:
-    """``[kind name]`` of ``file``; ``name`` is "" where there is only one of a kind, ``line`` is where the section begins."""
+    """``[kind name]`` of ``file``; ``name`` is "" for a kind that occurs once, ``line`` is the line of the header."""
 
     def __init__(
         self,
@@ -59,138 +56,93 @@ class Section:
     def __repr__(self) -> str:
         return f"<Section [{self.header}] of {self.file}>"
 
-    # -- what a factory asks for
+    def given(self, option: Named) -> bool:
+        """Whether the section sets the option to something, usable or not."""
+        name = name_of(option)
+        return name in self._options and bool(self._options[name].value)
 
-    def text(self, option: str, default: D = REQUIRED) -> str | D:
-        """Text as it stands."""
-        return self._get(datatypes.TEXT, option, default)
+    def was_read(self, option: Named) -> bool:
+        """Whether something has read the option, set or not."""
+        return name_of(option) in self._read
 
-    def secret(self, option: str, default: D = REQUIRED) -> str | D:
-        """Text that no message repeats."""
-        return self._get(datatypes.SECRET, option, default)
+    def faulty(self, option: Named) -> bool:
+        """Whether a problem of this option was reported. Another one may only be a consequence of it."""
+        return name_of(option) in self._faulty
 
-    def boolean(self, option: str, default: D = REQUIRED) -> bool | D:
-        """``yes`` or ``no``."""
-        return self._get(datatypes.BOOLEAN, option, default)
+    def problem(self, option: Named, message: str, suggestion: str = "", *, line: int = 0) -> None:
+        """Report a fault of an option, or of the section if ``option`` is "". The message must contain no secret.
 
-    def integer(self, option: str, default: D = REQUIRED, *, lowest: int = 0, highest: int = 2**31 - 1) -> int | D:
-        """A whole number, its bounds included."""
-        return self._get(datatypes.integer(lowest, highest), option, default)
-
-    def duration(self, option: str, default: D = REQUIRED, *, zero: bool = False) -> float | D:
-        """Seconds, greater than zero unless ``zero``."""
-        return self._get(datatypes.duration(zero=zero), option, default)
-
-    def size(self, option: str, default: D = REQUIRED) -> int | D:
-        """Octets, at least one."""
-        return self._get(datatypes.SIZE, option, default)
-
-    def choice(self, option: str, legal: Sequence[str], default: D = REQUIRED) -> str | D:
-        """One of the words ``legal``."""
-        return self._get(datatypes.choice(*legal), option, default)
-
-    def path(self, option: str, default: D = REQUIRED, *, must_be: str = "file") -> Path | D:
-        """An absolute path. ``must_be`` is "file" or "directory" that exists, or "" where it may yet be made."""
-        return self._get(datatypes.file_path(must_be), option, default)
-
-    def list(self, option: str, default: D = REQUIRED) -> tuple[str, ...] | D:
-        """Texts, separated by commas or newlines."""
-        return self._get(datatypes.list_of(datatypes.TEXT), option, default)
-
-    def prefixed(self, prefix: str) -> dict[str, str]:
-        """Every option whose name begins with ``prefix``, without it. Names are in lower case."""
-        names = [name for name in self._options if name.startswith(prefix) and name != prefix]
-        return {name.removeprefix(prefix): self.text(name, "") for name in names}
-
-    def given(self, option: str) -> bool:
-        """Whether the option stands there with a value, usable or not."""
-        return option in self._options and bool(self._options[option].value)
-
-    def was_read(self, option: str) -> bool:
-        """Whether something has read the option, given or not."""
-        return option in self._read
-
-    def faulty(self, option: str) -> bool:
-        """Whether a problem of this option was reported: what else is wrong with it may only follow from that."""
-        return option in self._faulty
-
-    def problem(self, option: str, message: str, suggestion: str = "", *, line: int = 0) -> None:
-        """Report a fault of an option (or of the section, where ``option`` is ""). No secret may stand in the words."""
-        self._faulty.add(option)
-        scanned = self._options.get(option)
+        The same fault is reported once, even if an option is read twice, as ``timeout`` of an authenticator may be.
+        """
+        name = name_of(option)
+        self._faulty.add(name)
+        scanned = self._options.get(name)
         place = line or (scanned.line if scanned else self.line)
-        found = Problem(self.file, place, self.header, option, message, suggestion)
-        if found not in self._problems:  # an option may be read twice, as ``timeout`` of an authenticator is
+        found = Problem(self.file, place, self.header, name, message, suggestion)
+        if found not in self._problems:
             self._problems.append(found)
 
-    def refuse(self, options: Iterable[str], message: str) -> None:
-        """Report each of ``options`` that is given: it has no meaning here, and nothing is ignored."""
+    def refuse(self, options: Iterable[Named], message: str) -> None:
+        """Report each of ``options`` that is set: it has no effect here, and no option is ignored."""
         for option in options:
             if self.given(option) and not self.faulty(option):
                 self.problem(option, message)
 
-    def needs(self, option: str, other: str) -> None:
-        """Report ``option`` where it is given without ``other``, which it goes with."""
+    def needs(self, option: Named, other: Named) -> None:
+        """Report ``option`` if it is set without ``other``."""
         if self.given(option) and not self.given(other):
-            self.problem(option, f"needs {other} too")
+            self.problem(option, f"also needs {name_of(other)}")
 
-    def quote(self, option: str, value: str) -> str:
-        """``value`` of ``option`` for a message: where it came by reference, the reference is named instead."""
-        origin = self._origins.get(option)
-        return f"what {origin} stands for" if origin else repr(value)
+    def quote(self, option: Named, value: str) -> str:
+        """``value`` of ``option`` for a message. A value that came by reference is not shown; its reference is."""
+        origin = self._origins.get(name_of(option))
+        return f"the value of {origin}" if origin else repr(value)
+
+    def bare(self, option: Named, value: str) -> str:
+        """Like `quote`, without quotation marks: for the name of a section within a message."""
+        origin = self._origins.get(name_of(option))
+        return f"the value of {origin}" if origin else value
 
     def value(self, option: Option[T]) -> T:
-        """What the section says of a declared option."""
+        """The value of a declared option. `perimeter.config.language.settings.read` calls this for each option of a class.
+
+        Never raises: a faulty or missing value is reported, and the default or an empty value is returned instead.
+        """
+        self._note(option.name)
+        scanned = self._options.get(option.name)
         if not option.available:
-            self._note(option.name)
-            if option.name in self._options:
-                self.problem(option.name, NOT_YET)
+            if scanned is not None:
+                self.problem(option.name, "not available yet")
             return option.type.empty
-        if option.required:
-            return self._get(option.type, option.name, REQUIRED)
-        fallback = option.default_value(self._base)
-        if self._is_empty(option.name) and (option.default or option.empty_message):
-            self._note(option.name)
-            self.problem(option.name, option.empty_message or "expected a value")
+        fallback = option.type.empty if option.required else option.default_value(self._base)
+        if scanned is None or not scanned.value:
+            if option.required:
+                self.problem(option.name, f"is required ({option.type.label})")
+            elif scanned is not None and (option.default or option.empty_message):
+                self.problem(option.name, option.empty_message or "expected a value")
             return fallback
-        return self._get(option.type, option.name, fallback)
+        kind = option.type
+        found = self._many(scanned, kind) if kind.item is not None else self._one(scanned, kind)
+        return fallback if found is _MISSING else cast(T, found)
 
     def under(self, prefix: str) -> Section:
-        """The options whose names begin with ``prefix``, as a section in which they have lost it.
+        """The options whose names begin with ``prefix``, as a section with that prefix removed from their names.
 
-        What is read there counts as read here. Any number of readers may be given one each, and share the options.
+        An option that is read there counts as read here. Several readers may each have such a section of the same options.
         """
         return _Under(self, prefix)
 
-    def finish(self, legal: Iterable[str] = ()) -> None:
-        """Report every option that nothing has read, with the nearest of ``legal`` and of those that were."""
-        names = sorted({*legal, *self._read})
+    def finish(self) -> None:
+        """Report every option that was not read as unknown, with the most similar one that was read."""
+        names = sorted(self._read)
         for name in self._options:
             if name not in self._read and name not in self._faulty:
                 self.problem(name, "unknown option", closest(name, names))
 
-    # -- how values come about
+    # -- how values are made
 
     def _note(self, name: str) -> None:
-        """The option has a reader."""
         self._read.add(name)
-
-    def _is_empty(self, name: str) -> bool:
-        return name in self._options and not self._options[name].value
-
-    def _get(self, kind: Datatype[T], name: str, default: D) -> T | D:
-        name = name.lower()
-        self._note(name)
-        scanned = self._options.get(name)
-        if scanned is None or not scanned.value:
-            if default is not REQUIRED:
-                return default
-            self.problem(name, f"is required ({kind.label})")
-            return kind.empty
-        found = self._many(scanned, kind) if kind.item is not None else self._one(scanned, kind)
-        if found is not _MISSING:
-            return found  # type: ignore[no-any-return]
-        return kind.empty if default is REQUIRED else default
 
     def _one(self, scanned: ScannedOption, kind: Datatype[Any]) -> Any:
         if "\n" in scanned.value and not kind.secret:
@@ -238,7 +190,7 @@ class Section:
         except BadValue as bad:
             if resolved.origin:
                 expected = f"expected {kind.label}" if bad.complete else bad.message
-                self.problem(scanned.name, f"{expected}, not what {resolved.origin} stands for", line=line)
+                self.problem(scanned.name, f"{expected}, not the value of {resolved.origin}", line=line)
             elif bad.complete:
                 self.problem(scanned.name, bad.message, bad.suggestion, line=line)
             else:
@@ -247,7 +199,7 @@ class Section:
 
 
 class _Under(Section):
-    """A view of the options of ``outer`` that begin with ``prefix``; its faults are told with their full names."""
+    """A view of the options of ``outer`` that begin with ``prefix``; its faults are reported with their full names."""
 
     def __init__(self, outer: Section, prefix: str) -> None:
         inner = [
@@ -260,9 +212,10 @@ class _Under(Section):
         self._outer = outer
         self._prefix = prefix
 
-    def problem(self, option: str, message: str, suggestion: str = "", *, line: int = 0) -> None:
-        self._faulty.add(option)
-        self._outer.problem(self._prefix + option if option else "", message, suggestion, line=line)
+    def problem(self, option: Named, message: str, suggestion: str = "", *, line: int = 0) -> None:
+        name = name_of(option)
+        self._faulty.add(name)
+        self._outer.problem(self._prefix + name if name else "", message, suggestion, line=line)
 
     def _note(self, name: str) -> None:
         super()._note(name)
@@ -276,9 +229,9 @@ def _split(text: str, separators: str) -> list[str]:
 
 
 def _shown(text: str) -> str:
-    """``text`` for a message, without what may be a secret.
+    """``text`` for a message, without parts that may be a secret.
 
-    That is whatever an indented line that was meant to be another option sets, and the user and password of a URL.
+    These are the value in an indented line that was meant to be another option, and the user and password of a URL.
     """
     assignment = _ASSIGNMENT.match(text)
     if assignment:

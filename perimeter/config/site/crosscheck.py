@@ -1,6 +1,6 @@
-"""What the sections of a site.ini say of each other: names that must exist, pairs that must not occur, and warnings.
+"""Checks across the sections of a site.ini: names that must exist, combinations that must not occur, and warnings.
 
-Each section by itself was judged in `perimeter.config.site.build`.
+What a section says by itself is checked by the ``check`` of its settings.
 """
 
 from __future__ import annotations
@@ -11,9 +11,15 @@ from ipaddress import ip_address
 import attrs
 
 from perimeter.config.language.datatypes import closest
-from perimeter.config.language.section import Section
+from perimeter.config.language.section import Named, Section
+from perimeter.config.site.augmenter import AugmenterSettings
+from perimeter.config.site.authentication import Ask, AuthenticationSettings
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.errors import ErrorSettings
+from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
+from perimeter.config.site.metrics import MetricsSettings
+from perimeter.config.site.route import Auth, RouteSettings, Rule, RuleKind
 from perimeter.config.site.route_matching import covers, prefix_of
-from perimeter.config.site.values import ListenerSettings, MetricsSettings, RouteSettings, SiteConfig
 
 
 @attrs.frozen
@@ -38,17 +44,19 @@ def check(config: SiteConfig, sections: Sections) -> None:
         _duplicates(route, section, seen)
     for page in config.error_pages:
         if not any(covers(prefix_of(route.path), page.path) for route in config.routes):
-            sections.errors.problem("page", f"no route leads to {sections.errors.quote('page', page.path)}")
+            pages = attrs.fields(ErrorSettings).pages
+            sections.errors.problem(pages, f"no route serves {sections.errors.quote(pages, page.path)}")
 
 
 def _listeners(config: SiteConfig, sections: Sections) -> None:
+    its = attrs.fields(ListenerSettings)
     for index, listener in enumerate(config.listeners):
         section = sections.listeners[index]
         for earlier in config.listeners[:index]:
             if listener.port == earlier.port != 0 and _overlap(listener.interface, earlier.interface):
-                section.problem("port", f"[listener {earlier.name}] has the same port on the same interface")
-        if listener.serve == "tokens" and not config.authenticators:
-            section.problem("serve", "tokens can be issued to nobody, because there is no [authenticator] section")
+                section.problem(its.port, f"[listener {earlier.name}] has the same port on the same interface")
+        if listener.serve is Serve.TOKENS and not config.authenticators:
+            section.problem(its.serve, "no user could get a token, because there is no [authenticator] section")
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -60,89 +68,88 @@ def _overlap(one: str, other: str) -> bool:
 
 def _order(config: SiteConfig, sections: Sections) -> None:
     section = sections.authentication
+    option = attrs.fields(AuthenticationSettings).order
     names = [authenticator.name for authenticator in config.authenticators]
     order = config.authentication.order
     for name in dict.fromkeys(order):
         if name not in names:
-            section.problem("order", f"there is no [authenticator {_bare(section, 'order', name)}]", closest(name, names))
+            section.problem(option, f"there is no [authenticator {section.bare(option, name)}]", closest(name, names))
         elif order.count(name) > 1:
-            section.problem("order", f"{name} is named twice")
-    if section.given("order"):
+            section.problem(option, f"{name} is listed twice")
+    if section.given(option):
         for name in names:
             if name not in order:
-                section.problem("order", f"leaves out [authenticator {name}]")
+                section.problem(option, f"does not list [authenticator {name}]")
 
 
 def _augmenters(config: SiteConfig, sections: Sections) -> None:
+    option = attrs.fields(AugmenterSettings).realm
     realms = [authenticator.realm for authenticator in config.authenticators]
     for augmenter, section in zip(config.augmenters, sections.augmenters, strict=True):
         if augmenter.realm and augmenter.realm not in realms:
-            shown = _bare(section, "realm", augmenter.realm)
-            section.problem("realm", f"no authenticator has the realm {shown}", closest(augmenter.realm, realms))
+            shown = section.bare(option, augmenter.realm)
+            section.problem(option, f"no authenticator has the realm {shown}", closest(augmenter.realm, realms))
 
 
 def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
+    its = attrs.fields(RouteSettings)
     upstreams = [upstream.name for upstream in config.upstreams]
     if route.upstream and route.upstream not in upstreams:
-        shown = _bare(section, "upstream", route.upstream)
-        section.problem("upstream", f"there is no [upstream {shown}]", closest(route.upstream, upstreams))
-    if route.auth == "required" and config.perimeter.enabled and not config.authenticators and not section.faulty("auth"):
-        section.problem("auth", "required cannot be met, because there is no [authenticator] section")
+        shown = section.bare(its.upstream, route.upstream)
+        section.problem(its.upstream, f"there is no [upstream {shown}]", closest(route.upstream, upstreams))
+    needs_users = route.auth is Auth.REQUIRED and config.perimeter.enabled and not section.faulty(its.auth)
+    if needs_users and not config.authenticators:
+        section.problem(its.auth, "no client could authenticate, because there is no [authenticator] section")
     realms = [authenticator.realm for authenticator in config.authenticators]
-    for option, rules in (("allow", route.allow or ()), ("deny", route.deny)):
-        for rule in rules:
-            # A misspelt realm in deny would let in whom it is to keep out (attack 41).
-            if rule.kind == "realm" and realms and rule.value not in realms:
-                shown = _bare(section, option, rule.value)
-                near = closest(rule.value, realms)
-                section.problem(option, f"no authenticator has the realm {shown}", f"realm:{near}" if near else "")
+    _realms_exist(section, its.allow, route.allow or (), realms)
+    _realms_exist(section, its.deny, route.deny, realms)
+
+
+def _realms_exist(section: Section, option: Named, rules: Sequence[Rule], realms: Sequence[str]) -> None:
+    for rule in rules:
+        # A misspelt realm in deny would admit the users that it is meant to refuse (attack 41).
+        if rule.kind is RuleKind.REALM and realms and rule.value not in realms:
+            near = closest(rule.value, realms)
+            message = f"no authenticator has the realm {section.bare(option, rule.value)}"
+            section.problem(option, message, f"realm:{near}" if near else "")
 
 
 def _duplicates(route: RouteSettings, section: Section, seen: dict[tuple[str, str], RouteSettings]) -> None:
-    if section.faulty("path") or section.faulty("host") or not route.path:
+    its = attrs.fields(RouteSettings)
+    if section.faulty(its.path) or section.faulty(its.hosts) or not route.path:
         return
     for host in route.hosts or ("*",):
         earlier = seen.setdefault((host, route.path), route)
         if earlier is not route:
-            section.problem("path", f"[route {earlier.name}] has the same path on the same host")
+            section.problem(its.path, f"[route {earlier.name}] has the same path on the same host")
             return
-    if len(set(route.hosts)) != len(route.hosts):
-        section.problem("host", "the same host is named twice")
-
-
-def _bare(section: Section, option: str, value: str) -> str:
-    """``value`` for the inside of a message: without the quotes that would look odd in the name of a section."""
-    quoted = section.quote(option, value)
-    return value if quoted == repr(value) else quoted
 
 
 def warnings(config: SiteConfig) -> tuple[str, ...]:
-    """What an operator should know of a configuration that is valid."""
+    """What an operator should know about a valid configuration."""
     found = []
     if not config.perimeter.enabled:
-        found.append("[perimeter] enabled = no: SECURITY IS OFF, every route is open to everybody")
+        found.append("[perimeter] enabled = no: SECURITY IS OFF, every client may use every route")
     if config.perimeter.maintenance:
         found.append("[perimeter] maintenance = yes: every route answers 503")
-    protected = [route.name for route in config.routes if config.perimeter.enabled and route.auth != "none"]
+    protected = [route.name for route in config.routes if config.perimeter.enabled and route.auth is not Auth.NONE]
     for listener in config.listeners:
         where = f"[listener {listener.name}]"
         if listener.tls and listener.certificate is None and listener.keystore is None:
-            found.append(f"{where} has no certificate: one is made in state_dir, self-signed, which clients cannot verify")
+            found.append(f"{where} has no certificate: a self-signed one is made in state_dir, which clients cannot verify")
         if _exposes(listener, protected):
-            found.append(f"{where} takes credentials in plain text on an interface that others can reach")
+            found.append(f"{where} accepts credentials without TLS on an interface that other machines can reach")
     if config.audit.path is None:
         unlogged = [route.name for route in config.routes if route.audit is None]
         if unlogged or not config.routes:
             found.append("[audit] has no path: there is no audit log" + (f" for {', '.join(unlogged)}" if unlogged else ""))
-    if config.routes and not any(listener.serve == "gateway" for listener in config.listeners):
-        found.append("no listener has serve = gateway: the routes are out of reach")
-    if config.authentication.ask == "all_at_once" and len(config.authenticators) > 1:
-        found.append(
-            "[authentication] ask = all_at_once: every password and token is shown to every authenticator that takes such"
-        )
+    if config.routes and not any(listener.serve is Serve.GATEWAY for listener in config.listeners):
+        found.append("no listener has serve = gateway: no client can reach the routes")
+    if config.authentication.ask is Ask.ALL_AT_ONCE and len(config.authenticators) > 1:
+        found.append("[authentication] ask = all_at_once: every authenticator sees every password and token that it can check")
     if not any(listener.client_ca for listener in config.listeners):
         found += [
-            f"[authenticator {one.name}] knows nobody: no listener has a client_ca"
+            f"[authenticator {one.name}] cannot know any user: no listener has a client_ca"
             for one in config.authenticators
             if one.kind == "certificate"
         ]
@@ -155,22 +162,22 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
 
 
 def _metrics(config: SiteConfig) -> list[str]:
-    listeners = [listener for listener in config.listeners if listener.serve == "metrics"]
+    listeners = [listener for listener in config.listeners if listener.serve is Serve.METRICS]
     if not listeners and config.metrics != MetricsSettings():
-        return ["[metrics] is of no use: no listener has serve = metrics"]
+        return ["[metrics] has no effect: no listener has serve = metrics"]
     return [
-        f"[listener {listener.name}] tells its figures to whoever can reach it: networks in [metrics] says who may ask"
+        f"[listener {listener.name}] shows metrics to every client that can connect: set networks in [metrics] to restrict it"
         for listener in listeners
-        if _reachable(listener) and not config.metrics.networks and listener.client_certificate != "required"
+        if _reachable(listener) and not config.metrics.networks and listener.client_certificate is not ClientCertificate.REQUIRED
     ]
 
 
 def _reachable(listener: ListenerSettings) -> bool:
-    """Whether others than this machine can connect."""
+    """Whether other machines can connect."""
     return not listener.interface or not ip_address(listener.interface).is_loopback
 
 
 def _exposes(listener: ListenerSettings, protected: Sequence[str]) -> bool:
-    if listener.tls or listener.serve in ("redirect", "metrics"):
+    if listener.tls or listener.serve in (Serve.REDIRECT, Serve.METRICS):
         return False
-    return _reachable(listener) and (listener.serve == "tokens" or bool(protected))
+    return _reachable(listener) and (listener.serve is Serve.TOKENS or bool(protected))

@@ -184,16 +184,15 @@ class Http1Connection(TwistedProtocol):
         finally:
             self._advancing = False
         if begun and self._pending and self._phase is _HEAD:
+            self.deadline = inf
             self._await_turn()
+            self.flow_changed()
         elif self._reads_paused:
             self.flow_changed()
 
     def _await_turn(self) -> None:
-        """Let others be served first; read nothing until then."""
+        """Let others be served first; nothing is read until then."""
         self._waiting = True
-        if self._phase is _HEAD:
-            self.deadline = inf
-        self.flow_changed()
         self.site.turns.wait(self)
 
     def take_turn(self) -> None:

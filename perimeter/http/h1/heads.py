@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Generic, TypeVar
 
-from perimeter.config.site.values import LimitSettings
+from perimeter.config.site.limits import LimitSettings
 from perimeter.errors import BadRequest, HeadTooLarge, TargetTooLong
 from perimeter.http.grammar import has_bare_lf, parse_block, parse_request
 from perimeter.model import HeaderBlock, RequestHead, ResponseHead, Version

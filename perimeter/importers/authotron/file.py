@@ -1,4 +1,4 @@
-"""How values of Auth-o-tron's configuration become options of a site.ini, whatever section they are of. Pure."""
+"""From values of Auth-o-tron's configuration to options of a site.ini, for all of its sections. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _SECRETS = ("private_client_secret", "client_secret", "ldap_password")
 
 @attrs.frozen
 class Abilities:
-    """What this gateway can do: the options of each kind of authenticator and augmenter by its word, and whether it can serve
-    metrics and keep API tokens. Colleagues add kinds, so that nothing of it is known here."""
+    """What this gateway supports: the options of each type of authenticator and augmenter, and whether it can serve metrics and
+    store API tokens. Plug-ins add types, so this module knows none."""
 
     authenticators: Mapping[str, frozenset[str]]
     augmenters: Mapping[str, frozenset[str]] = attrs.field(factory=dict)
@@ -25,7 +25,7 @@ class Abilities:
 
 
 class AuthotronFile:
-    """Whoever reads values of ``file`` into ``draft``, for a gateway that can do ``abilities``."""
+    """Reads values of ``file`` into ``draft``, for a gateway with ``abilities``."""
 
     def __init__(self, file: str, draft: Draft, abilities: Abilities) -> None:
         self.file = file
@@ -33,11 +33,11 @@ class AuthotronFile:
         self.abilities = abilities
 
     def note(self, value: Value, text: str) -> Note:
-        """The place of ``value``, told as ``text``."""
+        """A note about the line of ``value``."""
         return Note(self.file, value.line, text)
 
     def put(self, section: Section, option: str, value: Value, name: str, text: str | None = None, needs: str = "") -> None:
-        """One option from one scalar."""
+        """Set one option from one scalar."""
         found = value.text if text is None else text
         note = self.note(value, name)
         if found is None:
@@ -48,7 +48,7 @@ class AuthotronFile:
             self.draft.put(section, option, found, note, needs)
 
     def rest(self, table: dict[str, Value], known: set[str], where: str) -> None:
-        """What nobody knows of ``table`` was not taken over."""
+        """Report the entries of ``table`` that are not ``known`` as not translated."""
         for name, value in table.items():
             if name not in known:
                 self.draft.left(self.note(value, f"{where}.{name}: there is nothing like it here"))

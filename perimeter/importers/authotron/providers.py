@@ -55,14 +55,14 @@ class Providers(AuthotronFile):
         self.options(section, table, name, self.abilities.authenticators[kind] | {"realm"}, done)
 
     def _foreign_tokens(self, section: Section, table: dict[str, Value], name: str) -> None:
-        """What a jwt provider leaves open, and the gateway wants to be told."""
+        """Options that a jwt provider does not have and the gateway requires."""
         origin = table.get("cert_uri") or table["type"]
         for option in ("issuer", "audience"):
             if option in self.abilities.authenticators["jwt"]:
                 self.put(section, option, origin, option, "*")
         self.draft.remark(
             self.note(origin, ""),
-            f"provider {name} takes whatever its keys have signed, for anybody: issuer and audience say whose tokens count",
+            f"provider {name} accepts every token that its keys have signed: limit it with issuer and audience",
         )
         if "iam_realm" in table and table["iam_realm"].text != (table["realm"].text if "realm" in table else None):
             if "realm" not in table:

@@ -1,7 +1,6 @@
 """Auth-o-tron's configuration, of the versions 1.0.0 and 2.0.0. Pure.
 
-Its providers are `authotronproviders`', its augmenters `authotronaugmenters`'. The gateway answers ``/authenticate`` itself, so a
-site that keeps its proxy changes nothing but who listens on the port.
+The gateway answers ``/authenticate`` itself, so a site that keeps its proxy only changes which program listens on the port.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from perimeter.importers.draft import Draft, ImportFault, Section
 from perimeter.importers.yaml_tree import Value, read
 
 SHORTEST_SECRET = 32
-"""Octets of a secret that HS256 takes (RFC 7518, section 3.2)."""
+"""Bytes that a secret for HS256 needs (RFC 7518, section 3.2)."""
 
 SECRET_FILE = "jwt.secret"  # noqa: S105 - the name of a file
 LISTENER = "auth-o-tron"
 METRICS_PORT = "9090"
-"""Where Auth-o-tron tells its metrics unless it is told."""
+"""Auth-o-tron's default port for metrics."""
 
 _VERSIONS = ("1.0.0", "2.0.0")
 _LEVELS = {"trace": "debug", "debug": "debug", "info": "info", "warn": "warn", "warning": "warn", "error": "error"}
@@ -96,7 +95,7 @@ class _Import(AuthotronFile):
         enabled = value.table.get("enabled")
         if enabled is None or enabled.data is not True:
             if self.abilities.state:
-                # nobody could have a token that lasts, and nobody is to by changing over
+                # users had no API tokens before, so they get none by changing over
                 self.put(self.draft.section("token"), "api_tokens", value if enabled is None else enabled, "store", "no")
             return
         if not self.abilities.state:
@@ -105,7 +104,7 @@ class _Import(AuthotronFile):
         self.put(self.draft.section("perimeter"), "state", enabled, "store", "sqlite")
         self.draft.remark(
             self.note(value, ""),
-            "store: API tokens are kept in state_dir, not in MongoDB; those issued so far have to be made again",
+            "store: API tokens are stored in state_dir, not in MongoDB; those issued so far have to be created again",
         )
 
     def services(self, value: Value) -> None:
@@ -126,16 +125,16 @@ class _Import(AuthotronFile):
         self.rest(table, {"exp", "iss", "aud", "secret"}, "jwt")
 
     def secret(self, section: Section, value: Value) -> None:
-        octets = len(value.raw.encode())
-        if octets >= SHORTEST_SECRET:
+        size = len(value.raw.encode())
+        if size >= SHORTEST_SECRET:
             self.put(section, "algorithm", value, "jwt.secret", "HS256")
             self.draft.put_secret(section, "secret", SECRET_FILE, value.raw, self.note(value, "jwt.secret"))
             return
         self.put(section, "algorithm", value, "jwt.secret", "ES256")
         self.draft.remark(
             self.note(value, ""),
-            f"jwt.secret has {octets} octets, and HS256 takes {SHORTEST_SECRET} or more (RFC 7518): tokens are signed with a key "
-            "of state_dir instead (ES256), which services verify by /.well-known/jwks.json. For services that have to share a "
+            f"jwt.secret has {size} bytes, and HS256 needs {SHORTEST_SECRET} or more (RFC 7518): tokens are signed with a key "
+            "of state_dir instead (ES256), which services verify with /.well-known/jwks.json. For services that have to share a "
             f"secret, make a longer one: head -c 48 /dev/urandom | base64 > {SECRET_FILE}, algorithm = HS256, "
             f"secret = file:{SECRET_FILE}",
         )
@@ -144,7 +143,7 @@ class _Import(AuthotronFile):
         if value.data is False:
             self.draft.remark(
                 self.note(value, ""),
-                "include_legacy_headers: each route says by identity what its service gets; jwt alone is without X-Auth-*",
+                "include_legacy_headers: the option identity of a route sets what its service gets; jwt alone sends no X-Auth-*",
             )
 
     # -- where it listens
@@ -173,7 +172,7 @@ class _Import(AuthotronFile):
             self.put(section, "interface", value, "interface", "127.0.0.1")
         elif host and not re.fullmatch(r"[0-9.]+|[0-9A-Fa-f:.]+", host):
             # on loopback until then: all interfaces would be more than Auth-o-tron had (attack 48)
-            self.draft.left(self.note(value, f"the gateway wants an IP address to listen on, in place of {host}"))
+            self.draft.left(self.note(value, f"the gateway needs an IP address to listen on instead of {host}"))
             self.put(section, "interface", value, "interface", "127.0.0.1")
         elif host and host not in ("0.0.0.0", "::"):  # noqa: S104 - read, not bound
             self.put(section, "interface", value, "interface", host)
@@ -186,7 +185,7 @@ class _Import(AuthotronFile):
                 self.put(section, "port", port or value, "metrics.port", None if port is not None else METRICS_PORT)
                 self.put(section, "serve", value, "metrics", "metrics")
                 self.draft.remark(
-                    self.note(value, ""), "metrics: for this machine only; interface in its listener lets others ask for them"
+                    self.note(value, ""), "metrics: for this machine only; set interface in its listener for others"
                 )
             else:
                 self.draft.left(self.note(value, "metrics: serve = metrics is not available yet"))

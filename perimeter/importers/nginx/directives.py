@@ -1,7 +1,7 @@
-"""Which directives of nginx are known not to restrict anybody. Pure.
+"""Directives of nginx that are known not to restrict clients. Pure.
 
-The list is closed: a directive that is not on it may restrict who comes, or change where a request goes, so a location that it
-is in force at is not imported as open.
+A directive that is not listed here may restrict clients or change where a request goes. A location that it applies to is not
+imported as open.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ OF_NGINX = frozenset(
         *("gzip_types", "gzip_vary", "gzip_proxied", "gzip_comp_level", "gzip_min_length", "gzip_disable", "gzip_http_version"),
     )
 )
-"""What concerns nginx as a program, or what the gateway does anyway."""
+"""Directives about nginx as a program, or about what the gateway always does."""
 
 CONSUMED = frozenset(
     (
@@ -25,7 +25,7 @@ CONSUMED = frozenset(
         *("proxy_busy_buffers_size", "expires", "etag", "proxy_ssl_server_name", "log_not_found", "server_name", "listen"),
     )
 )
-"""What the gateway does by itself, or in a way that is as good."""
+"""Directives that the gateway does not need."""
 
 TRANSLATED = frozenset(
     (
@@ -35,7 +35,7 @@ TRANSLATED = frozenset(
         *("ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_protocols"),
     )
 )
-"""What other modules of the importer judge or translate."""
+"""Directives that other modules of the importer translate."""
 
 _HARMLESS = frozenset(
     (
@@ -73,7 +73,7 @@ _HARMLESS = frozenset(
             "http2_idle_timeout",
             "http2_recv_timeout",
         ),
-        # what is computed, and used by other directives only
+        # variables, which only other directives use
         *("map", "geo", "split_clients", "set"),
         # answers
         *("add_header", "add_trailer", "charset", "charset_types", "override_charset", "autoindex", "autoindex_exact_size"),
@@ -81,10 +81,10 @@ _HARMLESS = frozenset(
         *("gunzip", "gunzip_buffers", "gzip_static", "gzip_buffers", "gzip_window", "absolute_redirect", "port_in_redirect"),
         *("server_name_in_redirect", "recursive_error_pages", "msie_padding", "msie_refresh", "ignore_invalid_headers"),
         *("underscores_in_headers", "merge_slashes", "subrequest_output_buffer_size"),
-        # TLS, as far as it does not ask for certificates
+        # TLS, without client certificates
         *("ssl_early_data", "ssl_stapling", "ssl_stapling_file", "ssl_stapling_responder", "ssl_stapling_verify"),
         *("ssl_trusted_certificate", "ssl_buffer_size", "ssl_session_ticket_key", "ssl_conf_command", "ssl_password_file"),
-        # the way to a service
+        # connections to services
         *("proxy_bind", "proxy_cookie_domain", "proxy_cookie_path", "proxy_cookie_flags", "proxy_force_ranges"),
         *("proxy_headers_hash_bucket_size", "proxy_headers_hash_max_size", "proxy_hide_header", "proxy_ignore_client_abort"),
         *("proxy_ignore_headers", "proxy_intercept_errors", "proxy_limit_rate", "proxy_max_temp_file_size"),
@@ -103,7 +103,7 @@ _HARMLESS = frozenset(
 )
 _CACHES = ("proxy_cache", "proxy_no_cache")
 _OTHER_SERVICES = ("fastcgi_", "uwsgi_", "scgi_", "grpc_", "memcached_")
-"""Of these, only what ends in ``_pass`` does anything by itself."""
+"""Only directives that end in ``_pass`` have an effect by themselves."""
 
 _BENIGN_HEADERS = frozenset(
     (
@@ -123,11 +123,11 @@ _BENIGN_HEADERS = frozenset(
         *("content-type", "content-length", "early-data", "x-request-start", "authorization"),
     )
 )
-"""Request headers by whose absence no service lets in more: the gateway sets them itself, drops them, or they say no name."""
+"""Request headers that nginx may set and the gateway may not, without harm: no service takes them for an identity."""
 
 
 def harmless(directive: Directive) -> bool:
-    """Whether ``directive`` restricts nobody and does not change which resource a request gets."""
+    """Whether ``directive`` restricts no client and does not change which resource a request gets."""
     name = directive.name
     if name == "satisfy":
         return directive.args == ("all",)
@@ -137,7 +137,7 @@ def harmless(directive: Directive) -> bool:
 
 
 def done(directive: Directive) -> bool:
-    """Whether nothing is left to say of ``directive``: it is translated, or the gateway does as much."""
+    """Whether ``directive`` needs no note: it is translated, or the gateway does the same."""
     name = directive.name
     if name in TRANSLATED or name in CONSUMED or name in OF_NGINX:
         return True
@@ -145,7 +145,7 @@ def done(directive: Directive) -> bool:
 
 
 def benign_header(directive: Directive) -> bool:
-    """Whether it does no harm that a ``proxy_set_header`` is left out: otherwise the client could send what nginx replaced."""
+    """Whether a ``proxy_set_header`` can be left out. Without it, a client can send the header itself."""
     if not directive.args:
         return False
     name, value = directive.args[0].lower(), " ".join(directive.args[1:])

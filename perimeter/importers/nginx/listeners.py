@@ -11,7 +11,7 @@ from perimeter.importers.nginx.tree import Directive
 
 
 class Listeners(NginxFile):
-    """Writes listeners. ``common`` stands outside of the servers and is in force inside."""
+    """Writes listeners. ``common`` are the directives outside of servers, which apply inside them."""
 
     common: Sequence[Directive] = ()
 
@@ -23,7 +23,7 @@ class Listeners(NginxFile):
                 self._listener(port, addresses, tls, servers)
 
     def redirect(self, servers: Sequence[Server], serving: dict[Place, bool]) -> None:
-        """Listeners of servers that only lead to https, where no other server listens."""
+        """Listeners of servers that only redirect to https, where no other server listens."""
         ports = dict.fromkeys(port for server in servers for _, port in server.places)
         for port in ports:
             there = [server for server in servers if port in server.ports]
@@ -41,7 +41,7 @@ class Listeners(NginxFile):
         section = self.draft.section("listener", self.draft.free_name("listener", name))
         self.draft.put(section, "port", str(port), self.note(origin, "listen"))
         if address:
-            # IPv4 alone stays IPv4 alone: a firewall may know nothing of IPv6
+            # IPv4 only stays IPv4 only: a firewall may have no rules for IPv6
             self.draft.put(section, "interface", address, self.note(origin, "listen"))
         if tls:
             self.draft.put(section, "tls", "yes", self.note(origin))
@@ -68,14 +68,14 @@ class Listeners(NginxFile):
             for one in self._of(server, "ssl_client_certificate")[-1:]:
                 if not self.draft.put(section, "client_ca", " ".join(one.args), self.note(one), "file"):
                     server.placeless.append((one, "a listener has one client_ca"))
-        # a listener asks every client: as strictly as the strictest of its servers
+        # a listener treats all clients alike: as the strictest of its servers
         required = [one for one in asking if one.args == ("on",)]
         word = "required" if required else "optional"
         self.draft.put(section, "client_certificate", word, self.note((required or asking)[0]))
 
 
 def _addresses(hosts: Sequence[str]) -> list[str]:
-    """The interfaces of the listeners for one port: "" for all, otherwise each address by itself."""
+    """The interfaces of the listeners for one port: "" for all, otherwise each address."""
     if set(ANY) <= set(hosts):
         return [""]
     four, six = [host for host in hosts if ":" not in host], [host for host in hosts if ":" in host]

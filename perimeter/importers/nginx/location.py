@@ -1,6 +1,7 @@
 """A location of nginx with what it inherits, and who may use it. Pure.
 
-A location is open only if every directive in force there is known to restrict nobody (`perimeter.importers.nginx.directives`).
+A location is open only if every directive in force there is known not to restrict clients
+(`perimeter.importers.nginx.directives`).
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Location:
     directive: Directive
     inherited: Sequence[Directive]
     standing: Standing = Standing()
-    #: routes for these paths leave what merely begins like them to this location
+    #: locations whose path is a prefix of names that this location's route would serve
     beside: list[Location] = attrs.field(factory=list)
 
     @property
@@ -120,7 +121,7 @@ class Location:
 
 
 def inherit(outer: Iterable[Directive], block: Iterable[Directive]) -> list[Directive]:
-    """What is in force in the blocks inside of ``block``. A directive that is understood replaces its like further out, as in
+    """The directives in force in the blocks inside ``block``. A directive that is understood replaces its like further out, as in
     nginx; any other adds to it, because how it inherits is not known."""
     inner = [one for one in block if one.name != "location"]
     names = {name for one in inner for name in (_RULES if one.name in _RULES else (one.name,))}
@@ -134,7 +135,7 @@ def known(directive: Directive) -> bool:
 
 
 def asks(location: Location) -> bool:
-    """Whether nginx wants credentials here that the gateway can ask for instead."""
+    """Whether nginx asks for credentials here, which the gateway can do instead."""
     return any(location.word(name) not in ("", "off") for name in ("auth_request", "auth_basic"))
 
 
@@ -143,7 +144,7 @@ def standing(location: Location) -> Standing:
     wants = asks(location)
     own = location.directive.block or []
     closes = [(one, "") for one in own if not known(one)]
-    # what stands further out is not about this location alone: where users are asked for, it does not keep all of them out
+    # directives further out do not close a location that asks for users; only `return` does, which refuses every request
     closes += [(one, "") for one in location.inherited if not known(one) and (not wants or one.name == "return")]
     variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}
     if location.proxied and not wants:
@@ -155,7 +156,7 @@ def standing(location: Location) -> Standing:
     closes += _target(location)
     networks, fault = _networks(location.rules())
     if fault is not None:
-        closes.append((fault, "networks lists who may come; until then nobody may"))
+        closes.append((fault, "the option networks lists who may come"))
     if location.directive.all("internal"):
         networks = ()
     return Standing(tuple(closes), wants, networks)
@@ -167,7 +168,7 @@ def _says_who(one: Directive, variables: dict[str, str]) -> bool:
 
 
 def _target(location: Location) -> list[tuple[Directive, str]]:
-    """What keeps a location from becoming a route to the same resources."""
+    """Why a location cannot become a route to the same resources."""
     directive = location.directive
     files = directive.all("try_files")
     if location.proxied:
@@ -191,7 +192,7 @@ def _target(location: Location) -> list[tuple[Directive, str]]:
 
 
 def rewriting(path: str, uri: str | None) -> tuple[str | None, str]:
-    """The option ``rewrite`` for a ``proxy_pass`` with the path ``uri`` in a location at ``path``, and why it cannot be said."""
+    """The option ``rewrite`` for a ``proxy_pass`` with the path ``uri`` in a location at ``path``, or why there is none."""
     if uri is None or uri.rstrip("/") == path.rstrip("/"):
         return None, ""
     if uri != "/" and path.endswith("/") != uri.endswith("/"):

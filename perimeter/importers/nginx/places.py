@@ -1,8 +1,8 @@
-"""Where the locations of nginx and the routes of the gateway do not cover the same paths, and what is closed for it. Pure.
+"""Locations of nginx and routes of the gateway that are not for the same paths, and the routes that are closed for it. Pure.
 
-A location ``/a`` of nginx is also for ``/ab``, one at ``= /a`` not for ``/a/b``, and one with a regular expression for paths that
-cannot be told. A route is for its path and what is below it. Where the route that a path would fall to lets in more than nginx
-does, it is closed.
+A location ``/a`` of nginx is also for ``/ab``, ``= /a`` is not for ``/a/b``, and a regular expression is for unknown paths. A
+route is for its path and what is below it. If the gateway would serve a path with a route that lets in more than nginx does, that
+route is closed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Left = Callable[[Directive, str], None]
 
 
 def close(location: Location, directive: Directive, why: str) -> None:
-    """Let nobody use ``location``, because of ``directive``."""
+    """Close ``location`` to everybody, because of ``directive``."""
     before = location.standing
     location.standing = attrs.evolve(before, closes=(*before.closes, (directive, why)))
 
@@ -30,14 +30,14 @@ def effective(locations: Sequence[Location], path: str) -> Location | None:
 
 
 def around(locations: Sequence[Location], path: str) -> Location | None:
-    """The location whose route is for a sibling of ``path``: one that begins with the same letters."""
+    """The location whose route serves a sibling of ``path`` that begins with the same letters."""
     parent = path.rpartition("/")[0]
     found = [one for one in locations if one.route_path == "/" or f"{parent}/".startswith(f"{one.route_path}/")]
     return max(found, key=lambda one: len(one.route_path), default=None)
 
 
 def same_target(one: Location, other: Location) -> bool:
-    """Whether both lead to the same service or to the same directory, for each path."""
+    """Whether both serve each path from the same service or directory."""
     if one.proxied or other.proxied:
         passes = [[two.args for two in place.directive.all("proxy_pass")] for place in (one, other)]
         return passes[0] == passes[1] and all(args and args[0].count("/") == 2 for args in passes[0])
@@ -87,7 +87,7 @@ def _one_a_path(prefixes: Sequence[Location], left: Left) -> list[Location]:
 def _keeps(
     exact: Location, prefixes: Sequence[Location], all_: Sequence[Location], before: dict[int, Standing], left: Left
 ) -> bool:
-    """Whether a location for one path becomes a route; otherwise the one around it is for that path."""
+    """Whether a location for one path becomes a route; otherwise the location around it serves that path."""
     outer = effective(all_, f"{exact.path.rstrip('/')}/")
     same = next((one for one in prefixes if one.route_path == exact.route_path), None)
     if same is not None:
@@ -112,7 +112,7 @@ def _keeps(
 
 
 def beyond(location: Location, others: Sequence[Location], server: Directive) -> None:
-    """Close ``location`` where another server with the same name, whose locations are ``others``, is stricter at its path."""
+    """Close ``location`` if another server with the same name, whose locations are ``others``, is stricter at its path."""
     if location.standing.closes or location.standing.asks:
         return
     found = next((one for one in others if one.exact and location.exact and one.path == location.path), None)

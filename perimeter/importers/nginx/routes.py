@@ -1,6 +1,6 @@
 """A location of nginx as a route. Pure.
 
-A location that cannot be translated becomes a route that nobody may use: an importer must never open a door.
+A location that cannot be translated becomes a route that is closed to everybody: an import must never open a door.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UNITS = {"": "", "k": "KiB", "m": "MiB", "g": "GiB"}
 
 
 class Routes(NginxFile):
-    """Writes locations as routes. ``upstreams`` are the servers by name, ``roots`` the directories that everybody may read."""
+    """Writes locations as routes. ``upstreams`` maps names to servers; ``roots`` are the directories that everybody may read."""
 
     def __init__(self, file: str, draft: Draft, upstreams: Mapping[str, tuple[str, ...]], roots: Collection[str]) -> None:
         super().__init__(file, draft)
@@ -45,7 +45,7 @@ class Routes(NginxFile):
             self.draft.put(section, "host", ", ".join(location.hosts), self.note(directive))
         self.draft.put(section, "path", location.route_path, self.note(directive))
         if location.exact and not location.standing.closes:
-            self.draft.remark(self.note(directive, ""), f"{directive.text}: here it is the path and what is below it")
+            self.draft.remark(self.note(directive, ""), f"{directive.text}: the route is for the path and everything below it")
         if location.proxied:
             self._proxy(location, section, name)
         elif location.root and not location.standing.closes and not location.directive.all("internal"):
@@ -62,7 +62,7 @@ class Routes(NginxFile):
                 self.left(one)
 
     def _nowhere(self, location: Location, section: Section) -> None:
-        """The target of a route that nobody reaches."""
+        """The target of a closed route."""
         upstream = self.draft.section("upstream", "closed", "for routes that are closed to everybody")
         self.draft.put(upstream, "servers", CLOSED_UPSTREAM, self.note(location.directive))
         self.draft.put(section, "upstream", "closed", self.note(location.directive))
@@ -81,7 +81,7 @@ class Routes(NginxFile):
             rule = (location.directive.all("internal") or location.rules() or [directive])[-1]
             self.draft.put(section, "networks", ", ".join(standing.networks) or NOBODY, self.note(rule))
             if directive.all("internal"):
-                self.draft.remark(self.note(rule, ""), f"{directive.text} is internal: nobody reaches it from outside")
+                self.draft.remark(self.note(rule, ""), f"{directive.text} is internal: no client reaches it")
         if standing.anonymous:
             self.draft.put(section, "auth", "none", self.note(directive))
         if standing.open and location.proxied:
@@ -97,7 +97,7 @@ class Routes(NginxFile):
             self.draft.put(section, "index", index, self.note(location.of("index")[0]))
         for one in location.of("try_files"):
             if one.args not in (("$uri", "$uri/", "=404"), ("$uri", "=404")) and one.args[:1] == ("$uri",):
-                self.left(one, "what is not there is 404")
+                self.left(one, "a file that does not exist is 404")
 
     def _proxy(self, location: Location, section: Section, name: str) -> None:
         one = location.directive.all("proxy_pass")[0]
@@ -150,7 +150,7 @@ class Routes(NginxFile):
             chosen = ", ".join(word for word in ("headers", "jwt") if word in words)
             self.draft.put(section, "identity", chosen or "none", self.note(location.directive))
         for one in location.directive.all("proxy_redirect"):
-            # the gateway maps addresses of the service back to its own, which is what default means
+            # the gateway maps addresses of the service to its own, as `default` does
             if one.args[:1] not in (("default",), ("off",)):
                 self.left(one)
 
@@ -158,7 +158,7 @@ class Routes(NginxFile):
         for one in location.of("access_log")[-1:]:
             path = one.args[0] if one.args else ""
             if path == "off":
-                self.draft.remark(self.note(one, ""), "access_log off: the gateway writes a record of every request")
+                self.draft.remark(self.note(one, ""), "access_log off: the gateway logs every request")
                 return
             if "$" in path or path.startswith("syslog:"):
                 self.left(one, "an audit log is a file")
@@ -166,7 +166,8 @@ class Routes(NginxFile):
             needs = "parent" if "/" in path else ""
             if any(path.startswith(f"{root.rstrip('/')}/") for root in self.roots):
                 self.draft.remark(
-                    self.note(one, ""), f"{path} is in a directory that everybody may read: the log is beside the site.ini"
+                    self.note(one, ""),
+                    f"{path} is in a directory that everybody may read: the log is written beside the site.ini",
                 )
                 path, needs = path.rpartition("/")[2], ""
             audit = self.draft.section("audit")

@@ -1,8 +1,7 @@
-"""The ``server`` blocks of nginx: where they listen, their names, and which of them one gateway can stand for. Pure.
+"""The ``server`` blocks of nginx: where they listen, their names, and which of them can be imported together. Pure.
 
-Routes of the gateway belong to hosts, and each listener serves all of them. nginx chooses a server by address and port first. So
-only servers that listen on the same places can be imported together: otherwise a location would be reachable where nginx does
-not serve it.
+In the gateway every listener serves all routes. nginx chooses a server by address and port first. So only servers that listen on
+the same addresses and ports can be imported together: otherwise a location would be reachable where nginx does not serve it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 import attrs
 
 from perimeter.config.language.datatypes import BadValue
-from perimeter.config.site.net_types import checked_host
+from perimeter.config.language.net_types import checked_host
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.tree import Directive
 
@@ -30,8 +29,8 @@ _TO_HTTPS = re.compile(r"https://(?:\$host|\$server_name|\$http_host|[A-Za-z0-9.
 
 @attrs.define(eq=False)
 class Server:
-    """A ``server`` block. ``places`` says for each place whether it has TLS; ``untold`` are names that no route can have, and
-    ``placeless`` is what restricts all of it and is not understood. ``hosts`` is filled in the end: none is any host."""
+    """A ``server`` block. ``places`` says for each place whether it has TLS. ``untold`` are names that no route can have.
+    ``placeless`` are directives, with reasons, that may restrict all of it. ``hosts`` is set at the end; empty means any host."""
 
     directive: Directive
     places: dict[Place, bool] = attrs.field(factory=dict)
@@ -49,7 +48,7 @@ class Server:
 
 
 class Servers(NginxFile):
-    """Reads ``server`` blocks. ``common`` stands outside of them and is in force inside."""
+    """Reads ``server`` blocks. ``common`` are the directives outside of them, which apply inside."""
 
     common: Sequence[Directive] = ()
 
@@ -97,12 +96,12 @@ class Servers(NginxFile):
                 self._restricts(server, directive, f"{word} is not known here")
 
     def _restricts(self, server: Server, directive: Directive, why: str) -> None:
-        """Close what is open of ``server``, because of ``directive``."""
+        """Close the open routes of ``server``, because of ``directive``."""
         self.left(directive, why)
         server.placeless.append((directive, why))
 
     def _redirect(self, directive: Directive) -> int | None:
-        """The port of https if all that a server does at / is to lead there."""
+        """The port of https if the server only redirects / to it."""
         found = [one for one in directive.block or () if one.name == "return"]
         slash = [one for one in directive.all("location") if one.args == ("/",)]
         if not found and len(slash) == 1:
@@ -116,16 +115,16 @@ class Servers(NginxFile):
         return None
 
     def redirecting(self, server: Server) -> None:
-        """Report what else a server says that only redirects."""
+        """Report the other directives of a server that only redirects."""
         for one in server.directive.block or ():
             slash = one.name == "location" and one.args == ("/",)
             if not slash and one.name not in ("listen", "server_name", "return") and not one.name.startswith("ssl_"):
-                self.left(one, "this listener redirects, and does nothing else")
+                self.left(one, "this listener only redirects")
 
     # -- which of them count
 
     def same_names(self, servers: list[Server]) -> list[list[Server]]:
-        """Servers by their names. nginx would ignore a second server with the names and the port of another one."""
+        """Servers grouped by their names. nginx ignores a second server with the same names and port."""
         groups: list[list[Server]] = []
         for server in servers:
             for group in groups:
@@ -134,8 +133,8 @@ class Servers(NginxFile):
                 if alike and server.redirect_to is first.redirect_to is None and set(first.places) & set(server.places):
                     self.draft.remark(
                         self.note(server.directive, ""),
-                        f"the server of line {first.directive.line} has the same name and port, so that nginx would ignore "
-                        "this one there; here both are put together, and where both have a location the stricter one counts",
+                        f"the server of line {first.directive.line} has the same name and port, so nginx ignores this one there; "
+                        "here both are merged, and if both have a location the stricter one counts",
                     )
                     group.append(server)
                     break
@@ -144,7 +143,7 @@ class Servers(NginxFile):
         return groups
 
     def chosen(self, groups: list[list[Server]]) -> tuple[list[list[Server]], dict[Place, bool]]:
-        """The servers that are imported, and the places where all of them listen, with whether there is TLS."""
+        """The servers that are imported, and the places where all of them listen, each with whether it has TLS."""
         serving = [group for group in groups if group[0].redirect_to is None]
         leading = [group for group in groups if group[0].redirect_to is not None]
         common = _shared(serving)
@@ -175,7 +174,7 @@ class Servers(NginxFile):
         return serving, common
 
     def _largest(self, groups: list[list[Server]]) -> tuple[list[list[Server]], dict[Place, bool]]:
-        """The servers of the place that most of them listen on, and with TLS rather than without."""
+        """The servers of the place that most of them listen on; if several, one with TLS."""
         every = {place: tls for group in groups for place, tls in _places(group).items()}
         if not every:
             return [], {}
@@ -193,7 +192,7 @@ class Servers(NginxFile):
         return kept, {place: tls for place, tls in _shared(kept).items() if place not in taken}
 
     def hosts(self, groups: list[list[Server]], all_: Sequence[Server], common: dict[Place, bool]) -> list[list[Server]]:
-        """Give each server its hosts: a port's default server is for any. Returns those that a request can reach."""
+        """Set the hosts of each server; the default server of the ports is for any host. Returns the reachable servers."""
         defaults = {place: _default(all_, place) for place in common}
         chosen = next(
             (group for group in groups if all(found in group for found in defaults.values())),

@@ -1,4 +1,4 @@
-"""The locations of all nginx servers, collected by the hosts they are for, and written as routes in the end. Pure."""
+"""The locations of all nginx servers, collected by their hosts, and written as routes. Pure."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from perimeter.importers.nginx.routes import Routes
 from perimeter.importers.nginx.tree import Directive
 
 _ASKING = frozenset(("content-length", "x-original-uri", "x-original-url", "x-original-method", "x-original-remote-addr"))
-"""Request headers of a question whether another request may pass."""
+"""Request headers that only describe the request that is asked about."""
 
 
 @attrs.frozen
 class Placeless:
-    """A directive of which it cannot be said what paths it is about, and why. ``files``: it only adds to how the files of its
-    server are sent, and restricts nobody."""
+    """A directive that applies to unknown paths, and why. ``files``: it only adds headers or logs to the files of its server, and
+    restricts no client."""
 
     directive: Directive
     why: str
@@ -39,7 +39,7 @@ class Placeless:
 
 @attrs.define
 class Site:
-    """The locations of one server; ``placeless`` is about some of its paths, or about all of them."""
+    """The locations of one server. ``placeless`` directives apply to some of its paths, or to all of them."""
 
     directive: Directive
     locations: list[Location] = attrs.field(factory=list)
@@ -48,7 +48,7 @@ class Site:
 
 
 class Locations(NginxFile):
-    """Collects the locations of all servers. ``common`` stands outside of the servers and is in force inside of them."""
+    """Collects the locations of all servers. ``common`` are the directives outside of servers, which apply inside them."""
 
     def __init__(self, file: str, draft: Draft, upstreams: Mapping[str, tuple[str, ...]], common: Sequence[Directive]) -> None:
         super().__init__(file, draft)
@@ -75,7 +75,7 @@ class Locations(NginxFile):
                 self.left(one)
 
     def _around(self, site: Site, hosts: tuple[str, ...], inside: list[Directive]) -> None:
-        """What nginx does where no location fits: the files of the server's root, if it has one."""
+        """For paths without a location: nginx serves the files of the server's root, if it has one."""
         server = site.directive
         roots = [one for one in inside if one.name == "root"]
         if roots:
@@ -86,14 +86,14 @@ class Locations(NginxFile):
             site.locations.append(Location("/", False, hosts, directive, inside, Standing(networks=())))
             self.draft.remark(
                 self.note(server, ""),
-                f"nothing answers at / of {', '.join(hosts)}: a closed route keeps it from the routes for any host",
+                f"{', '.join(hosts)} has no location /: a closed route keeps its paths from the routes for any host",
             )
 
     def _location(self, site: Site, one: Directive, hosts: tuple[str, ...], outer: list[Directive], asking: set[str]) -> None:
         modifier, path = (one.args[0], one.args[1]) if len(one.args) == 2 else ("", one.args[0] if one.args else "")
         inside = inherit(outer, one.block or [])
         if path.startswith("@"):
-            self.left(one, "requests reach it only from other locations, which do without it")
+            self.left(one, "only other locations lead to it")
             return
         if (
             modifier not in ("", "=", "^~")
@@ -116,7 +116,7 @@ class Locations(NginxFile):
             self._location(site, nested, hosts, inside, asking)
 
     def _question(self, location: Directive) -> None:
-        """A location that asks Auth-o-tron: the gateway knows by itself."""
+        """A location that asks Auth-o-tron, whose work the gateway does."""
         for one in location.block or ():
             if one.name == "proxy_pass" and (match := PASS.fullmatch(one.args[0] if one.args else "")):
                 self.draft.asked_ports.add(int((match[3] or ":80")[1:]))
@@ -133,7 +133,7 @@ class Locations(NginxFile):
         *statuses, page = one.args or ("",)
         plain = PLAIN_PATH.fullmatch(page) and not {"", ".", ".."} & set(page.split("/")[1:])
         if not statuses or not plain or not all(re.fullmatch("[45][0-9][0-9]", word) for word in statuses):
-            self.left(one, "a page is the path of a file, for statuses from 400 on, which stay as they are")
+            self.left(one, "an error page is a path, for statuses from 400 on, which do not change")
             return
         section = self.draft.section("errors")
         line = f"{' '.join(statuses)} {page}"
@@ -144,7 +144,7 @@ class Locations(NginxFile):
             section.options["page"] = attrs.evolve(before, value=f"{before.value}\n    {line}")
 
     def finish(self) -> None:
-        """Write the routes, when all servers are in."""
+        """Write the routes, after the last server."""
         found = [location for hosts in self.sites for location in self._resolved(self.sites[hosts])]
         _same_users(found)
         roots = {one.root for one in found if one.standing.open and not one.proxied and one.root}
@@ -153,7 +153,7 @@ class Locations(NginxFile):
             routes.add(location)
 
     def _resolved(self, sites: list[Site]) -> list[Location]:
-        """What becomes of the servers for the same hosts; nginx would use one of them, and here they are put together."""
+        """The locations of the servers for the same hosts. nginx would use one of these servers; here they are merged."""
         if len(sites) > 1:
             for site in sites:
                 for location in site.locations:
@@ -176,7 +176,7 @@ class Locations(NginxFile):
         for question in (one for site in sites for one in site.questions):
             outer = around(found, question.path)
             if outer is not None and outer.standing.anonymous and outer.proxied:
-                close(question, question.directive, "requests reach it only from other locations")
+                close(question, question.directive, "only other locations lead to it")
                 found.append(question)
         return found
 
@@ -196,7 +196,7 @@ def _judged(location: Location) -> Location:
 
 
 def _same_users(found: Sequence[Location]) -> None:
-    """Close the locations whose users nginx looks up elsewhere than those of the first one: here a route is for the users of
+    """Close the locations whose users are in another place than those of the first one, because a route accepts the users of
     every authenticator."""
     first: tuple[str, ...] | None = None
     for location in found:
@@ -208,11 +208,11 @@ def _same_users(found: Sequence[Location]) -> None:
         first = first or users
         if users != first:
             one = [*location.of("auth_basic_user_file" if file else "auth_request"), location.directive][0]
-            close(location, one, "its users are others than those of the locations before")
+            close(location, one, "its users are not those of the locations before it")
 
 
 def _same_files(location: Location) -> bool:
-    """Whether this only adds to how the files of the server are sent, and restricts nobody."""
+    """Whether this only adds headers or logs to the files of the server, and restricts no client."""
     block = location.directive.block or []
     return (
         all(one.name in CONSUMED or one.name in ("access_log", "add_header", "gzip_static") for one in block)

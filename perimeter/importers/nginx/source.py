@@ -1,6 +1,6 @@
-"""An nginx configuration: what stands around its servers. Its parts are read by the other modules named ``nginx``. Pure.
+"""An nginx configuration: the level of ``http``. The other modules of this package read servers and locations. Pure.
 
-The import is closed by default: whatever may restrict clients and is not understood closes what it is in force at.
+The import is closed by default: a directive that may restrict clients and is not understood closes the routes that it applies to.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def convert(text: str, file: str, draft: Draft, find: Find | None = None) -> Non
 
 
 def convert_all(trees: Sequence[list[Directive]], file: str, draft: Draft) -> None:
-    """Add the servers of several files, as `perimeter.importers.nginx.tree.read` returns them, that nginx has together. What
-    stands outside of the servers in one of them is in force in all."""
+    """Add the servers of several files that nginx loads together, as `perimeter.importers.nginx.tree.read` returns them.
+    Directives outside of servers apply to the servers of all files."""
     draft.source = SOURCE
     reading = _Import(file, draft)
     outer: list[Directive] = []
@@ -90,7 +90,7 @@ class _Import(NginxFile):
         self.locations(reached)
         if self.quiet:
             shown = ", ".join(dict.fromkeys(self.quiet))
-            self.draft.remark(Note(self.file, 0, ""), f"what concerns nginx itself has no counterpart: {shown}")
+            self.draft.remark(Note(self.file, 0, ""), f"these directives are about nginx itself and have no counterpart: {shown}")
 
     def locations(self, reached: Sequence[Sequence[Server]]) -> None:
         locations = Locations(self.file, self.draft, self.upstreams, self.common)
@@ -101,13 +101,13 @@ class _Import(NginxFile):
         locations.finish()
 
     def around(self, one: Directive) -> None:
-        """A directive outside of the servers, which is in force inside of them."""
+        """A directive outside of servers, which applies inside them."""
         if one.name in OF_NGINX:
             self.quiet.append(one.name)
             return
         self.common.append(one)
         if one.name == "location":
-            self.left(one, "it stands outside of a server")
+            self.left(one, "it is outside of a server")
         elif one.name == "include" and one.args[-1:] and one.args[-1].rpartition("/")[2] == "mime.types":
             # nginx's own list of types, often not on the machine that imports
             self.common.pop()
@@ -116,7 +116,7 @@ class _Import(NginxFile):
             self.left(one)
 
     def inside(self, server: Directive) -> None:
-        """What servers say that is about nginx or TLS."""
+        """Directives of a server about nginx itself or about TLS versions."""
         for one in server.block or ():
             if one.name == "ssl_protocols" and set(one.args) != _SAFE_TLS:
                 self.left(one, "the gateway speaks TLS 1.2 and 1.3")
@@ -131,12 +131,12 @@ class _Import(NginxFile):
             if one.name == "server" and one.args and _SERVER.fullmatch(one.args[0]):
                 servers.append(one.args[0])
                 if len(one.args) > 1:
-                    self.left(one, "servers are equal here")
+                    self.left(one, "the gateway treats servers equally")
             elif one.name == "keepalive" and one.args:
                 section = self.draft.section("upstream", directive.args[0])
                 self.draft.put(section, "keepalive", one.args[0], self.note(one))
             elif one.name in ("least_conn", "random", "zone"):
-                self.draft.remark(self.note(one, ""), f"{one.text}: the gateway balances by its own lights")
+                self.draft.remark(self.note(one, ""), f"{one.text}: the gateway balances in its own way")
             else:
                 self.left(one)
         self.upstreams[directive.args[0] if directive.args else ""] = tuple(servers)

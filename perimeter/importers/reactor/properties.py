@@ -26,13 +26,13 @@ class Properties:
         self.taken = taken
 
     def take(self, name: str) -> str:
-        """The value of a property, "" where it is not set; from now on it has been dealt with."""
+        """The value of a property, "" if it is not set. The property counts as used from then on."""
         self.taken.add(name)
         value = self.properties.get(name, ("", None))[0]
         return "" if "${" in value and self._variable(name) else value
 
     def _variable(self, name: str) -> bool:
-        self.draft.left(self.note(name), f"{name}: it holds a variable, whose value stands elsewhere")
+        self.draft.left(self.note(name), f"{name}: it has a variable, whose value is in another file")
         return True
 
     def note(self, name: str) -> Note:
@@ -41,7 +41,7 @@ class Properties:
         return found[1] if found else Note(self.file, 0, name)
 
     def put(self, section: Section, option: str, name: str, value: str | None = None, needs: str = "") -> None:
-        """An option from a property, where that is set."""
+        """Set an option from a property, if that is set."""
         text = self.take(name) if value is None else value
         if text and (fault := literal(text)):
             self.draft.left(self.note(name), f"{name}: {fault}")

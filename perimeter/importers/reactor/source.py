@@ -92,9 +92,9 @@ class _Import(Properties):
             off = self.take("security.enabled").lower() == "false"
             self.put(section, "enabled", "security.enabled", "no" if off else "yes")
         else:
-            # Reactor's default is false: that nobody asked for security is not taken over in silence
+            # Reactor's default is false. It is not taken over: a missing line must not turn security off.
             self.draft.remark(
-                Note(self.file, 0, ""), "security.enabled is not there; Reactor took that for false, the gateway is on"
+                Note(self.file, 0, ""), "security.enabled is missing, which Reactor takes for false; here security is on"
             )
         if "security.realm" in self.properties:
             self.put(section, "realm", "security.realm")
@@ -124,7 +124,7 @@ class _Import(Properties):
         kind = handler.rpartition(".")[2]
         note = self.note("security.authentication.handlerClassName")
         if not handler:
-            self.placeholder(note, "no handlerClassName: nobody can log in until there are users in users.realm")
+            self.placeholder(note, "no handlerClassName: no user can log in until users.realm has users")
         elif kind == "BasicAuthenticationHandler":
             section = self.draft.section("authenticator", "basic")
             self.draft.put(section, "type", "realmfile", note)
@@ -135,13 +135,13 @@ class _Import(Properties):
         else:
             self.draft.left(
                 self.note("security.authentication.loginmodule.className") if module else note,
-                f"{module or handler}: a Java class cannot be loaded here; PAM, LDAP and commands are there as login modules, "
-                "and others are written as plug-ins",
+                f"{module or handler}: a Java class cannot be loaded here; there are login modules for PAM, LDAP and commands, "
+                "and others can be written as plug-ins",
             )
             self.placeholder(note, "")
 
     def placeholder(self, note: Note, remark: str) -> None:
-        """A realm file without anybody in it, so that the routes stay closed."""
+        """A realm file without users, so that the routes stay closed."""
         section = self.draft.section("authenticator", "users")
         self.draft.put(section, "type", "realmfile", note)
         self.draft.put(section, "path", "users.realm", note)
@@ -175,12 +175,12 @@ class _Import(Properties):
             self.draft.put(section, "tls", "none", note)
             self.draft.remark(
                 self.note(HANDLER + "hostname"),
-                "passwords cross the network to the directory in plain text, as in Reactor: tls = starttls",
+                "passwords cross the network to the directory in plain text, as in Reactor; tls = starttls encrypts them",
             )
         if self.take(HANDLER + "ldapsVerifyCertificate").lower() == "false":
             self.draft.left(
                 self.note(HANDLER + "ldapsVerifyCertificate"),
-                "the certificate of the directory is always verified: give ca_certificate",
+                "the certificate of the directory is always verified: set ca_certificate",
             )
 
     def token(self) -> None:
@@ -204,7 +204,7 @@ class _Import(Properties):
         self.draft.put(route, "path", "/", origin)
         self.draft.put(route, "upstream", "reactor", origin)
         self.draft.remark(
-            origin, f"Reactor's router finds its services by itself; here [upstream reactor] says where: {UPSTREAM}"
+            origin, f"Reactor's router finds its services by itself; here [upstream reactor] names them: {UPSTREAM}"
         )
         bypass = self.take("router.bypass.auth.regex")
         if bypass:
@@ -225,5 +225,6 @@ class _Import(Properties):
         if foreign:
             shown = ", ".join(foreign[:5]) + (", …" if len(foreign) > 5 else "")
             self.draft.remark(
-                Note(self.file, 0, ""), f"{len(foreign)} properties are not of Reactor's security and stay with Reactor: {shown}"
+                Note(self.file, 0, ""),
+                f"{len(foreign)} properties do not belong to Reactor's security and stay with Reactor: {shown}",
             )

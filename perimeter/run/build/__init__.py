@@ -1,6 +1,5 @@
-"""From a configuration to everything that serves requests, connected and not yet started.
+"""Builds everything that serves requests from one configuration, connected and not yet started.
 
-Together with `perimeter.run`, which runs what is built here, this is the composition root: the only place that knows
-every package. `assemble` puts it together, and each other module builds one part. A reload builds a second `Assembly` and puts
-it in the place of the first.
+`prepared` reads what is on disk, in a thread; `assembly` puts the parts together, on the reactor thread; each other module builds
+one part. Together with `perimeter.run`, which runs the result, this is the composition root: no other package knows them all.
 """

@@ -6,8 +6,10 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.errors import ErrorPage
+from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route_matching import covers, prefix_of
-from perimeter.config.site.values import ErrorPage, ListenerSettings, SiteConfig
 from perimeter.errors import StartupError
 from perimeter.http.answers import Answers, Page
 from perimeter.targets.static import content_type
@@ -36,7 +38,7 @@ def error_pages(config: SiteConfig) -> dict[int, Page]:
 
 def _live_endpoints(listeners: Iterable[ListenerSettings]) -> tuple[str, ...]:
     """URLs of the token endpoint: only those with TLS if there are any, since clients pick one of the list at random."""
-    serving = [listener for listener in listeners if listener.serve in ("gateway", "tokens")]
+    serving = [listener for listener in listeners if listener.serve in (Serve.GATEWAY, Serve.TOKENS)]
     chosen = [listener for listener in serving if listener.tls] or serving
     return tuple(f"{'https' if listener.tls else 'http'}://{_public_name(listener)}:{listener.port}/token" for listener in chosen)
 

@@ -13,7 +13,7 @@ import attrs
 from perimeter.audit.log import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.config.site.values import SiteConfig
+from perimeter.config.site.config import SiteConfig
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
@@ -79,7 +79,8 @@ def assemble(prepared: Prepared, around: Surroundings) -> Assembly:
     remembered = config.limits.remembered_tokens
     api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
     authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered)
-    identifier = Identifier((authorization, Connection(chain)))
+    # a source that no authenticator reads would be asked for each request without a credential
+    identifier = Identifier((authorization, Connection(chain)) if chain.takes_connections else (authorization,))
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
     default_sink = prepared.sinks[None]
     pools = {

@@ -14,7 +14,9 @@ from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import Watch
 from perimeter.auth.registry import installed_kinds
-from perimeter.config.site.values import AuthenticatorSettings, SiteConfig
+from perimeter.config.site.authentication import Ask
+from perimeter.config.site.authenticator import AuthenticatorSettings
+from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IBuildsInThread, IReadsFields
@@ -98,7 +100,7 @@ def authenticator_chain(
         around.reactor,
         timeouts={one.name: one.timeout for one in config.authenticators if one.timeout is not None},
         throttle=Throttle(allowed, around.attempts, around.reactor) if allowed else None,
-        at_once=authentication.ask == "all_at_once",
+        at_once=authentication.ask is Ask.ALL_AT_ONCE,
         watch=watch,
     )
 

@@ -6,9 +6,10 @@ import attrs
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import LenientSink
-from perimeter.config.site.build import HEALTH_PATHS
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings
+from perimeter.config.site.metrics import HEALTH_PATHS
 from perimeter.config.site.route_matching import prefix_of
-from perimeter.config.site.values import ListenerSettings, SiteConfig
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget

@@ -8,8 +8,10 @@ from functools import partial
 import attrs
 
 from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.augmenter import AugmenterSettings
+from perimeter.config.site.authenticator import AuthenticatorSettings
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route_matching import prefix_of
-from perimeter.config.site.values import AugmenterSettings, AuthenticatorSettings, SiteConfig
 from perimeter.gate.access import ANY_USER, ANYBODY, FIRST_HAND
 from perimeter.gate.routes import Route
 from perimeter.tokens.book import TokenBook

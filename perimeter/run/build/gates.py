@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import assert_never
 
 from perimeter.audit.sink import IAuditSink
-from perimeter.config.site.values import ListenerSettings, SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.gate.gate import Gate
 from perimeter.gate.routes import Route
 from perimeter.run.build.builtin import forward_auth_route, metrics_routes, redirect_routes
@@ -29,12 +31,16 @@ def listener_gates(
     authenticate = forward_auth_route(config, ForwardAuthTarget(gate(routes), sink, rules=bool(routes)), sink)
 
     def gate_for(listener: ListenerSettings) -> Gate:
-        if listener.serve == "redirect":
-            return gate(redirect_routes(listener, sink))
-        if listener.serve == "metrics":
-            return gate(metrics_routes(config, around, sink))
-        if listener.serve == "tokens":
-            return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, around.reactor)])
-        return gate([*routes, authenticate, *endpoint_routes(endpoints.gateway(), sink, around.reactor)])
+        match listener.serve:
+            case Serve.GATEWAY:
+                return gate([*routes, authenticate, *endpoint_routes(endpoints.gateway(), sink, around.reactor)])
+            case Serve.TOKENS:
+                return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, around.reactor)])
+            case Serve.REDIRECT:
+                return gate(redirect_routes(listener, sink))
+            case Serve.METRICS:
+                return gate(metrics_routes(config, around, sink))
+            case _:
+                assert_never(listener.serve)
 
     return {listener.name: gate_for(listener) for listener in config.listeners}

@@ -10,7 +10,8 @@ import attrs
 
 from perimeter.audit.log import AuditLogs
 from perimeter.audit.sink import IAuditSink
-from perimeter.config.site.values import ListenerSettings, SiteConfig
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
 from perimeter.http.answers import Page
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts
@@ -79,7 +80,7 @@ def prepare(read: Callable[[], SiteConfig], around: Surroundings) -> Prepared:
 
 def serves_metrics(config: SiteConfig) -> bool:
     """Whether a listener serves metrics: otherwise nothing is counted."""
-    return any(listener.serve == "metrics" for listener in config.listeners)
+    return any(listener.serve is Serve.METRICS for listener in config.listeners)
 
 
 def _server_contexts(config: SiteConfig) -> Contexts:
@@ -94,4 +95,4 @@ def _server_contexts(config: SiteConfig) -> Contexts:
 def _clients(settings: ListenerSettings) -> ClientAuthentication | None:
     if settings.client_ca is None:
         return None
-    return ClientAuthentication(settings.client_ca, settings.client_certificate == "required")
+    return ClientAuthentication(settings.client_ca, settings.client_certificate is ClientCertificate.REQUIRED)

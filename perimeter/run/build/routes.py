@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
-from perimeter.config.site.values import RouteSettings, SiteConfig
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
@@ -47,10 +48,9 @@ def configured_routes(
             target = StaticTarget(settings.name, settings.static, settings.index, around.offload)
         else:
             assert settings.upstream is not None
-            by_method = any(rule.kind == "method" for rule in (*(settings.allow or ()), *settings.deny))
-            key = (settings.upstream, by_method)
+            key = (settings.upstream, settings.by_method)
             if key not in targets:
-                targets[key] = ProxyTarget(pools[settings.upstream], strict_rules if by_method else rules)
+                targets[key] = ProxyTarget(pools[settings.upstream], strict_rules if settings.by_method else rules)
             target = targets[key]
         routes.append(_route(settings, target, sinks[settings.audit]))
     return routes
@@ -69,8 +69,8 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
         policy=Policy(settings.allow, settings.deny),
         networks=settings.networks,
         identity=IdentityProfile(
-            headers="headers" in settings.identity,
-            audience=settings.upstream or "" if "jwt" in settings.identity else "",
+            headers=IdentityForm.HEADERS in settings.identity,
+            audience=settings.upstream or "" if IdentityForm.JWT in settings.identity else "",
             username=settings.identity_username_header.encode("ascii"),
             realm=settings.identity_realm_header.encode("ascii"),
             roles=settings.identity_roles_header.encode("ascii"),

@@ -9,7 +9,7 @@ from perimeter.errors import StartupError
 
 
 def prepare_state_dir(path: Path) -> None:
-    """Make the state directory, for nobody but the daemon. Raises `StartupError` where it cannot be written."""
+    """Create the state directory, for the daemon's user only. Raises `StartupError` if it cannot be written."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:

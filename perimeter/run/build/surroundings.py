@@ -1,4 +1,4 @@
-"""What outlives a configuration, and is handed from one assembly to the next."""
+"""The parts that outlive a configuration: each assembly gets the same ones."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ BLOCKING_QUEUE = 256
 
 @attrs.frozen(eq=False)
 class Surroundings:
-    """What outlives a configuration: the reactor, the pools for slow work, the sweep of deadlines, the turns, the wrong passwords
-    so far, the state, and what was counted.
+    """The reactor, the thread pools, the sweep of deadlines, the turns, the wrong passwords so far, the state and the metrics.
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
     (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues.

@@ -27,10 +27,10 @@ from perimeter.config.language.datatypes import (
     one_of,
     optional,
 )
+from perimeter.config.language.net_types import SERVER_NAME, checked_host
 from perimeter.config.language.option import option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
-from perimeter.config.site.net_types import SERVER_NAME, checked_host
 
 
 class Flavour(StrEnum):
@@ -163,7 +163,7 @@ class LdapSettings(Settings):
     role_name_attribute: str = option(_ATTRIBUTE_NAME, "attribute of a group that gives the role", default="cn")
     role_mapping: tuple[RoleRule, ...] = option(
         list_of(_ROLE_RULE, "\n"),
-        "`GROUP -> role`, one a line; the group by its DN or its `role_name_attribute`; other groups then give no role",
+        "`GROUP -> role`, one per line; the group by its DN or its `role_name_attribute`; other groups then give no role",
         default="",
     )
     nested_groups: bool | None = option(

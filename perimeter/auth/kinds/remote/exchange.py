@@ -21,10 +21,10 @@ from perimeter.auth.kinds.remote.authenticator import Explain, TokenAuthenticato
 from perimeter.auth.kinds.remote.jwt_options import JwtJudge, JwtSettings
 from perimeter.auth.kinds.remote.settings import cache
 from perimeter.config.language.datatypes import SECRET, TEXT
+from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
-from perimeter.config.site.net_types import URL
 from perimeter.errors import InvalidToken, Unavailable, Undecided
 from perimeter.plugin.authenticator import IBuildsInThread
 from perimeter.plugin.services import AuthServices
@@ -74,7 +74,7 @@ async def _judged(token: str, judge: JwtJudge, explain: Explain, service: str) -
 class OfflineSettings(JwtSettings):
     """``type = openid-offline``. ``iam_realm`` is "" if it is the authenticator's realm; ``cache`` is in seconds."""
 
-    iam_url: str = option(URL, "of Keycloak, without `/realms/…`")
+    iam_url: str = option(URL, "URL of Keycloak, without `/realms/…`")
     iam_realm: str = option(TEXT, "name of the realm in Keycloak; not set: that of `realm`", default="")
     public_client_id: str = option(TEXT, "client to which offline tokens are issued")
     private_client_id: str = option(TEXT, "client that may introspect them")
@@ -151,7 +151,7 @@ class OpenIdOfflineFactory:
 class GeneratorSettings(JwtSettings):
     """``type = ecmwf-token-generator``. Both questions begin with ``token_generator_url``; ``cache`` is in seconds."""
 
-    token_generator_url: str = option(URL, "of the token generator")
+    token_generator_url: str = option(URL, "URL of the token generator")
     client_id: str = option(TEXT, "the gateway's client name at the token generator")
     client_secret: str = option(SECRET, "secret of `client_id`")
     cache: float = cache("how long a user is remembered, at most until the access token expires")

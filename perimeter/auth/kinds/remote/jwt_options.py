@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from perimeter.auth.kinds.remote.settings import RemoteSettings
 from perimeter.config.language.datatypes import TEXT, BadValue, Datatype, duration, list_of
+from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option
-from perimeter.config.site.net_types import URL
 
 if TYPE_CHECKING:
     from perimeter.auth.kinds.remote.authenticator import Explain
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def _all_alone(values: tuple[str, ...]) -> tuple[str, ...]:
     if "*" in values and len(values) > 1:
-        raise BadValue("* stands alone, because it includes all others", complete=True)
+        raise BadValue("* cannot be combined with others: it includes them", complete=True)
     return values
 
 

@@ -46,7 +46,7 @@ class RemoteSettings(Settings):
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
         if self.ca_certificate is not None and not any(one.lower().startswith("https://") for one in self.urls()):
-            section.problem("ca_certificate", "goes with https only")
+            section.problem("ca_certificate", "is only allowed with https")
 
     def client(self, service: str, services: AuthServices) -> RemoteClient:
         """The client; messages call it ``service``. Raises `StartupError`."""

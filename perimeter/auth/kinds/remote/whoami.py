@@ -17,10 +17,10 @@ from perimeter.auth.kinds.remote import names
 from perimeter.auth.kinds.remote.authenticator import Explain, TokenAuthenticator
 from perimeter.auth.kinds.remote.memory import Vouched
 from perimeter.auth.kinds.remote.settings import RemoteSettings, cache
+from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
-from perimeter.config.site.net_types import URL
 from perimeter.errors import Undecided
 from perimeter.model import Principal
 from perimeter.plugin.authenticator import IBuildsInThread
@@ -97,14 +97,14 @@ class UserServiceSettings(RemoteSettings):
 class EcmwfApiSettings(UserServiceSettings):
     """``type = ecmwf-api``."""
 
-    uri: str = option(URL, "of the service, which is asked at `URI/who-am-i?token=…`")
+    uri: str = option(URL, "URL of the service; a request for a token goes to `URI/who-am-i?token=…`")
 
 
 @attrs.frozen(kw_only=True)
 class EfasApiSettings(UserServiceSettings):
     """``type = efas-api``."""
 
-    uri: str = option(URL, "of the service, which is asked at `URI?token=…`")
+    uri: str = option(URL, "URL of the service; a request for a token goes to `URI?token=…`")
 
 
 @implementer(IPlugin, IBuildsInThread)

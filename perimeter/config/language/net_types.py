@@ -1,22 +1,19 @@
-"""Datatypes that know HTTP and addresses: networks, hosts, servers, URLs, route paths, header names, rules, error pages."""
+"""Datatypes of networks, addresses and HTTP: networks, interfaces, host names, URLs, paths of URLs, header names, realms."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from perimeter.config.language.datatypes import BadValue, Datatype, closest
-from perimeter.config.site.values import ErrorPage, Network, Rule, ServerSettings
 
-RULE_KINDS = ("role", "user", "realm", "method")
+Network = IPv4Network | IPv6Network
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
-_SERVER = re.compile(r"(https?)://(\[[^\]/@]*\]|[^:/@\[\]?#]*)(?::([0-9]{1,5}))?(.*)", re.IGNORECASE | re.DOTALL)
-_LDAP_URI = re.compile(r"(ldaps?)://(\[[^\]/@]*\]|[^:/@\[\]?#]*)(?::([0-9]{1,5}))?/?", re.IGNORECASE)
-_ROUTE_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@/-]*")
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_AUTHORITY = r"(\[[^\]/@]*\]|[^:/@\[\]?#]*)(?::([0-9]{1,5}))?"
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@/-]*")
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
 _URL_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?")
 
@@ -87,45 +84,35 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _route_host(text: str, base: Path) -> str:
-    return text if text == "*" else checked_host(text)
-
-
-def _server_name(text: str, base: Path) -> str:
+def _host(text: str, base: Path) -> str:
     return checked_host(text)
 
 
-def _server(text: str, base: Path) -> ServerSettings:
-    if text == "sample:":
-        return ServerSettings("sample", "", 0)
-    match = _SERVER.fullmatch(text)
-    expected = "expected http://host:port, https://host:port or sample:"
+def split_url(text: str, *schemes: str) -> tuple[str, str, int, str] | None:
+    """``SCHEME://HOST:PORT…`` as scheme, host, port (0 if there is none) and the rest; None for another text.
+
+    The host is not checked; an IPv6 address keeps its brackets. Raises `BadValue` for a port that does not exist.
+    """
+    match = re.fullmatch(rf"({'|'.join(schemes)})://{_AUTHORITY}(.*)", text, re.IGNORECASE | re.DOTALL)
     if match is None:
-        bare = re.fullmatch(r"[A-Za-z0-9_.-]+:[0-9]{1,5}", text)
-        raise BadValue(expected, f"http://{text}" if bare else closest(text, ("sample:",)))
-    scheme, host, port, rest = match[1].lower(), match[2], match[3], match[4]
-    if rest == "/" or (rest.startswith("/") and "@" not in rest):
-        raise BadValue(f"{expected}, without a path (rewrite is an option of routes)", text[: -len(rest)])
-    if rest or not host:
-        raise BadValue(expected)
-    number = int(port) if port else {"http": 80, "https": 443}[scheme]
-    if not 1 <= number <= 65535:
+        return None
+    if match[3] and not 1 <= int(match[3]) <= 65535:
         raise BadValue("expected a port from 1 to 65535")
-    return ServerSettings(scheme, checked_host(host).strip("[]"), number)
+    return match[1].lower(), match[2], int(match[3] or 0), match[4]
 
 
 def _url(text: str, base: Path) -> str:
-    match = _SERVER.fullmatch(text)
-    if match is None or not match[2] or not _URL_PATH.fullmatch(match[4]) or (match[3] and not 0 < int(match[3]) <= 65535):
+    parts = split_url(text, "https?")
+    if parts is None or not parts[1] or not _URL_PATH.fullmatch(parts[3]):
         raise BadValue("expected a URL such as https://gw.example.com:9443/token")
-    checked_host(match[2])
+    checked_host(parts[1])
     return text
 
 
-def _route_path(text: str, base: Path) -> str:
+def _path(text: str, base: Path) -> str:
     if not text.startswith("/"):
-        raise BadValue("expected a path that begins with /", f"/{text}" if _ROUTE_PATH.fullmatch(text) else "")
-    if not _ROUTE_PATH.fullmatch(text):
+        raise BadValue("expected a path that begins with /", f"/{text}" if _PLAIN_PATH.fullmatch(text) else "")
+    if not _PLAIN_PATH.fullmatch(text):
         raise BadValue("expected a plain path: letters, digits and ._~!$&'()*+,=:@- between slashes, nothing %-encoded")
     normal = "/" + "/".join(part for part in text.split("/") if part not in ("", "."))
     if ".." in text.split("/"):
@@ -143,52 +130,17 @@ def _header_name(text: str, base: Path) -> str:
     return text
 
 
-def _file_name(text: str, base: Path) -> str:
-    if PurePosixPath(text).name != text or text == "..":
-        raise BadValue("expected the name of a file, without a directory")
+def _realm(text: str, base: Path) -> str:
+    # It stands in a quoted string of WWW-Authenticate (RFC 9110, section 11.5) and in a header of its own.
+    if not text.isascii() or any(character in '"\\' or not character.isprintable() for character in text):
+        raise BadValue("expected a realm of ASCII characters, without quotes, backslashes or control characters")
     return text
 
 
-def _rule(text: str, base: Path) -> Rule:
-    kind, colon, value = (part.strip() for part in text.partition(":"))
-    if not colon or not value:
-        hint = f"method:{text}" if text in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else ""
-        raise BadValue("expected role:…, user:…, realm:… or method:…", hint)
-    if kind not in RULE_KINDS:
-        near = closest(kind, RULE_KINDS)
-        raise BadValue("expected role:…, user:…, realm:… or method:…", f"{near}:{value}" if near else "")
-    if kind == "method" and (not _TOKEN.fullmatch(value) or value != value.upper()):
-        raise BadValue("expected a method in capitals", f"method:{value.upper()}" if _TOKEN.fullmatch(value) else "")
-    return Rule(kind, value)
-
-
-def _page(text: str, base: Path) -> ErrorPage:
-    *words, page = text.split()
-    if not words or not all(re.fullmatch("[45][0-9][0-9]", word) for word in words):
-        raise BadValue("expected statuses from 400 to 599 and a path, such as 500 502 503 504 /50x.html")
-    return ErrorPage(tuple(int(word) for word in words), _route_path(page, base))
-
-
-def _ldap_uri(text: str, base: Path) -> ServerSettings:
-    match = _LDAP_URI.fullmatch(text)
-    if match is None or not match[2]:
-        raise BadValue("expected ldap://host:port or ldaps://host:port")
-    scheme = match[1].lower()
-    number = int(match[3]) if match[3] else {"ldap": 389, "ldaps": 636}[scheme]
-    if not 1 <= number <= 65535:
-        raise BadValue("expected a port from 1 to 65535")
-    return ServerSettings(scheme, checked_host(match[2]).strip("[]"), number)
-
-
-LDAP_URI: Datatype[ServerSettings | None] = Datatype("LDAP URL", _ldap_uri, None)
 NETWORK: Datatype[Network] = Datatype("network", _network, IPv4Network("255.255.255.255/32"))
 INTERFACE: Datatype[str] = Datatype("IP address", _interface, "")
-ROUTE_HOST: Datatype[str] = Datatype("host name", _route_host, "")
-SERVER_NAME: Datatype[str] = Datatype("host name", _server_name, "")
-SERVER: Datatype[ServerSettings] = Datatype("server", _server, ServerSettings("", "", 0))
+SERVER_NAME: Datatype[str] = Datatype("host name", _host, "")
 URL: Datatype[str] = Datatype("URL", _url, "")
-ROUTE_PATH: Datatype[str] = Datatype("URL path", _route_path, "")
+URL_PATH: Datatype[str] = Datatype("URL path", _path, "")
 HEADER_NAME: Datatype[str] = Datatype("header name", _header_name, "")
-FILE_NAME: Datatype[str] = Datatype("file name", _file_name, "")
-RULE: Datatype[Rule] = Datatype("rule", _rule, Rule("", ""))
-PAGE: Datatype[ErrorPage] = Datatype("error page", _page, ErrorPage((), ""))
+REALM: Datatype[str] = Datatype("text", _realm, "")

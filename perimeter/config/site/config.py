@@ -1,0 +1,45 @@
+"""A whole site.ini as one frozen value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from perimeter.config.site.audit import AuditSettings
+from perimeter.config.site.augmenter import AugmenterSettings
+from perimeter.config.site.authentication import AuthenticationSettings
+from perimeter.config.site.authenticator import AuthenticatorSettings
+from perimeter.config.site.errors import ErrorPage
+from perimeter.config.site.limits import LimitSettings
+from perimeter.config.site.listener import ListenerSettings
+from perimeter.config.site.logging import LoggingSettings
+from perimeter.config.site.metrics import MetricsSettings
+from perimeter.config.site.perimeter import PerimeterSettings
+from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.token import TokenSettings
+from perimeter.config.site.upstream import UpstreamSettings
+
+
+@attrs.frozen
+class SiteConfig:
+    """A valid site.ini. Times are seconds (float), sizes bytes (int), paths absolute.
+
+    The settings of a section that has a name know where it stands: ``line`` in ``file``, for messages when the gateway starts.
+    """
+
+    file: Path
+    perimeter: PerimeterSettings
+    limits: LimitSettings
+    listeners: tuple[ListenerSettings, ...]
+    authenticators: tuple[AuthenticatorSettings, ...]
+    authentication: AuthenticationSettings
+    token: TokenSettings
+    upstreams: tuple[UpstreamSettings, ...]
+    routes: tuple[RouteSettings, ...]
+    audit: AuditSettings
+    logging: LoggingSettings
+    error_pages: tuple[ErrorPage, ...] = ()
+    augmenters: tuple[AugmenterSettings, ...] = ()
+    metrics: MetricsSettings = attrs.field(factory=MetricsSettings)
+    warnings: tuple[str, ...] = ()

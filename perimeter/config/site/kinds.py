@@ -1,0 +1,36 @@
+"""Every kind of section of a site.ini."""
+
+from __future__ import annotations
+
+from perimeter.config.site import (
+    audit,
+    augmenter,
+    authentication,
+    authenticator,
+    errors,
+    limits,
+    listener,
+    logging,
+    metrics,
+    perimeter,
+    route,
+    token,
+    upstream,
+)
+
+KINDS = (
+    perimeter.KIND,
+    limits.KIND,
+    listener.KIND,
+    authenticator.KIND,
+    authentication.KIND,
+    augmenter.KIND,
+    token.KIND,
+    upstream.KIND,
+    route.KIND,
+    audit.KIND,
+    logging.KIND,
+    metrics.KIND,
+    errors.KIND,
+)
+"""In the order of the reference page."""

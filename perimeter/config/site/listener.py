@@ -1,0 +1,115 @@
+"""``[listener NAME]``: a port that clients connect to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+import attrs
+
+from perimeter.config.language.datatypes import BOOLEAN, PORT, SECRET, file_path, integer, one_of, optional
+from perimeter.config.language.net_types import INTERFACE
+from perimeter.config.language.option import SectionKind, option
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings, read
+
+
+class Serve(StrEnum):
+    """What a listener answers."""
+
+    GATEWAY = "gateway"
+    TOKENS = "tokens"
+    REDIRECT = "redirect"
+    METRICS = "metrics"
+
+
+class ClientCertificate(StrEnum):
+    """Whether a client must have a certificate."""
+
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+@attrs.frozen
+class ListenerSettings(Settings):
+    """``[listener NAME]``. ``interface`` is an IP address, "" for all interfaces."""
+
+    name: str
+    port: int = option(integer(0, 65535, "port"), "TCP port; `0` takes a free one")
+    interface: str = option(
+        INTERFACE,
+        "IP address of the interface to listen on; not set: all interfaces, IPv4 and IPv6 (with `serve = metrics`: 127.0.0.1)",
+        default="",
+    )
+    tls: bool = option(BOOLEAN, "`yes` requires TLS (1.2 or 1.3)", default="no")
+    certificate: Path | None = option(
+        optional(file_path("file")),
+        "PEM file with the certificate chain; without it and `keystore`, a self-signed certificate is made in `state_dir`",
+        default="",
+    )
+    private_key: Path | None = option(optional(file_path("file")), "PEM file with the private key of `certificate`", default="")
+    private_key_password: str | None = option(optional(SECRET), "password of `private_key`, if it is encrypted", default="")
+    keystore: Path | None = option(
+        optional(file_path("file")), "PKCS#12 or JKS keystore with certificate and key, instead of `certificate`", default=""
+    )
+    keystore_password: str | None = option(optional(SECRET), "password of `keystore`", default="")
+    client_ca: Path | None = option(
+        optional(file_path("file")),
+        "PEM file with CA certificates; clients are asked for a certificate that one of them issued",
+        default="",
+    )
+    client_certificate: ClientCertificate = option(
+        one_of(ClientCertificate),
+        "with `client_ca`: `required` refuses connections of clients without a certificate",
+        default="optional",
+    )
+    serve: Serve = option(
+        one_of(Serve),
+        "`gateway`: the routes and the token endpoints; `tokens`: only the token endpoints; `redirect`: 301 to https; "
+        "`metrics`: metrics for Prometheus",
+        default="gateway",
+    )
+    redirect_to: int | None = option(
+        optional(PORT), "with `serve = redirect` (then required): port of the https listener", default=""
+    )
+    file: str = ""
+    line: int = 0
+
+    def check(self, section: Section) -> None:
+        """See `Settings.check`."""
+        its = attrs.fields(ListenerSettings)
+        if not self.tls and not section.faulty(its.tls):
+            tls_only = (
+                *(its.certificate, its.private_key, its.private_key_password),
+                *(its.keystore, its.keystore_password, its.client_ca),
+            )
+            section.refuse(tls_only, "is only allowed with tls = yes")
+        section.needs(its.private_key, its.certificate)
+        section.needs(its.certificate, its.private_key)
+        section.needs(its.private_key_password, its.private_key)
+        section.needs(its.keystore_password, its.keystore)
+        section.needs(its.client_certificate, its.client_ca)
+        if section.given(its.keystore) and section.given(its.certificate):
+            section.problem(its.keystore, "set either keystore or certificate, not both")
+        if self.serve is not Serve.REDIRECT:
+            section.refuse([its.redirect_to], "is only allowed with serve = redirect")
+        elif not section.given(its.redirect_to):
+            section.problem(its.redirect_to, "is required with serve = redirect: the port of the https listener")
+
+
+def read_listener(section: Section) -> ListenerSettings:
+    """The settings of a listener. One with ``serve = metrics`` is on the loopback interface unless another one is set."""
+    settings = read(section, ListenerSettings)
+    if settings.serve is Serve.METRICS and not settings.interface:
+        # Metrics are public to everybody who can connect, so that is this machine alone unless configured (attack 43).
+        return attrs.evolve(settings, interface="127.0.0.1")
+    return settings
+
+
+KIND = SectionKind(
+    "listener",
+    ListenerSettings,
+    "A port that clients connect to.",
+    "port = 9443\ninterface = 192.0.2.1\ntls = yes\ncertificate = gw.crt\nprivate_key = gw.key\n",
+    example_name="https",
+)

@@ -1,0 +1,74 @@
+"""``[perimeter]``: the gateway as a whole."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+import attrs
+
+from perimeter.config.language.datatypes import BOOLEAN, SECRET, BadValue, Datatype, closest, file_path, list_of, one_of
+from perimeter.config.language.net_types import NETWORK, REALM, URL, Network
+from perimeter.config.language.option import SectionKind, option
+from perimeter.config.language.settings import Settings
+
+
+class StateKind(StrEnum):
+    """Where API tokens and revocations are stored."""
+
+    SQLITE = "sqlite"
+    MEMORY = "memory"
+
+
+def _workers(text: str, base: Path) -> int:
+    if text == "1":
+        return 1
+    if text == "auto" or (text.isascii() and text.isdigit() and int(text[:18]) > 1):
+        raise BadValue(f"{text} is not available yet, only 1", complete=True)
+    raise BadValue("expected 1", closest(text, ("auto",)))
+
+
+WORKERS: Datatype[int] = Datatype("integer", _workers, 1)
+
+
+@attrs.frozen
+class PerimeterSettings(Settings):
+    """``[perimeter]``."""
+
+    state_dir: Path = option(
+        file_path(),
+        "directory of the signing keys, the state database and the self-signed certificate; created with mode 0700",
+        default="../var",
+    )
+    state: StateKind = option(
+        one_of(StateKind, later=("redis",)),
+        "where API tokens and revocations are stored: `sqlite` is a file in `state_dir`; `memory` loses them at a stop",
+        default="sqlite",
+    )
+    enabled: bool = option(
+        BOOLEAN, "`no` turns authentication and authorization off for every route, and logs a warning", default="yes"
+    )
+    realm: str = option(REALM, "realm in the `WWW-Authenticate` header of 401 responses", default="perimeter")
+    workers: int = option(WORKERS, "number of processes that serve requests; only `1` is available", default="1")
+    announce: tuple[str, ...] = option(
+        list_of(URL),
+        "URLs in the `auth_uri` list of 401 responses; not set: the `/token` URL of each listener that issues tokens "
+        "(only those with TLS, if there are any)",
+        default="",
+    )
+    maintenance: bool = option(BOOLEAN, "`yes` answers every request on a route with 503 and a JSON body", default="no")
+    redis_url: str = option(SECRET, "URL of the Redis server, with `state = redis`", default="", available=False)
+    trusted_proxies: tuple[Network, ...] = option(
+        list_of(NETWORK),
+        "networks of proxies whose `X-Forwarded-*` headers, and whose forward-auth requests to `/authenticate`, are trusted; "
+        "not set: none",
+        default="",
+    )
+
+
+KIND = SectionKind(
+    "perimeter",
+    PerimeterSettings,
+    "Settings of the gateway as a whole.",
+    "realm = example\nstate_dir = /var/lib/perimeter\ntrusted_proxies = 10.0.0.0/8, fd00::/8\n",
+)

@@ -1,0 +1,76 @@
+"""The address of a server, as ``servers`` of an upstream and ``uri`` of an augmenter name it."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+
+import attrs
+
+from perimeter.config.language.datatypes import BadValue, Datatype, closest
+from perimeter.config.language.net_types import checked_host, split_url
+
+
+class Scheme(StrEnum):
+    """How a server is spoken to. ``sample`` is the built-in sample service."""
+
+    HTTP = "http"
+    HTTPS = "https"
+    SAMPLE = "sample"
+    LDAP = "ldap"
+    LDAPS = "ldaps"
+
+
+_PORTS = {Scheme.HTTP: 80, Scheme.HTTPS: 443, Scheme.LDAP: 389, Scheme.LDAPS: 636}
+
+
+@attrs.frozen
+class ServerSettings:
+    """A server. IPv6 addresses have no brackets; the sample service has host "" and port 0."""
+
+    scheme: Scheme = attrs.field(converter=Scheme)
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """``host:port``, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """``scheme://host:port``, or ``sample:``."""
+        return "sample:" if self.scheme is Scheme.SAMPLE else f"{self.scheme}://{self.authority}"
+
+
+def _server(text: str, base: Path) -> ServerSettings:
+    if text == "sample:":
+        return ServerSettings(Scheme.SAMPLE, "", 0)
+    expected = "expected http://host:port, https://host:port or sample:"
+    parts = split_url(text, "https?")
+    if parts is None:
+        bare = re.fullmatch(r"[A-Za-z0-9_.-]+:[0-9]{1,5}", text)
+        raise BadValue(expected, f"http://{text}" if bare else closest(text, ("sample:",)))
+    scheme, host, port, rest = parts
+    if rest == "/" or (rest.startswith("/") and "@" not in rest):
+        raise BadValue(f"{expected}, without a path (rewrite is an option of routes)", text[: -len(rest)])
+    if rest or not host:
+        raise BadValue(expected)
+    return _settings(scheme, host, port)
+
+
+def _ldap_uri(text: str, base: Path) -> ServerSettings:
+    parts = split_url(text, "ldaps?")
+    if parts is None or not parts[1] or parts[3] not in ("", "/"):
+        raise BadValue("expected ldap://host:port or ldaps://host:port")
+    return _settings(*parts[:3])
+
+
+def _settings(word: str, host: str, port: int) -> ServerSettings:
+    scheme = Scheme(word)
+    return ServerSettings(scheme, checked_host(host).strip("[]"), port or _PORTS[scheme])
+
+
+SERVER: Datatype[ServerSettings] = Datatype("server", _server, ServerSettings(Scheme.SAMPLE, "", 0))
+LDAP_URI: Datatype[ServerSettings | None] = Datatype("LDAP URL", _ldap_uri, None)

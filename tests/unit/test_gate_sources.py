@@ -1,0 +1,76 @@
+"""Several sources of credentials, asked in order by one identifier."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import TestCase
+
+from perimeter.errors import InvalidToken
+from perimeter.gate.identify import Identifier
+from perimeter.gate.sources.source import Challenge, Found
+from perimeter.http.grammar import parse_block
+from perimeter.model import ClientConnection, HeaderBlock, Principal
+
+ALICE = Principal("alice", "local")
+BOB = Principal("bob", "local")
+CONNECTION = ClientConnection("192.0.2.7", 40000, "https", 443, "TLSv1.3")
+
+
+class FakeSource:
+    """Has ``found`` for every request, or raises it."""
+
+    def __init__(self, found: Principal | Exception | None, *challenges: Challenge, by_connection: bool = False) -> None:
+        self.found = found
+        self.by_connection = by_connection
+        self.asked = 0
+        self.forgotten = False
+        self._challenges = challenges
+
+    def challenges(self) -> tuple[Challenge, ...]:
+        return self._challenges
+
+    def identify(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
+        self.asked += 1
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+    identify_first_hand = identify
+
+    def forget(self) -> None:
+        self.forgotten = True
+
+
+class SourcesTests(TestCase):
+    def ask(self, *sources: FakeSource, by_connection: bool = True, first_hand: bool = False) -> Found:
+        headers = parse_block(b"Host: gw\r\n", 20)
+        identifier = Identifier(sources)
+        if first_hand:
+            return identifier.identify_first_hand(headers, "192.0.2.7", CONNECTION)
+        return identifier.identify(headers, "192.0.2.7", CONNECTION, by_connection=by_connection)
+
+    def test_the_first_that_has_credentials_decides(self) -> None:
+        for first_hand in (False, True):
+            last = FakeSource(BOB)
+            self.assertIs(self.ask(FakeSource(None), FakeSource(ALICE), last, first_hand=first_hand), ALICE)
+            self.assertEqual(last.asked, 0)
+            self.assertIsNone(self.ask(FakeSource(None), FakeSource(None), first_hand=first_hand))
+
+    def test_attack_41_a_wrong_credential_is_not_made_good_by_another_source(self) -> None:
+        for first_hand in (False, True):
+            last = FakeSource(ALICE)
+            with self.assertRaises(InvalidToken):
+                self.ask(FakeSource(InvalidToken()), last, first_hand=first_hand)
+            self.assertEqual(last.asked, 0)
+
+    def test_attack_8_the_connection_of_a_proxy_says_nothing_of_its_client(self) -> None:
+        connection = FakeSource(ALICE, by_connection=True)
+        self.assertIsNone(self.ask(connection, by_connection=False))
+        self.assertEqual(connection.asked, 0)
+        self.assertIs(self.ask(connection), ALICE)
+
+    def test_challenges_and_forgetting(self) -> None:
+        one, other = FakeSource(None, ("basic", "a"), ("bearer", "b")), FakeSource(None, ("bearer", "b"), ("bearer", "c"))
+        identifier = Identifier((one, other))
+        self.assertEqual(identifier.challenges(), (("basic", "a"), ("bearer", "b"), ("bearer", "c")))
+        identifier.forget()
+        self.assertTrue(one.forgotten and other.forgotten)
