@@ -19,7 +19,7 @@ import attrs
 from jwt import PyJWTError
 from jwt.algorithms import get_default_algorithms
 
-from perimeter.config.site.token import Algorithm, TokenSettings
+from perimeter.config.site.token import MIN_SECRET, Algorithm, TokenSettings
 from perimeter.errors import StartupError
 from perimeter.tokens.format import EpochClock
 from perimeter.tokens.jwk import PrivateKey, PublicKey, generate
@@ -27,9 +27,6 @@ from perimeter.tokens.key_file import KeyEntry, KeyFile, KeyState
 
 #: seconds that a retired key is kept after its last token has expired: another process may have used it a little longer
 GRACE: Final = 60.0
-
-#: bytes of a secret for HS256 (RFC 7518, section 3.2)
-MIN_SECRET: Final = 32
 
 
 @attrs.frozen(slots=True)
