@@ -1,4 +1,4 @@
-"""``perimeter check F`` and ``twistd perimeter --config F --check``: check a site.ini; no port is bound, no file is written."""
+"""``perimeter check F`` and ``twistd perimeter --config F --check``: check a site.ini without opening ports or writing files."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 @click.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 def command(file: Path) -> None:
-    """Check the configuration FILE: print every fault with its line, or the routes as a table."""
+    """Check the configuration FILE: print every problem with its line, or the routes as a table."""
     status, text = run_check(file)
     click.echo(text)
     sys.exit(status)
 
 
 def run_check(path: Path, *, kinds: PluginKinds | None = None) -> tuple[int, str]:
-    """An exit status and the text to print: 1 and every fault on a line of its own, or 0, the warnings and the routes.
+    """An exit status and the text to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
 
     ``kinds`` replaces the kinds that are installed.
     """
-    # Imported here, because finding plug-ins takes time, and only commands that read a configuration need them.
+    # Finding plug-ins imports them, which costs time: only commands that read a configuration do it.
     from perimeter.auth.kinds.realm_file import RealmFileError
     from perimeter.auth.registry import installed_kinds
 
@@ -49,8 +49,10 @@ def run_check(path: Path, *, kinds: PluginKinds | None = None) -> tuple[int, str
 
 
 def _realm_files(config: SiteConfig) -> list[str]:
-    """Warnings about the realm files. Raises
-    `perimeter.auth.kinds.realm_file.RealmFileError` for one that the gateway would refuse."""
+    """Warnings about the realm files that exist.
+
+    Raises `perimeter.auth.kinds.realm_file.RealmFileError` for one that the gateway would refuse.
+    """
     from perimeter.auth.kinds.realm_file import RealmFileSettings, realm_file_warnings
 
     settings = [one.settings for one in config.authenticators]
@@ -59,7 +61,7 @@ def _realm_files(config: SiteConfig) -> list[str]:
 
 
 def _table(config: SiteConfig) -> list[str]:
-    """The routes, a row for each of their hosts, in columns."""
+    """The routes in columns, with a row for each of their hosts."""
     if not config.routes:
         return ["There are no routes."]
     rows = [_COLUMNS, *(_row(route, host, config) for route in config.routes for host in route.hosts or ("*",))]

@@ -171,7 +171,7 @@ def _place(route: RouteSettings, config: SiteConfig) -> Place:
         name=route.name,
         prefix=prefix_of(route.path),
         servers=_servers(route, config),
-        rewrite=None if route.rewrite is None else route.rewrite.rstrip("/"),
+        rewrite=None if route.rewrite is None else prefix_of(route.rewrite),
         headers=_headers(route),
         by_method=route.by_method,
         websocket=route.websocket,

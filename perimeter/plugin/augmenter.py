@@ -51,5 +51,6 @@ class IAugmenterFactory(Interface):
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAugmenter:
         """The augmenter. Raises `perimeter.errors.StartupError` if the settings cannot work.
 
-        Called on the reactor thread while requests are served, so it must not block.
+        Called on the reactor thread while requests are served, so it must not block; see
+        `perimeter.plugin.services.IBuildsInThread` for a factory that reads files here.
         """

@@ -112,14 +112,6 @@ class IAuthenticatorFactory(Interface):
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IAuthenticator:
         """The authenticator. Raises `perimeter.errors.StartupError` if the settings cannot work.
 
-        Called on the reactor thread while requests are served, so it must not block; see `IBuildsInThread` for a factory that
-        reads files here.
+        Called on the reactor thread while requests are served, so it must not block; see
+        `perimeter.plugin.services.IBuildsInThread` for a factory that reads files here.
         """
-
-
-class IBuildsInThread(IAuthenticatorFactory):
-    """A factory whose ``build`` is called in a thread, and so may block: to read files, for example.
-
-    ``build`` may keep ``services.reactor``, and must neither call it nor start anything: `IRunningAuthenticator.start` does. It
-    may be called for a configuration that is not put in force in the end.
-    """

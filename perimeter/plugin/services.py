@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import Interface
 
 from perimeter.offload import Offload
 from perimeter.web_client.clients import WebClients
@@ -31,3 +32,11 @@ class AuthServices:
     @web.default
     def _own(self) -> WebClients:
         return WebClients(self.reactor)
+
+
+class IBuildsInThread(Interface):
+    """What a factory of authenticators or augmenters may provide, too: its ``build`` is called in a thread, and may block.
+
+    ``build`` may keep ``services.reactor``, and must neither call it nor start anything (`IRunningAuthenticator.start` does). It
+    may be called for a configuration that is not put in force in the end.
+    """

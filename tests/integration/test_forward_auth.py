@@ -1,6 +1,6 @@
 """Real proxies that ask the gateway before each request: nginx, HAProxy and Caddy, as ``perimeter emit`` configures them.
 
-Clients talk to the proxy, the service behind it writes down what arrives. Row numbers are those of the list of attacks.
+Clients talk to the proxy; the service behind it records what arrives. Row numbers are those of the list of attacks.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class ForwardAuthCase(StageCase):
 
 
 class Tests:
-    """What every proxy has to do. ``AMBIGUOUS`` is what its clients get for a path with two readings."""
+    """What every proxy has to do."""
 
     CHALLENGED: ClassVar[bool] = True
 
@@ -455,7 +455,7 @@ class CaddyTests(Tests, ForwardAuthCase):
 
 
 class UntrustedTests(StageCase):
-    """Whoever is no trusted proxy learns who holds the credentials, and nothing of routes."""
+    """A peer that is no trusted proxy learns who the credentials belong to, and nothing about routes."""
 
     CONFIG = CONFIG.format(trusted="192.0.2.7/32")
     FILES = FILES
@@ -519,7 +519,7 @@ class TrustedTests(StageCase):
         self.assertIn(self.raw(b"GET /authenticate/pub/..%2fadmin HTTP/1.1\r\nHost: a\r\n\r\n").status, (400, 403))
 
     def test_wrong_passwords_are_counted_by_the_client(self) -> None:
-        """Not by the proxy, which would be locked out with its first bad client."""
+        """They are not counted for the proxy, which one bad client would lock out."""
         with self.dial() as wire:
             for number in range(12):
                 lines = ("X-Forwarded-For: 203.0.113.9", basic(f"nobody{number}", "wrong"))
@@ -529,7 +529,7 @@ class TrustedTests(StageCase):
 
 
 class GivenWayTests(StageCase):
-    """A service of its own at this path keeps it, and without trusted proxies what is beneath it too."""
+    """A route for this path keeps it, and without trusted proxies also the paths below."""
 
     CONFIG = """\
 [perimeter]

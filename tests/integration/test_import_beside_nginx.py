@@ -70,6 +70,7 @@ LOCATED = (
     "empty_gif;",
     "return 204;",
     "proxy_method POST;",
+    "rewrite ^/a/(.*)$ /$1 break;",
 )
 
 

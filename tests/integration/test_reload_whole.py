@@ -15,9 +15,13 @@ PLUGIN = """
 import os
 import time
 
+import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from perimeter.config.language.datatypes import TEXT
+from perimeter.config.language.option import option, options_of
+from perimeter.config.language.settings import Settings, read
 from perimeter.model import Principal
 from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator
 
@@ -52,14 +56,18 @@ class Fragile:
             raise ZeroDivisionError("the plug-in cannot stop")
 
 
+@attrs.frozen
+class FragileSettings(Settings):
+    word: str = option(TEXT, "what the test calls it")
+
+
 @implementer(IPlugin, IAuthenticatorFactory)
 class FragileFactory:
     kind = "fragile"
-    options = ()
+    options = options_of(FragileSettings)
 
     def parse(self, section):
-        word = section.text("word")
-        section.finish()
+        word = read(section, FragileSettings).word
         if asked_to("slow-parse"):
             say("parsing " + word)
             while asked_to("slow-parse"):

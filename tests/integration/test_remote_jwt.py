@@ -176,7 +176,7 @@ class JwtTests(KeyCase):
         _, problems = self.parse("jwt", "cert_uri = https://iam/certs")
         self.assertEqual([problem.rpartition("] ")[2][:9] for problem in problems], ["issuer: i", "audience:"])
         _, problems = self.parse("jwt", "cert_uri = https://iam/certs\nissuer = *, https://iam\naudience = *")
-        self.assertIn("* stands alone", problems[0])
+        self.assertIn("* cannot be combined with others", problems[0])
         self.assertEqual(len(problems), 1)
 
     async def test_a_server_that_is_not_there(self) -> None:

@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 from perimeter.auth.registry import authenticator_factories
 from perimeter.errors import Overloaded, StartupError, Unavailable, Undecided
 from perimeter.model import BasicCredentials
-from perimeter.net.certificates import Identity
+from perimeter.net.contexts import ServerIdentity
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes
 from perimeter.web_client import client, pooled
 from tests.integration.netkit import identity, pem
@@ -325,7 +325,7 @@ OTHER_NAME = identity("other.example.com", issuer=CA)
 class TlsTests(RemoteCase):
     """TLS is verified, and before the token is sent."""
 
-    def tls_server(self, who: Identity) -> tuple[str, list[bytes]]:
+    def tls_server(self, who: ServerIdentity) -> tuple[str, list[bytes]]:
         """A server in this reactor; its URL, and what was said to it."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         path = Path(self.mktemp())

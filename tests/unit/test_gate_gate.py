@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
 from perimeter.config.site.route import Rule
-from perimeter.errors import InvalidToken, Unavailable
+from perimeter.errors import Challenges, InvalidToken, Unavailable
 from perimeter.gate.access import ANYBODY, Access, Asks
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines
@@ -339,6 +339,20 @@ class FailClosedTests(GateTestCase):
             self.assertEqual(client.response().status, status)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(self.target.exchanges, [])
+
+    def test_a_late_refusal_has_the_challenges_of_the_route(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(stranger=Challenges.BASIC)))
+        for outcome in (InvalidToken(), None):
+            self.identifier.later = Deferred()
+            client = self.ask("GET /", "Authorization: Basic x", gate=gate)
+            if outcome is None:
+                self.identifier.later.callback(None)
+            else:
+                self.identifier.later.errback(outcome)
+            response = client.response()
+            self.assertEqual(response.status, 401)
+            self.assertEqual(response.get(b"www-authenticate"), b'Basic realm="realm", charset="UTF-8"')
+            self.assertEqual(client.records[-1].route, "r")
 
     def test_nobody_vouches_later(self) -> None:
         headers = "Authorization: Bearer alice"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.importers.draft import NOBODY, Draft, ImportFault
+from perimeter.importers.draft import NOBODY, Draft, ImportFault, Setting
 from perimeter.importers.nginx import source as nginx
 from perimeter.importers.nginx.tree import read as read_nginx
 from tests.unit.drafts import conf, left, location, options
@@ -106,6 +106,50 @@ class RestrictionTests(TestCase):
         staff, admins = (f"auth_basic x; auth_basic_user_file {name}; {PASS}" for name in ("staff", "admins"))
         draft = conf(f"server {{ listen 80; location /a {{ {staff} }} location /b {{ {admins} }} location /c {{ {staff} }} }}")
         self.assertEqual(every(draft), {"/a": "asks", "/b": "closed", "/c": "asks"})
+
+    def test_attack_48_two_services_of_one_name_are_not_mixed_up(self) -> None:
+        draft = conf(
+            "upstream root { server 10.0.0.9; }"
+            "server { listen 80; location / { proxy_pass http://pub:1; } location /a-b/ { proxy_pass http://pub:1; }"
+            "location /a/b/ { auth_request /q; proxy_pass http://admin:1; } location /c/ { proxy_pass http://root; } }"
+        )
+        for path, server in (("/", "pub:1"), ("/a-b", "pub:1"), ("/a/b", "admin:1"), ("/c", "10.0.0.9")):
+            (section,) = [one.options for one in draft.sections.values() if one.options.get("path", Setting("")).value == path]
+            self.assertEqual(options(draft, f"upstream {section['upstream'].value}")["servers"], f"http://{server}", path)
+
+    def test_credentials_or_networks_become_credentials(self) -> None:
+        for level in ("satisfy any; allow 10.0.0.0/8; deny all; auth_basic x;", "auth_request /q; satisfy any; deny 10.0.0.1;"):
+            draft = location(f"{level}\n{PASS}")
+            self.assertEqual((standing(draft, "a"), len(draft.remainder)), ("asks", 1), level)
+            self.assertNotIn("networks", options(draft, "route a"))
+        self.assertEqual(standing(location(f"satisfy any; allow all;\n{PASS}"), "a"), "closed")
+
+    def test_a_rewrite_that_strips_the_prefix(self) -> None:
+        for path, expression in (("/a/", "^/a/(.*)$"), ("/a", "^/a/(.*)"), ("/a/", "^/a/?(.*)$"), ("/a.b/", r"^/a\.b/(.*)$")):
+            draft = location(f"rewrite {expression} /$1 break; {PASS}", path)
+            (section,) = [one for header, one in draft.sections.items() if header.startswith("route ")]
+            self.assertEqual((section.options["rewrite"].value, section.options["auth"].value), ("/", "none"), path)
+            self.assertEqual(draft.remainder, [])
+        for path, words in (
+            ("/a/", "rewrite ^/b/(.*)$ /$1 break;"),
+            ("/a/", "rewrite ^/a/(.*)$ /$1 last;"),
+            ("/a/", "rewrite ^/a/(.*)$ /x/$1 break;"),
+            ("/a/", "rewrite ^/a/(.*)$ /$1 break; rewrite ^ /x;"),
+            ("= /a/", "rewrite ^/a/(.*)$ /$1 break;"),
+        ):
+            self.assertEqual(standing(location(f"{words} {PASS}", path), "a"), "closed", words)
+
+    def test_oauth2_proxys_own_example(self) -> None:
+        draft = conf(
+            "server { listen 443 ssl; location /oauth2/ { proxy_pass http://127.0.0.1:4180; }"
+            "location = /oauth2/auth { internal; proxy_pass http://127.0.0.1:4180; proxy_pass_request_body off; }"
+            "location / { auth_request /oauth2/auth; error_page 401 = /oauth2/sign_in;"
+            "auth_request_set $user $upstream_http_x_auth_request_user; proxy_set_header X-User $user;"
+            "proxy_pass http://backend:80; } }"
+        )
+        self.assertEqual(every(draft), {"/": "asks", "/oauth2": "open", "/oauth2/auth": "closed"})
+        section = options(draft, "route root")
+        self.assertEqual((section["identity"], section["identity_username_header"]), ("headers", "X-User"))
 
     def test_attack_48_client_certificates_stay_asked_for(self) -> None:
         tls = "ssl_certificate c; ssl_certificate_key k; ssl_client_certificate ca;"

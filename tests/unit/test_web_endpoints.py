@@ -20,7 +20,14 @@ from perimeter.http.answers import Answers, Page
 from perimeter.http.grammar import parse_block
 from perimeter.model import ClientConnection, Grant, HeaderBlock, Principal, Restriction
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
+from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.state.memory import MemoryStore
+from perimeter.state.state import State
+from perimeter.tokens.book import TokenBook
+from perimeter.tokens.revoking import Revoker
+from perimeter.tokens.stored import TOKENS
 from perimeter.web.endpoints.endpoint import Endpoint, json_answer, reading, user_of
+from tests.unit.auth_doubles import ImmediateThreads, ThreadClock, offload_with
 from tests.unit.config_site import SITE, SiteCase
 from tests.unit.http_rig import Client, Holding, Response, Site
 
@@ -250,6 +257,92 @@ class StandaloneTests(EndpointCase):
     def test_status_keys_and_sources_need_none(self) -> None:
         for path in ("/status", "/health", "/.well-known/jwks.json", "/providers", "/augmenters"):
             self.assertEqual(self.ask(f"GET {path}").status, 200)
+
+
+class NoVerifier:
+    """Knows no access token."""
+
+    def verify(self, token: str) -> Any:
+        raise InvalidToken
+
+
+class ApiTokenTests(EndpointCase):
+    """With a real book of API tokens, kept in memory."""
+
+    JSON = "Content-Type: application/json"
+    FORM = "Content-Type: application/x-www-form-urlencoded"
+
+    def setUp(self) -> None:
+        super().setUp()
+        clock = ThreadClock()
+        clock.advance(1_800_000_000)
+        state = State(MemoryStore(), STATE_KINDS, clock, offload_with(ImmediateThreads(), clock, count=1))
+        state.replace(state.load())
+        stored = state.view(TOKENS)
+        book = TokenBook(stored, Revoker(stored, NoVerifier()), clock, 0)  # type: ignore[arg-type]
+        self.use(attrs.evolve(self.parts, book=book).gateway())
+
+    def sent(self, line: str, *headers: str, body: bytes = b"") -> Response:
+        fields = (*headers, f"Content-Length: {len(body)}") if body else headers
+        client = self.client(line, *fields, body=body)
+        self.clock.advance(1)
+        return client.response()
+
+    def make(self, **wanted: Any) -> dict[str, Any]:
+        reply = self.sent("POST /tokens", GOOD, self.JSON, body=json.dumps({"name": "ci", **wanted}).encode())
+        self.assertEqual(reply.status, 201, reply)
+        return dict(json.loads(reply.body))
+
+    def listed(self) -> list[str]:
+        return [one["id"] for one in json.loads(self.sent("GET /tokens", OWN).body)["tokens"]]
+
+    def test_made_and_listed(self) -> None:
+        made = self.make(routes=["app"], methods=["get"], networks=["192.0.2.0/24"])
+        self.assertEqual((made["methods"], made["networks"]), (["GET"], ["192.0.2.0/24"]))
+        self.assertEqual(self.listed(), [made["id"]])
+        self.assertIn("token", json.loads(self.sent("GET /token", GOOD).body))
+
+    def test_what_cannot_be_made(self) -> None:
+        for body in (
+            b"{",
+            b"[]",
+            b'{"name":"a","name":"b"}',
+            b'{"name":"a","expires_in":NaN}',
+            b"\xff\xfe{\x00",
+            b'{"name":"a","x":1}',
+        ):
+            reply = self.sent("POST /tokens", GOOD, self.JSON, body=body)
+            self.assertEqual((reply.status, json.loads(reply.body)["error"]), (400, "invalid_request"), body)
+            self.assertEqual(self.served.audit.records[-1].reason, "invalid_request")
+        self.assertEqual(self.sent("POST /tokens", GOOD, self.FORM, body=b'{"name":"a"}').status, 400)
+        self.assertEqual(self.sent("POST /tokens", OWN, self.JSON, body=b'{"name":"a"}').status, 401)
+        self.assertEqual(self.listed(), [])
+
+    def test_ended_by_its_owner(self) -> None:
+        made = self.make()
+        for target in (f"/token/{made['id']}/x", "/token/", "/token/none"):
+            self.assertEqual(self.sent(f"DELETE {target}", OWN).status, 404, target)
+        self.assertEqual(self.sent(f"GET /token/{made['id']}", OWN).status, 404)
+        self.assertEqual(self.sent(f"DELETE /token/{made['id']}").status, 401)
+        self.assertEqual(self.sent(f"DELETE /token/{made['id']}?x", OWN).status, 204)
+        self.assertEqual(self.listed(), [])
+
+    def test_attack_37_a_restricted_one_ends_itself_alone(self) -> None:
+        one, other = self.make(), self.make()
+        self.identifier.grant = Grant(one["id"], 0.0, 1e12, True, Restriction(methods=frozenset(("GET",))))
+        self.assertEqual(self.sent(f"DELETE /token/{other['id']}", OWN).status, 403)
+        self.assertEqual(self.sent(f"DELETE /token/{other['token']}", OWN).status, 403)
+        self.assertEqual(self.sent(f"DELETE /token/{one['token']}", OWN).status, 204)
+
+    def test_revoked_by_itself(self) -> None:
+        made = self.make()
+        self.assertEqual(self.sent("POST /revoke", self.FORM, body=b"token=" + made["token"].encode()).status, 200)
+        self.assertEqual(self.served.audit.records[-1].principal, ALICE)
+        self.assertEqual(self.listed(), [])
+        self.assertEqual(self.sent("POST /revoke", self.FORM, body=b"token=unknown").status, 200)
+        self.assertIsNone(self.served.audit.records[-1].principal)
+        self.assertEqual(self.sent("POST /revoke", self.FORM, body=b"token=a&token=b").status, 400)
+        self.assertEqual(self.sent("HEAD /revoke").status, 405)
 
 
 class Told(Endpoint):

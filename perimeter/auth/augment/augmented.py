@@ -31,14 +31,20 @@ def augmenters_of(
     factories: Mapping[str, IAugmenterFactory],
     services: AuthServices,
     watch: Watch | None = None,
+    built: Mapping[str, IAugmenter] | None = None,
 ) -> list[IAugmenter]:
-    """The augmenters in the order in which they work; ``watch`` counts what they do. Raises `StartupError`."""
+    """The augmenters in the order in which they work; ``watch`` counts what they do. Raises `StartupError`.
+
+    ``built`` has those that are built already, by their names.
+    """
+    ready = built or {}
     ordered = sorted(settings, key=lambda one: factories[one.kind].by_roles)
-    made = [_built(one, factories[one.kind], services) for one in ordered]
+    made = [ready.get(one.name) or build_augmenter(one, factories[one.kind], services) for one in ordered]
     return made if watch is None else [WatchedAugmenter(one, watch, services.reactor.seconds) for one in made]
 
 
-def _built(settings: AugmenterSettings, factory: IAugmenterFactory, services: AuthServices) -> IAugmenter:
+def build_augmenter(settings: AugmenterSettings, factory: IAugmenterFactory, services: AuthServices) -> IAugmenter:
+    """The augmenter of ``settings``. Raises `StartupError`."""
     place = f"{settings.file}: [augmenter {settings.name}] type = {settings.kind}"
     try:
         augmenter = factory.build(settings.name, settings.realm, settings.settings, services)

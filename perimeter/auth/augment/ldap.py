@@ -36,7 +36,7 @@ from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.net.contexts import ClientTLS
 from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 from perimeter.recent import Expiring
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class LdapAugmenter:
             yield from roles_of_group(data.decode("utf-8", "replace"), self._one, self._several)
 
 
-@implementer(IPlugin, IAugmenterFactory)
+@implementer(IPlugin, IAugmenterFactory, IBuildsInThread)
 class LdapAugmenterFactory:
     """``type = ldap``."""
 

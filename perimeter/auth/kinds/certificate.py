@@ -22,8 +22,8 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, ISchemes, Scheme
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes, Scheme
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 
 class CertificateName(StrEnum):
@@ -147,7 +147,7 @@ class CertificateAuthenticator:
         return tuple(dict.fromkeys(role for role in roles if role and not unfit_for_name(role)))
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class CertificateFactory:
     """``type = certificate``."""
 

@@ -21,8 +21,8 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IDecoyLogin, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IDecoyLogin, ISchemes
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 _log = Logger()
 
@@ -66,7 +66,7 @@ class PlainSettings(Settings):
     )
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class PlainFactory:
     """``type = plain``."""
 

@@ -31,8 +31,8 @@ from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IBuildsInThread, IDecoyLogin, IRunningAuthenticator, ISchemes
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 __all__ = ["RealmFileAuthenticator", "RealmFileError", "RealmFileFactory", "RealmFileSettings"]
 
@@ -190,7 +190,7 @@ class RealmFileSettings(Settings):
     )
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class RealmFileFactory:
     """``type = realmfile``."""
 

@@ -20,8 +20,8 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Rejected
 from perimeter.model import AuthenticationRequest, ConnectionCredentials, Credentials, HeaderBlock, Principal
-from perimeter.plugin.authenticator import IAuthenticator, IBuildsInThread, IReadsFields, ISchemes, Scheme
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes, Scheme
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 
 @attrs.frozen(kw_only=True)
@@ -92,7 +92,7 @@ class TrustedHeaderAuthenticator:
         return text
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class TrustedHeaderFactory:
     """``type = trusted-header``."""
 

@@ -35,6 +35,12 @@ IDENTITY = {
     "$upstream_http_x_auth_realm": ("identity_realm_header", "X-Auth-Realm"),
     "$upstream_http_x_auth_roles": ("identity_roles_header", "X-Auth-Roles"),
     "$remote_user": ("identity_username_header", "X-Auth-Username"),
+    # oauth2-proxy, Vouch, Authelia
+    "$upstream_http_x_auth_request_user": ("identity_username_header", "X-Auth-Username"),
+    "$upstream_http_x_auth_request_groups": ("identity_roles_header", "X-Auth-Roles"),
+    "$upstream_http_x_vouch_user": ("identity_username_header", "X-Auth-Username"),
+    "$upstream_http_remote_user": ("identity_username_header", "X-Auth-Username"),
+    "$upstream_http_remote_groups": ("identity_roles_header", "X-Auth-Roles"),
 }
 """Variables that hold the user, with the option and the default name of the header for each."""
 
@@ -143,7 +149,8 @@ def standing(location: Location) -> Standing:
     """Who may use ``location``, as far as its own and its inherited directives say."""
     wants = asks(location)
     own = location.directive.block or []
-    closes = [(one, "") for one in own if not known(one)]
+    stripped = stripping(location)
+    closes = [(one, "") for one in own if not known(one) and one is not stripped and not (wants and _any(one))]
     # directives further out do not close a location that asks for users; only `return` does, which refuses every request
     closes += [(one, "") for one in location.inherited if not known(one) and (not wants or one.name == "return")]
     variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}
@@ -154,12 +161,33 @@ def standing(location: Location) -> Standing:
             if not benign_header(one) and not _says_who(one, variables)
         ]
     closes += _target(location)
-    networks, fault = _networks(location.rules())
+    # with `satisfy any`, credentials are enough in nginx; here they are required, whatever the network
+    either = wants and any(map(_any, location.of("satisfy")))
+    networks, fault = (None, None) if either else _networks(location.rules())
     if fault is not None:
         closes.append((fault, "the option networks lists who may come"))
     if location.directive.all("internal"):
         networks = ()
     return Standing(tuple(closes), wants, networks)
+
+
+def _any(one: Directive) -> bool:
+    return one.name == "satisfy" and one.args == ("any",)
+
+
+def stripping(location: Location) -> Directive | None:
+    """The ``rewrite`` of a location that does nothing but remove its path from that of the request, if it has one."""
+    found = location.directive.all("rewrite")
+    passes = location.directive.all("proxy_pass")
+    plain = passes and passes[0].args and (match := PASS.fullmatch(passes[0].args[0])) and match[4] is None
+    if location.exact or len(found) != 1 or not plain or location.route_path == "/":
+        return None
+    path = location.route_path.replace(".", r"\.")
+    expressions = {
+        f"^{before}{rest}{end}" for before in (path, location.route_path) for rest in ("/(.*)", "/?(.*)") for end in ("", "$")
+    }
+    one = found[0]
+    return one if one.args[1:] == ("/$1", "break") and one.args[0] in expressions else None
 
 
 def _says_who(one: Directive, variables: dict[str, str]) -> bool:

@@ -18,6 +18,7 @@ from perimeter.importers.nginx.location import (
     PASS,
     Location,
     rewriting,
+    stripping,
 )
 
 DEFAULT_INDEX = "index.html, index.htm"
@@ -58,8 +59,8 @@ class Routes(NginxFile):
         self._log(location, section)
         closing = [one for one, _ in location.standing.closes]
         for one in directive.block or ():
-            if not done(one) and not any(one is other for other in closing):
-                self.left(one)
+            if not done(one) and not any(one is other for other in closing) and one is not stripping(location):
+                self.left(one, "here clients of any network need credentials" if one.name == "satisfy" else "")
 
     def _nowhere(self, location: Location, section: Section) -> None:
         """The target of a closed route."""
@@ -107,8 +108,8 @@ class Routes(NginxFile):
             return
         scheme, host, port, uri = match[1], match[2], match[3] or "", match[4]
         servers = self.upstreams.get(host) if not port else None
-        upstream = self.draft.section("upstream", host if servers else name)
         listed = ", ".join(f"{scheme}://{server}" for server in servers or (f"{host}{port}",))
+        upstream = self._upstream(host if servers else name, listed)
         self.draft.put(upstream, "servers", listed, self.note(one))
         for directive, option in (("proxy_connect_timeout", "connect_timeout"), ("proxy_read_timeout", "read_timeout")):
             for timeout in location.of(directive)[-1:]:
@@ -117,7 +118,9 @@ class Routes(NginxFile):
                 else:
                     self.left(timeout, "expected a duration")
         self.draft.put(section, "upstream", upstream.header.partition(" ")[2], self.note(one))
-        if rewrite := rewriting(location.path, uri)[0]:
+        if stripped := stripping(location):
+            self.draft.put(section, "rewrite", "/", self.note(stripped))
+        elif rewrite := rewriting(location.path, uri)[0]:
             self.draft.put(section, "rewrite", rewrite, self.note(one))
         for limit in location.of("client_max_body_size")[-1:]:
             size = _SIZE.fullmatch(limit.args[0] if limit.args else "")
@@ -125,6 +128,16 @@ class Routes(NginxFile):
                 self.left(limit, "expected a size")
             elif int(size[1]):
                 self.draft.put(section, "max_body", f"{size[1]}{_UNITS[size[2].lower()]}", self.note(limit))
+
+    def _upstream(self, name: str, servers: str) -> Section:
+        """The section for ``servers``. Another service never gets the requests, even if its section has the same name."""
+        number, wanted = 1, name
+        while True:
+            section = self.draft.section("upstream", wanted)
+            if section.options.get("servers", Setting(servers)).value == servers:
+                return section
+            number += 1
+            wanted = f"{plain_name(name)}-{number}"
 
     def _identity(self, location: Location, section: Section) -> None:
         variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.augment.augmented import augment, augmenters_of
+from perimeter.auth.augment.augmented import augment, augmenters_of, build_augmenter
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import Watch
@@ -19,9 +19,10 @@ from perimeter.config.site.authenticator import AuthenticatorSettings
 from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IBuildsInThread, IReadsFields
+from perimeter.plugin.augmenter import IAugmenter
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields
 from perimeter.plugin.kinds import PluginKinds
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 from perimeter.run.build.surroundings import Surroundings
 
 _log = Logger()
@@ -29,26 +30,37 @@ _log = Logger()
 
 @attrs.frozen(eq=False)
 class PreparedAuthenticators:
-    """Authenticators of which some are built already, by their name. The others are built on the reactor thread."""
+    """What was built in a thread (`perimeter.plugin.services.IBuildsInThread`), by name. The reactor thread builds the rest."""
 
     kinds: PluginKinds
     services: AuthServices
-    built: Mapping[str, IAuthenticator]
+    authenticators: Mapping[str, IAuthenticator]
+    augmenters: Mapping[str, IAugmenter]
 
 
 def prepared_authenticators(config: SiteConfig, services: AuthServices) -> PreparedAuthenticators:
-    """Look for plug-ins, and build the authenticators that may be built in a thread. Blocks. Raises `StartupError`."""
+    """Look for plug-ins, and build what may be built in a thread. Blocks. Raises `StartupError`."""
     kinds = installed_kinds()
-    factories = kinds.authenticators
-    built = {one.name: _built(one, factories, services) for one in _in_order(config) if _builds_in_thread(factories[one.kind])}
-    return PreparedAuthenticators(kinds, services, built)
+    threaded = IBuildsInThread.providedBy
+    authenticators = {
+        one.name: _built(one, kinds.authenticators, services)
+        for one in _in_order(config)
+        if threaded(kinds.authenticators[one.kind])
+    }
+    augmenters = {
+        one.name: build_augmenter(one, kinds.augmenters[one.kind], services)
+        for one in config.augmenters
+        if threaded(kinds.augmenters[one.kind])
+    }
+    return PreparedAuthenticators(kinds, services, authenticators, augmenters)
 
 
 def authenticators_of(config: SiteConfig, prepared: PreparedAuthenticators, watch: Watch | None = None) -> list[IAuthenticator]:
     """The authenticators of ``config`` with their augmenters, in the order in which they are asked. Raises `StartupError`."""
-    augmenters = augmenters_of(config.augmenters, prepared.kinds.augmenters, prepared.services, watch)
+    kinds, services = prepared.kinds, prepared.services
+    augmenters = augmenters_of(config.augmenters, kinds.augmenters, services, watch, prepared.augmenters)
     return [
-        augment(prepared.built.get(one.name) or _built(one, prepared.kinds.authenticators, prepared.services), augmenters)
+        augment(prepared.authenticators.get(one.name) or _built(one, kinds.authenticators, services), augmenters)
         for one in _in_order(config)
     ]
 
@@ -56,10 +68,6 @@ def authenticators_of(config: SiteConfig, prepared: PreparedAuthenticators, watc
 def _in_order(config: SiteConfig) -> list[AuthenticatorSettings]:
     settings = {one.name: one for one in config.authenticators}
     return [settings[name] for name in config.authentication.order]
-
-
-def _builds_in_thread(factory: IAuthenticatorFactory) -> bool:
-    return bool(IBuildsInThread.providedBy(factory))
 
 
 def _built(

@@ -55,7 +55,7 @@ def prepare(read: Callable[[], SiteConfig], around: Surroundings) -> Prepared:
     """Read the configuration with ``read``, then the files that it names; open the state and the audit logs.
 
     Touches nothing that is in use, and starts nothing. Of plug-ins it calls the ``parse`` of factories, in ``read``, and the
-    ``build`` of those that provide `perimeter.plugin.authenticator.IBuildsInThread`. Raises `StartupError`, and has closed
+    ``build`` of those that provide `perimeter.plugin.services.IBuildsInThread`. Raises `StartupError`, and has closed
     everything then.
     """
     config = read()

@@ -31,14 +31,14 @@ from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
 from perimeter.plugin.authenticator import (
-    IBuildsInThread,
+    IAuthenticatorFactory,
     ICanonicalNames,
     IDecoyLogin,
     IRunningAuthenticator,
     ISchemes,
     Scheme,
 )
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 if TYPE_CHECKING:
     from perimeter.auth.kinds.ldap.directory import LdapDirectory
@@ -218,7 +218,7 @@ class LdapAuthenticator:
         return name
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class LdapFactory:
     """``type = ldap``."""
 

@@ -12,8 +12,8 @@ from perimeter.config.language.datatypes import duration
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
-from perimeter.plugin.authenticator import IBuildsInThread
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 REMEMBER = 60.0
 """Seconds that a verdict is remembered; less if the token expires sooner or the issuer changes its keys."""
@@ -28,7 +28,7 @@ class BearerJwtSettings(JwtSettings):
     key_cache: float = option(duration(), KEY_CACHE, default="10m", name="cache")
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class BearerJwtFactory:
     """``type = jwt``."""
 

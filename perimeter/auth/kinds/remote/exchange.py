@@ -26,8 +26,8 @@ from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
 from perimeter.errors import InvalidToken, Unavailable, Undecided
-from perimeter.plugin.authenticator import IBuildsInThread
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 if TYPE_CHECKING:
     from perimeter.auth.kinds.remote.memory import Vouched
@@ -125,7 +125,7 @@ def _words(value: object) -> list[str]:
     return value.split() if isinstance(value, str) else []
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class OpenIdOfflineFactory:
     """``type = openid-offline``."""
 
@@ -185,7 +185,7 @@ class GeneratedTokens:
         return await _judged(found, self._judge, explain, self._client.service)
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class EcmwfTokenGeneratorFactory:
     """``type = ecmwf-token-generator``."""
 

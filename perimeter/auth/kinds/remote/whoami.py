@@ -23,8 +23,8 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
 from perimeter.errors import Undecided
 from perimeter.model import Principal
-from perimeter.plugin.authenticator import IBuildsInThread
-from perimeter.plugin.services import AuthServices
+from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 if TYPE_CHECKING:
     from perimeter.web_client.client import RemoteClient
@@ -107,7 +107,7 @@ class EfasApiSettings(UserServiceSettings):
     uri: str = option(URL, "URL of the service; a request for a token goes to `URI?token=…`")
 
 
-@implementer(IPlugin, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
 class UserServiceFactory:
     """One of the two kinds. Its question adds ``path`` to ``uri``."""
 
