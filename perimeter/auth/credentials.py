@@ -1,15 +1,15 @@
 """Reads credentials from the raw values of ``Authorization`` headers. Pure.
 
-Three readings, and what each means for a request:
+There are three results:
 
-* nothing usable (no header, one without a space in it, or a scheme that is neither Basic nor Bearer): None. The route decides;
-  where it requires authentication the answer is the 401 of a missing token, which is what Reactor's clients probe for.
+* nothing usable (no header, one without a space in it, or a scheme that is neither Basic nor Bearer): None. The route decides; if
+  it requires authentication, the answer is the 401 of a missing token, for which Reactor's clients probe.
 * malformed (given twice, far too long, or a Bearer token of illegal characters): `InvalidCredentialsRequest`, the 400 of
   RFC 6750, section 3.1.
-* a Basic value that holds no user name and password (bad base64, no colon, control characters): `Rejected`. RFC 7617 knows
-  no error for it, and RFC 9110, section 11.4, answers credentials that are not valid with 401.
+* a Basic value without a user name and password (bad base64, no colon, control characters): `Rejected`. RFC 7617 has no error
+  for it, and RFC 9110, section 11.4, answers invalid credentials with 401.
 
-One value may hold several credentials, separated by commas, as Auth-o-tron has it; ``Plain`` is another word for Basic.
+One value may hold several credentials, separated by commas, as in Auth-o-tron; ``Plain`` is a synonym of Basic.
 """
 
 from __future__ import annotations

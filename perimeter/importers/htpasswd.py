@@ -14,7 +14,6 @@ _BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 _KINDS = (("$apr1$", "MD5 (apr1)"), ("{SHA}", "unsalted SHA-1"), ("{SSHA}", "SHA-1"), ("$1$", "MD5"), ("$5$", "SHA-256 crypt"))
 _ADVICE = "run htpasswd -B, or perimeter password --user"
 
-REALM_FILE = "htpasswd.realm"
 AUTHENTICATOR = "htpasswd"
 
 
@@ -43,10 +42,11 @@ def convert(text: str, file: str, draft: Draft) -> None:
             seen.add(name)
             users.append(RealmUser(name, hashed=hashed))
     origin = Note(file, first, "the users")
-    section = draft.section("authenticator", draft.free_name("authenticator", AUTHENTICATOR))
+    name = draft.free_name("authenticator", AUTHENTICATOR)
+    section = draft.section("authenticator", name)
     draft.put(section, "type", "realmfile", origin)
-    draft.put(section, "path", REALM_FILE, origin)
-    draft.realms.setdefault(REALM_FILE, []).extend(users)
+    draft.put(section, "path", f"{name}.realm", origin)
+    draft.realms[f"{name}.realm"] = users
 
 
 def looks_like(text: str) -> bool:

@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 import perimeter
 from perimeter.metrics.in_force import InForce
 from perimeter.proxy.pool import UpstreamPool
+from perimeter.tokens.key_file import KeyState
 
 
 def build_info() -> Metric:
@@ -39,7 +40,7 @@ def gauges(now: InForce) -> Iterator[Metric]:
         "perimeter_signing_key_activated_timestamp_seconds", "Time since when the current key signs tokens, in epoch seconds."
     )
     for key in now.keys:
-        if key.state == "signing" and key.activated is not None:
+        if key.state is KeyState.SIGNING and key.activated is not None:
             signing.add_metric((), key.activated)
     yield signing
 

@@ -25,7 +25,7 @@ class IAuthenticator(Interface):
     def authenticate(credentials: Credentials, request: AuthenticationRequest) -> Awaitable[Principal | None]:
         """The principal, or None: "not mine, ask the next".
 
-        Raises `perimeter.errors.Rejected` (mine, and wrong: 401, nobody else is asked) or
+        Raises `perimeter.errors.Rejected` (mine, and wrong: 401, no other authenticator is asked) or
         `perimeter.errors.Unavailable` (could not tell: 503, never falls through).
         """
 

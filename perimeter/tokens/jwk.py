@@ -1,8 +1,8 @@
 """JSON Web Keys (RFC 7517), checked when they are loaded, so that no check is left for when a signature is verified.
 
-PyJWT does the arithmetic but looks at neither ``use`` nor ``key_ops``, takes a 512-bit RSA key, and picks an algorithm by
-itself where the key names none (attack 35). Everything that this module lets through is an asymmetric key for signatures,
-with exactly one algorithm. Where sets come from, and how often they are fetched, is the caller's business.
+PyJWT does the arithmetic, but ignores ``use`` and ``key_ops``, accepts a 512-bit RSA key, and chooses an algorithm if the key
+names none (attack 35). This module accepts only asymmetric keys for signatures, each with exactly one algorithm. The caller
+fetches the sets.
 """
 
 from __future__ import annotations

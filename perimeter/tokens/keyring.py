@@ -1,8 +1,8 @@
 """The keys that sign and verify tokens, and their rotation.
 
-A key's life: published a while before it signs (so that nobody's copy of the set is too old to know it), signing for
-``key_lifetime``, then verifying until the last token that it can have signed has expired. With HS256 the configured secret
-signs, and keys in the file only go on verifying. How keys are kept on disk is `perimeter.tokens.key_file`'s.
+A key is published a while before it signs (so that no verifier's copy of the set is too old to have it), signs for
+``key_lifetime``, and then verifies until the last token that it can have signed has expired. With HS256 the configured secret
+signs, and keys in the file only verify. `perimeter.tokens.key_file` keeps the keys on disk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import attrs
 from jwt import PyJWTError
 from jwt.algorithms import get_default_algorithms
 
-from perimeter.config.site.token import Algorithm, TokenSettings
+from perimeter.config.site.token import MIN_SECRET, Algorithm, TokenSettings
 from perimeter.errors import StartupError
 from perimeter.tokens.format import EpochClock
 from perimeter.tokens.jwk import PrivateKey, PublicKey, generate
@@ -27,9 +27,6 @@ from perimeter.tokens.key_file import KeyEntry, KeyFile, KeyState
 
 #: seconds that a retired key is kept after its last token has expired: another process may have used it a little longer
 GRACE: Final = 60.0
-
-#: bytes of a secret for HS256 (RFC 7518, section 3.2)
-MIN_SECRET: Final = 32
 
 
 @attrs.frozen(slots=True)

@@ -14,7 +14,7 @@ from bench.material import PASSWORD, ROLES
 from bench.run import CPU
 from bench.scenarios import logins
 from bench.scenarios.logins import Mark, first_login_measurements
-from tests.unit.ldap_sections import LdapSettings, read_body
+from tests.unit.doubles.ldap_sections import LdapSettings, read_body
 
 
 class DirectoryTests(TestCase):

@@ -19,7 +19,7 @@ from perimeter.cli.main import main
 from tests.integration.harness import Gateway, GatewayCase
 from tests.integration.ports import free_port
 from tests.integration.wire import basic
-from tests.unit.javakeystore import key_entry, keystore, protect
+from tests.unit.doubles.java_keystore import key_entry, keystore, protect
 
 DATA = Path(__file__).parents[1] / "data"
 SOMEUSER = basic("someuser", "somesecret")

@@ -14,7 +14,7 @@ from tests.integration.directories import AD_BASE, SambaDomain, ad_group, ad_use
 from tests.integration.harness import ETC
 from tests.integration.ldapkit import REQUEST, LdapCase, shared
 from tests.integration.wire import basic
-from tests.unit.ldap_sections import parsed
+from tests.unit.doubles.ldap_sections import parsed
 
 USERS = f"CN=Users,{AD_BASE}"
 

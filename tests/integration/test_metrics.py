@@ -11,7 +11,7 @@ from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
 from tests.integration.upstreams import OK
 from tests.integration.wire import basic
-from tests.unit.figures import Figures, read
+from tests.unit.doubles.figures import Figures, read
 
 METRICS = """
 [listener figures]

@@ -375,6 +375,12 @@ class ExampleTests(WaysCase):
             refused.get_all("www-authenticate"),
             ['Bearer realm="example"', 'Basic realm="local", charset="UTF-8"', 'Bearer realm="machines"'],
         )
+        # an API token has the roles that its owner has now, and not those of when it was made
+        with gateway.connect("http") as wire:
+            made = json.loads(wire.get("/token", "Authorization: Bearer key-1").body)["token"]
+        (gateway.directory / "api.keys").write_text(keys.replace("importer,writer", "importer,reader"))
+        eventually(lambda: "reader" in self.who(gateway, "Authorization: Bearer key-1")[2], "the role is another one")
+        self.assertEqual(self.who(gateway, f"Authorization: Bearer {made}"), (200, "importer", "reader,machine"))
         (gateway.directory / "api.keys").write_text("")
         eventually(lambda: self.who(gateway, "Authorization: Bearer key-1")[0] == 401, "a key that was taken away")
 

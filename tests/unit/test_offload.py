@@ -15,7 +15,7 @@ from twisted.trial import unittest
 from perimeter.errors import Overloaded, Unavailable
 from perimeter.fair_queue import CLIENT, StillWaiting
 from perimeter.offload import GRACE, NICENESS, Offload
-from tests.unit.auth_doubles import ManualThreads, ThreadClock, offload_with
+from tests.unit.doubles.auth import ManualThreads, ThreadClock, offload_with
 
 
 class OffloadTests(unittest.TestCase):

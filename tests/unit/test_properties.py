@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from tests.unit.properties import reached, reaches
+from tests.unit.doubles.properties import reached, reaches
 
 UNIT = Path(__file__).parent
 

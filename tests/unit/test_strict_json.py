@@ -12,7 +12,7 @@ from perimeter.auth.kinds.login_modules.command import judged
 from perimeter.errors import Unavailable
 from perimeter.strict_json import decode, decode_object
 from perimeter.web_client.client import RemoteAnswer
-from tests.unit.properties import reached, reaches
+from tests.unit.doubles.properties import reached, reaches
 
 AMBIGUOUS = (
     b'{"active": false, "active": true}',

@@ -1,9 +1,10 @@
 """``[augmenter NAME]`` with ``type = ldap``: roles from the groups that a directory says a user is in.
 
-The user's entry names its groups (``memberOf``). Without a filter each gives its ``cn`` as a role; with ``filter`` only those
-whose distinguished name holds that fragment; with ``filters`` a fragment that fits gives the path from there down to the group:
-``ou=TeamA`` makes ``/TeamA/Admin`` of ``cn=Admin,ou=TeamA,dc=example``. Names are compared part by part, never as text: a group's
-own name cannot pretend to be a fragment (attack 15), and a user's name never becomes a part of a filter (attack 31).
+The user's entry names its groups (``memberOf``). Without a filter, the ``cn`` of each group is a role. With ``filter``, only
+groups whose distinguished name contains that fragment count. With ``filters``, the role is the path from a matching fragment
+down to the group: ``ou=TeamA`` makes ``/TeamA/Admin`` of ``cn=Admin,ou=TeamA,dc=example``. Names are compared part by part and
+never as text: a group's name cannot imitate a fragment (attack 15), and a user's name never becomes a part of a filter (attack
+31).
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Reads the text of a stored password into a value that verifies it, and makes such texts from passwords.
 
-The good forms, which the rest of a line may follow after a comma (their own commas are part of their grammar)::
+The good forms; after a comma the rest of the line may follow (commas within a hash are part of its grammar)::
 
     $argon2id$v=19$m=65536,t=3,p=4$SALT$HASH       {argon2id}$argon2id$…
     $2b$12$…  $2a$…  $2y$…                         {bcrypt}$2b$12$…
     $scrypt$ln=16,r=8,p=2$SALT$HASH                {scrypt}$scrypt$…     {scrypt}$HEX$SALT$HASH (Spring's)
 
-The old ones end at the first comma: ``OBF:``, ``MD5:``, ``CRYPT:`` (case counts), ``{plain}…`` and anything else, which is the
-password itself. What only looks like a hash (``$6$…``, ``{SSHA}…``) is refused: taken for plain text, the hash would be the
-password.
+The old forms end at the first comma: ``OBF:``, ``MD5:``, ``CRYPT:`` (case-sensitive), ``{plain}…`` and any other text, which is
+the password itself. Text that looks like an unknown hash (``$6$…``, ``{SSHA}…``) is refused: as plain text, the hash would be
+the password.
 """
 
 from __future__ import annotations

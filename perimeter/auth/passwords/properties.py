@@ -1,6 +1,6 @@
-"""Java's .properties format (`java.util.Properties.load`), which realm files are written in. Pure.
+"""Java's .properties format (`java.util.Properties.load`), the format of realm files. Pure.
 
-Unlike Java's, an entry knows its line, a key given twice is told twice, and a broken escape is an error that names its line.
+Unlike in Java, each property has its line number, repeated keys are all returned, and a broken escape is an error with its line.
 """
 
 from __future__ import annotations

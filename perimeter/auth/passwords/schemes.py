@@ -1,11 +1,10 @@
 """The forms in which a realm file may keep a password: one frozen class each, with the same interface.
 
-``verify(password)`` compares in constant time and never raises for anything that a client can send. ``cost`` is a value that two
-hashes share exactly when verifying them takes the same work. ``decoy()`` is a hash of that same cost which no password fits, made
-without computing anything: what an unknown user is verified against (attack 29).
+``verify(password)`` compares in constant time and never raises for anything that a client can send. Two hashes have the same
+``cost`` if and only if verifying them takes the same work. ``decoy()`` is a hash of the same cost that matches no password, made
+without hashing: unknown users are verified against it (attack 29).
 
-Everything here may run in a thread, and should: the good schemes are slow on purpose. Parsing is
-`perimeter.auth.passwords.formats`'.
+Call these in a thread: the good schemes are slow on purpose. `perimeter.auth.passwords.formats` parses them.
 """
 
 from __future__ import annotations
@@ -212,7 +211,7 @@ class DesCrypt:
 
 @attrs.frozen
 class Plain:
-    """A password in plain text; ``scheme`` tells it from Reactor's ``OBF:``, which only looks different."""
+    """A password in plain text, or in Reactor's ``OBF:``, an encoding of it; ``scheme`` says which."""
 
     password: str = attrs.field(repr=False)
     scheme: str = "plain text"

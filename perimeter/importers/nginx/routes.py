@@ -47,9 +47,11 @@ class Routes(NginxFile):
         self.draft.put(section, "path", location.route_path, self.note(directive))
         if location.exact and not location.standing.closes:
             self.draft.remark(self.note(directive, ""), f"{directive.text}: the route is for the path and everything below it")
-        if location.proxied:
+        if location.directive.all("internal"):
+            self._nowhere(location, section)
+        elif location.proxied:
             self._proxy(location, section, name)
-        elif location.root and not location.standing.closes and not location.directive.all("internal"):
+        elif location.root and not location.standing.closes and (location.standing.networks != () or location.rules()):
             self._static(location, section)
         else:
             self._nowhere(location, section)

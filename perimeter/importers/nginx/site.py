@@ -90,7 +90,7 @@ class Locations(NginxFile):
             )
 
     def _location(self, site: Site, one: Directive, hosts: tuple[str, ...], outer: list[Directive], asking: set[str]) -> None:
-        modifier, path = (one.args[0], one.args[1]) if len(one.args) == 2 else ("", one.args[0] if one.args else "")
+        modifier, path = _matches(one.args)
         inside = inherit(outer, one.block or [])
         if path.startswith("@"):
             self.left(one, "only other locations lead to it")
@@ -146,11 +146,20 @@ class Locations(NginxFile):
     def finish(self) -> None:
         """Write the routes, after the last server."""
         found = [location for hosts in self.sites for location in self._resolved(self.sites[hosts])]
+        for location in found:
+            self._no_servers(location)
         _same_users(found)
         roots = {one.root for one in found if one.standing.open and not one.proxied and one.root}
         routes = Routes(self.file, self.draft, self.upstreams, roots)
         for location in found:
             routes.add(location)
+
+    def _no_servers(self, location: Location) -> None:
+        """Close a location whose upstream has no server that could be translated: its name would become a host name."""
+        for one in location.directive.all("proxy_pass"):
+            match = PASS.fullmatch(one.args[0] if one.args else "")
+            if match is not None and not match[3] and self.upstreams.get(match[2]) == ():
+                close(location, one, "no server of its upstream could be translated")
 
     def _resolved(self, sites: list[Site]) -> list[Location]:
         """The locations of the servers for the same hosts. nginx would use one of these servers; here they are merged."""
@@ -175,9 +184,14 @@ class Locations(NginxFile):
         self._without_place(found, [reason for site in sites for reason in site.placeless])
         for question in (one for site in sites for one in site.questions):
             outer = around(found, question.path)
-            if outer is not None and outer.standing.anonymous and outer.proxied:
-                close(question, question.directive, "only other locations lead to it")
-                found.append(question)
+            same = next((one for one in found if one.route_path == question.route_path), None)
+            if same is not None and same.standing.anonymous:
+                close(same, question.directive, "only other locations lead to it")
+            elif same is None and outer is not None and outer.standing.anonymous:
+                one = question.directive
+                inside = [Directive("internal", (), one.line, None, one.file)]
+                closed = Directive(one.name, one.args, one.line, inside, one.file)
+                found.append(attrs.evolve(question, directive=closed, standing=Standing(networks=())))
         return found
 
     def _without_place(self, found: list[Location], reasons: Sequence[Placeless]) -> None:
@@ -188,6 +202,14 @@ class Locations(NginxFile):
             for location in found:
                 if location.standing.anonymous:
                     close(location, reason.directive, reason.why)
+
+
+def _matches(args: tuple[str, ...]) -> tuple[str, str]:
+    """The modifier and the path of a location, which may be one word (``=/a``)."""
+    if len(args) == 2:
+        return args[0], args[1]
+    modifier = next((one for one in ("=", "^~", "~*", "~") if args and args[0].startswith(one)), "")
+    return modifier, args[0].removeprefix(modifier) if args else ""
 
 
 def _judged(location: Location) -> Location:

@@ -129,6 +129,9 @@ class _Import(NginxFile):
         servers = []
         for one in directive.block or ():
             if one.name == "server" and one.args and _SERVER.fullmatch(one.args[0]):
+                if "down" in one.args:
+                    self.left(one, "it is marked as down")
+                    continue
                 servers.append(one.args[0])
                 if len(one.args) > 1:
                     self.left(one, "the gateway treats servers equally")

@@ -1,8 +1,7 @@
 """``type = ldap``: users of a directory, found by a search, verified by a bind, with roles from their groups.
 
-A login is four steps: the user's one entry is searched for; the directory is asked whether the password opens it; the name is
-taken as the directory spells it; the groups are searched for. Everything that a client can see of "no such user" is done as
-for "wrong password" (attack 29).
+A login has four steps: search for the user's entry, bind as that entry with the password, take the name in the directory's
+spelling, search for the groups. To a client, "no such user" looks the same as "wrong password" (attack 29).
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-Tell = Callable[[str], None]
+Explain = Callable[[str], None]
 
 REMEMBERED_COSTS = 64
 """Refused binds whose durations are kept, so that unknown users take the same time."""
@@ -80,21 +79,21 @@ class LdapAuthenticator:
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user with this name and password; None for a name that the directory does not have. See `IAuthenticator`."""
-        tell = self._logged(request.explain) if self._settings.debug else request.explain
+        explain = self._logged(request.explain) if self._settings.debug else request.explain
         if isinstance(credentials, Recollection):
-            login = Deferred.fromCoroutine(self._recall(credentials.username, tell))
+            login = Deferred.fromCoroutine(self._recall(credentials.username, explain))
         elif not isinstance(credentials, BasicCredentials):
             return None
         elif not credentials.password:
             # RFC 4513, section 5.1.2: a directory takes it for an anonymous bind, which succeeds (attack 32).
             raise Rejected("an empty password")
         else:
-            login = Deferred.fromCoroutine(self._login(names.checked(credentials.username), credentials.password, tell))
+            login = Deferred.fromCoroutine(self._login(names.checked(credentials.username), credentials.password, explain))
         login.addTimeout(self._settings.timeout, self._reactor, timed_out(f"the directory of {self.name}"))
         try:
             return await login
         except (Rejected, Unavailable) as refusal:
-            tell(f"{refusal.reason}: {refusal.detail}")
+            explain(f"{refusal.reason}: {refusal.detail}")
             raise
 
     async def decoy(self, request: AuthenticationRequest) -> None:
@@ -107,61 +106,61 @@ class LdapAuthenticator:
         settings = self._settings
         return names.canonical(username, settings.domain, settings.netbios_domain)
 
-    def _logged(self, explain: Tell) -> Tell:
-        """Like ``explain``, and logs each step."""
+    def _logged(self, inner: Explain) -> Explain:
+        """Like ``inner``, and logs each step."""
 
-        def tell(step: str) -> None:
+        def explain(step: str) -> None:
             _log.info("Authenticator {name}: {step}", name=self.name, step=step)
-            explain(step)
+            inner(step)
 
-        return tell
+        return explain
 
     # -- the four steps
 
-    async def _login(self, username: str, password: str, tell: Tell) -> Principal | None:
+    async def _login(self, username: str, password: str, explain: Explain) -> Principal | None:
         settings = self._settings
         wanted = names.login_filter(
             username, settings.user_id_attribute, settings.domain, settings.netbios_domain, settings.active_directory
         )
         if wanted is None:
-            tell("the name is of another domain")
+            explain("the name is of another domain")
             return None
-        entry = await self._find(wanted, tell)
+        entry = await self._find(wanted, explain)
         if entry is None:
-            await self._pretend(tell)
+            await self._pretend(explain)
             return None
         began = self._reactor.seconds()
-        tell(f"bind as {entry.dn}")
+        explain(f"bind as {entry.dn}")
         try:
             await self._directory.check_password(entry.dn, password)
         except Rejected:
             self._costs.append(self._reactor.seconds() - began)
             raise
-        name = await self._canonical(entry, username, tell)
-        roles = await self._roles.of(entry, name, tell)
-        tell(f"{name} is in, with roles: {', '.join(roles) or 'none'}")
+        name = await self._canonical(entry, username, explain)
+        roles = await self._roles.of(entry, name, explain)
+        explain(f"{name} is in, with roles: {', '.join(roles) or 'none'}")
         return Principal(name, self.realm, roles, self.name)
 
-    async def _recall(self, name: str, tell: Tell) -> Principal | None:
+    async def _recall(self, name: str, explain: Explain) -> Principal | None:
         """The user called ``name`` in the directory's spelling: the result of a login, without its bind."""
-        entry = await self._find(Equal(self._settings.user_id_attribute, name), tell)
+        entry = await self._find(Equal(self._settings.user_id_attribute, name), explain)
         if entry is None or (self._settings.active_directory and names.account_closed(entry, self._reactor.seconds())):
             return None
-        if await self._canonical(entry, name, tell) != name:
+        if await self._canonical(entry, name, explain) != name:
             return None
-        return Principal(name, self.realm, await self._roles.of(entry, name, tell), self.name)
+        return Principal(name, self.realm, await self._roles.of(entry, name, explain), self.name)
 
-    async def _find(self, wanted: Filter, tell: Tell) -> LdapEntry | None:
+    async def _find(self, wanted: Filter, explain: Explain) -> LdapEntry | None:
         """The entry of a user, or None. Raises `Rejected` if there are several."""
         settings = self._settings
         kind: tuple[Filter, ...] = (Equal("objectClass", settings.user_object_class),)
         if settings.active_directory:
             kind += (Equal("objectCategory", "person"),)  # the class user includes computers
         filter = And((*kind, wanted))
-        tell(f"search for the user below {settings.user_base_dn}: {filter}")
+        explain(f"search for the user below {settings.user_base_dn}: {filter}")
         found = await self._directory.search(Search(settings.user_base_dn, filter, self._attributes, 1))
         if not found.entries:
-            tell("no such user")
+            explain("no such user")
             return None
         if found.more or len(found.entries) != 1:
             _log.warn("Authenticator {name}: more than one entry has the name of a user; the login is refused", name=self.name)
@@ -171,12 +170,12 @@ class LdapAuthenticator:
             raise Undecided("the directory returned an entry without a name")
         return entry
 
-    async def _pretend(self, tell: Tell) -> None:
+    async def _pretend(self, explain: Explain) -> None:
         """Spend for an unknown user what a wrong password costs: a bind, and the time that one took recently (attack 29)."""
         settings = self._settings
         began = self._reactor.seconds()
         nobody = f"{settings.user_rdn_attribute}=nobody-{secrets.token_hex(8)},{settings.user_base_dn}"
-        tell("bind as a user that does not exist, to take the time of a wrong password")
+        explain("bind as a user that does not exist, to take the time of a wrong password")
         try:
             # With another password: the one of this login may belong to a user of the next authenticator.
             await self._directory.check_password(nobody, secrets.token_urlsafe(12))
@@ -190,7 +189,7 @@ class LdapAuthenticator:
             if missing > 0:
                 await deferLater(self._reactor, missing)
 
-    async def _canonical(self, entry: LdapEntry, username: str, tell: Tell) -> str:
+    async def _canonical(self, entry: LdapEntry, username: str, explain: Explain) -> str:
         """The user's name as the directory spells it, one for each entry: JOHN and john are the same principal (attack 30).
 
         Where the attribute has several values, the one in the entry's distinguished name counts, else the first of the
@@ -211,7 +210,7 @@ class LdapAuthenticator:
                 own = ""
             name = next((value for value in values if folded(value) == own), name)
             if folded(name) != folded(username):
-                again = await self._find(Equal(attribute, name), tell)
+                again = await self._find(Equal(attribute, name), explain)
                 if again is None or again.dn != entry.dn:
                     raise Rejected(f"the first {attribute} of this entry is another one's too")
         if unfit_for_name(name) or not name.strip():

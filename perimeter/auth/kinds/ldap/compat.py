@@ -1,17 +1,17 @@
 """The only module that uses ldaptor: encodes and decodes LDAP messages (RFC 4511).
 
-ldaptor's last release is of 2021. Its message classes are sound, and are all that is used. What falls short, and what is done
-about it here:
+ldaptor's last release is from 2021. Only its message classes are used, which are sound. Its shortcomings, and what this module
+does about them:
 
-* Its client takes the global reactor, does not verify certificates, has no timeouts, and buffers without a bound:
+* Its client takes the global reactor, does not verify certificates, has no timeouts, and has unbounded buffers:
   `perimeter.auth.kinds.ldap.connection` is used instead.
-* Message numbers come from a global counter without an end: every message gets its number from its connection.
-* A tag that it does not know is printed to standard output: the decoders here know a class for all other tags, and drop them, as
-  RFC 4511, section 4, wants of extensions.
-* Broken messages end in whatever exception the decoder trips over, and a length that cannot be waits for more bytes forever:
-  `frame` judges the length first, and `decode` turns every failure into `Malformed`.
-* Its filters and names can be made from text, with escaping that has gaps: filters are built from objects, and names are
-  read by `perimeter.auth.kinds.ldap.names`.
+* Message numbers come from an unbounded global counter: here each message gets its number from its connection.
+* It prints unknown tags to standard output: the decoders here have a class for all other tags and drop them, as RFC 4511, section
+  4, requires for extensions.
+* Its decoder raises any exception for a broken message, and waits for ever for the bytes of an impossible length: `frame` checks
+  the length first, and `decode` turns every failure into `Malformed`.
+* Its filters and names can be made from text, with incomplete escaping: here filters are built from objects, and names are read
+  by `perimeter.auth.kinds.ldap.names`.
 * ``str()`` of its objects changes the process's warning filters: nothing here calls it.
 * Importing its syntax modules takes pyparsing and passlib along, with their deprecation warnings: only ``pureldap`` and
   ``pureber`` are imported, and those import nothing else.

@@ -1,8 +1,8 @@
 """One connection to a directory server, and one Deferred for each operation on it.
 
-Operations may overlap (RFC 4511, section 3.1): answers find theirs by number, and a number is never used twice. Opening
-one is `perimeter.auth.kinds.ldap.opening`'s business; who binds as whom, and how many there are,
-`perimeter.auth.kinds.ldap.directory`'s.
+Operations may overlap (RFC 4511, section 3.1): an answer has the number of its operation, and no number is used twice.
+`perimeter.auth.kinds.ldap.opening` opens connections; `perimeter.auth.kinds.ldap.directory` decides how many there are and who
+binds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The meaning of a directory's result codes for a login. Pure.
 
-A bind's refusal is "wrong" (`Rejected`) where the directory judged this user, and "could not tell" (`Unavailable`) everywhere
-else: an unknown code never says that a password was wrong, and never lets anybody in.
+A refused bind is "wrong" (`Rejected`) if the directory has judged this user, and "could not tell" (`Unavailable`) otherwise: an
+unknown code never means that a password is wrong, and never admits a user.
 """
 
 from __future__ import annotations

@@ -37,30 +37,30 @@ class Roles:
         self._settings = settings
         self._search = search
 
-    async def of(self, user: LdapEntry, username: str, tell: Callable[[str], None]) -> tuple[str, ...]:
-        """The roles of a user, sorted. ``tell`` is called with a sentence for each group. Raises `Unavailable`."""
+    async def of(self, user: LdapEntry, username: str, explain: Callable[[str], None]) -> tuple[str, ...]:
+        """The roles of a user, sorted. ``explain`` is called with a sentence for each group. Raises `Unavailable`."""
         settings = self._settings
         if not settings.role_base_dn:
             return ()
         member = username if settings.role_member_value is MemberValue.USERNAME else user.dn
-        groups = await self._groups([member], tell)
+        groups = await self._groups([member], explain)
         if settings.nested_groups and not settings.active_directory:
-            groups = await self._nested(groups, tell)
+            groups = await self._nested(groups, explain)
         roles: set[str] = set()
         for group in groups.values():
             found = tuple(roles_of(group, settings.role_name_attribute, settings.role_mapping))
-            tell(f"group {group.dn}: {', '.join(found) or 'no role'}")
+            explain(f"group {group.dn}: {', '.join(found) or 'no role'}")
             roles.update(found)
         return tuple(sorted(roles))
 
-    async def _nested(self, groups: dict[str, LdapEntry], tell: Callable[[str], None]) -> dict[str, LdapEntry]:
+    async def _nested(self, groups: dict[str, LdapEntry], explain: Callable[[str], None]) -> dict[str, LdapEntry]:
         """``groups`` and the groups that these are members of, and so on."""
         latest = groups
         for _ in range(MAX_DEPTH):
             names = [group.dn for group in latest.values()]
             latest = {}
             for start in range(0, len(names), AT_ONCE):
-                latest |= await self._groups(names[start : start + AT_ONCE], tell)
+                latest |= await self._groups(names[start : start + AT_ONCE], explain)
             latest = {dn: group for dn, group in latest.items() if dn not in groups}
             if not latest:
                 return groups
@@ -69,11 +69,11 @@ class Roles:
                 raise Undecided(f"a user is in more than {MAX_GROUPS} groups")
         raise Undecided(f"groups are nested more than {MAX_DEPTH} deep")
 
-    async def _groups(self, members: list[str], tell: Callable[[str], None]) -> dict[str, LdapEntry]:
+    async def _groups(self, members: list[str], explain: Callable[[str], None]) -> dict[str, LdapEntry]:
         settings = self._settings
         is_member = tuple(self._membership(member) for member in members)
         filter = And((Equal("objectClass", settings.role_object_class), is_member[0] if len(is_member) == 1 else Or(is_member)))
-        tell(f"search for groups below {settings.role_base_dn}: {filter}")
+        explain(f"search for groups below {settings.role_base_dn}: {filter}")
         attributes = (settings.role_name_attribute,)
         found = await self._search(Search(settings.role_base_dn, filter, attributes, MAX_GROUPS, PAGE))
         if found.more:

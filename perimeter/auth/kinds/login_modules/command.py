@@ -1,11 +1,11 @@
 """The login module ``command``: an external program reads the question on standard input, and answers on standard output.
 
 One JSON object each way. The program gets ``username``, ``password``, ``address``, ``realm`` and ``version`` 1, and answers with
-``result`` (``accept``, ``reject``, ``unknown`` or ``ignore``) and, where it accepts, ``username``, ``roles`` and ``attributes``
-as it likes. Anything else, another exit status than 0 included, means that it could not tell.
+``result`` (``accept``, ``reject``, ``unknown`` or ``ignore``) and, if it accepts, optionally ``username``, ``roles`` and
+``attributes``. Anything else, including an exit status other than 0, means that it could not tell.
 
-It is started without a shell, with an environment that holds nothing of the gateway's (which may hold secrets), in a process
-group of its own, which is killed whole when the answer is there, the deadline is over, or the gateway ends.
+It is started without a shell and without the gateway's environment (which may contain secrets), in a process group of its own.
+The whole group is killed after the answer, after the deadline, and when the gateway ends.
 """
 
 from __future__ import annotations

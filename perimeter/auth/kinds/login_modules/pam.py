@@ -1,7 +1,7 @@
 """The login module ``pam``: Pluggable Authentication Modules, through python-pam (the extra ``perimeter-gateway[pam]``).
 
-PAM blocks for as long as it likes, so each login holds a thread. Sessions are not opened and credentials not set: all that is
-asked is whether the password is right and the account may be used now.
+PAM may block for any time, so each login occupies a thread. No sessions are opened and no credentials are set: PAM is only asked
+whether the password is right and the account is usable now.
 """
 
 from __future__ import annotations

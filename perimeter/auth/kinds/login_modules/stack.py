@@ -5,9 +5,9 @@
 * ``sufficient``: need not succeed; if it does, the walk ends there.
 * ``optional``: need not succeed; the walk goes on.
 
-The login succeeds if all required and requisite modules on the way did, and at least one module of any kind. A module that
-says "none of my business" has neither succeeded nor failed. If all of `ILogin.login` went well, the modules that took part are
-walked once more in the same way with `ILogin.commit`; else, or if a commit fails, they all are told to `ILogin.abort`.
+The login succeeds if all required and requisite modules on the way succeed, and at least one module of any kind. A module that is
+"not responsible" has neither succeeded nor failed. After a successful walk with `ILogin.login`, the modules that took part are
+walked again in the same way with `ILogin.commit`. If either walk fails, all of them get `ILogin.abort`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _unsure(errors: Sequence[Refusal]) -> list[Refusal]:
 async def log_in(stack: Sequence[StackedModule], attempt: LoginAttempt) -> None:
     """Both phases; the result is in ``attempt.subject``.
 
-    Raises `UnknownUser` where no module knows the user (or all of them say that it is none of their business), `Rejected` and
+    Raises `UnknownUser` if no module knows the user (or all of them are not responsible), `Rejected` and
     `Unavailable`.
     """
     parts: list[tuple[StackedModule, ILogin]] = []

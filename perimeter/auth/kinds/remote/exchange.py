@@ -2,8 +2,8 @@
 
 The issuer of a token says whether it is valid, and exchanges it; the result is judged as ``type = jwt`` judges a token.
 
-"Not mine" is what the issuer says of a token that it does not know (``active: false``, or ``invalid_grant``). That it does not
-know the gateway (401, ``invalid_client``) says nothing of the token: "could not tell".
+If the issuer does not know a token (``active: false``, or ``invalid_grant``), the answer is "not mine". If it does not know the
+gateway (401, ``invalid_client``), that says nothing about the token: "could not tell".
 """
 
 from __future__ import annotations

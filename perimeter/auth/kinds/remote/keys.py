@@ -1,8 +1,7 @@
 """The public keys of another issuer, fetched from its JWKS URL and kept for a while. Clients cannot cause more fetches.
 
-Every set is judged whole by `perimeter.tokens.jwk` before a key of it is used. A name that is unknown makes one fetch in a
-cool-down, however many come (attack 38). A set is renewed at half of its time, so that a service that is away for less than the
-other half is not missed.
+`perimeter.tokens.jwk` checks a whole set before a key of it is used. Unknown names cause one fetch in a cool-down, however many
+of them come (attack 38). A set is renewed at half of its time, so that a shorter outage of the issuer has no effect.
 """
 
 from __future__ import annotations

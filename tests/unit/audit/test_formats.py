@@ -1,0 +1,264 @@
+"""The three formats: their exact lines, and that no input from a client can falsify a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+
+import attrs
+from hypothesis import given
+from twisted.trial import unittest
+
+from perimeter.audit import formats
+from perimeter.audit.escaping import REDACTED, escape, redact
+from perimeter.audit.formats import FORMATS, combined, reactor
+from perimeter.audit.formats import json as json_format
+from perimeter.model import AccessRecord, Grant, Principal
+from tests.unit.doubles.audit_records import make_headers, make_record, records
+
+ALICE = Principal("alice", "local", ("admin", "ops"), "file")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202e]")
+COLUMNS = re.compile(rb'([^ ]+) ([^ ]+) \[([^\]]+)\] "(-|[^ "]+ [^ "]+ [^ "]+)" ([0-9]+) ([0-9]+)\n')
+UNESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
+
+
+def unescaped(column: bytes) -> bytes:
+    return UNESCAPE.sub(lambda match: bytes([int(match[1], 16)]), column)
+
+
+def as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+class InZone(unittest.TestCase):
+    """Tests in a fixed time zone."""
+
+    def zone(self, name: str) -> None:
+        before = os.environ.get("TZ")
+
+        def restore() -> None:
+            os.environ.pop("TZ", None)
+            if before is not None:
+                os.environ["TZ"] = before
+            time.tzset()
+
+        self.addCleanup(restore)
+        os.environ["TZ"] = name
+        time.tzset()
+        # the cached text of a second is of another test's time zone
+        self.patch(formats, "_local_time", formats._Stamp(formats._local))
+
+
+class ReactorTests(InZone):
+    def test_line_of_the_original(self) -> None:
+        self.zone("America/Los_Angeles")
+        record = make_record(status=401, sent=0)
+        self.assertEqual(reactor(record), b'127.0.0.1 - [11/Aug/2014:13:21:24 -0700] "GET /token HTTP/1.1" 401 0\n')
+
+    def test_zone_east_and_user(self) -> None:
+        self.zone("Asia/Kolkata")
+        record = make_record(time=1407788485.0, principal=ALICE, target=b"/a?x=1&y=%20")
+        self.assertEqual(reactor(record), b'127.0.0.1 alice [12/Aug/2014:01:51:25 +0530] "GET /a?x=1&y=%20 HTTP/1.1" 200 73\n')
+
+    def test_time_follows_each_record(self) -> None:
+        self.zone("UTC0")
+        stamps = [reactor(make_record(time=1407788400.0 + step)).split(b"[")[1][:20] for step in (0, 0.9, 1, 0)]
+        self.assertEqual([stamp[-2:] for stamp in stamps], [b"00", b"00", b"01", b"00"])
+
+    def test_request_that_could_not_be_read(self) -> None:
+        record = make_record(method=b"", target=b"", version="", status=400)
+        self.assertIn(b'] "-" 400 73\n', reactor(record))
+        self.assertIn(b'] "- - HTTP/1.1" 200', reactor(make_record(method=b"", target=b"")))
+        self.assertIn(b'] "GET /token -" 200', reactor(make_record(version="")))
+        self.assertTrue(reactor(make_record(address="")).startswith(b"- - ["))
+
+    def test_a_user_called_dash(self) -> None:
+        columns = [reactor(make_record(principal=who)).split(b" ")[1] for who in (None, Principal("-", "r"), Principal("", "r"))]
+        self.assertEqual(columns, [b"-", rb"\x2d", b'""'])
+
+    @given(records)
+    def test_attack_42_columns_hold_what_was_sent(self, record: AccessRecord) -> None:
+        line = reactor(record)
+        found = COLUMNS.fullmatch(line)
+        assert found is not None, line
+        self.assertEqual(unescaped(found[1]), as_bytes(record.address) or b"-")
+        if record.principal is not None and record.principal.username:
+            self.assertEqual(unescaped(found[2]), as_bytes(record.principal.username))
+        request = [record.method, redact(record.target), as_bytes(record.version)]
+        if any((record.method, record.target, record.version)):
+            self.assertEqual([unescaped(part) for part in found[4].split(b" ")], [part or b"-" for part in request])
+
+
+class CombinedTests(InZone):
+    def test_line(self) -> None:
+        self.zone("UTC0")
+        headers = make_headers(referer=b"https://gw/a b?token=xyzzy", user_agent=b'curl/8 (x; "y") \\')
+        self.assertEqual(
+            combined(make_record(principal=ALICE, headers=headers)),
+            b'127.0.0.1 - alice [11/Aug/2014:20:21:24 +0000] "GET /token HTTP/1.1" 200 73 '
+            b'"https://gw/a b?token=REDACTED" "curl/8 (x; \\x22y\\x22) \\x5c"\n',
+        )
+
+    def test_fields_that_are_missing(self) -> None:
+        for headers in (None, make_headers(host=b"gw")):
+            self.assertTrue(combined(make_record(headers=headers)).endswith(b' 200 73 "-" "-"\n'))
+
+    def test_attack_42_column_forged_in_a_user_name(self) -> None:
+        forger = Principal('alice [11/Aug/2014:13:21:24 -0700] "GET / HTTP/1.1" 200 0\n', "local")
+        line = combined(make_record(principal=forger))
+        self.assertEqual(line.count(b"\n"), 1)
+        self.assertIn(rb" - alice\x20[11/Aug", line)
+        self.assertEqual(line.count(b'"'), 6)
+
+
+class JsonTests(InZone):
+    def test_object(self) -> None:
+        headers = make_headers(referer=b"https://gw/", user_agent=b"curl/8", authorization=b"Basic eHl6enk=", cookie=b"s=xyzzy")
+        who = attrs.evolve(ALICE, grant=Grant("7", 0.0, 1.0, stored=True))
+        record = make_record(principal=who, headers=headers, reason="client_gone", received=5)
+        self.assertEqual(
+            json.loads(json_format(record)),
+            {
+                "time": "2014-08-11T20:21:24.250Z",
+                "duration": 0.0125,
+                "address": "127.0.0.1",
+                "listener": "https",
+                "tls": "TLSv1.3",
+                "method": "GET",
+                "target": "/token",
+                "version": "HTTP/1.1",
+                "host": "gw.example.com:9443",
+                "status": 200,
+                "sent": 73,
+                "received": 5,
+                "user": "alice",
+                "realm": "local",
+                "roles": ["admin", "ops"],
+                "authenticator": "file",
+                "token": "7",
+                "route": "site",
+                "upstream": "web",
+                "reason": "client_gone",
+                "referer": "https://gw/",
+                "user_agent": "curl/8",
+            },
+        )
+
+    def test_unknown_is_null(self) -> None:
+        parsed = json.loads(json_format(make_record()))
+        self.assertEqual(
+            [parsed[key] for key in ("user", "realm", "roles", "token", "referer", "user_agent")],
+            [None, None, [], None, None, None],
+        )
+
+    @given(records)
+    def test_attack_42_parses_back_to_what_was_sent(self, record: AccessRecord) -> None:
+        line = json_format(record)
+        parsed = json.loads(line)
+        self.assertEqual(len(parsed), 22)
+
+        def from_text(text: str) -> str:
+            return text.encode("utf-8", "backslashreplace").decode()
+
+        for name in ("address", "listener", "tls", "version", "route", "upstream", "reason"):
+            self.assertEqual(parsed[name], from_text(getattr(record, name)))
+        for name in ("status", "sent", "received"):
+            self.assertEqual(parsed[name], getattr(record, name))
+        for name in ("method", "host"):
+            self.assertEqual(parsed[name], getattr(record, name).decode("utf-8", "backslashreplace"))
+        self.assertEqual(parsed["target"], redact(record.target).decode("utf-8", "backslashreplace"))
+        if record.principal is not None:
+            self.assertEqual(parsed["user"], from_text(record.principal.username))
+            self.assertEqual(parsed["roles"], [from_text(role) for role in record.principal.roles])
+        self.assertAlmostEqual(parsed["duration"], record.duration, places=5)
+
+
+class EveryFormatTests(unittest.TestCase):
+    @given(records)
+    def test_attack_42_log_injection(self, record: AccessRecord) -> None:
+        for make_line in FORMATS.values():
+            line = make_line(record)
+            self.assertEqual(line[-1:], b"\n")
+            text = line[:-1].decode("utf-8")
+            self.assertIsNone(CONTROL.search(text), text)
+            self.assertEqual(text.splitlines(), [text])
+            self.assertTrue(all(character.isprintable() for character in text))
+
+    def test_attack_42_no_credential_in_any_format(self) -> None:
+        headers = make_headers(
+            authorization=b"Bearer xyzzy", cookie=b"session=xyzzy", referer=b"https://a:xyzzy@gw/?Access_Token=xyzzy#token=xyzzy"
+        )
+        for target in (b"/a?access_token=xyzzy&b=1", b"/a;password=xyzzy", b"http://bob:xyzzy@gw/", b"/a%3Ftoken%3Dxyzzy"):
+            for make_line in FORMATS.values():
+                line = make_line(make_record(headers=headers, target=target))
+                self.assertNotIn(b"xyzzy", line)
+                self.assertIn(REDACTED, line)
+
+    def test_clean_and_escaped_lines_are_made_alike(self) -> None:
+        # the fast and the slow path may differ only in the escaping
+        for make_line in (reactor, combined):
+            plain = make_line(make_record(principal=ALICE, target=b"/a!b"))
+            long_way = make_line(make_record(principal=ALICE, target=b'/a"b'))
+            self.assertEqual(plain, long_way.replace(rb"\x22", b"!"))
+
+
+class EscapeTests(unittest.TestCase):
+    def test_attack_42_each_byte_is_visible(self) -> None:
+        for raw, expected in (
+            (b"a\nb\rc\x1b[0m", rb"a\x0ab\x0dc\x1b[0m"),
+            ("\x85\u2028\u2029".encode(), rb"\xc2\x85\xe2\x80\xa8\xe2\x80\xa9"),
+            (b"\xff\x85\x7f", rb"\xff\x85\x7f"),
+            ("José\u202e".encode(), "José".encode() + rb"\xe2\x80\xae"),
+            (b'"\\', rb"\x22\x5c"),
+        ):
+            self.assertEqual(escape(raw), expected)
+        self.assertEqual((escape(b"a b"), escape(b"a b", blank=True)), (rb"a\x20b", b"a b"))
+
+
+class RedactTests(unittest.TestCase):
+    def test_attack_42_secret_parameters(self) -> None:
+        for url, expected in (
+            (b"/a?access_token=xyzzy", b"/a?access_token=REDACTED"),
+            (b"/a?ACCESS_TOKEN=xyzzy&b=2", b"/a?ACCESS_TOKEN=REDACTED&b=2"),
+            (b"/a?%61ccess%5Ftoken=xyzzy", b"/a?%61ccess%5Ftoken=REDACTED"),
+            (b"/a?%2561ccess_token=xyzzy", b"/a?%2561ccess_token=REDACTED"),
+            (b"/a?b=1;Password=xyzzy;c=3", b"/a?b=1;Password=REDACTED;c=3"),
+            (b"/a?pwd=xy=zzy", b"/a?pwd=REDACTED"),
+            (b"/a?user[password]=xyzzy", b"/a?user[password]=REDACTED"),
+            (b"/a?rd=%2Fb%3Ftoken%3Dxyzzy&c=3", b"/a?rd=REDACTED&c=3"),
+            (b"/a?token%3Dxyzzy", b"/a?REDACTED"),
+            (b"/a?x%3Dtoken%3Dxyzzy=1", b"/a?REDACTED"),
+            (b"/a?b=1?access_token=xyzzy", b"/a?b=1?access_token=REDACTED"),
+            (b"/a#id_token=xyzzy", b"/a#id_token=REDACTED"),
+            (b"https://bob:xyzzy@gw/a", b"https://REDACTED@gw/a"),
+        ):
+            self.assertEqual(redact(url), expected)
+
+    def test_attack_42_an_api_token_is_a_secret_wherever_it_stands(self) -> None:
+        secret = b"perimeter_" + b"xy-_" * 10 + b"zzy"
+        for url, expected in (
+            (b"/token/%b", b"/token/perimeter_REDACTED"),
+            (b"/a/%b/b?c=%b", b"/a/perimeter_REDACTED/b?c=perimeter_REDACTED"),
+            (b"/a?c=%b&d", b"/a?c=perimeter_REDACTED&d"),
+        ):
+            self.assertEqual(redact(url.replace(b"%b", secret)), expected)
+        for url in (b"/token/" + secret.replace(b"_", b"%5F"), b"/token/" + secret.replace(b"_", b"%255f")):
+            self.assertNotIn(b"zzy", redact(url))
+        record = make_record(target=b"/token/" + secret)
+        for name in FORMATS:
+            self.assertNotIn(b"zzy", FORMATS[name](record), name)
+        self.assertEqual(redact(b"/perimeter_metrics"), b"/perimeter_metrics")
+
+    def test_everything_else_stays(self) -> None:
+        for url in (
+            b"/a",
+            b"/a?b=1&c=%20&d",
+            b"/tokens?page=2",
+            b"/a?tokens",
+            b"/passwords/=",
+            b"/a?keyword=x&design=1&compass=n",
+            b"/@me",
+        ):
+            self.assertEqual(redact(url), url)

@@ -1,0 +1,124 @@
+"""Groups of a directory, and the roles that they give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from perimeter.auth.kinds.ldap import roles as roles_module
+from perimeter.auth.kinds.ldap.roles import IN_CHAIN, Roles
+from perimeter.auth.kinds.ldap.values import Matching
+from perimeter.errors import Undecided
+from tests.unit.doubles.ldap_directory import MemoryDirectory, entry
+from tests.unit.doubles.ldap_sections import MINIMAL, parsed
+
+USER = "cn=alice,ou=people,dc=example,dc=org"
+BASE = "ou=groups,dc=example,dc=org"
+
+
+def group(name: str | bytes, *members: str, dn: str = "", **more: Any) -> Any:
+    shown = name if isinstance(name, str) else "odd"
+    return entry(dn or f"cn={shown},{BASE}", objectClass="groupOfUniqueNames", cn=name, uniqueMember=members, **more)
+
+
+class RolesTests(TestCase):
+    def found(self, *entries: Any, **options: str) -> tuple[str, ...]:
+        return self.successResultOf(self.asked(*entries, **options))
+
+    def asked(self, *entries: Any, **options: str) -> Deferred[tuple[str, ...]]:
+        self.directory = MemoryDirectory(Clock(), *entries)
+        self.steps: list[str] = []
+        settings = parsed(**{**MINIMAL, "role_base_dn": BASE, **options})
+        roles = Roles(settings, self.directory.search)
+        return Deferred.fromCoroutine(roles.of(entry(USER), "alice", self.steps.append))
+
+    def test_groups_that_have_the_user_as_a_member(self) -> None:
+        entries = [group("ops", "cn=bob,dc=x", USER), group("dev", USER), group("other", "cn=bob,dc=x")]
+        self.assertEqual(self.found(*entries), ("dev", "ops"))
+        self.assertIn(f"group cn=ops,{BASE}: ops", self.steps)
+
+    def test_no_roles_without_a_place_for_groups(self) -> None:
+        self.assertEqual(self.found(group("ops", USER), role_base_dn=""), ())
+        self.assertEqual(self.directory.asked, [])
+
+    def test_other_places_and_classes_do_not_count(self) -> None:
+        elsewhere = group("ops", USER, dn="cn=ops,dc=elsewhere")
+        person = entry(f"cn=x,{BASE}", objectClass="person", cn="x", uniqueMember=USER)
+        self.assertEqual(self.found(elsewhere, person), ())
+
+    def test_members_by_the_user_s_name(self) -> None:
+        posix = [
+            entry(f"cn={name},{BASE}", objectClass="posixGroup", cn=name, memberUid=who)
+            for name, who in (("a", "alice"), ("b", "bob"))
+        ]
+        options = {"role_object_class": "posixGroup", "role_member_attribute": "memberUid", "role_member_value": "username"}
+        self.assertEqual(self.found(*posix, **options), ("a",))
+        self.assertEqual(self.found(*posix, **{**options, "role_member_value": "dn"}), ())
+
+    def test_a_group_gives_each_of_its_names(self) -> None:
+        self.assertEqual(
+            self.found(entry(f"cn=a,{BASE}", objectClass="groupOfUniqueNames", cn=["b", "a"], uniqueMember=USER)), ("a", "b")
+        )
+
+    def test_another_attribute_names_the_role(self) -> None:
+        self.assertEqual(self.found(group("a", USER, description="the role"), role_name_attribute="description"), ("the role",))
+
+    def test_mapped_by_name_or_by_distinguished_name(self) -> None:
+        mapping = f"\n  OPS -> admin\n  CN=dev, {BASE} -> developer\n  nothing -> root"
+        self.assertEqual(
+            self.found(group("ops", USER), group("dev", USER), group("other", USER), role_mapping=mapping), ("admin", "developer")
+        )
+        self.assertIn(f"group cn=other,{BASE}: no role", self.steps)
+
+    def test_attack_15_names_that_are_no_roles(self) -> None:
+        for name in ("a\r\nX-Auth-Roles: admin", " ", "a\x85b", b"\xff"):
+            self.assertEqual(self.found(group(name, USER)), ())
+
+    def test_nested_groups_count_only_where_they_are_asked_for(self) -> None:
+        inner, outer = group("inner", USER), group("outer", f"cn=inner,{BASE}")
+        top = group("top", f"cn=outer,{BASE}", f"cn=unrelated,{BASE}")
+        self.assertEqual(self.found(inner, outer, top), ("inner",))
+        self.assertEqual(self.found(inner, outer, top, nested_groups="yes"), ("inner", "outer", "top"))
+
+    def test_groups_that_contain_each_other(self) -> None:
+        one, other = group("one", USER, f"cn=other,{BASE}"), group("other", f"cn=one,{BASE}")
+        self.assertEqual(self.found(one, other, nested_groups="yes"), ("one", "other"))
+
+    def chain(self, length: int) -> list[Any]:
+        members = [USER, *(f"cn=g{number},{BASE}" for number in range(length))]
+        return [group(f"g{number}", members[number]) for number in range(length)]
+
+    def test_attack_41_nested_deeper_than_the_gateway_follows(self) -> None:
+        self.patch(roles_module, "MAX_DEPTH", 3)
+        self.assertEqual(len(self.found(*self.chain(3), nested_groups="yes")), 3)
+        error = self.failureResultOf(self.asked(*self.chain(4), nested_groups="yes"), Undecided).value
+        self.assertIn("more than 3 deep", error.detail)
+
+    def test_attack_41_some_of_the_groups_are_not_all(self) -> None:
+        self.patch(roles_module, "MAX_GROUPS", 3)
+        members = [group(f"g{number}", USER) for number in range(3)]
+        self.assertEqual(len(self.found(*members)), 3)
+        self.failureResultOf(self.asked(*members, group("g3", USER)), Undecided)
+        self.failureResultOf(self.asked(*members, group("g3", f"cn=g0,{BASE}"), nested_groups="yes"), Undecided)
+
+    def test_one_search_asks_about_so_many_groups(self) -> None:
+        self.patch(roles_module, "AT_ONCE", 2)
+        members = [group(f"g{number}", USER) for number in range(5)]
+        outer = group("outer", f"cn=g4,{BASE}")
+        self.assertIn("outer", self.found(*members, outer, nested_groups="yes"))
+        # the user; five groups, two at a time; and the group that was found by them
+        self.assertEqual(len(self.directory.asked), 1 + 3 + 1)
+
+    def test_active_directory_follows_groups_itself(self) -> None:
+        def ad_group(name: str, member: str) -> Any:
+            return entry(f"cn={name},{BASE}", objectClass="group", cn=name, member=member)
+
+        entries = [ad_group("inner", USER), ad_group("outer", f"cn=inner,{BASE}")]
+        options = {"flavour": "active-directory", "bind_dn": "cn=gw", "bind_password": "pw"}
+        self.assertEqual(self.found(*entries, **options), ("inner", "outer"))
+        (search,) = self.directory.asked
+        self.assertEqual(search.filter.parts[1], Matching("member", IN_CHAIN, USER))  # type: ignore[union-attr]
+        self.assertEqual(self.found(*entries, **options, nested_groups="no"), ("inner",))

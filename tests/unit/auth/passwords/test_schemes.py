@@ -1,0 +1,263 @@
+"""Stored passwords: every form, its limits, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+
+import bcrypt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from perimeter.auth.passwords import des_crypt as descrypt
+from perimeter.auth.passwords.formats import SCHEMES, PasswordFormatError, make, take
+from perimeter.auth.passwords.schemes import Argon2id, PasswordHash
+from tests.unit.doubles.auth import CHEAP_ARGON2, CHEAP_BCRYPT
+from tests.unit.doubles.properties import reached, reaches
+
+# Published: the passlib documentation, the Spring Security reference, RFC 7914, section 12.
+PASSLIB_SCRYPT = "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E"
+SPRING_SCRYPT = (
+    "{scrypt}$e0801$8bWJaSu2IKSn9Z9kM+TPXfOc/9bdYSrN1oD9qfVThWEwdRTnO7re7Ei+fUZRJ68k9lTyuTeUp4of4g24hHnazw=="
+    "$OAOec05+bXxvuu/1qZ6NUR+xQYvYv7BeL1QxwRpY5Pc="
+)
+SALT, DIGEST = "c29tZXNhbHQ", "gom2l85O0Z+H2UhBkLpH6/+E5Ht2CiWyYbKwIkSnhUQ"
+CHEAP_SCRYPT = f"$scrypt$ln=1,r=1,p=1${SALT}${DIGEST}"
+EVERY_KIND = (CHEAP_ARGON2, CHEAP_BCRYPT, CHEAP_SCRYPT, "MD5:5ebe2294ecd0e0f08eab7690d2a6ee69", "CRYPT:adpexzg3FUZAk", "plain")
+
+
+def stored(text: str) -> PasswordHash:
+    found, rest = take(text)
+    assert rest == "", rest
+    return found
+
+
+class VectorTests(unittest.TestCase):
+    def test_vectors(self) -> None:
+        for text, password, scheme, legacy in (
+            ("OBF:1vny1zlo1x8e1vnw1vn61x8g1zlu1vn4", "storepwd", "OBF", True),
+            ("CRYPT:adpexzg3FUZAk", "admin", "CRYPT", True),
+            ("MD5:5ebe2294ecd0e0f08eab7690d2a6ee69", "secret", "MD5", True),
+            ("MD5:5EBE2294ECD0E0F08EAB7690D2A6EE69", "secret", "MD5", True),
+            ("letmein", "letmein", "plain text", True),
+            ("{plain}$6$letmein", "$6$letmein", "plain text", True),
+            ("md5:abc", "md5:abc", "plain text", True),  # prefixes are case-sensitive
+            (CHEAP_ARGON2, "argon2", "argon2id", False),
+            ("{argon2id}" + CHEAP_ARGON2, "argon2", "argon2id", False),
+            ("{ARGON2ID}" + CHEAP_ARGON2, "argon2", "argon2id", False),
+            (CHEAP_BCRYPT, "x", "bcrypt", False),
+            ("{bcrypt}" + CHEAP_BCRYPT, "x", "bcrypt", False),
+            (CHEAP_BCRYPT.replace("$2b$", "$2a$"), "x", "bcrypt", False),
+            (CHEAP_BCRYPT.replace("$2b$", "$2y$"), "x", "bcrypt", False),
+            (PASSLIB_SCRYPT, "password", "scrypt", False),
+            (SPRING_SCRYPT, "password", "scrypt", False),
+        ):
+            found = stored(text)
+            self.assertEqual((found.scheme, found.legacy), (scheme, legacy), text)
+            self.assertTrue(found.verify(password), text)
+            for wrong in (
+                (password + "\0",)
+                if "ln=16" in text
+                else ("", password[:-1], password + "\0", "日" + password, password.swapcase())
+            ):
+                self.assertFalse(found.verify(wrong), (text, wrong))
+
+    def test_md5_takes_iso_8859_1(self) -> None:
+        found = stored("MD5:" + hashlib.md5("pässwörd".encode("iso-8859-1")).hexdigest())
+        self.assertTrue(found.verify("pässwörd"))
+
+    def test_what_iso_8859_1_lacks_is_no_question_mark(self) -> None:
+        question_marks = stored("MD5:" + hashlib.md5(b"??").hexdigest())
+        self.assertFalse(question_marks.verify("日本"), "Java's ? would let any such password in")
+        self.assertTrue(stored("pässword日本").verify("pässword日本"))
+
+    def test_obf_with_marked_groups(self) -> None:
+        self.assertTrue(stored(f"OBF:{_obfuscate('pässwörd'.encode())}").verify("pässwörd"))
+        self.assertTrue(stored(f"OBF:{_obfuscate('pässwörd'.encode('iso-8859-1'))}").verify("pässwörd"))
+
+
+def _obfuscate(octets: bytes) -> str:
+    """Jetty's Password.obfuscate."""
+
+    def base36(number: int) -> str:
+        digits = ""
+        while number:
+            number, rest = divmod(number, 36)
+            digits = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + digits
+        return digits
+
+    groups = []
+    for one, two in zip(octets, reversed(octets), strict=True):
+        if one > 127 or two > 127:
+            groups.append("U" + base36(one * 256 + two).rjust(4, "0"))
+        else:
+            groups.append(base36((127 + one + two) * 256 + 127 + one - two).rjust(4, "0"))
+    return "".join(groups)
+
+
+class GrammarTests(unittest.TestCase):
+    def test_the_commas_of_a_good_hash_are_its_own(self) -> None:
+        for text in (CHEAP_ARGON2, CHEAP_BCRYPT, PASSLIB_SCRYPT, SPRING_SCRYPT):
+            for rest in (",role1,role2", ", role"):
+                found, after = take(text + rest)
+                self.assertEqual((found, after), (stored(text), rest))
+
+    def test_the_braces_change_nothing(self) -> None:
+        for scheme, text in (("argon2id", CHEAP_ARGON2), ("bcrypt", CHEAP_BCRYPT), ("scrypt", PASSLIB_SCRYPT)):
+            self.assertEqual(stored(f"{{{scheme}}}{text}"), stored(text))
+
+    def test_old_forms_are_cut_at_the_first_comma(self) -> None:
+        for text in (
+            "MD5:5ebe2294ecd0e0f08eab7690d2a6ee69",
+            "CRYPT:adpexzg3FUZAk",
+            "OBF:1vny1zlo1x8e1vnw1vn61x8g1zlu1vn4",
+            "a b",
+        ):
+            found, after = take(f"{text} ,role,m=1")
+            self.assertEqual((found, after), (stored(text), ",role,m=1"))
+
+    def test_what_is_refused(self) -> None:
+        big = "A" * 43
+        for text in (
+            "", "{plain}", ",role",
+            "MD5:", "MD5:5ebe", "MD5:zzbe2294ecd0e0f08eab7690d2a6ee69", "CRYPT:", "CRYPT:short", "CRYPT:adpexzg3FUZA!",
+            "OBF:", "OBF:1vny1", "OBF:zzzz", "OBF:1VNY",
+            "$1$salt$hash", "$6$rounds=5000$salt$hash", "$argon2i$v=19$m=8,t=1,p=1$" + SALT + "$" + DIGEST, "{SSHA}secret",
+            CHEAP_BCRYPT + "x", CHEAP_BCRYPT[:-1], CHEAP_BCRYPT.replace("$2b$", "$2x$"), CHEAP_BCRYPT.replace("$04$", "$03$"),
+            "$2b$04$21yJHLrEBNPYx4QYD810hz" + "a" * 31,  # the salt's last letter has bits to spare
+            CHEAP_ARGON2 + "=", CHEAP_ARGON2 + " role", "{bcrypt}" + CHEAP_ARGON2, "{argon2id}" + CHEAP_BCRYPT, "{scrypt}secret",
+            f"$argon2id$v=19$m=08,t=1,p=1${SALT}${DIGEST}",
+            f"$argon2id$v=19$m=7,t=1,p=1${SALT}${DIGEST}",
+            f"$argon2id$v=18$m=8,t=1,p=1${SALT}${DIGEST}",
+            f"$argon2id$v=19$m=8,t=1,p=1$AAAA${DIGEST}",
+            f"$argon2id$v=19$m=8,t=1,p=1${SALT}$AAAA",
+            f"$argon2id$v=19$m=8,t=1,p=1${SALT}${big[:-1]}B", f"$argon2id$v=19$m=8,t=1,p=1${SALT}AA${DIGEST}",
+            f"$scrypt$ln=0,r=8,p=1${SALT}${DIGEST}",
+            f"$scrypt$ln=16,r=0,p=1${SALT}${DIGEST}",
+            f"$scrypt$ln=16,r=8,p=1$AAAA${DIGEST}",
+            f"{{scrypt}}$e0001${SALT}${DIGEST}",
+            f"{{scrypt}}$0${SALT}${DIGEST}",
+        ):  # fmt: skip
+            with self.assertRaises(PasswordFormatError, msg=text) as caught:
+                take(text)
+            self.assertNotIn("secret", str(caught.exception))
+
+    def test_absurd_costs_are_refused_when_loaded(self) -> None:
+        for text in (
+            CHEAP_BCRYPT.replace("$04$", "$31$"),
+            CHEAP_BCRYPT.replace("$04$", "$16$"),
+            f"$argon2id$v=19$m=4194304,t=1,p=1${SALT}${DIGEST}",
+            f"$argon2id$v=19$m=65536,t=4000,p=1${SALT}${DIGEST}",
+            f"$argon2id$v=19$m=65536,t=1,p=255${SALT}${DIGEST}",
+            f"$scrypt$ln=31,r=8,p=1${SALT}${DIGEST}",
+            f"$scrypt$ln=9999999999,r=8,p=1${SALT}${DIGEST}",
+            f"$scrypt$ln=16,r=8,p=1000000${SALT}${DIGEST}",
+            f"$scrypt$ln=16,r=1000000,p=1${SALT}${DIGEST}",
+            f"{{scrypt}}$1f0801${SALT}${DIGEST}",
+        ):
+            with self.assertRaises(PasswordFormatError, msg=text):
+                take(text)
+
+    @reaches(5)
+    @given(
+        st.text()
+        | st.builds(
+            lambda start, rest: start + rest, st.sampled_from([*EVERY_KIND, "{scrypt}$", "$argon2id$", "OBF:"]), st.text()
+        )
+    )
+    def test_anything_is_read_or_refused(self, text: str) -> None:
+        try:
+            _, rest = take(text)
+        except PasswordFormatError:
+            return
+        reached(self)
+        self.assertTrue(rest == "" or rest.startswith(","))
+
+    def test_no_hash_shows_in_a_repr(self) -> None:
+        for text in EVERY_KIND:
+            self.assertNotIn(
+                text.rsplit("$", 1)[-1].removeprefix("MD5:").removeprefix("CRYPT:"), repr(stored(text)).replace("plain text", "")
+            )
+
+
+class BcryptTests(unittest.TestCase):
+    def test_72_octets_and_not_one_more(self) -> None:
+        hashed = stored(bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode())
+        self.assertTrue(hashed.verify("x" * 72))
+        self.assertFalse(hashed.verify("x" * 73))
+        self.assertFalse(hashed.verify("x" * 72 + "\0"))
+        with self.assertRaises(PasswordFormatError):
+            make("ü" * 37, "bcrypt")
+
+    def test_a_password_over_the_limit_costs_as_much(self) -> None:
+        calls: list[bytes] = []
+        real = bcrypt.checkpw
+        self.patch(bcrypt, "checkpw", lambda password, hashed: calls.append(password) or real(password, hashed))
+        stored(CHEAP_BCRYPT).verify("x" * 5000)
+        self.assertEqual(calls, [b"x" * 72])
+
+
+class Argon2Tests(unittest.TestCase):
+    def test_a_fault_of_the_library_is_not_a_wrong_password(self) -> None:
+        broken = Argon2id("$argon2id$v=19$m=8,t=1,p=1$broken", 8, 1, 1)
+        with self.assertRaises(Exception):  # noqa: B017
+            broken.verify("argon2")
+
+
+class DecoyTests(unittest.TestCase):
+    def test_attack_29_a_decoy_costs_the_same_and_fits_nothing(self) -> None:
+        for text in EVERY_KIND:
+            found = stored(text)
+            decoy = found.decoy()
+            self.assertEqual((type(decoy), decoy.cost), (type(found), found.cost))
+            self.assertNotEqual(decoy, found)
+            for password in ("", "x", "argon2", "secret", "admin", "plain"):
+                self.assertFalse(decoy.verify(password), text)
+
+    def test_a_decoy_is_one_that_take_would_accept(self) -> None:
+        for text in (CHEAP_ARGON2, CHEAP_BCRYPT):
+            decoy = stored(text).decoy()
+            self.assertEqual(stored(decoy.encoded), decoy)  # type: ignore[attr-defined]
+
+    def test_costs_differ_with_the_parameters(self) -> None:
+        self.assertNotEqual(stored(CHEAP_BCRYPT).cost, stored(CHEAP_BCRYPT.replace("$04$", "$05$")).cost)
+        self.assertNotEqual(stored(CHEAP_SCRYPT).cost, stored(CHEAP_SCRYPT.replace("ln=1,", "ln=2,")).cost)
+        self.assertNotEqual(stored(CHEAP_ARGON2).cost, stored(CHEAP_ARGON2.replace("t=1", "t=2")).cost)
+
+
+class MakeTests(unittest.TestCase):
+    def test_each_scheme_makes_what_take_reads(self) -> None:
+        for scheme in SCHEMES:
+            hashed = make("pässword, with a comma", scheme)
+            found, rest = take(f"{hashed},role")
+            self.assertEqual((found.scheme, rest), (scheme, ",role"))
+            self.assertTrue(found.verify("pässword, with a comma"))
+            self.assertFalse(found.verify("pässword"))
+
+    def test_what_could_never_log_in_is_refused(self) -> None:
+        for password in ("", "a\0b", "a\nb", "\x7f", "\udc80"):
+            for scheme in SCHEMES:
+                with self.assertRaises(PasswordFormatError):
+                    make(password, scheme)
+        with self.assertRaises(PasswordFormatError):
+            make("x", "md5")
+
+
+class DesCryptTests(unittest.TestCase):
+    def test_published_vectors(self) -> None:
+        self.assertEqual(descrypt.des_crypt(b"admin", b"ad"), b"adpexzg3FUZAk")
+        self.assertEqual(descrypt.des_crypt(b"U*U*U*U*", b"CC"), b"CCNf8Sbh3HDfQ")  # Openwall's
+        with self.assertRaises(ValueError):
+            descrypt.des_crypt(b"a\0b", b"ad")
+
+    def test_without_libcrypt_the_file_is_refused_when_it_is_loaded(self) -> None:
+        descrypt._crypt_r.cache_clear()
+        self.addCleanup(descrypt._crypt_r.cache_clear)
+        self.patch(descrypt, "_LIBRARIES", ("no-such-library.so",))
+        with self.assertRaises(PasswordFormatError):
+            take("CRYPT:adpexzg3FUZAk")
+
+    @settings(max_examples=20)
+    @given(st.text())
+    def test_no_password_makes_it_raise(self, password: str) -> None:
+        stored("CRYPT:adpexzg3FUZAk").verify(password)

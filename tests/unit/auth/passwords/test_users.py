@@ -1,0 +1,147 @@
+"""The lines of a realm file, and what checking a password costs."""
+
+from __future__ import annotations
+
+import argon2.low_level
+import bcrypt
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from perimeter.auth.passwords.users import RealmFileError, Users, read_users
+from perimeter.errors import StartupError
+from tests.unit.doubles.auth import CHEAP_ARGON2, CHEAP_BCRYPT
+from tests.unit.doubles.properties import reached, reaches
+
+
+def users(text: str) -> Users:
+    return read_users(text.encode(), "users.realm")
+
+
+NEARLY = st.permutations(["alice: secret,admin", "bob: {plain}x", r"d\:e: z", "# comment", ""]).flatmap(
+    lambda good: st.sampled_from(["", "  ", "carol:y", "alice", ": x", "f: ,", "g: $2y$10$x"]).map(lambda one: [*good[:3], one])
+)
+"""Lines of a realm file, at most one of them bad."""
+
+
+class LinesTests(unittest.TestCase):
+    def test_reactors_own_forms(self) -> None:
+        found = users(
+            "# Reactor\n"
+            "jetty: MD5:164c88b302622e17050af52c89945d44,user\n"
+            "admin: CRYPT:adpexzg3FUZAk,server-administrator,content-administrator,admin\n"
+            "other: OBF:1vny1zlo1x8e1vnw1vn61x8g1zlu1vn4\n"
+            "plain= plain text , user , user ,, admin \n"
+            "user letmein\n"
+        )
+        self.assertEqual(list(found.by_name), ["jetty", "admin", "other", "plain", "user"])
+        self.assertEqual(found.by_name["admin"].roles, ("server-administrator", "content-administrator", "admin"))
+        self.assertEqual(found.by_name["plain"].roles, ("user", "admin"))
+        self.assertTrue(found.check(found.by_name["admin"], "admin"))
+        self.assertTrue(found.check(found.by_name["other"], "storepwd"))
+        self.assertTrue(found.check(found.by_name["plain"], "plain text"))
+        self.assertTrue(found.check(found.by_name["user"], "letmein"))
+        self.assertFalse(found.check(found.by_name["user"], "letmeinn"))
+
+    def test_roles_after_a_hash_with_commas(self) -> None:
+        found = users(f"alice: {CHEAP_ARGON2},role1, role2\nbob: {CHEAP_BCRYPT}")
+        self.assertEqual((found.by_name["alice"].roles, found.by_name["bob"].roles), (("role1", "role2"), ()))
+        self.assertTrue(found.check(found.by_name["alice"], "argon2"))
+
+    def test_names_are_as_written(self) -> None:
+        found = users("Alice: a\nalice: b\nJosé: c\n%(bindpw)s: d\n")
+        self.assertEqual(list(found.by_name), ["Alice", "alice", "José", "%(bindpw)s"])
+
+    def test_a_broken_line_is_one_clear_error(self) -> None:
+        for line, expected in (
+            (": secret", "user name is missing"),
+            ("alice", "has no password"),
+            ("alice:", "has no password"),
+            ("alice: ,admin", "has no password"),
+            ("alice: MD5:secret", "MD5:"),
+            ("alice: $6$secret", "unknown"),
+            ("alice: {secret}x", "unknown"),
+            (r"alice: \u12secret", r"\u without"),
+            (r"al\nice: secret", "control characters"),
+            (r"alice: secret,ad\u0085min", "control characters"),
+            ("bob: secret", "line 1 already"),
+        ):
+            with self.assertRaises(RealmFileError, msg=line) as caught:
+                users(f"bob: x\n\n{line}\n")
+            message = str(caught.exception)
+            self.assertIsInstance(caught.exception, StartupError)
+            self.assertTrue(message.startswith("users.realm:3: "), message)
+            self.assertIn(expected, message)
+            self.assertNotIn("secret", message)
+            self.assertEqual(len(message.splitlines()), 1)
+
+    def test_warnings_name_the_scheme_and_the_user(self) -> None:
+        found = users(
+            f"a: x\nb: OBF:1vny1zlo1x8e1vnw1vn61x8g1zlu1vn4\nc: {CHEAP_ARGON2}\nd: MD5:5ebe2294ecd0e0f08eab7690d2a6ee69"
+        )
+        self.assertEqual(len(found.warnings), 3)
+        for scheme, name, warning in zip(("plain text", "OBF", "MD5"), "abd", found.warnings, strict=True):
+            self.assertIn(f"kept as {scheme}", warning)
+            self.assertIn(f"'{name}'", warning)
+        self.assertEqual(users(f"c: {CHEAP_ARGON2}").warnings, ())
+        self.assertIn("no users", users("# nobody").warnings[0])
+        self.assertIn("colon", users(rf"a\:b: {CHEAP_ARGON2}").warnings[0])
+        self.assertIn("2 different costs", users(f"a: {CHEAP_ARGON2}\nb: {CHEAP_BCRYPT}").warnings[0])
+
+    @reaches(1)
+    @given(st.binary() | st.text().map(str.encode) | NEARLY.map("\n".join).map(str.encode))
+    def test_any_file_is_read_or_refused(self, data: bytes) -> None:
+        try:
+            found = read_users(data, "f")
+        except RealmFileError:
+            return
+        if found.by_name:
+            reached(self)
+        self.assertTrue(all(name for name in found.by_name))
+
+
+class CostTests(unittest.TestCase):
+    """What is counted is calls of the hash functions: wall time would prove little, and fail at times."""
+
+    def setUp(self) -> None:
+        self.calls: list[str] = []
+        verify, check = argon2.low_level.verify_secret, bcrypt.checkpw
+
+        def counted_verify(encoded: bytes, secret: bytes, kind: argon2.low_level.Type) -> bool:
+            self.calls.append(encoded.split(b"$")[3].decode())
+            return verify(encoded, secret, kind)
+
+        def counted_check(password: bytes, hashed: bytes) -> bool:
+            self.calls.append(hashed.split(b"$")[2].decode())
+            return check(password, hashed)
+
+        self.patch(argon2.low_level, "verify_secret", counted_verify)
+        self.patch(bcrypt, "checkpw", counted_check)
+
+    def cost(self, found: Users, name: str, password: str) -> list[str]:
+        self.calls.clear()
+        self.assertFalse(found.check(found.by_name.get(name), password))
+        return sorted(self.calls)
+
+    def test_attack_29_an_unknown_user_costs_what_a_wrong_password_costs(self) -> None:
+        found = users(f"alice: {CHEAP_ARGON2}\nbob: {CHEAP_ARGON2}")
+        self.assertEqual(self.cost(found, "alice", "wrong"), ["m=8,t=1,p=1"])
+        self.assertEqual(self.cost(found, "nobody", "wrong"), ["m=8,t=1,p=1"])
+        self.assertEqual(self.cost(found, "nobody", "argon2"), ["m=8,t=1,p=1"], "alice's password does not fit nobody")
+
+    def test_attack_29_in_a_file_of_many_kinds_every_refusal_costs_the_same(self) -> None:
+        dear = CHEAP_ARGON2.replace("t=1", "t=2")
+        found = users(
+            f"alice: {CHEAP_ARGON2}\ndora: {dear}\nbob: {CHEAP_BCRYPT}\ncarl: plain\neve: MD5:5ebe2294ecd0e0f08eab7690d2a6ee69"
+        )
+        for name in ("alice", "bob", "carl", "dora", "eve", "nobody"):
+            for password in ("wrong", "x" * 100):
+                self.assertEqual(self.cost(found, name, password), ["04", "m=8,t=1,p=1", "m=8,t=2,p=1"], name)
+
+    def test_attack_47_a_right_password_costs_what_a_wrong_one_costs(self) -> None:
+        """The client leaves when a wrong password would still be computed: the time before the answer says nothing."""
+        found = users(f"alice: {CHEAP_ARGON2}\nbob: {CHEAP_BCRYPT}\ncarl: plain")
+        for name, password in (("alice", "argon2"), ("bob", "x"), ("carl", "plain")):
+            self.calls.clear()
+            self.assertTrue(found.check(found.by_name[name], password))
+            self.assertEqual(sorted(self.calls), ["04", "m=8,t=1,p=1"], name)

@@ -1,0 +1,149 @@
+"""``perimeter check``, and the reference page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from click.testing import CliRunner
+from twisted.trial.unittest import TestCase
+
+from perimeter.auth.registry import installed_kinds
+from perimeter.cli.check import run_check
+from perimeter.cli.main import main
+from perimeter.cli.reference import example, own_page
+from perimeter.config.site.kinds import KINDS
+from perimeter.config.site.load import load_site
+from tests.unit.doubles.site import INSTALLED, SITE, SiteCase
+
+MORE = """\
+[route site]
+host = a.example, b.example
+path = /site
+static = html
+auth = none
+networks = 10.0.0.0/8
+
+[route v6]
+path = /v6
+upstream = v6
+rewrite = /
+auth = optional
+allow = role:admin, user:bob
+deny = method:PUT
+identity = none
+
+[upstream v6]
+servers = https://[::1]:8443, http://b
+"""
+SELF_MADE = "[listener https] has no certificate: a self-signed one is made in state_dir, which clients cannot verify"
+
+ROOT = Path(__file__).parents[3]
+
+
+class CheckTests(SiteCase):
+    def check(self, text: str) -> tuple[int, list[str]]:
+        self.site.write_text(text)
+        status, told = run_check(self.site, kinds=INSTALLED)
+        return status, told.replace(f"{self.directory}/", "").splitlines()
+
+    def test_a_valid_file_prints_warnings_and_routes(self) -> None:
+        status, (warning, gap, *table) = self.check(SITE + MORE)
+        self.assertEqual((status, gap), (0, ""))
+        self.assertEqual(warning, f"warning: {SELF_MADE}")
+        cells = [re.split(" {2,}", line) for line in table]
+        self.assertEqual(
+            cells,
+            [
+                ["HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY"],
+                ["*", "/", "app (http://127.0.0.1:8888)", "required", "-", "headers"],
+                ["a.example", "/site", "html", "none", "from 10.0.0.0/8", "-"],
+                ["b.example", "/site", "html", "none", "from 10.0.0.0/8", "-"],
+                [
+                    *("*", "/v6", "v6 (https://[::1]:8443, http://b:80) as /", "optional"),
+                    *("allow role:admin, user:bob; deny method:PUT", "none"),
+                ],
+            ],
+        )
+
+    def test_realm_files_that_are_there_are_read(self) -> None:
+        self.site.write_text(SITE.replace("type = file\npath = users", "type = realmfile\npath = users.realm"))
+        realm = self.site.parent / "users.realm"
+        realm.write_text("alice: {plain}x\n")
+        self.assertEqual(run_check(self.site)[0], 0)
+        realm.write_text("# as `perimeter password > users.realm` leaves it when it is interrupted\n")
+        status, told = run_check(self.site)
+        self.assertEqual(status, 0)
+        self.assertIn(f"warning: {realm}: no users\n", told)
+        realm.write_text("alice: x\nbob:\n")
+        status, told = run_check(self.site)
+        self.assertEqual(status, 1)
+        self.assertTrue(told.startswith(f"{realm}:2: user 'bob' has no password"), told)
+
+    def test_the_columns_are_aligned(self) -> None:
+        self.site.write_text(SITE + MORE)
+        table = run_check(self.site, kinds=INSTALLED)[1].splitlines()[2:]
+        starts = [line.index(word) for line, word in zip(table, ("IDENTITY", "headers"), strict=False)]
+        self.assertEqual(len(set(starts)), 1)
+
+    def test_a_faulty_file_prints_every_problem_on_a_line(self) -> None:
+        status, lines = self.check(SITE.replace("tls = yes", "tls = yse").replace("upstream = app", "upstream = ap"))
+        self.assertEqual(
+            (status, lines),
+            (
+                1,
+                [
+                    "site.ini:4: [listener https] tls: expected yes or no, not 'yse', did you mean yes?",
+                    "site.ini:15: [route app] upstream: there is no [upstream ap], did you mean app?",
+                ],
+            ),
+        )
+
+    def test_without_security_the_table_says_so(self) -> None:
+        _, lines = self.check(f"{SITE}[perimeter]\nenabled = no\n")
+        self.assertIn("SECURITY IS OFF", lines[0])
+        self.assertEqual(lines[-1].split()[-3:], ["off", "-", "headers"])
+
+    def test_a_file_without_routes(self) -> None:
+        status, lines = self.check("[listener a]\nport = 0\ninterface = 127.0.0.1\n[audit]\npath = a\n")
+        self.assertEqual((status, lines), (0, ["There are no routes."]))
+
+    def test_nothing_is_made(self) -> None:
+        before = sorted(self.directory.parent.rglob("*"))
+        self.check(SITE)
+        self.assertEqual(sorted(self.directory.parent.rglob("*")), sorted({*before, self.site}))
+
+
+class CommandTests(SiteCase):
+    def test_the_command_exits_with_the_status(self) -> None:
+        good = CliRunner().invoke(main, ["check", str(ROOT / "etc" / "site.ini")])
+        self.assertEqual(good.exit_code, 0, good.output)
+        self.assertIn("sample (sample:)", good.output)
+        bad = CliRunner().invoke(main, ["check", str(self.directory / "none.ini")])
+        self.assertEqual(bad.exit_code, 1)
+        self.assertIn("none.ini: cannot be read: No such file or directory", bad.output)
+
+
+class ReferenceTests(TestCase):
+    def test_the_page_is_that_of_the_schema(self) -> None:
+        made = own_page()
+        kept = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+        self.assertEqual(made, kept, "run: python -m perimeter.cli.reference docs/reference/configuration.md")
+
+    def test_every_option_has_its_words(self) -> None:
+        for kind in KINDS:
+            self.assertTrue(kind.doc, kind.word)
+            self.assertEqual([option.name for option in kind.declared if not option.doc], [])
+            self.assertTrue(kind.example, kind.word)
+
+
+class ExampleTests(SiteCase):
+    def test_the_examples_of_the_page_are_one_valid_site(self) -> None:
+        for name in ("gw.crt", "gw.key", "users.realm"):
+            (self.directory / name).write_text("")
+        parts = [example(kind).removeprefix("```ini\n").removesuffix("```\n") for kind in KINDS]
+        pages = f"[route pages]\npath = /50x.html\nstatic = {self.directory / 'html'}\n[listener m]\nport = 1\nserve = metrics\n"
+        self.site.write_text("\n".join([*parts, pages]))
+        config = load_site(self.site, environ={}, kinds=installed_kinds())
+        self.assertEqual(len(parts), len(KINDS))
+        self.assertEqual(config.warnings, ())

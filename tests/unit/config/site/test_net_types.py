@@ -1,0 +1,197 @@
+"""Networks, hosts, servers, URLs, route paths, header names, rules and error pages."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perimeter.config.language import net_types as nettypes
+from perimeter.config.language.datatypes import BadValue
+from perimeter.config.site import errors, route, server
+from perimeter.config.site.errors import ErrorPage
+from perimeter.config.site.route import Rule
+from perimeter.config.site.server import ServerSettings
+from tests.unit.config.language.test_datatypes import HERE, DatatypeCase
+from tests.unit.doubles.properties import reached, reaches
+
+
+class NetworkTests(DatatypeCase):
+    def test_networks(self) -> None:
+        self.good(
+            nettypes.NETWORK,
+            {"10.0.0.0/8": ip_network("10.0.0.0/8"), "192.0.2.1": ip_network("192.0.2.1/32"), "fd00::/8": ip_network("fd00::/8")},
+        )
+        self.bad(nettypes.NETWORK, ["10.0.0.0/33", "10.0.0", "localhost", "", "10.0.0.0/8 x"])
+        self.suggests(nettypes.NETWORK, {"10.1.2.3/8": "10.0.0.0/8", "fd00::1/8": "fd00::/8"})
+
+    def test_attack_10_a_mapped_network_would_never_match(self) -> None:
+        self.suggests(nettypes.NETWORK, {"::ffff:10.0.0.0/104": "10.0.0.0/8", "::ffff:10.0.0.1": "10.0.0.1/32"})
+
+    def test_interfaces(self) -> None:
+        self.good(nettypes.INTERFACE, {"127.0.0.1": "127.0.0.1", "::1": "::1", "0.0.0.0": "0.0.0.0"})
+        self.bad(nettypes.INTERFACE, ["eth0", "*", "127.0.0.1:80"])
+        self.suggests(nettypes.INTERFACE, {"localhost": "127.0.0.1", "[::1]": "::1"})
+
+
+class NameTests(DatatypeCase):
+    def test_hosts(self) -> None:
+        self.good(
+            route.ROUTE_HOST,
+            {
+                "*": "*",
+                "gw.example.com": "gw.example.com",
+                "GW.Example.COM": "gw.example.com",
+                "gw.example.com.": "gw.example.com",
+                "my_host": "my_host",
+                "192.0.2.1": "192.0.2.1",
+                "[2001:DB8::1]": "[2001:db8::1]",
+                "xn--bcher-kva.example": "xn--bcher-kva.example",
+            },
+        )
+        self.bad(route.ROUTE_HOST, ["a b", "-a", "a..b", "*.example.com", "http://a", "a/b", "300.1.1.1", "a" * 64, "[x]", "a\n"])
+        self.suggests(
+            route.ROUTE_HOST,
+            {"gw.example.com:9443": "gw.example.com", "2001:db8::1": "[2001:db8::1]", "bücher.example": "xn--bcher-kva.example"},
+        )
+
+    def test_header_names(self) -> None:
+        self.good(nettypes.HEADER_NAME, {"X-Auth-Username": "X-Auth-Username", "CDAP-UserId": "CDAP-UserId"})
+        self.bad(nettypes.HEADER_NAME, ["X_Auth", "X Auth", "X-Auth:", "", "-X", "X--Y", "Hôte"])
+
+    def test_a_header_with_another_meaning_carries_no_identity(self) -> None:
+        self.bad(
+            nettypes.HEADER_NAME, ["Authorization", "host", "Transfer-Encoding", "content-length", "X-Forwarded-For", "Cookie"]
+        )
+
+    def test_index_files(self) -> None:
+        self.good(route.FILE_NAME, {"index.html": "index.html"})
+        self.bad(route.FILE_NAME, ["a/b", "..", ".", "/x", "a/"])
+
+
+class ServerTests(DatatypeCase):
+    def test_servers(self) -> None:
+        self.good(
+            server.SERVER,
+            {
+                "http://127.0.0.1:8888": ServerSettings("http", "127.0.0.1", 8888),
+                "HTTPS://App.Example": ServerSettings("https", "app.example", 443),
+                "http://app": ServerSettings("http", "app", 80),
+                "http://[::1]:81": ServerSettings("http", "::1", 81),
+                "sample:": ServerSettings("sample", "", 0),
+            },
+        )
+
+    def test_what_is_no_server(self) -> None:
+        self.bad(
+            server.SERVER,
+            [
+                "ftp://a",
+                "http://",
+                "http://:80",
+                "http://a:0",
+                "http://a:65536",
+                "http://a:x",
+                "http://user@a",
+                "http://u:p@a",
+                "http://::1:80",
+                "http://[::1",
+                "http://[a]",
+                "http://a?x",
+                "http://a#x",
+                "http://a b",
+                "unix:/run/x",
+                "sample",
+            ],
+        )
+
+    def test_suggestions(self) -> None:
+        self.suggests(
+            server.SERVER,
+            {
+                "127.0.0.1:8888": "http://127.0.0.1:8888",
+                "http://a:80/": "http://a:80",
+                "http://a/v1": "http://a",
+                "sample": "sample:",
+                "http://user:hunter2@a/": "",
+            },
+        )
+
+    def test_urls(self) -> None:
+        self.good(
+            nettypes.URL, {url: url for url in ("https://gw.example.com:9443/token", "http://[::1]:10009", "https://a/t?x=1")}
+        )
+        self.bad(
+            nettypes.URL, ["gw.example.com", "ftp://a", "https://", "https://u@a/", "https://a/#x", "https://a:0/", 'https://a/"']
+        )
+
+
+class RoutePathTests(DatatypeCase):
+    def test_paths(self) -> None:
+        paths = ("/", "/v1/ecflow", "/a-b_c~d/e.f", "/a:b@c", "/.well-known", "/...")
+        self.good(nettypes.URL_PATH, {path: path for path in paths})
+
+    def test_attack_1_a_path_with_two_readings_is_no_route(self) -> None:
+        self.bad(
+            nettypes.URL_PATH,
+            [
+                "/a/../b",
+                "/..",
+                "/a/./b",
+                "//a",
+                "/a//b",
+                "/a%2Fb",
+                "/a?b",
+                "/a#b",
+                "/a;b",
+                "/a\\b",
+                "/a b",
+                "/é",
+                "a",
+                "*",
+                "/a/",
+            ],
+        )
+        self.suggests(nettypes.URL_PATH, {"/a/": "/a", "//a//b/": "/a/b", "a/b": "/a/b", "/a/./b": "/a/b", "/a/../b": ""})
+
+    @reaches(5)
+    @given(st.lists(st.sampled_from(["/a", "/b.c", "/...", "/.a", "/", ".", "%2e", "%"]), max_size=4).map("".join))
+    def test_what_is_accepted_is_in_normal_form(self, text: str) -> None:
+        try:
+            path = nettypes.URL_PATH.convert(text, HERE)
+        except BadValue:
+            return
+        reached(self)
+        segments = path[1:].split("/")
+        self.assertTrue(path == "/" or not {"", ".", ".."} & set(segments))
+        self.assertNotIn("%", path)
+
+    @reaches(2)
+    @given(st.text(alphabet="/.a", max_size=12))
+    def test_a_suggestion_is_itself_accepted(self, text: str) -> None:
+        try:
+            nettypes.URL_PATH.convert(text, HERE)
+        except BadValue as bad:
+            if bad.suggestion.startswith("/") and text.startswith("/"):
+                reached(self)
+                self.assertEqual(nettypes.URL_PATH.convert(bad.suggestion, HERE), bad.suggestion)
+
+
+class RuleTests(DatatypeCase):
+    def test_rules(self) -> None:
+        self.good(
+            route.RULE,
+            {
+                "role:admin": Rule("role", "admin"),
+                "user: alice": Rule("user", "alice"),
+                "realm:a:b": Rule("realm", "a:b"),
+                "method:GET": Rule("method", "GET"),
+            },
+        )
+        self.bad(route.RULE, ["admin", "role:", ":x", "Role:x", "group:x", "method:G T"])
+        self.suggests(route.RULE, {"rol:x": "role:x", "method:get": "method:GET", "GET": "method:GET", "usr:alice": "user:alice"})
+
+    def test_error_pages(self) -> None:
+        self.good(errors.PAGE, {"500 502 503 504 /50x.html": ErrorPage((500, 502, 503, 504), "/50x.html")})
+        self.bad(errors.PAGE, ["/50x.html", "500", "200 /x", "500,502 /x", "5000 /x", "500 x", "500 /../x"])

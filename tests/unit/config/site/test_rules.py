@@ -1,0 +1,315 @@
+"""What one section must not say, what sections must not say of each other, and what a valid file is warned of."""
+
+from __future__ import annotations
+
+from tests.unit.doubles.site import SITE, SiteCase
+
+
+class ListenerTests(SiteCase):
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("gw.crt", "gw.key", "k.p12"):
+            (self.directory / name).write_text("x")
+
+    def listener(self, body: str) -> list[str]:
+        text = SITE.replace("interface = 127.0.0.1\ntls = yes\n", body)
+        return [problem.partition("[listener https] ")[2] for problem in self.problems(text)]
+
+    def test_tls_options_without_tls(self) -> None:
+        self.assertEqual(
+            self.listener("certificate = gw.crt\nprivate_key = gw.key\n"),
+            ["certificate: is only allowed with tls = yes", "private_key: is only allowed with tls = yes"],
+        )
+        self.assertEqual(self.listener("tls = no\nkeystore = k.p12\n"), ["keystore: is only allowed with tls = yes"])
+
+    def test_certificate_and_key_go_together(self) -> None:
+        self.assertEqual(self.listener("tls = yes\ncertificate = gw.crt\n"), ["certificate: also needs private_key"])
+        self.assertEqual(self.listener("tls = yes\nprivate_key = gw.key\n"), ["private_key: also needs certificate"])
+        self.assertEqual(self.listener("tls = yes\nkeystore_password = x\n"), ["keystore_password: also needs keystore"])
+        self.assertEqual(self.listener("tls = yes\nprivate_key_password = x\n"), ["private_key_password: also needs private_key"])
+
+    def test_certificate_or_keystore(self) -> None:
+        self.assertEqual(
+            self.listener("tls = yes\ncertificate = gw.crt\nprivate_key = gw.key\nkeystore = k.p12\n"),
+            ["keystore: set either keystore or certificate, not both"],
+        )
+
+    def test_files_must_exist(self) -> None:
+        found = self.listener("tls = yes\ncertificate = a.crt\nprivate_key = a.key\n")
+        self.assertEqual(found, ["certificate: there is no file a.crt", "private_key: there is no file a.key"])
+        self.assertEqual(self.listener("tls = yes\nkeystore = a.jks\n"), ["keystore: there is no file a.jks"])
+
+    def test_redirect(self) -> None:
+        self.assertEqual(
+            self.listener("serve = redirect\n"),
+            ["redirect_to: is required with serve = redirect: the port of the https listener"],
+        )
+        self.assertEqual(self.listener("redirect_to = 443\n"), ["redirect_to: is only allowed with serve = redirect"])
+
+    def test_attack_43_metrics_are_for_this_machine_unless_told(self) -> None:
+        listener = f"{SITE}[listener figures]\nport = 9090\nserve = metrics\n"
+        self.assertEqual(self.load(listener).listeners[1].interface, "127.0.0.1")
+        self.assertEqual(self.load(f"{listener}interface = 10.0.0.1\n").listeners[1].interface, "10.0.0.1")
+
+    def test_the_path_of_metrics_is_its_own(self) -> None:
+        for path in ("/", "/health", "/status"):
+            (found,) = self.problems(f"{SITE}[metrics]\npath = {path}\n")
+            self.assertIn("[metrics] path: is already used", found)
+
+    def test_the_same_port_twice(self) -> None:
+        for one, other, clash in (
+            ("127.0.0.1", "127.0.0.1", True),
+            ("127.0.0.1", "", True),
+            ("127.0.0.1", "0.0.0.0", True),
+            ("::1", "::", True),
+            ("127.0.0.1", "127.0.0.2", False),
+            ("127.0.0.1", "::1", False),
+        ):
+            text = SITE.replace("interface = 127.0.0.1", f"interface = {one}")
+            text += f"[listener two]\nport = 9443\ninterface = {other}\ntls = yes\n"
+            if clash:
+                told = "site.ini:20: [listener two] port: [listener https] has the same port on the same interface"
+                self.assertEqual(self.problems(text), [told])
+            else:
+                self.assertEqual(len(self.load(text).listeners), 2)
+
+    def test_any_free_port_twice(self) -> None:
+        text = SITE.replace("port = 9443", "port = 0")
+        self.assertEqual(len(self.load(f"{text}[listener two]\nport = 0\ninterface = 127.0.0.1\n").listeners), 2)
+
+    def test_tokens_for_nobody(self) -> None:
+        text = "[listener t]\nport = 0\ninterface = 127.0.0.1\nserve = tokens\n"
+        (found,) = self.problems(text)
+        self.assertIn("serve: no user could get a token, because there is no [authenticator] section", found)
+
+
+class AuthenticatorTests(SiteCase):
+    def test_order(self) -> None:
+        for order, told in {
+            "locla": ["there is no [authenticator locla], did you mean local?", "does not list [authenticator local]"],
+            "local, local": ["local is listed twice"],
+        }.items():
+            found = self.problems(f"{SITE}[authentication]\norder = {order}\n")
+            self.assertEqual([problem.partition(" order: ")[2] for problem in found], told)
+
+    def test_the_kind_reports_its_own_options(self) -> None:
+        found = self.problems(self.with_option("authenticator local", "pth", "users").replace("path = users\n", ""))
+        self.assertEqual(
+            [problem.partition("local] ")[2] for problem in found],
+            ["path: is required (file)", "pth: unknown option, did you mean path?"],
+        )
+
+    def test_a_realm_file_that_is_not_there(self) -> None:
+        (found,) = self.problems(self.with_option("authenticator local", "path", "usrs"))
+        self.assertIn("[authenticator local] path: there is no file usrs", found)
+
+    def test_a_realm_is_quotable(self) -> None:
+        for section in ("perimeter", "authenticator local"):
+            for realm in ('a"b', "a\\b", "José"):
+                (found,) = self.problems(self.with_option(section, "realm", realm))
+                self.assertIn(f"[{section}] realm: expected a realm of ASCII", found)
+
+    def test_a_referenced_realm_is_quotable_too(self) -> None:
+        self.environ = {"REALM": "a\r\nb"}
+        (found,) = self.problems(self.with_option("perimeter", "realm", "env:REALM"))
+        self.assertIn("[perimeter] realm: expected a realm of ASCII", found)
+
+    def test_token_is_a_taken_name(self) -> None:
+        (found,) = self.problems(SITE.replace("[authenticator local]", "[authenticator token]"))
+        self.assertIn("expected another name: the audit log writes token for access tokens", found)
+
+
+class TokenTests(SiteCase):
+    def token(self, body: str) -> list[str]:
+        return [problem.partition("[token] ")[2] for problem in self.problems(f"{SITE}[token]\n{body}")]
+
+    def test_secret_goes_with_hs256(self) -> None:
+        self.assertEqual(self.token("algorithm = HS256\n"), ["secret: is required with algorithm = HS256"])
+        self.assertEqual(self.token(f"secret = {'x' * 40}\n"), ["secret: is only allowed with algorithm = HS256"])
+
+    def test_secret_has_32_octets(self) -> None:
+        short = "x" * 31
+        self.assertEqual(
+            self.token(f"algorithm = HS256\nsecret = {short}\n"), ["secret: expected at least 32 bytes (RFC 7518, section 3.2)"]
+        )
+        for good in ("x" * 32, "é" * 16):
+            config = self.load(f"{SITE}[token]\nalgorithm = HS256\nsecret = {good}\n")
+            self.assertEqual(config.token.secret, good)
+
+    def test_lifetimes_are_positive(self) -> None:
+        for option in ("lifetime", "extended_lifetime", "key_lifetime"):
+            self.assertEqual(self.token(f"{option} = 0\n"), [f"{option}: expected a duration greater than zero, not '0'"])
+
+    def test_algorithms(self) -> None:
+        (found,) = self.token("algorithm = none\n")
+        self.assertIn("expected ES256, EdDSA, RS256 or HS256, not 'none'", found)
+
+
+class UpstreamTests(SiteCase):
+    def upstream(self, body: str) -> list[str]:
+        return [
+            problem.partition("[upstream app] ")[2]
+            for problem in self.problems(SITE.replace("servers = http://127.0.0.1:8888\n", body))
+        ]
+
+    def test_servers(self) -> None:
+        self.assertEqual(self.upstream("keepalive = 1\n"), ["servers: is required (list of servers)"])
+        self.assertEqual(self.upstream("servers = http://a, http://a:80\n"), ["servers: the same server is listed twice"])
+        self.assertEqual(
+            self.upstream("servers = sample:, http://a\n"), ["servers: sample: cannot be combined with other servers"]
+        )
+
+    def test_verification_goes_with_https(self) -> None:
+        (self.directory / "ca.pem").write_text("x")
+        found = self.upstream("servers = http://a\nca_certificate = ca.pem\nserver_name = b\n")
+        self.assertEqual(found, [f"{option}: is only allowed with https servers" for option in ("ca_certificate", "server_name")])
+
+    def test_timeouts_are_positive(self) -> None:
+        (found,) = self.upstream("servers = http://a\nread_timeout = 0s\n")
+        self.assertIn("read_timeout: expected a duration greater than zero", found)
+
+
+class RouteTests(SiteCase):
+    def route(self, body: str) -> list[str]:
+        text = SITE.replace("path = /\nupstream = app\n", body)
+        return [problem.partition("[route app]")[2].lstrip(": ") for problem in self.problems(text)]
+
+    def test_one_target(self) -> None:
+        self.assertEqual(
+            self.route("path = /\nupstream = app\nstatic = html\n"),
+            ["static: set either upstream or static, not both"],
+        )
+        self.assertEqual(self.route("path = /\n"), ["a route needs a target: upstream = NAME or static = DIRECTORY"])
+
+    def test_a_static_root_must_exist(self) -> None:
+        self.assertEqual(self.route("path = /\nstatic = htm\n"), ["static: there is no directory htm"])
+        self.assertEqual(self.route("path = /\nstatic = users\n"), ["static: there is no directory users"])
+
+    def test_options_of_the_other_target(self) -> None:
+        for option, value in (("rewrite", "/x"), ("identity", "jwt"), ("websocket", "no"), ("allow_encoded_slash", "yes")):
+            self.assertEqual(
+                self.route(f"path = /\nstatic = html\n{option} = {value}\n"), [f"{option}: is only allowed with upstream"]
+            )
+        self.assertEqual(self.route("path = /\nupstream = app\nindex = a.html\n"), ["index: is only allowed with static"])
+
+    def test_two_routes_of_one_path(self) -> None:
+        for hosts, others, clash in (("*", "*", True), ("a, b", "b", True), ("a", "*", False), ("a", "b", False)):
+            text = SITE.replace("path = /\n", f"path = /\nhost = {hosts}\n")
+            text += f"[route two]\nhost = {others}\npath = /\nupstream = app\n"
+            if clash:
+                (found,) = self.problems(text)
+                self.assertIn("[route two] path: [route app] has the same path on the same host", found)
+            else:
+                self.assertEqual(len(self.load(text).routes), 2)
+
+    def test_hosts(self) -> None:
+        self.assertEqual(self.route("path = /\nupstream = app\nhost = a, A\n"), ["host: the same host is listed twice"])
+        self.assertEqual(
+            self.route("path = /\nupstream = app\nhost = *, a\n"),
+            ["host: * cannot be combined with other hosts: it includes them"],
+        )
+
+    def test_identity(self) -> None:
+        base = "path = /\nupstream = app\n"
+        self.assertEqual(self.route(f"{base}identity = none, jwt\n"), ["identity: none cannot be combined with other words"])
+        self.assertEqual(self.route(f"{base}identity = jwt, jwt\n"), ["identity: the same word is given twice"])
+        self.assertEqual(
+            self.route(f"{base}identity = jwt\nidentity_realm_header = X-R\n"),
+            ["identity_realm_header: is only allowed with identity = headers"],
+        )
+        self.assertEqual(
+            self.route(f"{base}identity_realm_header = x-auth-roles\n"),
+            ["identity_realm_header: the three identity headers must have different names"],
+        )
+
+    def test_rules_that_can_never_match(self) -> None:
+        found = self.route("path = /\nupstream = app\nauth = none\nallow = role:admin, method:GET\ndeny = user:bob\n")
+        self.assertEqual(
+            found,
+            [
+                "allow: 'role:admin' can never match, because with auth = none no client has an identity",
+                "deny: 'user:bob' can never match, because with auth = none no client has an identity",
+            ],
+        )
+
+    def test_attack_41_a_misspelt_realm_denies_nobody(self) -> None:
+        self.assertEqual(
+            self.route("path = /\nupstream = app\ndeny = realm:locla\n"),
+            ["deny: no authenticator has the realm locla, did you mean realm:local?"],
+        )
+
+    def test_required_without_an_authenticator(self) -> None:
+        text = SITE.replace("[authenticator local]\ntype = file\npath = users\n", "")
+        (found,) = self.problems(text)
+        self.assertIn("[route app] auth: no client could authenticate, because there is no [authenticator] section", found)
+        self.assertEqual(self.load(f"{text}[perimeter]\nenabled = no\n").authenticators, ())
+
+
+class ErrorPageTests(SiteCase):
+    def test_a_status_twice(self) -> None:
+        (found,) = self.problems(f"{SITE}[errors]\npage = 500 502 /a\n  502 /b\n")
+        self.assertIn("[errors] page: the status 502 is given twice", found)
+
+    def test_a_page_that_no_route_leads_to(self) -> None:
+        text = SITE.replace("path = /\n", "path = /app\n")
+        (found,) = self.problems(f"{text}[errors]\npage = 500 /apple\n")
+        self.assertIn("[errors] page: no route serves '/apple'", found)
+        self.assertEqual(len(self.load(f"{text}[errors]\npage = 500 /app/50x.html\n").error_pages), 1)
+
+
+class WarningTests(SiteCase):
+    CERTIFICATE = "[listener https] has no certificate: a self-signed one is made in state_dir, which clients cannot verify"
+
+    def test_a_self_made_certificate(self) -> None:
+        self.assertEqual(self.load(SITE).warnings, (self.CERTIFICATE,))
+
+    def test_nothing_to_warn_of(self) -> None:
+        for name in ("gw.crt", "gw.key"):
+            (self.directory / name).write_text("x")
+        text = SITE.replace("tls = yes\n", "tls = yes\ncertificate = gw.crt\nprivate_key = gw.key\n")
+        self.assertEqual(self.load(text).warnings, ())
+
+    def test_security_is_off(self) -> None:
+        warnings = self.load(f"{SITE}[perimeter]\nenabled = no\n").warnings
+        self.assertEqual(warnings[0], "[perimeter] enabled = no: SECURITY IS OFF, every client may use every route")
+
+    def test_asking_all_at_once_shows_passwords_around(self) -> None:
+        text = f"{SITE}[authentication]\nask = all_at_once\n"
+        self.assertEqual(self.load(text).warnings, (self.CERTIFICATE,))
+        two = f"{text}[authenticator two]\ntype = file\npath = users\n"
+        self.assertIn("[authentication] ask = all_at_once: every authenticator sees every password", self.load(two).warnings[-1])
+
+    def test_attack_43_figures_for_everybody(self) -> None:
+        told = "[listener figures] shows metrics to every client that can connect: set networks in [metrics] to restrict it"
+        listener = f"{SITE}[listener figures]\nport = 9090\nserve = metrics\n"
+        for text, warned in (
+            (listener, False),
+            (f"{listener}interface = ::1\n", False),
+            (f"{listener}interface = 0.0.0.0\n", True),
+            (f"{listener}interface = 0.0.0.0\n[metrics]\nnetworks = 10.0.0.0/8\n", False),
+        ):
+            self.assertEqual(self.load(text).warnings, (self.CERTIFICATE, *([told] if warned else [])))
+
+    def test_metrics_that_nobody_can_ask_for(self) -> None:
+        told = "[metrics] has no effect: no listener has serve = metrics"
+        self.assertEqual(self.load(f"{SITE}[metrics]\npath = /figures\n").warnings, (self.CERTIFICATE, told))
+
+    def test_credentials_in_plain_text(self) -> None:
+        told = "[listener https] accepts credentials without TLS on an interface that other machines can reach"
+        plain = SITE.replace("tls = yes\n", "")
+        for interface, warned in (("127.0.0.1", False), ("::1", False), ("0.0.0.0", True), ("192.0.2.1", True), ("", True)):
+            warnings = self.load(plain.replace("interface = 127.0.0.1", f"interface = {interface}")).warnings
+            self.assertEqual(warnings, (told,) if warned else (), interface)
+        public = plain.replace("interface = 127.0.0.1\n", "").replace("upstream = app\n", "upstream = app\nauth = none\n")
+        self.assertEqual(self.load(public).warnings, ())
+        self.assertEqual(self.load(public.replace("port = 9443", "port = 9443\nserve = tokens")).warnings[0], told)
+
+    def test_no_audit_log(self) -> None:
+        text = SITE.partition("[audit]")[0]
+        self.assertIn("[audit] has no path: there is no audit log for app", self.load(text).warnings)
+
+    def test_what_is_out_of_reach(self) -> None:
+        text = f"{SITE}[upstream spare]\nservers = http://127.0.0.1:1\n"
+        self.assertIn("[upstream spare] is not used by any route", self.load(text).warnings)
+        tokens = SITE.replace("port = 9443", "port = 9443\nserve = tokens")
+        self.assertIn("no listener has serve = gateway: no client can reach the routes", self.load(tokens).warnings)

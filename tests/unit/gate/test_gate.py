@@ -1,0 +1,407 @@
+"""The gate as requests meet it, through a real channel: who gets to the target, with what, and who does not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from ipaddress import ip_network
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.trial import unittest
+
+from perimeter.config.site.route import Rule
+from perimeter.errors import Challenges, InvalidToken, Unavailable
+from perimeter.gate.access import ANYBODY, Access, Asks
+from perimeter.gate.gate import Gate
+from perimeter.gate.identity_lines import IdentityLines
+from perimeter.gate.policy import Policy
+from perimeter.gate.routes import Route, RouteTable
+from perimeter.model import ClientConnection, HeaderBlock, Principal
+from tests.unit.doubles.http_rig import Client, Holding, Site
+
+ALICE = Principal("alice", "local", ("user",))
+ADMIN = Principal("root", "local", ("admin",))
+PEER = "192.0.2.7"
+
+
+class FakeIdentifier:
+    """Finds the people by their Authorization; ``raises`` or ``later`` instead where a test says so."""
+
+    people = {b"Bearer alice": ALICE, b"Bearer admin": ADMIN}
+
+    def __init__(self) -> None:
+        self.raises: BaseException | None = None
+        self.later: Deferred[Principal | None] | None = None
+        self.asked: list[str] = []
+        self.by_connection: bool | None = None
+
+    def identify(
+        self, headers: HeaderBlock, address: str, connection: ClientConnection, *, by_connection: bool = True
+    ) -> Principal | Awaitable[Principal | None] | None:
+        self.asked.append(address)
+        self.by_connection = by_connection
+        if self.raises is not None:
+            raise self.raises
+        if not headers.authorization:
+            return None
+        if self.later is not None:
+            return self.later
+        principal = self.people.get(headers.authorization[0])
+        if principal is None:
+            raise InvalidToken
+        return principal
+
+
+class GateTestCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.target = Holding()
+        self.site = Site(self.target)
+        self.identifier = FakeIdentifier()
+        self.open = self.route("open", "/pub", access=ANYBODY)
+        self.closed = self.route("closed", "/admin", policy=Policy((Rule("role", "admin"),)))
+        self.root = self.route("root", "/")
+
+    def route(self, name: str, path: str, **options: Any) -> Route:
+        return Route(name=name, prefix=path.rstrip("/").encode(), target=self.target, audit=self.site.audit, **options)
+
+    def gate(self, *routes: Route, **options: Any) -> Gate:
+        def sign(principal: Principal, audience: str, lifetime: float) -> str:
+            raise AssertionError("nothing to sign")
+
+        table = RouteTable(routes or (self.open, self.closed, self.root))
+        return Gate(table, self.identifier, IdentityLines(sign, self.site.clock), **options)  # type: ignore[arg-type]
+
+    def ask(self, line: str, *lines: str, gate: Gate | None = None, peer: str = PEER) -> Client:
+        self.site.dispatch = (gate or self.gate()).dispatch  # type: ignore[method-assign]
+        client = Client(self.site, peer=peer)
+        fields = "".join(f"{field}\r\n" for field in ("Host: gw", *lines))
+        client.send(f"{line} HTTP/1.1\r\n{fields}\r\n".encode("latin-1"))
+        return client
+
+    def refused(self, status: int, line: str, *lines: str, gate: Gate | None = None, peer: str = PEER) -> Client:
+        before = len(self.target.exchanges)
+        client = self.ask(line, *lines, gate=gate, peer=peer)
+        self.assertEqual(client.response().status, status, line)
+        self.assertEqual(len(self.target.exchanges), before, line)
+        return client
+
+    def admitted(self, line: str, *lines: str, gate: Gate | None = None, peer: str = PEER) -> Any:
+        before = len(self.target.exchanges)
+        client = self.ask(line, *lines, gate=gate, peer=peer)
+        self.assertEqual(len(self.target.exchanges), before + 1, (line, client.transport.written))
+        self.assertEqual(client.transport.written, b"")
+        return self.target.exchanges[-1].decision
+
+
+class AdmissionTests(GateTestCase):
+    def test_open_route(self) -> None:
+        decision = self.admitted("GET /pub/x?y=z")
+        self.assertEqual((decision.route.name, decision.principal, decision.identity), ("open", None, b""))
+        self.assertEqual((decision.target, decision.address), (b"/pub/x?y=z", PEER))
+        self.assertEqual(self.identifier.asked, [])
+
+    def test_open_route_asks_nobody_who_he_is(self) -> None:
+        self.assertIsNone(self.admitted("GET /pub", "Authorization: Bearer alice").principal)
+
+    def test_default_is_deny(self) -> None:
+        self.refused(401, "GET /")
+        client = self.refused(404, "GET /x", gate=self.gate(self.open))
+        self.assertEqual([record.reason for record in client.records][-1], "no_route")
+
+    def test_attack_5_health_check_bypass(self) -> None:
+        self.refused(401, "GET /admin", "User-Agent: GoogleHC/1.0")
+        self.refused(401, "GET /admin", "User-Agent: kube-probe/1.29")
+
+    def test_identified(self) -> None:
+        decision = self.admitted("GET /x", "Authorization: Bearer alice")
+        self.assertEqual(decision.principal, ALICE)
+        self.assertEqual(decision.identity, b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\nX-Auth-Roles: user\r\n")
+
+    def test_not_allowed(self) -> None:
+        client = self.refused(403, "GET /admin", "Authorization: Bearer alice")
+        record = client.records[-1]
+        self.assertEqual((record.route, record.principal, record.reason), ("closed", ALICE, "insufficient_scope"))
+        self.assertEqual(self.admitted("GET /admin", "Authorization: Bearer admin").principal, ADMIN)
+
+    def test_wrong_token(self) -> None:
+        self.refused(401, "GET /", "Authorization: Bearer mallory")
+
+    def test_optional(self) -> None:
+        gate = self.gate(self.route("opt", "/", access=Access(Asks.OPTIONAL)))
+        self.assertIsNone(self.admitted("GET /", gate=gate).principal)
+        self.assertEqual(self.admitted("GET /", "Authorization: Bearer alice", gate=gate).principal, ALICE)
+        self.refused(401, "GET /", "Authorization: Bearer mallory", gate=gate)
+
+    def test_optional_with_rules(self) -> None:
+        policy = Policy((Rule("role", "admin"), Rule("method", "GET")))
+        gate = self.gate(self.route("opt", "/", access=Access(Asks.OPTIONAL), policy=policy))
+        self.admitted("GET /", gate=gate)
+        self.refused(401, "POST /", gate=gate)
+        self.refused(403, "POST /", "Authorization: Bearer alice", gate=gate)
+        self.admitted("POST /", "Authorization: Bearer admin", gate=gate)
+
+    def test_rules_for_methods_where_nobody_is_asked(self) -> None:
+        gate = self.gate(self.route("r", "/", access=ANYBODY, policy=Policy(None, (Rule("method", "DELETE"),))))
+        self.admitted("GET /", gate=gate)
+        self.refused(403, "DELETE /", gate=gate)
+
+    def test_what_was_found_of_a_target_is_no_permission(self) -> None:
+        """Whatever a gate remembers between requests, each of them is judged by who asks, and how."""
+        gate = self.gate(self.route("r", "/", policy=Policy((Rule("role", "admin"),), (Rule("method", "DELETE"),))))
+        for _ in range(3):
+            self.admitted("GET /x?y", "Authorization: Bearer admin", gate=gate)
+            self.refused(403, "GET /x?y", "Authorization: Bearer alice", gate=gate)
+            self.refused(403, "DELETE /x?y", "Authorization: Bearer admin", gate=gate)
+            self.refused(401, "GET /x?y", gate=gate)
+            self.refused(400, "GET /x%5c", "Authorization: Bearer admin", gate=gate)
+
+    def test_targets_are_not_mixed_up(self) -> None:
+        gate = self.gate(self.route("b", "/", hosts=("b",), rewrite=b"/app"), self.open, self.root)
+        for _ in range(2):
+            for host, target, name, forwarded in (
+                ("b", "/pub", "b", b"/app/pub"),
+                ("gw", "/pub", "open", b"/pub"),
+                ("gw", "/pub?x", "open", b"/pub?x"),
+                ("gw", "/x", "root", b"/x"),
+                ("b", "/", "b", b"/app/"),
+            ):
+                decision = self.admitted(f"GET http://{host}{target}", "Authorization: Bearer alice", gate=gate)
+                self.assertEqual((decision.route.name, decision.target), (name, forwarded))
+
+    def test_later(self) -> None:
+        self.identifier.later = Deferred()
+        client = self.ask("GET /x", "Authorization: Basic x")
+        self.assertEqual((client.transport.written, self.target.exchanges), (b"", []))
+        self.identifier.later.callback(ALICE)
+        decision = self.target.exchanges[0].decision
+        assert decision is not None
+        self.assertEqual(decision.principal, ALICE)
+
+    def test_later_not_allowed(self) -> None:
+        self.identifier.later = Deferred()
+        client = self.ask("GET /admin", "Authorization: Basic x")
+        self.identifier.later.callback(ALICE)
+        self.assertEqual(client.response().status, 403)
+        self.assertEqual(self.target.exchanges, [])
+
+    def test_client_gone_while_an_authenticator_is_asked(self) -> None:
+        self.identifier.later = Deferred()
+        client = self.ask("GET /x", "Authorization: Basic x")
+        client.transport.lose()
+        self.identifier.later.callback(ALICE)
+        self.assertEqual(self.target.exchanges, [])
+        self.assertEqual([record.status for record in client.records], [499])
+
+    def test_disabled(self) -> None:
+        decision = self.admitted("GET /admin", gate=self.gate(enabled=False))
+        self.assertEqual((decision.principal, decision.identity), (None, b""))
+
+    def test_maintenance(self) -> None:
+        builtin = self.route("token", "/token", access=ANYBODY, exact=True, builtin=True)
+        gate = self.gate(self.open, builtin, maintenance=True)
+        self.refused(503, "GET /pub", gate=gate)
+        self.admitted("GET /token", gate=gate)
+
+    def test_max_body(self) -> None:
+        gate = self.gate(self.route("r", "/", access=ANYBODY, max_body=10))
+        self.refused(413, "POST /", "Content-Length: 11", gate=gate)
+        self.admitted("POST /", "Content-Length: 10", gate=gate)
+        self.assertEqual(self.target.exchanges[-1].max_body, 10)
+
+
+class NetworkTests(GateTestCase):
+    def test_networks(self) -> None:
+        gate = self.gate(self.route("r", "/", access=ANYBODY, networks=(ip_network("10.0.0.0/8"),)))
+        self.refused(403, "GET /", gate=gate)
+        self.admitted("GET /", gate=gate, peer="10.1.1.1")
+
+    def test_attack_10_mapped_peer(self) -> None:
+        gate = self.gate(self.route("r", "/", access=ANYBODY, networks=(ip_network("10.0.0.0/8"),)))
+        self.admitted("GET /", gate=gate, peer="::ffff:10.0.0.1")
+        self.refused(403, "GET /", gate=gate, peer="::ffff:192.0.2.7")
+
+    def test_attack_9_forwarded_for_opens_no_network(self) -> None:
+        route = self.route("r", "/", access=ANYBODY, networks=(ip_network("10.0.0.0/8"),))
+        self.refused(403, "GET /", "X-Forwarded-For: 10.0.0.1", gate=self.gate(route))
+        trusting = self.gate(route, trusted_proxies=(ip_network("172.16.0.0/12"),))
+        self.refused(403, "GET /", "X-Forwarded-For: 10.0.0.1", gate=trusting)
+        self.admitted("GET /", "X-Forwarded-For: 10.0.0.1", gate=trusting, peer="172.16.0.1")
+        self.refused(403, "GET /", "X-Forwarded-For: 10.0.0.1, 192.0.2.1", gate=trusting, peer="172.16.0.1")
+
+    def test_attack_9_audited_address(self) -> None:
+        trusting = self.gate(trusted_proxies=(ip_network("172.16.0.0/12"),))
+        client = self.refused(401, "GET /", "X-Forwarded-For: 10.0.0.1", gate=trusting)
+        self.assertEqual(client.records[-1].address, PEER)
+        client = self.refused(401, "GET /", "X-Forwarded-For: 10.0.0.1", gate=trusting, peer="172.16.0.1")
+        self.assertEqual(client.records[-1].address, "10.0.0.1")
+
+
+class PathTests(GateTestCase):
+    def test_attack_1_no_way_round_a_rule(self) -> None:
+        for path in (
+            "/pub/../admin",
+            "/pub/%2e%2e/admin",
+            "/pub/..;/admin",
+            "/pub%2f..%2fadmin",
+            "/pub%2Fadmin",
+            "/admin%2Fx",
+            "/pub%5c..%5cadmin",
+            "/pub/%252e%252e/admin",
+            "/pub/%25%32%65%25%32%65/admin",
+            "/pub%00/admin",
+            "/admin;x/y",
+            "/;x/admin",
+            "/pub;/../admin",
+        ):
+            client = self.refused(400, f"GET {path}")
+            self.assertTrue(client.closed)
+
+    def test_attack_1_other_spellings_of_the_same_path(self) -> None:
+        for path in ("//admin", "/%61dmin", "///admin//x", "/admin/", "/admin?x=/pub", "/%41dmin/../admin"):
+            status = 400 if ".." in path else 401
+            self.refused(status, f"GET {path}")
+        self.assertEqual(self.admitted("GET //admin//%78", "Authorization: Bearer admin").target, b"/admin/x")
+
+    def test_attack_3_query_and_fragment(self) -> None:
+        for path in ("/admin?/pub", "/admin?x=/pub/..", "/admin%3F/pub", "/admin%23/pub"):
+            self.refused(401, f"GET {path}")
+        self.refused(400, "GET /admin#/pub")
+        self.assertEqual(self.admitted("GET /pub?a=/../b&c=%2f%00").target, b"/pub?a=/../b&c=%2f%00")
+
+    def test_attack_6_rewritten_after_judging(self) -> None:
+        api = self.route("api", "/api", access=ANYBODY, rewrite=b"")
+        gate = self.gate(api, self.closed)
+        self.assertEqual(self.admitted("GET /api/x", gate=gate).target, b"/x")
+        self.assertEqual(self.admitted("GET /api//x", gate=gate).target, b"/x")
+        self.refused(404, "GET /api%2e/admin", gate=gate)
+        self.refused(404, "GET /api./admin", gate=gate)
+        self.refused(400, "GET /api/../admin", gate=gate)
+        self.refused(400, "GET /api;/../admin", gate=gate)
+        self.refused(404, "GET /apix/admin", gate=gate)
+
+    def test_encoded_slash_is_an_option(self) -> None:
+        lax = attrs.evolve(self.open, allow_encoded_slash=True)
+        gate = self.gate(lax, self.closed, self.root)
+        self.assertEqual(self.admitted("GET /pub/a%2fb", gate=gate).target, b"/pub/a%2Fb")
+        for path in ("/pub/..%2f..%2fadmin", "/pub%2f..%2fadmin", "/pub/%2e%2e%2fadmin"):
+            self.refused(400, f"GET {path}", gate=gate)
+        laxer = self.gate(attrs.evolve(self.root, allow_encoded_slash=True, access=ANYBODY), self.closed)
+        self.refused(400, "GET /x;%2f..%2fadmin", gate=laxer)
+        self.refused(400, "GET /%2fadmin", gate=laxer)
+        self.refused(400, "GET /admin%2fx", gate=laxer)
+
+    def test_attack_1_encoded_slash_inside_one_route(self) -> None:
+        self.refused(400, "GET /pub/a%2fb")
+        self.refused(400, "GET /a%2Fb")
+
+    def test_attack_23_targets_that_clients_invent_are_not_kept_for_ever(self) -> None:
+        gate = self.gate()
+        self.site.dispatch = gate.dispatch  # type: ignore[method-assign]
+        client = Client(self.site)
+        for number in range(5000):
+            client.get(f"/pub/{number}")
+            self.target.exchanges.pop().answer(200, b"", b"")
+        self.assertLessEqual(len(gate._places), 4096)
+        kept = len(gate._places)
+        client.get("/pub/" + "x" * 1000)
+        self.assertEqual(len(gate._places), kept)
+
+    def test_parameters_inside_one_route(self) -> None:
+        self.assertEqual(self.admitted("GET /pub/a;v=1/b").target, b"/pub/a;v=1/b")
+
+    def test_attack_4_host_tricks(self) -> None:
+        inner = self.route("inner", "/", hosts=("b.example.com",))
+        gate = self.gate(inner, self.route("outer", "/", access=ANYBODY))
+        for host in ("b.example.com", "B.example.COM", "b.example.com.", "b.example.com:443", "B.EXAMPLE.COM.:9"):
+            self.site.dispatch = gate.dispatch  # type: ignore[method-assign]
+            client = Client(self.site)
+            client.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            self.assertEqual(client.response().status, 401, host)
+
+    def test_attack_2_host_of_the_target_decides(self) -> None:
+        inner = self.route("inner", "/", hosts=("b.example.com",))
+        gate = self.gate(inner, self.route("outer", "/", access=ANYBODY))
+        self.refused(401, "GET http://B.example.com:80/x", gate=gate)
+
+
+class FailClosedTests(GateTestCase):
+    def test_attack_41_authenticator_that_raises(self) -> None:
+        self.identifier.raises = RuntimeError("a bug")
+        self.refused(500, "GET /")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_attack_41_authenticator_that_raises_later(self) -> None:
+        for error, status in ((RuntimeError("a bug"), 500), (Unavailable("down"), 503)):
+            self.identifier.later = Deferred()
+            client = self.ask("GET /", "Authorization: Basic x")
+            self.identifier.later.errback(error)
+            self.assertEqual(client.response().status, status)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(self.target.exchanges, [])
+
+    def test_a_late_refusal_has_the_challenges_of_the_route(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(stranger=Challenges.BASIC)))
+        for outcome in (InvalidToken(), None):
+            self.identifier.later = Deferred()
+            client = self.ask("GET /", "Authorization: Basic x", gate=gate)
+            if outcome is None:
+                self.identifier.later.callback(None)
+            else:
+                self.identifier.later.errback(outcome)
+            response = client.response()
+            self.assertEqual(response.status, 401)
+            self.assertEqual(response.get(b"www-authenticate"), b'Basic realm="realm", charset="UTF-8"')
+            self.assertEqual(client.records[-1].route, "r")
+
+    def test_nobody_vouches_later(self) -> None:
+        headers = "Authorization: Bearer alice"
+        for asks, status in ((Asks.REQUIRED, 401), (Asks.OPTIONAL, 200)):
+            self.identifier.later = Deferred()
+            client = self.ask("GET /", headers, gate=self.gate(self.route("r", "/", access=Access(asks))))
+            self.identifier.later.callback(None)
+            if asks is Asks.OPTIONAL:
+                self.target.exchanges[-1].answer(200, b"", b"")
+            self.assertEqual(client.response().status, status)
+
+    def test_attack_41_identifier_that_returns_nonsense(self) -> None:
+        for nonsense in (True, "alice", 0):
+            self.identifier.people = {b"Bearer alice": nonsense}  # type: ignore[dict-item]
+            self.refused(500, "GET /", "Authorization: Bearer alice")
+        self.assertEqual(len(self.flushLoggedErrors()), 3)
+
+    def test_attack_41_identity_that_cannot_be_told(self) -> None:
+        surrogate = Principal("\ud800", "local")
+        self.identifier.people = {b"Bearer x": surrogate}
+        self.refused(500, "GET /", "Authorization: Bearer x")
+        self.assertEqual(len(self.flushLoggedErrors(UnicodeEncodeError)), 1)
+
+    def test_attack_41_sick_audit_log(self) -> None:
+        self.site.audit.sick = True
+        self.refused(503, "GET /pub")
+        self.refused(503, "GET /", "Authorization: Bearer alice")
+
+    def test_attack_41_target_that_raises(self) -> None:
+        class Broken:
+            name = "broken"
+
+            def handle(self, exchange: object) -> None:
+                raise KeyError("a bug")
+
+        broken = Route(name="r", prefix=b"", target=Broken(), audit=self.site.audit, access=ANYBODY)
+        self.refused(500, "GET /", gate=self.gate(broken))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_attack_34_and_8_fields_of_the_client_decide_nothing(self) -> None:
+        for line in (
+            "X-Auth-Username: root",
+            "X-Auth-Roles: admin",
+            "X-Ldap-Url: ldap://evil",
+            "X-Forwarded-Uri: /pub",
+            "X-Original-URL: /pub",
+            "X-Rewrite-URL: /pub",
+            "X-Forwarded-Host: pub",
+            "Forwarded: for=10.0.0.1;host=pub",
+        ):
+            self.refused(401, "GET /admin", line)
+            self.refused(403, "GET /admin", line, "Authorization: Bearer alice")

@@ -1,0 +1,194 @@
+"""Which route a host and a path belong to, and that finding out costs the same for one route and a thousand."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from perimeter.config.site.route_matching import canonical_host
+from perimeter.gate.routes import Route, RouteTable
+from tests.unit.doubles.http_rig import Audit, Echoing
+
+
+def route(name: str, path: str = "/", *hosts: str, **options: Any) -> Route:
+    return Route(name=name, prefix=path.rstrip("/").encode(), target=Echoing(), audit=Audit(), hosts=hosts, **options)
+
+
+class FindTests(unittest.TestCase):
+    def found(self, table: RouteTable, path: str, host: str = "gw") -> str | None:
+        found = table.find(host.encode(), path.encode())
+        return None if found is None else found.name
+
+    def test_longest_prefix(self) -> None:
+        table = RouteTable([route("a", "/a"), route("root", "/"), route("ab", "/a/b"), route("long", "/a/b/c/d")])
+        for path, name in (
+            ("/", "root"),
+            ("/x", "root"),
+            ("/a", "a"),
+            ("/a/", "a"),
+            ("/a/x", "a"),
+            ("/ab", "root"),
+            ("/a.", "root"),
+            ("/A", "root"),
+            ("/a/b", "ab"),
+            ("/a/bc", "a"),
+            ("/a/b/c", "ab"),
+            ("/a/b/c/d", "long"),
+            ("/a/b/c/d/", "long"),
+            ("/a/b/c/dd", "ab"),
+            ("/a/b/c/d/e/f", "long"),
+            ("/" + "x/" * 5000, "root"),
+        ):
+            self.assertEqual(self.found(table, path), name, path)
+
+    def test_nothing_without_a_match(self) -> None:
+        table = RouteTable([route("a", "/a")])
+        for path in ("/", "/b", "/aa", "/b/a"):
+            self.assertIsNone(self.found(table, path), path)
+        self.assertIsNone(self.found(RouteTable([]), "/a"))
+
+    def test_exact(self) -> None:
+        table = RouteTable([route("root", "/"), route("token", "/token", exact=True, builtin=True)])
+        self.assertEqual(self.found(table, "/token"), "token")
+        for path in ("/token/", "/token/x", "/tokens", "/"):
+            self.assertEqual(self.found(table, path), "root", path)
+
+    def test_exact_gives_way_to_a_route_of_the_same_path(self) -> None:
+        table = RouteTable([route("mine", "/token"), route("token", "/token", exact=True, builtin=True)])
+        self.assertEqual(self.found(table, "/token"), "mine")
+        table = RouteTable([route("token", "/token", exact=True, builtin=True), route("mine", "/token")])
+        self.assertEqual(self.found(table, "/token"), "mine")
+
+    def test_exact_without_any_other(self) -> None:
+        table = RouteTable([route("token", "/token", exact=True, builtin=True)])
+        self.assertEqual(self.found(table, "/token"), "token")
+        self.assertIsNone(self.found(table, "/token/x"))
+        self.assertIsNone(self.found(table, "/"))
+
+    def test_hosts(self) -> None:
+        table = RouteTable(
+            [
+                route("any"),
+                route("b", "/", "b.example.com"),
+                route("any-a", "/a"),
+                route("b-p", "/p", "b.example.com", "c.example.com"),
+            ]
+        )
+        for host, path, name in (
+            ("other", "/", "any"),
+            ("b.example.com", "/", "b"),
+            ("b.example.com", "/a", "b"),
+            ("b.example.com", "/p", "b-p"),
+            ("c.example.com", "/p", "b-p"),
+            ("c.example.com", "/", "any"),
+            ("x.b.example.com", "/", "any"),
+            ("example.com", "/", "any"),
+            ("badexample.com", "/", "any"),
+            ("other", "/a", "any-a"),
+            ("", "/", "any"),
+            ("[::1]:80", "/", "any"),
+        ):
+            self.assertEqual(self.found(table, path, host), name, (host, path))
+            self.assertEqual(self.found(table, path, host), name, "again, from memory")
+
+    def test_attack_4_case_trailing_dot_and_port(self) -> None:
+        table = RouteTable([route("open"), route("closed", "/", "b.example.com")])
+        for host in (
+            "b.example.com",
+            "B.Example.COM",
+            "b.example.com.",
+            "b.example.com:443",
+            "B.EXAMPLE.COM.:8443",
+            "b.example.com:",
+        ):
+            self.assertEqual(self.found(table, "/", host), "closed", host)
+
+    def test_canonical_host(self) -> None:
+        for host, name in (
+            (b"[::1]:80", "[::1]"),
+            (b"[2001:DB8::0:1]", "[2001:db8::1]"),
+            (b"10.0.0.1:80", "10.0.0.1"),
+            (b"", ""),
+        ):
+            self.assertEqual(canonical_host(host), name)
+
+    def test_attack_54_a_name_of_thousands_of_labels(self) -> None:
+        """Its labels are not looked at one by one, and it is not kept."""
+        table = RouteTable([route("any"), route("b", "/", "b.example.com")])
+        host = "a." * 16_000 + "b.example.com"
+        began = time.thread_time()
+        for _ in range(20):
+            self.assertEqual(self.found(table, "/", host), "any")
+        self.assertLess(time.thread_time() - began, 0.02)
+        self.assertEqual(len(table._table._remembered), 0)
+
+    def test_attack_23_names_that_clients_invent_are_not_kept_for_ever(self) -> None:
+        table = RouteTable([route("any"), route("b", "/", "b")])
+        for number in range(5000):
+            self.assertEqual(self.found(table, "/", f"x{number}"), "any")
+        self.assertLessEqual(len(table._table._remembered), 1001)
+        self.assertEqual(self.found(table, "/", "b"), "b")
+
+    @given(st.lists(st.sampled_from(["/", "/a", "/b", "/a/b", "/a/bb", "/a/b/c", "/abc", "/a/b/c/d/e"]), max_size=6), st.data())
+    @settings(max_examples=200, deadline=None)
+    def test_agrees_with_a_search_through_all(self, prefixes: list[str], data: st.DataObject) -> None:
+        table = RouteTable([route(prefix, prefix) for prefix in prefixes])
+        path = "/" + "/".join(data.draw(st.lists(st.sampled_from(["a", "b", "bb", "c", "d", "e", "abc", ""]), max_size=6)))
+        matches = [p for p in prefixes if path == p or path.startswith(p.rstrip("/") + "/")]
+        self.assertEqual(self.found(table, path), max(matches, key=len, default=None))
+
+
+class CountingDict(dict[Any, Any]):
+    """Counts look-ups."""
+
+    looked_up = 0
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        CountingDict.looked_up += 1
+        return super().get(key, default)
+
+
+class CostTests(unittest.TestCase):
+    def cost(self, count: int, path: bytes) -> int:
+        table = RouteTable([route("root"), *(route(f"r{number}", f"/v{number:04}/app") for number in range(count))])
+        prefixes = table._table.of("*")
+        prefixes.prefixes = CountingDict(prefixes.prefixes)
+        prefixes.exact = CountingDict(prefixes.exact)
+        CountingDict.looked_up = 0
+        self.assertIsNotNone(table.find(b"gw", path))
+        return CountingDict.looked_up
+
+    def test_attack_23_flat_in_routes_and_in_path(self) -> None:
+        self.assertGreater(self.cost(10, b"/v0001/app/x"), 0)
+        for path in (b"/v0001/app", b"/v0001/app/x", b"/none", b"/none/at/all"):
+            self.assertEqual(self.cost(1000, path), self.cost(10, path), path)
+        self.assertLessEqual(self.cost(10, b"/x" * 10_000), 12)
+
+
+class RewriteTests(unittest.TestCase):
+    def test_forwarded_and_back(self) -> None:
+        for prefix, rewrite, outer, inner in (
+            ("/v1", b"", b"/v1", b"/"),
+            ("/v1", b"", b"/v1/", b"/"),
+            ("/v1", b"", b"/v1/a/b", b"/a/b"),
+            ("/v1", b"/app", b"/v1", b"/app"),
+            ("/v1", b"/app", b"/v1/a", b"/app/a"),
+            ("/", b"/app", b"/a", b"/app/a"),
+            ("/", b"/app", b"/", b"/app/"),
+            ("/", b"", b"/a", b"/a"),
+        ):
+            one = route("r", prefix, rewrite=rewrite)
+            self.assertEqual(one.forwarded_path(outer), inner)
+            back = one.outer_path(inner)
+            self.assertEqual(one.forwarded_path(back), inner, (prefix, rewrite, outer))
+        one = route("r", "/v1", rewrite=b"/app")
+        self.assertEqual(one.outer_path(b"/application"), b"/application")
+        self.assertEqual(one.outer_path(b"/elsewhere"), b"/elsewhere")
+
+    def test_without_rewrite(self) -> None:
+        one = route("r", "/v1")
+        self.assertEqual((one.forwarded_path(b"/v1/a"), one.outer_path(b"/v1/a")), (b"/v1/a", b"/v1/a"))

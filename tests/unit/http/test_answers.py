@@ -1,0 +1,198 @@
+"""What clients read when they are refused: bodies, challenges, pages, and which of them."""
+
+from __future__ import annotations
+
+import json
+
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from perimeter.errors import (
+    BadRequest,
+    Challenges,
+    ExpiredToken,
+    InsufficientScope,
+    InvalidCredentialsRequest,
+    InvalidToken,
+    Maintenance,
+    MethodNotAllowed,
+    MissingCredentials,
+    NoRoute,
+    Refusal,
+    Rejected,
+    Unavailable,
+    UpstreamUnreachable,
+)
+from perimeter.http.answers import Answers, Page, prefers_html, prefers_json, quoted
+from perimeter.http.grammar import parse_block
+from tests.unit.doubles.http_rig import Client, Holding, Response, Site, error_page
+
+BROWSER = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+class AnswersTests(unittest.TestCase):
+    def answered(
+        self,
+        refusal: Refusal,
+        *lines: str,
+        realm: str = "R",
+        pages: dict[int, Page] | None = None,
+        challenges: Challenges = Challenges.BEARER,
+        further: tuple[tuple[str, str], ...] = (),
+    ) -> Response:
+        target = Holding()
+        clock = Clock()
+        clock.advance(1_000_000_000)
+        site = Site(target, clock)
+        site.answers = Answers(realm, ("https://gw/token", "https://gw2/token"), error_page, pages or {}, clock.seconds, further)
+        client = Client(site)
+        client.get("/", *lines)
+        refusal.stranger = challenges
+        target.exchanges[0].refuse(refusal)
+        return client.response()
+
+    def test_missing_token_has_auth_uri_only(self) -> None:
+        response = self.answered(MissingCredentials())
+        self.assertEqual(response.status, 401)
+        self.assertEqual(json.loads(response.body), {"auth_uri": ["https://gw/token", "https://gw2/token"]})
+        self.assertEqual(response.get(b"www-authenticate"), b'Bearer realm="R"')
+        self.assertEqual(response.get(b"cache-control"), b"no-store")
+        self.assertEqual(response.get(b"content-type"), b"application/json;charset=UTF-8")
+        self.assertEqual(response.get(b"date"), b"Sun, 09 Sep 2001 01:46:40 GMT")
+
+    def test_bearer_errors(self) -> None:
+        for refusal, status, error in (
+            (InvalidToken(), 401, "invalid_token"),
+            (ExpiredToken(), 401, "invalid_token"),
+            (InvalidCredentialsRequest(), 400, "invalid_request"),
+            (InsufficientScope(), 403, "insufficient_scope"),
+        ):
+            response = self.answered(refusal)
+            self.assertEqual(response.status, status)
+            description = refusal.phrase
+            expected = f'Bearer realm="R", error="{error}", error_description="{description}"'
+            self.assertEqual(response.get(b"www-authenticate"), expected.encode())
+            fields = json.loads(response.body)
+            self.assertEqual((fields["error"], fields["error_description"]), (error, description))
+            self.assertEqual("auth_uri" in fields, status == 401)
+        self.assertIn(b"The access token expired", self.answered(ExpiredToken()).body)
+
+    def test_wrong_password_offers_both_schemes(self) -> None:
+        response = self.answered(Rejected())
+        values = [value for name, value in response.fields if name == b"www-authenticate"]
+        self.assertEqual(values, [b'Bearer realm="R"', b'Basic realm="R", charset="UTF-8"'])
+
+    def test_basic_challenge(self) -> None:
+        response = self.answered(MissingCredentials(), challenges=Challenges.BASIC)
+        self.assertEqual(response.get(b"www-authenticate"), b'Basic realm="R", charset="UTF-8"')
+
+    def test_all_challenges_in_lines_of_their_own(self) -> None:
+        further = (("basic", "local"), ("bearer", "weather"), ("bearer", "R"), ("basic", "corp"))
+        own, local = b'Bearer realm="R"', b'Basic realm="local", charset="UTF-8"'
+        others = [b'Bearer realm="weather"', b'Basic realm="corp", charset="UTF-8"']
+        for refusal, challenges, expected in (
+            (MissingCredentials(), Challenges.BEARER, [own, local, *others]),
+            (Rejected(), Challenges.BEARER, [own, local, *others]),
+            (MissingCredentials(), Challenges.BASIC, [local, *others]),
+        ):
+            response = self.answered(refusal, challenges=challenges, further=further)
+            self.assertEqual([value for name, value in response.fields if name == b"www-authenticate"], expected)
+        response = self.answered(Rejected(), further=(("bearer", "weather"),))
+        values = [value for name, value in response.fields if name == b"www-authenticate"]
+        self.assertEqual(values, [own, b'Basic realm="R", charset="UTF-8"', b'Bearer realm="weather"'])
+        self.assertEqual(
+            len([1 for name, _ in self.answered(InsufficientScope(), further=further).fields if name[:3] == b"www"]), 1
+        )
+
+    def test_passwords_alone_are_asked_for_by_realm_where_a_proxy_asks(self) -> None:
+        further = (("basic", "local"), ("basic", "corp"))
+        own, gateway = b'Bearer realm="R"', b'Basic realm="R", charset="UTF-8"'
+        each = b'Basic realm="local", charset="UTF-8", Basic realm="corp", charset="UTF-8"'
+        for refusal, challenges, expected in (
+            (MissingCredentials(), Challenges.JOINED, [own + b", " + each]),
+            (Rejected(), Challenges.JOINED, [own + b", " + each]),
+            (MissingCredentials(), Challenges.BEARER, [own]),
+            (Rejected(), Challenges.BEARER, [own, gateway]),
+            (MissingCredentials(), Challenges.BASIC, [gateway]),
+        ):
+            response = self.answered(refusal, challenges=challenges, further=further)
+            self.assertEqual([value for name, value in response.fields if name == b"www-authenticate"], expected)
+
+    def test_no_challenge_without_need(self) -> None:
+        for refusal in (NoRoute(), UpstreamUnreachable(), BadRequest(), Unavailable(), Maintenance()):
+            self.assertIsNone(self.answered(refusal).get(b"www-authenticate"), refusal)
+
+    def test_attack_42_realm_is_quoted(self) -> None:
+        self.assertEqual(quoted('a"b\\c\r\nX: é'), 'a\\"b\\\\c??X: ?')
+        response = self.answered(MissingCredentials(), realm='x", error="none')
+        self.assertEqual(response.get(b"www-authenticate"), b'Bearer realm="x\\", error=\\"none"')
+
+    def test_attack_16_detail_is_for_the_operator_only(self) -> None:
+        for accept in ("Accept: */*", BROWSER):
+            response = self.answered(UpstreamUnreachable("at 10.1.2.3: connection refused"), accept)
+            self.assertNotIn(b"10.1.2.3", response.body)
+            for _, value in response.fields:
+                self.assertNotIn(b"10.1.2.3", value)
+
+    def test_attack_26_nothing_of_the_request_is_shown(self) -> None:
+        target = Holding()
+        client = Client(Site(target))
+        client.get("/%3Csvg%3E?rd=%22><svg", BROWSER, "X-Auth-Realm: <svg>")
+        target.exchanges[0].refuse(NoRoute())
+        self.assertNotIn(b"svg", client.transport.written)
+
+    def test_retry_after_and_allow(self) -> None:
+        self.assertEqual(self.answered(Unavailable()).get(b"retry-after"), b"5")
+        self.assertIsNone(self.answered(NoRoute()).get(b"retry-after"))
+        self.assertEqual(self.answered(MethodNotAllowed(allow=("GET", "HEAD"))).get(b"allow"), b"GET, HEAD")
+
+    def test_html_for_a_browser(self) -> None:
+        response = self.answered(NoRoute(), BROWSER)
+        self.assertEqual(response.get(b"content-type"), b"text/html; charset=utf-8")
+        self.assertIn(b"<h1>404", response.body)
+        self.assertEqual(self.answered(MissingCredentials(), BROWSER).get(b"www-authenticate"), b'Bearer realm="R"')
+
+    def test_kept_answers_are_not_mixed_up(self) -> None:
+        target = Holding()
+        client = Client(Site(target))
+        for line in ("Accept: */*", BROWSER, "Accept: */*"):
+            client.get("/", line)
+            target.exchanges[-1].refuse(NoRoute())
+        self.assertEqual([response.body[:1] for response in client.responses()], [b"{", b"<", b"{"])
+
+    def test_maintenance_is_json_for_everybody(self) -> None:
+        for pages in ({}, {503: Page(b"Content-Type: text/html\r\n", b"<p>down")}):
+            response = self.answered(Maintenance(), BROWSER, pages=pages)
+            self.assertEqual(response.status, 503)
+            self.assertEqual(json.loads(response.body)["error"], "maintenance")
+
+    def test_operators_page(self) -> None:
+        pages = {401: Page(b"Content-Type: text/html\r\n", b"<p>mine"), 502: Page(b"Content-Type: text/html\r\n", b"<p>mine")}
+        self.assertEqual(self.answered(UpstreamUnreachable(), pages=pages).body, b"<p>mine")
+        self.assertEqual(self.answered(UpstreamUnreachable(), "Accept: application/json", pages=pages).body[:1], b"{")
+        self.assertEqual(self.answered(NoRoute(), pages=pages).body[:1], b"{")
+        # RFC 9110, section 11.6.1: whatever the page, a 401 says how to authenticate.
+        response = self.answered(MissingCredentials(), BROWSER, pages=pages)
+        self.assertEqual((response.body, response.get(b"www-authenticate")), (b"<p>mine", b'Bearer realm="R"'))
+
+
+class AcceptTests(unittest.TestCase):
+    def test_preferences(self) -> None:
+        for accept, html, for_json in (
+            (None, False, False),
+            ("*/*", False, False),
+            ("text/html", True, False),
+            ("application/json", False, True),
+            ("application/json, text/html", False, True),
+            ("application/json;q=0.5, text/html", True, False),
+            ("TEXT/HTML ; Q=0.3, application/json;q=0.2", True, False),
+            ("text/html;q=0", False, False),
+            ("text/html;q=nonsense", False, False),
+            ("text/html;q=nan", False, False),
+            ("text/html;level=1;q=0.7,application/json;q=0.7", False, True),
+            ("\xe9;;==,,", False, False),
+            ("text/*", False, False),
+        ):
+            block = b"Host: gw\r\n" + (b"" if accept is None else b"Accept: " + accept.encode("latin-1") + b"\r\n")
+            headers = parse_block(block, 10)
+            self.assertEqual((prefers_html(headers), prefers_json(headers)), (html, for_json), accept)

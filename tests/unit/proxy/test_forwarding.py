@@ -1,0 +1,547 @@
+"""Forwarding: connecting, which requests are sent twice, bodies and back-pressure in both directions, tunnels, all early ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.trial import unittest
+
+from perimeter.config.site.server import ServerSettings
+from perimeter.net.connect import HandshakeFailed
+from perimeter.proxy.connection import UpstreamConnection
+from perimeter.proxy.forwarding import _authority
+from tests.unit.doubles.http_rig import Client
+from tests.unit.doubles.http_upstream import OK, Gateway, Peer
+
+
+def lines_of(request: bytes) -> list[bytes]:
+    return request.partition(b"\r\n\r\n")[0].split(b"\r\n")
+
+
+class ConnectTests(unittest.TestCase):
+    def test_request_arrives(self) -> None:
+        gateway = Gateway(prefix=b"/v1", rewrite=b"/app")
+        gateway.identity = b"X-Auth-Username: alice\r\n"
+        client, peer = gateway.begun("GET", "/v1/x?y", "Accept: */*", "Authorization: Bearer secret", "X-Auth-Roles: admin")
+        request = peer.request()
+        self.assertEqual(lines_of(request)[0], b"GET /app/x?y HTTP/1.1")
+        self.assertIn(b"\r\nX-Auth-Username: alice\r\n", request)
+        for leak in (b"secret", b"admin"):
+            self.assertNotIn(leak, request)
+        self.assertEqual(len(peer.transport.writes), 1)
+        peer.reply(b"HTTP/1.1 302 Found\r\nLocation: http://one:8080/app/z\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(client.response().get(b"location"), b"/v1/z")
+        self.assertEqual((client.records[0].route, client.records[0].upstream), ("a-route", "backend"))
+
+    def test_refused(self) -> None:
+        for error in (ConnectionRefusedError(), DNSLookupError(), HandshakeFailed("expired")):
+            gateway = Gateway()
+            client = gateway.client()
+            client.get()
+            gateway.attempts[0].fail(error)
+            self.assertEqual(client.response().status, 502)
+            self.assertEqual([record.reason for record in client.records], ["upstream_unreachable"])
+
+    def test_timed_out(self) -> None:
+        gateway = Gateway(settings={"connect_timeout": 7.0})
+        client = gateway.client()
+        client.get()
+        self.assertEqual(gateway.attempts[0].timeout, 7.0)
+        gateway.attempts[0].fail(TimeoutError())
+        self.assertEqual(client.response().status, 504)
+        self.assertFalse(client.closed)
+
+    def test_the_next_server_is_tried(self) -> None:
+        for method in ("GET", "POST"):
+            gateway = Gateway("one", "two", "three")
+            client = gateway.client()
+            client.request(method, "/", "Content-Length: 2", body=b"hi")
+            gateway.attempts[0].fail(ConnectionRefusedError())
+            gateway.attempts[1].fail(TimeoutError())
+            peer = gateway.attempts[2].accept()
+            self.assertTrue(peer.request().endswith(b"\r\n\r\nhi"))
+            peer.reply(OK)
+            self.assertEqual(client.response().body, b"ok")
+            self.assertEqual(len({attempt.server for attempt in gateway.attempts}), 3)
+
+    def test_all_servers_are_down(self) -> None:
+        gateway = Gateway("one", "two")
+        client = gateway.client()
+        client.get()
+        gateway.attempts[0].fail(ConnectionRefusedError())
+        self.assertEqual(client.transport.written, b"")
+        gateway.attempts[1].fail(ConnectionRefusedError())
+        self.assertEqual(client.response().status, 502)
+        self.assertEqual(len(gateway.attempts), 2)
+
+    def test_server_that_failed_is_tried_last(self) -> None:
+        gateway = Gateway("one", "two")
+        first = gateway.client()
+        first.get()
+        down = gateway.attempts[0].server
+        gateway.attempts[0].fail(ConnectionRefusedError())
+        gateway.attempts[1].accept().reply(OK.replace(b"200 OK", b"200 OK\r\nConnection: close"))
+        for _ in range(3):
+            gateway.client().get()
+            self.assertNotEqual(gateway.attempts[-1].server, down)
+
+    def test_server_that_is_back_is_tried_in_turn(self) -> None:
+        gateway = Gateway("one", "two", settings={"keepalive": 0})
+        gateway.client().get()
+        down = gateway.attempts[0].server
+        gateway.attempts[0].fail(ConnectionRefusedError())
+        gateway.attempts[1].fail(ConnectionRefusedError())
+        gateway.client().get()
+        while gateway.attempts[-1].server != down:
+            gateway.attempts[-1].fail(ConnectionRefusedError())
+        gateway.attempts[-1].accept().reply(OK)
+        for _ in range(3):
+            gateway.client().get()
+            self.assertEqual(gateway.attempts[-1].server, down)
+
+    def test_attack_41_a_bug_while_forwarding(self) -> None:
+        gateway = Gateway()
+        client = gateway.client()
+        client.get()
+        begin = UpstreamConnection.begin
+
+        def broken(connection: UpstreamConnection, *args: Any, **kwargs: Any) -> None:
+            begin(connection, *args, **kwargs)
+            raise RuntimeError("a bug")
+
+        self.patch(UpstreamConnection, "begin", broken)
+        peer = gateway.attempts[0].accept()
+        self.assertEqual(client.response().status, 500)  # a bug in the gateway is not a failure of the service
+        self.assertTrue(peer.dropped)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_client_gone_while_connecting(self) -> None:
+        gateway = Gateway("one", "two")
+        client = gateway.client()
+        client.get()
+        client.transport.lose()
+        self.assertTrue(gateway.attempts[0].cancelled)
+        self.assertEqual(len(gateway.attempts), 1)
+        self.assertEqual([(record.status, record.reason) for record in client.records], [(499, "client_gone")])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_client_gone_while_the_answer_is_awaited(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun()
+        client.transport.lose()
+        self.assertTrue(peer.dropped)
+        self.assertEqual(gateway.idle, 0)
+
+    def test_authorities(self) -> None:
+        for scheme, host, port, authority in (
+            ("http", "One", 80, b"one"),
+            ("https", "one", 443, b"one"),
+            ("https", "one", 80, b"one:80"),
+            ("http", "::1", 8080, b"[::1]:8080"),
+            ("sample", "", 0, b""),
+            ("http", "a" * 63, 8080, b"a" * 63 + b":8080"),
+        ):
+            self.assertEqual(_authority(ServerSettings(scheme, host, port)), authority)
+
+
+class RetryTests(unittest.TestCase):
+    def pooled(self) -> tuple[Gateway, Peer]:
+        """A gateway with one idle connection that is known to be reliable."""
+        gateway = Gateway()
+        client, peer = gateway.begun()
+        peer.reply(OK)
+        client.get()
+        peer.reply(OK)
+        peer.request()
+        self.assertEqual((gateway.idle, len(gateway.attempts)), (1, 1))
+        return gateway, peer
+
+    def test_get_is_sent_again_once(self) -> None:
+        for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
+            gateway, peer = self.pooled()
+            client = gateway.client()
+            client.request(method, "/again")
+            sent = peer.request()
+            self.assertIn(b"/again", sent)
+            peer.transport.lose()
+            self.assertEqual(client.transport.written, b"")
+            fresh = gateway.attempts[-1].accept()
+            self.assertEqual(fresh.request(), sent)
+            fresh.transport.lose()
+            self.assertEqual(client.response(method.encode()).status, 502)
+            self.assertEqual(len(gateway.attempts), 2)
+            self.assertEqual(len(client.records), 3)  # two of them by `pooled`
+
+    def test_reset_counts_as_closed(self) -> None:
+        gateway, peer = self.pooled()
+        client = gateway.client()
+        client.get()
+        peer.transport.reset()
+        gateway.attempts[-1].accept().reply(OK)
+        self.assertEqual(client.response().status, 200)
+
+    def test_post_is_never_sent_again(self) -> None:
+        gateway, peer = self.pooled()
+        for method, lines, body in (("POST", (), b""), ("PATCH", (), b""), ("POST", ("Content-Length: 2",), b"hi")):
+            client = gateway.client()
+            client.request(method, "/", *lines, body=body)
+            self.assertTrue(peer.request())
+            peer.transport.lose()
+            self.assertEqual(client.response().status, 502, method)
+            self.assertEqual(len(gateway.attempts), 1)
+            gateway, peer = self.pooled()
+
+    def test_a_body_is_never_sent_again(self) -> None:
+        for lines, body in ((("Content-Length: 2",), b"hi"), (("Transfer-Encoding: chunked",), b"2\r\nhi\r\n0\r\n\r\n")):
+            gateway, peer = self.pooled()
+            client = gateway.client()
+            client.request("PUT", "/", *lines, body=body)
+            peer.transport.lose()
+            self.assertEqual(client.response().status, 502)
+            self.assertEqual(len(gateway.attempts), 1)
+
+    def test_not_after_the_first_byte_of_an_answer(self) -> None:
+        gateway, peer = self.pooled()
+        client = gateway.client()
+        client.get()
+        peer.reply(b"H")
+        peer.transport.lose()
+        self.assertEqual(client.response().status, 502)
+        self.assertEqual(len(gateway.attempts), 1)
+
+    def test_not_after_a_timeout(self) -> None:
+        gateway, _ = self.pooled()
+        client = gateway.client()
+        client.get()
+        client.wait(61)
+        self.assertEqual(client.response().status, 504)
+        self.assertEqual(len(gateway.attempts), 1)
+
+    def test_not_on_a_fresh_connection(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun()
+        peer.transport.lose()
+        self.assertEqual(client.response().status, 502)
+        self.assertEqual(len(gateway.attempts), 1)
+
+    def test_not_for_a_client_that_left(self) -> None:
+        gateway, peer = self.pooled()
+        client = gateway.client()
+        client.get()
+        client.transport.lose()
+        client.wait(1)
+        self.assertTrue(peer.transport.lost)
+        self.assertEqual(len(gateway.attempts), 1)
+
+
+class BodyTests(unittest.TestCase):
+    def test_length(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Content-Length: 5", body=b"he")
+        self.assertTrue(peer.request().endswith(b"\r\nContent-Length: 5\r\n\r\nhe"))
+        client.send(b"llo")
+        self.assertEqual(peer.request(), b"llo")
+        peer.reply(OK)
+        self.assertEqual(client.response().body, b"ok")
+        self.assertEqual(gateway.idle, 1)
+        self.assertEqual(client.records[0].received, 5)
+
+    def test_chunks_with_trailers(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Transfer-Encoding: chunked")
+        client.send(b"2\r\nhe\r\n")
+        client.send(b"3\r\nllo\r\n0\r\nX-Sum: 1\r\nX-Auth-Roles: admin\r\nAuthorization: x\r\n\r\n")
+        request = peer.request()
+        self.assertTrue(
+            request.endswith(b"\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\nx-sum: 1\r\n\r\n"), request
+        )
+
+    def test_no_chunks_at_all(self) -> None:
+        _, peer = Gateway().begun("POST", "/", "Transfer-Encoding: chunked", body=b"0\r\n\r\n")
+        self.assertTrue(peer.request().endswith(b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"))
+
+    def test_the_head_leaves_without_waiting_for_the_body(self) -> None:
+        _, peer = Gateway().begun("POST", "/", "Content-Length: 5")
+        self.assertTrue(peer.request().endswith(b"\r\n\r\n"))
+
+    def test_continue_when_the_upstream_is_there(self) -> None:
+        gateway = Gateway()
+        client = gateway.client()
+        client.request("POST", "/", "Content-Length: 5", "Expect: 100-continue")
+        self.assertEqual(client.transport.written, b"")
+        peer = gateway.attempts[0].accept()
+        self.assertEqual(client.responses()[0].status, 100)
+        self.assertNotIn(b"Expect", peer.request())
+
+    def test_no_continue_without_an_upstream(self) -> None:
+        gateway = Gateway()
+        client = gateway.client()
+        client.request("POST", "/", "Content-Length: 5", "Expect: 100-continue")
+        gateway.attempts[0].fail(ConnectionRefusedError())
+        self.assertEqual([response.status for response in client.responses()], [502])
+        self.assertTrue(client.closed)
+
+    def test_malformed_body_never_becomes_a_whole_request(self) -> None:
+        for body in (b"2\r\nhe\r\nxx", b"zz\r\n"):
+            gateway = Gateway()
+            client, peer = gateway.begun("POST", "/", "Transfer-Encoding: chunked")
+            client.send(body)
+            self.assertEqual(client.response().status, 400)
+            self.assertTrue(peer.dropped)
+            self.assertNotIn(b"0\r\n\r\n", peer.request())
+            self.assertEqual(gateway.idle, 0)
+
+    def test_malformed_body_that_came_with_the_head(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Transfer-Encoding: chunked", body=b"zz\r\n")
+        self.assertEqual(client.response().status, 400)
+        self.assertTrue(peer.dropped)
+        self.assertEqual(peer.request(), b"")
+
+    def test_client_gone_in_the_middle_of_its_body(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Content-Length: 5", body=b"he")
+        client.transport.lose()
+        self.assertTrue(peer.dropped)
+        self.assertEqual(gateway.idle, 0)
+
+    def test_early_answer(self) -> None:
+        """The upstream has not got the rest of the body, so neither connection can serve another request."""
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Content-Length: 500", body=b"he")
+        peer.reply(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+        self.assertEqual((client.response().status, client.response().body), (413, b"no"))
+        self.assertTrue(client.closed)
+        self.assertTrue(peer.ended)
+        self.assertEqual(gateway.idle, 0)
+        client.send(b"x" * 498)
+        self.assertEqual(len(client.records), 1)
+
+    def test_early_answer_that_takes_its_time(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Content-Length: 4", body=b"he")
+        peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        client.send(b"re")
+        self.assertTrue(peer.request().endswith(b"here"))
+        peer.reply(b"cd")
+        self.assertEqual(client.response().body, b"abcd")
+        self.assertEqual(gateway.idle, 1)
+        self.assertFalse(client.closed)
+
+    def test_upstream_lost_in_the_middle_of_the_body(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Content-Length: 500", body=b"he")
+        peer.transport.reset()
+        self.assertEqual(client.response().status, 502)
+        self.assertTrue(client.closed)
+        self.assertEqual(len(gateway.attempts), 1)
+
+
+class FlowControlTests(unittest.TestCase):
+    def test_slow_upstream_stops_the_client(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Content-Length: 1000000")
+        peer.transport.stalled = True
+        for _ in range(4):
+            client.send(b"x" * 100_000)
+        self.assertFalse(client.transport.reading)
+        self.assertLess(peer.transport.buffered, 200_000)
+        peer.transport.take()
+        client.wait(0.25)
+        self.assertTrue(client.transport.reading)
+        client.send(b"x" * 600_000)
+        peer.reply(OK)
+        self.assertEqual(client.response().body, b"ok")
+        self.assertEqual(len(peer.request().partition(b"\r\n\r\n")[2]), 1_000_000)
+
+    def test_slow_client_stops_the_upstream(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun()
+        client.transport.stalled = True
+        peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        for _ in range(4):
+            peer.reply(b"x" * 100_000)
+        self.assertFalse(peer.transport.reading)
+        self.assertLess(client.transport.buffered, 200_000)
+        client.transport.take()
+        client.wait(0.25)
+        self.assertTrue(peer.transport.reading)
+        peer.reply(b"x" * 600_000)
+        self.assertEqual(len(client.response().body), 1_000_000)
+        self.assertEqual(gateway.idle, 1)
+
+    def test_a_paused_connection_reads_again_in_the_pool(self) -> None:
+        for reply in (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n186a0\r\n" + b"x" * 100_000 + b"\r\n0\r\n\r\n",
+        ):
+            gateway = Gateway()
+            client, peer = gateway.begun()
+            client.transport.stalled = True
+            peer.reply(reply)
+            self.assertEqual(gateway.idle, 1)
+            self.assertTrue(peer.transport.reading)
+            # the client's next request waits until the client has read this response
+            client.get("/2")
+            self.assertNotIn(b"/2", peer.request())
+            client.transport.take()
+            self.assertIn(b"/2", peer.request())
+
+    def test_attack_22_slow_reader_frees_the_upstream(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun()
+        client.transport.stalled = True
+        peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 100_000)
+        client.wait(61)
+        self.assertTrue(client.transport.aborted)
+        self.assertTrue(peer.dropped)
+        self.assertEqual([record.reason for record in client.records], ["client_too_slow"])
+
+
+class TunnelTests(unittest.TestCase):
+    SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
+
+    def asked(self, *lines: str, **route: bool) -> tuple[Gateway, Client, Peer]:
+        gateway = Gateway(**route)
+        client, peer = gateway.begun("GET", "/", "Connection: Upgrade", "Upgrade: websocket", *lines)
+        return gateway, client, peer
+
+    def test_both_ways(self) -> None:
+        gateway, client, peer = self.asked()
+        self.assertTrue(peer.request().endswith(b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"))
+        client.send(b"early")
+        peer.reply(self.SWITCH + b"hello")
+        response = client.response()
+        self.assertEqual((response.status, response.body), (101, b"hello"))
+        self.assertEqual((response.get(b"connection"), response.get(b"upgrade")), (b"upgrade", b"websocket"))
+        self.assertEqual(response.get(b"sec-websocket-accept"), b"x")
+        client.send(b" and late")
+        self.assertEqual(peer.request(), b"early and late")
+        client.wait(1000)
+        self.assertFalse(client.transport.lost or peer.transport.lost)
+        self.assertEqual((client.records, gateway.idle), ([], 0))
+
+    def test_closed_by_the_upstream(self) -> None:
+        _, client, peer = self.asked()
+        peer.reply(self.SWITCH + b"bye")
+        peer.transport.lose()
+        self.assertTrue(client.closed)
+        self.assertEqual([(record.status, record.sent, record.reason) for record in client.records], [(101, 3, "")])
+
+    def test_reset_by_the_upstream(self) -> None:
+        _, client, peer = self.asked()
+        peer.reply(self.SWITCH)
+        peer.transport.reset()
+        self.assertEqual([record.reason for record in client.records], ["upstream_aborted"])
+
+    def test_closed_by_the_client(self) -> None:
+        gateway, client, peer = self.asked()
+        peer.reply(self.SWITCH)
+        client.send(b"bye")
+        client.transport.lose()
+        self.assertTrue(peer.ended)
+        self.assertFalse(peer.dropped)
+        self.assertEqual([(record.status, record.received) for record in client.records], [(101, 3)])
+        client.wait(1)
+        self.assertEqual(gateway.pool.connections, [])
+
+    def test_closed_by_the_client_while_the_upstream_takes_nothing(self) -> None:
+        gateway, client, peer = self.asked()
+        peer.reply(self.SWITCH)
+        peer.transport.stalled = True
+        client.send(b"bye")
+        client.transport.lose()
+        client.wait(11)
+        self.assertTrue(peer.dropped)
+        self.assertEqual(gateway.pool.connections, [])
+
+    def test_refused_by_the_upstream(self) -> None:
+        gateway, client, peer = self.asked()
+        peer.reply(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
+        self.assertEqual(client.response().status, 403)
+        self.assertFalse(client.closed)
+        self.assertEqual(gateway.idle, 0)
+        self.assertTrue(peer.ended)
+
+    def test_attack_20_upgrade_to_another_http(self) -> None:
+        for value in ("h2c", "H2C", "h2c, websocket", "websocket, h2c", "HTTP/2.0", "h2", "TLS/1.2"):
+            gateway = Gateway()
+            client = gateway.client()
+            client.get("/", "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {value}", "HTTP2-Settings: AAMAAABkAAQ")
+            self.assertEqual(client.response().status, 400, value)
+            self.assertTrue(client.closed)
+            self.assertEqual(gateway.attempts, [])
+
+    def test_attack_20_upgrade_that_connection_does_not_name(self) -> None:
+        _, peer = Gateway().begun("GET", "/", "Upgrade: h2c", "HTTP2-Settings: x")
+        request = peer.request()
+        for word in (b"pgrade", b"h2c", b"HTTP2"):
+            self.assertNotIn(word, request)
+
+    def test_attack_20_the_upstream_switches_to_something_else(self) -> None:
+        for value in (b"h2c", b"websocket, h2c", b"other"):
+            gateway, client, peer = self.asked()
+            peer.reply(self.SWITCH.replace(b"Upgrade: websocket", b"Upgrade: " + value))
+            self.assertEqual(client.response().status, 502, value)
+            self.assertTrue(peer.dropped)
+            self.assertEqual(gateway.idle, 0)
+
+    def test_not_where_the_route_forbids_it(self) -> None:
+        _, client, peer = self.asked(websocket=False)
+        self.assertNotIn(b"pgrade", peer.request())
+        peer.reply(self.SWITCH)
+        self.assertEqual(client.response().status, 502)
+
+    def test_not_with_a_body(self) -> None:
+        gateway = Gateway()
+        _, peer = gateway.begun("POST", "/", "Connection: Upgrade", "Upgrade: websocket", "Content-Length: 2", body=b"hi")
+        self.assertNotIn(b"pgrade", peer.request())
+
+    def test_back_pressure_both_ways(self) -> None:
+        _, client, peer = self.asked()
+        peer.reply(self.SWITCH)
+        client.transport.stalled = True
+        peer.reply(b"x" * 100_000)
+        self.assertFalse(peer.transport.reading)
+        client.transport.take()
+        self.assertTrue(peer.transport.reading)
+        peer.transport.stalled = True
+        client.send(b"x" * 100_000)
+        self.assertFalse(client.transport.reading)
+        peer.transport.take()
+        self.assertTrue(client.transport.reading)
+
+
+class StrictAuditTests(unittest.TestCase):
+    def test_response_that_cannot_be_written_down(self) -> None:
+        for reply in (
+            OK,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+            b"HTTP/1.1 204 No\r\n\r\n",
+        ):
+            gateway = Gateway()
+            client, peer = gateway.begun()
+            gateway.audit.failing = True
+            peer.reply(reply)
+            self.assertTrue(client.transport.aborted)
+            self.assertFalse(any(response.whole for response in client.responses()))
+            self.assertEqual(len(client.records), 1)
+            client.wait(1)
+            self.assertLessEqual(len(gateway.pool.connections), gateway.idle)
+
+    def test_records_are_written_before_the_last_byte(self) -> None:
+        for pieces in (
+            (OK,),
+            (OK[:-1], OK[-1:]),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", b"0\r\n\r\n"),
+        ):
+            gateway = Gateway()
+            client, peer = gateway.begun()
+            for piece in pieces:
+                self.assertEqual(client.records, [])
+                before = len(client.transport.written)
+                peer.reply(piece)
+            self.assertEqual(gateway.audit.written_before, [before])
+            self.assertTrue(client.response().whole)

@@ -1,0 +1,178 @@
+"""The daemon's own log: one event is one line that nobody outside can forge, and no credential gets into it."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import ILogObserver, Logger, LogPublisher
+from twisted.python import log as legacy
+from twisted.python.failure import Failure
+from twisted.trial import unittest
+from zope.interface.verify import verifyObject
+
+from perimeter.config.site.logging import LoggingSettings
+from perimeter.run.logs import DaemonLog, redacted
+from tests.unit.doubles.audit_records import make_record
+
+
+class LogsCase(unittest.TestCase):
+    def logger(self, level: str = "info", format: str = "console") -> Logger:
+        self.out = io.StringIO()
+        self.observer = DaemonLog(LoggingSettings(level=level, format=format), self.out)
+        return Logger(namespace="perimeter.gate", observer=self.observer)
+
+    def lines(self) -> list[str]:
+        content = self.out.getvalue()
+        assert not content or content.endswith("\n")
+        return content.split("\n")[:-1]
+
+
+def failing(message: str) -> Failure:
+    try:
+        raise ValueError(message)
+    except ValueError:
+        return Failure()
+
+
+class ConsoleTests(LogsCase):
+    def test_line(self) -> None:
+        self.logger().warn("{who} is José's", who="alice")
+        self.assertRegex(
+            self.out.getvalue(), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} warn perimeter\.gate: alice is José's\n$"
+        )
+
+    def test_attack_42_log_injection(self) -> None:
+        self.logger().info(
+            "no route {path}", path="/\n2026-11-22T12:00:00+0000 info perimeter: all is well\x1b[2J\x85\u2028\r\x7f"
+        )
+        (line,) = self.lines()
+        self.assertIn(r"no route /\x0a2026", line)
+        self.assertTrue(line.endswith(r"\x1b[2J\xc2\x85\xe2\x80\xa8\x0d\x7f"))
+
+    def test_attack_42_traceback_starts_no_line(self) -> None:
+        self.logger().failure("it broke", failing("no\n2026-11-22T12:00:00+0000 info perimeter: all is well\x1b[2J"))
+        first, *rest = self.lines()
+        self.assertTrue(first.endswith("critical perimeter.gate: it broke"))
+        self.assertTrue(all(line.startswith("    ") for line in rest))
+        self.assertIn("    2026-11-22T12:00:00+0000 info perimeter: all is well\\x1b[2J", rest)
+        self.assertIn("Traceback", rest[0])
+
+    def test_legacy_error_is_not_told_twice(self) -> None:
+        self.logger()
+        publisher = legacy.LogPublisher(publishPublisher=LogPublisher(self.observer))
+        publisher.msg("starting")
+        publisher.msg(failure=failing("no"), why="it broke", isError=1)
+        self.assertEqual(self.out.getvalue().count("Traceback"), 1)
+        self.assertIn(": it broke\n    Traceback", self.out.getvalue())
+
+    def test_stream_that_knows_ascii_only(self) -> None:
+        raw = io.BytesIO()
+        out = io.TextIOWrapper(raw, encoding="ascii")
+        Logger(namespace="x", observer=DaemonLog(LoggingSettings(), out)).info("José")
+        self.assertTrue(raw.getvalue().endswith(b"info x: Jos\\xe9\n"))
+
+
+class JsonTests(LogsCase):
+    def test_object(self) -> None:
+        self.logger(format="json").error("{who}\n\x7f", who="José \ud800")
+        (line,) = self.lines()
+        parsed = json.loads(line)
+        self.assertRegex(parsed.pop("time"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        self.assertEqual(parsed, {"level": "error", "namespace": "perimeter.gate", "message": "José \\ud800\n\x7f"})
+        self.assertTrue(line.isascii())
+        self.assertTrue(line.isprintable())
+
+    def test_trace(self) -> None:
+        self.logger(format="json").failure("it broke", failing("password=xyzzy"))
+        (line,) = self.lines()
+        trace = json.loads(line)["trace"]
+        self.assertTrue(trace.startswith("Traceback"))
+        self.assertTrue(trace.endswith("ValueError: password=REDACTED"))
+
+
+class EveryFormatTests(LogsCase):
+    def test_levels(self) -> None:
+        for least, expected in (("debug", 5), ("info", 4), ("warn", 3), ("error", 2)):
+            for format in ("console", "json"):
+                logger = self.logger(least, format)
+                for level in ("debug", "info", "warn", "error", "critical"):
+                    getattr(logger, level)("x")
+                self.assertEqual(len(self.lines()), expected)
+
+    def test_audit_records_are_not_for_this_log(self) -> None:
+        self.logger().info("x", access_record=make_record())
+        self.assertEqual(self.lines(), [])
+
+    def test_interface(self) -> None:
+        self.logger()
+        verifyObject(ILogObserver, self.observer)
+
+    def test_never_raises(self) -> None:
+        class Hostile:
+            def __str__(self) -> str:
+                raise RuntimeError("no")
+
+            __repr__ = __str__
+
+        for format in ("console", "json"):
+            logger = self.logger(format=format)
+            logger.info("{it}", it=Hostile())
+            self.observer({"log_namespace": Hostile(), "log_format": "x"})
+            self.observer({})
+            self.assertEqual(len(self.lines()), 3)
+            self.out.close()
+            logger.info("x")
+        raw = io.FileIO("/dev/full", "w")
+        self.addCleanup(raw.close)
+        full = io.TextIOWrapper(raw, write_through=True)
+        self.assertRaises(OSError, full.write, "x")
+        DaemonLog(LoggingSettings(), full)({"log_format": "x"})
+
+    @given(st.text(), st.text(), st.sampled_from(["console", "json"]))
+    def test_attack_42_any_text_is_one_line(self, text: str, namespace: str, format: str) -> None:
+        self.logger(format=format)
+        self.observer({"log_format": "{text}", "text": text, "log_namespace": namespace})
+        (line,) = self.out.getvalue().splitlines()
+        self.assertTrue(line.isprintable())
+
+
+class RedactionTests(LogsCase):
+    def test_attack_42_no_credential_in_the_log(self) -> None:
+        for text in (
+            "Authorization: Basic YWxpY2U6eHl6enk=",
+            'authorization: Digest username="a", response="xyzzy"',
+            "[(b'authorization', b'Bearer xyzzy'), (b'host', b'gw')]",
+            "{'Proxy-Authorization': 'xyzzy'}",
+            "Cookie: a=b; session=xyzzy",
+            "set-cookie: session=xyzzy; Path=/",
+            "refused bearer xyzzy of alice",
+            "bad credentials: BASIC xyzzy",
+            "GET /a?access_token=xyzzy&b=1",
+            "GET /a?%61ccess_token=xyzzy",
+            "<GET /a?b=1&Token=xyzzy>",
+            "https://alice:xyzzy@ldap.example.com/",
+            "bind with password=xyzzy failed",
+            "bind with password='x yzzy xyzzy' failed",
+            'answered {"access_token": "xyzzy", "token_type": "Bearer"}',
+            "token eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4eXp6eSJ9.xyzzy",
+            "DELETE /token/perimeter_xyzzyxyzzyxyzzyxyzzyxyzzy",
+        ):
+            for format in ("console", "json"):
+                self.logger(format=format).info("{text}", text=text)
+                content = self.out.getvalue()
+                self.assertNotIn("xyzzy", content)
+                self.assertNotIn("YWxpY2U6eHl6enk", content)
+                self.assertIn("REDACTED", content)
+
+    def test_messages_of_the_operator_stay(self) -> None:
+        for text in (
+            "site.ini:12: [token] secret: expected at least 32 octets, did you mean env:SECRET?",
+            "Basic authentication is on for /a",
+            'WWW-Authenticate: Bearer realm="R", error="invalid_token"',
+            "the access token expired",
+            "listening on port=9443 interface=127.0.0.1 path=/a?b=1",
+        ):
+            self.assertEqual(redacted(text), text)

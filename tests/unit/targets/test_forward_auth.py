@@ -1,0 +1,351 @@
+"""What proxies are answered that ask at ``/authenticate``, through a real channel."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from perimeter.config.site.route import Rule
+from perimeter.errors import BadRequest, InvalidCredentialsRequest, TooManyAttempts, Unavailable
+from perimeter.gate.access import ANYBODY
+from perimeter.gate.gate import Gate
+from perimeter.gate.identity_lines import IdentityLines
+from perimeter.gate.original import original
+from perimeter.gate.policy import Policy
+from perimeter.gate.routes import Route, RouteTable
+from perimeter.http.grammar import parse_block, parse_request
+from perimeter.model import Principal
+from perimeter.targets.forward_auth import ENDPOINT, ForwardAuthTarget
+from tests.unit.doubles.http_rig import Response
+from tests.unit.doubles.properties import reached, reaches
+from tests.unit.gate.test_gate import ALICE, GateTestCase
+
+PROXY = "10.0.0.1"
+CLIENT = "192.0.2.9"
+ASK = "GET /authenticate"
+
+
+class ForwardAuthTestCase(GateTestCase):
+    """A gateway that trusts `PROXY`. ``/pub`` is open, ``/admin`` for admins, the rest for users, who delete nothing."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = self.route("root", "/", policy=Policy(None, (Rule("method", "DELETE"),)))
+        self.near = self.route("near", "/near", networks=(ip_network("198.51.100.0/24"),), access=ANYBODY)
+        self.other = self.route("other", "/", hosts=("open.example.com",), access=ANYBODY)
+        self.site.dispatch = self.serving().dispatch  # type: ignore[method-assign]
+
+    def serving(self, *routes: Route, bare: bool = False, **options: Any) -> Gate:
+        def sign(principal: Principal, audience: str, lifetime: float) -> str:
+            return f"{principal.username}.for.{audience}"
+
+        def gate(*of: Route) -> Gate:
+            lines = IdentityLines(sign, self.site.clock)
+            networks = (ip_network("10.0.0.0/8"),)
+            return Gate(RouteTable(of), self.identifier, lines, trusted_proxies=networks, **options)  # type: ignore[arg-type]
+
+        own = () if bare else routes or (self.open, self.closed, self.near, self.other, self.root)
+        target = ForwardAuthTarget(gate(*own), self.site.audit, rules=bool(own))
+        endpoint = Route(
+            "authenticate", ENDPOINT, target, self.site.audit, builtin=True, access=ANYBODY, allow_encoded_slash=True
+        )
+        return gate(*own, endpoint)
+
+    def question(self, *lines: str, line: str = ASK, peer: str = PROXY, user: str | None = "alice", gate: Any = None) -> Response:
+        mine = (f"Authorization: Bearer {user}",) if user else ()
+        client = self.ask(line, *mine, *lines, gate=gate or self.serving(), peer=peer)
+        return client.response()
+
+    def answers(self, status: int, *lines: str, **options: Any) -> Response:
+        response = self.question(*lines, **options)
+        self.assertEqual(response.status, status, (lines, options))
+        if status != 200:
+            self.assertIsNone(response.get(b"x-auth-username"))
+            self.assertIsNone(response.get(b"authorization"))
+        self.assertEqual(self.target.exchanges, [])
+        return response
+
+
+def nginx(method: str, uri: str) -> tuple[str, ...]:
+    return (f"X-Original-Method: {method}", f"X-Original-URI: {uri}")
+
+
+def traefik(method: str, uri: str, host: str = "gw") -> tuple[str, ...]:
+    return (f"X-Forwarded-Method: {method}", f"X-Forwarded-Host: {host}", f"X-Forwarded-Uri: {uri}")
+
+
+class IdentityTests(ForwardAuthTestCase):
+    """Where nothing but who asks is known."""
+
+    def test_who_asks(self) -> None:
+        response = self.answers(200, peer=CLIENT)
+        self.assertEqual(response.get(b"x-auth-username"), b"alice")
+        self.assertEqual(response.get(b"x-auth-realm"), b"local")
+        self.assertEqual(response.get(b"x-auth-roles"), b"user")
+        self.assertEqual(response.get(b"authorization"), b"Bearer alice.for.forward-auth")
+        self.assertEqual(response.get(b"cache-control"), b"no-store")
+        self.assertEqual(response.body, b"")
+        self.assertIsNotNone(response.get(b"date"))
+
+    def test_nobody_is_challenged_in_one_line(self) -> None:
+        response = self.answers(401, peer=CLIENT, user=None)
+        challenge = response.get(b"www-authenticate") or b""
+        self.assertIn(b"Bearer realm=", challenge)
+        self.assertIn(b", Basic realm=", challenge)
+
+    def test_wrong_credentials(self) -> None:
+        response = self.answers(401, peer=CLIENT, user="mallory")
+        self.assertIn(b'error="invalid_token"', response.get(b"www-authenticate") or b"")
+
+    def test_malformed_credentials_are_none(self) -> None:
+        self.identifier.raises = InvalidCredentialsRequest("twice")
+        self.answers(401, peer=CLIENT)
+
+    def test_unavailable(self) -> None:
+        self.identifier.raises = Unavailable("down")
+        self.assertEqual(self.answers(503, peer=CLIENT).get(b"retry-after"), b"5")
+
+    def test_throttled(self) -> None:
+        self.identifier.raises = TooManyAttempts("often", retry_after=9)
+        self.assertEqual(self.answers(429, peer=CLIENT).get(b"retry-after"), b"9")
+
+    def test_attack_41_an_unexpected_error_lets_nobody_in(self) -> None:
+        self.identifier.raises = RuntimeError("a bug")
+        self.answers(500, peer=CLIENT)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_maintenance(self) -> None:
+        self.answers(503, peer=CLIENT, gate=self.serving(maintenance=True))
+
+    def test_audit_out_of_order(self) -> None:
+        self.site.audit.sick = True
+        self.answers(503, peer=CLIENT)
+
+    def test_later(self) -> None:
+        self.identifier.later = Deferred()
+        client = self.ask(ASK, "Authorization: Bearer alice", gate=self.serving(), peer=CLIENT)
+        self.assertEqual(client.transport.written, b"")
+        self.identifier.later.callback(ALICE)
+        self.assertEqual(client.response().get(b"x-auth-username"), b"alice")
+
+    def test_later_and_wrong(self) -> None:
+        self.identifier.later = Deferred()
+        client = self.ask(ASK, "Authorization: Bearer alice", gate=self.serving(), peer=CLIENT)
+        self.identifier.later.errback(Unavailable("down"))
+        self.assertEqual(client.response().status, 503)
+
+    def test_later_and_gone(self) -> None:
+        self.identifier.later = Deferred()
+        client = self.ask(ASK, "Authorization: Bearer alice", gate=self.serving(), peer=CLIENT)
+        client.transport.lose()
+        self.identifier.later.callback(ALICE)
+        self.assertEqual(client.transport.written, b"")
+        self.assertEqual([record.status for record in client.records], [499])
+
+    def test_a_trusted_proxy_that_names_no_request(self) -> None:
+        self.answers(200)
+        self.answers(401, user=None)
+
+    def test_without_routes_there_is_nothing_to_judge_by(self) -> None:
+        gate = self.serving(bare=True)
+        self.answers(200, *nginx("DELETE", "/admin"), gate=gate)
+        self.answers(401, *nginx("DELETE", "/admin"), gate=gate, user=None)
+        self.answers(403, *nginx("GET", "/a/../admin"), "X-Forwarded-Uri: /", gate=gate)
+
+    def test_attack_8_and_9_an_untrusted_peer_names_a_request(self) -> None:
+        for lines in (nginx("GET", "/pub"), traefik("GET", "/pub"), traefik("GET", "/", "open.example.com")):
+            self.answers(401, *lines, peer=CLIENT, user=None)
+            self.answers(401, *lines, "X-Forwarded-For: 10.0.0.1", peer=CLIENT, user=None)
+        self.answers(200, *nginx("DELETE", "/admin"), peer=CLIENT)
+        self.answers(403, line="GET /authenticate/pub", peer=CLIENT)
+
+    def test_the_proxys_connection_says_nothing_of_the_client(self) -> None:
+        """A proxy may have a certificate, and passes on fields that the client sent: neither is the client's credential."""
+        for peer, lines in ((CLIENT, ()), (PROXY, ()), (PROXY, nginx("GET", "/x"))):
+            self.answers(401, *lines, peer=peer, user=None)
+            self.assertIs(self.identifier.by_connection, False)
+        self.ask("GET /x", gate=self.serving())
+        self.assertIs(self.identifier.by_connection, True)
+
+    def test_audit_of_an_untrusted_peer(self) -> None:
+        client = self.ask(ASK, *nginx("GET", "/pub"), "Authorization: Bearer alice", gate=self.serving(), peer=CLIENT)
+        (record,) = client.records
+        self.assertEqual((record.target, record.address, record.principal), (b"/authenticate", CLIENT, ALICE))
+        self.assertEqual((record.route, record.upstream, record.status), ("authenticate", "forward-auth", 200))
+
+
+class OriginalTests(ForwardAuthTestCase):
+    """Questions of a trusted proxy."""
+
+    def test_every_way_to_tell_is_judged_alike(self) -> None:
+        cases = [
+            ("GET", "/pub/x", None, 200),
+            ("GET", "/", None, 401),
+            ("GET", "/x?y=/pub", "alice", 200),
+            ("DELETE", "/x", "alice", 403),
+            ("delete", "/x", "alice", 403),
+            ("GET", "/admin", "alice", 403),
+            ("GET", "/admin/x", "admin", 200),
+            ("GET", "/near", "alice", 403),
+            ("GET", "/pub/../admin", "alice", 403),
+            ("GET", "/pub/%2e%2e/admin", "alice", 403),
+            ("GET", "//admin", "alice", 403),
+            ("GET", "/admin%2Fx", "alice", 403),
+            ("GET", "/pub%5c..%5cadmin", "alice", 403),
+            ("GET", "/pub/%252e%252e/admin", "alice", 403),
+            ("GET", "/pub;/../admin", "alice", 403),
+            ("GET", "/pub%00", "alice", 403),
+            ("TRACE", "/pub", "alice", 403),
+        ]
+        for method, uri, user, status in cases:
+            self.answers(status, *nginx(method, uri), user=user)
+            self.answers(status, f"X-Original-Method: {method}", f"X-Original-URL: https://gw{uri}", user=user)
+            self.answers(status, *traefik(method, uri), user=user)
+        for method, uri, user, status in cases:
+            if method != "TRACE":
+                response = self.question(line=f"{method} /authenticate{uri}", user=user)
+                self.assertIn(response.status, (status, 400 if status == 403 else status), uri)
+
+    def test_networks_go_by_the_client(self) -> None:
+        self.answers(200, *nginx("GET", "/near"), "X-Forwarded-For: 198.51.100.7", user=None)
+        self.answers(403, *nginx("GET", "/near"), "X-Forwarded-For: 198.51.100.7, 192.0.2.1", user=None)
+
+    def test_host(self) -> None:
+        self.answers(200, *traefik("GET", "/admin", "open.example.com"), user=None)
+        self.answers(200, *traefik("GET", "/admin", "OPEN.example.com.:443"), user=None)
+        url = "X-Original-URL: https://open.example.com/admin"
+        self.answers(200, "X-Original-Method: GET", url, user=None)
+        self.answers(401, *nginx("GET", "/admin"), "X-Forwarded-Host: open.example.com", user=None)
+
+    def test_no_route(self) -> None:
+        gate = self.serving(self.open)
+        self.answers(403, *nginx("GET", "/x"), gate=gate)
+        self.answers(403, *nginx("GET", "/token"), gate=gate)
+        self.answers(403, *nginx("GET", "/authenticate"), gate=gate)
+
+    def test_an_open_route_says_nothing_of_identity(self) -> None:
+        response = self.answers(200, *nginx("GET", "/pub"))
+        self.assertIsNone(response.get(b"x-auth-username"))
+        self.assertIsNone(response.get(b"authorization"))
+
+    def test_identity_is_that_of_the_route(self) -> None:
+        response = self.answers(200, *nginx("GET", "/x"))
+        self.assertEqual(response.get(b"x-auth-username"), b"alice")
+        self.assertIsNone(response.get(b"authorization"))
+
+    def test_told_in_part_or_in_two_ways(self) -> None:
+        """A client's own field beside the proxy's: most proxies pass on what they do not know."""
+        good = nginx("GET", "/pub"), traefik("GET", "/pub")
+        for lines in (
+            (*good[0], "X-Forwarded-Uri: /pub"),
+            (*good[0], "X-Forwarded-Method: GET"),
+            (*good[0], "X-Original-URL: http://gw/pub"),
+            (*good[0], "X-Original-URI: /pub"),
+            (*good[0], "X-Original-Method: GET"),
+            (*good[1], "X-Forwarded-Host: gw"),
+            (*good[1], "X-Original-Method: GET"),
+            good[0][:1],
+            good[0][1:],
+            good[1][:2],
+            good[1][1:],
+            (good[1][0], good[1][2]),
+            nginx("", "/pub"),
+            nginx("GET", ""),
+            nginx("GET", "pub"),
+            nginx("GET", "*"),
+            nginx("GET", "http://gw/pub"),
+            nginx("GET", "/pub#x"),
+            nginx("GET", "/pub /x"),
+            nginx("GET /x", "/pub"),
+            nginx("CONNECT", "/pub"),
+            traefik("GET", "/pub", "a/pub"),
+            traefik("GET", "/pub", "a?"),
+            traefik("GET", "pub", "gw/"),
+            traefik("GET", ":80/pub", "gw"),
+            ("X-Original-Method: GET", "X-Original-URL: /pub"),
+        ):
+            self.answers(403, *lines)
+        for line in (*good[0], *good[1][::2]):
+            self.answers(403, line, line="GET /authenticate/pub")
+
+    def test_audit_shows_what_was_asked_about(self) -> None:
+        client = self.ask(ASK, *nginx("POST", "/admin?x=1"), "X-Forwarded-For: 192.0.2.9", "Authorization: Bearer alice",
+                          gate=self.serving(), peer=PROXY)  # fmt: skip
+        (record,) = client.records
+        self.assertEqual((record.method, record.target, record.host), (b"POST", b"/admin?x=1", b"gw"))
+        self.assertEqual((record.address, record.principal, record.status), ("192.0.2.9", ALICE, 403))
+        self.assertEqual((record.route, record.upstream, record.reason), ("closed", "forward-auth", "insufficient_scope"))
+
+    def test_audit_of_an_ambiguous_target(self) -> None:
+        client = self.ask(ASK, *nginx("GET", "/a/../b"), "Authorization: Bearer alice", gate=self.serving(), peer=PROXY)
+        (record,) = client.records
+        self.assertEqual((record.target, record.status, record.reason), (b"/a/../b", 403, "bad_target"))
+
+    def test_envoys_head_has_no_body(self) -> None:
+        client = self.ask("HEAD /authenticate/x", gate=self.serving(), peer=PROXY)
+        self.assertTrue(client.transport.written.startswith(b"HTTP/1.1 401 "))
+        self.assertTrue(client.transport.written.endswith(b"\r\n\r\n"))
+
+    def test_nginx_asks_with_get_whatever_the_method(self) -> None:
+        """The answer is framed for the question, not for what it is about."""
+        response = self.answers(401, *nginx("HEAD", "/x"), user=None)
+        self.assertNotEqual(response.body, b"")
+        self.assertEqual(len(response.body), int(response.get(b"content-length") or 0))
+
+    def test_the_connection_stays_open(self) -> None:
+        client = self.ask(ASK, *nginx("GET", "/a/../b"), gate=self.serving(), peer=PROXY)
+        self.assertEqual(client.response().status, 403)
+        self.assertFalse(client.transport.disconnecting)
+
+
+# what proxies send, and one header more
+PLAUSIBLE = st.builds(
+    lambda asked, more: [*asked, *more],
+    st.sampled_from(
+        [
+            [("X-Original-URI", "/pub")],
+            [("X-Original-URL", "http://gw/pub"), ("X-Original-Method", "GET")],
+            [("X-Forwarded-Uri", "/pub"), ("X-Forwarded-Host", "gw"), ("X-Forwarded-Method", "GET")],
+        ]
+    ),
+    st.lists(st.sampled_from([("X-Original-Method", "GET"), ("X-Original-URI", "/a?b"), ("X-Forwarded-Host", "gw")]), max_size=1),
+)
+
+
+class TellingTests(GateTestCase):
+    @reaches(1)
+    @given(
+        PLAUSIBLE
+        | st.lists(
+            st.tuples(
+                st.sampled_from(["X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Host",
+                                 "X-Forwarded-Method"]),
+                st.sampled_from(["GET", "/pub", "gw", "http://gw/pub"]) | st.text("/a.%?#@: ", max_size=8),
+            ),
+            max_size=5,
+        ),
+        st.sampled_from(["", "/pub", "?x"]),
+    )  # fmt: skip
+    def test_it_is_one_whole_request_or_none(self, fields: list[tuple[str, str]], behind: str) -> None:
+        block = "".join(f"{name}: {value}\r\n" for name, value in [("Host", "asked"), *fields]).encode()
+        head = parse_request(b"GET /authenticate%b HTTP/1.1" % behind.encode(), parse_block(block, 100))
+        try:
+            found = original(head, behind.encode())
+        except BadRequest:
+            return
+        told = {name for name, _ in fields if name != "X-Forwarded-Host"}
+        if found is None:
+            self.assertEqual(told, set())
+            self.assertNotEqual(behind, "/pub")
+            return
+        reached(self)
+        self.assertTrue(found.target.startswith(b"/"))
+        values = [value.strip(" \t").encode() for _, value in fields] + [b"GET", behind.encode(), b"asked"]
+        self.assertIn(found.method, values)
+        if b"http://%b%b" % (found.host, found.target) not in values:
+            self.assertIn(found.target, values)
+            self.assertIn(found.host, values)
