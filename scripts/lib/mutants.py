@@ -31,7 +31,7 @@ EVERYTHING = "."
 PACKAGES = ("gate", "auth", "tokens", "http", "proxy", "state")
 NEEDED = (
     *("perimeter", "tests", "twisted", "docs", "etc", "bench", "newsfragments", "scripts"),
-    *("pyproject.toml", "README.md", "CONTRIBUTING.md", "SECURITY.md", "setup.py"),
+    *("pyproject.toml", "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LICENSE", "setup.py"),
 )
 """What the copies contain."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from perimeter.errors import Unavailable
 from tests.integration.oidcpeer import SECRET, OpenIdProvider
-from tests.integration.remotekit import RemoteCase
+from tests.unit.remotekit import RemoteCase
 
 
 class OpenIdCase(RemoteCase):

@@ -22,8 +22,8 @@ from perimeter.net.contexts import ServerIdentity
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, ISchemes
 from perimeter.web_client import client, pooled
 from tests.integration.netkit import identity, pem
-from tests.integration.remotekit import REQUEST, RemoteCase, answering
 from tests.integration.upstreams import Connection, Script
+from tests.unit.remotekit import REQUEST, RemoteCase, answering
 
 ALICE = b'{"uid": "alice", "email": "alice@example.int"}'
 EFAS = {"username": "alice", "roles": ["viewer", "a,admin"], "email": "alice@example.int"}

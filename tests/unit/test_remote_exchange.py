@@ -11,8 +11,8 @@ import jwt
 
 from perimeter.errors import Unavailable, Undecided
 from perimeter.tokens.jwk import Jwk, generate
-from tests.integration.remotekit import RemoteCase
 from tests.integration.upstreams import Connection
+from tests.unit.remotekit import RemoteCase
 
 KEY = generate("ES256")
 
