@@ -9,7 +9,7 @@ import time
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.upstreams import OK, Connection, Script
 from tests.unit.doubles.figures import read
-from tests.unit.remotekit import answering
+from tests.unit.doubles.remote import answering
 
 ASK = """
 [authentication]

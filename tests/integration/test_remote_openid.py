@@ -6,7 +6,7 @@ from typing import Any
 
 from perimeter.errors import Unavailable
 from tests.integration.oidcpeer import SECRET, OpenIdProvider
-from tests.unit.remotekit import RemoteCase
+from tests.unit.doubles.remote import RemoteCase
 
 
 class OpenIdCase(RemoteCase):

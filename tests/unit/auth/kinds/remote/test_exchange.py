@@ -12,7 +12,7 @@ import jwt
 from perimeter.errors import Unavailable, Undecided
 from perimeter.tokens.jwk import Jwk, generate
 from tests.integration.upstreams import Connection
-from tests.unit.remotekit import RemoteCase
+from tests.unit.doubles.remote import RemoteCase
 
 KEY = generate("ES256")
 

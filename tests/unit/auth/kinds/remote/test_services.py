@@ -23,7 +23,7 @@ from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
 from perimeter.web_client import client, pooled
 from tests.integration.netkit import identity, pem
 from tests.integration.upstreams import Connection, Script
-from tests.unit.remotekit import REQUEST, RemoteCase, answering
+from tests.unit.doubles.remote import REQUEST, RemoteCase, answering
 
 ALICE = b'{"uid": "alice", "email": "alice@example.int"}'
 EFAS = {"username": "alice", "roles": ["viewer", "a,admin"], "email": "alice@example.int"}

@@ -13,7 +13,7 @@ from twisted.internet.defer import gatherResults
 from perimeter.errors import ExpiredToken, InvalidToken, Unavailable, Undecided
 from perimeter.tokens.jwk import Jwk, generate
 from tests.integration.upstreams import Connection, Upstream
-from tests.unit.remotekit import RemoteCase, answering
+from tests.unit.doubles.remote import RemoteCase, answering
 
 OLD, NEW = generate("ES256"), generate("ES256")
 
