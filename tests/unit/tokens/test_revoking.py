@@ -16,8 +16,8 @@ from perimeter.state.state import State
 from perimeter.tokens.api_token import ApiToken, mint
 from perimeter.tokens.revoking import Ended, Revocation, Revoker
 from perimeter.tokens.stored import TOKENS
-from tests.unit.auth_doubles import ImmediateThreads, ThreadClock, offload_with
-from tests.unit.tokens_site import ALICE, NOW, TokenCase
+from tests.unit.doubles.auth import ImmediateThreads, ThreadClock, offload_with
+from tests.unit.doubles.tokens_site import ALICE, NOW, TokenCase
 
 BOB = Principal("bob", "corp")
 
