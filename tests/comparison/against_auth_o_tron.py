@@ -77,7 +77,7 @@ class ComparisonTests(GatewayCase):
         for name, port in (("theirs", self.original(scene)), ("ours", self.imported(scene))):
             tokens = dict(self.services.tokens)
             answers.append({request.name: asked(request, port, tokens) for request in requests})
-            # for whoever wants to see more than what is different
+            # all answers, for readers who need more than the differences
             (self.directory() / f"{name}.json").write_text(json.dumps(answers[-1], indent=1, ensure_ascii=False))
         declared = [one for one in DIFFERENCES if one.scene == scene]
         found = complaints(requests, answers[0], answers[1], declared)

@@ -10,17 +10,17 @@ ASKED = "/authenticate"
 
 
 def status(title: str, theirs: int, ours: int, why: str, *requests: str, scene: str = "all", **facets: Any) -> Difference:
-    """Another status, after which nothing else can be the same; ``facets`` are those that matter nevertheless."""
+    """Another status. Nothing else is compared then, except ``facets``."""
     more = {name.replace("__", ".").replace("JWT_", "JWT "): pair for name, pair in facets.items()}
     return Difference(title, why, {"status": (theirs, ours), **more}, requests, scene=scene)
 
 
 def token_of(scene: str, **more: Any) -> Difference:
     return Difference(
-        "the token of a good answer",
-        "It is a statement for the service behind the proxy, made anew for each request: it names whom it is for, lives for "
-        "minutes, says by its type that it is no access token, and can be told apart from any other. What clients take along "
-        "comes from `/token`, and lives as long as `jwt.exp` says.",
+        "the token of a 200 answer",
+        "It is an assertion for the service behind the proxy, issued for each request: it names the service as its audience, is "
+        "valid for minutes, has a type that distinguishes it from an access token, and a unique `jti`. Clients get their access "
+        "tokens from `/token`, with the lifetime of `jwt.exp`.",
         {
             "JWT typ": ("JWT", "perimeter-assertion+jwt"),
             "JWT has": (["exp", "iat"], ["exp", "iat", "jti", "kid"]),
@@ -36,8 +36,8 @@ def token_of(scene: str, **more: Any) -> Difference:
 
 def nothing_to_read(scene: str, *besides: str) -> Difference:
     return Difference(
-        "the body of a good answer",
-        "No proxy reads it.",
+        "the body of a 200 answer",
+        "Proxies do not read it.",
         {"body": ("Authenticated successfully", None)},
         besides=besides,
         path=ASKED,
@@ -49,17 +49,17 @@ def nothing_to_read(scene: str, *besides: str) -> Difference:
 def never_stored(scene: str) -> Difference:
     return Difference(
         "caches",
-        "Who may do something now may not do it later, and many an answer holds a token.",
+        "Permissions can change, and some answers contain a token.",
         {"Cache-Control": (None, "no-store")},
-        besides=("whoami/*", "store/what the list calls a token"),
+        besides=("whoami/*", "store/the identifier of a token in the list"),
         scene=scene,
     )
 
 
 def challenges(scene: str, theirs: list[str], ours: list[str]) -> Difference:
-    why = "The gateway's own access tokens are good too, so its own realm (`realm` in `[perimeter]`) is offered first."
+    why = "The gateway also accepts its own access tokens, so the challenges begin with its realm (`realm` in `[perimeter]`)."
     if scene == "all":
-        why += " Auth-o-tron calls the realm of efas-api `efas`, whatever is configured; its users are of the configured one."
+        why += " Auth-o-tron always calls the realm of efas-api `efas`, although its users get the configured realm."
     return Difference("challenges", why, {"WWW-Authenticate": (theirs, ours)}, besides=(TOKEN,), status=401, scene=scene)
 
 
@@ -74,11 +74,11 @@ _REASONS = {
 def refusal(scene: str, *besides: str) -> Difference:
     return Difference(
         "the body of a refusal",
-        "RFC 6750 names the errors, and a client without credentials is told where tokens are to be had.",
+        "RFC 6750 defines the errors. `auth_uri` has the URLs that issue tokens.",
         {
             "body.error": ("Unauthorized access", OneOf(None, *_REASONS)),
             "body.error_description": (None, OneOf(None, *_REASONS.values())),
-            "body.auth_uri": (None, "(where tokens are to be had)"),
+            "body.auth_uri": (None, "(the URLs that issue tokens)"),
         },
         besides=besides,
         status=401,
@@ -87,4 +87,4 @@ def refusal(scene: str, *besides: str) -> Difference:
 
 
 TOKEN = "API tokens refused/GET /token"
-"""``/token`` asks for credentials of others only."""
+"""``/token`` does not accept the gateway's own tokens."""

@@ -18,7 +18,7 @@ from tests.comparison.scenes import secret_of
 
 NONE = "no answer: the connection is closed"
 
-_VARIES = {"token": "(a token)", "access_token": "(a token)", "auth_uri": "(where tokens are to be had)"}
+_VARIES = {"token": "(a token)", "access_token": "(a token)", "auth_uri": "(the URLs that issue tokens)"}
 """Members of bodies that are other ones each time."""
 
 _CHALLENGE = re.compile(r'([A-Za-z]+) realm="([^"]*)"')

@@ -1,4 +1,4 @@
-"""Where the two answer `/authenticate` otherwise."""
+"""The differences at `/authenticate`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ALWAYS = (
     challenges("all", [*_BASIC, *_THEIRS], [*_BASIC, *_OURS, "Bearer perimeter"]),
     Difference(
         "challenges of `/token`",
-        "No token buys another one, so the gateway's own realm is not offered.",
+        "A token cannot be exchanged for another token, so the gateway's own realm is not offered.",
         {"WWW-Authenticate": ([*_BASIC, *_THEIRS], [*_BASIC, *_OURS])},
         (TOKEN,),
     ),
     refusal("all", "*/HEAD"),
     Difference(
         "a user without roles",
-        "What is empty is left out.",
+        "Empty headers are left out.",
         {"X-Auth-Roles": ("", None)},
         (
             "password/a user without roles",
@@ -47,36 +47,42 @@ CREDENTIALS = (
         "one name in two realms",
         200,
         401,
-        "A wrong password goes to no second directory: the first authenticator that knows the name decides. `X-Auth-Realm` says "
-        "which one is meant.",
+        "A wrong password is not sent to a second directory: the first authenticator that knows the name decides. Clients choose "
+        "another realm with `X-Auth-Realm`.",
         "password/the same name in another realm",
     ),
     status(
         "two passwords",
         401,
         200,
-        "Credentials are judged in their order until one is good. Auth-o-tron keeps the last one of a scheme.",
+        "Credentials are tried in their order until one is valid. Auth-o-tron only uses the last one of each scheme.",
         "several/two passwords, the first good",
     ),
     status(
-        "two Authorization fields",
+        "two Authorization headers",
         200,
         401,
-        "Which of them counts is a matter of taste, and two servers that differ in it can be played off against each other.",
-        "several/two fields, the first good",
+        "Servers disagree about which of them counts, and an attacker could use the disagreement.",
+        "several/two headers, the first good",
     ),
-    status("base64 without its padding", 401, 200, "Some clients leave it out, and it says nothing.", "password/no padding"),
+    status(
+        "base64 without its padding",
+        401,
+        200,
+        "Some clients omit the padding, which carries no information.",
+        "password/no padding",
+    ),
     status(
         "passwords in ISO-8859-1",
         401,
         200,
-        "Old clients send them so: what is not UTF-8 is read as ISO-8859-1.",
+        "Old clients use this encoding: text that is not valid UTF-8 is decoded as ISO-8859-1.",
         "password/ISO-8859-1",
     ),
     Difference(
         "a user name that is not ASCII",
-        "A field's value is ASCII if it has to arrive: it is percent-encoded, and decoded as a URL is. Auth-o-tron sends the "
-        "octets of UTF-8, which most servers read as ISO-8859-1.",
+        "Only ASCII is safe in a header, so the name is percent-encoded, and services decode it like a URL. Auth-o-tron sends "
+        "UTF-8, which most servers read as ISO-8859-1.",
         {"X-Auth-Username": ("JosÃ©", "Jos%C3%A9")},
         ("password/a user name that is not ASCII",),
     ),
@@ -84,12 +90,12 @@ CREDENTIALS = (
         "a comma in a role, in the configuration",
         200,
         401,
-        "Auth-o-tron hands on two roles instead of one. The importer leaves such a user out, and says so.",
+        "Auth-o-tron passes on two roles instead of one. The importer leaves out such a user, and reports it.",
         "password/a comma in a role",
     ),
     Difference(
         "a comma in a role, from a service",
-        "It stays one role, with its comma percent-encoded.",
+        "The role stays one role, because its comma is percent-encoded.",
         {"X-Auth-Roles": ("viewer,a,admin", "viewer,a%2Cadmin")},
         ("efas-api/a comma in a role",),
     ),
@@ -97,26 +103,32 @@ CREDENTIALS = (
         "an empty password",
         200,
         401,
-        "Whoever has none is not let in by it. The importer leaves such a user out, and says so.",
+        "An empty password is never accepted. The importer leaves out such a user, and reports it.",
         "password/an empty password",
     ),
     status(
         "many wrong passwords",
         401,
         429,
-        "After ten in a row further ones have to wait (`lockout_after`).",
+        "After ten wrong passwords in a row, further attempts have to wait (`lockout_after`).",
         "lockout/*",
     ),
 )
 
 REALMS = (
-    status("the case of a realm", 200, 401, "The value of a realm is case-sensitive, as RFC 2617 has it.", "realm/in upper case"),
-    status("several realms", 401, 200, "`X-Auth-Realm` may name several. For Auth-o-tron that is one long name.", "realm/a list"),
+    status("the case of a realm", 200, 401, "The value of a realm is case-sensitive (RFC 2617).", "realm/in upper case"),
+    status(
+        "several realms",
+        401,
+        200,
+        "`X-Auth-Realm` can name several realms. Auth-o-tron reads the list as one name.",
+        "realm/a list",
+    ),
     status(
         "the realm of efas-api",
         401,
         200,
-        "Auth-o-tron narrows by `efas`, whatever is configured.",
+        "Auth-o-tron always calls this realm `efas`, not the configured name.",
         "realm/of efas-api by the name that its users have",
     ),
 )
@@ -126,28 +138,28 @@ SERVICES = (
         "a service that fails",
         401,
         503,
-        "The user's credentials may be good: he is not told that they are wrong, and no other service is shown them.",
+        "The credentials may be valid, so the answer is not 401, and they are not sent to another service.",
         "ecmwf-api/the service fails",
     ),
     status(
-        "a service that names nobody",
+        "a service that returns no user name",
         200,
         503,
-        "Auth-o-tron lets in a user without a name.",
-        "ecmwf-api/the service names nobody",
+        "Auth-o-tron admits a user without a name.",
+        "ecmwf-api/the service returns no user name",
     ),
     status(
-        "a key with characters that mean something in a URL",
+        "a key with characters that have a meaning in a URL",
         401,
         200,
-        "Auth-o-tron puts it into the query as it is.",
+        "Auth-o-tron does not escape it in the query.",
         "ecmwf-api/a key that has to be escaped",
     ),
     status(
         "a directory that is down",
         200,
         503,
-        "Auth-o-tron lets the user in with some of his roles.",
+        "Auth-o-tron admits the user with only some of their roles.",
         "augmenter/ldap, the directory is down",
     ),
 )
@@ -157,27 +169,27 @@ TOKENS = (
         "a token that expired a moment ago",
         200,
         401,
-        "An end is an end. Auth-o-tron waits for another minute, and hands out a token that has expired as well.",
+        "Expiry has no tolerance. Auth-o-tron accepts the token for another minute, and issues a token that has expired as well.",
         "jwt/expired a moment ago",
         JWT_lifetime=("0 min", None),
     ),
-    status("a token that is not valid yet", 200, 401, "`nbf` says from when on.", "jwt/not yet valid"),
-    status("an ID token", 200, 401, "It tells a client who somebody is, and is no credential.", "jwt/an ID token"),
+    status("a token that is not valid yet", 200, 401, "`nbf` is the time from which it is valid.", "jwt/not yet valid"),
+    status("an ID token", 200, 401, "An ID token informs the client about its user, and is not a credential.", "jwt/an ID token"),
     status(
         "another algorithm than the key's",
         200,
         401,
-        "A key is for one algorithm: the one that the issuer gives it.",
+        "A key is only valid for the algorithm that its issuer publishes with it.",
         "jwt/RS512 with a key for RS256",
     ),
-    status("ES256", 401, 200, "Auth-o-tron knows RS256, RS512 and HS512 only.", "jwt/ES256"),
-    status("no `scope`", 401, 200, "Not every issuer has it: there are no scopes then.", "jwt/no scope"),
-    status("no `sub`", 401, 200, "The user is named by `preferred_username` first.", "jwt/no sub"),
+    status("ES256", 401, 200, "Auth-o-tron supports only RS256, RS512 and HS512.", "jwt/ES256"),
+    status("no `scope`", 401, 200, "Some issuers omit `scope`; the user then has no scopes.", "jwt/no scope"),
+    status("no `sub`", 401, 200, "The user name comes from `preferred_username` first.", "jwt/no sub"),
     status(
         "a symmetric key",
         200,
         503,
-        "Whoever may verify with one can sign with it, so it has no place in a set that is fetched: all of the set is refused.",
+        "Every service that can verify with such a key can also sign with it, so a fetched key set with one is refused.",
         "*",
         scene="symmetric",
     ),
@@ -186,9 +198,9 @@ TOKENS = (
 PASSWORDS = (
     token_of("passwords"),
     Difference(
-        "a secret of less than 32 octets",
-        "RFC 7518 forbids it for HS256, and the one in the manuals is known to everybody. The importer says so, and has tokens "
-        "signed with a key of the gateway's own, which services verify by `/.well-known/jwks.json`.",
+        "a secret of less than 32 bytes",
+        "RFC 7518 forbids it for HS256, and the secret of the manuals is public. The importer reports it and configures a "
+        "signing key of the gateway instead. Services verify tokens with `/.well-known/jwks.json`.",
         {"JWT alg": ("HS256", "ES256")},
         path=ASKED,
         status=200,
@@ -200,7 +212,7 @@ PASSWORDS = (
     refusal("passwords"),
     Difference(
         "`include_legacy_headers: false`",
-        "The importer says so: which fields a service gets is told for each route (`identity`), and `/authenticate` sends both.",
+        "The importer reports it. `identity` of a route selects the headers for its service; `/authenticate` sends both kinds.",
         {"X-Auth-Username": (None, "alice"), "X-Auth-Realm": (None, "local"), "X-Auth-Roles": (None, "reader,writer")},
         path=ASKED,
         status=200,

@@ -1,4 +1,4 @@
-"""Where the two answer otherwise at other paths."""
+"""The differences at all other paths."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ PATHS = (
         "the methods of /authenticate",
         405,
         200,
-        "Some proxies (Envoy, Caddy) ask with the method of the request that they ask about.",
+        "Some proxies (Envoy, Caddy) send their query with the method of the original request.",
         "method/* /authenticate",
     ),
     *(
         Difference(
             title,
-            "Every refusal says why, as JSON or HTML.",
+            "Every refusal has its reason in the body, as JSON or HTML.",
             {
                 "Content-Type": (None, "application/json"),
                 "body.error": (None, reason),
@@ -50,7 +50,7 @@ PATHS = (
             status=code,
         )
         for title, code, reason, phrase in (
-            ("what is not there", 404, "no_route", "There is nothing here"),
+            ("paths that do not exist", 404, "no_route", "There is nothing here"),
             ("methods that are not allowed", 405, "method_not_allowed", "This method is not allowed here"),
         )
     ),
@@ -58,31 +58,31 @@ PATHS = (
         "the landing page",
         200,
         404,
-        "`/` is for the routes of the site.",
+        "`/` belongs to the routes of the site.",
         "path/the landing page",
         "path/the icon",
     ),
 )
 
 ENDPOINTS = (
-    Difference("the type of `/health`", "It is text.", {"Content-Type": (None, "text/plain")}, ("health/*",)),
+    Difference("the type of `/health`", "The body is plain text.", {"Content-Type": (None, "text/plain")}, ("health/*",)),
     status(
-        "who may see the lists",
+        "access to the lists",
         200,
         401,
-        "By whom users are vouched for helps whoever guesses passwords. With `serve = tokens` on the listener all may see them.",
+        "The list of authenticators helps attackers who guess passwords. Listeners with `serve = tokens` show it to all.",
         "list/providers",
         "list/augmenters",
     ),
     Difference(
         "types in `/providers`",
-        "The importer puts users into realm files, with their passwords hashed.",
+        "The importer writes users to realm files, with hashed passwords.",
         {"body.providers": (_providers("plain"), _providers("realmfile"))},
         ("list/providers, with credentials",),
     ),
     Difference(
         "types in `/augmenters`",
-        "A shorter word for the same.",
+        "Perimeter has a shorter name for the same type.",
         {"body.augmenters": (_augmenters("plain_advanced"), _augmenters("match"))},
         ("list/augmenters, with credentials",),
     ),
@@ -90,7 +90,7 @@ ENDPOINTS = (
         "`/token` without a store",
         503,
         200,
-        "It gives an access token, as Reactor does, which needs no store.",
+        "It issues an access token, like Reactor, and access tokens need no store.",
         "API tokens/GET /token",
         body__access_token=(None, "(a token)"),
     ),
@@ -98,7 +98,7 @@ ENDPOINTS = (
         "`/tokens` without a store",
         503,
         404,
-        "There are no API tokens then: the importer writes `api_tokens = no`.",
+        "Without a store there are no API tokens: the importer writes `api_tokens = no`.",
         "API tokens/GET /tokens",
         "API tokens/DELETE /token/x",
     ),
@@ -106,7 +106,7 @@ ENDPOINTS = (
         "`/tokens` without a store, without credentials",
         401,
         404,
-        "What is not there needs no credentials.",
+        "A path that does not exist needs no credentials.",
         "API tokens refused/GET /tokens",
         "API tokens refused/DELETE /token/x",
     ),
@@ -114,7 +114,7 @@ ENDPOINTS = (
         "other methods without a store",
         405,
         404,
-        "What is not there has no methods.",
+        "A path that does not exist has no methods.",
         "method/POST /tokens",
         "method/GET /token/x",
     ),
@@ -135,15 +135,15 @@ STORE = (
         scene="store",
     ),
     Difference(
-        "challenges of the other endpoints, where there are passwords only",
-        "They are asked for by the name of the gateway, as Reactor does.",
+        "challenges of the other endpoints, if only passwords are accepted",
+        "The challenge has the realm of the gateway, like Reactor's.",
         {"WWW-Authenticate": (["Basic local"], ["Basic perimeter", "Bearer perimeter"])},
         ("store/DELETE without credentials",),
         scene="store",
     ),
     Difference(
         "`/token`",
-        "One answer for Auth-o-tron's clients and for Reactor's: `token` is an API token for an hour.",
+        "The answer serves Auth-o-tron's and Reactor's clients: `token` is an API token that is valid for an hour.",
         {
             "body.access_token": (None, "(a token)"),
             "body.token_type": (None, "Bearer"),
@@ -153,16 +153,16 @@ STORE = (
         scene="store",
     ),
     status(
-        "the token that `/token` gives",
+        "the token that `/token` returns",
         401,
         200,
-        "It is good. Auth-o-tron stores another one than it gives, which only its list of tokens shows.",
+        "It is valid. Auth-o-tron stores a different token, which only its list of tokens shows.",
         "store/the token that was given*",
         scene="store",
     ),
     Difference(
         "the list of tokens",
-        "It says what each is for and has no token in it: that is shown once, when it is made.",
+        "The list describes each token, but does not contain the token itself, which is shown only when it is created.",
         {"body.tokens": ([_TOKEN_MEMBERS], [_OUR_MEMBERS])},
         ("store/GET /tokens",),
         scene="store",
@@ -171,38 +171,38 @@ STORE = (
         "a list without tokens",
         500,
         200,
-        "It is empty. Auth-o-tron does not find the user.",
+        "The list is empty. Auth-o-tron fails to find the user.",
         "store/GET /tokens before there are any",
         scene="store",
     ),
     status(
-        "what the list calls a token",
+        "the identifier of a token in the list",
         200,
         401,
-        "Here it is a name for it, with which it can be ended and nothing else.",
-        "store/what the list calls a token",
+        "In Perimeter the identifier can only be used to revoke the token. Auth-o-tron lists the token itself.",
+        "store/the identifier of a token in the list",
         scene="store",
     ),
     status(
-        "ending a token of somebody else",
+        "revoking a token of another user",
         204,
         404,
-        "Only its owner may. In Auth-o-tron it is gone.",
+        "Only its owner may revoke it. Auth-o-tron revokes it.",
         "store/DELETE of another user's",
         scene="store",
     ),
     Difference(
-        "a token that somebody else wanted to end",
-        "It is still there.",
+        "a token that another user tried to revoke",
+        "The token still exists.",
         {"body.tokens": ([], [_OUR_MEMBERS])},
         ("store/GET /tokens after that",),
         scene="store",
     ),
     status(
-        "ending a token that is not there",
+        "revoking a token that does not exist",
         204,
         404,
-        "Whoever mistypes a name learns that nothing was ended.",
+        "Users who mistype an identifier learn that nothing was revoked.",
         "store/DELETE of none",
         scene="store",
     ),
@@ -210,9 +210,11 @@ STORE = (
         "`POST /tokens`",
         405,
         400,
-        "It makes a token with a name, a life and restrictions, which the body has to tell.",
+        "It creates a token. The body has its name, lifetime and restrictions.",
         "store/POST /tokens",
         scene="store",
     ),
-    status("`GET /token/x`", 405, 404, "Whether there is one is not told.", "store/GET /token/x", scene="store"),
+    status(
+        "`GET /token/x`", 405, 404, "The answer does not reveal whether the token exists.", "store/GET /token/x", scene="store"
+    ),
 )

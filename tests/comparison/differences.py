@@ -1,4 +1,4 @@
-"""Where Perimeter answers otherwise than Auth-o-tron, each with its reason: the one list, which the manual is made from."""
+"""All differences between Perimeter and Auth-o-tron, each with its reason. The page of the manual is generated from them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ GROUPS: tuple[tuple[str, tuple[Difference, ...]], ...] = (
     ("API tokens", STORE),
     ("Options of the configuration", PASSWORDS),
 )
-"""By what they are about."""
+"""The differences by subject."""
 
 DIFFERENCES: tuple[Difference, ...] = tuple(one for _, group in GROUPS for one in group)
 
 
 @attrs.frozen
 class Read:
-    """A difference that no request shows: it was read in Auth-o-tron's source."""
+    """A difference that no request shows, found in Auth-o-tron's source."""
 
     title: str
     theirs: str
@@ -36,21 +36,21 @@ class Read:
 
 READ = (
     Read(
-        "the life of API tokens",
-        "none ever ends by itself",
-        "an hour for those of `/token`, up to `api_lifetime` for others",
-        "What is forgotten somewhere must not be good for ever.",
+        "the lifetime of API tokens",
+        "unlimited",
+        "an hour for tokens from `/token`, up to `api_lifetime` for others",
+        "A forgotten token must not be valid for ever.",
     ),
     Read(
-        "who is asked",
+        "the order of providers",
         "all providers of a scheme, at the same time",
-        "one after the other, as they are configured",
-        "Asking all of them shows a password, or a token, to each.",
+        "one after the other, in the configured order",
+        "A query to all providers shows the password or token to each of them.",
     ),
     Read(
         "comparing passwords",
-        "plain text, up to the first octet that differs",
-        "against a hash, and as long for a user who does not exist",
-        "Time tells nothing, and the file has no password in it.",
+        "plain text, up to the first byte that differs",
+        "with a hash; an unknown user takes the same time",
+        "The response time reveals nothing, and the file contains no passwords.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Compares two sets of answers by the differences that are declared. Pure."""
+"""Compares two sets of answers, and reports differences that are not declared. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 from tests.comparison.requests import Request
 
 Facets = Mapping[str, Any]
-"""What an answer says, part by part. A part that is absent is None."""
+"""The parts of an answer by name. A part that is absent is None."""
 
 
 class OneOf:
@@ -32,10 +32,10 @@ class OneOf:
 
 @attrs.frozen
 class Difference:
-    """Where the two answer otherwise.
+    """A declared difference between the answers of the two.
 
-    It is about the requests of a ``scene`` whose names fit ``requests`` and not ``besides`` (patterns), to ``path`` where there
-    is one, and which both answer with ``status`` where there is one. In each of them ``facets`` have to be as told: facet:
+    It applies to the requests of a ``scene`` whose names match ``requests`` but not ``besides`` (patterns), to ``path`` if set,
+    and that both answer with ``status`` if set. In each of their answers, ``facets`` must have these values: facet:
     (Auth-o-tron's, Perimeter's).
     """
 
@@ -49,7 +49,7 @@ class Difference:
     scene: str = "all"
 
     def fits(self, request: Request, theirs: Facets, ours: Facets) -> bool:
-        """Whether it is about this request."""
+        """Whether the difference applies to this request."""
         return (
             self.path in (None, request.path.partition("?")[0])
             and (self.status is None or self.status == theirs["status"] == ours["status"])
@@ -61,27 +61,27 @@ class Difference:
 def complaints(
     requests: Sequence[Request], theirs: Mapping[str, Facets], ours: Mapping[str, Facets], declared: Sequence[Difference]
 ) -> list[str]:
-    """What is different and not declared, and what is declared and not different. Answers go by the names of the requests."""
+    """Differences that are not declared, and declared ones that do not exist. Answers are keyed by the names of the requests."""
     found: list[str] = []
     used: set[int] = set()
     for request in requests:
         left, right = theirs[request.name], ours[request.name]
-        told: dict[str, str] = {}
+        titles: dict[str, str] = {}
         for number, one in enumerate(declared):
             if not one.fits(request, left, right):
                 continue
             used.add(number)
             for facet, pair in one.facets.items():
                 seen = (left.get(facet), right.get(facet))
-                if facet in told:
-                    found.append(f"{request.name}: {facet} is declared twice: {told[facet]!r}, {one.title!r}")
+                if facet in titles:
+                    found.append(f"{request.name}: {facet} is declared twice: {titles[facet]!r}, {one.title!r}")
                 elif pair != seen:
                     found.append(f"{request.name}: {facet}: {one.title!r} says {pair!r}, seen {seen!r}")
-                told[facet] = one.title
-        # of a welcome and a refusal nothing else can be the same
+                titles[facet] = one.title
+        # after different statuses nothing else is comparable
         both = left["status"] == right["status"]
         for facet in sorted(left.keys() | right.keys()) if both else ["status"]:
-            if facet not in told and left.get(facet) != right.get(facet):
+            if facet not in titles and left.get(facet) != right.get(facet):
                 found.append(f"{request.name}: {facet}: Auth-o-tron {left.get(facet)!r}, Perimeter {right.get(facet)!r}")
-    found += [f"{one.title!r} is about no request" for number, one in enumerate(declared) if number not in used]
+    found += [f"{one.title!r} applies to no request" for number, one in enumerate(declared) if number not in used]
     return found

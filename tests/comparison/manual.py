@@ -16,18 +16,18 @@ INTRODUCTION = f"""\
 # Auth-o-tron and Perimeter, answer by answer
 
 Auth-o-tron itself (the crate `{CRATE}` {VERSION}) and a Perimeter that was configured from the same file by `perimeter import`
-are sent the same {len(REQUESTS)} requests. Status, challenges, the fields that a proxy hands on, the body, and every claim of the
-token are the same, but for what is listed here, each with its reason.
+get the same {len(REQUESTS)} requests. Status, challenges, the headers that a proxy passes on, the body, and every claim of the
+token are the same, except for the differences on this page. Each has its reason.
 
-`tox -e auth-o-tron` asks them. It fails where an answer differs in anything else, and where something of this list is no longer
-so. The first time it builds Auth-o-tron with cargo, which takes a quarter of an hour.
+`tox -e auth-o-tron` runs the comparison. It fails if there is any other difference, or if a difference on this page no longer
+exists. The first run builds Auth-o-tron with cargo, which takes a quarter of an hour.
 
-How to change over is in [How to replace Auth-o-tron](../how-to/auth-o-tron.md).
+[How to replace Auth-o-tron](../how-to/auth-o-tron.md) describes the migration.
 """
 
 
 def page() -> str:
-    """All of it."""
+    """The whole page, as Markdown."""
     return "\n".join([INTRODUCTION, *_differences(), *_read(), *_asked()])
 
 
@@ -36,7 +36,7 @@ def _differences() -> Iterator[str]:
     for title, group in GROUPS:
         yield f"## {title}\n\n| | Auth-o-tron | Perimeter | why |\n|---|---|---|---|"
         for one in group:
-            # what is so in each scene is told once
+            # a difference that is the same in several scenes is shown once
             if one.title not in shown:
                 shown.add(one.title)
                 yield f"| {one.title} | {_side(one, 0)} | {_side(one, 1)} | {one.why} |"
@@ -64,7 +64,7 @@ def _value(value: Any) -> str:
 
 
 def _read() -> Iterator[str]:
-    yield "## What no request shows\n\nThis was read in Auth-o-tron's source.\n"
+    yield "## Differences that no request shows\n\nThese were found in Auth-o-tron's source.\n"
     yield "| | Auth-o-tron | Perimeter | why |\n|---|---|---|---|"
     for one in READ:
         yield f"| {one.title} | {one.theirs} | {one.ours} | {one.why} |"
@@ -72,7 +72,7 @@ def _read() -> Iterator[str]:
 
 
 def _asked() -> Iterator[str]:
-    yield "## What is asked\n\n| | |\n|---|---|"
+    yield "## The requests\n\n| | |\n|---|---|"
     groups: dict[str, list[str]] = {}
     for request in REQUESTS:
         group, _, name = request.name.partition("/")

@@ -1,7 +1,7 @@
-"""As much of a MongoDB as Auth-o-tron's store needs, in memory: Debian has none.
+"""The part of MongoDB that Auth-o-tron's store needs, in memory, because Debian has no MongoDB package.
 
 The wire protocol (OP_MSG, and OP_QUERY for the first hello), BSON, and the commands ``insert``, ``find`` and ``delete`` by equal
-members. Whatever else is asked for is an error, which Auth-o-tron would tell.
+members. Any other command is an error, which Auth-o-tron would report.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OP_REPLY, _OP_QUERY, _OP_MSG = 1, 2004, 2013
 
 
 class Opaque(bytes):
-    """A value that is kept as it came: its type's octet, and its octets."""
+    """A value that is kept undecoded: the byte of its type, and its bytes."""
 
 
 class Mongo:
@@ -102,7 +102,7 @@ def _fits(document: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def _command(payload: bytes) -> dict[str, Any]:
-    """The document of an OP_MSG, with those of its sequences in it."""
+    """The document of an OP_MSG, including the documents of its sequences."""
     flags, position = struct.unpack("<I", payload[:4])[0], 4
     end = len(payload) - 4 * (flags & 1)
     command: dict[str, Any] = {}
@@ -125,11 +125,11 @@ def _command(payload: bytes) -> dict[str, Any]:
 # -- BSON
 
 _FIXED = {0x01: 8, 0x07: 12, 0x09: 8, 0x0A: 0, 0x11: 8, 0x12: 8}
-"""Octets of the types that are taken as they are, but for the double."""
+"""Sizes in bytes of the types that are kept undecoded, and of the double."""
 
 
 def decoded(data: bytes) -> dict[str, Any]:
-    """A document."""
+    """Decode a BSON document."""
     found: dict[str, Any] = {}
     position = 4
     while data[position]:
@@ -164,7 +164,7 @@ def _value(kind: int, data: bytes, position: int) -> tuple[Any, int]:
 
 
 def encoded(document: dict[str, Any]) -> bytes:
-    """Its octets."""
+    """Encode a document as BSON."""
     body = b"".join(_element(name, value) for name, value in document.items())
     return struct.pack("<i", len(body) + 5) + body + b"\0"
 

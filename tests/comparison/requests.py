@@ -1,4 +1,4 @@
-"""What both are asked. A name says what a request is about; ``<…>`` in a field stands for a credential of `surroundings`."""
+"""The requests that both get. Names describe them; ``<…>`` in a header stands for a credential of `surroundings`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import attrs
 
 @attrs.frozen
 class Request:
-    """One question. Each comes from an address of its own, so that wrong passwords of one do not count against another."""
+    """One request. Each comes from its own address, so that wrong passwords of one request do not affect another."""
 
     name: str
     fields: tuple[tuple[str, str | bytes], ...] = ()
     path: str = "/authenticate"
     method: str = "GET"
     times: int = 1
-    """How often it is asked; the last answer counts."""
+    """How often it is sent; the last answer counts."""
     scene: str = "all"
-    """Which configuration of `scenes` it is about."""
+    """The configuration of `scenes` that it is for."""
 
 
 def basic(user: str, password: str, scheme: str = "Basic", encoding: str = "utf-8") -> str:
@@ -29,17 +29,17 @@ def basic(user: str, password: str, scheme: str = "Basic", encoding: str = "utf-
 
 ALICE = basic("alice", "wonderland")
 BOB = basic("bob", "builder")
-WRONG = basic("nobody-of-these", "wrong")
+WRONG = basic("unknown-user", "wrong")
 
 
 def ask(name: str, authorization: str | bytes | None = None, *more: tuple[str, str], **options: str | int) -> Request:
-    """A request with an Authorization field."""
+    """A request with an Authorization header."""
     fields = () if authorization is None else (("Authorization", authorization),)
     return Request(name, (*fields, *more), **options)  # type: ignore[arg-type]
 
 
 def realm(value: str) -> tuple[str, str]:
-    """The field that narrows."""
+    """The header that selects realms."""
     return "X-Auth-Realm", value
 
 
@@ -65,7 +65,7 @@ def _passwords() -> Iterator[Request]:
 
 def _refused() -> Iterator[Request]:
     yield ask("refused/nothing")
-    yield ask("refused/an empty field", "")
+    yield ask("refused/an empty header", "")
     yield ask("refused/a wrong password", basic("alice", "wrong"))
     yield ask("refused/an unknown user", WRONG)
     yield ask("refused/a password of another realm's user", basic("alice", "lab-secret"))
@@ -78,22 +78,22 @@ def _refused() -> Iterator[Request]:
     yield ask("refused/three words", f"{ALICE} more")
     yield ask("refused/an unknown scheme", "Digest YWxpY2U6d29uZGVybGFuZA==")
     yield ask("refused/a comma at the end", f"{ALICE},")
-    yield ask("refused/octets that are not ASCII", b"Basic \xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9")
-    yield ask("refused/an unknown token", "Bearer nobody-knows-it")
+    yield ask("refused/bytes that are not ASCII", b"Basic \xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9")
+    yield ask("refused/an unknown token", "Bearer unknown-token")
     yield ask("refused/HEAD", method="HEAD")
     yield ask("lockout/the twelfth wrong password", basic("guessed", "wrong"), times=12)
 
 
 def _several() -> Iterator[Request]:
-    yield ask("several/a good password, a bad token", f"{ALICE}, Bearer nobody-knows-it")
+    yield ask("several/a good password, a bad token", f"{ALICE}, Bearer unknown-token")
     yield ask("several/a bad password, a good token", f"{WRONG}, Bearer <ecmwf>")
-    yield ask("several/a good password in third place", f"Bearer nobody-knows-it, Digest eHh4, {ALICE}")
+    yield ask("several/a good password in third place", f"Bearer unknown-token, Digest eHh4, {ALICE}")
     yield ask("several/the same one twice", f"{ALICE}, {ALICE}")
-    yield ask("several/no space behind the comma", f"{ALICE},Bearer nobody-knows-it")
+    yield ask("several/no space behind the comma", f"{ALICE},Bearer unknown-token")
     yield ask("several/two passwords, the second good", f"{WRONG}, {ALICE}")
     yield ask("several/two passwords, the first good", f"{ALICE}, {WRONG}")
-    yield ask("several/two fields, the first good", ALICE, ("Authorization", "Bearer nobody-knows-it"))
-    yield ask("several refused/all bad", f"{WRONG}, Bearer nobody-knows-it")
+    yield ask("several/two headers, the first good", ALICE, ("Authorization", "Bearer unknown-token"))
+    yield ask("several refused/all bad", f"{WRONG}, Bearer unknown-token")
     yield ask("several refused/four", f"{ALICE}, Bearer a, Bearer b, Bearer c")
     yield ask("several refused/a good one and a word", f"{ALICE}, Bearer")
 
@@ -116,7 +116,7 @@ def _services() -> Iterator[Request]:
     yield ask("ecmwf-api/the scheme in lower case", "bearer <ecmwf>")
     yield ask("ecmwf-api/a key of a user without email", "Bearer <ecmwf-bare>")
     yield ask("ecmwf-api/the service fails", "Bearer <ecmwf-down>")
-    yield ask("ecmwf-api/the service names nobody", "Bearer <ecmwf-nobody>")
+    yield ask("ecmwf-api/the service returns no user name", "Bearer <ecmwf-nobody>")
     yield ask("ecmwf-api/a key that has to be escaped", "Bearer <ecmwf-plus>")
     yield ask("efas-api/a key", "Bearer <efas>")
     yield ask("efas-api/a comma in a role", "Bearer <efas-comma>")
@@ -202,7 +202,7 @@ def _endpoints() -> Iterator[Request]:
 def _small() -> Iterator[Request]:
     yield ask("passwords alone/a user with roles", ALICE, scene="passwords")
     yield ask("passwords alone/nothing", scene="passwords")
-    yield ask("passwords alone/a token", "Bearer nobody-knows-it", scene="passwords")
+    yield ask("passwords alone/a token", "Bearer unknown-token", scene="passwords")
     yield ask("passwords alone/no augmenters", ALICE, path="/augmenters", scene="passwords")
     yield ask("a symmetric key/HS512", "Bearer <jwt HS512>", scene="symmetric")
     yield ask("a symmetric key/RS256 beside it", "Bearer <jwt RS256>", scene="symmetric")
@@ -215,7 +215,7 @@ def _stored() -> Iterator[Request]:
     yield ask("store/the token that was given", "Bearer <given>", scene="store")
     yield ask("store/the token that was given, in its realm", "Bearer <given>", realm("local"), scene="store")
     yield ask("store/GET /tokens", ALICE, path="/tokens", scene="store")
-    yield ask("store/what the list calls a token", "Bearer <listed>", path="/whoami", scene="store")
+    yield ask("store/the identifier of a token in the list", "Bearer <listed>", path="/whoami", scene="store")
     yield ask("store/DELETE of another user's", BOB, path="/token/<listed>", method="DELETE", scene="store")
     yield ask("store/GET /tokens after that", ALICE, path="/tokens", scene="store")
     yield ask("store/DELETE of one's own", ALICE, path="/token/<listed>", method="DELETE", scene="store")

@@ -103,7 +103,7 @@ metrics:
 
 
 def _passwords(scene: Scene) -> str:
-    """What the guide of the ecFlow server has, but for its service: a secret that is too short, here without X-Auth-* too."""
+    """The configuration of ecFlow's guide, without its service: the secret is too short. Here also without X-Auth-*."""
     return f"{_general(scene, legacy=False, secret=SHORT)}providers:\n{_plain('local')}"
 
 

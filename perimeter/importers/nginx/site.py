@@ -79,7 +79,8 @@ class Locations(NginxFile):
         server = site.directive
         roots = [one for one in inside if one.name == "root"]
         if roots:
-            directive = Directive("location", ("/",), roots[0].line, [], roots[0].file)
+            # a `try_files` of the server is in force only here
+            directive = Directive("location", ("/",), roots[0].line, server.all("try_files"), roots[0].file)
             site.locations.append(_judged(Location("/", False, hosts, directive, inside)))
         elif hosts:
             directive = Directive("location", ("/",), server.line, [], server.file)

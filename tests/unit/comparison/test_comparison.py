@@ -33,7 +33,7 @@ class JudgeTests(TestCase):
     def test_what_is_not_declared(self) -> None:
         self.assertIn("a/b: body: Auth-o-tron 'x', Perimeter 'y'", self.judged(self.SAME, self.SAME | {"body": "y"}))
         self.assertIn("a/b: Allow: Auth-o-tron None, Perimeter 'GET'", self.judged(self.SAME, self.SAME | {"Allow": "GET"}))
-        self.assertEqual(len(self.judged(self.SAME, {"status": 404})), 1, "what follows from another status is not told")
+        self.assertEqual(len(self.judged(self.SAME, {"status": 404})), 1, "nothing else is compared after another status")
 
     def test_what_is_declared(self) -> None:
         ours = self.SAME | {"body": "y"}
@@ -47,7 +47,7 @@ class JudgeTests(TestCase):
         self.assertEqual(len(self.judged(self.SAME, self.SAME, gone)), 1)
         for elsewhere in ({"requests": ("c/*",)}, {"besides": ("*/b",)}, {"path": "/token"}, {"status": 404}):
             found = self.judged(self.SAME, self.SAME, attrs.evolve(gone, **elsewhere))
-            self.assertEqual(found, ["'body' is about no request"], elsewhere)
+            self.assertEqual(found, ["'body' applies to no request"], elsewhere)
 
     def test_what_is_declared_twice(self) -> None:
         ours = self.SAME | {"body": "y"}

@@ -259,6 +259,10 @@ class PlaceTests(TestCase):
         other = f"server {{ listen 80; server_name a; location /q {{ {PASS} }} location / {{ {PASS} }} }}"
         self.assertEqual(every(conf(server + other))["/q"], "closed")
 
+    def test_attack_48_files_that_a_server_tries(self) -> None:
+        for words, expected in (("/nothing =404", "closed"), ("$uri.html =404", "closed"), ("$uri $uri/ =404", "open")):
+            self.assertEqual(every(self.server(f"root /w; try_files {words};")), {"/": expected}, words)
+
     def test_attack_48_a_modifier_without_a_blank(self) -> None:
         draft = self.server(f"location / {{ {PASS} }} location =/a {{ deny all; {PASS} }}")
         self.assertEqual(every(draft), {"/": "open", "/a": "closed"})
