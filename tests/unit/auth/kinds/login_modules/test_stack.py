@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from perimeter.auth.kinds.login_modules.stack import Flag, StackedModule, log_in
+from perimeter.auth.kinds.login_modules.stack import Flag, StackedModule, log_in, spend
 from perimeter.errors import Rejected, Unavailable
 from perimeter.model import AuthenticationRequest, BasicCredentials
 from perimeter.plugin.authenticator import IDecoyLogin
@@ -216,6 +216,28 @@ class PhaseTests(StackCase):
             done = self.log_in(first, *((OPTIONAL, module) for module in rest))
             done.addErrback(lambda failure: failure.trap(Rejected))
             self.assertEqual([module.calls for module in rest], [["decoy"], ["decoy"], []])
+
+    def test_attack_52_what_a_decoy_of_a_module_raises_changes_nothing(self) -> None:
+        asked: list[str] = []
+
+        @implementer(IDecoyLogin)
+        class Raising(Scripted):
+            async def decoy(self, request: AuthenticationRequest) -> None:
+                asked.append("decoy")
+                error = self.answers["login"]
+                if isinstance(error, BaseException):
+                    raise error
+
+        def spent(*errors: Any) -> Deferred[None]:
+            return ensureDeferred(spend([StackedModule("m", OPTIONAL, Raising(error)) for error in errors], REQUEST))
+
+        with capturedLogs() as events:
+            self.successResultOf(spent(Rejected("wonderland-42"), Unavailable(), ValueError("wonderland-42"), True))
+        self.assertEqual(len(asked), 4)
+        self.assertEqual([event["kind"] for event in events], ["ValueError"])
+        self.assertNotIn("wonderland-42", str(events))
+        self.failureResultOf(spent(CancelledError(), True), CancelledError)
+        self.assertEqual(len(asked), 5)
 
     def test_a_login_that_is_given_up_is_aborted(self) -> None:
         done = self.log_in((REQUIRED, True), (REQUIRED, Deferred()))
