@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from perimeter.config.site.server import Scheme
-from perimeter.emit.plan import METHOD_HEADERS, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, GatewayAddress, Place, Plan
 from perimeter.errors import StartupError
 
 _HEAD = """\
