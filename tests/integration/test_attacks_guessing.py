@@ -113,7 +113,7 @@ class CostTests(GuessingCase):
         return took
 
     def assert_alike(self, gateway: Gateway, one: tuple[str, str, int], other: tuple[str, str, int]) -> None:
-        """Two logins take the same time. They are tried in turns, and the shortest times count, since a busy machine adds to others."""
+        """Two logins take the same time. The shortest times count, since a busy machine adds to the others."""
         this, that = inf, inf
         for number in range(20):
             this = min(this, self.seconds(gateway, number, *one))
