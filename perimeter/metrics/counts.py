@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perimeter.config.site.config import SiteConfig
-    from perimeter.metrics.in_force import InForce
+    from perimeter.metrics.sources import ScrapeSources
     from perimeter.model import AccessRecord
 
 OTHER = "other"
@@ -145,7 +145,7 @@ class Metrics:
         #: reloads that succeeded, and those that failed
         self.reloads = {"success": 0, "error": 0}
         self.reloaded = True
-        self.in_force: Callable[[], InForce | None] = lambda: None
+        self.in_force: Callable[[], ScrapeSources | None] = lambda: None
 
     def configured(self, config: SiteConfig) -> None:
         """``config`` is in force, or about to be."""

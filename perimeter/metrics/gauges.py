@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 import perimeter
-from perimeter.metrics.in_force import InForce
+from perimeter.metrics.sources import ScrapeSources
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.tokens.key_file import KeyState
 
@@ -17,7 +17,7 @@ def build_info() -> Metric:
     return InfoMetricFamily("perimeter_build", "The version of the gateway.", {"version": perimeter.__version__})
 
 
-def gauges(now: InForce) -> Iterator[Metric]:
+def gauges(now: ScrapeSources) -> Iterator[Metric]:
     """All gauges."""
     yield from _listeners(now)
     yield from _upstreams(now.pools)
@@ -45,7 +45,7 @@ def gauges(now: InForce) -> Iterator[Metric]:
     yield signing
 
 
-def _listeners(now: InForce) -> Iterator[Metric]:
+def _listeners(now: ScrapeSources) -> Iterator[Metric]:
     connections = GaugeMetricFamily("perimeter_connections", "Open client connections.", labels=("listener",))
     busy = GaugeMetricFamily(
         "perimeter_requests_in_flight", "Requests that are not answered yet, tunnels included.", labels=("listener",)

@@ -22,7 +22,7 @@ from perimeter.net.contexts import ServerContexts
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.site import ConnectionFactory, Site
 from perimeter.run.sockets import Sockets
@@ -81,8 +81,8 @@ class BoundListeners:
 class Listeners:
     """All listeners of the gateway, by name. ``limits`` are the first ones; ``sockets`` has the sockets to listen on."""
 
-    def __init__(self, around: Surroundings, limits: LimitSettings, sockets: Sockets) -> None:
-        self._around = around
+    def __init__(self, runtime: Runtime, limits: LimitSettings, sockets: Sockets) -> None:
+        self._runtime = runtime
         self._sockets = sockets
         self._limits = ConnectionLimits(limits.connections, limits.connections_per_address)
         self._listening: dict[str, ActiveListener] = {}
@@ -123,11 +123,11 @@ class Listeners:
 
     def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> ActiveListener:
         limits = assembly.config.limits
-        reactor: Any = self._around.reactor
+        reactor: Any = self._runtime.reactor
         site = Site(
             limits=limits,
-            deadlines=self._around.deadlines,
-            turns=self._around.turns,
+            deadlines=self._runtime.deadlines,
+            turns=self._runtime.turns,
             clock=reactor.seconds,
             dispatch=assembly.gates[settings.name].dispatch,
             answers=assembly.answers,
@@ -140,7 +140,7 @@ class Listeners:
             factory,
             contexts,
             self._limits,
-            self._around.deadlines,
+            self._runtime.deadlines,
             limits.handshake_timeout,
             self._socket(settings),
         )

@@ -12,7 +12,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.errors import Overloaded, StartupError
 from perimeter.offload import Offload
 from perimeter.run.build.prepared import Prepared, prepare
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 
 TIMEOUT: Final = 60.0
 """Seconds to read everything that a configuration names. A thread that hangs longer is left behind, and the reload is refused."""
@@ -21,10 +21,10 @@ TIMEOUT: Final = 60.0
 class Preparation:
     """`perimeter.run.build.prepared.prepare` in a thread of its own, so that no flood of logins delays a reload."""
 
-    def __init__(self, around: Surroundings, thread: Offload | None = None) -> None:
-        self._around = around
-        self._reactor: Any = around.reactor
-        self._thread = thread or Offload(around.reactor, threads=1, queue=1)
+    def __init__(self, runtime: Runtime, thread: Offload | None = None) -> None:
+        self._runtime = runtime
+        self._reactor: Any = runtime.reactor
+        self._thread = thread or Offload(runtime.reactor, threads=1, queue=1)
 
     def start(self) -> None:
         """Take work."""
@@ -44,7 +44,7 @@ class Preparation:
             elif isinstance(result, Prepared):
                 self.discard(result)
 
-        self._thread.run(prepare, read, self._around).addBoth(ready)
+        self._thread.run(prepare, read, self._runtime).addBoth(ready)
         return wanted.addTimeout(TIMEOUT, self._reactor).addErrback(_as_refusal)
 
     def discard(self, prepared: Prepared) -> None:

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from perimeter.http.connections import withdraw_unless
 from perimeter.http.exchange import Exchange
 from perimeter.run.build.assembly import Assembly
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 
 _log = Logger()
 
@@ -30,8 +30,8 @@ _CUT = 0.1
 class Upkeep:
     """Looks after the keys and the state of the assembly in force; ``exchanges`` returns those under way."""
 
-    def __init__(self, around: Surroundings, exchanges: Callable[[], Iterable[Exchange]]) -> None:
-        self._around = around
+    def __init__(self, runtime: Runtime, exchanges: Callable[[], Iterable[Exchange]]) -> None:
+        self._runtime = runtime
         self._exchanges = exchanges
         self._assembly: Assembly | None = None
         self._cutting = False
@@ -41,7 +41,7 @@ class Upkeep:
             LoopingCall(self.follow_state): _FOLLOW,
         }
         for check in self._checks:
-            check.clock = around.reactor
+            check.clock = runtime.reactor
 
     def start(self) -> None:
         """Begin all periodic checks."""
@@ -61,7 +61,7 @@ class Upkeep:
         self._assembly = assembly
         if assembly is not None:
             assembly.state.on_removed.add(self._revoked)
-        return self._around.states.keep(None if assembly is None else assembly.state)
+        return self._runtime.states.keep(None if assembly is None else assembly.state)
 
     def follow_state(self) -> Deferred[None]:
         """Fires when what other processes have written to the state is in force."""
@@ -74,7 +74,7 @@ class Upkeep:
         assembly = self._assembly
         if assembly is None:
             return None
-        checking = self._around.offload.run(assembly.keyring.rotate_if_due)
+        checking = self._runtime.offload.run(assembly.keyring.rotate_if_due)
 
         def checked(changed: bool) -> None:
             if changed:
@@ -89,7 +89,7 @@ class Upkeep:
         """Tokens were revoked: cut what flows to their holders, in one pass for all revocations of the next tenth of a second."""
         if not self._cutting:
             self._cutting = True
-            self._around.reactor.callLater(_CUT, self._cut_revoked)
+            self._runtime.reactor.callLater(_CUT, self._cut_revoked)
 
     def _cut_revoked(self) -> None:
         self._cutting = False

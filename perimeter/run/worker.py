@@ -16,12 +16,12 @@ from twisted.logger import Logger
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.limits import LimitSettings
-from perimeter.metrics.in_force import InForce
+from perimeter.metrics.sources import ScrapeSources
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.preparation import Preparation
@@ -43,12 +43,12 @@ class Worker:
 
     def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets) -> None:
         self._reactor = reactor
-        self._around = Surroundings(reactor, Offload(reactor), Deadlines(reactor))
-        self._around.metrics.in_force = self._measured
-        self._pools = (self._around.offload, self._around.hashing, self._around.blocking)
-        self._preparation = Preparation(self._around)
-        self._listeners = Listeners(self._around, limits, sockets)
-        self._upkeep = Upkeep(self._around, self._listeners.exchanges)
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor))
+        self._runtime.metrics.in_force = self._measured
+        self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
+        self._preparation = Preparation(self._runtime)
+        self._listeners = Listeners(self._runtime, limits, sockets)
+        self._upkeep = Upkeep(self._runtime, self._listeners.exchanges)
         self._assembly: Assembly | None = None
         self._running = False
         self._started = 0.0
@@ -57,7 +57,7 @@ class Worker:
 
     def prepare_now(self, read: Callable[[], SiteConfig]) -> Prepared:
         """As `prepare`, for the start: blocks, before the reactor turns and while the process has all of its privileges."""
-        return prepare(read, self._around)
+        return prepare(read, self._runtime)
 
     def prepare(self, read: Callable[[], SiteConfig]) -> Deferred[Prepared]:
         """Read a configuration with ``read``, and the files that it names, in a thread. May be cancelled.
@@ -74,7 +74,7 @@ class Worker:
         fails: every step is taken, and what one of them raises is logged.
         """
         try:
-            assembly = assemble(prepared, self._around)
+            assembly = assemble(prepared, self._runtime)
             bound = self._listeners.bind(assembly, prepared.contexts)
             try:
                 if self._running:
@@ -91,8 +91,8 @@ class Worker:
         old, self._assembly = self._assembly, bound.assembly
         run_all(
             "a part of the new configuration is not in force",
-            partial(self._around.metrics.configured, prepared.config),
-            partial(self._around.states.adopt, prepared.state),
+            partial(self._runtime.metrics.configured, prepared.config),
+            partial(self._runtime.states.adopt, prepared.state),
             partial(self._listeners.put_in_force, bound),
             partial(self._upkeep.look_after, bound.assembly),
         )
@@ -170,22 +170,22 @@ class Worker:
 
     def count_reload(self, success: bool) -> None:
         """Count a reload in the metrics."""
-        self._around.metrics.count_reload(success)
+        self._runtime.metrics.count_reload(success)
 
     def __str__(self) -> str:
         return f"listening: {self._listeners}"
 
-    def _measured(self) -> InForce | None:
+    def _measured(self) -> ScrapeSources | None:
         assembly = self._assembly
         if assembly is None:
             return None
-        return InForce(
+        return ScrapeSources(
             connections=self._listeners.connections(),
             pools=assembly.pools,
             audit_failing=assembly.audit.failing,
             authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
-            queues={"work": self._around.offload, "hashing": self._around.hashing, "blocking": self._around.blocking},
+            queues={"work": self._runtime.offload, "hashing": self._runtime.hashing, "blocking": self._runtime.blocking},
         )
 
 

@@ -28,7 +28,7 @@ from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import listener_gates
 from perimeter.run.build.prepared import Prepared, serves_metrics
 from perimeter.run.build.routes import configured_routes
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstreams import upstream_pool
 from perimeter.state.state import State
 from perimeter.tokens.api_token import ApiTokenVerifier
@@ -65,13 +65,13 @@ class Assembly:
         self.identity.clear()
 
 
-def assemble(prepared: Prepared, around: Surroundings) -> Assembly:
+def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     """Build the parts. Binds and starts nothing. Raises `StartupError`, and whatever a plug-in's ``build`` raises."""
     config, keyring = prepared.config, prepared.keyring
-    reactor = around.reactor
+    reactor = runtime.reactor
     clock: Callable[[], float] = reactor.seconds
     issuer = TokenIssuer(keyring, config.token, reactor)
-    chain = authenticator_chain(config, prepared.authenticators, around, around.metrics if serves_metrics(config) else None)
+    chain = authenticator_chain(config, prepared.authenticators, runtime, runtime.metrics if serves_metrics(config) else None)
     tokens = prepared.state.state.view(TOKENS)
     verifier = TokenVerifier(keyring, config.token, reactor, tokens.revoked)
     revoker = Revoker(tokens, verifier)
@@ -84,9 +84,9 @@ def assemble(prepared: Prepared, around: Surroundings) -> Assembly:
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
     default_sink = prepared.sinks[None]
     pools = {
-        settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], around) for settings in config.upstreams
+        settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], runtime) for settings in config.upstreams
     }
-    routes = configured_routes(config, around, pools, prepared.sinks, believed_fields(chain))
+    routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain))
     endpoints = EndpointParts(config, issuer, keyring, book)
 
     def gate(own: Iterable[Route]) -> Gate:
@@ -101,7 +101,7 @@ def assemble(prepared: Prepared, around: Surroundings) -> Assembly:
 
     return Assembly(
         config=config,
-        gates=listener_gates(config, around, gate, routes, endpoints, default_sink),
+        gates=listener_gates(config, runtime, gate, routes, endpoints, default_sink),
         answers=gateway_answers(config, prepared.pages, clock, identifier.challenges()),
         audit=prepared.audit,
         default_sink=default_sink,

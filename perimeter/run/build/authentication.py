@@ -23,7 +23,7 @@ from perimeter.plugin.augmenter import IAugmenter
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.services import AuthServices, IBuildsInThread
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 
 _log = Logger()
 
@@ -89,13 +89,13 @@ def _built(
     return authenticator
 
 
-def auth_services(around: Surroundings) -> AuthServices:
+def auth_services(runtime: Runtime) -> AuthServices:
     """What the authenticators of one configuration work with."""
-    return AuthServices(around.reactor, around.hashing, around.blocking)
+    return AuthServices(runtime.reactor, runtime.hashing, runtime.blocking)
 
 
 def authenticator_chain(
-    config: SiteConfig, prepared: PreparedAuthenticators, around: Surroundings, metrics: Metrics | None
+    config: SiteConfig, prepared: PreparedAuthenticators, runtime: Runtime, metrics: Metrics | None
 ) -> AuthenticatorChain:
     """The chain of the configured authenticators, counted in ``metrics``. Raises `StartupError`."""
     watch = None if metrics is None else metrics.auth
@@ -105,9 +105,9 @@ def authenticator_chain(
         authenticators_of(config, prepared, watch),
         authentication.timeout,
         authentication.remember_password,
-        around.reactor,
+        runtime.reactor,
         timeouts={one.name: one.timeout for one in config.authenticators if one.timeout is not None},
-        throttle=Throttle(allowed, around.attempts, around.reactor) if allowed else None,
+        throttle=Throttle(allowed, runtime.attempts, runtime.reactor) if allowed else None,
         at_once=authentication.ask is Ask.ALL_AT_ONCE,
         watch=watch,
     )

@@ -13,7 +13,7 @@ from perimeter.config.site.route_matching import prefix_of
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 from perimeter.targets.forward_auth import ENDPOINT
 from perimeter.targets.redirect import RedirectTarget
 
@@ -55,12 +55,12 @@ def forward_auth_route(config: SiteConfig, target: ITarget, sink: IAuditSink) ->
     )
 
 
-def metrics_routes(config: SiteConfig, around: Surroundings, sink: IAuditSink) -> list[Route]:
+def metrics_routes(config: SiteConfig, runtime: Runtime, sink: IAuditSink) -> list[Route]:
     """The routes of a metrics listener."""
     # The library is imported only if it is used.
     from perimeter.targets.metrics import HealthTarget, MetricsTarget
 
-    metrics, health, lenient = MetricsTarget(around.metrics, around.offload), HealthTarget(), LenientSink(sink)
+    metrics, health, lenient = MetricsTarget(runtime.metrics, runtime.offload), HealthTarget(), LenientSink(sink)
     routes = [builtin("metrics", metrics, lenient, config.metrics.path)]
     routes += [builtin(path[1:], health, lenient, path) for path in HEALTH_PATHS]
     return [attrs.evolve(route, networks=config.metrics.networks) for route in routes]

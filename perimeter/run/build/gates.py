@@ -12,7 +12,7 @@ from perimeter.gate.gate import Gate
 from perimeter.gate.routes import Route
 from perimeter.run.build.builtin import forward_auth_route, metrics_routes, redirect_routes
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 from perimeter.targets.forward_auth import ForwardAuthTarget
 
 GateOf = Callable[[Iterable[Route]], Gate]
@@ -21,7 +21,7 @@ GateOf = Callable[[Iterable[Route]], Gate]
 
 def listener_gates(
     config: SiteConfig,
-    around: Surroundings,
+    runtime: Runtime,
     gate: GateOf,
     routes: Sequence[Route],
     endpoints: EndpointParts,
@@ -33,13 +33,13 @@ def listener_gates(
     def gate_for(listener: ListenerSettings) -> Gate:
         match listener.serve:
             case Serve.GATEWAY:
-                return gate([*routes, authenticate, *endpoint_routes(endpoints.gateway(), sink, around.reactor)])
+                return gate([*routes, authenticate, *endpoint_routes(endpoints.gateway(), sink, runtime.reactor)])
             case Serve.TOKENS:
-                return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, around.reactor)])
+                return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, runtime.reactor)])
             case Serve.REDIRECT:
                 return gate(redirect_routes(listener, sink))
             case Serve.METRICS:
-                return gate(metrics_routes(config, around, sink))
+                return gate(metrics_routes(config, runtime, sink))
             case _:
                 assert_never(listener.serve)
 

@@ -17,8 +17,8 @@ from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts
 from perimeter.run.build.answers import error_pages
 from perimeter.run.build.authentication import PreparedAuthenticators, auth_services, prepared_authenticators
+from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.state_dir import prepare_state_dir
-from perimeter.run.build.surroundings import Surroundings
 from perimeter.run.build.upstreams import client_contexts
 from perimeter.state.stores import OpenedState
 from perimeter.tokens.keyring import Keyring
@@ -51,7 +51,7 @@ class Prepared:
         self.state.discard()
 
 
-def prepare(read: Callable[[], SiteConfig], around: Surroundings) -> Prepared:
+def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     """Read the configuration with ``read``, then the files that it names; open the state and the audit logs.
 
     Touches nothing that is in use, and starts nothing. Of plug-ins it calls the ``parse`` of factories, in ``read``, and the
@@ -60,18 +60,18 @@ def prepare(read: Callable[[], SiteConfig], around: Surroundings) -> Prepared:
     """
     config = read()
     prepare_state_dir(config.perimeter.state_dir)
-    keyring = Keyring.open(config.perimeter.state_dir, config.token, around.reactor)  # judges the directory before it is used
+    keyring = Keyring.open(config.perimeter.state_dir, config.token, runtime.reactor)  # judges the directory before it is used
     contexts = _server_contexts(config)
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
     pages = error_pages(config)
-    authenticators = prepared_authenticators(config, auth_services(around))
+    authenticators = prepared_authenticators(config, auth_services(runtime))
     if serves_metrics(config):
         # Importing reads files, too: done here once, so that it is not done on the reactor thread.
         import perimeter.targets.metrics  # noqa: F401
     with ExitStack() as undo:
-        state = around.states.open(config.perimeter)
+        state = runtime.states.open(config.perimeter)
         undo.callback(state.discard)
-        audit = AuditLogs(config.audit, around.reactor, around.metrics.requests.record if serves_metrics(config) else None)
+        audit = AuditLogs(config.audit, runtime.reactor, runtime.metrics.requests.record if serves_metrics(config) else None)
         sinks = {path: audit.sink(path) for path in (None, *(route.audit for route in config.routes))}
         audit.open()
         undo.pop_all()

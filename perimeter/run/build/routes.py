@@ -17,13 +17,13 @@ from perimeter.gate.target import ITarget
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 from perimeter.targets.static import StaticTarget
 
 
 def configured_routes(
     config: SiteConfig,
-    around: Surroundings,
+    runtime: Runtime,
     pools: Mapping[str, UpstreamPool],
     sinks: Mapping[Path | None, IAuditSink],
     believed: set[bytes],
@@ -45,7 +45,7 @@ def configured_routes(
     for settings in config.routes:
         target: ITarget
         if settings.static is not None:
-            target = StaticTarget(settings.name, settings.static, settings.index, around.offload)
+            target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload)
         else:
             assert settings.upstream is not None
             key = (settings.upstream, settings.by_method)

@@ -13,7 +13,7 @@ from perimeter.net.contexts import ClientTLS
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.in_memory import connect_in_memory
 from perimeter.proxy.pool import UpstreamPool
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 from perimeter.web.sample import sample_site
 
 
@@ -23,9 +23,9 @@ def client_contexts(settings: UpstreamSettings) -> dict[str, ClientTLS]:
     return {name: ClientTLS(name, settings.ca_certificate) for name in sorted(names)}
 
 
-def upstream_pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], around: Surroundings) -> UpstreamPool:
+def upstream_pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime) -> UpstreamPool:
     """The connections to one upstream's servers: over TCP, over TLS, or in memory to the sample service."""
-    reactor = around.reactor
+    reactor = runtime.reactor
     samples = [sample_site(reactor)] if any(server.scheme is Scheme.SAMPLE for server in settings.servers) else []
 
     def dial(server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float) -> Deferred[UpstreamConnection]:
@@ -37,4 +37,4 @@ def upstream_pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS],
         tls = contexts[settings.server_name or server.host] if server.scheme is Scheme.HTTPS else None
         return connect(reactor, server.host, server.port, tls, factory, timeout)  # type: ignore[return-value]
 
-    return UpstreamPool(settings, dial, around.deadlines, around.turns, reactor.seconds)
+    return UpstreamPool(settings, dial, runtime.deadlines, runtime.turns, reactor.seconds)

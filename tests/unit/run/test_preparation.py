@@ -13,7 +13,7 @@ from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
 from perimeter.net.deadlines import Deadlines
 from perimeter.run.build.prepared import Prepared, prepare
-from perimeter.run.build.surroundings import Surroundings
+from perimeter.run.build.runtime import Runtime
 from perimeter.run.preparation import TIMEOUT, Preparation
 from perimeter.run.steps import run_all
 from tests.unit.doubles.auth import ManualThreads, ThreadClock, offload_with
@@ -42,8 +42,8 @@ class PreparationCase(unittest.TestCase):
         (self.directory / "site.ini").write_text(SITE)
         self.clock, self.threads = ThreadClock(), ManualThreads()
         offload = offload_with(ManualThreads(), self.clock)
-        self.around = Surroundings(self.clock, offload, Deadlines(self.clock))
-        self.preparation = Preparation(self.around, offload_with(self.threads, self.clock, count=1, queue=1))
+        self.runtime = Runtime(self.clock, offload, Deadlines(self.clock))
+        self.preparation = Preparation(self.runtime, offload_with(self.threads, self.clock, count=1, queue=1))
         self.made: list[Prepared] = []
 
     def read(self) -> SiteConfig:
@@ -70,7 +70,7 @@ class PreparationTests(PreparationCase):
         self.threads.step()
         ready = self.successResultOf(prepared)
         self.assertLessEqual({"access.log", "route.log", "state.db"}, self.open_files())
-        self.assertEqual(self.around.states._in_use, {})
+        self.assertEqual(self.runtime.states._in_use, {})
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.preparation.discard(ready)
         self.threads.step()
@@ -115,7 +115,7 @@ class PreparationTests(PreparationCase):
         ):
             (self.directory / "site.ini").write_text(SITE.replace(old, new))
             with self.assertRaises(StartupError, msg=new):
-                prepare(self.read, self.around)
+                prepare(self.read, self.runtime)
             self.assertEqual(self.open_files(), set(), new)
 
 

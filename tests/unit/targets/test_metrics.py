@@ -20,7 +20,7 @@ from perimeter.gate.target import ITarget
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import refuse_on_error
 from perimeter.metrics.counts import Metrics
-from perimeter.metrics.in_force import InForce
+from perimeter.metrics.sources import ScrapeSources
 from perimeter.targets.metrics import HealthTarget, MetricsTarget, wants_openmetrics
 from perimeter.tokens.jwk import generate
 from perimeter.tokens.key_file import KeyEntry
@@ -41,11 +41,11 @@ class Connection:
         self.exchanges = [object()] * exchanges
 
 
-def in_force(**changes: Any) -> InForce:
+def in_force(**changes: Any) -> ScrapeSources:
     usual: dict[str, Any] = {
         "connections": {}, "pools": (), "audit_failing": False, "authenticators": (), "keys": (), "queues": {},
     }  # fmt: skip
-    return InForce(**{**usual, **changes})
+    return ScrapeSources(**{**usual, **changes})
 
 
 class TargetCase(TestCase):

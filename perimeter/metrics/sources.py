@@ -14,7 +14,7 @@ from perimeter.tokens.key_file import KeyEntry
 
 
 @attrs.frozen
-class InForce:
+class ScrapeSources:
     """The parts of the running gateway. ``connections`` are by listener, ``queues`` by what they are for."""
 
     connections: Mapping[str, Connections]

@@ -30,7 +30,7 @@ BLOCKING_QUEUE = 256
 
 
 @attrs.frozen(eq=False)
-class Surroundings:
+class Runtime:
     """The reactor, the thread pools, the sweep of deadlines, the turns, the wrong passwords so far, the state and the metrics.
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
