@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ldaptor.protocols.ldap import ldaperrors
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.ldap.results import AD_REASONS, NAMES, describe, judge_login, judge_search, judge_service
@@ -9,6 +10,17 @@ from perimeter.auth.kinds.ldap.values import Result, ServerFailure
 from perimeter.errors import Rejected, Unavailable, Undecided
 
 AD_MESSAGE = "80090308: LdapErr: DSID-0C09042F, comment: AcceptSecurityContext error, data {}, v2580"
+
+
+class NameTests(TestCase):
+    def test_the_names_are_those_of_ldaptor(self) -> None:
+        errors = [one for one in vars(ldaperrors).values() if getattr(one, "resultCode", None) is not None]
+        known = {error.resultCode: error.name.decode().lower() for error in errors}
+        known[8] = "strongerauthrequired"  # RFC 4511 has renamed it
+        for code, name in NAMES.items():
+            if code in known:
+                self.assertEqual(known[code], name.lower(), code)
+        self.assertGreater(len(known.keys() & NAMES.keys()), 20)
 
 
 class LoginTests(TestCase):

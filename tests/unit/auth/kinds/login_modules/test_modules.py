@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from twisted.trial import unittest
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.kinds.login_modules import pam
+from perimeter.auth.kinds.login_modules import command, pam
 from perimeter.auth.kinds.login_modules.authenticator import LoginModulesAuthenticator, LoginModulesFactory
 from perimeter.auth.kinds.login_modules.command import ENVIRONMENT, CommandFactory, judged, run
 from perimeter.auth.registry import login_module_factories
@@ -288,6 +289,40 @@ class CommandTests(ModulesCase):
         with self.assertRaisesRegex(StartupError, "not executable"):
             self.build("modules = command required\noption.command = program")
         verifyObject(ILoginModuleFactory, CommandFactory())
+
+
+class ShutdownTests(unittest.TestCase):
+    def test_no_program_outlives_the_gateway(self) -> None:
+        triggers: list[Any] = []
+
+        class Reactor:
+            def addSystemEventTrigger(self, phase: str, event: str, function: Any) -> None:
+                triggers.append((phase, event, function))
+
+        reactor = Reactor()
+        for _ in range(2):
+            command._groups.watch(reactor)
+        ((phase, event, end),) = triggers
+        self.assertEqual((phase, event), ("after", "shutdown"))
+        ended: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                run(("/bin/sleep", "60"), b"", 50)
+            except Unavailable as error:
+                ended.append(error)
+
+        thread = threading.Thread(target=ask)
+        began = time.monotonic()
+        thread.start()
+        while not command._groups._running and time.monotonic() < began + 10:
+            time.sleep(0.01)
+        self.assertEqual(len(command._groups._running), 1)
+        end()
+        thread.join(10)
+        self.assertFalse(thread.is_alive())
+        self.assertLess(time.monotonic(), began + 20)
+        self.assertEqual(command._groups._running, set())
 
 
 class BlockingTests(unittest.TestCase):
