@@ -1,8 +1,8 @@
 """The keys that sign and verify tokens, and their rotation.
 
-A key's life: published a while before it signs (so that nobody's copy of the set is too old to know it), signing for
+A key's life: published a while before it signs (so that every cached copy of the set contains it), signing for
 ``key_lifetime``, then verifying until the last token that it can have signed has expired. With HS256 the configured secret
-signs, and keys in the file only go on verifying. How keys are kept on disk is `perimeter.tokens.key_file`'s.
+signs, and keys in the file only go on verifying. `perimeter.tokens.key_file` stores them on disk.
 """
 
 from __future__ import annotations
