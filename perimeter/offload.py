@@ -1,7 +1,7 @@
 """Runs slow work in threads: password hashing, reading of files, anything that would hold up the reactor thread.
 
 A pool has a small number of threads and a bounded queue in which clients take turns (`perimeter.fair_queue`): a client with many
-jobs does not delay a client with one. When the queue is full, the client with the longest line is refused
+jobs does not delay a client with one. When the queue is full, the client with the most waiting jobs is refused
 (`perimeter.errors.Overloaded`: 503 with Retry-After) instead of making all clients wait longer.
 
 The caller sets the timeout: it cancels the Deferred. A job that is still waiting leaves the queue (`StillWaiting`). A thread

@@ -46,7 +46,7 @@ def command(proxy: str, file: Path, gateway: str | None, listens: tuple[str, ...
         text = renderers[proxy](plan)
     if not plan.judges:
         click.echo(
-            "warning: [perimeter] trusted_proxies is empty: the gateway reports who asks, and applies no rules of routes",
+            "warning: [perimeter] trusted_proxies is empty: the gateway only reports the user, and applies no rules of routes",
             err=True,
         )
     for name in plan.unserved:

@@ -101,8 +101,8 @@ def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, fo
     They are Auth-o-tron's YAML, Reactor's continuuity-site.xml and logback.xml (CDAP's cdap-site.xml and cdap-security.xml),
     htpasswd files, and nginx configurations.
 
-    What could not be translated is listed with its line, and the command ends with 3. A route is open only if the importer
-    understands every directive that applies to it; other routes are closed to everybody, and listed.
+    What could not be translated is listed with its line, and the exit status is 3. A route is open only if the importer
+    understands every directive that applies to it; other routes are closed to all clients, and listed.
     """
     draft = Draft()
     try:
@@ -200,4 +200,4 @@ def _tell(draft: Draft) -> None:
     for note in draft.remainder:
         click.echo(f"not translated: {note}", err=True)
     for text in draft.closed:
-        click.echo(f"closed to everybody: {text}", err=True)
+        click.echo(f"closed to all clients: {text}", err=True)

@@ -95,10 +95,10 @@ async def _walk(
             principal = await one.ask(credentials, request)
         except Rejected as error:
             say(f"    refused: {error.detail or error.phrase}")
-            say(f"login fails: {one.name} knows the password to be wrong, and no other authenticator is asked")
+            say(f"login fails: {one.name} found the password wrong, so no other authenticator is asked")
             return WRONG
         except Unavailable as error:
-            say(f"    could not tell: {error.detail or error.phrase}")
+            say(f"    could not decide: {error.detail or error.phrase}")
             say("login fails with 503: if one authenticator cannot be asked, the next ones are not asked either")
             return UNSURE
         if principal is not None:

@@ -47,7 +47,7 @@ local URL = "{url}/authenticate"
 local TIMEOUT = 15000
 local UNAVAILABLE = "Authentication is unavailable at the moment\\n"
 
--- the headers that tell a service who asks, in lower case with hyphens
+-- the headers that carry the user to a service, in lower case with hyphens
 local IDENTITY = {{ {identity} }}
 -- other headers that no client may send
 local PRIVATE = {{ ["forwarded"] = true, ["x-real-ip"] = true, ["x-rewrite-url"] = true }}

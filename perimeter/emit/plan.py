@@ -93,8 +93,8 @@ class Plan:
     """What a proxy serves.
 
     ``hosts`` are host names with their places, longest prefix first; the last one is ``*`` for any other host, unless the proxy
-    serves only named hosts. ``headers`` are the names of all headers that say who asks. ``judges``: the gateway applies the rules
-    of routes to the proxy's questions. ``unserved`` are routes that no other proxy can serve.
+    serves only named hosts. ``headers`` names all headers that carry the user. ``judges``: the gateway applies the rules
+    of routes to the proxy's queries. ``unserved`` are routes that no other proxy can serve.
     """
 
     gateway: GatewayAddress

@@ -29,7 +29,7 @@ _HTTP_1_0, _HTTP_1_1 = Version.HTTP_1_0, Version.HTTP_1_1
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 
 #: Not allowed in a header line (RFC 9110, section 5.5): controls except HTAB, and except CR and LF, which are counted separately.
-_CONTROLS = bytes(octet for octet in (*range(0x20), 0x7F) if octet not in b"\t\r\n")
+_CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\r\n")
 #: Names of headers that were found to be tokens: as they came -> in lower case.
 _names: Memo[bytes, bytes] = Memo(2000)
 _LONGEST_NAME = 64

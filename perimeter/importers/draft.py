@@ -20,11 +20,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 USERS = "users.realm"
 """A realm file for users that no source names."""
 
-NOBODY = "255.255.255.255/32"
-"""``networks`` of a route that is closed to everybody: no client has this address."""
+NO_CLIENT = "255.255.255.255/32"
+"""``networks`` of a route that is closed to all clients: no client has this address."""
 
 CLOSED_UPSTREAM = "http://127.0.0.1:9"
-"""Where routes lead that are closed to everybody."""
+"""Upstream of routes that are closed to all clients."""
 
 _REFERENCE = re.compile(r"(?:env|file|credential):")
 #: the order of sections in the text
@@ -167,16 +167,16 @@ class Draft:
             self.remarks.append(note)
 
     def close(self, section: Section, reasons: Sequence[tuple[Note, str]]) -> None:
-        """Close a route to everybody. ``reasons`` are the directives that could not be translated, and why not."""
+        """Close a route to all clients. ``reasons`` are the directives that could not be translated, and why not."""
         section.options.pop("auth", None)
-        section.options["networks"] = Setting(NOBODY, "", reasons[0][0])
+        section.options["networks"] = Setting(NO_CLIENT, "", reasons[0][0])
         path = section.options["path"].value
         for origin, why in reasons:
             known = [note for note in self.remainder if (note.file, note.line) == (origin.file, origin.line)]
             if not any(note.text.startswith(origin.text) for note in known):
-                self.left(origin, f"{origin.text}{why and ': ' + why}; {path} is closed to everybody")
+                self.left(origin, f"{origin.text}{why and ': ' + why}; {path} is closed to all clients")
         first = str(attrs.evolve(reasons[0][0], text=f"{reasons[0][0].text}{reasons[0][1] and ': ' + reasons[0][1]}"))
-        section.about = f"closed to everybody by networks, because this is not translated: {first}"
+        section.about = f"closed to all clients by networks, because this is not translated: {first}"
         self.closed.append(f"[{section.header}] {path}: {first}")
 
     def guard(self, section: Section, root: str, path: str, other: str, origin: Note) -> None:
@@ -189,7 +189,7 @@ class Draft:
         """Turn options into comments if their files do not exist. ``there(path, needs)`` says whether they do; for ``needs``
         "beginning" it says whether a longer name exists that begins with that of ``path``."""
         for guard in self.guards:
-            if guard.section.options.get("networks", Setting("")).value != NOBODY and there(guard.path, "beginning"):
+            if guard.section.options.get("networks", Setting("")).value != NO_CLIENT and there(guard.path, "beginning"):
                 why = f"there are files beside {guard.path} whose names begin like it, for which nginx uses this too"
                 self.close(guard.section, [(guard.origin, why)])
         for section in self.sections.values():

@@ -1,4 +1,4 @@
-"""What an authenticator provides, and what its kind provides: the interfaces of a plug-in that finds out who is asking."""
+"""The interfaces of a plug-in that authenticates users: the authenticator and the factory of its kind."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from perimeter.plugin.services import AuthServices
 
 
 class IAuthenticator(Interface):
-    """Finds out who holds some credentials."""
+    """Identifies the user to whom some credentials belong."""
 
     name: str = Attribute("The configured name, shown in the audit log.")
     realm: str = Attribute("The realm whose users this authenticator knows.")
 
     def authenticate(credentials: Credentials, request: AuthenticationRequest) -> Awaitable[Principal | None]:
-        """The principal, or None: "not mine, ask the next".
+        """The principal, or None if the user is unknown here: the next authenticator is asked.
 
-        Raises `perimeter.errors.Rejected` (mine, and wrong: 401, no other authenticator is asked) or
-        `perimeter.errors.Unavailable` (could not tell: 503, never falls through).
+        Raises `perimeter.errors.Rejected` (wrong credentials: 401, no other authenticator is asked) or
+        `perimeter.errors.Unavailable` (could not decide: 503, no other authenticator is asked).
         """
 
 

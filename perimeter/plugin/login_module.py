@@ -51,7 +51,7 @@ class ILogin(Interface):
         """Whether the credentials are good: True, or False for "not responsible".
 
         Raises `perimeter.errors.Rejected` (wrong), `UnknownUser` (no such user) or `perimeter.errors.Unavailable` (could not
-        tell).
+        decide).
         """
 
     def commit() -> Awaitable[bool]:

@@ -35,7 +35,7 @@ class View(Protocol):
         """Put one change in force. To apply a change twice, or one that was superseded, has no effect."""
 
     def removed(self) -> None:
-        """Something was taken away: whoever remembers a decision has to ask again."""
+        """Something was removed: remembered decisions must be made again."""
 
     def forget(self, now: float) -> None:
         """Drop what ended by ``now`` (epoch seconds)."""

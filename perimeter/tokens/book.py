@@ -1,4 +1,4 @@
-"""A user's own API tokens: made, listed and ended by nobody else (attack 37).
+"""A user's own API tokens: only their owner creates, lists and revokes them (attack 37).
 
 The HTTP interface to it is `perimeter.web.endpoints.api_tokens`.
 """

@@ -1,7 +1,7 @@
 """The format of this gateway's tokens: the words and limits that issuer and verifier share.
 
-There are two kinds, distinguished by the header's ``typ`` and by ``aud``, and never interchangeable: access tokens, which clients
-hold and the gateway accepts, and assertions, which upstreams get and the gateway never accepts.
+There are two kinds, which differ in ``typ`` of the JWT header and in ``aud``, and are never interchangeable: access
+tokens, which clients hold and the gateway accepts, and assertions, which upstreams get and the gateway never accepts.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class TokenIssuer:
         return IssuedToken(token, math.ceil(lifetime))
 
     def issue_assertion(self, principal: Principal, audience: str, lifetime: float = 300.0) -> str:
-        """A statement for the upstream named ``audience`` about who is asking. It is no credential, here or elsewhere.
+        """An assertion about the authenticated user for the upstream named ``audience``. It is not a credential.
 
         Raises `perimeter.errors.InternalError` where the roles and attributes do not fit into it.
         """

@@ -1,7 +1,7 @@
 """The file of the signing keys: its permissions, its format, and how it is written.
 
 Several processes may use one file: a process that changes it holds the lock from before reading until after writing.
-`perimeter.tokens.keyring` uses and replaces the keys.
+`perimeter.tokens.keyring` uses the keys and decides when to replace them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The keys that sign and verify tokens, and their rotation.
 
-A key is published a while before it signs (so that no verifier's copy of the set is too old to have it), signs for
-``key_lifetime``, and then verifies until the last token that it can have signed has expired. With HS256 the configured secret
-signs, and keys in the file only verify. `perimeter.tokens.key_file` keeps the keys on disk.
+A key's life: published a while before it signs (so that every cached copy of the set contains it), signing for
+``key_lifetime``, then verifying until the last token that it can have signed has expired. With HS256 the configured secret
+signs, and keys in the file only go on verifying. `perimeter.tokens.key_file` stores them on disk.
 """
 
 from __future__ import annotations

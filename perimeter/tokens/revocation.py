@@ -12,7 +12,7 @@ from perimeter.tokens.api_token import ApiToken
 
 @attrs.frozen(slots=True)
 class Removed(Change):
-    """The API token with this id ends. ``passing`` if it makes room for another one, and no one asked for its end."""
+    """The API token with this id is removed. ``passing`` if it only makes room for another one and was not revoked."""
 
     id: str
     passing: bool = False

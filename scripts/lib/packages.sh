@@ -34,7 +34,7 @@ install_packages() {
     }
 }
 
-# what is started is started by whoever installs this: a package's own service must not take port 80 now
+# packages must not start their own services: port 80 must stay free
 apt() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get --quiet=2 --option Acquire::Retries=3 \
         --option Dpkg::Use-Pty=0 --option DPkg::Lock::Timeout=300 "$@" </dev/null

@@ -146,7 +146,7 @@ class LoginTests(OperatorCase):
         config = self.config()
         self.assertIn("roles: admin, ops", self.login(config, "alice", "secret").output)
         for user, password, status, words in (
-            ("alice", "guess-42", 1, "knows the password to be wrong"),
+            ("alice", "guess-42", 1, "found the password wrong"),
             ("nobody", "guess-42", 1, "no authenticator knows this user"),
             ("alice", "", 1, "shown to no authenticator"),
         ):
@@ -169,4 +169,4 @@ class LoginTests(OperatorCase):
         ran = self.login(self.config(stack), "nobody", "guess-42")
         self.assertEqual(ran.status, 2, ran.output)
         self.assertIn("asking /bin/false", ran.output)
-        self.assertIn("could not tell: /bin/false ended with 1", ran.output)
+        self.assertIn("could not decide: /bin/false ended with 1", ran.output)

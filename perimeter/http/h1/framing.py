@@ -14,8 +14,8 @@ from perimeter.errors import BadRequest
 from perimeter.http.grammar import split_fields
 from perimeter.model import Field, HeaderBlock
 
-#: A chunk-size line (RFC 9112, section 7.1) without extensions. Nobody needs those, and parsers disagree about them, so
-#: they are refused; 15 hexadecimal digits stay below 2**63.
+#: A chunk-size line (RFC 9112, section 7.1) without extensions. Clients do not need them and parsers disagree about
+#: them, so they are refused; 15 hexadecimal digits stay below 2**63.
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 #: What a chunk-size line that has not wholly arrived may look like.
 _CHUNK_SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}\r?")

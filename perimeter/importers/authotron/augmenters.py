@@ -46,7 +46,7 @@ class Augmenters(AuthotronFile):
         self.rest(table, {"name", "type", "realm", "match", "augment"}, name)
 
     def _roles(self, section: Section, table: dict[str, Value], name: str) -> None:
-        """plain: who has a role."""
+        """plain: the users of each role."""
         if "realm" in table:
             self.put(section, "realm", table["realm"], f"{name}: realm")
         lines = []

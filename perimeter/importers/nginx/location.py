@@ -53,7 +53,7 @@ _RULES = ("allow", "deny")
 class Standing:
     """Who may use a location without a user name and password, or with one.
 
-    ``closes`` are the directives that cannot be translated, each with a reason: with any, the location is closed to everybody.
+    ``closes`` are the directives that cannot be translated, each with a reason: with any, the location is closed to all clients.
     ``asks``: nginx wants credentials. ``networks`` are the only ones that may come; None for any, () for none.
     """
 
@@ -68,7 +68,7 @@ class Standing:
 
     @property
     def open(self) -> bool:
-        """Whether everybody may get in."""
+        """Whether all clients are admitted without credentials."""
         return self.anonymous and self.networks is None
 
     def covers(self, other: Standing) -> bool:

@@ -18,7 +18,7 @@ Left = Callable[[Directive, str], None]
 
 
 def close(location: Location, directive: Directive, why: str) -> None:
-    """Close ``location`` to everybody, because of ``directive``."""
+    """Close ``location`` to all clients, because of ``directive``."""
     before = location.standing
     location.standing = attrs.evolve(before, closes=(*before.closes, (directive, why)))
 

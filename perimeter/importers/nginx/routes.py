@@ -1,6 +1,7 @@
 """A location of nginx as a route. Pure.
 
-A location that cannot be translated becomes a route that is closed to everybody: an import must never open a door.
+A location that cannot be translated becomes a route that is closed to all clients:
+an import must never admit a client that nginx refuses.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from perimeter.importers.draft import CLOSED_UPSTREAM, NOBODY, Draft, Section, Setting, plain_name
+from perimeter.importers.draft import CLOSED_UPSTREAM, NO_CLIENT, Draft, Section, Setting, plain_name
 from perimeter.importers.nginx.directives import done
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.location import (
@@ -29,7 +30,7 @@ _UNITS = {"": "", "k": "KiB", "m": "MiB", "g": "GiB"}
 
 
 class Routes(NginxFile):
-    """Writes locations as routes. ``upstreams`` maps names to servers; ``roots`` are the directories that everybody may read."""
+    """Writes locations as routes. ``upstreams`` maps names to servers; ``roots`` are directories that all clients may read."""
 
     def __init__(self, file: str, draft: Draft, upstreams: Mapping[str, tuple[str, ...]], roots: Collection[str]) -> None:
         super().__init__(file, draft)
@@ -66,7 +67,7 @@ class Routes(NginxFile):
 
     def _nowhere(self, location: Location, section: Section) -> None:
         """The target of a closed route."""
-        upstream = self.draft.section("upstream", "closed", "for routes that are closed to everybody")
+        upstream = self.draft.section("upstream", "closed", "for routes that are closed to all clients")
         self.draft.put(upstream, "servers", CLOSED_UPSTREAM, self.note(location.directive))
         self.draft.put(section, "upstream", "closed", self.note(location.directive))
 
@@ -82,13 +83,13 @@ class Routes(NginxFile):
             )
         if standing.networks is not None:
             rule = (location.directive.all("internal") or location.rules() or [directive])[-1]
-            self.draft.put(section, "networks", ", ".join(standing.networks) or NOBODY, self.note(rule))
+            self.draft.put(section, "networks", ", ".join(standing.networks) or NO_CLIENT, self.note(rule))
             if directive.all("internal"):
                 self.draft.remark(self.note(rule, ""), f"{directive.text} is internal: no client reaches it")
         if standing.anonymous:
             self.draft.put(section, "auth", "none", self.note(directive))
         if standing.open and location.proxied:
-            self.draft.remark(self.note(directive, ""), f"{directive.text} is open to everybody, as it is in nginx")
+            self.draft.remark(self.note(directive, ""), f"{directive.text} is open to all clients, as it is in nginx")
         for other in location.beside:
             self.draft.guard(section, location.root, location.route_path, other.path, self.note(other.directive))
 
@@ -182,7 +183,7 @@ class Routes(NginxFile):
             if any(path.startswith(f"{root.rstrip('/')}/") for root in self.roots):
                 self.draft.remark(
                     self.note(one, ""),
-                    f"{path} is in a directory that everybody may read: the log is written beside the site.ini",
+                    f"{path} is in a directory that all clients may read: the log is written beside the site.ini",
                 )
                 path, needs = path.rpartition("/")[2], ""
             audit = self.draft.section("audit")

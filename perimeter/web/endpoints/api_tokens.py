@@ -1,6 +1,7 @@
 """``/tokens``: a user's API tokens, made and listed.
 
-Whoever makes a token shows first-hand credentials, as for an access token. To list their tokens, users may also send a token, but
+To create a token, users send credentials other than a token, as for an access token.
+To list their tokens, users may also send a token, but
 not one that is restricted.
 """
 
@@ -33,7 +34,7 @@ def _time(seconds: float) -> str | None:
 
 
 def described(token: ApiToken) -> dict[str, Any]:
-    """What may be told of a token."""
+    """The members of a token that may be shown."""
     restriction = token.restriction or Restriction()
     return {
         "version": 1,

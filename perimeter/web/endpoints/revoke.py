@@ -1,4 +1,4 @@
-"""``/revoke`` (RFC 7009): a token ends itself, whoever sends it."""
+"""``/revoke`` (RFC 7009): the holder of a token revokes it."""
 
 from __future__ import annotations
 

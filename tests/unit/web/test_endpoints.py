@@ -225,7 +225,7 @@ class GatewayEndpointTests(EndpointCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_maintenance_and_disabled_authentication_change_nothing(self) -> None:
-        """Nobody gets a token without credentials because the routes are open to everybody."""
+        """No client gets a token without credentials, even if all routes are open."""
         for options in ({"maintenance": True}, {"enabled": False}):
             self.use(self.parts.gateway(), **options)
             for path, headers, status in (

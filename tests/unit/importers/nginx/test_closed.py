@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.importers.draft import NOBODY, Draft, ImportFault, Setting
+from perimeter.importers.draft import NO_CLIENT, Draft, ImportFault, Setting
 from perimeter.importers.nginx import source as nginx
 from perimeter.importers.nginx.tree import read as read_nginx
 from tests.unit.doubles.drafts import conf, left, location, options
@@ -17,7 +17,7 @@ PASS = "proxy_pass http://b:1;"
 def standing(draft: Draft, route: str) -> str:
     """``open``, ``networks``, ``asks`` or ``closed``."""
     section = options(draft, f"route {route}")
-    if section.get("networks") == NOBODY:
+    if section.get("networks") == NO_CLIENT:
         return "closed"
     if section.get("auth") != "none":
         return "asks"
@@ -69,7 +69,7 @@ class RestrictionTests(TestCase):
                 for level, draft in self.levels(words):
                     self.assertEqual(standing(draft, "a"), expected, f"{level}: {words}")
                     if expected == "closed":
-                        self.assertNotIn("open to everybody", str(draft.remarks), f"{level}: {words}")
+                        self.assertNotIn("open to all clients", str(draft.remarks), f"{level}: {words}")
 
     def test_attack_48_an_unknown_directive_outside_of_http_restricts_nothing(self) -> None:
         draft = conf(f"include modules/*.conf; http {{ server {{ listen 80; location /a {{ {PASS} }} }} }}")
@@ -80,7 +80,7 @@ class RestrictionTests(TestCase):
         for words in ("add_header X y;", "proxy_cache z;", "auth_basic off;", "auth_request off;", "satisfy all;", "allow all;"):
             for level, draft in self.levels(words):
                 self.assertEqual(standing(draft, "a"), "open", f"{level}: {words}")
-                self.assertIn("location /a is open to everybody, as it is in nginx", [one.text for one in draft.remarks])
+                self.assertIn("location /a is open to all clients, as it is in nginx", [one.text for one in draft.remarks])
 
     def test_a_location_takes_back_what_its_server_asks_for(self) -> None:
         for words, back in (("auth_basic x;", "auth_basic off;"), ("auth_request /q;", "auth_request off;")):
@@ -92,10 +92,10 @@ class RestrictionTests(TestCase):
     def test_the_site_says_what_closed_a_route_and_where(self) -> None:
         draft = conf("server { listen 80;\nlocation /a {\nreturn 403; } }")
         self.assertIn(
-            "; closed to everybody by networks, because this is not translated: nginx.conf:3: return 403\n", draft.text()
+            "; closed to all clients by networks, because this is not translated: nginx.conf:3: return 403\n", draft.text()
         )
         self.assertEqual(draft.closed, ["[route a] /a: nginx.conf:3: return 403"])
-        self.assertEqual(left(draft), ["3: return 403; /a is closed to everybody"])
+        self.assertEqual(left(draft), ["3: return 403; /a is closed to all clients"])
 
     def test_attack_48_a_directive_cannot_write_into_the_site(self) -> None:
         draft = conf('server { listen 80; location /a { return "x\n[route evil]\npath = /\nauth = none"; } }')

@@ -122,7 +122,7 @@ class NginxTests(TestCase):
     def test_an_open_proxy_stays_open_and_is_told(self) -> None:
         draft = location("proxy_pass http://b:1;")
         self.assertEqual(options(draft, "route a"), {"path": "/a", "upstream": "a", "auth": "none"})
-        self.assertEqual([remark.text for remark in draft.remarks], ["location /a is open to everybody, as it is in nginx"])
+        self.assertEqual([remark.text for remark in draft.remarks], ["location /a is open to all clients, as it is in nginx"])
 
     def test_rewriting(self) -> None:
         for path, uri, rewrite in (

@@ -1,4 +1,4 @@
-"""Tells Perimeter of the kinds ``api-keys`` and ``name-prefix``: instances of their factories, and nothing else."""
+"""Registers the kinds ``api-keys`` and ``name-prefix`` with Perimeter: one instance of each factory."""
 
 from perimeter_example_authenticator import KeyFactory, PrefixFactory
 
