@@ -146,6 +146,9 @@ def other_user(number: int) -> str:
 
 
 def _commit(checkout: Path) -> str:
+    """The commit of a checkout, with + if files are changed; the version if there is no git or no commit."""
+    if shutil.which("git") is None:
+        return perimeter.__version__
     git = ["git", "-C", str(checkout)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     if commit.returncode:

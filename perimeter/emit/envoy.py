@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from perimeter.config.site.server import Scheme
-from perimeter.emit.plan import METHOD_HEADERS, Gateway, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, GatewayAddress, Place, Plan
 from perimeter.errors import StartupError
 
 _HEAD = """\
@@ -126,7 +126,7 @@ def render(plan: Plan) -> str:
     )
 
 
-def _url(gateway: Gateway) -> str:
+def _url(gateway: GatewayAddress) -> str:
     return f"{gateway.scheme}://{gateway.authority}"
 
 

@@ -39,7 +39,7 @@ PRIVATE = ("Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Path", "X-Forwarded-P
 
 
 @attrs.frozen
-class Gateway:
+class GatewayAddress:
     """Where the proxy asks the gateway."""
 
     scheme: Scheme
@@ -97,7 +97,7 @@ class Plan:
     of routes to the proxy's questions. ``unserved`` are routes that no other proxy can serve.
     """
 
-    gateway: Gateway
+    gateway: GatewayAddress
     hosts: tuple[tuple[str, tuple[Place, ...]], ...]
     headers: tuple[str, ...]
     judges: bool
@@ -194,21 +194,21 @@ def _server_name(text: str) -> str:
         raise StartupError(f"{text}: {bad.message}") from None
 
 
-def _given(url: str) -> Gateway:
+def _given(url: str) -> GatewayAddress:
     match = _URL.fullmatch(url)
     if match is None:
         raise StartupError(f"{url}: not the URL of a gateway; expected http://HOST:PORT or https://HOST:PORT")
     scheme, host, port = match.groups()
-    return Gateway(Scheme(scheme), host, int(port) if port else 443 if scheme == Scheme.HTTPS else 80)
+    return GatewayAddress(Scheme(scheme), host, int(port) if port else 443 if scheme == Scheme.HTTPS else 80)
 
 
-def _listener(config: SiteConfig) -> Gateway:
+def _listener(config: SiteConfig) -> GatewayAddress:
     """A listener that answers ``/authenticate``, preferably without TLS on the loopback interface."""
     serving = [one for one in config.listeners if one.serve in (Serve.GATEWAY, Serve.TOKENS)]
     if not serving:
         raise StartupError(f"{config.file}: no listener answers /authenticate; expected one with serve = gateway or tokens")
     best = min(serving, key=lambda one: (one.tls, not one.interface.startswith("127.")))
-    return Gateway(Scheme.HTTPS if best.tls else Scheme.HTTP, _reached_at(best), best.port)
+    return GatewayAddress(Scheme.HTTPS if best.tls else Scheme.HTTP, _reached_at(best), best.port)
 
 
 def _reached_at(listener: ListenerSettings) -> str:

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 log = Logger()
 
 
-class Expiring(Protocol):
+class HasDeadline(Protocol):
     """Something with a deadline."""
 
     deadline: float
@@ -31,19 +31,19 @@ class Deadlines:
     def __init__(self, clock: IReactorTime, tick: float = 0.25) -> None:
         self._clock = clock
         self._tick = tick
-        self._items: set[Expiring] = set()
+        self._items: set[HasDeadline] = set()
         self._call: IDelayedCall | None = None
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def watch(self, item: Expiring) -> None:
+    def watch(self, item: HasDeadline) -> None:
         """Check ``item`` from now on. No effect if it is watched already."""
         self._items.add(item)
         if self._call is None:
             self._call = self._clock.callLater(self._tick, self._sweep)
 
-    def forget(self, item: Expiring) -> None:
+    def forget(self, item: HasDeadline) -> None:
         """Stop checking ``item``. No effect if it is not watched."""
         self._items.discard(item)
         if not self._items and self._call is not None:

@@ -25,7 +25,7 @@ class ListenerStatus:
     connections: int
 
 
-class Gateway(Protocol):
+class RunningGateway(Protocol):
     """What the answers need of `perimeter.run.worker.Worker`."""
 
     @property
@@ -39,7 +39,7 @@ class Gateway(Protocol):
         """Seconds since the start."""
 
 
-def answer(gateway: Gateway, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
     """The answer to a question, by its ``command``: ``status``, ``unban``, ``tokens`` or ``revoke``.
 
     Raises ValueError for any other question, and for one that cannot be answered; the text is meant for the operator.
@@ -57,7 +57,7 @@ def answer(gateway: Gateway, question: Mapping[str, Any]) -> Mapping[str, Any] |
     raise ValueError("this gateway does not know the command")
 
 
-def status(gateway: Gateway) -> dict[str, Any]:
+def status(gateway: RunningGateway) -> dict[str, Any]:
     """How the gateway is. Seconds are whole and rounded up."""
     config, chain = gateway.assembly.config, gateway.assembly.chain
     kinds = {one.name: one.kind for one in config.authenticators}

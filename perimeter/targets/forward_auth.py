@@ -49,7 +49,7 @@ class NoSuchRoute(NoRoute):
     status = 403
 
 
-class Malformed(InvalidCredentialsRequest):
+class MalformedCredentials(InvalidCredentialsRequest):
     """Malformed credentials count as missing, because nginx turns 400 into 500."""
 
     status = 401
@@ -129,7 +129,7 @@ def _as_refusal(error: Exception) -> Exception:
     elif isinstance(error, NoRoute):
         error = NoSuchRoute(error.detail)
     elif isinstance(error, InvalidCredentialsRequest):
-        error = Malformed(error.detail)
+        error = MalformedCredentials(error.detail)
     if isinstance(error, Refusal):
         error.stranger = Challenges.JOINED
     return error

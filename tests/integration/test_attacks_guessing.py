@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from math import inf
 
 from perimeter.auth.passwords.formats import make
 from tests.integration.harness import Gateway, GatewayCase, site
@@ -112,10 +113,14 @@ class CostTests(GuessingCase):
         return took
 
     def assert_alike(self, gateway: Gateway, one: tuple[str, str, int], other: tuple[str, str, int]) -> None:
-        """Two logins take the same time. They are tried in turns, and the shortest times count: a busy machine adds to others."""
-        times = [(self.seconds(gateway, number, *one), self.seconds(gateway, number, *other)) for number in range(7)]
-        this, that = (min(several) for several in zip(*times, strict=True))
-        self.assertLess(abs(this - that), 0.3 * that, f"{one}: {this:.3f} s, {other}: {that:.3f} s")
+        """Two logins take the same time. The shortest times count, since a busy machine adds to the others."""
+        this, that = inf, inf
+        for number in range(20):
+            this = min(this, self.seconds(gateway, number, *one))
+            that = min(that, self.seconds(gateway, number, *other))
+            if number >= 4 and abs(this - that) < 0.25 * that:
+                return
+        self.fail(f"{one}: {this:.3f} s, {other}: {that:.3f} s")
 
     def test_attack_52_an_answer_costs_the_same_whichever_realm_file_decides(self) -> None:
         files = {

@@ -5,37 +5,18 @@ No token of the gateway's own buys another one, so no token can renew itself.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.logger import Logger
 
 from perimeter.errors import Unavailable
 from perimeter.gate.access import FIRST_HAND
-from perimeter.model import Principal
 from perimeter.tokens.book import TokenBook
+from perimeter.tokens.issuer import TokenIssuer
 from perimeter.web.endpoints.endpoint import Endpoint, compact, never_store, reading, user_of
 from perimeter.web.request import respond
 
 _log = Logger()
-
-
-class IssuedToken(Protocol):
-    """An access token and the whole seconds that it has left."""
-
-    @property
-    def access_token(self) -> str:  # noqa: D102
-        ...
-
-    @property
-    def expires_in(self) -> int:  # noqa: D102
-        ...
-
-
-class TokenIssuer(Protocol):
-    """Signs access tokens (`perimeter.tokens.issuer.TokenIssuer`)."""
-
-    def issue(self, principal: Principal, lifetime: float) -> IssuedToken:
-        """A token for ``principal`` that is valid for ``lifetime`` seconds."""
 
 
 class AccessToken(Endpoint):
