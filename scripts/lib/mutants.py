@@ -2,9 +2,8 @@
 
 A mutant is one module with one change: a comparison, a boolean operator, a constant, a returned value, or a statement that is
 left out. Each mutant is written to a copy of the checkout, and the tests in tests/unit/<package> run until the first one fails.
-Those that survive run against all unit tests, and are counted apart if one of these fails.
-Messages, logging, annotations and ``__repr__`` are left as they are. mutmut needs pytest; cosmic-ray changes the checkout itself
-and runs the same tests for every module, so neither is used.
+Those that survive run against all unit tests, and are counted apart if one of these fails. Messages, logging, annotations and
+``__repr__`` are left as they are. mutmut needs pytest; cosmic-ray changes the checkout itself and has one set of tests for all.
 """
 
 from __future__ import annotations
@@ -25,15 +24,14 @@ from pathlib import Path
 from queue import Queue
 
 ROOT = Path(__file__).parents[2]
-EVERYTHING = "."
-"""All unit tests, in the place of a package."""
+EVERYTHING = "."  # all unit tests, in the place of a package
 
 PACKAGES = ("gate", "auth", "tokens", "http", "proxy", "state")
 NEEDED = (
     *("perimeter", "tests", "twisted", "docs", "etc", "bench", "newsfragments", "scripts"),
     *("pyproject.toml", "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LICENSE", "setup.py"),
 )
-"""What the copies contain."""
+"""The contents of the copies."""
 
 OTHER: dict[type[ast.AST], ast.AST] = {
     ast.Eq: ast.NotEq(),
@@ -131,8 +129,9 @@ def skipped(node: ast.AST, above: dict[ast.AST, ast.AST]) -> bool:
                 return True
             case ast.AnnAssign() | ast.arg() if node is parent.annotation:
                 return True
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and "log." in ast.unparse(node.value.func):
-            return True
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            called = ast.unparse(node.value.func)
+            return "log." in called or called in {"tell", "request.explain"} or skipped(parent, above)
         node = parent
     return False
 

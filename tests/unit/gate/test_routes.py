@@ -45,6 +45,11 @@ class FindTests(unittest.TestCase):
         ):
             self.assertEqual(self.found(table, path), name, path)
 
+    def test_only_a_route_of_the_gateway_itself_is_exact(self) -> None:
+        options: dict[str, Any] = {"name": "a", "prefix": b"/a", "target": Echoing(), "audit": Audit(), "exact": True}
+        self.assertTrue(Route(**options, builtin=True).exact)
+        self.assertRaises(ValueError, Route, **options)
+
     def test_nothing_without_a_match(self) -> None:
         table = RouteTable([route("a", "/a")])
         for path in ("/", "/b", "/aa", "/b/a"):

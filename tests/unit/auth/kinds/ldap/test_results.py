@@ -20,6 +20,7 @@ class NameTests(TestCase):
         for code, name in NAMES.items():
             if code in known:
                 self.assertEqual(known[code], name.lower(), code)
+        self.assertEqual(sorted(set(range(1, 5)) - NAMES.keys()), [])
         self.assertGreater(len(known.keys() & NAMES.keys()), 20)
 
 
