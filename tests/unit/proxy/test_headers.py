@@ -200,6 +200,13 @@ class ResponseTests(unittest.TestCase):
         parsed = parse_response_head(b"HTTP/1.1 200 OK\r\n" + text + b"\r\n", 100)
         return RULES.response_lines(parsed.headers, map_value).split(b"\r\n")[:-1]
 
+    def test_what_may_name_a_path_is_mapped_for_each_request(self) -> None:
+        for name in ("Location", "Content-Location", "Set-Cookie"):
+            parsed = parse_response_head(f"HTTP/1.1 200 OK\r\n{name}: /app\r\nServer: /app\r\n\r\n".encode(), 100)
+            for word in (b"/one", b"/two"):  # a response head that comes again must not keep the first client's value
+                lines = RULES.response_lines(parsed.headers, lambda name, value, word=word: word)  # type: ignore[misc]
+                self.assertEqual(lines, f"{name}: ".encode() + word + b"\r\nServer: /app\r\n")
+
     def test_what_passes(self) -> None:
         kept = [
             "Server: x",

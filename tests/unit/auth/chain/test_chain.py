@@ -59,12 +59,20 @@ class Scheming(Fake):
 @implementer(IRunningAuthenticator)
 class Watched(Fake):
     changed: Callable[[], None] | None = None
+    start_error: Exception | None = None
+    stop_error: Exception | None = None
+    stops = 0
 
     def start(self, changed: Callable[[], None]) -> None:
+        if self.start_error is not None:
+            raise self.start_error
         self.changed = changed
 
     def stop(self) -> None:
         self.changed = None
+        self.stops += 1
+        if self.stop_error is not None:
+            raise self.stop_error
 
 
 def principal(realm: str = "r") -> Principal:
@@ -468,6 +476,29 @@ class MemoryTests(ChainCase):
         chain.stop()
         self.assertIsNone(watched.changed)
         self.assertIsNone(chain.lookup_basic(RAW))
+
+
+class StartTests(ChainCase):
+    """All authenticators are started, or none (attack 41)."""
+
+    def test_those_before_one_that_cannot_start_are_stopped_again(self) -> None:
+        for error, logged in ((StartupError("no file"), 0), (ZeroDivisionError("a bug"), 1)):
+            first, second, last = Watched(None, name="first"), Watched(None, name="second"), Watched(None, name="last")
+            second.start_error = error
+            with self.assertRaises(StartupError):
+                self.chain(first, second, last).start()
+            self.assertEqual((first.stops, second.stops, last.stops), (1, 0, 0))
+            self.assertIsNone(last.changed)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), logged)
+
+    def test_one_that_cannot_stop_keeps_no_other_running(self) -> None:
+        first, last = Watched(None, name="first"), Watched(None, name="last")
+        chain = self.chain(first, last)
+        chain.start()
+        first.stop_error = ZeroDivisionError("a bug")
+        chain.stop()
+        self.assertEqual(last.stops, 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class RecallTests(ChainCase):
