@@ -88,7 +88,7 @@ class RestrictedTests(ApiTokenCase):
         self.assertEqual(len(self.app.requests), before)
         self.assertEqual(self.status(self.made(routes=["app"])["token"], "/x", "POST", "X-HTTP-Method: DELETE"), 200)
 
-    def test_attack_34_from_another_network_it_tells_nothing(self) -> None:
+    def test_attack_34_from_another_network_it_reports_nothing(self) -> None:
         elsewhere = bearer(self.made(networks=["192.0.2.0/24"])["token"])
         for target in ("/whoami", "/providers", "/augmenters", "/tokens"):
             response = self.ask(target, elsewhere)

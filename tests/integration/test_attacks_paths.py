@@ -1,4 +1,4 @@
-"""Attacks on what a request's target says, against a running gateway: what is judged is, octet by octet, what is forwarded."""
+"""Attacks on what a request's target says, against a running gateway: what is judged is, byte by byte, what is forwarded."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class PathAttacks(StageCase):
             self.refused(get(target))
 
     def test_attack_01_overlong_utf8(self) -> None:
-        """What lax decoders take for a dot, slash, backslash or NUL is refused; other octets, UTF-8 or not, pass as they are."""
+        """What lax decoders take for a dot, slash, backslash or NUL is refused; other bytes, UTF-8 or not, pass as they are."""
         overlong = (
             "%c0%ae%c0%ae/admin",
             "..%c0%af",

@@ -306,7 +306,7 @@ class ForgedTokenTests(TokenCase):
 class ExpiredTokenTests(TokenCase):
     token_section = "lifetime = 1s\nextended_lifetime = 1h"
 
-    def test_attack_36_expiry_is_told_only_of_our_own(self) -> None:
+    def test_attack_36_expiry_is_reported_only_of_our_own(self) -> None:
         """`The access token expired` is said of a token whose signature is right, never of a forged stale one."""
         expired = 'Bearer realm="example", error="invalid_token", error_description="The access token expired"'
 

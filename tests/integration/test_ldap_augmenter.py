@@ -92,7 +92,7 @@ class LdapAugmenterTests(LdapCase):
         with self.assertRaises(Undecided):
             await self.roles("double")
 
-    async def test_attack_41_a_directory_that_cannot_be_asked_lets_nobody_in(self) -> None:
+    async def test_attack_41_a_directory_that_cannot_be_asked_lets_no_client_in(self) -> None:
         with self.assertRaises(Unavailable):
             await self.roles("john", port=1)
         with self.assertRaises(Unavailable):

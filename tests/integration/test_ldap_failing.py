@@ -157,7 +157,7 @@ class StrangeServerTests(FakeCase):
             await self.login(self.authenticator(settings), "john", "secret")
         return str(caught.exception.detail)
 
-    async def test_attack_41_what_is_not_ldap_lets_nobody_in(self) -> None:
+    async def test_attack_41_what_is_not_ldap_lets_no_client_in(self) -> None:
         for answer, reason in (
             (b"HTTP/1.1 400 Bad Request\r\n\r\n", "something that is not LDAP"),
             (b"\x30\x80\x02\x01\x01", "impossible length"),
@@ -198,7 +198,7 @@ class StrangeServerTests(FakeCase):
 
 
 class LoadTests(LdapCase):
-    async def test_a_queue_that_is_full_is_told_at_once(self) -> None:
+    async def test_a_queue_that_is_full_is_reported_at_once(self) -> None:
         self.patch(directory, "MAX_WAITING", 3)
         server = self.slapd(ENTRIES)
         ldap = self.authenticator(settings_for(server, bind_connections=1, server_timeout=10))

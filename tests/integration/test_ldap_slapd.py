@@ -156,7 +156,7 @@ class LoginTests(PopulatedCase):
         self.assertEqual(self.log.count(f'BIND dn="{SEARCHER}" method=128'), 1)
         self.assertEqual(len(self.binds()), 5)
 
-    async def test_explain_tells_every_step_and_no_secret(self) -> None:
+    async def test_explain_reports_every_step_and_no_secret(self) -> None:
         ldap = self.authenticator(settings_for(self.server))
         told: list[str] = []
         request = AuthenticationRequest("192.0.2.1", explain=told.append)
@@ -318,7 +318,7 @@ class AttackTests(PopulatedCase):
         # what an earlier test left behind may still be closing
         self.assertEqual(re.findall(r"\b(?:BIND|SRCH) .*", self.log), [])
 
-    async def test_attack_41_what_is_set_up_wrong_lets_nobody_in(self) -> None:
+    async def test_attack_41_what_is_set_up_wrong_lets_no_client_in(self) -> None:
         for options, reason in (
             ({"bind_password": "wrong"}, "look at bind_dn and bind_password"),
             ({"user_base_dn": f"ou=nowhere,{SUFFIX}"}, "the base is not there"),

@@ -126,7 +126,7 @@ class LoginTests(OperatorCase):
     def login(self, config: Path, user: str, password: str, *arguments: str) -> Ran:
         return Ran("login", "--config", str(config), "--user", user, "--stdin", *arguments, stdin=f"{password}\n")
 
-    def test_each_step_is_told_and_no_secret(self) -> None:
+    def test_each_step_is_reported_and_no_secret(self) -> None:
         config = self.config("[authenticator more]\ntype = realmfile\npath = more.realm\n")
         ran = self.login(config, "carol", "correct-horse")
         self.assertEqual(ran.status, 0, ran.output)

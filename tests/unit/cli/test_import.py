@@ -114,7 +114,7 @@ class ImportTests(TestCase):
             self.assertNotIn(secret, text)
         self.assertEqual(run_check(self.site)[0], 0)
 
-    def test_what_is_left_is_told_with_its_line_and_in_the_file(self) -> None:
+    def test_what_is_left_is_reported_with_its_line_and_in_the_file(self) -> None:
         source = self.source("a.yaml", "bind_address: 127.0.0.1:8080\nnovelty: 1\n")
         result = self.run_command(source)
         self.assertEqual(result.exit_code, LEFT)
@@ -175,7 +175,7 @@ class ImportTests(TestCase):
         self.assertEqual(result.exit_code, 1)
         self.assertIn("--as", result.output)
 
-    def test_a_source_that_cannot_be_read_is_told_with_its_line(self) -> None:
+    def test_a_source_that_cannot_be_read_is_reported_with_its_line(self) -> None:
         source = self.source("a.yaml", "jwt: &a\n  iss: *a\n")
         result = self.run_command(source)
         self.assertEqual(result.exit_code, 1)

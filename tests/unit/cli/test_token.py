@@ -92,7 +92,7 @@ class TokenCommandTests(CommandCase):
         for stdin in ("", "garbage", token[:-4], b"\xff\xfe", "x" * 10**5):
             self.fails("The access token is invalid", "token", "show", stdin=stdin)
 
-    def test_show_tells_an_expired_token(self) -> None:
+    def test_show_reports_an_expired_token(self) -> None:
         clock, settings = Clock(), TokenSettings()
         clock.advance(WallClock().seconds() - 7200)
         keyring = Keyring.open(self.directory / "var", settings, clock)

@@ -135,7 +135,7 @@ class FakeTransport:
             self.protocol.dataReceived(data)
 
     def take(self, size: int | None = None) -> None:
-        """The peer reads ``size`` octets of what waits (None: all, and it is not slow any more)."""
+        """The peer reads ``size`` bytes of what waits (None: all, and it is not slow any more)."""
         if size is None:
             self.stalled = False
             size = self.buffered
@@ -319,7 +319,7 @@ class Holding:
 
 
 def stalled(client: Client, target: Holding, size: int) -> tuple[Exchange, Responder]:
-    """The client asks, and reads nothing of the ``size`` octets of its answer, which is not over yet."""
+    """The client asks, and reads nothing of the ``size`` bytes of its answer, which is not over yet."""
     client.get()
     exchange = target.exchanges[0]
     responder = exchange.responder

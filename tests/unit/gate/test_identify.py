@@ -280,7 +280,7 @@ class IdentifierTests(IdentifierCase):
         self.assertIs(self.identify(f"Authorization: {pair}, Bearer t1"), ALICE)
         self.assertEqual(len(self.chain.asked), 1, "what was found for the whole value is remembered")
 
-    def test_the_first_of_several_refusals_is_told_unless_one_could_not_be_judged(self) -> None:
+    def test_the_first_of_several_refusals_is_reported_unless_one_could_not_be_judged(self) -> None:
         pair = basic("alice:pw").partition(": ")[2]
         for error, expected in ((Rejected(), InvalidToken), (Unavailable(), Unavailable)):
             self.verifier.verdict = None
@@ -289,7 +289,7 @@ class IdentifierTests(IdentifierCase):
             self.chain.answer.errback(error)
             self.failureResultOf(waiting, expected)
 
-    def test_a_connection_that_tells_nothing(self) -> None:
+    def test_a_connection_that_reports_nothing(self) -> None:
         self.chain.takes_connections = True
         for lines in ((), ("Authorization: Negotiate x",)):
             headers = block(*lines)

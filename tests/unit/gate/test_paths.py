@@ -127,7 +127,7 @@ class NormaliseTests(unittest.TestCase):
         self.assertNotIn(b"//", normal)
         self.assertNotIn(b"\\", normal)
         self.assertIsNone(re.search(rb"[\x00-\x20\x7f-\xff#?]", normal))
-        # However often a server decodes what is left, no dot segment and no control octet comes out of it.
+        # However often a server decodes what is left, no dot segment and no control byte comes out of it.
         decoded = normal
         for _ in range(3):
             decoded = unquote_to_bytes(decoded)

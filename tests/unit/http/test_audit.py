@@ -1,4 +1,4 @@
-"""Exactly one access record for each request, whatever its end, and on the file before the last octet of the response leaves."""
+"""Exactly one access record for each request, whatever its end, and on the file before the last byte of the response leaves."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class RecordTests(unittest.TestCase):
         Client(site, peer="::ffff:10.0.0.1").get()
         self.assertEqual(site.audit.records[0].address, "10.0.0.1")
 
-    def test_before_the_last_octet_of_an_answer(self) -> None:
+    def test_before_the_last_byte_of_an_answer(self) -> None:
         client, exchange = self.begun()
         exchange.answer(200, b"", b"hello")
         self.assertEqual(client.site.audit.written_before, [0])
         self.only(client, 200)
 
-    def test_before_the_last_octet_of_a_known_length(self) -> None:
+    def test_before_the_last_byte_of_a_known_length(self) -> None:
         client, exchange = self.begun()
         exchange.start(200, b"", 5)
         exchange.write(b"hell")
@@ -117,7 +117,7 @@ class RecordTests(unittest.TestCase):
         self.only(client, 200, "client_gone")
         self.assertEqual(client.records[0].sent, 4)
 
-    def test_client_gone_between_last_octet_and_finish(self) -> None:
+    def test_client_gone_between_last_byte_and_finish(self) -> None:
         client, exchange = self.begun()
         exchange.start(200, b"", 4)
         exchange.write(b"all.")

@@ -89,7 +89,7 @@ class RequestTests(CountsCase):
         self.assertEqual(figures("perimeter_requests_total", listener="https", route="", status="200"), 1)
         self.assertEqual(figures("perimeter_refusals_total", listener="https", reason="upstream_unreachable"), 1)
 
-    def test_octets_and_durations(self) -> None:
+    def test_bytes_and_durations(self) -> None:
         self.count(make_record(sent=10, received=3, duration=0.0011), make_record(sent=5, status=404, duration=120.0))
         figures, place = self.figures, {"listener": "https", "route": "site"}
         self.assertEqual(figures("perimeter_sent_bytes_total", **place), 15)
@@ -244,7 +244,7 @@ class SinkTests(CountsCase):
         self.assertTrue(lenient.healthy())
         self.assertEqual(self.figures.total("perimeter_requests_total"), 2, "and yet it was offered to the log")
 
-    def test_logs_count_where_they_are_told_to(self) -> None:
+    def test_logs_count_where_they_are_reported_to(self) -> None:
         path = Path(self.mktemp()).absolute()
         logs = AuditLogs(AuditSettings(path=path), Clock(), self.metrics.requests.record)
         self.assertIs(logs.sink(), logs.sink(path), "the same file is the same sink")

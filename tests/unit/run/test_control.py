@@ -55,7 +55,7 @@ class ConversationTests(ControlCase):
         self.assertEqual(await self.ask({"command": "x"}), self.reply)
         self.assertEqual(self.questions, [{"command": "x"}])
 
-    async def test_what_cannot_be_answered_is_told(self) -> None:
+    async def test_what_cannot_be_answered_is_reported(self) -> None:
         self.reply = ValueError("no such command")
         await self.assertFailure(self.ask({}), StartupError)
         self.reply = KeyError("secret")
@@ -63,7 +63,7 @@ class ConversationTests(ControlCase):
         self.assertNotIn("secret", str(error))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
-    async def test_nonsense_is_told_or_cut(self) -> None:
+    async def test_nonsense_is_reported_or_cut(self) -> None:
         def say(octets: bytes) -> bytes:
             with socket.socket(socket.AF_UNIX) as raw, control._short(self.directory) as path:
                 raw.settimeout(20)

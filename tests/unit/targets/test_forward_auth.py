@@ -113,7 +113,7 @@ class IdentityTests(ForwardAuthTestCase):
         self.identifier.raises = TooManyAttempts("often", retry_after=9)
         self.assertEqual(self.answers(429, peer=CLIENT).get(b"retry-after"), b"9")
 
-    def test_attack_41_an_unexpected_error_lets_nobody_in(self) -> None:
+    def test_attack_41_an_unexpected_error_lets_no_client_in(self) -> None:
         self.identifier.raises = RuntimeError("a bug")
         self.answers(500, peer=CLIENT)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)

@@ -124,7 +124,7 @@ class FileTests(StaticTestCase):
         self.patch(os, "open", denied)
         self.assertEqual(self.get("/hello.txt").reply.status, 403)
 
-    def test_a_full_pool_is_told(self) -> None:
+    def test_a_full_pool_is_reported(self) -> None:
         def full(*_: Any) -> Any:
             from twisted.internet.defer import fail
 

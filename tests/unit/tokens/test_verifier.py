@@ -300,7 +300,7 @@ class WrongTokenTests(TokenCase):
                       f"{self.token()}\n", "é.é.é", "\x00", "\ud800.a.b", f"{self.token()}, {self.token()}"):  # fmt: skip
             self.assertNotIsInstance(self.assertRaises(InvalidToken, self.verifier.verify, token), ExpiredToken)
 
-    def test_what_was_never_ours_is_told_apart_from_what_is_wrong_with_ours(self) -> None:
+    def test_what_was_never_ours_is_reported_apart_from_what_is_wrong_with_ours(self) -> None:
         header, claims = parts(self.token())
         for token in ("opaque", "a.b.c", sign({**header, "kid": "unknown"}, claims, "ES256", self.key.key)):
             self.assertIsInstance(self.assertRaises(InvalidToken, self.verifier.verify, token), ForeignToken)

@@ -157,7 +157,7 @@ class ResponseTests(BridgeTestCase):
         self.assertTrue(rig.done)
         self.assertEqual(len(rig.records), 1)
 
-    def test_no_server_version_is_told(self) -> None:
+    def test_no_server_version_is_reported(self) -> None:
         self.assertIsNone(self.serve(lambda request: b"x").reply.get("server"))
 
     def test_head_has_a_length_and_no_body(self) -> None:
@@ -223,7 +223,7 @@ class ResponseTests(BridgeTestCase):
 
 
 class FailureTests(BridgeTestCase):
-    def test_attack_16_an_exception_tells_the_client_nothing(self) -> None:
+    def test_attack_16_an_exception_reports_the_client_nothing(self) -> None:
         def act(request: Any) -> bytes:
             raise ValueError("the password is hunter2")
 
@@ -262,7 +262,7 @@ class FailureTests(BridgeTestCase):
     def test_not_bytes(self) -> None:
         self.assertEqual(self.serve(lambda request: "text").reason, "internal_error")
 
-    def test_other_methods_are_told_what_is_allowed(self) -> None:
+    def test_other_methods_are_reported_what_is_allowed(self) -> None:
         rig = self.serve(lambda request: b"x", Rig("DELETE / HTTP/1.1"))
         self.assertEqual((rig.reply.status, rig.reply.get("allow")), (405, "GET, HEAD, POST"))
 

@@ -28,7 +28,7 @@ class SampleTestCase(unittest.TestCase):
 
 
 class SampleTests(SampleTestCase):
-    def test_the_request_is_told_back(self) -> None:
+    def test_the_request_is_reported_back(self) -> None:
         reply = self.ask("GET /a%20b?x=1", "X-Auth-Username: alice", "X-Auth-Roles: admin", "X-Two: 1", "X-Two: 2")
         told = reply.json()
         self.assertEqual(reply.get("content-type"), "application/json")

@@ -114,7 +114,7 @@ class AugmenterTests(SiteCase):
         for error in (Rejected(), Unavailable()):
             self.failureResultOf(self.found(ADMINS, answer=error), type(error))
 
-    def test_attack_41_an_augmenter_that_cannot_tell_lets_nobody_in(self) -> None:
+    def test_attack_41_an_augmenter_that_cannot_tell_lets_no_client_in(self) -> None:
         @implementer(IAugmenter)
         class Down:
             name, realm = "down", "r"

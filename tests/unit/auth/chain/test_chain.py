@@ -181,7 +181,7 @@ class SchemeTests(ChainCase):
         with self.assertRaises(StartupError):
             self.chain(Scheming(("digest",), None))
 
-    def test_challenges_are_told_once_each(self) -> None:
+    def test_challenges_are_listed_once_each(self) -> None:
         self.assertEqual(self.chain(Fake(None, "a"), Fake(None, "b")).challenges(), (("basic", "a"), ("basic", "b")))
         chain = self.chain(Fake(None, "a"), Scheming(("bearer",), None, "b"), Scheming(("header",), None, "c"), Fake(None, "a"))
         self.assertEqual(chain.challenges(), (("basic", "a"), ("bearer", "b")))
@@ -536,7 +536,7 @@ class RecallTests(ChainCase):
         found: Any = self.chain(Scheming(("recall",), Unavailable())).recall(self.OWNER, REQUEST)
         self.failureResultOf(found, Unavailable)
 
-    def test_attack_33_owners_of_one_name_are_told_apart(self) -> None:
+    def test_attack_33_owners_of_one_name_are_reported_apart(self) -> None:
         one = Scheming(("recall",), Deferred(), realm="r", name="fake")
         two = Scheming(("recall",), Deferred(), realm="r", name="other")
         chain = self.chain(one, two)

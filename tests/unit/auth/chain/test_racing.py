@@ -103,7 +103,7 @@ class RacingTests(RaceCase):
         self.failureResultOf(self.ask(self.chain()), Rejected)
         self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)
 
-    def test_of_several_refusals_the_first_in_order_is_told(self) -> None:
+    def test_of_several_refusals_the_first_in_order_is_reported(self) -> None:
         chain = self.chain(Scheming(("bearer",), ExpiredToken(), "a"), Scheming(("bearer",), InvalidToken(), "b"))
         self.failureResultOf(self.ask(chain, BearerCredentials("x")), ExpiredToken)
 

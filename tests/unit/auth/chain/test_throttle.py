@@ -102,7 +102,7 @@ class ThrottleTests(unittest.TestCase):
         self.assertEqual(self.wait(address="2001:db8:0:1::1"), 0)
         self.assertEqual(address_block("::ffff:192.0.2.1"), "192.0.2.1")
 
-    def test_the_log_tells_once_for_each_wait(self) -> None:
+    def test_the_log_reports_once_for_each_wait(self) -> None:
         with capturedLogs() as events:
             for _ in range(3):
                 self.throttle.admit(JOHN, "").failed()

@@ -95,7 +95,7 @@ class PlainTests(TestCase):
         self.assertIn("plain text", str(self.events))
         self.assertNotIn("somesecret", str(self.events))
 
-    def test_faults_are_told_without_the_password(self) -> None:
+    def test_faults_are_reported_without_the_password(self) -> None:
         for text, told in (
             ("users =\n    alice: {crypt}secret-42\n", "{scheme}"),
             ("users =\n    alice: secret-42\n    alice: secret-43\n", "already"),

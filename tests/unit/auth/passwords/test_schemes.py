@@ -181,7 +181,7 @@ class GrammarTests(unittest.TestCase):
 
 
 class BcryptTests(unittest.TestCase):
-    def test_72_octets_and_not_one_more(self) -> None:
+    def test_72_bytes_and_not_one_more(self) -> None:
         hashed = stored(bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode())
         self.assertTrue(hashed.verify("x" * 72))
         self.assertFalse(hashed.verify("x" * 73))

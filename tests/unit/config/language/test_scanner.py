@@ -109,7 +109,7 @@ class FaultTests(TestCase):
     def faults(self, text: str) -> list[tuple[int, str, str, str]]:
         return [(fault.line, fault.section, fault.option, fault.message) for fault in scan(text)[1]]
 
-    def test_every_fault_is_told(self) -> None:
+    def test_every_fault_is_reported(self) -> None:
         text = "x = 1\n[a]\nx = 1\nX = 2\nnonsense\n[a]\n[b\n= 3\n[]\n[c] d\n"
         self.assertEqual(
             self.faults(text),

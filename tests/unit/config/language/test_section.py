@@ -96,7 +96,7 @@ class ValueTests(SectionCase):
             ],
         )
 
-    def test_each_bad_value_of_a_list_is_told_in_its_line(self) -> None:
+    def test_each_bad_value_of_a_list_is_reported_in_its_line(self) -> None:
         section = self.section("nets = 10.0.0.0/8, x\n  ; fine\n  y\n  192.0.2.0/24\n")
         self.assertEqual(section.value(Option("nets", list_of(NETWORK), "")), ())
         self.assertEqual([(problem.line, problem.message[-3:]) for problem in self.found], [(2, "'x'"), (4, "'y'")])

@@ -172,7 +172,7 @@ class AllAtOnceTests(SiteCase):
             ],
         )
 
-    def test_faults_of_the_grammar_are_told_with_the_others(self) -> None:
+    def test_faults_of_the_grammar_are_reported_with_the_others(self) -> None:
         found = self.problems(SITE + "nonsense\nformat = jsn\n")
         self.assertEqual(
             found,

@@ -127,7 +127,7 @@ class TokenTests(SiteCase):
         self.assertEqual(self.token("algorithm = HS256\n"), ["secret: is required with algorithm = HS256"])
         self.assertEqual(self.token(f"secret = {'x' * 40}\n"), ["secret: is only allowed with algorithm = HS256"])
 
-    def test_secret_has_32_octets(self) -> None:
+    def test_secret_has_32_bytes(self) -> None:
         short = "x" * 31
         self.assertEqual(
             self.token(f"algorithm = HS256\nsecret = {short}\n"), ["secret: expected at least 32 bytes (RFC 7518, section 3.2)"]

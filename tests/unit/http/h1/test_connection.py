@@ -220,7 +220,7 @@ class ResponseTests(ChannelTestCase):
         self.assertEqual((response.body, response.trailers, response.whole), (b"hello", [(b"x-sum", b"1")], True))
         self.assertFalse(client.closed)
 
-    def test_head_kept_back_goes_with_the_first_octets(self) -> None:
+    def test_head_kept_back_goes_with_the_first_bytes(self) -> None:
         client, exchange = self.exchange()
         exchange.start(200, b"", 5, flush=False)
         self.assertEqual(client.transport.writes, [])
@@ -260,7 +260,7 @@ class ResponseTests(ChannelTestCase):
             self.assertEqual(client.records[0].sent, 0)
             self.assertFalse(client.closed)
 
-    def test_head_answered_at_once_tells_the_length(self) -> None:
+    def test_head_answered_at_once_reports_the_length(self) -> None:
         client, exchange = self.exchange("HEAD")
         exchange.answer(200, b"", b"hello")
         self.assertTrue(client.transport.written.endswith(b"Content-Length: 5\r\n\r\n"))
@@ -343,7 +343,7 @@ class ResponseTests(ChannelTestCase):
 
 
 class RequestBodyTests(ChannelTestCase):
-    def test_length_and_chunks_split_at_every_octet(self) -> None:
+    def test_length_and_chunks_split_at_every_byte(self) -> None:
         for data in (
             b"POST /a HTTP/1.1\r\nHost: gw\r\nContent-Length: 11\r\n\r\nhello there",
             b"POST /a HTTP/1.1\r\nHost: gw\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n there\r\n0\r\nX: y\r\n\r\n",
@@ -355,7 +355,7 @@ class RequestBodyTests(ChannelTestCase):
                 self.assertEqual([r.body for r in client.responses()], [b"POST /a hello there", b"GET /b "], cut)
                 self.assertEqual([record.received for record in client.records], [11, 0])
 
-    def test_octet_by_octet(self) -> None:
+    def test_byte_by_byte(self) -> None:
         client = self.client()
         data = b"POST /a HTTP/1.1\r\nHost: gw\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         data += b"GET /b HTTP/1.1\r\nHost: gw\r\n\r\n"
@@ -492,7 +492,7 @@ class RequestBodyTests(ChannelTestCase):
             self.assertIsNone(responder)
             self.assertEqual([record.status for record in client.records], [status])
 
-    def test_malformed_body_tells_the_responder(self) -> None:
+    def test_malformed_body_reports_the_responder(self) -> None:
         client, target = self.holding()
         client.request("POST", "/", "Transfer-Encoding: chunked")
         exchange = target.exchanges[0]

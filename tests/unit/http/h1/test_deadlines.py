@@ -28,7 +28,7 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual((client.records, client.transport.written), ([], b""))
 
     def test_attack_22_slow_headers(self) -> None:
-        """A head that comes octet by octet has as long as any other: dripping gains nothing."""
+        """A head that comes byte by byte has as long as any other: dripping gains nothing."""
         client = self.client()
         head = b"GET /slow HTTP/1.1\r\nHost: gw\r\n" + b"X: y\r\n" * 10
         for at in range(21):
@@ -61,7 +61,7 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual([response.status for response in client.responses()], [200, 408])
 
     def test_attack_22_slow_head_behind_another_request(self) -> None:
-        """The first octets of a head that came together with the request before it start its time too."""
+        """The first bytes of a head that came together with the request before it start its time too."""
         for begun in (
             b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\nGET",
             b"POST /1 HTTP/1.1\r\nHost: gw\r\nContent-Length: 1\r\n\r\nxGET",

@@ -98,7 +98,7 @@ class ChunkedTests(unittest.TestCase):
                 self.assertEqual(fed(reader, pieces), (b"hello0123456789fifteen octets!", b"GET /"), (cut, second))
                 self.assertEqual(list(reader.trailers), [(b"x-sum", b"1"), (b"y", b"")])
 
-    def test_octet_by_octet(self) -> None:
+    def test_byte_by_byte(self) -> None:
         data = b"3\r\nabc\r\n0\r\n\r\nrest"
         reader = ChunkedReader()
         self.assertEqual(fed(reader, [data[at : at + 1] for at in range(len(data))]), (b"abc", b"rest"))

@@ -186,7 +186,7 @@ class AuthotronTests(TestCase):
         with self.assertRaisesRegex(ImportFault, "larger than"):
             read_yaml("a" * (2 << 20), "f")
 
-    def test_what_is_no_configuration_is_told_with_its_line(self) -> None:
+    def test_what_is_no_configuration_is_reported_with_its_line(self) -> None:
         for text, fault in (
             ("", "empty"),
             ("a: 1\na: 2", "f:2: 'a' is there twice"),

@@ -13,7 +13,7 @@ from tests.unit.doubles.drafts import DATA, conf, left, location, options
 class HtpasswdTests(TestCase):
     GOOD = "alice:$2y$05$" + "a" * 53
 
-    def test_bcrypt_passes_and_the_rest_is_told_what_to_do(self) -> None:
+    def test_bcrypt_passes_and_the_rest_is_reported_what_to_do(self) -> None:
         draft = Draft()
         text = (
             f"# users\n{self.GOOD}\nbob:$apr1$abcdefgh$0123456789012345678901\ncarol:{{SHA}}abc=\nalice:x\ndave:abcdefghijklm\n"
@@ -119,7 +119,7 @@ class NginxTests(TestCase):
             self.assertEqual(options(draft, "route a")["networks"], networks)
         self.assertEqual(len(draft.remainder), 1)
 
-    def test_an_open_proxy_stays_open_and_is_told(self) -> None:
+    def test_an_open_proxy_stays_open_and_is_reported(self) -> None:
         draft = location("proxy_pass http://b:1;")
         self.assertEqual(options(draft, "route a"), {"path": "/a", "upstream": "a", "auth": "none"})
         self.assertEqual([remark.text for remark in draft.remarks], ["location /a is open to all clients, as it is in nginx"])
@@ -174,7 +174,7 @@ class NginxTests(TestCase):
         )
         self.assertEqual([line.split(":")[0] for line in left(draft)], ["1", "5", "7", "4", "6"])
 
-    def test_what_is_no_configuration_is_told_with_its_line(self) -> None:
+    def test_what_is_no_configuration_is_reported_with_its_line(self) -> None:
         for text, fault in (
             ("a {\n", "ends in the middle"),
             ("a;\n}", "f:2: .*unexpected }"),

@@ -1,4 +1,4 @@
-"""LDAP messages to octets and back, and ldaptor's gaps."""
+"""LDAP messages to bytes and back, and ldaptor's gaps."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class DecodeTests(TestCase):
         self.assertIsInstance(found, Message)
 
     @given(st.data())
-    def test_attack_41_a_changed_octet_is_no_crash(self, data: st.DataObject) -> None:
+    def test_attack_41_a_changed_byte_is_no_crash(self, data: st.DataObject) -> None:
         octets = bytearray(data.draw(st.sampled_from((BOUND, entry()))))
         octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
         try:
@@ -139,7 +139,7 @@ class EncodeTests(TestCase):
     def test_attack_31_a_filter_is_its_objects(self) -> None:
         value = "*)(uid=\\2a\0"
         data = compat.search_request(1, "dc=x", 2, And((Equal("cn", value), Or((Equal("a", "b"),)))), ("cn",), 2, 5)
-        # [0] and { [3] equalityMatch cn, the value octet by octet, [1] or { … } }
+        # [0] and { [3] equalityMatch cn, the value byte by byte, [1] or { … } }
         raw = value.encode()
         equal = b"\xa3" + bytes([len(raw) + 6]) + b"\x04\x02cn\x04" + bytes([len(raw)]) + raw
         self.assertIn(equal + b"\xa1\x08\xa3\x06\x04\x01a\x04\x01b", data)

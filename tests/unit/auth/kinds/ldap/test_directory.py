@@ -69,7 +69,7 @@ class ConnectionTests(TestCase):
     def search(self) -> Deferred[Found]:
         return Deferred.fromCoroutine(self.connection.search(SEARCH, 5))
 
-    def test_answers_split_at_every_octet(self) -> None:
+    def test_answers_split_at_every_byte(self) -> None:
         data = entry(1, b"cn=a") + result(1, 0x65)
         for cut in range(1, len(data)):
             connection, _ = connected(self.clock)
@@ -96,7 +96,7 @@ class ConnectionTests(TestCase):
         self.connection.dataReceived(result(3, 0x65))
         self.assertEqual(self.successResultOf(second).entries, ())
 
-    def test_attack_31_more_entries_than_one_are_told(self) -> None:
+    def test_attack_31_more_entries_than_one_are_reported(self) -> None:
         found = self.search()
         self.connection.dataReceived(entry(1, b"cn=a") + entry(1, b"cn=b") + result(1, 0x65))
         self.assertTrue(self.successResultOf(found).more)

@@ -25,7 +25,7 @@ class NameTests(TestCase):
 
 
 class LoginTests(TestCase):
-    def test_attack_41_every_code_but_success_lets_nobody_in(self) -> None:
+    def test_attack_41_every_code_but_success_lets_no_client_in(self) -> None:
         judge_login(Result(0))
         for code in range(1, 200):
             with self.assertRaises((Rejected, Unavailable, ServerFailure)):
@@ -50,7 +50,7 @@ class LoginTests(TestCase):
             self.assertEqual(error.phrase, Rejected.phrase)
         self.assertIn("0: a reason that is not known here", describe(Result(49, AD_MESSAGE.format("0"))))
 
-    def test_attack_42_nothing_of_the_servers_text_is_told(self) -> None:
+    def test_attack_42_nothing_of_the_servers_text_is_reported(self) -> None:
         for code in (1, 49, 53, 80, 99):
             self.assertNotIn("evil", describe(Result(code, "evil\r\ndata zz, data evil")))
 

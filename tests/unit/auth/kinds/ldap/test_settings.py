@@ -82,7 +82,7 @@ class DefaultTests(TestCase):
     def test_the_password_shows_nowhere(self) -> None:
         self.assertNotIn("xyzzy", repr(parsed(**MINIMAL, bind_dn="cn=b", bind_password="xyzzy")))
 
-    def test_the_kind_is_installed_and_tells_its_options(self) -> None:
+    def test_the_kind_is_installed_and_reports_its_options(self) -> None:
         factory = authenticator_factories()["ldap"]
         self.assertIsInstance(factory, LdapFactory)
         self.assertEqual(factory.options, options_of(LdapSettings))

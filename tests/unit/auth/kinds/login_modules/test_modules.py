@@ -115,7 +115,7 @@ class ConfigurationTests(ModulesCase):
         self.assertEqual(self.successResultOf(self.ask(stack, "bob", "hunter2")).roles, ("ops",))
         self.failureResultOf(self.ask(stack, "bob", "wrong"), Rejected)
 
-    def test_faults_are_told_with_their_lines(self) -> None:
+    def test_faults_are_reported_with_their_lines(self) -> None:
         self.assertIn("modules: there is no login module 'pan', did you mean pam?", self.faults("modules = pan required"))
         self.assertIn("did you mean pam required?", self.faults("modules = pam requird"))
         self.assertIn("did you mean pam required?", self.faults("modules = pam"))

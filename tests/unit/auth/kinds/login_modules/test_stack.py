@@ -199,7 +199,7 @@ class PhaseTests(StackCase):
     def test_modules_that_do_not_commit_let_nobody_in(self) -> None:
         self.failureResultOf(self.log_in((REQUIRED, Scripted(True, False))), Unavailable)
 
-    def test_a_fault_of_a_module_is_could_not_tell_and_tells_no_secret(self) -> None:
+    def test_a_fault_of_a_module_is_could_not_tell_and_reports_no_secret(self) -> None:
         with capturedLogs() as events:
             self.failureResultOf(self.log_in((REQUIRED, ValueError("wonderland-42"))), Unavailable)
             self.successResultOf(self.log_in((REQUIRED, True), (OPTIONAL, ValueError("wonderland-42"))))

@@ -32,7 +32,7 @@ def access(key: Jwk = KEY, **claims: Any) -> str:
 
 
 class ExchangeCase(RemoteCase):
-    """``judgement`` and ``exchange`` are what the service answers: a status, and JSON or octets."""
+    """``judgement`` and ``exchange`` are what the service answers: a status, and JSON or bytes."""
 
     def setUp(self) -> None:
         super().setUp()

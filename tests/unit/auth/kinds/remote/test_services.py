@@ -191,7 +191,7 @@ def endless(head: bytes, piece: bytes) -> Script:
 
 
 def dribbling(connection: Connection) -> None:
-    """A good answer, an octet now and then."""
+    """A good answer, an byte now and then."""
     try:
         connection.request()
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
