@@ -267,7 +267,7 @@ class LifeTests(ApiTokenCase):
         self.assertEqual(who.get("cache-control"), "no-store")
         self.assertEqual(self.ask("/whoami").status, 401)
 
-    def test_attack_43_a_public_listener_reports_nobody_who_vouches(self) -> None:
+    def test_attack_43_a_public_listener_lists_no_authenticators(self) -> None:
         for path in ("/providers", "/augmenters", "/tokens"):
             self.assertEqual(self.ask(path).status, 401)
         self.assertEqual(self.ask("/metrics").status, 401, "that is the application's")
@@ -480,7 +480,7 @@ class RevocationTests(ApiTokenCase):
         self.assertNotIn(made["id"], self.command("list"))
         self.served.start()
 
-    def test_the_operator_is_reported_what_was_refused(self) -> None:
+    def test_the_operator_sees_what_was_refused(self) -> None:
         self.assertIn("there is no API token x", self.refused("revoke", "--id", "x"))
         self.assertIn("The access token is invalid", self.refused("revoke", "--stdin", stdin="garbage"))
         text = "perimeter_" + "a" * 43
