@@ -460,7 +460,7 @@ class UntrustedTests(StageCase):
     CONFIG = CONFIG.format(trusted="192.0.2.7/32")
     FILES = FILES
 
-    def test_attack_8_and_9_an_untrusted_peer_is_reported_who_asks(self) -> None:
+    def test_attack_8_and_9_an_untrusted_peer_learns_who_asks(self) -> None:
         for lines in (
             ("X-Original-URI: /pub", "X-Original-Method: GET"),
             ("X-Forwarded-Uri: /pub", "X-Forwarded-Method: GET", "X-Forwarded-Host: gateway.test"),

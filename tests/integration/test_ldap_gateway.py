@@ -57,7 +57,7 @@ class LdapGatewayCase(GatewayCase):
 
 
 class LoginTests(LdapGatewayCase):
-    def test_the_service_is_reported_the_directorys_spelling_and_roles(self) -> None:
+    def test_the_service_gets_the_directorys_spelling_and_roles(self) -> None:
         gateway = self.serve([person("john", "secret"), group("admin", "john"), group("ops", "john")])
         self.assertEqual(self.get(gateway, "JOHN", "secret").status, 200)
         received = self.service.next()

@@ -75,7 +75,7 @@ class ChainTests(WatchCase):
         self.successResultOf(asked)
         self.assertEqual(self.told(), [("one", "error", 0.0), ("two", "success", 0.25), ("chain", "success", "corp", 0.25)])
 
-    def test_a_timeout_is_reported_from_other_failures(self) -> None:
+    def test_a_timeout_is_told_from_other_failures(self) -> None:
         asked = self.ask(self.chain(Fake(Deferred(), name="one")))
         self.clock.advance(5)
         self.failureResultOf(asked, Unavailable)

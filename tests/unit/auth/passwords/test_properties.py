@@ -61,7 +61,7 @@ class ParseTests(unittest.TestCase):
         entries = list(parse("a=1\r\n# x\rb=2\\\n  2\nc=3\n\nd=4"))
         self.assertEqual([(entry.line, entry.key) for entry in entries], [(1, "a"), (3, "b"), (5, "c"), (7, "d")])
 
-    def test_a_repeated_key_is_reported_twice(self) -> None:
+    def test_a_repeated_key_is_reported_with_both_lines(self) -> None:
         self.assertEqual(pairs("a=1\na=2"), [("a", "1"), ("a", "2")])
 
     def test_broken_escapes_name_their_line(self) -> None:
