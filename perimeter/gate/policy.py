@@ -38,6 +38,8 @@ def _matches(rule: Rule, principal: Principal | None, method: str) -> bool:
         return method == rule.value
     if principal is None:
         return False
+    if rule.realm and principal.realm != rule.realm:
+        return False
     if rule.kind is RuleKind.ROLE:
         return rule.value in principal.roles
     if rule.kind is RuleKind.USER:

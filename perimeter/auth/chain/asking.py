@@ -66,9 +66,7 @@ class GuardedAuthenticator:
         self._watch = watch
 
     def wants(self, credentials: Credentials, request: AuthenticationRequest) -> bool:
-        """Whether this authenticator is to be asked about ``credentials``, with the realms that the client narrowed them to."""
-        if request.realms and self.realm not in request.realms:
-            return False
+        """Whether this authenticator can judge ``credentials``. Which realms the client named is not asked here."""
         if isinstance(credentials, BasicCredentials):
             return Scheme.BASIC in self.schemes
         if isinstance(credentials, BearerCredentials):

@@ -4,6 +4,9 @@ A request is admitted only by a principal that an authenticator returns. Everyth
 at once, and so does "could not tell" (`perimeter.auth.chain.asking`). Only after "not mine" is the next authenticator asked. A
 site that prefers speed asks all of them at once (`perimeter.auth.chain.racing`).
 
+Realms that a client names (``X-Auth-Realm``) exclude users and spare no question: a credential that is refused without them is
+refused with them.
+
 A verified Basic header is remembered for a while, so that a slow hash is not computed for each request. The client's address is
 not part of it: an authenticator must not decide by the address (routes have ``networks`` for that).
 """
@@ -212,7 +215,7 @@ class AuthenticatorChain:
     async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Principal:
         """One verification, counted."""
         # The names at all authenticators that may be asked, not at those that were: which one knows it must not show (attack 29).
-        concerned = [one for one in self.guarded if one.wants(credentials, request)]
+        concerned = self.concerned(credentials, request)
         if self._throttle is None or not concerned:
             return await self._ask_all(credentials, request)
         attempt = self._throttle.admit(
@@ -238,19 +241,41 @@ class AuthenticatorChain:
         raise Rejected("no authenticator knows this user")
 
     async def _first(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
-        concerned = [one for one in self.guarded if one.wants(credentials, request)]
-        if self._at_once and not isinstance(credentials, ConnectionCredentials):  # judged here, and quickly
+        concerned = self.concerned(credentials, request)
+        by_connection = isinstance(credentials, ConnectionCredentials)
+        if self._at_once and not by_connection:  # by the connection: judged here, and quickly
             return await race(concerned, credentials, request)
+        excluded = False
         for place, one in enumerate(concerned, 1):
             try:
                 principal = await one.ask(credentials, request)
             except Rejected:
                 await self._spend_the_rest(concerned[place:], credentials, request)
                 raise
-            if principal is not None:
+            if principal is None:
+                continue
+            if not request.realms or one.realm in request.realms:
                 await self._spend_the_rest(concerned[place:], credentials, request)
                 return principal
+            excluded = True
+        if excluded and by_connection:  # they are known, so they are not anonymous
+            raise Rejected("the client excluded the realm of its user")
         return None
+
+    def concerned(self, credentials: Credentials, request: AuthenticationRequest) -> list[GuardedAuthenticator]:
+        """Those to ask about ``credentials``, in their order.
+
+        Realms that the client names exclude users, and no authenticator whose "wrong" would end the chain (attack 49): those in
+        front of a named realm are asked as well. At once, a "wrong" ends nothing, so only the named realms are asked. Whom the
+        connection itself identifies cannot become anonymous by a header, so then all are asked.
+        """
+        wanted = [one for one in self.guarded if one.wants(credentials, request)]
+        realms = request.realms
+        if not realms or isinstance(credentials, ConnectionCredentials):
+            return wanted
+        if self._at_once:
+            return [one for one in wanted if one.realm in realms]
+        return wanted[: max((place for place, one in enumerate(wanted, 1) if one.realm in realms), default=0)]
 
     @staticmethod
     async def _spend_the_rest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
@@ -54,13 +54,24 @@ class RuleKind(StrEnum):
 
 @attrs.frozen
 class Rule:
-    """One term of ``allow`` or ``deny``."""
+    """One term of ``allow`` or ``deny``. A user or role is of the realm ``realm``, or of any realm if that is ""."""
 
     kind: RuleKind = attrs.field(converter=RuleKind)
     value: str
+    realm: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.value}"
+        return f"{self.kind}:{self.realm}/{self.value}" if self.realm else f"{self.kind}:{self.value}"
+
+    def of_realm(self, realms: Collection[str]) -> Rule:
+        """The rule with the realm that its value begins with, if that is one of ``realms``: ``staff/root`` is staff's root."""
+        if self.kind not in (RuleKind.USER, RuleKind.ROLE):
+            return self
+        for realm in sorted(realms, key=len, reverse=True):
+            value = self.value.removeprefix(f"{realm}/")
+            if value and value != self.value:
+                return attrs.evolve(self, value=value, realm=realm)
+        return self
 
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -146,8 +157,8 @@ class RouteSettings(Settings):
     )
     allow: tuple[Rule, ...] | None = option(
         optional(list_of(RULE)),
-        "who may send requests: `role:x`, `user:x`, `realm:x` or `method:GET`; one match is enough. Not set: every "
-        "authenticated user",
+        "who may send requests: `role:x`, `user:x`, `realm:x` or `method:GET`; one match is enough. `user:staff/x` and "
+        "`role:staff/x` are of the realm `staff`, without a realm they are of any. Not set: every authenticated user",
         default="",
         empty_message="is empty: leave it out to admit every authenticated user, or list who is admitted",
     )
@@ -181,6 +192,11 @@ class RouteSettings(Settings):
     audit: Path | None = option(optional(file_path()), "audit log file of this route; not set: `path` of `[audit]`", default="")
     file: str = ""
     line: int = 0
+
+    def with_realms(self, realms: Collection[str]) -> RouteSettings:
+        """The route whose rules know which of ``realms`` they name (`Rule.of_realm`)."""
+        allow = None if self.allow is None else tuple(rule.of_realm(realms) for rule in self.allow)
+        return attrs.evolve(self, allow=allow, deny=tuple(rule.of_realm(realms) for rule in self.deny))
 
     @property
     def by_method(self) -> bool:

@@ -17,6 +17,15 @@ def rules(*terms: str) -> tuple[Rule, ...]:
 
 
 class PolicyTests(unittest.TestCase):
+    def test_attack_49_a_rule_that_names_a_realm(self) -> None:
+        for kind, value in (("user", "bob"), ("role", "ops")):
+            of_corp, of_any = Rule(kind, value, "corp"), Rule(kind, value)
+            for realm, rule, matches in (("corp", of_corp, True), ("local", of_corp, False), ("local", of_any, True)):
+                bob = Principal("bob", realm, ("ops",))
+                self.assertEqual(Policy((rule,)).permits(bob, "GET"), matches, (kind, realm, rule))
+                self.assertEqual(Policy(None, (rule,)).permits(bob, "GET"), not matches, (kind, realm, rule))
+            self.assertFalse(Policy((of_corp,)).permits(Principal("eve", "corp", ()), "GET"))
+
     def test_table(self) -> None:
         for allow, deny, who, method, expected in (
             (None, (), ALICE, "GET", True),

@@ -383,9 +383,51 @@ class NarrowingTests(ChainCase):
         first, second = Fake(principal("a"), "a"), Fake(principal("b"), "b")
         chain = self.chain(first, second)
         found = self.successResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"b"}))))
-        self.assertEqual((found.realm, first.asked), ("b", []))
+        self.assertEqual((found.realm, len(first.asked)), ("b", 1))
         self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"c"}))), Rejected)
         self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({""}))), Rejected)
+        self.assertEqual(len(first.asked), 1, "a realm that no authenticator has: none is asked")
+
+    def narrowed(self, *realms: str) -> AuthenticationRequest:
+        return AuthenticationRequest("192.0.2.1", frozenset(realms))
+
+    def test_attack_49_narrowing_skips_no_authenticator_that_would_refuse(self) -> None:
+        """Two realms have the name: where the whole chain refuses the password of one, no header makes it the other's."""
+        staff, guests = Fake(Rejected(), "staff"), Fake(principal("guests"), "guests")
+        chain = self.chain(staff, guests)
+        self.failureResultOf(self.ask(chain), Rejected)
+        for request in (self.narrowed("guests"), self.narrowed("guests", "other"), self.narrowed("staff", "guests")):
+            self.failureResultOf(self.ask(chain, request=request), Rejected)
+        self.assertEqual((len(staff.asked), len(guests.asked)), (4, 0))
+
+    def test_attack_49_narrowing_spares_no_authenticator_that_is_down(self) -> None:
+        chain = self.chain(Fake(Unavailable("down"), "staff"), Fake(principal("guests"), "guests"))
+        self.failureResultOf(self.ask(chain, request=self.narrowed("guests")), Unavailable)
+
+    def test_attack_49_nor_for_tokens_of_other_issuers(self) -> None:
+        token = BearerCredentials("x")
+        first, second = Scheming(("bearer",), InvalidToken(), "a"), Scheming(("bearer",), principal("b"), "b")
+        self.failureResultOf(self.ask(self.chain(first, second), token, self.narrowed("b")), InvalidToken)
+        first.answer = None
+        self.assertEqual(self.successResultOf(self.ask(self.chain(first, second), token, self.narrowed("b"))).realm, "b")
+
+    def test_attack_49_a_user_who_is_known_by_the_connection_is_not_made_anonymous(self) -> None:
+        """Anonymous clients of a route with ``auth = optional`` may do what ``deny`` forbids to this user."""
+        header = Scheming(("header",), principal("staff"), "staff")
+        for realms in (("guests",), ("",)):
+            asked = Deferred.fromCoroutine(self.chain(header).identify_connection(self.narrowed(*realms)))
+            self.failureResultOf(asked, Rejected)
+        asked = Deferred.fromCoroutine(self.chain(header).identify_connection(self.narrowed("staff", "x")))
+        self.assertEqual(self.successResultOf(asked).realm, "staff")
+        header.answer = None
+        self.assertIsNone(
+            self.successResultOf(Deferred.fromCoroutine(self.chain(header).identify_connection(self.narrowed("x"))))
+        )
+
+    def test_authenticators_behind_the_last_named_realm_are_not_asked(self) -> None:
+        first, second, third = Fake(None, "a"), Fake(None, "b"), Fake(principal("c"), "c")
+        self.failureResultOf(self.ask(self.chain(first, second, third), request=self.narrowed("b")), Rejected)
+        self.assertEqual([len(one.asked) for one in (first, second, third)], [1, 1, 0])
 
 
 class MemoryTests(ChainCase):

@@ -238,6 +238,56 @@ class RouteTests(SiteCase):
             ["deny: no authenticator has the realm locla, did you mean realm:local?"],
         )
 
+    TWO = SITE + "[authenticator staff]\ntype = file\npath = users\n[authenticator odd]\ntype = file\npath = users\nrealm = a/b\n"
+
+    def rules(self, rules: str) -> tuple[str, ...]:
+        """``rules`` as the gate has them, with the realms local, staff and a/b."""
+        (route,) = self.load(self.TWO.replace("path = /\n", f"path = /\nallow = {rules}\n")).routes
+        return tuple(f"{rule.kind} {rule.realm or '*'} {rule.value}" for rule in route.allow or ())
+
+    def test_attack_49_rules_name_realms(self) -> None:
+        self.assertEqual(
+            self.rules("user:staff/root, role:local/admin, user:bob, role:/group, user:staff/a/b, user:a/b/bob, realm:a/b"),
+            (
+                *("user staff root", "role local admin", "user * bob", "role * /group", "user staff a/b"),
+                *("user a/b bob", "realm * a/b"),
+            ),
+        )
+
+    def test_attack_49_a_realm_that_does_not_exist(self) -> None:
+        for rule, told in (
+            ("user:staf/root", "no authenticator has the realm staf, did you mean user:staff/root?"),
+            (
+                "role:spiffe://x/y",
+                "no authenticator has the realm spiffe:; a name that contains a slash is written after its realm, such as "
+                "role:local/spiffe://x/y",
+            ),
+            ("user:staff/", "expected a name after the realm staff"),
+        ):
+            for option in ("allow", "deny"):
+                (found,) = self.problems(self.TWO.replace("path = /\n", f"path = /\n{option} = {rule}\n"))
+                self.assertEqual(found.partition("[route app] ")[2], f"{option}: {told}")
+
+    def test_attack_49_a_rule_for_several_realms_is_warned_of(self) -> None:
+        for rules, told in (
+            ("user:root", "user:root"),
+            ("user:staff/root, role:admin, user:bob", "role:admin, user:bob"),
+            ("user:staff/root, realm:local, method:GET", ""),
+        ):
+            for text, several in (
+                (self.TWO, True),
+                (SITE + "[authenticator other]\ntype = file\npath = users\nrealm = local\n", False),
+            ):
+                text = text.replace("path = /\n", f"path = /\nallow = {rules.replace('staff', 'local')}\n")
+                found = [one for one in self.load(text).warnings if "every realm" in one]
+                first = told.partition(",")[0].replace(":", ":a/b/")
+                expected = f"[route app] allow: {told} holds in every realm (a/b, local, staff): write {first} for one realm"
+                self.assertEqual(found, [expected] if told and several else [])
+
+    def test_attack_49_denied_in_every_realm_is_what_deny_means(self) -> None:
+        warnings = self.load(self.TWO.replace("path = /\n", "path = /\ndeny = user:root\n")).warnings
+        self.assertEqual([one for one in warnings if "every realm" in one], [])
+
     def test_required_without_an_authenticator(self) -> None:
         text = SITE.replace("[authenticator local]\ntype = file\npath = users\n", "")
         (found,) = self.problems(text)
