@@ -309,6 +309,14 @@ class NetworkRefused(Refusal):
     phrase = "This address is not allowed here"
 
 
+class CrossSite(Refusal):
+    """A browser sent the request on behalf of another site, with credentials that it adds by itself (attack 50)."""
+
+    status = 403
+    reason = "cross_site"
+    phrase = "This request comes from another site"
+
+
 class Unavailable(Refusal):
     """An authentication backend could not decide: 503, never "allowed", never "wrong password"."""
 

@@ -39,6 +39,9 @@ server {{
         proxy_set_header X-Forwarded-For $remote_addr;
         proxy_set_header X-Original-Method $request_method;
         proxy_set_header X-Original-URI $request_uri;
+        # the origin that the client used, for requests that browsers send
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Forwarded-Host $http_host;
         # no other header may name the request that is asked about
 {cleared}
     }}
@@ -93,7 +96,9 @@ def render(plan: Plan) -> str:
         text += _upstream(f"perimeter_{place.name}", place.addresses)
     tls = _TLS.format(host=gateway.host) if gateway.scheme is Scheme.HTTPS else ""
     cleared = "\n".join(
-        f'        proxy_set_header {name} "";' for name in TELLING if name not in ("X-Original-Method", "X-Original-URI")
+        f'        proxy_set_header {name} "";'
+        for name in TELLING
+        if name not in ("X-Original-Method", "X-Original-URI", "X-Forwarded-Host")
     )
     # the server for any host is the first one, which nginx takes for requests without a host
     for host, places in sorted(plan.hosts, key=lambda one: one[0] != "*"):

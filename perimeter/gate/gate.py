@@ -16,6 +16,7 @@ from perimeter.errors import (
     AuditUnavailable,
     BadTarget,
     Challenges,
+    CrossSite,
     InsufficientScope,
     Maintenance,
     MissingCredentials,
@@ -23,6 +24,7 @@ from perimeter.errors import (
     Refusal,
 )
 from perimeter.gate.access import Access, Asks, check_restriction
+from perimeter.gate.cross_site import SAFE_METHODS, asks_for_websocket, from_another_site, own_origins
 from perimeter.gate.decision import Admitted, Located
 from perimeter.gate.forwarded import in_networks, vouched_chain
 from perimeter.gate.identify import Identifier
@@ -125,9 +127,9 @@ class Gate:
                 found = self.identifier.identify(head.headers, address, exchange.connection, by_connection=False)
             if isinstance(found, Principal):
                 principal = found
-                return self._admit(route, access, principal, head, target, address, relayed)
+                return self._admit(exchange, route, access, principal, head, target, address, relayed)
             if found is None and (access.asks is _ANONYMOUS or access.asks is _OPTIONAL):
-                return self._admit(route, access, None, head, target, address, relayed)
+                return self._admit(exchange, route, access, None, head, target, address, relayed)
         except Exception as error:
             exchange.decision = Located(route, principal, target, address, relayed)
             if isinstance(error, Refusal) and error.stranger is not access.stranger:
@@ -146,7 +148,7 @@ class Gate:
             principal = await later
             if principal is None and access.asks is not _OPTIONAL:
                 raise _missing(access)
-            return self._admit(located.route, access, principal, head, located.target, located.address, located.relayed)
+            return self._admit(exchange, located.route, access, principal, head, located.target, located.address, located.relayed)
         except Exception as error:
             if not exchange.ended:
                 exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
@@ -167,6 +169,7 @@ class Gate:
 
     def _admit(
         self,
+        exchange: Exchange,
         route: Route,
         access: Access,
         principal: Principal | None,
@@ -182,10 +185,26 @@ class Gate:
             raise InsufficientScope if principal is not None or access.asks is _ANONYMOUS else MissingCredentials
         if principal is None:
             return Admitted(route, None, target, b"", address, relayed)
+        question = head is not exchange.head
+        if question or head.headers.upgrade is not None or head.method not in SAFE_METHODS:
+            self._check_site(exchange, route, head, bool(relayed), question)
         grant = principal.grant
         if grant is not None and grant.restriction is not None:
             check_restriction(grant, access, route.name, head, target, address)
         return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
+
+    def _check_site(self, exchange: Exchange, route: Route, head: RequestHead, relayed: bool, question: bool) -> None:
+        """Refuse what changes something, if a browser sent it for another site with credentials that it adds by itself."""
+        headers = head.headers
+        allowed = route.cross_site
+        if allowed is None or (question and head.method in SAFE_METHODS and not asks_for_websocket(headers)):
+            return
+        own = own_origins(head, exchange.connection, relayed, question)
+        if from_another_site(headers, own, allowed) and self.identifier.by_browser(headers):
+            raise CrossSite(
+                "Origin or Sec-Fetch-Site names another site, and a browser may have added the credentials by itself; if the site "
+                "is trusted, list it in cross_site of the route; if it is this one, trusted_proxies may lack the proxy in front"
+            )
 
     # -- where the request goes, and where it came from
 

@@ -24,6 +24,9 @@ class Route:
     prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
     ``entry`` follows from ``networks`` and ``max_body`` (bytes).
 
+    ``cross_site`` are the origins, besides the route's own, whose pages may send what changes something with credentials that
+    browsers add by themselves; None for all (`perimeter.gate.cross_site`).
+
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can be
     ``exact``: then nothing below ``prefix`` belongs to it.
     """
@@ -42,6 +45,7 @@ class Route:
     allow_encoded_slash: bool = False
     websocket: bool = True
     max_body: int | None = None
+    cross_site: frozenset[bytes] | None = frozenset()
     builtin: bool = False
     exact: bool = False
     entry: tuple[EntryRule, ...] = attrs.field(init=False)

@@ -75,6 +75,8 @@ class ForwardAuthTarget:
             # The question does not say what the client is about to do, so a restricted API token is not enough for it.
             access=Access(restricted=Restricted.NOTHING),
             identity=IdentityProfile(audience=AUDIENCE),
+            # nor from which page the client does it: it is for the proxy to judge
+            cross_site=None,
         )
 
     def handle(self, exchange: Exchange) -> None:

@@ -119,8 +119,35 @@ def _file_name(text: str, base: Path) -> str:
     return text
 
 
+ANY_SITE = "allow"
+"""The word of ``cross_site`` for all origins."""
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.\-]*)://(?:\[[0-9a-f:.]+\]|[a-z0-9._\-]+)(?::[0-9]{1,5})?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def _site(text: str, base: Path) -> str:
+    """``refuse``, ``allow``, or an origin as browsers write it (RFC 6454, section 6.2)."""
+    if text in ("refuse", ANY_SITE):
+        return text
+    match = _ORIGIN.match(text.lower())
+    if match is None:
+        raise BadValue("expected refuse, allow or an origin such as https://app.example.com", ANY_SITE if text == "*" else "")
+    if match.end() != len(text):
+        raise BadValue("expected an origin, without a path", match[0])
+    return match[0].removesuffix(_DEFAULT_PORTS.get(match[1], "\0"))
+
+
+def _sites(sites: tuple[str, ...]) -> tuple[str, ...]:
+    """The other origins that are allowed; ``("allow",)`` for all."""
+    if len(sites) > 1 and ("refuse" in sites or ANY_SITE in sites):
+        raise BadValue("refuse and allow cannot be combined with other values")
+    return () if sites == ("refuse",) else sites
+
+
 RULE: Datatype[Rule] = Datatype("rule", _rule, Rule(RuleKind.ROLE, ""))
 ROUTE_HOST: Datatype[str] = Datatype("host name", _route_host, "")
+SITE: Datatype[str] = Datatype("refuse \\| allow \\| origin", _site, "")
 FILE_NAME: Datatype[str] = Datatype("file name", _file_name, "")
 
 
@@ -185,6 +212,12 @@ class RouteSettings(Settings):
     websocket: bool = option(
         BOOLEAN, "with `upstream`: `yes` lets admitted clients upgrade the connection (`Upgrade` header)", default="yes"
     )
+    cross_site: tuple[str, ...] = option(
+        list_of(SITE, label="refuse \\| allow \\| list of origins", whole=_sites),
+        "with `upstream`: pages of other sites whose requests with an unsafe method or `Upgrade` are accepted with credentials that "
+        "browsers add by themselves (cached password, client certificate, trusted header): none, all, or those of some origins",
+        default="refuse",
+    )
     allow_encoded_slash: bool = option(
         BOOLEAN, "with `upstream`: `yes` forwards paths that contain `%2F`; `no` answers them with 400", default="no"
     )
@@ -215,6 +248,7 @@ class RouteSettings(Settings):
         if IdentityForm.HEADERS not in self.identity and section.given(its.identity):
             section.refuse(headers, "is only allowed with identity = headers")
         if self.auth is Auth.NONE and not section.faulty(its.auth):
+            section.refuse([its.cross_site], "has no effect with auth = none, because no credentials are checked")
             _check_anonymous(section, its.allow, self.allow or ())
             _check_anonymous(section, its.deny, self.deny)
 
@@ -226,7 +260,7 @@ class RouteSettings(Settings):
         elif has_static:
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
-                *(its.websocket, its.allow_encoded_slash),
+                *(its.websocket, its.cross_site, its.allow_encoded_slash),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

@@ -137,6 +137,13 @@ class Authorization:
             return self._any(several, request, values[0], self._one)
         return self._one(several[0], request, values[0])
 
+    def by_browser(self, headers: HeaderBlock) -> bool | None:
+        """See `Source.by_browser`. A browser repeats a password, and scripts alone send a Bearer token."""
+        if not headers.authorization:
+            return None
+        found = parse_credentials(headers.authorization)
+        return None if not found else not all(isinstance(one, BearerCredentials) for one in found)
+
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         """See `Source.identify_first_hand`."""
         several = parse_credentials(headers.authorization)

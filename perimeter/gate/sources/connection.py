@@ -46,5 +46,9 @@ class Connection:
 
     identify_first_hand = identify
 
+    def by_browser(self, headers: HeaderBlock) -> bool:
+        """True: a browser shows its certificate to every request, and a proxy adds its header to them all."""
+        return True
+
     def forget(self) -> None:
         """Nothing is remembered."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.route import IdentityForm, RouteSettings
+from perimeter.config.site.route import ANY_SITE, IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.identity_lines import IdentityProfile
@@ -78,4 +78,5 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
         allow_encoded_slash=settings.allow_encoded_slash,
         websocket=settings.websocket,
         max_body=settings.max_body,
+        cross_site=None if settings.cross_site == (ANY_SITE,) else frozenset(one.encode("ascii") for one in settings.cross_site),
     )

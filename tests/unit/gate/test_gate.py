@@ -36,6 +36,9 @@ class FakeIdentifier:
         self.asked: list[str] = []
         self.by_connection: bool | None = None
 
+    def by_browser(self, headers: HeaderBlock) -> bool:
+        return not headers.authorization[0].startswith(b"Bearer")
+
     def identify(
         self, headers: HeaderBlock, address: str, connection: ClientConnection, *, by_connection: bool = True
     ) -> Principal | Awaitable[Principal | None] | None:
@@ -192,6 +195,49 @@ class AdmissionTests(GateTestCase):
         self.identifier.later.callback(ALICE)
         self.assertEqual(self.target.exchanges, [])
         self.assertEqual([record.status for record in client.records], [499])
+
+    def test_attack_50_what_another_site_makes_a_browser_send(self) -> None:
+        """The credential is one that browsers add by themselves: no Bearer token."""
+        people = self.identifier.people
+        self.identifier.people = {**people, b"Basic alice": ALICE}
+        upgrade = ("Upgrade: websocket", "Connection: upgrade")
+        by_itself, by_script = "Authorization: Basic alice", "Authorization: Bearer alice"
+        for line in ("POST /x", "PUT /x", "DELETE /x", "PATCH /x", "FOO /x"):
+            client = self.refused(403, line, by_itself, "Origin: https://evil.example")
+            record = client.records[-1]
+            self.assertEqual((record.reason, record.principal, record.route), ("cross_site", ALICE, "root"))
+            self.admitted(line, by_script, "Origin: https://evil.example")
+            self.admitted(line, by_itself)
+            self.admitted(line, by_itself, "Origin: http://gw")
+        for line in ("GET /x", "HEAD /x", "OPTIONS /x"):
+            self.admitted(line, by_itself, "Origin: https://evil.example")
+        self.refused(403, "GET /x", by_itself, "Origin: https://evil.example", *upgrade)
+        self.refused(403, "GET /x", by_itself, "Sec-Fetch-Site: cross-site", *upgrade)
+        self.admitted("GET /x", by_itself, "Origin: http://gw", *upgrade)
+        self.admitted("GET /x", by_script, "Origin: https://evil.example", *upgrade)
+        self.admitted("POST /pub/x", "Origin: https://evil.example")
+
+    def test_attack_50_origins_that_a_route_allows(self) -> None:
+        self.identifier.people = {b"Basic alice": ALICE}
+        ask = ("POST /x", "Authorization: Basic alice")
+        some = self.gate(self.route("r", "/", cross_site=frozenset((b"https://app.example",))))
+        self.admitted(*ask, "Origin: https://app.example", gate=some)
+        self.admitted(*ask, "Origin: http://gw", gate=some)
+        self.refused(403, *ask, "Origin: https://evil.example", gate=some)
+        self.admitted(*ask, "Origin: https://evil.example", gate=self.gate(self.route("r", "/", cross_site=None)))
+
+    def test_attack_50_later(self) -> None:
+        self.identifier.later = Deferred()
+        client = self.ask("POST /x", "Authorization: Basic alice", "Origin: https://evil.example")
+        self.identifier.later.callback(ALICE)
+        self.assertEqual((client.response().status, client.records[-1].reason), (403, "cross_site"))
+
+    def test_attack_50_the_origin_behind_a_trusted_proxy(self) -> None:
+        self.identifier.people = {b"Basic alice": ALICE}
+        gate = self.gate(trusted_proxies=(ip_network("192.0.2.0/24"),))
+        lines = ("Authorization: Basic alice", "Origin: https://outside", "X-Forwarded-Proto: https", "X-Forwarded-Host: outside")
+        self.admitted("POST /x", *lines, gate=gate)
+        self.refused(403, "POST /x", *lines, gate=gate, peer="198.51.100.1")
 
     def test_disabled(self) -> None:
         decision = self.admitted("GET /admin", gate=self.gate(enabled=False))

@@ -156,6 +156,19 @@ class IdentifierTests(IdentifierCase):
         self.assertIs(self.identify("Authorization: bearer t1"), ALICE)
         self.assertEqual(self.verifier.asked, ["t1"])
 
+    def test_attack_50_what_a_browser_adds_by_itself(self) -> None:
+        for lines, by_itself in (
+            ((basic("alice:x"),), True),
+            (("Authorization: plain YWxpY2U6eA==",), True),
+            (("Authorization: Bearer t",), False),
+            (("Authorization: Bearer t, Bearer u",), False),
+            (("Authorization: Bearer t, Basic YWxpY2U6eA==",), True),
+            (("Authorization: Negotiate YWxpY2U6eA==",), True),
+            (("X-Remote-User: alice",), True),
+            ((), True),
+        ):
+            self.assertEqual(self.identifier.by_browser(block(*lines)), by_itself, lines)
+
     def test_attack_36_expired_verdict_is_verified_anew(self) -> None:
         self.identify("Authorization: Bearer t1")
         self.clock.advance(100)

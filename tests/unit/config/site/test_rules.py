@@ -288,6 +288,33 @@ class RouteTests(SiteCase):
         warnings = self.load(self.TWO.replace("path = /\n", "path = /\ndeny = user:root\n")).warnings
         self.assertEqual([one for one in warnings if "every realm" in one], [])
 
+    def test_attack_50_origins(self) -> None:
+        for value, sites in (
+            ("refuse", ()),
+            ("allow", ("allow",)),
+            ("https://App.example", ("https://app.example",)),
+            ("https://a:443, http://b:80, http://c:8080", ("https://a", "http://b", "http://c:8080")),
+            ("http://[::1]:80, capacitor://localhost", ("http://[::1]", "capacitor://localhost")),
+        ):
+            (route,) = self.load(SITE.replace("path = /\n", f"path = /\ncross_site = {value}\n")).routes
+            self.assertEqual(route.cross_site, sites)
+        self.assertEqual(self.load(SITE).routes[0].cross_site, ())
+        expected = "cross_site: expected refuse, allow or an origin such as https://app.example.com"
+        for value, told in (
+            ("*", f"{expected}, not '*', did you mean allow?"),
+            ("null", f"{expected}, not 'null'"),
+            ("app.example", f"{expected}, not 'app.example'"),
+            ("https://*.a", f"{expected}, not 'https://*.a'"),
+            ("https://a/", "cross_site: expected an origin, without a path, not 'https://a/', did you mean https://a?"),
+            ("allow, https://a", "cross_site: refuse and allow cannot be combined with other values"),
+            ("refuse, allow", "cross_site: refuse and allow cannot be combined with other values"),
+        ):
+            self.assertEqual(self.route(f"path = /\nupstream = app\ncross_site = {value}\n"), [told])
+        self.assertEqual(
+            self.route("path = /\nupstream = app\nauth = none\ncross_site = allow\n"),
+            ["cross_site: has no effect with auth = none, because no credentials are checked"],
+        )
+
     def test_required_without_an_authenticator(self) -> None:
         text = SITE.replace("[authenticator local]\ntype = file\npath = users\n", "")
         (found,) = self.problems(text)
