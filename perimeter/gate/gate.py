@@ -15,7 +15,6 @@ from perimeter.config.language.net_types import Network
 from perimeter.errors import (
     AuditUnavailable,
     BadTarget,
-    Challenges,
     CrossSite,
     InsufficientScope,
     Maintenance,
@@ -43,7 +42,6 @@ _LONGEST_PLACE = 256
 _ANONYMOUS = Asks.NONE
 _OPTIONAL = Asks.OPTIONAL
 _FIRST_HAND = Asks.FIRST_HAND
-_BEARER = Challenges.BEARER
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -69,6 +67,8 @@ class Gate:
                 self._enter(exchange, admitted)
             else:
                 Deferred.fromCoroutine(self._enter_later(exchange, admitted))
+        except Refusal as refusal:
+            exchange.refuse(refusal)
         except Exception as error:  # whatever goes wrong in judging, the request is not let through (attack 41)
             refuse_on_error(exchange, error)
 
@@ -113,7 +113,13 @@ class Gate:
         access = route.access if route.by_method is None else route.by_method.get(head.method, route.access)
         principal = None
         try:
-            self._check_entry(route, head, address)
+            # Whether the route is open now, to this address, for this request.
+            if self.maintenance and not route.builtin:
+                raise Maintenance
+            if not route.audit.healthy():
+                raise AuditUnavailable
+            for rule in route.entry:  # a rule of one route: see `perimeter.gate.entry`
+                rule(head, address)
             if not self.enabled and not route.builtin:
                 return Admitted(route, None, target, b"", address, relayed)
             # A new way to know a user, such as a session, is a source (`perimeter.gate.sources`) and needs nothing here.
@@ -147,7 +153,7 @@ class Gate:
         try:
             principal = await later
             if principal is None and access.asks is not _OPTIONAL:
-                raise _missing(access)
+                raise MissingCredentials
             return self._admit(exchange, located.route, access, principal, head, located.target, located.address, located.relayed)
         except Exception as error:
             if not exchange.ended:
@@ -157,15 +163,6 @@ class Gate:
             raise
 
     # -- the steps of a judgement
-
-    def _check_entry(self, route: Route, head: RequestHead, address: str) -> None:
-        """Whether the route is open now, to this address, for this request. A rule of one route: see `perimeter.gate.entry`."""
-        if self.maintenance and not route.builtin:
-            raise Maintenance
-        if not route.audit.healthy():
-            raise AuditUnavailable
-        for rule in route.entry:
-            rule(head, address)
 
     def _admit(
         self,
@@ -202,8 +199,8 @@ class Gate:
         own = own_origins(head, exchange.connection, relayed, question)
         if from_another_site(headers, own, allowed) and self.identifier.by_browser(headers):
             raise CrossSite(
-                "Origin or Sec-Fetch-Site names another site, and a browser may have added the credentials by itself; if the site "
-                "is trusted, list it in cross_site of the route; if it is this one, trusted_proxies may lack the proxy in front"
+                "Origin or Sec-Fetch-Site names another site, and a browser may have added the credentials by itself: see "
+                "cross_site of the route and, if it is the site itself behind a proxy, trusted_proxies"
             )
 
     # -- where the request goes, and where it came from
@@ -243,7 +240,7 @@ class Gate:
 
 
 def _missing(access: Access) -> MissingCredentials:
+    """Made here, because a frame that raises an exception and names it is kept alive by it."""
     refusal = MissingCredentials()
-    if access.stranger is not _BEARER:
-        refusal.stranger = access.stranger
+    refusal.stranger = access.stranger
     return refusal
