@@ -269,6 +269,13 @@ class RevokedToken(InvalidToken):
     reason = "revoked"
 
 
+class IdentityChanged(InvalidToken):
+    """An exchange was open for long, and by now its credential is another user's, or the user has lost a role."""
+
+    reason = "identity_changed"
+    phrase = "The user or the user's roles have changed"
+
+
 class ForeignToken(InvalidToken):
     """The token was not issued by this gateway.
 

@@ -24,7 +24,7 @@ from perimeter.errors import (
 )
 from perimeter.gate.access import Access, Asks, check_restriction
 from perimeter.gate.cross_site import SAFE_METHODS, asks_for_websocket, from_another_site, own_origins
-from perimeter.gate.decision import Admitted, Located
+from perimeter.gate.decision import Admitted, Judged, Located
 from perimeter.gate.forwarded import in_networks, vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
@@ -88,7 +88,7 @@ class Gate:
         route.target.handle(exchange)
 
     def judge(
-        self, exchange: Exchange, head: RequestHead, route: Route | None = None, asking: Admitted | None = None
+        self, exchange: Judged, head: RequestHead, route: Route | None = None, asking: Admitted | None = None
     ) -> Admitted | Awaitable[Admitted]:
         """The decision on the request ``head``. Raises a `perimeter.errors.Refusal` if it is not admitted.
 
@@ -147,7 +147,7 @@ class Gate:
         return self._admit_later(exchange, located, access, found, head)
 
     async def _admit_later(
-        self, exchange: Exchange, located: Located, access: Access, later: Awaitable[Principal | None], head: RequestHead
+        self, exchange: Judged, located: Located, access: Access, later: Awaitable[Principal | None], head: RequestHead
     ) -> Admitted:
         principal = None
         try:
@@ -166,7 +166,7 @@ class Gate:
 
     def _admit(
         self,
-        exchange: Exchange,
+        exchange: Judged,
         route: Route,
         access: Access,
         principal: Principal | None,
@@ -190,7 +190,7 @@ class Gate:
             check_restriction(grant, access, route.name, head, target, address)
         return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
 
-    def _check_site(self, exchange: Exchange, route: Route, head: RequestHead, relayed: bool, question: bool) -> None:
+    def _check_site(self, exchange: Judged, route: Route, head: RequestHead, relayed: bool, question: bool) -> None:
         """Refuse what changes something, if a browser sent it for another site with credentials that it adds by itself."""
         headers = head.headers
         allowed = route.cross_site

@@ -13,7 +13,7 @@ not part of it: an authenticator must not decide by the address (routes have ``n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -23,7 +23,7 @@ from twisted.logger import Logger
 
 from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.auth.chain.flights import Flights
-from perimeter.auth.chain.memory import CAPACITY, CredentialMemory
+from perimeter.auth.chain.memory import CAPACITY, NOT_NARROWED, CredentialMemory, spell, spell_realms
 from perimeter.auth.chain.racing import Contradicted, race
 from perimeter.auth.chain.throttle import Attempts, Key, Throttle
 from perimeter.auth.chain.watch import Watch, decide
@@ -41,7 +41,9 @@ from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
 
 _log = Logger()
 
-_NOT_NARROWED = b"\0\0\0\0"
+
+def _do_nothing() -> None:
+    """No part needs to know."""
 
 
 def _stop(authenticator: Any) -> None:
@@ -49,15 +51,6 @@ def _stop(authenticator: Any) -> None:
         authenticator.stop()
     except Exception:
         _log.failure("authenticator {name} cannot be stopped", name=authenticator.name)
-
-
-def _parts(*parts: bytes) -> bytes:
-    """An unambiguous spelling of a tuple: how many, and each after its length (attack 33)."""
-    return len(parts).to_bytes(4, "big") + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-
-
-def _spell_realms(realms: frozenset[str]) -> bytes:
-    return _parts(*sorted(realm.encode("utf-8", "surrogatepass") for realm in realms)) if realms else _NOT_NARROWED
 
 
 class AuthenticatorChain:
@@ -93,6 +86,8 @@ class AuthenticatorChain:
         #: verifications of passwords: one that has begun is counted, even if its client has left by then (attack 47)
         self._logins = Flights(finish=True)
         self._recollections = Flights()
+        #: called after an authenticator has reported that its users have changed
+        self.users_changed: Callable[[], None] = _do_nothing
         schemes = frozenset[str]().union(*(one.schemes for one in self.guarded))
         #: whether an authenticator takes tokens that the gateway has not issued
         self.takes_tokens = Scheme.BEARER in schemes
@@ -109,7 +104,7 @@ class AuthenticatorChain:
             if not IRunningAuthenticator.providedBy(authenticator):
                 continue
             try:
-                authenticator.start(self.forget)
+                authenticator.start(self._changed)
             except Exception as error:
                 for one in reversed(started):
                     _stop(one)
@@ -133,6 +128,14 @@ class AuthenticatorChain:
         self._logins.forget()
         self._recollections.forget()
 
+    def _changed(self) -> None:
+        self.forget()
+        self.users_changed()
+
+    def forget_users(self, whom: Callable[[Principal], bool]) -> None:
+        """Remember no password of certain users: the operator has ended all that they were given."""
+        self._memory.forget_users(whom)
+
     def challenges(self) -> tuple[tuple[str, str], ...]:
         """Scheme and realm of each credential that a client may use, besides the gateway's own tokens."""
         found = {(word, one.realm): None for one in self.guarded for word in (Scheme.BEARER, Scheme.BASIC) if word in one.schemes}
@@ -145,7 +148,11 @@ class AuthenticatorChain:
 
         Called for every request, so it must be quick. The same object for as long as the verdict lasts.
         """
-        return self._memory.find((_spell_realms(realms) if realms else _NOT_NARROWED) + raw)
+        return self._memory.find((spell_realms(realms) if realms else NOT_NARROWED) + raw)
+
+    def remembered_until(self, raw: bytes, realms: frozenset[str] = frozenset()) -> float:
+        """When what `lookup_basic` returns ends (seconds of the clock); 0 if it returns None."""
+        return self._memory.until(spell_realms(realms) + raw)
 
     # -- asking
 
@@ -167,7 +174,7 @@ class AuthenticatorChain:
         began = self._memory.begin()
         principal = await self._verify(credentials, request)
         if raw is not None:
-            self._memory.keep(self._memory.digest(_spell_realms(request.realms) + raw), principal, began)
+            self._memory.keep(self._memory.digest(spell_realms(request.realms) + raw), principal, began)
         return principal
 
     async def identify_connection(self, request: AuthenticationRequest) -> Principal | None:
@@ -205,8 +212,8 @@ class AuthenticatorChain:
 
         It goes on if its clients leave: a guess is counted, and costs the same, whether or not its answer is waited for.
         """
-        spelled = _parts(
-            _spell_realms(request.realms),
+        spelled = spell(
+            spell_realms(request.realms),
             credentials.username.encode("utf-8", "surrogatepass"),
             credentials.password.encode("utf-8", "surrogatepass"),
         )

@@ -214,8 +214,8 @@ class RouteSettings(Settings):
     )
     cross_site: tuple[str, ...] = option(
         list_of(SITE, label="refuse \\| allow \\| list of origins", whole=_sites),
-        "with `upstream`: pages of other sites whose requests with an unsafe method or `Upgrade` are accepted, if the credentials "
-        "are such as browsers add by themselves (cached password, client certificate, trusted header)",
+        "with `upstream`: pages of other sites whose requests with an unsafe method or `Upgrade` are accepted with credentials "
+        "such as browsers add by themselves (cached password, client certificate, trusted header)",
         default="refuse",
     )
     allow_encoded_slash: bool = option(

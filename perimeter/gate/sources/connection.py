@@ -50,5 +50,9 @@ class Connection:
         """True: a browser shows its certificate to every request, and a proxy adds its header to them all."""
         return True
 
+    def until(self, headers: HeaderBlock) -> float:
+        """0: nothing is remembered."""
+        return 0.0
+
     def forget(self) -> None:
         """Nothing is remembered."""

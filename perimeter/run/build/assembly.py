@@ -14,6 +14,7 @@ from perimeter.audit.log import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import Serve
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
@@ -58,6 +59,11 @@ class Assembly:
     identifier: Identifier
     identity: IdentityLines
     pools: tuple[UpstreamPool, ...]
+
+    @property
+    def gate_of_routes(self) -> Gate | None:
+        """The gate of a listener that serves the configured routes, if there is one."""
+        return next((self.gates[one.name] for one in self.config.listeners if one.serve is Serve.GATEWAY), None)
 
     def keys_changed(self) -> None:
         """Forget what was verified or signed with the earlier keys."""

@@ -440,6 +440,37 @@ class MemoryTests(ChainCase):
         self.clock.advance(1)
         self.assertIsNone(chain.lookup_basic(RAW))
 
+    def test_attack_51_when_a_password_will_be_verified_again(self) -> None:
+        chain = self.chain(Fake(principal()))
+        self.assertEqual(chain.remembered_until(RAW), 0)
+        self.successResultOf(self.ask(chain))
+        self.assertEqual(chain.remembered_until(RAW), self.clock.seconds() + 60)
+        self.assertEqual(chain.remembered_until(RAW, frozenset({"r"})), 0)
+        self.successResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"r"}))))
+        self.assertEqual(chain.remembered_until(RAW, frozenset({"r"})), self.clock.seconds() + 60)
+
+    def test_attack_51_the_password_of_one_user_is_forgotten(self) -> None:
+        chain = self.chain(Fake(principal()))
+        self.successResultOf(self.ask(chain))
+        chain.forget_users(lambda user: user.username != "alice")
+        self.assertIsNotNone(chain.lookup_basic(RAW))
+        chain.forget_users(lambda user: user.username == "alice")
+        self.assertIsNone(chain.lookup_basic(RAW))
+
+    def test_attack_51_other_parts_hear_of_users_that_have_changed(self) -> None:
+        watched = Watched(principal())
+        chain = self.chain(watched)
+        heard: list[bool] = []
+        chain.start()
+        assert watched.changed is not None
+        watched.changed()
+        chain.users_changed = lambda: heard.append(chain.lookup_basic(RAW) is None)
+        self.successResultOf(self.ask(chain))
+        watched.changed()
+        self.assertEqual(heard, [True], "forgotten by then")
+        chain.stop()
+        self.assertEqual(heard, [True])
+
     def test_only_successes_are_remembered(self) -> None:
         for answer in (None, Rejected(), Unavailable()):
             chain = self.chain(Fake(answer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,21 @@ def parsed(factory: Any, text: str) -> tuple[Any, list[str]]:
 
 
 class CertificateTests(unittest.TestCase):
+    def test_attack_51_one_that_has_expired_since_the_connection_was_made(self) -> None:
+        cert = certificate((NameOID.COMMON_NAME, "alice"))
+        until = cert.not_valid_after_utc.timestamp()
+        for now, expired in ((until - 1, False), (until, True)):
+            authenticator = CertificateAuthenticator(
+                "a", "staff", CertificateSettings(CertificateName.SUBJECT_CN), partial(float, now)
+            )
+            asked = ensureDeferred(
+                authenticator.authenticate(ConnectionCredentials(), AuthenticationRequest("192.0.2.1", certificate=cert))
+            )
+            if expired:
+                self.failureResultOf(asked, Rejected)
+            else:
+                self.assertEqual(self.successResultOf(asked).until, until)
+
     def ask(self, cert: x509.Certificate | None, settings: CertificateSettings | None = None) -> Deferred[Any]:
         authenticator = CertificateAuthenticator("a", "staff", settings or CertificateSettings(CertificateName.SUBJECT_CN))
         verifyObject(IAuthenticator, authenticator)
