@@ -44,7 +44,7 @@ _FIRST_HAND = Asks.FIRST_HAND
 _BEARER = Challenges.BEARER
 
 
-@attrs.frozen(slots=True, eq=False)
+@attrs.frozen
 class Gate:
     """The rules of one listener. ``enabled`` is False if the operator has turned authentication off."""
 

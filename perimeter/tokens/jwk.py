@@ -60,7 +60,7 @@ class ForeignKey(BadKey):
     """A key for another purpose, such as encryption, or of an unknown algorithm or type."""
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Jwk:
     """A checked key. ``private`` is None if only the public half is known."""
 

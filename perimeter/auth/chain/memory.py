@@ -16,7 +16,7 @@ CAPACITY = 10_000
 """Verdicts that are remembered; the least recently used one is dropped first."""
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Began:
     """When a verification began (the clock's seconds), and after how many calls of `CredentialMemory.forget`."""
 
