@@ -59,7 +59,7 @@ class Attempts:
 
     failures: int
     last: float
-    until: float = 0.0
+    until: float
 
     def forgotten(self, now: float) -> bool:
         """Whether this is too old to count."""
