@@ -17,6 +17,7 @@ from perimeter.model import (
     Credentials,
     Recollection,
 )
+from perimeter.plugin.authenticator import Scheme
 from tests.unit.auth.chain.test_chain import Fake, Scheming
 from tests.unit.doubles.auth import REQUEST
 
@@ -36,6 +37,10 @@ class WantsTests(TestCase):
         ):
             for scheme in ("basic", "bearer", "header", "certificate", "recall"):
                 self.assertIs(wants((scheme,), credentials, request), scheme in wanted, (scheme, credentials))
+
+    def test_one_may_want_every_kind_of_credential(self) -> None:
+        for credentials in (BasicCredentials("a", "b"), BearerCredentials("x"), ConnectionCredentials()):
+            self.assertIs(wants(tuple(Scheme), credentials), True)
 
     def test_a_request_without_a_certificate(self) -> None:
         self.assertIs(wants(("certificate",), ConnectionCredentials()), False)

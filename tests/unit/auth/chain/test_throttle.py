@@ -86,6 +86,10 @@ class ThrottleTests(unittest.TestCase):
             flying += [self.throttle.admit(JOHN, f"192.0.2.{n}") for n in range(landed)]
             self.assertEqual(self.wait(), 1)
 
+    def test_a_name_without_a_lockout_has_no_end_of_one(self) -> None:
+        self.guess()
+        self.assertEqual({(one.failures, one.last, one.until) for _, one in self.store.items()}, {(1, 1_000_000, 0)})
+
     def test_what_is_forgotten_is_not_kept(self) -> None:
         self.guess()
         self.clock.advance(900)
