@@ -15,7 +15,7 @@ Challenge = tuple[str, str]
 """Scheme (``basic`` or ``bearer``) and realm of a challenge that a client can answer."""
 
 
-class Source(Protocol):
+class CredentialSource(Protocol):
     """One place of a request where credentials can be: a header field, the connection, a cookie.
 
     A source remembers what it has verified, in a memory of its own, so that a value of one source is never taken for a value of

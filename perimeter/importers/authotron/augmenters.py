@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perimeter.importers.authotron.file import AuthotronFile
-from perimeter.importers.draft import Section
+from perimeter.importers.draft import DraftSection
 from perimeter.importers.yaml_tree import Value
 
 
@@ -28,7 +28,7 @@ class Augmenters(AuthotronFile):
             else:
                 self.options(section, one.table, name, self.abilities.augmenters[word], {"name", "type"})
 
-    def _match(self, section: Section, table: dict[str, Value], name: str) -> None:
+    def _match(self, section: DraftSection, table: dict[str, Value], name: str) -> None:
         """plain_advanced: whom it fits, and what they get."""
         if "realm" in table:
             self.put(section, "realm", table["realm"], f"{name}: realm")
@@ -45,7 +45,7 @@ class Augmenters(AuthotronFile):
         self.rest(given, {"match.username", "match.role", "augment.roles", "augment.attributes"}, name)
         self.rest(table, {"name", "type", "realm", "match", "augment"}, name)
 
-    def _roles(self, section: Section, table: dict[str, Value], name: str) -> None:
+    def _roles(self, section: DraftSection, table: dict[str, Value], name: str) -> None:
         """plain: the users of each role."""
         if "realm" in table:
             self.put(section, "realm", table["realm"], f"{name}: realm")
