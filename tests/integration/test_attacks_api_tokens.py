@@ -299,7 +299,7 @@ class DurabilityTests(ApiTokenCase):
         self.assertLessEqual(found.count((True, 401)), 4, "what was made is there, but for those that were being ended")
         self.assertGreater(found.count((True, 200)), 20)
 
-    def test_attack_41_told_to_stop_while_it_writes(self) -> None:
+    def test_attack_41_stopped_while_it_writes(self) -> None:
         path = self.served.directory / "state" / "state.db"
         kept = self.made()
         post, delete = self.connect(self.served, "http"), self.connect(self.served, "http")

@@ -68,7 +68,7 @@ class UncountedTests(GuessingCase):
             eventually(lambda gateway=gateway: self.counted(gateway), f"the guesses at {target} are counted")  # type: ignore[misc]
             gateway.stop()
 
-    def test_attack_47_many_clients_that_leave_lock_nobody_out_uncounted(self) -> None:
+    def test_attack_47_many_clients_that_leave_are_counted_and_lock_no_user_out(self) -> None:
         """14 clients guess and leave, over and over. The right password gets in once the wait for counted guesses ends."""
         gateway = self.start({"users.realm": f"bob: {make('hunter2')}\n"})
         over = threading.Event()

@@ -104,7 +104,7 @@ class LoginTests(PopulatedCase):
             await self.login(ldap, "john", "hunter2")
         self.assertEqual(caught.exception.detail, "the directory refused the login (invalidCredentials)")
 
-    async def test_an_unknown_user_is_somebody_elses(self) -> None:
+    async def test_an_unknown_user_is_left_to_the_next_authenticator(self) -> None:
         ldap = self.authenticator(settings_for(self.server))
         self.assertIsNone(await self.login(ldap, "nobody", "secret"))
 
@@ -126,7 +126,7 @@ class LoginTests(PopulatedCase):
         assert found is not None
         self.assertEqual(found.username, "twin")
 
-    async def test_two_entries_of_one_name_let_nobody_in(self) -> None:
+    async def test_two_entries_of_one_name_are_refused(self) -> None:
         ldap = self.authenticator(settings_for(self.server))
         with self.assertRaises(Rejected) as caught:
             await self.login(ldap, "bob", "pw")

@@ -122,7 +122,7 @@ class LoginModuleTests(WaysCase):
         gateway.stop()
         eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, "its end")
 
-    def test_200_logins_that_block_hold_up_nobody_else(self) -> None:
+    def test_200_logins_that_block_hold_up_no_other_login(self) -> None:
         """Logins wait for a program that waits for us, so that the order proves that nothing else waited for them."""
         directory = self.directory()
         go = directory / "go"
@@ -326,7 +326,7 @@ class TrustedHeaderTests(WaysCase):
         self.assertEqual(self.who(gateway)[0], 401)
         self.assertEqual(self.who(gateway, "X-Remote-User: carol", "X-Remote-User: admin")[0], 401)
 
-    def test_attack_8_nobody_else_is_believed(self) -> None:
+    def test_attack_8_other_peers_are_not_believed(self) -> None:
         gateway = self.trusting("10.0.0.0/8")
         for forwarded in ("X-Forwarded-For: 10.0.0.1", "X-Real-IP: 10.0.0.1", "Forwarded: for=10.0.0.1"):
             self.assertEqual(self.who(gateway, "X-Remote-User: admin", forwarded)[0], 401)

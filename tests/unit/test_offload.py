@@ -165,7 +165,7 @@ class LinesTests(unittest.TestCase):
         for job in jobs:
             self.assertNoResult(job)
 
-    def test_the_next_step_of_admitted_work_makes_room_for_nobody(self) -> None:
+    def test_the_next_step_of_admitted_work_makes_room_for_no_new_work(self) -> None:
         self.submit("", "running")
         steps = [self.offload.proceed(self.ran.append, f"step{number}") for number in range(4)]
         self.failureResultOf(self.submit("b", "b0"), Overloaded)

@@ -138,7 +138,7 @@ class IdentifierCase(unittest.TestCase):
 
 
 class IdentifierTests(IdentifierCase):
-    def test_nobody(self) -> None:
+    def test_without_usable_credentials(self) -> None:
         for lines in (
             (),
             ("Authorization: xxxxx",),
@@ -386,7 +386,7 @@ class ApiTokenTests(IdentifierCase):
         waiting: Any = self.identify(self.LINE)
         self.failureResultOf(Deferred.fromCoroutine(waiting), Unavailable)
 
-    def test_an_unknown_one_is_shown_to_nobody(self) -> None:
+    def test_an_unknown_api_token_is_shown_to_no_authenticator(self) -> None:
         self.chain.takes_tokens = True
         with self.assertRaises(InvalidToken):
             self.identify(f"Authorization: Bearer {TOKEN_PREFIX}y")

@@ -89,7 +89,7 @@ class LinesTests(unittest.TestCase):
         self.assertEqual(self.lines.lines(ASSERTION, alice), b"Authorization: Bearer signed2\r\n")
         self.assertEqual(self.signed[0], ("alice", "upstream:x", 300.0))
 
-    def test_attack_33_nobody_gets_another_ones_lines(self) -> None:
+    def test_attack_33_no_user_gets_the_lines_of_another(self) -> None:
         """Neither another realm's user of the same name, nor other roles, attributes, scopes or audience."""
         people = [
             Principal("alice", "local"),

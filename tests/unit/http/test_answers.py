@@ -160,7 +160,7 @@ class AnswersTests(unittest.TestCase):
             target.exchanges[-1].refuse(NoRoute())
         self.assertEqual([response.body[:1] for response in client.responses()], [b"{", b"<", b"{"])
 
-    def test_maintenance_is_json_for_everybody(self) -> None:
+    def test_maintenance_is_json_for_all_clients(self) -> None:
         for pages in ({}, {503: Page(b"Content-Type: text/html\r\n", b"<p>down")}):
             response = self.answered(Maintenance(), BROWSER, pages=pages)
             self.assertEqual(response.status, 503)

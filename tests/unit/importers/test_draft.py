@@ -27,7 +27,7 @@ class DraftTests(TestCase):
         authotron.convert("jwt: {iss: b}", "other.yaml", draft, ABILITIES)
         self.assertEqual([str(note) for note in draft.remainder], ["other.yaml:1: jwt.iss: [token] issuer is a already"])
 
-    def test_nobody_is_let_in_where_no_source_knows_users(self) -> None:
+    def test_no_user_is_admitted_if_no_source_knows_users(self) -> None:
         draft = location("auth_request /auth; proxy_pass http://b:1;")
         combine.complete(draft)
         self.assertEqual(options(draft, "authenticator users"), {"type": "realmfile", "path": "users.realm"})

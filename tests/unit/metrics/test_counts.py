@@ -156,7 +156,7 @@ class RequestTests(CountsCase):
         self.assertEqual(set(self.figures.samples), before)
 
     @given(records)
-    def test_any_record_can_be_told(self, record: AccessRecord) -> None:
+    def test_any_record_can_be_counted(self, record: AccessRecord) -> None:
         # Names of the configuration are plain text; what else is in a record may be anything.
         metrics = Metrics()
         for name in ("listener", "route", "reason"):

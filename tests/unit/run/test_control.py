@@ -94,7 +94,7 @@ class ConversationTests(ControlCase):
         await self.assertFailure(self.ask({"command": "x"}), StartupError)
         self.assertEqual(self.questions, [])
 
-    async def test_nobody_there(self) -> None:
+    async def test_no_gateway_runs(self) -> None:
         self.port.close()
         self.assertFalse((self.directory / control.NAME).exists())
         error = await self.assertFailure(self.ask({}), StartupError)

@@ -60,7 +60,7 @@ class ConsoleTests(LogsCase):
         self.assertIn("    2026-11-22T12:00:00+0000 info perimeter: all is well\\x1b[2J", rest)
         self.assertIn("Traceback", rest[0])
 
-    def test_legacy_error_is_not_told_twice(self) -> None:
+    def test_legacy_error_is_not_logged_twice(self) -> None:
         self.logger()
         publisher = legacy.LogPublisher(publishPublisher=LogPublisher(self.observer))
         publisher.msg("starting")

@@ -71,7 +71,7 @@ class NotifierTests(NotifierCase):
         self.assertFalse(Notifier(self.path).status(" \n"))
         self.assertEqual(self.heard(), [])
 
-    def test_nobody_asked(self) -> None:
+    def test_without_a_usable_address(self) -> None:
         for address in (None, "", "/", "relative", "vsock:2:1234"):
             notifier = Notifier(address, watchdog=1.0)
             self.assertFalse(notifier.ready())

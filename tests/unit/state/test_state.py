@@ -93,7 +93,7 @@ class SqliteTests(unittest.TestCase):
         self.store.forget(5.0)
         self.assertEqual(self.held(), [])
 
-    def test_nobody_else_may_read_it(self) -> None:
+    def test_no_other_user_may_read_it(self) -> None:
         self.store.write([token()])
         for path in self.directory.iterdir():
             self.assertEqual(path.stat().st_mode & 0o777, 0o600, path.name)
@@ -119,7 +119,7 @@ class SqliteTests(unittest.TestCase):
         with self.assertRaises(StartupError):
             self.open().load()
 
-    def test_attack_41_a_file_of_somebody_else(self) -> None:
+    def test_attack_41_a_file_of_another_user(self) -> None:
         if os.geteuid():
             raise unittest.SkipTest("only root can give a file away")
         os.chown(self.store.path, 12345, 12345)
@@ -385,7 +385,7 @@ class FailingTests(StateCase):
         self.successResultOf(self.state.stop())
         self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]])
 
-    def test_what_nobody_foresaw_is_unavailable_too(self) -> None:
+    def test_an_unforeseen_error_is_unavailable_too(self) -> None:
         self.patch(self.store, "write", lambda changes: 1 / 0)
         self.failureResultOf(self.tokens.add(token()), Unavailable)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -421,7 +421,7 @@ class OrderTests(StateCase):
             self.successResultOf(one)
         self.assertEqual(self.store.written, [tokens[:1], tokens[1:]])
 
-    def test_attack_39_revoked_at_once_and_told_when_written(self) -> None:
+    def test_attack_39_revoked_at_once_and_confirmed_when_written(self) -> None:
         grant = self.access().grant
         assert grant is not None
         waiting = self.tokens.revoke(grant)

@@ -91,7 +91,7 @@ class IdentityTests(ForwardAuthTestCase):
         self.assertEqual(response.body, b"")
         self.assertIsNotNone(response.get(b"date"))
 
-    def test_nobody_is_challenged_in_one_line(self) -> None:
+    def test_an_unknown_client_is_challenged_in_one_line(self) -> None:
         response = self.answers(401, peer=CLIENT, user=None)
         challenge = response.get(b"www-authenticate") or b""
         self.assertIn(b"Bearer realm=", challenge)
@@ -237,7 +237,7 @@ class OriginalTests(ForwardAuthTestCase):
         self.assertEqual(response.get(b"x-auth-username"), b"alice")
         self.assertIsNone(response.get(b"authorization"))
 
-    def test_told_in_part_or_in_two_ways(self) -> None:
+    def test_original_request_in_part_or_in_two_sets_of_headers(self) -> None:
         """A client's own field beside the proxy's: most proxies pass on what they do not know."""
         good = nginx("GET", "/pub"), traefik("GET", "/pub")
         for lines in (

@@ -170,7 +170,7 @@ class CrowdTests(TargetCase):
         self.assertEqual(self.ask().reply.status, 200)
         self.flushLoggedErrors()
 
-    def test_a_fault_in_the_thread_is_everybodys(self) -> None:
+    def test_a_fault_in_the_thread_reaches_all_that_wait(self) -> None:
         self.offload.by_hand = True
         crowd = [self.ask(), self.ask()]
         done, _ = self.offload.waiting.pop()

@@ -123,7 +123,7 @@ class BookTests(TokenCase):
             self.done(self.book.remove(ALICE, other.id))
             self.fails(self.book.remove(ALICE, kept.id), NoSuchToken)
 
-    def test_attack_37_nobody_removes_another_user_s_token(self) -> None:
+    def test_attack_37_no_user_removes_the_token_of_another(self) -> None:
         text, kept = self.make(owner=BOB)
         for which in (text, kept.id):
             self.fails(self.book.remove(ALICE, which), NoSuchToken)

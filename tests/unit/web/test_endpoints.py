@@ -384,7 +384,7 @@ class RestrictedTests(EndpointCase):
         self.use([Told("/told", reading(UNRESTRICTED))])
         self.assertEqual(self.ask("PUT /told").status, 405)
 
-    def test_attack_41_an_endpoint_that_is_open_by_mistake_names_nobody(self) -> None:
+    def test_attack_41_an_endpoint_that_is_open_by_mistake_names_no_user(self) -> None:
         self.use([Told("/told", reading(ANYBODY))])
         self.assertEqual(self.ask("GET /told", GOOD).status, 500)
         self.assertEqual(len(self.flushLoggedErrors(AssertionError)), 1)

@@ -122,7 +122,7 @@ class OutcomeTests(ChainCase):
         self.failureResultOf(self.ask(self.chain(Fake(Unavailable()), second)), Unavailable)
         self.assertEqual(second.asked, [])
 
-    def test_not_mine_from_everybody_is_a_refusal(self) -> None:
+    def test_a_user_that_no_authenticator_knows_is_refused(self) -> None:
         self.failureResultOf(self.ask(self.chain(Fake(None), Fake(None))), Rejected)
         self.failureResultOf(self.ask(self.chain()), Rejected)
         self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)
@@ -148,7 +148,7 @@ class OutcomeTests(ChainCase):
         for name in ("alice\ud800", "alice\r\nX-Auth-Roles: admin", "a\0b"):
             self.failureResultOf(self.ask(self.chain(Fake(Principal(name, "r")))), Unavailable)
 
-    def test_attack_32_an_empty_password_reaches_nobody(self) -> None:
+    def test_attack_32_an_empty_password_reaches_no_authenticator(self) -> None:
         fake = Fake(principal())
         for credentials in (BasicCredentials("alice", ""), BasicCredentials("", "x")):
             self.failureResultOf(self.ask(self.chain(fake), credentials), Rejected)
@@ -255,7 +255,7 @@ class ThrottleTests(ChainCase):
     def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
         return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock))
 
-    def test_after_some_wrong_passwords_nobody_is_asked(self) -> None:
+    def test_after_some_wrong_passwords_no_authenticator_is_asked(self) -> None:
         fake = Fake(Rejected())
         chain = self.throttled(fake)
         for _ in range(3):
@@ -298,7 +298,7 @@ class ThrottleTests(ChainCase):
             request = AuthenticationRequest("198.51.100.1", frozenset(realms))
             self.failureResultOf(self.ask(chain, request=request), TooManyAttempts)
 
-    def test_a_realm_that_nobody_has_counts_for_nothing(self) -> None:
+    def test_a_realm_that_no_authenticator_has_is_not_counted(self) -> None:
         chain = self.throttled(Fake(principal()))
         for _ in range(5):
             self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"x"}))), Rejected)
@@ -511,7 +511,7 @@ class RecallTests(ChainCase):
         found = chain.recall(owner, REQUEST)
         return found if isinstance(found, Principal) else self.successResultOf(found)
 
-    def test_whoever_vouched_is_asked_by_name(self) -> None:
+    def test_the_authenticator_that_vouched_is_asked_by_name(self) -> None:
         fake = Scheming(("basic", "recall"), principal())
         chain = self.chain(Scheming(("basic", "recall"), None, name="first"), fake)
         self.assertEqual(self.recall(chain).roles, ("admin",))

@@ -35,7 +35,7 @@ class KeepAliveTests(ChannelTestCase):
         self.assertFalse(client.closed)
         self.assertEqual([record.target for record in client.records], [b"/%d" % number for number in range(5)])
 
-    def test_connection_close_is_obeyed_and_told(self) -> None:
+    def test_connection_close_is_obeyed_and_announced(self) -> None:
         client = self.client()
         client.get("/", "Connection: close")
         self.assertEqual(client.response().get(b"connection"), b"close")
@@ -175,7 +175,7 @@ class PipeliningTests(ChannelTestCase):
         self.assertEqual(len(client.responses()), 3001)
         self.assertTrue(client.transport.reading)
 
-    def test_attack_22_responses_that_nobody_reads_hold_up_the_next_request(self) -> None:
+    def test_attack_22_responses_that_are_not_read_hold_up_the_next_request(self) -> None:
         client, target = self.holding()
         client.transport.stalled = True
         client.send(b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\nGET /2 HTTP/1.1\r\nHost: gw\r\n\r\n")
@@ -279,7 +279,7 @@ class ResponseTests(ChannelTestCase):
                 client.get("/next")
                 self.assertFalse(client.closed)
 
-    def test_body_longer_than_told_cuts(self) -> None:
+    def test_body_longer_than_announced_cuts(self) -> None:
         client, exchange = self.exchange()
         exchange.start(200, b"", 3)
         exchange.write(b"four")
@@ -287,7 +287,7 @@ class ResponseTests(ChannelTestCase):
         self.assertEqual(client.records[0].reason, "response_too_long")
         self.assertNotIn(b"four", client.transport.written)
 
-    def test_body_shorter_than_told_cuts(self) -> None:
+    def test_body_shorter_than_announced_cuts(self) -> None:
         client, exchange = self.exchange()
         exchange.start(200, b"", 5)
         exchange.write(b"four")

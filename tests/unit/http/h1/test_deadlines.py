@@ -130,7 +130,7 @@ class DeadlineTests(unittest.TestCase):
         self.assertTrue(client.transport.aborted)
         self.assertEqual([record.reason for record in client.records], ["request_timeout"])
 
-    def test_a_body_that_nobody_reads_is_not_the_clients_fault(self) -> None:
+    def test_a_body_that_the_target_does_not_read_is_not_the_clients_fault(self) -> None:
         for size in (10_000, 100_000):  # less and more than what stops the reading
             client, target = self.holding()
             client.request("POST", "/", "Content-Length: 200000")
@@ -167,14 +167,14 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual(len(client.response().body), 100_000)
         self.assertEqual([record.reason for record in client.records], [""])
 
-    def test_attack_22_nobody_takes_the_last_response(self) -> None:
+    def test_attack_22_the_last_response_is_not_taken(self) -> None:
         client = self.client()
         client.transport.stalled = True
         client.get()
         client.wait(80)
         self.assertTrue(client.transport.aborted)
 
-    def test_attack_22_nobody_takes_the_last_response_before_the_end(self) -> None:
+    def test_attack_22_the_last_response_is_not_taken_before_the_end(self) -> None:
         client = self.client()
         client.transport.stalled = True
         client.get("/", "Connection: close")
@@ -193,7 +193,7 @@ class DeadlineTests(unittest.TestCase):
         client.wait(60)
         self.assertTrue(client.transport.aborted)
 
-    def test_refused_head_that_nobody_reads(self) -> None:
+    def test_refused_head_that_is_not_read(self) -> None:
         client = self.client()
         client.send(b"garbage\r\n\r\n")
         client.wait(6)

@@ -85,7 +85,7 @@ class ConnectionTests(TestCase):
         self.assertEqual(self.successResultOf(first).entries, (LdapEntry("cn=one"),))
         self.assertEqual(self.successResultOf(second).entries, (LdapEntry("cn=two"),))
 
-    def test_attack_33_an_answer_that_comes_too_late_is_nobodys(self) -> None:
+    def test_attack_33_an_answer_that_comes_too_late_is_dropped(self) -> None:
         given_up = self.search()
         given_up.addErrback(lambda failure: None)
         given_up.cancel()
@@ -205,7 +205,7 @@ class PoolTests(TestCase):
         fresh.connectionLost(Failure(ConnectionDone()))
         self.failureResultOf(second, ServerFailure)
 
-    def test_a_connection_that_ends_while_nobody_uses_it(self) -> None:
+    def test_a_connection_that_ends_while_it_is_idle(self) -> None:
         first = self.search()
         connection, _ = self.open(0)
         connection.dataReceived(result(1, 0x65))
@@ -213,7 +213,7 @@ class PoolTests(TestCase):
         connection.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_everybody_hears_of_a_failed_opening(self) -> None:
+    def test_all_searches_fail_with_a_failed_opening(self) -> None:
         searches = [self.search() for _ in range(4)]
         for index in (0, 1):
             self.openings[index].errback(ServerFailure("down", final=True))
@@ -389,7 +389,7 @@ class AuthenticatorTests(TestCase):
         self.assertTrue(verifyObject(ICanonicalNames, self.ldap))
         self.assertEqual(self.ldap.canonical_name("EX\\JOHN"), self.ldap.canonical_name("john@example.org"))
 
-    def test_tokens_are_somebody_elses(self) -> None:
+    def test_tokens_are_left_to_the_next_authenticator(self) -> None:
         asked = self.ldap.authenticate(BearerCredentials("t"), AuthenticationRequest("::1"))
         self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(asked)))
 

@@ -154,7 +154,7 @@ class WalkTests(StackCase):
     @given(
         st.lists(st.tuples(st.sampled_from(Flag), st.sampled_from(("pass", "fail", "ignore", "unsure", "unknown"))), max_size=5)
     )
-    def test_attack_41_nobody_is_let_in_by_what_is_no_success(self, stack: list[tuple[Flag, str]]) -> None:
+    def test_attack_41_only_success_admits_a_user(self, stack: list[tuple[Flag, str]]) -> None:
         good, _ = reference(tuple(flag for flag, _ in stack), tuple(word for _, word in stack))
         done = self.log_in(*((flag, said(word)) for flag, word in stack))
         if good:
@@ -180,7 +180,7 @@ class ReasonTests(StackCase):
         self.assertIs(self.told((SUFFICIENT, "unsure"), (SUFFICIENT, "fail")), Unavailable)
         self.assertIs(self.told((SUFFICIENT, "fail"), (OPTIONAL, "unsure")), Unavailable)
 
-    def test_a_name_that_nobody_knows_is_for_the_next_authenticator(self) -> None:
+    def test_a_name_that_no_module_knows_is_for_the_next_authenticator(self) -> None:
         for stack in ([(REQUIRED, "unknown")], [(SUFFICIENT, "unknown"), (SUFFICIENT, "ignore")], [(OPTIONAL, "ignore")], []):
             self.assertIs(self.told(*stack), UnknownUser)
         self.assertIs(self.told((REQUIRED, "unknown"), (OPTIONAL, "fail")), Rejected)
@@ -196,7 +196,7 @@ class PhaseTests(StackCase):
     def test_an_optional_commit_that_fails_does_not(self) -> None:
         self.successResultOf(self.log_in((REQUIRED, True), (OPTIONAL, Scripted(True, Rejected()))))
 
-    def test_modules_that_do_not_commit_let_nobody_in(self) -> None:
+    def test_modules_that_do_not_commit_admit_no_user(self) -> None:
         self.failureResultOf(self.log_in((REQUIRED, Scripted(True, False))), Unavailable)
 
     def test_a_fault_of_a_module_is_could_not_tell_and_reports_no_secret(self) -> None:

@@ -265,7 +265,7 @@ class HostileTests(RemoteCase):
             for secret in (TOKEN, "token=", "alice", server.url):
                 self.assertNotIn(secret, str(error))
 
-    async def test_nobody_listens(self) -> None:
+    async def test_no_server_listens(self) -> None:
         server = self.server()
         server.close()
         await self.refusal(lambda: self.ask(self.build("ecmwf-api", f"uri = {server.url}"), "t"), Unavailable)
@@ -355,7 +355,7 @@ class TlsTests(RemoteCase):
         assert found is not None
         self.assertEqual((found.username, len(said)), ("alice", 1))
 
-    async def test_nobody_else_gets_the_token(self) -> None:
+    async def test_no_other_server_gets_the_token(self) -> None:
         for who, ca in ((SERVICE, ""), (STRANGER, self.ca()), (OTHER_NAME, self.ca())):
             url, said = self.tls_server(who)
             found = self.build("ecmwf-api", f"uri = {url}" + (f"\nca_certificate = {ca}" if ca else ""))
@@ -377,6 +377,6 @@ class TlsTests(RemoteCase):
 
 
 class BreakerTests(RemoteCase):
-    async def test_one_strange_account_shuts_nobody_out(self) -> None:
+    async def test_one_strange_account_shuts_no_other_user_out(self) -> None:
         server = self.server(HOSTILE["a name with a line feed"])
         await self.refusal(lambda: self.ask(self.build("ecmwf-api", f"uri = {server.url}"), "t"), Undecided)
