@@ -276,7 +276,7 @@ def free_address(*ports: int) -> str:
 
 
 def listens(port: int, address: str = "127.0.0.1") -> bool:
-    """Whether somebody accepts on a port."""
+    """Whether a server accepts connections on a port."""
     with socket.socket() as probe:
         return probe.connect_ex((address, port)) == 0
 
@@ -315,7 +315,7 @@ def ad_group(name: str, *members: str, where: str = "CN=Users") -> str:
 class SambaDomain:
     """A Samba Active Directory domain controller with ``changes`` (LDIF) made to it. Three wrong passwords lock an account.
 
-    Samba's ports are fixed and low (389, 636), so it needs root, and takes an ``address`` of loopback that nobody else uses.
+    Samba's ports are fixed and low (389, 636), so it needs root, and takes an ``address`` of loopback that no other program uses.
     """
 
     def __init__(self, directory: Path, changes: Iterable[str] = ()) -> None:

@@ -189,7 +189,7 @@ class LifeTests(ApiTokenCase):
         self.assertEqual(self.status(self.made(BOB)["token"], "/admin"), 403)
 
     def test_it_buys_nothing(self) -> None:
-        """Neither another token of its kind nor an access token: whoever stole it for a day would have it for ever."""
+        """Neither another API token nor an access token: otherwise a token stolen for a day would be of use for ever."""
         token, access = self.made()["token"], self.access_token()
         for credentials in (bearer(token), bearer(access)):
             self.assertEqual(self.make(credentials).status, 401)
@@ -314,7 +314,7 @@ class RestrictionTests(ApiTokenCase):
         self.assertEqual(self.end(one["id"], credentials), 204)
 
     def test_attack_8_a_question_that_does_not_say_what_for(self) -> None:
-        """A proxy that nobody trusts asks with its own GET: a token that may only read would let anything through."""
+        """An untrusted proxy asks with its own GET: otherwise a read-only token would admit any method."""
         for wanted in ({"methods": ["GET"]}, {"routes": ["hook"]}, {"networks": ["127.0.0.1"]}):
             self.assertEqual(self.ask("/authenticate", bearer(self.made(**wanted)["token"])).status, 403)
 
@@ -440,7 +440,7 @@ class RevocationTests(ApiTokenCase):
             told, r"^revoked: [1-9]\d* API tokens?, every access token that was issued to alice of realm local until now$"
         )
         self.assertEqual([self.status(token) for token in (mine, access, bobs)], [401, 401, 200])
-        time.sleep(1.1)  # an access token tells its time in whole seconds
+        time.sleep(1.1)  # the times in an access token are whole seconds
         self.assertEqual(self.status(self.access_token()), 200, "a new one")
 
     def test_the_operator_lists_and_ends_single_ones(self) -> None:
@@ -554,7 +554,7 @@ class FailingTests(ApiTokenCase):
         kept = self.made()
         path = self.served.directory / "state" / "state.db"
         with sqlite3.connect(path, isolation_level=None) as other:
-            other.execute("BEGIN EXCLUSIVE")  # as long as this is held, nobody else writes
+            other.execute("BEGIN EXCLUSIVE")  # while this lock is held, no other process writes
             refused = self.ask(f"/token/{kept['id']}", ALICE, method="DELETE")
             self.assertEqual((refused.status, json.loads(refused.body)["error"]), (503, "state_unavailable"))
             self.assertEqual(self.status(kept["token"]), 401)

@@ -52,7 +52,7 @@ class HeldCase(ApiTokenCase):
 
 class RevokedMeanwhileTests(HeldCase):
     def test_attack_21_revoked_before_the_tunnel_is_open(self) -> None:
-        """Whoever's token ends while the service takes its time gets no tunnel, which would be open for ever."""
+        """A token that ends before the service answers opens no tunnel, which would never be closed."""
         for target, extra in (("/hook/held/socket", _UPGRADE + "\r\n"), ("/hook/held/stream", "")):
             self.release.clear()
             token, before = self.access_token(), len(self.app.requests)
@@ -79,7 +79,7 @@ class RevokedMeanwhileTests(HeldCase):
 
 class RestrictedTests(ApiTokenCase):
     def test_attack_34_a_method_in_another_field(self) -> None:
-        """A service that takes the method from a header field must not be told one that the token is not for."""
+        """A service that takes the method from a header must not get a method that the token does not allow."""
         token = self.made(methods=["GET", "POST"])["token"]
         self.assertEqual(self.status(token, "/x", "POST"), 200)
         before = len(self.app.requests)
@@ -123,7 +123,7 @@ class RestrictedTests(ApiTokenCase):
             self.assertEqual(wire.response().status, 401)
 
     def test_attack_41_a_member_named_twice(self) -> None:
-        """Of two lists of routes one would not count, and nobody could say which."""
+        """With two lists of routes it would be unclear which of them applies."""
         body = b'{"name": "x", "routes": ["hook"], "routes": ["app"]}'
         self.assertEqual(self.ask("/tokens", ALICE, _JSON, method="POST", body=body).status, 400)
         self.assertEqual(self.listed(), [])
@@ -214,7 +214,7 @@ class FailingTests(ApiTokenCase):
         self.assertEqual(self.ask("/tokens", ALICE, method="HEAD").status, 200)
 
     def test_attack_41_a_database_that_is_replaced(self) -> None:
-        """Nothing is promised that would be lost in a file that nobody can find any more."""
+        """No token is issued that would be stored in a deleted file."""
         kept = self.made()
         path = self.served.directory / "state" / "state.db"
         moved = path.rename(path.parent / "moved.db")
@@ -296,7 +296,7 @@ class DurabilityTests(ApiTokenCase):
         with self.served.connect("http") as wire:
             found = [(kept, wire.get("/x", bearer(token)).status) for token, kept in good.items()]
         self.assertEqual(found.count((False, 200)), 0, "what was ended stays so")
-        self.assertLessEqual(found.count((True, 401)), 4, "what was made is there, but for those that were being ended")
+        self.assertLessEqual(found.count((True, 401)), 4, "all created tokens exist, except those that were being revoked")
         self.assertGreater(found.count((True, 200)), 20)
 
     def test_attack_41_stopped_while_it_writes(self) -> None:

@@ -39,7 +39,7 @@ class CredentialCase(GatewayCase):
             return wire.get(target, *headers)
 
     def identity(self, response: Response) -> tuple[str, str, str]:
-        """User, realm and roles that the service was told."""
+        """User, realm and roles that the service got."""
         self.assertEqual(response.status, 200, response.body)
         told = {name.lower(): value for name, value in json.loads(response.body)["headers"].items()}
         return told["x-auth-username"], told["x-auth-realm"], told.get("x-auth-roles", "")
@@ -75,7 +75,7 @@ class ThrottleTests(CredentialCase):
             if response.status == 429:
                 self.assertGreaterEqual(tries, 3, "three wrong passwords are allowed")
                 return response
-            self.assertLess(tries, 12, "nobody is made to wait")
+            self.assertLess(tries, 12, "no attempt has to wait")
         raise AssertionError("not reached")
 
     def test_attack_30_throttle_evasion_by_spelling(self) -> None:
@@ -131,7 +131,7 @@ class ThrottleTests(CredentialCase):
 
 
 class SharedStateTests(CredentialCase):
-    """33: nobody is ever taken for somebody else."""
+    """33: no user ever gets the identity of another."""
 
     def test_attack_33_shared_state_across_realms(self) -> None:
         files = {"a.realm": "alice: same,a\n", "b.realm": "alice: same,b\n"}
@@ -241,10 +241,10 @@ class StaleAuthorityTests(CredentialCase):
 
 
 class FailOpenTests(CredentialCase):
-    """41: whatever fails, nobody is let in by it, and nobody else is asked in its place."""
+    """41: no failure admits a user, and no other authenticator is asked in place of one that failed."""
 
     def failing(self, text: str, more: str = "") -> Gateway:
-        """A stack that fails before a realm file that would know everybody."""
+        """A stack that fails before a realm file that knows all users."""
         extra = self.stack(self.program(text), more=more) + "\n[authentication]\norder = stack, local\n"
         return self.gateway(site(ROUTES, extra=extra), USERS)
 
@@ -283,7 +283,7 @@ class FailOpenTests(CredentialCase):
         eventually(lambda: self.ask(gateway, basic("carol", "x"), target="/admin").status == 200, "it works again", 40)
 
     def test_attack_41_fail_open_when_remembered_and_down(self) -> None:
-        """Who was verified before goes on; nobody else comes in."""
+        """Users who were verified before are still admitted, and no others."""
         directory = self.directory()
         broken = directory / "broken"
         gateway = self.failing(f'[ -e {broken} ] && exit 1\necho \'{{"result": "accept"}}\'')
@@ -314,7 +314,7 @@ class FailOpenTests(CredentialCase):
             gateway.kill()
 
     def test_attack_41_fail_open_when_the_client_leaves(self) -> None:
-        """A login that nobody waits for any more admits nobody after it."""
+        """A login whose client has left admits no later request."""
         directory = self.directory()
         go = directory / "go"
         gateway = self.failing(f'until [ -e {go} ]; do sleep 0.1; done\necho \'{{"result": "reject"}}\'', more="timeout = 30s")

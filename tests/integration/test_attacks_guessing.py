@@ -1,4 +1,4 @@
-"""Guessing passwords against running gateways: guesses count, cost the same, and delay nobody else (attacks 47 and 52)."""
+"""Guessing passwords against running gateways: guesses count, cost the same, and delay no other user (attacks 47 and 52)."""
 
 from __future__ import annotations
 

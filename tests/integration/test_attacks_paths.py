@@ -272,7 +272,7 @@ class PathAttacks(StageCase):
         self.assertEqual((alice.line, alice.get("x-auth-username")), ("GET /admin/x HTTP/1.1", "alice"))
 
     def test_attack_41_rules_for_methods_fail_closed_without_authentication(self) -> None:
-        """A route that asks nobody who he is still keeps to its rules."""
+        """A route without authentication still applies its rules."""
         self.assertEqual(self.forwarded(get("/readonly/x")).line, "GET /readonly/x HTTP/1.1")
         for method in ("DELETE", "PUT", "POST", "HEAD", "get", "OPTIONS"):
             self.refused(get("/readonly/x", method=method), 403, closes=False)

@@ -50,7 +50,7 @@ def b64(data: bytes | dict[str, Any] | list[Any]) -> str:
 
 
 def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims, whoever signed them."""
+    """Header and claims; the signature is not verified."""
     header, claims, _ = token.split(".")
     return tuple(json.loads(base64.urlsafe_b64decode(part + "==")) for part in (header, claims))
 
@@ -132,7 +132,7 @@ class ForgedTokenTests(TokenCase):
         found.append(("no signature", self.token.rsplit(".", 1)[0] + "."))
         found.append(("claims of another", f"{b64(self.header)}.{b64(claims)}.{self.token.split('.')[2]}"))
         found.append(("all zero", f"{b64(self.header)}.{b64(claims)}.{b64(bytes(64))}"))  # CVE-2022-21449
-        # HS256 keyed with what is public, in every form that somebody might have it in
+        # HS256 with the public key as its secret, in every form that an attacker might have
         for jwk in self.jwks["keys"]:
             key = ECAlgorithm(ECAlgorithm.SHA256).from_jwk(jwk)
             assert isinstance(key, ec.EllipticCurvePublicKey)
@@ -143,7 +143,7 @@ class ForgedTokenTests(TokenCase):
             for secret in (pem, pem.strip(), der, point, jwk["x"].encode(), json.dumps(jwk).encode(), jwk["kid"].encode(), b""):
                 for kid in (jwk["kid"], None):
                     found.append(("HS256 with a public key", self.hmac_signed({"kid": kid} if kid else {}, claims, secret)))
-        # a key that the token brings along, or tells where to fetch
+        # a key that the token contains, or the address of a key
         own = ec.generate_private_key(ec.SECP256R1())
         brought = json.loads(ECAlgorithm.to_jwk(own.public_key()))
         for extra in (
@@ -277,7 +277,7 @@ class ForgedTokenTests(TokenCase):
         self.assertEqual(self.wire.get("/x", f"Cookie: access_token={self.token}").status, 401)
 
     def test_attack_36_assertion_replayed(self) -> None:
-        """What the upstream was sent is good for whoever verifies it, and no credential at the gateway."""
+        """The assertion that the upstream got can be verified there, and is no credential at the gateway."""
         self.assertEqual(self.wire.get("/asserted/x", ALICE).status, 200)
         received = self.service.requests[-1]
         self.assertEqual(received.get("x-auth-username"), "alice")

@@ -113,7 +113,7 @@ class ImportedTests(GatewayCase):
         refused = router.get("/apps")
         self.assertEqual(refused.status, 401)
         self.assertIn(f"https://127.0.0.1:{gateway['tokens_tls']}/token", json.loads(refused.text)["auth_uri"])
-        # nobody answers on the directory's port: that is no wrong password
+        # no directory listens on the port: that is not a wrong password
         for listener, tls in (("tokens", False), ("tokens_tls", True)):
             answer = self.connect(gateway, listener, tls=tls).get("/token", SOMEUSER)
             self.assertEqual(answer.status, 503, answer.text)

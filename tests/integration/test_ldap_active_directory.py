@@ -147,7 +147,7 @@ class ActiveDirectoryTests(LdapCase):
         ldap = self.authenticator(self.settings())
         with self.assertRaises(Rejected) as caught:
             await self.login(ldap, username, password)
-        # the client is told the same in every case
+        # the client gets the same answer in every case
         self.assertEqual(caught.exception.phrase, "The credentials are wrong")
         return str(caught.exception.detail)
 

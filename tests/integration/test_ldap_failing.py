@@ -163,7 +163,7 @@ class StrangeServerTests(FakeCase):
             (b"\x30\x80\x02\x01\x01", "impossible length"),
             (b"\x30\x84\x7f\xff\xff\xff\x02\x01\x01", "a message of 2147483653 bytes"),
             (b"\x30\x03\x02\x01\x01", "malformed message"),
-            # a bind response without a code, and a success to something that nobody asked
+            # a bind response without a code, and a success that answers no request
             (b"\x30\x05\x02\x01\x01\x61\x00", "malformed message"),
             (b"\x30\x0c\x02\x01\x63\x61\x07\x0a\x01\x00\x04\x00\x04\x00", "did not answer within 0.5 s"),
         ):

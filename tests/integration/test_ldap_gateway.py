@@ -160,7 +160,7 @@ class DownTests(LdapGatewayCase):
             getattr(self.server, stop)()
             statuses = [one.result(30) for one in load]
         self.assertEqual(set(statuses), {200, 503}, statuses)
-        self.assertLess(slowest, 15)  # nobody hangs; the time of a login is 5 s, and the machine may be busy
+        self.assertLess(slowest, 15)  # no login hangs; its timeout is 5 s, and the machine may be busy
         # the directory is gone: new logins are refused with a time to come back, and what is known goes on
         refused = self.get(gateway, "user39", "another")
         self.assertEqual(refused.status, 503)

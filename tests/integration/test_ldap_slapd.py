@@ -88,7 +88,7 @@ class PopulatedCase(LdapCase):
         return self.server.log[self.seen :]
 
     def binds(self) -> list[str]:
-        """The names that somebody tried to bind as during this test, the gateway's own left out."""
+        """The names in bind requests during this test, without the gateway's own."""
         return [dn for dn in re.findall(r'BIND dn="([^"]*)" method=128', self.log) if dn != SEARCHER]
 
 
@@ -276,7 +276,7 @@ class AttackTests(PopulatedCase):
         for name in ("john\0", "john\n", "\ud800"):
             with self.assertRaises(Rejected):
                 await self.login(ldap, name, "secret")
-        # whoever is called like that comes in, and nobody else
+        # only the user with exactly this name gets in
         for name, password in (("al*", "star"), ("weird (uid=x)", "pw")):
             found = await self.login(ldap, name, password)
             assert found is not None
@@ -302,7 +302,7 @@ class AttackTests(PopulatedCase):
         john = Principal("john", "staff", ("admin", "ops"), "corp")
         jane = Principal("jane", "staff", ("admin", "leaf"), "corp")
         self.assertEqual(results, [john, jane, "rejected", "rejected", None] * 8)
-        # no connection searched as anybody but the gateway, and none tried a second user's password
+        # no connection searched as a user other than the gateway, and none tried a second user's password
         bound: dict[str, set[str]] = {}
         for connection, dn in re.findall(r'conn=(\d+) op=\d+ BIND dn="([^"]*)" method=128', self.log):
             bound.setdefault(connection, set()).add(dn)

@@ -56,7 +56,7 @@ def told(response: Response) -> dict[str, str]:
 
 class WaysCase(GatewayCase):
     def who(self, gateway: Gateway, *headers: str, name: str = "http", tls: ssl.SSLContext | None = None) -> tuple[int, str, str]:
-        """Status, user and roles that the service behind is told."""
+        """Status, and the user and roles that the service gets."""
         with gateway.connect(name, tls=tls or name == "https") as wire:
             response = wire.get("/", *headers)
         if response.status != 200:
@@ -153,7 +153,7 @@ class LoginModuleTests(WaysCase):
         eventually(lambda: self.children(gateway) == 0, "no program left")
 
     def times(self, wire: Wire) -> list[float]:
-        """The slowest of 100 proxied requests, and their median, in seconds: for whoever reads a failure."""
+        """The slowest of 100 proxied requests, and their median, in seconds, for the message of a failure."""
         times = []
         for _ in range(100):
             began = time.perf_counter()
@@ -346,7 +346,7 @@ class TrustedHeaderTests(WaysCase):
 
 
 class ExampleTests(WaysCase):
-    """The package in docs/examples, installed as its README says, but for the index of packages."""
+    """The package in docs/examples, installed as its README says, except from another index of packages."""
 
     def installed(self) -> Path:
         source, target = self.directory() / "source", self.directory() / "installed"

@@ -1,4 +1,4 @@
-"""The manual tells the truth about what can be read off the code."""
+"""The manual agrees with the code wherever that can be checked."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _dechunked(data: bytes) -> tuple[bytes, bool]:
 
 
 class Rig:
-    """A request that the gate has admitted (unless not ``decided``); `exchange` waits for whoever answers it."""
+    """A request that the gate has admitted (unless not ``decided``); `exchange` waits for a response."""
 
     def __init__(
         self,

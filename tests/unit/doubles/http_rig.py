@@ -125,7 +125,7 @@ class FakeTransport:
     # -- what the peer and the network do
 
     def receive(self, data: bytes) -> None:
-        """``data`` comes from the peer; what nobody reads waits."""
+        """``data`` comes from the peer; data that the gateway does not read waits."""
         self.unread += data
         self._deliver()
 
@@ -289,7 +289,7 @@ class Body:
 
 @implementer(IResponder)
 class Responder:
-    """Notes what it is told of the client."""
+    """Notes what is reported about the client."""
 
     def __init__(self) -> None:
         self.told: list[str] = []

@@ -231,7 +231,7 @@ class IdentifierTests(IdentifierCase):
         self.assertIs(self.identify("Authorization: Bearer foreign"), self.chain.answer)
         self.assertEqual(self.chain.asked[0][0], BearerCredentials("foreign"))
         self.assertIs(self.identify("Authorization: Bearer t1"), ALICE)
-        self.assertEqual(len(self.chain.asked), 1, "our own tokens are shown to nobody")
+        self.assertEqual(len(self.chain.asked), 1, "our own tokens are shown to no authenticator")
 
     def test_attack_36_tokens_that_were_ours_are_not_passed_around(self) -> None:
         self.chain.takes_tokens = True

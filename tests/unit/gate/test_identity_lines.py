@@ -1,4 +1,4 @@
-"""The field lines that tell an upstream who asks: nothing in a name can forge another field or role (attack 15)."""
+"""The identity headers for an upstream: nothing in a name can forge another header or role (attack 15)."""
 
 from __future__ import annotations
 

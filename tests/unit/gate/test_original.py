@@ -1,4 +1,4 @@
-"""The request that a proxy asks about: told in one way and whole, or refused (attacks 8, 9)."""
+"""The request that a proxy asks about: described once and completely, or refused (attacks 8, 9)."""
 
 from __future__ import annotations
 

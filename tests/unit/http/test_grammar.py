@@ -64,7 +64,7 @@ BAD_BLOCKS = {
     "NUL in a name": b"X\x00: y\r\n",
     "DEL in a value": b"X: y\x7f\r\n",
     "ESC in a value": b"X: \x1b[2J\r\n",
-    "an octet above ASCII in a name": b"X\xe9: y\r\n",
+    "a byte above ASCII in a name": b"X\xe9: y\r\n",
     "a separator in a name": b"X(Y): z\r\n",
     "a connection option that is no token": b"Connection: close;x\r\n",
     "two Upgrade fields": b"Upgrade: a\r\nUpgrade: b\r\n",

@@ -82,8 +82,8 @@ class ConversationTests(ControlCase):
     async def test_what_follows_the_question_is_no_other_one(self) -> None:
         conversation = control._Conversation(self.answer, Clock())
         conversation.makeConnection(StringTransport())
-        for octet in (b'{"command": "look"}\n', b"x", b"\n", b"x\n"):
-            conversation.dataReceived(octet)
+        for line in (b'{"command": "look"}\n', b"x", b"\n", b"x\n"):
+            conversation.dataReceived(line)
         self.assertEqual(self.questions, [{"command": "look"}])
 
     async def test_attack_43_only_its_own_user_and_root_are_heard(self) -> None:

@@ -16,7 +16,7 @@ class NotifierCase(TestCase):
     """A listening socket in a directory of its own."""
 
     def setUp(self) -> None:
-        # AF_UNIX paths end at 108 octets, and trial's directories may be deep
+        # AF_UNIX paths have at most 108 bytes, and trial's directories may be deep
         self.path = f"/tmp/notify-{os.getpid()}-{id(self)}"
         self.listener = self.listen(self.path)
 

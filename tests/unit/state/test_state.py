@@ -312,7 +312,7 @@ class StateTests(StateCase):
         self.successResultOf(self.tokens.revoke(grant))
         self.assertFalse(self.tokens.good(self.access()))
         self.assertTrue(self.tokens.good(self.access("other")))
-        self.assertTrue(self.tokens.good(Principal("alice", "local")), "whoever came with a password")
+        self.assertTrue(self.tokens.good(Principal("alice", "local")), "a user who came with a password")
 
     def test_a_user_loses_every_token_of_both_kinds(self) -> None:
         kept, other = token(), token(owner=Principal("bob", "local"))
@@ -354,7 +354,7 @@ class StateTests(StateCase):
 
 
 class FailingTests(StateCase):
-    """A disk that does not do as it is told."""
+    """A disk whose operations fail."""
 
     def test_attack_41_what_cannot_be_written_was_not_given(self) -> None:
         self.store.fails = True

@@ -1,4 +1,4 @@
-"""API tokens of users: made, listed, ended, and revoked on behalf of whoever has one."""
+"""API tokens of users: made, listed, ended, and revoked by the holder."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tests.unit.doubles.exchange_rig import Rig
 
 
 class Leaf(Resource):
-    """A resource that does what a test tells it."""
+    """A resource that calls the function of a test."""
 
     isLeaf = True
 

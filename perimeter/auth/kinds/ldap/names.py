@@ -103,7 +103,7 @@ def first_rdn(text: str) -> dict[str, str]:
 
 
 def components(text: str) -> tuple[tuple[str, str], ...]:
-    """Attribute types (lower case) and values of a name, from the entry up, the values as written but for escapes.
+    """Attribute types (lower case) and values of a name, from the entry up, the values as written except for escapes.
 
     Raises `ValueError`.
     """

@@ -692,7 +692,7 @@ class GuessingTests(ChainCase):
         self.assertEqual(self.throttled._throttle._flying, {})  # type: ignore[union-attr]
 
     def test_attack_47_waiting_for_a_thread_takes_no_authenticator_down(self) -> None:
-        """A guesser fills the queue: the ones that waited in vain are told to come back, and others can still log in."""
+        """A guesser fills the queue: logins that waited too long get a Retry-After, and others can still log in."""
         threads = ManualThreads()
         offload = offload_with(threads, self.clock, count=1)
         offload.run(principal)
@@ -727,7 +727,7 @@ class GuessingTests(ChainCase):
 
 
 class EqualCostTests(ChainCase):
-    """52: whoever of several authenticators decides, the answer costs the same."""
+    """52: the answer costs the same, no matter which of several authenticators decides."""
 
     def test_attack_52_every_verdict_costs_what_all_authenticators_cost(self) -> None:
         for answers, asked, spent in (

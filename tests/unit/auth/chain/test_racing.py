@@ -1,4 +1,4 @@
-"""All authenticators asked at once: who wins, who is told to stop, and what is said where nobody vouches."""
+"""All authenticators asked at once: which answer wins, which queries are cancelled, and the answer if none vouches."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class RacingTests(RaceCase):
 
 
 class CountingTests(RaceCase):
-    """A race is one attempt, whoever takes part."""
+    """A race counts as one attempt, no matter how many authenticators take part."""
 
     def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
         return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock))

@@ -1,4 +1,4 @@
-"""What the chain and the augmenters tell of themselves to whoever counts."""
+"""The results that the chain and the augmenters report to the metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.unit.doubles.auth import REQUEST, ImmediateThreads, ThreadClock, offl
 
 
 class Notes:
-    """Keeps what it is told."""
+    """Keeps what is reported to it."""
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []

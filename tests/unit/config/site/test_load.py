@@ -1,4 +1,4 @@
-"""A whole site.ini: its defaults, what is told of a faulty one, and what its sections say of each other."""
+"""A whole site.ini: its defaults, the errors that are reported, and checks across sections."""
 
 from __future__ import annotations
 

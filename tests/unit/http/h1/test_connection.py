@@ -546,7 +546,7 @@ class RefusedHeadTests(ChannelTestCase):
             self.refused(b"POST / HTTP/1.1\r\n" + host + block + b"\r\nGET /smuggled HTTP/1.1\r\nHost: gw\r\n\r\n", 400)
 
     def test_attack_18_bare_lf_is_refused_at_once(self) -> None:
-        """It would never become a head, so nobody waits for its end."""
+        """It can never become a head, so the gateway does not wait for its end."""
         client = self.client()
         client.send(b"GET / HTTP/1.1\nHost: gw\n\n")
         self.assertEqual(client.response().status, 400)

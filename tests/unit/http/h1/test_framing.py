@@ -113,7 +113,7 @@ class ChunkedTests(unittest.TestCase):
         for what, data in BAD_CHUNKED.items():
             with self.assertRaises(BadRequest, msg=what):
                 fed(ChunkedReader(), [data, b"x" * 10])
-            with self.assertRaises(BadRequest, msg=what + ", by octets"):
+            with self.assertRaises(BadRequest, msg=what + ", byte by byte"):
                 fed(ChunkedReader(), [data[at : at + 1] for at in range(len(data))] + [b"x"] * 10)
 
     def test_largest_size(self) -> None:

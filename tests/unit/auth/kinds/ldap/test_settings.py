@@ -1,4 +1,4 @@
-"""The options of ``type = ldap``: their defaults, and what is told of faulty ones."""
+"""The options of ``type = ldap``: their defaults, and the errors that are reported."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ class WalkTests(StackCase):
 
 
 class ReasonTests(StackCase):
-    """Which of several failures is told."""
+    """Which of several failures is reported."""
 
     def told(self, *stack: tuple[Flag, str]) -> type[BaseException]:
         done = self.log_in(*((flag, said(word)) for flag, word in stack))

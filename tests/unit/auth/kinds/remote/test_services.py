@@ -118,8 +118,8 @@ class CacheTests(RemoteCase):
     async def test_those_who_ask_at_the_same_time_ask_once(self) -> None:
         server = self.server(answering(200, ALICE))
         found = self.build("ecmwf-api", f"uri = {server.url}\ncache = 0")
-        everybody = await gatherResults([self.ask(found, "t") for _ in range(20)])
-        self.assertEqual({one.username for one in everybody}, {"alice"})
+        principals = await gatherResults([self.ask(found, "t") for _ in range(20)])
+        self.assertEqual({one.username for one in principals}, {"alice"})
         self.assertEqual(len(server.requests), 1)
 
     async def test_attack_33_tokens_and_authenticators_never_share_a_verdict(self) -> None:
@@ -185,13 +185,13 @@ def endless(head: bytes, piece: bytes) -> Script:
                 connection.send(piece)
         except (EOFError, OSError):
             return
-        raise AssertionError("somebody has read all of it")
+        raise AssertionError("all of it was read")
 
     return script
 
 
 def dribbling(connection: Connection) -> None:
-    """A good answer, an byte now and then."""
+    """A good answer, a byte now and then."""
     try:
         connection.request()
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -248,12 +248,12 @@ HOSTILE: dict[str, Script] = {
     "garbage": raw(b"\x00\xff" * 5000),
     "the end": raw(b""),
     "silence": silent,
-    "an octet now and then": dribbling,
+    "a byte now and then": dribbling,
 }
 
 
 class HostileTests(RemoteCase):
-    """Attacks 23 and 41: whatever comes but a user or a refusal is "could not tell", in time, and never lets anybody in."""
+    """Attacks 23 and 41: every answer that is neither a user nor a refusal is "could not tell", in time, and admits no user."""
 
     async def unavailable(self, name: str) -> None:
         for kind in ("ecmwf-api", "efas-api"):
