@@ -1,4 +1,4 @@
-"""API tokens and revocation on running gateways: made, restricted, listed, ended, and dead from then on."""
+"""API tokens and revocation on running gateways: tokens are made, restricted, listed and ended, and stay invalid."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class ApiTokenCase(GatewayCase):
         return done.stdout
 
     def refused(self, *arguments: str, stdin: str = "") -> str:
-        """What a command says that ends with status 1."""
+        """The output of a command that ends with status 1."""
         done = self.ran(*arguments, stdin=stdin)
         self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
         return done.stderr
@@ -356,7 +356,7 @@ class OwnershipTests(ApiTokenCase):
         self.made(BOB)
 
     def test_attack_27_a_form_of_another_site(self) -> None:
-        """What a browser sends anywhere without asking first is no way to make a token."""
+        """A request that a browser may send to any site without a preflight makes no token."""
         body = json.dumps({"name": "x"}).encode()
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
             header = (f"Content-Type: {kind}",) if kind else ()
@@ -496,7 +496,7 @@ class RevocationTests(ApiTokenCase):
         self.assertEqual(self.command("list", "--realm", "nowhere"), "")
 
     def test_attack_39_a_write_by_another_process_is_seen_within_a_second(self) -> None:
-        """Past the gateway, as a process of another worker would write."""
+        """Write to the file directly, as the process of another worker would."""
         made = self.made()
         self.assertEqual(self.status(made["token"]), 200)
         store = SqliteStore(self.served.directory / "state", STATE_KINDS)
@@ -515,7 +515,7 @@ class RevocationTests(ApiTokenCase):
 
 
 class OwnersTests(ApiTokenCase):
-    """Row 39: what becomes of its owner becomes of the token."""
+    """Row 39: a change of the owner also changes the token."""
 
     def change(self, users: str) -> None:
         (self.served.directory / "users.realm").write_text(users)
@@ -525,7 +525,7 @@ class OwnersTests(ApiTokenCase):
         self.assertEqual((self.status(alices, "/admin"), self.status(bobs)), (200, 200))
         self.change("alice: secret\n")
         eventually(lambda: "1 users" in self.served.log, "the file is read again")
-        self.served.reload()  # what was found of a token's owner is good for a minute, or until a reload
+        self.served.reload()  # the result of looking up a token's owner is used for a minute, or until a reload
         self.assertEqual((self.status(alices), self.status(alices, "/admin"), self.status(bobs)), (200, 403, 401))
 
     def test_attack_39_who_vouched_is_not_asked_any_more(self) -> None:
@@ -550,7 +550,7 @@ class FailingTests(ApiTokenCase):
         self.served.kill()
 
     def test_attack_41_a_database_that_cannot_be_written(self) -> None:
-        """No token is given that would be forgotten; a revocation is in force, and says that it is not on disk."""
+        """No token is issued that would be lost; a revocation is in force, and its answer says that it is not on disk."""
         kept = self.made()
         path = self.served.directory / "state" / "state.db"
         with sqlite3.connect(path, isolation_level=None) as other:

@@ -22,7 +22,7 @@ _UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 
 
 
 class HeldCase(ApiTokenCase):
-    """The application answers what is beneath ``/hook/held`` when the test lets it."""
+    """The application answers requests below ``/hook/held`` when the test allows it."""
 
     def setUp(self) -> None:
         self.release = threading.Event()
@@ -96,7 +96,7 @@ class RestrictedTests(ApiTokenCase):
             self.assertNotIn(b"alice", response.body)
 
     def test_attack_34_its_methods_hold_at_built_in_endpoints(self) -> None:
-        """The gate judges its own endpoints by the rules of any route."""
+        """The gate judges the built-in endpoints like any route."""
         writes, reads = (bearer(self.made(methods=[method])["token"]) for method in ("POST", "GET"))
         for target in ("/whoami", "/providers", "/augmenters"):
             self.assertEqual(self.ask(target, writes).status, 403, target)
@@ -114,7 +114,7 @@ class RestrictedTests(ApiTokenCase):
         self.assertEqual(self.end(token["id"], bearer(token["token"])), 403)
 
     def test_attack_23_a_body_is_taken_from_those_who_may_send_it(self) -> None:
-        """A stranger's body is neither asked for nor kept."""
+        """The body of an unknown client is neither requested nor kept."""
         with self.served.connect("http") as wire:
             wire.send(
                 b"POST /tokens HTTP/1.1\r\nHost: gw\r\nContent-Type: application/json\r\nContent-Length: 12\r\n"
@@ -159,7 +159,7 @@ class FloodTests(ApiTokenCase):
         return found
 
     def test_attack_23_tokens_made_all_at_once(self) -> None:
-        """The most that one user may have is not exceeded by those who do not wait for one another."""
+        """Parallel requests do not exceed the maximum number of tokens of one user."""
         body = b'{"name":"x"}'
         request = (
             f"POST /tokens HTTP/1.1\r\nHost: gateway.test\r\n{ALICE}\r\n{_JSON}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -176,7 +176,7 @@ class FloodTests(ApiTokenCase):
         self.assertEqual(self.kept(), 200)
 
     def test_attack_23_tokens_of_who_does_not_wait_for_them(self) -> None:
-        """What is written for a client that has left is known, so that it counts."""
+        """A token that was written for a client that has left is known, and counts towards the maximum."""
         path = self.served.directory / "state" / "state.db"
         self.made()
         with sqlite3.connect(path, isolation_level=None) as other:
@@ -237,7 +237,7 @@ class FailingTests(ApiTokenCase):
             wire.send(head.encode() + body)
             self.ask("/health")
             self.ask("/health")
-            # What the command does, at the worst moment: it has seen the tokens that there are, and writes before the gateway.
+            # The command at the worst moment: it has read the existing tokens, and writes before the gateway does.
             other.execute("DELETE FROM api_token WHERE username = 'alice'")
             other.execute(
                 "INSERT INTO revoked_user VALUES ('local', 'alice', strftime('%s', 'now') + 1, strftime('%s', 'now') + 60)"
@@ -250,7 +250,7 @@ class FailingTests(ApiTokenCase):
         eventually(lambda: self.status(made["token"]) == 401, "the token is no good")
         self.served.kill()
         with sqlite3.connect(path) as db:
-            db.execute("DELETE FROM revoked_user")  # as it is forgotten in the end
+            db.execute("DELETE FROM revoked_user")  # as it is dropped in the end
         db.close()
         self.served.start()
         self.assertEqual(self.status(made["token"]), 401, "nor ever again")
@@ -265,7 +265,7 @@ class FailingTests(ApiTokenCase):
 
 
 class DurabilityTests(ApiTokenCase):
-    """Whatever was answered holds, however the process ends."""
+    """Confirmed changes survive, no matter how the process ends."""
 
     def test_attack_41_killed_while_it_writes(self) -> None:
         good: dict[str, bool] = {}

@@ -55,7 +55,7 @@ class CredentialCase(GatewayCase):
 
 
 class ThrottleTests(CredentialCase):
-    """30: one name has one count, however it is written and wherever it comes from."""
+    """30: one user has one count, no matter how the name is spelled and which address sends it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -68,7 +68,7 @@ class ThrottleTests(CredentialCase):
         return self.ask(self.gate, basic(name, "guess"), forwarded)
 
     def until_refused(self, names: Iterator[tuple[str, str]]) -> Response:
-        """Guess until a guess has to wait; on a slow machine the first waits are over before the next guess."""
+        """Guess until a guess has to wait; on a slow machine the first delays end before the next guess."""
         for tries, (name, address) in enumerate(names):
             response = self.guess(name, address)
             self.assertIn(response.status, (401, 429))
@@ -107,11 +107,11 @@ class ThrottleTests(CredentialCase):
             response = self.ask(self.gate, basic("bob", password), f"X-Forwarded-For: {next(self.addresses)}")
             statuses.add(response.status)
             if response.status != 429:
-                return  # a slow machine: the wait was over
+                return  # a slow machine: the delay had ended
         self.assertEqual(statuses, {429})
 
     def test_attack_30_guesses_at_the_same_time(self) -> None:
-        """Twenty at once are not twenty guesses for the price of one wait."""
+        """Twenty parallel guesses do not cost only one delay."""
         statuses: list[int] = []
 
         def one(number: int) -> None:
@@ -126,7 +126,7 @@ class ThrottleTests(CredentialCase):
             thread.join(30)
         self.assertEqual(len(statuses), 20)
         self.assertEqual(set(statuses), {401, 429})
-        # a slow machine may let a wait of a second or two go by meanwhile
+        # on a slow machine a delay of a second or two may end meanwhile
         self.assertLessEqual(statuses.count(401), 6)
 
 
@@ -177,7 +177,7 @@ class SharedStateTests(CredentialCase):
 
 
 class ClientsChoiceTests(CredentialCase):
-    """34: a client narrows what is configured and chooses nothing else."""
+    """34: a client can only narrow the configured realms."""
 
     def test_attack_34_configuration_chosen_by_the_client(self) -> None:
         gateway = self.gateway(site(ROUTES), USERS)
@@ -193,7 +193,7 @@ class ClientsChoiceTests(CredentialCase):
                 ("X-Auth-Realm: ", 401),
                 ("X-Auth-Realm: local\tx", 401),
             ):
-                for _ in range(2):  # the second time from memory
+                for _ in range(2):  # the second time from the cache
                     self.assertEqual(self.ask(gateway, credential, narrowing).status, status, (credential[:20], narrowing))
             self.assertEqual(self.identity(self.ask(gateway, credential, *chosen))[:2], ("alice", "local"))
         for headers in (chosen, ("X-Auth-Realm: local", "X-Auth-Username: alice", "X-Auth-Roles: admin")):
@@ -202,7 +202,7 @@ class ClientsChoiceTests(CredentialCase):
 
 
 class StaleAuthorityTests(CredentialCase):
-    """39: what was taken away does not work for longer than the file is not looked at: a second."""
+    """39: a removed user or role stops working within a second, which is the time between two checks of the file."""
 
     def test_attack_39_stale_authority_of_remembered_passwords(self) -> None:
         gateway = self.gateway(site(ROUTES, extra="[authentication]\nremember_password = 1h\n"), USERS)

@@ -97,14 +97,14 @@ class UncountedTests(GuessingCase):
 
 
 class CostTests(GuessingCase):
-    """47, 52: what an answer costs shows neither who exists nor whether a password is right."""
+    """47, 52: the time of an answer shows neither whether a user exists nor whether a password is right."""
 
     allowed = 10_000
 
     def seconds(self, gateway: Gateway, number: int, user: str, password: str, expected: int) -> float:
         """The time of one answer. A wrong password differs from try to try."""
         wrong = "" if expected == 200 else f" {number}"
-        # a verified password is remembered for each narrowing by itself
+        # a verified password is cached separately for each set of realms
         narrowed = f"X-Auth-Realm: {', '.join(['local', 'second', *['x'] * number, f'x{number}'])}"
         began = time.monotonic()
         response = self.get(gateway, "/token", basic(user, password + wrong), narrowed)
@@ -138,7 +138,7 @@ class CostTests(GuessingCase):
 
 
 class BystanderTests(GuessingCase):
-    """47: hashes that strangers order delay no file, and another client's login by a turn."""
+    """47: password hashes for unknown clients delay no file, and delay another client's login by one turn."""
 
     allowed = 10_000
 

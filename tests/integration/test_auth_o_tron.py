@@ -1,4 +1,4 @@
-"""A running gateway in Auth-o-tron's place: its providers behind one another, and the faults that are not to be repeated."""
+"""A running gateway in Auth-o-tron's place: its providers in order, and its faults, which the gateway must not have."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class ActiveDirectoryTests(LdapCase):
         self.dc = shared(domain)
 
     def settings(self, **options: Any) -> LdapSettings:
-        """What docs/how-to/active-directory.md says."""
+        """The configuration in docs/how-to/active-directory.md."""
         given = {
             "flavour": "active-directory",
             "hostname": self.dc.address,

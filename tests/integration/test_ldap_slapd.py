@@ -73,7 +73,7 @@ def populated(directory: Path) -> Slapd:
 
 
 class PopulatedCase(LdapCase):
-    """Has the directory `populated`, and looks at what its log says of one test."""
+    """Uses the directory `populated`, and reads the part of its log that belongs to a test."""
 
     TLS: ClassVar[str] = "none"
 
@@ -84,7 +84,7 @@ class PopulatedCase(LdapCase):
 
     @property
     def log(self) -> str:
-        """What the server said during this test."""
+        """The server's log of this test."""
         return self.server.log[self.seen :]
 
     def binds(self) -> list[str]:
@@ -180,7 +180,7 @@ class LoginTests(PopulatedCase):
 
 
 class RecallTests(PopulatedCase):
-    """The owner of an API token, of whom no password is there."""
+    """The owner of an API token, looked up without a password."""
 
     async def recall(self, name: str) -> Principal | None:
         return await self.authenticator(settings_for(self.server)).authenticate(Recollection(name), REQUEST)
@@ -233,7 +233,7 @@ class RoleTests(PopulatedCase):
     async def test_groups_come_in_pages(self) -> None:
         self.patch(roles, "PAGE", 1)
         self.assertEqual(await self.roles("john", "secret"), ("admin", "ops"))
-        # two searches with one group each (and one that finds out that there are no more)
+        # two searches with one group each, and one that finds no more groups
         self.assertGreaterEqual(self.log.count("(uniqueMember=cn=john"), 2)
 
     async def test_attack_41_a_part_of_the_groups_is_not_taken_for_all(self) -> None:
@@ -315,7 +315,7 @@ class AttackTests(PopulatedCase):
         ldap = self.authenticator(settings_for(self.server, domain="company.com"))
         with self.assertRaises(Rejected):
             await self.login(ldap, "a@evil.com@company.com", "secret")
-        # what an earlier test left behind may still be closing
+        # connections of an earlier test may still be closing
         self.assertEqual(re.findall(r"\b(?:BIND|SRCH) .*", self.log), [])
 
     async def test_attack_41_what_is_set_up_wrong_lets_no_client_in(self) -> None:

@@ -1,4 +1,4 @@
-"""Every other way in against a running gateway: login modules, PAM, client certificates, trusted headers, a plug-in of others."""
+"""More ways to authenticate, against a running gateway: login modules, PAM, client certificates, trusted headers, a plug-in."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "perimeter-example-a
 
 
 def told(response: Response) -> dict[str, str]:
-    """The header fields that the sample service received, by their names in lower case."""
+    """The headers that the sample service received, by their names in lower case."""
     fields = json.loads(response.body)["headers"]
     pairs = fields.items() if isinstance(fields, Mapping) else fields
     return {name.lower(): value for name, value in pairs}
@@ -123,7 +123,7 @@ class LoginModuleTests(WaysCase):
         eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, "its end")
 
     def test_200_logins_that_block_hold_up_no_other_login(self) -> None:
-        """Logins wait for a program that waits for us, so that the order proves that nothing else waited for them."""
+        """Logins wait for a program that waits for the test, so the order proves that no other request waited for the logins."""
         directory = self.directory()
         go = directory / "go"
         program = self.program(
@@ -187,7 +187,7 @@ class PamTests(WaysCase):
 
     def test_the_password_reaches_pam(self) -> None:
         checked = self.program('#!/bin/sh\nread -r given\n[ "$PAM_USER:$given" = "carol:correct-horse" ]\n')
-        # pam_exec fails with a "system error" whatever the program says: its success skips the line that denies
+        # pam_exec reports every failure as "system error"; its success skips the line that denies
         asked = f"auth [success=1 default=ignore] pam_exec.so quiet expose_authtok {checked}\n"
         gateway = self.pam(
             self.service(f"{asked}auth requisite pam_deny.so\nauth required pam_permit.so\naccount required pam_permit.so\n")
@@ -375,7 +375,7 @@ class ExampleTests(WaysCase):
             refused.get_all("www-authenticate"),
             ['Bearer realm="example"', 'Basic realm="local", charset="UTF-8"', 'Bearer realm="machines"'],
         )
-        # an API token has the roles that its owner has now, and not those of when it was made
+        # an API token has the present roles of its owner, not those at its creation
         with gateway.connect("http") as wire:
             made = json.loads(wire.get("/token", "Authorization: Bearer key-1").body)["token"]
         (gateway.directory / "api.keys").write_text(keys.replace("importer,writer", "importer,reader"))

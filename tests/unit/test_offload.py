@@ -182,7 +182,7 @@ class LinesTests(unittest.TestCase):
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=30))
     def test_every_job_has_one_end(self, steps: list[tuple[str, bool]]) -> None:
-        """Whatever is submitted and cancelled in whatever order: each job runs or fails, and nothing is left waiting."""
+        """Jobs are submitted and cancelled in any order: each job runs or fails, and none is left waiting."""
         self.setUp()
         ends: list[object] = []
         jobs = []

@@ -18,7 +18,7 @@ from tests.unit.doubles.http_rig import Client, Holding, Site
 
 
 class FakeOffload:
-    """Does jobs at once, or one by one with `step` where ``by_hand`` is set. ``jobs`` counts them."""
+    """Does jobs at once, or one by one with `step` if ``by_hand`` is set. ``jobs`` counts them."""
 
     def __init__(self) -> None:
         self.by_hand = False
@@ -118,7 +118,7 @@ class Rig:
         return exchange
 
     def feed(self, data: bytes) -> None:
-        """Bytes of the request's body come, framed as its head says."""
+        """Deliver bytes of the request's body, framed as its head announces."""
         self.client.send(data)
 
     def leave(self) -> None:
@@ -140,7 +140,7 @@ class Rig:
 
     @property
     def done(self) -> bool:
-        """Whether the exchange is over: that is when it is audited."""
+        """Whether the exchange is over and therefore audited."""
         return bool(self.records)
 
     @property

@@ -1,4 +1,4 @@
-"""A keyring, issuer and verifier on a fake clock, and tokens forged in every way, for the tests of perimeter.tokens."""
+"""A keyring, issuer and verifier on a fake clock, and forged tokens, for the tests of perimeter.tokens."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ PEER = "192.0.2.7"
 
 
 class FakeIdentifier:
-    """Finds the people by their Authorization; ``raises`` or ``later`` instead where a test says so."""
+    """Finds principals by their Authorization; ``raises`` or returns ``later`` instead if a test sets it."""
 
     people = {b"Bearer alice": ALICE, b"Bearer admin": ADMIN}
 
@@ -147,7 +147,7 @@ class AdmissionTests(GateTestCase):
         self.refused(403, "DELETE /", gate=gate)
 
     def test_what_was_found_of_a_target_is_no_permission(self) -> None:
-        """Whatever a gate remembers between requests, each of them is judged by who asks, and how."""
+        """A gate caches things between requests, but judges each request by its own user and method."""
         gate = self.gate(self.route("r", "/", policy=Policy((Rule("role", "admin"),), (Rule("method", "DELETE"),))))
         for _ in range(3):
             self.admitted("GET /x?y", "Authorization: Bearer admin", gate=gate)

@@ -1,4 +1,4 @@
-"""Who is asking: what is remembered, what is asked anew, and that a client can narrow its realms and never widen them."""
+"""The user of a request: what is cached, what is looked up again, and that a client can only narrow its realms."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ class IdentifierTests(IdentifierCase):
         self.assertEqual(self.chain.asked, [])
 
     def test_attack_23_a_token_is_remembered_without_what_stands_around_it(self) -> None:
-        """Neither memory nor the verification is had again for more blanks, other letters, or others' credentials."""
+        """More blanks, other letters or other users' credentials never match a cached credential."""
         for value in ("bearer t1", "Bearer" + " " * 9000 + "t1", "BEARER t1", "Bearer t1", "Bearer t1, Basic eDp5"):
             who = self.identify(f"Authorization: {value}")
             if not isinstance(who, Principal):
@@ -322,7 +322,7 @@ class IdentifierTests(IdentifierCase):
 
 
 class RevocationTests(IdentifierCase):
-    """What was found before is looked at again when something was revoked, and only then."""
+    """A cached result is checked again after a revocation, and only then."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -405,7 +405,7 @@ class ApiTokenTests(IdentifierCase):
 
 
 class FirstHandTests(IdentifierCase):
-    """For the token endpoint: only a password buys a token."""
+    """For the token endpoint: only a password is accepted."""
 
     def authenticate(self, *lines: str) -> Deferred[Principal | None]:
         async def found() -> Principal | None:

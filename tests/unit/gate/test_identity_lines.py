@@ -90,7 +90,7 @@ class LinesTests(unittest.TestCase):
         self.assertEqual(self.signed[0], ("alice", "upstream:x", 300.0))
 
     def test_attack_33_no_user_gets_the_lines_of_another(self) -> None:
-        """Neither another realm's user of the same name, nor other roles, attributes, scopes or audience."""
+        """The lines differ for the same name in another realm, and for other roles, attributes, scopes and audiences."""
         people = [
             Principal("alice", "local"),
             Principal("alice", "corp"),

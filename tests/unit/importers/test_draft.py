@@ -1,4 +1,4 @@
-"""Drafts: what they cannot hold, and several sources in one."""
+"""Drafts: what they cannot contain, and several sources in one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DraftTests(TestCase):
         combine.complete(draft)
         self.assertEqual([header for header in draft.sections if header.startswith("listener")], ["listener https"])
         self.assertEqual(len(draft.remainder), 1)
-        # security that Reactor has off is not off for Auth-o-tron's users
+        # if security is off in Reactor, it is still on for Auth-o-tron's users
         draft = site_xml(**{"security.enabled": "false"})
         authotron.convert((DATA / "authotron.yaml").read_text(), "config.yaml", draft, ABILITIES)
         combine.complete(draft)

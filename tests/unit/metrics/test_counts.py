@@ -1,4 +1,4 @@
-"""What is counted, and what becomes of it for Prometheus."""
+"""What is counted, and how Prometheus gets it."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class RequestTests(CountsCase):
 
     @given(records)
     def test_any_record_can_be_counted(self, record: AccessRecord) -> None:
-        # Names of the configuration are plain text; what else is in a record may be anything.
+        # Names from the configuration are plain text; everything else in a record may be any text.
         metrics = Metrics()
         for name in ("listener", "route", "reason"):
             setattr(record, name, "plain")

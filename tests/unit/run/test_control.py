@@ -1,4 +1,4 @@
-"""The control socket: who may talk, what is answered, and what is in its place."""
+"""The control socket: which users may connect, the answers, and an existing file at its path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What systemd hears, on real datagram sockets."""
+"""The notifications for systemd, on real datagram sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state: what is kept, what is revoked, and that neither a disk nor another process brings back what was taken away."""
+"""The state: what is kept, what is revoked, and that neither a disk nor another process brings back a removed entry."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SqliteTests(unittest.TestCase):
         return store
 
     def held(self, store: SqliteStore | None = None) -> list[Change]:
-        """What the store has of tokens: revoked users, revoked grants, API tokens."""
+        """The contents of the store: revoked users, revoked grants, API tokens."""
         return list((store or self.store).load()[0]["tokens"])
 
     def test_both_stores_are_stores(self) -> None:
@@ -154,7 +154,7 @@ class SqliteTests(unittest.TestCase):
             self.open()
 
     def test_attack_39_a_user_revoked_again_gets_nothing_back(self) -> None:
-        """Neither by a clock that was put back, nor by a configuration under which tokens live for less time than they did."""
+        """Neither a clock that was set back nor a shorter lifetime of tokens ends a revocation early."""
         self.store.write([RevokedUser("local", "bob", 100.0, 900.0)])
         self.store.write([RevokedUser("local", "bob", 50.0, 60.0)])
         self.assertEqual(self.held(), [RevokedUser("local", "bob", 100.0, 900.0)])
@@ -214,13 +214,13 @@ class SqliteTests(unittest.TestCase):
 
 
 class FlakyStore(MemoryStore):
-    """Keeps a list of what was written, and fails when told to."""
+    """Keeps a list of what was written, and fails when a test asks for it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written: list[list[Change]] = []
         self.fails = False
-        #: what the log has after the cursor, what is loaded after a gap, and what was dropped
+        #: the entries of the log after the cursor, the entries that are loaded after a gap, and the dropped ones
         self.log: list[Change] = []
         self.elsewhere: list[Change] | None = None
         self.dropped: list[float] = []
@@ -405,7 +405,7 @@ class FailingTests(StateCase):
 
 
 class OrderTests(StateCase):
-    """While one thing is being written, others come."""
+    """While one change is being written, others are requested."""
 
     threads_class = ManualThreads
 
@@ -432,7 +432,7 @@ class OrderTests(StateCase):
         self.successResultOf(waiting)
 
     def test_attack_23_who_leaves_is_counted_all_the_same(self) -> None:
-        """What is written for a client that has left is in the file, so it must be known as well."""
+        """A change for a client that has left is in the file, so it must be in memory as well."""
         kept = token()
         adding = self.tokens.add(kept)
         self.assertEqual(self.tokens.count("local", "alice"), 1)
@@ -490,7 +490,7 @@ class OrderTests(StateCase):
             self.threads.step()
 
     def test_attack_39_a_gap_brings_nothing_back(self) -> None:
-        """What is on its way to the store while the store is read is not in what was read."""
+        """A change that is being written while the store is read is missing from the result."""
         kept, theirs = token(), token("theirs")
         adding = self.tokens.add(kept)
         self.threads.step()
@@ -530,7 +530,7 @@ class OrderTests(StateCase):
         following = self.state.follow()
         self.step_all()
         self.successResultOf(following)
-        self.store.others_write(token("theirs"), kept)  # as if from before the removal
+        self.store.others_write(token("theirs"), kept)  # the state before the removal
         following = self.state.follow()
         removing = self.tokens.remove(kept)
         self.threads.step()
@@ -541,7 +541,7 @@ class OrderTests(StateCase):
         self.assertIsNone(self.tokens.find(kept.digest))
 
     def test_attack_39_two_readers_at_once_bring_nothing_back(self) -> None:
-        """Each reads only what the one before it has not read."""
+        """Each read begins where the previous one ended."""
         self.patch(sqlite_module, "BATCH", 1)
         kept = token()
         self.store.others_write(kept, Removed(kept.id))
@@ -571,7 +571,7 @@ class OrderTests(StateCase):
 
 
 class FollowTests(StateCase):
-    """What other processes write."""
+    """Changes of other processes."""
 
     def test_a_token_of_another_process(self) -> None:
         theirs = token("theirs")

@@ -1,4 +1,4 @@
-"""What a metrics listener answers, and how it stands a crowd."""
+"""The answers of a metrics listener, also to many clients at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPENMETRICS = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/pla
 
 
 class Connection:
-    """With as many exchanges as it has streams."""
+    """A connection with several exchanges, one for each stream."""
 
     def __init__(self, exchanges: int) -> None:
         self.exchanges = [object()] * exchanges

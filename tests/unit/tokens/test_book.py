@@ -111,7 +111,7 @@ class BookTests(TokenCase):
         self.assertTrue(self.book.names(text, grant))
         for which in (second.id, other, "", "no such token"):
             self.assertFalse(self.book.names(which, grant), which)
-        # an access token is no API token, whatever its id is
+        # an access token is not an API token, even with the id of one
         self.assertFalse(self.book.names(kept.id, Grant(kept.id, NOW, inf)))
 
     def test_remove_by_id_or_by_the_token(self) -> None:

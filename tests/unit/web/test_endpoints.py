@@ -1,4 +1,4 @@
-"""The built-in endpoints behind a real gate: what each method asks for, and what it answers."""
+"""The built-in endpoints behind a real gate: the credentials that each method requires, and its answers."""
 
 from __future__ import annotations
 

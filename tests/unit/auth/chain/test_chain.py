@@ -49,7 +49,7 @@ class Fake:
 
 @implementer(ISchemes)
 class Scheming(Fake):
-    """A `Fake` that wants to see ``schemes``."""
+    """A `Fake` that accepts the credentials of ``schemes``."""
 
     def __init__(self, schemes: tuple[str, ...], answer: Any, realm: str = "r", name: str = "fake") -> None:
         super().__init__(answer, realm, name)
@@ -502,7 +502,7 @@ class StartTests(ChainCase):
 
 
 class RecallTests(ChainCase):
-    """What is known now of the owner of an API token."""
+    """The present principal of the owner of an API token."""
 
     OWNER = attrs.evolve(principal(), authenticator="fake", roles=("then",))
 
@@ -616,7 +616,7 @@ class CoalescingTests(ChainCase):
 
 @implementer(IDecoyLogin)
 class Decoying(Fake):
-    """A `Fake` that can cost as much as a refusal; ``decoy`` waits for ``spending`` where there is one."""
+    """A `Fake` that can spend the time of a refusal; ``decoy`` waits for ``spending`` unless that is None."""
 
     def __init__(self, answer: Any, realm: str = "r", name: str = "fake") -> None:
         super().__init__(answer, realm, name)
@@ -641,7 +641,7 @@ class GuessingTests(ChainCase):
         self.throttled = self.chain(self.fake, throttle=Throttle(3, self.attempts, self.clock))
 
     def leave(self, password: str, address: str = "192.0.2.1") -> Deferred[Principal]:
-        """Guess and leave; the authenticator's answer is still to come."""
+        """Guess and leave before the authenticator has answered."""
         self.fake.answer = answer = Deferred[Principal]()
         asked = self.ask(self.throttled, BasicCredentials("alice", password), AuthenticationRequest(address))
         asked.cancel()
@@ -656,7 +656,7 @@ class GuessingTests(ChainCase):
         self.failureResultOf(self.ask(self.throttled), TooManyAttempts)
 
     def test_attack_47_clients_that_never_finish_lock_a_name_out_only_by_counted_guesses(self) -> None:
-        """Each wave of guesses fills the slots of the name; those that were taken are counted, and the wait for them ends."""
+        """Each wave of guesses fills the slots of the name; guesses that got a slot are counted, and their delay ends."""
         key = Key(Counted.NAME, "alice", "r")
         for wave in range(1, 5):
             answers: list[Deferred[Principal]] = []

@@ -231,7 +231,7 @@ class NotYetTests(SiteCase):
 
 
 class ShippedTests(SiteCase):
-    """The files in etc/ are read as they are, with the kinds of authenticator that come with Perimeter."""
+    """The files in etc/ are read as they are, with the built-in kinds of authenticator."""
 
     def shipped(self, name: str) -> SiteConfig:
         return load_site(ETC / name, environ={}, kinds=PluginKinds(authenticator_factories([_realm_file()]), {}))

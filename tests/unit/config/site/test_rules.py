@@ -1,4 +1,4 @@
-"""What one section must not say, what sections must not say of each other, and what a valid file is warned of."""
+"""Errors within one section, errors across sections, and warnings about valid files."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class KeepAliveTests(ChannelTestCase):
         self.assertEqual([response.body for response in client.responses()][1], b"POST /2 ")
 
     def test_same_head_again(self) -> None:
-        """However much of a head is as the one before, what differs counts, and so does what follows."""
+        """However much of a head equals the previous one, the differences and the rest are used."""
         client = self.client()
         client.get("/1")
         client.get("/1")

@@ -1,4 +1,4 @@
-"""Every wait for a client ends (attack 22): heads, idleness, bodies, readers. The clock is a fake."""
+"""Every wait for a client ends (attack 22): heads, idle connections, bodies, readers. The clock is a fake."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual((client.records, client.transport.written), ([], b""))
 
     def test_attack_22_slow_headers(self) -> None:
-        """A head that comes byte by byte has as long as any other: dripping gains nothing."""
+        """A head that comes byte by byte has the same deadline as any other."""
         client = self.client()
         head = b"GET /slow HTTP/1.1\r\nHost: gw\r\n" + b"X: y\r\n" * 10
         for at in range(21):
@@ -61,7 +61,7 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual([response.status for response in client.responses()], [200, 408])
 
     def test_attack_22_slow_head_behind_another_request(self) -> None:
-        """The first bytes of a head that came together with the request before it start its time too."""
+        """The deadline of a head also starts if its first bytes came together with the previous request."""
         for begun in (
             b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\nGET",
             b"POST /1 HTTP/1.1\r\nHost: gw\r\nContent-Length: 1\r\n\r\nxGET",
@@ -131,7 +131,7 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual([record.reason for record in client.records], ["request_timeout"])
 
     def test_a_body_that_the_target_does_not_read_is_not_the_clients_fault(self) -> None:
-        for size in (10_000, 100_000):  # less and more than what stops the reading
+        for size in (10_000, 100_000):  # below and above the size at which reading stops
             client, target = self.holding()
             client.request("POST", "/", "Content-Length: 200000")
             body = Body()

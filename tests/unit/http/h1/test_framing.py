@@ -1,4 +1,4 @@
-"""Bodies: where they end, whatever way they are split, and what is refused (attack 18)."""
+"""Bodies: where they end, however they are split, and which are refused (attack 18)."""
 
 from __future__ import annotations
 

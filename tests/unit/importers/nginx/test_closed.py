@@ -41,7 +41,7 @@ def included(text: str, files: Mapping[str, str]) -> Draft:
 
 
 class RestrictionTests(TestCase):
-    """At each level that a restriction can stand at."""
+    """The restriction at each level where nginx allows it."""
 
     ASKS = ("auth_basic x;", "auth_request /q;")
     NETWORKS = ("allow 10.0.0.0/8; deny all;",)
@@ -183,7 +183,7 @@ class RestrictionTests(TestCase):
 
 
 class PlaceTests(TestCase):
-    """Where nginx's locations and the gateway's routes are not for the same paths."""
+    """Locations of nginx that match other paths than the gateway's routes."""
 
     def server(self, words: str, name: str = "") -> Draft:
         return conf(f"server {{ listen 80; {name} {words} }}")

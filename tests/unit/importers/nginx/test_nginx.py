@@ -1,4 +1,4 @@
-"""nginx's configuration and password files: what becomes of each directive, and that nothing vanishes or opens a door."""
+"""nginx's configuration and password files: how each directive is translated, and that none is lost or opens a route."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logins against a directory in memory, and what the factory makes of a section."""
+"""Logins against a directory in memory, and what the factory builds from a section."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LDAP messages to bytes and back, and ldaptor's gaps."""
+"""LDAP messages to bytes and back, and what ldaptor lacks."""
 
 from __future__ import annotations
 

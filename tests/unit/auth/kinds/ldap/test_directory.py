@@ -1,4 +1,4 @@
-"""Connections to a directory and the logins over them, with time and servers that the test moves by hand."""
+"""Connections to a directory and the logins over them, with a clock and servers that the test controls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def entry(number: int, name: bytes) -> bytes:
 
 
 class Wire(StringTransport):
-    """A transport in memory, with what a TCP one has besides."""
+    """A transport in memory, with the extra methods of a TCP transport."""
 
     aborted = False
 
@@ -274,7 +274,7 @@ class DirectoryTests(TestCase):
             await self.held[-1]
         return self
 
-    # the connection that it gives
+    # the connection that it returns
 
     async def bind(self, dn: str, password: str, timeout: float) -> Result:
         return Result(0 if password in ("pw", "secret") else 49)
@@ -346,7 +346,7 @@ class DirectoryTests(TestCase):
 
 
 class FakeDirectory:
-    """Answers as told, after as long as told."""
+    """Gives the answers of the test, after the delays of the test."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -401,7 +401,7 @@ class AuthenticatorTests(TestCase):
         return self.clock.seconds() - began
 
     def test_attack_29_an_unknown_user_takes_as_long_as_a_wrong_password(self) -> None:
-        """Also where the directory answers for one that is not there at once, and for one that is after a slow hash."""
+        """This holds if the directory answers at once for an unknown user, but after a slow hash for a known one."""
         self.have(b"john")
         self.fake.takes = 0.5
         wrong = self.elapsed(self.login())

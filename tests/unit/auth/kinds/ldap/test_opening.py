@@ -33,7 +33,7 @@ class TLS(ClientTLS):
 
 
 class SecureWire(Wire):
-    """And begins TLS, of which the test says how it goes."""
+    """It also begins TLS; the test decides the result."""
 
     creator: Any = None
 

@@ -1,4 +1,4 @@
-"""Login modules as an authenticator: what the configuration says, and the modules that come with Perimeter."""
+"""Login modules as an authenticator: their configuration, and the modules that are part of Perimeter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The walk through a stack of login modules, held against the table of JAAS, and its two phases."""
+"""The walk through a stack of login modules, compared with the table of JAAS, and its two phases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.doubles.auth import REQUEST
 REQUIRED, REQUISITE, SUFFICIENT, OPTIONAL = Flag.REQUIRED, Flag.REQUISITE, Flag.SUFFICIENT, Flag.OPTIONAL
 ALICE = BasicCredentials("alice", "wonderland-42")
 
-# The table in the documentation of javax.security.auth.login.Configuration: four modules, what each says, and the outcome.
+# The table in the documentation of javax.security.auth.login.Configuration: four modules, the result of each, and the outcome.
 # "*" stands for a module that is not reached.
 JAVA_FLAGS = (REQUIRED, SUFFICIENT, REQUISITE, OPTIONAL)
 JAVA_TABLE = (
@@ -40,7 +40,7 @@ JAVA_TABLE = (
 
 @implementer(ILoginModule)
 class Scripted:
-    """Says ``login``, then ``commit``: a value to return or an exception to raise. ``calls`` are what it was asked."""
+    """Returns or raises ``login``, then ``commit``. ``calls`` are the calls that it got."""
 
     def __init__(self, login: Any, commit: Any = None) -> None:
         self.answers = {"login": login, "commit": login is True if commit is None else commit, "abort": True}
@@ -52,7 +52,7 @@ class Scripted:
 
 @implementer(IDecoyLogin)
 class Decoying(Scripted):
-    """A module that can cost as much as a refusal."""
+    """A module that can spend the time of a refusal."""
 
     async def decoy(self, request: AuthenticationRequest) -> None:
         self.calls.append("decoy")
@@ -94,7 +94,7 @@ def said(word: str) -> Any:
 
 
 def reference(flags: tuple[Flag, ...], words: tuple[str, ...]) -> tuple[bool, int]:
-    """The outcome and how many modules are reached, as the documentation has it in words."""
+    """The outcome and the number of reached modules, by the rules in the text of the documentation."""
     needed_failed = any_passed = False
     reached = 0
     for flag, word in zip(flags, words, strict=True):

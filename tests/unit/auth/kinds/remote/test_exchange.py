@@ -1,4 +1,4 @@
-"""ecmwf-token-generator and openid-offline against services that behave, and ones that do not."""
+"""ecmwf-token-generator and openid-offline against correct and faulty services."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class OfflineTests(ExchangeCase):
 
 
 class BothTests(ExchangeCase):
-    """What is the same for both kinds."""
+    """The behaviour that both kinds share."""
 
     async def both(self, check: Any) -> None:
         for build in (self.offline, self.generator):

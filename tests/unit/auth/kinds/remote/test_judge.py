@@ -1,4 +1,4 @@
-"""JWTs of other issuers: what is taken, and every way to be confused (attacks 35, 36 and 40)."""
+"""JWTs of other issuers: which are accepted, and attempts to confuse the verifier (attacks 35, 36 and 40)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ecmwf-api and efas-api against a service that behaves, and one that does not."""
+"""ecmwf-api and efas-api against a correct and a faulty service."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def raw(reply: bytes, *, close: bool = True) -> Script:
 
 
 def endless(head: bytes, piece: bytes) -> Script:
-    """Sends and sends, until the other side has had enough."""
+    """Sends until the other side closes the connection."""
 
     def script(connection: Connection) -> None:
         try:
@@ -323,10 +323,10 @@ OTHER_NAME = identity("other.example.com", issuer=CA)
 
 
 class TlsTests(RemoteCase):
-    """TLS is verified, and before the token is sent."""
+    """TLS is verified before the token is sent."""
 
     def tls_server(self, who: ServerIdentity) -> tuple[str, list[bytes]]:
-        """A server in this reactor; its URL, and what was said to it."""
+        """A server in this reactor: its URL, and the data that it received."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         path = Path(self.mktemp())
         key = who.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
