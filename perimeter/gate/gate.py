@@ -67,7 +67,7 @@ class Gate:
                 self._enter(exchange, admitted)
             else:
                 Deferred.fromCoroutine(self._enter_later(exchange, admitted))
-        except Exception as error:  # whatever goes wrong in judging, the request is not let through (attack 41)
+        except Exception as error:  # no failure of the decision admits the request (attack 41)
             refuse_on_error(exchange, error)
 
     async def _enter_later(self, exchange: Exchange, later: Awaitable[Admitted]) -> None:

@@ -55,13 +55,13 @@ _FRAMING = frozenset(
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 #: uri-host [":" port] (RFC 9110, section 7.2): a name, an IPv4 address, or a bracketed IPv6 one. No percent-encoding, no user.
-#: A name has at most 255 bytes (RFC 1035, section 2.3.4): what looks at each of its labels must not meet thousands (attack 54).
+#: A name has at most 255 bytes (RFC 1035, section 2.3.4): code that checks each label must not get thousands of them (attack 54).
 _AUTHORITY = re.compile(rb"(?:[0-9A-Za-z._~!$&'()*+,;=-]{1,255}+|\[[0-9A-Fa-f:.]{1,255}+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*+)(.*+)")
 
 
 def has_bare_lf(data: bytes) -> bool:
-    """Whether ``data`` holds a line feed that no carriage return precedes: such a head can never become a good one."""
+    """Whether ``data`` holds a line feed that no carriage return precedes: such a head can never become valid."""
     return _BARE_LF.search(data) is not None
 
 

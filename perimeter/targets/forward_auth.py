@@ -86,7 +86,7 @@ class ForwardAuthTarget:
                 _answer(exchange, admitted)
             else:
                 Deferred.fromCoroutine(_answer_later(exchange, admitted))
-        except Exception as error:  # whatever goes wrong in judging, the answer is not 200 (attack 41)
+        except Exception as error:  # after any failure of the decision, the answer is not 200 (attack 41)
             refuse_on_error(exchange, _as_refusal(error))
 
     def _judge(self, exchange: Exchange) -> Admitted | Awaitable[Admitted]:

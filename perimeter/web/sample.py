@@ -38,7 +38,7 @@ class _SampleRequest(UnparsedRequest):
     received = 0
 
     def gotLength(self, length: int | None) -> None:
-        """Keep nothing, whatever the length."""
+        """Keep nothing of a body of any length."""
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:

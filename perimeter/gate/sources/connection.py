@@ -1,4 +1,4 @@
-"""Credentials of the connection: a verified client certificate, or a header field that a trusted peer sets."""
+"""Credentials of the connection: a verified client certificate, or a header that a trusted peer sets."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Augmenters(AuthotronFile):
                 self.options(section, one.table, name, self.abilities.augmenters[word], {"name", "type"})
 
     def _match(self, section: DraftSection, table: dict[str, Value], name: str) -> None:
-        """plain_advanced: whom it fits, and what they get."""
+        """plain_advanced: the users that it matches, and the roles that they get."""
         if "realm" in table:
             self.put(section, "realm", table["realm"], f"{name}: realm")
         given = {

@@ -253,7 +253,7 @@ HOSTILE: dict[str, Script] = {
 
 
 class HostileTests(RemoteCase):
-    """Attacks 23 and 41: every answer that is neither a user nor a refusal is "could not tell", in time, and admits no user."""
+    """Attacks 23 and 41: every answer that is neither a user nor a refusal is "could not decide", in time, and admits no user."""
 
     async def unavailable(self, name: str) -> None:
         for kind in ("ecmwf-api", "efas-api"):
