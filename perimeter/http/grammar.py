@@ -122,27 +122,27 @@ def split_fields(block: bytes, max_fields: int) -> list[Field]:
     lines = block.split(b"\r\n")
     count = len(lines) - 1
     if count > max_fields:
-        raise HeadTooLarge("too many header fields")
+        raise HeadTooLarge("too many headers")
     if (
         lines.pop()
         or block.count(b"\r") != count
         or block.count(b"\n") != count
         or len(block.translate(None, _CONTROLS)) != len(block)
     ):
-        raise BadRequest("a header field is malformed")
+        raise BadRequest("a header is malformed")
     fields = []
     for line in lines:
         name, colon, value = line.partition(b":")
         lower = _names.get(name) or _checked_name(name)
         if not colon:
-            raise BadRequest("a header field is malformed")
+            raise BadRequest("a header is malformed")
         fields.append((lower, value.strip(b" \t")))
     return fields
 
 
 def _checked_name(name: bytes) -> bytes:
     if not _TOKEN_LIST_ITEM.fullmatch(name):
-        raise BadRequest("a header field is malformed")
+        raise BadRequest("a header is malformed")
     lower = name.lower()
     if len(name) <= _LONGEST_NAME:
         _names.keep(name, lower)  # clients choose names

@@ -74,10 +74,10 @@ def _dechunked(data: bytes) -> tuple[bytes, bool]:
     body = b""
     while data:
         size, _, data = data.partition(b"\r\n")
-        octets = int(size, 16)
-        if not octets:
+        length = int(size, 16)
+        if not length:
             return body, True
-        body, data = body + data[:octets], data[octets + 2 :]
+        body, data = body + data[:length], data[length + 2 :]
     return body, False
 
 

@@ -73,10 +73,10 @@ class SqliteTests(unittest.TestCase):
     def test_the_token_itself_is_not_kept(self) -> None:
         text, kept = mint("ci", ALICE, 0.0, inf)
         self.store.write([kept])
-        octets = b"".join(path.read_bytes() for path in self.directory.iterdir())
-        self.assertIn(kept.digest, octets)
-        self.assertNotIn(text.encode(), octets)
-        self.assertNotIn(text.split("_", 1)[1].encode(), octets)
+        raw = b"".join(path.read_bytes() for path in self.directory.iterdir())
+        self.assertIn(kept.digest, raw)
+        self.assertNotIn(text.encode(), raw)
+        self.assertNotIn(text.split("_", 1)[1].encode(), raw)
         self.assertNotIn(kept.digest.hex(), repr(kept))
 
     def test_all_or_nothing(self) -> None:

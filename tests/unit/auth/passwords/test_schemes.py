@@ -76,7 +76,7 @@ class VectorTests(unittest.TestCase):
         self.assertTrue(stored(f"OBF:{_obfuscate('pässwörd'.encode('iso-8859-1'))}").verify("pässwörd"))
 
 
-def _obfuscate(octets: bytes) -> str:
+def _obfuscate(raw: bytes) -> str:
     """Jetty's Password.obfuscate."""
 
     def base36(number: int) -> str:
@@ -87,7 +87,7 @@ def _obfuscate(octets: bytes) -> str:
         return digits
 
     groups = []
-    for one, two in zip(octets, reversed(octets), strict=True):
+    for one, two in zip(raw, reversed(raw), strict=True):
         if one > 127 or two > 127:
             groups.append("U" + base36(one * 256 + two).rjust(4, "0"))
         else:

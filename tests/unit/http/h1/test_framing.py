@@ -57,8 +57,8 @@ def fed(reader: BodyReader, pieces: Iterable[bytes]) -> tuple[bytes, bytes | Non
         if rest is not None:
             rest += piece
         else:
-            octets, rest = reader.feed(piece)
-            body += octets
+            raw, rest = reader.feed(piece)
+            body += raw
     return body, rest
 
 

@@ -51,8 +51,8 @@ class ExchangeCase(RemoteCase):
                 status, body = self.judgement
             elif path.endswith(("/token", "refresh-access-token")):
                 status, body = self.exchange
-            octets = body if isinstance(body, bytes) else json.dumps(body).encode()
-            connection.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(octets), octets))
+            raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+            connection.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(raw), raw))
 
     def offline(self, options: str = "") -> Any:
         return self.build(
