@@ -137,6 +137,26 @@ class KeepAliveTests(ChannelTestCase):
 
 
 class EndTests(ChannelTestCase):
+    def test_the_rest_of_a_large_upload_and_the_next_request_are_read(self) -> None:
+        """The client was held back, its request is answered without its body, and the next request comes."""
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 100000")
+        client.send(b"x" * 100_000)
+        self.assertFalse(client.transport.reading)
+        target.exchanges[0].refuse(MissingCredentials())
+        self.assertTrue(client.transport.reading)
+        client.get("/2")
+        self.assertEqual([exchange.head.target for exchange in target.exchanges], [b"/", b"/2"])
+
+    def test_a_skipped_body_is_complete(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5", body=b"hello")
+        exchange = target.exchanges[0]
+        exchange.start(200, b"", None)
+        self.assertTrue(exchange.body_done)
+        exchange.finish()
+        self.assertFalse(client.closed)
+
     def test_a_cut_exchange_is_not_under_way(self) -> None:
         client, target = self.holding()
         client.get()
