@@ -332,6 +332,7 @@ class ResponseTests(ChannelTestCase):
                 exchange.write(b"ignored")
                 exchange.finish()
                 self.assertTrue(client.transport.written.endswith(b"\r\n\r\n"), (status, length))
+                self.assertFalse(client.transport.aborted)
                 self.assertNotIn(b"chunked", client.transport.written)
                 if status == 204:
                     self.assertNotIn(b"Content-Length", client.transport.written)
