@@ -420,6 +420,20 @@ class FlowControlTests(unittest.TestCase):
         peer.connection.dataReceived(b"x" * 100_000)
         self.assertFalse(peer.transport.reading)
 
+    def test_what_waits_for_its_turn_waits_for_a_slow_client_too(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun()
+        client.transport.stalled = True
+        data = b"x" * 400
+        peer.reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"190\r\n%b\r\n" % data) * 600 + b"0\r\n\r\n")
+        before = client.transport.written
+        client.wait(1)
+        self.assertEqual(client.transport.written, before)
+        self.assertFalse(peer.transport.reading)
+        client.transport.take()
+        client.wait(1)
+        self.assertEqual(client.response().body, data * 600)
+
     def test_head_and_first_bytes_leave_in_one_write(self) -> None:
         gateway = Gateway()
         client, peer = gateway.begun()

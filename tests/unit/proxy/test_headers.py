@@ -110,7 +110,8 @@ class RequestTests(unittest.TestCase):
             (("X-Forwarded-Proto: http", "X-Forwarded-Proto: http"), "TLSv1.3", b"https"),
         ):
             sent = head(*lines, relayed=("198.51.100.1",), tls=tls)
-            self.assertIn(b"\r\nX-Forwarded-Proto: %b\r\n" % scheme, sent, lines)
+            about = b"\r\nX-Real-IP: 198.51.100.1\r\nX-Forwarded-For: 198.51.100.1\r\nX-Forwarded-Proto: %b\r\n" % scheme
+            self.assertIn(about, sent, lines)
 
     def test_attack_16_credentials_of_the_client(self) -> None:
         for line in ("Authorization: Basic x", "authorization: Bearer y", "Proxy-Authorization: z", "proxy_authorization: z"):
@@ -311,6 +312,7 @@ class MapBackTests(unittest.TestCase):
         ):
             self.check(value, b"/evil/x")
         self.assertEqual(map_back(b"location", b"/app//evil", self.own, lambda path: path[4:]), b"/evil")
+        self.assertEqual(map_back(b"location", b"/app//name", self.own, lambda path: path[4:]), b"/name")
         self.assertEqual(map_back(b"location", b"/app/\\evil", self.own, lambda path: path[4:]), b"/evil")
 
     def test_cookies(self) -> None:

@@ -119,6 +119,34 @@ class KeepAliveTests(ChannelTestCase):
         client.channel.shut_down()
         self.assertTrue(client.closed)
 
+    def test_shut_down_while_requests_wait_for_their_turn(self) -> None:
+        """The next one is the last; the beginning of one is none."""
+        for waiting, bodies in ((b"GET /2 HTTP/1.1\r\nHost: gw\r\n\r\n", [b"GET /1 ", b"GET /2 "]), (b"GET /2", [b"GET /1 "])):
+            client = self.client()
+            client.transport.receive(b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\n" + waiting)
+            client.channel.shut_down()
+            self.assertFalse(client.closed)
+            client.wait(1)
+            self.assertTrue(client.closed)
+            self.assertEqual([response.body for response in client.responses()], bodies)
+
+    def test_shut_down_of_a_request_that_waited_and_takes_its_time(self) -> None:
+        client, target = self.holding()
+
+        def dispatch(exchange: Exchange) -> None:
+            target.handle(exchange)
+            if exchange.head.target == b"/1":
+                exchange.answer(200, b"", b"1")
+
+        client.site.dispatch = dispatch
+        client.transport.receive(b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\nGET /2 HTTP/1.1\r\nHost: gw\r\n\r\n")
+        client.channel.shut_down()
+        client.wait(1)
+        self.assertEqual((client.closed, len(target.exchanges)), (False, 2))
+        target.exchanges[1].answer(200, b"", b"2")
+        self.assertEqual([response.body for response in client.responses()], [b"1", b"2"])
+        self.assertTrue(client.closed)
+
     def test_shut_down_finishes_the_request_in_hand(self) -> None:
         client, target = self.holding()
         client.get()

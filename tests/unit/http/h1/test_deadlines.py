@@ -253,6 +253,21 @@ class WindowTests(DeadlineTestCase):
             client.wait(30)
             self.assertEqual(client.closed, closed)
 
+    def test_a_body_that_is_wanted_again_has_a_whole_window(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 500000")
+        exchange = target.exchanges[0]
+        exchange.receive(Body())
+        exchange.pause_body()
+        client.send(b"x" * 100_000)
+        self.assertFalse(client.transport.reading)
+        client.wait(45)
+        exchange.resume_body()
+        client.wait(29.75)
+        self.assertEqual(client.transport.written, b"")
+        client.wait(0.25)
+        self.assertEqual(client.response().status, 408)
+
     def test_attack_22_a_second_sink_gains_no_time(self) -> None:
         client, target = self.holding()
         client.request("POST", "/", "Content-Length: 100000")
