@@ -30,7 +30,7 @@ class ConnectionsTests(unittest.TestCase):
         self.assertEqual([client.closed for client in self.clients], [False, True, True])
 
     def test_attack_21_all_exchanges_of_a_principal_end(self) -> None:
-        """Those of others, of nobody and of built-in endpoints go on."""
+        """Those of other users, of anonymous users and of built-in endpoints go on."""
         alice, bob = Principal("alice", "R"), Principal("bob", "R")
         clients = [Client(self.site) for _ in range(6)]
         for client in clients:

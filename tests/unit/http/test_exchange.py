@@ -1,4 +1,4 @@
-"""The rules of an exchange: what may follow what, when it has ended, and whom it keeps."""
+"""The rules of an exchange: which calls may follow each other, when it has ended, and what it drops then."""
 
 from __future__ import annotations
 
