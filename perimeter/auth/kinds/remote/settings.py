@@ -37,6 +37,7 @@ class RemoteSettings(Settings, ABC):
         optional(file_path("file")),
         "PEM file of trusted CAs; not set: the CAs of the system. TLS is always verified",
         default="",
+        renewed=True,
     )
     timeout: float = option(duration(), "longest time for one exchange with the service, and for the authenticator", default="5s")
 
