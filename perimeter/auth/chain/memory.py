@@ -16,10 +16,6 @@ CAPACITY = 10_000
 """Verdicts that are remembered; the least recently used one is dropped first."""
 
 
-NOT_NARROWED = b"\0\0\0\0"
-"""What `spell_realms` returns for no realms."""
-
-
 def spell(*parts: bytes) -> bytes:
     """An unambiguous spelling of a tuple: how many, and each after its length (attack 33)."""
     return len(parts).to_bytes(4, "big") + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
@@ -27,15 +23,19 @@ def spell(*parts: bytes) -> bytes:
 
 def spell_realms(realms: frozenset[str]) -> bytes:
     """An unambiguous spelling of the realms that a client names."""
-    return spell(*sorted(realm.encode("utf-8", "surrogatepass") for realm in realms)) if realms else NOT_NARROWED
+    return spell(*sorted(realm.encode("utf-8", "surrogatepass") for realm in realms))
 
 
-@attrs.frozen(slots=True)
+NOT_NARROWED = spell_realms(frozenset())
+"""No realms."""
+
+
+@attrs.frozen
 class Began:
-    """When a verification began (the clock's seconds), and after how many calls of `CredentialMemory.forget`."""
+    """When a verification began (the clock's seconds), and since which call of `CredentialMemory.forget`."""
 
     at: float
-    generation: int
+    generation: object
 
 
 class CredentialMemory:
@@ -49,7 +49,7 @@ class CredentialMemory:
         # Keyed hashing costs a block for the key; a copy of a hash that has taken it does not (measured: 1.8 and 1.2 µs).
         self._keyed = blake2b(digest_size=16, key=os.urandom(32))
         self._verdicts: Expiring[bytes, Principal] = Expiring(capacity, seconds, clock)
-        self._generation = 0
+        self._generation = object()
 
     def digest(self, credential: bytes) -> bytes:
         """The key under which ``credential`` is remembered."""
@@ -73,7 +73,7 @@ class CredentialMemory:
 
     def keep(self, digest: bytes, principal: Principal, began: Began, until: float = inf) -> None:
         """Remember a success, at most ``until``, unless `forget` was called since it began."""
-        if began.generation == self._generation:
+        if began.generation is self._generation:
             self._verdicts.keep(digest, principal, since=began.at, until=until)
 
     def forget_users(self, whom: Callable[[Principal], bool]) -> None:
@@ -82,5 +82,5 @@ class CredentialMemory:
 
     def forget(self) -> None:
         """Remember nothing from before now: users, passwords or roles may have changed."""
-        self._generation += 1
+        self._generation = object()
         self._verdicts.clear()

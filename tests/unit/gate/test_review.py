@@ -75,7 +75,7 @@ class ReviewCase(unittest.TestCase):
             raise AssertionError("nothing to sign")
 
         identifier: Any = self.identifier
-        gate = Gate(RouteTable(routes or (self.route(),)), identifier, IdentityLines(sign, self.site.clock))
+        gate = Gate(RouteTable(routes or (self.route(),)), identifier, IdentityLines(sign, self.site.clock, 9))
         self.site.dispatch = gate.dispatch  # type: ignore[method-assign]
         self.reviewer.put_in_force({listener: gate}, gate if fallback else None, identifier, remember)
 
