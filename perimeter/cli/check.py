@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from perimeter.config.language.net_types import Network
+from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
 from perimeter.config.site.route import Auth, RouteSettings, Rule
@@ -72,6 +73,8 @@ def _table(config: SiteConfig) -> list[str]:
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = route.auth if config.perimeter.enabled or route.auth is Auth.NONE else "off"
     identity = ", ".join(route.identity) or "none"
+    if route.authorization != DROP:
+        identity += f"; authorization {route.authorization.word}"
     return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
 
 

@@ -121,7 +121,7 @@ class Gate:
             for rule in route.entry:  # a rule of one route: see `perimeter.gate.entry`
                 rule(head, address)
             if not self.enabled and not route.builtin:
-                return Admitted(route, None, target, b"", address, relayed)
+                return Admitted(route, None, target, route.identity.fixed, address, relayed)
             # A new way to know a user, such as a session, is a source (`perimeter.gate.sources`) and needs nothing here.
             if access.asks is _ANONYMOUS:
                 found: Found = None
@@ -181,7 +181,7 @@ class Gate:
             # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
             raise InsufficientScope if principal is not None or access.asks is _ANONYMOUS else MissingCredentials
         if principal is None:
-            return Admitted(route, None, target, b"", address, relayed)
+            return Admitted(route, None, target, route.identity.fixed, address, relayed)
         question = head is not exchange.head
         if question or head.headers.upgrade is not None or head.method not in SAFE_METHODS:
             self._check_site(exchange, route, head, bool(relayed), question)

@@ -22,7 +22,7 @@ from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.framing import chunk, last_chunk
 from perimeter.http.roles import IBodySink, IResponder
-from perimeter.model import EarlyEnd, Field, ResponseHead, Version
+from perimeter.model import EarlyEnd, Field, HeaderBlock, ResponseHead, Version
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.headers import HeaderRules, map_back, request_head
 from perimeter.proxy.pool import PooledServer, UpstreamPool
@@ -58,6 +58,10 @@ def _authority(server: ServerSettings) -> bytes:
     return (host if server.port in (0, default) else f"{host}:{server.port}").lower().encode("ascii")
 
 
+#: Schemes of credentials that hold for one request.
+_EACH_REQUEST = frozenset((b"basic", b"bearer", b"digest", b"dpop", b"token", b"apikey", b"aws4-hmac-sha256"))
+
+
 def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
     """The protocol that the client asks to switch to (RFC 9110, section 7.8), or None if it asks for none or may not.
 
@@ -71,6 +75,14 @@ def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
     if not route.websocket or exchange.has_body or exchange.head.version is Version.HTTP_1_0:
         return None
     return upgrade
+
+
+def binds_connection(headers: HeaderBlock) -> bool:
+    """Whether the client's credentials may hold for the connection that they came over, as with NTLM and Negotiate (RFC 4559).
+
+    The next request on it may be another client's, and would be served as this one's user (attack 56).
+    """
+    return any(value.partition(b" ")[0].lower() not in _EACH_REQUEST for value in headers.authorization)
 
 
 def _protocols(upgrade: bytes) -> frozenset[bytes]:
@@ -186,6 +198,8 @@ class Forwarding:
         self._connection = connection
         has_body = exchange.has_body
         connection.begin(self, head_only=exchange.head.method == b"HEAD", tunnel=self._upgrade is not None, complete=not has_body)
+        if self._route.passes_authorization and binds_connection(exchange.head.headers):
+            connection.close_after()
         if not has_body:
             connection.send(self._head)
             return

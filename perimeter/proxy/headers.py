@@ -1,10 +1,10 @@
 """Decides which headers pass the gateway, and which the gateway adds. Pure.
 
 On every route these headers of a request are dropped: headers of one connection only (RFC 9110, section 7.6.1), headers that only
-the gateway may set (identity, client address, scheme), the client's credentials, and headers that some servers use instead of the
-path. An identity header is recognised in every spelling that a server could treat as equal: ``X_Auth_Username``,
-``x.auth.username`` (attacks 11, 12). Headers are dropped first and added last, so that a client can neither double a header of
-the gateway nor remove it with ``Connection`` (attack 13).
+the gateway may set (identity, client address, scheme), the client's credentials (unless the route passes them), and headers that
+some servers use instead of the path. An identity header is recognised in every spelling that a server could treat as equal:
+``X_Auth_Username``, ``x.auth.username`` (attacks 11, 12); the list of known ones is an option (attack 55). Headers are dropped
+first and added last, so that a client can neither double a header of the gateway nor remove it with ``Connection`` (attack 13).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from perimeter.config.site.identity_headers import KNOWN
 from perimeter.gate.decision import Admitted
 from perimeter.gate.overrides import METHOD_OVERRIDES, folded
 from perimeter.http.exchange import Exchange
@@ -36,7 +37,7 @@ _REQUEST_ONLY = frozenset(
         b"x-rewrite-url",
     )
 )
-_RESERVED_PREFIXES = (b"x-auth-", b"x-forwarded-")
+_RESERVED_PREFIXES = (b"x-forwarded-",)
 #: A trailer cannot be judged before the request is forwarded, so these never pass (RFC 9110, section 6.5.1).
 _NEVER_IN_TRAILERS = frozenset(
     (b"cookie", b"set-cookie", b"trailer", b"content-encoding", b"content-type", b"content-range", b"cache-control", b"range")
@@ -44,6 +45,8 @@ _NEVER_IN_TRAILERS = frozenset(
 #: Headers of a response that can contain a path of the upstream.
 _MAPPED = frozenset((b"location", b"content-location", b"set-cookie"))
 _MAX_NAMES = 1000
+KNOWN_NAMES = tuple(name.encode("ascii") for name in KNOWN)
+"""Headers that known services take for the identity of the user."""
 _COOKIE_PATH = re.compile(rb"(;[ \t]*path[ \t]*=[ \t]*)([^;\s]*)", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE)
 
@@ -51,14 +54,24 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE)
 class HeaderRules:
     """Decides which headers pass. One object serves many routes.
 
-    ``identity_names`` are the identity headers of all routes, in any case. ``drop_method_overrides`` is for routes with rules
-    about methods. The decision about a name is cached, which saves 1 µs for each header of a new head.
+    ``identity_names`` are the headers that a service could take for the identity, in any case; ``NAME*`` stands for all names
+    that begin with ``NAME``. ``drop_method_overrides`` is for routes with rules about methods. With ``pass_authorization`` the
+    client's Authorization passes. The decision about a name is cached, which saves 1 µs for each header of a new head.
     """
 
-    __slots__ = ("_hidden", "_overrides", "_request_names", "_response_names")
+    __slots__ = ("_hidden", "_overrides", "_passing", "_prefixes", "_request_names", "_response_names")
 
-    def __init__(self, identity_names: Iterable[bytes] = (), *, drop_method_overrides: bool = False) -> None:
-        self._hidden = frozenset(folded(name.lower()) for name in identity_names)
+    def __init__(
+        self,
+        identity_names: Iterable[bytes] = KNOWN_NAMES,
+        *,
+        drop_method_overrides: bool = False,
+        pass_authorization: bool = False,
+    ) -> None:
+        names = [name.lower() for name in identity_names]
+        self._hidden = frozenset(folded(name) for name in names if not name.endswith(b"*"))
+        self._prefixes = (*_RESERVED_PREFIXES, *(folded(name[:-1]) for name in names if name.endswith(b"*")))
+        self._passing = frozenset((b"authorization",)) if pass_authorization else frozenset()
         self._overrides = METHOD_OVERRIDES if drop_method_overrides else frozenset()
         # clients and services choose the names
         self._request_names: Memo[bytes, bool] = Memo(_MAX_NAMES)
@@ -67,7 +80,7 @@ class HeaderRules:
     def reserved(self, name: bytes) -> bool:
         """Whether a server could treat ``name`` (lower case) as a header that only the gateway may set."""
         name = folded(name)
-        return name.startswith(_RESERVED_PREFIXES) or name in self._hidden
+        return name.startswith(self._prefixes) or name in self._hidden
 
     def request_lines(self, headers: HeaderBlock) -> bytes:
         """The header lines of a client's request that pass. Cached in the block, because clients repeat most blocks."""
@@ -92,7 +105,7 @@ class HeaderRules:
     def _judge_request_name(self, name: bytes) -> bool:
         plain = folded(name)
         dropped = plain in _HOP_BY_HOP or plain in _REQUEST_ONLY or plain in self._overrides or self.reserved(name)
-        return self._request_names.keep(name, not dropped)
+        return self._request_names.keep(name, not dropped or name in self._passing)
 
     def trailers(self, trailers: Iterable[Field]) -> list[Field]:
         """The trailers that pass, of a request or a response (attack 14)."""

@@ -112,7 +112,9 @@ def _answer(exchange: Exchange, admitted: Admitted) -> None:
         return
     exchange.decision = admitted
     identity = admitted.identity
-    if admitted.principal is None or not admitted.route.identity.audience:
+    route = admitted.route
+    asserted = admitted.principal is not None and route.identity.audience
+    if not (asserted or route.identity.fixed or route.passes_authorization):
         identity += _NO_CREDENTIAL
     exchange.answer(200, exchange.date_line() + b"Cache-Control: no-store\r\n" + identity, b"")
 

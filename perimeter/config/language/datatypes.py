@@ -65,7 +65,8 @@ class Datatype(Generic[T]):
 
     ``empty`` stands for "not set". For a list, ``item`` is set: the section splits the text at ``separators`` and converts each
     part, and ``whole`` makes the value of the tuple of them. ``words`` is the enumeration of a datatype that is a closed set of
-    words. ``convert`` and ``whole`` raise `BadValue`.
+    words. ``convert`` and ``whole`` raise `BadValue`. What follows ``before_reference`` in the text may be a reference to a value
+    that is stored elsewhere; without it only the whole text may be one.
     """
 
     label: str
@@ -76,6 +77,7 @@ class Datatype(Generic[T]):
     separators: str = ""
     words: type[StrEnum] | None = None
     whole: Callable[[Any], Any] = _unchanged
+    before_reference: re.Pattern[str] | None = None
 
 
 def closest(word: str, legal: Sequence[str]) -> str:

@@ -149,14 +149,14 @@ class Section:
             following = next(line for line, text in scanned.rows[1:] if text)
             self.problem(scanned.name, "expected one line; an indented line continues the value above it", line=following)
             return _MISSING
-        return self._converted(scanned, kind, scanned.line, self._resolved(scanned, scanned.value, scanned.line))
+        return self._converted(scanned, kind, scanned.line, self._resolved(scanned, scanned.value, scanned.line, kind))
 
     def _many(self, scanned: ScannedOption, kind: Datatype[Any]) -> Any:
         assert kind.item is not None
         values = []
         for line, row in scanned.rows:
             for text in _split(row, kind.separators):
-                resolved = self._resolved(scanned, text, line)
+                resolved = self._resolved(scanned, text, line, kind)
                 parts = [resolved]
                 if resolved is not None and resolved.origin:
                     parts = [attrs.evolve(resolved, text=part) for part in _split(resolved.text, kind.separators)]
@@ -172,15 +172,17 @@ class Section:
             self.problem(scanned.name, bad.message, bad.suggestion)
             return _MISSING
 
-    def _resolved(self, scanned: ScannedOption, text: str, line: int) -> Resolved | None:
+    def _resolved(self, scanned: ScannedOption, text: str, line: int, kind: Datatype[Any]) -> Resolved | None:
+        match = None if kind.before_reference is None else kind.before_reference.match(text)
+        before = "" if match is None else match[0]
         try:
-            resolved = self._references.resolve(text)
+            resolved = self._references.resolve(text[len(before) :])
         except BadValue as bad:
             self.problem(scanned.name, bad.message, line=line)
             return None
         if resolved.origin:
             self._origins[scanned.name] = resolved.origin
-        return resolved
+        return attrs.evolve(resolved, text=before + resolved.text) if before else resolved
 
     def _converted(self, scanned: ScannedOption, kind: Datatype[Any], line: int, resolved: Resolved | None) -> Any:
         if resolved is None:

@@ -174,6 +174,16 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
             for one in config.authenticators
             if one.kind == "certificate"
         ]
+    found += [
+        f"[route {route.name}] authorization = pass: the service gets the password or token of every user"
+        for route in config.routes
+        if route.authorization.passes and route.auth is not Auth.NONE and config.perimeter.enabled
+    ]
+    found += [
+        f"[route {route.name}] authorization and auth = none: every client uses the service with the gateway's credentials"
+        for route in config.routes
+        if route.authorization.value and route.auth is Auth.NONE
+    ]
     found += _any_realm(config)
     found += _metrics(config)
     used = {route.upstream for route in config.routes}

@@ -25,6 +25,7 @@ from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, 
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.language.settings import Settings
+from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
 
 
 class Auth(StrEnum):
@@ -206,6 +207,13 @@ class RouteSettings(Settings):
     )
     identity_realm_header: str = option(HEADER_NAME, "name of the header that carries the realm", default="X-Auth-Realm")
     identity_roles_header: str = option(HEADER_NAME, "name of the header that carries the roles", default="X-Auth-Roles")
+    authorization: UpstreamAuthorization = option(
+        UPSTREAM_AUTHORIZATION,
+        "with `upstream`: what the service gets in `Authorization`: nothing (`drop`), what the client sent (`pass`), or the same "
+        "for all requests: a user and password, a token, or a whole value. `SECRET` may be `file:PATH`, `env:NAME` or "
+        "`credential:NAME`",
+        default="drop",
+    )
     browser_login: bool = option(
         BOOLEAN, "redirect browsers to the login page if the user is not authenticated", default="", available=False
     )
@@ -247,6 +255,8 @@ class RouteSettings(Settings):
             section.problem(given, "the three identity headers must have different names")
         if IdentityForm.HEADERS not in self.identity and section.given(its.identity):
             section.refuse(headers, "is only allowed with identity = headers")
+        if IdentityForm.JWT in self.identity and self.authorization != DROP:
+            section.problem(its.authorization, "is not allowed with identity = jwt, which needs Authorization")
         if self.auth is Auth.NONE and not section.faulty(its.auth):
             section.refuse([its.cross_site], "has no effect with auth = none, because no credentials are checked")
             _check_anonymous(section, its.allow, self.allow or ())
@@ -260,7 +270,7 @@ class RouteSettings(Settings):
         elif has_static:
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
-                *(its.websocket, its.cross_site, its.allow_encoded_slash),
+                *(its.authorization, its.websocket, its.cross_site, its.allow_encoded_slash),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

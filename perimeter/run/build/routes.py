@@ -20,6 +20,9 @@ from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.static import StaticTarget
 
+REALM_HEADER = "X-Auth-Realm"
+"""A client narrows its realms by it, so it never passes."""
+
 
 def configured_routes(
     config: SiteConfig,
@@ -33,14 +36,16 @@ def configured_routes(
     ``pools`` are by the name of their upstream, ``sinks`` by the path of the audit log (`perimeter.run.build.prepared.Prepared`).
     ``believed`` are headers that reach no upstream (`believed_fields`).
     """
-    hidden = believed | {
-        name.encode("ascii")
-        for route in config.routes
-        for name in (route.identity_username_header, route.identity_realm_header, route.identity_roles_header)
+    names = {*config.perimeter.identity_headers, REALM_HEADER}
+    for route in config.routes:
+        names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header}
+    hidden = believed | {name.encode("ascii") for name in names}
+    rules = {
+        (strict, passes): HeaderRules(hidden, drop_method_overrides=strict, pass_authorization=passes)
+        for strict in (False, True)
+        for passes in (False, True)
     }
-    rules = HeaderRules(hidden)
-    strict_rules = HeaderRules(hidden, drop_method_overrides=True)
-    targets: dict[tuple[str, bool], ProxyTarget] = {}
+    targets: dict[tuple[str, bool, bool], ProxyTarget] = {}
     routes = []
     for settings in config.routes:
         target: ITarget
@@ -48,16 +53,16 @@ def configured_routes(
             target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload)
         else:
             assert settings.upstream is not None
-            key = (settings.upstream, settings.by_method)
+            key = (settings.upstream, settings.by_method, settings.authorization.passes)
             if key not in targets:
-                targets[key] = ProxyTarget(pools[settings.upstream], strict_rules if settings.by_method else rules)
+                targets[key] = ProxyTarget(pools[settings.upstream], rules[key[1:]])
             target = targets[key]
         routes.append(_route(settings, target, sinks[settings.audit]))
     return routes
 
 
 def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
-    rewrite = settings.rewrite
+    rewrite, fixed = settings.rewrite, settings.authorization.value
     return Route(
         name=settings.name,
         prefix=prefix_of(settings.path).encode("ascii"),
@@ -74,7 +79,9 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
             username=settings.identity_username_header.encode("ascii"),
             realm=settings.identity_realm_header.encode("ascii"),
             roles=settings.identity_roles_header.encode("ascii"),
+            fixed=b"Authorization: %b\r\n" % fixed.encode("ascii") if fixed else b"",
         ),
+        passes_authorization=settings.authorization.passes,
         allow_encoded_slash=settings.allow_encoded_slash,
         websocket=settings.websocket,
         max_body=settings.max_body,

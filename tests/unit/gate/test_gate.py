@@ -15,7 +15,7 @@ from perimeter.errors import Challenges, InvalidToken, Unavailable
 from perimeter.gate.access import ANYBODY, Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
-from perimeter.gate.identity_lines import IdentityLines
+from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block
@@ -242,6 +242,26 @@ class AdmissionTests(GateTestCase):
         lines = ("Authorization: Basic alice", "Origin: https://outside", "X-Forwarded-Proto: https", "X-Forwarded-Host: outside")
         self.admitted("POST /x", *lines, gate=gate)
         self.refused(403, "POST /x", *lines, gate=gate, peer="198.51.100.1")
+
+    def test_credentials_of_the_gateways_own(self) -> None:
+        """Each admitted request gets them, whoever sent it."""
+        fixed = b"Authorization: Basic eDp5\r\n"
+        profile = IdentityProfile(fixed=fixed)
+        for access, credential, lines in (
+            (ANYBODY, "X: y", b""),
+            (Access(Asks.OPTIONAL), "X: y", b""),
+            (Access(), "Authorization: Bearer alice", b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\nX-Auth-Roles: user\r\n"),
+        ):
+            gate = self.gate(self.route("r", "/", access=access, identity=profile))
+            self.assertEqual(self.admitted("GET /", credential, gate=gate).identity, fixed + lines)
+        disabled = self.gate(self.route("r", "/", identity=profile), enabled=False)
+        self.assertEqual(self.admitted("GET /", gate=disabled).identity, fixed)
+        self.assertNotIn("eDp5", repr(profile))
+
+    def test_attack_18_two_credentials_for_a_service(self) -> None:
+        gate = self.gate(self.route("r", "/", access=ANYBODY, passes_authorization=True))
+        self.admitted("GET /", "Authorization: Basic x", gate=gate)
+        self.refused(400, "GET /", "Authorization: Basic x", "Authorization: Basic y", gate=gate)
 
     def test_disabled(self) -> None:
         decision = self.admitted("GET /admin", gate=self.gate(enabled=False))

@@ -11,6 +11,7 @@ from perimeter.config.site.server import ServerSettings
 from perimeter.net.connect import HandshakeFailed
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.forwarding import _authority
+from perimeter.proxy.headers import HeaderRules
 from tests.unit.doubles.http_rig import Client
 from tests.unit.doubles.http_upstream import OK, Gateway, Peer
 
@@ -33,6 +34,27 @@ class ConnectTests(unittest.TestCase):
         peer.reply(b"HTTP/1.1 302 Found\r\nLocation: http://one:8080/app/z\r\nContent-Length: 0\r\n\r\n")
         self.assertEqual(client.response().get(b"location"), b"/v1/z")
         self.assertEqual((client.records[0].route, client.records[0].upstream), ("a-route", "backend"))
+
+    def test_attack_56_credentials_that_hold_for_a_connection(self) -> None:
+        """The next request on it may be another client's."""
+        for line, kept in (
+            ("Authorization: NTLM x", 0),
+            ("Authorization: negotiate x", 0),
+            ("Authorization: Odd x", 0),
+            ("Authorization: Basic x", 1),
+            ("Authorization: bearer x", 1),
+            ("X: y", 1),
+        ):
+            gateway = Gateway(rules=HeaderRules(pass_authorization=True), passes_authorization=True)
+            client, peer = gateway.begun("GET", "/", line)
+            self.assertIn(line.encode(), peer.request())
+            peer.reply(OK)
+            self.assertEqual((client.response().status, gateway.idle), (200, kept), line)
+        gateway = Gateway()
+        _, peer = gateway.begun("GET", "/", "Authorization: NTLM x")
+        self.assertNotIn(b"NTLM", peer.request())
+        peer.reply(OK)
+        self.assertEqual(gateway.idle, 1)
 
     def test_refused(self) -> None:
         for error in (ConnectionRefusedError(), DNSLookupError(), HandshakeFailed("expired")):

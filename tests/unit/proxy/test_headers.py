@@ -11,10 +11,10 @@ from twisted.trial import unittest
 from perimeter.gate.decision import Admitted
 from perimeter.http.grammar import parse_block, parse_response_head
 from perimeter.model import ClientConnection, Field, Principal
-from perimeter.proxy.headers import HeaderRules, client_lines, map_back, request_head
+from perimeter.proxy.headers import KNOWN_NAMES, HeaderRules, client_lines, map_back, request_head
 from tests.unit.doubles.http_rig import Client, Holding, Site
 
-RULES = HeaderRules((b"CDAP-UserId", b"X-Groups"))
+RULES = HeaderRules((*KNOWN_NAMES, b"CDAP-UserId", b"X-Groups"))
 OWN = b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\n"
 
 
@@ -46,8 +46,43 @@ class RequestTests(unittest.TestCase):
         )
 
     def test_attack_11_identity_of_the_client(self) -> None:
-        for line in ("X-Auth-Roles: admin", "X-Auth-Username: x", "x-auth-anything: y", "X-AUTH-ROLES: a", "CDAP-UserId: x"):
+        for line in ("X-Auth-Roles: admin", "X-Auth-Username: x", "X-Auth-Realm: y", "X-AUTH-ROLES: a", "CDAP-UserId: x"):
             self.assertEqual(fields(line), [], line)
+
+    def test_attack_55_headers_that_a_service_may_trust(self) -> None:
+        for name in (
+            *("X-Remote-User", "Remote-User", "REMOTE_USER", "X-Forwarded-User", "X-Auth-Request-User", "x_auth_request_email"),
+            *("X-WEBAUTH-USER", "x.webauth.role", "OIDC_CLAIM_sub", "X-Remote-Extra-Scopes", "X-User", "SM_USER", "Client-Cert"),
+            *("X-SSL-Client-S-DN", "ssl_client_verify", "CF-Access-Authenticated-User-Email", "X-Consumer-Username"),
+        ):
+            self.assertEqual(fields(f"{name}: root"), [], name)
+            self.assertEqual(RULES.trailers([(name.lower().encode(), b"root")]), [], name)
+        for name in (
+            "X-Auth-Token",
+            "X-Auth-Key",
+            "X-Subject-Token",
+            "X-User-Id",
+            "X-Usernames",
+            "Remote",
+            "X-SSL",
+            "User-Agent",
+        ):
+            self.assertEqual(fields(f"{name}: x"), [f"{name}: x".encode()], name)
+            self.assertEqual(RULES.trailers([(name.lower().encode(), b"x")]), [(name.lower().encode(), b"x")], name)
+
+    def test_the_list_can_be_changed(self) -> None:
+        rules = HeaderRules((b"My-User", b"Their-*"))
+        for line, passes in (("My_User: x", False), ("Their.Roles: x", False), ("Their: x", True), ("X-Remote-User: x", True)):
+            self.assertEqual(fields(line, rules=rules), [line.encode()] if passes else [])
+            self.assertEqual(rules.reserved(line.partition(":")[0].lower().encode()), not passes)
+
+    def test_authorization_passes_where_the_route_says_so(self) -> None:
+        rules = HeaderRules(pass_authorization=True)
+        self.assertEqual(fields("authorization: Basic x", rules=rules), [b"authorization: Basic x"])
+        for line in ("Proxy-Authorization: x", "X-Auth-Username: x", "Connection: authorization"):
+            self.assertEqual(fields(line, rules=rules), [], line)
+        self.assertEqual(fields("Connection: authorization", "Authorization: x", rules=rules), [])
+        self.assertEqual(rules.trailers([(b"authorization", b"x")]), [])
 
     def test_attack_12_aliases(self) -> None:
         for name in (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from perimeter.config.site.authorization import UPSTREAM_AUTHORIZATION
 from tests.unit.doubles.site import SITE, SiteCase
+
+LABEL = UPSTREAM_AUTHORIZATION.label
 
 
 class ListenerTests(SiteCase):
@@ -314,6 +317,73 @@ class RouteTests(SiteCase):
             self.route("path = /\nupstream = app\nauth = none\ncross_site = allow\n"),
             ["cross_site: has no effect with auth = none, because no credentials are checked"],
         )
+
+    def test_authorization(self) -> None:
+        (self.directory / "secret").write_text("s3 cret\n")
+        for value, word, sent in (
+            ("drop", "drop", ""),
+            ("pass", "pass", ""),
+            ("basic bob file:secret", "fixed", "Basic Ym9iOnMzIGNyZXQ="),
+            ("basic bob pass word", "fixed", "Basic Ym9iOnBhc3Mgd29yZA=="),
+            ("bearer abc.DEF=", "fixed", "Bearer abc.DEF="),
+            ("fixed Token x y", "fixed", "Token x y"),
+            ("fixed file:secret", "fixed", "s3 cret"),
+        ):
+            (route,) = self.load(SITE.replace("path = /\n", f"path = /\nauthorization = {value}\n")).routes
+            found = route.authorization
+            self.assertEqual((found.word, found.passes, found.value), (word, word == "pass", sent))
+            self.assertNotIn(sent or "\0", repr(route))
+        (self.directory / "whole").write_text("basic a b")
+        (route,) = self.load(SITE.replace("path = /\n", "path = /\nauthorization = file:whole\n")).routes
+        self.assertEqual(route.authorization.value, "Basic YTpi")
+
+    def test_attack_42_authorization_is_not_shown(self) -> None:
+        (self.directory / "odd").write_text("\x01hidden")
+        expected = "expected drop, pass, basic USER SECRET, bearer SECRET or fixed VALUE"
+        for value, told in (
+            ("Basic hidden", expected),
+            ("basic hidden", expected),
+            ("basic a:b hidden", expected),
+            ("bearer", expected),
+            ("bearer hid den", "expected a token after bearer (RFC 6750, section 2.1)"),
+            ("basic bob /hidden", "expected a secret after basic, and not a path: write file:PATH"),
+            ("fixed ../hidden", "expected a secret after fixed, and not a path: write file:PATH"),
+            ("fixed hidd\u00e9n", "expected ASCII characters after fixed"),
+            ("basic bob file:none", "file:none cannot be read: No such file or directory"),
+            ("fixed file:odd", f"expected {LABEL}, not the value of file:odd"),
+        ):
+            found = self.route(f"path = /\nupstream = app\nauthorization = {value}\n")
+            self.assertEqual(found, [f"authorization: {told}"], value)
+        self.assertEqual(
+            self.route("path = /\nupstream = app\nidentity = jwt\nauthorization = pass\n"),
+            ["authorization: is not allowed with identity = jwt, which needs Authorization"],
+        )
+
+    def test_authorization_is_warned_of(self) -> None:
+        for options, told in (
+            ("authorization = pass", "authorization = pass: the service gets the password or token of every user"),
+            ("authorization = pass\nauth = none", ""),
+            ("authorization = fixed x", ""),
+            (
+                "authorization = fixed x\nauth = none",
+                "authorization and auth = none: every client uses the service with the gateway's credentials",
+            ),
+        ):
+            warnings = self.load(SITE.replace("path = /\n", f"path = /\n{options}\n")).warnings
+            found = [one for one in warnings if "authorization" in one]
+            self.assertEqual(found, [f"[route app] {told}"] if told else [])
+
+    def test_attack_55_the_list_of_identity_headers(self) -> None:
+        self.assertIn("X-Remote-User", self.load(SITE).perimeter.identity_headers)
+        for value, names in (("none", ()), ("My-User, SM_*", ("My-User", "SM_*")), ("Abc*", ("Abc*",))):
+            self.assertEqual(self.load(f"{SITE}[perimeter]\nidentity_headers = {value}\n").perimeter.identity_headers, names)
+        for value, told in (
+            ("none, X-User", "none cannot be combined with names"),
+            ("*", "expected none or the name of a header; a * at its end stands for anything, not '*'"),
+            ("X-*-User", "expected none or the name of a header; a * at its end stands for anything, not 'X-*-User'"),
+        ):
+            (found,) = self.problems(f"{SITE}[perimeter]\nidentity_headers = {value}\n")
+            self.assertEqual(found.partition("[perimeter] identity_headers: ")[2], told)
 
     def test_required_without_an_authenticator(self) -> None:
         text = SITE.replace("[authenticator local]\ntype = file\npath = users\n", "")
