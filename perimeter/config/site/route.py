@@ -43,6 +43,14 @@ class IdentityForm(StrEnum):
     NONE = "none"
 
 
+class Challenge(StrEnum):
+    """What a 401 of a route asks for."""
+
+    BEARER = "bearer"
+    BASIC = "basic"
+    BOTH = "both"
+
+
 class RuleKind(StrEnum):
     """What a rule compares."""
 
@@ -144,6 +152,13 @@ class RouteSettings(Settings):
         "`required`: clients must authenticate; `optional`: they may; `none`: credentials are neither requested nor checked",
         default="required",
     )
+    challenge: Challenge | None = option(
+        optional(one_of(Challenge)),
+        "what a 401 asks for: `bearer` (a token), `basic` (a password: many clients send it only if they are asked), or `both`, "
+        "the token first. A browser that is asked for a password shows a dialog of its own. Not set: `both` if an authenticator "
+        "takes passwords, otherwise `bearer`; with `browser_login`, `bearer`",
+        default="",
+    )
     allow: tuple[Rule, ...] | None = option(
         optional(list_of(RULE)),
         "who may send requests: `role:x`, `user:x`, `realm:x` or `method:GET`; one match is enough. Not set: every "
@@ -198,7 +213,10 @@ class RouteSettings(Settings):
             section.problem(given, "the three identity headers must have different names")
         if IdentityForm.HEADERS not in self.identity and section.given(its.identity):
             section.refuse(headers, "is only allowed with identity = headers")
+        if self.browser_login and self.challenge not in (None, Challenge.BEARER):
+            section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         if self.auth is Auth.NONE and not section.faulty(its.auth):
+            section.refuse([its.challenge], "is not allowed with auth = none")
             _check_anonymous(section, its.allow, self.allow or ())
             _check_anonymous(section, its.deny, self.deny)
 

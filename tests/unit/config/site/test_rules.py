@@ -232,6 +232,14 @@ class RouteTests(SiteCase):
             ],
         )
 
+    def test_challenge(self) -> None:
+        base = "path = /\nupstream = app\n"
+        for word in ("bearer", "basic", "both"):
+            self.assertEqual(
+                self.route(f"{base}auth = none\nchallenge = {word}\n"), ["challenge: is not allowed with auth = none"]
+            )
+        self.assertEqual(len(self.route(f"{base}challenge = digest\n")), 1)
+
     def test_attack_41_a_misspelt_realm_denies_nobody(self) -> None:
         self.assertEqual(
             self.route("path = /\nupstream = app\ndeny = realm:locla\n"),
