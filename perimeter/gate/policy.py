@@ -9,6 +9,9 @@ import attrs
 from perimeter.config.site.route import Rule, RuleKind
 from perimeter.model import Principal
 
+#: Stands for the method of a request whose method is not known, as a proxy that asks about it may leave it out.
+UNKNOWN_METHOD = "-"
+
 
 @attrs.frozen
 class Policy:
@@ -26,9 +29,14 @@ class Policy:
         return self.allow is None and not self.deny
 
     def permits(self, principal: Principal | None, method: str) -> bool:
-        """Whether ``principal`` (None: anonymous) may use ``method``."""
+        """Whether ``principal`` (None: anonymous) may use ``method``.
+
+        `UNKNOWN_METHOD` may be any method: each that is denied, and none that is allowed.
+        """
         # Methods are case-sensitive (RFC 9110, section 9.1), but not for every server: "delete" must not pass a denied DELETE.
         if any(_matches(rule, principal, method.upper()) for rule in self.deny):
+            return False
+        if method == UNKNOWN_METHOD and any(rule.kind is RuleKind.METHOD for rule in self.deny):
             return False
         return self.allow is None or any(_matches(rule, principal, method) for rule in self.allow)
 

@@ -73,7 +73,7 @@ class ForwardAuthTarget:
             target=self,
             audit=audit,
             # The question does not say what the client is about to do, so a restricted API token is not enough for it.
-            access=Access(restricted=Restricted.NOTHING),
+            access=Access(restricted=Restricted.NOTHING, stranger=Challenges.BOTH),
             identity=IdentityProfile(audience=AUDIENCE),
             # nor from which page the client does it: it is for the proxy to judge
             cross_site=None,
@@ -133,7 +133,8 @@ def _as_refusal(error: Exception) -> Exception:
     elif isinstance(error, NoRoute):
         error = NoSuchRoute(error.detail)
     elif isinstance(error, InvalidCredentialsRequest):
-        error = MalformedCredentials(error.detail)
+        malformed, error = error, MalformedCredentials(error.detail)
+        error.stranger = malformed.stranger
     if isinstance(error, Refusal):
-        error.stranger = Challenges.JOINED
+        error.one_line = True
     return error

@@ -44,6 +44,14 @@ class IdentityForm(StrEnum):
     NONE = "none"
 
 
+class Challenge(StrEnum):
+    """What a 401 of a route asks for."""
+
+    BEARER = "bearer"
+    BASIC = "basic"
+    BOTH = "both"
+
+
 class RuleKind(StrEnum):
     """What a rule compares."""
 
@@ -183,6 +191,13 @@ class RouteSettings(Settings):
         "`required`: clients must authenticate; `optional`: they may; `none`: credentials are neither requested nor checked",
         default="required",
     )
+    challenge: Challenge | None = option(
+        optional(one_of(Challenge)),
+        "what a 401 asks for: `bearer` (a token), `basic` (a password: many clients send it only if they are asked), or `both`, "
+        "the token first. A browser that is asked for a password shows a dialog of its own. Not set: `both` if an authenticator "
+        "takes passwords, otherwise `bearer`; with `browser_login`, `bearer`",
+        default="",
+    )
     allow: tuple[Rule, ...] | None = option(
         optional(list_of(RULE)),
         "who may send requests: `role:x`, `user:x`, `realm:x` or `method:GET`; one match is enough. `user:staff/x` and "
@@ -257,8 +272,10 @@ class RouteSettings(Settings):
             section.refuse(headers, "is only allowed with identity = headers")
         if IdentityForm.JWT in self.identity and self.authorization != DROP:
             section.problem(its.authorization, "is not allowed with identity = jwt, which needs Authorization")
+        if self.browser_login and self.challenge not in (None, Challenge.BEARER):
+            section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         if self.auth is Auth.NONE and not section.faulty(its.auth):
-            section.refuse([its.cross_site], "has no effect with auth = none, because no credentials are checked")
+            section.refuse([its.cross_site, its.challenge], "has no effect with auth = none, because no credentials are checked")
             _check_anonymous(section, its.allow, self.allow or ())
             _check_anonymous(section, its.deny, self.deny)
 

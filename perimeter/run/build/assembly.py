@@ -92,7 +92,9 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     pools = {
         settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], runtime) for settings in config.upstreams
     }
-    routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain))
+    challenges = identifier.challenges()
+    passwords = any(scheme == "basic" for scheme, _ in challenges)
+    routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), passwords=passwords)
     endpoints = EndpointParts(config, issuer, keyring, book)
 
     def gate(own: Iterable[Route]) -> Gate:
@@ -108,7 +110,7 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     return Assembly(
         config=config,
         gates=listener_gates(config, runtime, gate, routes, endpoints, default_sink),
-        answers=gateway_answers(config, prepared.pages, clock, identifier.challenges()),
+        answers=gateway_answers(config, prepared.pages, clock, challenges),
         audit=prepared.audit,
         default_sink=default_sink,
         chain=chain,

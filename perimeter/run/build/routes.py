@@ -9,6 +9,7 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import ANY_SITE, IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
+from perimeter.errors import Challenges
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
@@ -30,11 +31,13 @@ def configured_routes(
     pools: Mapping[str, UpstreamPool],
     sinks: Mapping[Path | None, IAuditSink],
     believed: set[bytes],
+    *,
+    passwords: bool,
 ) -> list[Route]:
     """The routes of ``config``, in its order.
 
     ``pools`` are by the name of their upstream, ``sinks`` by the path of the audit log (`perimeter.run.build.prepared.Prepared`).
-    ``believed`` are headers that reach no upstream (`believed_fields`).
+    ``believed`` are headers that reach no upstream (`believed_fields`). ``passwords``: some authenticator takes passwords.
     """
     names = {*config.perimeter.identity_headers, REALM_HEADER}
     for route in config.routes:
@@ -57,11 +60,11 @@ def configured_routes(
             if key not in targets:
                 targets[key] = ProxyTarget(pools[settings.upstream], rules[key[1:]])
             target = targets[key]
-        routes.append(_route(settings, target, sinks[settings.audit]))
+        routes.append(_route(settings, target, sinks[settings.audit], passwords))
     return routes
 
 
-def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
+def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink, passwords: bool) -> Route:
     rewrite, fixed = settings.rewrite, settings.authorization.value
     return Route(
         name=settings.name,
@@ -70,7 +73,7 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
         audit=sink,
         hosts=settings.hosts,
         rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
-        access=Access(Asks(settings.auth)),
+        access=Access(Asks(settings.auth), stranger=_challenges(settings, passwords)),
         policy=Policy(settings.allow, settings.deny),
         networks=settings.networks,
         identity=IdentityProfile(
@@ -87,3 +90,10 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
         max_body=settings.max_body,
         cross_site=None if settings.cross_site == (ANY_SITE,) else frozenset(one.encode("ascii") for one in settings.cross_site),
     )
+
+
+def _challenges(settings: RouteSettings, passwords: bool) -> Challenges:
+    if settings.challenge is not None:
+        return Challenges(settings.challenge)
+    # A challenge for a password would open the browser's own dialog over the login page.
+    return Challenges.BOTH if passwords and not settings.browser_login else Challenges.BEARER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.run.build.user import DaemonUser
 from perimeter.state.stores import States
 
 HASHING_THREADS = min(4, max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
@@ -34,7 +36,8 @@ class Runtime:
     """The reactor, the thread pools, the sweep of deadlines, the turns, the wrong passwords so far, the state and the metrics.
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
-    (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues.
+    (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
+    the daemon; None for the present user.
     """
 
     reactor: Any
@@ -53,3 +56,8 @@ class Runtime:
     blocking: Offload = attrs.field(
         default=attrs.Factory(lambda self: Offload(self.reactor, BLOCKING_THREADS, BLOCKING_QUEUE), takes_self=True)
     )
+    user: DaemonUser | None = None
+
+    def acting(self) -> AbstractContextManager[None]:
+        """A block in which the process acts as ``user``: what it writes belongs to them."""
+        return nullcontext() if self.user is None else self.user.acting()

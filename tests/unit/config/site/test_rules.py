@@ -235,6 +235,15 @@ class RouteTests(SiteCase):
             ],
         )
 
+    def test_challenge(self) -> None:
+        base = "path = /\nupstream = app\n"
+        for word in ("bearer", "basic", "both"):
+            self.assertEqual(
+                self.route(f"{base}auth = none\nchallenge = {word}\n"),
+                ["challenge: has no effect with auth = none, because no credentials are checked"],
+            )
+        self.assertEqual(len(self.route(f"{base}challenge = digest\n")), 1)
+
     def test_attack_41_a_misspelt_realm_in_a_deny_rule_is_refused(self) -> None:
         self.assertEqual(
             self.route("path = /\nupstream = app\ndeny = realm:locla\n"),
