@@ -22,7 +22,7 @@ from bench.peers.perimeter import Perimeter, other_user
 from bench.run import Run
 from bench.scenarios.base import Scenario
 from bench.scenarios.requests import SMALL
-from perimeter.auth.passwords.formats import make
+from perimeter.auth.passwords.making import make
 
 _GUESSERS = 16
 _FILES, _LOGINS = 20, 5

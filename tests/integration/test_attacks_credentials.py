@@ -136,7 +136,7 @@ class SharedStateTests(CredentialCase):
     def test_attack_33_shared_state_across_realms(self) -> None:
         files = {"a.realm": "alice: same,a\n", "b.realm": "alice: same,b\n"}
         extra = "[authenticator a]\ntype = realmfile\npath = a.realm\n\n[authenticator b]\ntype = realmfile\npath = b.realm\n"
-        gateway = self.gateway(site(ROUTES, extra=extra), {"users.realm": "nobody: x\n", **files})
+        gateway = self.gateway(site(ROUTES, extra=extra), {"users.realm": "nobody: xx\n", **files})
         narrowings = ((), ("X-Auth-Realm: a",), ("X-Auth-Realm: b",), ("X-Auth-Realm: b, a",))
         expected = (("alice", "a", "a"), ("alice", "a", "a"), ("alice", "b", "b"), ("alice", "a", "a"))
         with gateway.connect("http") as wire:
