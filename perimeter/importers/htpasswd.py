@@ -1,6 +1,6 @@
 """An htpasswd file (Apache's, nginx's) as a realm file. Pure.
 
-Every hash that a realm file can hold is taken over. The gateway warns of those from which a reader of the file finds the password.
+Every hash that a realm file can hold is taken over. The gateway warns of those from which a reader finds the password.
 """
 
 from __future__ import annotations

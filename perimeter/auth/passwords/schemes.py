@@ -127,7 +127,7 @@ class Argon2(Fixed):
         """Compared inside libargon2, in constant time."""
         try:
             return argon2.low_level.verify_secret(self.encoded.encode("ascii"), utf8(password), _TYPES[self.variant])
-        except VerifyMismatchError:  # anything else (no memory) is "could not tell", not "wrong"
+        except VerifyMismatchError:  # anything else (no memory) is "could not decide", not "wrong"
             return False
 
     def decoy(self, rounds: int = 0) -> Argon2:
