@@ -59,7 +59,7 @@ PASSWORDS = (
 
 
 class SuspectTests(unittest.TestCase):
-    def test_text_is_never_a_fallback_for_a_hash(self) -> None:
+    def test_attack_69_text_is_never_a_fallback_for_a_hash(self) -> None:
         for text in SUSPECTS:
             for rest in ("", ",admin"):
                 with self.assertRaises(PasswordFormatError, msg=text):
@@ -76,7 +76,7 @@ class SuspectTests(unittest.TestCase):
             found, _ = take(text)
             self.assertTrue(found.verify(text), text)
 
-    def test_no_advice_opens_a_door(self) -> None:
+    def test_attack_69_no_advice_opens_a_door(self) -> None:
         """Following the message must not make a hash the password: it names a command, and never {plain}."""
         for text in SUSPECTS:
             with self.assertRaises(RealmFileError, msg=text) as caught:
@@ -89,7 +89,7 @@ class SuspectTests(unittest.TestCase):
                 self.assertNotIn(text, message)
 
     @given(st.from_regex(r"[./0-9A-Za-z]{13}|[0-9a-f]{32}|\$[a-z0-9]{1,9}\$[a-zA-Z0-9./]{0,40}\$?[a-z]{0,9}", fullmatch=True))
-    def test_nothing_that_is_written_like_a_hash_logs_in_as_text(self, text: str) -> None:
+    def test_attack_69_nothing_that_is_written_like_a_hash_logs_in_as_text(self, text: str) -> None:
         try:
             found, _ = take(text)
         except PasswordFormatError:
