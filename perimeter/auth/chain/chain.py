@@ -207,16 +207,17 @@ class AuthenticatorChain:
             credentials.username.encode("utf-8", "surrogatepass"),
             credentials.password.encode("utf-8", "surrogatepass"),
         )
-        return self._logins.join(self._memory.digest(spelled), lambda: self._attempt(credentials, request))
+        digest = self._memory.digest(spelled)
+        return self._logins.join(digest, lambda: self._attempt(credentials, request, digest))
 
-    async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Principal:
+    async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest, digest: bytes) -> Principal:
         """One verification, counted."""
         # The names at all authenticators that may be asked, not at those that were: which one knows it must not show (attack 29).
         concerned = [one for one in self.guarded if one.wants(credentials, request)]
         if self._throttle is None or not concerned:
             return await self._ask_all(credentials, request)
         attempt = self._throttle.admit(
-            [(one.realm, one.canonical_name(credentials.username)) for one in concerned], request.address
+            [(one.realm, one.canonical_name(credentials.username)) for one in concerned], request.address, digest
         )
         try:
             principal = await self._ask_all(credentials, request)

@@ -253,7 +253,7 @@ class BreakerTests(ChainCase):
 
 class ThrottleTests(ChainCase):
     def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
-        return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock))
+        return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock, allowed_from_address=3))
 
     def test_after_some_wrong_passwords_no_authenticator_is_asked(self) -> None:
         fake = Fake(Rejected())
@@ -638,7 +638,7 @@ class GuessingTests(ChainCase):
         super().setUp()
         self.fake = Fake(None)
         self.attempts = MemoryAttempts()
-        self.throttled = self.chain(self.fake, throttle=Throttle(3, self.attempts, self.clock))
+        self.throttled = self.chain(self.fake, throttle=Throttle(3, self.attempts, self.clock, allowed_from_address=3))
 
     def leave(self, password: str, address: str = "192.0.2.1") -> Deferred[Principal]:
         """Guess and leave before the authenticator has answered."""
