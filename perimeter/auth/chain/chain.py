@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from perimeter.auth.chain.asking import GuardedAuthenticator
+from perimeter.auth.chain.asking import QUEUE_TIMEOUT, GuardedAuthenticator
 from perimeter.auth.chain.flights import Flights
 from perimeter.auth.chain.memory import CAPACITY, CredentialMemory
 from perimeter.auth.chain.racing import Contradicted, race
@@ -62,7 +62,8 @@ class AuthenticatorChain:
 
     A verified Basic credential is remembered for ``remember`` seconds (0: never), until an authenticator reports that its users
     have changed. ``clock`` is for the timeouts. ``throttle`` counts wrong passwords, if there is one. With ``at_once`` all
-    authenticators are asked at the same time (`perimeter.auth.chain.racing`). ``watch`` counts outcomes. Call `start` before use
+    authenticators are asked at the same time (`perimeter.auth.chain.racing`). ``watch`` counts outcomes. Work may
+    wait for a thread for ``queue_timeout`` seconds, besides the timeout. Call `start` before use
     and `stop` after it.
     """
 
@@ -78,10 +79,13 @@ class AuthenticatorChain:
         throttle: Throttle | None = None,
         at_once: bool = False,
         watch: Watch | None = None,
+        queue_timeout: float = QUEUE_TIMEOUT,
     ) -> None:
         self.authenticators: tuple[IAuthenticator, ...] = tuple(authenticators)
         times = timeouts or {}
-        self.guarded = tuple(GuardedAuthenticator(one, times.get(one.name, timeout), clock, watch) for one in authenticators)
+        self.guarded = tuple(
+            GuardedAuthenticator(one, times.get(one.name, timeout), clock, watch, queue_timeout) for one in authenticators
+        )
         self._seconds = clock.seconds
         self._throttle = throttle
         self._at_once = at_once

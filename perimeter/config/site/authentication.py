@@ -35,6 +35,12 @@ class AuthenticationSettings(Settings):
         default="in_order",
     )
     timeout: float = option(duration(), "longest time for the answer of one authenticator", default="5s")
+    queue_timeout: float = option(
+        duration(),
+        "longest time that a login waits, besides `timeout`, until its password hash is computed while many users log in; then "
+        "the answer is 503 with `Retry-After`",
+        default="60s",
+    )
     remember_password: float = option(
         duration(zero=True),
         "how long a verified password is accepted without verifying it again; `0`: not at all",

@@ -111,6 +111,7 @@ def authenticator_chain(
         throttle=throttle if allowed or from_address else None,
         at_once=authentication.ask is Ask.ALL_AT_ONCE,
         watch=watch,
+        queue_timeout=authentication.queue_timeout,
     )
 
 
