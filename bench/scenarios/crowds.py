@@ -14,7 +14,7 @@ import bcrypt
 
 from bench.errors import BenchError
 from bench.figures import Measurement
-from bench.material import PASSWORD, ROLES
+from bench.material import PASSWORD, ROLES, USER
 from bench.peers.base import Peer
 from bench.peers.perimeter import Perimeter, other_user
 from bench.run import Run
@@ -82,8 +82,8 @@ def _measure(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
             if not isinstance(peer, Perimeter):
                 continue
             name = f"{peer.name}-crowd-{cost}"
-            names = [other_user(number) for number in range(_USERS * run.options.rounds)]
-            lines = "".join(f"{user}: {hashed.decode()},{','.join(ROLES)}\n" for user in names)
+            names = [other_user(number) for number in range(1, 1 + _USERS * run.options.rounds)]
+            lines = "".join(f"{user}: {hashed.decode()},{','.join(ROLES)}\n" for user in (USER, *names))
             gateway = Perimeter(name, peer.checkout, authenticator=site_with(run, name, lines))
             run.start(gateway)
             try:

@@ -35,7 +35,7 @@ _SETTLING = 3.0
 """Seconds until all clients are connected, and until all send requests. CPU time is counted from then on."""
 _LEAVING = 0.5
 _FIRST = 100
-_OPEN_TIMEOUT = _ANSWER_TIMEOUT = 120.0
+_OPEN_TIMEOUT = _ANSWER_TIMEOUT = 240.0
 _MILLISECONDS = 1e3
 
 

@@ -40,7 +40,7 @@ _log = Logger()
 
 _LONGEST_NAME = 256
 
-QUEUE_TIMEOUT = 60.0
+QUEUE_TIMEOUT = 120.0
 """Seconds for which work of one question may wait for threads."""
 
 

@@ -39,7 +39,7 @@ class AuthenticationSettings(Settings):
         duration(),
         "longest time that a login waits, besides `timeout`, until its password hash is computed while many users log in; then "
         "the answer is 503 with `Retry-After`",
-        default="60s",
+        default="120s",
     )
     remember_password: float = option(
         duration(zero=True),
