@@ -59,7 +59,7 @@ class ThrottleTests(CredentialCase):
 
     def setUp(self) -> None:
         super().setUp()
-        extra = "[authentication]\nlockout_after = 3\n"
+        extra = "[authentication]\nlockout_after = 3\nlockout_after_address = 3\n"
         self.gate = self.gateway(site(ROUTES, extra=extra, perimeter=FRONT), USERS)
         self.addresses = (f"198.51.{n // 250}.{n % 250 + 1}" for n in count())
 
@@ -90,6 +90,19 @@ class ThrottleTests(CredentialCase):
         self.until_refused(("bob", f"2001:db8::{n}") for n in count())
         self.until_refused((f"user{n}", f"2001:db8:0:1:{n:x}::1") for n in count())
         self.assertEqual(self.guess("user-of-another-network", "2001:db8:0:2::1").status, 401)
+
+    def test_attack_71_one_old_password_does_not_lock_out_an_address(self) -> None:
+        """A client repeats a wrong password until it is refused, and on; another user of the same address logs in."""
+        extra = "[authentication]\nlockout_after = 3\nremember_password = 0\n"
+        gate = self.gateway(site(ROUTES, extra=extra, perimeter=FRONT), USERS)
+        shared = "X-Forwarded-For: 198.51.100.1"
+        statuses = [self.ask(gate, basic("bob", "old"), shared).status for _ in range(30)]
+        self.assertEqual(set(statuses), {401, 429})
+        self.assertEqual(self.ask(gate, basic("alice", "secret"), shared).status, 200)
+        # guesses at many names from there are refused in the end
+        statuses = [self.ask(gate, basic(f"user{number}", "old"), shared).status for number in range(12)]
+        self.assertEqual(set(statuses), {401, 429})
+        self.assertEqual(self.ask(gate, basic("alice", "secret"), shared).status, 429)
 
     def test_attack_30_who_is_remembered_or_has_a_token_is_not_locked_out(self) -> None:
         good = basic("bob", "hunter2")
@@ -136,7 +149,7 @@ class SharedStateTests(CredentialCase):
     def test_attack_33_shared_state_across_realms(self) -> None:
         files = {"a.realm": "alice: same,a\n", "b.realm": "alice: same,b\n"}
         extra = "[authenticator a]\ntype = realmfile\npath = a.realm\n\n[authenticator b]\ntype = realmfile\npath = b.realm\n"
-        gateway = self.gateway(site(ROUTES, extra=extra), {"users.realm": "nobody: x\n", **files})
+        gateway = self.gateway(site(ROUTES, extra=extra), {"users.realm": "nobody: xx\n", **files})
         narrowings = ((), ("X-Auth-Realm: a",), ("X-Auth-Realm: b",), ("X-Auth-Realm: b, a",))
         expected = (("alice", "a", "a"), ("alice", "a", "a"), ("alice", "b", "b"), ("alice", "a", "a"))
         with gateway.connect("http") as wire:

@@ -7,7 +7,8 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.augment.added import added
-from perimeter.config.language.datatypes import PAIR, TEXT, list_of
+from perimeter.config.language.datatypes import PAIR, list_of
+from perimeter.config.language.name_types import NAME
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
@@ -20,9 +21,9 @@ from perimeter.plugin.services import AuthServices
 class MatchAugmenterSettings(Settings):
     """``type = match``."""
 
-    username: tuple[str, ...] = option(list_of(TEXT), "users with one of these names match", default="")
-    role: tuple[str, ...] = option(list_of(TEXT), "users with one of these roles match", default="")
-    add_roles: tuple[str, ...] = option(list_of(TEXT), "roles that users who match get", default="")
+    username: tuple[str, ...] = option(list_of(NAME), "users with one of these names match", default="")
+    role: tuple[str, ...] = option(list_of(NAME), "users with one of these roles match", default="")
+    add_roles: tuple[str, ...] = option(list_of(NAME), "roles that users who match get", default="")
     add_attributes: tuple[tuple[str, str], ...] = option(
         list_of(PAIR, label="list of NAME=VALUE"),
         "attributes that they get; they replace attributes of the same name",

@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from perimeter.auth.chain.asking import GuardedAuthenticator
+from perimeter.auth.chain.asking import QUEUE_TIMEOUT, GuardedAuthenticator
 from perimeter.auth.chain.flights import Flights
 from perimeter.auth.chain.memory import CAPACITY, NOT_NARROWED, CredentialMemory, spell, spell_realms
 from perimeter.auth.chain.racing import Contradicted, race
@@ -58,7 +58,8 @@ class AuthenticatorChain:
 
     A verified Basic credential is remembered for ``remember`` seconds (0: never), until an authenticator reports that its users
     have changed. ``clock`` is for the timeouts. ``throttle`` counts wrong passwords, if there is one. With ``at_once`` all
-    authenticators are asked at the same time (`perimeter.auth.chain.racing`). ``watch`` counts outcomes. Call `start` before use
+    authenticators are asked at the same time (`perimeter.auth.chain.racing`). ``watch`` counts outcomes. Work may
+    wait for a thread for ``queue_timeout`` seconds, besides the timeout. Call `start` before use
     and `stop` after it.
     """
 
@@ -74,10 +75,13 @@ class AuthenticatorChain:
         throttle: Throttle | None = None,
         at_once: bool = False,
         watch: Watch | None = None,
+        queue_timeout: float = QUEUE_TIMEOUT,
     ) -> None:
         self.authenticators: tuple[IAuthenticator, ...] = tuple(authenticators)
         times = timeouts or {}
-        self.guarded = tuple(GuardedAuthenticator(one, times.get(one.name, timeout), clock, watch) for one in authenticators)
+        self.guarded = tuple(
+            GuardedAuthenticator(one, times.get(one.name, timeout), clock, watch, queue_timeout) for one in authenticators
+        )
         self._seconds = clock.seconds
         self._throttle = throttle
         self._at_once = at_once
@@ -217,16 +221,17 @@ class AuthenticatorChain:
             credentials.username.encode("utf-8", "surrogatepass"),
             credentials.password.encode("utf-8", "surrogatepass"),
         )
-        return self._logins.join(self._memory.digest(spelled), lambda: self._attempt(credentials, request))
+        digest = self._memory.digest(spelled)
+        return self._logins.join(digest, lambda: self._attempt(credentials, request, digest))
 
-    async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Principal:
+    async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest, digest: bytes) -> Principal:
         """One verification, counted."""
         # The names at all authenticators that may be asked, not at those that were: which one knows it must not show (attack 29).
         concerned = self.concerned(credentials, request)
         if self._throttle is None or not concerned:
             return await self._ask_all(credentials, request)
         attempt = self._throttle.admit(
-            [(one.realm, one.canonical_name(credentials.username)) for one in concerned], request.address
+            [(one.realm, one.canonical_name(credentials.username)) for one in concerned], request.address, digest
         )
         try:
             principal = await self._ask_all(credentials, request)

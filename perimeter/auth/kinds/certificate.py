@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from perimeter.auth.text import local_part, unfit_for_name
 from perimeter.config.language.datatypes import TEXT, BadValue, Datatype, list_of, one_of, optional
+from perimeter.config.language.name_types import NAME
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
@@ -72,7 +73,7 @@ class CertificateSettings(Settings):
     issuer: x509.Name | None = option(
         _ISSUER, "the issuer (RFC 4514) of the certificates that count; not set: any CA of `client_ca`", default=""
     )
-    roles: tuple[str, ...] = option(list_of(TEXT), "roles of every user", default="")
+    roles: tuple[str, ...] = option(list_of(NAME), "roles of every user", default="")
     roles_from: RolesFrom | None = option(
         optional(one_of(RolesFrom)), "`ou`: the organisational units of the subject are roles too", default=""
     )

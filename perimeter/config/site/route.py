@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path, PurePosixPath
 
 import attrs
@@ -21,6 +22,7 @@ from perimeter.config.language.datatypes import (
     one_of,
     optional,
 )
+from perimeter.config.language.name_types import checked_name
 from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, Network, checked_host
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
@@ -83,7 +85,15 @@ class Rule:
         return self
 
 
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_METHOD = re.compile(r"[A-Z][A-Z0-9-]*")
+# one rule and another: role:admin and method:POST
+_JOINED = re.compile(
+    r"(?:\s|[|&;+])(?:and|or|not|unless|except|but|with|&&?|\|\|?|[+;])\s|(?:role|user|realm|method)\s*[:=]|&&|\|\|",
+    re.IGNORECASE,
+)
+# other programs' words for "any host"; as names they would match no request
+_ANY_HOST = ("_", "any", "all", "default", "default_server", "everything", "*.*", "**")
+_UNSPECIFIED = (str(IPv4Address(0)), f"[{IPv6Address(0)}]")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -91,17 +101,35 @@ def _rule(text: str, base: Path) -> Rule:
     kind, colon, value = (part.strip() for part in text.partition(":"))
     expected = f"expected {', '.join(f'{one}:…' for one in list(RuleKind)[:-1])} or {RuleKind.METHOD}:…"
     if not colon or not value:
-        raise BadValue(expected, f"method:{text}" if text in _METHODS else "")
+        word, equals, rest = (part.strip() for part in text.partition("="))
+        near = f"{word}:{rest}" if equals and word in list(RuleKind) else ""
+        raise BadValue(expected, f"method:{text}" if text in _METHODS else near)
     if kind not in list(RuleKind):
         near = closest(kind, tuple(RuleKind))
         raise BadValue(expected, f"{near}:{value}" if near else "")
-    if kind == RuleKind.METHOD and (not _TOKEN.fullmatch(value) or value != value.upper()):
-        raise BadValue("expected a method in capitals", f"method:{value.upper()}" if _TOKEN.fullmatch(value) else "")
-    return Rule(RuleKind(kind), value)
+    if kind == RuleKind.METHOD:
+        if not _METHOD.fullmatch(value) or value in ("ALL", "ANY"):
+            raise BadValue("expected one method in capitals", f"method:{value.upper()}" if value.upper() in _METHODS else "")
+        return Rule(RuleKind.METHOD, value)
+    try:
+        return Rule(RuleKind(kind), checked_name(value))
+    except BadValue as bad:
+        joined = _JOINED.search(value)
+        if joined:
+            raise BadValue(
+                "expected one rule: separate several with commas. One match is enough; rules that have to hold together need a "
+                "route of their own"
+            ) from None
+        raise BadValue(bad.message, f"{kind}:{bad.suggestion}" if bad.suggestion else "") from None
 
 
 def _route_host(text: str, base: Path) -> str:
-    return text if text == "*" else checked_host(text)
+    if text.lower() in _ANY_HOST:
+        raise BadValue("expected a host name, or * for any", "*")
+    host = text if text == "*" else checked_host(text)
+    if host in _UNSPECIFIED:
+        raise BadValue("expected a host name, or * for any", "*")
+    return host
 
 
 def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -201,7 +229,8 @@ class RouteSettings(Settings):
     allow: tuple[Rule, ...] | None = option(
         optional(list_of(RULE)),
         "who may send requests: `role:x`, `user:x`, `realm:x` or `method:GET`; one match is enough. `user:staff/x` and "
-        "`role:staff/x` are of the realm `staff`, without a realm they are of any. Not set: every authenticated user",
+        "`role:staff/x` are of the realm `staff`, without a realm they are of any. A name with blanks or other special "
+        'characters is in double quotes: `role:"Domain Users"`. Not set: every authenticated user',
         default="",
         empty_message="is empty: leave it out to admit every authenticated user, or list who is admitted",
     )

@@ -100,16 +100,18 @@ def authenticator_chain(
     """The chain of the configured authenticators, counted in ``metrics``. Raises `StartupError`."""
     watch = None if metrics is None else metrics.auth
     authentication = config.authentication
-    allowed = authentication.lockout_after
+    allowed, from_address = authentication.lockout_after, authentication.address_limit
+    throttle = Throttle(allowed, runtime.attempts, runtime.reactor, allowed_from_address=from_address)
     return AuthenticatorChain(
         authenticators_of(config, prepared, watch),
         authentication.timeout,
         authentication.remember_password,
         runtime.reactor,
         timeouts={one.name: one.timeout for one in config.authenticators if one.timeout is not None},
-        throttle=Throttle(allowed, runtime.attempts, runtime.reactor) if allowed else None,
+        throttle=throttle if allowed or from_address else None,
         at_once=authentication.ask is Ask.ALL_AT_ONCE,
         watch=watch,
+        queue_timeout=authentication.queue_timeout,
     )
 
 

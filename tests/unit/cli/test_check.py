@@ -75,7 +75,7 @@ class CheckTests(SiteCase):
         status, told = run_check(self.site)
         self.assertEqual(status, 0)
         self.assertIn(f"warning: {realm}: no users\n", told)
-        realm.write_text("alice: x\nbob:\n")
+        realm.write_text("alice: xx\nbob:\n")
         status, told = run_check(self.site)
         self.assertEqual(status, 1)
         self.assertTrue(told.startswith(f"{realm}:2: user 'bob' has no password"), told)

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Counted, Key, MemoryAttempts, Throttle
+from perimeter.auth.chain.watch import TimedOut
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable, Undecided
 from perimeter.fair_queue import CLIENT
 from perimeter.model import (
@@ -23,6 +24,7 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
+from perimeter.offload import Offload
 from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
 from tests.unit.doubles.auth import REQUEST, ManualThreads, ThreadClock, offload_with
 
@@ -271,7 +273,7 @@ class BreakerTests(ChainCase):
 
 class ThrottleTests(ChainCase):
     def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
-        return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock))
+        return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock, allowed_from_address=3))
 
     def test_after_some_wrong_passwords_no_authenticator_is_asked(self) -> None:
         fake = Fake(Rejected())
@@ -753,7 +755,7 @@ class GuessingTests(ChainCase):
         super().setUp()
         self.fake = Fake(None)
         self.attempts = MemoryAttempts()
-        self.throttled = self.chain(self.fake, throttle=Throttle(3, self.attempts, self.clock))
+        self.throttled = self.chain(self.fake, throttle=Throttle(3, self.attempts, self.clock, allowed_from_address=3))
 
     def leave(self, password: str, address: str = "192.0.2.1") -> Deferred[Principal]:
         """Guess and leave before the authenticator has answered."""
@@ -820,12 +822,63 @@ class GuessingTests(ChainCase):
         for number in range(5):
             request = AuthenticationRequest(f"198.51.100.{number % 2}")
             asked = self.ask(chain, BasicCredentials("alice", f"guess {number}"), request)
-            self.clock.advance(5)
-            self.failureResultOf(asked, Overloaded)
+            self.clock.advance(119.9)
+            self.assertNoResult(asked)
+            self.clock.advance(0.1)
+            refusal = self.failureResultOf(asked, Overloaded).value
+            self.assertIn(refusal.retry_after, (1, 2))
+            self.assertIn("had no free thread for 120 s", refusal.detail)
         threads.step()
         asked = self.ask(chain)
         threads.step()
         self.successResultOf(asked)
+
+    def test_the_time_in_the_queue_is_no_part_of_the_timeout(self) -> None:
+        """A login waits for 20 s, its hash takes 4.9 s: it gets in. One whose hash takes 5 s does not."""
+        for taken, refusal in ((4.9, None), (5.0, TimedOut)):
+            threads = ManualThreads()
+            offload = offload_with(threads, self.clock, count=1)
+            before = offload.run(principal)
+
+            class Hashing(Fake):
+                async def authenticate(
+                    self, credentials: Credentials, request: AuthenticationRequest, offload: Offload = offload
+                ) -> Principal | None:
+                    return await offload.run(principal)
+
+            asked = self.ask(self.chain(Hashing(None), queue_timeout=30))
+            self.clock.advance(20)
+            self.assertNoResult(asked)
+            threads.step()
+            self.successResultOf(before)
+            self.clock.advance(taken)
+            if refusal is None:
+                threads.step()
+                self.successResultOf(asked)
+            else:
+                self.failureResultOf(asked, refusal)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_waiting_twice_has_one_limit(self) -> None:
+        """An authenticator with two jobs: 20 s and then 9.9 s in the queue are within 30 s, another 0.1 s is not."""
+        threads = ManualThreads()
+        offload = offload_with(threads, self.clock, count=1)
+
+        class Hashing(Fake):
+            async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+                await offload.run(principal)
+                return await offload.run(principal)
+
+        offload.run(principal)
+        asked = self.ask(self.chain(Hashing(None), queue_timeout=30))
+        self.clock.advance(20)
+        threads.step()
+        offload.run(principal)
+        threads.step()
+        self.clock.advance(9.9)
+        self.assertNoResult(asked)
+        self.clock.advance(0.1)
+        self.failureResultOf(asked, Overloaded)
 
     def test_attack_47_each_network_has_a_line_of_its_own(self) -> None:
         clients: list[str] = []

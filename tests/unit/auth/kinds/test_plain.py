@@ -97,7 +97,7 @@ class PlainTests(TestCase):
 
     def test_faults_are_reported_without_the_password(self) -> None:
         for text, told in (
-            ("users =\n    alice: {crypt}secret-42\n", "{scheme}"),
+            ("users =\n    alice: {scrambled}secret-42\n", "{scheme}"),
             ("users =\n    alice: secret-42\n    alice: secret-43\n", "already"),
             ("users =\n    alice:\n", "no password"),
         ):

@@ -11,19 +11,20 @@ from tests.unit.doubles.drafts import DATA, conf, left, location, options
 
 
 class HtpasswdTests(TestCase):
-    GOOD = "alice:$2y$05$" + "a" * 53
+    GOOD = "alice:$2y$05$" + "a" * 21 + "." + "a" * 31
 
-    def test_bcrypt_passes_and_the_rest_is_reported_what_to_do(self) -> None:
+    def test_hashes_pass_and_the_rest_is_reported_what_to_do(self) -> None:
         draft = Draft()
         text = (
-            f"# users\n{self.GOOD}\nbob:$apr1$abcdefgh$0123456789012345678901\ncarol:{{SHA}}abc=\nalice:x\ndave:abcdefghijklm\n"
+            f"# users\n{self.GOOD}\nbob:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\ncarol:{{SHA}}abc=\nalice:x\n"
+            "dave:adpexzg3FUZAk\neve:secret\nfay:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=:a comment\ngus:$apr1$unknown\nhal:*\n"
         )
         htpasswd.convert(text, ".htpasswd", draft)
-        self.assertEqual([user.name for user in draft.realms["htpasswd.realm"]], ["alice"])
-        self.assertEqual([note.line for note in draft.remainder], [3, 4, 5, 6])
+        self.assertEqual([user.name for user in draft.realms["htpasswd.realm"]], ["alice", "bob", "dave", "fay"])
+        self.assertEqual(draft.realms["htpasswd.realm"][2].hashed, "{CRYPT}adpexzg3FUZAk")
+        self.assertEqual([note.line for note in draft.remainder], [4, 5, 7, 9, 10])
         self.assertTrue(all("htpasswd -B" in note.text for note in draft.remainder if note.line != 5))
-        self.assertIn("MD5 (apr1)", draft.remainder[0].text)
-        self.assertNotIn("0123456789", str(draft.remainder))
+        self.assertNotIn("secret", str(draft.remainder))
 
     def test_two_files_stay_apart(self) -> None:
         draft = Draft()
