@@ -78,7 +78,8 @@ class Refusal(PerimeterError):
 
     ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot be
     used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to authenticate:
-    the gate sets it according to the route, just before the answer is rendered.
+    the gate sets it according to the route, just before the answer is rendered. ``attempted_user`` is the user name of a login
+    that failed, as the client sent it: an unverified claim, which the logs show as such.
     """
 
     status: ClassVar[int] = 500
@@ -86,6 +87,7 @@ class Refusal(PerimeterError):
     phrase: ClassVar[str] = "Something went wrong inside the gateway"
     close: ClassVar[bool] = False
     stranger: Challenges = Challenges.BEARER
+    attempted_user: str | None = None
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(detail or self.phrase)

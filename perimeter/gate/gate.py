@@ -161,7 +161,7 @@ class Gate:
         if self.maintenance and not route.builtin:
             raise Maintenance
         if not route.audit.healthy():
-            raise AuditUnavailable
+            raise AuditUnavailable(route.audit.problem())
         for rule in route.entry:
             rule(head, address)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from perimeter.auth.registry import installed_kinds
@@ -32,6 +33,9 @@ from perimeter.run.worker import Worker
 
 _log = Logger()
 
+#: Seconds between two looks at the counts of messages that repeat.
+_REPORT = 1.0
+
 
 class Daemon(Service):
     """The gateway as a Twisted service. ``config_file`` is read again at each reload; ``log`` follows its ``[logging]``."""
@@ -45,6 +49,8 @@ class Daemon(Service):
         self._notifier = notifier
         self._log = log
         self._watchdog = Watchdog(notifier, reactor)
+        self._counting = LoopingCall(self._report)
+        self._counting.clock = reactor
         self._worker = Worker(reactor, config.limits, BoundSockets())
         self._bound = False
         self._control: ControlPort | None = None
@@ -86,6 +92,7 @@ class Daemon(Service):
         gc.collect()
         gc.freeze()
         self._watchdog.startService()
+        self._counting.start(_REPORT, now=False)
         self._notifier.ready(str(self._worker))
         _log.info("ready: {status}", status=self._worker)
 
@@ -94,6 +101,12 @@ class Daemon(Service):
             return
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._worker.reopen_logs))
+
+    def _report(self) -> None:
+        """Log how often messages have repeated."""
+        self._worker.report_refusals()
+        if self._log is not None:
+            self._log.report()
 
     def _open_control(self, state_dir: Path) -> None:
         if self._control is not None:
@@ -109,7 +122,7 @@ class Daemon(Service):
         if self._log is not None:
             self._log.configure(config.logging)
         for warning in config.warnings:
-            _log.warn("{warning}", warning=warning)
+            _log.warn("{finding}", finding=warning, counted=True)  # an event with "warning" in it is Python's own to Twisted
 
     # -- reload
 
@@ -145,11 +158,11 @@ class Daemon(Service):
             return  # the daemon stops
         except StartupError as error:
             for line in str(error).splitlines():
-                _log.error("not reloaded: {error}", error=line)
+                _log.error("not reloaded: {error}", error=line, counted=True)
             self._refused(str(error).splitlines()[0])
             return
         except Exception:
-            _log.failure("not reloaded")
+            _log.failure("not reloaded", counted=True)
             self._refused("see the log")
             return
         config = prepared.config
@@ -180,7 +193,14 @@ class Daemon(Service):
             self._reloading.cancel()
         if self._control is not None:
             self._control.close()
-        return self._worker.stop().addCallback(lambda _: self._watchdog.stopService())
+        if self._counting.running:
+            self._counting.stop()
+        return self._worker.stop().addCallback(self._stopped)
+
+    def _stopped(self, _: object) -> None:
+        if self._log is not None:
+            self._log.finish()
+        self._watchdog.stopService()
 
 
 def _exit(error: StartupError) -> None:

@@ -132,6 +132,7 @@ class Listeners:
             dispatch=assembly.gates[settings.name].dispatch,
             answers=assembly.answers,
             audit=assembly.default_sink,
+            refusals=self._runtime.refusals,
         )
         factory = ConnectionFactory(site, settings.name)
         port = listen(

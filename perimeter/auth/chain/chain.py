@@ -24,7 +24,7 @@ from perimeter.auth.chain.memory import CAPACITY, CredentialMemory
 from perimeter.auth.chain.racing import Contradicted, race
 from perimeter.auth.chain.throttle import Attempts, Key, Throttle
 from perimeter.auth.chain.watch import Watch, decide
-from perimeter.errors import InvalidToken, Rejected, StartupError
+from perimeter.errors import InvalidToken, Refusal, Rejected, StartupError
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -158,6 +158,13 @@ class AuthenticatorChain:
     async def _authenticate(self, credentials: Credentials, request: AuthenticationRequest, raw: bytes | None) -> Principal:
         if not isinstance(credentials, BasicCredentials):
             return await self._ask_all(credentials, request)
+        try:
+            return await self._log_in(credentials, request, raw)
+        except Refusal as refusal:
+            refusal.attempted_user = credentials.username
+            raise
+
+    async def _log_in(self, credentials: BasicCredentials, request: AuthenticationRequest, raw: bytes | None) -> Principal:
         if not credentials.username or not credentials.password:
             # RFC 4513, section 5.1.2: a directory takes an empty password for an anonymous bind, and says "fine" (attack 32).
             raise Rejected("an empty user name or password")
