@@ -179,7 +179,9 @@ class Gate:
         policy = route.policy
         if not policy.open and not policy.permits(principal, head.method.decode("ascii")):
             # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
-            raise InsufficientScope if principal is not None or access.asks is _ANONYMOUS else MissingCredentials
+            if principal is not None or access.asks is _ANONYMOUS:
+                raise InsufficientScope(policy.refusal(principal, head.method.decode("ascii")))
+            raise MissingCredentials("a rule of the route needs to know the user")
         if principal is None:
             return Admitted(route, None, target, b"", address, relayed)
         grant = principal.grant
@@ -206,7 +208,7 @@ class Gate:
         path = normalise(path)
         route = self.routes.find(host, path)
         if route is None:
-            raise NoRoute
+            raise NoRoute("no route for this host and path")
         if b";" in path or b"%2F" in path:
             self._check_readings(route, host, path)
         place = (route, route.forwarded_path(path) + query)
@@ -224,7 +226,7 @@ class Gate:
 
 
 def _missing(access: Access) -> MissingCredentials:
-    refusal = MissingCredentials()
+    refusal = MissingCredentials("no credential in the request that the gateway can use")
     if access.stranger is not _BEARER:
         refusal.stranger = access.stranger
     return refusal

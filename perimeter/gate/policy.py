@@ -32,6 +32,13 @@ class Policy:
             return False
         return self.allow is None or any(_matches(rule, principal, method) for rule in self.allow)
 
+    def refusal(self, principal: Principal | None, method: str) -> str:
+        """Which rule decides against what `permits` does not permit, for the operator."""
+        for rule in self.deny:
+            if _matches(rule, principal, method.upper()):
+                return f"deny = {rule}"
+        return f"no term of allow = {', '.join(map(str, self.allow or ())) or '(none)'} matches"
+
 
 def _matches(rule: Rule, principal: Principal | None, method: str) -> bool:
     if rule.kind is RuleKind.METHOD:

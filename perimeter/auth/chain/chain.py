@@ -10,10 +10,11 @@ not part of it: an authenticator must not decide by the address (routes have ``n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -39,6 +40,19 @@ from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
 _log = Logger()
 
 _NOT_NARROWED = b"\0\0\0\0"
+
+_LONGEST_DETAIL = 300
+"""Characters of what several authenticators say about one token."""
+
+
+def _both(*takers: Callable[[str], None]) -> Callable[[str], None]:
+    """A function that gives its argument to all ``takers``."""
+
+    def take(text: str) -> None:
+        for taker in takers:
+            taker(text)
+
+    return take
 
 
 def _stop(authenticator: Any) -> None:
@@ -237,11 +251,15 @@ class AuthenticatorChain:
         return principal
 
     async def _ask_all(self, credentials: Credentials, request: AuthenticationRequest) -> Principal:
+        steps: list[str] = []
+        if isinstance(credentials, BearerCredentials):
+            # an authenticator that says "not mine" has explained why
+            request = attrs.evolve(request, explain=_both(request.explain, steps.append))
         principal = await self._first(credentials, request)
         if principal is not None:
             return principal
         if isinstance(credentials, BearerCredentials):
-            raise InvalidToken("no authenticator knows this token")
+            raise InvalidToken("; ".join(("no authenticator knows this token", *dict.fromkeys(steps)))[:_LONGEST_DETAIL])
         raise Rejected("no authenticator knows this user")
 
     async def _first(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:

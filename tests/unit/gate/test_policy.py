@@ -51,6 +51,18 @@ class PolicyTests(unittest.TestCase):
             policy = Policy(None if allow is None else rules(*allow), rules(*deny))
             self.assertEqual(policy.permits(who, method), expected, (allow, deny, who, method))
 
+    def test_the_operator_reads_which_rule_decided(self) -> None:
+        for allow, deny, who, method, expected in (
+            (("role:ops", "user:bob"), (), ALICE, "GET", "no term of allow = role:ops, user:bob matches"),
+            ((), (), ALICE, "GET", "no term of allow = (none) matches"),
+            (None, ("user:bob", "method:DELETE"), ALICE, "delete", "deny = method:DELETE"),
+            (("user:alice",), ("user:alice",), ALICE, "GET", "deny = user:alice"),
+            (("role:ops",), ("user:bob",), None, "GET", "no term of allow = role:ops matches"),
+        ):
+            policy = Policy(None if allow is None else rules(*allow), rules(*deny))
+            self.assertFalse(policy.permits(who, method))
+            self.assertEqual(policy.refusal(who, method), expected)
+
     def test_attack_15_a_role_with_a_comma_is_one_role(self) -> None:
         self.assertFalse(Policy(rules("role:admin")).permits(Principal("x", "r", ("a,admin",)), "GET"))
 

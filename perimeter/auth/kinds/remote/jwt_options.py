@@ -102,4 +102,7 @@ class JwtJudge:
         if key is None:
             explain("the issuer has no key of the name in the token")
             return None
-        return judge(header, key, self._expected, self._seconds())
+        vouched = judge(header, key, self._expected, self._seconds())
+        if vouched is None:
+            explain("the token is for another audience or issuer")
+        return vouched
