@@ -53,7 +53,7 @@ class PolicyTests(unittest.TestCase):
 
     def test_the_operator_reads_which_rule_decided(self) -> None:
         for allow, deny, who, method, expected in (
-            (("role:ops", "user:bob"), (), ALICE, "GET", "no term of allow = role:ops, user:bob matches"),
+            (("role:root", "user:bob"), (), ALICE, "GET", "no term of allow = role:root, user:bob matches"),
             ((), (), ALICE, "GET", "no term of allow = (none) matches"),
             (None, ("user:bob", "method:DELETE"), ALICE, "delete", "deny = method:DELETE"),
             (("user:alice",), ("user:alice",), ALICE, "GET", "deny = user:alice"),
