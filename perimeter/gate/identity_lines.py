@@ -1,4 +1,4 @@
-"""The header lines that name the user to an upstream: header fields, or a signed assertion. Pure; the signing is passed in.
+"""The lines that name the user to an upstream: headers, or a signed assertion. Pure; the signing is passed in.
 
 A user name or role may hold any character that a directory allows. In a field value everything outside visible ASCII is
 percent-encoded as UTF-8, and so are the percent sign and, in roles, the comma: no name can forge a second role or a second field

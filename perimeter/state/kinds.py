@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 
 from perimeter.state.changes import Change
-from perimeter.state.writer import Writer
+from perimeter.state.writer import ChangeWriter
 
 C = TypeVar("C", bound=Change)
 V = TypeVar("V", bound="View")
@@ -77,7 +77,7 @@ class Kind(Generic[V]):
     name: str
     codecs: Mapping[str, Codec[Any]]
     table: Table
-    view: Callable[[Writer], V]
+    view: Callable[[ChangeWriter], V]
 
 
 class Kinds:

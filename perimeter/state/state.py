@@ -95,7 +95,7 @@ class State:
         """What holds ``kind`` in memory, the same object as long as this state is in use. Raises KeyError for an unknown kind."""
         return cast("V", self._views[kind.name])
 
-    # -- for the views (`perimeter.state.writer.Writer`)
+    # -- for the views (`perimeter.state.writer.ChangeWriter`)
 
     def seconds(self) -> float:
         """The time, in epoch seconds."""

@@ -308,7 +308,7 @@ class RunTimeTests(GatewayCase):
         gateway.await_log("users.realm:2:")
         self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
         users.unlink()
-        eventually(lambda: gateway.log.count("the users read before stay in force") == 2, "the log tells that the file is gone")
+        eventually(lambda: gateway.log.count("the users read before stay in force") == 2, "the log says that the file is gone")
         self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
         # a start with this file would fail, so the reload fails too, and the log says so
         self.assertIn("not reloaded", gateway.reload())

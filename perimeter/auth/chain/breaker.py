@@ -61,7 +61,7 @@ class CircuitBreaker:
         return True
 
     def answered(self) -> None:
-        """There was an answer, of whatever kind: close."""
+        """An answer of any kind came: close."""
         if self.open:
             _log.info("Authenticator {name} answers again", name=self._name)
         self._quick = 0

@@ -1,8 +1,8 @@
 """Asks all authenticators at once: the first that vouches wins, and the questions to the others are cancelled.
 
-If none vouches, all answers are awaited, since the slowest authenticator may be the one that would have vouched. "Could not tell"
-then weighs more than "wrong", and that more than "not mine": a password is never called wrong while an authenticator that may
-know it is down (attack 41). `perimeter.auth.chain.chain` asks one after another.
+If none vouches, all answers are awaited, since the slowest authenticator may be the one that vouches. "Could not decide" then
+has priority over "wrong", and "wrong" over "not mine": a password is never called wrong while an authenticator that may know it
+is down (attack 41). `perimeter.auth.chain.chain` asks one after another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WRONG = (Rejected, InvalidToken)
 
 
 class Contradicted(Unavailable):
-    """Wrong to one authenticator, while another could not tell.
+    """Wrong to one authenticator, while another could not decide.
 
     The answer is not "wrong", but it counts as a wrong password. Otherwise passwords could be guessed without end while one
     directory of several is down (attack 30).

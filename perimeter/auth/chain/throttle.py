@@ -35,7 +35,7 @@ CAPACITY = 100_000
 
 
 class Counted(StrEnum):
-    """What wrong passwords are counted for."""
+    """The key of a count of wrong passwords."""
 
     NAME = "name"
     ADDRESS = "address"

@@ -101,7 +101,7 @@ def read_listener(section: Section) -> ListenerSettings:
     """The settings of a listener. One with ``serve = metrics`` is on the loopback interface unless another one is set."""
     settings = read(section, ListenerSettings)
     if settings.serve is Serve.METRICS and not settings.interface:
-        # Metrics are public to everybody who can connect, so that is this machine alone unless configured (attack 43).
+        # Metrics are public to every client that can connect, so that is this machine alone unless configured (attack 43).
         return attrs.evolve(settings, interface="127.0.0.1")
     return settings
 

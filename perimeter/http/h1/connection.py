@@ -196,7 +196,7 @@ class Http1Connection(TwistedProtocol):
         self.site.turns.wait(self)
 
     def take_turn(self) -> None:
-        """Go on with what waited (from `perimeter.net.turns`)."""
+        """Continue with the data that waited (from `perimeter.net.turns`)."""
         self._waiting = False
         if self._phase is _BODY:
             self.flow_changed()
@@ -240,7 +240,7 @@ class Http1Connection(TwistedProtocol):
         return True
 
     def _refuse_head(self, line: bytes, refusal: Refusal) -> None:
-        """Answer a head that is none, and close. The audit log gets what can be said of the request line."""
+        """Refuse an invalid head, and close. The audit log gets the readable part of the request line."""
         exchange = self._exchange = Exchange(self, remains(line), self.connection, self.site.clock(), False)
         self.writer.version = Version.HTTP_1_1
         self.writer.last = True
@@ -284,7 +284,7 @@ class Http1Connection(TwistedProtocol):
         )
 
     def _feed(self) -> None:
-        """Give the exchange what has come of its body. It may be answered then, and the next request begin."""
+        """Give the exchange the part of its body that has arrived. It may be answered then, and the next request begin."""
         exchange, reader = self._exchange, self._reader
         assert exchange is not None
         assert reader is not None
@@ -340,10 +340,12 @@ class Http1Connection(TwistedProtocol):
         self._exchange = None
         phase = self._phase
         if phase is not _ANSWERING or self.writer.last:
-            # A response that came before the request was complete: what is left of that is discarded, within bounds.
+            # A response that came before the request was complete: the rest of the request is discarded, within bounds.
             self._close(_LINGER if phase is _BODY else _CLOSED)
             return
-        self._enter(_HEAD)
+        self._phase = _HEAD  # as `_enter`, without the call
+        site = self.site
+        self.deadline = site.clock() + site.limits.idle_timeout
         if self._advancing:
             return
         if self._pending:

@@ -9,7 +9,7 @@ MAX_WAITING = 64 * 1024
 
 
 class Phase(IntEnum):
-    """What a connection is busy with."""
+    """The phase of a connection."""
 
     HEAD = 0
     """It waits for a request, or for the rest of a head."""

@@ -17,7 +17,7 @@ from perimeter.model import Field, HeaderBlock
 #: A chunk-size line (RFC 9112, section 7.1) without extensions. Clients do not need them and parsers disagree about
 #: them, so they are refused; 15 hexadecimal digits stay below 2**63.
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
-#: What a chunk-size line that has not wholly arrived may look like.
+#: A valid beginning of a chunk-size line that has not arrived completely.
 _CHUNK_SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}\r?")
 
 #: Chunks that `ChunkedReader.feed` takes apart at a time, for some 0.1 ms: a chunk of one byte costs as much as a long one.
@@ -136,7 +136,7 @@ class ChunkedReader:
         return b"".join(parts), None
 
     def _chunk(self, data: bytes, position: int, parts: list[bytes]) -> int:
-        """Take what has come of a chunk that is not whole yet, and its CRLF; returns the new position."""
+        """Take the arrived part of an incomplete chunk, and its CRLF; returns the new position."""
         wanted = self._remaining - 2
         if wanted > 0:
             part = data[position : position + wanted]

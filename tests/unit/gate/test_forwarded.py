@@ -21,7 +21,7 @@ def chain(*values: str) -> tuple[str, ...]:
 
 
 class VouchedChainTests(unittest.TestCase):
-    def test_attack_9_what_nobody_vouches_for_is_left_out(self) -> None:
+    def test_attack_9_addresses_from_untrusted_proxies_are_left_out(self) -> None:
         for values, expected in (
             ((), ()),
             (("192.0.2.1",), ("192.0.2.1",)),

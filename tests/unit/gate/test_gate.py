@@ -26,7 +26,7 @@ PEER = "192.0.2.7"
 
 
 class FakeIdentifier:
-    """Finds the people by their Authorization; ``raises`` or ``later`` instead where a test says so."""
+    """Finds principals by their Authorization; ``raises`` or returns ``later`` instead if a test sets it."""
 
     people = {b"Bearer alice": ALICE, b"Bearer admin": ADMIN}
 
@@ -101,7 +101,7 @@ class AdmissionTests(GateTestCase):
         self.assertEqual((decision.target, decision.address), (b"/pub/x?y=z", PEER))
         self.assertEqual(self.identifier.asked, [])
 
-    def test_open_route_asks_nobody_who_he_is(self) -> None:
+    def test_open_route_identifies_no_client(self) -> None:
         self.assertIsNone(self.admitted("GET /pub", "Authorization: Bearer alice").principal)
 
     def test_default_is_deny(self) -> None:
@@ -141,13 +141,13 @@ class AdmissionTests(GateTestCase):
         self.refused(403, "POST /", "Authorization: Bearer alice", gate=gate)
         self.admitted("POST /", "Authorization: Bearer admin", gate=gate)
 
-    def test_rules_for_methods_where_nobody_is_asked(self) -> None:
+    def test_rules_for_methods_on_an_open_route(self) -> None:
         gate = self.gate(self.route("r", "/", access=ANYBODY, policy=Policy(None, (Rule("method", "DELETE"),))))
         self.admitted("GET /", gate=gate)
         self.refused(403, "DELETE /", gate=gate)
 
     def test_what_was_found_of_a_target_is_no_permission(self) -> None:
-        """Whatever a gate remembers between requests, each of them is judged by who asks, and how."""
+        """A gate caches things between requests, but judges each request by its own user and method."""
         gate = self.gate(self.route("r", "/", policy=Policy((Rule("role", "admin"),), (Rule("method", "DELETE"),))))
         for _ in range(3):
             self.admitted("GET /x?y", "Authorization: Bearer admin", gate=gate)
@@ -354,7 +354,7 @@ class FailClosedTests(GateTestCase):
             self.assertEqual(response.get(b"www-authenticate"), b'Basic realm="realm", charset="UTF-8"')
             self.assertEqual(client.records[-1].route, "r")
 
-    def test_nobody_vouches_later(self) -> None:
+    def test_no_authenticator_vouches_later(self) -> None:
         headers = "Authorization: Bearer alice"
         for asks, status in ((Asks.REQUIRED, 401), (Asks.OPTIONAL, 200)):
             self.identifier.later = Deferred()
@@ -370,7 +370,7 @@ class FailClosedTests(GateTestCase):
             self.refused(500, "GET /", "Authorization: Bearer alice")
         self.assertEqual(len(self.flushLoggedErrors()), 3)
 
-    def test_attack_41_identity_that_cannot_be_told(self) -> None:
+    def test_attack_41_identity_that_cannot_be_encoded(self) -> None:
         surrogate = Principal("\ud800", "local")
         self.identifier.people = {b"Bearer x": surrogate}
         self.refused(500, "GET /", "Authorization: Bearer x")

@@ -1,4 +1,4 @@
-"""Who is asking: what is remembered, what is asked anew, and that a client can narrow its realms and never widen them."""
+"""The user of a request: what is cached, what is looked up again, and that a client can only narrow its realms."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class IdentifierCase(unittest.TestCase):
 
 
 class IdentifierTests(IdentifierCase):
-    def test_nobody(self) -> None:
+    def test_without_usable_credentials(self) -> None:
         for lines in (
             (),
             ("Authorization: xxxxx",),
@@ -231,7 +231,7 @@ class IdentifierTests(IdentifierCase):
         self.assertIs(self.identify("Authorization: Bearer foreign"), self.chain.answer)
         self.assertEqual(self.chain.asked[0][0], BearerCredentials("foreign"))
         self.assertIs(self.identify("Authorization: Bearer t1"), ALICE)
-        self.assertEqual(len(self.chain.asked), 1, "our own tokens are shown to nobody")
+        self.assertEqual(len(self.chain.asked), 1, "our own tokens are shown to no authenticator")
 
     def test_attack_36_tokens_that_were_ours_are_not_passed_around(self) -> None:
         self.chain.takes_tokens = True
@@ -241,7 +241,7 @@ class IdentifierTests(IdentifierCase):
         self.assertEqual(self.chain.asked, [])
 
     def test_attack_23_a_token_is_remembered_without_what_stands_around_it(self) -> None:
-        """Neither memory nor the verification is had again for more blanks, other letters, or others' credentials."""
+        """More blanks, other letters or other users' credentials never match a cached credential."""
         for value in ("bearer t1", "Bearer" + " " * 9000 + "t1", "BEARER t1", "Bearer t1", "Bearer t1, Basic eDp5"):
             who = self.identify(f"Authorization: {value}")
             if not isinstance(who, Principal):
@@ -322,7 +322,7 @@ class IdentifierTests(IdentifierCase):
 
 
 class RevocationTests(IdentifierCase):
-    """What was found before is looked at again when something was revoked, and only then."""
+    """A cached result is checked again after a revocation, and only then."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -386,7 +386,7 @@ class ApiTokenTests(IdentifierCase):
         waiting: Any = self.identify(self.LINE)
         self.failureResultOf(Deferred.fromCoroutine(waiting), Unavailable)
 
-    def test_an_unknown_one_is_shown_to_nobody(self) -> None:
+    def test_an_unknown_api_token_is_shown_to_no_authenticator(self) -> None:
         self.chain.takes_tokens = True
         with self.assertRaises(InvalidToken):
             self.identify(f"Authorization: Bearer {TOKEN_PREFIX}y")
@@ -405,7 +405,7 @@ class ApiTokenTests(IdentifierCase):
 
 
 class FirstHandTests(IdentifierCase):
-    """For the token endpoint: only a password buys a token."""
+    """For the token endpoint: only a password is accepted."""
 
     def authenticate(self, *lines: str) -> Deferred[Principal | None]:
         async def found() -> Principal | None:

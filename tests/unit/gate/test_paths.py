@@ -13,7 +13,7 @@ from perimeter.errors import BadTarget
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
 from tests.unit.doubles.properties import reached, reaches
 
-#: Pieces that tricks are made of, so that random joins of them often are tricks.
+#: Pieces of path attacks, so that random joins of them often are attacks.
 PIECES = [
     *rb"/ // . .. %2e %2E %2f %2F %5c %5C \ % %25 %252e %32 %65 %66 %46 %35 %63 %00 %0d %0a %7f %80 %c0%ae".split(),
     *rb"; ;x=1 %3b %3f %23 a admin 2 e 5c F ~ * [ ] |".split(),

@@ -1,4 +1,4 @@
-"""``allow`` and ``deny``: deny wins, one term suffices, and what nobody understands lets nobody in."""
+"""``allow`` and ``deny``: deny wins, one term suffices, and a term that is not understood admits no user."""
 
 from __future__ import annotations
 

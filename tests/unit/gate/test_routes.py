@@ -122,7 +122,7 @@ class FindTests(unittest.TestCase):
             self.assertEqual(canonical_host(host), name)
 
     def test_attack_54_a_name_of_thousands_of_labels(self) -> None:
-        """Its labels are not looked at one by one, and it is not kept."""
+        """Its labels are not checked one by one, and it is not cached."""
         table = RouteTable([route("any"), route("b", "/", "b.example.com")])
         host = "a." * 16_000 + "b.example.com"
         began = time.thread_time()

@@ -30,7 +30,7 @@ class Case:
 
 CASES = {
     "length": Case(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, b"hello", True),
-    "no octets": Case(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b"", True),
+    "no bytes": Case(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b"", True),
     "chunked": Case(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", 200, b"hello", True
     ),
@@ -61,7 +61,7 @@ BAD_REPLIES = {
     "a body in a 204": b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok",
     "chunks in a 204": b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunked in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "101 that nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    "101 without an Upgrade": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
     "interim without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 11,
     "a huge head": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000,
     "a huge head, whole": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",

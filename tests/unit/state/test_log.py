@@ -1,4 +1,4 @@
-"""The change log of the SQLite store, what is promised about a power failure, and the migrations from earlier formats."""
+"""The change log of the SQLite store, what survives a power failure, and the migrations from earlier formats."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class LogTests(StoreCase):
         self.assertIsInstance(store.since(1), Gap)
 
     def test_a_file_with_an_earlier_state_is_a_gap(self) -> None:
-        """An operator has put a copy back, by a means that keeps the file."""
+        """An operator has restored a backup into the same file."""
         store = self.open()
         store.write(grants(1, 3))
         self.assertIsInstance(store.since(7), Gap)
@@ -156,7 +156,7 @@ class LogTests(StoreCase):
         self.assertNotIn("perimeter_", str(body))
 
     def test_another_process(self) -> None:
-        """A process of its own writes while this one has the file open."""
+        """Another process writes while this one has the file open."""
         store = self.open()
         store.write(grants(1, 1))
         program = (
@@ -172,7 +172,7 @@ class LogTests(StoreCase):
 
 
 class PowerTests(StoreCase):
-    """What SQLite promises depends on the settings of the connection: each test looks at those in force during a write."""
+    """SQLite's guarantees depend on the settings of the connection: each test reads the settings during a write."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -1,4 +1,4 @@
-"""The state: what is kept, what is revoked, and that neither a disk nor another process brings back what was taken away."""
+"""The state: what is kept, what is revoked, and that neither a disk nor another process brings back a removed entry."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SqliteTests(unittest.TestCase):
         return store
 
     def held(self, store: SqliteStore | None = None) -> list[Change]:
-        """What the store has of tokens: revoked users, revoked grants, API tokens."""
+        """The contents of the store: revoked users, revoked grants, API tokens."""
         return list((store or self.store).load()[0]["tokens"])
 
     def test_both_stores_are_stores(self) -> None:
@@ -73,10 +73,10 @@ class SqliteTests(unittest.TestCase):
     def test_the_token_itself_is_not_kept(self) -> None:
         text, kept = mint("ci", ALICE, 0.0, inf)
         self.store.write([kept])
-        octets = b"".join(path.read_bytes() for path in self.directory.iterdir())
-        self.assertIn(kept.digest, octets)
-        self.assertNotIn(text.encode(), octets)
-        self.assertNotIn(text.split("_", 1)[1].encode(), octets)
+        raw = b"".join(path.read_bytes() for path in self.directory.iterdir())
+        self.assertIn(kept.digest, raw)
+        self.assertNotIn(text.encode(), raw)
+        self.assertNotIn(text.split("_", 1)[1].encode(), raw)
         self.assertNotIn(kept.digest.hex(), repr(kept))
 
     def test_all_or_nothing(self) -> None:
@@ -93,7 +93,7 @@ class SqliteTests(unittest.TestCase):
         self.store.forget(5.0)
         self.assertEqual(self.held(), [])
 
-    def test_nobody_else_may_read_it(self) -> None:
+    def test_no_other_user_may_read_it(self) -> None:
         self.store.write([token()])
         for path in self.directory.iterdir():
             self.assertEqual(path.stat().st_mode & 0o777, 0o600, path.name)
@@ -119,7 +119,7 @@ class SqliteTests(unittest.TestCase):
         with self.assertRaises(StartupError):
             self.open().load()
 
-    def test_attack_41_a_file_of_somebody_else(self) -> None:
+    def test_attack_41_a_file_of_another_user(self) -> None:
         if os.geteuid():
             raise unittest.SkipTest("only root can give a file away")
         os.chown(self.store.path, 12345, 12345)
@@ -154,7 +154,7 @@ class SqliteTests(unittest.TestCase):
             self.open()
 
     def test_attack_39_a_user_revoked_again_gets_nothing_back(self) -> None:
-        """Neither by a clock that was put back, nor by a configuration under which tokens live for less time than they did."""
+        """Neither a clock that was set back nor a shorter lifetime of tokens ends a revocation early."""
         self.store.write([RevokedUser("local", "bob", 100.0, 900.0)])
         self.store.write([RevokedUser("local", "bob", 50.0, 60.0)])
         self.assertEqual(self.held(), [RevokedUser("local", "bob", 100.0, 900.0)])
@@ -214,13 +214,13 @@ class SqliteTests(unittest.TestCase):
 
 
 class FlakyStore(MemoryStore):
-    """Keeps a list of what was written, and fails when told to."""
+    """Keeps a list of what was written, and fails when a test asks for it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written: list[list[Change]] = []
         self.fails = False
-        #: what the log has after the cursor, what is loaded after a gap, and what was dropped
+        #: the entries of the log after the cursor, the entries that are loaded after a gap, and the dropped ones
         self.log: list[Change] = []
         self.elsewhere: list[Change] | None = None
         self.dropped: list[float] = []
@@ -312,7 +312,7 @@ class StateTests(StateCase):
         self.successResultOf(self.tokens.revoke(grant))
         self.assertFalse(self.tokens.good(self.access()))
         self.assertTrue(self.tokens.good(self.access("other")))
-        self.assertTrue(self.tokens.good(Principal("alice", "local")), "whoever came with a password")
+        self.assertTrue(self.tokens.good(Principal("alice", "local")), "a user who came with a password")
 
     def test_a_user_loses_every_token_of_both_kinds(self) -> None:
         kept, other = token(), token(owner=Principal("bob", "local"))
@@ -354,7 +354,7 @@ class StateTests(StateCase):
 
 
 class FailingTests(StateCase):
-    """A disk that does not do as it is told."""
+    """A disk whose operations fail."""
 
     def test_attack_41_what_cannot_be_written_was_not_given(self) -> None:
         self.store.fails = True
@@ -385,7 +385,7 @@ class FailingTests(StateCase):
         self.successResultOf(self.state.stop())
         self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]])
 
-    def test_what_nobody_foresaw_is_unavailable_too(self) -> None:
+    def test_an_unforeseen_error_is_unavailable_too(self) -> None:
         self.patch(self.store, "write", lambda changes: 1 / 0)
         self.failureResultOf(self.tokens.add(token()), Unavailable)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -405,7 +405,7 @@ class FailingTests(StateCase):
 
 
 class OrderTests(StateCase):
-    """While one thing is being written, others come."""
+    """While one change is being written, others are requested."""
 
     threads_class = ManualThreads
 
@@ -421,7 +421,7 @@ class OrderTests(StateCase):
             self.successResultOf(one)
         self.assertEqual(self.store.written, [tokens[:1], tokens[1:]])
 
-    def test_attack_39_revoked_at_once_and_told_when_written(self) -> None:
+    def test_attack_39_revoked_at_once_and_confirmed_when_written(self) -> None:
         grant = self.access().grant
         assert grant is not None
         waiting = self.tokens.revoke(grant)
@@ -432,7 +432,7 @@ class OrderTests(StateCase):
         self.successResultOf(waiting)
 
     def test_attack_23_who_leaves_is_counted_all_the_same(self) -> None:
-        """What is written for a client that has left is in the file, so it must be known as well."""
+        """A change for a client that has left is in the file, so it must be in memory as well."""
         kept = token()
         adding = self.tokens.add(kept)
         self.assertEqual(self.tokens.count("local", "alice"), 1)
@@ -490,7 +490,7 @@ class OrderTests(StateCase):
             self.threads.step()
 
     def test_attack_39_a_gap_brings_nothing_back(self) -> None:
-        """What is on its way to the store while the store is read is not in what was read."""
+        """A change that is being written while the store is read is missing from the result."""
         kept, theirs = token(), token("theirs")
         adding = self.tokens.add(kept)
         self.threads.step()
@@ -530,7 +530,7 @@ class OrderTests(StateCase):
         following = self.state.follow()
         self.step_all()
         self.successResultOf(following)
-        self.store.others_write(token("theirs"), kept)  # as if from before the removal
+        self.store.others_write(token("theirs"), kept)  # the state before the removal
         following = self.state.follow()
         removing = self.tokens.remove(kept)
         self.threads.step()
@@ -541,7 +541,7 @@ class OrderTests(StateCase):
         self.assertIsNone(self.tokens.find(kept.digest))
 
     def test_attack_39_two_readers_at_once_bring_nothing_back(self) -> None:
-        """Each reads only what the one before it has not read."""
+        """Each read begins where the previous one ended."""
         self.patch(sqlite_module, "BATCH", 1)
         kept = token()
         self.store.others_write(kept, Removed(kept.id))
@@ -571,7 +571,7 @@ class OrderTests(StateCase):
 
 
 class FollowTests(StateCase):
-    """What other processes write."""
+    """Changes of other processes."""
 
     def test_a_token_of_another_process(self) -> None:
         theirs = token("theirs")

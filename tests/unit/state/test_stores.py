@@ -1,4 +1,4 @@
-"""Which store a configuration names, and that a reload keeps the state that it does not move."""
+"""Which store a configuration names, and that a reload keeps the state if its place does not change."""
 
 from __future__ import annotations
 

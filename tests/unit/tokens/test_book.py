@@ -1,4 +1,4 @@
-"""API tokens of users: made, listed, ended, and revoked on behalf of whoever has one."""
+"""API tokens of users: made, listed, ended, and revoked by the holder."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class BookTests(TokenCase):
         self.assertTrue(self.book.names(text, grant))
         for which in (second.id, other, "", "no such token"):
             self.assertFalse(self.book.names(which, grant), which)
-        # an access token is no API token, whatever its id is
+        # an access token is not an API token, even with the id of one
         self.assertFalse(self.book.names(kept.id, Grant(kept.id, NOW, inf)))
 
     def test_remove_by_id_or_by_the_token(self) -> None:
@@ -123,7 +123,7 @@ class BookTests(TokenCase):
             self.done(self.book.remove(ALICE, other.id))
             self.fails(self.book.remove(ALICE, kept.id), NoSuchToken)
 
-    def test_attack_37_nobody_removes_another_user_s_token(self) -> None:
+    def test_attack_37_no_user_removes_the_token_of_another(self) -> None:
         text, kept = self.make(owner=BOB)
         for which in (text, kept.id):
             self.fails(self.book.remove(ALICE, which), NoSuchToken)

@@ -125,7 +125,7 @@ class FileTests(KeyringCase):
             self.addCleanup(self.state_dir.chmod, 0o700)
             self.fails(f"state_dir {self.state_dir}: not writable")
             return
-        self.state_dir.parents[1].chmod(0o711)  # mktemp makes it for its owner only
+        self.state_dir.parents[1].chmod(0o711)  # only its owner may read a file from mktemp
         for path in self.state_dir.parents:
             if not path.stat().st_mode & stat.S_IXOTH:
                 raise SkipTest("a plain user cannot get here")

@@ -49,7 +49,7 @@ class Tls(StrEnum):
 
 
 class MemberValue(StrEnum):
-    """What a group holds of each member."""
+    """The form in which a group lists its members."""
 
     DN = "dn"
     USERNAME = "username"

@@ -49,7 +49,7 @@ class Fake:
 
 @implementer(ISchemes)
 class Scheming(Fake):
-    """A `Fake` that wants to see ``schemes``."""
+    """A `Fake` that accepts the credentials of ``schemes``."""
 
     def __init__(self, schemes: tuple[str, ...], answer: Any, realm: str = "r", name: str = "fake") -> None:
         super().__init__(answer, realm, name)
@@ -134,7 +134,7 @@ class OutcomeTests(ChainCase):
         self.failureResultOf(self.ask(self.chain(Fake(Unavailable()), second)), Unavailable)
         self.assertEqual(second.asked, [])
 
-    def test_not_mine_from_everybody_is_a_refusal(self) -> None:
+    def test_a_user_that_no_authenticator_knows_is_refused(self) -> None:
         self.failureResultOf(self.ask(self.chain(Fake(None), Fake(None))), Rejected)
         self.failureResultOf(self.ask(self.chain()), Rejected)
         self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)
@@ -181,7 +181,7 @@ class OutcomeTests(ChainCase):
         for name in ("alice\ud800", "alice\r\nX-Auth-Roles: admin", "a\0b"):
             self.failureResultOf(self.ask(self.chain(Fake(Principal(name, "r")))), Unavailable)
 
-    def test_attack_32_an_empty_password_reaches_nobody(self) -> None:
+    def test_attack_32_an_empty_password_reaches_no_authenticator(self) -> None:
         fake = Fake(principal())
         for credentials in (BasicCredentials("alice", ""), BasicCredentials("", "x")):
             self.failureResultOf(self.ask(self.chain(fake), credentials), Rejected)
@@ -288,7 +288,7 @@ class ThrottleTests(ChainCase):
     def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
         return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock))
 
-    def test_after_some_wrong_passwords_nobody_is_asked(self) -> None:
+    def test_after_some_wrong_passwords_no_authenticator_is_asked(self) -> None:
         fake = Fake(Rejected())
         chain = self.throttled(fake)
         for _ in range(3):
@@ -331,7 +331,7 @@ class ThrottleTests(ChainCase):
             request = AuthenticationRequest("198.51.100.1", frozenset(realms))
             self.failureResultOf(self.ask(chain, request=request), TooManyAttempts)
 
-    def test_a_realm_that_nobody_has_counts_for_nothing(self) -> None:
+    def test_a_realm_that_no_authenticator_has_is_not_counted(self) -> None:
         chain = self.throttled(Fake(principal()))
         for _ in range(5):
             self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"x"}))), Rejected)
@@ -535,7 +535,7 @@ class StartTests(ChainCase):
 
 
 class RecallTests(ChainCase):
-    """What is known now of the owner of an API token."""
+    """The present principal of the owner of an API token."""
 
     OWNER = attrs.evolve(principal(), authenticator="fake", roles=("then",))
 
@@ -544,7 +544,7 @@ class RecallTests(ChainCase):
         found = chain.recall(owner, REQUEST)
         return found if isinstance(found, Principal) else self.successResultOf(found)
 
-    def test_whoever_vouched_is_asked_by_name(self) -> None:
+    def test_the_authenticator_that_vouched_is_asked_by_name(self) -> None:
         fake = Scheming(("basic", "recall"), principal())
         chain = self.chain(Scheming(("basic", "recall"), None, name="first"), fake)
         self.assertEqual(self.recall(chain).roles, ("admin",))
@@ -649,7 +649,7 @@ class CoalescingTests(ChainCase):
 
 @implementer(IDecoyLogin)
 class Decoying(Fake):
-    """A `Fake` that can cost as much as a refusal; ``decoy`` waits for ``spending`` where there is one."""
+    """A `Fake` that can spend the time of a refusal; ``decoy`` waits for ``spending`` unless that is None."""
 
     def __init__(self, answer: Any, realm: str = "r", name: str = "fake") -> None:
         super().__init__(answer, realm, name)
@@ -674,7 +674,7 @@ class GuessingTests(ChainCase):
         self.throttled = self.chain(self.fake, throttle=Throttle(3, self.attempts, self.clock))
 
     def leave(self, password: str, address: str = "192.0.2.1") -> Deferred[Principal]:
-        """Guess and leave; the authenticator's answer is still to come."""
+        """Guess and leave before the authenticator has answered."""
         self.fake.answer = answer = Deferred[Principal]()
         asked = self.ask(self.throttled, BasicCredentials("alice", password), AuthenticationRequest(address))
         asked.cancel()
@@ -689,7 +689,7 @@ class GuessingTests(ChainCase):
         self.failureResultOf(self.ask(self.throttled), TooManyAttempts)
 
     def test_attack_47_clients_that_never_finish_lock_a_name_out_only_by_counted_guesses(self) -> None:
-        """Each wave of guesses fills the slots of the name; those that were taken are counted, and the wait for them ends."""
+        """Each wave of guesses fills the slots of the name; guesses that got a slot are counted, and their delay ends."""
         key = Key(Counted.NAME, "alice", "r")
         for wave in range(1, 5):
             answers: list[Deferred[Principal]] = []
@@ -725,7 +725,7 @@ class GuessingTests(ChainCase):
         self.assertEqual(self.throttled._throttle._flying, {})  # type: ignore[union-attr]
 
     def test_attack_47_waiting_for_a_thread_takes_no_authenticator_down(self) -> None:
-        """A guesser fills the queue: the ones that waited in vain are told to come back, and others can still log in."""
+        """A guesser fills the queue: logins that waited too long get a Retry-After, and others can still log in."""
         threads = ManualThreads()
         offload = offload_with(threads, self.clock, count=1)
         offload.run(principal)
@@ -760,7 +760,7 @@ class GuessingTests(ChainCase):
 
 
 class EqualCostTests(ChainCase):
-    """52: whoever of several authenticators decides, the answer costs the same."""
+    """52: the answer costs the same, no matter which of several authenticators decides."""
 
     def test_attack_52_every_verdict_costs_what_all_authenticators_cost(self) -> None:
         for answers, asked, spent in (

@@ -40,7 +40,7 @@ class ThrottleTests(unittest.TestCase):
                 self.throttle.admit(names, address).failed()
 
     def wait(self, names: list[tuple[str, str]] = JOHN, address: str = "198.51.100.1") -> int:
-        """Seconds that are asked for, 0 where there is nothing to wait for."""
+        """Seconds that a client has to wait; 0 if it may try at once."""
         try:
             self.throttle.admit(names, address).undecided()
         except TooManyAttempts as refusal:

@@ -35,7 +35,7 @@ class KeepAliveTests(ChannelTestCase):
         self.assertFalse(client.closed)
         self.assertEqual([record.target for record in client.records], [b"/%d" % number for number in range(5)])
 
-    def test_connection_close_is_obeyed_and_told(self) -> None:
+    def test_connection_close_is_obeyed_and_announced(self) -> None:
         client = self.client()
         client.get("/", "Connection: close")
         self.assertEqual(client.response().get(b"connection"), b"close")
@@ -103,7 +103,7 @@ class KeepAliveTests(ChannelTestCase):
         self.assertEqual([response.body for response in client.responses()][1], b"POST /2 ")
 
     def test_same_head_again(self) -> None:
-        """However much of a head is as the one before, what differs counts, and so does what follows."""
+        """However much of a head equals the previous one, the differences and the rest are used."""
         client = self.client()
         client.get("/1")
         client.get("/1")
@@ -175,7 +175,7 @@ class PipeliningTests(ChannelTestCase):
         self.assertEqual(len(client.responses()), 3001)
         self.assertTrue(client.transport.reading)
 
-    def test_attack_22_responses_that_nobody_reads_hold_up_the_next_request(self) -> None:
+    def test_attack_22_responses_that_are_not_read_hold_up_the_next_request(self) -> None:
         client, target = self.holding()
         client.transport.stalled = True
         client.send(b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\nGET /2 HTTP/1.1\r\nHost: gw\r\n\r\n")
@@ -279,7 +279,7 @@ class ResponseTests(ChannelTestCase):
                 client.get("/next")
                 self.assertFalse(client.closed)
 
-    def test_body_longer_than_told_cuts(self) -> None:
+    def test_body_longer_than_announced_cuts(self) -> None:
         client, exchange = self.exchange()
         exchange.start(200, b"", 3)
         exchange.write(b"four")
@@ -287,7 +287,7 @@ class ResponseTests(ChannelTestCase):
         self.assertEqual(client.records[0].reason, "response_too_long")
         self.assertNotIn(b"four", client.transport.written)
 
-    def test_body_shorter_than_told_cuts(self) -> None:
+    def test_body_shorter_than_announced_cuts(self) -> None:
         client, exchange = self.exchange()
         exchange.start(200, b"", 5)
         exchange.write(b"four")
@@ -546,7 +546,7 @@ class RefusedHeadTests(ChannelTestCase):
             self.refused(b"POST / HTTP/1.1\r\n" + host + block + b"\r\nGET /smuggled HTTP/1.1\r\nHost: gw\r\n\r\n", 400)
 
     def test_attack_18_bare_lf_is_refused_at_once(self) -> None:
-        """It would never become a head, so nobody waits for its end."""
+        """It can never become a head, so the gateway does not wait for its end."""
         client = self.client()
         client.send(b"GET / HTTP/1.1\nHost: gw\n\n")
         self.assertEqual(client.response().status, 400)

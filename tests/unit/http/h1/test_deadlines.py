@@ -1,4 +1,4 @@
-"""Every wait for a client ends (attack 22): heads, idleness, bodies, readers. The clock is a fake."""
+"""Every wait for a client ends (attack 22): heads, idle connections, bodies, readers. The clock is a fake."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual((client.records, client.transport.written), ([], b""))
 
     def test_attack_22_slow_headers(self) -> None:
-        """A head that comes byte by byte has as long as any other: dripping gains nothing."""
+        """A head that comes byte by byte has the same deadline as any other."""
         client = self.client()
         head = b"GET /slow HTTP/1.1\r\nHost: gw\r\n" + b"X: y\r\n" * 10
         for at in range(21):
@@ -61,7 +61,7 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual([response.status for response in client.responses()], [200, 408])
 
     def test_attack_22_slow_head_behind_another_request(self) -> None:
-        """The first bytes of a head that came together with the request before it start its time too."""
+        """The deadline of a head also starts if its first bytes came together with the previous request."""
         for begun in (
             b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\nGET",
             b"POST /1 HTTP/1.1\r\nHost: gw\r\nContent-Length: 1\r\n\r\nxGET",
@@ -130,8 +130,8 @@ class DeadlineTests(unittest.TestCase):
         self.assertTrue(client.transport.aborted)
         self.assertEqual([record.reason for record in client.records], ["request_timeout"])
 
-    def test_a_body_that_nobody_reads_is_not_the_clients_fault(self) -> None:
-        for size in (10_000, 100_000):  # less and more than what stops the reading
+    def test_a_body_that_the_target_does_not_read_is_not_the_clients_fault(self) -> None:
+        for size in (10_000, 100_000):  # below and above the size at which reading stops
             client, target = self.holding()
             client.request("POST", "/", "Content-Length: 200000")
             body = Body()
@@ -167,14 +167,14 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual(len(client.response().body), 100_000)
         self.assertEqual([record.reason for record in client.records], [""])
 
-    def test_attack_22_nobody_takes_the_last_response(self) -> None:
+    def test_attack_22_the_last_response_is_not_taken(self) -> None:
         client = self.client()
         client.transport.stalled = True
         client.get()
         client.wait(80)
         self.assertTrue(client.transport.aborted)
 
-    def test_attack_22_nobody_takes_the_last_response_before_the_end(self) -> None:
+    def test_attack_22_the_last_response_is_not_taken_before_the_end(self) -> None:
         client = self.client()
         client.transport.stalled = True
         client.get("/", "Connection: close")
@@ -193,7 +193,7 @@ class DeadlineTests(unittest.TestCase):
         client.wait(60)
         self.assertTrue(client.transport.aborted)
 
-    def test_refused_head_that_nobody_reads(self) -> None:
+    def test_refused_head_that_is_not_read(self) -> None:
         client = self.client()
         client.send(b"garbage\r\n\r\n")
         client.wait(6)

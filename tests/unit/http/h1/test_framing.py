@@ -1,4 +1,4 @@
-"""Bodies: where they end, whatever way they are split, and what is refused (attack 18)."""
+"""Bodies: where they end, however they are split, and which are refused (attack 18)."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def fed(reader: BodyReader, pieces: Iterable[bytes]) -> tuple[bytes, bytes | Non
         if rest is not None:
             rest += piece
         else:
-            octets, rest = reader.feed(piece)
-            body += octets
+            raw, rest = reader.feed(piece)
+            body += raw
     return body, rest
 
 
@@ -113,7 +113,7 @@ class ChunkedTests(unittest.TestCase):
         for what, data in BAD_CHUNKED.items():
             with self.assertRaises(BadRequest, msg=what):
                 fed(ChunkedReader(), [data, b"x" * 10])
-            with self.assertRaises(BadRequest, msg=what + ", by octets"):
+            with self.assertRaises(BadRequest, msg=what + ", byte by byte"):
                 fed(ChunkedReader(), [data[at : at + 1] for at in range(len(data))] + [b"x"] * 10)
 
     def test_largest_size(self) -> None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1's framing of responses, without a connection; and an exchange on a carrier that is none of HTTP/1.1."""
+"""HTTP/1.1's framing of responses, without a connection; and an exchange on a carrier other than HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class WriterTests(TestCase):
 
 
 class StreamCarrier:
-    """A carrier and writer of a protocol with frames: what an exchange asks of it, in order."""
+    """A carrier and writer of a protocol with frames: the calls of an exchange, in order."""
 
     def __init__(self) -> None:
         self.site = Site(Holding())

@@ -1,4 +1,4 @@
-"""Login modules as an authenticator: what the configuration says, and the modules that come with Perimeter."""
+"""Login modules as an authenticator: their configuration, and the modules that are part of Perimeter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ALICE = BasicCredentials("alice", "wonderland-42")
 
 @implementer(ILoginModule)
 class Echoing:
-    """Knows everybody whose password is its option ``password``."""
+    """Accepts every user whose password is its option ``password``."""
 
     def __init__(self, password: str) -> None:
         self.password = password
@@ -53,7 +53,7 @@ class Echoing:
         return Known(attempt.credentials.username.lower(), ("echoed",), {"from": attempt.request.address})
 
 
-_PASSWORD = Option("password", SECRET, "of everybody", required=True)
+_PASSWORD = Option("password", SECRET, "of all users", required=True)
 
 
 @implementer(IPlugin, ILoginModuleFactory)
@@ -335,7 +335,7 @@ class BlockingTests(unittest.TestCase):
 
 
 def _gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has reaped has."""
+    """Whether a process has ended; a zombie has."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:

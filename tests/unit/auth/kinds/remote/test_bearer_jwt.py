@@ -1,4 +1,4 @@
-"""``type = jwt`` against key sets that come, change, break and are asked for far too often."""
+"""``type = jwt`` against key sets that appear, change, break and are fetched too often."""
 
 from __future__ import annotations
 

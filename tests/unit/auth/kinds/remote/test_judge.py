@@ -1,4 +1,4 @@
-"""JWTs of other issuers: what is taken, and every way to be confused (attacks 35, 36 and 40)."""
+"""JWTs of other issuers: which are accepted, and attempts to confuse the verifier (attacks 35, 36 and 40)."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def make(key: Jwk = KEY, headers: dict[str, Any] | None = None, algorithm: str =
 
 
 def segment(value: object) -> str:
-    octets = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 UNSIGNED = st.builds(
