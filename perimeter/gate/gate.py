@@ -98,7 +98,7 @@ class Gate:
         """
         if route is None:
             place = self._places.get((head.host, head.target))
-            route, target = self._locate(head.host, head.target) if place is None else place
+            route, target = self.locate(head.host, head.target) if place is None else place
         else:
             target = head.target
         if asking is None:
@@ -177,7 +177,7 @@ class Gate:
         if not policy.open and not policy.permits(principal, head.method.decode("ascii")):
             # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
             if principal is not None or access.asks is _ANONYMOUS:
-                raise InsufficientScope(policy.refusal(principal, head.method.decode("ascii")))
+                raise InsufficientScope(policy.explanation(principal, head.method.decode("ascii")))
             raise MissingCredentials("a rule of the route needs to know the user")
         if principal is None:
             return Admitted(route, None, target, b"", address, relayed)
@@ -199,7 +199,7 @@ class Gate:
                 self._chains.keep(key, relayed)
         return relayed
 
-    def _locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
+    def locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
         """The route of a request, and the target that is forwarded. Raises `BadTarget` or `NoRoute`."""
         path, query = split_target(target)
         path = normalise(path)

@@ -207,7 +207,12 @@ class LdapAugmenterFactory:
         tls = ClientTLS(server.host, settings.ca_certificate, alpn=()) if server.scheme is ServerScheme.LDAPS else None
         reactor: Any = services.reactor
         if tls is None and server.host not in ("localhost", "127.0.0.1", "::1"):
-            _log.warn("Augmenter {name}: its password crosses the network to {host} in plain text", name=name, host=server.host)
+            _log.warn(
+                "Augmenter {name}: its password crosses the network to {host} in plain text; use an ldaps:// URL",
+                name=name,
+                host=server.host,
+                counted=True,
+            )
         directory = LdapDirectory(
             name,
             [Address(server.host, server.port, tls, False)],

@@ -52,11 +52,12 @@ def configured_routes(
             if key not in targets:
                 targets[key] = ProxyTarget(pools[settings.upstream], strict_rules if settings.by_method else rules)
             target = targets[key]
-        routes.append(_route(settings, target, sinks[settings.audit]))
+        routes.append(route_of(settings, target, sinks[settings.audit]))
     return routes
 
 
-def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
+def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
+    """The route that ``settings`` describe, to ``target``."""
     rewrite = settings.rewrite
     return Route(
         name=settings.name,
