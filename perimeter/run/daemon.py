@@ -104,7 +104,7 @@ class Daemon(Service):
 
     def _report(self) -> None:
         """Log how often messages have repeated."""
-        self._worker.report_refusals()
+        self._worker.report_repeats()
         if self._log is not None:
             self._log.report()
 

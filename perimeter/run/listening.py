@@ -144,6 +144,7 @@ class Listeners:
             self._runtime.deadlines,
             limits.handshake_timeout,
             self._socket(settings),
+            self._runtime.handshakes,
         )
         factory.port = port.getHost().port
         port.build_protocol = factory.build

@@ -150,6 +150,7 @@ class Worker:
         for threads in self._pools:
             threads.stop()
         self._runtime.refusals.finish()
+        self._runtime.handshakes.finish()
         return written
 
     # -- for the operator and the metrics
@@ -173,9 +174,10 @@ class Worker:
         """Count a reload in the metrics."""
         self._runtime.metrics.count_reload(success)
 
-    def report_refusals(self) -> None:
-        """Log how often refusals have repeated."""
+    def report_repeats(self) -> None:
+        """Log how often refusals and failed TLS handshakes have repeated."""
         self._runtime.refusals.report()
+        self._runtime.handshakes.report()
 
     def __str__(self) -> str:
         return f"listening: {self._listeners}"

@@ -31,6 +31,7 @@ from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.config.site.server import LDAP_URI, ServerScheme, ServerSettings
+from perimeter.connection_faults import Options
 from perimeter.errors import Rejected, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal
@@ -215,7 +216,7 @@ class LdapAugmenterFactory:
             )
         directory = LdapDirectory(
             name,
-            [Address(server.host, server.port, tls, False)],
+            [Address(server.host, server.port, tls, False, Options("use an ldap:// URL", timeout="timeout"))],
             settings.bind_dn,
             settings.ldap_password,
             reactor,
