@@ -79,7 +79,8 @@ class Refusal(PerimeterError):
     ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot be
     used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to authenticate:
     the gate sets it according to the route, just before the answer is rendered. ``one_line`` puts them in one header, for a proxy
-    that asks on behalf of a client.
+    that asks on behalf of a client. ``attempted_user`` is the user name of a login that failed, as the client sent it: an
+    unverified claim, which the logs show as such.
     """
 
     status: ClassVar[int] = 500
@@ -88,6 +89,7 @@ class Refusal(PerimeterError):
     close: ClassVar[bool] = False
     stranger: Challenges = Challenges.BEARER
     one_line: bool = False
+    attempted_user: str | None = None
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
         self.detail = detail

@@ -32,6 +32,13 @@ _DELIMITER = re.compile(rb"([?&;#])")
 # An API token is a secret in any position: `DELETE /token/…` may contain one.
 OWN = TOKEN_PREFIX.encode("ascii")
 _OWN_TOKEN = re.compile(OWN + rb"[A-Za-z0-9_-]{20,}")
+LONGEST_NAME = 64
+"""Characters of an attempted user name that are logged."""
+_SCANNED = 4096
+# What no user is called: API tokens of this and other programs by their prefixes, and JWTs.
+_TOKENS = re.compile(
+    rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{20,}}|eyJ[\w-]{{6,}}\.[\w.-]+|\b(?:gh[a-z]|github_pat|glpat|xox[a-z]|hvs|sk|pat)[_.-][\w-]{{16,}}"
+)
 _USERINFO = re.compile(rb"//[^/?#]*@")
 
 
@@ -61,6 +68,15 @@ def escape_text(text: str, *, blank: bool = False) -> bytes:
 def escape_line(text: str) -> str:
     """Return ``text`` as one line of prose. Spaces, quotes and backslashes stay; everything invisible is escaped."""
     return _UNPRINTABLE.sub(_escape_one, text)
+
+
+def shown_name(name: str) -> str:
+    """Return a user name that a client sent, fit to be logged: without tokens, and not longer than `LONGEST_NAME` characters.
+
+    Some clients send a token in the place of a name, or instead of both (attack 66). Escaping is the caller's.
+    """
+    name = _TOKENS.sub(REDACTED.decode(), name[:_SCANNED])
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def _decoded(part: bytes) -> bytes:

@@ -34,7 +34,7 @@ def from_networks(networks: tuple[Network, ...]) -> EntryRule:
 
     def check(head: RequestHead, address: str) -> None:
         if not in_networks(address, networks):
-            raise NetworkRefused
+            raise NetworkRefused("the client's address is outside the networks of the route")
 
     return check
 

@@ -100,7 +100,7 @@ class Gate:
         """
         if route is None:
             place = self._places.get((head.host, head.target))
-            route, target = self._locate(head.host, head.target) if place is None else place
+            route, target = self.locate(head.host, head.target) if place is None else place
         else:
             target = head.target
         if asking is None:
@@ -117,7 +117,7 @@ class Gate:
             if self.maintenance and not route.builtin:
                 raise Maintenance
             if not route.audit.healthy():
-                raise AuditUnavailable
+                raise AuditUnavailable(route.audit.problem())
             for rule in route.entry:  # a rule of one route: see `perimeter.gate.entry`
                 rule(head, address)
             if not self.enabled and not route.builtin:
@@ -179,7 +179,9 @@ class Gate:
         policy = route.policy
         if not policy.open and not policy.permits(principal, head.method.decode("ascii")):
             # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
-            raise InsufficientScope if principal is not None or access.asks is _ANONYMOUS else MissingCredentials
+            if principal is not None or access.asks is _ANONYMOUS:
+                raise InsufficientScope(policy.explanation(principal, head.method.decode("ascii")))
+            raise MissingCredentials("a rule of the route needs to know the user")
         if principal is None:
             return Admitted(route, None, target, route.identity.fixed, address, relayed)
         question = head is not exchange.head
@@ -216,13 +218,13 @@ class Gate:
                 self._chains.keep(key, relayed)
         return relayed
 
-    def _locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
+    def locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
         """The route of a request, and the target that is forwarded. Raises `BadTarget` or `NoRoute`."""
         path, query = split_target(target)
         path = normalise(path)
         route = self.routes.find(host, path)
         if route is None:
-            raise NoRoute
+            raise NoRoute("no route for this host and path")
         if b";" in path or b"%2F" in path:
             self._check_readings(route, host, path)
         place = (route, route.forwarded_path(path) + query)
@@ -241,6 +243,6 @@ class Gate:
 
 def _missing(access: Access) -> MissingCredentials:
     """Made here, because a frame that raises an exception and names it is kept alive by it."""
-    refusal = MissingCredentials()
+    refusal = MissingCredentials("no credential in the request that the gateway can use")
     refusal.stranger = access.stranger
     return refusal

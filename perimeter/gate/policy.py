@@ -40,6 +40,18 @@ class Policy:
             return False
         return self.allow is None or any(_matches(rule, principal, method) for rule in self.allow)
 
+    def explanation(self, principal: Principal | None, method: str) -> str:
+        """Which term decides about `permits`, for the operator."""
+        for rule in self.deny:
+            if _matches(rule, principal, method.upper()):
+                return f"deny = {rule} matches"
+        if self.allow is None:
+            return "no term of deny matches" if self.deny else "the route has no rules"
+        for rule in self.allow:
+            if _matches(rule, principal, method):
+                return f"allow = {rule} matches"
+        return f"no term of allow = {', '.join(map(str, self.allow)) or '(none)'} matches"
+
 
 def _matches(rule: Rule, principal: Principal | None, method: str) -> bool:
     if rule.kind is RuleKind.METHOD:

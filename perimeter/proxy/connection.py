@@ -21,6 +21,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from perimeter.connection_faults import begins_tls_alert
 from perimeter.errors import BadRequest, UpstreamBadReply
 from perimeter.http.grammar import has_bare_lf, parse_response_head
 from perimeter.http.h1.framing import BodyReader, ChunkedReader, CloseReader, LengthReader
@@ -268,6 +269,8 @@ class UpstreamConnection(TwistedProtocol):
         """Keep an incomplete head, unless it can never become a valid one."""
         if len(data) > _MAX_HEAD:
             raise UpstreamBadReply("the response head is too large")
+        if begins_tls_alert(data):
+            raise UpstreamBadReply("it speaks TLS on this port: set https:// in servers")
         if has_bare_lf(data):
             raise UpstreamBadReply("a bare LF in the response head")
         self._pending = data

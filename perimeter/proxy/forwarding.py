@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.config.site.server import ServerSettings
+from perimeter.connection_faults import Options, connect_fault, handshake_fault
 from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
@@ -23,6 +24,7 @@ from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.framing import chunk, last_chunk
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import EarlyEnd, Field, HeaderBlock, ResponseHead, Version
+from perimeter.net.connect import HandshakeFailed
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.headers import HeaderRules, map_back, request_head
 from perimeter.proxy.pool import PooledServer, UpstreamPool
@@ -49,6 +51,14 @@ class ProxyTarget:
     def handle(self, exchange: Exchange) -> None:
         """Send the exchange's request to the upstream."""
         Forwarding(self, exchange).begin()
+
+
+def _fault(problem: BaseException | None, seconds: float) -> str:
+    """What it means that a server cannot be connected to, and which option to set."""
+    options = Options("set http:// in servers", name="server_name", timeout="connect_timeout", seconds=seconds)
+    if isinstance(problem, HandshakeFailed):
+        return handshake_fault(problem.reason, problem.code, options)
+    return connect_fault(problem, options)
 
 
 def _authority(server: ServerSettings) -> bytes:
@@ -146,6 +156,7 @@ class Forwarding:
         def connected(connection: UpstreamConnection) -> None:
             self._connecting = None
             pool.balancer.succeeded(server)
+            server.fault = ""
             if self._exchange.ended:
                 connection.drop()
             else:
@@ -156,20 +167,15 @@ class Forwarding:
             if failure.check(CancelledError) and self._exchange.ended:
                 return
             pool.balancer.failed(server)
-            _log.warn(
-                "upstream {name}: cannot connect to {host}:{port}: {error}",
-                name=pool.name,
-                host=server.settings.host,
-                port=server.settings.port,
-                error=failure.getErrorMessage(),
-            )
+            place = f"{server.settings.host}:{server.settings.port}"
+            fault = server.fault = _fault(failure.value, pool.settings.connect_timeout)
             self._servers = self._servers[1:]
             if self._servers:
+                _log.warn("upstream {name}: cannot connect to {place}: {fault}", name=pool.name, place=place, fault=fault)
                 self._use_next()
-            elif failure.check(ConnectTimeout):
-                self._exchange.refuse(UpstreamTimeout(f"upstream {pool.name}: no connection in time"))
-            else:
-                self._exchange.refuse(UpstreamUnreachable(f"upstream {pool.name}: no connection"))
+                return
+            detail = f"upstream {pool.name}: cannot connect to {place}: {fault}"
+            self._exchange.refuse(UpstreamTimeout(detail) if failure.check(ConnectTimeout) else UpstreamUnreachable(detail))
 
         # Before the callbacks, because the attempt may end at once, and the next attempt then replaces it.
         self._connecting = attempt
@@ -333,7 +339,7 @@ class Forwarding:
     def reply_failed(self, refusal: UpstreamBadReply) -> None:
         """The response is invalid."""
         self._connection = None
-        _log.warn("upstream {name}: {detail}", name=self._target.name, detail=refusal.detail)
+        refusal.detail = f"upstream {self._target.name}: {refusal.detail}"
         self._exchange.refuse(refusal)
 
     def reply_lost(self, clean: bool, seen: bool) -> None:
@@ -358,4 +364,4 @@ class Forwarding:
         if exchange.started:
             exchange.abort(EarlyEnd.UPSTREAM_TIMEOUT)
         else:
-            exchange.refuse(UpstreamTimeout(f"upstream {self._target.name}: no answer in time"))
+            exchange.refuse(UpstreamTimeout(f"upstream {self._target.name}: no answer within read_timeout"))

@@ -16,6 +16,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from perimeter.auth.registry import installed_kinds
@@ -35,6 +36,9 @@ from perimeter.run.steps import run_all
 from perimeter.run.worker import Worker
 
 _log = Logger()
+
+#: Seconds between two looks at the counts of messages that repeat.
+_REPORT = 1.0
 
 
 class Daemon(Service):
@@ -62,6 +66,8 @@ class Daemon(Service):
         self._launch = launch or Launch()
         self._user = user
         self._watchdog = Watchdog(notifier, reactor)
+        self._counting = LoopingCall(self._report)
+        self._counting.clock = reactor
         self._worker = Worker(reactor, config.limits, BoundSockets(), user)
         self._bound = False
         self._control: ControlPort | None = None
@@ -111,6 +117,7 @@ class Daemon(Service):
         gc.freeze()
         self._watchdog.startService()
         self._files.start()
+        self._counting.start(_REPORT, now=False)
         self._notifier.ready(str(self._worker))
         _log.info("ready: {status}", status=self._worker)
         self._launch.ready()
@@ -120,6 +127,12 @@ class Daemon(Service):
             return
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._worker.reopen_logs))
+
+    def _report(self) -> None:
+        """Log how often messages have repeated."""
+        self._worker.report_repeats()
+        if self._log is not None:
+            self._log.report()
 
     def _open_control(self, state_dir: Path) -> None:
         if self._control is not None:
@@ -136,7 +149,7 @@ class Daemon(Service):
         if self._log is not None:
             self._log.configure(config.logging)
         for warning in config.warnings:
-            _log.warn("{warning}", warning=warning)
+            _log.warn("{finding}", finding=warning, counted=True)  # an event with "warning" in it is Python's own to Twisted
 
     # -- reload
 
@@ -181,11 +194,11 @@ class Daemon(Service):
             return  # the daemon stops
         except StartupError as error:
             for line in str(error).splitlines():
-                _log.error("not reloaded: {error}", error=line)
+                _log.error("not reloaded: {error}", error=line, counted=True)
             self._refused(str(error).splitlines()[0])
             return
         except Exception:
-            _log.failure("not reloaded")
+            _log.failure("not reloaded", counted=True)
             self._refused("see the log")
             return
         config = prepared.config
@@ -220,4 +233,11 @@ class Daemon(Service):
         self._files.stop()
         if self._control is not None:
             self._control.close()
-        return self._worker.stop().addCallback(lambda _: self._watchdog.stopService())
+        if self._counting.running:
+            self._counting.stop()
+        return self._worker.stop().addCallback(self._stopped)
+
+    def _stopped(self, _: object) -> None:
+        if self._log is not None:
+            self._log.finish()
+        self._watchdog.stopService()

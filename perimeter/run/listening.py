@@ -135,6 +135,7 @@ class Listeners:
             dispatch=assembly.gates[settings.name].dispatch,
             answers=assembly.answers,
             audit=assembly.default_sink,
+            refusals=self._runtime.refusals,
         )
         factory = ConnectionFactory(site, settings.name)
         port = listen(
@@ -146,6 +147,7 @@ class Listeners:
             self._runtime.deadlines,
             limits.handshake_timeout,
             self._socket(settings),
+            self._runtime.handshakes,
         )
         factory.port = port.getHost().port
         port.build_protocol = factory.build

@@ -150,6 +150,8 @@ class Worker:
         self._preparation.stop()
         for threads in self._pools:
             threads.stop()
+        self._runtime.refusals.finish()
+        self._runtime.handshakes.finish()
         return written
 
     # -- for the operator and the metrics
@@ -173,6 +175,11 @@ class Worker:
         """Count a reload in the metrics."""
         self._runtime.metrics.count_reload(success)
 
+    def report_repeats(self) -> None:
+        """Log how often refusals and failed TLS handshakes have repeated."""
+        self._runtime.refusals.report()
+        self._runtime.handshakes.report()
+
     def __str__(self) -> str:
         return f"listening: {self._listeners}"
 
@@ -183,7 +190,7 @@ class Worker:
         return ScrapeSources(
             connections=self._listeners.connections(),
             pools=assembly.pools,
-            audit_failing=assembly.audit.failing,
+            audit_failing=bool(assembly.audit.problems()),
             authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
             queues={"work": self._runtime.offload, "hashing": self._runtime.hashing, "blocking": self._runtime.blocking},

@@ -31,6 +31,7 @@ from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.config.site.server import LDAP_URI, ServerScheme, ServerSettings
+from perimeter.connection_faults import Options
 from perimeter.errors import Rejected, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal
@@ -210,10 +211,15 @@ class LdapAugmenterFactory:
         tls = ClientTLS(server.host, settings.ca_certificate, alpn=()) if server.scheme is ServerScheme.LDAPS else None
         reactor: Any = services.reactor
         if tls is None and server.host not in ("localhost", "127.0.0.1", "::1"):
-            _log.warn("Augmenter {name}: its password crosses the network to {host} in plain text", name=name, host=server.host)
+            _log.warn(
+                "Augmenter {name}: its password crosses the network to {host} in plain text; use an ldaps:// URL",
+                name=name,
+                host=server.host,
+                counted=True,
+            )
         directory = LdapDirectory(
             name,
-            [Address(server.host, server.port, tls, False)],
+            [Address(server.host, server.port, tls, False, Options("use an ldap:// URL", timeout="timeout"))],
             settings.bind_dn,
             settings.ldap_password,
             reactor,

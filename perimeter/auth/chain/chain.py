@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -27,7 +28,7 @@ from perimeter.auth.chain.memory import CAPACITY, NOT_NARROWED, CredentialMemory
 from perimeter.auth.chain.racing import Contradicted, race
 from perimeter.auth.chain.throttle import Attempts, Key, Throttle
 from perimeter.auth.chain.watch import Watch, decide
-from perimeter.errors import InvalidToken, Rejected, StartupError
+from perimeter.errors import InvalidToken, Refusal, Rejected, StartupError
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -44,6 +45,20 @@ _log = Logger()
 
 def _do_nothing() -> None:
     """No part needs to know."""
+
+
+_LONGEST_DETAIL = 300
+"""Characters of what several authenticators say about one token."""
+
+
+def _both(*takers: Callable[[str], None]) -> Callable[[str], None]:
+    """A function that gives its argument to all ``takers``."""
+
+    def take(text: str) -> None:
+        for taker in takers:
+            taker(text)
+
+    return take
 
 
 def _stop(authenticator: Any) -> None:
@@ -172,6 +187,13 @@ class AuthenticatorChain:
     async def _authenticate(self, credentials: Credentials, request: AuthenticationRequest, raw: bytes | None) -> Principal:
         if not isinstance(credentials, BasicCredentials):
             return await self._ask_all(credentials, request)
+        try:
+            return await self._log_in(credentials, request, raw)
+        except Refusal as refusal:
+            refusal.attempted_user = credentials.username
+            raise
+
+    async def _log_in(self, credentials: BasicCredentials, request: AuthenticationRequest, raw: bytes | None) -> Principal:
         if not credentials.username or not credentials.password:
             # RFC 4513, section 5.1.2: a directory takes an empty password for an anonymous bind, and says "fine" (attack 32).
             raise Rejected("an empty user name or password")
@@ -245,11 +267,15 @@ class AuthenticatorChain:
         return principal
 
     async def _ask_all(self, credentials: Credentials, request: AuthenticationRequest) -> Principal:
+        steps: list[str] = []
+        if isinstance(credentials, BearerCredentials):
+            # an authenticator that says "not mine" has explained why
+            request = attrs.evolve(request, explain=_both(request.explain, steps.append))
         principal = await self._first(credentials, request)
         if principal is not None:
             return principal
         if isinstance(credentials, BearerCredentials):
-            raise InvalidToken("no authenticator knows this token")
+            raise InvalidToken("; ".join(("no authenticator knows this token", *dict.fromkeys(steps)))[:_LONGEST_DETAIL])
         raise Rejected("no authenticator knows this user")
 
     async def _first(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:

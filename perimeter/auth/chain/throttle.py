@@ -183,11 +183,11 @@ class Throttle:
         failures = 0 if found is None else found.failures
         flying, allowed = self._flying[key], self._allowed[key.kind]
         if found is not None and now < found.until:
-            raise TooManyAttempts(f"{failures} wrong passwords for {key}", retry_after=ceil(found.until - now))
+            raise TooManyAttempts(f"{failures} wrong passwords for this {key.kind}", retry_after=ceil(found.until - now))
         # Simultaneous guesses for one name count before they are found wrong. For an address, which many people may share, that
         # holds only after it has sent too many wrong passwords.
         if flying and (failures >= allowed or (key.kind is Counted.NAME and failures + flying >= allowed)):
-            raise TooManyAttempts(f"passwords for {key} are being verified already", retry_after=1)
+            raise TooManyAttempts(f"passwords for this {key.kind} are being verified already", retry_after=1)
 
     def _current(self, key: Key, now: float) -> Attempts | None:
         found = self._store.find(key)

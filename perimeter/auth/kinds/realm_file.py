@@ -103,14 +103,6 @@ def _nothing(user: User, password: str) -> None:
     """Without ``rehash``."""
 
 
-def realm_file_warnings(path: Path) -> tuple[str, ...]:
-    """Warnings about a realm file. Raises `RealmFileError` for a file that cannot be used."""
-    version = _read(path, None)
-    if version.users is None:
-        raise version.error or RealmFileError(str(path), 0, "cannot be read")
-    return version.users.warnings
-
-
 @implementer(IRunningAuthenticator, ISchemes, IDecoyLogin)
 class RealmFileAuthenticator:
     """Knows the users of one realm file. Blocks while it reads the file; raises `RealmFileError` if it cannot be used."""

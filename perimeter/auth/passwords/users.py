@@ -11,7 +11,7 @@ from perimeter.auth.passwords.formats import PasswordFormatError, take
 from perimeter.auth.passwords.properties import PropertiesError, Property, decode, escape_key, escape_value, parse, replace_lines
 from perimeter.auth.passwords.schemes import Cost, PasswordHash
 from perimeter.auth.text import trim, unfit_for_name
-from perimeter.errors import StartupError
+from perimeter.errors import Problem, StartupError
 from perimeter.model import Principal
 
 _NAMES_SHOWN = 5
@@ -23,6 +23,7 @@ class RealmFileError(StartupError):
 
     def __init__(self, file: str, line: int, message: str) -> None:
         super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
+        self.problem = Problem(file, line, "", "", message)
 
 
 @attrs.frozen

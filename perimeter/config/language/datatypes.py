@@ -57,6 +57,14 @@ class BadValue(Exception):
         self.complete = complete
 
 
+class NotHere(BadValue):
+    """A text names something that does not exist on this machine: a file, a variable, a credential. ``value`` stands for it."""
+
+    def __init__(self, message: str, value: Any = None) -> None:
+        super().__init__(message, complete=True)
+        self.value = value
+
+
 def _unchanged(values: Any) -> Any:
     return values
 
@@ -216,9 +224,9 @@ def file_path(what: str = "") -> Datatype[Path]:
         try:
             good = not what or (found.is_dir() if what == "directory" else found.exists() and not found.is_dir())
         except OSError as error:
-            raise BadValue(f"{found} cannot be accessed: {error.strerror}", complete=True) from error
+            raise NotHere(f"{found} cannot be accessed: {error.strerror}", found) from error
         if not good:
-            raise BadValue(f"there is no {what} {found}", complete=True)
+            raise NotHere(f"there is no {what} {found}", found)
         return found
 
     return Datatype(what or "path", convert, _NO_PATH)

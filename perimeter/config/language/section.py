@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import attrs
 
-from perimeter.config.language.datatypes import BadValue, Datatype, closest
+from perimeter.config.language.datatypes import BadValue, Datatype, NotHere, closest
 from perimeter.config.language.option import Option, name_of
 from perimeter.config.language.references import References, Resolved
 from perimeter.config.language.scanner import ScannedOption, ScannedSection
@@ -82,6 +82,11 @@ class Section:
         found = Problem(self.file, place, self.header, name, message, suggestion)
         if found not in self._problems:
             self._problems.append(found)
+
+    def elsewhere(self, problem: Problem) -> None:
+        """Report a problem of another file, which this section names."""
+        if problem not in self._problems:
+            self._problems.append(problem)
 
     def refuse(self, options: Iterable[Named], message: str) -> None:
         """Report each of ``options`` that is set: it has no effect here, and no option is ignored."""
@@ -184,7 +189,10 @@ class Section:
         try:
             resolved = self._references.resolve(text[len(before) :])
         except BadValue as bad:
-            self.problem(scanned.name, bad.message, line=line)
+            if isinstance(bad, NotHere) and not self._references.here:
+                self._faulty.add(scanned.name)  # its value is not known: checks must not take it for missing
+            else:
+                self.problem(scanned.name, bad.message, line=line)
             return None
         if resolved.origin:
             self._origins[scanned.name] = resolved.origin
@@ -214,6 +222,8 @@ class Section:
         try:
             return kind.convert(resolved.text, self._base)
         except BadValue as bad:
+            if isinstance(bad, NotHere) and not self._references.here:
+                return bad.value
             if resolved.origin:
                 expected = f"expected {kind.label}" if bad.complete else bad.message
                 self.problem(scanned.name, f"{expected}, not the value of {resolved.origin}", line=line)

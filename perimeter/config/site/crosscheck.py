@@ -153,13 +153,17 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
         found.append("[perimeter] enabled = no: SECURITY IS OFF, every client may use every route")
     if config.perimeter.maintenance:
         found.append("[perimeter] maintenance = yes: every route answers 503")
-    protected = [route.name for route in config.routes if config.perimeter.enabled and route.auth is not Auth.NONE]
+    protected = any(route.auth is not Auth.NONE for route in config.routes) and config.perimeter.enabled
     for listener in config.listeners:
         where = f"[listener {listener.name}]"
         if listener.tls and listener.certificate is None and listener.keystore is None:
             found.append(f"{where} has no certificate: a self-signed one is made in state_dir, which clients cannot verify")
-        if _exposes(listener, protected):
-            found.append(f"{where} accepts credentials without TLS on an interface that other machines can reach")
+        if not listener.tls and listener.serve in (Serve.GATEWAY, Serve.TOKENS) and _reachable(listener):
+            accepts = listener.serve is Serve.TOKENS or protected or config.authenticators
+            found.append(
+                f"{where} {'accepts credentials' if accepts else 'serves'} without TLS on an interface that other machines can "
+                "reach: set tls = yes, or interface = 127.0.0.1"
+            )
     if config.audit.path is None:
         unlogged = [route.name for route in config.routes if route.audit is None]
         if unlogged or not config.routes:
@@ -223,9 +227,3 @@ def _metrics(config: SiteConfig) -> list[str]:
 def _reachable(listener: ListenerSettings) -> bool:
     """Whether other machines can connect."""
     return not listener.interface or not ip_address(listener.interface).is_loopback
-
-
-def _exposes(listener: ListenerSettings, protected: Sequence[str]) -> bool:
-    if listener.tls or listener.serve in (Serve.REDIRECT, Serve.METRICS):
-        return False
-    return _reachable(listener) and (listener.serve is Serve.TOKENS or bool(protected))

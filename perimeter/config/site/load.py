@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,15 +33,29 @@ from perimeter.plugin.kinds import PluginKinds
 S = TypeVar("S", bound=Settings)
 
 
-def load_site(path: Path, *, environ: Mapping[str, str] | None = None, kinds: PluginKinds) -> SiteConfig:
+Inspect = Callable[[SiteConfig, Document], None]
+"""Reports problems of the files that a configuration names on its sections. It may read files, and raises nothing."""
+
+
+def load_site(
+    path: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    kinds: PluginKinds,
+    here: bool = True,
+    inspect: Inspect | None = None,
+) -> SiteConfig:
     """The configuration in the file ``path``.
 
     ``environ`` is where ``env:NAME`` and ``credential:NAME`` are looked up (default: the environment of the process); ``kinds``
-    are the kinds of authenticators and augmenters that it may use. Raises `perimeter.errors.ConfigError` with every problem, in
-    the order of the file.
+    are the kinds of authenticators and augmenters that it may use. Without ``here``, what does not exist on this machine is no
+    problem: files, variables and credentials. ``inspect`` is called if there is no problem, and may report some. Raises
+    `perimeter.errors.ConfigError` with every problem, in the order of the file.
     """
-    document = Document(path, KINDS, os.environ if environ is None else environ)
+    document = Document(path, KINDS, os.environ if environ is None else environ, here=here)
     config = _config(document, kinds)
+    if inspect is not None and not document.problems:
+        inspect(config, document)
     document.raise_problems()
     return attrs.evolve(config, warnings=crosscheck.warnings(config))
 

@@ -43,7 +43,7 @@ def prepared_authenticators(config: SiteConfig, services: AuthServices) -> Prepa
     kinds = installed_kinds()
     threaded = IBuildsInThread.providedBy
     authenticators = {
-        one.name: _built(one, kinds.authenticators, services)
+        one.name: build_authenticator(one, kinds.authenticators, services)
         for one in _in_order(config)
         if threaded(kinds.authenticators[one.kind])
     }
@@ -60,7 +60,7 @@ def authenticators_of(config: SiteConfig, prepared: PreparedAuthenticators, watc
     kinds, services = prepared.kinds, prepared.services
     augmenters = augmenters_of(config.augmenters, kinds.augmenters, services, watch, prepared.augmenters)
     return [
-        augment(prepared.authenticators.get(one.name) or _built(one, kinds.authenticators, services), augmenters)
+        augment(prepared.authenticators.get(one.name) or build_authenticator(one, kinds.authenticators, services), augmenters)
         for one in _in_order(config)
     ]
 
@@ -70,9 +70,10 @@ def _in_order(config: SiteConfig) -> list[AuthenticatorSettings]:
     return [settings[name] for name in config.authentication.order]
 
 
-def _built(
+def build_authenticator(
     settings: AuthenticatorSettings, factories: Mapping[str, IAuthenticatorFactory], services: AuthServices
 ) -> IAuthenticator:
+    """The authenticator of ``settings``. Blocks while it reads its files. Raises `StartupError`."""
     place = f"{settings.file}: [authenticator {settings.name}] type = {settings.kind}"
     try:
         authenticator = factories[settings.kind].build(settings.name, settings.realm, settings.settings, services)

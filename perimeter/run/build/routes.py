@@ -60,11 +60,12 @@ def configured_routes(
             if key not in targets:
                 targets[key] = ProxyTarget(pools[settings.upstream], rules[key[1:]])
             target = targets[key]
-        routes.append(_route(settings, target, sinks[settings.audit], passwords))
+        routes.append(route_of(settings, target, sinks[settings.audit], passwords))
     return routes
 
 
-def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink, passwords: bool) -> Route:
+def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, passwords: bool) -> Route:
+    """The route that ``settings`` describe, to ``target``. ``passwords``: some authenticator takes passwords."""
     rewrite, fixed = settings.rewrite, settings.authorization.value
     return Route(
         name=settings.name,

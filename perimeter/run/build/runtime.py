@@ -10,8 +10,10 @@ from typing import Any
 import attrs
 
 from perimeter.auth.chain.throttle import IAttemptStore, MemoryAttempts
+from perimeter.http.refusals import RefusalLog
 from perimeter.metrics.counts import Metrics
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.handshakes import FailedHandshakes
 from perimeter.net.turns import Turns
 from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
@@ -33,7 +35,8 @@ BLOCKING_QUEUE = 256
 
 @attrs.frozen(eq=False)
 class Runtime:
-    """The reactor, the thread pools, the sweep of deadlines, the turns, the wrong passwords so far, the state and the metrics.
+    """The reactor, the thread pools, the sweep of deadlines, the turns, the wrong passwords so far, the state, the metrics
+    and the logs of refusals and of failed TLS handshakes.
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
     (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
@@ -47,6 +50,10 @@ class Runtime:
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
     states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor, STATE_KINDS), takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
+    handshakes: FailedHandshakes = attrs.field(
+        default=attrs.Factory(lambda self: FailedHandshakes(self.reactor.seconds), takes_self=True)
+    )
+    refusals: RefusalLog = attrs.field(default=attrs.Factory(lambda self: RefusalLog(self.reactor.seconds), takes_self=True))
     hashing: Offload = attrs.field(
         default=attrs.Factory(
             lambda self: Offload(self.reactor, HASHING_THREADS, HASHING_QUEUE, polite=True),

@@ -69,6 +69,21 @@ class PolicyTests(unittest.TestCase):
             policy = Policy(None if allow is None else rules(*allow), rules(*deny))
             self.assertEqual(policy.permits(who, method), expected, (allow, deny, who, method))
 
+    def test_the_operator_reads_which_rule_decided(self) -> None:
+        for allow, deny, who, method, allowed, expected in (
+            (("role:root", "user:bob"), (), ALICE, "GET", False, "no term of allow = role:root, user:bob matches"),
+            ((), (), ALICE, "GET", False, "no term of allow = (none) matches"),
+            (None, ("user:bob", "method:DELETE"), ALICE, "delete", False, "deny = method:DELETE matches"),
+            (("user:alice",), ("user:alice",), ALICE, "GET", False, "deny = user:alice matches"),
+            (("role:ops",), ("user:bob",), None, "GET", False, "no term of allow = role:ops matches"),
+            (("role:root", "user:alice"), ("user:bob",), ALICE, "GET", True, "allow = user:alice matches"),
+            (None, ("user:bob",), ALICE, "GET", True, "no term of deny matches"),
+            (None, (), None, "GET", True, "the route has no rules"),
+        ):
+            policy = Policy(None if allow is None else rules(*allow), rules(*deny))
+            self.assertEqual(policy.permits(who, method), allowed)
+            self.assertEqual(policy.explanation(who, method), expected)
+
     def test_attack_15_a_role_with_a_comma_is_one_role(self) -> None:
         self.assertFalse(Policy(rules("role:admin")).permits(Principal("x", "r", ("a,admin",)), "GET"))
 

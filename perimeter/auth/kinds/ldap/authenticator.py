@@ -251,11 +251,11 @@ class LdapFactory:
             search_connections=settings.search_connections,
             bind_connections=settings.bind_connections,
         )
-        exposed = [host for host, _ in settings.servers if host not in ("localhost", "127.0.0.1", "::1")]
-        if settings.tls is Tls.NONE and exposed:
+        if settings.tls is Tls.NONE:
             _log.warn(
-                "Authenticator {name}: passwords cross the network to {hosts} in plain text; set tls = starttls or ldaps",
+                "Authenticator {name}: tls = none: passwords go to {hosts} in plain text; set tls = starttls or ldaps",
                 name=name,
-                hosts=", ".join(exposed),
+                hosts=", ".join(host for host, _ in settings.servers),
+                counted=True,
             )
         return LdapAuthenticator(name, realm, settings, reactor, directory)

@@ -103,4 +103,7 @@ class JwtJudge:
         if not keys:
             explain("the issuer has no key that fits kid and alg of the token")
             return None
-        return judge(header, keys, self._expected, self._seconds())
+        vouched = judge(header, keys, self._expected, self._seconds())
+        if vouched is None:
+            explain("the token is for another audience or issuer")
+        return vouched

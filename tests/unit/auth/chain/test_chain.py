@@ -58,6 +58,18 @@ class Scheming(Fake):
         self.schemes = schemes
 
 
+class Explaining(Scheming):
+    """A `Scheming` that explains its answer."""
+
+    def __init__(self, schemes: tuple[str, ...], answer: Any, step: str) -> None:
+        super().__init__(schemes, answer)
+        self.step = step
+
+    def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Awaitable[Principal | None]:
+        request.explain(self.step)
+        return super().authenticate(credentials, request)
+
+
 @implementer(IRunningAuthenticator)
 class Watched(Fake):
     changed: Callable[[], None] | None = None
@@ -129,6 +141,27 @@ class OutcomeTests(ChainCase):
         self.failureResultOf(self.ask(self.chain(Fake(None), Fake(None))), Rejected)
         self.failureResultOf(self.ask(self.chain()), Rejected)
         self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)
+
+    def test_a_failed_login_names_the_user_that_was_tried(self) -> None:
+        for answer, refusal in ((None, Rejected), (Rejected(), Rejected), (Unavailable(), Unavailable)):
+            failure = self.failureResultOf(self.ask(self.chain(Fake(answer))), refusal)
+            self.assertEqual(failure.value.attempted_user, "alice")
+        empty = self.failureResultOf(self.ask(self.chain(Fake(None)), BasicCredentials("bob", "")), Rejected)
+        self.assertEqual(empty.value.attempted_user, "bob")
+        token = self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)
+        self.assertIsNone(token.value.attempted_user)
+
+    def test_a_token_that_is_not_known_is_refused_with_what_each_authenticator_says(self) -> None:
+        said: list[str] = []
+        request = attrs.evolve(REQUEST, explain=said.append)
+        explaining = [Explaining(("bearer",), None, step) for step in ("of another issuer", "no such key", "no such key")]
+        failure = self.failureResultOf(self.ask(self.chain(*explaining), BearerCredentials("x"), request), InvalidToken)
+        self.assertEqual(failure.value.detail, "no authenticator knows this token; of another issuer; no such key")
+        self.assertEqual(said, ["of another issuer", "no such key", "no such key"])
+        failure = self.failureResultOf(
+            self.ask(self.chain(Explaining(("bearer",), None, "x" * 900)), BearerCredentials("x")), InvalidToken
+        )
+        self.assertEqual(len(failure.value.detail), 300)
 
     def test_attack_41_an_unforeseen_exception_fails_closed(self) -> None:
         second = Fake(principal())

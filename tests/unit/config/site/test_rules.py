@@ -451,13 +451,20 @@ class WarningTests(SiteCase):
         self.assertEqual(self.load(f"{SITE}[metrics]\npath = /figures\n").warnings, (self.CERTIFICATE, told))
 
     def test_credentials_in_plain_text(self) -> None:
-        told = "[listener https] accepts credentials without TLS on an interface that other machines can reach"
+        end = "without TLS on an interface that other machines can reach: set tls = yes, or interface = 127.0.0.1"
+        told = f"[listener https] accepts credentials {end}"
         plain = SITE.replace("tls = yes\n", "")
         for interface, warned in (("127.0.0.1", False), ("::1", False), ("0.0.0.0", True), ("192.0.2.1", True), ("", True)):
             warnings = self.load(plain.replace("interface = 127.0.0.1", f"interface = {interface}")).warnings
             self.assertEqual(warnings, (told,) if warned else (), interface)
         public = plain.replace("interface = 127.0.0.1\n", "").replace("upstream = app\n", "upstream = app\nauth = none\n")
-        self.assertEqual(self.load(public).warnings, ())
+        # the endpoints of the gateway take passwords
+        self.assertEqual(self.load(public).warnings, (told,))
+        nobody = public.replace("[authenticator local]\ntype = file\npath = users\n", "")
+        self.assertEqual(self.load(nobody).warnings, (f"[listener https] serves {end}",))
+        self.assertEqual(
+            self.load(nobody.replace("port = 9443", "port = 9443\nserve = redirect\nredirect_to = 1")).warnings[1:], ()
+        )
         self.assertEqual(self.load(public.replace("port = 9443", "port = 9443\nserve = tokens")).warnings[0], told)
 
     def test_no_audit_log(self) -> None:
