@@ -260,6 +260,20 @@ class RedactTests(unittest.TestCase):
         ):
             self.assertEqual(redact(url), expected)
 
+    def test_attack_45_a_url_that_costs_much_to_search_is_cut(self) -> None:
+        for part in (b"%20x&", b"/%2F"):
+            self.assertEqual(redact(b"/?pin=1&" + part * 250), b"/?pin=REDACTED&" + part * 250)
+        for part in (b"%&", b"%25%26&", b"token=x&", b"/%2F"):
+            url = b"/?" + part * (32_000 // len(part))
+            spent = []
+            for _ in range(3):
+                began = time.thread_time()
+                shown = redact(url)
+                spent.append(time.thread_time() - began)
+            self.assertLess(min(spent), 0.002, part)
+            self.assertTrue(shown.endswith(b"REDACTED"), part)
+            self.assertLess(len(shown), 5_000)
+
     def test_attack_42_an_api_token_is_a_secret_wherever_it_stands(self) -> None:
         secret = b"perimeter_" + b"xy-_" * 10 + b"zzy"
         for url, expected in (

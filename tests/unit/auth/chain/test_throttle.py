@@ -148,7 +148,7 @@ class ThrottleTests(unittest.TestCase):
                 throttle.admit([("corp", f"n{number}")], "192.0.2.1", b"%d" % number).failed()
             throttle.admit([("corp", "mary")], "192.0.2.1").undecided()
             throttle.admit([("corp", "n4")], "192.0.2.1", b"4").failed()
-        with self.assertRaisesRegex(TooManyAttempts, "5 wrong passwords for address '192.0.2.1'"):
+        with self.assertRaisesRegex(TooManyAttempts, "5 wrong passwords for this address"):
             throttle.admit([("corp", "mary")], "192.0.2.1")
         throttle.admit([("corp", "mary")], "192.0.2.2", b"4").failed()
         self.assertEqual([str(key) for key, _ in throttle.refused()], ["address '192.0.2.1'"])
