@@ -405,7 +405,8 @@ class AuthenticatorTests(TestCase):
     def test_its_interfaces(self) -> None:
         self.assertTrue(verifyObject(IRunningAuthenticator, self.ldap))
         self.assertTrue(verifyObject(ICanonicalNames, self.ldap))
-        self.assertEqual(self.ldap.canonical_name("EX\\JOHN"), self.ldap.canonical_name("john@example.org"))
+        for spelled in ("EX\\JOHN", "john@example.org"):
+            self.assertEqual(self.ldap.canonical_name(spelled), "john")
 
     def test_tokens_are_left_to_the_next_authenticator(self) -> None:
         asked = self.ldap.authenticate(BearerCredentials("t"), AuthenticationRequest("::1"))
@@ -466,6 +467,13 @@ class AuthenticatorTests(TestCase):
         for again in (other, Found((), Result(0))):
             self.fake.search = self.one_after_the_other([mine, again])
             self.failureResultOf(self.login("john"), Rejected)
+
+    def test_attack_30_of_several_names_the_one_in_the_entry_s_name_counts(self) -> None:
+        self.fake.opens = True
+        self.have(b"a-first", b"John")
+        found = self.successResultOf(self.login("john"))
+        assert found is not None
+        self.assertEqual(found.username, "John")
 
     @staticmethod
     def one_after_the_other(answers: list[Found]) -> Callable[[Search], Any]:
