@@ -160,7 +160,9 @@ class EncodeTests(TestCase):
 
     def test_a_search_byte_by_byte(self) -> None:
         """RFC 4511, section 4.5.1: the whole subtree, aliases not followed, two entries, five seconds, types and values."""
-        expected = "302f 020103 632a 0404 64633d78 0a0102 0a0100 020102 020105 010100 a307 0402 636e 0401 61 300a 0402 636e 0404 6d61696c"
+        expected = (
+            "302f 020103 632a 0404 64633d78 0a0102 0a0100 020102 020105 010100a307 0402 636e 0401 61 300a 0402 636e 0404 6d61696c"
+        )
         data = compat.search_request(3, "dc=x", 2, Equal("cn", "a"), ("cn", "mail"), 2, 5)
         self.assertEqual(data, bytes.fromhex(expected))
 

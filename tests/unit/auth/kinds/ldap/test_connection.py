@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ldaptor.protocols import pureber, pureldap
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -76,6 +77,74 @@ class AnswerTests(TestCase):
         self.assertNoResult(bound)
         self.connection.connectionLost(Failure(ConnectionDone()))
         self.assertFalse(self.failureResultOf(bound, ServerFailure).value.stale)
+
+
+class PageTests(TestCase):
+    def setUp(self) -> None:
+        self.connection, self.wire = connected(Clock())
+
+    def search(self, limit: int, page: int) -> Deferred[Found]:
+        search = Search("dc=x", Equal("cn", "a"), ("cn",), limit, page)
+        return Deferred.fromCoroutine(self.connection.search(search, 5))
+
+    def asked(self, number: int, size: int, cookie: bytes = b"") -> None:
+        """The latest request asks for so many entries in the next page."""
+        expected = compat.search_request(number, "dc=x", 2, Equal("cn", "a"), ("cn",), 0, 5, size, cookie)
+        self.assertEqual(self.wire.value(), expected)
+        self.wire.clear()
+
+    def page(self, number: int, *names: bytes, cookie: bytes = b"") -> None:
+        """Answer with a page, after which ``cookie`` leads to the next one."""
+        value = pureber.BERSequence([pureber.BERInteger(0), pureber.BEROctetString(cookie)]).toWire()
+        done = pureldap.LDAPMessage(
+            pureldap.LDAPSearchResultDone(resultCode=0), controls=[(compat.PAGED_RESULTS, False, value)], id=number
+        )
+        self.connection.dataReceived(b"".join(entry(number, name) for name in names) + done.toWire())
+
+    def names(self, found: Found) -> list[str]:
+        return [one.dn for one in found.entries]
+
+    def test_each_page_is_asked_for_until_the_last(self) -> None:
+        found = self.search(3, 2)
+        self.asked(1, 2)
+        self.page(1, b"cn=a", b"cn=b", cookie=b"next")
+        self.assertNoResult(found)
+        self.asked(2, 2, b"next")
+        self.page(2, b"cn=c")
+        self.assertEqual(self.names(self.successResultOf(found)), ["cn=a", "cn=b", "cn=c"])
+        self.assertEqual(self.wire.value(), b"")
+
+    def test_a_page_is_not_larger_than_needed_to_notice_too_many(self) -> None:
+        found = self.search(2, 500)
+        self.asked(1, 3)
+        self.page(1, b"cn=a", b"cn=b")
+        self.assertFalse(self.successResultOf(found).more)
+
+    def test_more_than_the_limit_in_a_later_page(self) -> None:
+        pending = self.search(3, 2)
+        self.page(1, b"cn=a", b"cn=b", cookie=b"next")
+        self.page(2, b"cn=c", b"cn=d", cookie=b"more")
+        found = self.successResultOf(pending)
+        self.assertEqual((self.names(found), found.more), (["cn=a", "cn=b", "cn=c"], True))
+
+    def test_a_cookie_that_was_not_asked_for_is_ignored(self) -> None:
+        found = self.search(1, 0)
+        self.page(1, b"cn=a", cookie=b"next")
+        self.assertEqual(self.names(self.successResultOf(found)), ["cn=a"])
+
+
+class ChangeTests(TestCase):
+    def test_the_last_search_that_is_given_up_makes_the_connection_idle(self) -> None:
+        connection, _ = connected(Clock())
+        changes: list[int] = []
+        connection.on_change = lambda: changes.append(connection.pending)
+        searches = [connection.bind("cn=a", "pw", 5) for _ in range(2)]
+        for one in searches:
+            one.addErrback(lambda failure: None)
+        searches[0].cancel()
+        self.assertEqual(changes, [])
+        searches[1].cancel()
+        self.assertEqual(changes, [0])
 
 
 class EndTests(TestCase):
