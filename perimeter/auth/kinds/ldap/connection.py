@@ -39,7 +39,7 @@ class _Operation:
     """An operation under way. At most ``limit`` entries are kept; further ones are only counted."""
 
     done: Deferred[Result]
-    limit: int = 0
+    limit: int
     entries: list[LdapEntry] = attrs.field(factory=list)
     more: bool = False
 

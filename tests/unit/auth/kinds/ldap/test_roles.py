@@ -38,7 +38,11 @@ class RolesTests(TestCase):
     def test_groups_that_have_the_user_as_a_member(self) -> None:
         entries = [group("ops", "cn=bob,dc=x", USER), group("dev", USER), group("other", "cn=bob,dc=x")]
         self.assertEqual(self.found(*entries), ("dev", "ops"))
+        filter = f"(&(objectClass=groupOfUniqueNames)(uniqueMember={USER}))"
+        self.assertEqual(self.steps[0], f"search for groups below {BASE}: {filter}")
         self.assertIn(f"group cn=ops,{BASE}: ops", self.steps)
+        (search,) = self.directory.asked
+        self.assertEqual((search.limit, search.page), (5000, 500))
 
     def test_no_roles_without_a_place_for_groups(self) -> None:
         self.assertEqual(self.found(group("ops", USER), role_base_dn=""), ())
@@ -103,6 +107,16 @@ class RolesTests(TestCase):
         self.assertEqual(len(self.found(*members)), 3)
         self.failureResultOf(self.asked(*members, group("g3", USER)), Undecided)
         self.failureResultOf(self.asked(*members, group("g3", f"cn=g0,{BASE}"), nested_groups="yes"), Undecided)
+        self.assertEqual(len(self.found(*members[:2], group("g3", f"cn=g0,{BASE}"), nested_groups="yes")), 3)
+
+    def test_groups_are_followed_to_a_depth_of_ten(self) -> None:
+        self.assertEqual(len(self.found(*self.chain(10), nested_groups="yes")), 10)
+        self.failureResultOf(self.asked(*self.chain(11), nested_groups="yes"), Undecided)
+
+    def test_one_search_asks_about_fifty_groups(self) -> None:
+        for number, searches in ((50, 2), (51, 3)):
+            self.found(*(group(f"g{one}", USER) for one in range(number)), nested_groups="yes")
+            self.assertEqual(len(self.directory.asked), searches)
 
     def test_one_search_asks_about_so_many_groups(self) -> None:
         self.patch(roles_module, "AT_ONCE", 2)
