@@ -112,7 +112,7 @@ class NginxTests(TestCase):
     def test_what_the_service_gets_in_authorization(self) -> None:
         """nginx passes it on. With users of its own the gateway does so only if nginx was told to."""
         users = "auth_basic x; auth_basic_user_file f;"
-        for body, option, left in (
+        for body, option, remaining in (
             ("", "pass", 0),
             ('proxy_set_header Authorization "";', None, 0),
             ("proxy_set_header Authorization $http_authorization;", "pass", 0),
@@ -125,7 +125,7 @@ class NginxTests(TestCase):
             draft = location(f"proxy_pass http://b:1; {body}")
             self.assertEqual(options(draft, "route a").get("authorization"), option, body)
             found = [one for one in draft.remainder if "authorization = fixed file:PATH" in str(one)]
-            self.assertEqual(len(found), left, body)
+            self.assertEqual(len(found), remaining, body)
 
     def test_networks(self) -> None:
         for body, networks in (
