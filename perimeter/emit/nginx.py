@@ -140,7 +140,8 @@ def _location(place: Place, plan: Plan, match: str, target: str) -> str:
         variable = name.lower().replace("-", "_")
         taken.append(f"        auth_request_set $perimeter_{number} $upstream_http_{variable};")
         sent.append(f"        proxy_set_header {name} $perimeter_{number};")
-    others = [name for name in plan.headers if name not in place.headers]
+    # nginx removes no headers by their beginning
+    others = [name for name in (*plan.headers, *plan.dropped) if name not in place.headers and not name.endswith("*")]
     for name in (*others, *(METHOD_HEADERS if place.by_method else ()), *TELLING[:-1], *PRIVATE):
         sent.append(f'        proxy_set_header {name} "";')
     hidden = "\n".join(f"        proxy_hide_header {name};" for name in plan.headers)

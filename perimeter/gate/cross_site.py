@@ -18,6 +18,8 @@ SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 #: ``same-site`` is a sister subdomain, which another party may own
 _FOREIGN = frozenset((b"cross-site", b"same-site"))
 _SCHEMES = frozenset((b"http", b"https"))
+#: what Traefik reports of a WebSocket, whose page has the other scheme
+_OF_WEBSOCKETS = {b"ws": b"http", b"wss": b"https"}
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
@@ -52,9 +54,11 @@ def own_origins(head: RequestHead, connection: ClientConnection, relayed: bool, 
 
 
 def _schemes(headers: HeaderBlock, connection: ClientConnection, question: bool) -> Collection[bytes]:
-    given = b",".join(headers.get_all(b"x-forwarded-proto")).strip().lower()
+    # several proxies may have added theirs: the first is the client's
+    given = next(iter(_listed(headers, b"x-forwarded-proto")), b"")
     if question and not given:
         given = (headers.get(b"x-original-url") or b"").partition(b"://")[0].lower()
+    given = _OF_WEBSOCKETS.get(given, given)
     if given in _SCHEMES:
         return (given,)
     if question:

@@ -6,8 +6,11 @@ import json
 import subprocess
 import sys
 
+from tests.integration.directories import group, person
 from tests.integration.harness import SOURCE, Gateway, GatewayCase, site
+from tests.integration.ldapkit import GROUPS, PEOPLE
 from tests.integration.ports import eventually
+from tests.integration.test_ldap_gateway import LdapGatewayCase
 from tests.integration.upstreams import Connection, Upstream
 from tests.integration.wire import Wire, basic, bearer
 
@@ -141,3 +144,28 @@ class AdmissionTests(OpenCase):
         (gateway.directory / "users.realm").write_text("alice: secret,admin,more\nbob: changed\n")
         self.cut(gateway, bobs, "wrong_credentials", "bob")
         self.goes_on(*wires)
+
+
+class DirectoryTests(LdapGatewayCase):
+    """As above, for users of a directory, which reports nothing: it is asked again in time."""
+
+    def open(self, gateway: Gateway, name: str) -> Wire:
+        wire = self.connect(gateway, "http")
+        wire.send(f"GET /x HTTP/1.1\r\nHost: gateway.test\r\n{basic(name, 'secret')}\r\n\r\n".encode())
+        wire.read_until(b"first")
+        return wire
+
+    def serving(self) -> Gateway:
+        entries = [person("john", "secret"), person("mary", "secret"), group("ops", "john", "mary")]
+        gateway = self.serve(entries, routes="allow = role:ops\n", authentication="remember_password = 1s\n")
+        gateway.configure(gateway.config.read_text().replace(self.service.url, self.upstream(endless).url))
+        gateway.reload()
+        return gateway
+
+    def test_attack_51_a_user_who_leaves_a_group_or_the_directory(self) -> None:
+        gateway = self.serving()
+        johns, marys = self.open(gateway, "john"), self.open(gateway, "mary")
+        self.server.modify(f"dn: cn=ops,{GROUPS}\nchangetype: modify\ndelete: uniqueMember\nuniqueMember: cn=john,{PEOPLE}\n")
+        self.assertFalse(johns.read_all().endswith(b"0\r\n\r\n"), "no role, no stream")
+        self.server.modify(f"dn: cn=mary,{PEOPLE}\nchangetype: delete\n")
+        self.assertFalse(marys.read_all().endswith(b"0\r\n\r\n"), "no user, no stream")

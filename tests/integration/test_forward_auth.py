@@ -73,6 +73,17 @@ upstream = service
 auth = none
 networks = 192.0.2.0/24
 
+[route own]
+path = /own
+upstream = service
+auth = none
+authorization = pass
+
+[route account]
+path = /account
+upstream = service
+authorization = basic gw s3cret
+
 [route host]
 host = admin.example.com
 path = /users
@@ -301,6 +312,31 @@ class Tests:
                 self.assertNotIn(b"mallory", received.head, (target, lines))
         received = self.passes("/users", BOB, "X-Auth-Roles: admin")
         self.assertFalse(received.get("x-auth-roles"))
+
+    def test_attack_55_identity_headers_of_other_proxies(self: Any) -> None:
+        lines = [f"{name}: mallory" for name in ("X-Forwarded-User", "X_Forwarded_User", "X-Remote-User", "SM_USER", "X-User")]
+        for target, user in (("/users", BOB), ("/pub", "X-Nothing: 1")):
+            received = self.passes(target, user, *lines, "X-Auth-Token: gAAAA")
+            self.assertNotIn(b"mallory", received.head, target)
+            self.assertEqual(received.get("x-auth-token"), "gAAAA")
+
+    def test_attack_50_a_page_of_another_site(self: Any) -> None:
+        own, evil = "Origin: http://gateway.test", "Origin: https://evil.example"
+        self.passes("/users", ALICE, own, method="POST", body=b"x")
+        self.stopped(403, "/users", ALICE, evil, method="POST", body=b"x")
+        self.passes("/users", ALICE, evil)
+        socket = (
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        )
+        self.stopped(403, "/users", ALICE, evil, *socket)
+
+    def test_what_the_service_gets_in_authorization(self: Any) -> None:
+        self.assertEqual(self.passes("/own", "Authorization: Basic eDp5").get("authorization"), "Basic eDp5")
+        self.assertNotIn("authorization", dict(self.passes("/own", "X: y").fields))
+        self.assertEqual(self.passes("/account", ALICE).get("authorization"), "Basic Z3c6czNjcmV0")
 
     def test_attack_14_a_trailer_says_nothing(self: Any) -> None:
         for target, user in (("/users", ALICE), ("/pub", "X-Nothing: 1")):

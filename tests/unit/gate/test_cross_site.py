@@ -83,6 +83,10 @@ class OwnOriginTests(unittest.TestCase):
             (("X-Forwarded-Proto: https",), {b"https://in"}),
             (("X-Forwarded-Proto: HTTPS",), {b"https://in"}),
             (("X-Forwarded-Proto: gopher",), {b"http://in"}),
+            (("X-Forwarded-Proto: https, http",), {b"https://in"}),
+            (("X-Forwarded-Proto: https", "X-Forwarded-Proto: http"), {b"https://in"}),
+            (("X-Forwarded-Proto: wss",), {b"https://in"}),
+            (("X-Forwarded-Proto: ws",), {b"http://in"}),
             (("X-Forwarded-Proto: https", "X-Forwarded-Host: Gw:9443"), {b"https://in", b"https://gw:9443"}),
             (("X-Forwarded-Host: gw , other",), {b"http://in", b"http://gw", b"http://other"}),
             (

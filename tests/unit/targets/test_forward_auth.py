@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 
 from perimeter.config.site.route import Rule
 from perimeter.errors import BadRequest, Challenges, InvalidCredentialsRequest, TooManyAttempts, Unavailable
-from perimeter.gate.access import ANYBODY, Access
+from perimeter.gate.access import ANYBODY, Access, Asks
 from perimeter.gate.gate import Gate
-from perimeter.gate.identity_lines import IdentityLines
+from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.original import original
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
@@ -76,6 +76,30 @@ def nginx(method: str, uri: str) -> tuple[str, ...]:
 
 def traefik(method: str, uri: str, host: str = "gw") -> tuple[str, ...]:
     return (f"X-Forwarded-Method: {method}", f"X-Forwarded-Host: {host}", f"X-Forwarded-Uri: {uri}")
+
+
+class AuthorizationTests(ForwardAuthTestCase):
+    """What the service gets in Authorization: the proxy sends what the answer has."""
+
+    def sent(self, user: str | None, **route: Any) -> tuple[bytes | None, bool]:
+        gate = self.serving(self.route("r", "/", access=Access(Asks.OPTIONAL), **route))
+        response = self.answers(200, *nginx("GET", "/x"), user=user, gate=gate)
+        return response.get(b"authorization"), response.get(b"x-envoy-auth-headers-to-remove") is not None
+
+    def test_dropped(self) -> None:
+        self.assertEqual([self.sent(user) for user in ("alice", None)], [(None, True)] * 2)
+
+    def test_passed_on(self) -> None:
+        self.assertEqual(self.sent("alice", passes_authorization=True), (b"Bearer alice", False))
+        self.assertEqual(self.sent(None, passes_authorization=True), (None, True))
+
+    def test_of_the_gateways_own(self) -> None:
+        profile = IdentityProfile(fixed=b"Authorization: Basic eDp5\r\n")
+        self.assertEqual([self.sent(user, identity=profile) for user in ("alice", None)], [(b"Basic eDp5", False)] * 2)
+
+    def test_an_assertion(self) -> None:
+        found = [self.sent(user, identity=IdentityProfile(audience="x")) for user in ("alice", None)]
+        self.assertEqual(found, [(b"Bearer alice.for.x", False), (None, True)])
 
 
 class IdentityTests(ForwardAuthTestCase):

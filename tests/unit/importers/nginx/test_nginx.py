@@ -110,6 +110,24 @@ class NginxTests(TestCase):
         self.assertEqual(len(draft.remainder), 2)
         self.assertNotIn("c2VjcmV0", draft.text() + str(draft.remarks))
 
+    def test_what_the_service_gets_in_authorization(self) -> None:
+        """nginx passes it on. With users of its own the gateway does so only if nginx was told to."""
+        users = "auth_basic x; auth_basic_user_file f;"
+        for body, option, remaining in (
+            ("", "pass", 0),
+            ('proxy_set_header Authorization "";', None, 0),
+            ("proxy_set_header Authorization $http_authorization;", "pass", 0),
+            ('proxy_set_header Authorization "Basic eDp5";', None, 1),
+            (users, None, 0),
+            (f"{users} proxy_set_header Authorization $http_authorization;", "pass", 0),
+            (f'{users} proxy_set_header Authorization "Basic eDp5";', None, 1),
+            ("return 403;", None, 0),
+        ):
+            draft = location(f"proxy_pass http://b:1; {body}")
+            self.assertEqual(options(draft, "route a").get("authorization"), option, body)
+            found = [one for one in draft.remainder if "authorization = fixed file:PATH" in str(one)]
+            self.assertEqual(len(found), remaining, body)
+
     def test_networks(self) -> None:
         for body, networks in (
             ("allow 10.0.0.0/8; allow 192.0.2.1; deny all;", "10.0.0.0/8, 192.0.2.1"),
@@ -122,7 +140,7 @@ class NginxTests(TestCase):
 
     def test_an_open_proxy_stays_open_and_is_reported(self) -> None:
         draft = location("proxy_pass http://b:1;")
-        self.assertEqual(options(draft, "route a"), {"path": "/a", "upstream": "a", "auth": "none"})
+        self.assertEqual(options(draft, "route a"), {"path": "/a", "upstream": "a", "auth": "none", "authorization": "pass"})
         self.assertEqual([remark.text for remark in draft.remarks], ["location /a is open to all clients, as it is in nginx"])
 
     def test_rewriting(self) -> None:

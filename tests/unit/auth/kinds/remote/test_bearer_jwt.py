@@ -181,8 +181,11 @@ class JwtTests(KeyCase):
 
     async def test_a_verdict_ends_with_its_token(self) -> None:
         found = self.make()
-        short = token(exp=time.time() + 50)
-        self.assertIsNotNone(await self.ask(found, short))
+        expires = time.time() + 50
+        short = token(exp=expires)
+        first = await self.ask(found, short)
+        self.assertIs(await self.ask(found, short), first)
+        self.assertEqual(first.until, expires)  # what the token has opened ends with it (attack 51)
         self.time.advance(51)
         await self.refusal(lambda: self.ask(found, short), ExpiredToken)
 
