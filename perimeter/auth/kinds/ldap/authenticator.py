@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from perimeter.auth.kinds.ldap import names
 from perimeter.auth.kinds.ldap.names import folded
-from perimeter.auth.kinds.ldap.roles import Roles
+from perimeter.auth.kinds.ldap.roles import GID_NUMBER, Roles, wants_primary
 from perimeter.auth.kinds.ldap.settings import LdapSettings, Tls
 from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Search
 from perimeter.auth.text import unfit_for_name
@@ -67,6 +67,8 @@ class LdapAuthenticator:
         self._attributes: tuple[str, ...] = (settings.user_id_attribute,)
         if settings.active_directory:
             self._attributes += names.ACCOUNT
+        if wants_primary(settings):
+            self._attributes += (GID_NUMBER,)
         #: seconds that the last binds with a wrong password took
         self._costs: deque[float] = deque(maxlen=REMEMBERED_COSTS)
 
