@@ -6,6 +6,7 @@ from typing import assert_never
 
 import attrs
 
+from perimeter.auth.roles import has_role
 from perimeter.config.site.route import Rule, RuleKind
 from perimeter.model import Principal
 
@@ -14,11 +15,13 @@ from perimeter.model import Principal
 class Policy:
     """``deny`` wins over ``allow``; in each of them one matching term is enough. Without ``allow`` every user may.
 
+    ``directory_realms`` are those whose roles compare without case, as a directory compares them (attack 30).
     ``open`` is True if there are no terms at all.
     """
 
     allow: tuple[Rule, ...] | None = None
     deny: tuple[Rule, ...] = ()
+    directory_realms: frozenset[str] = attrs.field(default=frozenset(), kw_only=True)
     open: bool = attrs.field(init=False)
 
     @open.default
@@ -28,18 +31,20 @@ class Policy:
     def permits(self, principal: Principal | None, method: str) -> bool:
         """Whether ``principal`` (None: anonymous) may use ``method``."""
         # Methods are case-sensitive (RFC 9110, section 9.1), but not for every server: "delete" must not pass a denied DELETE.
-        if any(_matches(rule, principal, method.upper()) for rule in self.deny):
+        if any(_matches(rule, principal, method.upper(), self.directory_realms) for rule in self.deny):
             return False
-        return self.allow is None or any(_matches(rule, principal, method) for rule in self.allow)
+        return self.allow is None or any(_matches(rule, principal, method, self.directory_realms) for rule in self.allow)
 
 
-def _matches(rule: Rule, principal: Principal | None, method: str) -> bool:
+def _matches(rule: Rule, principal: Principal | None, method: str, directory_realms: frozenset[str]) -> bool:
     if rule.kind is RuleKind.METHOD:
         return method == rule.value
     if principal is None:
         return False
     if rule.kind is RuleKind.ROLE:
-        return rule.value in principal.roles
+        return rule.value in principal.roles or (
+            principal.realm in directory_realms and has_role(principal.roles, (rule.value,), any_case=True)
+        )
     if rule.kind is RuleKind.USER:
         return principal.username == rule.value
     if rule.kind is RuleKind.REALM:

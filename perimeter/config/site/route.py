@@ -175,7 +175,8 @@ class RouteSettings(Settings):
     allow: tuple[Rule, ...] | None = option(
         optional(list_of(RULE)),
         "who may send requests: `role:x`, `user:x`, `realm:x` or `method:GET`; one match is enough. A name with blanks or other "
-        'special characters is in double quotes: `role:"Domain Users"`. Not set: every authenticated user',
+        'special characters is in double quotes: `role:"Domain Users"`. Roles of a realm with an LDAP directory '
+        "compare without case, as the directory does. Not set: every authenticated user",
         default="",
         empty_message="is empty: leave it out to admit every authenticated user, or list who is admitted",
     )

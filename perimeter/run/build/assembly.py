@@ -86,7 +86,8 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     pools = {
         settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], runtime) for settings in config.upstreams
     }
-    routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain))
+    directory_realms = prepared.authenticators.services.directory_realms
+    routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), directory_realms)
     endpoints = EndpointParts(config, issuer, keyring, book)
 
     def gate(own: Iterable[Route]) -> Gate:

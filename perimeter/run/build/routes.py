@@ -27,11 +27,12 @@ def configured_routes(
     pools: Mapping[str, UpstreamPool],
     sinks: Mapping[Path | None, IAuditSink],
     believed: set[bytes],
+    directory_realms: frozenset[str],
 ) -> list[Route]:
     """The routes of ``config``, in its order.
 
     ``pools`` are by the name of their upstream, ``sinks`` by the path of the audit log (`perimeter.run.build.prepared.Prepared`).
-    ``believed`` are headers that reach no upstream (`believed_fields`).
+    ``believed`` are headers that reach no upstream (`believed_fields`); roles of ``directory_realms`` compare without case.
     """
     hidden = believed | {
         name.encode("ascii")
@@ -52,11 +53,11 @@ def configured_routes(
             if key not in targets:
                 targets[key] = ProxyTarget(pools[settings.upstream], strict_rules if settings.by_method else rules)
             target = targets[key]
-        routes.append(_route(settings, target, sinks[settings.audit]))
+        routes.append(_route(settings, target, sinks[settings.audit], directory_realms))
     return routes
 
 
-def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
+def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink, directory_realms: frozenset[str]) -> Route:
     rewrite = settings.rewrite
     return Route(
         name=settings.name,
@@ -66,7 +67,7 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
         hosts=settings.hosts,
         rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
         access=Access(Asks(settings.auth)),
-        policy=Policy(settings.allow, settings.deny),
+        policy=Policy(settings.allow, settings.deny, directory_realms=directory_realms),
         networks=settings.networks,
         identity=IdentityProfile(
             headers=IdentityForm.HEADERS in settings.identity,

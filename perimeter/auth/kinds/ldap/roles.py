@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from twisted.logger import Logger
 
-from perimeter.auth.kinds.ldap.names import folded, same_dn
+from perimeter.auth.kinds.ldap.names import same_dn
 from perimeter.auth.kinds.ldap.results import SIZE_LIMIT_EXCEEDED
 from perimeter.auth.kinds.ldap.settings import LdapSettings, MemberValue, RoleRule
 from perimeter.auth.kinds.ldap.values import And, Equal, Filter, Found, LdapEntry, Matching, Not, Or, Search
-from perimeter.auth.text import unfit_for_name
+from perimeter.auth.text import folded, unfit_for_name
 from perimeter.errors import Undecided
 
 _log = Logger()
