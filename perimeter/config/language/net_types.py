@@ -13,9 +13,9 @@ Network = IPv4Network | IPv6Network
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _AUTHORITY = r"(\[[^\]/@]*\]|[^:/@\[\]?#]*)(?::([0-9]{1,5}))?"
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~!&+=:@/-]*")
-# wildcards, groups, alternatives, anchors and quantifiers of patterns; parameters of other programs' paths; lists
-_PATTERN = re.compile(r"[*?()\[\]{}|^$\\,;'\"<>\s]|\.\+|(?<=/):(?=[A-Za-z])|\+/")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@/-]*")
+# wildcards, groups, alternatives, anchors and quantifiers of patterns; parameters of other programs' paths; lists; quotes
+_PATTERN = re.compile(r"[*?\[\]{}|^\\;\"<>\s]|\$(?=[/0-9]|$)|\([^()]*\)|,(?=\s*/|\s|$)|^'|'$|\.\+|(?<=/):(?=[A-Za-z])")
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
 _URL_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?")
 
@@ -155,7 +155,7 @@ def _path(text: str, base: Path) -> str:
     if not text.startswith("/"):
         raise BadValue("expected a path that begins with /", f"/{text}" if _PLAIN_PATH.fullmatch(text) else "")
     if not _PLAIN_PATH.fullmatch(text):
-        raise BadValue("expected a plain path: letters, digits and ._~!&+=:@- between slashes, nothing %-encoded")
+        raise BadValue("expected a plain path: letters, digits and ._~!$&'()+,=:@- between slashes, nothing %-encoded")
     normal = "/" + "/".join(part for part in text.split("/") if part not in ("", "."))
     if ".." in text.split("/"):
         raise BadValue("expected a path without .. segments")

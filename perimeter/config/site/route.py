@@ -230,7 +230,8 @@ class RouteSettings(Settings):
         optional(list_of(RULE)),
         "who may send requests: `role:x`, `user:x`, `realm:x` or `method:GET`; one match is enough. `user:staff/x` and "
         "`role:staff/x` are of the realm `staff`, without a realm they are of any. A name with blanks or other special "
-        'characters is in double quotes: `role:"Domain Users"`. Not set: every authenticated user',
+        'characters is in double quotes: `role:"Domain Users"`. Roles of a realm with an LDAP directory compare without case, as '
+        "the directory does. Not set: every authenticated user",
         default="",
         empty_message="is empty: leave it out to admit every authenticated user, or list who is admitted",
     )

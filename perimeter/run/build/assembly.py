@@ -28,7 +28,7 @@ from perimeter.run.build.authentication import authenticator_chain, believed_fie
 from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import listener_gates
 from perimeter.run.build.prepared import Prepared, serves_metrics
-from perimeter.run.build.routes import configured_routes
+from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstreams import upstream_pool
 from perimeter.state.state import State
@@ -94,7 +94,8 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     }
     challenges = identifier.challenges()
     passwords = any(scheme == "basic" for scheme, _ in challenges)
-    routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), passwords=passwords)
+    shared = RouteParts(prepared.authenticators.services.directory_realms, passwords)
+    routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, issuer, keyring, book)
 
     def gate(own: Iterable[Route]) -> Gate:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
+
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import ANY_SITE, IdentityForm, RouteSettings
@@ -25,19 +27,29 @@ REALM_HEADER = "X-Auth-Realm"
 """A client narrows its realms by it, so it never passes."""
 
 
+@attrs.frozen
+class RouteParts:
+    """What routes follow besides their own settings.
+
+    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords.
+    """
+
+    directory_realms: frozenset[str] = frozenset()
+    passwords: bool = False
+
+
 def configured_routes(
     config: SiteConfig,
     runtime: Runtime,
     pools: Mapping[str, UpstreamPool],
     sinks: Mapping[Path | None, IAuditSink],
     believed: set[bytes],
-    *,
-    passwords: bool,
+    shared: RouteParts,
 ) -> list[Route]:
     """The routes of ``config``, in its order.
 
     ``pools`` are by the name of their upstream, ``sinks`` by the path of the audit log (`perimeter.run.build.prepared.Prepared`).
-    ``believed`` are headers that reach no upstream (`believed_fields`). ``passwords``: some authenticator takes passwords.
+    ``believed`` are headers that reach no upstream (`believed_fields`).
     """
     names = {*config.perimeter.identity_headers, REALM_HEADER}
     for route in config.routes:
@@ -60,12 +72,12 @@ def configured_routes(
             if key not in targets:
                 targets[key] = ProxyTarget(pools[settings.upstream], rules[key[1:]])
             target = targets[key]
-        routes.append(route_of(settings, target, sinks[settings.audit], passwords))
+        routes.append(route_of(settings, target, sinks[settings.audit], shared))
     return routes
 
 
-def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, passwords: bool) -> Route:
-    """The route that ``settings`` describe, to ``target``. ``passwords``: some authenticator takes passwords."""
+def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
+    """The route that ``settings`` describe, to ``target``."""
     rewrite, fixed = settings.rewrite, settings.authorization.value
     return Route(
         name=settings.name,
@@ -74,8 +86,8 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, passwor
         audit=sink,
         hosts=settings.hosts,
         rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
-        access=Access(Asks(settings.auth), stranger=_challenges(settings, passwords)),
-        policy=Policy(settings.allow, settings.deny),
+        access=Access(Asks(settings.auth), stranger=_challenges(settings, shared.passwords)),
+        policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms),
         networks=settings.networks,
         identity=IdentityProfile(
             headers=IdentityForm.HEADERS in settings.identity,

@@ -23,7 +23,7 @@ from perimeter.state.stores import States
 HASHING_THREADS = min(4, max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
 """Password hashes computed at a time: one on each processor, two at least, and no more than there is memory for."""
 
-HASHING_QUEUE = 1024
+HASHING_QUEUE = 256
 """Logins that may wait for one of these threads, each for `queue_timeout` at most."""
 
 BLOCKING_THREADS = 64

@@ -87,6 +87,27 @@ class PolicyTests(unittest.TestCase):
     def test_attack_15_a_role_with_a_comma_is_one_role(self) -> None:
         self.assertFalse(Policy(rules("role:admin")).permits(Principal("x", "r", ("a,admin",)), "GET"))
 
+    def test_roles_of_a_directory_compare_without_case(self) -> None:
+        """As the directory compares the names of its groups, in ``allow`` and in ``deny`` (attack 30); elsewhere exactly."""
+        for written, role, same in (
+            *(("ADMINS", "admins", True), ("admins", "Admins", True), ("Domain  users", "domain Users", True)),
+            *(("straße", "STRASSE", True), ("admins", "admin", False), ("admin", "admin,x", False), ("admins", "admins", True)),
+        ):
+            user = Principal("x", "corp", ("first", role))
+            for realms, expected in (({"corp"}, same), ({"other"}, written == role), (set(), written == role)):
+                allowing = Policy((Rule("role", written),), (), directory_realms=frozenset(realms))
+                denying = Policy(None, (Rule("role", written),), directory_realms=frozenset(realms))
+                self.assertEqual(allowing.permits(user, "GET"), expected, (written, role, realms))
+                self.assertEqual(denying.permits(user, "GET"), not expected, (written, role, realms))
+        self.assertFalse(
+            Policy((Rule("role", "a"),), (), directory_realms=frozenset({"corp"})).permits(Principal("x", "corp"), "GET")
+        )
+
+    def test_other_rules_compare_exactly_in_a_directory_too(self) -> None:
+        user = Principal("alice", "corp", ("a",))
+        for rule in ("user:Alice", "realm:Corp"):
+            self.assertFalse(Policy(rules(rule), (), directory_realms=frozenset({"corp"})).permits(user, "GET"))
+
     def test_open(self) -> None:
         self.assertTrue(Policy().open)
         self.assertFalse(Policy(()).open)

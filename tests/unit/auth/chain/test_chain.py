@@ -359,8 +359,8 @@ class ThrottleTests(ChainCase):
 
     def test_what_the_operator_sees_of_lockouts(self) -> None:
         chain = self.throttled(Fake(Rejected()))
-        for _ in range(3):
-            self.failureResultOf(self.ask(chain), Rejected)
+        for number in range(3):  # the same guess counts once for its address
+            self.failureResultOf(self.ask(chain, BasicCredentials("alice", f"guess {number}")), Rejected)
         for later, seconds in ((0, 1), (0.25, 1), (5, 0)):
             self.clock.advance(later)
             self.assertEqual([left for _, _, left in chain.refused()], [seconds])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
@@ -90,7 +88,8 @@ class SuspectTests(unittest.TestCase):
             if len(text) > 9:
                 self.assertNotIn(text, message)
 
-    @given(st.from_regex(r"[./0-9A-Za-z]{13}|[0-9a-f]{32}|\$[a-z0-9]{1,9}\$[a-zA-Z0-9./]{0,40}\$?[a-z]{0,9}", fullmatch=True))
+    @given(st.from_regex(r"[./0-9A-Za-z]{13}|[0-9a-f]{32}|\$[a-z0-9]{1,9}\$[a-zA-Z0-9./]{0,20}\$?[a-z]{0,9}", fullmatch=True))
     def test_attack_69_nothing_that_is_written_like_a_hash_logs_in_as_text(self, text: str) -> None:
-        with contextlib.suppress(PasswordFormatError):
-            self.assertFalse(take(text)[0].verify(text))
+        """None of these is long enough for a hash that is known, either."""
+        with self.assertRaises(PasswordFormatError):
+            take(text)

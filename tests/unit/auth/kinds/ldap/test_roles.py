@@ -9,8 +9,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.ldap import roles as roles_module
+from perimeter.auth.kinds.ldap.results import SIZE_LIMIT_EXCEEDED
 from perimeter.auth.kinds.ldap.roles import IN_CHAIN, Roles
-from perimeter.auth.kinds.ldap.values import Matching
+from perimeter.auth.kinds.ldap.values import Found, Matching, Result, Search
 from perimeter.errors import Undecided
 from tests.unit.doubles.ldap_directory import MemoryDirectory, entry
 from tests.unit.doubles.ldap_sections import MINIMAL, parsed
@@ -52,6 +53,57 @@ class RolesTests(TestCase):
         elsewhere = group("ops", USER, dn="cn=ops,dc=elsewhere")
         person = entry(f"cn=x,{BASE}", objectClass="person", cn="x", uniqueMember=USER)
         self.assertEqual(self.found(elsewhere, person), ())
+
+    def limited(self, ends_at: int, *, knows_entry_dn: bool = True, groups: int = 10) -> Deferred[tuple[str, ...]]:
+        directory = MemoryDirectory(Clock(), *(group(f"g{number:02}", USER) for number in range(groups)), group("none", "cn=bob"))
+        directory.ends_at, directory.knows_entry_dn = ends_at, knows_entry_dn
+        self.directory = directory
+        roles = Roles(parsed(**{**MINIMAL, "role_base_dn": BASE}), directory.search)
+        return Deferred.fromCoroutine(roles.of(entry(USER), "alice", lambda _: None))
+
+    def test_groups_beyond_the_limit_of_the_directory(self) -> None:
+        everything = tuple(f"g{number:02}" for number in range(10))
+        for ends_at, searches in ((1, 19), (3, 7), (5, 3), (9, 3), (10, 1), (11, 1)):
+            self.assertEqual(self.successResultOf(self.limited(ends_at)), everything, ends_at)
+            self.assertEqual(len(self.directory.asked), searches, ends_at)
+
+    def test_attack_41_groups_that_cannot_be_reached_are_not_taken_for_absent(self) -> None:
+        refusal = self.failureResultOf(self.limited(3, knows_entry_dn=False), Undecided).value
+        self.assertIn("size.prtotal=unlimited", refusal.detail)
+        self.patch(roles_module, "MAX_GROUPS", 9)
+        self.assertIn("more than 9 groups", self.failureResultOf(self.limited(3), Undecided).value.detail)
+        self.patch(roles_module, "MAX_GROUPS", 10)
+        self.assertEqual(len(self.successResultOf(self.limited(3))), 10)
+
+    def test_attack_41_a_directory_that_returns_nothing_at_its_limit(self) -> None:
+        async def nothing(search: Search) -> Found:
+            return Found((), Result(SIZE_LIMIT_EXCEEDED), more=True)
+
+        roles = Roles(parsed(**{**MINIMAL, "role_base_dn": BASE}), nothing)
+        self.failureResultOf(Deferred.fromCoroutine(roles.of(entry(USER), "alice", lambda _: None)), Undecided)
+
+    def test_the_primary_group_counts(self) -> None:
+        posix = [
+            entry(f"cn={name},{BASE}", objectClass="posixGroup", cn=name, memberUid=who, gidNumber=number)
+            for name, who, number in (("a", "alice", "1"), ("b", "bob", "2"), ("c", "bob", "3"))
+        ]
+        options = {"role_object_class": "PosixGroup", "role_member_attribute": "memberUid", "role_member_value": "username"}
+        for numbers, expected in ((("2",), ("a", "b")), ((), ("a",)), (("2", "3"), ("a", "b", "c")), (("*", "x"), ("a",))):
+            for member_value in ("username", "dn"):
+                directory = MemoryDirectory(Clock(), *posix)
+                roles = Roles(
+                    parsed(**{**MINIMAL, "role_base_dn": BASE, **options, "role_member_value": member_value}), directory.search
+                )
+                user = entry(USER, gidNumber=numbers) if numbers else entry(USER)
+                found = self.successResultOf(Deferred.fromCoroutine(roles.of(user, "alice", lambda _: None)))
+                self.assertEqual(found, tuple(one for one in expected if one != "a" or member_value == "username"), numbers)
+
+    def test_a_number_counts_for_posix_groups_alone(self) -> None:
+        numbered = group("ops", "cn=bob", gidNumber="2")
+        directory = MemoryDirectory(Clock(), numbered)
+        roles = Roles(parsed(**{**MINIMAL, "role_base_dn": BASE}), directory.search)
+        user = entry(USER, gidNumber="2")
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(roles.of(user, "alice", lambda _: None))), ())
 
     def test_members_by_the_user_s_name(self) -> None:
         posix = [
