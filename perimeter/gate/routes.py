@@ -22,6 +22,7 @@ class Route:
 
     ``prefix`` has no slash at its end (so "/" is the empty prefix); ``hosts`` is empty for any host; ``rewrite`` replaces the
     prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
+    ``path_as_sent``: paths are forwarded as they came, and judged by every reading of them.
     ``entry`` follows from ``networks`` and ``max_body`` (bytes).
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can be
@@ -40,15 +41,22 @@ class Route:
     networks: tuple[Network, ...] = ()
     identity: IdentityProfile = attrs.field(factory=IdentityProfile)
     allow_encoded_slash: bool = False
+    path_as_sent: bool = False
     websocket: bool = True
     max_body: int | None = None
     builtin: bool = False
     exact: bool = False
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
+    #: the prefix that a service does not see, as the client has to put it before the service's paths; empty if none is replaced
+    hidden_prefix: bytes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.exact and not self.builtin:
             raise ValueError("only a route of the gateway's own is exact")
+
+    @hidden_prefix.default
+    def _hidden_prefix(self) -> bytes:
+        return b"" if self.rewrite is None or self.rewrite == self.prefix else self.prefix
 
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:

@@ -19,6 +19,7 @@ from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.runtime import Runtime
+from perimeter.targets.slash import SlashTarget
 from perimeter.targets.static import StaticTarget
 
 
@@ -55,6 +56,8 @@ def configured_routes(
             if key not in targets:
                 targets[key] = ProxyTarget(pools[settings.upstream], strict_rules if settings.by_method else rules)
             target = targets[key]
+            if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
+                target = SlashTarget(target)
         routes.append(_route(settings, target, sinks[settings.audit], passwords))
     return routes
 
@@ -79,6 +82,7 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink, passwords
             roles=settings.identity_roles_header.encode("ascii"),
         ),
         allow_encoded_slash=settings.allow_encoded_slash,
+        path_as_sent=settings.path_as_sent,
         websocket=settings.websocket,
         max_body=settings.max_body,
     )
