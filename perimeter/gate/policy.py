@@ -13,7 +13,7 @@ from perimeter.model import Principal
 UNKNOWN_METHOD = "-"
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Policy:
     """``deny`` wins over ``allow``; in each of them one matching term is enough. Without ``allow`` every user may.
 

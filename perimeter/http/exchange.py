@@ -1,4 +1,4 @@
-"""One request and its response: the object that every target works on, whatever carries it (`perimeter.http.carrier`).
+"""One request and its response: the object that every target works on, independent of the protocol (`perimeter.http.carrier`).
 
 The exchange knows the rules of answering (no body for HEAD, one final response, no more and no less of a body than announced),
 counts bytes, and sees to it that exactly one `AccessRecord` is written, however it ends, and before the last byte of the response
@@ -28,19 +28,19 @@ CLIENT_GONE = 499
 
 
 class Exchange:
-    """A request, and what becomes of it.
+    """A request and its response.
 
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
     response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
     ``upstream`` is the target's name for the audit log, if it is not the route's. ``has_body``: the request is chunked, or has a
-    Content-Length above 0. ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
+    Content-Length above 0. ``held``: the response's head waits in the writer (see `start`). ``received`` and ``sent`` count bytes
+    of the bodies, ``max_body`` bounds the first.
     """
 
     __slots__ = (
         "_body_left",
         "_carrier",
         "_ended",
-        "_held",
         "_paused",
         "_recorded",
         "_sink",
@@ -51,6 +51,7 @@ class Exchange:
         "decision",
         "has_body",
         "head",
+        "held",
         "max_body",
         "reason",
         "received",
@@ -85,8 +86,7 @@ class Exchange:
         self._started = False
         self._ended = False
         self._recorded = False
-        #: the response's head waits in the writer
-        self._held = False
+        self.held = False
         #: bytes of the response's body that were announced and are still to come; None if the length is not known
         self._body_left: int | None = 0
 
@@ -139,13 +139,13 @@ class Exchange:
         self._body_left = 0 if bodiless else length
         if self._body_left == 0 and not self._record():
             return
-        self._held = not flush
-        self._carrier.writer.head(status, lines, length, reason, bodiless, self._held)
+        self.held = not flush
+        self._carrier.writer.head(status, lines, length, reason, bodiless, self.held)
 
     def flush(self) -> None:
         """Send a head that `start` kept back."""
-        if self._held and not self._ended:
-            self._held = False
+        if self.held and not self._ended:
+            self.held = False
             self._carrier.writer.flush()
 
     def write(self, data: bytes) -> None:
@@ -153,14 +153,7 @@ class Exchange:
         if self._ended or not data:
             return
         left = self._body_left
-        if left is None:
-            self.sent += len(data)
-        elif left == 0:
-            # The body of a HEAD, 204 or 304 is not sent; anything else was announced as shorter.
-            if not (self.head.method == b"HEAD" or self.status in (204, 304)):
-                self.abort(EarlyEnd.RESPONSE_TOO_LONG)
-            return
-        else:
+        if left:
             size = len(data)
             if size > left:
                 self.abort(EarlyEnd.RESPONSE_TOO_LONG)
@@ -169,6 +162,14 @@ class Exchange:
             self._body_left = left - size
             if size == left and not self._record():
                 return
+        elif left is None:
+            self.sent += len(data)
+        else:
+            # The body of a HEAD, 204 or 304 is not sent; anything else was announced as shorter.
+            if not (self.head.method == b"HEAD" or self.status in (204, 304)):
+                self.abort(EarlyEnd.RESPONSE_TOO_LONG)
+            return
+        self.held = False
         self._carrier.writer.data(data)
 
     def finish(self, trailers: Sequence[Field] = ()) -> None:
@@ -201,7 +202,7 @@ class Exchange:
             self._carrier.writer.interim(status, lines)
 
     def _open(self, status: int) -> bool:
-        """Begin. Returns whether the response has no body whatever its length says (RFC 9110, section 6.4.1)."""
+        """Begin. Returns whether the response has no body, whatever its length (RFC 9110, section 6.4.1)."""
         self._started = True
         self.status = status
         if not self.body_done and self._sink is None:
@@ -216,7 +217,6 @@ class Exchange:
         self._started = True
         self.status = 101
         self.tunnel = True
-        self.body_done = True
         self._carrier.open_tunnel(lines)
 
     def tunnel_send(self, data: bytes) -> None:

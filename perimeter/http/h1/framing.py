@@ -17,7 +17,7 @@ from perimeter.model import Field, HeaderBlock
 #: A chunk-size line (RFC 9112, section 7.1) without extensions. Clients do not need them and parsers disagree about
 #: them, so they are refused; 15 hexadecimal digits stay below 2**63.
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
-#: What a chunk-size line that has not wholly arrived may look like.
+#: A valid beginning of a chunk-size line that has not arrived completely.
 _CHUNK_SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}\r?")
 
 #: Chunks that `ChunkedReader.feed` takes apart at a time, for some 0.1 ms: a chunk of one byte costs as much as a long one.
@@ -125,7 +125,7 @@ class ChunkedReader:
             end = position + length
             if not length:
                 self._in_trailer = True
-            elif data[end : end + 2] == b"\r\n":
+            elif data.startswith(b"\r\n", end):
                 parts.append(data[position:end])
                 position = end + 2
             else:
@@ -136,15 +136,14 @@ class ChunkedReader:
         return b"".join(parts), None
 
     def _chunk(self, data: bytes, position: int, parts: list[bytes]) -> int:
-        """Take what has come of a chunk that is not whole yet, and its CRLF; returns the new position."""
+        """Take the arrived part of an incomplete chunk, and its CRLF; returns the new position."""
         wanted = self._remaining - 2
         if wanted > 0:
             part = data[position : position + wanted]
             parts.append(part)
             self._remaining -= len(part)
             position += len(part)
-        available = len(data) - position
-        if self._remaining <= 2 and available:
+        if self._remaining <= 2:
             expected = b"\r\n"[2 - self._remaining :]
             ending = data[position : position + len(expected)]
             if not expected.startswith(ending):
@@ -163,14 +162,14 @@ class ChunkedReader:
         """The trailer section, from its first byte on; returns what follows the body."""
         if data.startswith(b"\r\n"):
             return data[2:]
-        end = data.find(b"\r\n\r\n")
-        if end > _MAX_TRAILER or (end < 0 and len(data) > _MAX_TRAILER):
+        lines, end, rest = data.partition(b"\r\n\r\n")
+        if len(lines) > _MAX_TRAILER:
             raise BadRequest("the trailer section is too large")
-        if end < 0:
+        if not end:
             self._pending = data
             return None
-        self.trailers = split_fields(data[: end + 2], _MAX_TRAILER_FIELDS)
-        return data[end + 4 :]
+        self.trailers = split_fields(lines + b"\r\n", _MAX_TRAILER_FIELDS)
+        return rest
 
     def end(self) -> bool:
         """See `BodyReader`."""
