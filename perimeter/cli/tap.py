@@ -77,7 +77,7 @@ def makeService(options: Options) -> IService:
     except StartupError as error:
         _exit(1, str(error))
     launch = Launch(pidfile=twistd.get("pidfile") or "")
-    if not (twistd.get("nodaemon") or twistd.get("debug")):
+    if twistd and not (twistd["nodaemon"] or twistd["debug"]):  # without twistd's options, another program runs the service
         launch = detach(twistd.get("pidfile") or "", getattr(outfile, "path", ""))
         # What twistd itself would do besides.
         twistd["nodaemon"] = True

@@ -104,6 +104,8 @@ def _handle(place: Place, plan: Plan) -> str:
             before.append(f"uri strip_prefix {place.prefix}")
         if place.rewrite:
             before.append(f"rewrite * {place.rewrite}{{uri}}")
+    if place.hidden_prefix:
+        before.append(f"request_header X-Forwarded-Prefix {place.hidden_prefix}")
     if place.by_method:
         before += [f"request_header -{name}" for name in METHOD_HEADERS]
     name = f"perimeter_{place.name}"

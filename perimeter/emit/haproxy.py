@@ -181,6 +181,8 @@ def _backend(place: Place, plan: Plan) -> str:
         rules += f"    http-request deny deny_status 400 unless {{ path -m reg {pattern} }}\n"
         rules += f"    http-request replace-path {pattern} {place.rewrite}\\1\n"
         rules += "    http-request set-path / unless { path -m beg / }\n"
+    if place.hidden_prefix:
+        rules += f"    http-request set-header X-Forwarded-Prefix {place.hidden_prefix}\n"
     hidden = "".join(f"    http-response del-header {name}\n" for name in plan.headers)
     secure = " ssl verify required ca-file @system-ca" if place.scheme is ServerScheme.HTTPS else ""
     servers = "".join(f"    server s{number} {address}{secure}\n" for number, address in enumerate(place.addresses, 1))

@@ -48,6 +48,8 @@ server {{
 {locations}}}
 """
 
+_EMPTY = '""'
+
 _ANY = """\
     # any name: another server of the port may be the default one
     server_name ~^;
@@ -143,7 +145,8 @@ def _location(place: Place, plan: Plan, match: str, target: str) -> str:
     # nginx removes no headers by their beginning
     others = [name for name in (*plan.headers, *plan.dropped) if name not in place.headers and not name.endswith("*")]
     for name in (*others, *(METHOD_HEADERS if place.by_method else ()), *TELLING[:-1], *PRIVATE):
-        sent.append(f'        proxy_set_header {name} "";')
+        value = place.hidden_prefix if name == "X-Forwarded-Prefix" else ""
+        sent.append(f"        proxy_set_header {name} {value or _EMPTY};")
     hidden = "\n".join(f"        proxy_hide_header {name};" for name in plan.headers)
     return _LOCATION.format(
         upgrade=_UPGRADE if place.websocket else _NO_UPGRADE,

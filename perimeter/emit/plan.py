@@ -78,6 +78,11 @@ class Place:
     websocket: bool
 
     @property
+    def hidden_prefix(self) -> str:
+        """The prefix that its servers do not see, for X-Forwarded-Prefix; "" if they see every path whole."""
+        return "" if self.rewrite is None or self.rewrite == self.prefix else self.prefix
+
+    @property
     def scheme(self) -> ServerScheme:
         """The scheme of its servers."""
         return self.servers[0].scheme

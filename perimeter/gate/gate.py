@@ -28,7 +28,7 @@ from perimeter.gate.decision import Admitted, Judged, Located
 from perimeter.gate.forwarded import in_networks, vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
-from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
+from perimeter.gate.paths import has_encoded_slash, normalise, readings, readings_as_sent, split_target
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.sources.source import Found
 from perimeter.http.exchange import Exchange, refuse_on_error
@@ -220,17 +220,39 @@ class Gate:
 
     def locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
         """The route of a request, and the target that is forwarded. Raises `BadTarget` or `NoRoute`."""
-        path, query = split_target(target)
-        path = normalise(path)
-        route = self.routes.find(host, path)
-        if route is None:
-            raise NoRoute("no route for this host and path")
-        if b";" in path or b"%2F" in path:
-            self._check_readings(route, host, path)
+        sent, query = split_target(target)
+        try:
+            path = normalise(sent)
+        except BadTarget as unusual:
+            # only a route that takes paths as they are sent has one without a normal form
+            route, path = self._locate_as_sent(host, sent, unusual)
+        else:
+            found = self.routes.find(host, path)
+            if found is None:
+                raise NoRoute("no route for this host and path")
+            route = found
+            if route.path_as_sent:
+                route, path = self._locate_as_sent(host, sent)
+            elif b";" in path or b"%2F" in path:
+                self._check_readings(route, host, path)
         place = (route, route.forwarded_path(path) + query)
         if len(target) + len(host) <= _LONGEST_PLACE:  # clients choose both
             self._places.keep((host, target), place)
         return place
+
+    def _locate_as_sent(self, host: bytes, path: bytes, unusual: BadTarget | None = None) -> tuple[Route, bytes]:
+        """The route of a path that is forwarded as it came: the one that every reading leads to (attack 65).
+
+        The bytes themselves are one reading, so the path begins with the route's prefix as it is configured.
+        Raises ``unusual``, which says why the path has no normal form, or another `BadTarget`.
+        """
+        route = self.routes.find(host, path)
+        if route is None or not route.path_as_sent:
+            raise unusual or BadTarget("a path that another server could read as another route's")
+        for reading in readings_as_sent(path):
+            if self.routes.find(host, reading) is not route:
+                raise BadTarget("a path that another server could read as another route's")
+        return route, path
 
     def _check_readings(self, route: Route, host: bytes, path: bytes) -> None:
         """Every way to read the path must lead to the same route (attack 1)."""

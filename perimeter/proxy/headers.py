@@ -47,6 +47,11 @@ _MAPPED = frozenset((b"location", b"content-location", b"set-cookie"))
 _MAX_NAMES = 1000
 KNOWN_NAMES = tuple(name.encode("ascii") for name in KNOWN)
 """Headers that known services take for the identity of the user."""
+#: What a trusted proxy may say of the client's host, port and prefix. A prefix that a browser could read as another host is none.
+_HOST = re.compile(rb"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_PORT = re.compile(rb"[1-9][0-9]{0,4}")
+_PREFIX = re.compile(rb"(?=.{1,256}\Z)(?:/[A-Za-z0-9._~!$&'()*+;=:@%-]+)+/?")
+_DOTS = re.compile(rb"/(?:\.|%2[Ee]){1,2}(?:/|\Z)")
 _COOKIE_PATH = re.compile(rb"(;[ \t]*path[ \t]*=[ \t]*)([^;\s]*)", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE)
 
@@ -160,13 +165,42 @@ def client_lines(connection: ClientConnection) -> bytes:
 
 
 def relayed_client_lines(exchange: Exchange, relayed: tuple[str, ...]) -> bytes:
-    """Like `client_lines`, for a client behind a trusted proxy: with the proxy's scheme, and the trusted part of its chain."""
+    """Like `client_lines`, for a client behind a trusted proxy: with the proxy's scheme, and the trusted part of its chain.
+
+    The port that the client used is there if the proxy names one.
+    """
     scheme = b",".join(exchange.head.headers.get_all(b"x-forwarded-proto")).lower()
     if scheme not in (b"http", b"https"):
         scheme = b"https" if exchange.connection.tls else b"http"
     chain = ", ".join(relayed).encode("ascii")
     address = relayed[0].encode("ascii")
-    return b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (address, chain, scheme)
+    port = _told(exchange.head.headers, b"x-forwarded-port", _PORT)
+    more = b"X-Forwarded-Port: %b\r\n" % port if port and int(port) < 65536 else b""
+    return b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%b" % (address, chain, scheme, more)
+
+
+def relayed_host(headers: HeaderBlock) -> bytes:
+    """The host that the client used, as a trusted proxy names it (X-Forwarded-Host); empty if it does not."""
+    return _told(headers, b"x-forwarded-host", _HOST)
+
+
+def announced_prefix(headers: HeaderBlock, decision: Admitted) -> bytes:
+    """What the client has to put before the paths that the service sees, or empty: the value of X-Forwarded-Prefix.
+
+    What a trusted proxy has removed comes first, then what the route's rewrite removes.
+    """
+    own = decision.route.hidden_prefix
+    if not decision.relayed:
+        return own
+    told = _told(headers, b"x-forwarded-prefix", _PREFIX).rstrip(b"/")
+    return b"" if _DOTS.search(told) else told + own
+
+
+def _told(headers: HeaderBlock, name: bytes, form: re.Pattern[bytes]) -> bytes:
+    """What a trusted proxy says in a header: of a list the last value, which is the proxy's own. Empty if it is malformed."""
+    values = headers.get_all(name)
+    last = values[-1].rpartition(b",")[2].strip(b" \t") if values else b""
+    return last if form.fullmatch(last) else b""
 
 
 def request_head(
@@ -175,8 +209,16 @@ def request_head(
     """The complete request head for the upstream. ``fallback_host`` is used if an HTTP/1.0 client sent no Host."""
     head = exchange.head
     headers = head.headers
-    host = head.host or fallback_host
-    client = relayed_client_lines(exchange, decision.relayed) if decision.relayed else client_lines(exchange.connection)
+    host = client_host = head.host or fallback_host
+    prefix = decision.route.hidden_prefix
+    if decision.relayed:
+        client = relayed_client_lines(exchange, decision.relayed)
+        client_host = relayed_host(headers) or host
+        prefix = announced_prefix(headers, decision)
+    else:
+        client = client_lines(exchange.connection)
+    if prefix:
+        client += b"X-Forwarded-Prefix: %b\r\n" % prefix
     if headers.chunked:
         framing = b"Transfer-Encoding: chunked\r\n"
     elif headers.content_length is not None:
@@ -191,7 +233,7 @@ def request_head(
         host,
         rules.request_lines(headers),
         client,
-        host,
+        client_host,
         decision.identity,
         framing,
     )

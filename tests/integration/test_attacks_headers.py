@@ -479,7 +479,8 @@ class TrustedPeer(StageCase):
             "10.0.0.1, 203.0.113.7": "203.0.113.7",
             "10.0.0.1, 203.0.113.7, 192.168.3.4": "203.0.113.7",
             "10.0.0.1, garbage, 192.168.3.4": "192.168.3.4",
-            "10.0.0.1, 203.0.113.7:1234": "127.0.0.1",
+            "10.0.0.1, 203.0.113.7:1234": "203.0.113.7",
+            "10.0.0.1, 203.0.113.7:": "127.0.0.1",
             "unknown": "127.0.0.1",
             "": "127.0.0.1",
             "10.0.0.1,": "127.0.0.1",
@@ -496,11 +497,16 @@ class TrustedPeer(StageCase):
         # two headers are one list, in their order
         received = self.forwarded(get("/pub", "X-Forwarded-For: 10.0.0.1", "X-Forwarded-For: 203.0.113.7, 192.168.3.4"))
         self.assertEqual(received.get("x-forwarded-for"), "203.0.113.7, 192.168.3.4, 127.0.0.1")
-        # host, port and prefix are ignored even from a trusted proxy, since Host has the same information
-        lies = ("X-Forwarded-Host: sentinel.test", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /evil", "X-Forwarded-Uri: /pub")
-        self.refused(get("/in", "X-Forwarded-For: 203.0.113.7", *lies), 401, closes=False)
-        received = self.forwarded(get("/pub", "X-Forwarded-For: 203.0.113.7", *lies))
-        self.assertEqual((received.get("x-forwarded-host"), identity(received, "port", "prefix", "uri")), ("gateway.test", []))
+        # host, port and prefix are passed on from a trusted proxy, and decide nothing
+        told = ("X-Forwarded-Host: sentinel.test", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /outer", "X-Forwarded-Uri: /pub")
+        self.refused(get("/in", "X-Forwarded-For: 203.0.113.7", *told), 401, closes=False)
+        received = self.forwarded(get("/pub", "X-Forwarded-For: 203.0.113.7", *told))
+        self.assertEqual((received.get("x-forwarded-host"), identity(received, "uri")), ("sentinel.test", []))
+        self.assertEqual((received.get("x-forwarded-port"), received.get("x-forwarded-prefix")), ("1", "/outer"))
+        # and an address may have a port
+        received = self.forwarded(get("/pub", "X-Forwarded-For: 203.0.113.7:51234"))
+        self.assertEqual(received.get("x-forwarded-for"), "203.0.113.7, 127.0.0.1")
+        self.assertTrue(self.served.audit()[-1].startswith("203.0.113.7 "))
 
     def test_attack_09_scheme_from_a_trusted_proxy(self) -> None:
         """https is passed on from a trusted proxy, for every client address. A value that is no scheme is not."""
@@ -528,7 +534,7 @@ class TrustedPeer(StageCase):
             "::10.0.0.1",
             "2001:db9::1",
             "fe80::1%eth0",
-            "[2001:db8::1]",
+            "[2001:db8::1",
             "010.0.0.1",
             "0xa.0.0.1",
         ):

@@ -237,7 +237,10 @@ class Tests:
             self.assertNotIn(b"DELETE", received.head)
 
     def test_an_open_route(self: Any) -> None:
-        received = self.passes("/pub/x")
+        received = self.passes("/pub/x", "X-Forwarded-Prefix: /evil")
+        self.assertEqual(received.get("x-forwarded-prefix"), "/pub")
+        self.assertNotIn(b"/evil", received.head)
+        self.assertEqual(self.passes("/users", ALICE, "X-Forwarded-Prefix: /evil").get("x-forwarded-prefix"), None)
         self.assertEqual(received.line.split()[1], "/open/x")
         self.assertFalse(received.get("x-auth-username"))
 

@@ -274,6 +274,12 @@ class RouteSettings(Settings):
     allow_encoded_slash: bool = option(
         BOOLEAN, "with `upstream`: `yes` forwards paths that contain `%2F`; `no` answers them with 400", default="no"
     )
+    path_as_sent: bool = option(
+        BOOLEAN,
+        "with `upstream`: `yes` forwards each path byte for byte, also `//`, `%2F` and `%25`, if every way to read it leads to "
+        "this route; `no` forwards a normal form, and answers paths that have none with 400",
+        default="no",
+    )
     max_body: int | None = option(optional(SIZE), "largest request body; not set: no limit", default="")
     audit: Path | None = option(optional(file_path()), "audit log file of this route; not set: `path` of `[audit]`", default="")
     file: str = ""
@@ -317,7 +323,7 @@ class RouteSettings(Settings):
         elif has_static:
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
-                *(its.authorization, its.websocket, its.cross_site, its.allow_encoded_slash),
+                *(its.authorization, its.websocket, its.cross_site, its.allow_encoded_slash, its.path_as_sent),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

@@ -21,6 +21,7 @@ from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.runtime import Runtime
+from perimeter.targets.slash import SlashTarget
 from perimeter.targets.static import StaticTarget
 
 REALM_HEADER = "X-Auth-Realm"
@@ -72,6 +73,8 @@ def configured_routes(
             if key not in targets:
                 targets[key] = ProxyTarget(pools[settings.upstream], rules[key[1:]])
             target = targets[key]
+            if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
+                target = SlashTarget(target)
         routes.append(route_of(settings, target, sinks[settings.audit], shared))
     return routes
 
@@ -99,6 +102,7 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
         ),
         passes_authorization=settings.authorization.passes,
         allow_encoded_slash=settings.allow_encoded_slash,
+        path_as_sent=settings.path_as_sent,
         websocket=settings.websocket,
         max_body=settings.max_body,
         cross_site=None if settings.cross_site == (ANY_SITE,) else frozenset(one.encode("ascii") for one in settings.cross_site),

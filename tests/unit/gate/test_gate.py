@@ -404,6 +404,75 @@ class PathTests(GateTestCase):
         self.refused(400, "GET /api;/../admin", gate=gate)
         self.refused(404, "GET /apix/admin", gate=gate)
 
+    def test_paths_as_they_are_sent(self) -> None:
+        raw = attrs.evolve(self.open, path_as_sent=True)
+        gate = self.gate(raw, self.closed)
+        for path in (
+            *(
+                "/pub/job/feature%252Fx",
+                "/pub/file%2520name",
+                "/pub/fetch/http://e/a",
+                "/pub/%7Euser",
+                "/pub/a%5Cb",
+                "/pub/a%2fb",
+            ),
+            *("/pub/a;x=1", "/pub/a%3Bx", "/pub//", "/pub", "/pub/%61", "/pub/x?y=%2F..//"),
+        ):
+            self.assertEqual(self.admitted(f"GET {path}", gate=gate).target, path.encode())
+        for path in ("/job/feature%252Fx", "/a%5Cb"):  # no route at all
+            self.refused(400, f"GET {path}", gate=gate)
+        for path in ("/pub/file%2520name", "/pub/a%5Cb"):  # a route without the option
+            self.refused(400, f"GET {path}", gate=self.gate(self.open, self.closed))
+
+    def test_attack_65_every_reading_leads_to_one_route(self) -> None:
+        raw = attrs.evolve(self.open, path_as_sent=True)
+        below = self.route("below", "/pub/admin")
+        other = self.route("other", "/")
+        every = attrs.evolve(other, path_as_sent=True, access=ANYBODY)
+        for paths, gate in (
+            (
+                *(
+                    (
+                        "/pub%2Fx",
+                        "/pub%252Fx",
+                        "//pub/x",
+                        "/%70ub/x",
+                        "/pub%5Cx",
+                        "/pub;x/y",
+                        "/pub/../admin",
+                        "/pub/%252e%252e/admin",
+                    ),
+                ),
+                self.gate(raw, self.closed, other),
+            ),
+            (
+                *(("/pub//admin", "/pub/%61dmin", "/pub/%2561dmin", "/pub/;x/admin", "/pub%2Fadmin", "/pub/x%2F%2E%2E%2Fadmin"),),
+                self.gate(raw, below),
+            ),
+            (
+                *(("//admin", "/%61dmin", "/%2561dmin/x", "/;x/admin", "/%5Cadmin", "/;%252Fadmin", "/admin;x/y", "/%2Fadmin"),),
+                self.gate(every, self.closed),
+            ),
+        ):
+            for path in paths:
+                client = self.ask(f"GET {path}", gate=gate)
+                self.assertIn(client.response().status, (400, 401, 404), path)
+                self.assertEqual(self.target.exchanges, [], path)
+
+    def test_a_path_as_it_is_sent_with_a_rewrite(self) -> None:
+        for rewrite, sent, forwarded in (
+            (b"", "/api/a%2Fb", b"/a%2Fb"),
+            (b"", "/api//a", b"//a"),
+            (b"", "/api", b"/"),
+            (b"", "/api/", b"/"),
+            (b"/in", "/api/%7Ea?x", b"/in/%7Ea?x"),
+        ):
+            gate = self.gate(self.route("api", "/api", access=ANYBODY, rewrite=rewrite, path_as_sent=True))
+            self.assertEqual(self.admitted(f"GET {sent}", gate=gate).target, forwarded)
+        gate = self.gate(self.route("api", "/api", access=ANYBODY, rewrite=b"", path_as_sent=True))
+        for sent, status in (("/%61pi/x", 400), ("//api/x", 400), ("/api%2Fx", 404), ("/api;x/y", 404)):
+            self.refused(status, f"GET {sent}", gate=gate)
+
     def test_encoded_slash_is_an_option(self) -> None:
         lax = attrs.evolve(self.open, allow_encoded_slash=True)
         gate = self.gate(lax, self.closed, self.root)

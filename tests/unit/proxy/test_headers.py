@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
@@ -24,14 +26,23 @@ def fields(*lines: str, rules: HeaderRules = RULES) -> list[bytes]:
     return rules.request_lines(parse_block(block, 100)).split(b"\r\n")[:-1]
 
 
-def head(*lines: str, relayed: tuple[str, ...] = (), tls: str = "TLSv1.3", upgrade: bytes | None = None, minor: int = 1) -> bytes:
+def head(
+    *lines: str,
+    relayed: tuple[str, ...] = (),
+    tls: str = "TLSv1.3",
+    upgrade: bytes | None = None,
+    minor: int = 1,
+    prefix: bytes = b"",
+    rewrite: bytes | None = None,
+) -> bytes:
     target = Holding()
     client = Client(Site(target), tls)
     names = ("Host: gw.example:9443", *lines) if minor else lines
     client.send(f"POST /a?b HTTP/1.{minor}\r\n".encode() + "".join(f"{line}\r\n" for line in names).encode("latin-1") + b"\r\n")
     exchange = target.exchanges[0]
     address = relayed[0] if relayed else "192.0.2.7"
-    decision = Admitted(client.site.route, Principal("alice", "local"), b"/judged?b", OWN, address, relayed)
+    route = attrs.evolve(client.site.route, prefix=prefix, rewrite=rewrite)
+    decision = Admitted(route, Principal("alice", "local"), b"/judged?b", OWN, address, relayed)
     return request_head(exchange, decision, RULES, b"fallback:8080", upgrade)
 
 
@@ -200,6 +211,76 @@ class RequestTests(unittest.TestCase):
         sent = head(minor=0)
         self.assertIn(b"HTTP/1.1\r\nHost: fallback:8080\r\n", sent)
         self.assertIn(b"X-Forwarded-Host: fallback:8080\r\n", sent)
+
+    def told(self, name: str, *lines: str, **options: Any) -> list[str]:
+        """The values of a header of the request that the service gets."""
+        sent = head(*lines, **options).decode("latin-1").split("\r\n")
+        return [line.partition(": ")[2] for line in sent if line.lower().startswith(f"{name.lower()}:")]
+
+    def test_attack_9_host_port_and_prefix_come_from_trusted_proxies_alone(self) -> None:
+        lines = ("X-Forwarded-Host: public.test:8443", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /outer")
+        for name, trusted, else_ in (
+            ("X-Forwarded-Host", "public.test:8443", ["gw.example:9443"]),
+            ("X-Forwarded-Port", "8443", []),
+            ("X-Forwarded-Prefix", "/outer", []),
+        ):
+            self.assertEqual(self.told(name, *lines, relayed=("192.0.2.7",)), [trusted])
+            self.assertEqual(self.told(name, *lines), else_)
+            self.assertEqual(self.told(name, relayed=("192.0.2.7",)), else_)
+        self.assertEqual(self.told("Host", *lines, relayed=("192.0.2.7",)), ["gw.example:9443"])
+
+    def test_attack_9_a_trusted_proxys_own_value_is_the_last_of_a_list(self) -> None:
+        lines = ("X-Forwarded-Host: evil.test, public.test", "X-Forwarded-Port: 1", "X-Forwarded-Port: 2,443")
+        self.assertEqual(self.told("X-Forwarded-Host", *lines, relayed=("192.0.2.7",)), ["public.test"])
+        self.assertEqual(self.told("X-Forwarded-Port", *lines, relayed=("192.0.2.7",)), ["443"])
+
+    def test_attack_24_host_port_and_prefix_have_to_be_well_formed(self) -> None:
+        for name, else_, values in (
+            (
+                "Host",
+                ["gw.example:9443"],
+                ("", "a b", "a/b", "a@b", "a?b", "h:", "h:123456", "[::1", "h, ", "x\\y", "a" * 254, "\xe9"),
+            ),
+            ("Port", [], ("", "0", "65536", "443x", "-1", "99999", "0443", "4 43")),
+            (
+                "Prefix",
+                [],
+                (
+                    *("", "/", "x", "//evil.test", "/a//b", "/\\evil.test", "https://evil.test", "/a b", "/a?b", "/a#b", "/a\t"),
+                    *("/a/../b", "/..", "/.", "/%2e%2E/b", "/a/.%2e", "/" + "a" * 256, "/\xe9", '/"'),
+                ),
+            ),
+        ):
+            for value in values:
+                got = self.told(f"X-Forwarded-{name}", f"X-Forwarded-{name}: {value}", relayed=("192.0.2.7",))
+                self.assertEqual(got, else_ if value != "/a\t" else ["/a"], (name, value))
+        for name, value, sent in (
+            ("Host", "[2001:db8::1]:443", "[2001:db8::1]:443"),
+            ("Host", "a" * 253, "a" * 253),
+            ("Port", "65535", "65535"),
+            ("Port", "1", "1"),
+            ("Prefix", "/a/", "/a"),
+            ("Prefix", "/a/b.c/...", "/a/b.c/..."),
+            ("Prefix", "/" + "a" * 255, "/" + "a" * 255),
+        ):
+            got = self.told(f"X-Forwarded-{name}", f"X-Forwarded-{name}: {value}", relayed=("192.0.2.7",))
+            self.assertEqual(got, [sent], (name, value))
+
+    def test_prefix_that_a_rewrite_hides(self) -> None:
+        outer = "X-Forwarded-Prefix: /outer"
+        for prefix, rewrite, lines, relayed, expected in (
+            (b"/app", b"", (), (), ["/app"]),
+            (b"/app", b"", (outer,), (), ["/app"]),
+            (b"/app", b"", (outer,), ("192.0.2.7",), ["/outer/app"]),
+            (b"/app", b"", (), ("192.0.2.7",), ["/app"]),
+            (b"/app", b"/inner", (), (), ["/app"]),
+            (b"/app", b"/app", (), (), []),
+            (b"", b"/inner", (), (), []),
+            (b"/app", None, (), (), []),
+            (b"/app", None, (outer,), ("192.0.2.7",), ["/outer"]),
+        ):
+            got = self.told("X-Forwarded-Prefix", *lines, prefix=prefix, rewrite=rewrite, relayed=relayed)
+            self.assertEqual(got, expected, (prefix, rewrite, lines, relayed))
 
     def test_attack_9_relayed_by_a_trusted_proxy(self) -> None:
         relayed = ("10.9.9.9", "192.0.2.7")
