@@ -98,7 +98,7 @@ def _gate(config: SiteConfig) -> Gate:
     issuer = TokenIssuer(keyring, config.token, clock)
     own = endpoint_routes(EndpointParts(config, issuer, keyring, None).gateway(), sink, _NoReactor())
     routes = [route_of(settings, _NoTarget(), sink) for settings in config.routes]
-    return Gate(RouteTable([*routes, *own]), Identifier(()), IdentityLines(lambda *_: "", clock.seconds))
+    return Gate(RouteTable([*routes, *own]), Identifier(()), IdentityLines(lambda *_: "", clock.seconds, 1))
 
 
 def _place(config: SiteConfig, head: RequestHead, route: Route) -> list[str]:

@@ -38,7 +38,7 @@ class Restricted(StrEnum):
     NOTHING = "nothing"
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Access:
     """What a route asks of a client.
 

@@ -42,7 +42,7 @@ _OPTIONAL = Asks.OPTIONAL
 _FIRST_HAND = Asks.FIRST_HAND
 
 
-@attrs.frozen(slots=True, eq=False)
+@attrs.frozen
 class Gate:
     """The rules of one listener. ``enabled`` is False if the operator has turned authentication off."""
 

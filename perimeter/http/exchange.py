@@ -220,7 +220,6 @@ class Exchange:
         self._started = True
         self.status = 101
         self.tunnel = True
-        self.body_done = True
         self._carrier.open_tunnel(lines)
 
     def tunnel_send(self, data: bytes) -> None:

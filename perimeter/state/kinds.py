@@ -57,7 +57,7 @@ class Table(Protocol):
         """Delete what ended by ``now`` (epoch seconds)."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class Codec(Generic[C]):
     """Text of one class of changes in the change log. ``decode`` raises ValueError, TypeError or KeyError."""
 
@@ -66,7 +66,7 @@ class Codec(Generic[C]):
     decode: Callable[[str], C]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class Kind(Generic[V]):
     """One kind of state.
 

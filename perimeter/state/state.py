@@ -133,6 +133,12 @@ class State:
 
         return unaffected(self._write(change, bounded=False).addErrback(failed))
 
+    def problem(self) -> str:
+        """What is wrong with the store, for the operator; "" if nothing is."""
+        if self._owed:
+            return f"{len(self._owed)} revocations are in force, but not on disk yet"
+        return "changes of other processes are not seen" if self._unread else ""
+
     # -- writing
 
     def _write(self, change: Change, *, bounded: bool = True) -> Deferred[None]:
@@ -156,9 +162,11 @@ class State:
 
         def written(result: Cursor | Failure) -> None:
             self._under_way = []
-            failed = result if isinstance(result, Failure) else None
+            failed = None
+            if isinstance(result, Failure):
+                failed = result
             # If another process has written in between, the next `follow` reads its changes, and these once more.
-            if not isinstance(result, Failure) and result == self._cursor + len(batch):
+            elif result == self._cursor + len(batch):
                 self._cursor = result
             for _, done in batch:
                 done.callback(failed)

@@ -65,7 +65,10 @@ class LdapAugmenterSettings(Settings):
         LDAP_URI, "`ldap://host:port` or `ldaps://host:port` (certificate verified)", name="uri"
     )
     ca_certificate: Path | None = option(
-        optional(file_path("file")), "with `ldaps://`: PEM file of trusted CAs; not set: the CAs of the system", default=""
+        optional(file_path("file")),
+        "with `ldaps://`: PEM file of trusted CAs; not set: the CAs of the system",
+        default="",
+        renewed=True,
     )
     bind_dn: str = option(TEXT, "the gateway's own account; not set: anonymous", default="")
     ldap_password: str = option(SECRET, "password of `bind_dn`", default="")

@@ -39,8 +39,6 @@ from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
 
 _log = Logger()
 
-_NOT_NARROWED = b"\0\0\0\0"
-
 _LONGEST_DETAIL = 300
 """Characters of what several authenticators say about one token."""
 
@@ -68,7 +66,10 @@ def _parts(*parts: bytes) -> bytes:
 
 
 def _spell_realms(realms: frozenset[str]) -> bytes:
-    return _parts(*sorted(realm.encode("utf-8", "surrogatepass") for realm in realms)) if realms else _NOT_NARROWED
+    return _parts(*sorted(realm.encode("utf-8", "surrogatepass") for realm in realms))
+
+
+_NOT_NARROWED = _spell_realms(frozenset())
 
 
 class AuthenticatorChain:

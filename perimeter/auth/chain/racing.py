@@ -43,13 +43,12 @@ class _Race:
         self._authenticators = authenticators
         self._verdict: Deferred[Principal | None] = Deferred(lambda _: self._abandon())
         self._over = False
-        self._waiting = 0
+        self._waiting = len(authenticators)
         #: the question to each authenticator; its refusal, by its place in the order
         self._questions: list[Deferred[Any]] = []
         self._refusals: dict[int, Failure] = {}
 
     def run(self, credentials: Credentials, request: AuthenticationRequest) -> Deferred[Principal | None]:
-        self._waiting = len(self._authenticators)
         if not self._authenticators:
             self._verdict.callback(None)
         for place, one in enumerate(self._authenticators):
@@ -76,7 +75,6 @@ class _Race:
         self._waiting -= 1
         if self._waiting or self._over:
             return
-        self._over = True
         refusals = [self._refusals[place] for place in sorted(self._refusals)]
         undecided = [one for one in refusals if not one.check(*_WRONG)]
         if not refusals:

@@ -46,17 +46,24 @@ class ListenerSettings(Settings):
         optional(file_path("file")),
         "PEM file with the certificate chain; without it and `keystore`, a self-signed certificate is made in `state_dir`",
         default="",
+        renewed=True,
     )
-    private_key: Path | None = option(optional(file_path("file")), "PEM file with the private key of `certificate`", default="")
+    private_key: Path | None = option(
+        optional(file_path("file")), "PEM file with the private key of `certificate`", default="", renewed=True
+    )
     private_key_password: str | None = option(optional(SECRET), "password of `private_key`, if it is encrypted", default="")
     keystore: Path | None = option(
-        optional(file_path("file")), "PKCS#12 or JKS keystore with certificate and key, instead of `certificate`", default=""
+        optional(file_path("file")),
+        "PKCS#12 or JKS keystore with certificate and key, instead of `certificate`",
+        default="",
+        renewed=True,
     )
     keystore_password: str | None = option(optional(SECRET), "password of `keystore`", default="")
     client_ca: Path | None = option(
         optional(file_path("file")),
         "PEM file with CA certificates; clients are asked for a certificate that one of them issued",
         default="",
+        renewed=True,
     )
     client_certificate: ClientCertificate = option(
         one_of(ClientCertificate),

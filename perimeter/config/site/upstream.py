@@ -31,6 +31,7 @@ class UpstreamSettings(Settings):
         optional(file_path("file")),
         "with https servers: PEM file with the CA certificates to trust; not set: those of the system",
         default="",
+        renewed=True,
     )
     server_name: str | None = option(
         optional(SERVER_NAME), "with https servers: host name in their certificate, if it is not the one in `servers`", default=""

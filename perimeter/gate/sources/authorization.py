@@ -91,7 +91,7 @@ class Authorization:
         api_tokens: ApiTokenLookup,
         revocations: Revocations,
         clock: Callable[[], float],
-        remembered: int = 32768,
+        remembered: int,
     ) -> None:
         self._chain = chain
         self._verifier = verifier
@@ -162,10 +162,10 @@ class Authorization:
     def _still_good(self, verdict: Verdict) -> bool:
         """Whether no revocation since the verdict was last checked concerns it."""
         epoch = self._revocations.epoch
-        if not self._revocations.good(verdict.principal):
-            return False
-        verdict.epoch = epoch
-        return True
+        good = self._revocations.good(verdict.principal)
+        if good:
+            verdict.epoch = epoch
+        return good
 
     def _remember(self, plain: bytes, principal: Principal, expires: float) -> Principal:
         self._verdicts.put(plain, Verdict(principal, expires, self._revocations.epoch))

@@ -57,20 +57,21 @@ class Http1Connection(TwistedProtocol):
 
     transport: AcceptedTransport  # type: ignore[assignment]
     writer: Writer
+    deadline: float
+    #: the client waits for 100 Continue before it sends the body of its request; set with ``_reader``
+    _continue: bool
 
-    def __init__(self, site: ConnectionSite, listener: str, local_port: int = 0) -> None:
+    def __init__(self, site: ConnectionSite, listener: str, local_port: int) -> None:
         self.site = site
         self.listener = listener
         self._local_port = local_port
-        self.deadline = inf
         self._phase = _HEAD
         #: no further request is served after the current one
         self._closing = False
         self._exchange: Exchange | None = None
         self._heads = HeadReader()
-        #: of the request's body; and whether the client waits for 100 Continue before it sends one
+        #: of the request's body
         self._reader: BodyReader | None = None
-        self._continue = False
         #: bytes that came and were not looked at
         self._pending = b""
         #: a request is being dispatched: what follows it must wait
@@ -115,7 +116,6 @@ class Http1Connection(TwistedProtocol):
         elif self._pending and phase is _HEAD:
             # The client left in the middle of a head: that too is one line in the audit log.
             Exchange(self, remains(self._pending), self.connection, self.site.clock(), False).client_gone()
-        self._pending = b""
 
     @property
     def exchanges(self) -> Collection[Exchange]:
@@ -242,9 +242,6 @@ class Http1Connection(TwistedProtocol):
     def _refuse_head(self, line: bytes, refusal: Refusal) -> None:
         """Refuse an invalid head, and close. The audit log gets the readable part of the request line."""
         exchange = self._exchange = Exchange(self, remains(line), self.connection, self.site.clock(), False)
-        self.writer.version = Version.HTTP_1_1
-        self.writer.last = True
-        self._pending = b""
         self._enter(_BODY)
         exchange.refuse(refusal)
 
@@ -369,9 +366,7 @@ class Http1Connection(TwistedProtocol):
         if phase is _CLOSED:
             transport.loseConnection()
             return
-        if self._reads_paused:
-            self._reads_paused = False
-            transport.resumeProducing()
+        self.flow_changed()
         transport.loseWriteConnection()
 
     # -- flow control, for the transport (IPushProducer)
@@ -438,7 +433,6 @@ class Http1Connection(TwistedProtocol):
             self._measure(window)
 
     def _idle_expired(self) -> None:
-        self.deadline = inf
         if self._phase is not _HEAD or self.transport.buffered:
             # The connection is closing, or the client never took its last response.
             self._phase = _CLOSED

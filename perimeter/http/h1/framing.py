@@ -125,7 +125,7 @@ class ChunkedReader:
             end = position + length
             if not length:
                 self._in_trailer = True
-            elif data[end : end + 2] == b"\r\n":
+            elif data.startswith(b"\r\n", end):
                 parts.append(data[position:end])
                 position = end + 2
             else:
@@ -143,8 +143,7 @@ class ChunkedReader:
             parts.append(part)
             self._remaining -= len(part)
             position += len(part)
-        available = len(data) - position
-        if self._remaining <= 2 and available:
+        if self._remaining <= 2:
             expected = b"\r\n"[2 - self._remaining :]
             ending = data[position : position + len(expected)]
             if not expected.startswith(ending):
@@ -163,14 +162,14 @@ class ChunkedReader:
         """The trailer section, from its first byte on; returns what follows the body."""
         if data.startswith(b"\r\n"):
             return data[2:]
-        end = data.find(b"\r\n\r\n")
-        if end > _MAX_TRAILER or (end < 0 and len(data) > _MAX_TRAILER):
+        lines, end, rest = data.partition(b"\r\n\r\n")
+        if len(lines) > _MAX_TRAILER:
             raise BadRequest("the trailer section is too large")
-        if end < 0:
+        if not end:
             self._pending = data
             return None
-        self.trailers = split_fields(data[: end + 2], _MAX_TRAILER_FIELDS)
-        return data[end + 4 :]
+        self.trailers = split_fields(lines + b"\r\n", _MAX_TRAILER_FIELDS)
+        return rest
 
     def end(self) -> bool:
         """See `BodyReader`."""

@@ -107,7 +107,7 @@ def _check_incomplete(data: bytes, limit: int) -> None:
 
 def without_empty_lines(data: bytes) -> bytes:
     """``data`` without the empty lines before the request line, which are ignored (RFC 9112, section 2.2)."""
-    return _EMPTY_LINES.sub(b"", data, 1) if data.startswith(b"\r\n") else data
+    return _EMPTY_LINES.sub(b"", data) if data.startswith(b"\r\n") else data
 
 
 def remains(data: bytes) -> RequestHead:

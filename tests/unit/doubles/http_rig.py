@@ -385,7 +385,7 @@ class Client:
     def __init__(self, site: Any, tls_version: str = "", peer: str = "192.0.2.7") -> None:
         self.site = site
         self.transport = FakeTransport(site.reactor, tls_version, peer)
-        self.channel = Http1Connection(site, "https")
+        self.channel = Http1Connection(site, "https", 9443)
         site.audit.transport = self.transport
         self.transport.connect(self.channel)
 

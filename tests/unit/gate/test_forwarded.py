@@ -39,6 +39,8 @@ class VouchedChainTests(unittest.TestCase):
             (("2001:db8::5",), ("2001:db8::5",)),
             (("2001:0DB9:0::5",), ("2001:db9::5",)),
             (("\t192.0.2.1 ",), ("192.0.2.1",)),
+            (("2001:db9::a",), ("2001:db9::a",)),
+            (("m192.0.2.1",), ()),
         ):
             self.assertEqual(chain(*values), (*expected, "10.0.0.1"), values)
 

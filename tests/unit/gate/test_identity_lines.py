@@ -35,6 +35,7 @@ class EncodeTests(unittest.TestCase):
             ("\u2028", b"%E2%80%A8"),
             ("o'neil@corp\\x", b"o'neil@corp\\x"),
             ("", b""),
+            ("!~", b"!~"),
         ):
             self.assertEqual(encode_value(text), encoded)
 

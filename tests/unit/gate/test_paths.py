@@ -172,6 +172,7 @@ class ReadingsTests(unittest.TestCase):
         self.assertEqual(readings(b"/a%2F%2Fb"), [b"/a/b"])
         self.assertEqual(set(readings(b"/a;b%2Fc/d")), {b"/a/d", b"/a;b/c/d", b"/a/c/d"})
         self.assertIn(b"/x/admin", readings(b"/x;%2Fadmin"))
+        self.assertEqual(set(readings(b"/a%2F;x/b")), {b"/a%2F/b", b"/a/b", b"/a/;x/b"})
 
     def test_attack_1_dot_segments_between_encoded_slashes(self) -> None:
         for path in (b"/pub%2F..%2Fadmin", b"/pub/..%2Fadmin", b"/%2F../x", b"/a%2F.", b"/a%2F..;x"):

@@ -177,6 +177,17 @@ class AnswersTests(unittest.TestCase):
 
 
 class AcceptTests(unittest.TestCase):
+    def test_attack_23_512_bytes_of_accept_are_read(self) -> None:
+        for size, html in ((512, True), (513, False)):
+            headers = parse_block(b"Accept: " + b"text/html,".ljust(size, b"x") + b"\r\n", 10)
+            self.assertEqual((prefers_html(headers), prefers_json(headers)), (html, False))
+
+    def test_several_accept_headers_are_one_list(self) -> None:
+        headers = parse_block(b"Accept: application/json;q=0.4\r\nX: y\r\nAccept: text/html;q=0.5\r\n", 10)
+        self.assertEqual((prefers_html(headers), prefers_json(headers)), (True, False))
+        headers = parse_block(b"Accept: application/json\r\nAccept: text/html\r\n", 10)
+        self.assertEqual((prefers_html(headers), prefers_json(headers)), (False, True))
+
     def test_preferences(self) -> None:
         for accept, html, for_json in (
             (None, False, False),

@@ -230,6 +230,10 @@ class RequestTests(unittest.TestCase):
     def test_chunked_in_any_case(self) -> None:
         self.assertTrue(request(b"POST / HTTP/1.1", HOST + b"Transfer-Encoding: Chunked\r\n").headers.chunked)
 
+    def test_several_connection_headers_are_one_list(self) -> None:
+        headers = parse_block(b"Host: gw\r\nConnection: x-a\r\nConnection: close, X-B\r\n", 10)
+        self.assertEqual((headers.connection, headers.close, headers.keep_alive), ({b"x-a", b"close", b"x-b"}, True, False))
+
     def test_upgrade_counts_where_connection_names_it(self) -> None:
         self.assertIsNone(request(b"GET / HTTP/1.1", HOST + b"Upgrade: websocket\r\n").headers.upgrade)
         head = request(b"GET / HTTP/1.1", HOST + b"Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import queue
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
 from perimeter.errors import ExpiredToken, InvalidToken, Overloaded, StartupError, Unavailable
 from perimeter.model import Grant, Principal, Restriction
-from perimeter.offload import GRACE
+from perimeter.offload import GRACE, Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state import sqlite as sqlite_module
 from perimeter.state import state as state_module
@@ -29,7 +32,7 @@ from perimeter.tokens import stored as stored_module
 from perimeter.tokens.api_token import ApiToken, ApiTokenVerifier, digest_of, mint
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
 from perimeter.tokens.stored import TOKENS
-from tests.unit.doubles.auth import ImmediateThreads, ManualThreads, ThreadClock, offload_with
+from tests.unit.doubles.auth import ImmediateThreads, ManualThreads, ThreadClock
 
 ALICE = Principal("alice", "local", ("admin", "a,b"), "users", {"team": "rød"}, {"svc": ("read",)})
 LIMITS = Restriction(frozenset(("app",)), frozenset(("GET",)), (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")))
@@ -203,6 +206,10 @@ class SqliteTests(unittest.TestCase):
             for asked in (lambda: self.store.since(0), lambda: self.store.forget(0.0)):
                 self.assertRaises(Unavailable, asked)
             self.store.path.touch()
+        self.store.path.unlink()
+        self.store.path.symlink_to(moved.absolute())
+        with self.assertRaisesRegex(Unavailable, "replaced or removed"):
+            self.store.write([token()])
         moved.rename(self.store.path)
         self.store.write([token()])
 
@@ -257,8 +264,9 @@ class StateCase(unittest.TestCase):
         self.clock = ThreadClock()
         self.threads = self.threads_class()
         self.store = FlakyStore()
-        self.state = State(self.store, STATE_KINDS, self.clock, offload_with(self.threads, self.clock, count=1))
+        self.state = State(self.store, STATE_KINDS, self.clock, Offload(self.clock, threads=1, pool=self.threads))
         self.state.replace(self.state.load())
+        self.state.start()
         self.tokens = self.state.view(TOKENS)
         self.told: list[int] = []
         self.state.on_removed.add(lambda: self.told.append(self.tokens.epoch))
@@ -342,6 +350,12 @@ class StateTests(StateCase):
             (index.by_digest, index.named, index.passing, index.by_id, index.grants, index.users), ({}, {}, {}, {}, {}, {})
         )
         self.assertEqual(self.store.dropped, [6999.0, 14200.0])
+
+    def test_what_has_ended_is_dropped_every_ten_minutes(self) -> None:
+        for step, dropped in ((599.75, []), (0.25, [600.0]), (599.75, [600.0]), (0.25, [600.0, 1200.0])):
+            self.clock.advance(step)
+            self.successResultOf(self.state.tend())
+            self.assertEqual(self.store.dropped, dropped)
 
     def test_passing_tokens_are_bounded(self) -> None:
         self.patch(stored_module, "MOST_PASSING", 3)
@@ -467,9 +481,11 @@ class OrderTests(StateCase):
     def test_the_end_does_not_wait_for_ever(self) -> None:
         self.tokens.add(token())
         stopping = self.state.stop()
-        self.clock.advance(state_module._LAST)
+        self.clock.advance(10)
         self.assertNoResult(stopping)
-        self.clock.advance(GRACE)
+        self.clock.advance(GRACE - 0.25)
+        self.assertNoResult(stopping)
+        self.clock.advance(0.25)
         self.successResultOf(stopping)
         self.threads.step()
 
@@ -484,6 +500,13 @@ class OrderTests(StateCase):
         self.threads.step()
         for one in waiting:
             self.successResultOf(one)
+
+    def test_attack_23_a_thousand_additions_wait_and_no_more(self) -> None:
+        for _ in range(1001):  # one under way, a thousand waiting
+            self.assertNoResult(self.tokens.add(token()))
+        self.failureResultOf(self.tokens.add(token()), Overloaded)
+        self.threads.step()
+        self.threads.step()
 
     def step_all(self) -> None:
         while self.threads.jobs:
@@ -602,6 +625,39 @@ class FollowTests(StateCase):
         self.assertIsNone(self.tokens.find(kept.digest))
         self.assertEqual((self.told, self.tokens.epoch), ([], 1))
 
+    def test_attack_39_what_was_loaded_after_a_gap_may_lack_anything(self) -> None:
+        self.store.elsewhere = []
+        self.successResultOf(self.state.follow())
+        self.assertEqual((self.told, self.tokens.epoch), ([1], 1), "remembered verdicts are checked again")
+
+    def test_a_state_that_loaded_nothing_follows_the_log_from_its_beginning(self) -> None:
+        theirs = token("theirs")
+        self.store.others_write(theirs)
+        state = State(self.store, STATE_KINDS, self.clock, Offload(self.clock, threads=1, pool=ImmediateThreads()))
+        state.start()
+        self.successResultOf(state.follow())
+        self.assertIs(state.view(TOKENS).find(theirs.digest), theirs)
+
+    def test_own_changes_are_read_again_only_after_those_of_others(self) -> None:
+        asked: list[Cursor] = []
+        since = self.store.since
+
+        def watched(cursor: Cursor) -> Any:
+            asked.append(cursor)
+            return since(cursor)
+
+        self.patch(self.store, "since", watched)
+        self.successResultOf(self.tokens.add(token()))
+        self.successResultOf(self.state.follow())
+        self.assertEqual(asked, [1])
+        self.store.fails = True
+        self.failureResultOf(self.tokens.add(token()), Unavailable)
+        self.store.fails = False
+        self.store.others_write(token())
+        self.successResultOf(self.tokens.add(token()))
+        self.successResultOf(self.state.follow())
+        self.assertEqual(asked, [1, 1, 3])
+
     def test_nothing_is_loaded_again_for_a_change(self) -> None:
         self.patch(self.store, "load", lambda: 1 / 0)
         self.store.others_write(token())
@@ -658,3 +714,38 @@ class UmaskTests(unittest.TestCase):
         store = SqliteStore(directory, STATE_KINDS)
         self.addCleanup(store.close)
         self.assertEqual(store.path.stat().st_mode & 0o777, 0o600)
+
+
+class ThreadTests(unittest.TestCase):
+    """The state with a thread of its own."""
+
+    def test_the_store_is_used_by_one_thread_and_the_queue_is_bounded(self) -> None:
+        begun, free = threading.Event(), threading.Event()
+        calls: queue.Queue[Callable[[], None]] = queue.Queue()
+
+        class Hanging(FlakyStore):
+            def write(self, changes: Sequence[Change]) -> Cursor:
+                begun.set()
+                free.wait(30)
+                return super().write(changes)
+
+        class Reactor(Clock):
+            def callFromThread(self, function: Callable[..., None], *arguments: object) -> None:
+                calls.put(lambda: function(*arguments))
+
+        clock = Reactor()
+        state = State(Hanging(), STATE_KINDS, clock)
+        state.start()
+        self.addCleanup(free.set)
+        written = state.view(TOKENS).add(token())
+        self.assertTrue(begun.wait(30))
+        for waiting in (1, 2, 3, 4, 4):
+            clock.advance(600)
+            state.tend()
+            self.assertEqual(state._thread.waiting, waiting)
+        self.assertNoResult(written)
+        free.set()
+        stopping = state.stop()
+        while not stopping.called:
+            calls.get(timeout=30)()
+        self.successResultOf(written)

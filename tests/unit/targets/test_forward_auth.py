@@ -44,7 +44,7 @@ class ForwardAuthTestCase(GateTestCase):
             return f"{principal.username}.for.{audience}"
 
         def gate(*of: Route) -> Gate:
-            lines = IdentityLines(sign, self.site.clock)
+            lines = IdentityLines(sign, self.site.clock, 100)
             networks = (ip_network("10.0.0.0/8"),)
             return Gate(RouteTable(of), self.identifier, lines, trusted_proxies=networks, **options)  # type: ignore[arg-type]
 

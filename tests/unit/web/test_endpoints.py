@@ -104,7 +104,7 @@ class EndpointCase(SiteCase):
 
         self.served = Site(Holding(), self.clock)
         routes = RouteTable(endpoint_routes(endpoints, self.served.audit, self.clock))
-        gate = Gate(routes, self.identifier, IdentityLines(sign, self.clock.seconds), **options)  # type: ignore[arg-type]
+        gate = Gate(routes, self.identifier, IdentityLines(sign, self.clock.seconds, 100), **options)  # type: ignore[arg-type]
         self.served.dispatch = gate.dispatch  # type: ignore[method-assign]
 
     def client(self, line: str, *headers: str, body: bytes = b"") -> Client:

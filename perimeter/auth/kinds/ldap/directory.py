@@ -41,7 +41,7 @@ class _Server:
         self.pool = pool
         #: when its rest ends, in the clock's seconds; 0 if its last question was answered
         self.rests_until = 0.0
-        #: it refused the gateway's own account, so it is not asked again before its rest ends
+        #: while it rests: it refused the gateway's own account, so it is not asked again before its rest ends
         self.final = False
 
 
@@ -94,6 +94,14 @@ class LdapDirectory:
             await self._ask(lambda server: self._bind_once(server.address, dn, password))
         finally:
             self._binds.release()
+
+    async def probe(self) -> None:
+        """Connect to a server, and bind as the account for searches. Raises `Unavailable`."""
+
+        async def open_and_close(server: _Server) -> None:
+            (await self._opener(server.address)()).close()
+
+        await self._ask(open_and_close)
 
     def close(self) -> None:
         """Close connections as soon as they are not in use. Later questions each use a new connection."""
@@ -164,7 +172,6 @@ class LdapDirectory:
                 "Authenticator {name}: the directory server {server} answers again", name=self._name, server=str(server.address)
             )
         server.rests_until = 0.0
-        server.final = False
 
     def _retry_after(self) -> int:
         soonest: float = min(server.rests_until for server in self._servers) - self._reactor.seconds()

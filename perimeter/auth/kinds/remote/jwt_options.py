@@ -86,23 +86,27 @@ class JwtJudge:
         """Call ``changed`` when the issuer changes its keys."""
         self._keys.changed = changed
 
+    async def probe(self) -> None:
+        """See `perimeter.plugin.authenticator.IProbe`."""
+        await self._keys.probe()
+
     async def vouch(self, token: str, explain: Explain) -> Vouched | None:
         """See `perimeter.auth.kinds.remote.authenticator.TokenService`."""
         from perimeter.auth.kinds.remote.judge import ANY, judge, read_header
 
         header = read_header(token)
         if header is None:
-            explain("the token is not a JWT with the name of a key")
+            explain("the token is not a signed JWT")
             return None
         issuers = self._expected.issuers
         if ANY not in issuers and header.issuer not in issuers:
             explain("the token names another issuer")
             return None
-        key = await self._keys.find(header.kid)
-        if key is None:
-            explain("the issuer has no key of the name in the token")
+        keys = await self._keys.find(header.kid, header.algorithm)
+        if not keys:
+            explain("the issuer has no key that fits kid and alg of the token")
             return None
-        vouched = judge(header, key, self._expected, self._seconds())
+        vouched = judge(header, keys, self._expected, self._seconds())
         if vouched is None:
             explain("the token is for another audience or issuer")
         return vouched

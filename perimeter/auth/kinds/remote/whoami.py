@@ -113,7 +113,7 @@ class UserServiceFactory:
 
     def __init__(self, kind: str, path: str, read: Read, settings: type[EcmwfApiSettings] | type[EfasApiSettings]) -> None:
         self.kind = kind
-        self.options = options_of(settings)  # type: ignore[arg-type]  # a class is hashable
+        self.options = options_of(settings)
         self._path = path
         self._read = read
         self._settings = settings

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Counted, Key, MemoryAttempts, Throttle
-from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable
+from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable, Undecided
 from perimeter.fair_queue import CLIENT
 from perimeter.model import (
     AuthenticationRequest,
@@ -94,6 +94,7 @@ def principal(realm: str = "r") -> Principal:
 class ChainCase(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = ThreadClock()
+        self.clock.advance(1000)
 
     def chain(self, *authenticators: Fake, remember: float = 60, **options: Any) -> AuthenticatorChain:
         return AuthenticatorChain(authenticators, 5, remember, self.clock, **options)
@@ -257,6 +258,23 @@ class BreakerTests(ChainCase):
             fake.answer = principal()
             self.successResultOf(self.ask(chain))
 
+    def test_each_end_of_a_try_lets_the_next_request_ask(self) -> None:
+        for error in (Rejected(), InvalidToken(), Undecided("odd account"), Overloaded("full"), ZeroDivisionError()):
+            fake, chain = self.down()
+            self.clock.advance(1)
+            fake.answer = error
+            with capturedLogs():
+                self.failureResultOf(self.ask(chain))
+            fake.answer = principal()
+            self.successResultOf(self.ask(chain, BasicCredentials("bob", "x")))
+
+    def test_a_quick_failure_is_measured_from_its_own_question(self) -> None:
+        fake = Fake(Unavailable("refused"))
+        chain = self.chain(fake)
+        for _ in range(2):
+            self.failureResultOf(self.ask(chain), Unavailable)
+        self.assertFalse(chain.guarded[0].breaker.open)
+
     def test_a_login_that_is_given_up_goes_on_trying(self) -> None:
         fake, chain = self.down()
         self.clock.advance(1)
@@ -336,6 +354,16 @@ class ThrottleTests(ChainCase):
         for _ in range(5):
             self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"x"}))), Rejected)
         self.successResultOf(self.ask(chain))
+
+    def test_what_the_operator_sees_of_lockouts(self) -> None:
+        chain = self.throttled(Fake(Rejected()))
+        for _ in range(3):
+            self.failureResultOf(self.ask(chain), Rejected)
+        for later, seconds in ((0, 1), (0.25, 1), (5, 0)):
+            self.clock.advance(later)
+            self.assertEqual([left for _, _, left in chain.refused()], [seconds, seconds])
+        self.assertEqual(self.chain(Fake(None)).refused(), [])
+        self.assertEqual(self.chain(Fake(None)).release("alice"), [])
 
     def test_a_backend_that_is_down_counts_for_nothing(self) -> None:
         fake = Fake(Unavailable("down"))
@@ -524,6 +552,11 @@ class StartTests(ChainCase):
             self.assertIsNone(last.changed)
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), logged)
 
+    def test_those_behind_one_that_need_not_be_started_are_started(self) -> None:
+        last = Watched(None, name="last")
+        self.chain(Fake(None), last).start()
+        self.assertIsNotNone(last.changed)
+
     def test_one_that_cannot_stop_keeps_no_other_running(self) -> None:
         first, last = Watched(None, name="first"), Watched(None, name="last")
         chain = self.chain(first, last)
@@ -577,6 +610,15 @@ class RecallTests(ChainCase):
         chain.recall(self.OWNER, REQUEST)
         chain.recall(attrs.evolve(self.OWNER, authenticator="other"), REQUEST)
         self.assertEqual((len(one.asked), len(two.asked)), (1, 1))
+
+    def test_attack_39_a_question_from_before_a_change_is_not_shared(self) -> None:
+        fake = Scheming(("recall",), Deferred())
+        chain = self.chain(fake)
+        chain.recall(self.OWNER, REQUEST)
+        chain.forget()
+        fake.answer = principal()
+        self.assertEqual(self.recall(chain).roles, ("admin",))
+        self.assertEqual(len(fake.asked), 2)
 
     def test_a_recollection_is_no_credential_of_a_client(self) -> None:
         fake = Scheming(("basic", "bearer"), principal())

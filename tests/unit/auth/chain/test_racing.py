@@ -99,6 +99,15 @@ class RacingTests(RaceCase):
                 fakes = [Fake(answer, str(number)) for number, answer in enumerate(answers)]
                 self.failureResultOf(self.ask(self.chain(*fakes)), expected)
 
+    def test_the_refusal_of_the_undecided_authenticator_is_reported(self) -> None:
+        for answers in (
+            (Rejected("wrong"), Unavailable("down", retry_after=7)),
+            (Unavailable("down", retry_after=7), Rejected()),
+        ):
+            chain = self.chain(*(Fake(answer, str(number)) for number, answer in enumerate(answers)))
+            refusal = self.failureResultOf(self.ask(chain), Unavailable).value
+            self.assertEqual((refusal.detail, refusal.retry_after), ("down", 7))
+
     def test_no_authenticator_to_ask_is_a_refusal(self) -> None:
         self.failureResultOf(self.ask(self.chain()), Rejected)
         self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)

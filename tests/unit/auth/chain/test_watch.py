@@ -72,7 +72,7 @@ class ChainTests(WatchCase):
         asked = self.ask(self.chain(Fake(None, name="one"), Fake(answer, "corp", "two")))
         self.clock.advance(0.25)
         answer.callback(principal("corp"))
-        self.successResultOf(asked)
+        self.assertEqual(self.successResultOf(asked).username, "alice")
         self.assertEqual(self.told(), [("one", "error", 0.0), ("two", "success", 0.25), ("chain", "success", "corp", 0.25)])
 
     def test_a_timeout_is_counted_apart_from_other_failures(self) -> None:
@@ -138,6 +138,7 @@ class Slow:
 class AugmenterTests(TestCase):
     def setUp(self) -> None:
         self.notes, self.clock = Notes(), ThreadClock()
+        self.clock.advance(1000)
 
     def augment(self, inner: Slow) -> Deferred[Principal]:
         watched = WatchedAugmenter(inner, self.notes, self.clock.seconds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import attrs
 from twisted.trial import unittest
 
@@ -11,7 +13,7 @@ from tests.unit.doubles.http_rig import Body, Client, Echoing, Holding, Responde
 LIMITS = LimitSettings(head_timeout=10, idle_timeout=75, body_timeout=30, body_min_rate=256, send_timeout=60)
 
 
-class DeadlineTests(unittest.TestCase):
+class DeadlineTestCase(unittest.TestCase):
     def client(self, target: object | None = None, **limits: float) -> Client:
         return Client(Site(target or Echoing(), limits=attrs.evolve(LIMITS, **limits)))
 
@@ -19,11 +21,13 @@ class DeadlineTests(unittest.TestCase):
         target = Holding()
         return self.client(target), target
 
+
+class DeadlineTests(DeadlineTestCase):
     def test_silent_from_the_start(self) -> None:
         client = self.client()
-        client.wait(9.5)
+        client.wait(9.75)
         self.assertFalse(client.closed)
-        client.wait(1)
+        client.wait(0.25)
         self.assertTrue(client.closed)
         self.assertEqual((client.records, client.transport.written), ([], b""))
 
@@ -216,3 +220,124 @@ class DeadlineTests(unittest.TestCase):
         client.wait(61)
         self.assertTrue(client.transport.aborted)
         self.assertEqual([record.reason for record in client.records], ["client_too_slow"])
+
+
+class WindowTests(DeadlineTestCase):
+    """Each window counts only what passed within it, and each wait has exactly its time."""
+
+    def test_attack_22_a_fast_start_of_a_body_buys_one_window(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 100000")
+        target.exchanges[0].receive(Body())
+        client.send(b"x" * 50_000)
+        client.wait(59.75)
+        self.assertEqual(client.transport.written, b"")
+        client.wait(0.25)
+        self.assertEqual(client.response().status, 408)
+
+    def test_attack_22_a_fast_start_of_the_reading_buys_one_window(self) -> None:
+        client, target = self.holding()
+        stalled(client, target, 200_000)
+        client.transport.take(50_000)
+        client.wait(119.75)
+        self.assertFalse(client.transport.aborted)
+        client.wait(0.25)
+        self.assertTrue(client.transport.aborted)
+
+    def test_a_body_of_exactly_the_minimum_rate_passes(self) -> None:
+        for missing, closed in ((0, False), (1, True)):
+            client, target = self.holding()
+            client.request("POST", "/", "Content-Length: 100000")
+            target.exchanges[0].receive(Body())
+            client.send(b"x" * (30 * 256 - missing))
+            client.wait(30)
+            self.assertEqual(client.closed, closed)
+
+    def test_a_body_that_is_wanted_again_has_a_whole_window(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 500000")
+        exchange = target.exchanges[0]
+        exchange.receive(Body())
+        exchange.pause_body()
+        client.send(b"x" * 100_000)
+        self.assertFalse(client.transport.reading)
+        client.wait(45)
+        exchange.resume_body()
+        client.wait(29.75)
+        self.assertEqual(client.transport.written, b"")
+        client.wait(0.25)
+        self.assertEqual(client.response().status, 408)
+
+    def test_attack_22_a_second_sink_gains_no_time(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 100000")
+        target.exchanges[0].receive(Body())
+        client.wait(20)
+        target.exchanges[0].receive(Body())
+        client.wait(10)
+        self.assertEqual(client.response().status, 408)
+
+    def test_attack_22_slow_body_after_a_response_that_was_read_slowly(self) -> None:
+        client, target = self.holding()
+        client.transport.stalled = True
+        client.get()
+        target.exchanges[0].answer(200, b"", b"x" * 200_000)
+        client.wait(10)
+        client.transport.take()
+        client.request("POST", "/", "Content-Length: 100000")
+        target.exchanges[1].receive(Body())
+        client.wait(29.75)
+        self.assertEqual(len(client.responses()), 1)
+        client.wait(0.25)
+        self.assertEqual([response.status for response in client.responses()], [200, 408])
+
+    def test_attack_22_slow_reader_after_an_upload(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5")
+        exchange = target.exchanges[0]
+        exchange.receive(Body())
+        client.send(b"hello")
+        client.transport.stalled = True
+        exchange.start(200, b"", None)
+        exchange.write(b"x" * 200_000)
+        client.wait(59.75)
+        self.assertFalse(client.transport.aborted)
+        client.wait(0.25)
+        self.assertTrue(client.transport.aborted)
+
+    def test_a_request_that_is_being_answered_has_no_deadline(self) -> None:
+        client, target = self.holding()
+        client.get()
+        self.assertEqual(client.channel.deadline, inf)
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5")
+        self.assertEqual(client.channel.deadline, inf)
+        target.exchanges[0].receive(Body())
+        self.assertEqual(client.channel.deadline, 30)
+        client.send(b"hello")
+        self.assertEqual(client.channel.deadline, inf)
+
+    def test_a_request_that_waits_for_its_turn_has_no_deadline(self) -> None:
+        client = self.client()
+        client.transport.receive(b"GET / HTTP/1.1\r\nHost: gw\r\n\r\n" * 2)
+        self.assertEqual(client.channel.deadline, inf)
+        client.wait(1)
+        self.assertEqual(len(client.responses()), 2)
+        self.assertLess(client.channel.deadline, 77)
+
+    def test_the_wait_after_an_early_answer_takes_five_seconds(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 100")
+        target.exchanges[0].answer(200, b"", b"")
+        client.wait(4.75)
+        self.assertFalse(client.transport.aborted)
+        client.wait(0.25)
+        self.assertTrue(client.transport.aborted)
+
+    def test_a_late_head_is_answered_before_the_connection_closes(self) -> None:
+        client = self.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: ")
+        client.wait(10)
+        response = client.response()
+        self.assertEqual((response.status, response.get(b"connection")), (408, b"close"))
+        self.assertEqual(client.transport.half_closed, True)

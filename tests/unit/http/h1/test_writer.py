@@ -38,6 +38,10 @@ class WriterTests(TestCase):
         self.writer.head(status, b"X: y\r\n", length, b"", bodiless, False)
         return self.writes[0]
 
+    def test_a_writer_announces_no_end_unless_it_has_to(self) -> None:
+        self.writer.whole(200, b"", b"ok", b"", False)
+        self.assertEqual(self.writes, [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"])
+
     def test_framing(self) -> None:
         old = Version.HTTP_1_0
         for arguments, framing in (

@@ -255,6 +255,7 @@ class DirectoryTests(TestCase):
         self.clock = Clock()
         self.asked: list[str] = []
         self.down: set[str] = set()
+        self.final = False
         self.held: list[Deferred[None]] = []
         self.hold = False
         self.patch(directory, "open_connection", self.open_connection)
@@ -268,7 +269,7 @@ class DirectoryTests(TestCase):
     async def open_connection(self, reactor: Any, address: Address, timeout: float) -> Any:
         self.asked.append(address.host)
         if address.host in self.down:
-            raise ServerFailure("down")
+            raise ServerFailure("down", final=self.final)
         if self.hold:
             self.held.append(Deferred())
             await self.held[-1]
@@ -312,6 +313,21 @@ class DirectoryTests(TestCase):
         self.successResultOf(self.check())
         self.assertEqual(self.asked[-1], "two")
 
+    def test_a_server_that_refuses_the_gateway_s_account_is_not_asked_again_before_its_rest_ends(self) -> None:
+        self.down, self.final = {"one", "two"}, True
+        self.failureResultOf(self.check(), Unavailable)
+        self.clock.advance(29.75)
+        refused = self.failureResultOf(self.check(), Unavailable).value
+        self.assertIn("all servers rest", refused.detail)
+        self.assertEqual((self.asked, refused.retry_after), (["one", "two"], 1))
+        self.clock.advance(0.25)
+        self.down.clear()
+        self.successResultOf(self.check())
+        self.down, self.final = {"one", "two"}, False
+        self.failureResultOf(self.check(), Unavailable)
+        self.failureResultOf(self.check(), Unavailable)
+        self.assertEqual(self.asked[3:], ["one", "two", "one"], "an answer makes it a server like others")
+
     def test_no_more_binds_at_a_time_than_set(self) -> None:
         self.hold = True
         checks = [self.check() for _ in range(8)]
@@ -354,8 +370,10 @@ class FakeDirectory:
         self.opens = False
         self.takes = 0.0
         self.binds: list[str] = []
+        self.searched: Search | None = None
 
     async def search(self, search: Search) -> Found:
+        self.searched = search
         return self.found
 
     async def check_password(self, dn: str, password: str) -> None:
@@ -410,6 +428,11 @@ class AuthenticatorTests(TestCase):
         for _ in range(3):
             self.assertAlmostEqual(self.elapsed(self.login("nobody")), wrong, delta=0.02)
         self.assertEqual(len(self.fake.binds), 4)
+
+    def test_one_entry_is_asked_for(self) -> None:
+        self.assertIsNone(self.successResultOf(self.login("nobody")))
+        assert self.fake.searched is not None
+        self.assertEqual((self.fake.searched.base, self.fake.searched.limit, self.fake.searched.page), ("dc=x", 1, 0))
 
     def test_attack_41_a_directory_that_takes_any_password(self) -> None:
         self.fake.opens = True

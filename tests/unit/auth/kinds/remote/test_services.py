@@ -355,6 +355,14 @@ class TlsTests(RemoteCase):
         assert found is not None
         self.assertEqual((found.username, len(said)), ("alice", 1))
 
+    async def test_the_certificate_of_the_server_is_a_trust_anchor(self) -> None:
+        url, said = self.tls_server(SERVICE)
+        path = Path(self.mktemp()).absolute()
+        path.write_bytes(pem(SERVICE.chain[0]))
+        found = await self.ask(self.build("ecmwf-api", f"uri = {url}\nca_certificate = {path}"), "t")
+        assert found is not None
+        self.assertEqual((found.username, len(said)), ("alice", 1))
+
     async def test_no_other_server_gets_the_token(self) -> None:
         for who, ca in ((SERVICE, ""), (STRANGER, self.ca()), (OTHER_NAME, self.ca())):
             url, said = self.tls_server(who)
