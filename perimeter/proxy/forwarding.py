@@ -329,7 +329,12 @@ class Forwarding:
         elif seen:
             exchange.refuse(UpstreamBadReply(f"upstream {self._target.name}: closed in the middle of the response head"))
         elif self._fresh or self._body_taken or exchange.head.method not in _IDEMPOTENT:
-            exchange.refuse(UpstreamUnreachable(f"upstream {self._target.name}: closed before it answered"))
+            name = self._target.name
+            exchange.refuse(
+                UpstreamUnreachable(
+                    f"upstream {name}: it closed the connection before it answered: it may have failed, or servers may need https://"
+                )
+            )
         else:
             self._connect()
 
