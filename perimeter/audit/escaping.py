@@ -28,6 +28,10 @@ _SECRET = re.compile(
 )
 # Every secret name contains one of these words: this cheap test saves most queries the full one.
 _HINT = re.compile(rb"token|pass|pw|pin|otp|secret|key|jwt|assertion|credential|sig|auth|sid|session")
+_ESCAPED = re.compile(rb"%[0-9A-Fa-f]{2}")
+MOST_PARTS = 256
+"""Parts of a URL, such as parameters, that are examined. What follows is redacted as a whole: a URL of 32 KiB may have 16,000
+parts, which take 0.1 s (attack 68)."""
 _DELIMITER = re.compile(rb"([?&;#])")
 # An API token is a secret in any position: `DELETE /token/…` may contain one.
 OWN = TOKEN_PREFIX.encode("ascii")
@@ -82,7 +86,7 @@ def shown_name(name: str) -> str:
 def _decoded(part: bytes) -> bytes:
     # Attackers encode a name two or three times, so that it passes a filter and is still decoded by a later server.
     for _ in range(3):
-        if b"%" not in part:
+        if not _ESCAPED.search(part):
             break
         part = unquote_to_bytes(part)
     return part
@@ -112,4 +116,8 @@ def redact(url: bytes) -> bytes:
     if b"%" not in url and b"@" not in url and not _HINT.search(url.lower()):
         return url
     url = _USERINFO.sub(b"//" + REDACTED + b"@", url)
-    return b"".join(map(_redact_part, _DELIMITER.split(url)))
+    parts = _DELIMITER.split(url, MOST_PARTS)
+    # the delimiters stand between the parts
+    if len(parts) > 2 * MOST_PARTS:
+        parts[-1] = REDACTED
+    return b"".join(map(_redact_part, parts))

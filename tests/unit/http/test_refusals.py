@@ -87,9 +87,17 @@ class RefusalLogTests(TestCase):
         self.assertIn("GET /a/perimeter_REDACTED?access_token=REDACTED:", second)
 
     def test_a_long_target_is_cut(self) -> None:
-        self.note(BadTarget("no"), target=b"/" + b"a" * 5000)
-        (line,) = self.said()
-        self.assertIn(f"GET /{'a' * 199}: 400", line)
+        for size, shown in ((255, "a" * 255), (256, "a" * 199 + "…"), (5000, "a" * 199 + "…")):
+            self.note(BadTarget(str(size)), target=b"/" + b"a" * size)
+            (line,) = self.said()
+            self.assertIn(f"GET /{shown}: 400", line)
+
+    def test_attack_42_a_token_at_the_cut_of_a_long_target(self) -> None:
+        token = TOKEN_PREFIX + "SECRET" * 7 + "S"
+        for before in range(180, 257):
+            self.note(BadTarget(str(before)), target=b"/" + b"a" * before + b"/" + token.encode() + b"x" * 300)
+            (line,) = self.said()
+            self.assertNotIn("SECRET", line, str(before))
 
     def test_a_fault_of_ours_is_a_warning_with_its_cause_once(self) -> None:
         for _ in range(45):
