@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
@@ -19,7 +22,7 @@ from perimeter.errors import (
     UpstreamUnreachable,
 )
 from perimeter.http.refusals import LOGINS, REFUSALS, RefusalLog
-from perimeter.model import TOKEN_PREFIX, HeaderBlock, RequestHead, Version
+from perimeter.model import TOKEN_PREFIX, ClientConnection, HeaderBlock, RequestHead, Version
 from tests.unit.doubles.http_rig import Client, Echoing, Holding, Site
 
 
@@ -47,7 +50,8 @@ class RefusalLogTests(TestCase):
         return found
 
     def note(self, refusal: Refusal, address: str = "192.0.2.7", target: bytes = b"/x?y") -> None:
-        self.log.note(refusal, address, head(target))
+        connection = ClientConnection(address, 4711, "http", 80, "")
+        self.log.note(refusal, SimpleNamespace(head=head(target), asked=None, connection=connection, decision=None))
 
     def test_a_refusal_of_every_kind_has_its_line(self) -> None:
         start = "info request refused for 192.0.2.7, GET /x?y: "
@@ -151,9 +155,12 @@ class ExchangeTests(TestCase):
 
     def noted(self, site: Site) -> list[tuple[str, str, bytes]]:
         found: list[tuple[str, str, bytes]] = []
-        site.refusals.note = lambda refusal, address, head: found.append(  # type: ignore[method-assign]
-            (refusal.reason, address, head.target)
-        )
+
+        def note(refusal: Refusal, exchange: Any) -> None:
+            asked = exchange.asked or exchange.head
+            found.append((refusal.reason, exchange.connection.address, asked.target))
+
+        site.refusals.note = note  # type: ignore[method-assign]
         return found
 
     def test_refused_by_the_gate_or_the_target(self) -> None:
