@@ -247,7 +247,7 @@ class Exchange:
             return
         self.reason = refusal.reason
         self.refusal = refusal
-        self._note(refusal)
+        self._carrier.site.refusals.note(refusal, self)
         if self._started:
             self.abort(refusal.reason)
             return
@@ -257,11 +257,6 @@ class Exchange:
             self._sink = None  # the sink has failed: the carrier skips the rest of the body
         status, lines, body = self._carrier.site.answers.render(refusal, self.head.headers)
         self.answer(status, lines, body)
-
-    def _note(self, refusal: Refusal) -> None:
-        decision = self.decision
-        address = self.connection.address if decision is None else decision.address
-        self._carrier.site.refusals.note(refusal, address, self.asked or self.head)
 
     def withdraw(self, refusal: Refusal) -> None:
         """Refuse a request that was admitted before: answer with ``refusal``, or cut a response that has begun."""
@@ -412,7 +407,7 @@ class Exchange:
         """Answer 503 in the place of a response of which nothing was written."""
         refusal = AuditUnavailable(sink.problem())
         carrier = self._carrier
-        self._note(refusal)
+        carrier.site.refusals.note(refusal, self)
         status, lines, body = carrier.site.answers.render(refusal, self.head.headers)
         bodiless = self.head.method == b"HEAD"
         self.status = record.status = status

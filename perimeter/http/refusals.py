@@ -8,13 +8,14 @@ loop cost little. The audit log has every request, with the same reason and deta
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from twisted.logger import Logger
 
 from perimeter.audit.escaping import escape, escape_text, redact, shown_name
 from perimeter.errors import Refusal
-from perimeter.model import RequestHead
+from perimeter.http.roles import Admission
+from perimeter.model import ClientConnection, RequestHead
 from perimeter.repeats import Count, Repeats
 
 _log = Logger()
@@ -26,11 +27,25 @@ LOGINS: Final = 10
 """Failed logins from one address that are logged before the rest are counted: more than a program that reads the log to block
 addresses waits for."""
 
-_LONGEST_TARGET: Final = 200
-"""Bytes of a request target that are logged."""
+_LONGEST_TARGET: Final = 256
+"""Bytes of a request target that are read for the log: reading 32 KiB takes 2 ms."""
+
+_CUT: Final = 56
+"""Bytes at the end of a target that was cut, which are not logged: they may be the start of a token."""
+
+_LONGEST_METHOD: Final = 32
 
 _Kind = tuple[str, str]
 """Reason and detail of a refusal; reason and address of a failed login."""
+
+
+class RefusedExchange(Protocol):
+    """What is read of an exchange (`perimeter.http.exchange.Exchange`)."""
+
+    head: RequestHead
+    asked: RequestHead | None
+    connection: ClientConnection
+    decision: Admission | None
 
 
 class RefusalLog:
@@ -41,13 +56,17 @@ class RefusalLog:
         self._refusals: Repeats[_Kind] = Repeats(clock, REFUSALS)
         self._logins: Repeats[_Kind] = Repeats(clock, LOGINS)
 
-    def note(self, refusal: Refusal, address: str, head: RequestHead) -> None:
-        """Log ``refusal`` of the request ``head``, or count it. ``address`` is the client's, as the audit log shows it."""
+    def note(self, refusal: Refusal, exchange: RefusedExchange) -> None:
+        """Log ``refusal`` of ``exchange``, or count it."""
+        kind = (refusal.reason, refusal.detail)
         if refusal.status >= 500:
-            if self._faults.admit((refusal.reason, refusal.detail)):
+            if self._faults.admit(kind):
                 _log.warn("{reason}: {detail}", reason=refusal.reason, detail=_detail(refusal), counted=True)
-            return
-        if refusal.attempted_user is not None:
+        elif refusal.attempted_user is None:
+            if self._refusals.admit(kind):
+                _log_refusal(refusal, _address(exchange), exchange.asked or exchange.head)
+        else:
+            address = _address(exchange)
             if self._logins.admit((refusal.reason, address)):
                 _log.info(
                     'login refused for {address}, user "{user}": {status} {reason}: {detail}',
@@ -57,16 +76,6 @@ class RefusalLog:
                     reason=refusal.reason,
                     detail=_detail(refusal),
                 )
-        elif self._refusals.admit((refusal.reason, refusal.detail)):
-            _log.info(
-                "request refused for {address}, {method} {target}: {status} {reason}: {detail}",
-                address=address,
-                method=escape(head.method[:_LONGEST_TARGET]).decode() or "-",
-                target=escape(redact(head.target)[:_LONGEST_TARGET]).decode() or "-",
-                status=refusal.status,
-                reason=refusal.reason,
-                detail=_detail(refusal),
-            )
 
     def report(self) -> None:
         """Log the counts that are due."""
@@ -86,6 +95,30 @@ class RefusalLog:
             for count in counts:
                 reason, detail = count.key or ("of other kinds", "")
                 log(words, reason=reason, detail=detail or "-", more=count.more, seconds=round(count.seconds), counted=True)
+
+
+def _address(exchange: RefusedExchange) -> str:
+    """The client's address, as the audit log shows it."""
+    decision = exchange.decision
+    return exchange.connection.address if decision is None else decision.address
+
+
+def _log_refusal(refusal: Refusal, address: str, head: RequestHead) -> None:
+    _log.info(
+        "request refused for {address}, {method} {target}: {status} {reason}: {detail}",
+        address=address,
+        method=escape(head.method[:_LONGEST_METHOD]).decode() or "-",
+        target=_shown_target(head.target),
+        status=refusal.status,
+        reason=refusal.reason,
+        detail=_detail(refusal),
+    )
+
+
+def _shown_target(target: bytes) -> str:
+    if len(target) <= _LONGEST_TARGET:
+        return escape(redact(target)).decode() or "-"
+    return f"{escape(redact(target[:_LONGEST_TARGET])[:-_CUT]).decode()}…"
 
 
 def _detail(refusal: Refusal) -> str:

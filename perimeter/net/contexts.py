@@ -99,6 +99,7 @@ class ServerContexts:
 
     def __init__(self, identities: Sequence[ServerIdentity], clients: ClientAuthentication | None = None) -> None:
         self.clients = clients
+        self.identities: tuple[ServerIdentity, ...]
         self.default: SSL.Context
         self._names: Mapping[str, SSL.Context]
         self.replace(identities)
@@ -117,6 +118,7 @@ class ServerContexts:
                 names.setdefault(name, context)
         self._names = names
         self.default = contexts[0]
+        self.identities = tuple(identities)
 
     def select(self, name: str) -> SSL.Context:
         """Return the context for a server name ("" if the client sent none)."""

@@ -96,6 +96,16 @@ class IDirectoryRoles(Interface):
         """Whether roles are names of a directory, which compares them without case. All roles of the realm then compare so."""
 
 
+class IProbe(Interface):
+    """What else an authenticator may provide: a look at its backend, for ``perimeter status``."""
+
+    def probe() -> Awaitable[None]:
+        """Return if a login could be decided now. Raises `perimeter.errors.Unavailable` with the reason if not.
+
+        It has a few seconds, and is asked at most as often as an operator asks for the status.
+        """
+
+
 class IReadsFields(Interface):
     """What else an authenticator may provide: headers that it believes, and that therefore reach no upstream."""
 

@@ -12,17 +12,13 @@ _REST = 10.0
 
 
 class BalancedServer:
-    """One server of an upstream. Until ``resting_until`` (seconds) it is tried last, because it failed.
+    """One server of an upstream. Until ``resting_until`` (seconds) it is tried last, because it failed."""
 
-    ``fault`` is why the last attempt to connect failed, or "".
-    """
-
-    __slots__ = ("fault", "resting_until", "settings")
+    __slots__ = ("resting_until", "settings")
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.resting_until = 0.0
-        self.fault = ""
 
 
 S = TypeVar("S", bound=BalancedServer)

@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.config.site.server import ServerSettings
-from perimeter.connection_faults import Options, connect_fault, handshake_fault
 from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
@@ -24,8 +23,8 @@ from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.framing import chunk, last_chunk
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import EarlyEnd, Field, HeaderBlock, ResponseHead, Version
-from perimeter.net.connect import HandshakeFailed
 from perimeter.proxy.connection import UpstreamConnection
+from perimeter.proxy.faults import connection_fault
 from perimeter.proxy.headers import HeaderRules, announced_prefix, map_back, relayed_host, request_head
 from perimeter.proxy.pool import PooledServer, UpstreamPool
 
@@ -51,14 +50,6 @@ class ProxyTarget:
     def handle(self, exchange: Exchange) -> None:
         """Send the exchange's request to the upstream."""
         Forwarding(self, exchange).begin()
-
-
-def _fault(problem: BaseException | None, seconds: float) -> str:
-    """What it means that a server cannot be connected to, and which option to set."""
-    options = Options("set http:// in servers", name="server_name", timeout="connect_timeout", seconds=seconds)
-    if isinstance(problem, HandshakeFailed):
-        return handshake_fault(problem.reason, problem.code, options)
-    return connect_fault(problem, options)
 
 
 def _authority(server: ServerSettings) -> bytes:
@@ -158,7 +149,6 @@ class Forwarding:
         def connected(connection: UpstreamConnection) -> None:
             self._connecting = None
             pool.balancer.succeeded(server)
-            server.fault = ""
             if self._exchange.ended:
                 connection.drop()
             else:
@@ -170,7 +160,7 @@ class Forwarding:
                 return
             pool.balancer.failed(server)
             place = f"{server.settings.host}:{server.settings.port}"
-            fault = server.fault = _fault(failure.value, pool.settings.connect_timeout)
+            fault = connection_fault(failure.value, pool.settings.connect_timeout)
             self._servers = self._servers[1:]
             if self._servers:
                 _log.warn("upstream {name}: cannot connect to {place}: {fault}", name=pool.name, place=place, fault=fault)
@@ -366,7 +356,12 @@ class Forwarding:
         elif seen:
             exchange.refuse(UpstreamBadReply(f"upstream {self._target.name}: closed in the middle of the response head"))
         elif self._fresh or self._body_taken or exchange.head.method not in _IDEMPOTENT:
-            exchange.refuse(UpstreamUnreachable(f"upstream {self._target.name}: closed before it answered"))
+            name = self._target.name
+            exchange.refuse(
+                UpstreamUnreachable(
+                    f"upstream {name}: it closed the connection before it answered: it may have failed, or servers may need https://"
+                )
+            )
         else:
             self._connect()
 

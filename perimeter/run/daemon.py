@@ -218,7 +218,7 @@ class Daemon(Service):
         return self._config
 
     def _refused(self, reason: str) -> None:
-        self._worker.count_reload(False)
+        self._worker.count_reload(False, reason)
         self._notifier.ready(f"not reloaded: {reason}")
 
     # -- stop

@@ -18,7 +18,7 @@ from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
-from perimeter.net.contexts import ServerContexts
+from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
@@ -194,6 +194,11 @@ class Listeners:
         return [
             ListenerStatus(name, listening.number, len(listening.site.connections)) for name, listening in self._listening.items()
         ]
+
+    def identities(self) -> dict[str, tuple[ServerIdentity, ...]]:
+        """The certificates that each listener with TLS serves."""
+        contexts = {name: listening.port.contexts for name, listening in self._listening.items()}
+        return {name: one.identities for name, one in contexts.items() if one is not None}
 
     def __str__(self) -> str:
         return ", ".join(f"{name} on port {listening.number}" for name, listening in self._listening.items())

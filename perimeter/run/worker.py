@@ -26,6 +26,7 @@ from perimeter.run.build.user import DaemonUser
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.preparation import Preparation
+from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
 from perimeter.run.upkeep import Upkeep
@@ -52,6 +53,7 @@ class Worker:
         self._upkeep = Upkeep(self._runtime, self._listeners.exchanges)
         self._assembly: Assembly | None = None
         self._running = False
+        self._refused_reload = ""
         self._started = 0.0
 
     # -- from one configuration to the next
@@ -171,9 +173,14 @@ class Worker:
         """Seconds since the start."""
         return float(self._reactor.seconds() - self._started)
 
-    def count_reload(self, success: bool) -> None:
-        """Count a reload in the metrics."""
+    def count_reload(self, success: bool, reason: str = "") -> None:
+        """Count a reload in the metrics. ``reason`` is why it was refused."""
         self._runtime.metrics.count_reload(success)
+        self._refused_reload = "" if success else reason
+
+    def examination(self) -> Examination:
+        """See `RunningGateway`."""
+        return Examination(self.assembly, self._runtime, self._listeners.identities(), self._refused_reload)
 
     def report_repeats(self) -> None:
         """Log how often refusals and failed TLS handshakes have repeated."""

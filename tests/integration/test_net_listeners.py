@@ -86,9 +86,9 @@ class StartupTests(NetTestCase):
         self.patch(listeners, "_bound", forbidden)
         self.assertEqual(
             self.refused("", 443),
-            "listener https: cannot listen on *:443: permission denied: ports below 1024 need root "
-            "or CAP_NET_BIND_SERVICE: start with root and --uid, set AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd "
-            "unit, or use a higher port",
+            "listener https: cannot listen on *:443: permission denied: ports below 1024 need root or "
+            "CAP_NET_BIND_SERVICE: start with root and --uid, set AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, "
+            "or use a higher port",
         )
 
 

@@ -32,7 +32,7 @@ from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IProbe, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 __all__ = ["RealmFileAuthenticator", "RealmFileError", "RealmFileFactory", "RealmFileSettings"]
@@ -103,7 +103,7 @@ def _nothing(user: User, password: str) -> None:
     """Without ``rehash``."""
 
 
-@implementer(IRunningAuthenticator, ISchemes, IDecoyLogin)
+@implementer(IRunningAuthenticator, ISchemes, IDecoyLogin, IProbe)
 class RealmFileAuthenticator:
     """Knows the users of one realm file. Blocks while it reads the file; raises `RealmFileError` if it cannot be used."""
 
@@ -191,6 +191,11 @@ class RealmFileAuthenticator:
         """See `perimeter.auth.kinds.listed`."""
         logged_in = _nothing if self._rehash is None else self._rehash.logged_in
         return await listed.authenticate(self._users, self, credentials, request, self._offload, self._place, logged_in)
+
+    async def probe(self) -> None:
+        """See `IProbe`: whether the users in use are those of the file."""
+        if self._seen.users is None:
+            raise Unavailable(f"{self._seen.error}; the users read before stay in force")
 
     async def decoy(self, request: AuthenticationRequest) -> None:
         """See `IDecoyLogin`."""

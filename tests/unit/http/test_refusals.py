@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
@@ -19,7 +22,7 @@ from perimeter.errors import (
     UpstreamUnreachable,
 )
 from perimeter.http.refusals import LOGINS, REFUSALS, RefusalLog
-from perimeter.model import TOKEN_PREFIX, HeaderBlock, RequestHead, Version
+from perimeter.model import TOKEN_PREFIX, ClientConnection, HeaderBlock, RequestHead, Version
 from tests.unit.doubles.http_rig import Client, Echoing, Holding, Site
 
 
@@ -47,7 +50,8 @@ class RefusalLogTests(TestCase):
         return found
 
     def note(self, refusal: Refusal, address: str = "192.0.2.7", target: bytes = b"/x?y") -> None:
-        self.log.note(refusal, address, head(target))
+        connection = ClientConnection(address, 4711, "http", 80, "")
+        self.log.note(refusal, SimpleNamespace(head=head(target), asked=None, connection=connection, decision=None))
 
     def test_a_refusal_of_every_kind_has_its_line(self) -> None:
         start = "info request refused for 192.0.2.7, GET /x?y: "
@@ -87,9 +91,17 @@ class RefusalLogTests(TestCase):
         self.assertIn("GET /a/perimeter_REDACTED?access_token=REDACTED:", second)
 
     def test_a_long_target_is_cut(self) -> None:
-        self.note(BadTarget("no"), target=b"/" + b"a" * 5000)
-        (line,) = self.said()
-        self.assertIn(f"GET /{'a' * 199}: 400", line)
+        for size, shown in ((255, "a" * 255), (256, "a" * 199 + "…"), (5000, "a" * 199 + "…")):
+            self.note(BadTarget(str(size)), target=b"/" + b"a" * size)
+            (line,) = self.said()
+            self.assertIn(f"GET /{shown}: 400", line)
+
+    def test_attack_42_a_token_at_the_cut_of_a_long_target(self) -> None:
+        token = TOKEN_PREFIX + "SECRET" * 7 + "S"
+        for before in range(180, 257):
+            self.note(BadTarget(str(before)), target=b"/" + b"a" * before + b"/" + token.encode() + b"x" * 300)
+            (line,) = self.said()
+            self.assertNotIn("SECRET", line, str(before))
 
     def test_a_fault_of_ours_is_a_warning_with_its_cause_once(self) -> None:
         for _ in range(45):
@@ -143,9 +155,12 @@ class ExchangeTests(TestCase):
 
     def noted(self, site: Site) -> list[tuple[str, str, bytes]]:
         found: list[tuple[str, str, bytes]] = []
-        site.refusals.note = lambda refusal, address, head: found.append(  # type: ignore[method-assign]
-            (refusal.reason, address, head.target)
-        )
+
+        def note(refusal: Refusal, exchange: Any) -> None:
+            asked = exchange.asked or exchange.head
+            found.append((refusal.reason, exchange.connection.address, asked.target))
+
+        site.refusals.note = note  # type: ignore[method-assign]
         return found
 
     def test_refused_by_the_gate_or_the_target(self) -> None:

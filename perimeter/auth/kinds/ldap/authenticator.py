@@ -34,6 +34,7 @@ from perimeter.plugin.authenticator import (
     ICanonicalNames,
     IDecoyLogin,
     IDirectoryRoles,
+    IProbe,
     IRunningAuthenticator,
     ISchemes,
     Scheme,
@@ -51,7 +52,7 @@ REMEMBERED_COSTS = 64
 """Refused binds whose durations are kept, so that unknown users take the same time."""
 
 
-@implementer(IRunningAuthenticator, ICanonicalNames, ISchemes, IDecoyLogin)
+@implementer(IRunningAuthenticator, ICanonicalNames, ISchemes, IDecoyLogin, IProbe)
 class LdapAuthenticator:
     """Knows the users of one directory."""
 
@@ -102,6 +103,10 @@ class LdapAuthenticator:
         """See `IDecoyLogin`: the search and the bind of an unknown user."""
         silent = AuthenticationRequest(request.address)  # a step of another authenticator's login is not explained
         await self.authenticate(BasicCredentials(f"nobody-{secrets.token_hex(8)}", secrets.token_urlsafe(12)), silent)
+
+    async def probe(self) -> None:
+        """See `IProbe`."""
+        await self._directory.probe()
 
     def canonical_name(self, username: str) -> str:
         """The one spelling by which wrong passwords are counted; see `ICanonicalNames`."""

@@ -87,6 +87,10 @@ class JwtJudge:
         """Call ``changed`` when the issuer changes its keys."""
         self._keys.changed = changed
 
+    async def probe(self) -> None:
+        """See `perimeter.plugin.authenticator.IProbe`."""
+        await self._keys.probe()
+
     async def vouch(self, token: str, explain: Explain) -> Vouched | None:
         """See `perimeter.auth.kinds.remote.authenticator.TokenService`."""
         from perimeter.auth.kinds.remote.judge import ANY, judge, read_header
