@@ -30,8 +30,8 @@ _SECRET = re.compile(
 _HINT = re.compile(rb"token|pass|pw|pin|otp|secret|key|jwt|assertion|credential|sig|auth|sid|session")
 _ESCAPED = re.compile(rb"%[0-9A-Fa-f]{2}")
 MOST_PARTS = 256
-"""Parts of a URL, such as parameters, and percent signs in it, that are examined. What follows is redacted as a whole: a URL of 32 KiB may have 16,000
-parts, which take 0.1 s (attack 68)."""
+"""Parts of a URL, such as parameters, and percent signs in it, that are examined. What follows is redacted as a whole: a URL of
+32 KiB may have 16,000 parts, which take 0.1 s (attack 68)."""
 _DELIMITER = re.compile(rb"([?&;#])")
 # An API token is a secret in any position: `DELETE /token/…` may contain one.
 OWN = TOKEN_PREFIX.encode("ascii")

@@ -16,7 +16,7 @@ from perimeter.errors import Challenges
 from perimeter.gate.routes import Route
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
-from perimeter.run.build.routes import configured_routes
+from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstreams import client_contexts, upstream_pool
 from perimeter.targets.slash import SlashTarget
@@ -47,7 +47,7 @@ class BuiltRouteTests(unittest.TestCase):
         runtime = Runtime(clock, Offload(clock), Deadlines(clock))
         pools = {one.name: upstream_pool(one, client_contexts(one), runtime) for one in config.upstreams}
         sinks: Any = {None: object()}
-        (route,) = configured_routes(config, runtime, pools, sinks, set(), passwords=passwords)
+        (route,) = configured_routes(config, runtime, pools, sinks, set(), RouteParts(passwords=passwords))
         return route
 
     def challenges(self, options: str = "", **more: Any) -> Challenges:

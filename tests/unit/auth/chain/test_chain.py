@@ -363,7 +363,7 @@ class ThrottleTests(ChainCase):
             self.failureResultOf(self.ask(chain, BasicCredentials("alice", f"guess {number}")), Rejected)
         for later, seconds in ((0, 1), (0.25, 1), (5, 0)):
             self.clock.advance(later)
-            self.assertEqual([left for _, _, left in chain.refused()], [seconds])
+            self.assertEqual([left for _, _, left in chain.refused()], [seconds, seconds])
         self.assertEqual(self.chain(Fake(None)).refused(), [])
         self.assertEqual(self.chain(Fake(None)).release("alice"), [])
 

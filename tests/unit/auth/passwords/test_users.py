@@ -88,7 +88,7 @@ class LinesTests(unittest.TestCase):
         for line, scheme, name, warning in zip(
             (1, 2, 4), ("plain text", "OBF", "MD5"), ("a", "b", "d'e"), found.warnings, strict=True
         ):
-            self.assertIn(f"users.realm: line {line}: the password of user {name!r} is kept as {scheme},", warning)
+            self.assertIn(f"users.realm:{line}: the password of user {name!r} is kept as {scheme},", warning)
             self.assertIn(f"`perimeter password --replace --user {shlex.quote(name)} --output users.realm`", warning)
         self.assertEqual(users(f"c: {CHEAP_ARGON2}").warnings, ())
         self.assertIn("no users", users("# nobody").warnings[0])

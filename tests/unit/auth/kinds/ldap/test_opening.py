@@ -157,7 +157,7 @@ class OpeningTests(TestCase):
         self.assertNoResult(opened)
         self.assertFalse(self.wire.aborted)
         self.clock.advance(0.25)
-        self.assertIn("no connection within 5 s", self.refused(opened))
+        self.assertIn("no answer within 5 s", self.refused(opened))
         self.assertTrue(self.wire.aborted, "and not only abandoned")
 
     def test_starttls_that_is_refused(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
@@ -42,6 +43,6 @@ class MemoryTests(TestCase):
         self.questions[0].callback(Vouched(ALICE, 10.0))
         self.successResultOf(first)
         self.clock.advance(9.75)
-        self.assertIs(self.successResultOf(self.find()), ALICE)
+        self.assertEqual(self.successResultOf(self.find()), attrs.evolve(ALICE, until=10.0))
         self.clock.advance(0.25)
         self.assertNoResult(self.find())
