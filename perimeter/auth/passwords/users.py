@@ -157,7 +157,8 @@ def _user(entry: Property) -> User:
 
 def _weak(user: User, file: str, in_file: bool) -> str:
     """The warning about one line, with the command that mends it, as a shell reads it."""
-    found = f"{file}: line {user.line}: the password of user {user.name!r} is kept as {user.password.scheme}, which protects it too little"
+    kept = f"the password of user {user.name!r} is kept as {user.password.scheme}, which protects it too little"
+    found = f"{file}: line {user.line}: {kept}"
     name = shlex.quote(user.name)
     if not in_file:
         return f"{found}; `perimeter password --user {name}` makes a line that replaces this one"
