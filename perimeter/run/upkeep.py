@@ -23,7 +23,7 @@ _CHECK = 5.0
 #: Seconds between checks for changes of the state by another process: one query in the state's thread.
 _FOLLOW = 1.0
 
-#: Seconds between looks for what is open for long and has to be judged again.
+#: Seconds between looks for what is open for long and has to be judged again. 10,000 open exchanges take 10 ms of each.
 _REVIEW = 1.0
 
 #: Seconds from a revocation to the end of what flows to the token's holder. Every connection is looked at for it, which takes
