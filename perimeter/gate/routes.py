@@ -22,6 +22,7 @@ class Route:
 
     ``prefix`` has no slash at its end (so "/" is the empty prefix); ``hosts`` is empty for any host; ``rewrite`` replaces the
     prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
+    ``upgrades`` are the protocols that clients may switch to (RFC 9110, section 7.8), in lower case: ``name``, ``name/version``.
     ``entry`` follows from ``networks`` and ``max_body`` (bytes).
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can be
@@ -40,7 +41,7 @@ class Route:
     networks: tuple[Network, ...] = ()
     identity: IdentityProfile = attrs.field(factory=IdentityProfile)
     allow_encoded_slash: bool = False
-    websocket: bool = True
+    upgrades: frozenset[bytes] = frozenset((b"websocket",))
     max_body: int | None = None
     builtin: bool = False
     exact: bool = False

@@ -2,8 +2,8 @@
 
 The exchange knows the rules of answering (no body for HEAD, one final response, no more and no less of a body than announced),
 counts bytes, and sees to it that exactly one `AccessRecord` is written, however it ends, and before the last byte of the response
-leaves. Its methods are for three parties, in this order: the target (request body, response, tunnel), those who refuse or end it,
-and the carrier.
+leaves. A tunnel has a record when it opens, too. Its methods are for three parties, in this order: the target (request body,
+response, tunnel), those who refuse or end it, and the carrier.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _log = Logger()
 
 #: The status that the audit log shows where the client left before any answer (nginx's number for it).
 CLIENT_GONE = 499
+_TUNNEL_OPENED = EarlyEnd.TUNNEL_OPENED
 
 
 class Exchange:
@@ -211,13 +212,18 @@ class Exchange:
     # -- the tunnel (RFC 9110, section 7.8), for the target
 
     def switch(self, lines: bytes, sink: IBodySink) -> None:
-        """Accept the upgrade: from now on what the client sends goes to ``sink`` as it comes."""
-        self._sink = sink
+        """Accept the upgrade: from now on what the client sends goes to ``sink`` as it comes.
+
+        The audit log gets a line now and another one at the end: a tunnel may last for days. If it cannot be written, there is no
+        tunnel, and the connection is cut.
+        """
         self._started = True
         self.status = 101
-        self.tunnel = True
         self.body_done = True
-        self._carrier.open_tunnel(lines)
+        if self._record(opens_tunnel=True):
+            self._sink = sink
+            self.tunnel = True
+            self._carrier.open_tunnel(lines)
 
     def tunnel_send(self, data: bytes) -> None:
         """Send bytes to the client's end of the tunnel."""
@@ -328,11 +334,14 @@ class Exchange:
         if responder is not None:
             responder.client_gone()
 
-    def _record(self) -> bool:
-        """Write the audit record, once. False if it could not be written: then the connection is cut."""
+    def _record(self, *, opens_tunnel: bool = False) -> bool:
+        """Write the audit record, once. False if it could not be written: then the connection is cut.
+
+        A record that a tunnel opens comes before that one.
+        """
         if self._recorded:
             return True
-        self._recorded = True
+        self._recorded = not opens_tunnel
         site = self._carrier.site
         head = self.asked or self.head
         connection = self.connection
@@ -362,7 +371,7 @@ class Exchange:
         record.status = self.status
         record.sent = self.sent
         record.received = self.received
-        record.reason = self.reason
+        record.reason = _TUNNEL_OPENED if opens_tunnel else self.reason
         # The answer that the audit log is out of order may go out: its record waits, and is written once the log works.
         if sink.record(record) or self.reason == AuditUnavailable.reason:
             return True

@@ -76,6 +76,6 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
             roles=settings.identity_roles_header.encode("ascii"),
         ),
         allow_encoded_slash=settings.allow_encoded_slash,
-        websocket=settings.websocket,
+        upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),
         max_body=settings.max_body,
     )

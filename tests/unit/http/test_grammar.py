@@ -14,7 +14,15 @@ from perimeter.errors import (
     UpstreamBadReply,
     VersionNotSupported,
 )
-from perimeter.http.grammar import has_bare_lf, parse_block, parse_request, parse_request_line, parse_response_head, split_fields
+from perimeter.http.grammar import (
+    has_bare_lf,
+    offered_protocols,
+    parse_block,
+    parse_request,
+    parse_request_line,
+    parse_response_head,
+    split_fields,
+)
 from perimeter.model import RequestHead, Version
 from tests.unit.doubles.properties import reached, reaches
 
@@ -67,7 +75,6 @@ BAD_BLOCKS = {
     "an octet above ASCII in a name": b"X\xe9: y\r\n",
     "a separator in a name": b"X(Y): z\r\n",
     "a connection option that is no token": b"Connection: close;x\r\n",
-    "two Upgrade fields": b"Upgrade: a\r\nUpgrade: b\r\n",
 }
 
 BAD_REQUEST_BLOCKS = {
@@ -234,6 +241,19 @@ class RequestTests(unittest.TestCase):
         self.assertIsNone(request(b"GET / HTTP/1.1", HOST + b"Upgrade: websocket\r\n").headers.upgrade)
         head = request(b"GET / HTTP/1.1", HOST + b"Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n")
         self.assertEqual(head.headers.upgrade, b"websocket")
+        head = request(b"GET / HTTP/1.1", HOST + b"Upgrade: a/1, b\r\nConnection: upgrade\r\nUpgrade: c\r\n")
+        self.assertEqual(head.headers.upgrade, b"a/1, b,c")
+
+    def test_offered_protocols(self) -> None:
+        for value, protocols in (
+            (b"websocket", [b"websocket"]),
+            (b"\t SPDY/3.1 ,h2c,\t,, WebSocket ", [b"SPDY/3.1", b"h2c", b"WebSocket"]),
+            (b"a b, a/, /a, a/b/c, a/b", [b"a/b"]),
+            (b"", []),
+            (b"w" * 512, [b"w" * 512]),
+            (b"w" * 513, []),
+        ):
+            self.assertEqual(offered_protocols(value), protocols, value)
 
     def test_expectations(self) -> None:
         with self.assertRaises(ExpectationFailed) as raised:

@@ -192,6 +192,21 @@ class RouteTests(SiteCase):
             )
         self.assertEqual(self.route("path = /\nupstream = app\nindex = a.html\n"), ["index: is only allowed with static"])
 
+    def test_attack_57_protocols_that_a_route_lists(self) -> None:
+        problem = "upgrade_protocols: {value} would carry requests that the gateway does not see"
+        for value in ("h2c", "H2C/1", "h2", "h3", "HTTP/2.0", "TLS/1.2"):
+            self.assertEqual(
+                self.route(f"path = /\nupstream = app\nupgrade_protocols = tcp, {value}\n"), [problem.format(value=value)]
+            )
+        for value in ("a b", "a/", "/b", "a/b/c"):
+            (found,) = self.route(f"path = /\nupstream = app\nupgrade_protocols = {value}\n")
+            self.assertIn("expected a protocol such as SPDY/3.1", found)
+        (found,) = self.route("path = /\nupstream = app\nupgrade_protocols = WebSocket\n")
+        self.assertEqual(found, "upgrade_protocols: websocket has an option of its own: websocket = yes")
+        self.assertEqual(
+            self.route("path = /\nstatic = html\nupgrade_protocols = tcp\n"), ["upgrade_protocols: is only allowed with upstream"]
+        )
+
     def test_two_routes_of_one_path(self) -> None:
         for hosts, others, clash in (("*", "*", True), ("a, b", "b", True), ("a", "*", False), ("a", "b", False)):
             text = SITE.replace("path = /\n", f"path = /\nhost = {hosts}\n")

@@ -618,7 +618,9 @@ class TunnelTests(ChannelTestCase):
         self.assertEqual(body.data, b"early and late")
         response = client.response()
         self.assertEqual((response.status, response.get(b"upgrade"), response.body), (101, b"websocket", b"down"))
-        self.assertEqual(client.records, [])
+        (record,) = client.records
+        self.assertEqual((record.status, record.sent, record.received, record.reason), (101, 0, 0, "tunnel_opened"))
+        self.assertEqual(client.site.audit.written_before, [0])
 
     def test_nothing_is_kept(self) -> None:
         client, _, body = self.tunnel()
@@ -633,10 +635,10 @@ class TunnelTests(ChannelTestCase):
         exchange.tunnel_close()
         self.assertTrue(client.closed)
         self.assertEqual(client.response().body, b"bye")
-        record = client.records[0]
+        record = client.records[1]
         self.assertEqual((record.status, record.sent, record.received, record.reason), (101, 3, 5, ""))
         client.transport.lose()
-        self.assertEqual(len(client.records), 1)
+        self.assertEqual(len(client.records), 2)
 
     def test_closed_by_the_client(self) -> None:
         client, exchange, _ = self.tunnel()
@@ -644,7 +646,7 @@ class TunnelTests(ChannelTestCase):
         assert isinstance(responder, Responder)
         client.transport.lose()
         self.assertEqual(responder.told, ["gone"])
-        self.assertEqual([(record.status, record.reason) for record in client.records], [(101, "")])
+        self.assertEqual([(record.status, record.reason) for record in client.records], [(101, "tunnel_opened"), (101, "")])
 
     def test_paused_by_the_upstream(self) -> None:
         client, exchange, body = self.tunnel()

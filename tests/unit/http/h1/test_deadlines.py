@@ -215,4 +215,4 @@ class DeadlineTests(unittest.TestCase):
         target.exchanges[0].tunnel_send(b"x" * 200_000)
         client.wait(61)
         self.assertTrue(client.transport.aborted)
-        self.assertEqual([record.reason for record in client.records], ["client_too_slow"])
+        self.assertEqual([record.reason for record in client.records], ["tunnel_opened", "client_too_slow"])
