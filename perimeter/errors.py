@@ -88,9 +88,11 @@ class Refusal(PerimeterError):
     stranger: Challenges = Challenges.BEARER
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
-        super().__init__(detail or self.phrase)
         self.detail = detail
         self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.detail or self.phrase
 
 
 class InternalError(Refusal):

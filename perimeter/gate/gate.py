@@ -15,7 +15,6 @@ from perimeter.config.language.net_types import Network
 from perimeter.errors import (
     AuditUnavailable,
     BadTarget,
-    Challenges,
     InsufficientScope,
     Maintenance,
     MissingCredentials,
@@ -41,7 +40,6 @@ _LONGEST_PLACE = 256
 _ANONYMOUS = Asks.NONE
 _OPTIONAL = Asks.OPTIONAL
 _FIRST_HAND = Asks.FIRST_HAND
-_BEARER = Challenges.BEARER
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -67,6 +65,8 @@ class Gate:
                 self._enter(exchange, admitted)
             else:
                 Deferred.fromCoroutine(self._enter_later(exchange, admitted))
+        except Refusal as refusal:
+            exchange.refuse(refusal)
         except Exception as error:  # whatever goes wrong in judging, the request is not let through (attack 41)
             refuse_on_error(exchange, error)
 
@@ -111,7 +111,13 @@ class Gate:
         access = route.access if route.by_method is None else route.by_method.get(head.method, route.access)
         principal = None
         try:
-            self._check_entry(route, head, address)
+            # Whether the route is open now, to this address, for this request.
+            if self.maintenance and not route.builtin:
+                raise Maintenance
+            if not route.audit.healthy():
+                raise AuditUnavailable
+            for rule in route.entry:  # a rule of one route: see `perimeter.gate.entry`
+                rule(head, address)
             if not self.enabled and not route.builtin:
                 return Admitted(route, None, target, b"", address, relayed)
             # A new way to know a user, such as a session, is a source (`perimeter.gate.sources`) and needs nothing here.
@@ -145,7 +151,7 @@ class Gate:
         try:
             principal = await later
             if principal is None and access.asks is not _OPTIONAL:
-                raise _missing(access)
+                raise MissingCredentials
             return self._admit(located.route, access, principal, head, located.target, located.address, located.relayed)
         except Exception as error:
             if not exchange.ended:
@@ -155,15 +161,6 @@ class Gate:
             raise
 
     # -- the steps of a judgement
-
-    def _check_entry(self, route: Route, head: RequestHead, address: str) -> None:
-        """Whether the route is open now, to this address, for this request. A rule of one route: see `perimeter.gate.entry`."""
-        if self.maintenance and not route.builtin:
-            raise Maintenance
-        if not route.audit.healthy():
-            raise AuditUnavailable
-        for rule in route.entry:
-            rule(head, address)
 
     def _admit(
         self,
@@ -224,7 +221,7 @@ class Gate:
 
 
 def _missing(access: Access) -> MissingCredentials:
+    """Made here, because a frame that raises an exception and names it is kept alive by it."""
     refusal = MissingCredentials()
-    if access.stranger is not _BEARER:
-        refusal.stranger = access.stranger
+    refusal.stranger = access.stranger
     return refusal

@@ -34,14 +34,14 @@ class Exchange:
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
     response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
     ``upstream`` is the target's name for the audit log, if it is not the route's. ``has_body``: the request is chunked, or has a
-    Content-Length above 0. ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
+    Content-Length above 0. ``held``: the response's head waits in the writer (see `start`). ``received`` and ``sent`` count bytes
+    of the bodies, ``max_body`` bounds the first.
     """
 
     __slots__ = (
         "_body_left",
         "_carrier",
         "_ended",
-        "_held",
         "_paused",
         "_recorded",
         "_sink",
@@ -52,6 +52,7 @@ class Exchange:
         "decision",
         "has_body",
         "head",
+        "held",
         "max_body",
         "reason",
         "received",
@@ -86,8 +87,7 @@ class Exchange:
         self._started = False
         self._ended = False
         self._recorded = False
-        #: the response's head waits in the writer
-        self._held = False
+        self.held = False
         #: bytes of the response's body that were announced and are still to come; None if the length is not known
         self._body_left: int | None = 0
 
@@ -140,13 +140,13 @@ class Exchange:
         self._body_left = 0 if bodiless else length
         if self._body_left == 0 and not self._record():
             return
-        self._held = not flush
-        self._carrier.writer.head(status, lines, length, reason, bodiless, self._held)
+        self.held = not flush
+        self._carrier.writer.head(status, lines, length, reason, bodiless, self.held)
 
     def flush(self) -> None:
         """Send a head that `start` kept back."""
-        if self._held and not self._ended:
-            self._held = False
+        if self.held and not self._ended:
+            self.held = False
             self._carrier.writer.flush()
 
     def write(self, data: bytes) -> None:
@@ -154,14 +154,7 @@ class Exchange:
         if self._ended or not data:
             return
         left = self._body_left
-        if left is None:
-            self.sent += len(data)
-        elif left == 0:
-            # The body of a HEAD, 204 or 304 is not sent; anything else was announced as shorter.
-            if not (self.head.method == b"HEAD" or self.status in (204, 304)):
-                self.abort(EarlyEnd.RESPONSE_TOO_LONG)
-            return
-        else:
+        if left:
             size = len(data)
             if size > left:
                 self.abort(EarlyEnd.RESPONSE_TOO_LONG)
@@ -170,6 +163,14 @@ class Exchange:
             self._body_left = left - size
             if size == left and not self._record():
                 return
+        elif left is None:
+            self.sent += len(data)
+        else:
+            # The body of a HEAD, 204 or 304 is not sent; anything else was announced as shorter.
+            if not (self.head.method == b"HEAD" or self.status in (204, 304)):
+                self.abort(EarlyEnd.RESPONSE_TOO_LONG)
+            return
+        self.held = False
         self._carrier.writer.data(data)
 
     def finish(self, trailers: Sequence[Field] = ()) -> None:

@@ -304,14 +304,17 @@ class Forwarding:
 
     def reply_data(self, data: bytes) -> None:
         """Bytes of the response's body or of the tunnel."""
-        if self._exchange.tunnel:
-            self._exchange.tunnel_send(data)
+        exchange = self._exchange
+        if exchange.tunnel:
+            exchange.tunnel_send(data)
         else:
-            self._exchange.write(data)
+            exchange.write(data)
 
     def reply_settled(self) -> None:
         """Send everything that has arrived to the client, even a response head without a body."""
-        self._exchange.flush()
+        exchange = self._exchange
+        if exchange.held:
+            exchange.flush()
 
     def reply_end(self, trailers: Sequence[Field]) -> None:
         """The response is complete."""

@@ -41,7 +41,7 @@ class Jwt:
 
     def unverified(self) -> dict[str, Any]:
         """The claims before any verification, to find out whose token it may be. Raises `NotAJwt`."""
-        return _object(self._payload, "claims")
+        return _object(self._payload, "claims", NotAJwt)
 
     def claims(self, key: Any, algorithm: str) -> dict[str, Any]:
         """The claims, after the signature was verified with ``key`` and its ``algorithm``. Raises `InvalidToken`."""
@@ -57,21 +57,21 @@ class Jwt:
             raise InvalidToken(f"its claims cannot be read as a JSON object: {error}") from None
 
 
-def parse(token: str, max_header: int) -> Jwt:
-    """A JWT in compact form, with a header of at most ``max_header`` characters. Raises `NotAJwt`."""
+def parse(token: str, max_header: int, otherwise: type[PerimeterError] = NotAJwt) -> Jwt:
+    """A JWT in compact form, with a header of at most ``max_header`` characters. Raises ``otherwise`` if it is not one."""
     match = _COMPACT.fullmatch(token)
     if match is None:
-        raise NotAJwt("not a JWT")
+        raise otherwise("not a JWT")
     if len(match[1]) > max_header:
-        raise NotAJwt("its header is longer than that of any token here")
-    return Jwt(token, _object(match[1], "header"), match[2])
+        raise otherwise("its header is longer than that of any token here")
+    return Jwt(token, _object(match[1], "header", otherwise), match[2])
 
 
-def _object(segment: str, what: str) -> dict[str, Any]:
+def _object(segment: str, what: str, otherwise: type[PerimeterError]) -> dict[str, Any]:
     try:
         return decode_object(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
     except ValueError as error:
-        raise NotAJwt(f"its {what} cannot be read as a JSON object: {error}") from None
+        raise otherwise(f"its {what} cannot be read as a JSON object: {error}") from None
 
 
 def check_times(claims: dict[str, Any], now: float, *, own: bool = False) -> float:

@@ -13,7 +13,7 @@ from perimeter.config.site.token import TokenSettings
 from perimeter.errors import ForeignToken, InvalidToken
 from perimeter.model import Grant, Principal
 from perimeter.tokens.format import ACCESS_TYPE, KID, MAX_HEADER, MAX_TOKEN, EpochClock
-from perimeter.tokens.jwt import NotAJwt, check_times, parse
+from perimeter.tokens.jwt import check_times, parse
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.verdict import Verdict
 
@@ -63,10 +63,7 @@ class TokenVerifier:
         """The claims of an access token, after the same judgement as `verify` makes."""
         if len(token) > MAX_TOKEN:
             raise ForeignToken("longer than any token of this gateway")
-        try:
-            jwt = parse(token, MAX_HEADER)
-        except NotAJwt as error:
-            raise ForeignToken(str(error)) from None
+        jwt = parse(token, MAX_HEADER, ForeignToken)
         kid, typ = _header(jwt.header)
         key = self._keyring.verification_key(kid)
         if key is None:

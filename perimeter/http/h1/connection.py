@@ -343,7 +343,9 @@ class Http1Connection(TwistedProtocol):
             # A response that came before the request was complete: what is left of that is discarded, within bounds.
             self._close(_LINGER if phase is _BODY else _CLOSED)
             return
-        self._enter(_HEAD)
+        self._phase = _HEAD  # as `_enter`, without the call
+        site = self.site
+        self.deadline = site.clock() + site.limits.idle_timeout
         if self._advancing:
             return
         if self._pending:
