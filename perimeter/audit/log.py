@@ -21,6 +21,7 @@ from perimeter.audit.rolling import RollingFile, Unwritten
 from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import CountingSink
 from perimeter.config.site.audit import AuditSettings
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.model import AccessRecord
 
@@ -88,7 +89,7 @@ class AuditLog:
         try:
             self._file.open()
         except OSError as error:
-            raise StartupError(f"{self._file.path}: the audit log cannot be opened: {error.strerror or error}") from error
+            raise StartupError(f"{self._file.path}: the audit log cannot be opened: {system_reason(error)}") from error
         self._closed = False
 
     def reopen(self) -> None:

@@ -23,6 +23,7 @@ class EarlyEnd(StrEnum):
 
     CLIENT_GONE = "client_gone", "The client closed the connection; without any answer the status is 499"
     CLIENT_TOO_SLOW = "client_too_slow", "The client read the response more slowly than `body_min_rate`"
+    CROWDED_OUT = "crowded_out", "The connection had sent a part of a head, and was closed to make room for other clients"
     FILE_TRUNCATED = "file_truncated", "A file became shorter while it was sent"
     RESOURCE_GAVE_UP = "resource_gave_up", "A resource of the gateway closed the connection in the middle of its response"
     RESPONSE_TOO_LONG = "response_too_long", "The response was longer than its Content-Length"

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL
 from service_identity import pyopenssl
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.net.tls_records import FastConnection, PortableConnection
 
@@ -142,7 +143,7 @@ class ServerContexts:
                 context.load_verify_locations(ca)
                 context.load_client_ca(ca.encode())
         except OSError as problem:
-            raise StartupError(f"{ca}: cannot read the CA certificates: {problem.strerror}") from problem
+            raise StartupError(f"{ca}: cannot read the CA certificates: {system_reason(problem)}") from problem
         except SSL.Error as problem:
             raise StartupError(f"{ca}: the file contains no CA certificate in PEM format") from problem
         context.set_verify(SSL.VERIFY_PEER | (SSL.VERIFY_FAIL_IF_NO_PEER_CERT if clients.required else 0))
@@ -175,7 +176,7 @@ class ClientTLS:
                 with open(ca_certificate, "rb"):
                     self._context.load_verify_locations(str(ca_certificate))
         except OSError as problem:
-            raise StartupError(f"{ca_certificate}: cannot read the CA certificates: {problem.strerror}") from problem
+            raise StartupError(f"{ca_certificate}: cannot read the CA certificates: {system_reason(problem)}") from problem
         except SSL.Error as problem:
             raise StartupError(f"{ca_certificate}: the file contains no CA certificate in PEM format") from problem
         self._context.set_verify(SSL.VERIFY_PEER)

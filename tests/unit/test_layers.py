@@ -20,7 +20,7 @@ FLOORS = (
     ("perimeter",),  # the version
     ("model",),
     ("errors",),
-    ("recent", "fair_queue", "strict_json"),
+    ("recent", "fair_queue", "strict_json", "descriptors"),
     ("offload",),
     ("config.language",),
     ("web_client",),

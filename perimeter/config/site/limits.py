@@ -34,7 +34,12 @@ class LimitSettings(Settings):
         "number of verified tokens to keep, which need no verification when they are used again; each takes about 2 KiB",
         default="32768",
     )
-    connections: int = option(integer(1, 10_000_000), "client connections at a time", default="20000")
+    connections: int = option(
+        integer(1, 10_000_000),
+        "client connections at a time, at most half of the file descriptors that the process may have. For one more, those that "
+        "have sent no request for the longest time are closed",
+        default="20000",
+    )
     connections_per_address: int = option(integer(1, 10_000_000), "client connections at a time from one address", default="1000")
 
 

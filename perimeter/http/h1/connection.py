@@ -64,6 +64,8 @@ class Http1Connection(TwistedProtocol):
         self._local_port = local_port
         self.deadline = inf
         self._phase = _HEAD
+        #: when the connection began to wait for a head, or to close
+        self._since = 0.0
         #: no further request is served after the current one
         self._closing = False
         self._exchange: Exchange | None = None
@@ -100,7 +102,8 @@ class Http1Connection(TwistedProtocol):
         )
         self.writer = Writer(transport)
         transport.registerProducer(self, True)
-        self.deadline = self.site.clock() + self.site.limits.head_timeout
+        self._since = self.site.clock()
+        self.deadline = self._since + self.site.limits.head_timeout
         self.site.deadlines.watch(self)
         self.site.connections.add(self)
 
@@ -129,6 +132,29 @@ class Http1Connection(TwistedProtocol):
         if self._phase is _HEAD and not self._waiting:
             self._close(_CLOSED)
 
+    @property
+    def address(self) -> str:
+        """See `HttpConnection`."""
+        return self.connection.address
+
+    @property
+    def silent_since(self) -> float:
+        """See `HttpConnection`. A head that comes in pieces is silence too: only complete ones count."""
+        busy = self._exchange is not None or self._waiting or self.transport.buffered
+        return inf if busy else self._since
+
+    def make_room(self) -> bool:
+        """See `HttpConnection`."""
+        if self._phase is _HEAD:
+            if self.transport.has_input():
+                return False
+            if self._pending:
+                head = remains(self._pending)
+                self._pending = b""
+                Exchange(self, head, self.connection, self.site.clock(), False).client_gone(EarlyEnd.CROWDED_OUT)
+        self.transport.close_now()
+        return True
+
     def cut(self) -> None:
         """Reset the connection. An exchange under way ends as if the client had left."""
         self.transport.abortConnection()
@@ -138,14 +164,16 @@ class Http1Connection(TwistedProtocol):
         self._phase = phase
         if phase is _HEAD:
             site = self.site
-            self.deadline = site.clock() + site.limits.idle_timeout
+            self._since = now = site.clock()
+            self.deadline = now + site.limits.idle_timeout
         elif phase is _ANSWERING and self._writes_paused:
             pass  # the window that is open measures how fast the client takes the response
         elif phase <= _TUNNEL:
             self._stop_measuring()
         else:
             flushed = phase is _LINGER and not self.transport.buffered
-            self.deadline = self.site.clock() + (_LINGER_TIME if flushed else self.site.limits.send_timeout)
+            self._since = now = self.site.clock()
+            self.deadline = now + (_LINGER_TIME if flushed else self.site.limits.send_timeout)
 
     # -- reading
 
@@ -345,7 +373,8 @@ class Http1Connection(TwistedProtocol):
             return
         self._phase = _HEAD  # as `_enter`, without the call
         site = self.site
-        self.deadline = site.clock() + site.limits.idle_timeout
+        self._since = now = site.clock()
+        self.deadline = now + site.limits.idle_timeout
         if self._advancing:
             return
         if self._pending:

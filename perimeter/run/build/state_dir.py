@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 
 
@@ -13,6 +14,6 @@ def prepare_state_dir(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
-        raise StartupError(f"state_dir {path}: {(problem.strerror or str(problem)).lower()}") from problem
+        raise StartupError(f"state_dir {path}: {system_reason(problem).lower()}") from problem
     if not os.access(path, os.W_OK | os.X_OK):
         raise StartupError(f"state_dir {path}: not writable")

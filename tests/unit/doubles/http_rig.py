@@ -91,6 +91,10 @@ class FakeTransport:
             self.disconnecting = True
             self._end_when_flushed()
 
+    def close_now(self) -> None:
+        self.disconnecting = True
+        self.lose(ConnectionDone())
+
     def loseWriteConnection(self) -> None:
         self.half_closed = True
 

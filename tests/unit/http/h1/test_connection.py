@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 
 import attrs
 from twisted.trial import unittest
@@ -599,6 +600,61 @@ class FlowControlTests(ChannelTestCase):
         self.assertEqual(responder.told, ["pause", "resume"])
         exchange.finish()
         self.assertEqual(len(client.response().body), 100_000)
+
+
+class RoomTests(ChannelTestCase):
+    """What counts as silent when there is no room for another connection."""
+
+    def test_attack_58_silence_begins_when_nothing_is_under_way(self) -> None:
+        client, target = self.holding()
+        channel = client.channel
+        self.assertEqual(channel.silent_since, 0.0)
+        client.wait(1)
+        client.send(b"GET / HT")  # a part of a head is silence
+        self.assertEqual(channel.silent_since, 0.0)
+        client.send(b"TP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(channel.silent_since, inf)
+        client.wait(1)
+        target.exchanges[0].answer(200, b"", b"ok")
+        self.assertEqual(channel.silent_since, 2.0)
+
+    def test_attack_58_what_was_not_taken_yet_is_not_silence(self) -> None:
+        client, target = self.holding()
+        client.get()
+        client.transport.stalled = True
+        target.exchanges[0].answer(200, b"", b"ok")
+        self.assertEqual(client.channel.silent_since, inf)
+        client.transport.take()
+        self.assertEqual(client.channel.silent_since, 0.0)
+
+    def test_attack_58_a_connection_that_is_closing_is_silent_since_then(self) -> None:
+        client, target = self.holding()
+        client.wait(3)
+        client.request("POST", "/", "Content-Length: 100", body=b"x")
+        target.exchanges[0].answer(403, b"", b"no")
+        client.wait(1)
+        self.assertEqual(client.channel.silent_since, 3.0)
+        client.transport.unread_input = True  # the rest of a body that is discarded
+        self.assertTrue(client.channel.make_room())
+
+    def test_attack_58_making_room(self) -> None:
+        client, _ = self.holding()
+        client.transport.unread_input = True
+        self.assertFalse(client.channel.make_room())
+        self.assertFalse(client.transport.lost)
+        client.transport.unread_input = False
+        self.assertTrue(client.channel.make_room())
+        self.assertTrue(client.transport.lost)
+        self.assertEqual((client.records, len(client.site.connections)), ([], 0))
+
+    def test_attack_58_making_room_in_the_middle_of_a_head(self) -> None:
+        client, _ = self.holding()
+        client.send(b"GET /x HTTP/1.1\r\nHost")
+        self.assertTrue(client.channel.make_room())
+        self.assertTrue(client.transport.lost)
+        self.assertEqual(
+            [(record.target, record.status, record.reason) for record in client.records], [(b"/x", 499, "crowded_out")]
+        )
 
 
 class TunnelTests(ChannelTestCase):
