@@ -107,7 +107,7 @@ class Daemon(Service):
         """Put the daemon's part of ``config`` in force."""
         self._config = config
         if self._log is not None:
-            self._log.configure(config.logging)
+            self._log.configure(config.logging, config.audit.redact)
         for warning in config.warnings:
             _log.warn("{warning}", warning=warning)
 
