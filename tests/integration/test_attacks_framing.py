@@ -191,10 +191,8 @@ class Requests(StageCase):
             b"+3",
             b"-3",
             b"0x3",
-            b"3 ",
             b" 3",
             b"\t3",
-            b"3\t",
             b"g",
             b"",
             b"3_0",
@@ -202,11 +200,22 @@ class Requests(StageCase):
             b"\xb3",
             b"3\x00",
             b"f" * 16,
-            b"0" * 16 + b"3",
+            b"0" * 64 + b"3",
         )
         for size in (*sizes, b"ffffffffffffffff3", b"10000000000000003"):
             self.bad_body(size + b"\r\nabc\r\n", upstream)
-        for extension in (b";", b";a", b";a=b", b'; a="b"', b';a="\r\n"', b" ;a", b";a\n"):
+        for extension in (
+            b";",
+            b";=b",
+            b";a=",
+            b';a="b',
+            b'; a="b"c',
+            b';a="\r\n"',
+            b" a",
+            b";a\n",
+            b';a="\n"',
+            b";" + b"a" * 5000,
+        ):
             self.bad_body(b"3" + extension + b"\r\nabc\r\n", upstream)
         for chunks in (
             b"3\nabc\r\n",
@@ -504,7 +513,7 @@ class Replies(StageCase):
     def test_attack_18_malformed_reply_body(self) -> None:
         """If the client has the head already, the connection is aborted before the end of the body."""
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
-        sizes = (b"+2", b"-2", b"0x2", b"2 ", b" 2", b"", b"g", b"2;a", b"2;a=b", b"f" * 16, b"2\x00")
+        sizes = (b"+2", b"-2", b"0x2", b" 2", b"", b"g", b"2;", b"2;a=", b"2 a", b"f" * 16, b"2\x00")
         for chunks in (*(size + b"\r\nok\r\n" for size in sizes), b"2\nok\r\n", b"2\r\nok\n", b"2\r\nokk\r\n", b"2\r\nok\r\r\n"):
             received, dropped = self.reply(head + chunks + b"0\r\n\r\n" + OK)
             self.assertFalse(received.endswith(b"0\r\n\r\n"), (chunks, received))
@@ -519,6 +528,17 @@ class Replies(StageCase):
             received, _ = self.reply(short, closing=True)
             self.assertFalse(received.endswith(b"0\r\n\r\n"), (short, received))
             self.assertFalse(b"Content-Length: 3" in received, (short, received))
+
+    def test_chunk_extensions_and_padding_are_dropped(self) -> None:
+        """RFC 9112, section 7.1.1: they are ignored, from the service and from the client, and not passed on."""
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for padding in (b"   ", b"\t", b";a", b';a="b"', b" ; a = b", b";chunk-signature=" + b"f" * 64):
+            received, _ = self.reply(head + b"2" + padding + b"\r\nok\r\n0" + padding + b"\r\n\r\n")
+            self.assertTrue(received.endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n"), (padding, received))
+            body = b"0002" + padding + b"\r\nok\r\n0" + padding + b"\r\n\r\n"
+            with self.served.connect("http") as wire:
+                self.assertEqual(wire.send(post(b"Transfer-Encoding: chunked", body=body)).response().status, 200, padding)
+            self.assertEqual(self.service.requests[-1].raw_body, b"2\r\nok\r\n0\r\n\r\n", padding)
 
     def test_attack_18_more_than_one_reply(self) -> None:
         """Bytes after a reply are dropped together with the connection."""
@@ -555,5 +575,5 @@ class Replies(StageCase):
         self.assertEqual(first.body, b"ok")
         poison.set()
         self.assertTrue(poisoned.wait(10), "the connection was kept")
-        self.play(replying(OK))
+        self.play(replying(OK.replace(b"Content", b"Connection: close\r\nContent")))
         self.assertEqual(self.raw(b"GET /scripted/2 HTTP/1.1\r\nHost: a\r\n\r\n").body, b"ok")
