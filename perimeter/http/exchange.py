@@ -189,7 +189,7 @@ class Exchange:
         """A whole response at once, in one write."""
         if self._ended:
             return
-        bodiless = self._open(status)
+        bodiless = self._open(status, whole=True)
         if not bodiless:
             self.sent = len(body)
         if not self._record():
@@ -202,12 +202,16 @@ class Exchange:
         if not self._started and not self._ended:
             self._carrier.writer.interim(status, lines)
 
-    def _open(self, status: int) -> bool:
+    def _open(self, status: int, *, whole: bool = False) -> bool:
         """Begin. Returns whether the response has no body whatever its length says (RFC 9110, section 6.4.1)."""
         self._started = True
         self.status = status
-        if not self.body_done and self._sink is None:
-            self._carrier.discard_body()
+        if not self.body_done:
+            if self._sink is None:
+                self._carrier.discard_body()
+            elif whole or status >= 400:
+                # Its end comes before that of the request, or a service refuses an upload: nobody will want the rest.
+                self._carrier.close_after()
         return self.head.method == b"HEAD" or status == 304 or status == 204
 
     # -- the tunnel (RFC 9110, section 7.8), for the target

@@ -27,6 +27,11 @@ class LimitSettings(Settings):
     send_timeout: float = option(
         duration(), "longest time that a client may read nothing of its response before it is disconnected", default="60s"
     )
+    linger_timeout: float = option(
+        duration(),
+        "longest time for which the rest of a request that was refused is read and discarded, so that the client gets the answer",
+        default="30s",
+    )
     max_head: int = option(SIZE, "largest request line and headers together", default="32KiB")
     max_headers: int = option(integer(1, 100_000), "largest number of headers in a request", default="100")
     remembered_tokens: int = option(

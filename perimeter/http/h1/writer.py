@@ -26,10 +26,10 @@ class Writer:
     """A `perimeter.http.carrier.ResponseWriter`. ``to`` takes the bytes: a transport.
 
     ``version`` is the request's. ``last``: the connection ends with this response, which is announced if the head has not been
-    written yet. The connection sets both for each request.
+    written yet. The connection sets both for each request. ``until_close``: the response that was begun ends with the connection.
     """
 
-    __slots__ = ("_chunking", "_head", "_to", "last", "version")
+    __slots__ = ("_chunking", "_head", "_to", "last", "until_close", "version")
 
     def __init__(self, to: Taking) -> None:
         self._to = to
@@ -37,6 +37,7 @@ class Writer:
         self._head = b""
         self.version = Version.HTTP_1_1
         self.last = False
+        self.until_close = False
 
     def whole(self, status: int, lines: bytes, body: bytes, reason: bytes, bodiless: bool) -> None:
         """See `ResponseWriter`: one write."""
@@ -62,7 +63,7 @@ class Writer:
                 framing = b"Content-Length: %d\r\n" % length
         elif not bodiless:
             if self.version is _HTTP_1_0:
-                self.last = True
+                self.last = self.until_close = True
             else:
                 self._chunking = True
                 framing = b"Transfer-Encoding: chunked\r\n"

@@ -23,6 +23,7 @@ from perimeter.http.answers import Answers, Page
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.connection import Http1Connection
+from perimeter.http.h1.flow import Phase
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import AccessRecord, Field
 from perimeter.net.deadlines import Deadlines
@@ -409,6 +410,11 @@ class Client:
     def closed(self) -> bool:
         """Whether the gateway has closed in order: the client reads the end after the last response."""
         return (self.transport.disconnecting or self.transport.half_closed) and not self.transport.aborted
+
+    @property
+    def lingers(self) -> bool:
+        """Whether the gateway has answered for the last time, and reads and discards the rest of the request."""
+        return self.channel._phase is Phase.LINGER and not self.closed and not self.transport.aborted
 
     @property
     def records(self) -> list[AccessRecord]:

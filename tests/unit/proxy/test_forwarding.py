@@ -312,10 +312,12 @@ class BodyTests(unittest.TestCase):
         client, peer = gateway.begun("POST", "/", "Content-Length: 500", body=b"he")
         peer.reply(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
         self.assertEqual((client.response().status, client.response().body), (413, b"no"))
-        self.assertTrue(client.closed)
+        self.assertEqual(client.response().get(b"connection"), b"close")
+        self.assertTrue(client.lingers)
         self.assertTrue(peer.ended)
         self.assertEqual(gateway.idle, 0)
         client.send(b"x" * 498)
+        self.assertTrue(client.closed)
         self.assertEqual(len(client.records), 1)
 
     def test_early_answer_that_takes_its_time(self) -> None:
@@ -334,7 +336,7 @@ class BodyTests(unittest.TestCase):
         client, peer = gateway.begun("POST", "/", "Content-Length: 500", body=b"he")
         peer.transport.reset()
         self.assertEqual(client.response().status, 502)
-        self.assertTrue(client.closed)
+        self.assertTrue(client.lingers)
         self.assertEqual(len(gateway.attempts), 1)
 
 

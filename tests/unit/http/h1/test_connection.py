@@ -438,26 +438,117 @@ class RequestBodyTests(ChannelTestCase):
         self.assertEqual([r.status for r in client.responses()], [401, 200])
         self.assertEqual([record.received for record in client.records], [5, 0])
 
-    def test_early_refusal_lingers(self) -> None:
-        """The client is still sending: what it sends is thrown away for a while, so that it can read its answer."""
+    def refused_upload(self, length: str = "Content-Length: 10000000") -> Client:
+        """A client whose upload was refused, and goes on."""
         client, target = self.holding()
-        client.request("POST", "/", "Content-Length: 500000", body=b"x" * 1000)
+        client.request("POST", "/", length)
         target.exchanges[0].refuse(MissingCredentials())
         self.assertEqual(client.response().get(b"connection"), b"close")
-        self.assertTrue(client.transport.half_closed)
-        self.assertFalse(client.transport.disconnecting)
-        client.send(b"x" * 400_000)
-        self.assertFalse(client.transport.aborted)
-        client.wait(6)
-        self.assertTrue(client.transport.aborted)
+        self.assertTrue(client.lingers)
+        return client
+
+    def test_a_refused_upload_is_read_to_its_end(self) -> None:
+        """However long it is. The client that sees no end of the connection before goes on, and then reads its answer."""
+        client = self.refused_upload()
+        for _ in range(99):
+            client.send(b"x" * 100_000)
+            client.wait(0.25)
+            self.assertTrue(client.lingers)
+        client.send(b"x" * 99_999)
+        self.assertTrue(client.lingers)
+        client.send(b"x")
+        self.assertTrue(client.closed)
         self.assertEqual(len(client.records), 1)
 
-    def test_attack_23_lingering_is_bounded(self) -> None:
+    def test_a_refused_upload_in_chunks_is_read_to_its_end(self) -> None:
+        client = self.refused_upload("Transfer-Encoding: chunked")
+        for _ in range(30):
+            client.send(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+        self.assertTrue(client.lingers)
+        client.send(b"0\r\nX: y\r\n\r\n")
+        self.assertTrue(client.closed)
+
+    def test_what_came_before_the_refusal_counts(self) -> None:
         client, target = self.holding()
-        client.request("POST", "/", "Content-Length: 5000000")
+        client.request("POST", "/", "Content-Length: 5000", body=b"x" * 3000)
+        exchange = target.exchanges[0]
+        exchange.receive(Body())
+        exchange.pause_body()
+        client.send(b"x" * 1000)
+        exchange.answer(403, b"", b"no")
+        self.assertEqual(client.response().get(b"connection"), b"close")
+        client.send(b"x" * 999)
+        self.assertTrue(client.lingers)
+        client.send(b"x")
+        self.assertTrue(client.closed)
+
+    def test_a_response_that_begins_before_the_end_of_an_upload(self) -> None:
+        for status, announced in ((200, None), (399, None), (400, b"close"), (503, b"close")):
+            client, target = self.holding()
+            client.request("POST", "/", "Content-Length: 5")
+            target.exchanges[0].receive(Body())
+            target.exchanges[0].start(status, b"", 2)
+            target.exchanges[0].write(b"ok")
+            self.assertEqual(client.response().get(b"connection"), announced, status)
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5")
+        target.exchanges[0].receive(Body())
+        target.exchanges[0].answer(200, b"", b"ok")
+        self.assertEqual(client.response().get(b"connection"), b"close")
+
+    def test_attack_23_lingering_is_bounded_in_time(self) -> None:
+        client = self.refused_upload("Content-Length: 10000000000")
+        for _ in range(119):
+            client.send(b"x" * 1_000_000)
+            client.wait(0.25)
+        self.assertTrue(client.lingers)
+        client.wait(0.25)
+        self.assertTrue(client.closed)
+
+    def test_attack_22_lingering_needs_a_minimum_rate(self) -> None:
+        for step, waits in ((256, True), (255, False)):
+            client = self.refused_upload()
+            for _ in range(5):
+                client.send(b"x" * step)
+                client.wait(1)
+            self.assertEqual((client.lingers, client.closed), (waits, not waits), step)
+            client.wait(5)
+            self.assertTrue(client.closed)
+
+    def test_a_body_of_tiny_chunks_is_not_taken_apart(self) -> None:
+        client = self.refused_upload("Transfer-Encoding: chunked")
+        client.send(b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n")
+        self.assertTrue(client.lingers)
+        client.wait(11)
+        self.assertTrue(client.closed)
+
+    def test_a_malformed_chunk_after_the_answer(self) -> None:
+        client = self.refused_upload("Transfer-Encoding: chunked")
+        client.send(b"what?\r\n" + b"0\r\n\r\n")
+        self.assertTrue(client.lingers)
+        client.wait(11)
+        self.assertTrue(client.closed)
+
+    def test_an_answer_that_lasts_until_the_end_ends_the_connection_first(self) -> None:
+        client, target = self.holding()
+        client.send(b"POST / HTTP/1.0\r\nContent-Length: 500\r\n\r\n")
+        exchange = target.exchanges[0]
+        exchange.start(403, b"", None)
+        exchange.write(b"no")
+        exchange.finish()
+        self.assertTrue(client.transport.half_closed)
+        self.assertFalse(client.transport.disconnecting)
+        client.send(b"x" * 500)
+        self.assertTrue(client.transport.disconnecting)
+
+    def test_a_client_that_never_takes_its_answer_is_cut(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 500")
+        client.transport.stalled = True
         target.exchanges[0].refuse(MissingCredentials())
-        for _ in range(11):
-            client.send(b"x" * 100_000)
+        client.wait(59)
+        self.assertFalse(client.transport.aborted)
+        client.wait(2)
         self.assertTrue(client.transport.aborted)
 
     def test_no_request_is_served_while_lingering(self) -> None:
@@ -475,7 +566,7 @@ class RequestBodyTests(ChannelTestCase):
         target.exchanges[0].receive(body)
         target.exchanges[0].answer(200, b"", b"enough")
         self.assertEqual(client.response().body, b"enough")
-        self.assertTrue(client.transport.half_closed)
+        self.assertTrue(client.lingers)
         client.send(b"llo")
         self.assertEqual(body.data, b"he")
 
@@ -526,7 +617,7 @@ class RequestBodyTests(ChannelTestCase):
         client.send(b"1\r\n!\r\n")
         self.assertEqual(client.response().status, 413)
         self.assertEqual(body.data, b"hello")
-        self.assertTrue(client.closed)
+        self.assertTrue(client.lingers)
 
 
 class RefusedHeadTests(ChannelTestCase):

@@ -105,6 +105,8 @@ class DeadlineTests(unittest.TestCase):
             client.send(b"x" * 250)
             client.wait(1)
         self.assertEqual(client.response().status, 408)
+        self.assertTrue(client.lingers)
+        client.wait(6)
         self.assertTrue(client.closed)
         self.assertEqual(responder.told, ["gone"])
         self.assertEqual([(record.status, record.reason) for record in client.records], [(408, "request_timeout")])
@@ -197,7 +199,8 @@ class DeadlineTests(unittest.TestCase):
         client = self.client()
         client.send(b"garbage\r\n\r\n")
         client.wait(6)
-        self.assertTrue(client.transport.aborted)
+        self.assertTrue(client.closed)
+        self.assertTrue(client.transport.disconnecting)
         self.assertEqual(len(client.records), 1)
 
     def test_tunnels_may_be_silent(self) -> None:
