@@ -42,6 +42,7 @@ class Route:
     identity: IdentityProfile = attrs.field(factory=IdentityProfile)
     allow_encoded_slash: bool = False
     upgrades: frozenset[bytes] = frozenset((b"websocket",))
+    early_hints: bool = False
     max_body: int | None = None
     builtin: bool = False
     exact: bool = False

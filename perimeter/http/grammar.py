@@ -38,15 +38,18 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0
 _ANY_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/[0-9]++(?:\.[0-9]++)?")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _TOKEN_LIST_ITEM = re.compile(_TOKEN + rb"++")
+#: The parameter of Keep-Alive that says for how many seconds the sender keeps an idle connection (RFC 2068, section 19.7.1.1).
+_IDLE_TIMEOUT = re.compile(rb"(?:^|[,;\t ])timeout[ \t]*+=[ \t]*+\"?([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 _PROTOCOL = re.compile(_TOKEN + rb"++(?:/" + _TOKEN + rb"++)?")
 #: Bytes of Upgrade that are read. A client that sends more offers nothing that is known here.
 _LONGEST_UPGRADE = 512
-#: The headers that decide framing and routing. All except the first four may be there once only.
+#: The headers that decide framing and routing. All except the first five may be there once only.
 _FRAMING = frozenset(
     (
         b"authorization",
         b"connection",
         b"upgrade",
+        b"keep-alive",
         b"x-auth-realm",
         b"host",
         b"content-length",
@@ -200,6 +203,9 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
             connection.append(value)
         elif name == b"upgrade":
             upgrade.append(value)
+        elif name == b"keep-alive":
+            timeout = _IDLE_TIMEOUT.search(value)
+            headers.kept_idle = None if timeout is None else int(timeout[1])
         elif name == b"x-auth-realm":
             headers.narrowed = True
         elif name in single:

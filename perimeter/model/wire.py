@@ -34,6 +34,7 @@ class HeaderBlock:
         "forward",
         "host",
         "keep_alive",
+        "kept_idle",
         "narrowed",
         "raw",
         "upgrade",
@@ -57,6 +58,8 @@ class HeaderBlock:
         self.close: bool = False
         #: Connection says ``keep-alive`` (HTTP/1.0)
         self.keep_alive: bool = False
+        #: seconds for which a connection may be idle, as Keep-Alive announces (``timeout=5``), or None
+        self.kept_idle: int | None = None
         #: Expect says ``100-continue``
         self.expect_continue: bool = False
         #: the value of Upgrade if Connection lists it too, otherwise None

@@ -79,6 +79,13 @@ def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
     return b", ".join(wanted) or None
 
 
+def _offer_lines(head: ResponseHead) -> bytes:
+    """The header lines of a 426 response for the client: "The server MUST send an Upgrade header field in a 426 response to
+    indicate the required protocol(s)" (RFC 9110, section 15.5.22). Other responses need none."""
+    protocols = offered_protocols(b",".join(head.headers.get_all(b"upgrade")))
+    return b"Connection: upgrade\r\nUpgrade: %b\r\n" % b", ".join(protocols) if protocols else b""
+
+
 def _lower(protocols: list[bytes]) -> set[bytes]:
     return {protocol.lower() for protocol in protocols}
 
@@ -261,8 +268,13 @@ class Forwarding:
         self._exchange.resume_body()
 
     def reply_interim(self, head: ResponseHead) -> None:
-        """Pass on early hints (RFC 8297). The gateway itself sends 100, and the other informational responses are dropped."""
-        if head.status == 103:
+        """Pass on early hints (RFC 8297) if the route wants them: some clients take them for the final response.
+
+        "A proxy MUST forward 1xx responses unless the proxy itself requested the generation of the 1xx response" (RFC 9110,
+        section 15.2) is for proxies that a client chose; an intermediary that acts for the service decides in its place. The
+        gateway itself sends 100, and 102 is dropped.
+        """
+        if head.status == 103 and self._route.early_hints:
             self._exchange.interim(103, self._lines(head))
 
     def reply_head(self, head: ResponseHead, length: int | None) -> None:
@@ -286,6 +298,8 @@ class Forwarding:
     def _final_lines(self, head: ResponseHead) -> bytes:
         """The header lines of the final response, with a Date if the upstream sent none (RFC 9110, section 6.6.1)."""
         lines = self._lines(head)
+        if head.status == 426:
+            lines += _offer_lines(head)
         return lines if head.headers.dated else lines + self._exchange.date_line()
 
     def _lines(self, head: ResponseHead) -> bytes:

@@ -194,6 +194,12 @@ class RouteSettings(Settings):
         "`Upgrade` are ignored and not forwarded",
         default="",
     )
+    early_hints: bool = option(
+        BOOLEAN,
+        "with `upstream`: `yes` passes on `103 Early Hints` of the service; some clients, such as Python's, take them for the "
+        "response itself",
+        default="no",
+    )
     allow_encoded_slash: bool = option(
         BOOLEAN, "with `upstream`: `yes` forwards paths that contain `%2F`; `no` answers them with 400", default="no"
     )
@@ -235,7 +241,7 @@ class RouteSettings(Settings):
         elif has_static:
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
-                *(its.websocket, its.upgrade_protocols, its.allow_encoded_slash),
+                *(its.websocket, its.upgrade_protocols, its.early_hints, its.allow_encoded_slash),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

@@ -77,5 +77,6 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
         ),
         allow_encoded_slash=settings.allow_encoded_slash,
         upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),
+        early_hints=settings.early_hints,
         max_body=settings.max_body,
     )

@@ -244,6 +244,24 @@ class RequestTests(unittest.TestCase):
         head = request(b"GET / HTTP/1.1", HOST + b"Upgrade: a/1, b\r\nConnection: upgrade\r\nUpgrade: c\r\n")
         self.assertEqual(head.headers.upgrade, b"a/1, b,c")
 
+    def test_for_how_long_an_idle_connection_is_kept(self) -> None:
+        for value, seconds in (
+            (b"timeout=5", 5),
+            (b"timeout=5, max=100", 5),
+            (b"max=100,Timeout = 15", 15),
+            (b'timeout="7"', 7),
+            (b"timeout=0", 0),
+            (b"timeout=999999", 999999),
+            (b"timeout=1000000", None),
+            (b"xtimeout=5", None),
+            (b"timeout=-5", None),
+            (b"timeout", None),
+            (b"", None),
+        ):
+            headers = parse_response_head(b"HTTP/1.1 200 OK\r\nKeep-Alive: %b\r\n\r\n" % value, 10).headers
+            self.assertEqual(headers.kept_idle, seconds, value)
+        self.assertIsNone(parse_response_head(b"HTTP/1.1 200 OK\r\n\r\n", 10).headers.kept_idle)
+
     def test_offered_protocols(self) -> None:
         for value, protocols in (
             (b"websocket", [b"websocket"]),

@@ -521,6 +521,24 @@ class TunnelTests(unittest.TestCase):
         client.wait(1)
         self.assertEqual((len(client.records), gateway.pool.connections), (1, []))
 
+    def test_426_says_which_protocol_is_required(self) -> None:
+        """RFC 9110, section 15.5.22: Upgrade MUST be there; Connection names it."""
+        for lines, upgrade in (
+            (b"Upgrade: foo/2, TLS/1.3\r\nConnection: Upgrade\r\n", b"foo/2, TLS/1.3"),
+            (b"Upgrade: a\r\nupgrade: b\r\nConnection: upgrade, close\r\n", b"a, b"),
+            (b"Upgrade: a\r\n", b"a"),
+            (b"", None),
+        ):
+            client, peer = Gateway().begun()
+            peer.reply(b"HTTP/1.1 426 Upgrade Required\r\n%bContent-Length: 2\r\n\r\nno" % lines)
+            response = client.response()
+            self.assertEqual((response.status, response.get(b"upgrade"), response.body), (426, upgrade, b"no"))
+            self.assertEqual(response.get(b"connection"), None if upgrade is None else b"upgrade")
+            self.assertFalse(client.closed)
+        client, peer = Gateway().begun()
+        peer.reply(b"HTTP/1.1 400 No\r\nUpgrade: a\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nno")
+        self.assertIsNone(client.response().get(b"upgrade"))
+
     def test_attack_20_upgrade_that_connection_does_not_name(self) -> None:
         _, peer = Gateway().begun("GET", "/", "Upgrade: h2c", "HTTP2-Settings: x")
         request = peer.request()
