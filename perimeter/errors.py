@@ -229,6 +229,15 @@ class Maintenance(Refusal):
     phrase = "The service is closed for maintenance"
 
 
+class ShuttingDown(Refusal):
+    """The gateway stops, and the request was not answered in time."""
+
+    status = 503
+    reason = EarlyEnd.SHUTDOWN
+    phrase = "The gateway is being stopped: send the request again"
+    close = True
+
+
 # -- authentication and authorization
 
 

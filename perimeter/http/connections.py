@@ -41,7 +41,7 @@ class HttpConnection(Protocol):
         """
 
     def cut(self) -> None:
-        """Reset the connection. Exchanges under way end as if the client had left."""
+        """The gateway stops: answer what has no answer yet with 503, cut off what has begun, and close."""
 
 
 class Connections(set["HttpConnection"]):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal
+from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal, ShuttingDown
 from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, RequestHead
 
 if TYPE_CHECKING:
@@ -268,6 +268,14 @@ class Exchange:
         if not self._started:
             self._leave()
         self.refuse(refusal)
+
+    def shut_down(self) -> None:
+        """The gateway stops, and there is no more time: a tunnel is closed in order, anything else withdrawn."""
+        if self.tunnel:
+            self.tunnel_close(EarlyEnd.SHUTDOWN)
+            self._leave()
+        else:
+            self.withdraw(ShuttingDown())
 
     def abort(self, reason: str) -> None:
         """Cut the connection: the client sees that the response is not whole. ``reason`` is an `EarlyEnd`, or a refusal's."""

@@ -28,6 +28,10 @@ class EarlyEnd(StrEnum):
     RESOURCE_GAVE_UP = "resource_gave_up", "A resource of the gateway closed the connection in the middle of its response"
     RESPONSE_TOO_LONG = "response_too_long", "The response was longer than its Content-Length"
     RESPONSE_TOO_SHORT = "response_too_short", "The response was shorter than its Content-Length"
+    SHUTDOWN = (
+        "shutdown",
+        "The gateway was stopped, and the request was not over within `drain_timeout`; before any answer it is 503",
+    )
     TUNNEL_OPENED = "tunnel_opened", "Not an end: a tunnel opens, for example a WebSocket. Another line follows when it ends"
     UPSTREAM_ABORTED = "upstream_aborted", "The service closed the connection in the middle of its response"
     UPSTREAM_TIMEOUT = "upstream_timeout", "The service sent nothing for `read_timeout` in the middle of its response"

@@ -36,6 +36,10 @@ class Held:
                 while data := connection.read_some():
                     connection.send(data.upper())
                 return
+            elif "/silent" in received.line:
+                self.begun.release()
+                self.go.wait(30)
+                return
             else:
                 connection.send(OK)
 

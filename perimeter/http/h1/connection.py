@@ -156,8 +156,13 @@ class Http1Connection(TwistedProtocol):
         return True
 
     def cut(self) -> None:
-        """Reset the connection. An exchange under way ends as if the client had left."""
-        self.transport.abortConnection()
+        """See `HttpConnection`."""
+        self._closing = self.writer.last = True
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.shut_down()
+        elif self._phase is not _CLOSED:
+            self._close(_CLOSED)
 
     def _enter(self, phase: Phase) -> None:
         """Change the phase; the deadline follows from it."""

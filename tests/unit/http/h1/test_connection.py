@@ -693,6 +693,61 @@ class FlowControlTests(ChannelTestCase):
         self.assertEqual(len(client.response().body), 100_000)
 
 
+class CutTests(ChannelTestCase):
+    """The gateway stops, and there is no more time."""
+
+    def test_without_an_answer(self) -> None:
+        client, target = self.holding()
+        client.get()
+        responder = target.exchanges[0].responder
+        assert isinstance(responder, Responder)
+        client.channel.cut()
+        response = client.response()
+        self.assertEqual((response.status, response.whole, response.get(b"connection")), (503, True, b"close"))
+        self.assertEqual(responder.told, ["gone"])
+        self.assertTrue(client.closed)
+        self.assertEqual([(record.status, record.reason) for record in client.records], [(503, "shutdown")])
+
+    def test_in_the_middle_of_an_upload(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 10", body=b"12345")
+        target.exchanges[0].receive(Body())
+        client.channel.cut()
+        self.assertEqual((client.response().status, client.lingers), (503, True))
+        client.channel.cut()
+        self.assertTrue(client.closed)
+
+    def test_in_the_middle_of_an_answer(self) -> None:
+        client, target = self.holding()
+        client.get()
+        target.exchanges[0].start(200, b"", 5)
+        target.exchanges[0].write(b"he")
+        client.channel.cut()
+        self.assertTrue(client.transport.aborted)
+        self.assertEqual([(record.status, record.reason) for record in client.records], [(200, "shutdown")])
+
+    def test_a_tunnel_is_closed_in_order(self) -> None:
+        client, target = self.holding()
+        client.get("/", "Connection: upgrade", "Upgrade: websocket")
+        exchange = target.exchanges[0]
+        responder = exchange.responder
+        assert isinstance(responder, Responder)
+        exchange.switch(b"", Body())
+        exchange.tunnel_send(b"bye")
+        client.channel.cut()
+        self.assertTrue(client.closed)
+        self.assertEqual(client.response().body, b"bye")
+        self.assertEqual(responder.told, ["gone"])
+        self.assertEqual([record.reason for record in client.records], ["tunnel_opened", "shutdown"])
+
+    def test_nothing_under_way(self) -> None:
+        client, _ = self.holding()
+        client.channel.cut()
+        client.channel.cut()
+        self.assertTrue(client.closed)
+        self.assertEqual(client.records, [])
+
+
 class RoomTests(ChannelTestCase):
     """What counts as silent when there is no room for another connection."""
 

@@ -263,4 +263,4 @@ class ProtocolChoiceTests(TestCase):
         self.assertEqual(client.site.connections.in_flight(), 1)
         client.channel.cut()
         client.wait(1)
-        self.assertEqual([record.reason for record in client.records], [EarlyEnd.CLIENT_GONE])
+        self.assertEqual([record.reason for record in client.records], [EarlyEnd.SHUTDOWN])
