@@ -257,6 +257,14 @@ class InvalidCredentialsRequest(Refusal):
     phrase = "The Authorization header is malformed"
 
 
+class CredentialsTooLarge(InvalidCredentialsRequest):
+    """The Authorization header is longer than ``max_authorization`` (RFC 6585, section 5: a single header is at fault)."""
+
+    status = 431
+    reason = "credentials_too_large"
+    phrase = "The Authorization header is too large"
+
+
 class InvalidToken(Refusal):
     """The access token is forged, malformed, revoked or for another audience (RFC 6750, section 3.1: ``invalid_token``)."""
 

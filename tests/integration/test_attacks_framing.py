@@ -155,7 +155,7 @@ class Requests(StageCase):
             self.refused(post(line=line))
         for line in (b" GET /x HTTP/1.1", b"G(T /x HTTP/1.1", b"G\xcbT /x HTTP/1.1", b"/x HTTP/1.1", b"GET /x HTTP/1.1\x20"):
             self.refused(post(line=line))
-        for line in (b"GET /x HTTP/2.0", b"PRI * HTTP/2.0", b"GET /x HTTP/3", b"GET /x HTTP/0.9", b"GET /x HTTP/01.1"):
+        for line in (b"GET /x HTTP/2.0", b"PRI /x HTTP/2.0", b"GET /x HTTP/3", b"GET /x HTTP/0.9", b"GET /x HTTP/01.1"):
             self.refused(post(line=line), 505)
 
     def bad_body(self, chunks: bytes, upstream: Upstream) -> None:

@@ -34,6 +34,9 @@ class LimitSettings(Settings):
     )
     max_head: int = option(SIZE, "largest request line and headers together", default="32KiB")
     max_headers: int = option(integer(1, 100_000), "largest number of headers in a request", default="100")
+    max_authorization: int = option(
+        SIZE, "largest value of the `Authorization` header, within `max_head`; a longer one is answered with 431", default="16KiB"
+    )
     remembered_tokens: int = option(
         integer(3, 100_000_000),
         "number of verified tokens to keep, which need no verification when they are used again; each takes about 2 KiB",

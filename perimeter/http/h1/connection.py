@@ -32,7 +32,7 @@ from perimeter.http.exchange import Exchange
 from perimeter.http.h1.flow import MAX_WAITING, Flow, Phase, next_flow
 from perimeter.http.h1.framing import BodyReader, body_reader
 from perimeter.http.h1.heads import BadHead, HeadReader, remains, without_empty_lines
-from perimeter.http.h1.writer import Writer
+from perimeter.http.h1.writer import HTTP_2_PREFACE, GoAwayWriter, Writer
 from perimeter.model import ClientConnection, EarlyEnd, Version, canonical_address
 
 if TYPE_CHECKING:
@@ -293,6 +293,8 @@ class Http1Connection(TwistedProtocol):
     def _refuse_head(self, line: bytes, refusal: Refusal) -> None:
         """Answer a head that is none, and close. The audit log gets what can be said of the request line."""
         exchange = self._exchange = Exchange(self, remains(line), self.connection, self.site.clock(), False)
+        if line == HTTP_2_PREFACE:
+            self.writer = GoAwayWriter(self.transport)
         self.writer.version = Version.HTTP_1_1
         self.writer.last = True
         self._pending = b""
