@@ -375,6 +375,14 @@ class UpstreamUnreachable(Refusal):
     phrase = "The service behind the gateway cannot be reached"
 
 
+class LoopDetected(Refusal):
+    """The request has passed this gateway, or others like it, several times (RFC 5842, section 7.2)."""
+
+    status = 508
+    reason = "loop"
+    phrase = "The request went round in a circle: a service behind the gateway is the gateway itself"
+
+
 class UpstreamBadReply(Refusal):
     """The reply is not valid HTTP or is ambiguous. It is not passed on, and its connection is dropped."""
 

@@ -40,16 +40,18 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _TOKEN_LIST_ITEM = re.compile(_TOKEN + rb"++")
 #: The parameter of Keep-Alive that says for how many seconds the sender keeps an idle connection (RFC 2068, section 19.7.1.1).
 _IDLE_TIMEOUT = re.compile(rb"(?:^|[,;\t ])timeout[ \t]*+=[ \t]*+\"?([0-9]{1,6})(?![0-9])", re.IGNORECASE)
+_HOPS = re.compile(rb"[0-9]{1,3}")
 _PROTOCOL = re.compile(_TOKEN + rb"++(?:/" + _TOKEN + rb"++)?")
 #: Bytes of Upgrade that are read. A client that sends more offers nothing that is known here.
 _LONGEST_UPGRADE = 512
-#: The headers that decide framing and routing. All except the first five may be there once only.
+#: The headers that decide framing and routing. All except the first six may be there once only.
 _FRAMING = frozenset(
     (
         b"authorization",
         b"connection",
         b"upgrade",
         b"keep-alive",
+        b"x-perimeter-hops",
         b"x-auth-realm",
         b"host",
         b"content-length",
@@ -206,6 +208,8 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
         elif name == b"keep-alive":
             timeout = _IDLE_TIMEOUT.search(value)
             headers.kept_idle = None if timeout is None else int(timeout[1])
+        elif name == b"x-perimeter-hops":
+            headers.hops = max(headers.hops, int(value) if _HOPS.fullmatch(value) else 0)
         elif name == b"x-auth-realm":
             headers.narrowed = True
         elif name in single:

@@ -32,6 +32,7 @@ class HeaderBlock:
         "expect_continue",
         "fields",
         "forward",
+        "hops",
         "host",
         "keep_alive",
         "kept_idle",
@@ -44,6 +45,8 @@ class HeaderBlock:
         self.fields: tuple[Field, ...] = tuple(fields)
         #: the header lines as they were received, each with its CRLF
         self.raw = raw
+        #: how many gateways the request has passed, as the last of them says (X-Perimeter-Hops)
+        self.hops = 0
         #: the value of Host, or None
         self.host: bytes | None = None
         #: the values of Authorization, in order; the code that reads credentials refuses more than one

@@ -30,6 +30,7 @@ _REQUEST_ONLY = frozenset(
         b"forwarded",
         b"x-real-ip",
         b"http2-settings",
+        b"x-perimeter-hops",
         # Some servers use these as the request's path, and would serve another path than the gate judged.
         b"x-original-url",
         b"x-original-uri",
@@ -44,6 +45,9 @@ _NEVER_IN_TRAILERS = frozenset(
 #: Headers of a response that can contain a path of the upstream.
 _MAPPED = frozenset((b"location", b"content-location", b"set-cookie"))
 _MAX_NAMES = 1000
+#: How many gateways a request has passed. A service that is the gateway itself would send it round for ever.
+_FIRST_HOP = b"X-Perimeter-Hops: 1\r\n"
+MAX_HOPS = 5
 _COOKIE_PATH = re.compile(rb"(;[ \t]*path[ \t]*=[ \t]*)([^;\s]*)", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE)
 
@@ -172,13 +176,15 @@ def request_head(
         framing = b""
     if upgrade is not None:
         framing += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\n%b%b\r\n" % (
+    hops = b"X-Perimeter-Hops: %d\r\n" % (headers.hops + 1) if headers.hops else _FIRST_HOP
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\n%b%b%b\r\n" % (
         head.method,
         decision.target,
         host,
         rules.request_lines(headers),
         client,
         host,
+        hops,
         decision.identity,
         framing,
     )

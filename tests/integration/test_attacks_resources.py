@@ -441,6 +441,17 @@ class ConnectionTests(GatewayCase):
         gateway.await_log("no room for another connection: silent ones are closed")
 
 
+class LoopTests(GatewayCase):
+    def test_attack_60_a_service_that_is_the_gateway_itself(self) -> None:
+        """The request goes round a few times, and the operator reads why."""
+        gateway = self.gateway(site(ROUTES.format(url="http://127.0.0.1:@http@")), USERS)
+        gateway.await_log("is [listener http] of this gateway: requests would go round")
+        with gateway.connect("http") as wire:
+            response = wire.get("/x", "Connection: X-Perimeter-Hops", "X_Perimeter_Hops: 0")
+        self.assertEqual((response.status, json.loads(response.body)["error"]), (508, "loop"))
+        self.assertEqual(len(gateway.await_audit(6)), 6)
+
+
 class UnboundedWorkTests(GatewayCase):
     def endless(self, connection: Connection) -> None:
         """Replies without an end, or with a wrong end."""

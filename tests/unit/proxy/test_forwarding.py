@@ -145,6 +145,32 @@ class ConnectTests(unittest.TestCase):
             self.assertEqual(_authority(ServerSettings(scheme, host, port)), authority)
 
 
+class LoopTests(unittest.TestCase):
+    """A service that is the gateway itself."""
+
+    def test_attack_60_each_gateway_is_counted(self) -> None:
+        for sent, forwarded in (
+            ((), b"1"),
+            (("X-Perimeter-Hops: 1",), b"2"),
+            (("X-Perimeter-Hops: 4",), b"5"),
+            (("X-Perimeter-Hops: 3", "x-perimeter-hops: 1"), b"4"),
+            (("X-Perimeter-Hops: -9", "X_Perimeter_Hops: 4", "X-Perimeter-Hops: 5 6"), b"1"),
+            (("Connection: X-Perimeter-Hops", "X-Perimeter-Hops: 2"), b"3"),
+        ):
+            _, peer = Gateway().begun("GET", "/", *sent)
+            hops = [line for line in lines_of(peer.request()) if b"erimeter" in line]
+            self.assertEqual(hops, [b"X-Perimeter-Hops: " + forwarded], sent)
+
+    def test_attack_60_a_request_that_goes_round_is_refused(self) -> None:
+        for hops in ("5", "6", "999"):
+            gateway = Gateway()
+            client = gateway.client()
+            client.get("/", f"X-Perimeter-Hops: {hops}")
+            self.assertEqual((client.response().status, gateway.attempts), (508, []))
+            self.assertEqual([(record.status, record.reason) for record in client.records], [(508, "loop")])
+            self.assertFalse(client.closed)
+
+
 class RetryTests(unittest.TestCase):
     def pooled(self) -> tuple[Gateway, Peer]:
         """A gateway with one idle connection that is known to be reliable."""

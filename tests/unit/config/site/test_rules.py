@@ -288,6 +288,27 @@ class WarningTests(SiteCase):
         warnings = self.load(f"{SITE}[perimeter]\nenabled = no\n").warnings
         self.assertEqual(warnings[0], "[perimeter] enabled = no: SECURITY IS OFF, every client may use every route")
 
+    def test_attack_60_a_service_that_is_the_gateway_itself(self) -> None:
+        told = "[upstream app] {} is [listener https] of this gateway: requests would go round until they are refused with 508"
+        for interface, host, warned in (
+            ("", "127.0.0.1", True),
+            ("", "localhost", True),
+            ("", "[::1]", True),
+            ("", "10.0.0.1", False),
+            ("", "app.example", False),
+            ("0.0.0.0", "127.0.0.2", True),
+            ("127.0.0.1", "127.0.0.1", True),
+            ("127.0.0.1", "localhost", True),
+            ("127.0.0.1", "127.0.0.2", False),
+            ("10.0.0.1", "10.0.0.1", True),
+            ("10.0.0.1", "127.0.0.1", False),
+        ):
+            listener = f"interface = {interface}\ntls = yes\n" if interface else "tls = yes\n"
+            text = SITE.replace("127.0.0.1:8888", f"{host}:9443").replace("interface = 127.0.0.1\ntls = yes\n", listener)
+            warnings = self.load(text).warnings
+            self.assertEqual(told.format(f"{host}:9443") in warnings, warned, (interface, host, warnings))
+        self.assertEqual(self.load(SITE).warnings, (self.CERTIFICATE,))
+
     def test_asking_all_at_once_shows_passwords_around(self) -> None:
         text = f"{SITE}[authentication]\nask = all_at_once\n"
         self.assertEqual(self.load(text).warnings, (self.CERTIFICATE,))

@@ -668,7 +668,7 @@ class RefusedHeadTests(ChannelTestCase):
         self.assertEqual(len(client.records), 1)
 
     def test_versions(self) -> None:
-        self.refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)
+        self.refused(b"PRI / HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)
 
     def test_tls_client_hello_on_a_plain_port(self) -> None:
         client = self.client()
