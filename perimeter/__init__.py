@@ -1,3 +1,3 @@
-"""Perimeter: a gateway that authenticates, authorises, forwards and writes down what happened."""
+"""Perimeter: a gateway that authenticates, authorises, forwards and writes an audit log."""
 
 __version__ = "0.1.0"

@@ -36,7 +36,7 @@ def status_of(head: bytes) -> int:
     return int(code) if version.startswith(b"HTTP/1.") and len(code) == 3 and code.isdigit() else 0
 
 
-def told(answers: Sequence[Answer], seconds: float) -> dict[str, object]:
+def summary(answers: Sequence[Answer], seconds: float) -> dict[str, object]:
     """The figures of ``answers``, which all arrived within ``seconds``. An answer other than 200 counts as refused."""
     statuses = sorted({answer.status for answer in answers if answer.status != 200})
     refused = sum(answer.status != 200 for answer in answers)
@@ -68,7 +68,7 @@ async def main(port: int, path: str, credentials: Sequence[str]) -> None:
     answers = await asyncio.gather(
         *(_log_in(*connection, path, value) for connection, value in zip(connections, credentials, strict=True))
     )
-    print(json.dumps(told(answers, time.monotonic() - began)), flush=True)
+    print(json.dumps(summary(answers, time.monotonic() - began)), flush=True)
     for _, writer in connections:
         writer.close()
 

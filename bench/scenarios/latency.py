@@ -67,11 +67,11 @@ def _latency(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
     for _ in range(run.options.rounds):
         for peer in peers:
             found[peer.name].append(_at_half(run, peer, most[peer.name]))
-    told = ", ".join(f"{name} {rate / 2:,.0f}" for name, rate in most.items())
-    run.say(f"latency: at {told} requests a second")
+    rates = ", ".join(f"{name} {rate / 2:,.0f}" for name, rate in most.items())
+    run.say(f"latency: at {rates} requests a second")
     p50 = {name: [one.p50 for one in latencies] for name, latencies in found.items()}
     p99 = {name: [one.p99 for one in latencies] for name, latencies in found.items()}
-    note = f"the latency of each peer is at half of its own saturation (the median over rounds): {told} requests a second"
+    note = f"the latency of each peer is at half of its own saturation (the median over rounds): {rates} requests a second"
     return [
         Measurement("latency p50", "ms", p50, peers[0].name, note),
         Measurement("latency p99", "ms", p99, peers[0].name, note),

@@ -144,8 +144,8 @@ def _remembered(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
     rates = ", ".join(f"{name} {statistics.median(one.rate for one in rounds):,.0f}" for name, rounds in found.items())
     run.say(f"logins: {rates} requests a second")
     note = (
-        f"logins are of {_REMEMBERED} users of a directory, who are remembered: it is stopped; "
-        f"clients would send {_RATE:,} requests a second if answers took no time, and sent {rates}"
+        f"logins are of {_REMEMBERED} users of a directory whose logins are cached, and the directory is stopped; "
+        f"the clients aim at {_RATE:,} requests a second; reached: {rates}"
     )
     kinds = (("", CPU, "cpu"), (" p50", "ms", "p50"), (" p99", "ms", "p99"), (" refused", "requests", "refused"))
     return [

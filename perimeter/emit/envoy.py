@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.config.site.server import Scheme
+from perimeter.config.site.server import ServerScheme
 from perimeter.emit.plan import METHOD_HEADERS, GatewayAddress, Place, Plan
 from perimeter.errors import StartupError
 
@@ -153,10 +153,10 @@ def _route(place: Place) -> str:
     return text
 
 
-def _cluster(name: str, scheme: Scheme, servers: tuple[tuple[str, int], ...]) -> str:
+def _cluster(name: str, scheme: ServerScheme, servers: tuple[tuple[str, int], ...]) -> str:
     return _CLUSTER.format(
         name=name,
-        tls=_TLS.format(host=servers[0][0]) if scheme is Scheme.HTTPS else "",
+        tls=_TLS.format(host=servers[0][0]) if scheme is ServerScheme.HTTPS else "",
         servers="".join(
             "              - endpoint: { address: { socket_address: { address: "
             f'"{host.strip("[]")}", port_value: {port} }} }} }}\n'

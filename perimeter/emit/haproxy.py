@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.config.site.server import Scheme
+from perimeter.config.site.server import ServerScheme
 from perimeter.emit.plan import METHOD_HEADERS, Place, Plan
 
 _HEAD = """\
@@ -171,7 +171,7 @@ def _backend(place: Place, plan: Plan) -> str:
         rules += f"    http-request replace-path {pattern} {place.rewrite}\\1\n"
         rules += "    http-request set-path / unless { path -m beg / }\n"
     hidden = "".join(f"    http-response del-header {name}\n" for name in plan.headers)
-    secure = " ssl verify required ca-file @system-ca" if place.scheme is Scheme.HTTPS else ""
+    secure = " ssl verify required ca-file @system-ca" if place.scheme is ServerScheme.HTTPS else ""
     servers = "".join(f"    server s{number} {address}{secure}\n" for number, address in enumerate(place.addresses, 1))
     return _BACKEND.format(name=place.name, rules=rules, hidden=hidden, servers=servers)
 

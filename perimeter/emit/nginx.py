@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perimeter.config.site.server import Scheme
+from perimeter.config.site.server import ServerScheme
 from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, TELLING, Place, Plan
 
 _HEAD = """\
@@ -91,7 +91,7 @@ def render(plan: Plan) -> str:
     text += _upstream("perimeter_gateway", (gateway.authority,))
     for place in plan.places:
         text += _upstream(f"perimeter_{place.name}", place.addresses)
-    tls = _TLS.format(host=gateway.host) if gateway.scheme is Scheme.HTTPS else ""
+    tls = _TLS.format(host=gateway.host) if gateway.scheme is ServerScheme.HTTPS else ""
     cleared = "\n".join(
         f'        proxy_set_header {name} "";' for name in TELLING if name not in ("X-Original-Method", "X-Original-URI")
     )

@@ -21,7 +21,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, HostTable, prefix_of
-from perimeter.config.site.server import Scheme, ServerSettings
+from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.errors import StartupError
 from perimeter.gate.overrides import METHOD_OVERRIDES
 
@@ -42,7 +42,7 @@ PRIVATE = ("Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Path", "X-Forwarded-P
 class GatewayAddress:
     """Where the proxy asks the gateway."""
 
-    scheme: Scheme
+    scheme: ServerScheme
     host: str
     port: int
 
@@ -78,7 +78,7 @@ class Place:
     websocket: bool
 
     @property
-    def scheme(self) -> Scheme:
+    def scheme(self) -> ServerScheme:
         """The scheme of its servers."""
         return self.servers[0].scheme
 
@@ -155,7 +155,7 @@ def _longest(place: Place) -> int:
 
 def _forwards(route: RouteSettings, config: SiteConfig) -> bool:
     """Whether a proxy can serve it: neither the sample service nor files."""
-    return route.upstream is not None and all(one.scheme is not Scheme.SAMPLE for one in _servers(route, config))
+    return route.upstream is not None and all(one.scheme is not ServerScheme.SAMPLE for one in _servers(route, config))
 
 
 def _servers(route: RouteSettings, config: SiteConfig) -> tuple[ServerSettings, ...]:
@@ -199,7 +199,7 @@ def _given(url: str) -> GatewayAddress:
     if match is None:
         raise StartupError(f"{url}: not the URL of a gateway; expected http://HOST:PORT or https://HOST:PORT")
     scheme, host, port = match.groups()
-    return GatewayAddress(Scheme(scheme), host, int(port) if port else 443 if scheme == Scheme.HTTPS else 80)
+    return GatewayAddress(ServerScheme(scheme), host, int(port) if port else 443 if scheme == ServerScheme.HTTPS else 80)
 
 
 def _listener(config: SiteConfig) -> GatewayAddress:
@@ -208,7 +208,7 @@ def _listener(config: SiteConfig) -> GatewayAddress:
     if not serving:
         raise StartupError(f"{config.file}: no listener answers /authenticate; expected one with serve = gateway or tokens")
     best = min(serving, key=lambda one: (one.tls, not one.interface.startswith("127.")))
-    return GatewayAddress(Scheme.HTTPS if best.tls else Scheme.HTTP, _reached_at(best), best.port)
+    return GatewayAddress(ServerScheme.HTTPS if best.tls else ServerScheme.HTTP, _reached_at(best), best.port)
 
 
 def _reached_at(listener: ListenerSettings) -> str:

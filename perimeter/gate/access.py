@@ -38,7 +38,7 @@ class Restricted(StrEnum):
     NOTHING = "nothing"
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Access:
     """What a route asks of a client.
 
@@ -91,4 +91,4 @@ def _check_methods(restriction: Restriction, head: RequestHead) -> None:
     if head.method.decode("ascii") not in restriction.methods:
         raise InsufficientScope("the API token is for other methods")
     if overrides_method(head.headers):
-        raise InsufficientScope("the API token is for certain methods, and a header field names another one")
+        raise InsufficientScope("the API token is for certain methods, and a header names another one")

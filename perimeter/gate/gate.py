@@ -42,7 +42,7 @@ _OPTIONAL = Asks.OPTIONAL
 _FIRST_HAND = Asks.FIRST_HAND
 
 
-@attrs.frozen(slots=True, eq=False)
+@attrs.frozen
 class Gate:
     """The rules of one listener. ``enabled`` is False if the operator has turned authentication off."""
 
@@ -67,7 +67,7 @@ class Gate:
                 Deferred.fromCoroutine(self._enter_later(exchange, admitted))
         except Refusal as refusal:
             exchange.refuse(refusal)
-        except Exception as error:  # whatever goes wrong in judging, the request is not let through (attack 41)
+        except Exception as error:  # no failure of the decision admits the request (attack 41)
             refuse_on_error(exchange, error)
 
     async def _enter_later(self, exchange: Exchange, later: Awaitable[Admitted]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perimeter.gate.sources.source import Challenge, Found, Source
+from perimeter.gate.sources.source import Challenge, CredentialSource, Found
 from perimeter.model import ClientConnection, HeaderBlock
 
 
@@ -14,7 +14,7 @@ class Identifier:
     A wrong credential in one source is not made good by another source.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[CredentialSource]) -> None:
         self._sources = tuple(sources)
         self._of_message = tuple(source for source in sources if not source.by_connection)
 

@@ -1,4 +1,4 @@
-"""The header lines that name the user to an upstream: header fields, or a signed assertion. Pure; the signing is passed in.
+"""The lines that name the user to an upstream: headers, or a signed assertion. Pure; the signing is passed in.
 
 A user name or role may hold any character that a directory allows. In a field value everything outside visible ASCII is
 percent-encoded as UTF-8, and so are the percent sign and, in roles, the comma: no name can forge a second role or a second field
@@ -26,7 +26,7 @@ def encode_value(text: str) -> bytes:
     return quote(text, safe=_SAFE + " " if text == text.strip(" ") else _SAFE).encode("ascii")
 
 
-@attrs.frozen(slots=True, cache_hash=True)
+@attrs.frozen(cache_hash=True)
 class IdentityProfile:
     """What one route sends: ``headers`` for the three fields, ``audience`` is that of an assertion ("" for none)."""
 
@@ -44,9 +44,7 @@ class IdentityLines:
     bytes each: as many as there are remembered tokens.
     """
 
-    def __init__(
-        self, assert_identity: Callable[[Principal, str, float], str], clock: Callable[[], float], limit: int = 32768
-    ) -> None:
+    def __init__(self, assert_identity: Callable[[Principal, str, float], str], clock: Callable[[], float], limit: int) -> None:
         self._assert_identity = assert_identity
         self._clock = clock
         self._remembered: Memo[tuple[IdentityProfile, Principal], tuple[float, bytes, Principal]] = Memo(limit)

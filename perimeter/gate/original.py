@@ -22,7 +22,7 @@ _DESCRIBING = _ORIGINAL | _FORWARDED | {b"x-forwarded-host"}
 
 
 def original(head: RequestHead, behind: bytes) -> RequestHead | None:
-    """The request that is asked about, with the header fields of the question; None if the question names no request.
+    """The request that is asked about, with the headers of the question; None if the question names no request.
 
     ``behind`` is what follows the endpoint's own path in the target, with the query. Raises a `BadRequest` (mostly `BadTarget`)
     if the request is described twice, in part, or malformed.

@@ -1,4 +1,4 @@
-"""Header fields that some servers take as the request's method. Pure."""
+"""Headers that some servers take as the request's method. Pure."""
 
 from __future__ import annotations
 

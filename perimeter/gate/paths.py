@@ -16,6 +16,7 @@ parameters or encoded slashes could be read: the gate requires that all of them 
 from __future__ import annotations
 
 import re
+from string import ascii_letters, digits
 
 from perimeter.errors import BadTarget
 
@@ -31,16 +32,14 @@ _PARAMETERS = re.compile(rb";[^/]*")
 #: pchar without the percent sign (RFC 3986, section 3.3), and what browsers and other clients send raw all the same.
 _ALLOWED = re.compile(rb"[!$&'()*+,\-./0-9:;=@A-Z_a-z~%\"<>^`{|}\[\]]*+")
 
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_UNRESERVED = frozenset(f"{ascii_letters}{digits}-._~".encode())
 _BACKSLASH = 0x5C
 
 
 def split_target(target: bytes) -> tuple[bytes, bytes]:
     """Path and query of an origin-form target. The query, if any, keeps its question mark."""
-    at = target.find(b"?")
-    if at < 0:
-        return target, b""
-    return target[:at], target[at:]
+    path, mark, query = target.partition(b"?")
+    return path, mark + query
 
 
 def normalise(path: bytes) -> bytes:
@@ -65,15 +64,15 @@ def normalise(path: bytes) -> bytes:
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
-    digits = match[1]
-    if digits is None:
+    escaped = match[1]
+    if escaped is None:
         raise BadTarget("a percent sign that escapes nothing")
-    byte = int(digits, 16)
+    byte = int(escaped, 16)
     if byte in _UNRESERVED:
         return bytes((byte,))
     if byte < 0x20 or byte == 0x7F or byte == _BACKSLASH:
         raise BadTarget("an encoded control byte or backslash")
-    return b"%" + digits.upper()
+    return b"%" + escaped.upper()
 
 
 def has_encoded_slash(path: bytes) -> bool:

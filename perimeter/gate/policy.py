@@ -10,7 +10,7 @@ from perimeter.config.site.route import Rule, RuleKind
 from perimeter.model import Principal
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Policy:
     """``deny`` wins over ``allow``; in each of them one matching term is enough. Without ``allow`` every user may.
 

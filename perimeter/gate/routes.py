@@ -16,7 +16,7 @@ from perimeter.gate.policy import Policy
 from perimeter.gate.target import ITarget
 
 
-@attrs.frozen(slots=True, eq=False)
+@attrs.frozen
 class Route:
     """A route, ready to judge by.
 

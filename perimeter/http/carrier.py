@@ -1,4 +1,4 @@
-"""The seam between an exchange and what carries it: a connection of HTTP/1.1, or a stream of HTTP/2.
+"""The interface between an exchange and its carrier: a connection of HTTP/1.1, or a stream of HTTP/2.
 
 A `perimeter.http.exchange.Exchange` knows the rules of a request and its response; a `Carrier` knows the wire. `ResponseWriter`
 is the part of the carrier that puts a response into the bytes or frames of its protocol.
@@ -58,7 +58,7 @@ class ResponseWriter(Protocol):
 
 
 class Carrier(Protocol):
-    """What an exchange needs of what carries it."""
+    """The interface of a carrier for its exchange."""
 
     @property
     def site(self) -> ExchangeSite:

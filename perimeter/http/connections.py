@@ -1,4 +1,4 @@
-"""The client connections of one listener: what they share, and the exchanges on them."""
+"""The client connections of one listener: their shared settings, and the exchanges on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class HttpConnection(Protocol):
-    """A client's connection, of whatever version of HTTP."""
+    """A client's connection, of any version of HTTP."""
 
     @property
     def exchanges(self) -> Collection[Exchange]:
@@ -45,7 +45,7 @@ class HttpConnection(Protocol):
 
 
 class Connections(set["HttpConnection"]):
-    """A set of connections. One connection may carry many exchanges (HTTP/2), so what concerns requests asks for these."""
+    """A set of connections. One connection may carry many exchanges (HTTP/2), so code about requests uses the exchanges."""
 
     def exchanges(self) -> Iterator[Exchange]:
         """Every exchange under way. They may end meanwhile: connections and exchanges are listed first."""
@@ -76,7 +76,7 @@ class ConnectionSite(ExchangeSite, Protocol):
 def withdraw_unless(good: Callable[[Principal], bool], exchanges: Iterable[Exchange]) -> None:
     """End what is under way for principals that are not ``good`` any more (attack 21).
 
-    What has not been answered yet too: the answer may be a tunnel, or have no end.
+    This includes requests without an answer so far: the answer may be a tunnel, or have no end.
     """
     for exchange in exchanges:
         decision = exchange.decision

@@ -1,4 +1,4 @@
-"""One request and its response: the object that every target works on, whatever carries it (`perimeter.http.carrier`).
+"""One request and its response: the object that every target works on, independent of the protocol (`perimeter.http.carrier`).
 
 The exchange knows the rules of answering (no body for HEAD, one final response, no more and no less of a body than announced),
 counts bytes, and sees to it that exactly one `AccessRecord` is written, however it ends, and before the last byte of the response
@@ -29,7 +29,7 @@ _TUNNEL_OPENED = EarlyEnd.TUNNEL_OPENED
 
 
 class Exchange:
-    """A request, and what becomes of it.
+    """A request and its response.
 
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
     response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
@@ -203,7 +203,7 @@ class Exchange:
             self._carrier.writer.interim(status, lines)
 
     def _open(self, status: int, *, whole: bool = False) -> bool:
-        """Begin. Returns whether the response has no body whatever its length says (RFC 9110, section 6.4.1)."""
+        """Begin. Returns whether the response has no body, whatever its length (RFC 9110, section 6.4.1)."""
         self._started = True
         self.status = status
         if not self.body_done:
@@ -224,7 +224,6 @@ class Exchange:
         """
         self._started = True
         self.status = 101
-        self.body_done = True
         if self._record(opens_tunnel=True):
             self._sink = sink
             self.tunnel = True

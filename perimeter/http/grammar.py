@@ -63,13 +63,13 @@ _FRAMING = frozenset(
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 #: uri-host [":" port] (RFC 9110, section 7.2): a name, an IPv4 address, or a bracketed IPv6 one. No percent-encoding, no user.
-#: A name has at most 255 bytes (RFC 1035, section 2.3.4): what looks at each of its labels must not meet thousands (attack 54).
+#: A name has at most 255 bytes (RFC 1035, section 2.3.4): code that checks each label must not get thousands of them (attack 54).
 _AUTHORITY = re.compile(rb"(?:[0-9A-Za-z._~!$&'()*+,;=-]{1,255}+|\[[0-9A-Fa-f:.]{1,255}+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*+)(.*+)")
 
 
 def has_bare_lf(data: bytes) -> bool:
-    """Whether ``data`` holds a line feed that no carriage return precedes: such a head can never become a good one."""
+    """Whether ``data`` holds a line feed that no carriage return precedes: such a head can never become valid."""
     return _BARE_LF.search(data) is not None
 
 
@@ -130,27 +130,27 @@ def split_fields(block: bytes, max_fields: int) -> list[Field]:
     lines = block.split(b"\r\n")
     count = len(lines) - 1
     if count > max_fields:
-        raise HeadTooLarge("too many header fields")
+        raise HeadTooLarge("too many headers")
     if (
         lines.pop()
         or block.count(b"\r") != count
         or block.count(b"\n") != count
         or len(block.translate(None, _CONTROLS)) != len(block)
     ):
-        raise BadRequest("a header field is malformed")
+        raise BadRequest("a header is malformed")
     fields = []
     for line in lines:
         name, colon, value = line.partition(b":")
         lower = _names.get(name) or _checked_name(name)
         if not colon:
-            raise BadRequest("a header field is malformed")
+            raise BadRequest("a header is malformed")
         fields.append((lower, value.strip(b" \t")))
     return fields
 
 
 def _checked_name(name: bytes) -> bytes:
     if not _TOKEN_LIST_ITEM.fullmatch(name):
-        raise BadRequest("a header field is malformed")
+        raise BadRequest("a header is malformed")
     lower = name.lower()
     if len(name) <= _LONGEST_NAME:
         _names.keep(name, lower)  # clients choose names

@@ -1,4 +1,4 @@
-"""The roles around an exchange: what the gate found of it, what takes its body, and what answers it."""
+"""The roles around an exchange: the gate's decision, the sink of its body, and the responder."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perimeter.importers.authotron.source import LISTENER
-from perimeter.importers.draft import USERS, Draft, ImportFault, Note, Section, Setting
+from perimeter.importers.draft import USERS, Draft, DraftSection, ImportFault, Note, Setting
 
 
 def complete(draft: Draft) -> None:
@@ -55,7 +55,7 @@ def _apart(draft: Draft) -> None:
         )
 
 
-def _of(draft: Draft, kind: str) -> list[Section]:
+def _of(draft: Draft, kind: str) -> list[DraftSection]:
     return [section for section in draft.sections.values() if section.header.partition(" ")[0] == kind]
 
 

@@ -75,7 +75,7 @@ class Setting:
 
 
 @attrs.define
-class Section:
+class DraftSection:
     """A section: its options in order, and a remark above it. ``source`` is the kind of source that it comes from."""
 
     header: str
@@ -88,7 +88,7 @@ class Section:
 class Guard:
     """Closes ``section`` if there are files whose paths begin as ``path`` does, and which nginx shows to fewer people."""
 
-    section: Section
+    section: DraftSection
     path: str
     origin: Note
 
@@ -100,7 +100,7 @@ class Draft:
     ``files`` are secrets and ``realms`` are realm files; both are written beside the site.ini.
     """
 
-    sections: dict[str, Section] = attrs.field(factory=dict)
+    sections: dict[str, DraftSection] = attrs.field(factory=dict)
     #: the kind of source that is being read
     source: str = ""
     files: dict[str, str] = attrs.field(factory=dict, repr=False)
@@ -115,10 +115,10 @@ class Draft:
 
     # -- what importers call
 
-    def section(self, kind: str, name: str = "", about: str = "") -> Section:
+    def section(self, kind: str, name: str = "", about: str = "") -> DraftSection:
         """The section ``[kind name]``, created if necessary."""
         header = f"{kind} {plain_name(name)}" if name else kind
-        return self.sections.setdefault(header, Section(header, about=about, source=self.source))
+        return self.sections.setdefault(header, DraftSection(header, about=about, source=self.source))
 
     def has(self, kind: str) -> bool:
         """Whether there is a section of this kind."""
@@ -133,7 +133,7 @@ class Draft:
             found, number = f"{wanted}-{number}", number + 1
         return found
 
-    def put(self, section: Section, option: str, value: str, origin: Note, needs: str = "") -> bool:
+    def put(self, section: DraftSection, option: str, value: str, origin: Note, needs: str = "") -> bool:
         """Set an option, unless its value is not possible in a site.ini or another source has set another value."""
         if fault := unfit(value):
             self.left(origin, f"{origin.text}: {fault}")
@@ -145,7 +145,7 @@ class Draft:
         section.options[option] = Setting(value, needs, origin)
         return True
 
-    def put_secret(self, section: Section, option: str, file: str, secret: str, origin: Note) -> None:
+    def put_secret(self, section: DraftSection, option: str, file: str, secret: str, origin: Note) -> None:
         """Set an option to a file of its own that holds a secret."""
         if not secret or "\n" in secret or "\r" in secret or len(secret) > 4096:
             self.left(origin, f"{origin.text}: expected a secret of one line")
@@ -166,7 +166,7 @@ class Draft:
         if note not in self.remarks:
             self.remarks.append(note)
 
-    def close(self, section: Section, reasons: Sequence[tuple[Note, str]]) -> None:
+    def close(self, section: DraftSection, reasons: Sequence[tuple[Note, str]]) -> None:
         """Close a route to all clients. ``reasons`` are the directives that could not be translated, and why not."""
         section.options.pop("auth", None)
         section.options["networks"] = Setting(NO_CLIENT, "", reasons[0][0])
@@ -179,7 +179,7 @@ class Draft:
         section.about = f"closed to all clients by networks, because this is not translated: {first}"
         self.closed.append(f"[{section.header}] {path}: {first}")
 
-    def guard(self, section: Section, root: str, path: str, other: str, origin: Note) -> None:
+    def guard(self, section: DraftSection, root: str, path: str, other: str, origin: Note) -> None:
         """Close a route of files at ``path`` if ``root`` has files whose paths begin as ``other`` does, when that is known."""
         self.guards.append(Guard(section, f"{root.rstrip('/')}/{other[len(path.rstrip('/')) + 1 :]}", origin))
 
@@ -214,7 +214,7 @@ class Draft:
             errors.options[";page"] = attrs.evolve(setting, value=setting.value.replace("\n    ", "\n;    "))
             self.remark(setting.origin or Note("", 0, ""), "no route serves the error page: it is a comment until there is one")
 
-    def _missing(self, section: Section, option: str, setting: Setting) -> None:
+    def _missing(self, section: DraftSection, option: str, setting: Setting) -> None:
         assert setting.origin is not None
         del section.options[option]
         what = "directory for" if setting.needs == "parent" else setting.needs
@@ -262,7 +262,7 @@ class Draft:
         return "\n".join(lines)
 
 
-def _place(section: Section) -> int:
+def _place(section: DraftSection) -> int:
     return _ORDER.index(section.header.partition(" ")[0])
 
 

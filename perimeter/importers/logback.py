@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.importers.draft import Draft, Note, Section
+from perimeter.importers.draft import Draft, DraftSection, Note
 from perimeter.importers.xml_tree import Element, read
 
 AUDIT_LOGGERS = ("http-access", "external-auth-access")
@@ -52,7 +52,7 @@ class _Appender:
         self.file = file
         self.element = element
         self.draft = draft
-        self.section: Section = draft.section("audit")
+        self.section: DraftSection = draft.section("audit")
 
     def put(self, option: str, value: str, element: Element, needs: str = "") -> None:
         self.draft.put(self.section, option, value, Note(self.file, element.line, f"<{element.name}>"), needs)

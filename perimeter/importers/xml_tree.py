@@ -10,7 +10,7 @@ import io
 import re
 from typing import Any
 from xml.sax import SAXException, SAXParseException
-from xml.sax.handler import ContentHandler  # the interface alone; what reads is defusedxml's
+from xml.sax.handler import ContentHandler  # only the interface; the parser is defusedxml's
 from xml.sax.xmlreader import AttributesImpl, Locator
 
 import attrs

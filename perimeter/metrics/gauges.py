@@ -1,4 +1,4 @@
-"""What is read at each scrape: connections, queues, what is up and what is down."""
+"""The values that are read at each scrape: connections, queues, and the health of servers and authenticators."""
 
 from __future__ import annotations
 

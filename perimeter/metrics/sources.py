@@ -15,7 +15,7 @@ from perimeter.tokens.key_file import KeyEntry
 
 @attrs.frozen
 class ScrapeSources:
-    """The parts of the running gateway. ``connections`` are by listener, ``queues`` by what they are for."""
+    """The parts of the running gateway. ``connections`` are by listener, ``queues`` by their purpose."""
 
     connections: Mapping[str, Connections]
     pools: Sequence[UpstreamPool]

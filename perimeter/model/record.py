@@ -1,4 +1,4 @@
-"""The access record: what the audit log needs to know about a request when it is over."""
+"""The access record: the data about a finished request for the audit log."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import attrs
 import service_identity
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from service_identity import pyopenssl
 
 from perimeter.descriptors import system_reason
@@ -71,6 +71,24 @@ def _common(method: int) -> SSL.Context:
 def _select_alpn(connection: SSL.Connection, offered: list[bytes]) -> Any:
     # A client that offers only other protocols is served too, as nginx does: many clients offer protocols they do not need.
     return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def _trust(context: SSL.Context, anchors: Path) -> None:
+    """Let ``context`` trust the certificates in the PEM file ``anchors``, and no others. Blocks. Raises `StartupError`.
+
+    Each of them is a trust anchor (RFC 5280, section 6.1.1): the operator has named it. So it may be an intermediate, or the
+    certificate of the server itself, and its issuer need not be in the file.
+    """
+    try:
+        with open(anchors, "rb"):
+            context.load_verify_locations(str(anchors))
+    except OSError as problem:
+        raise StartupError(f"{anchors}: cannot read the CA certificates: {system_reason(problem)}") from problem
+    except SSL.Error as problem:
+        raise StartupError(f"{anchors}: the file contains no CA certificate in PEM format") from problem
+    store = context.get_cert_store()
+    assert store is not None
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
 
 
 class ServerContexts:
@@ -137,15 +155,8 @@ class ServerContexts:
 
     @staticmethod
     def _ask_clients(context: SSL.Context, clients: ClientAuthentication) -> None:
-        ca = str(clients.ca)
-        try:
-            with open(ca, "rb"):
-                context.load_verify_locations(ca)
-                context.load_client_ca(ca.encode())
-        except OSError as problem:
-            raise StartupError(f"{ca}: cannot read the CA certificates: {system_reason(problem)}") from problem
-        except SSL.Error as problem:
-            raise StartupError(f"{ca}: the file contains no CA certificate in PEM format") from problem
+        _trust(context, clients.ca)
+        context.load_client_ca(str(clients.ca).encode())
         context.set_verify(SSL.VERIFY_PEER | (SSL.VERIFY_FAIL_IF_NO_PEER_CERT if clients.required else 0))
         # OpenSSL does not ask for a certificate when a session is resumed, not even a required one. So no session is resumed
         # (attack 44).
@@ -169,16 +180,10 @@ class ClientTLS:
         self.server_name = server_name
         self._address = _is_address(server_name)
         self._context = _common(SSL.TLS_CLIENT_METHOD)
-        try:
-            if ca_certificate is None:
-                self._context.set_default_verify_paths()
-            else:
-                with open(ca_certificate, "rb"):
-                    self._context.load_verify_locations(str(ca_certificate))
-        except OSError as problem:
-            raise StartupError(f"{ca_certificate}: cannot read the CA certificates: {system_reason(problem)}") from problem
-        except SSL.Error as problem:
-            raise StartupError(f"{ca_certificate}: the file contains no CA certificate in PEM format") from problem
+        if ca_certificate is None:
+            self._context.set_default_verify_paths()
+        else:
+            _trust(self._context, ca_certificate)
         self._context.set_verify(SSL.VERIFY_PEER)
         if alpn:
             self._context.set_alpn_protos(list(alpn))

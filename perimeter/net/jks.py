@@ -39,7 +39,7 @@ class WrongPassword(PerimeterError):
 
 
 @attrs.frozen
-class KeyEntry:
+class PrivateKeyEntry:
     """An encrypted private key and its certificate chain in DER, the certificate of the key first."""
 
     alias: str
@@ -67,18 +67,18 @@ class KeyEntry:
         return key
 
 
-def read_entries(data: bytes, password: str) -> list[KeyEntry]:
+def read_entries(data: bytes, password: str) -> list[PrivateKeyEntry]:
     """The private keys of a keystore, in the order of the file. Raises `DamagedKeystore` or `WrongPassword`."""
     reader = _Reader(data)
     if reader.take(len(MAGIC)) != MAGIC or (version := reader.number()) not in _VERSIONS:
         raise DamagedKeystore("not a JKS keystore")
-    entries: list[KeyEntry] = []
+    entries: list[PrivateKeyEntry] = []
     for _ in range(reader.number()):
         tag, alias = reader.number(), reader.text()
         reader.take(8)  # the creation time
         if tag == _PRIVATE_KEY:
             protected = reader.block()
-            entries.append(KeyEntry(alias, protected, tuple(reader.certificate(version) for _ in range(reader.number()))))
+            entries.append(PrivateKeyEntry(alias, protected, tuple(reader.certificate(version) for _ in range(reader.number()))))
         elif tag == _TRUSTED_CERTIFICATE:
             reader.certificate(version)
         else:

@@ -1,1 +1,1 @@
-"""The interfaces that plug-ins implement, and what they get to work with: all that third parties import, and nothing else."""
+"""The interfaces that plug-ins implement, and the objects that they get: the only package that third parties import."""

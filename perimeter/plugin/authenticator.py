@@ -90,9 +90,9 @@ class IDecoyLogin(Interface):
 
 
 class IReadsFields(Interface):
-    """What else an authenticator may provide: header fields that it believes, and that therefore reach no upstream."""
+    """What else an authenticator may provide: headers that it believes, and that therefore reach no upstream."""
 
-    fields: tuple[bytes, ...] = Attribute("Names of header fields, in lower case.")
+    fields: tuple[bytes, ...] = Attribute("Names of headers, in lower case.")
 
 
 class IAuthenticatorFactory(Interface):

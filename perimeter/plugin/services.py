@@ -16,7 +16,7 @@ class AuthServices:
 
     ``offload`` runs work that computes, such as password hashes; ``blocking`` runs work that mostly waits, perhaps for seconds,
     and has many more threads. Both queues belong to logins alone, and clients take turns in them (`perimeter.offload`): nothing
-    else that the gateway does waits behind what anybody can order. ``web`` asks services elsewhere over HTTP.
+    else that the gateway does waits behind work that any client can cause. ``web`` asks services elsewhere over HTTP.
     """
 
     reactor: IReactorTime

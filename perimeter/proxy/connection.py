@@ -81,27 +81,30 @@ class UpstreamConnection(TwistedProtocol):
     """One connection. It serves a receiver, or its owner keeps it."""
 
     transport: Transport  # type: ignore[assignment]
+    idle_since: float
+    """The time when it last became idle (seconds)."""
+    # of the request that it serves, set by `begin`
+    _bodiless: bool
+    _expects_tunnel: bool
+    _interim: int
+    _seen: bool
 
     def __init__(self, owner: ConnectionOwner) -> None:
         self._owner = owner
         self.deadline = inf
-        #: number of requests answered on this connection, and the time when it last became idle (seconds)
+        #: number of requests answered on this connection
         self.served = 0
-        self.idle_since = 0.0
         self._phase = _IDLE
+        #: COMPLETE between requests
         self._sending = _COMPLETE
         #: the client reads more slowly than the response arrives
         self._paused = False
         #: waits in ``turns``; the body's reader has data that it has not parsed yet
         self._waiting = False
         self._receiver: ReplyReceiver | None = None
-        self._bodiless = False
-        self._expects_tunnel = False
         self._head: ResponseHead | None = None
         self._reader: BodyReader | None = None
         self._pending = b""
-        self._interim = 0
-        self._seen = False
         #: the last response head (a busy service repeats the same bytes within a second)
         self._last_head: HeadMemory[ResponseHead] = HeadMemory()
 
@@ -133,12 +136,9 @@ class UpstreamConnection(TwistedProtocol):
         self._bodiless = head_only
         self._expects_tunnel = tunnel
         self._phase = _HEAD
-        self._head = None
-        self._reader = None
         self._interim = 0
         self._seen = False
         if complete:
-            self._sending = _COMPLETE
             self.deadline = self._owner.clock() + self._owner.read_timeout  # as `_set_deadline`, without the call
         else:
             self._sending = _FLOWING
@@ -259,8 +259,6 @@ class UpstreamConnection(TwistedProtocol):
             if head.status == 101:
                 if not self._expects_tunnel:
                     raise UpstreamBadReply("a 101 response, although the request did not ask for an upgrade")
-                self._pending = b""
-                self._head = head
                 receiver.reply_head(head, None)
                 if data and self._phase is _TUNNEL:
                     receiver.reply_data(data)
@@ -297,10 +295,6 @@ class UpstreamConnection(TwistedProtocol):
                 self._release(head, b"")
                 receiver.reply_whole(head, data)
                 return None
-            if not length:
-                receiver.reply_head(head, 0)
-                self._end(receiver, (), data)
-                return None
             self._reader = LengthReader(length)
         else:
             self._reader = CloseReader()
@@ -310,8 +304,7 @@ class UpstreamConnection(TwistedProtocol):
 
     def _read_body(self, receiver: ReplyReceiver, data: bytes) -> None:
         reader = self._reader
-        if reader is None or not (data or reader.behind):
-            return
+        assert reader is not None
         body, rest = reader.feed(data)
         if body:
             receiver.reply_data(body)
@@ -348,11 +341,10 @@ class UpstreamConnection(TwistedProtocol):
         """The request is over. The owner gets the connection back only if both sides certainly agree where the response ended."""
         self._receiver = None
         self._reader = None
-        self._head = None
         self.served += 1
         headers = head.headers
         reusable = headers.keep_alive if head.minor == 0 else not headers.close
-        if self._phase >= _CLOSING:
+        if self._phase is _CLOSED:
             return
         if rest or not reusable or self._sending is not _COMPLETE or self._expects_tunnel:
             self.close()
@@ -402,7 +394,6 @@ class UpstreamConnection(TwistedProtocol):
 
     def deadline_expired(self) -> None:
         """Nothing arrived for ``read_timeout``, an idle connection has expired, or a closing one takes nothing any more."""
-        self.deadline = inf
         if self._phase is _IDLE:
             self._owner.unusable(self)
             self.close()

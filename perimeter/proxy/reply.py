@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import IntEnum, auto
 from typing import Protocol
 
 from perimeter.errors import UpstreamBadReply
@@ -13,20 +13,20 @@ from perimeter.model import Field, ResponseHead
 class ReplyPhase(IntEnum):
     """How much of the response has arrived."""
 
-    IDLE = 0  #: no request is under way
-    HEAD = 1  #: the head of the response is awaited
-    BODY = 2  #: the body of the response is being read
-    TUNNEL = 3  #: the server has switched protocols: everything it sends is data
-    CLOSING = 4  #: the connection closes as soon as everything written has been sent
-    CLOSED = 5
+    IDLE = auto()  #: no request is under way
+    HEAD = auto()  #: the head of the response is awaited
+    BODY = auto()  #: the body of the response is being read
+    TUNNEL = auto()  #: the server has switched protocols: everything it sends is data
+    CLOSING = auto()  #: the connection closes as soon as everything written has been sent
+    CLOSED = auto()
 
 
 class Sending(IntEnum):
     """How much of the request has been sent."""
 
-    FLOWING = 0  #: the client has yet to send more of the body
-    STALLED = 1  #: there is more of the body, and the server reads more slowly than it is sent
-    COMPLETE = 2
+    FLOWING = auto()  #: the client has yet to send more of the body
+    STALLED = auto()  #: there is more of the body, and the server reads more slowly than it is sent
+    COMPLETE = auto()
 
 
 class ReplyReceiver(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
+from perimeter.run.build.prepared import Prepared
 from perimeter.run.control import ControlPort
+from perimeter.run.file_watch import FileWatch
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier, Watchdog
 from perimeter.run.operations import answer
@@ -49,7 +52,8 @@ class Daemon(Service):
         self._bound = False
         self._control: ControlPort | None = None
         self._reloading: Deferred[None] | None = None
-        self._reload_again = False
+        self._reload_next: Callable[[], SiteConfig] | None = None
+        self._files = FileWatch(reactor, self._renewed)
 
     # -- start
 
@@ -59,11 +63,12 @@ class Daemon(Service):
         Blocks: the reactor does not turn yet. A fault ends the process, with one line that says what is wrong.
         """
         try:
-            self._worker.put_in_force(self._worker.prepare_now(lambda: self._config))
+            prepared = self._worker.prepare_now(lambda: self._config)
+            self._worker.put_in_force(prepared)
         except StartupError as error:
             _exit(error)
         self._bound = True
-        self._apply(self._config)
+        self._apply(prepared)
 
     def startService(self) -> None:
         """Serve."""
@@ -86,6 +91,7 @@ class Daemon(Service):
         gc.collect()
         gc.freeze()
         self._watchdog.startService()
+        self._files.start()
         self._notifier.ready(str(self._worker))
         _log.info("ready: {status}", status=self._worker)
 
@@ -103,9 +109,10 @@ class Daemon(Service):
         self._control = ControlPort(state_dir, partial(answer, self._worker), self._reactor)
         self._control.open()
 
-    def _apply(self, config: SiteConfig) -> None:
-        """Put the daemon's part of ``config`` in force."""
-        self._config = config
+    def _apply(self, prepared: Prepared) -> None:
+        """Put the daemon's part of a configuration in force."""
+        config = self._config = prepared.config
+        self._files.watch(prepared.versions)
         if self._log is not None:
             self._log.configure(config.logging, config.audit.redact)
         for warning in config.warnings:
@@ -119,27 +126,36 @@ class Daemon(Service):
         A reload that is asked for during another one is done after it, since the file may have changed: once, however often it
         was asked for.
         """
+        self._reload(self._read)
+
+    def _renewed(self, paths: list[Path]) -> None:
+        """Files have changed that the configuration in force names: read these again. site.ini may be half edited, and waits."""
+        _log.info("changed: {paths}; reading the files again", paths=", ".join(map(str, paths)))
+        self._reload(self._in_force)
+
+    def _reload(self, read: Callable[[], SiteConfig]) -> None:
         if not self.running:
             return
         if self._reloading is not None:
-            self._reload_again = True
+            if self._reload_next is None or read == self._read:  # reading site.ini again reads the files that it names, too
+                self._reload_next = read
             return
-        self._reload_again = False
+        self._reload_next = None
         self._notifier.reloading("reading the configuration")
         self._reloading = Deferred()  # a placeholder, as what follows may be over at once
-        reloading = Deferred.fromCoroutine(self._reload())
+        reloading = Deferred.fromCoroutine(self._put_in_force(read))
         if not reloading.called:
             self._reloading = reloading
         reloading.addBoth(self._reloaded)
 
     def _reloaded(self, _: object) -> None:
         self._reloading = None
-        if self._reload_again:
-            self.reload()
+        if self._reload_next is not None:
+            self._reload(self._reload_next)
 
-    async def _reload(self) -> None:
+    async def _put_in_force(self, read: Callable[[], SiteConfig]) -> None:
         try:
-            prepared = await self._worker.prepare(self._read)
+            prepared = await self._worker.prepare(read)
             self._worker.put_in_force(prepared)
         except CancelledError:
             return  # the daemon stops
@@ -156,7 +172,7 @@ class Daemon(Service):
         run_all(
             "a part of the new configuration is not in force",
             partial(self._open_control, config.perimeter.state_dir),
-            partial(self._apply, config),
+            partial(self._apply, prepared),
             partial(self._worker.count_reload, True),
         )
         _log.info("reloaded: {status}", status=self._worker)
@@ -164,6 +180,9 @@ class Daemon(Service):
 
     def _read(self) -> SiteConfig:
         return load_site(self._config_file, kinds=installed_kinds())
+
+    def _in_force(self) -> SiteConfig:
+        return self._config
 
     def _refused(self, reason: str) -> None:
         self._worker.count_reload(False)
@@ -175,9 +194,10 @@ class Daemon(Service):
         """Stop accepting, let requests in flight finish, then cut what is left. A reload under way is given up."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._notifier.stopping("requests in flight finish")
-        self._reload_again = False
+        self._reload_next = None
         if self._reloading is not None:
             self._reloading.cancel()
+        self._files.stop()
         if self._control is not None:
             self._control.close()
         return self._worker.stop().addCallback(lambda _: self._watchdog.stopService())

@@ -1,4 +1,4 @@
-"""Steps that have to be taken all, whatever one of them raises: from the first assignment of a reload there is no way back."""
+"""Takes all of several steps, even if one of them raises: after the first assignment of a reload there is no way back."""
 
 from __future__ import annotations
 

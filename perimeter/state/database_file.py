@@ -11,13 +11,13 @@ from perimeter.errors import StartupError
 
 def open_database_file(path: Path) -> os.stat_result:
     """Status of the file at ``path``, which is created if there is none. Raises OSError and `StartupError`."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     owner = os.stat(path.parent)
     try:
         # With its mode from the beginning: SQLite gives the same mode and owner to the files that it adds.
-        handle, created = os.open(path, flags | os.O_EXCL, 0o600), True
+        handle, created = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), True
     except FileExistsError:
-        handle, created = os.open(path, flags, 0o600), False
+        handle, created = os.open(path, flags), False
     try:
         user = os.geteuid()
         if created and user == 0:  # by a command of the administrator's: the gateway must be able to use the file

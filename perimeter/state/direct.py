@@ -16,7 +16,7 @@ V = TypeVar("V", bound=View)
 
 
 class DirectState:
-    """The contents of ``store`` (`perimeter.state.writer.Writer`); ``clock`` gives epoch seconds. Raises `StartupError`."""
+    """The contents of ``store`` (`perimeter.state.writer.ChangeWriter`); ``clock`` gives epoch seconds. Raises `StartupError`."""
 
     def __init__(self, store: IStateStore, kinds: Kinds, clock: Callable[[], float]) -> None:
         self._store = store

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 
 from perimeter.state.changes import Change
-from perimeter.state.writer import Writer
+from perimeter.state.writer import ChangeWriter
 
 C = TypeVar("C", bound=Change)
 V = TypeVar("V", bound="View")
@@ -57,7 +57,7 @@ class Table(Protocol):
         """Delete what ended by ``now`` (epoch seconds)."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class Codec(Generic[C]):
     """Text of one class of changes in the change log. ``decode`` raises ValueError, TypeError or KeyError."""
 
@@ -66,7 +66,7 @@ class Codec(Generic[C]):
     decode: Callable[[str], C]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class Kind(Generic[V]):
     """One kind of state.
 
@@ -77,7 +77,7 @@ class Kind(Generic[V]):
     name: str
     codecs: Mapping[str, Codec[Any]]
     table: Table
-    view: Callable[[Writer], V]
+    view: Callable[[ChangeWriter], V]
 
 
 class Kinds:

@@ -57,11 +57,10 @@ def _migrate_kinds(execute: Execute, kinds: Kinds) -> None:
             raise StartupError(
                 f"written by a newer version of Perimeter ({kind.name}: version {version}; this version reads up to {latest})"
             )
-        for script in kind.table.migrations[version:]:
+        for number, script in enumerate(kind.table.migrations[version:], version + 1):
             for statement in statements(script):
                 execute(statement)
-        if version < latest:
-            execute("INSERT OR REPLACE INTO kind VALUES (?, ?)", (kind.name, latest))
+            execute("INSERT OR REPLACE INTO kind VALUES (?, ?)", (kind.name, number))
 
 
 def _tables(execute: Execute) -> bool:

@@ -95,7 +95,7 @@ class State:
         """What holds ``kind`` in memory, the same object as long as this state is in use. Raises KeyError for an unknown kind."""
         return cast("V", self._views[kind.name])
 
-    # -- for the views (`perimeter.state.writer.Writer`)
+    # -- for the views (`perimeter.state.writer.ChangeWriter`)
 
     def seconds(self) -> float:
         """The time, in epoch seconds."""
@@ -156,9 +156,11 @@ class State:
 
         def written(result: Cursor | Failure) -> None:
             self._under_way = []
-            failed = result if isinstance(result, Failure) else None
+            failed = None
+            if isinstance(result, Failure):
+                failed = result
             # If another process has written in between, the next `follow` reads its changes, and these once more.
-            if not isinstance(result, Failure) and result == self._cursor + len(batch):
+            elif result == self._cursor + len(batch):
                 self._cursor = result
             for _, done in batch:
                 done.callback(failed)

@@ -18,7 +18,7 @@ from perimeter.state.store import IStateStore
 Key = tuple[str, Path]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class OpenedState:
     """A state for `States.adopt`. ``loaded`` is what the store had, or None if the state is in use already."""
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from perimeter.state.changes import Change
 
 
-class Writer(Protocol):
+class ChangeWriter(Protocol):
     """Writes changes (`perimeter.state.state.State`). Both methods return Deferreds whose cancellation stops no write."""
 
     def add(self, change: Change) -> Deferred[None]:

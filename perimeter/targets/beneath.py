@@ -47,7 +47,7 @@ def open_beneath(root: str, segments: Sequence[bytes]) -> int:
 
     Raises `NoRoute` if there is no such file (or it lies outside, or is special), `Unreadable`, or `Directory`.
     """
-    walk = _Walk(root)
+    walk = _OpenPath(root)
     try:
         return walk.go(segments)
     except OSError as problem:
@@ -60,7 +60,7 @@ def open_beneath(root: str, segments: Sequence[bytes]) -> int:
         walk.close()
 
 
-class _Walk:
+class _OpenPath:
     """The open directories on the path, the root first."""
 
     def __init__(self, root: str) -> None:

@@ -4,7 +4,7 @@ A trusted proxy's question is about the client's own request (`perimeter.gate.or
 had sent it to the gateway. Any other question is only about the user of the credentials in it: one from another peer, one that
 names no request, and each one to a gateway without routes, which has no rules to judge by.
 
-The answer is 200 with the identity in header fields, as an upstream would get them, or a refusal that every proxy understands:
+The answer is 200 with the identity in headers, as an upstream would get them, or a refusal that every proxy understands:
 401 if other credentials would help, 403 if not, 429 and 503 for "not now". What is 400 or 404 elsewhere is 403 here.
 """
 
@@ -86,7 +86,7 @@ class ForwardAuthTarget:
                 _answer(exchange, admitted)
             else:
                 Deferred.fromCoroutine(_answer_later(exchange, admitted))
-        except Exception as error:  # whatever goes wrong in judging, the answer is not 200 (attack 41)
+        except Exception as error:  # after any failure of the decision, the answer is not 200 (attack 41)
             refuse_on_error(exchange, _as_refusal(error))
 
     def _judge(self, exchange: Exchange) -> Admitted | Awaitable[Admitted]:

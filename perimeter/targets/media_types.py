@@ -1,4 +1,4 @@
-"""The media type of a file name: from a table of the gateway's own, whatever the machine's ``/etc/mime.types`` says."""
+"""The media type of a file name: from a table of the gateway's own, independent of the machine's ``/etc/mime.types``."""
 
 from __future__ import annotations
 

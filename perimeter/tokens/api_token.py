@@ -22,7 +22,7 @@ from perimeter.tokens.format import EpochClock
 _FORM: Final = re.compile(TOKEN_PREFIX + r"[A-Za-z0-9_-]{43}")
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class ApiToken(Change):
     """What is kept of an API token. Times are seconds since the epoch; ``expires`` is infinite if it does not expire.
 

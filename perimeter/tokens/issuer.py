@@ -19,7 +19,7 @@ from perimeter.tokens.keyring import Keyring
 _jws = PyJWS()
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class IssuedToken:
     """An access token and its lifetime in whole seconds."""
 

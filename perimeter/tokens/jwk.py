@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublic
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 MAX_KEYS: Final = 100
+MAX_TRIED: Final = 4
+"""Keys that are tried for one token: each costs a stranger's token up to a millisecond of CPU."""
 RSA_BITS: Final = range(2048, 8192 + 1)
 
 #: algorithm → its key type and curve (RFC 7518, section 3.1; RFC 8037, section 3.1)
@@ -60,7 +63,7 @@ class ForeignKey(BadKey):
     """A key for another purpose, such as encryption, or of an unknown algorithm or type."""
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Jwk:
     """A checked key. ``private`` is None if only the public half is known."""
 
@@ -75,6 +78,23 @@ class Jwk:
         written: dict[str, Any] = dict(get_default_algorithms()[self.algorithm].to_jwk(key, as_dict=True))
         ops = ["sign"] if key is self.private else ["verify"]
         return {**written, "use": "sig", "key_ops": ops, "alg": self.algorithm, "kid": self.kid}
+
+
+@attrs.frozen
+class JwkSet:
+    """The keys of a set that may verify signatures. ``left_out`` says for each unusable key why it is not among them."""
+
+    keys: tuple[Jwk, ...]
+    left_out: tuple[str, ...] = ()
+
+    def fitting(self, kid: str | None, algorithm: str) -> tuple[Jwk, ...]:
+        """The keys that can have signed a token with this header, at most `MAX_TRIED`.
+
+        ``kid`` is None for a token that names no key (RFC 7515, section 4.1.4: the member is optional). Two keys of one name are
+        allowed if they are alternatives (RFC 7517, section 4.5); each of them has one algorithm.
+        """
+        found = (key for key in self.keys if key.algorithm == algorithm and (kid is None or key.kid == kid))
+        return tuple(itertools.islice(found, MAX_TRIED))
 
 
 def thumbprint(members: Mapping[str, Any]) -> str:
@@ -131,28 +151,29 @@ def load_jwk(data: object, *, private: bool = False) -> Jwk:
     return _build(data, algorithm, kid)
 
 
-def load_jwk_set(data: object) -> dict[str, Jwk]:
-    """The keys of a public set (RFC 7517, section 5), by ``kid``, from its parsed JSON.
+def load_jwk_set(data: object) -> JwkSet:
+    """The keys of a public set (RFC 7517, section 5), from its parsed JSON. Raises `BadKey` if there is none to use.
 
-    Keys for other purposes are left out, as the RFC asks; one bad key makes the whole set unusable. Raises `BadKey`.
+    A key that must not be used does no harm to the others: the RFC asks to ignore what is not understood, incomplete or out of
+    range. Keys for other purposes are left out without a word; ``left_out`` of the result has the others.
     """
     listed = data.get("keys") if isinstance(data, dict) else None
     if not isinstance(listed, list):
         raise BadKey("not a key set: there is no list of keys")
     if len(listed) > MAX_KEYS:
         raise BadKey(f"more than {MAX_KEYS} keys in a set")
-    keys: dict[str, Jwk] = {}
-    for one in listed:
+    keys: list[Jwk] = []
+    left_out: list[str] = []
+    for number, one in enumerate(listed, 1):
         try:
-            key = load_jwk(one)
+            keys.append(load_jwk(one))
         except ForeignKey:
             continue
-        if key.kid in keys:
-            raise BadKey("two keys of a set have the same name (kid)")
-        keys[key.kid] = key
+        except BadKey as error:
+            left_out.append(f"key {number}: {error}")
     if not keys:
-        raise BadKey("no key of the set is for verifying signatures")
-    return keys
+        raise BadKey("; ".join(left_out) or "no key of the set is for verifying signatures")
+    return JwkSet(tuple(keys), tuple(left_out))
 
 
 def _check_purpose(data: dict[str, Any], operation: str) -> None:

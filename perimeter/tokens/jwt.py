@@ -31,7 +31,7 @@ class NotAJwt(PerimeterError):
     """The text is not a JWT; the message says why."""
 
 
-@attrs.frozen(slots=True, eq=False)
+@attrs.frozen(eq=False)
 class Jwt:
     """A token whose header was read. Nothing of it is verified before `claims` returns."""
 

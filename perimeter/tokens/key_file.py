@@ -37,7 +37,7 @@ class KeyState(StrEnum):
     RETIRED = "retired"
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class KeyEntry:
     """A key and its life, in epoch seconds.
 

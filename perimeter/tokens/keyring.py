@@ -29,7 +29,7 @@ from perimeter.tokens.key_file import KeyEntry, KeyFile, KeyState
 GRACE: Final = 60.0
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class SigningKey:
     """The key that signs tokens now."""
 
@@ -38,7 +38,7 @@ class SigningKey:
     key: PrivateKey | bytes = attrs.field(repr=False)
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class VerificationKey:
     """The key that verifies tokens of one ``kid``, with this algorithm and no other, until ``until`` (epoch seconds)."""
 
@@ -48,7 +48,7 @@ class VerificationKey:
     until: float = math.inf
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class _Ring:
     """One state of the keyring, replaced as a whole: a reader in another thread sees the old or the new one."""
 

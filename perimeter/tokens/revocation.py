@@ -10,7 +10,7 @@ from perimeter.state.changes import Change
 from perimeter.tokens.api_token import ApiToken
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Removed(Change):
     """The API token with this id is removed. ``passing`` if it only makes room for another one and was not revoked."""
 
@@ -18,7 +18,7 @@ class Removed(Change):
     passing: bool = False
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class RevokedGrant(Change):
     """An access token ends, by its ``jti``; ``expires`` (epoch seconds) is when it would have ended anyway."""
 
@@ -26,7 +26,7 @@ class RevokedGrant(Change):
     expires: float
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class RevokedUser(Change):
     """All API tokens of a user end, and every access token of theirs that was issued up to ``before``.
 

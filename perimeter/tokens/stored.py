@@ -1,4 +1,4 @@
-"""API tokens and revocations as one kind of state: looked up in memory, changed through `perimeter.state.writer.Writer`."""
+"""API tokens and revocations as one kind of state: looked up in memory, changed through `perimeter.state.writer.ChangeWriter`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perimeter.model import Grant, Principal
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
 from perimeter.state.state import unaffected
-from perimeter.state.writer import Writer
+from perimeter.state.writer import ChangeWriter
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.index import HOUR, TokenIndex
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
@@ -26,7 +26,7 @@ MOST_PASSING: Final = 1000
 class StoredTokens:
     """The API tokens that exist, and what was revoked (`perimeter.state.kinds.View`)."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: ChangeWriter) -> None:
         self._writer = writer
         self._index = TokenIndex()
         #: by realm and user name, how many API tokens with a name are on their way to the store

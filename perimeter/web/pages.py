@@ -29,7 +29,7 @@ class HtmlPage:
 
     @property
     def fields(self) -> tuple[tuple[bytes, bytes], ...]:
-        """The header fields (name, value) that belong to the page."""
+        """The headers (name, value) that belong to the page."""
         policy = (
             f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action {self.form_action}; "
             "frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""The request that resources behind a `perimeter.web.bridge.SiteTarget` get, and what they may do with it.
+"""The request that resources behind a `perimeter.web.bridge.SiteTarget` get, and its methods.
 
 Resources use `exchange_of` to reach the exchange (principal, client address), `refuse` to end with one of the gateway's own
 errors, and `respond` to answer from a coroutine. A `perimeter.errors.Refusal` that is raised while rendering does the same as

@@ -38,7 +38,7 @@ class _SampleRequest(UnparsedRequest):
     received = 0
 
     def gotLength(self, length: int | None) -> None:
-        """Keep nothing, whatever the length."""
+        """Keep nothing of a body of any length."""
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -105,7 +105,7 @@ def _page(facts: dict[str, str], headers: list[tuple[str, str]], size: int) -> H
         "<h1>It works</h1>"
         "<p>This is the sample service behind the gateway. It received this request:</p>"
         f"<p><code>{escape(facts['method'])} {target}</code> with a body of {size} bytes</p>"
-        f"<table><caption>Header fields; what the gateway vouches for is marked</caption><tbody>{rows}</tbody></table>"
+        f"<table><caption>Headers; those from the gateway are marked</caption><tbody>{rows}</tbody></table>"
     )
     return document("Perimeter: the sample service", body)
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from cryptography import x509
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
+from OpenSSL.crypto import X509, X509StoreFlags
 from treq.client import HTTPClient
+from twisted.internet._sslverify import IOpenSSLTrustRoot  # it has no public name
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
@@ -157,7 +158,21 @@ class PooledClient:
         return closed.addCallback(lambda _: None)
 
 
-def _roots(path: Path) -> Any:
+@implementer(IOpenSSLTrustRoot)
+class _TrustAnchors:
+    """Lets each certificate of a file end a chain: an intermediate, or the certificate of the server itself."""
+
+    def __init__(self, certificates: Sequence[x509.Certificate]) -> None:
+        self._trusted: Any = trustRootFromCertificates([Certificate(X509.from_cryptography(one)) for one in certificates])
+
+    def _addCACertsToContext(self, context: SSL.Context) -> None:
+        self._trusted._addCACertsToContext(context)
+        store = context.get_cert_store()
+        assert store is not None
+        store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
+
+
+def _roots(path: Path) -> _TrustAnchors:
     try:
         certificates: Sequence[x509.Certificate] = x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
@@ -165,6 +180,6 @@ def _roots(path: Path) -> Any:
     except ValueError:
         raise StartupError(f"{path}: the file contains no CA certificate in PEM format") from None
     try:
-        return trustRootFromCertificates([Certificate(X509.from_cryptography(one)) for one in certificates])
+        return _TrustAnchors(certificates)
     except SSL.Error:
         raise StartupError(f"{path}: OpenSSL does not accept these CA certificates") from None

@@ -63,7 +63,7 @@ class ClientTests(TestCase):
             self.assertEqual(client.status_of(head), 0)
 
     def test_all_but_200_is_refused(self) -> None:
-        told = client.told([Answer(200, 0.5), Answer(503, 2.0), Answer(0, 0.1), Answer(503, 0.2)], 2.25)
+        told = client.summary([Answer(200, 0.5), Answer(503, 2.0), Answer(0, 0.1), Answer(503, 0.2)], 2.25)
         self.assertEqual(told, {"logins": 4, "refused": 3, "statuses": [0, 503], "slowest": 2.0, "seconds": 2.25})
 
 

@@ -1,4 +1,4 @@
-"""What an answer says, as facets that can be compared one by one."""
+"""An answer as facets that can be compared one by one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.comparison.scenes import secret_of
 NONE = "no answer: the connection is closed"
 
 _VARIES = {"token": "(a token)", "access_token": "(a token)", "auth_uri": "(the URLs that issue tokens)"}
-"""Members of bodies that are other ones each time."""
+"""Members of bodies that differ each time."""
 
 _CHALLENGE = re.compile(r'([A-Za-z]+) realm="([^"]*)"')
 _MARK = re.compile(r"<([^>]+)>")
@@ -99,7 +99,7 @@ def _token(token: str, request: Request, port: int) -> dict[str, Any]:
     """The claims of the JWT that the answer brings, once its signature is verified."""
     header = jwt.get_unverified_header(token)
     key = secret_of(request.scene) if header["alg"] == "HS256" else _published(header["kid"], port)
-    # whether it is valid at this moment is for the judge
+    # the judge decides whether it is valid at this moment
     options: Any = {"verify_aud": False, "verify_iat": False, "verify_exp": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)

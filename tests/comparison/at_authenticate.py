@@ -184,13 +184,14 @@ TOKENS = (
     ),
     status("ES256", 401, 200, "Auth-o-tron supports only RS256, RS512 and HS512.", "jwt/ES256"),
     status("no `scope`", 401, 200, "Some issuers omit `scope`; the user then has no scopes.", "jwt/no scope"),
+    status("no `kid`", 401, 200, "RFC 7515 makes it optional: the keys of the algorithm are tried.", "jwt/no kid"),
     status("no `sub`", 401, 200, "The user name comes from `preferred_username` first.", "jwt/no sub"),
     status(
         "a symmetric key",
         200,
-        503,
-        "Every service that can verify with such a key can also sign with it, so a fetched key set with one is refused.",
-        "*",
+        401,
+        "Every service that can verify with such a key can also sign with it, so it is left out of a fetched key set.",
+        "a symmetric key/HS512",
         scene="symmetric",
     ),
 )

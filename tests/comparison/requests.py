@@ -138,9 +138,10 @@ def _tokens() -> Iterator[Request]:
         "expired a moment ago",
         "not yet valid",
         "an ID token",
+        "no kid",
     ):
         yield ask(f"jwt/{name}", f"Bearer <jwt {name}>")
-    for name in ("expired", "no exp", "an unknown key", "a foreign key by a known name", "no kid", "none"):
+    for name in ("expired", "no exp", "an unknown key", "a foreign key by a known name", "none"):
         yield ask(f"jwt refused/{name}", f"Bearer <jwt {name}>")
     for name in ("HS512 with the public key", "HS512 of an unknown key", "torn"):
         yield ask(f"jwt refused/{name}", f"Bearer <jwt {name}>")

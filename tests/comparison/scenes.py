@@ -41,7 +41,7 @@ USERS = {
 
 @attrs.frozen
 class Scene:
-    """What there is to configure: the port to listen on, and where the things around are."""
+    """The variable parts of a configuration: the port to listen on, and the addresses of the services."""
 
     port: int
     services: str
@@ -65,7 +65,7 @@ UNTRANSLATED = {
         "user 'empty': an empty password, or control characters in it",
     ],
 }
-"""What ``perimeter import`` leaves out of each scene's configuration, and says so."""
+"""The parts of each scene's configuration that ``perimeter import`` leaves out and reports."""
 
 
 def configuration(name: str, scene: Scene) -> str:

@@ -1,4 +1,4 @@
-"""What stands around both gateways: the services that a configuration names, and the credentials that they know."""
+"""The environment of both gateways: the services that a configuration names, and the credentials that they know."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.integration.upstreams import Connection, Upstream
 SHARED = b"a-symmetric-key-of-a-key-set-that-has-got-sixty-four-octets-or-a-few-more"
 
 FAR = 4_102_444_800
-"""A time that does not come, the same in each run."""
+"""A time in the far future, the same in each run."""
 
 # Active Directory writes the attribute's name in capitals, which is the only way that Auth-o-tron reads it; a slapd that knows
 # memberOf as text leaves it as it was written.
@@ -36,7 +36,7 @@ def directory(path: Path) -> Slapd:
 
 
 class Services:
-    """All that the providers ask, on one port: by path. ``tokens`` are the credentials by the names that requests call them."""
+    """The services that the providers query, on one port. ``tokens`` are the credentials by the names that requests call them."""
 
     def __init__(self) -> None:
         self._rsa, self._other, self._ec = generate("RS256"), generate("RS256"), generate("ES256")

@@ -1,6 +1,6 @@
 """A third-party authenticator for the tests: a ``twisted.plugin`` in a directory that is put on PYTHONPATH.
 
-What it does with a login hangs on the user's name, so that one gateway serves every test of its kind.
+Its result depends on the user's name, so that one gateway serves all tests of one kind.
 """
 
 from __future__ import annotations

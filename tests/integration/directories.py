@@ -57,14 +57,14 @@ ou: groups
 
 
 def line(attribute: str, value: str) -> str:
-    """An LDIF line; what is not plain ASCII goes as base64 (RFC 2849)."""
+    """An LDIF line; values that are not plain ASCII are in base64 (RFC 2849)."""
     if value.isascii() and value.isprintable() and not value.startswith((" ", ":", "<")):
         return f"{attribute}: {value}"
     return f"{attribute}:: {base64.b64encode(value.encode()).decode()}"
 
 
 def person(name: str, password: str = "", *extra: str, rdn: str = "cn", cn: str = "") -> str:
-    """LDIF of a person below ou=people. ``name`` is uid and, unless told, cn; ``extra`` are further lines."""
+    """LDIF of a person below ou=people. ``name`` is the uid, and the cn unless that is given; ``extra`` are further lines."""
     lines = [
         line("dn", f"{rdn}={name},ou=people,{SUFFIX}"),
         "objectClass: inetOrgPerson",
@@ -217,7 +217,7 @@ olcAccess: to * by {readers}
         assert program is not None
         addresses = f"ldap://127.0.0.1:{self.port} ldaps://127.0.0.1:{self.tls_port}"
         with (self._directory / "slapd.log").open("ab") as log:
-            # with a level of debugging it stays in the foreground, and says "stats": operations, and no passwords
+            # with a debug level it stays in the foreground; "stats" logs operations without passwords
             self._process = subprocess.Popen(
                 [program, "-F", str(self._directory / "config"), "-h", addresses, "-d", "stats"], stdout=log, stderr=log
             )
@@ -231,11 +231,11 @@ olcAccess: to * by {readers}
 
     @property
     def log(self) -> str:
-        """What it said of each operation."""
+        """Its log of the operations."""
         return (self._directory / "slapd.log").read_text(errors="replace")
 
     def freeze(self) -> None:
-        """Let it accept and never answer."""
+        """Freeze it: the kernel accepts connections, and it never answers."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -276,7 +276,7 @@ def free_address(*ports: int) -> str:
 
 
 def listens(port: int, address: str = "127.0.0.1") -> bool:
-    """Whether somebody accepts on a port."""
+    """Whether a server accepts connections on a port."""
     with socket.socket() as probe:
         return probe.connect_ex((address, port)) == 0
 
@@ -315,7 +315,7 @@ def ad_group(name: str, *members: str, where: str = "CN=Users") -> str:
 class SambaDomain:
     """A Samba Active Directory domain controller with ``changes`` (LDIF) made to it. Three wrong passwords lock an account.
 
-    Samba's ports are fixed and low (389, 636), so it needs root, and takes an ``address`` of loopback that nobody else uses.
+    Samba's ports are fixed and low (389, 636), so it needs root, and takes an ``address`` of loopback that no other program uses.
     """
 
     def __init__(self, directory: Path, changes: Iterable[str] = ()) -> None:

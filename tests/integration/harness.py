@@ -201,9 +201,9 @@ class Gateway:
         """Everything in its standard output and standard error."""
         return (self.directory / "gateway.log").read_text(errors="replace")
 
-    def await_log(self, text: str) -> None:
+    def await_log(self, text: str, timeout: float = TIMEOUT) -> None:
         """Wait until the log contains ``text``."""
-        eventually(lambda: text in self.log, f"{text!r} in the log:\n{self.log}")
+        eventually(lambda: text in self.log, f"{text!r} in the log:\n{self.log}", timeout)
 
     def audit(self, name: str = "access.log") -> list[str]:
         """The lines of an audit log."""

@@ -1,4 +1,4 @@
-"""What the tests of LDAP share: an authenticator in this process, and directories that several tests use."""
+"""Shared by the tests of LDAP: an authenticator in this process, and directories that several tests use."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _shared: dict[Callable[[Path], Any], Any] = {}
 
 
 def shared(start: Callable[[Path], T]) -> T:
-    """What ``start`` makes in a directory of its own, once for all tests; its ``kill`` ends it with the interpreter."""
+    """The result of ``start`` in a directory of its own, once for all tests; its ``kill`` is called when the interpreter ends."""
     if start not in _shared:
-        _shared[start] = None  # what fails once is not tried for every test
+        _shared[start] = None  # a failed start is not tried again for each test
         directory = Path(tempfile.mkdtemp(prefix="perimeter-test-"))
         made: Any = start(directory)
         _shared[start] = made
@@ -47,12 +47,12 @@ def shared(start: Callable[[Path], T]) -> T:
 
 
 class LdapCase(GatewayCase):
-    """Authenticators in this process, whose connections are gone when a test is over."""
+    """Authenticators in this process, whose connections are closed at the end of each test."""
 
     _waiting = False
 
     def authenticator(self, settings: LdapSettings) -> LdapAuthenticator:
-        """One that is stopped at the end."""
+        """A server that is stopped at the end."""
         if not self._waiting:
             self._waiting = True
             self.addCleanup(self._gone)  # the last of all cleanups
@@ -68,14 +68,14 @@ class LdapCase(GatewayCase):
         await eventually(none_left, 10)
 
     def slapd(self, entries: Iterable[str] = (), **options: Any) -> Slapd:
-        """A slapd of this test alone."""
+        """A slapd for this test only."""
         self.need("slapd", "ldapmodify")
         slapd = Slapd(self.directory(), entries, **options)
         self.addCleanup(slapd.kill)
         return slapd
 
     async def login(self, authenticator: LdapAuthenticator, username: str, password: str) -> Principal | None:
-        """What comes of a name and a password."""
+        """The result of a login with a name and a password."""
         return await authenticator.authenticate(BasicCredentials(username, password), REQUEST)
 
 

@@ -18,7 +18,7 @@ SECRET = "p+ss:w/rd secret"
 
 
 class OpenIdProvider:
-    """One process of it. `close` ends it."""
+    """A process of the provider. `close` ends it."""
 
     def __init__(self) -> None:
         peers = Path(os.environ.get("PERIMETER_TEST_PEERS") or Path.home() / ".cache" / "perimeter-test-peers")
@@ -54,7 +54,7 @@ class OpenIdProvider:
         return found
 
     def offline_token(self, **grant: str) -> str:
-        """A token as a user gets it after logging in at a browser."""
+        """A token as a user gets it after a login in a browser."""
         return self._post(f"{self.url}/offline", json.dumps(grant).encode())["token"]
 
     def rotate(self, *, keep: bool) -> None:

@@ -1,4 +1,4 @@
-"""API tokens and revocation on running gateways: made, restricted, listed, ended, and dead from then on."""
+"""API tokens and revocation on running gateways: tokens are made, restricted, listed and ended, and stay invalid."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class ApiTokenCase(GatewayCase):
         return done.stdout
 
     def refused(self, *arguments: str, stdin: str = "") -> str:
-        """What a command says that ends with status 1."""
+        """The output of a command that ends with status 1."""
         done = self.ran(*arguments, stdin=stdin)
         self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
         return done.stderr
@@ -189,7 +189,7 @@ class LifeTests(ApiTokenCase):
         self.assertEqual(self.status(self.made(BOB)["token"], "/admin"), 403)
 
     def test_it_buys_nothing(self) -> None:
-        """Neither another token of its kind nor an access token: whoever stole it for a day would have it for ever."""
+        """Neither another API token nor an access token: otherwise a token stolen for a day would be of use for ever."""
         token, access = self.made()["token"], self.access_token()
         for credentials in (bearer(token), bearer(access)):
             self.assertEqual(self.make(credentials).status, 401)
@@ -314,7 +314,7 @@ class RestrictionTests(ApiTokenCase):
         self.assertEqual(self.end(one["id"], credentials), 204)
 
     def test_attack_8_a_question_that_does_not_say_what_for(self) -> None:
-        """A proxy that nobody trusts asks with its own GET: a token that may only read would let anything through."""
+        """An untrusted proxy asks with its own GET: otherwise a read-only token would admit any method."""
         for wanted in ({"methods": ["GET"]}, {"routes": ["hook"]}, {"networks": ["127.0.0.1"]}):
             self.assertEqual(self.ask("/authenticate", bearer(self.made(**wanted)["token"])).status, 403)
 
@@ -356,7 +356,7 @@ class OwnershipTests(ApiTokenCase):
         self.made(BOB)
 
     def test_attack_27_a_form_of_another_site(self) -> None:
-        """What a browser sends anywhere without asking first is no way to make a token."""
+        """A request that a browser may send to any site without a preflight makes no token."""
         body = json.dumps({"name": "x"}).encode()
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
             header = (f"Content-Type: {kind}",) if kind else ()
@@ -440,7 +440,7 @@ class RevocationTests(ApiTokenCase):
             told, r"^revoked: [1-9]\d* API tokens?, every access token that was issued to alice of realm local until now$"
         )
         self.assertEqual([self.status(token) for token in (mine, access, bobs)], [401, 401, 200])
-        time.sleep(1.1)  # an access token tells its time in whole seconds
+        time.sleep(1.1)  # the times in an access token are whole seconds
         self.assertEqual(self.status(self.access_token()), 200, "a new one")
 
     def test_the_operator_lists_and_ends_single_ones(self) -> None:
@@ -496,7 +496,7 @@ class RevocationTests(ApiTokenCase):
         self.assertEqual(self.command("list", "--realm", "nowhere"), "")
 
     def test_attack_39_a_write_by_another_process_is_seen_within_a_second(self) -> None:
-        """Past the gateway, as a process of another worker would write."""
+        """Write to the file directly, as the process of another worker would."""
         made = self.made()
         self.assertEqual(self.status(made["token"]), 200)
         store = SqliteStore(self.served.directory / "state", STATE_KINDS)
@@ -515,7 +515,7 @@ class RevocationTests(ApiTokenCase):
 
 
 class OwnersTests(ApiTokenCase):
-    """Row 39: what becomes of its owner becomes of the token."""
+    """Row 39: a change of the owner also changes the token."""
 
     def change(self, users: str) -> None:
         (self.served.directory / "users.realm").write_text(users)
@@ -525,7 +525,7 @@ class OwnersTests(ApiTokenCase):
         self.assertEqual((self.status(alices, "/admin"), self.status(bobs)), (200, 200))
         self.change("alice: secret\n")
         eventually(lambda: "1 users" in self.served.log, "the file is read again")
-        self.served.reload()  # what was found of a token's owner is good for a minute, or until a reload
+        self.served.reload()  # the result of looking up a token's owner is used for a minute, or until a reload
         self.assertEqual((self.status(alices), self.status(alices, "/admin"), self.status(bobs)), (200, 403, 401))
 
     def test_attack_39_who_vouched_is_not_asked_any_more(self) -> None:
@@ -550,11 +550,11 @@ class FailingTests(ApiTokenCase):
         self.served.kill()
 
     def test_attack_41_a_database_that_cannot_be_written(self) -> None:
-        """No token is given that would be forgotten; a revocation is in force, and says that it is not on disk."""
+        """No token is issued that would be lost; a revocation is in force, and its answer says that it is not on disk."""
         kept = self.made()
         path = self.served.directory / "state" / "state.db"
         with sqlite3.connect(path, isolation_level=None) as other:
-            other.execute("BEGIN EXCLUSIVE")  # as long as this is held, nobody else writes
+            other.execute("BEGIN EXCLUSIVE")  # while this lock is held, no other process writes
             refused = self.ask(f"/token/{kept['id']}", ALICE, method="DELETE")
             self.assertEqual((refused.status, json.loads(refused.body)["error"]), (503, "state_unavailable"))
             self.assertEqual(self.status(kept["token"]), 401)

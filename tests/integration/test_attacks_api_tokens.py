@@ -22,7 +22,7 @@ _UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 
 
 
 class HeldCase(ApiTokenCase):
-    """The application answers what is beneath ``/hook/held`` when the test lets it."""
+    """The application answers requests below ``/hook/held`` when the test allows it."""
 
     def setUp(self) -> None:
         self.release = threading.Event()
@@ -52,7 +52,7 @@ class HeldCase(ApiTokenCase):
 
 class RevokedMeanwhileTests(HeldCase):
     def test_attack_21_revoked_before_the_tunnel_is_open(self) -> None:
-        """Whoever's token ends while the service takes its time gets no tunnel, which would be open for ever."""
+        """A token that ends before the service answers opens no tunnel, which would never be closed."""
         for target, extra in (("/hook/held/socket", _UPGRADE + "\r\n"), ("/hook/held/stream", "")):
             self.release.clear()
             token, before = self.access_token(), len(self.app.requests)
@@ -79,7 +79,7 @@ class RevokedMeanwhileTests(HeldCase):
 
 class RestrictedTests(ApiTokenCase):
     def test_attack_34_a_method_in_another_field(self) -> None:
-        """A service that takes the method from a header field must not be told one that the token is not for."""
+        """A service that takes the method from a header must not get a method that the token does not allow."""
         token = self.made(methods=["GET", "POST"])["token"]
         self.assertEqual(self.status(token, "/x", "POST"), 200)
         before = len(self.app.requests)
@@ -96,7 +96,7 @@ class RestrictedTests(ApiTokenCase):
             self.assertNotIn(b"alice", response.body)
 
     def test_attack_34_its_methods_hold_at_built_in_endpoints(self) -> None:
-        """The gate judges its own endpoints by the rules of any route."""
+        """The gate judges the built-in endpoints like any route."""
         writes, reads = (bearer(self.made(methods=[method])["token"]) for method in ("POST", "GET"))
         for target in ("/whoami", "/providers", "/augmenters"):
             self.assertEqual(self.ask(target, writes).status, 403, target)
@@ -114,7 +114,7 @@ class RestrictedTests(ApiTokenCase):
         self.assertEqual(self.end(token["id"], bearer(token["token"])), 403)
 
     def test_attack_23_a_body_is_taken_from_those_who_may_send_it(self) -> None:
-        """A stranger's body is neither asked for nor kept."""
+        """The body of an unknown client is neither requested nor kept."""
         with self.served.connect("http") as wire:
             wire.send(
                 b"POST /tokens HTTP/1.1\r\nHost: gw\r\nContent-Type: application/json\r\nContent-Length: 12\r\n"
@@ -123,7 +123,7 @@ class RestrictedTests(ApiTokenCase):
             self.assertEqual(wire.response().status, 401)
 
     def test_attack_41_a_member_named_twice(self) -> None:
-        """Of two lists of routes one would not count, and nobody could say which."""
+        """With two lists of routes it would be unclear which of them applies."""
         body = b'{"name": "x", "routes": ["hook"], "routes": ["app"]}'
         self.assertEqual(self.ask("/tokens", ALICE, _JSON, method="POST", body=body).status, 400)
         self.assertEqual(self.listed(), [])
@@ -159,7 +159,7 @@ class FloodTests(ApiTokenCase):
         return found
 
     def test_attack_23_tokens_made_all_at_once(self) -> None:
-        """The most that one user may have is not exceeded by those who do not wait for one another."""
+        """Parallel requests do not exceed the maximum number of tokens of one user."""
         body = b'{"name":"x"}'
         request = (
             f"POST /tokens HTTP/1.1\r\nHost: gateway.test\r\n{ALICE}\r\n{_JSON}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -176,7 +176,7 @@ class FloodTests(ApiTokenCase):
         self.assertEqual(self.kept(), 200)
 
     def test_attack_23_tokens_of_who_does_not_wait_for_them(self) -> None:
-        """What is written for a client that has left is known, so that it counts."""
+        """A token that was written for a client that has left is known, and counts towards the maximum."""
         path = self.served.directory / "state" / "state.db"
         self.made()
         with sqlite3.connect(path, isolation_level=None) as other:
@@ -214,7 +214,7 @@ class FailingTests(ApiTokenCase):
         self.assertEqual(self.ask("/tokens", ALICE, method="HEAD").status, 200)
 
     def test_attack_41_a_database_that_is_replaced(self) -> None:
-        """Nothing is promised that would be lost in a file that nobody can find any more."""
+        """No token is issued that would be stored in a deleted file."""
         kept = self.made()
         path = self.served.directory / "state" / "state.db"
         moved = path.rename(path.parent / "moved.db")
@@ -237,7 +237,7 @@ class FailingTests(ApiTokenCase):
             wire.send(head.encode() + body)
             self.ask("/health")
             self.ask("/health")
-            # What the command does, at the worst moment: it has seen the tokens that there are, and writes before the gateway.
+            # The command at the worst moment: it has read the existing tokens, and writes before the gateway does.
             other.execute("DELETE FROM api_token WHERE username = 'alice'")
             other.execute(
                 "INSERT INTO revoked_user VALUES ('local', 'alice', strftime('%s', 'now') + 1, strftime('%s', 'now') + 60)"
@@ -250,7 +250,7 @@ class FailingTests(ApiTokenCase):
         eventually(lambda: self.status(made["token"]) == 401, "the token is no good")
         self.served.kill()
         with sqlite3.connect(path) as db:
-            db.execute("DELETE FROM revoked_user")  # as it is forgotten in the end
+            db.execute("DELETE FROM revoked_user")  # as it is dropped in the end
         db.close()
         self.served.start()
         self.assertEqual(self.status(made["token"]), 401, "nor ever again")
@@ -265,7 +265,7 @@ class FailingTests(ApiTokenCase):
 
 
 class DurabilityTests(ApiTokenCase):
-    """Whatever was answered holds, however the process ends."""
+    """Confirmed changes survive, no matter how the process ends."""
 
     def test_attack_41_killed_while_it_writes(self) -> None:
         good: dict[str, bool] = {}
@@ -296,10 +296,10 @@ class DurabilityTests(ApiTokenCase):
         with self.served.connect("http") as wire:
             found = [(kept, wire.get("/x", bearer(token)).status) for token, kept in good.items()]
         self.assertEqual(found.count((False, 200)), 0, "what was ended stays so")
-        self.assertLessEqual(found.count((True, 401)), 4, "what was made is there, but for those that were being ended")
+        self.assertLessEqual(found.count((True, 401)), 4, "all created tokens exist, except those that were being revoked")
         self.assertGreater(found.count((True, 200)), 20)
 
-    def test_attack_41_told_to_stop_while_it_writes(self) -> None:
+    def test_attack_41_stopped_while_it_writes(self) -> None:
         path = self.served.directory / "state" / "state.db"
         kept = self.made()
         post, delete = self.connect(self.served, "http"), self.connect(self.served, "http")

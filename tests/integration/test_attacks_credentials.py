@@ -39,7 +39,7 @@ class CredentialCase(GatewayCase):
             return wire.get(target, *headers)
 
     def identity(self, response: Response) -> tuple[str, str, str]:
-        """User, realm and roles that the service was told."""
+        """User, realm and roles that the service got."""
         self.assertEqual(response.status, 200, response.body)
         told = {name.lower(): value for name, value in json.loads(response.body)["headers"].items()}
         return told["x-auth-username"], told["x-auth-realm"], told.get("x-auth-roles", "")
@@ -55,7 +55,7 @@ class CredentialCase(GatewayCase):
 
 
 class ThrottleTests(CredentialCase):
-    """30: one name has one count, however it is written and wherever it comes from."""
+    """30: one user has one count, no matter how the name is spelled and which address sends it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -68,14 +68,14 @@ class ThrottleTests(CredentialCase):
         return self.ask(self.gate, basic(name, "guess"), forwarded)
 
     def until_refused(self, names: Iterator[tuple[str, str]]) -> Response:
-        """Guess until a guess has to wait; on a slow machine the first waits are over before the next guess."""
+        """Guess until a guess has to wait; on a slow machine the first delays end before the next guess."""
         for tries, (name, address) in enumerate(names):
             response = self.guess(name, address)
             self.assertIn(response.status, (401, 429))
             if response.status == 429:
                 self.assertGreaterEqual(tries, 3, "three wrong passwords are allowed")
                 return response
-            self.assertLess(tries, 12, "nobody is made to wait")
+            self.assertLess(tries, 12, "no attempt has to wait")
         raise AssertionError("not reached")
 
     def test_attack_30_throttle_evasion_by_spelling(self) -> None:
@@ -107,11 +107,11 @@ class ThrottleTests(CredentialCase):
             response = self.ask(self.gate, basic("bob", password), f"X-Forwarded-For: {next(self.addresses)}")
             statuses.add(response.status)
             if response.status != 429:
-                return  # a slow machine: the wait was over
+                return  # a slow machine: the delay had ended
         self.assertEqual(statuses, {429})
 
     def test_attack_30_guesses_at_the_same_time(self) -> None:
-        """Twenty at once are not twenty guesses for the price of one wait."""
+        """Twenty parallel guesses do not cost only one delay."""
         statuses: list[int] = []
 
         def one(number: int) -> None:
@@ -126,12 +126,12 @@ class ThrottleTests(CredentialCase):
             thread.join(30)
         self.assertEqual(len(statuses), 20)
         self.assertEqual(set(statuses), {401, 429})
-        # a slow machine may let a wait of a second or two go by meanwhile
+        # on a slow machine a delay of a second or two may end meanwhile
         self.assertLessEqual(statuses.count(401), 6)
 
 
 class SharedStateTests(CredentialCase):
-    """33: nobody is ever taken for somebody else."""
+    """33: no user ever gets the identity of another."""
 
     def test_attack_33_shared_state_across_realms(self) -> None:
         files = {"a.realm": "alice: same,a\n", "b.realm": "alice: same,b\n"}
@@ -177,7 +177,7 @@ class SharedStateTests(CredentialCase):
 
 
 class ClientsChoiceTests(CredentialCase):
-    """34: a client narrows what is configured and chooses nothing else."""
+    """34: a client can only narrow the configured realms."""
 
     def test_attack_34_configuration_chosen_by_the_client(self) -> None:
         gateway = self.gateway(site(ROUTES), USERS)
@@ -193,7 +193,7 @@ class ClientsChoiceTests(CredentialCase):
                 ("X-Auth-Realm: ", 401),
                 ("X-Auth-Realm: local\tx", 401),
             ):
-                for _ in range(2):  # the second time from memory
+                for _ in range(2):  # the second time from the cache
                     self.assertEqual(self.ask(gateway, credential, narrowing).status, status, (credential[:20], narrowing))
             self.assertEqual(self.identity(self.ask(gateway, credential, *chosen))[:2], ("alice", "local"))
         for headers in (chosen, ("X-Auth-Realm: local", "X-Auth-Username: alice", "X-Auth-Roles: admin")):
@@ -202,7 +202,7 @@ class ClientsChoiceTests(CredentialCase):
 
 
 class StaleAuthorityTests(CredentialCase):
-    """39: what was taken away does not work for longer than the file is not looked at: a second."""
+    """39: a removed user or role stops working within a second, which is the time between two checks of the file."""
 
     def test_attack_39_stale_authority_of_remembered_passwords(self) -> None:
         gateway = self.gateway(site(ROUTES, extra="[authentication]\nremember_password = 1h\n"), USERS)
@@ -241,10 +241,10 @@ class StaleAuthorityTests(CredentialCase):
 
 
 class FailOpenTests(CredentialCase):
-    """41: whatever fails, nobody is let in by it, and nobody else is asked in its place."""
+    """41: no failure admits a user, and no other authenticator is asked in place of one that failed."""
 
     def failing(self, text: str, more: str = "") -> Gateway:
-        """A stack that fails before a realm file that would know everybody."""
+        """A stack that fails before a realm file that knows all users."""
         extra = self.stack(self.program(text), more=more) + "\n[authentication]\norder = stack, local\n"
         return self.gateway(site(ROUTES, extra=extra), USERS)
 
@@ -283,7 +283,7 @@ class FailOpenTests(CredentialCase):
         eventually(lambda: self.ask(gateway, basic("carol", "x"), target="/admin").status == 200, "it works again", 40)
 
     def test_attack_41_fail_open_when_remembered_and_down(self) -> None:
-        """Who was verified before goes on; nobody else comes in."""
+        """Users who were verified before are still admitted, and no others."""
         directory = self.directory()
         broken = directory / "broken"
         gateway = self.failing(f'[ -e {broken} ] && exit 1\necho \'{{"result": "accept"}}\'')
@@ -314,7 +314,7 @@ class FailOpenTests(CredentialCase):
             gateway.kill()
 
     def test_attack_41_fail_open_when_the_client_leaves(self) -> None:
-        """A login that nobody waits for any more admits nobody after it."""
+        """A login whose client has left admits no later request."""
         directory = self.directory()
         go = directory / "go"
         gateway = self.failing(f'until [ -e {go} ]; do sleep 0.1; done\necho \'{{"result": "reject"}}\'', more="timeout = 30s")

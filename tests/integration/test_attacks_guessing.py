@@ -1,4 +1,4 @@
-"""Guessing passwords against running gateways: guesses count, cost the same, and delay nobody else (attacks 47 and 52)."""
+"""Guessing passwords against running gateways: guesses count, cost the same, and delay no other user (attacks 47 and 52)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class UncountedTests(GuessingCase):
             eventually(lambda gateway=gateway: self.counted(gateway), f"the guesses at {target} are counted")  # type: ignore[misc]
             gateway.stop()
 
-    def test_attack_47_many_clients_that_leave_lock_nobody_out_uncounted(self) -> None:
+    def test_attack_47_many_clients_that_leave_are_counted_and_lock_no_user_out(self) -> None:
         """14 clients guess and leave, over and over. The right password gets in once the wait for counted guesses ends."""
         gateway = self.start({"users.realm": f"bob: {make('hunter2')}\n"})
         over = threading.Event()
@@ -97,14 +97,14 @@ class UncountedTests(GuessingCase):
 
 
 class CostTests(GuessingCase):
-    """47, 52: what an answer costs shows neither who exists nor whether a password is right."""
+    """47, 52: the time of an answer shows neither whether a user exists nor whether a password is right."""
 
     allowed = 10_000
 
     def seconds(self, gateway: Gateway, number: int, user: str, password: str, expected: int) -> float:
         """The time of one answer. A wrong password differs from try to try."""
         wrong = "" if expected == 200 else f" {number}"
-        # a verified password is remembered for each narrowing by itself
+        # a verified password is cached separately for each set of realms
         narrowed = f"X-Auth-Realm: {', '.join(['local', 'second', *['x'] * number, f'x{number}'])}"
         began = time.monotonic()
         response = self.get(gateway, "/token", basic(user, password + wrong), narrowed)
@@ -138,7 +138,7 @@ class CostTests(GuessingCase):
 
 
 class BystanderTests(GuessingCase):
-    """47: hashes that strangers order delay no file, and another client's login by a turn."""
+    """47: password hashes for unknown clients delay no file, and delay another client's login by one turn."""
 
     allowed = 10_000
 

@@ -1,4 +1,4 @@
-"""Attacks on what a request's target says, against a running gateway: what is judged is, byte by byte, what is forwarded."""
+"""Attacks with the request target, against a running gateway: it forwards exactly the bytes that it has judged."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class PathAttacks(StageCase):
             self.refused(get(target, basic("bob", "hunter2")), 403, closes=False)
 
     def test_attack_01_encoded_slash_where_the_route_opts_in(self) -> None:
-        """The slash stays encoded, and whatever it could mean must still belong to the same route."""
+        """The slash stays encoded, and every reading of the path must belong to the same route."""
         self.assertEqual(self.forwarded(get("/hbase/a%2fb")).line, "GET /hbase/a%2Fb HTTP/1.1")
         self.assertEqual(self.forwarded(get("/hbase/t%2F%2Fx;y")).line, "GET /hbase/t%2F%2Fx;y HTTP/1.1")
         escapes = ("/hbase/..%2fadmin", "/hbase/x%2f..%2f..%2fadmin", "/hbase%2f..%2fadmin", "/hbase/%2e%2e%2fadmin")
@@ -135,7 +135,7 @@ class PathAttacks(StageCase):
             self.refused(get(target))
 
     def test_attack_01_overlong_utf8(self) -> None:
-        """What lax decoders take for a dot, slash, backslash or NUL is refused; other bytes, UTF-8 or not, pass as they are."""
+        """What lax decoders read as a dot, slash, backslash or NUL is refused; other bytes, UTF-8 or not, pass unchanged."""
         overlong = (
             "%c0%ae%c0%ae/admin",
             "..%c0%af",
@@ -152,7 +152,7 @@ class PathAttacks(StageCase):
             self.assertEqual(self.forwarded(get(f"/pub/{octets}")).line, f"GET /pub/{octets} HTTP/1.1")
 
     def test_attack_02_target_forms(self) -> None:
-        """Origin-form, or absolute-form whose host takes the place of Host; nothing else."""
+        """Only the origin-form, and the absolute-form, whose host replaces Host, are accepted."""
         for target in ("xadmin", "admin", "pub/x", "*", "gateway.test:443", "http:/pub/x", "http:pub", "ftp://gateway.test/pub"):
             self.refused(get(target))
         for target in ("http:///pub/x", "http://a@gateway.test/pub/x", "http://u:p@gateway.test/pub/x", "http://gw.test\\@x/pub"):
@@ -169,7 +169,7 @@ class PathAttacks(StageCase):
         self.refused(b"GET /pub x HTTP/1.1\r\nHost: a\r\n\r\n")
         self.refused(b"GET /pub\tHTTP/1.1\r\nHost: a\r\n\r\n")
         self.refused(b"GET http://other/pub HTTP/1.1\r\n\r\n")
-        # The target's host decides, whatever Host says; both ways.
+        # The target's host decides, not Host; in both directions.
         self.refused(get("http://other/admin", host="sentinel.test"), 401, closes=False)
         self.refused(get("http://a.b.example.com/pub/x", host="gateway.test"), 401, closes=False)
         received = self.forwarded(get("http://gateway.test:8080/pub/x?y", host="a.b.example.com"))
@@ -186,10 +186,10 @@ class PathAttacks(StageCase):
             self.refused(get(target), 401, closes=False)
         for target in ("/admin#/pub", "/pub/x#y", "/pub#", "/pub/x?y#z", "#", "/#"):
             self.refused(get(target))
-        # What looks like another path in the query reaches the upstream as it was sent, as a query.
+        # A query that looks like another path reaches the upstream unchanged, as a query.
         self.assertEqual(self.forwarded(get("/pub/x?y=/../admin%2f")).line, "GET /pub/x?y=/../admin%2f HTTP/1.1")
         self.assertEqual(self.forwarded(get("/pub/a%23b%3fc")).line, "GET /pub/a%23b%3Fc HTTP/1.1")
-        # A segment of another name: it is judged as such, and stays encoded, so that no server can find a query in it.
+        # A segment with another name: it is judged with that name, and stays encoded, so that no server reads a query in it.
         self.assertEqual(self.forwarded(get("/admin%23/pub?x")).line, "GET /admin%23/pub?x HTTP/1.1")
 
     def test_attack_04_case_and_host_tricks(self) -> None:
@@ -225,7 +225,7 @@ class PathAttacks(StageCase):
             self.refused(get("/public-root", host=host))
 
     def test_attack_05_health_check_bypass(self) -> None:
-        """A probe's User-Agent opens nothing."""
+        """The User-Agent of a health check gives no access."""
         agents = ("GoogleHC/1.0", "kube-probe/1.29", "ELB-HealthChecker/2.0", "HAProxy", "Consul Health Check", "")
         for agent in agents:
             self.refused(get("/admin", f"User-Agent: {agent}"), 401, closes=False)
@@ -236,7 +236,7 @@ class PathAttacks(StageCase):
         self.assertEqual(self.forwarded(get("/status-page", "User-Agent: kube-probe/1.29")).line, "GET /status-page HTTP/1.1")
 
     def test_attack_06_rewrite_after_judging(self) -> None:
-        """What results from a rewrite is what was judged, or the request is refused."""
+        """The result of a rewrite is the path that was judged, or the request is refused."""
         for target in (
             "/api/../admin",
             "/api/%2e%2e/admin",
@@ -248,10 +248,10 @@ class PathAttacks(StageCase):
             self.refused(get(target))
         for target in ("/api;x/admin", "/api/admin;x", "/api;/admin/x", "/api/;x/admin"):
             self.refused(get(target))
-        # Not below /api at all: what is forwarded is what was judged by the rule of the root.
+        # Not below /api at all: the forwarded path is the one that the rule of the root has judged.
         for target, arrived in {"/api%2e/admin": "/api./admin", "/api%2e%2e/admin": "/api../admin", "/apix": "/apix"}.items():
             self.assertEqual(self.forwarded(get(target)).line, f"GET {arrived} HTTP/1.1")
-        # Collapsed before the longest match is looked for
+        # Slashes are collapsed before the longest match is searched
         for target in ("/api//admin", "/api/%61dmin", "//api///admin/x", "/api/admin"):
             self.refused(get(target), 401, closes=False)
         arrives = {
@@ -272,7 +272,7 @@ class PathAttacks(StageCase):
         self.assertEqual((alice.line, alice.get("x-auth-username")), ("GET /admin/x HTTP/1.1", "alice"))
 
     def test_attack_41_rules_for_methods_fail_closed_without_authentication(self) -> None:
-        """A route that asks nobody who he is still keeps to its rules."""
+        """A route without authentication still applies its rules."""
         self.assertEqual(self.forwarded(get("/readonly/x")).line, "GET /readonly/x HTTP/1.1")
         for method in ("DELETE", "PUT", "POST", "HEAD", "get", "OPTIONS"):
             self.refused(get("/readonly/x", method=method), 403, closes=False)

@@ -334,7 +334,7 @@ class SlowPeerTests(GatewayCase):
                     continue
                 except OSError:
                     return
-            raise AssertionError("nobody reads, and the connection is still open after 15 s")
+            raise AssertionError("the client does not read, and the connection is still open after 15 s")
 
 
 class ConnectionTests(GatewayCase):

@@ -1,4 +1,4 @@
-"""Attack 7: a static directory gives away nothing but its own files, whatever the spelling."""
+"""Attack 7: a static directory serves only its own files, no matter how the path is spelled."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def b64(data: bytes | dict[str, Any] | list[Any]) -> str:
 
 
 def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims, whoever signed them."""
+    """Header and claims; the signature is not verified."""
     header, claims, _ = token.split(".")
     return tuple(json.loads(base64.urlsafe_b64decode(part + "==")) for part in (header, claims))
 
@@ -76,7 +76,7 @@ class TokenCase(GatewayCase):
         return self.wire.get(path, bearer(token))
 
     def assert_refused(self, token: str, why: str) -> None:
-        """401 as RFC 6750 has it, on every kind of route, and nothing reaches the service."""
+        """401 as in RFC 6750, on every kind of route, and no request reaches the service."""
         before = len(self.service.requests)
         for path in ("/x", "/optional/x"):
             response = self.with_token(token, path)
@@ -95,7 +95,7 @@ class TokenCase(GatewayCase):
         self.assertEqual(self.with_token(token).status, 200, why)
 
     def private_key(self) -> tuple[str, Any]:
-        """Name and key of what signs, out of the keyring: so a token can be wrong in one point alone."""
+        """Name and key of the signing key in the keyring, so that a token can have exactly one fault."""
         (path,) = (self.site.directory / "state").glob("*.json")
         (entry,) = [
             entry for entry in json.loads(path.read_text())["keys"] if entry["activated"] is not None and entry["retired"] is None
@@ -103,7 +103,7 @@ class TokenCase(GatewayCase):
         return entry["jwk"]["kid"], ECAlgorithm(ECAlgorithm.SHA256).from_jwk(entry["jwk"])
 
     def signed(self, header: dict[str, Any] | None = None, without: str = "", **claims: Any) -> str:
-        """The good token again with other members, its signature right. ``without`` names a claim to leave out."""
+        """The good token with changed members and a valid signature. ``without`` names a claim to leave out."""
         kid, key = self.private_key()
         made = {**self.claims, **claims}
         made.pop(without, None)
@@ -112,7 +112,7 @@ class TokenCase(GatewayCase):
 
 class ForgedTokenTests(TokenCase):
     def test_attack_35_jwt_confusion(self) -> None:
-        """Every header that makes some verifier take a token which the gateway did not sign."""
+        """Every header that makes some verifier accept a token which the gateway did not sign."""
         self.assert_good(self.token, "the token as it was issued")
         self.assert_good(self.signed(), "the same signed by the test: what follows fails for its own reason")
         for why, token in self.forged():
@@ -122,7 +122,7 @@ class ForgedTokenTests(TokenCase):
     def forged(self) -> list[tuple[str, str]]:
         claims = {**self.claims, "username": "root"}
         found: list[tuple[str, str]] = []
-        # none, in the spellings that filters forget
+        # none, in spellings that filters miss
         for name in ("none", "None", "NONE", "nOnE", "", "none "):
             header = {**self.header, "alg": name}
             for signature in ("", self.token.split(".")[2], b64(b"\0" * 64)):
@@ -132,7 +132,7 @@ class ForgedTokenTests(TokenCase):
         found.append(("no signature", self.token.rsplit(".", 1)[0] + "."))
         found.append(("claims of another", f"{b64(self.header)}.{b64(claims)}.{self.token.split('.')[2]}"))
         found.append(("all zero", f"{b64(self.header)}.{b64(claims)}.{b64(bytes(64))}"))  # CVE-2022-21449
-        # HS256 keyed with what is public, in every form that somebody might have it in
+        # HS256 with the public key as its secret, in every form that an attacker might have
         for jwk in self.jwks["keys"]:
             key = ECAlgorithm(ECAlgorithm.SHA256).from_jwk(jwk)
             assert isinstance(key, ec.EllipticCurvePublicKey)
@@ -143,7 +143,7 @@ class ForgedTokenTests(TokenCase):
             for secret in (pem, pem.strip(), der, point, jwk["x"].encode(), json.dumps(jwk).encode(), jwk["kid"].encode(), b""):
                 for kid in (jwk["kid"], None):
                     found.append(("HS256 with a public key", self.hmac_signed({"kid": kid} if kid else {}, claims, secret)))
-        # a key that the token brings along, or tells where to fetch
+        # a key that the token contains, or the address of a key
         own = ec.generate_private_key(ec.SECP256R1())
         brought = json.loads(ECAlgorithm.to_jwk(own.public_key()))
         for extra in (
@@ -156,7 +156,7 @@ class ForgedTokenTests(TokenCase):
             {},
         ):
             found.append((f"own key with {extra}", jwt.encode(claims, own, "ES256", {**self.header, **extra})))
-        # the right signature under a header that must not be understood
+        # a valid signature with a header that must be refused
         for extra in (
             {"crit": ["exp"]},
             {"crit": ["http://example.test/unknown"], "http://example.test/unknown": 1},
@@ -193,7 +193,7 @@ class ForgedTokenTests(TokenCase):
             found.append((f"kid {kid!r}, signed", self.signed({"kid": kid})))
         for odd in (None, 1, ["a"], {"a": 1}):
             found.append((f"kid {odd!r}", f"{b64({**self.header, 'kid': odd})}.{b64(claims)}.{b64(b'x')}"))
-        # claims that are absent or of a kind that compares oddly
+        # claims that are absent or have an unexpected type
         for name in ("exp", "aud", "iss", "iat", "username", "realm", "roles", "sub", "jti"):
             found.append((f"no {name}", self.signed(without=name)))
         for changed in (
@@ -224,7 +224,7 @@ class ForgedTokenTests(TokenCase):
 
     @staticmethod
     def hmac_signed(header: dict[str, Any], claims: dict[str, Any], secret: bytes) -> str:
-        """By hand: PyJWT itself refuses a PEM as a secret."""
+        """Without PyJWT, which refuses a PEM as a secret."""
         text = f"{b64({'alg': 'HS256', 'typ': 'at+jwt', **header})}.{b64(claims)}"
         return f"{text}.{b64(hmac.digest(secret, text.encode(), hashlib.sha256))}"
 
@@ -233,7 +233,7 @@ class ForgedTokenTests(TokenCase):
         return jwt.PyJWS().encode(payload, key, "ES256", {"typ": "at+jwt", "kid": kid})
 
     def detached(self) -> str:
-        """RFC 7797: a payload that is not encoded, whose signature a verifier would seek elsewhere."""
+        """RFC 7797: a payload that is not encoded, so that a verifier would compute the signature differently."""
         kid, key = self.private_key()
         payload = json.dumps(self.claims).encode()
         token = jwt.PyJWS().encode(payload, key, "ES256", {"typ": "at+jwt", "kid": kid, "b64": False}, is_payload_detached=True)
@@ -241,7 +241,7 @@ class ForgedTokenTests(TokenCase):
         return f"{header}.{b64(payload)}.{signature}"
 
     def test_attack_36_wrong_token(self) -> None:
-        """Another audience, another issuer, another gateway's, our own assertion, garbage: all alike."""
+        """Another audience, another issuer, a token of another gateway, our own assertion, garbage: all get the same answer."""
         for why, token in (
             ("another audience", self.signed(aud="another")),
             ("the audience in a list", self.signed(aud=["perimeter", "another"])),
@@ -277,7 +277,7 @@ class ForgedTokenTests(TokenCase):
         self.assertEqual(self.wire.get("/x", f"Cookie: access_token={self.token}").status, 401)
 
     def test_attack_36_assertion_replayed(self) -> None:
-        """What the upstream was sent is good for whoever verifies it, and no credential at the gateway."""
+        """The assertion that the upstream got can be verified there, and is no credential at the gateway."""
         self.assertEqual(self.wire.get("/asserted/x", ALICE).status, 200)
         received = self.service.requests[-1]
         self.assertEqual(received.get("x-auth-username"), "alice")
@@ -297,7 +297,7 @@ class ForgedTokenTests(TokenCase):
         self.assert_refused(assertion, "the assertion as a credential")
         self.assertEqual(self.with_token(assertion, "/extendedtoken").status, 401)
         self.assertEqual(self.with_token(assertion, "/asserted/x").status, 401)
-        # and dressed up as what it is not: the signature covers its type
+        # and with another type: the signature covers the type
         _, payload, signature = assertion.split(".")
         self.assert_refused(f"{self.token.split('.')[0]}.{payload}.{signature}", "the assertion under a token's header")
         self.assert_refused(self.signed({"typ": "perimeter-assertion+jwt"}), "a token under an assertion's header")
@@ -307,14 +307,14 @@ class ExpiredTokenTests(TokenCase):
     token_section = "lifetime = 1s\nextended_lifetime = 1h"
 
     def test_attack_36_expiry_is_reported_only_of_our_own(self) -> None:
-        """`The access token expired` is said of a token whose signature is right, never of a forged stale one."""
+        """The answer `The access token expired` is only for a token with a valid signature, never for a forged one."""
         expired = 'Bearer realm="example", error="invalid_token", error_description="The access token expired"'
 
         def over() -> Response | None:
             response = self.with_token(self.token)
             return response if response.status != 200 else None
 
-        # it was good, and remembered as such; that ends too
+        # it was valid and cached; the cached verdict ends too
         eventually(over, "the token expires")
         response = over()
         assert response is not None
@@ -367,7 +367,7 @@ class SharedSecretTests(TokenCase):
 
 class KeySetTests(GatewayCase):
     def test_attack_35_bad_key_set_is_refused_when_it_is_loaded(self) -> None:
-        """A key that may not do what it is there for stops the start, in one line that quotes nothing of it."""
+        """A key that does not permit its use stops the start, with one line that quotes nothing of the key."""
         config = site("[upstream sample]\nservers = sample:\n\n[route all]\npath = /\nupstream = sample\n")
         good = self.gateway(config, USERS)
         (path,) = (good.directory / "state").glob("*.json")

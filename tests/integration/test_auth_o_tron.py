@@ -1,4 +1,4 @@
-"""A running gateway in Auth-o-tron's place: its providers behind one another, and the faults that are not to be repeated."""
+"""A running gateway in Auth-o-tron's place: its providers in order, and its faults, which the gateway must not have."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class GatewayTests(ProviderCase):
         for authorization in (bearer("flo-key"), bearer(signed()), basic("someuser", "somesecret")):
             self.assertEqual(self.ask(authorization, "/admin"), 403)
 
-    def test_nobody_else(self) -> None:
+    def test_wrong_credentials_are_refused(self) -> None:
         for authorization in (
             bearer("nobody-knows-it"),
             bearer(signed(aud="other")),

@@ -177,7 +177,7 @@ class ForwardAuthCase(StageCase):
 
 
 class Tests:
-    """What every proxy has to do."""
+    """The tests that every proxy has to pass."""
 
     CHALLENGED: ClassVar[bool] = True
 
@@ -336,7 +336,7 @@ class Tests:
         self.assertEqual(received.get("x-auth-roles"), "admin")
         received = self.passes("/signed", ALICE, "Connection: close, Remote-User")
         self.assertEqual(received.get("remote-user"), "alice")
-        # some proxies do not pass on to the gateway what is named here either
+        # some proxies do not pass on these headers to the gateway either
         self.assertIn(self.ask("/users", ALICE, "Connection: close, Authorization").status, (200, 401))
 
     def test_attack_15_and_17_names_mean_themselves(self: Any) -> None:
@@ -391,7 +391,7 @@ class NginxTests(Tests, ForwardAuthCase):
 
 
 class DebianTests(ForwardAuthCase):
-    """What is emitted for nginx, put into conf.d of Debian's nginx beside its default site."""
+    """The configuration that is emitted for nginx, in conf.d of Debian's nginx, together with its default site."""
 
     KIND = "nginx"
 
@@ -519,7 +519,7 @@ class TrustedTests(StageCase):
         self.assertIn(self.raw(b"GET /authenticate/pub/..%2fadmin HTTP/1.1\r\nHost: a\r\n\r\n").status, (400, 403))
 
     def test_wrong_passwords_are_counted_by_the_client(self) -> None:
-        """They are not counted for the proxy, which one bad client would lock out."""
+        """They are not counted for the proxy: otherwise one bad client would lock it out."""
         with self.dial() as wire:
             for number in range(12):
                 lines = ("X-Forwarded-For: 203.0.113.9", basic(f"nobody{number}", "wrong"))
@@ -529,7 +529,7 @@ class TrustedTests(StageCase):
 
 
 class GivenWayTests(StageCase):
-    """A route for this path keeps it, and without trusted proxies also the paths below."""
+    """A route for this path takes precedence, and without trusted proxies also for the paths below."""
 
     CONFIG = """\
 [perimeter]

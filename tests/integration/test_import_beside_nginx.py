@@ -1,4 +1,4 @@
-"""Random nginx configurations, run by nginx itself beside the site that they are imported as: no path is more open."""
+"""Random nginx configurations, run by nginx and, imported, by the gateway: no path is more open in the gateway."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ASKED = ("s1.test", "s2.test", "s3.test", "x.w.test", "r1", "unknown.test")
 PROBES = sorted({f"{path}{more}" for path in PATHS for more in ("", "x", "/x", "/x.php", ".txt", "/b/x")} | {"/a/b/x", "/q"})
 PROBES = [probe for probe in PROBES if "//" not in probe]
 
-#: what stands at http, server and location; at server and location; at location alone
+#: directives for http, server and location; for server and location; for location only
 EVERYWHERE = (
     'auth_basic "staff"; auth_basic_user_file @here@/users;',
     "auth_basic off;",
@@ -121,7 +121,7 @@ def trees(draw: st.DrawFn) -> str:
 
 
 class NotForNginx(Exception):
-    """A configuration that there is nothing to compare for, because nginx refuses it."""
+    """A configuration that nginx refuses, so that nothing can be compared."""
 
 
 class Running(Process):

@@ -26,7 +26,7 @@ SOMEUSER = basic("someuser", "somesecret")
 
 
 def java_keystore(password: str) -> bytes:
-    """What keytool makes for localhost."""
+    """A keystore that keytool makes for localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -41,7 +41,7 @@ def java_keystore(password: str) -> bytes:
 
 class ImportedTests(GatewayCase):
     def imported(self, sources: dict[str, str], html: dict[str, bytes] | None = None) -> Gateway:
-        """A gateway with the site.ini that ``sources`` (name: text) become, each listener on a free port of 127.0.0.1."""
+        """A gateway with the site.ini imported from ``sources`` (name: text), each listener on a free port of 127.0.0.1."""
         directory = self.directory()
         for name, text in sources.items():
             (directory / name).write_text(text.replace("@here@", str(directory)))
@@ -113,7 +113,7 @@ class ImportedTests(GatewayCase):
         refused = router.get("/apps")
         self.assertEqual(refused.status, 401)
         self.assertIn(f"https://127.0.0.1:{gateway['tokens_tls']}/token", json.loads(refused.text)["auth_uri"])
-        # nobody answers on the directory's port: that is no wrong password
+        # no directory listens on the port: that is not a wrong password
         for listener, tls in (("tokens", False), ("tokens_tls", True)):
             answer = self.connect(gateway, listener, tls=tls).get("/token", SOMEUSER)
             self.assertEqual(answer.status, 503, answer.text)

@@ -51,7 +51,7 @@ class ActiveDirectoryTests(LdapCase):
         self.dc = shared(domain)
 
     def settings(self, **options: Any) -> LdapSettings:
-        """What docs/how-to/active-directory.md says."""
+        """The configuration in docs/how-to/active-directory.md."""
         given = {
             "flavour": "active-directory",
             "hostname": self.dc.address,
@@ -117,7 +117,7 @@ class ActiveDirectoryTests(LdapCase):
             found = await self.found(name, "wonderland")
             self.assertEqual(found, Principal("Alice", "staff", ("Gateway Admins",), "corp"), name)
 
-    async def test_names_of_other_domains_are_somebody_elses(self) -> None:
+    async def test_names_of_other_domains_are_left_to_the_next_authenticator(self) -> None:
         ldap = self.authenticator(self.settings())
         for name in ("OTHER\\alice", "alice@other.org", "\\alice", "CORP\\", "CORP\\bob@corp.example.org", "nobody"):
             self.assertIsNone(await self.login(ldap, name, "wonderland"), name)
@@ -147,11 +147,11 @@ class ActiveDirectoryTests(LdapCase):
         ldap = self.authenticator(self.settings())
         with self.assertRaises(Rejected) as caught:
             await self.login(ldap, username, password)
-        # the client is told the same in every case
+        # the client gets the same answer in every case
         self.assertEqual(caught.exception.phrase, "The credentials are wrong")
         return str(caught.exception.detail)
 
-    async def test_the_log_says_why_and_the_client_is_not_told(self) -> None:
+    async def test_the_log_has_the_reason_and_the_response_does_not(self) -> None:
         for username, password, reason in (
             ("alice", "wrong", "52e: wrong password"),
             ("gone", "gone-pass", "533: the account is disabled"),

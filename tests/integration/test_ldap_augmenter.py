@@ -23,7 +23,7 @@ TEAM = f"ou=TeamA,ou=groups,{SUFFIX}"
 
 
 def populated(directory: Path) -> Slapd:
-    """``seeAlso`` stands for ``memberOf``, which slapd would want an overlay for."""
+    """``seeAlso`` is used in place of ``memberOf``, for which slapd would need an overlay."""
     return Slapd(
         directory,
         [

@@ -1,4 +1,4 @@
-"""Directories that are down, silent, restarted, or not what they seem."""
+"""Directories that are down, silent, restarted or faulty."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DownTests(LdapCase):
         self.assertEqual(await self.login(ldap, "john", "secret"), JOHN)
         server.freeze()
         self.addCleanup(server.thaw)
-        for _ in range(2):  # on a connection that was there, and on a new one that the system accepts
+        for _ in range(2):  # on an existing connection, and on a new one that the system accepts
             began = reactor.seconds()
             with self.assertRaises(Unavailable) as caught:
                 await self.login(ldap, "john", "secret")
@@ -90,7 +90,7 @@ class FailOverTests(LdapCase):
         before = first.log.count("SRCH")
         self.assertEqual(await self.login(ldap, "john", "secret"), JOHN)
         self.assertEqual(first.log.count("SRCH"), before)
-        second.kill()  # now the one that rests is better than none
+        second.kill()  # without another server, the resting one is tried
         self.assertEqual(await self.login(ldap, "john", "secret"), JOHN)
 
     async def test_after_its_rest_it_is_the_first_again(self) -> None:
@@ -112,7 +112,7 @@ class FailOverTests(LdapCase):
 
 
 class Fake(Protocol):
-    """A server that says what a test wants."""
+    """A server whose answers the test defines."""
 
     def __init__(self, on_data: Callable[[Any], None]) -> None:
         self.on_data = on_data
@@ -163,7 +163,7 @@ class StrangeServerTests(FakeCase):
             (b"\x30\x80\x02\x01\x01", "impossible length"),
             (b"\x30\x84\x7f\xff\xff\xff\x02\x01\x01", "a message of 2147483653 bytes"),
             (b"\x30\x03\x02\x01\x01", "malformed message"),
-            # a bind response without a code, and a success to something that nobody asked
+            # a bind response without a code, and a success that answers no request
             (b"\x30\x05\x02\x01\x01\x61\x00", "malformed message"),
             (b"\x30\x0c\x02\x01\x63\x61\x07\x0a\x01\x00\x04\x00\x04\x00", "did not answer within 0.5 s"),
         ):

@@ -33,7 +33,7 @@ def crowd(count: int) -> list[str]:
 
 
 class LdapGatewayCase(GatewayCase):
-    """Has a directory and a gateway that asks it."""
+    """Starts a directory and a gateway that uses it."""
 
     def serve(self, entries: list[str], routes: str = "", authentication: str = "", extra: str = "") -> Gateway:
         self.need("slapd", "ldapmodify")
@@ -46,7 +46,7 @@ class LdapGatewayCase(GatewayCase):
             f"[upstream app]\nservers = {service.url}\n\n[route app]\npath = /\nupstream = app\n{routes}",
             extra=f"{ldap}{extra}\n[authentication]\norder = corp\n{authentication}",
         )
-        # the users of the directory alone
+        # only the users of the directory
         text = text.replace("[authenticator local]\ntype = realmfile\npath = users.realm\n", "")
         return self.gateway(text)
 
@@ -139,7 +139,7 @@ class DownTests(LdapGatewayCase):
             return wire.get("/", bearer(token)).status
 
     def outage(self, gateway: Gateway, stop: str) -> None:
-        """Log in all the time, stop the directory in the middle of it, and start it again."""
+        """Log in all the time; meanwhile stop the directory and start it again."""
         users = [(f"user{number}", f"pw{number}") for number in range(40)]
         self.assertEqual(self.get(gateway, "john", "secret").status, 200)
         token = self.token(gateway, "john", "secret")
@@ -160,8 +160,8 @@ class DownTests(LdapGatewayCase):
             getattr(self.server, stop)()
             statuses = [one.result(30) for one in load]
         self.assertEqual(set(statuses), {200, 503}, statuses)
-        self.assertLess(slowest, 15)  # nobody hangs; the time of a login is 5 s, and the machine may be busy
-        # the directory is gone: new logins are refused with a time to come back, and what is known goes on
+        self.assertLess(slowest, 15)  # no login hangs; its timeout is 5 s, and the machine may be busy
+        # the directory is gone: new logins get 503 with Retry-After, and cached logins still work
         refused = self.get(gateway, "user39", "another")
         self.assertEqual(refused.status, 503)
         self.assertGreater(int(refused.get("retry-after") or 0), 0)
@@ -194,7 +194,7 @@ class DownTests(LdapGatewayCase):
 
 class ShippedTests(LdapGatewayCase):
     def test_the_reactor_example_authenticates_and_maps_roles(self) -> None:
-        """etc/reactor-ldap.ini, with nothing changed but addresses and where files go."""
+        """etc/reactor-ldap.ini; only addresses and paths of files are changed."""
         self.need("slapd", "ldapmodify")
         server = Slapd(
             self.directory(),

@@ -73,7 +73,7 @@ def populated(directory: Path) -> Slapd:
 
 
 class PopulatedCase(LdapCase):
-    """Has the directory `populated`, and looks at what its log says of one test."""
+    """Uses the directory `populated`, and reads the part of its log that belongs to a test."""
 
     TLS: ClassVar[str] = "none"
 
@@ -84,11 +84,11 @@ class PopulatedCase(LdapCase):
 
     @property
     def log(self) -> str:
-        """What the server said during this test."""
+        """The server's log of this test."""
         return self.server.log[self.seen :]
 
     def binds(self) -> list[str]:
-        """The names that somebody tried to bind as during this test, the gateway's own left out."""
+        """The names in bind requests during this test, without the gateway's own."""
         return [dn for dn in re.findall(r'BIND dn="([^"]*)" method=128', self.log) if dn != SEARCHER]
 
 
@@ -104,7 +104,7 @@ class LoginTests(PopulatedCase):
             await self.login(ldap, "john", "hunter2")
         self.assertEqual(caught.exception.detail, "the directory refused the login (invalidCredentials)")
 
-    async def test_an_unknown_user_is_somebody_elses(self) -> None:
+    async def test_an_unknown_user_is_left_to_the_next_authenticator(self) -> None:
         ldap = self.authenticator(settings_for(self.server))
         self.assertIsNone(await self.login(ldap, "nobody", "secret"))
 
@@ -126,7 +126,7 @@ class LoginTests(PopulatedCase):
         assert found is not None
         self.assertEqual(found.username, "twin")
 
-    async def test_two_entries_of_one_name_let_nobody_in(self) -> None:
+    async def test_two_entries_of_one_name_are_refused(self) -> None:
         ldap = self.authenticator(settings_for(self.server))
         with self.assertRaises(Rejected) as caught:
             await self.login(ldap, "bob", "pw")
@@ -180,7 +180,7 @@ class LoginTests(PopulatedCase):
 
 
 class RecallTests(PopulatedCase):
-    """The owner of an API token, of whom no password is there."""
+    """The owner of an API token, looked up without a password."""
 
     async def recall(self, name: str) -> Principal | None:
         return await self.authenticator(settings_for(self.server)).authenticate(Recollection(name), REQUEST)
@@ -233,7 +233,7 @@ class RoleTests(PopulatedCase):
     async def test_groups_come_in_pages(self) -> None:
         self.patch(roles, "PAGE", 1)
         self.assertEqual(await self.roles("john", "secret"), ("admin", "ops"))
-        # two searches with one group each (and one that finds out that there are no more)
+        # two searches with one group each, and one that finds no more groups
         self.assertGreaterEqual(self.log.count("(uniqueMember=cn=john"), 2)
 
     async def test_attack_41_a_part_of_the_groups_is_not_taken_for_all(self) -> None:
@@ -276,7 +276,7 @@ class AttackTests(PopulatedCase):
         for name in ("john\0", "john\n", "\ud800"):
             with self.assertRaises(Rejected):
                 await self.login(ldap, name, "secret")
-        # whoever is called like that comes in, and nobody else
+        # only the user with exactly this name gets in
         for name, password in (("al*", "star"), ("weird (uid=x)", "pw")):
             found = await self.login(ldap, name, password)
             assert found is not None
@@ -302,7 +302,7 @@ class AttackTests(PopulatedCase):
         john = Principal("john", "staff", ("admin", "ops"), "corp")
         jane = Principal("jane", "staff", ("admin", "leaf"), "corp")
         self.assertEqual(results, [john, jane, "rejected", "rejected", None] * 8)
-        # no connection searched as anybody but the gateway, and none tried a second user's password
+        # no connection searched as a user other than the gateway, and none tried a second user's password
         bound: dict[str, set[str]] = {}
         for connection, dn in re.findall(r'conn=(\d+) op=\d+ BIND dn="([^"]*)" method=128', self.log):
             bound.setdefault(connection, set()).add(dn)
@@ -315,7 +315,7 @@ class AttackTests(PopulatedCase):
         ldap = self.authenticator(settings_for(self.server, domain="company.com"))
         with self.assertRaises(Rejected):
             await self.login(ldap, "a@evil.com@company.com", "secret")
-        # what an earlier test left behind may still be closing
+        # connections of an earlier test may still be closing
         self.assertEqual(re.findall(r"\b(?:BIND|SRCH) .*", self.log), [])
 
     async def test_attack_41_what_is_set_up_wrong_lets_no_client_in(self) -> None:

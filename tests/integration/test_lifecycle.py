@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import ssl
@@ -149,6 +150,32 @@ class ReloadTests(GatewayCase):
         key, certificate = str(gateway.directory / f"{name}.key"), str(gateway.directory / f"{name}.crt")
         command = ["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-subj", f"/CN={name}.test", "-days", "9"]
         subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
+
+    def test_a_renewed_certificate_is_used_without_a_reload(self) -> None:
+        """A wrong pair is refused and changes nothing; site.ini, which is half edited at the moment, is not read."""
+        config = site(ROUTES.format(url="sample:"), tls=True)
+        gateway = self.unstarted(config.replace("tls = yes", "tls = yes\ncertificate = gw.crt\nprivate_key = gw.key"), USERS)
+        for name in ("first", "second", "third"):
+            self.pair(gateway, name, "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+
+        def renew(certificate: str, key: str) -> None:
+            for name in (f"{certificate}.crt", f"{key}.key"):
+                shutil.copy(gateway.directory / name, gateway.directory / f"gw{name[-4:]}")
+
+        def shown() -> str:
+            with gateway.connect() as wire:
+                der = wire.socket.getpeercert(binary_form=True)  # type: ignore[attr-defined]
+                return x509.load_der_x509_certificate(der).subject.rfc4514_string()
+
+        renew("first", "first")
+        gateway.start()
+        gateway.configure("[listener half")
+        renew("second", "first")
+        gateway.await_log("this private key does not belong to the certificate", 30)
+        self.assertEqual(shown(), "CN=first.test")
+        renew("third", "third")
+        eventually(lambda: shown() == "CN=third.test", "the third certificate is served", 30)
+        self.assertNotIn("listener half", gateway.log)
 
     def test_listeners_come_go_and_move(self) -> None:
         service = self.upstream()
@@ -308,7 +335,7 @@ class RunTimeTests(GatewayCase):
         gateway.await_log("users.realm:2:")
         self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
         users.unlink()
-        eventually(lambda: gateway.log.count("the users read before stay in force") == 2, "the log tells that the file is gone")
+        eventually(lambda: gateway.log.count("the users read before stay in force") == 2, "the log says that the file is gone")
         self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
         # a start with this file would fail, so the reload fails too, and the log says so
         self.assertIn("not reloaded", gateway.reload())

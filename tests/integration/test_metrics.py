@@ -148,7 +148,7 @@ class CountedTests(MetricsCase):
         self.get(gateway, "/open")
         gateway.configure(self.text + METRICS)
         gateway.reload()
-        self.assertEqual(self.scrape(gateway).total("perimeter_requests_total"), 0, "until then nobody counted")
+        self.assertEqual(self.scrape(gateway).total("perimeter_requests_total"), 0, "nothing was counted until then")
         self.get(gateway, "/open")
         self.assertEqual(self.scrape(gateway).total("perimeter_requests_total", listener="http"), 1)
 

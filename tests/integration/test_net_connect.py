@@ -183,6 +183,39 @@ class ConnectTests(NetTestCase):
         await client.until(1)
         self.assertEqual(serving.built[0].transport.server_name, "")
 
+    async def test_every_certificate_of_the_file_is_a_trust_anchor(self) -> None:
+        """An intermediate without its root, and the certificate of the service itself, as operators save it from the service."""
+        intermediate = identity(ca=True, issuer=CA, common="intermediate")
+        issued = identity("service.example.com", issuer=intermediate)
+        alone = identity("service.example.com")
+        for shown, anchor in ((issued, intermediate), (issued, issued), (SERVICE, SERVICE), (alone, alone)):
+            _, port = self.serve(echo, ServerContexts([shown]))
+            file = self.ca.with_name("anchor.pem")
+            file.write_bytes(pem(anchor.chain[0]))
+            client = await self.dial("127.0.0.1", port, ClientTLS("service.example.com", file))
+            client.transport.write(b"x")
+            await client.until(1)
+            client.transport.abortConnection()
+            await client.lost
+
+    async def test_attack_41_an_anchor_vouches_for_nothing_else(self) -> None:
+        """The certificate of one service is no CA, and another name, an expired one or another intermediate is still refused."""
+        intermediate, other = (identity(ca=True, issuer=CA, common=name) for name in ("intermediate", "other"))
+        issued = identity("service.example.com", issuer=intermediate)
+        expired = identity("service.example.com", days=0.01)
+        forged = identity("service.example.com", issuer=SERVICE)
+        for shown, anchor, name in (
+            (issued, other, "service.example.com"),
+            (issued, intermediate, "other.example.com"),
+            (expired, expired, "service.example.com"),
+            (forged, SERVICE, "service.example.com"),
+        ):
+            serving, port = self.serve(echo, ServerContexts([shown]))
+            file = self.ca.with_name("anchor.pem")
+            file.write_bytes(pem(anchor.chain[0]))
+            await self.assertFailure(self.dial("127.0.0.1", port, ClientTLS(name, file)), HandshakeFailed)
+            self.assertTrue(all(not server.received for server in serving.built))
+
     async def test_attack_41_certificate_that_does_not_stand_up(self) -> None:
         """With a certificate for another name or address, of an unknown issuer, or expired, nothing is sent."""
         expired = identity("service.example.com", issuer=CA, days=0.01)

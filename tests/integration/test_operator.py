@@ -44,7 +44,7 @@ class Ran:
 
 class OperatorCase(GatewayCase):
     def guess(self, gateway: Gateway, name: str) -> None:
-        """Guess at a password until a guess has to wait. On a slow machine the first waits are over before the next guess."""
+        """Guess at a password until a guess has to wait. On a slow machine the first delays end before the next guess."""
         statuses: list[int] = []
         while 429 not in statuses:
             with gateway.connect("http") as wire:
@@ -158,7 +158,7 @@ class LoginTests(OperatorCase):
         )
 
     def test_a_password_of_common_words_changes_no_output(self) -> None:
-        # masking it would show which of the words it is
+        # masking it would show which of the words is the secret
         config = self.config()
         said = self.login(config, "alice", "guess-42").output
         for password in ("wrong", "password", "alice", "realm", "local"):

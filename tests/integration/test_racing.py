@@ -73,7 +73,7 @@ class RacingTests(GatewayCase):
         began = time.monotonic()
         self.assertEqual(self.login(gateway), 200)
         self.assertLess(time.monotonic() - began, 2.5, "the slow one was not waited for")
-        self.assertTrue(hanging.left.wait(10), "and hears that nobody waits any more")
+        self.assertTrue(hanging.left.wait(10), "and its request is cancelled")
         figures = read(self.connect(gateway, "figures").get("/metrics").body)
         self.assertEqual(figures.total("auth_provider_attempts_total", result="success"), 1)
         self.assertEqual(figures.total("auth_provider_attempts_total"), 1, "who lost has no result")
@@ -82,7 +82,7 @@ class RacingTests(GatewayCase):
     def test_in_order_the_slow_one_is_waited_for(self) -> None:
         gateway = self.running(Hanging(), KNOWN, "in_order")
         self.assertEqual(self.login(gateway), 503)
-        self.assertEqual(self.second.requests, [], "and nobody else sees the token")
+        self.assertEqual(self.second.requests, [], "and no other service sees the token")
 
     def test_one_wins_while_another_is_broken(self) -> None:
         gateway = self.running(BROKEN, KNOWN)

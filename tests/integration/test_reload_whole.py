@@ -1,4 +1,4 @@
-"""A reload takes effect as a whole or not at all, whatever the plug-ins of the old and the new configuration do."""
+"""A reload takes effect completely or not at all, no matter what the plug-ins of the old and the new configuration do."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class PluginCase(GatewayCase):
         self.environ = authplugin.installed(self.plugins, PLUGIN)
 
     def config(self, word: str, *, changed: bool = False) -> str:
-        """The plug-ins with ``word`` in front of theirs. Where ``changed``, everything else is different, too."""
+        """The configuration with ``word`` in the plug-ins. With ``changed``, everything else differs as well."""
         config = site(ROUTES.format(word), extra=MORE if changed else "")
         if not changed:
             return config
@@ -150,15 +150,15 @@ class FailingPluginTests(PluginCase):
             self.assert_as_before(gateway, number)
             self.ask_no_more(fault)
         gateway.await_log("[authenticator first] cannot be started: ZeroDivisionError")
-        # what had started was stopped again, and what was in use was not
+        # parts that had started were stopped again, and parts in use were not
         self.assertEqual(self.said[2:], ["start b-first", "stop b-first"])
         eventually(lambda: len(os.listdir(f"/proc/{gateway.pid}/fd")) <= descriptors, "no descriptor is left open")
-        # the daemon's own log is the one of before, too
+        # the daemon's own log has not changed either
         gateway.configure(self.config("b"))
         self.assertIn("STATUS=listening", gateway.reload())
         gateway.await_log("info perimeter.run.daemon: reloaded: listening")
         self.assertEqual(self.said[4:], ["start b-first", "start b-second", "stop a-first", "stop a-second"])
-        gateway.kill()  # its log has tracebacks, as it must
+        gateway.kill()  # tracebacks in its log are expected
 
     def test_a_plug_in_that_cannot_stop_does_not_stop_a_reload(self) -> None:
         gateway = self.gateway(self.config("a"), USERS, environ=self.environ)
@@ -177,7 +177,7 @@ class FailingPluginTests(PluginCase):
         gateway.configure(self.config("c"))
         self.assertIn("STATUS=listening", gateway.reload())
         self.assertEqual(self.connect(gateway, "http").get("/").status, 200)
-        gateway.kill()  # its log has a traceback, as it must
+        gateway.kill()  # a traceback in its log is expected
 
     def test_a_plug_in_that_cannot_start_stops_the_start(self) -> None:
         self.ask("fail-start-a-second")

@@ -137,7 +137,7 @@ auth = none
         self.assertEqual(wire.get("/a", host="other.test:80").get("location"), "https://other.test:9443/a")
 
     def audit_files(self, gateway: Gateway, wire: Wire) -> None:
-        """A route's own file contains its requests, refused ones too, and the common file contains none of them."""
+        """The audit file of a route contains its requests, also refused ones, and the common file does not contain them."""
         for credential in (ALICE, basic("bob", "hunter2"), "X: y"):
             wire.get("/admin/x", credential)
         lines = gateway.audit("admin.log")

@@ -1,4 +1,4 @@
-"""Every other way in against a running gateway: login modules, PAM, client certificates, trusted headers, a plug-in of others."""
+"""More ways to authenticate, against a running gateway: login modules, PAM, client certificates, trusted headers, a plug-in."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "perimeter-example-a
 
 
 def told(response: Response) -> dict[str, str]:
-    """The header fields that the sample service received, by their names in lower case."""
+    """The headers that the sample service received, by their names in lower case."""
     fields = json.loads(response.body)["headers"]
     pairs = fields.items() if isinstance(fields, Mapping) else fields
     return {name.lower(): value for name, value in pairs}
@@ -56,7 +56,7 @@ def told(response: Response) -> dict[str, str]:
 
 class WaysCase(GatewayCase):
     def who(self, gateway: Gateway, *headers: str, name: str = "http", tls: ssl.SSLContext | None = None) -> tuple[int, str, str]:
-        """Status, user and roles that the service behind is told."""
+        """Status, and the user and roles that the service gets."""
         with gateway.connect(name, tls=tls or name == "https") as wire:
             response = wire.get("/", *headers)
         if response.status != 200:
@@ -122,8 +122,8 @@ class LoginModuleTests(WaysCase):
         gateway.stop()
         eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, "its end")
 
-    def test_200_logins_that_block_hold_up_nobody_else(self) -> None:
-        """Logins wait for a program that waits for us, so that the order proves that nothing else waited for them."""
+    def test_200_logins_that_block_hold_up_no_other_login(self) -> None:
+        """Logins wait for a program that waits for the test, so the order proves that no other request waited for the logins."""
         directory = self.directory()
         go = directory / "go"
         program = self.program(
@@ -153,7 +153,7 @@ class LoginModuleTests(WaysCase):
         eventually(lambda: self.children(gateway) == 0, "no program left")
 
     def times(self, wire: Wire) -> list[float]:
-        """The slowest of 100 proxied requests, and their median, in seconds: for whoever reads a failure."""
+        """The slowest of 100 proxied requests, and their median, in seconds, for the message of a failure."""
         times = []
         for _ in range(100):
             began = time.perf_counter()
@@ -187,7 +187,7 @@ class PamTests(WaysCase):
 
     def test_the_password_reaches_pam(self) -> None:
         checked = self.program('#!/bin/sh\nread -r given\n[ "$PAM_USER:$given" = "carol:correct-horse" ]\n')
-        # pam_exec fails with a "system error" whatever the program says: its success skips the line that denies
+        # pam_exec reports every failure as "system error"; its success skips the line that denies
         asked = f"auth [success=1 default=ignore] pam_exec.so quiet expose_authtok {checked}\n"
         gateway = self.pam(
             self.service(f"{asked}auth requisite pam_deny.so\nauth required pam_permit.so\naccount required pam_permit.so\n")
@@ -326,7 +326,7 @@ class TrustedHeaderTests(WaysCase):
         self.assertEqual(self.who(gateway)[0], 401)
         self.assertEqual(self.who(gateway, "X-Remote-User: carol", "X-Remote-User: admin")[0], 401)
 
-    def test_attack_8_nobody_else_is_believed(self) -> None:
+    def test_attack_8_other_peers_are_not_believed(self) -> None:
         gateway = self.trusting("10.0.0.0/8")
         for forwarded in ("X-Forwarded-For: 10.0.0.1", "X-Real-IP: 10.0.0.1", "Forwarded: for=10.0.0.1"):
             self.assertEqual(self.who(gateway, "X-Remote-User: admin", forwarded)[0], 401)
@@ -346,7 +346,7 @@ class TrustedHeaderTests(WaysCase):
 
 
 class ExampleTests(WaysCase):
-    """The package in docs/examples, installed as its README says, but for the index of packages."""
+    """The package in docs/examples, installed as its README says, except from another index of packages."""
 
     def installed(self) -> Path:
         source, target = self.directory() / "source", self.directory() / "installed"
@@ -375,7 +375,7 @@ class ExampleTests(WaysCase):
             refused.get_all("www-authenticate"),
             ['Bearer realm="example"', 'Basic realm="local", charset="UTF-8"', 'Bearer realm="machines"'],
         )
-        # an API token has the roles that its owner has now, and not those of when it was made
+        # an API token has the present roles of its owner, not those at its creation
         with gateway.connect("http") as wire:
             made = json.loads(wire.get("/token", "Authorization: Bearer key-1").body)["token"]
         (gateway.directory / "api.keys").write_text(keys.replace("importer,writer", "importer,reader"))

@@ -1,4 +1,4 @@
-"""The worker part alone, on sockets that were handed to it."""
+"""The worker without the daemon, on sockets that it gets."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class InheritedTests(unittest.TestCase):
             worker.put_in_force(await worker.prepare(self.reader("more", 1)))
         self.assertEqual(await self.get(), 404)
         await worker.stop()
-        # the socket itself is its owner's: clients wait for the next worker
+        # its owner keeps the socket open: clients wait for the next worker
         waiting = self.get()
         again = self.started()
         self.assertEqual(await waiting, 200)

@@ -298,7 +298,7 @@ class Nginx(Process):
         config = directory / "nginx.conf"
         config.write_text(f"""
             daemon off;
-            # root's workers stay root: the directory may lie where nobody else may look
+            # root's workers stay root: other users may not be allowed to read the directory
             {"user root;" if os.getuid() == 0 else ""}
             worker_processes 1;
             pid {directory}/nginx.pid;

@@ -1,4 +1,4 @@
-"""The manual tells the truth about what can be read off the code."""
+"""The manual agrees with the code wherever that can be checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refusals(parent: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
 
 
 class ReasonTests(TestCase):
-    """Lists are compared, not sets: a row that stands twice is a fault too."""
+    """Lists are compared, not sets: a duplicate row is a fault too."""
 
     def setUp(self) -> None:
         self.page = (DOCS / "reference" / "http.md").read_text()

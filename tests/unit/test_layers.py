@@ -1,6 +1,6 @@
 """The order of the packages: no module imports from a higher floor, and no two modules import each other.
 
-Imports for types alone count as well: what a reader has to know is what a module names.
+Imports for types alone count as well: a reader has to know everything that a module names.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ class LinesTests(unittest.TestCase):
         for job in jobs:
             self.assertNoResult(job)
 
-    def test_the_next_step_of_admitted_work_makes_room_for_nobody(self) -> None:
+    def test_the_next_step_of_admitted_work_makes_room_for_no_new_work(self) -> None:
         self.submit("", "running")
         steps = [self.offload.proceed(self.ran.append, f"step{number}") for number in range(4)]
         self.failureResultOf(self.submit("b", "b0"), Overloaded)
@@ -182,7 +182,7 @@ class LinesTests(unittest.TestCase):
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=30))
     def test_every_job_has_one_end(self, steps: list[tuple[str, bool]]) -> None:
-        """Whatever is submitted and cancelled in whatever order: each job runs or fails, and nothing is left waiting."""
+        """Jobs are submitted and cancelled in any order: each job runs or fails, and none is left waiting."""
         self.setUp()
         ends: list[object] = []
         jobs = []

@@ -1,4 +1,4 @@
-"""What regular expressions may not hold, because some Python that the gateway runs on reads it wrongly."""
+"""Constructs that regular expressions may not contain, because some supported release of Python misreads them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 
 import perimeter
 
-#: ``(?:…)*+``, ``(?:…)?+``, ``(?:…){2,}+`` and ``(?>…)``; ``[…]*+`` is another thing, and right everywhere.
+#: ``(?:…)*+``, ``(?:…)?+``, ``(?:…){2,}+`` and ``(?>…)``; ``[…]*+`` works everywhere.
 POSSESSIVE_GROUP = re.compile(r"\)(?:[*+?]|\{[0-9,]+\})\+|\(\?>")
 RAW = re.compile(r"\br[bf]?[\"']")
 ESCAPE = re.compile(r"\\.")
@@ -23,7 +23,7 @@ def possessive(line: str) -> bool:
 
 class PossessiveGroupTests(TestCase):
     def test_attack_1_no_possessive_group(self) -> None:
-        """Python 3.11.2, which is Debian 12's, took ``/..`` and field lines without an end (gh-106052, mended in 3.11.5)."""
+        """Python 3.11.2, which is Debian 12's, accepted ``/..`` and header lines without an end (gh-106052, fixed in 3.11.5)."""
         for line in (r'rb"(?:a[)*+]++:)*+"', r'r"(?:\r\n)++"', r'r"(?:a|b){1,2}+"', r'r"(?>a)"'):
             self.assertTrue(possessive(line), line)
         self.assertFalse(possessive(r'rb"(?:[()*+,]++:\)*+)*"'))

@@ -51,7 +51,7 @@ class ExpiringTests(TestCase):
         self.clock.advance(9.9)
         self.assertIs(self.memory.get("a"), self.value)
         self.clock.advance(0.1)
-        self.assertIsNone(self.memory.get("a"), "the end belongs to nobody")
+        self.assertIsNone(self.memory.get("a"), "at its end an entry is gone")
         self.assertEqual(len(self.memory), 0)
 
     def test_it_counts_from_when_the_question_was_asked(self) -> None:

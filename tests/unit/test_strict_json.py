@@ -1,4 +1,4 @@
-"""JSON with one reading, and everything that reads JSON by it."""
+"""Strict JSON, which has one reading only, and every part of the gateway that uses it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class StrictJsonTests(TestCase):
 
 
 class ReaderTests(TestCase):
-    """An answer with two readings is no answer, wherever it comes from."""
+    """An ambiguous answer is refused, no matter which service sent it."""
 
     def test_attack_35_answers_of_services(self) -> None:
         self.assertEqual(RemoteAnswer("s", 200, b'{"active": true}').members(), {"active": True})

@@ -1,1 +1,1 @@
-"""Augmenters: what adds roles and attributes to a user who is known already."""
+"""Augmenters: they add roles and attributes to an authenticated user."""

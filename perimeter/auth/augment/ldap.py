@@ -30,7 +30,7 @@ from perimeter.config.language.datatypes import SECRET, TEXT, duration, file_pat
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
-from perimeter.config.site.server import LDAP_URI, Scheme, ServerSettings
+from perimeter.config.site.server import LDAP_URI, ServerScheme, ServerSettings
 from perimeter.errors import Rejected, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal
@@ -64,7 +64,10 @@ class LdapAugmenterSettings(Settings):
         LDAP_URI, "`ldap://host:port` or `ldaps://host:port` (certificate verified)", name="uri"
     )
     ca_certificate: Path | None = option(
-        optional(file_path("file")), "with `ldaps://`: PEM file of trusted CAs; not set: the CAs of the system", default=""
+        optional(file_path("file")),
+        "with `ldaps://`: PEM file of trusted CAs; not set: the CAs of the system",
+        default="",
+        renewed=True,
     )
     bind_dn: str = option(TEXT, "the gateway's own account; not set: anonymous", default="")
     ldap_password: str = option(SECRET, "password of `bind_dn`", default="")
@@ -92,7 +95,7 @@ class LdapAugmenterSettings(Settings):
                 "ldap_password", "is required with bind_dn: a directory takes a name without a password for an anonymous bind"
             )
         section.needs("ldap_password", "bind_dn")
-        if self.server is not None and self.server.scheme is not Scheme.LDAPS:
+        if self.server is not None and self.server.scheme is not ServerScheme.LDAPS:
             section.refuse(["ca_certificate"], "is only allowed with ldaps://")
         for name, listed in (("filter", [self.filter]), ("filters", self.filters), ("search_base", [self.search_base])):
             for fragment in listed:
@@ -204,7 +207,7 @@ class LdapAugmenterFactory:
 
         server = settings.server
         assert server is not None
-        tls = ClientTLS(server.host, settings.ca_certificate, alpn=()) if server.scheme is Scheme.LDAPS else None
+        tls = ClientTLS(server.host, settings.ca_certificate, alpn=()) if server.scheme is ServerScheme.LDAPS else None
         reactor: Any = services.reactor
         if tls is None and server.host not in ("localhost", "127.0.0.1", "::1"):
             _log.warn("Augmenter {name}: its password crosses the network to {host} in plain text", name=name, host=server.host)

@@ -1,6 +1,6 @@
 """Asks one authenticator safely: the result is an answer within the timeout, or a refusal, and nothing else.
 
-A timeout, an unforeseen exception, and an answer that is not a principal of the authenticator's realm mean "could not tell"
+A timeout, an unforeseen exception, and an answer that is not a principal of the authenticator's realm mean "could not decide"
 (attack 41). `perimeter.auth.chain.chain` decides what an answer means for the next authenticator.
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from math import ceil
 
+import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -29,6 +30,15 @@ QUICK_FAILURES = 3
 """Quick failures in a row that open the breaker. A single one may be a connection that was just cut."""
 
 
+@attrs.define
+class _Pause:
+    """Why a breaker is open: ``seconds`` until the time ``end``. ``trying`` is True while a request tries."""
+
+    seconds: float
+    end: float
+    trying: bool = False
+
+
 class CircuitBreaker:
     """Guards the authenticator called ``name``."""
 
@@ -36,53 +46,50 @@ class CircuitBreaker:
         self._name = name
         self._clock = clock
         self._quick = 0
-        self._pause = 0.0
-        self._until = 0.0
-        self._trying = False
+        self._pause: _Pause | None = None
 
     @property
     def open(self) -> bool:
         """Whether the backend is considered down."""
-        return self._pause > 0
+        return self._pause is not None
 
     @property
     def remaining(self) -> float:
         """Seconds until the next try; 0 if it is under way or due."""
-        return max(0.0, self._until - self._clock.seconds()) if self.open else 0.0
+        return 0.0 if self._pause is None else max(0.0, self._pause.end - self._clock.seconds())
 
     def admit(self) -> bool:
         """Let a request ask. True means that it is the one that tries. Raises `Paused` if it may not ask."""
-        if not self.open:
+        pause = self._pause
+        if pause is None:
             return False
-        if self._trying or self.remaining > 0:
+        if pause.trying or self.remaining > 0:
             wait = max(1, ceil(self.remaining))
             raise Paused(f"authenticator {self._name} is down and not asked at the moment", retry_after=wait)
-        self._trying = True
+        pause.trying = True
         return True
 
     def answered(self) -> None:
-        """There was an answer, of whatever kind: close."""
-        if self.open:
+        """An answer of any kind came: close."""
+        if self._pause is not None:
             _log.info("Authenticator {name} answers again", name=self._name)
         self._quick = 0
-        self._pause = 0.0
-        self._trying = False
+        self._pause = None
 
     def failed(self, trying: bool, waited: float, reason: str) -> None:
         """A request failed after ``waited`` seconds; ``trying`` is what `admit` returned."""
-        if self.open and not trying:
+        before = self._pause
+        if before is not None and not trying:
             return  # it began before the breaker opened, so it is no news
         self._quick += 1
         if not trying and waited < SLOW and self._quick < QUICK_FAILURES:
             return
-        first = not self.open
-        self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
-        self._until = self._clock.seconds() + self._pause
-        self._trying = False
-        if first:
+        seconds = FIRST_PAUSE if before is None else min(LONGEST_PAUSE, before.seconds * 2)
+        self._pause = _Pause(seconds, self._clock.seconds() + seconds)
+        if before is None:
             _log.warn("Authenticator {name} is down ({reason}); logins that need it are refused", name=self._name, reason=reason)
 
     def undecided(self, trying: bool) -> None:
         """A request ended without showing whether the backend works: the next request may try."""
-        if trying:
-            self._trying = False
+        if trying and self._pause is not None:
+            self._pause.trying = False

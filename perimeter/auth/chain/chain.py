@@ -1,7 +1,7 @@
 """Asks the authenticators in their order, and remembers the users whom they verified.
 
 A request is admitted only by a principal that an authenticator returns. Everything else ends in a refusal: "wrong" ends the chain
-at once, and so does "could not tell" (`perimeter.auth.chain.asking`). Only after "not mine" is the next authenticator asked. A
+at once, and so does "could not decide" (`perimeter.auth.chain.asking`). Only after "not mine" is the next authenticator asked. A
 site that prefers speed asks all of them at once (`perimeter.auth.chain.racing`).
 
 A verified Basic header is remembered for a while, so that a slow hash is not computed for each request. The client's address is
@@ -38,8 +38,6 @@ from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
 
 _log = Logger()
 
-_NOT_NARROWED = b"\0\0\0\0"
-
 
 def _stop(authenticator: Any) -> None:
     try:
@@ -54,7 +52,10 @@ def _parts(*parts: bytes) -> bytes:
 
 
 def _spell_realms(realms: frozenset[str]) -> bytes:
-    return _parts(*sorted(realm.encode("utf-8", "surrogatepass") for realm in realms)) if realms else _NOT_NARROWED
+    return _parts(*sorted(realm.encode("utf-8", "surrogatepass") for realm in realms))
+
+
+_NOT_NARROWED = _spell_realms(frozenset())
 
 
 class AuthenticatorChain:
@@ -131,7 +132,7 @@ class AuthenticatorChain:
         self._recollections.forget()
 
     def challenges(self) -> tuple[tuple[str, str], ...]:
-        """Scheme and realm of each credential that a client may use, besides the gateway's own tokens."""
+        """Scheme and realm of each credential that a client may use, in addition to the gateway's own tokens."""
         found = {(word, one.realm): None for one in self.guarded for word in (Scheme.BEARER, Scheme.BASIC) if word in one.schemes}
         return tuple(found)
 
@@ -149,7 +150,7 @@ class AuthenticatorChain:
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest, raw: bytes | None = None) -> Principal:
         """The holder of ``credentials``; ``raw`` is the Authorization value with them, by which the verdict is remembered.
 
-        Raises `Rejected` (or `InvalidToken` for a token) if no authenticator vouches, `Unavailable` if one could not tell, and
+        Raises `Rejected` (or `InvalidToken` for a token) if no authenticator vouches, `Unavailable` if one could not decide, and
         `TooManyAttempts` if none was asked.
         """
         asking = self._authenticate(credentials, request, raw)

@@ -16,12 +16,12 @@ CAPACITY = 10_000
 """Verdicts that are remembered; the least recently used one is dropped first."""
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Began:
-    """When a verification began (the clock's seconds), and after how many calls of `CredentialMemory.forget`."""
+    """When a verification began (the clock's seconds), and since which call of `CredentialMemory.forget`."""
 
     at: float
-    generation: int
+    generation: object
 
 
 class CredentialMemory:
@@ -35,7 +35,7 @@ class CredentialMemory:
         # Keyed hashing costs a block for the key; a copy of a hash that has taken it does not (measured: 1.8 and 1.2 µs).
         self._keyed = blake2b(digest_size=16, key=os.urandom(32))
         self._verdicts: Expiring[bytes, Principal] = Expiring(capacity, seconds, clock)
-        self._generation = 0
+        self._generation = object()
 
     def digest(self, credential: bytes) -> bytes:
         """The key under which ``credential`` is remembered."""
@@ -55,10 +55,10 @@ class CredentialMemory:
 
     def keep(self, digest: bytes, principal: Principal, began: Began, until: float = inf) -> None:
         """Remember a success, at most ``until``, unless `forget` was called since it began."""
-        if began.generation == self._generation:
+        if began.generation is self._generation:
             self._verdicts.keep(digest, principal, since=began.at, until=until)
 
     def forget(self) -> None:
         """Remember nothing from before now: users, passwords or roles may have changed."""
-        self._generation += 1
+        self._generation = object()
         self._verdicts.clear()

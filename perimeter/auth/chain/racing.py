@@ -1,8 +1,8 @@
 """Asks all authenticators at once: the first that vouches wins, and the questions to the others are cancelled.
 
-If none vouches, all answers are awaited, since the slowest authenticator may be the one that would have vouched. "Could not tell"
-then weighs more than "wrong", and that more than "not mine": a password is never called wrong while an authenticator that may
-know it is down (attack 41). `perimeter.auth.chain.chain` asks one after another.
+If none vouches, all answers are awaited, since the slowest authenticator may be the one that vouches. "Could not decide" then
+has priority over "wrong", and "wrong" over "not mine": a password is never called wrong while an authenticator that may know it
+is down (attack 41). `perimeter.auth.chain.chain` asks one after another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WRONG = (Rejected, InvalidToken)
 
 
 class Contradicted(Unavailable):
-    """Wrong to one authenticator, while another could not tell.
+    """Wrong to one authenticator, while another could not decide.
 
     The answer is not "wrong", but it counts as a wrong password. Otherwise passwords could be guessed without end while one
     directory of several is down (attack 30).
@@ -43,13 +43,12 @@ class _Race:
         self._authenticators = authenticators
         self._verdict: Deferred[Principal | None] = Deferred(lambda _: self._abandon())
         self._over = False
-        self._waiting = 0
+        self._waiting = len(authenticators)
         #: the question to each authenticator; its refusal, by its place in the order
         self._questions: list[Deferred[Any]] = []
         self._refusals: dict[int, Failure] = {}
 
     def run(self, credentials: Credentials, request: AuthenticationRequest) -> Deferred[Principal | None]:
-        self._waiting = len(self._authenticators)
         if not self._authenticators:
             self._verdict.callback(None)
         for place, one in enumerate(self._authenticators):
@@ -76,7 +75,6 @@ class _Race:
         self._waiting -= 1
         if self._waiting or self._over:
             return
-        self._over = True
         refusals = [self._refusals[place] for place in sorted(self._refusals)]
         undecided = [one for one in refusals if not one.check(*_WRONG)]
         if not refusals:

@@ -35,13 +35,13 @@ CAPACITY = 100_000
 
 
 class Counted(StrEnum):
-    """What wrong passwords are counted for."""
+    """The key of a count of wrong passwords."""
 
     NAME = "name"
     ADDRESS = "address"
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Key:
     """One counter; ``realm`` is "" for an address."""
 
@@ -53,13 +53,13 @@ class Key:
         return f"{self.kind} {self.value!r}" + (f" of realm {self.realm}" if self.realm else "")
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen
 class Attempts:
     """Wrong passwords so far. Times are seconds since the epoch; ``until`` is the end of the lockout, 0 if there is none."""
 
     failures: int
     last: float
-    until: float = 0.0
+    until: float
 
     def forgotten(self, now: float) -> bool:
         """Whether this is too old to count."""

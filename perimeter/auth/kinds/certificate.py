@@ -38,7 +38,7 @@ class CertificateName(StrEnum):
 
 
 class RolesFrom(StrEnum):
-    """What of a certificate gives roles."""
+    """The parts of a certificate that can give roles."""
 
     UNITS = "ou"
 

@@ -1,7 +1,7 @@
 """``type = trusted-header``: a proxy in front of the gateway has authenticated the user and names the user in a header.
 
 The header counts only if the address of the connection itself, which no header can change, is in a trusted network. It is never
-forwarded to a service, whoever sent it (attacks 8 and 12).
+forwarded to a service, no matter which client sent it (attacks 8 and 12).
 """
 
 from __future__ import annotations

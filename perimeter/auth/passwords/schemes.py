@@ -89,7 +89,7 @@ class Argon2id:
         """Compared inside libargon2, in constant time."""
         try:
             return argon2.low_level.verify_secret(self.encoded.encode("ascii"), _utf8(password), argon2.low_level.Type.ID)
-        except VerifyMismatchError:  # anything else (no memory) is "could not tell", not "wrong"
+        except VerifyMismatchError:  # anything else (no memory) is "could not decide", not "wrong"
             return False
 
     def decoy(self) -> Argon2id:

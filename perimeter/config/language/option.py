@@ -24,7 +24,8 @@ class Option(Generic[T]):
 
     ``doc`` is its line on the reference page (Markdown). ``empty_message`` is set where ``option =`` without a value could mean
     two opposite things: that is an error, and this is its message. An option with ``available=False`` belongs to the contract
-    but does nothing yet: setting it is an error.
+    but does nothing yet: setting it is an error. ``renewed`` marks a file that other programs replace while the gateway
+    runs, such as a certificate: when it changes, the gateway reads the files of its configuration again.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Option(Generic[T]):
     required: bool = False
     available: bool = True
     empty_message: str = ""
+    renewed: bool = False
 
     def default_value(self, base: Path) -> T:
         """The default as a value; paths are relative to ``base``."""
@@ -46,7 +48,14 @@ class Option(Generic[T]):
 
 
 def option(
-    datatype: Datatype[T], doc: str, *, default: str = REQUIRED, name: str = "", available: bool = True, empty_message: str = ""
+    datatype: Datatype[T],
+    doc: str,
+    *,
+    default: str = REQUIRED,
+    name: str = "",
+    available: bool = True,
+    empty_message: str = "",
+    renewed: bool = False,
 ) -> T:
     """The field of a `perimeter.config.language.settings.Settings` class that holds an option: its one and only declaration.
 
@@ -71,7 +80,7 @@ def option(
     Name the unit in ``doc`` where the datatype does not (durations and sizes are written with theirs).
     """
     required = default == REQUIRED
-    declared = Option(name, datatype, doc, "" if required else default, required, available, empty_message)
+    declared = Option(name, datatype, doc, "" if required else default, required, available, empty_message, renewed)
     made: Any = attrs.field(
         default=attrs.NOTHING if required else declared.default_value(Path()),
         converter=datatype.words,

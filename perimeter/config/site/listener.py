@@ -46,17 +46,24 @@ class ListenerSettings(Settings):
         optional(file_path("file")),
         "PEM file with the certificate chain; without it and `keystore`, a self-signed certificate is made in `state_dir`",
         default="",
+        renewed=True,
     )
-    private_key: Path | None = option(optional(file_path("file")), "PEM file with the private key of `certificate`", default="")
+    private_key: Path | None = option(
+        optional(file_path("file")), "PEM file with the private key of `certificate`", default="", renewed=True
+    )
     private_key_password: str | None = option(optional(SECRET), "password of `private_key`, if it is encrypted", default="")
     keystore: Path | None = option(
-        optional(file_path("file")), "PKCS#12 or JKS keystore with certificate and key, instead of `certificate`", default=""
+        optional(file_path("file")),
+        "PKCS#12 or JKS keystore with certificate and key, instead of `certificate`",
+        default="",
+        renewed=True,
     )
     keystore_password: str | None = option(optional(SECRET), "password of `keystore`", default="")
     client_ca: Path | None = option(
         optional(file_path("file")),
         "PEM file with CA certificates; clients are asked for a certificate that one of them issued",
         default="",
+        renewed=True,
     )
     client_certificate: ClientCertificate = option(
         one_of(ClientCertificate),
@@ -101,7 +108,7 @@ def read_listener(section: Section) -> ListenerSettings:
     """The settings of a listener. One with ``serve = metrics`` is on the loopback interface unless another one is set."""
     settings = read(section, ListenerSettings)
     if settings.serve is Serve.METRICS and not settings.interface:
-        # Metrics are public to everybody who can connect, so that is this machine alone unless configured (attack 43).
+        # Metrics are public to every client that can connect, so that is this machine alone unless configured (attack 43).
         return attrs.evolve(settings, interface="127.0.0.1")
     return settings
 

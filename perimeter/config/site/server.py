@@ -12,7 +12,7 @@ from perimeter.config.language.datatypes import BadValue, Datatype, closest
 from perimeter.config.language.net_types import checked_host, split_url
 
 
-class Scheme(StrEnum):
+class ServerScheme(StrEnum):
     """How a server is spoken to. ``sample`` is the built-in sample service."""
 
     HTTP = "http"
@@ -22,14 +22,14 @@ class Scheme(StrEnum):
     LDAPS = "ldaps"
 
 
-_PORTS = {Scheme.HTTP: 80, Scheme.HTTPS: 443, Scheme.LDAP: 389, Scheme.LDAPS: 636}
+_PORTS = {ServerScheme.HTTP: 80, ServerScheme.HTTPS: 443, ServerScheme.LDAP: 389, ServerScheme.LDAPS: 636}
 
 
 @attrs.frozen
 class ServerSettings:
     """A server. IPv6 addresses have no brackets; the sample service has host "" and port 0."""
 
-    scheme: Scheme = attrs.field(converter=Scheme)
+    scheme: ServerScheme = attrs.field(converter=ServerScheme)
     host: str
     port: int
 
@@ -41,12 +41,12 @@ class ServerSettings:
     @property
     def url(self) -> str:
         """``scheme://host:port``, or ``sample:``."""
-        return "sample:" if self.scheme is Scheme.SAMPLE else f"{self.scheme}://{self.authority}"
+        return "sample:" if self.scheme is ServerScheme.SAMPLE else f"{self.scheme}://{self.authority}"
 
 
 def _server(text: str, base: Path) -> ServerSettings:
     if text == "sample:":
-        return ServerSettings(Scheme.SAMPLE, "", 0)
+        return ServerSettings(ServerScheme.SAMPLE, "", 0)
     expected = "expected http://host:port, https://host:port or sample:"
     parts = split_url(text, "https?")
     if parts is None:
@@ -68,9 +68,9 @@ def _ldap_uri(text: str, base: Path) -> ServerSettings:
 
 
 def _settings(word: str, host: str, port: int) -> ServerSettings:
-    scheme = Scheme(word)
+    scheme = ServerScheme(word)
     return ServerSettings(scheme, checked_host(host).strip("[]"), port or _PORTS[scheme])
 
 
-SERVER: Datatype[ServerSettings] = Datatype("server", _server, ServerSettings(Scheme.SAMPLE, "", 0))
+SERVER: Datatype[ServerSettings] = Datatype("server", _server, ServerSettings(ServerScheme.SAMPLE, "", 0))
 LDAP_URI: Datatype[ServerSettings | None] = Datatype("LDAP URL", _ldap_uri, None)

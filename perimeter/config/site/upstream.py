@@ -11,7 +11,7 @@ from perimeter.config.language.net_types import SERVER_NAME
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
-from perimeter.config.site.server import SERVER, Scheme, ServerSettings
+from perimeter.config.site.server import SERVER, ServerScheme, ServerSettings
 
 
 @attrs.frozen
@@ -37,6 +37,7 @@ class UpstreamSettings(Settings):
         optional(file_path("file")),
         "with https servers: PEM file with the CA certificates to trust; not set: those of the system",
         default="",
+        renewed=True,
     )
     server_name: str | None = option(
         optional(SERVER_NAME), "with https servers: host name in their certificate, if it is not the one in `servers`", default=""
@@ -52,9 +53,9 @@ class UpstreamSettings(Settings):
         schemes = {server.scheme for server in self.servers}
         if len(set(self.servers)) != len(self.servers):
             section.problem(its.servers, "the same server is listed twice")
-        elif Scheme.SAMPLE in schemes and len(self.servers) > 1:
+        elif ServerScheme.SAMPLE in schemes and len(self.servers) > 1:
             section.problem(its.servers, "sample: cannot be combined with other servers")
-        if Scheme.HTTPS not in schemes:
+        if ServerScheme.HTTPS not in schemes:
             section.refuse((its.ca_certificate, its.server_name), "is only allowed with https servers")
 
 

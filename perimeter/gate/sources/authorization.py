@@ -33,7 +33,7 @@ _LONGEST_LIST = 2048
 """Bytes of an Authorization value with several credentials that is remembered as a whole."""
 
 
-class Chain(Protocol):
+class CredentialVerifier(Protocol):
     """What this source needs of `perimeter.auth.chain.chain.AuthenticatorChain`."""
 
     takes_tokens: bool
@@ -60,7 +60,7 @@ class Verifier(Protocol):
         """The verdict on an access token. Raises `InvalidToken`, and `ForeignToken` if the gateway did not issue it."""
 
 
-class ApiTokens(Protocol):
+class ApiTokenLookup(Protocol):
     """What this source needs of `perimeter.tokens.api_token.ApiTokenVerifier`."""
 
     def verify(self, token: str) -> ApiToken:
@@ -77,7 +77,7 @@ class Revocations(Protocol):
 
 
 class Authorization:
-    """The source that reads Authorization (`perimeter.gate.sources.source.Source`).
+    """The source that reads Authorization (`perimeter.gate.sources.source.CredentialSource`).
 
     ``clock`` gives seconds since the epoch. At most ``remembered`` verified tokens are kept.
     ``longest`` is the limit of an Authorization value, in bytes.
@@ -87,12 +87,12 @@ class Authorization:
 
     def __init__(
         self,
-        chain: Chain,
+        chain: CredentialVerifier,
         verifier: Verifier,
-        api_tokens: ApiTokens,
+        api_tokens: ApiTokenLookup,
         revocations: Revocations,
         clock: Callable[[], float],
-        remembered: int = 32768,
+        remembered: int,
         longest: int = MAX_AUTHORIZATION,
     ) -> None:
         self._chain = chain
@@ -104,15 +104,15 @@ class Authorization:
         self._verdicts = VerdictCache(remembered)
 
     def challenges(self) -> tuple[Challenge, ...]:
-        """See `Source.challenges`. The gateway's own Bearer challenge is not among them."""
+        """See `CredentialSource.challenges`. The gateway's own Bearer challenge is not among them."""
         return self._chain.challenges()
 
     def forget(self) -> None:
-        """See `Source.forget`."""
+        """See `CredentialSource.forget`."""
         self._verdicts.clear()
 
     def identify(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
-        """See `Source.identify`. None without a usable Authorization."""
+        """See `CredentialSource.identify`. None without a usable Authorization."""
         values = headers.authorization
         if not values:
             return None
@@ -141,7 +141,7 @@ class Authorization:
         return self._one(several[0], request, values[0])
 
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
-        """See `Source.identify_first_hand`."""
+        """See `CredentialSource.identify_first_hand`."""
         several = parse_credentials(headers.authorization, self._longest)
         if not several:
             return None
@@ -165,10 +165,10 @@ class Authorization:
     def _still_good(self, verdict: Verdict) -> bool:
         """Whether no revocation since the verdict was last checked concerns it."""
         epoch = self._revocations.epoch
-        if not self._revocations.good(verdict.principal):
-            return False
-        verdict.epoch = epoch
-        return True
+        good = self._revocations.good(verdict.principal)
+        if good:
+            verdict.epoch = epoch
+        return good
 
     def _remember(self, plain: bytes, principal: Principal, expires: float) -> Principal:
         self._verdicts.put(plain, Verdict(principal, expires, self._revocations.epoch))

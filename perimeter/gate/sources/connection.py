@@ -1,4 +1,4 @@
-"""Credentials of the connection: a verified client certificate, or a header field that a trusted peer sets."""
+"""Credentials of the connection: a verified client certificate, or a header that a trusted peer sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from perimeter.gate.sources.source import Challenge
 from perimeter.model import AuthenticationRequest, ClientConnection, HeaderBlock, Principal
 
 
-class Chain(Protocol):
+class ConnectionVerifier(Protocol):
     """What this source needs of `perimeter.auth.chain.chain.AuthenticatorChain`."""
 
     takes_connections: bool
@@ -20,14 +20,14 @@ class Chain(Protocol):
 
 
 class Connection:
-    """The source that goes by the connection (`perimeter.gate.sources.source.Source`).
+    """The source that goes by the connection (`perimeter.gate.sources.source.CredentialSource`).
 
     It remembers nothing: the authenticators that go by the connection answer without asking a directory.
     """
 
     by_connection = True
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: ConnectionVerifier) -> None:
         self._chain = chain
 
     def challenges(self) -> tuple[Challenge, ...]:
@@ -35,7 +35,7 @@ class Connection:
         return ()
 
     def identify(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Awaitable[Principal | None] | None:
-        """See `Source.identify`."""
+        """See `CredentialSource.identify`."""
         if not self._chain.takes_connections:
             return None
         realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()

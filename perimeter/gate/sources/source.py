@@ -1,4 +1,4 @@
-"""What all sources of credentials have in common."""
+"""The interface of all sources of credentials."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Challenge = tuple[str, str]
 """Scheme (``basic`` or ``bearer``) and realm of a challenge that a client can answer."""
 
 
-class Source(Protocol):
-    """One place of a request where credentials can be: a header field, the connection, a cookie.
+class CredentialSource(Protocol):
+    """One place of a request where credentials can be: a header, the connection, a cookie.
 
     A source remembers what it has verified, in a memory of its own, so that a value of one source is never taken for a value of
     another. ``by_connection`` is True if the source goes by the connection and what its peer says: such a source is not asked

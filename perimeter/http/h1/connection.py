@@ -56,12 +56,14 @@ class Http1Connection(TwistedProtocol):
 
     transport: AcceptedTransport  # type: ignore[assignment]
     writer: Writer
+    deadline: float
+    #: the client waits for 100 Continue before it sends the body of its request; set with ``_reader``
+    _continue: bool
 
-    def __init__(self, site: ConnectionSite, listener: str, local_port: int = 0) -> None:
+    def __init__(self, site: ConnectionSite, listener: str, local_port: int) -> None:
         self.site = site
         self.listener = listener
         self._local_port = local_port
-        self.deadline = inf
         self._phase = _HEAD
         #: when the connection began to wait for a head, or to close
         self._since = 0.0
@@ -69,9 +71,8 @@ class Http1Connection(TwistedProtocol):
         self._closing = False
         self._exchange: Exchange | None = None
         self._heads = HeadReader()
-        #: of the request's body; and whether the client waits for 100 Continue before it sends one
+        #: of the request's body
         self._reader: BodyReader | None = None
-        self._continue = False
         #: bytes that came and were not looked at
         self._pending = b""
         #: a request is being dispatched: what follows it must wait
@@ -118,7 +119,6 @@ class Http1Connection(TwistedProtocol):
         elif self._pending and phase is _HEAD:
             # The client left in the middle of a head: that too is one line in the audit log.
             Exchange(self, remains(self._pending), self.connection, self.site.clock(), False).client_gone()
-        self._pending = b""
 
     @property
     def exchanges(self) -> Collection[Exchange]:
@@ -247,7 +247,7 @@ class Http1Connection(TwistedProtocol):
         self.site.turns.wait(self)
 
     def take_turn(self) -> None:
-        """Go on with what waited (from `perimeter.net.turns`)."""
+        """Continue with the data that waited (from `perimeter.net.turns`)."""
         self._waiting = False
         if self._phase is _BODY:
             self.flow_changed()
@@ -291,13 +291,10 @@ class Http1Connection(TwistedProtocol):
         return True
 
     def _refuse_head(self, line: bytes, refusal: Refusal) -> None:
-        """Answer a head that is none, and close. The audit log gets what can be said of the request line."""
+        """Refuse an invalid head, and close. The audit log gets the readable part of the request line."""
         exchange = self._exchange = Exchange(self, remains(line), self.connection, self.site.clock(), False)
         if line == HTTP_2_PREFACE:
             self.writer = GoAwayWriter(self.transport)
-        self.writer.version = Version.HTTP_1_1
-        self.writer.last = True
-        self._pending = b""
         self._reader = None
         self._enter(_BODY)
         exchange.refuse(refusal)
@@ -338,7 +335,7 @@ class Http1Connection(TwistedProtocol):
         )
 
     def _feed(self) -> None:
-        """Give the exchange what has come of its body. It may be answered then, and the next request begin."""
+        """Give the exchange the part of its body that has arrived. It may be answered then, and the next request begin."""
         exchange, reader = self._exchange, self._reader
         assert exchange is not None
         assert reader is not None
@@ -398,7 +395,7 @@ class Http1Connection(TwistedProtocol):
         self._exchange = None
         phase = self._phase
         if phase is not _ANSWERING or self.writer.last:
-            # A response that came before the request was complete: what is left of that is discarded, within bounds.
+            # A response that came before the request was complete: the rest of the request is discarded, within bounds.
             self._close(_LINGER if phase is _BODY else _CLOSED)
             return
         self._phase = _HEAD  # as `_enter`, without the call
@@ -436,9 +433,7 @@ class Http1Connection(TwistedProtocol):
         if phase is _CLOSED:
             transport.loseConnection()
             return
-        if self._reads_paused:
-            self._reads_paused = False
-            transport.resumeProducing()
+        self.flow_changed()
         if self._reader is None or self._continue or self.writer.until_close:
             transport.loseWriteConnection()
         if data:
@@ -508,7 +503,6 @@ class Http1Connection(TwistedProtocol):
             self._measure(window)
 
     def _idle_expired(self) -> None:
-        self.deadline = inf
         if self._phase is _LINGER and not self.transport.buffered:
             self._linger_on()
         elif self._phase is not _HEAD or self.transport.buffered:

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, auto
 
 #: Bytes that may wait in front of a busy exchange before the connection is no longer read.
 MAX_WAITING = 64 * 1024
 
 
 class Phase(IntEnum):
-    """What a connection is busy with."""
+    """The phase of a connection."""
 
-    HEAD = 0
+    HEAD = auto()
     """It waits for a request, or for the rest of a head."""
-    BODY = 1
+    BODY = auto()
     """An exchange is under way, and its request is not complete. Also after a head that is none: nothing after it can be read."""
-    ANSWERING = 2
+    ANSWERING = auto()
     """The request is complete, and its response is not."""
-    TUNNEL = 3
+    TUNNEL = auto()
     """Bytes pass both ways, until one side closes."""
-    LINGER = 4
+    LINGER = auto()
     """The last response is written. What the client still sends is discarded: closing at once would reset the connection, and the
     client would lose the response (RFC 9112, section 9.6)."""
-    CLOSED = 5
+    CLOSED = auto()
     """The transport is closing, was reset, or is gone."""
 
 
 class Flow(IntEnum):
     """What to do about data from the client."""
 
-    READ = 0
+    READ = auto()
     """Read on."""
-    HOLD = 1
+    HOLD = auto()
     """Read nothing: TCP holds the client back."""
-    FEED = 2
+    FEED = auto()
     """Give the exchange what has come of its body, then ask again."""
 
 

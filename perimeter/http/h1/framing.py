@@ -23,7 +23,7 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _QUOTED = rb'"[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]*+(?:\\[\t \x21-\x7e\x80-\xff][\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]*+)*"'
 _EXTENSION = rb"[ \t]*+;[ \t]*+" + _TOKEN + rb"(?:[ \t]*+=[ \t]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
 _CHUNK_SIZE = re.compile(rb"(" + _SIZE + rb"{1,15}+)(?:\r\n|((?:" + _EXTENSION + rb")*[ \t]*+)\r\n)")
-#: What a chunk-size line that has not wholly arrived may look like.
+#: A valid beginning of a chunk-size line that has not arrived completely.
 _CHUNK_SIZE_START = re.compile(rb"(?:" + _SIZE + rb"{0,15}+(?:[ \t;][\t\x20-\x7e\x80-\xff]*+)?\r?)?")
 #: Bytes of a chunk-size line.
 _MAX_SIZE_LINE = 4096
@@ -140,7 +140,7 @@ class ChunkedReader:
             end = position + length
             if not length:
                 self._in_trailer = True
-            elif data[end : end + 2] == b"\r\n":
+            elif data.startswith(b"\r\n", end):
                 parts.append(data[position:end])
                 position = end + 2
             else:
@@ -151,15 +151,14 @@ class ChunkedReader:
         return b"".join(parts), None
 
     def _chunk(self, data: bytes, position: int, parts: list[bytes]) -> int:
-        """Take what has come of a chunk that is not whole yet, and its CRLF; returns the new position."""
+        """Take the arrived part of an incomplete chunk, and its CRLF; returns the new position."""
         wanted = self._remaining - 2
         if wanted > 0:
             part = data[position : position + wanted]
             parts.append(part)
             self._remaining -= len(part)
             position += len(part)
-        available = len(data) - position
-        if self._remaining <= 2 and available:
+        if self._remaining <= 2:
             expected = b"\r\n"[2 - self._remaining :]
             ending = data[position : position + len(expected)]
             if not expected.startswith(ending):
@@ -187,14 +186,14 @@ class ChunkedReader:
         """The trailer section, from its first byte on; returns what follows the body."""
         if data.startswith(b"\r\n"):
             return data[2:]
-        end = data.find(b"\r\n\r\n")
-        if end > _MAX_TRAILER or (end < 0 and len(data) > _MAX_TRAILER):
+        lines, end, rest = data.partition(b"\r\n\r\n")
+        if len(lines) > _MAX_TRAILER:
             raise BadRequest("the trailer section is too large")
-        if end < 0:
+        if not end:
             self._pending = data
             return None
-        self.trailers = split_fields(data[: end + 2], _MAX_TRAILER_FIELDS)
-        return data[end + 4 :]
+        self.trailers = split_fields(lines + b"\r\n", _MAX_TRAILER_FIELDS)
+        return rest
 
     def end(self) -> bool:
         """See `BodyReader`."""

@@ -22,7 +22,7 @@ _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?= )")
 
 
 class BadHead(Exception):
-    """A head that can never become a good one. ``line`` is what there is of its request line."""
+    """A head that can never become valid. ``line`` is the part of its request line that has arrived."""
 
     def __init__(self, line: bytes, refusal: BadRequest) -> None:
         super().__init__(refusal.detail)
@@ -31,7 +31,7 @@ class BadHead(Exception):
 
 
 class HeadMemory(Generic[Head]):
-    """The last head of a connection, and the text that it was read from: what begins with that has the same head.
+    """The last head of a connection, and the text that it was read from: data that begins with this text has the same head.
 
     ``head`` may be read once `after` has returned something or `keep` was called.
     """
@@ -43,7 +43,7 @@ class HeadMemory(Generic[Head]):
         self._text = b""
 
     def after(self, data: bytes) -> bytes | None:
-        """What follows the head, if ``data`` begins with it."""
+        """The data after the head, if ``data`` begins with it."""
         text = self._text
         return data[len(text) :] if text and data.startswith(text) else None
 
@@ -104,11 +104,11 @@ def _check_incomplete(data: bytes, limit: int) -> None:
 
 def without_empty_lines(data: bytes) -> bytes:
     """``data`` without the empty lines before the request line, which are ignored (RFC 9112, section 2.2)."""
-    return _EMPTY_LINES.sub(b"", data, 1) if data.startswith(b"\r\n") else data
+    return _EMPTY_LINES.sub(b"", data) if data.startswith(b"\r\n") else data
 
 
 def remains(data: bytes) -> RequestHead:
-    """What the audit log may show of a head that is none: its method and target, if it begins with a method at all.
+    """The part of an invalid head that the audit log may show: its method and target, if it begins with a method at all.
 
     What does not may be the rest of a body that was longer than its Content-Length: a login form, say (attack 42).
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perimeter.importers.authotron.file import AuthotronFile
-from perimeter.importers.draft import Section
+from perimeter.importers.draft import DraftSection
 from perimeter.importers.yaml_tree import Value
 
 
@@ -28,8 +28,8 @@ class Augmenters(AuthotronFile):
             else:
                 self.options(section, one.table, name, self.abilities.augmenters[word], {"name", "type"})
 
-    def _match(self, section: Section, table: dict[str, Value], name: str) -> None:
-        """plain_advanced: whom it fits, and what they get."""
+    def _match(self, section: DraftSection, table: dict[str, Value], name: str) -> None:
+        """plain_advanced: the users that it matches, and the roles that they get."""
         if "realm" in table:
             self.put(section, "realm", table["realm"], f"{name}: realm")
         given = {
@@ -45,7 +45,7 @@ class Augmenters(AuthotronFile):
         self.rest(given, {"match.username", "match.role", "augment.roles", "augment.attributes"}, name)
         self.rest(table, {"name", "type", "realm", "match", "augment"}, name)
 
-    def _roles(self, section: Section, table: dict[str, Value], name: str) -> None:
+    def _roles(self, section: DraftSection, table: dict[str, Value], name: str) -> None:
         """plain: the users of each role."""
         if "realm" in table:
             self.put(section, "realm", table["realm"], f"{name}: realm")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from perimeter.importers.draft import Draft, Note, Section, literal
+from perimeter.importers.draft import Draft, DraftSection, Note, literal
 from perimeter.importers.yaml_tree import Value
 
 _SECRETS = ("private_client_secret", "client_secret", "ldap_password")
@@ -36,7 +36,7 @@ class AuthotronFile:
         """A note about the line of ``value``."""
         return Note(self.file, value.line, text)
 
-    def put(self, section: Section, option: str, value: Value, name: str, text: str | None = None, needs: str = "") -> None:
+    def put(self, section: DraftSection, option: str, value: Value, name: str, text: str | None = None, needs: str = "") -> None:
         """Set one option from one scalar."""
         found = value.text if text is None else text
         note = self.note(value, name)
@@ -60,7 +60,7 @@ class AuthotronFile:
         self.draft.left(self.note(value, f"{name}: expected a whole number"))
         return None
 
-    def options(self, section: Section, table: dict[str, Value], name: str, legal: frozenset[str], done: set[str]) -> None:
+    def options(self, section: DraftSection, table: dict[str, Value], name: str, legal: frozenset[str], done: set[str]) -> None:
         """Options that are spelled alike on both sides; secrets go to files of their own."""
         for key, value in table.items():
             if key in done:
@@ -82,7 +82,7 @@ class AuthotronFile:
             else:
                 self.put(section, key, value, f"{name}: {key}")
 
-    def listed(self, section: Section, option: str, value: Value, name: str, texts: list[str]) -> None:
+    def listed(self, section: DraftSection, option: str, value: Value, name: str, texts: list[str]) -> None:
         """One option from a list of ``texts``."""
         if texts and not any(not text or "," in text or "\n" in text or text != text.strip() for text in texts):
             self.put(section, option, value, name, ", ".join(texts))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from perimeter.auth.passwords.formats import PasswordFormatError, take
 from perimeter.auth.text import unfit_for_name
 from perimeter.importers.authotron.file import AuthotronFile
-from perimeter.importers.draft import RealmUser, Section
+from perimeter.importers.draft import DraftSection, RealmUser
 from perimeter.importers.yaml_tree import Value
 
 
@@ -54,7 +54,7 @@ class Providers(AuthotronFile):
             done.add("iam_realm")
         self.options(section, table, name, self.abilities.authenticators[kind] | {"realm"}, done)
 
-    def _foreign_tokens(self, section: Section, table: dict[str, Value], name: str) -> None:
+    def _foreign_tokens(self, section: DraftSection, table: dict[str, Value], name: str) -> None:
         """Options that a jwt provider does not have and the gateway requires."""
         origin = table.get("cert_uri") or table["type"]
         for option in ("issuer", "audience"):

@@ -10,7 +10,7 @@ import re
 from perimeter.importers.authotron.augmenters import Augmenters
 from perimeter.importers.authotron.file import Abilities, AuthotronFile
 from perimeter.importers.authotron.providers import Providers
-from perimeter.importers.draft import Draft, ImportFault, Section
+from perimeter.importers.draft import Draft, DraftSection, ImportFault
 from perimeter.importers.yaml_tree import Value, read
 
 SHORTEST_SECRET = 32
@@ -32,7 +32,7 @@ def convert(text: str, file: str, draft: Draft, abilities: Abilities) -> None:
     document = read(text, file)
     if not isinstance(document.data, dict):
         raise ImportFault(file, document.line, "expected a mapping")
-    _Import(file, draft, abilities).all(document)
+    _AuthotronImport(file, draft, abilities).all(document)
 
 
 def looks_like(text: str) -> bool:
@@ -40,7 +40,7 @@ def looks_like(text: str) -> bool:
     return re.search(r"^(?:providers|jwt|bind_address|augmenters)\s*:", text, re.MULTILINE) is not None
 
 
-class _Import(AuthotronFile):
+class _AuthotronImport(AuthotronFile):
     def all(self, document: Value) -> None:
         known = {
             "version": self.version,
@@ -124,7 +124,7 @@ class _Import(AuthotronFile):
             self.secret(section, table["secret"])
         self.rest(table, {"exp", "iss", "aud", "secret"}, "jwt")
 
-    def secret(self, section: Section, value: Value) -> None:
+    def secret(self, section: DraftSection, value: Value) -> None:
         size = len(value.raw.encode())
         if size >= SHORTEST_SECRET:
             self.put(section, "algorithm", value, "jwt.secret", "HS256")

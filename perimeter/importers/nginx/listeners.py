@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perimeter.importers.draft import Section
+from perimeter.importers.draft import DraftSection
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.servers import ANY, Place, Server
 from perimeter.importers.nginx.tree import Directive
 
 
-class Listeners(NginxFile):
+class NginxListeners(NginxFile):
     """Writes listeners. ``common`` are the directives outside of servers, which apply inside them."""
 
     common: Sequence[Directive] = ()
@@ -34,7 +34,7 @@ class Listeners(NginxFile):
                 self.draft.put(section, "serve", "redirect", self.note(there[0].directive))
                 self.draft.put(section, "redirect_to", str(there[0].redirect_to), self.note(there[0].directive))
 
-    def _listener(self, port: int, address: str, tls: bool, servers: Sequence[Server]) -> Section:
+    def _listener(self, port: int, address: str, tls: bool, servers: Sequence[Server]) -> DraftSection:
         there = [server for server in servers if port in server.ports]
         origin = next((one for server in there for one in server.directive.all("listen")), there[0].directive)
         name = "https" if tls and port == 443 else "http" if port == 80 else f"port-{port}"
@@ -51,7 +51,7 @@ class Listeners(NginxFile):
     def _of(self, server: Server, name: str) -> list[Directive]:
         return server.directive.all(name) or [one for one in self.common if one.name == name]
 
-    def _certificate(self, section: Section, servers: Sequence[Server]) -> None:
+    def _certificate(self, section: DraftSection, servers: Sequence[Server]) -> None:
         for directive, option in (("ssl_certificate", "certificate"), ("ssl_certificate_key", "private_key")):
             for server in servers:
                 for one in self._of(server, directive):

@@ -161,7 +161,7 @@ def standing(location: Location) -> Standing:
             if not benign_header(one) and not _says_who(one, variables)
         ]
     closes += _target(location)
-    # with `satisfy any`, credentials are enough in nginx; here they are required, whatever the network
+    # with `satisfy any`, credentials are enough in nginx; here they are required from every network
     either = wants and any(map(_any, location.of("satisfy")))
     networks, fault = (None, None) if either else _networks(location.rules())
     if fault is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from perimeter.importers.draft import CLOSED_UPSTREAM, NO_CLIENT, Draft, Section, Setting, plain_name
+from perimeter.importers.draft import CLOSED_UPSTREAM, NO_CLIENT, Draft, DraftSection, Setting, plain_name
 from perimeter.importers.nginx.directives import done
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.location import (
@@ -65,13 +65,13 @@ class Routes(NginxFile):
             if not done(one) and not any(one is other for other in closing) and one is not stripping(location):
                 self.left(one, "here clients of any network need credentials" if one.name == "satisfy" else "")
 
-    def _nowhere(self, location: Location, section: Section) -> None:
+    def _nowhere(self, location: Location, section: DraftSection) -> None:
         """The target of a closed route."""
         upstream = self.draft.section("upstream", "closed", "for routes that are closed to all clients")
         self.draft.put(upstream, "servers", CLOSED_UPSTREAM, self.note(location.directive))
         self.draft.put(section, "upstream", "closed", self.note(location.directive))
 
-    def _who(self, location: Location, section: Section) -> None:
+    def _who(self, location: Location, section: DraftSection) -> None:
         """Who may use the route."""
         standing, directive = location.standing, location.directive
         if standing.closes:
@@ -93,7 +93,7 @@ class Routes(NginxFile):
         for other in location.beside:
             self.draft.guard(section, location.root, location.route_path, other.path, self.note(other.directive))
 
-    def _static(self, location: Location, section: Section) -> None:
+    def _static(self, location: Location, section: DraftSection) -> None:
         directive = (location.directive.all("alias") or location.of("root"))[0]
         self.draft.put(section, "static", location.root, self.note(directive), "directory")
         index = ", ".join(word for one in location.of("index") for word in one.args)
@@ -103,7 +103,7 @@ class Routes(NginxFile):
             if one.args not in (("$uri", "$uri/", "=404"), ("$uri", "=404")) and one.args[:1] == ("$uri",):
                 self.left(one, "a file that does not exist is 404")
 
-    def _proxy(self, location: Location, section: Section, name: str) -> None:
+    def _proxy(self, location: Location, section: DraftSection, name: str) -> None:
         one = location.directive.all("proxy_pass")[0]
         match = PASS.fullmatch(one.args[0] if one.args else "")
         if match is None:
@@ -132,7 +132,7 @@ class Routes(NginxFile):
             elif int(size[1]):
                 self.draft.put(section, "max_body", f"{size[1]}{_UNITS[size[2].lower()]}", self.note(limit))
 
-    def _upstream(self, name: str, servers: str) -> Section:
+    def _upstream(self, name: str, servers: str) -> DraftSection:
         """The section for ``servers``. Another service never gets the requests, even if its section has the same name."""
         number, wanted = 1, name
         while True:
@@ -142,7 +142,7 @@ class Routes(NginxFile):
             number += 1
             wanted = f"{plain_name(name)}-{number}"
 
-    def _identity(self, location: Location, section: Section) -> None:
+    def _identity(self, location: Location, section: DraftSection) -> None:
         variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}
         words: list[str] = []
         closing = [one for one, _ in location.standing.closes]
@@ -170,7 +170,7 @@ class Routes(NginxFile):
             if one.args[:1] not in (("default",), ("off",)):
                 self.left(one)
 
-    def _log(self, location: Location, section: Section) -> None:
+    def _log(self, location: Location, section: DraftSection) -> None:
         for one in location.of("access_log")[-1:]:
             path = one.args[0] if one.args else ""
             if path == "off":

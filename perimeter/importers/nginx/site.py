@@ -38,7 +38,7 @@ class Placeless:
 
 
 @attrs.define
-class Site:
+class ServerBlock:
     """The locations of one server. ``placeless`` directives apply to some of its paths, or to all of them."""
 
     directive: Directive
@@ -54,12 +54,12 @@ class Locations(NginxFile):
         super().__init__(file, draft)
         self.upstreams = upstreams
         self.common = list(common)
-        self.sites: dict[tuple[str, ...], list[Site]] = {}
+        self.sites: dict[tuple[str, ...], list[ServerBlock]] = {}
 
     def server(self, server: Directive, hosts: tuple[str, ...], placeless: Sequence[Placeless] = ()) -> None:
         """The locations of one server, which is for ``hosts`` (none: any). ``placeless`` closes what is open there."""
         block = server.block or []
-        site = Site(server, placeless=list(placeless))
+        site = ServerBlock(server, placeless=list(placeless))
         self.sites.setdefault(hosts, []).append(site)
         inside = inherit(self.common, block)
         asking = {one.args[0] for one in _all([*self.common, *block], "auth_request") if one.args and one.args[0] != "off"}
@@ -74,7 +74,7 @@ class Locations(NginxFile):
             if not done(one):
                 self.left(one)
 
-    def _around(self, site: Site, hosts: tuple[str, ...], inside: list[Directive]) -> None:
+    def _around(self, site: ServerBlock, hosts: tuple[str, ...], inside: list[Directive]) -> None:
         """For paths without a location: nginx serves the files of the server's root, if it has one."""
         server = site.directive
         roots = [one for one in inside if one.name == "root"]
@@ -90,7 +90,9 @@ class Locations(NginxFile):
                 f"{', '.join(hosts)} has no location /: a closed route keeps its paths from the routes for any host",
             )
 
-    def _location(self, site: Site, one: Directive, hosts: tuple[str, ...], outer: list[Directive], asking: set[str]) -> None:
+    def _location(
+        self, site: ServerBlock, one: Directive, hosts: tuple[str, ...], outer: list[Directive], asking: set[str]
+    ) -> None:
         modifier, path = _matches(one.args)
         inside = inherit(outer, one.block or [])
         if path.startswith("@"):
@@ -162,7 +164,7 @@ class Locations(NginxFile):
             if match is not None and not match[3] and self.upstreams.get(match[2]) == ():
                 close(location, one, "no server of its upstream could be translated")
 
-    def _resolved(self, sites: list[Site]) -> list[Location]:
+    def _resolved(self, sites: list[ServerBlock]) -> list[Location]:
         """The locations of the servers for the same hosts. nginx would use one of these servers; here they are merged."""
         if len(sites) > 1:
             for site in sites:

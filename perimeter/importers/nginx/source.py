@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from perimeter.importers.draft import Draft, Note
 from perimeter.importers.nginx.directives import OF_NGINX, done
 from perimeter.importers.nginx.file import NginxFile
-from perimeter.importers.nginx.listeners import Listeners
+from perimeter.importers.nginx.listeners import NginxListeners
 from perimeter.importers.nginx.servers import Server, Servers
 from perimeter.importers.nginx.site import Locations, Placeless
 from perimeter.importers.nginx.tree import Directive, Find, read
@@ -37,7 +37,7 @@ def convert_all(trees: Sequence[list[Directive]], file: str, draft: Draft) -> No
     """Add the servers of several files that nginx loads together, as `perimeter.importers.nginx.tree.read` returns them.
     Directives outside of servers apply to the servers of all files."""
     draft.source = SOURCE
-    reading = _Import(file, draft)
+    reading = _NginxImport(file, draft)
     outer: list[Directive] = []
     for top in trees:
         whole = any(one.name == "http" and one.block is not None for one in top)
@@ -51,7 +51,7 @@ def convert_all(trees: Sequence[list[Directive]], file: str, draft: Draft) -> No
     reading.all(outer)
 
 
-class _Import(NginxFile):
+class _NginxImport(NginxFile):
     def __init__(self, file: str, draft: Draft) -> None:
         super().__init__(file, draft)
         self.upstreams: dict[str, tuple[str, ...]] = {}
@@ -80,7 +80,7 @@ class _Import(NginxFile):
         leading = [server for server in servers if server.redirect_to is not None]
         groups, places = reading.chosen(reading.same_names(servers))
         reached = reading.hosts(groups, servers, places)
-        listeners = Listeners(self.file, self.draft)
+        listeners = NginxListeners(self.file, self.draft)
         listeners.common = self.common
         listeners.serve(places, [server for group in groups for server in group])
         listeners.redirect([server for server in leading if server.redirect_to is not None], places)

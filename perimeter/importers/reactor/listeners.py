@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from perimeter.importers.draft import Section, plain_name
+from perimeter.importers.draft import DraftSection, plain_name
 from perimeter.importers.reactor.properties import Properties
 
 KEYSTORE_PASSWORD = "keystore.password"  # noqa: S105 - the name of a file
@@ -15,7 +15,7 @@ _TLS = ("security.server.ssl.enabled", "ssl.external.enabled", "ssl.enabled")
 _KEYSTORES = ("security.auth.server.ssl.keystore.", "security.server.ssl.keystore.")
 
 
-class Listeners(Properties):
+class ReactorListeners(Properties):
     """Writes the listeners."""
 
     def plain_port(self) -> str:
@@ -69,7 +69,7 @@ class Listeners(Properties):
             for last in ("path", "password", "type", "keypassword"):
                 self.taken.add(prefix + last)
 
-    def interface(self, section: Section, name: str) -> None:
+    def interface(self, section: DraftSection, name: str) -> None:
         """Listen on the address of a property only, as the original did."""
         address = self.take(name)
         try:
@@ -82,7 +82,7 @@ class Listeners(Properties):
             if address != "localhost" and ".bind." in name:
                 self.draft.left(self.note(name), f"{name}: the gateway wants an IP address to listen on")
 
-    def keystore(self, section: Section, *prefixes: str) -> None:
+    def keystore(self, section: DraftSection, *prefixes: str) -> None:
         """TLS with the keystore that the first of ``prefixes`` has."""
         self.draft.put(section, "tls", "yes", self.note(prefixes[0] + "path"))
         prefix = next((one for one in prefixes if self.properties.get(one + "path", ("", None))[0]), "")

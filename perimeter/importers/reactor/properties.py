@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perimeter.importers.draft import Draft, Note, Section, literal
+from perimeter.importers.draft import Draft, DraftSection, Note, literal
 
 CONSUMED = frozenset(
     (
@@ -40,7 +40,7 @@ class Properties:
         found = self.properties.get(name)
         return found[1] if found else Note(self.file, 0, name)
 
-    def put(self, section: Section, option: str, name: str, value: str | None = None, needs: str = "") -> None:
+    def put(self, section: DraftSection, option: str, name: str, value: str | None = None, needs: str = "") -> None:
         """Set an option from a property, if that is set."""
         text = self.take(name) if value is None else value
         if text and (fault := literal(text)):

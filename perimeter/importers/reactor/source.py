@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perimeter.importers.draft import Draft, ImportFault, Note, Section
-from perimeter.importers.reactor.listeners import Listeners
+from perimeter.importers.draft import Draft, DraftSection, ImportFault, Note
+from perimeter.importers.reactor.listeners import ReactorListeners
 from perimeter.importers.reactor.properties import CONSUMED, Properties
 from perimeter.importers.xml_tree import Element, read
 
@@ -64,7 +64,7 @@ def convert_all(sources: Sequence[tuple[str, str]], draft: Draft) -> None:
             properties[name] = (value, Note(file, element.line, name))
         if not found:
             raise ImportFault(file, 0, "there is no <property>")
-    _Import(sources[0][1], properties, draft, set(CONSUMED)).all()
+    _PropertiesImport(sources[0][1], properties, draft, set(CONSUMED)).all()
 
 
 def _pair(element: Element) -> tuple[str, str]:
@@ -72,10 +72,10 @@ def _pair(element: Element) -> tuple[str, str]:
     return (name.text if name else "", value.text if value else "")
 
 
-class _Import(Properties):
+class _PropertiesImport(Properties):
     def all(self) -> None:
         """Everything that the properties say."""
-        self.listening = Listeners(self.file, self.properties, self.draft, self.taken)
+        self.listening = ReactorListeners(self.file, self.properties, self.draft, self.taken)
         self.perimeter()
         self.listening.add()
         self.authenticator()
@@ -149,7 +149,7 @@ class _Import(Properties):
         if remark:
             self.draft.remark(note, remark)
 
-    def realm(self, section: Section, note: Note) -> None:
+    def realm(self, section: DraftSection, note: Note) -> None:
         if realm := self.properties.get("security.realm", ("", None))[0]:
             self.draft.put(section, "realm", realm, note)
 

@@ -12,6 +12,7 @@ from perimeter.audit.log import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
+from perimeter.config.site.renewed import Versions, renewed_files, versions
 from perimeter.http.answers import Page
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts
@@ -31,11 +32,12 @@ Contexts = Mapping[str, ServerContexts]
 class Prepared:
     """A configuration, and what was read from disk for it. The owner puts it to use, or calls `discard`.
 
-    ``sinks`` are by the path of a route's own audit log, None for that of ``[audit]``. ``upstream_tls`` is by the name of the
-    upstream, then by the host name to verify.
+    ``versions`` are those of the files that may be renewed, from before they were read. ``sinks`` are by the path of a route's
+    own audit log, None for that of ``[audit]``. ``upstream_tls`` is by the name of the upstream, then by the host name to verify.
     """
 
     config: SiteConfig
+    versions: Versions
     contexts: Contexts
     upstream_tls: Mapping[str, Mapping[str, ClientTLS]]
     keyring: Keyring
@@ -59,6 +61,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     everything then.
     """
     config = read()
+    found = versions(renewed_files(config))
     prepare_state_dir(config.perimeter.state_dir)
     keyring = Keyring.open(config.perimeter.state_dir, config.token, runtime.reactor)  # judges the directory before it is used
     contexts = _server_contexts(config)
@@ -75,7 +78,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
         sinks = {path: audit.sink(path) for path in (None, *(route.audit for route in config.routes))}
         audit.open()
         undo.pop_all()
-    return Prepared(config, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages)
+    return Prepared(config, found, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages)
 
 
 def serves_metrics(config: SiteConfig) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, succeed
 
-from perimeter.config.site.server import Scheme, ServerSettings
+from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.net.connect import connect
 from perimeter.net.contexts import ClientTLS
@@ -19,22 +19,22 @@ from perimeter.web.sample import sample_site
 
 def client_contexts(settings: UpstreamSettings) -> dict[str, ClientTLS]:
     """TLS settings for an upstream's https servers, by the host name to verify. Blocks. Raises `StartupError`."""
-    names = {settings.server_name or server.host for server in settings.servers if server.scheme is Scheme.HTTPS}
+    names = {settings.server_name or server.host for server in settings.servers if server.scheme is ServerScheme.HTTPS}
     return {name: ClientTLS(name, settings.ca_certificate) for name in sorted(names)}
 
 
 def upstream_pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime) -> UpstreamPool:
     """The connections to one upstream's servers: over TCP, over TLS, or in memory to the sample service."""
     reactor = runtime.reactor
-    samples = [sample_site(reactor)] if any(server.scheme is Scheme.SAMPLE for server in settings.servers) else []
+    samples = [sample_site(reactor)] if any(server.scheme is ServerScheme.SAMPLE for server in settings.servers) else []
 
     def dial(server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float) -> Deferred[UpstreamConnection]:
-        if server.scheme is Scheme.SAMPLE:
+        if server.scheme is ServerScheme.SAMPLE:
             connection = factory()
             protocol = samples[0].buildProtocol(None)
             connect_in_memory(reactor, connection, protocol)
             return succeed(connection)
-        tls = contexts[settings.server_name or server.host] if server.scheme is Scheme.HTTPS else None
+        tls = contexts[settings.server_name or server.host] if server.scheme is ServerScheme.HTTPS else None
         return connect(reactor, server.host, server.port, tls, factory, timeout)  # type: ignore[return-value]
 
     return UpstreamPool(settings, dial, runtime.deadlines, runtime.turns, reactor.seconds)

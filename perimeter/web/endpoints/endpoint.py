@@ -1,4 +1,4 @@
-"""What all built-in endpoints have in common: where they stand, what they ask for, and JSON answers."""
+"""The base of all built-in endpoints: their paths, the access that they require, and JSON answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``perimeter import``: files in, files out, and what it says of them."""
+"""``perimeter import``: the files that it reads and writes, and its messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``perimeter password``: what it prints is what the realm file reads."""
+"""``perimeter password``: the realm file reads what the command prints."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class TokenCommandTests(CommandCase):
         self.fails("there is no API token x", "token", "revoke", "--id", "x")
 
     def stored(self, *changes: Change) -> None:
-        """Write to the database as a gateway would have, which has stopped."""
+        """Write to the database like a gateway that has stopped since."""
         (self.directory / "var").mkdir(mode=0o700, exist_ok=True)
         store = SqliteStore(self.directory / "var", STATE_KINDS)
         store.write(changes)

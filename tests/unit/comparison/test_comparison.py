@@ -1,4 +1,4 @@
-"""The comparison with Auth-o-tron, as far as it needs no Auth-o-tron: its judge, its list of differences, its configurations."""
+"""The comparison with Auth-o-tron, without Auth-o-tron: its judge, its list of differences, its configurations."""
 
 from __future__ import annotations
 

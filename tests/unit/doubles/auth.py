@@ -1,4 +1,4 @@
-"""Doubles for the tests of `perimeter.auth` and `perimeter.offload`: threads and time that the test moves by hand."""
+"""Doubles for the tests of `perimeter.auth` and `perimeter.offload`: threads and a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHEAP_BCRYPT = "$2b$04$21yJHLrEBNPYx4QYD810h./kdreoO0wR9T/la8qu.fE.SUi7t18BO"
 
 
 class ThreadClock(Clock):
-    """Time by hand, and a reactor thread that is always free."""
+    """A clock that the test sets, and a reactor thread that is always free."""
 
     def callFromThread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         function(*args, **kwargs)
@@ -58,7 +58,7 @@ class ManualThreads:
 
 
 class ImmediateThreads(ManualThreads):
-    """A thread pool that is done before it is asked."""
+    """A thread pool that runs each job at once."""
 
     def callInThreadWithCallback(self, on_result: Any, function: Any, *args: Any) -> None:
         super().callInThreadWithCallback(on_result, function, *args)

@@ -19,7 +19,7 @@ def element(tag: int, content: bytes) -> bytes:
 
 
 def elements(content: bytes) -> list[tuple[int, bytes]]:
-    """The elements of ``content``, each as its tag and its content."""
+    """The elements of ``content``, each as a pair of tag and content."""
     found = []
     while content:
         start, size = 2, content[1]

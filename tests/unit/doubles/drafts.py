@@ -1,4 +1,4 @@
-"""What importers make of a text, and how tests look at it."""
+"""Runs importers on a text, and reads the results for tests."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.unit.doubles.http_rig import Client, Holding, Site
 
 
 class FakeOffload:
-    """Does jobs at once, or one by one with `step` where ``by_hand`` is set. ``jobs`` counts them."""
+    """Does jobs at once, or one by one with `step` if ``by_hand`` is set. ``jobs`` counts them."""
 
     def __init__(self) -> None:
         self.by_hand = False
@@ -74,15 +74,15 @@ def _dechunked(data: bytes) -> tuple[bytes, bool]:
     body = b""
     while data:
         size, _, data = data.partition(b"\r\n")
-        octets = int(size, 16)
-        if not octets:
+        length = int(size, 16)
+        if not length:
             return body, True
-        body, data = body + data[:octets], data[octets + 2 :]
+        body, data = body + data[:length], data[length + 2 :]
     return body, False
 
 
 class Rig:
-    """A request that the gate has admitted (unless not ``decided``); `exchange` waits for whoever answers it."""
+    """A request that the gate has admitted (unless not ``decided``); `exchange` waits for a response."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Rig:
         return exchange
 
     def feed(self, data: bytes) -> None:
-        """Bytes of the request's body come, framed as its head says."""
+        """Deliver bytes of the request's body, framed as its head announces."""
         self.client.send(data)
 
     def leave(self) -> None:
@@ -140,7 +140,7 @@ class Rig:
 
     @property
     def done(self) -> bool:
-        """Whether the exchange is over: that is when it is audited."""
+        """Whether the exchange is over and therefore audited."""
         return bool(self.records)
 
     @property

@@ -1,4 +1,4 @@
-"""What stands around a real `Http1Connection` in tests: a transport without a socket, a clock, a site, targets, a reader."""
+"""The environment of a real `Http1Connection` in tests: a transport without a socket, a clock, a site, targets, a reader."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class FakeTransport:
         self.protocol = protocol
         protocol.makeConnection(self)
 
-    # -- what the protocol calls
+    # -- methods that the protocol calls
 
     def has_input(self) -> bool:
         return self.unread_input or self.lost
@@ -127,10 +127,10 @@ class FakeTransport:
             if self.unread:
                 self.clock.callLater(0, self._deliver)
 
-    # -- what the peer and the network do
+    # -- actions of the peer and the network
 
     def receive(self, data: bytes) -> None:
-        """``data`` comes from the peer; what nobody reads waits."""
+        """``data`` comes from the peer; data that the gateway does not read waits."""
         self.unread += data
         self._deliver()
 
@@ -140,7 +140,7 @@ class FakeTransport:
             self.protocol.dataReceived(data)
 
     def take(self, size: int | None = None) -> None:
-        """The peer reads ``size`` bytes of what waits (None: all, and it is not slow any more)."""
+        """The peer reads ``size`` waiting bytes (None: all, and it is no longer slow)."""
         if size is None:
             self.stalled = False
             size = self.buffered
@@ -173,7 +173,7 @@ class FakeTransport:
 
 @attrs.define
 class Response:
-    """A response as a client reads it. ``whole`` is False where the connection ended in the middle of it."""
+    """A response as a client reads it. ``whole`` is False if the connection ended in the middle of it."""
 
     status: int
     fields: list[Field]
@@ -294,7 +294,7 @@ class Body:
 
 @implementer(IResponder)
 class Responder:
-    """Notes what it is told of the client."""
+    """Notes what is reported about the client."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -324,7 +324,7 @@ class Holding:
 
 
 def stalled(client: Client, target: Holding, size: int) -> tuple[Exchange, Responder]:
-    """The client asks, and reads nothing of the ``size`` bytes of its answer, which is not over yet."""
+    """The client sends a request and reads nothing of the ``size`` bytes of its answer, which is not complete yet."""
     client.get()
     exchange = target.exchanges[0]
     responder = exchange.responder
@@ -381,12 +381,12 @@ class Client:
     def __init__(self, site: Any, tls_version: str = "", peer: str = "192.0.2.7") -> None:
         self.site = site
         self.transport = FakeTransport(site.reactor, tls_version, peer)
-        self.channel = Http1Connection(site, "https")
+        self.channel = Http1Connection(site, "https", 9443)
         site.audit.transport = self.transport
         self.transport.connect(self.channel)
 
     def send(self, data: bytes) -> None:
-        """``data`` arrives, and as many turns of the loop pass as it gives work for."""
+        """``data`` arrives, and turns of the loop pass until its work is done."""
         self.transport.receive(data)
         while self.site.turns:
             self.site.reactor.advance(NEXT_TURN)
@@ -408,7 +408,7 @@ class Client:
 
     @property
     def closed(self) -> bool:
-        """Whether the gateway has closed in order: the client reads the end after the last response."""
+        """Whether the gateway has closed cleanly: the client reads the end after the last response."""
         return (self.transport.disconnecting or self.transport.half_closed) and not self.transport.aborted
 
     @property

@@ -1,4 +1,4 @@
-"""Sections of ``type = ldap`` as an operator writes them, and what becomes of them."""
+"""Sections of ``type = ldap`` as an operator writes them, and the settings that they become."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_body(body: str) -> tuple[LdapSettings, list[str]]:
 
 
 def parsed(**options: str) -> LdapSettings:
-    """The settings of a section that is as it should be."""
+    """The settings of a valid section."""
     settings, problems = read(**options)
     assert not problems, problems
     return settings

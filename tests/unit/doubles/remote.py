@@ -1,4 +1,4 @@
-"""Authenticators that ask a service elsewhere, built from the text of their section, in the reactor of the tests."""
+"""Authenticators that query a remote service, built from the text of their section, in the reactor of the tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REQUEST = AuthenticationRequest("192.0.2.1")
 
 
 def answering(status: int, body: bytes, *fields: bytes) -> Script:
-    """A script that answers everything with this."""
+    """A script that answers every request with this."""
     lines = b"".join(field + b"\r\n" for field in fields)
     reply = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n%b\r\n%b" % (status, len(body), lines, body)
 
@@ -60,7 +60,7 @@ class MovedReactor:
 
 
 class RemoteCase(TestCase):
-    """Has the services of a gateway, and no connection left when it is over."""
+    """Provides the services of a gateway, and checks that no connection is left at the end."""
 
     def setUp(self) -> None:
         self.offload = Offload(reactor)
@@ -69,7 +69,7 @@ class RemoteCase(TestCase):
         self.services = AuthServices(self.time, self.offload)  # type: ignore[arg-type]
 
     async def tearDown(self) -> None:
-        # a connection that was cut comes back to its pool, or is gone, only when the reactor has been round once more
+        # a connection that was cut returns to its pool or disappears only in the next turn of the reactor
         await deferLater(reactor, 0.02)
         for client in self.services.web._clients.values():
             await client.close()
@@ -84,13 +84,13 @@ class RemoteCase(TestCase):
         return server
 
     def build(self, kind: str, text: str, realm: str = "elsewhere") -> Any:
-        """The authenticator of a section that must be good."""
+        """The authenticator of a section that must be valid."""
         settings, problems = self.parse(kind, text)
         self.assertEqual(problems, [])
         return authenticator_factories()[kind].build("weather", realm, settings, self.services)
 
     def parse(self, kind: str, text: str) -> tuple[Any, list[str]]:
-        """What the section's own options become, and what is wrong with them."""
+        """The values of the section's own options, and their errors."""
         directory = Path(self.mktemp()).absolute()
         (scanned,), faults = scan(f"[authenticator weather]\n{text}\n")
         self.assertEqual(faults, [])
@@ -104,7 +104,7 @@ class RemoteCase(TestCase):
         return ensureDeferred(authenticator.authenticate(BearerCredentials(token), request))
 
     async def until(self, fact: Callable[[], object], what: str) -> None:
-        """Return once ``fact()`` is true, which something outside of this process brings about."""
+        """Return once ``fact()`` is true; something outside of this process makes it true."""
         for _ in range(1000):
             if fact():
                 return
@@ -112,7 +112,7 @@ class RemoteCase(TestCase):
         raise AssertionError(f"not within 10 s: {what}")
 
     async def refusal(self, asked: Callable[[], Deferred[Any]], *kinds: type[Exception]) -> Exception:
-        """What ``asked()`` is refused with, which must be one of ``kinds`` and nothing beneath it."""
+        """The exception of ``asked()``, whose class must be one of ``kinds`` and no subclass of them."""
         try:
             found = await asked()
         except Exception as error:

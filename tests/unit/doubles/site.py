@@ -1,4 +1,4 @@
-"""A small site.ini to change one thing of, and an authenticator kind that needs nothing installed."""
+"""A small site.ini of which tests change one thing, and a kind of authenticator without dependencies."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ class SiteCase(TestCase):
         return load_site(self.site, environ=self.environ, kinds=INSTALLED)
 
     def problems(self, text: str) -> list[str]:
-        """What is wrong with ``text``, each problem without the name of the directory."""
+        """The problems of ``text``, without the name of the directory."""
         error = self.assertRaises(ConfigError, self.load, text)
         return str(error).replace(f"{self.directory}/", "").splitlines()
 
     def with_option(self, section: str, option: str, value: str) -> str:
-        """`SITE` with an option in a section; it is put in place of what stood there, the section is made where there is none."""
+        """`SITE` with this option in a section. It replaces an earlier value; a missing section is added."""
         header = f"[{section}]\n"
         if header not in SITE:
             return f"{SITE}\n{header}{option} = {value}\n"

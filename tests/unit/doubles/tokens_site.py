@@ -1,4 +1,4 @@
-"""A keyring, issuer and verifier on a fake clock, and tokens forged in every way, for the tests of perimeter.tokens."""
+"""A keyring, issuer and verifier on a fake clock, and forged tokens, for the tests of perimeter.tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perimeter.tokens.keyring import Keyring, SigningKey
 from perimeter.tokens.verifier import TokenVerifier
 
 NOW = 1_800_000_000.25
-SECRET = "a secret of more than thirty-two octets"
+SECRET = "a secret of more than thirty-two bytes"
 ALICE = Principal(
     "alice", "local", ("admin", "dev"), "local", attributes={"mail": "a@example.com"}, scopes={"data": ("read", "write")}
 )

@@ -21,7 +21,7 @@ def chain(*values: str) -> tuple[str, ...]:
 
 
 class VouchedChainTests(unittest.TestCase):
-    def test_attack_9_what_nobody_vouches_for_is_left_out(self) -> None:
+    def test_attack_9_addresses_from_untrusted_proxies_are_left_out(self) -> None:
         for values, expected in (
             ((), ()),
             (("192.0.2.1",), ("192.0.2.1",)),
@@ -39,6 +39,8 @@ class VouchedChainTests(unittest.TestCase):
             (("2001:db8::5",), ("2001:db8::5",)),
             (("2001:0DB9:0::5",), ("2001:db9::5",)),
             (("\t192.0.2.1 ",), ("192.0.2.1",)),
+            (("2001:db9::a",), ("2001:db9::a",)),
+            (("m192.0.2.1",), ()),
         ):
             self.assertEqual(chain(*values), (*expected, "10.0.0.1"), values)
 

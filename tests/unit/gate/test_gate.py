@@ -12,12 +12,14 @@ from twisted.trial import unittest
 
 from perimeter.config.site.route import Rule
 from perimeter.errors import Challenges, InvalidToken, Unavailable
-from perimeter.gate.access import ANYBODY, Access, Asks
+from perimeter.gate.access import ANYBODY, Access, Asks, Restricted
+from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
-from perimeter.model import ClientConnection, HeaderBlock, Principal
+from perimeter.http.grammar import parse_block
+from perimeter.model import ClientConnection, Grant, HeaderBlock, Principal, Restriction
 from tests.unit.doubles.http_rig import Client, Holding, Site
 
 ALICE = Principal("alice", "local", ("user",))
@@ -26,7 +28,7 @@ PEER = "192.0.2.7"
 
 
 class FakeIdentifier:
-    """Finds the people by their Authorization; ``raises`` or ``later`` instead where a test says so."""
+    """Finds principals by their Authorization; ``raises`` or returns ``later`` instead if a test sets it."""
 
     people = {b"Bearer alice": ALICE, b"Bearer admin": ADMIN}
 
@@ -70,7 +72,7 @@ class GateTestCase(unittest.TestCase):
             raise AssertionError("nothing to sign")
 
         table = RouteTable(routes or (self.open, self.closed, self.root))
-        return Gate(table, self.identifier, IdentityLines(sign, self.site.clock), **options)  # type: ignore[arg-type]
+        return Gate(table, self.identifier, IdentityLines(sign, self.site.clock, 1000), **options)  # type: ignore[arg-type]
 
     def ask(self, line: str, *lines: str, gate: Gate | None = None, peer: str = PEER) -> Client:
         self.site.dispatch = (gate or self.gate()).dispatch  # type: ignore[method-assign]
@@ -101,7 +103,7 @@ class AdmissionTests(GateTestCase):
         self.assertEqual((decision.target, decision.address), (b"/pub/x?y=z", PEER))
         self.assertEqual(self.identifier.asked, [])
 
-    def test_open_route_asks_nobody_who_he_is(self) -> None:
+    def test_open_route_identifies_no_client(self) -> None:
         self.assertIsNone(self.admitted("GET /pub", "Authorization: Bearer alice").principal)
 
     def test_default_is_deny(self) -> None:
@@ -141,13 +143,13 @@ class AdmissionTests(GateTestCase):
         self.refused(403, "POST /", "Authorization: Bearer alice", gate=gate)
         self.admitted("POST /", "Authorization: Bearer admin", gate=gate)
 
-    def test_rules_for_methods_where_nobody_is_asked(self) -> None:
+    def test_rules_for_methods_on_an_open_route(self) -> None:
         gate = self.gate(self.route("r", "/", access=ANYBODY, policy=Policy(None, (Rule("method", "DELETE"),))))
         self.admitted("GET /", gate=gate)
         self.refused(403, "DELETE /", gate=gate)
 
     def test_what_was_found_of_a_target_is_no_permission(self) -> None:
-        """Whatever a gate remembers between requests, each of them is judged by who asks, and how."""
+        """A gate caches things between requests, but judges each request by its own user and method."""
         gate = self.gate(self.route("r", "/", policy=Policy((Rule("role", "admin"),), (Rule("method", "DELETE"),))))
         for _ in range(3):
             self.admitted("GET /x?y", "Authorization: Bearer admin", gate=gate)
@@ -184,6 +186,8 @@ class AdmissionTests(GateTestCase):
         self.identifier.later.callback(ALICE)
         self.assertEqual(client.response().status, 403)
         self.assertEqual(self.target.exchanges, [])
+        record = client.records[-1]
+        self.assertEqual((record.route, record.principal, record.reason), ("closed", ALICE, "insufficient_scope"))
 
     def test_client_gone_while_an_authenticator_is_asked(self) -> None:
         self.identifier.later = Deferred()
@@ -203,11 +207,50 @@ class AdmissionTests(GateTestCase):
         self.refused(503, "GET /pub", gate=gate)
         self.admitted("GET /token", gate=gate)
 
+    def test_a_restricted_token_is_held_to_its_routes(self) -> None:
+        for allowed, status in (("root", 200), ("open", 403)):
+            grant = Grant("7", 0.0, 9.0, True, Restriction(frozenset((allowed,))))
+            self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant)}
+            client = self.ask("GET /x", "Authorization: Bearer x")
+            if status == 200:
+                self.target.exchanges.pop().answer(200, b"", b"")
+            self.assertEqual(client.response().status, status)
+            self.assertEqual(self.target.exchanges, [])
+
+    def test_attack_5_a_restricted_token_cannot_name_another_method_in_a_header(self) -> None:
+        grant = Grant("7", 0.0, 9.0, True, Restriction(methods=frozenset(("GET",))))
+        self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant)}
+        self.admitted("GET /x", "Authorization: Bearer x")
+        self.refused(403, "GET /x", "Authorization: Bearer x", "X-HTTP-Method-Override: DELETE")
+        self.refused(403, "DELETE /x", "Authorization: Bearer x")
+
+    def test_attack_8_a_proxy_that_asks_for_its_client_is_not_the_client(self) -> None:
+        self.admitted("GET /x", "Authorization: Bearer alice")
+        self.assertTrue(self.identifier.by_connection)
+        exchange = self.target.exchanges[-1]
+        assert isinstance(exchange.decision, Admitted)
+        gate = self.gate()
+        self.assertIsInstance(gate.judge(exchange, exchange.head, asking=exchange.decision), Admitted)
+        self.assertFalse(self.identifier.by_connection)
+
+    def test_an_endpoint_of_the_gateway_refuses_restricted_tokens(self) -> None:
+        grant = Grant("7", 0.0, 9.0, True, Restriction(methods=frozenset(("GET",))))
+        self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant), b"Bearer alice": ALICE}
+        gate = self.gate(self.route("r", "/", access=Access(restricted=Restricted.NOTHING)))
+        self.admitted("GET /", "Authorization: Bearer alice", gate=gate)
+        self.refused(403, "GET /", "Authorization: Bearer x", gate=gate)
+
     def test_max_body(self) -> None:
         gate = self.gate(self.route("r", "/", access=ANYBODY, max_body=10))
         self.refused(413, "POST /", "Content-Length: 11", gate=gate)
         self.admitted("POST /", "Content-Length: 10", gate=gate)
         self.assertEqual(self.target.exchanges[-1].max_body, 10)
+
+    def test_a_route_without_bodies(self) -> None:
+        gate = self.gate(self.route("r", "/", access=ANYBODY, max_body=0))
+        self.refused(413, "POST /", "Content-Length: 1", gate=gate)
+        self.admitted("POST /", "Content-Length: 0", gate=gate)
+        self.admitted("GET /", gate=gate)
 
 
 class NetworkTests(GateTestCase):
@@ -228,6 +271,21 @@ class NetworkTests(GateTestCase):
         self.refused(403, "GET /", "X-Forwarded-For: 10.0.0.1", gate=trusting)
         self.admitted("GET /", "X-Forwarded-For: 10.0.0.1", gate=trusting, peer="172.16.0.1")
         self.refused(403, "GET /", "X-Forwarded-For: 10.0.0.1, 192.0.2.1", gate=trusting, peer="172.16.0.1")
+
+    def test_attack_23_chains_of_proxies_are_remembered_within_bounds(self) -> None:
+        gate = self.gate(self.open, trusted_proxies=(ip_network("172.16.0.0/12"),))
+        for _ in range(2):
+            self.admitted("GET /pub", "X-Forwarded-For: 10.0.0.1,172.16.0.2", gate=gate, peer="172.16.0.1")
+        self.admitted("GET /pub", "X-Forwarded-For: 10.0.0.1", "X-Forwarded-For:  172.16.0.2", gate=gate, peer="172.16.0.1")
+        self.assertEqual(len(gate._chains), 1, "the text counts, however many headers it comes in")
+        for length, kept in ((256, 2), (257, 2)):
+            self.admitted("GET /pub", f"X-Forwarded-For: {'x' * length}", gate=gate, peer="172.16.0.1")
+            self.assertEqual(len(gate._chains), kept)
+        for number in range(4094):
+            gate._relayed("172.16.0.1", parse_block(f"X-Forwarded-For: x{number}\r\n".encode(), 9))
+        self.assertEqual(len(gate._chains), 4096)
+        self.admitted("GET /pub", "X-Forwarded-For: y", gate=gate, peer="172.16.0.1")
+        self.assertEqual(len(gate._chains), 1)
 
     def test_attack_9_audited_address(self) -> None:
         trusting = self.gate(trusted_proxies=(ip_network("172.16.0.0/12"),))
@@ -302,10 +360,19 @@ class PathTests(GateTestCase):
         for number in range(5000):
             client.get(f"/pub/{number}")
             self.target.exchanges.pop().answer(200, b"", b"")
-        self.assertLessEqual(len(gate._places), 4096)
+            self.assertEqual(len(gate._places), number % 4096 + 1)
         kept = len(gate._places)
-        client.get("/pub/" + "x" * 1000)
+        host = len("gw.example")
+        client.get("/pub/".ljust(257 - host, "x"))
+        self.target.exchanges.pop().answer(200, b"", b"")
         self.assertEqual(len(gate._places), kept)
+        client.get("/pub/".ljust(256 - host, "x"))
+        self.assertEqual(len(gate._places), kept + 1)
+
+    def test_what_a_gate_remembers_is_its_own(self) -> None:
+        for memory in ("places", "chains"):
+            with self.assertRaises(TypeError):
+                self.gate(**{memory: {}})
 
     def test_parameters_inside_one_route(self) -> None:
         self.assertEqual(self.admitted("GET /pub/a;v=1/b").target, b"/pub/a;v=1/b")
@@ -354,7 +421,20 @@ class FailClosedTests(GateTestCase):
             self.assertEqual(response.get(b"www-authenticate"), b'Basic realm="realm", charset="UTF-8"')
             self.assertEqual(client.records[-1].route, "r")
 
-    def test_nobody_vouches_later(self) -> None:
+    def test_a_refusal_at_once_has_the_challenges_of_the_route(self) -> None:
+        for access, challenge in (
+            (Access(stranger=Challenges.BASIC), b'Basic realm="realm", charset="UTF-8"'),
+            (Access(), b'Bearer realm="realm"'),
+        ):
+            gate = self.gate(self.route("r", "/", access=access))
+            client = self.refused(401, "GET /", gate=gate)
+            response = self.refused(401, "GET /", gate=gate).response()
+            self.assertEqual(response.get(b"www-authenticate"), challenge)
+            wrong = self.ask("GET /", "Authorization: Bearer mallory", gate=gate).response()
+            self.assertTrue((wrong.get(b"www-authenticate") or b"").startswith(challenge), wrong)
+            self.assertEqual(client.records[-1].route, "r")
+
+    def test_no_authenticator_vouches_later(self) -> None:
         headers = "Authorization: Bearer alice"
         for asks, status in ((Asks.REQUIRED, 401), (Asks.OPTIONAL, 200)):
             self.identifier.later = Deferred()
@@ -370,7 +450,7 @@ class FailClosedTests(GateTestCase):
             self.refused(500, "GET /", "Authorization: Bearer alice")
         self.assertEqual(len(self.flushLoggedErrors()), 3)
 
-    def test_attack_41_identity_that_cannot_be_told(self) -> None:
+    def test_attack_41_identity_that_cannot_be_encoded(self) -> None:
         surrogate = Principal("\ud800", "local")
         self.identifier.people = {b"Bearer x": surrogate}
         self.refused(500, "GET /", "Authorization: Bearer x")

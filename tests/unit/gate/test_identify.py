@@ -1,4 +1,4 @@
-"""Who is asking: what is remembered, what is asked anew, and that a client can narrow its realms and never widen them."""
+"""The user of a request: what is cached, what is looked up again, and that a client can only narrow its realms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from perimeter.errors import (
     Unavailable,
 )
 from perimeter.gate.identify import Identifier
-from perimeter.gate.sources.authorization import RECALL_INTERVAL, Authorization
+from perimeter.gate.sources.authorization import Authorization
 from perimeter.gate.sources.connection import Connection
 from perimeter.http.grammar import parse_block
 from perimeter.model import (
@@ -129,7 +129,7 @@ class IdentifierCase(unittest.TestCase):
         self.api_tokens = FakeApiTokens()
         self.revocations = FakeRevocations()
         self.clock = Clock()
-        authorization = Authorization(self.chain, self.verifier, self.api_tokens, self.revocations, self.clock.seconds)
+        authorization = Authorization(self.chain, self.verifier, self.api_tokens, self.revocations, self.clock.seconds, 300)
         self.identifier = Identifier((authorization, Connection(self.chain)))
         self.verdicts = authorization._verdicts
 
@@ -138,7 +138,7 @@ class IdentifierCase(unittest.TestCase):
 
 
 class IdentifierTests(IdentifierCase):
-    def test_nobody(self) -> None:
+    def test_without_usable_credentials(self) -> None:
         for lines in (
             (),
             ("Authorization: xxxxx",),
@@ -163,6 +163,37 @@ class IdentifierTests(IdentifierCase):
         with self.assertRaises(InvalidToken):
             self.identify("Authorization: Bearer t1")
         self.assertEqual(len(self.verifier.asked), 2)
+
+    def test_attack_36_a_verdict_ends_for_every_spelling_at_once(self) -> None:
+        for line in ("Authorization: Bearer t1", "Authorization: bearer  t1"):
+            self.identify(line)
+            self.clock.advance(99.75)
+            self.identify(line)
+            asked = len(self.verifier.asked)
+            self.clock.advance(0.25)
+            self.verifier.verdict = Verdict(ALICE, self.clock.seconds() + 100)
+            self.identify(line)
+            self.assertEqual(len(self.verifier.asked), asked + 1, line)
+
+    def test_challenges(self) -> None:
+        self.assertEqual(self.identifier.challenges(), (("basic", "local"),))
+
+    def test_attack_8_a_token_is_the_client_s_on_any_connection(self) -> None:
+        headers = block("Authorization: Bearer t1")
+        self.assertIs(self.identifier.identify(headers, "192.0.2.7", CONNECTION, by_connection=False), ALICE)
+
+    def test_attack_23_a_list_of_more_than_2048_bytes_is_not_remembered(self) -> None:
+        for length, asked in ((2048, 1), (2049, 2)):
+            self.verifier.asked.clear()
+            self.identifier.forget()
+            line = "Bearer t1, Basic "
+            line = f"Authorization: {line}{'eDp5' * 600}"[: len("Authorization: ") + length]
+            for _ in range(2):
+                found = self.identify(line)
+                if not isinstance(found, Principal):
+                    found = self.successResultOf(Deferred.fromCoroutine(found))  # type: ignore[arg-type]
+                self.assertIs(found, ALICE)
+            self.assertEqual(line.partition(": ")[2].encode() in self.verdicts._young, asked == 1)
 
     def test_refused_tokens_are_not_remembered(self) -> None:
         good, self.verifier.verdict = self.verifier.verdict, None
@@ -231,7 +262,7 @@ class IdentifierTests(IdentifierCase):
         self.assertIs(self.identify("Authorization: Bearer foreign"), self.chain.answer)
         self.assertEqual(self.chain.asked[0][0], BearerCredentials("foreign"))
         self.assertIs(self.identify("Authorization: Bearer t1"), ALICE)
-        self.assertEqual(len(self.chain.asked), 1, "our own tokens are shown to nobody")
+        self.assertEqual(len(self.chain.asked), 1, "our own tokens are shown to no authenticator")
 
     def test_attack_36_tokens_that_were_ours_are_not_passed_around(self) -> None:
         self.chain.takes_tokens = True
@@ -241,7 +272,7 @@ class IdentifierTests(IdentifierCase):
         self.assertEqual(self.chain.asked, [])
 
     def test_attack_23_a_token_is_remembered_without_what_stands_around_it(self) -> None:
-        """Neither memory nor the verification is had again for more blanks, other letters, or others' credentials."""
+        """More blanks, other letters or other users' credentials never match a cached credential."""
         for value in ("bearer t1", "Bearer" + " " * 9000 + "t1", "BEARER t1", "Bearer t1", "Bearer t1, Basic eDp5"):
             who = self.identify(f"Authorization: {value}")
             if not isinstance(who, Principal):
@@ -322,7 +353,7 @@ class IdentifierTests(IdentifierCase):
 
 
 class RevocationTests(IdentifierCase):
-    """What was found before is looked at again when something was revoked, and only then."""
+    """A cached result is checked again after a revocation, and only then."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -337,6 +368,16 @@ class RevocationTests(IdentifierCase):
         for _ in range(2):
             with self.assertRaises(InvalidToken):
                 self.identify("Authorization: Bearer t1")
+
+    def test_attack_39_a_revoked_token_is_not_good_in_another_spelling(self) -> None:
+        self.identify("Authorization: Bearer t1")
+        self.revocations.revoke("another")
+        self.identify("Authorization: bearer t1")
+        self.assertEqual(self.verifier.asked, ["t1"], "it was found again, and is still good")
+        self.verifier.verdict = None
+        self.revocations.revoke("one")
+        with self.assertRaises(InvalidToken):
+            self.identify("Authorization: bearer t1")
 
     def test_nothing_is_looked_at_twice(self) -> None:
         self.identify("Authorization: Bearer t1")
@@ -367,12 +408,25 @@ class ApiTokenTests(IdentifierCase):
 
     def test_attack_39_its_owner_is_asked_for_again_after_a_while(self) -> None:
         self.identify(self.LINE)
-        self.clock.advance(RECALL_INTERVAL)
+        self.clock.advance(59.75)
+        self.identify(self.LINE)
+        self.assertEqual(len(self.chain.recalled), 1)
+        self.clock.advance(0.25)
         self.chain.recollection = now = Deferred()
         waiting: Any = self.identify(self.LINE)
         now.callback(attrs.evolve(ALICE, roles=("now",)))
         self.assertEqual(self.successResultOf(Deferred.fromCoroutine(waiting)).roles, ("now",))
         self.assertEqual(self.identify(self.LINE).roles, ("now",))  # type: ignore[attr-defined]
+
+    def test_attack_36_it_ends_when_it_was_to_end(self) -> None:
+        self.api_tokens.kept[self.TOKEN] = attrs.evolve(self.kept, expires=30.0)
+        self.identify(self.LINE)
+        del self.api_tokens.kept[self.TOKEN]
+        self.clock.advance(29.75)
+        self.identify(self.LINE)
+        self.clock.advance(0.25)
+        with self.assertRaises(InvalidToken):
+            self.identify(self.LINE)
 
     def test_attack_39_a_token_that_is_revoked_while_its_owner_is_asked_for(self) -> None:
         self.chain.recollection = now = Deferred()
@@ -386,7 +440,7 @@ class ApiTokenTests(IdentifierCase):
         waiting: Any = self.identify(self.LINE)
         self.failureResultOf(Deferred.fromCoroutine(waiting), Unavailable)
 
-    def test_an_unknown_one_is_shown_to_nobody(self) -> None:
+    def test_an_unknown_api_token_is_shown_to_no_authenticator(self) -> None:
         self.chain.takes_tokens = True
         with self.assertRaises(InvalidToken):
             self.identify(f"Authorization: Bearer {TOKEN_PREFIX}y")
@@ -401,11 +455,11 @@ class ApiTokenTests(IdentifierCase):
         self.chain.takes_tokens = True
         found = self.identifier.identify_first_hand(block(self.LINE), "192.0.2.7", CONNECTION)
         self.failureResultOf(Deferred.fromCoroutine(found), InvalidToken)  # type: ignore[arg-type]
-        self.assertEqual(self.chain.asked, [])
+        self.assertEqual((self.chain.asked, self.verifier.asked), ([], []))
 
 
 class FirstHandTests(IdentifierCase):
-    """For the token endpoint: only a password buys a token."""
+    """For the token endpoint: only a password is accepted."""
 
     def authenticate(self, *lines: str) -> Deferred[Principal | None]:
         async def found() -> Principal | None:
@@ -429,6 +483,14 @@ class FirstHandTests(IdentifierCase):
         self.assertNoResult(waiting)
         self.chain.answer.callback(ALICE)
         self.assertIs(self.successResultOf(waiting), ALICE)
+
+    def test_a_realm_narrows_it(self) -> None:
+        self.authenticate(basic("alice:pw"), "X-Auth-Realm: local")
+        self.assertEqual(self.chain.asked[0][1], REQUEST_LOCAL)
+
+    def test_a_token_of_another_issuer_is_not_shown_where_no_authenticator_takes_tokens(self) -> None:
+        self.refused(InvalidToken, "Authorization: Bearer foreign")
+        self.assertEqual(self.chain.asked, [])
 
     def test_remembered(self) -> None:
         raw = basic("alice:pw").partition(": ")[2].encode()

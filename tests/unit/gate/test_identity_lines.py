@@ -1,4 +1,4 @@
-"""The field lines that tell an upstream who asks: nothing in a name can forge another field or role (attack 15)."""
+"""The identity headers for an upstream: nothing in a name can forge another header or role (attack 15)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class EncodeTests(unittest.TestCase):
             ("\u2028", b"%E2%80%A8"),
             ("o'neil@corp\\x", b"o'neil@corp\\x"),
             ("", b""),
+            ("!~", b"!~"),
         ):
             self.assertEqual(encode_value(text), encoded)
 
@@ -89,8 +90,8 @@ class LinesTests(unittest.TestCase):
         self.assertEqual(self.lines.lines(ASSERTION, alice), b"Authorization: Bearer signed2\r\n")
         self.assertEqual(self.signed[0], ("alice", "upstream:x", 300.0))
 
-    def test_attack_33_nobody_gets_another_ones_lines(self) -> None:
-        """Neither another realm's user of the same name, nor other roles, attributes, scopes or audience."""
+    def test_attack_33_no_user_gets_the_lines_of_another(self) -> None:
+        """The lines differ for the same name in another realm, and for other roles, attributes, scopes and audiences."""
         people = [
             Principal("alice", "local"),
             Principal("alice", "corp"),

@@ -1,4 +1,4 @@
-"""The request that a proxy asks about: told in one way and whole, or refused (attacks 8, 9)."""
+"""The request that a proxy asks about: described once and completely, or refused (attacks 8, 9)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class OriginalTests(TestCase):
     def test_envoy(self) -> None:
         self.assertEqual(self.found(method="PUT", behind=b"/a?b"), (b"PUT", b"asked", b"/a?b"))
 
-    def test_attack_8_told_in_two_ways(self) -> None:
+    def test_attack_8_original_request_in_two_sets_of_headers(self) -> None:
         nginx = ["X-Original-URI: /a", "X-Original-Method: GET"]
         traefik = ["X-Forwarded-Method: GET", "X-Forwarded-Host: h", "X-Forwarded-Uri: /a"]
         self.refused(BadTarget, *nginx, *traefik)
@@ -70,7 +70,7 @@ class OriginalTests(TestCase):
         self.refused(BadTarget, *traefik, behind=b"/a")
         self.refused(BadTarget, *nginx, "X-Forwarded-Uri: /a")
 
-    def test_attack_8_told_twice(self) -> None:
+    def test_attack_8_header_of_the_original_request_twice(self) -> None:
         for fields in (
             ["X-Original-URI: /a", "X-Original-URI: /b", "X-Original-Method: GET"],
             ["X-Original-URI: /a", "X-Original-Method: GET", "X-Original-Method: GET"],

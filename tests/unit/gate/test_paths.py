@@ -13,7 +13,7 @@ from perimeter.errors import BadTarget
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
 from tests.unit.doubles.properties import reached, reaches
 
-#: Pieces that tricks are made of, so that random joins of them often are tricks.
+#: Pieces of path attacks, so that random joins of them often are attacks.
 PIECES = [
     *rb"/ // . .. %2e %2E %2f %2F %5c %5C \ % %25 %252e %32 %65 %66 %46 %35 %63 %00 %0d %0a %7f %80 %c0%ae".split(),
     *rb"; ;x=1 %3b %3f %23 a admin 2 e 5c F ~ * [ ] |".split(),
@@ -172,6 +172,7 @@ class ReadingsTests(unittest.TestCase):
         self.assertEqual(readings(b"/a%2F%2Fb"), [b"/a/b"])
         self.assertEqual(set(readings(b"/a;b%2Fc/d")), {b"/a/d", b"/a;b/c/d", b"/a/c/d"})
         self.assertIn(b"/x/admin", readings(b"/x;%2Fadmin"))
+        self.assertEqual(set(readings(b"/a%2F;x/b")), {b"/a%2F/b", b"/a/b", b"/a/;x/b"})
 
     def test_attack_1_dot_segments_between_encoded_slashes(self) -> None:
         for path in (b"/pub%2F..%2Fadmin", b"/pub/..%2Fadmin", b"/%2F../x", b"/a%2F.", b"/a%2F..;x"):

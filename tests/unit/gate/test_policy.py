@@ -1,4 +1,4 @@
-"""``allow`` and ``deny``: deny wins, one term suffices, and what nobody understands lets nobody in."""
+"""``allow`` and ``deny``: deny wins, one term suffices, and a term that is not understood admits no user."""
 
 from __future__ import annotations
 
@@ -59,5 +59,15 @@ class PolicyTests(unittest.TestCase):
         self.assertFalse(Policy(()).open)
         self.assertFalse(Policy(None, rules("user:x")).open)
 
+    def test_whether_a_policy_is_open_follows_from_its_rules_alone(self) -> None:
+        with self.assertRaises(TypeError):
+            Policy((), (), True)  # type: ignore[call-arg]
+
     def test_attack_41_unknown_kind(self) -> None:
         self.assertRaises(ValueError, rules, "rolle:admin")
+
+    def test_attack_41_a_kind_that_the_policy_does_not_know_neither_admits_nor_is_skipped(self) -> None:
+        (rule,) = rules("role:admin")
+        object.__setattr__(rule, "kind", "scope")
+        for policy in (Policy((rule,)), Policy(None, (rule,))):
+            self.assertRaises(AssertionError, policy.permits, ALICE, "GET")

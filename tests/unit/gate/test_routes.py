@@ -50,6 +50,16 @@ class FindTests(unittest.TestCase):
         self.assertTrue(Route(**options, builtin=True).exact)
         self.assertRaises(ValueError, Route, **options)
 
+    def test_what_follows_from_other_options_cannot_be_given(self) -> None:
+        with self.assertRaises(TypeError):
+            route("a", entry=())
+
+    def test_a_route_that_says_nothing_more(self) -> None:
+        plain = route("a")
+        self.assertEqual((plain.upgrades, plain.early_hints), (frozenset((b"websocket",)), False))
+        self.assertFalse(plain.allow_encoded_slash)
+        self.assertFalse(plain.builtin)
+
     def test_nothing_without_a_match(self) -> None:
         table = RouteTable([route("a", "/a")])
         for path in ("/", "/b", "/aa", "/b/a"):
@@ -73,6 +83,14 @@ class FindTests(unittest.TestCase):
         self.assertEqual(self.found(table, "/token"), "token")
         self.assertIsNone(self.found(table, "/token/x"))
         self.assertIsNone(self.found(table, "/"))
+
+    def test_exact_at_the_root(self) -> None:
+        page = route("page", "/", exact=True, builtin=True)
+        table = RouteTable([page])
+        self.assertEqual(self.found(table, "/"), "page")
+        self.assertIsNone(self.found(table, "/x"))
+        for routes in ([page, route("mine")], [route("mine"), page]):
+            self.assertEqual(self.found(RouteTable(routes), "/"), "mine")
 
     def test_hosts(self) -> None:
         table = RouteTable(
@@ -122,7 +140,7 @@ class FindTests(unittest.TestCase):
             self.assertEqual(canonical_host(host), name)
 
     def test_attack_54_a_name_of_thousands_of_labels(self) -> None:
-        """Its labels are not looked at one by one, and it is not kept."""
+        """Its labels are not checked one by one, and it is not cached."""
         table = RouteTable([route("any"), route("b", "/", "b.example.com")])
         host = "a." * 16_000 + "b.example.com"
         began = time.thread_time()
@@ -193,6 +211,7 @@ class RewriteTests(unittest.TestCase):
         one = route("r", "/v1", rewrite=b"/app")
         self.assertEqual(one.outer_path(b"/application"), b"/application")
         self.assertEqual(one.outer_path(b"/elsewhere"), b"/elsewhere")
+        self.assertEqual(route("r", "/", rewrite=b"/app").outer_path(b"/app"), b"/")
 
     def test_without_rewrite(self) -> None:
         one = route("r", "/v1")

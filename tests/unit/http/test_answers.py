@@ -1,4 +1,4 @@
-"""What clients read when they are refused: bodies, challenges, pages, and which of them."""
+"""The responses to refused clients: bodies, challenges, pages, and which of them is chosen."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class AnswersTests(unittest.TestCase):
             target.exchanges[-1].refuse(NoRoute())
         self.assertEqual([response.body[:1] for response in client.responses()], [b"{", b"<", b"{"])
 
-    def test_maintenance_is_json_for_everybody(self) -> None:
+    def test_maintenance_is_json_for_all_clients(self) -> None:
         for pages in ({}, {503: Page(b"Content-Type: text/html\r\n", b"<p>down")}):
             response = self.answered(Maintenance(), BROWSER, pages=pages)
             self.assertEqual(response.status, 503)
@@ -177,12 +177,23 @@ class AnswersTests(unittest.TestCase):
         self.assertEqual(self.answered(UpstreamUnreachable(), pages=pages).body, b"<p>mine")
         self.assertEqual(self.answered(UpstreamUnreachable(), "Accept: application/json", pages=pages).body[:1], b"{")
         self.assertEqual(self.answered(NoRoute(), pages=pages).body[:1], b"{")
-        # RFC 9110, section 11.6.1: whatever the page, a 401 says how to authenticate.
+        # RFC 9110, section 11.6.1: a 401 with any page has a challenge.
         response = self.answered(MissingCredentials(), BROWSER, pages=pages)
         self.assertEqual((response.body, response.get(b"www-authenticate")), (b"<p>mine", b'Bearer realm="R"'))
 
 
 class AcceptTests(unittest.TestCase):
+    def test_attack_23_512_bytes_of_accept_are_read(self) -> None:
+        for size, html in ((512, True), (513, False)):
+            headers = parse_block(b"Accept: " + b"text/html,".ljust(size, b"x") + b"\r\n", 10)
+            self.assertEqual((prefers_html(headers), prefers_json(headers)), (html, False))
+
+    def test_several_accept_headers_are_one_list(self) -> None:
+        headers = parse_block(b"Accept: application/json;q=0.4\r\nX: y\r\nAccept: text/html;q=0.5\r\n", 10)
+        self.assertEqual((prefers_html(headers), prefers_json(headers)), (True, False))
+        headers = parse_block(b"Accept: application/json\r\nAccept: text/html\r\n", 10)
+        self.assertEqual((prefers_html(headers), prefers_json(headers)), (False, True))
+
     def test_preferences(self) -> None:
         for accept, html, for_json in (
             (None, False, False),

@@ -1,4 +1,4 @@
-"""Exactly one access record for each request, whatever its end, and on the file before the last byte of the response leaves."""
+"""Exactly one access record for each request, however it ends, in the file before the last byte of the response is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RecordTests(unittest.TestCase):
         return client, target.exchanges[0]
 
     def only(self, client: Client, status: int, reason: str = "") -> None:
-        """One record, also after everything that could bring another."""
+        """One record, also after every event that could write another."""
         client.transport.lose()
         client.wait(100)
         self.assertEqual([(record.status, record.reason) for record in client.records], [(status, reason)])
@@ -144,7 +144,7 @@ class RecordTests(unittest.TestCase):
         self.assertEqual((record.method, record.target, record.route), (b"GET", b"/secret", ""))
 
     def test_client_gone_with_a_pipelined_request_waiting(self) -> None:
-        """What was never taken up is one line, whole or not; nothing is lost without a trace."""
+        """A request that the gateway never began to serve has one line too, complete or not."""
         client, _ = self.begun()
         client.get("/waiting")
         self.only(client, 499, "client_gone")

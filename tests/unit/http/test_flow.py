@@ -16,6 +16,9 @@ def flow(phase: Phase, unread: int, *, waiting: bool = False, writes_paused: boo
 
 
 class FlowTests(TestCase):
+    def test_64_kibibytes_may_wait(self) -> None:
+        self.assertEqual(MAX_WAITING, 65536)
+
     def test_what_waits_for_a_turn_holds_the_client_back(self) -> None:
         for phase, unread, paused in product(Phase, (0, 1, MUCH), (False, True)):
             self.assertIs(flow(phase, unread, waiting=True, body_paused=paused), Flow.HOLD)

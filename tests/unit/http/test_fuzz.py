@@ -132,7 +132,7 @@ class InterleavingTests(unittest.TestCase):
             client.wait(0.01)
         methods = [script.method for script in scripts]
         responses = client.responses(*methods)
-        # A body that nobody reads ends the connection where it has not wholly come, and with it what is behind.
+        # A body that is not read ends the connection unless it is complete, and the requests behind it are dropped.
         whole = len(scripts)
         if client.closed:
             whole = len(responses)

@@ -1,4 +1,4 @@
-"""Message heads: what is good, what is refused, and that nothing else can happen. Attack 18 by its sub-cases."""
+"""Message heads: which are accepted, which are refused, and that nothing else can happen. Attack 18 by its sub-cases."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ BAD_BLOCKS = {
     "NUL in a name": b"X\x00: y\r\n",
     "DEL in a value": b"X: y\x7f\r\n",
     "ESC in a value": b"X: \x1b[2J\r\n",
-    "an octet above ASCII in a name": b"X\xe9: y\r\n",
+    "a byte above ASCII in a name": b"X\xe9: y\r\n",
     "a separator in a name": b"X(Y): z\r\n",
     "a connection option that is no token": b"Connection: close;x\r\n",
 }
@@ -195,7 +195,7 @@ class RequestTests(unittest.TestCase):
             with self.assertRaises(BadRequest, msg=what) as raised:
                 request(line)
             self.assertEqual(raised.exception.status, 400, what)
-        # A path like any other: what follows two slashes is no host.
+        # An ordinary path: the text after two slashes is not a host.
         head = request(b"GET //other/x HTTP/1.1")
         self.assertEqual((head.target, head.host), (b"//other/x", b"gw.example"))
 
@@ -236,6 +236,10 @@ class RequestTests(unittest.TestCase):
 
     def test_chunked_in_any_case(self) -> None:
         self.assertTrue(request(b"POST / HTTP/1.1", HOST + b"Transfer-Encoding: Chunked\r\n").headers.chunked)
+
+    def test_several_connection_headers_are_one_list(self) -> None:
+        headers = parse_block(b"Host: gw\r\nConnection: x-a\r\nConnection: close, X-B\r\n", 10)
+        self.assertEqual((headers.connection, headers.close, headers.keep_alive), ({b"x-a", b"close", b"x-b"}, True, False))
 
     def test_upgrade_counts_where_connection_names_it(self) -> None:
         self.assertIsNone(request(b"GET / HTTP/1.1", HOST + b"Upgrade: websocket\r\n").headers.upgrade)
@@ -285,7 +289,7 @@ class RequestTests(unittest.TestCase):
             parse_block(block + b"X: y\r\n", 100)
 
     def test_attack_23_regexes_do_not_backtrack(self) -> None:
-        """These are the inputs that send a backtracking expression into minutes: reaching the end is the test."""
+        """A backtracking expression would take minutes for these inputs: the test is that it ends."""
         for size in (1_000, 100_000):
             for block in (b"a" * size, b"a:" * size, (b"a: b\r\n" * size) + b"c", b"a:" + b" \t" * size + b"\x00"):
                 with self.assertRaises(BadRequest):
@@ -349,7 +353,7 @@ class ResponseTests(unittest.TestCase):
             parse_response_head(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 101 + b"\r\n", 100)
 
 
-#: What blocks are made of in anger.
+#: Pieces of hostile header blocks.
 CRUMBS = st.sampled_from(
     [
         *b"Host Content-Length Transfer-Encoding chunked Connection close Expect 100-continue Upgrade".split(),
@@ -357,7 +361,7 @@ CRUMBS = st.sampled_from(
         *(b": ", b":", b" ", b"\t", b"\r\n", b"\n", b"\r", b"\x00", b",", b"\xff", b"-", b"_"),
     ]
 )
-#: Requests that are right, except in one part at most.
+#: Requests with at most one invalid part.
 FIELDS = st.sampled_from(
     [
         *(b"X: y\r\n", b"X-Y:\t \r\n", b"Connection: x, close\r\n"),

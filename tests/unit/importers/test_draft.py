@@ -1,4 +1,4 @@
-"""Drafts: what they cannot hold, and several sources in one."""
+"""Drafts: what they cannot contain, and several sources in one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DraftTests(TestCase):
         authotron.convert("jwt: {iss: b}", "other.yaml", draft, ABILITIES)
         self.assertEqual([str(note) for note in draft.remainder], ["other.yaml:1: jwt.iss: [token] issuer is a already"])
 
-    def test_nobody_is_let_in_where_no_source_knows_users(self) -> None:
+    def test_no_user_is_admitted_if_no_source_knows_users(self) -> None:
         draft = location("auth_request /auth; proxy_pass http://b:1;")
         combine.complete(draft)
         self.assertEqual(options(draft, "authenticator users"), {"type": "realmfile", "path": "users.realm"})
@@ -44,7 +44,7 @@ class DraftTests(TestCase):
         combine.complete(draft)
         self.assertEqual([header for header in draft.sections if header.startswith("listener")], ["listener https"])
         self.assertEqual(len(draft.remainder), 1)
-        # security that Reactor has off is not off for Auth-o-tron's users
+        # if security is off in Reactor, it is still on for Auth-o-tron's users
         draft = site_xml(**{"security.enabled": "false"})
         authotron.convert((DATA / "authotron.yaml").read_text(), "config.yaml", draft, ABILITIES)
         combine.complete(draft)

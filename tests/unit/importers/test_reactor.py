@@ -1,4 +1,4 @@
-"""Reactor's site and log: what becomes of each directive, and that nothing vanishes or opens a door."""
+"""Reactor's site and log: how each directive is translated, and that none is lost or opens a route."""
 
 from __future__ import annotations
 

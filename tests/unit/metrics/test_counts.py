@@ -1,4 +1,4 @@
-"""What is counted, and what becomes of it for Prometheus."""
+"""What is counted, and how Prometheus gets it."""
 
 from __future__ import annotations
 
@@ -164,8 +164,8 @@ class RequestTests(CountsCase):
         self.assertEqual(set(self.figures.samples), before)
 
     @given(records)
-    def test_any_record_can_be_told(self, record: AccessRecord) -> None:
-        # Names of the configuration are plain text; what else is in a record may be anything.
+    def test_any_record_can_be_counted(self, record: AccessRecord) -> None:
+        # Names from the configuration are plain text; everything else in a record may be any text.
         metrics = Metrics()
         for name in ("listener", "route", "reason"):
             setattr(record, name, "plain")

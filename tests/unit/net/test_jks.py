@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.net.jks import DamagedKeystore, KeyEntry, WrongPassword, read_entries
+from perimeter.net.jks import DamagedKeystore, PrivateKeyEntry, WrongPassword, read_entries
 from tests.unit.doubles.der import NULL, element
 from tests.unit.doubles.java_keystore import key_entry, keystore, protect, trusted_entry
 
@@ -55,7 +55,7 @@ class KeytoolTests(TestCase):
             read_entries(bytes(data), "storepass")
 
     def test_no_key_in_its_repr(self) -> None:
-        self.assertEqual(repr(read_entries(OF_KEYTOOL, "storepass")), "[KeyEntry(alias='gw')]")
+        self.assertEqual(repr(read_entries(OF_KEYTOOL, "storepass")), "[PrivateKeyEntry(alias='gw')]")
 
 
 class FormatTests(TestCase):
@@ -97,12 +97,12 @@ class FormatTests(TestCase):
             protect(b"", "p")[:-1],
             b"\x30\x84\xff\xff\xff\xff",
         ):
-            self.assertRaises(DamagedKeystore, KeyEntry("a", protected, ()).decrypt, "p")
+            self.assertRaises(DamagedKeystore, PrivateKeyEntry("a", protected, ()).decrypt, "p")
 
     @given(st.binary(max_size=80), st.text(max_size=5))
     def test_nothing_else_is_raised_for_a_key(self, protected: bytes, password: str) -> None:
         with self.assertRaises((DamagedKeystore, WrongPassword)):
-            KeyEntry("a", protected, ()).decrypt(password)
+            PrivateKeyEntry("a", protected, ()).decrypt(password)
 
     @given(st.binary(max_size=120), st.text(max_size=5))
     def test_nothing_else_is_raised_for_a_file(self, rest: bytes, password: str) -> None:

@@ -5,11 +5,15 @@ The tests look from the client's side, through a real channel and a real target.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
+from perimeter.errors import MissingCredentials
 from tests.unit.doubles.http_rig import Client
 from tests.unit.doubles.http_upstream import OK, Gateway, Peer
 from tests.unit.http.h1.test_framing import BAD_CHUNKED, split
@@ -30,7 +34,7 @@ class Case:
 
 CASES = {
     "length": Case(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, b"hello", True),
-    "no octets": Case(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b"", True),
+    "no bytes": Case(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b"", True),
     "chunked": Case(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", 200, b"hello", True
     ),
@@ -61,7 +65,9 @@ BAD_REPLIES = {
     "a body in a 204": b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok",
     "chunks in a 204": b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunked in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "101 that nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    "101 without an Upgrade": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    "101 to no protocol without an Upgrade": b"HTTP/1.1 101 Hm\r\nUpgrade:\r\nConnection: upgrade\r\n\r\n",
+    "nothing but empty lines": b"\r\n\r\n",
     "interim without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 11,
     "a huge head": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000,
     "a huge head, whole": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
@@ -193,6 +199,19 @@ class BadReplyTests(ResponseTestCase):
             self.assertTrue(peer.dropped, what)
             self.assertEqual([record.reason for record in client.records], ["upstream_bad_reply"], what)
 
+    def test_attack_23_the_largest_head(self) -> None:
+        """65536 bytes, without the empty line at the end, pass. More do not, whole or not."""
+        start = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: "
+        for size, expected in ((65536, 200), (65537, 502)):
+            head = start.ljust(size, b"y")
+            for pieces in ([head + b"\r\n\r\n"], [head, b"\r\n\r\n"]):
+                _, client, peer = self.asked()
+                peer.reply(pieces[0])
+                self.assertEqual(len(client.responses()), 1 if expected == 502 or len(pieces) == 1 else 0)
+                for piece in pieces[1:]:
+                    peer.reply(piece)
+                self.assertEqual(client.response().status, expected)
+
     def test_ten_interim_responses_are_borne(self) -> None:
         _, client, peer = self.asked()
         peer.reply(b"HTTP/1.1 100 Continue\r\n\r\n" * 10 + OK)
@@ -207,10 +226,16 @@ class BadReplyTests(ResponseTestCase):
         self.assertEqual(len(gateway.attempts), 1)
 
     def test_attack_18_bytes_after_the_response(self) -> None:
-        for reply in (OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", OK + b"\r\n"):
+        nothing = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+        for reply, body in (
+            (OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b"ok"),
+            (OK + b"\r\n", b"ok"),
+            (nothing + b"x", b""),
+        ):
             gateway, client, peer = self.asked()
             peer.reply(reply)
-            self.assertEqual(client.response().body, b"ok")
+            self.assertEqual((client.response().body, client.response().whole), (body, True))
+            self.assertFalse(client.transport.aborted)
             self.assertEqual(gateway.idle, 0)
             self.assertTrue(peer.ended)
 
@@ -302,12 +327,56 @@ class LossTests(ResponseTestCase):
         self.assertFalse(client.responses()[0].whole)
 
 
+class EndTests(ResponseTestCase):
+    def test_a_connection_that_is_lost_needs_no_close_and_has_no_deadline(self) -> None:
+        gateway, _, peer = self.asked()
+        watched = len(gateway.deadlines)
+        peer.transport.lose()
+        self.assertEqual(len(gateway.deadlines), watched - 1)
+        peer.connection.close()
+        peer.connection.drop()
+        self.assertFalse(peer.ended)
+
+    def test_what_comes_while_a_connection_closes_does_not_cut_it(self) -> None:
+        """The rest of what was written to the server is still delivered."""
+        _, _, peer = self.asked()
+        peer.reply(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.assertTrue(peer.ended)
+        peer.connection.dataReceived(b"x")
+        self.assertFalse(peer.dropped)
+
+    def test_a_connection_that_was_dropped_at_the_head_of_a_response_is_not_kept(self) -> None:
+        gateway, client, peer = self.asked("HEAD")
+        gateway.audit.failing = True
+        peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        self.assertTrue(client.transport.aborted)
+        self.assertTrue(peer.dropped)
+        self.assertEqual(gateway.idle, 0)
+
+    def test_a_connection_for_an_exchange_that_has_ended_is_dropped(self) -> None:
+        gateway = Gateway()
+        gateway.client().get()
+        gateway.exchanges[0].refuse(MissingCredentials())
+        peer = gateway.attempts[0].accept()
+        self.assertEqual((peer.dropped, peer.request()), (True, b""))
+
+    def test_closed_before_the_answer_to_a_later_request(self) -> None:
+        """The body of the response before it was complete: that says nothing about this one."""
+        gateway, client, peer = self.asked()
+        peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        peer.reply(b"ok")
+        client.get("/2")
+        peer.transport.lose()
+        gateway.attempts[1].accept().reply(OK)
+        self.assertEqual([response.body for response in client.responses()], [b"ok", b"ok"])
+
+
 class TimeoutTests(ResponseTestCase):
     def test_no_answer(self) -> None:
         gateway, client, peer = self.asked()
-        client.wait(59)
+        client.wait(59.75)
         self.assertEqual(client.transport.written, b"")
-        client.wait(2)
+        client.wait(0.25)
         self.assertEqual(client.response().status, 504)
         self.assertTrue(peer.dropped)
         self.assertEqual([record.reason for record in client.records], ["upstream_timeout"])
@@ -419,6 +488,21 @@ class TimeoutTests(ResponseTestCase):
         self.assertEqual(client.response().status, 504)
         self.assertTrue(peer.dropped)
 
+    def test_an_upload_that_was_held_up_takes_the_time_that_it_takes(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Content-Length: 300000")
+        peer.transport.stalled = True
+        client.send(b"x" * 100_000)
+        client.send(b"x" * 70_000)
+        client.wait(59)
+        peer.transport.take()
+        for _ in range(100):
+            client.send(b"x" * 1300)
+            client.wait(1)
+        self.assertEqual(client.transport.written, b"")
+        peer.reply(OK)
+        self.assertEqual(client.response().body, b"ok")
+
     def test_a_connection_that_does_not_close_is_cut(self) -> None:
         gateway = Gateway()
         client, peer = gateway.begun("POST", "/", "Content-Length: 300000")
@@ -427,7 +511,64 @@ class TimeoutTests(ResponseTestCase):
         peer.reply(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
         self.assertEqual(client.response().status, 413)
         self.assertTrue(peer.ended)
+        client.wait(5)
+        peer.connection.close()  # which gains it no time
+        client.wait(4.75)
         self.assertFalse(peer.dropped)
-        client.wait(11)
+        client.wait(0.25)
         self.assertTrue(peer.dropped)
         self.assertEqual(gateway.pool.connections, [])
+
+
+class Receiver:
+    """Records what an upstream connection delivers."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+    def named(self, name: str) -> list[tuple[object, ...]]:
+        return [call[1:] for call in self.calls if call[0] == name]
+
+
+class DeliveryTests(unittest.TestCase):
+    def connected(self) -> Peer:
+        gateway = Gateway()
+        gateway.pool.connect(gateway.pool.servers[0])
+        return gateway.attempts[0].accept()
+
+    def begun(self, peer: Peer, *, tunnel: bool = False) -> Any:
+        receiver = Receiver()
+        peer.connection.begin(receiver, head_only=False, tunnel=tunnel, complete=True)  # type: ignore[arg-type]
+        return receiver
+
+    def test_a_repeated_head_is_parsed_once(self) -> None:
+        peer = self.connected()
+        replies = []
+        for _ in range(2):
+            receiver = self.begun(peer)
+            peer.reply(OK)
+            replies += receiver.named("reply_whole")
+        self.assertEqual([body for _, body in replies], [b"ok", b"ok"])
+        self.assertIs(replies[0][0], replies[1][0])
+
+    def test_nothing_is_delivered_where_nothing_came(self) -> None:
+        for reply in (
+            b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ):
+            peer = self.connected()
+            receiver = self.begun(peer, tunnel=True)
+            peer.reply(reply)
+            self.assertEqual([call[0] for call in receiver.calls], ["reply_head", "reply_settled"])
+
+    def test_what_follows_a_switch_that_was_given_up_is_not_delivered(self) -> None:
+        peer = self.connected()
+        receiver = self.begun(peer, tunnel=True)
+        receiver.reply_head = lambda head, length: peer.connection.leave()
+        peer.reply(b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nevil")
+        self.assertEqual(receiver.calls, [])
+        self.assertTrue(peer.dropped)

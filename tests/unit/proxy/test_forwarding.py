@@ -244,6 +244,34 @@ class RetryTests(unittest.TestCase):
         self.assertEqual(client.response().status, 504)
         self.assertEqual(len(gateway.attempts), 1)
 
+    def kept_beside_a_dead_server(self) -> tuple[Gateway, Peer]:
+        """Two servers: one has a kept connection, and the next request tries the other one first."""
+        gateway = Gateway("one", "two")
+        client = gateway.client()
+        client.get()
+        peer = gateway.attempts[0].accept()
+        peer.reply(OK)
+        peer.request()
+        return gateway, peer
+
+    def test_on_the_kept_connection_of_the_next_server(self) -> None:
+        gateway, peer = self.kept_beside_a_dead_server()
+        client = gateway.client()
+        client.get()
+        gateway.attempts[1].fail(ConnectionRefusedError())
+        self.assertTrue(peer.request())
+        peer.transport.lose()
+        gateway.attempts[2].accept().reply(OK)
+        self.assertEqual(client.response().status, 200)
+
+    def test_the_next_server_is_as_careful(self) -> None:
+        """Neither a body nor a method that must not be repeated goes out on a connection that has not proved itself."""
+        for method, lines, body in (("PUT", ("Content-Length: 2",), b"hi"), ("POST", (), b"")):
+            gateway, peer = self.kept_beside_a_dead_server()
+            gateway.client().request(method, "/", *lines, body=body)
+            gateway.attempts[1].fail(ConnectionRefusedError())
+            self.assertEqual((peer.request(), len(gateway.attempts)), (b"", 3))
+
     def test_not_on_a_fresh_connection(self) -> None:
         gateway = Gateway()
         client, peer = gateway.begun()
@@ -398,6 +426,47 @@ class FlowControlTests(unittest.TestCase):
         peer.reply(b"x" * 600_000)
         self.assertEqual(len(client.response().body), 1_000_000)
         self.assertEqual(gateway.idle, 1)
+
+    def test_a_connection_that_was_paused_before_a_whole_response_reads_again(self) -> None:
+        gateway = Gateway(early_hints=True)
+        client, peer = gateway.begun()
+        client.transport.stalled = True
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 40_000 + b"\r\n\r\n"
+        peer.reply(hints * 2 + OK)
+        self.assertEqual((gateway.idle, peer.transport.reading), (1, True))
+        client.transport.take()
+        self.assertEqual([response.status for response in client.responses()], [103, 103, 200])
+
+    def test_after_the_client_has_caught_up_nothing_is_paused(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun()
+        client.transport.stalled = True
+        peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
+        client.transport.take()
+        self.assertTrue(peer.transport.reading)
+        peer.transport.pauseProducing()
+        peer.connection.dataReceived(b"x" * 100_000)
+        self.assertFalse(peer.transport.reading)
+
+    def test_what_waits_for_its_turn_waits_for_a_slow_client_too(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun()
+        client.transport.stalled = True
+        data = b"x" * 400
+        peer.reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"190\r\n%b\r\n" % data) * 600 + b"0\r\n\r\n")
+        before = client.transport.written
+        client.wait(1)
+        self.assertEqual(client.transport.written, before)
+        self.assertFalse(peer.transport.reading)
+        client.transport.take()
+        client.wait(1)
+        self.assertEqual(client.response().body, data * 600)
+
+    def test_head_and_first_bytes_leave_in_one_write(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun()
+        peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe")
+        self.assertEqual(len(client.transport.writes), 1)
 
     def test_a_paused_connection_reads_again_in_the_pool(self) -> None:
         for reply in (

@@ -102,8 +102,8 @@ class Service:
             reader = body_reader(head)
             while reader is not None and rest is None:
                 data, self.buffer = self.buffer, b""
-                octets, rest = reader.feed(data)
-                body += octets
+                raw, rest = reader.feed(data)
+                body += raw
                 if rest is None:
                     yield
             if rest is not None:

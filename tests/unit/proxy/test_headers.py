@@ -95,6 +95,24 @@ class RequestTests(unittest.TestCase):
         ]
         self.assertEqual(RULES.trailers([*trailers, (b"x-sum", b"1")]), [(b"x-sum", b"1")])
 
+    def test_attack_14_what_never_comes_in_a_trailer(self) -> None:
+        names = (b"cookie", b"set-cookie", b"trailer", b"content-encoding", b"content-type", b"content-range", b"cache-control")
+        for name in (*names, b"range", b"host", b"content-length", b"x-http-method-override", b"x-real-ip"):
+            self.assertEqual(RULES.trailers([(name, b"x"), (b"x-sum", b"1")]), [(b"x-sum", b"1")], name)
+
+    def test_attack_9_the_scheme_of_a_relayed_request(self) -> None:
+        for lines, tls, scheme in (
+            (("X-Forwarded-Proto: http",), "TLSv1.3", b"http"),
+            (("X-Forwarded-Proto: HTTPS",), "", b"https"),
+            (("X-Forwarded-Proto: ftp",), "", b"http"),
+            (("X-Forwarded-Proto: ftp",), "TLSv1.3", b"https"),
+            ((), "", b"http"),
+            (("X-Forwarded-Proto: http", "X-Forwarded-Proto: http"), "TLSv1.3", b"https"),
+        ):
+            sent = head(*lines, relayed=("198.51.100.1",), tls=tls)
+            about = b"\r\nX-Real-IP: 198.51.100.1\r\nX-Forwarded-For: 198.51.100.1\r\nX-Forwarded-Proto: %b\r\n" % scheme
+            self.assertIn(about, sent, lines)
+
     def test_attack_16_credentials_of_the_client(self) -> None:
         for line in ("Authorization: Basic x", "authorization: Bearer y", "Proxy-Authorization: z", "proxy_authorization: z"):
             self.assertEqual(fields(line), [], line)
@@ -262,6 +280,12 @@ class MapBackTests(unittest.TestCase):
             (b"http://backend:8080?x=/app", b"/?x=/app"),
             (b"/app/x", b"/v1/x"),
             (b"/app?x=/app", b"/v1?x=/app"),
+            (b"/app#x?y", b"/v1#x?y"),
+            (b"/app?x#y", b"/v1?x#y"),
+            (b"?/app", b"?/app"),
+            (b"#/app", b"#/app"),
+            (b"/\\app/x", b"/\\app/x"),
+            (b"/\t/app", b"/\t/app"),
             (b"/application", b"/application"),
             (b"relative", b"relative"),
             (b"?q", b"?q"),
@@ -288,6 +312,7 @@ class MapBackTests(unittest.TestCase):
         ):
             self.check(value, b"/evil/x")
         self.assertEqual(map_back(b"location", b"/app//evil", self.own, lambda path: path[4:]), b"/evil")
+        self.assertEqual(map_back(b"location", b"/app//name", self.own, lambda path: path[4:]), b"/name")
         self.assertEqual(map_back(b"location", b"/app/\\evil", self.own, lambda path: path[4:]), b"/evil")
 
     def test_cookies(self) -> None:

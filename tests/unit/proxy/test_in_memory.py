@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
@@ -134,6 +135,86 @@ class InMemoryTests(unittest.TestCase):
         self.assertEqual(self.server.told, ["made", "pause", "resume"])
         self.assertEqual(len(self.client.received), 400_000)
 
+    def test_a_quarter_of_a_mebibyte_may_wait(self) -> None:
+        """The producer pauses beyond 256 KiB, and resumes at half of it, once each time."""
+        self.server.transport.registerProducer(self.server, True)
+        self.client.transport.pauseProducing()
+        for size in (131_072, 1, 131_071):
+            self.server.transport.write(b"x" * size)
+        self.assertEqual((self.server.told, self.server.transport.buffered), (["made"], 262_144))
+        self.server.transport.write(b"x")
+        self.server.transport.write(b"x" * 0)
+        self.assertEqual(self.server.told, ["made", "pause"])
+        self.take(1)
+        self.assertEqual((self.server.told, self.server.transport.buffered), (["made", "pause"], 131_073))
+        self.take(1)
+        self.assertEqual((self.server.told, self.server.transport.buffered), (["made", "pause", "resume"], 131_072))
+        self.take(1)
+        self.server.transport.write(b"x" * 262_144)
+        self.assertEqual(self.server.told, ["made", "pause", "resume", "pause"])
+
+    def take(self, count: int) -> None:
+        """The client reads ``count`` of the writes that wait."""
+
+        def received(data: bytes) -> None:
+            nonlocal count
+            count -= 1
+            if not count:
+                self.client.transport.pauseProducing()
+
+        self.client.dataReceived = received  # type: ignore[method-assign]
+        self.client.transport.resumeProducing()
+        self.turn()
+
+    def test_a_producer_that_left_is_not_resumed_and_the_next_is_paused(self) -> None:
+        self.server.transport.registerProducer(self.server, True)
+        self.client.transport.pauseProducing()
+        self.server.transport.write(b"x" * 300_000)
+        self.server.transport.unregisterProducer()
+        self.server.transport.registerProducer(self.server, True)
+        self.server.transport.write(b"x")
+        self.assertEqual(self.server.told, ["made", "pause", "pause"])
+        self.server.transport.unregisterProducer()
+        self.client.transport.resumeProducing()
+        self.turn()
+        self.assertEqual(self.server.told, ["made", "pause", "pause"])
+        self.assertEqual(len(self.client.received), 300_001)
+
+    def test_an_end_drops_what_waits(self) -> None:
+        self.client.transport.pauseProducing()
+        self.server.transport.write(b"never read")
+        self.assertTrue(self.client.transport.has_input())
+        self.server.transport.abortConnection()
+        self.assertEqual(self.server.transport.buffered, 0)
+        self.turn()
+        self.assertEqual((self.client.received, self.client.ends), (b"", [ConnectionAborted]))
+
+    def test_input_is_what_waits_or_the_end(self) -> None:
+        self.assertIs(self.client.transport.has_input(), False)
+        self.server.transport.write(b"x")
+        self.assertIs(self.client.transport.has_input(), True)
+        self.turn()
+        self.assertIs(self.client.transport.has_input(), False)
+        self.server.transport.loseConnection()
+        self.assertIs(self.client.transport.has_input(), True)
+
+    def test_several_writes_take_one_turn(self) -> None:
+        self.server.transport.write(b"a")
+        self.server.transport.write(b"b")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.turn(1)
+        self.assertEqual((self.client.received, self.clock.getDelayedCalls()), (b"ab", []))
+        self.server.transport.write(b"c")
+        self.turn(1)
+        self.assertEqual(self.client.received, b"abc")
+
+    def test_a_dead_end_takes_no_turns(self) -> None:
+        self.client.transport.loseConnection()
+        self.turn()
+        self.client.transport.resumeProducing()
+        self.server.transport.write(b"x")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_nothing_is_delivered_while_paused_from_within(self) -> None:
         def pause(data: bytes) -> None:
             self.client.received += data
@@ -149,8 +230,8 @@ class InMemoryTests(unittest.TestCase):
         self.assertEqual(self.client.received, b"ab")
 
     def test_addresses(self) -> None:
-        self.assertEqual(self.client.transport.getPeer().host, "127.0.0.1")
-        self.assertEqual(self.client.transport.getHost().host, "127.0.0.1")
+        self.assertEqual(self.client.transport.getPeer(), IPv4Address("TCP", "127.0.0.1", 0))
+        self.assertEqual(self.client.transport.getHost(), IPv4Address("TCP", "127.0.0.1", 0))
 
     def test_pull_producer(self) -> None:
         class Pulled:
@@ -169,3 +250,14 @@ class InMemoryTests(unittest.TestCase):
         self.turn(20)
         self.assertEqual(self.client.received, b"x" * 50)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_pull_producer_is_not_asked_while_a_quarter_of_a_mebibyte_waits(self) -> None:
+        for waiting, asked in ((262_143, ["made", "resume"]), (262_144, ["made"])):
+            self.setUp()
+            self.client.transport.pauseProducing()
+            self.server.transport.write(b"x" * waiting)
+            self.server.transport.registerProducer(self.server, False)
+            self.assertEqual(self.server.told, asked)
+            self.server.transport.unregisterProducer()
+            self.turn()
+            self.assertEqual((self.server.told, self.clock.getDelayedCalls()), (asked, []))

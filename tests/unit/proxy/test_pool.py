@@ -106,6 +106,33 @@ class PoolTests(unittest.TestCase):
         client.wait(1)
         self.assertEqual(self.gateway.pool.connections, [])
 
+    def test_a_connection_is_reliable_after_more_than_a_second(self) -> None:
+        for seconds, connections in ((1.0, 2), (1.125, 1)):
+            self.gateway = Gateway()
+            self.gateway.reactor.advance(1000)
+            self.peers = []
+            self.serve(self.gateway)
+            self.gateway.reactor.advance(seconds)
+            self.serve(self.gateway, "POST")
+            self.assertEqual(self.connections(), connections)
+
+    def test_post_takes_the_reliable_connection_that_was_used_last(self) -> None:
+        clients = [self.gateway.client() for _ in range(3)]
+        for client in clients:
+            client.get()
+        peers = [attempt.accept() for attempt in self.gateway.attempts]
+        for peer in peers:
+            peer.reply(OK)
+            peer.request()
+        self.gateway.reactor.advance(2)
+        peers[2].transport.unread_input = True
+        for expected in (1, 0):
+            self.gateway.client().request("POST", "/")
+            self.assertEqual([bool(peer.request()) for peer in peers], [at == expected for at in range(3)])
+            self.assertEqual(self.gateway.idle, expected + 1)
+        self.gateway.client().request("POST", "/")
+        self.assertEqual((self.connections(), self.gateway.idle), (4, 1))
+
     def test_a_body_makes_any_method_careful(self) -> None:
         self.serve(self.gateway)
         self.serve(self.gateway, "PUT", body=b"x")
@@ -265,6 +292,17 @@ class BalancerTests(unittest.TestCase):
     def test_every_server_once(self) -> None:
         for _ in range(4):
             self.assertEqual(sorted(self.order()), list("abc"))
+
+    def test_the_next_server_is_the_next_of_the_list(self) -> None:
+        self.assertEqual([self.order() for _ in range(4)], ["bca", "cab", "abc", "bca"])
+
+    def test_failed_ones_come_last_for_ten_seconds(self) -> None:
+        self.clock.advance(100)
+        self.balancer.failed(self.servers[0])
+        self.clock.advance(9.75)
+        self.assertEqual([self.order()[-1] for _ in range(3)], ["a", "a", "a"])
+        self.clock.advance(0.25)
+        self.assertEqual([self.order()[0] for _ in range(3)], ["b", "c", "a"])
 
     def test_failed_ones_come_last_for_a_while(self) -> None:
         self.balancer.failed(self.servers[0])

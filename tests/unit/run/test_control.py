@@ -1,4 +1,4 @@
-"""The control socket: who may talk, what is answered, and what is in its place."""
+"""The control socket: which users may connect, the answers, and an existing file at its path."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class ConversationTests(ControlCase):
     async def test_what_follows_the_question_is_no_other_one(self) -> None:
         conversation = control._Conversation(self.answer, Clock())
         conversation.makeConnection(StringTransport())
-        for octet in (b'{"command": "look"}\n', b"x", b"\n", b"x\n"):
-            conversation.dataReceived(octet)
+        for line in (b'{"command": "look"}\n', b"x", b"\n", b"x\n"):
+            conversation.dataReceived(line)
         self.assertEqual(self.questions, [{"command": "look"}])
 
     async def test_attack_43_only_its_own_user_and_root_are_heard(self) -> None:
@@ -94,7 +94,7 @@ class ConversationTests(ControlCase):
         await self.assertFailure(self.ask({"command": "x"}), StartupError)
         self.assertEqual(self.questions, [])
 
-    async def test_nobody_there(self) -> None:
+    async def test_no_gateway_runs(self) -> None:
         self.port.close()
         self.assertFalse((self.directory / control.NAME).exists())
         error = await self.assertFailure(self.ask({}), StartupError)

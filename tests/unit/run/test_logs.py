@@ -1,4 +1,4 @@
-"""The daemon's own log: one event is one line that nobody outside can forge, and no credential gets into it."""
+"""The daemon's own log: one event is one line that a client cannot forge, and no credential gets into it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ConsoleTests(LogsCase):
         self.assertIn("    2026-11-22T12:00:00+0000 info perimeter: all is well\\x1b[2J", rest)
         self.assertIn("Traceback", rest[0])
 
-    def test_legacy_error_is_not_told_twice(self) -> None:
+    def test_legacy_error_is_not_logged_twice(self) -> None:
         self.logger()
         publisher = legacy.LogPublisher(publishPublisher=LogPublisher(self.observer))
         publisher.msg("starting")
@@ -169,7 +169,7 @@ class RedactionTests(LogsCase):
 
     def test_messages_of_the_operator_stay(self) -> None:
         for text in (
-            "site.ini:12: [token] secret: expected at least 32 octets, did you mean env:SECRET?",
+            "site.ini:12: [token] secret: expected at least 32 bytes, did you mean env:SECRET?",
             "Basic authentication is on for /a",
             'WWW-Authenticate: Bearer realm="R", error="invalid_token"',
             "the access token expired",

@@ -1,4 +1,4 @@
-"""What systemd hears, on real datagram sockets."""
+"""The notifications for systemd, on real datagram sockets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NotifierCase(TestCase):
     """A listening socket in a directory of its own."""
 
     def setUp(self) -> None:
-        # AF_UNIX paths end at 108 octets, and trial's directories may be deep
+        # AF_UNIX paths have at most 108 bytes, and trial's directories may be deep
         self.path = f"/tmp/notify-{os.getpid()}-{id(self)}"
         self.listener = self.listen(self.path)
 
@@ -71,7 +71,7 @@ class NotifierTests(NotifierCase):
         self.assertFalse(Notifier(self.path).status(" \n"))
         self.assertEqual(self.heard(), [])
 
-    def test_nobody_asked(self) -> None:
+    def test_without_a_usable_address(self) -> None:
         for address in (None, "", "/", "relative", "vsock:2:1234"):
             notifier = Notifier(address, watchdog=1.0)
             self.assertFalse(notifier.ready())

@@ -1,4 +1,4 @@
-"""Configurations that are prepared in a thread, and what becomes of those that are no longer wanted."""
+"""Configurations that are prepared in a thread, and the fate of those that are no longer wanted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The set of kinds of state: no two of them may be mistaken for each other."""
+"""The set of kinds of state: no two of them can be confused."""
 
 from __future__ import annotations
 

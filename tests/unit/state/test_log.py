@@ -1,4 +1,4 @@
-"""The change log of the SQLite store, what is promised about a power failure, and the migrations from earlier formats."""
+"""The change log of the SQLite store, what survives a power failure, and the migrations from earlier formats."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from perimeter.tokens.api_token import digest_of
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
 from perimeter.tokens.stored import TOKENS, StoredTokens
 from perimeter.tokens.tables import TokenTable
+from tests.unit.state.test_database_file import descriptors
 from tests.unit.state.test_state import ALICE, LIMITS, token
 
 FORMAT_1 = Path(__file__).parents[2] / "data" / "state-format-1.db"
@@ -108,6 +110,29 @@ class LogTests(StoreCase):
         self.assertEqual(store.since(2), (grants(3, 6), 6))
         self.assertEqual(len(store.load()[0]["tokens"]), 6, "what the entries say is kept")
 
+    def test_the_log_keeps_an_entry_for_an_hour(self) -> None:
+        self.patch(sqlite_module, "LOG_ENTRIES", 1)
+        store = self.open()
+        store.write(grants(1, 2))
+        store.forget(self.now + 3600)
+        self.assertEqual(store.since(0), (grants(1, 2), 2))
+        store.forget(self.now + 3600.25)
+        self.assertIsInstance(store.since(0), Gap)
+
+    def test_the_log_keeps_a_hundred_thousand_entries(self) -> None:
+        store = self.open()
+        word, text = STATE_KINDS.encode(grants(1, 1)[0])
+        numbers = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 100002) "
+        self.sql(f"INSERT INTO change (at, kind, body) {numbers} SELECT 0.0, '{word}', '{text}' FROM number")
+        store.forget(self.now)
+        self.assertIsInstance(store.since(1), Gap)
+        self.assertNotIsInstance(store.since(2), Gap)
+
+    def test_a_thousand_changes_are_read_at_once(self) -> None:
+        store = self.open()
+        store.write(grants(1, 1001))
+        self.assertEqual(store.since(0), (grants(1, 1000), 1000))
+
     def test_the_log_keeps_so_many_entries_however_old(self) -> None:
         self.patch(sqlite_module, "LOG_ENTRIES", 2)
         store = self.open()
@@ -134,7 +159,7 @@ class LogTests(StoreCase):
         self.assertIsInstance(store.since(1), Gap)
 
     def test_a_file_with_an_earlier_state_is_a_gap(self) -> None:
-        """An operator has put a copy back, by a means that keeps the file."""
+        """An operator has restored a backup into the same file."""
         store = self.open()
         store.write(grants(1, 3))
         self.assertIsInstance(store.since(7), Gap)
@@ -155,8 +180,14 @@ class LogTests(StoreCase):
         self.assertIn(kept.digest.hex(), str(body))
         self.assertNotIn("perimeter_", str(body))
 
+    def test_several_threads_one_after_the_other(self) -> None:
+        store = self.open()
+        with ThreadPoolExecutor(1) as pool:
+            self.assertEqual(pool.submit(store.write, grants(1, 1)).result(30), 1)
+        self.assertEqual(store.since(0), (grants(1, 1), 1))
+
     def test_another_process(self) -> None:
-        """A process of its own writes while this one has the file open."""
+        """Another process writes while this one has the file open."""
         store = self.open()
         store.write(grants(1, 1))
         program = (
@@ -172,7 +203,7 @@ class LogTests(StoreCase):
 
 
 class PowerTests(StoreCase):
-    """What SQLite promises depends on the settings of the connection: each test looks at those in force during a write."""
+    """SQLite's guarantees depend on the settings of the connection: each test reads the settings during a write."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -250,6 +281,16 @@ class MigrationTests(StoreCase):
         self.assertEqual(self.sql("SELECT name FROM sqlite_schema ORDER BY name"), before)
         self.assertEqual(self.sql("PRAGMA user_version"), [(1,)])
         self.assertEqual(len(self.open().load()[0]["tokens"]), 5)
+
+    def test_a_file_that_cannot_be_used_is_closed(self) -> None:
+        self.sql("PRAGMA application_id = 7")
+        self.path.chmod(0o600)
+        try:
+            self.open()
+        except StartupError:  # while the exception exists, so does the store, and only `close` releases the file
+            self.assertEqual(descriptors(self.path), 0)
+        else:
+            self.fail("another program's file was opened")
 
     def test_a_kind_migrates_step_by_step(self) -> None:
         self.old()

@@ -1,22 +1,25 @@
-"""The state: what is kept, what is revoked, and that neither a disk nor another process brings back what was taken away."""
+"""The state: what is kept, what is revoked, and that neither a disk nor another process brings back a removed entry."""
 
 from __future__ import annotations
 
 import os
+import queue
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
 from perimeter.errors import ExpiredToken, InvalidToken, Overloaded, StartupError, Unavailable
 from perimeter.model import Grant, Principal, Restriction
-from perimeter.offload import GRACE
+from perimeter.offload import GRACE, Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state import sqlite as sqlite_module
 from perimeter.state import state as state_module
@@ -29,7 +32,7 @@ from perimeter.tokens import stored as stored_module
 from perimeter.tokens.api_token import ApiToken, ApiTokenVerifier, digest_of, mint
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
 from perimeter.tokens.stored import TOKENS
-from tests.unit.doubles.auth import ImmediateThreads, ManualThreads, ThreadClock, offload_with
+from tests.unit.doubles.auth import ImmediateThreads, ManualThreads, ThreadClock
 
 ALICE = Principal("alice", "local", ("admin", "a,b"), "users", {"team": "rød"}, {"svc": ("read",)})
 LIMITS = Restriction(frozenset(("app",)), frozenset(("GET",)), (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")))
@@ -52,7 +55,7 @@ class SqliteTests(unittest.TestCase):
         return store
 
     def held(self, store: SqliteStore | None = None) -> list[Change]:
-        """What the store has of tokens: revoked users, revoked grants, API tokens."""
+        """The contents of the store: revoked users, revoked grants, API tokens."""
         return list((store or self.store).load()[0]["tokens"])
 
     def test_both_stores_are_stores(self) -> None:
@@ -73,10 +76,10 @@ class SqliteTests(unittest.TestCase):
     def test_the_token_itself_is_not_kept(self) -> None:
         text, kept = mint("ci", ALICE, 0.0, inf)
         self.store.write([kept])
-        octets = b"".join(path.read_bytes() for path in self.directory.iterdir())
-        self.assertIn(kept.digest, octets)
-        self.assertNotIn(text.encode(), octets)
-        self.assertNotIn(text.split("_", 1)[1].encode(), octets)
+        raw = b"".join(path.read_bytes() for path in self.directory.iterdir())
+        self.assertIn(kept.digest, raw)
+        self.assertNotIn(text.encode(), raw)
+        self.assertNotIn(text.split("_", 1)[1].encode(), raw)
         self.assertNotIn(kept.digest.hex(), repr(kept))
 
     def test_all_or_nothing(self) -> None:
@@ -93,7 +96,7 @@ class SqliteTests(unittest.TestCase):
         self.store.forget(5.0)
         self.assertEqual(self.held(), [])
 
-    def test_nobody_else_may_read_it(self) -> None:
+    def test_no_other_user_may_read_it(self) -> None:
         self.store.write([token()])
         for path in self.directory.iterdir():
             self.assertEqual(path.stat().st_mode & 0o777, 0o600, path.name)
@@ -119,7 +122,7 @@ class SqliteTests(unittest.TestCase):
         with self.assertRaises(StartupError):
             self.open().load()
 
-    def test_attack_41_a_file_of_somebody_else(self) -> None:
+    def test_attack_41_a_file_of_another_user(self) -> None:
         if os.geteuid():
             raise unittest.SkipTest("only root can give a file away")
         os.chown(self.store.path, 12345, 12345)
@@ -154,7 +157,7 @@ class SqliteTests(unittest.TestCase):
             self.open()
 
     def test_attack_39_a_user_revoked_again_gets_nothing_back(self) -> None:
-        """Neither by a clock that was put back, nor by a configuration under which tokens live for less time than they did."""
+        """Neither a clock that was set back nor a shorter lifetime of tokens ends a revocation early."""
         self.store.write([RevokedUser("local", "bob", 100.0, 900.0)])
         self.store.write([RevokedUser("local", "bob", 50.0, 60.0)])
         self.assertEqual(self.held(), [RevokedUser("local", "bob", 100.0, 900.0)])
@@ -203,6 +206,10 @@ class SqliteTests(unittest.TestCase):
             for asked in (lambda: self.store.since(0), lambda: self.store.forget(0.0)):
                 self.assertRaises(Unavailable, asked)
             self.store.path.touch()
+        self.store.path.unlink()
+        self.store.path.symlink_to(moved.absolute())
+        with self.assertRaisesRegex(Unavailable, "replaced or removed"):
+            self.store.write([token()])
         moved.rename(self.store.path)
         self.store.write([token()])
 
@@ -214,13 +221,13 @@ class SqliteTests(unittest.TestCase):
 
 
 class FlakyStore(MemoryStore):
-    """Keeps a list of what was written, and fails when told to."""
+    """Keeps a list of what was written, and fails when a test asks for it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written: list[list[Change]] = []
         self.fails = False
-        #: what the log has after the cursor, what is loaded after a gap, and what was dropped
+        #: the entries of the log after the cursor, the entries that are loaded after a gap, and the dropped ones
         self.log: list[Change] = []
         self.elsewhere: list[Change] | None = None
         self.dropped: list[float] = []
@@ -257,8 +264,9 @@ class StateCase(unittest.TestCase):
         self.clock = ThreadClock()
         self.threads = self.threads_class()
         self.store = FlakyStore()
-        self.state = State(self.store, STATE_KINDS, self.clock, offload_with(self.threads, self.clock, count=1))
+        self.state = State(self.store, STATE_KINDS, self.clock, Offload(self.clock, threads=1, pool=self.threads))
         self.state.replace(self.state.load())
+        self.state.start()
         self.tokens = self.state.view(TOKENS)
         self.told: list[int] = []
         self.state.on_removed.add(lambda: self.told.append(self.tokens.epoch))
@@ -312,7 +320,7 @@ class StateTests(StateCase):
         self.successResultOf(self.tokens.revoke(grant))
         self.assertFalse(self.tokens.good(self.access()))
         self.assertTrue(self.tokens.good(self.access("other")))
-        self.assertTrue(self.tokens.good(Principal("alice", "local")), "whoever came with a password")
+        self.assertTrue(self.tokens.good(Principal("alice", "local")), "a user who came with a password")
 
     def test_a_user_loses_every_token_of_both_kinds(self) -> None:
         kept, other = token(), token(owner=Principal("bob", "local"))
@@ -343,6 +351,12 @@ class StateTests(StateCase):
         )
         self.assertEqual(self.store.dropped, [6999.0, 14200.0])
 
+    def test_what_has_ended_is_dropped_every_ten_minutes(self) -> None:
+        for step, dropped in ((599.75, []), (0.25, [600.0]), (599.75, [600.0]), (0.25, [600.0, 1200.0])):
+            self.clock.advance(step)
+            self.successResultOf(self.state.tend())
+            self.assertEqual(self.store.dropped, dropped)
+
     def test_passing_tokens_are_bounded(self) -> None:
         self.patch(stored_module, "MOST_PASSING", 3)
         named = token()
@@ -354,7 +368,7 @@ class StateTests(StateCase):
 
 
 class FailingTests(StateCase):
-    """A disk that does not do as it is told."""
+    """A disk whose operations fail."""
 
     def test_attack_41_what_cannot_be_written_was_not_given(self) -> None:
         self.store.fails = True
@@ -385,7 +399,7 @@ class FailingTests(StateCase):
         self.successResultOf(self.state.stop())
         self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]])
 
-    def test_what_nobody_foresaw_is_unavailable_too(self) -> None:
+    def test_an_unforeseen_error_is_unavailable_too(self) -> None:
         self.patch(self.store, "write", lambda changes: 1 / 0)
         self.failureResultOf(self.tokens.add(token()), Unavailable)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -405,7 +419,7 @@ class FailingTests(StateCase):
 
 
 class OrderTests(StateCase):
-    """While one thing is being written, others come."""
+    """While one change is being written, others are requested."""
 
     threads_class = ManualThreads
 
@@ -421,7 +435,7 @@ class OrderTests(StateCase):
             self.successResultOf(one)
         self.assertEqual(self.store.written, [tokens[:1], tokens[1:]])
 
-    def test_attack_39_revoked_at_once_and_told_when_written(self) -> None:
+    def test_attack_39_revoked_at_once_and_confirmed_when_written(self) -> None:
         grant = self.access().grant
         assert grant is not None
         waiting = self.tokens.revoke(grant)
@@ -432,7 +446,7 @@ class OrderTests(StateCase):
         self.successResultOf(waiting)
 
     def test_attack_23_who_leaves_is_counted_all_the_same(self) -> None:
-        """What is written for a client that has left is in the file, so it must be known as well."""
+        """A change for a client that has left is in the file, so it must be in memory as well."""
         kept = token()
         adding = self.tokens.add(kept)
         self.assertEqual(self.tokens.count("local", "alice"), 1)
@@ -467,9 +481,11 @@ class OrderTests(StateCase):
     def test_the_end_does_not_wait_for_ever(self) -> None:
         self.tokens.add(token())
         stopping = self.state.stop()
-        self.clock.advance(state_module._LAST)
+        self.clock.advance(10)
         self.assertNoResult(stopping)
-        self.clock.advance(GRACE)
+        self.clock.advance(GRACE - 0.25)
+        self.assertNoResult(stopping)
+        self.clock.advance(0.25)
         self.successResultOf(stopping)
         self.threads.step()
 
@@ -485,12 +501,19 @@ class OrderTests(StateCase):
         for one in waiting:
             self.successResultOf(one)
 
+    def test_attack_23_a_thousand_additions_wait_and_no_more(self) -> None:
+        for _ in range(1001):  # one under way, a thousand waiting
+            self.assertNoResult(self.tokens.add(token()))
+        self.failureResultOf(self.tokens.add(token()), Overloaded)
+        self.threads.step()
+        self.threads.step()
+
     def step_all(self) -> None:
         while self.threads.jobs:
             self.threads.step()
 
     def test_attack_39_a_gap_brings_nothing_back(self) -> None:
-        """What is on its way to the store while the store is read is not in what was read."""
+        """A change that is being written while the store is read is missing from the result."""
         kept, theirs = token(), token("theirs")
         adding = self.tokens.add(kept)
         self.threads.step()
@@ -530,7 +553,7 @@ class OrderTests(StateCase):
         following = self.state.follow()
         self.step_all()
         self.successResultOf(following)
-        self.store.others_write(token("theirs"), kept)  # as if from before the removal
+        self.store.others_write(token("theirs"), kept)  # the state before the removal
         following = self.state.follow()
         removing = self.tokens.remove(kept)
         self.threads.step()
@@ -541,7 +564,7 @@ class OrderTests(StateCase):
         self.assertIsNone(self.tokens.find(kept.digest))
 
     def test_attack_39_two_readers_at_once_bring_nothing_back(self) -> None:
-        """Each reads only what the one before it has not read."""
+        """Each read begins where the previous one ended."""
         self.patch(sqlite_module, "BATCH", 1)
         kept = token()
         self.store.others_write(kept, Removed(kept.id))
@@ -571,7 +594,7 @@ class OrderTests(StateCase):
 
 
 class FollowTests(StateCase):
-    """What other processes write."""
+    """Changes of other processes."""
 
     def test_a_token_of_another_process(self) -> None:
         theirs = token("theirs")
@@ -601,6 +624,39 @@ class FollowTests(StateCase):
         self.successResultOf(self.state.follow())
         self.assertIsNone(self.tokens.find(kept.digest))
         self.assertEqual((self.told, self.tokens.epoch), ([], 1))
+
+    def test_attack_39_what_was_loaded_after_a_gap_may_lack_anything(self) -> None:
+        self.store.elsewhere = []
+        self.successResultOf(self.state.follow())
+        self.assertEqual((self.told, self.tokens.epoch), ([1], 1), "remembered verdicts are checked again")
+
+    def test_a_state_that_loaded_nothing_follows_the_log_from_its_beginning(self) -> None:
+        theirs = token("theirs")
+        self.store.others_write(theirs)
+        state = State(self.store, STATE_KINDS, self.clock, Offload(self.clock, threads=1, pool=ImmediateThreads()))
+        state.start()
+        self.successResultOf(state.follow())
+        self.assertIs(state.view(TOKENS).find(theirs.digest), theirs)
+
+    def test_own_changes_are_read_again_only_after_those_of_others(self) -> None:
+        asked: list[Cursor] = []
+        since = self.store.since
+
+        def watched(cursor: Cursor) -> Any:
+            asked.append(cursor)
+            return since(cursor)
+
+        self.patch(self.store, "since", watched)
+        self.successResultOf(self.tokens.add(token()))
+        self.successResultOf(self.state.follow())
+        self.assertEqual(asked, [1])
+        self.store.fails = True
+        self.failureResultOf(self.tokens.add(token()), Unavailable)
+        self.store.fails = False
+        self.store.others_write(token())
+        self.successResultOf(self.tokens.add(token()))
+        self.successResultOf(self.state.follow())
+        self.assertEqual(asked, [1, 1, 3])
 
     def test_nothing_is_loaded_again_for_a_change(self) -> None:
         self.patch(self.store, "load", lambda: 1 / 0)
@@ -658,3 +714,38 @@ class UmaskTests(unittest.TestCase):
         store = SqliteStore(directory, STATE_KINDS)
         self.addCleanup(store.close)
         self.assertEqual(store.path.stat().st_mode & 0o777, 0o600)
+
+
+class ThreadTests(unittest.TestCase):
+    """The state with a thread of its own."""
+
+    def test_the_store_is_used_by_one_thread_and_the_queue_is_bounded(self) -> None:
+        begun, free = threading.Event(), threading.Event()
+        calls: queue.Queue[Callable[[], None]] = queue.Queue()
+
+        class Hanging(FlakyStore):
+            def write(self, changes: Sequence[Change]) -> Cursor:
+                begun.set()
+                free.wait(30)
+                return super().write(changes)
+
+        class Reactor(Clock):
+            def callFromThread(self, function: Callable[..., None], *arguments: object) -> None:
+                calls.put(lambda: function(*arguments))
+
+        clock = Reactor()
+        state = State(Hanging(), STATE_KINDS, clock)
+        state.start()
+        self.addCleanup(free.set)
+        written = state.view(TOKENS).add(token())
+        self.assertTrue(begun.wait(30))
+        for waiting in (1, 2, 3, 4, 4):
+            clock.advance(600)
+            state.tend()
+            self.assertEqual(state._thread.waiting, waiting)
+        self.assertNoResult(written)
+        free.set()
+        stopping = state.stop()
+        while not stopping.called:
+            calls.get(timeout=30)()
+        self.successResultOf(written)

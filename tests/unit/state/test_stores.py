@@ -1,4 +1,4 @@
-"""Which store a configuration names, and that a reload keeps the state that it does not move."""
+"""Which store a configuration names, and that a reload keeps the state if its place does not change."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.errors import StartupError
 from perimeter.model import Principal
+from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state import stores as stores_module
 from perimeter.state.sqlite import SqliteStore
@@ -18,7 +19,7 @@ from perimeter.state.state import State
 from perimeter.state.stores import States
 from perimeter.tokens.api_token import mint
 from perimeter.tokens.stored import TOKENS
-from tests.unit.doubles.auth import ImmediateThreads, ThreadClock, offload_with
+from tests.unit.doubles.auth import ImmediateThreads, ThreadClock
 
 TOKEN = mint("ci", Principal("alice", "local"), 0.0, inf)[1]
 
@@ -46,7 +47,7 @@ class StatesTests(TestCase):
         self.addCleanup(lambda: self.states.keep(None))
 
     def immediate(self, store: Any, kinds: Any, reactor: Any) -> State:
-        return State(store, kinds, reactor, offload_with(ImmediateThreads(), self.clock, count=1))
+        return State(store, kinds, reactor, Offload(self.clock, threads=1, pool=ImmediateThreads()))
 
     def settings(self, state: str = "sqlite", directory: int = 0) -> PerimeterSettings:
         return PerimeterSettings(state=state, state_dir=self.directories[directory])

@@ -1,4 +1,4 @@
-"""What proxies are answered that ask at ``/authenticate``, through a real channel."""
+"""The answers to proxies that ask at ``/authenticate``, through a real channel."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ForwardAuthTestCase(GateTestCase):
             return f"{principal.username}.for.{audience}"
 
         def gate(*of: Route) -> Gate:
-            lines = IdentityLines(sign, self.site.clock)
+            lines = IdentityLines(sign, self.site.clock, 100)
             networks = (ip_network("10.0.0.0/8"),)
             return Gate(RouteTable(of), self.identifier, lines, trusted_proxies=networks, **options)  # type: ignore[arg-type]
 
@@ -79,7 +79,7 @@ def traefik(method: str, uri: str, host: str = "gw") -> tuple[str, ...]:
 
 
 class IdentityTests(ForwardAuthTestCase):
-    """Where nothing but who asks is known."""
+    """Questions that do not name an original request."""
 
     def test_who_asks(self) -> None:
         response = self.answers(200, peer=CLIENT)
@@ -91,7 +91,7 @@ class IdentityTests(ForwardAuthTestCase):
         self.assertEqual(response.body, b"")
         self.assertIsNotNone(response.get(b"date"))
 
-    def test_nobody_is_challenged_in_one_line(self) -> None:
+    def test_an_unknown_client_is_challenged_in_one_line(self) -> None:
         response = self.answers(401, peer=CLIENT, user=None)
         challenge = response.get(b"www-authenticate") or b""
         self.assertIn(b"Bearer realm=", challenge)
@@ -164,7 +164,7 @@ class IdentityTests(ForwardAuthTestCase):
         self.answers(403, line="GET /authenticate/pub", peer=CLIENT)
 
     def test_the_proxys_connection_says_nothing_of_the_client(self) -> None:
-        """A proxy may have a certificate, and passes on fields that the client sent: neither is the client's credential."""
+        """A proxy may have a certificate, and passes on headers that the client sent: neither is the client's credential."""
         for peer, lines in ((CLIENT, ()), (PROXY, ()), (PROXY, nginx("GET", "/x"))):
             self.answers(401, *lines, peer=peer, user=None)
             self.assertIs(self.identifier.by_connection, False)
@@ -237,8 +237,8 @@ class OriginalTests(ForwardAuthTestCase):
         self.assertEqual(response.get(b"x-auth-username"), b"alice")
         self.assertIsNone(response.get(b"authorization"))
 
-    def test_told_in_part_or_in_two_ways(self) -> None:
-        """A client's own field beside the proxy's: most proxies pass on what they do not know."""
+    def test_original_request_in_part_or_in_two_sets_of_headers(self) -> None:
+        """A client's own header beside the proxy's: most proxies forward headers that they do not know."""
         good = nginx("GET", "/pub"), traefik("GET", "/pub")
         for lines in (
             (*good[0], "X-Forwarded-Uri: /pub"),
@@ -291,7 +291,7 @@ class OriginalTests(ForwardAuthTestCase):
         self.assertTrue(client.transport.written.endswith(b"\r\n\r\n"))
 
     def test_nginx_asks_with_get_whatever_the_method(self) -> None:
-        """The answer is framed for the question, not for what it is about."""
+        """The answer is framed for the proxy's question, not for the original request."""
         response = self.answers(401, *nginx("HEAD", "/x"), user=None)
         self.assertNotEqual(response.body, b"")
         self.assertEqual(len(response.body), int(response.get(b"content-length") or 0))

@@ -1,4 +1,4 @@
-"""What a metrics listener answers, and how it stands a crowd."""
+"""The answers of a metrics listener, also to many clients at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPENMETRICS = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/pla
 
 
 class Connection:
-    """With as many exchanges as it has streams."""
+    """A connection with several exchanges, one for each stream."""
 
     def __init__(self, exchanges: int) -> None:
         self.exchanges = [object()] * exchanges
@@ -170,7 +170,7 @@ class CrowdTests(TargetCase):
         self.assertEqual(self.ask().reply.status, 200)
         self.flushLoggedErrors()
 
-    def test_a_fault_in_the_thread_is_everybodys(self) -> None:
+    def test_a_fault_in_the_thread_reaches_all_that_wait(self) -> None:
         self.offload.by_hand = True
         crowd = [self.ask(), self.ask()]
         done, _ = self.offload.waiting.pop()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import get_default_algorithms
 from twisted.trial.unittest import TestCase
 
-from perimeter.tokens.jwk import BadKey, ForeignKey, Jwk, generate, load_jwk, load_jwk_set, thumbprint
+from perimeter.tokens.jwk import MAX_KEYS, BadKey, ForeignKey, Jwk, generate, load_jwk, load_jwk_set, thumbprint
 from tests.unit.doubles.properties import reached, reaches
 
 
@@ -158,26 +158,54 @@ class SetTests(TestCase):
     def bad(self, data: object, text: str) -> None:
         self.assertIn(text, str(self.assertRaises(BadKey, load_jwk_set, data)))
 
-    def test_keys_for_other_purposes_are_left_out(self) -> None:
+    def test_keys_for_other_purposes_are_left_out_without_a_warning(self) -> None:
         encryption = {**RSA, "use": "enc", "alg": "RSA-OAEP", "kid": "e"}
-        keys = load_jwk_set({"keys": [{**EC, "kid": "a"}, encryption, {"kty": "AKP", "kid": "p"}, OKP]})
-        self.assertEqual(set(keys), {"a", thumbprint(OKP)})
+        loaded = load_jwk_set({"keys": [{**EC, "kid": "a"}, encryption, {"kty": "AKP", "kid": "p"}, OKP]})
+        self.assertEqual([key.kid for key in loaded.keys], ["a", thumbprint(OKP)])
+        self.assertEqual(loaded.left_out, ())
 
-    def test_attack_35_symmetric_and_public_keys_mixed(self) -> None:
-        self.bad({"keys": [EC, OCT]}, "symmetric")
-        self.bad({"keys": [OCT]}, "symmetric")
+    def test_one_bad_key_does_not_spoil_the_set(self) -> None:
+        for bad, why in (
+            (OCT, "a symmetric key stands among public ones"),
+            (RSA1024, "an RSA key has 1024 bits, not 2048 to 8192"),
+            (PRIVATE_EC, "a private key stands among public ones"),
+            ("no key", "a key is not a JSON object"),
+            ({**EC, "kid": 1}, "the name (kid) of a key is not printable ASCII of at most 256 characters"),
+            ({**EC, "kid": "a\n"}, "the name (kid) of a key is not printable ASCII of at most 256 characters"),
+            ({**EC, "x": "AAAA"}, "the numbers of a key are not those of a valid one"),
+            ({**EC, "alg": "HS256"}, "alg of a key is symmetric or none"),
+        ):
+            loaded = load_jwk_set({"keys": [bad, {**OKP, "kid": "good"}]})
+            self.assertEqual([key.kid for key in loaded.keys], ["good"], why)
+            self.assertEqual(loaded.left_out, (f"key 1: {why}",))
+            self.bad({"keys": [bad]}, f"key 1: {why}")
+        self.bad(
+            {"keys": [OCT, {**OKP, "use": "enc"}, RSA1024]}, "key 1: a symmetric key stands among public ones; key 3: an RSA"
+        )
 
-    def test_attack_35_one_bad_key_spoils_the_set(self) -> None:
-        self.bad({"keys": [EC, RSA1024]}, "1024 bits")
-        self.bad({"keys": [EC, PRIVATE_EC]}, "private key")
-        self.bad({"keys": [{**EC, "kid": "a"}, {**OKP, "kid": "a"}]}, "same name")
-        self.bad({"keys": [EC, "no key"]}, "not a JSON object")
-        self.bad({"keys": [{**EC, "kid": 1}]}, "name (kid)")
-        self.bad({"keys": [{**EC, "kid": "a\n"}]}, "name (kid)")
+    def test_attack_35_a_symmetric_key_in_a_set_verifies_nothing(self) -> None:
+        loaded = load_jwk_set({"keys": [OCT, {**EC, "kid": "s"}]})
+        self.assertEqual([key.algorithm for key in loaded.fitting("s", "ES256")], ["ES256"])
+        for algorithm in ("HS256", "none", "RS256", ""):
+            self.assertEqual(loaded.fitting("s", algorithm), ())
+
+    def test_keys_of_one_name_are_alternatives(self) -> None:
+        keys = load_jwk_set({"keys": [{**EC, "kid": "a"}, {**OKP, "kid": "a"}, {**OKP, "kid": "b"}]})
+        self.assertEqual([(key.kid, key.algorithm) for key in keys.fitting("a", "EdDSA")], [("a", "EdDSA")])
+        self.assertEqual([key.kid for key in keys.fitting(None, "EdDSA")], ["a", "b"])
+        self.assertEqual(keys.fitting("c", "EdDSA"), ())
+
+    def test_attack_38_a_token_without_kid_costs_few_verifications(self) -> None:
+        listed = [{**EC, "kid": str(number)} for number in range(MAX_KEYS)]
+        found = load_jwk_set({"keys": listed}).fitting(None, "ES256")
+        self.assertEqual([key.kid for key in found], ["0", "1", "2", "3"])
+        self.bad({"keys": [*listed, EC]}, "more than 100 keys in a set")
 
     def test_attack_35_no_set(self) -> None:
         for data in ({}, [], None, "keys", {"keys": EC}, {"keys": None}):
             self.bad(data, "not a key set")
+        for empty in ([], [{**OKP, "use": "enc"}]):
+            self.bad({"keys": empty}, "no key of the set is for verifying signatures")
         self.bad({"keys": []}, "no key of the set")
         self.bad({"keys": [{**EC, "use": "enc"}]}, "no key of the set")
         self.bad({"keys": [{"kty": "unknown"}] * 101}, "more than 100")

@@ -23,7 +23,7 @@ BOB = Principal("bob", "corp")
 
 
 class Store(MemoryStore):
-    """Cannot be written while it ``fails``."""
+    """Writes fail while ``fails`` is true."""
 
     fails = False
 
@@ -135,7 +135,7 @@ class RevokerTests(RevokerCase):
 
 
 class ForgettingTests(RevokerCase):
-    """What has ended is dropped, and not before."""
+    """Expired entries are dropped, and no others."""
 
     def test_a_token_is_dropped_when_it_has_expired(self) -> None:
         _, kept = mint("short", ALICE, NOW, NOW + 60)

@@ -1,4 +1,4 @@
-"""Verdicts are remembered, in bounded room."""
+"""Verdicts are cached in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Issued tokens verify, and nothing else does."""
+"""Issued tokens are accepted, and no others."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class IssuedTokenTests(TokenCase):
 
 
 class ConfusionTests(TokenCase):
-    """Attack 35: the header says what to do, and is not obeyed."""
+    """Attack 35: the header of a token cannot choose the algorithm or the key."""
 
     def test_forgeries_start_from_a_good_token(self) -> None:
         self.assertEqual(self.verifier.verify(self.forge()).principal.username, "alice")
@@ -250,7 +250,7 @@ class ConfusionTests(TokenCase):
 
 
 class WrongTokenTests(TokenCase):
-    """Attack 36: good signatures on tokens that are not for us, and none at all."""
+    """Attack 36: valid signatures on tokens that are not for us, and tokens without a signature."""
 
     def test_attack_36_other_audience(self) -> None:
         for audience in (
@@ -322,7 +322,7 @@ class WrongTokenTests(TokenCase):
 
 
 class MutationTests(TokenCase):
-    """Nothing verifies that was not issued, and nothing else is ever raised."""
+    """Only issued tokens are accepted, and every other input raises the documented exception."""
 
     def judge(self, token: str) -> bool:
         try:

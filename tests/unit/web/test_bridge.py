@@ -19,7 +19,7 @@ from tests.unit.doubles.exchange_rig import Rig
 
 
 class Leaf(Resource):
-    """A resource that does what a test tells it."""
+    """A resource that calls the function of a test."""
 
     isLeaf = True
 
@@ -110,7 +110,7 @@ class BodyTests(BridgeTestCase):
         rig.feed(b"def")
         self.assertEqual(rig.reply.body, b"fedcba")
 
-    def test_a_chunked_body_has_its_length_told(self) -> None:
+    def test_a_chunked_body_has_a_content_length(self) -> None:
         rig = self.serve(
             lambda request: request.getHeader(b"content-length"), Rig("POST / HTTP/1.1", ["Transfer-Encoding: chunked"])
         )

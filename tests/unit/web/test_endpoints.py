@@ -1,4 +1,4 @@
-"""The built-in endpoints behind a real gate: what each method asks for, and what it answers."""
+"""The built-in endpoints behind a real gate: the credentials that each method requires, and its answers."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class EndpointCase(SiteCase):
 
         self.served = Site(Holding(), self.clock)
         routes = RouteTable(endpoint_routes(endpoints, self.served.audit, self.clock))
-        gate = Gate(routes, self.identifier, IdentityLines(sign, self.clock.seconds), **options)  # type: ignore[arg-type]
+        gate = Gate(routes, self.identifier, IdentityLines(sign, self.clock.seconds, 100), **options)  # type: ignore[arg-type]
         self.served.dispatch = gate.dispatch  # type: ignore[method-assign]
 
     def client(self, line: str, *headers: str, body: bytes = b"") -> Client:
@@ -384,7 +384,7 @@ class RestrictedTests(EndpointCase):
         self.use([Told("/told", reading(UNRESTRICTED))])
         self.assertEqual(self.ask("PUT /told").status, 405)
 
-    def test_attack_41_an_endpoint_that_is_open_by_mistake_names_nobody(self) -> None:
+    def test_attack_41_an_endpoint_that_is_open_by_mistake_names_no_user(self) -> None:
         self.use([Told("/told", reading(ANYBODY))])
         self.assertEqual(self.ask("GET /told", GOOD).status, 500)
         self.assertEqual(len(self.flushLoggedErrors(AssertionError)), 1)

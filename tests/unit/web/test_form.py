@@ -89,7 +89,7 @@ class AskingTests(TestCase):
 
 
 class UnaskedTests(TestCase):
-    """What a resource does not ask for is not parsed, and costs no time."""
+    """A form that a resource does not ask for is not parsed, and costs no time."""
 
     def test_attack_45_nothing_is_parsed_unasked(self) -> None:
         def forbidden(*args: Any, **kw: Any) -> Any:
@@ -112,7 +112,7 @@ class UnaskedTests(TestCase):
         self.assertLess(spent, 0.05)
 
     def test_attack_45_a_head_full_of_whatever_costs(self) -> None:
-        """Each of these took up to 13 ms of 32 KiB, a hundred times what an honest head takes."""
+        """Each of these, with 32 KiB, took up to 13 ms: a hundred times the time of an ordinary head."""
         size = 32_000
         heads = [
             ("GET /?" + "&" * size, []),

@@ -32,7 +32,7 @@ class PageTests(unittest.TestCase):
         self.assertNotIn("unsafe", policy)
 
     def test_each_page_has_a_policy_of_its_own(self) -> None:
-        """A page with a form may send it; an error page with the same words never may."""
+        """A page with a form may send it; an error page with the same text never may."""
         for page, allowed in ((error_page(401, "x"), "'none'"), (document("x", "<form>", form_action="'self'"), "'self'")):
             policy = dict(page.fields)[b"Content-Security-Policy"].decode()
             self.assertIn(f"; form-action {allowed}; frame-ancestors 'none'", policy)

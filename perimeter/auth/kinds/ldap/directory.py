@@ -41,7 +41,7 @@ class _Server:
         self.pool = pool
         #: when its rest ends, in the clock's seconds; 0 if its last question was answered
         self.rests_until = 0.0
-        #: it refused the gateway's own account, so it is not asked again before its rest ends
+        #: while it rests: it refused the gateway's own account, so it is not asked again before its rest ends
         self.final = False
 
 
@@ -164,7 +164,6 @@ class LdapDirectory:
                 "Authenticator {name}: the directory server {server} answers again", name=self._name, server=str(server.address)
             )
         server.rests_until = 0.0
-        server.final = False
 
     def _retry_after(self) -> int:
         soonest: float = min(server.rests_until for server in self._servers) - self._reactor.seconds()

@@ -31,7 +31,7 @@ def folded(value: str) -> str:
 
 
 def account_closed(entry: LdapEntry, now: float) -> bool:
-    """Whether Active Directory refuses this account whatever the password; ``now`` is in epoch seconds."""
+    """Whether Active Directory refuses this account even with the right password; ``now`` is in epoch seconds."""
     control, expiry = ACCOUNT
     try:
         if any(int(value) & _DISABLED for value in entry.values(control)):
@@ -88,7 +88,7 @@ DistinguishedName = tuple[frozenset[tuple[str, str]], ...]
 def parse_dn(text: str) -> DistinguishedName:
     """A distinguished name (RFC 4514) to be compared: attribute types in lower case, values `folded`, escapes undone.
 
-    Raises `ValueError` for what is none.
+    Raises `ValueError` for other text.
     """
     return tuple(frozenset(_assertion(part) for part in _split(rdn, "+")) for rdn in _split(text, ","))
 
@@ -103,7 +103,7 @@ def first_rdn(text: str) -> dict[str, str]:
 
 
 def components(text: str) -> tuple[tuple[str, str], ...]:
-    """Attribute types (lower case) and values of a name, from the entry up, the values as written but for escapes.
+    """Attribute types (lower case) and values of a name, from the entry up, the values as written except for escapes.
 
     Raises `ValueError`.
     """

@@ -1,7 +1,7 @@
 """The meaning of a directory's result codes for a login. Pure.
 
-A refused bind is "wrong" (`Rejected`) if the directory has judged this user, and "could not tell" (`Unavailable`) otherwise: an
-unknown code never means that a password is wrong, and never admits a user.
+A refused bind is "wrong" (`Rejected`) if the directory has decided about this user, otherwise "could not decide"
+(`Unavailable`): an unknown code never means that a password is wrong, and never admits a user.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Tls(StrEnum):
 
 
 class MemberValue(StrEnum):
-    """What a group holds of each member."""
+    """The form in which a group lists its members."""
 
     DN = "dn"
     USERNAME = "username"
@@ -131,7 +131,7 @@ class LdapSettings(Settings):
     flavour: Flavour = option(one_of(Flavour), "the kind of directory; decides the defaults below", default="generic")
     tls: Tls = option(one_of(Tls), "how connections are secured; the certificate is always verified", default="none")
     ca_certificate: Path | None = option(
-        optional(file_path("file")), "PEM file of trusted CAs; not set: the CAs of the system", default=""
+        optional(file_path("file")), "PEM file of trusted CAs; not set: the CAs of the system", default="", renewed=True
     )
     server_name: str | None = option(
         optional(SERVER_NAME), "name in the certificates of the servers; not set: the host", default=""

@@ -2,7 +2,7 @@
 
 One JSON object each way. The program gets ``username``, ``password``, ``address``, ``realm`` and ``version`` 1, and answers with
 ``result`` (``accept``, ``reject``, ``unknown`` or ``ignore``) and, if it accepts, optionally ``username``, ``roles`` and
-``attributes``. Anything else, including an exit status other than 0, means that it could not tell.
+``attributes``. Anything else, including an exit status other than 0, means that it could not decide.
 
 It is started without a shell and without the gateway's environment (which may contain secrets), in a process group of its own.
 The whole group is killed after the answer, after the deadline, and when the gateway ends.

@@ -105,7 +105,7 @@ class PamFactory:
     def build(self, name: str, realm: str, settings: PamSettings, services: AuthServices) -> PamModule:
         """Raises `StartupError` without python-pam or libpam, and for a service that is not there.
 
-        PAM would take the service ``other`` in its place, whatever that lets in (attack 41).
+        PAM would take the service ``other`` in its place, and admit every user that it admits (attack 41).
         """
         try:
             import pam

@@ -65,12 +65,12 @@ class _Walk:
     def verdict(self) -> None:
         """Return if the walk succeeded; otherwise raise its failure.
 
-        Of several failures the most certain one counts: a wrong password if it decides alone, otherwise "could not tell".
+        Of several failures the most certain one counts: a wrong password if it decides alone, otherwise "could not decide".
         """
         if self.succeeded and not self.needed:
             return
         for error in (*_wrong(self.needed), *_unsure(self.needed)):
-            raise error  # a required module decides, whatever the others answer
+            raise error  # a required module decides, no matter what the others answer
         if not self.needed:
             for error in _unsure(self.others):
                 raise error  # it might have succeeded, and one success would have been enough
@@ -169,7 +169,7 @@ async def _abort(entry: StackedModule, part: ILogin) -> None:
 
 
 def _unforeseen(entry: StackedModule, error: Exception) -> Unavailable:
-    """A bug of a module counts as "could not tell". Only its place is logged: its text may contain the password."""
+    """A bug of a module counts as "could not decide". Only its place is logged: its text may contain the password."""
     where = "".join(traceback.format_tb(error.__traceback__))
     kind = type(error).__qualname__
     _log.error("Login module {name} failed with {kind}\n{where}", name=entry.name, kind=kind, where=where)

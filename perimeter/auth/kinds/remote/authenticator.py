@@ -21,8 +21,8 @@ class TokenService(Protocol):
     async def vouch(self, token: str, explain: Explain) -> Vouched | None:
         """Who holds ``token``; None if this service does not know it.
 
-        Raises `perimeter.errors.InvalidToken` for one that it knows to be wrong, `perimeter.errors.Unavailable` where it could
-        not tell. ``explain`` takes a sentence for each step.
+        Raises `perimeter.errors.InvalidToken` for one that it knows to be wrong, `perimeter.errors.Unavailable` if it could
+        not decide. ``explain`` takes a sentence for each step.
         """
 
 

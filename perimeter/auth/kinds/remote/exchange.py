@@ -3,7 +3,7 @@
 The issuer of a token says whether it is valid, and exchanges it; the result is judged as ``type = jwt`` judges a token.
 
 If the issuer does not know a token (``active: false``, or ``invalid_grant``), the answer is "not mine". If it does not know the
-gateway (401, ``invalid_client``), that says nothing about the token: "could not tell".
+gateway (401, ``invalid_client``), that says nothing about the token: "could not decide".
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ may know it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -23,8 +23,9 @@ MAX_HEADER: Final = 4096
 
 ANY: Final = "*"
 
-#: members that say where a key can be fetched, or change what is signed: no token for the gateway needs them
-_REFUSED: Final = ("crit", "b64", "jku", "jwk", "x5u", "x5c")
+#: members that change what is signed, or must be understood (RFC 7515, section 4.1.11; RFC 7797, section 3). Those that bring a
+#: key or say where one is (jku, jwk, x5u, x5c) are ignored: keys come from ``cert_uri`` alone.
+_REFUSED: Final = ("crit", "b64")
 
 #: the types of an access token (RFC 9068, section 2.1) and of a JWT without a stated purpose
 _TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
@@ -35,9 +36,11 @@ _OTHER_PURPOSES: Final = frozenset({"id", "refresh", "offline", "logout", "regis
 
 @attrs.frozen
 class JwtHeader:
-    """What decides which key may verify a token: ``kid`` of its header and the issuer in its claims; none of it verified."""
+    """What decides which key may verify a token: ``kid`` (None without) and ``algorithm`` of its header, and the issuer in its
+    claims. Nothing of it is verified."""
 
-    kid: str
+    kid: str | None
+    algorithm: str
     jwt: Jwt = attrs.field(repr=False)
     issuer: object = None
 
@@ -62,24 +65,25 @@ class Expectations:
 
 
 def read_header(token: str) -> JwtHeader | None:
-    """The header of a token; None for a text that is not a signed JWT with the name of a key."""
+    """The header of a token; None for a text that is not a signed JWT."""
     try:
         jwt = parse(token, MAX_HEADER)
         claims = jwt.unverified()
     except NotAJwt:
         return None
-    kid = jwt.header.get("kid")
-    if not isinstance(kid, str) or not isinstance(jwt.header.get("alg"), str) or not kid:
+    kid, algorithm = jwt.header.get("kid"), jwt.header.get("alg")
+    if not isinstance(algorithm, str) or ("kid" in jwt.header and not (isinstance(kid, str) and kid)):
         return None
-    return JwtHeader(kid, jwt, claims.get("iss"))
+    return JwtHeader(kid, algorithm, jwt, claims.get("iss"))
 
 
-def judge(header: JwtHeader, key: Jwk, expected: Expectations, now: float) -> Vouched | None:
-    """Who holds the token with this header, which claims to be signed with ``key``; None if it is for another audience or issuer.
+def judge(header: JwtHeader, keys: Sequence[Jwk], expected: Expectations, now: float) -> Vouched | None:
+    """Who holds the token with this header; None if it is for another audience or issuer.
 
+    ``keys``, at least one, are those that can have signed it. Each is tried.
     Raises `InvalidToken`, or `ExpiredToken` for a token that was good once.
     """
-    claims = _verified(header.jwt, key)
+    claims = _verified(header.jwt, keys)
     if ANY not in expected.issuers and claims.get("iss") not in expected.issuers:
         return None
     if ANY not in expected.audiences and expected.audiences.isdisjoint(_audience(claims)):
@@ -94,14 +98,19 @@ def judge(header: JwtHeader, key: Jwk, expected: Expectations, now: float) -> Vo
         raise InvalidToken(str(error)) from None
 
 
-def _verified(jwt: Jwt, key: Jwk) -> dict[str, Any]:
+def _verified(jwt: Jwt, keys: Sequence[Jwk]) -> dict[str, Any]:
     for name in _REFUSED:
         if name in jwt.header:
             raise InvalidToken(f"its header has {name}")
     typ = jwt.header.get("typ", "")
     if not isinstance(typ, str) or typ.lower() not in _TYPES:
         raise InvalidToken("its header names another type than an access token's")
-    return jwt.claims(key.public, key.algorithm)
+    for key in keys[:-1]:
+        try:
+            return jwt.claims(key.public, key.algorithm)
+        except InvalidToken:
+            continue
+    return jwt.claims(keys[-1].public, keys[-1].algorithm)
 
 
 def _audience(claims: dict[str, Any]) -> frozenset[str]:

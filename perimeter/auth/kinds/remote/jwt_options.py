@@ -92,14 +92,14 @@ class JwtJudge:
 
         header = read_header(token)
         if header is None:
-            explain("the token is not a JWT with the name of a key")
+            explain("the token is not a signed JWT")
             return None
         issuers = self._expected.issuers
         if ANY not in issuers and header.issuer not in issuers:
             explain("the token names another issuer")
             return None
-        key = await self._keys.find(header.kid)
-        if key is None:
-            explain("the issuer has no key of the name in the token")
+        keys = await self._keys.find(header.kid, header.algorithm)
+        if not keys:
+            explain("the issuer has no key that fits kid and alg of the token")
             return None
-        return judge(header, key, self._expected, self._seconds())
+        return judge(header, keys, self._expected, self._seconds())

@@ -1,12 +1,12 @@
 """The public keys of another issuer, fetched from its JWKS URL and kept for a while. Clients cannot cause more fetches.
 
-`perimeter.tokens.jwk` checks a whole set before a key of it is used. Unknown names cause one fetch in a cool-down, however many
+`perimeter.tokens.jwk` checks each key before it is used. Unknown names cause one fetch in a cool-down, however many
 of them come (attack 38). A set is renewed at half of its time, so that a shorter outage of the issuer has no effect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from perimeter.auth.chain.flights import Flights
 from perimeter.errors import Refusal, Unavailable, Undecided
-from perimeter.tokens.jwk import BadKey, Jwk, load_jwk_set
+from perimeter.tokens.jwk import BadKey, Jwk, JwkSet, load_jwk_set
 
 if TYPE_CHECKING:
     from perimeter.web_client.client import RemoteClient
@@ -39,39 +39,39 @@ class RemoteKeys:
         self._cache = cache
         self._cooldown = cooldown
         self._seconds = clock.seconds
-        self._keys: Mapping[str, Jwk] = {}
+        self._keys = JwkSet(())
         self._until = 0.0
         self._pause_ends = 0.0
         self._failed = ""
         self._flights = Flights()
 
-    async def find(self, kid: str) -> Jwk | None:
-        """The key of this name; None if the set has none. Raises `Unavailable` if there is no set."""
+    async def find(self, kid: str | None, algorithm: str) -> tuple[Jwk, ...]:
+        """The keys that fit (`JwkSet.fitting`). Raises `Unavailable` if there is no set."""
         now = self._seconds()
         if now < self._until:
-            key = self._keys.get(kid)
-            if key is None:
-                return await self._find_anew(kid, now)
+            keys = self._keys.fitting(kid, algorithm)
+            if not keys:
+                return await self._find_anew(kid, algorithm, now)
             if self._until - now < self._cache / 2 and now >= self._pause_ends:
                 Deferred.fromCoroutine(self._renew())
-            return key
+            return keys
         if now < self._pause_ends and not self._flights.under_way(b""):
             raise Unavailable(self._failed or f"the keys of {self._client.service} are not available")
         await self._fetch()
-        return self._keys.get(kid)
+        return self._keys.fitting(kid, algorithm)
 
-    async def _find_anew(self, kid: str, now: float) -> Jwk | None:
-        """The key of a name that the set does not have: the issuer may have published new keys."""
+    async def _find_anew(self, kid: str | None, algorithm: str, now: float) -> tuple[Jwk, ...]:
+        """The keys for a token that fits none of the set: the issuer may have published new keys."""
         if now < self._pause_ends and not self._flights.under_way(b""):
             if self._failed:
                 raise Undecided(self._failed)
-            return None
+            return ()
         try:
             await self._fetch()
         except Unavailable as error:
             # The known keys still work, so this says nothing about users whose tokens they verify.
             raise Undecided(error.detail) from None
-        return self._keys.get(kid)
+        return self._keys.fitting(kid, algorithm)
 
     async def _renew(self) -> None:
         try:
@@ -94,11 +94,14 @@ class RemoteKeys:
         self._failed = ""
         before, self._keys = self._keys, keys
         self._until = began + self._cache
-        if before and before != keys:
+        if keys.left_out != before.left_out:
+            for why in keys.left_out:
+                _log.warn("The key set of {service}: {why}; it is left out", service=self._client.service, why=why)
+        if before.keys and before.keys != keys.keys:
             _log.info("{service} has other keys now", service=self._client.service)
             self.changed()
 
-    async def _load(self) -> Mapping[str, Jwk]:
+    async def _load(self) -> JwkSet:
         answer = await self._client.get(self._url)
         if answer.status != 200:
             raise answer.unexpected()

@@ -23,16 +23,20 @@ def username(value: object, what: str) -> str:
 
 
 def roles(value: object, what: str) -> tuple[str, ...]:
-    """Roles, each once: a list of texts, or one text, or nothing (None). Raises `Unfit`."""
+    """Roles, each once: a list of texts, or one text, or nothing (None). Raises `Unfit` if it is anything else.
+
+    An entry that is not text, or holds control characters, is left out: a rule of the configuration could not name it either, to
+    allow or to deny it. A longer list or role than any that is known refuses the user, since a role that is denied may be in it.
+    """
     if value is None:
         return ()
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list) or len(listed) > MAX_ROLES:
         raise Unfit(f"{what} is no list of roles")
-    for role in listed:
-        if not isinstance(role, str) or not role or len(role) > MAX_NAME or unfit_for_name(role):
-            raise Unfit(f"{what} holds something that is no role")
-    return tuple(dict.fromkeys(listed))
+    found = [role for role in listed if isinstance(role, str) and role and not unfit_for_name(role)]
+    if any(len(role) > MAX_NAME for role in found):
+        raise Unfit(f"{what} holds a role of more than {MAX_NAME} characters")
+    return tuple(dict.fromkeys(found))
 
 
 def attribute(value: object) -> str | None:

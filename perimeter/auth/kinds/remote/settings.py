@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,20 +29,21 @@ def cache(doc: str) -> float:
     return option(duration(zero=True), f"{doc}; `0`: always ask", default="60s")
 
 
-@attrs.frozen(kw_only=True)
-class RemoteSettings(Settings):
+@attrs.frozen
+class RemoteSettings(Settings, ABC):
     """How a service is asked. ``timeout`` is in seconds."""
 
     ca_certificate: Path | None = option(
         optional(file_path("file")),
         "PEM file of trusted CAs; not set: the CAs of the system. TLS is always verified",
         default="",
+        renewed=True,
     )
     timeout: float = option(duration(), "longest time for one exchange with the service, and for the authenticator", default="5s")
 
+    @abstractmethod
     def urls(self) -> Iterable[str]:
         """The URLs to which tokens, or the gateway's own secrets, are sent."""
-        raise NotImplementedError
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""

@@ -1,7 +1,7 @@
 """``type = ecmwf-api`` and ``type = efas-api``: a service answers in JSON who holds a token.
 
 The token is sent in the query, escaped, as these services require. 401 and 403 mean "not mine"; every other answer without a user
-means "could not tell". Neither service can say that a token is its own and wrong, so the next authenticator is asked.
+means "could not decide". Neither service can say that a token is its own and wrong, so the next authenticator is asked.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class UserServiceFactory:
 
     def __init__(self, kind: str, path: str, read: Read, settings: type[EcmwfApiSettings] | type[EfasApiSettings]) -> None:
         self.kind = kind
-        self.options = options_of(settings)  # type: ignore[arg-type]  # a class is hashable
+        self.options = options_of(settings)
         self._path = path
         self._read = read
         self._settings = settings

@@ -105,7 +105,7 @@ class AugmenterTests(SiteCase):
         self.assertEqual(self.roles(ADMINS, answer=Principal("alice", "s"), realm="s"), ())
         inner = Fake(ALICE, "s")
         self.assertIs(augment(inner, augmenters_of([ADMINS], FACTORIES, SERVICES)), inner)
-        # what an authenticator must not say is left for the chain to refuse
+        # the chain refuses what an authenticator must not return
         self.assertEqual(self.roles(ADMINS, answer=Principal("alice", "s")), ())
 
     def test_attack_41_what_is_no_principal_becomes_none(self) -> None:

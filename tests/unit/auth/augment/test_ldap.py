@@ -1,4 +1,4 @@
-"""``type = ldap`` of an augmenter: which roles groups give, what is remembered, and what the factory makes of a section."""
+"""``type = ldap`` of an augmenter: which roles groups give, what is cached, and what the factory builds from a section."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class GroupTests(TestCase):
         self.assertEqual(self.roles("cn=ou\\=TeamA,ou=x,dc=example", "ou=TeamA"), [])
         self.assertEqual(self.roles("cn=Sub/Admin,ou=TeamA,dc=example", several=("ou=TeamA",)), [])
         self.assertEqual(self.roles("cn=Admin,ou=a/b,ou=TeamA,dc=example", several=("ou=TeamA",)), [])
-        # the slash is above the part that counts
+        # the slash is outside of the part that is used
         self.assertEqual(self.roles("cn=Admin,ou=TeamA,ou=a/b", several=("ou=TeamA",)), ["/TeamA/Admin"])
 
     def test_attack_15_names_that_are_no_roles(self) -> None:
@@ -153,7 +153,7 @@ class AugmenterTests(AugmenterCase):
     def test_attack_31_two_entries_with_the_name(self) -> None:
         self.directory.entries.append(entry(f"cn=alice,ou=guests,{BASE}", objectClass="person", cn="alice"))
         self.failureResultOf(self.ask("alice"), Undecided)
-        # and nothing of it is remembered
+        # and nothing of it is cached
         self.directory.entries.pop()
         self.assertEqual(self.roles("alice"), ("ops", "dev"))
 
@@ -210,7 +210,7 @@ class SettingsTests(AugmenterCase):
             self.assertTrue(any(problem in one for one in problems), (text, problems))
 
     def build(self, text: str) -> list[Any]:
-        """What the directory is made with."""
+        """The arguments of the directory."""
         made: list[Any] = []
 
         def directory(name: str, addresses: Any, *account: Any, **options: Any) -> MemoryDirectory:

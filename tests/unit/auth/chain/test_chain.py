@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Counted, Key, MemoryAttempts, Throttle
-from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable
+from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable, Undecided
 from perimeter.fair_queue import CLIENT
 from perimeter.model import (
     AuthenticationRequest,
@@ -49,7 +49,7 @@ class Fake:
 
 @implementer(ISchemes)
 class Scheming(Fake):
-    """A `Fake` that wants to see ``schemes``."""
+    """A `Fake` that accepts the credentials of ``schemes``."""
 
     def __init__(self, schemes: tuple[str, ...], answer: Any, realm: str = "r", name: str = "fake") -> None:
         super().__init__(answer, realm, name)
@@ -82,6 +82,7 @@ def principal(realm: str = "r") -> Principal:
 class ChainCase(unittest.TestCase):
     def setUp(self) -> None:
         self.clock = ThreadClock()
+        self.clock.advance(1000)
 
     def chain(self, *authenticators: Fake, remember: float = 60, **options: Any) -> AuthenticatorChain:
         return AuthenticatorChain(authenticators, 5, remember, self.clock, **options)
@@ -122,7 +123,7 @@ class OutcomeTests(ChainCase):
         self.failureResultOf(self.ask(self.chain(Fake(Unavailable()), second)), Unavailable)
         self.assertEqual(second.asked, [])
 
-    def test_not_mine_from_everybody_is_a_refusal(self) -> None:
+    def test_a_user_that_no_authenticator_knows_is_refused(self) -> None:
         self.failureResultOf(self.ask(self.chain(Fake(None), Fake(None))), Rejected)
         self.failureResultOf(self.ask(self.chain()), Rejected)
         self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)
@@ -148,7 +149,7 @@ class OutcomeTests(ChainCase):
         for name in ("alice\ud800", "alice\r\nX-Auth-Roles: admin", "a\0b"):
             self.failureResultOf(self.ask(self.chain(Fake(Principal(name, "r")))), Unavailable)
 
-    def test_attack_32_an_empty_password_reaches_nobody(self) -> None:
+    def test_attack_32_an_empty_password_reaches_no_authenticator(self) -> None:
         fake = Fake(principal())
         for credentials in (BasicCredentials("alice", ""), BasicCredentials("", "x")):
             self.failureResultOf(self.ask(self.chain(fake), credentials), Rejected)
@@ -224,6 +225,23 @@ class BreakerTests(ChainCase):
             fake.answer = principal()
             self.successResultOf(self.ask(chain))
 
+    def test_each_end_of_a_try_lets_the_next_request_ask(self) -> None:
+        for error in (Rejected(), InvalidToken(), Undecided("odd account"), Overloaded("full"), ZeroDivisionError()):
+            fake, chain = self.down()
+            self.clock.advance(1)
+            fake.answer = error
+            with capturedLogs():
+                self.failureResultOf(self.ask(chain))
+            fake.answer = principal()
+            self.successResultOf(self.ask(chain, BasicCredentials("bob", "x")))
+
+    def test_a_quick_failure_is_measured_from_its_own_question(self) -> None:
+        fake = Fake(Unavailable("refused"))
+        chain = self.chain(fake)
+        for _ in range(2):
+            self.failureResultOf(self.ask(chain), Unavailable)
+        self.assertFalse(chain.guarded[0].breaker.open)
+
     def test_a_login_that_is_given_up_goes_on_trying(self) -> None:
         fake, chain = self.down()
         self.clock.advance(1)
@@ -255,7 +273,7 @@ class ThrottleTests(ChainCase):
     def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
         return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock))
 
-    def test_after_some_wrong_passwords_nobody_is_asked(self) -> None:
+    def test_after_some_wrong_passwords_no_authenticator_is_asked(self) -> None:
         fake = Fake(Rejected())
         chain = self.throttled(fake)
         for _ in range(3):
@@ -298,11 +316,21 @@ class ThrottleTests(ChainCase):
             request = AuthenticationRequest("198.51.100.1", frozenset(realms))
             self.failureResultOf(self.ask(chain, request=request), TooManyAttempts)
 
-    def test_a_realm_that_nobody_has_counts_for_nothing(self) -> None:
+    def test_a_realm_that_no_authenticator_has_is_not_counted(self) -> None:
         chain = self.throttled(Fake(principal()))
         for _ in range(5):
             self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"x"}))), Rejected)
         self.successResultOf(self.ask(chain))
+
+    def test_what_the_operator_sees_of_lockouts(self) -> None:
+        chain = self.throttled(Fake(Rejected()))
+        for _ in range(3):
+            self.failureResultOf(self.ask(chain), Rejected)
+        for later, seconds in ((0, 1), (0.25, 1), (5, 0)):
+            self.clock.advance(later)
+            self.assertEqual([left for _, _, left in chain.refused()], [seconds, seconds])
+        self.assertEqual(self.chain(Fake(None)).refused(), [])
+        self.assertEqual(self.chain(Fake(None)).release("alice"), [])
 
     def test_a_backend_that_is_down_counts_for_nothing(self) -> None:
         fake = Fake(Unavailable("down"))
@@ -491,6 +519,11 @@ class StartTests(ChainCase):
             self.assertIsNone(last.changed)
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), logged)
 
+    def test_those_behind_one_that_need_not_be_started_are_started(self) -> None:
+        last = Watched(None, name="last")
+        self.chain(Fake(None), last).start()
+        self.assertIsNotNone(last.changed)
+
     def test_one_that_cannot_stop_keeps_no_other_running(self) -> None:
         first, last = Watched(None, name="first"), Watched(None, name="last")
         chain = self.chain(first, last)
@@ -502,7 +535,7 @@ class StartTests(ChainCase):
 
 
 class RecallTests(ChainCase):
-    """What is known now of the owner of an API token."""
+    """The present principal of the owner of an API token."""
 
     OWNER = attrs.evolve(principal(), authenticator="fake", roles=("then",))
 
@@ -511,7 +544,7 @@ class RecallTests(ChainCase):
         found = chain.recall(owner, REQUEST)
         return found if isinstance(found, Principal) else self.successResultOf(found)
 
-    def test_whoever_vouched_is_asked_by_name(self) -> None:
+    def test_the_authenticator_that_vouched_is_asked_by_name(self) -> None:
         fake = Scheming(("basic", "recall"), principal())
         chain = self.chain(Scheming(("basic", "recall"), None, name="first"), fake)
         self.assertEqual(self.recall(chain).roles, ("admin",))
@@ -544,6 +577,15 @@ class RecallTests(ChainCase):
         chain.recall(self.OWNER, REQUEST)
         chain.recall(attrs.evolve(self.OWNER, authenticator="other"), REQUEST)
         self.assertEqual((len(one.asked), len(two.asked)), (1, 1))
+
+    def test_attack_39_a_question_from_before_a_change_is_not_shared(self) -> None:
+        fake = Scheming(("recall",), Deferred())
+        chain = self.chain(fake)
+        chain.recall(self.OWNER, REQUEST)
+        chain.forget()
+        fake.answer = principal()
+        self.assertEqual(self.recall(chain).roles, ("admin",))
+        self.assertEqual(len(fake.asked), 2)
 
     def test_a_recollection_is_no_credential_of_a_client(self) -> None:
         fake = Scheming(("basic", "bearer"), principal())
@@ -616,7 +658,7 @@ class CoalescingTests(ChainCase):
 
 @implementer(IDecoyLogin)
 class Decoying(Fake):
-    """A `Fake` that can cost as much as a refusal; ``decoy`` waits for ``spending`` where there is one."""
+    """A `Fake` that can spend the time of a refusal; ``decoy`` waits for ``spending`` unless that is None."""
 
     def __init__(self, answer: Any, realm: str = "r", name: str = "fake") -> None:
         super().__init__(answer, realm, name)
@@ -641,7 +683,7 @@ class GuessingTests(ChainCase):
         self.throttled = self.chain(self.fake, throttle=Throttle(3, self.attempts, self.clock))
 
     def leave(self, password: str, address: str = "192.0.2.1") -> Deferred[Principal]:
-        """Guess and leave; the authenticator's answer is still to come."""
+        """Guess and leave before the authenticator has answered."""
         self.fake.answer = answer = Deferred[Principal]()
         asked = self.ask(self.throttled, BasicCredentials("alice", password), AuthenticationRequest(address))
         asked.cancel()
@@ -656,7 +698,7 @@ class GuessingTests(ChainCase):
         self.failureResultOf(self.ask(self.throttled), TooManyAttempts)
 
     def test_attack_47_clients_that_never_finish_lock_a_name_out_only_by_counted_guesses(self) -> None:
-        """Each wave of guesses fills the slots of the name; those that were taken are counted, and the wait for them ends."""
+        """Each wave of guesses fills the slots of the name; guesses that got a slot are counted, and their delay ends."""
         key = Key(Counted.NAME, "alice", "r")
         for wave in range(1, 5):
             answers: list[Deferred[Principal]] = []
@@ -692,7 +734,7 @@ class GuessingTests(ChainCase):
         self.assertEqual(self.throttled._throttle._flying, {})  # type: ignore[union-attr]
 
     def test_attack_47_waiting_for_a_thread_takes_no_authenticator_down(self) -> None:
-        """A guesser fills the queue: the ones that waited in vain are told to come back, and others can still log in."""
+        """A guesser fills the queue: logins that waited too long get a Retry-After, and others can still log in."""
         threads = ManualThreads()
         offload = offload_with(threads, self.clock, count=1)
         offload.run(principal)
@@ -727,7 +769,7 @@ class GuessingTests(ChainCase):
 
 
 class EqualCostTests(ChainCase):
-    """52: whoever of several authenticators decides, the answer costs the same."""
+    """52: the answer costs the same, no matter which of several authenticators decides."""
 
     def test_attack_52_every_verdict_costs_what_all_authenticators_cost(self) -> None:
         for answers, asked, spent in (

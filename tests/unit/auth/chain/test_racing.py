@@ -1,4 +1,4 @@
-"""All authenticators asked at once: who wins, who is told to stop, and what is said where nobody vouches."""
+"""All authenticators asked at once: which answer wins, which queries are cancelled, and the answer if none vouches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RaceCase(ChainCase):
 
 
 class RacingTests(RaceCase):
-    def test_everybody_is_asked_before_anybody_has_answered(self) -> None:
+    def test_all_authenticators_are_asked_before_one_has_answered(self) -> None:
         fakes = [Fake(Deferred(), str(number)) for number in range(3)]
         asked = self.ask(self.chain(*fakes))
         self.assertEqual([len(one.asked) for one in fakes], [1, 1, 1])
@@ -59,7 +59,7 @@ class RacingTests(RaceCase):
         stubborn.callback(principal("a"))
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_a_slow_loser_is_waited_for_where_nobody_else_vouches(self) -> None:
+    def test_a_slow_loser_is_waited_for_if_no_other_vouches(self) -> None:
         slow: Deferred[Principal | None] = Deferred()
         asked = self.ask(self.chain(Fake(slow, "a"), Fake(Rejected(), "b"), Fake(None, "c")))
         self.assertNoResult(asked)
@@ -99,7 +99,16 @@ class RacingTests(RaceCase):
                 fakes = [Fake(answer, str(number)) for number, answer in enumerate(answers)]
                 self.failureResultOf(self.ask(self.chain(*fakes)), expected)
 
-    def test_nobody_to_ask_is_a_refusal(self) -> None:
+    def test_the_refusal_of_the_undecided_authenticator_is_reported(self) -> None:
+        for answers in (
+            (Rejected("wrong"), Unavailable("down", retry_after=7)),
+            (Unavailable("down", retry_after=7), Rejected()),
+        ):
+            chain = self.chain(*(Fake(answer, str(number)) for number, answer in enumerate(answers)))
+            refusal = self.failureResultOf(self.ask(chain), Unavailable).value
+            self.assertEqual((refusal.detail, refusal.retry_after), ("down", 7))
+
+    def test_no_authenticator_to_ask_is_a_refusal(self) -> None:
         self.failureResultOf(self.ask(self.chain()), Rejected)
         self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)
 
@@ -137,7 +146,7 @@ class RacingTests(RaceCase):
 
 
 class CountingTests(RaceCase):
-    """A race is one attempt, whoever takes part."""
+    """A race counts as one attempt, no matter how many authenticators take part."""
 
     def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
         return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock))
@@ -148,7 +157,7 @@ class CountingTests(RaceCase):
             self.failureResultOf(self.ask(chain), Rejected)
         self.failureResultOf(self.ask(chain), TooManyAttempts)
 
-    def test_nobody_is_made_to_wait_for_a_directory_that_is_down(self) -> None:
+    def test_a_directory_that_is_down_delays_no_login(self) -> None:
         chain = self.throttled(Fake(None, "a"), Fake(Unavailable(), "b"))
         for _ in range(10):
             self.failureResultOf(self.ask(chain), Unavailable)

@@ -10,9 +10,8 @@ from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.chain.asking import plain_name
-from perimeter.auth.chain.breaker import LONGEST_PAUSE, CircuitBreaker
+from perimeter.auth.chain.breaker import CircuitBreaker
 from perimeter.auth.chain.throttle import (
-    FORGOTTEN_AFTER,
     LONGEST_DELAY,
     Attempts,
     Counted,
@@ -40,7 +39,7 @@ class ThrottleTests(unittest.TestCase):
                 self.throttle.admit(names, address).failed()
 
     def wait(self, names: list[tuple[str, str]] = JOHN, address: str = "198.51.100.1") -> int:
-        """Seconds that are asked for, 0 where there is nothing to wait for."""
+        """Seconds that a client has to wait; 0 if it may try at once."""
         try:
             self.throttle.admit(names, address).undecided()
         except TooManyAttempts as refusal:
@@ -56,7 +55,7 @@ class ThrottleTests(unittest.TestCase):
             waits.append(self.wait())
             self.clock.advance(waits[-1])
         self.assertEqual(waits[:5], [1, 2, 4, 8, 16])
-        self.assertEqual(waits[-1], LONGEST_DELAY)
+        self.assertEqual(waits[-1], 900)
 
     def test_a_name_and_an_address_are_counted_each_by_itself(self) -> None:
         self.guess(times=3)
@@ -79,6 +78,24 @@ class ThrottleTests(unittest.TestCase):
             attempt.undecided()
         self.assertEqual(self.wait(), 0)
 
+    def test_each_guess_that_lands_makes_room_for_one(self) -> None:
+        flying = [self.throttle.admit(JOHN, f"192.0.2.{n}") for n in range(3)]
+        for landed in (1, 2):
+            for _ in range(landed):
+                flying.pop().undecided()
+            flying += [self.throttle.admit(JOHN, f"192.0.2.{n}") for n in range(landed)]
+            self.assertEqual(self.wait(), 1)
+
+    def test_a_name_without_a_lockout_has_no_end_of_one(self) -> None:
+        self.guess()
+        self.assertEqual({(one.failures, one.last, one.until) for _, one in self.store.items()}, {(1, 1_000_000, 0)})
+
+    def test_what_is_forgotten_is_not_kept(self) -> None:
+        self.guess()
+        self.clock.advance(900)
+        self.assertEqual(self.wait(address="192.0.2.1"), 0)
+        self.assertEqual(self.store.items(), [])
+
     def test_many_users_behind_one_address_log_in_at_the_same_time(self) -> None:
         for number in range(100):
             self.throttle.admit([("corp", f"user{number}")], "192.0.2.1")
@@ -91,9 +108,19 @@ class ThrottleTests(unittest.TestCase):
 
     def test_everything_is_forgotten_in_the_end(self) -> None:
         self.guess(times=2)
-        self.clock.advance(FORGOTTEN_AFTER)
+        self.clock.advance(899.75)
+        self.guess()
+        self.assertEqual(self.wait(), 1)
+        self.clock.advance(901)
         self.guess(times=2)
-        self.assertEqual(self.wait(), 0)
+        self.assertEqual(self.wait(), 0, "after 900 seconds without a lockout")
+
+    def test_a_lockout_counts_for_a_quarter_of_an_hour_after_its_end(self) -> None:
+        self.guess(times=3)
+        ((_, attempts), *_) = self.throttle.refused()
+        self.assertEqual(attempts.until, 1_000_001)
+        self.assertFalse(attempts.forgotten(1_000_900.75))
+        self.assertTrue(attempts.forgotten(1_000_901))
 
     def test_attack_30_the_addresses_of_an_ipv6_network_are_one(self) -> None:
         for number in range(3):
@@ -119,8 +146,13 @@ class ThrottleTests(unittest.TestCase):
         store = MemoryAttempts(2)
         verifyObject(IAttemptStore, store)
         for name in "abca":
-            store.keep(Key(Counted.NAME, name), Attempts(1, 0))
+            store.keep(Key(Counted.NAME, name), Attempts(1, 0, 0))
         self.assertEqual([key.value for key, _ in store.items()], ["c", "a"])
+
+    def test_attack_23_a_hundred_thousand_counts_are_kept(self) -> None:
+        for number in range(100_001):
+            self.store.keep(Key(Counted.NAME, str(number)), Attempts(1, 0, 0))
+        self.assertEqual(len(self.store.items()), 100_000)
 
     @given(st.lists(st.sampled_from(["fail", "good", "unsure", "wait"]), max_size=60))
     def test_nothing_is_left_in_flight(self, steps: list[str]) -> None:
@@ -179,7 +211,31 @@ class BreakerTests(unittest.TestCase):
             self.breaker.failed(self.breaker.admit(), 5, "timeout")
             pauses.append(self.breaker.remaining)
         self.assertEqual(pauses[:4], [1, 2, 4, 8])
-        self.assertEqual(pauses[-1], LONGEST_PAUSE)
+        self.assertEqual(pauses[-1], 30)
+
+    def test_a_failure_after_half_a_second_is_slow(self) -> None:
+        self.breaker.failed(self.breaker.admit(), 0.49, "refused")
+        self.assertFalse(self.breaker.open)
+        self.breaker.failed(self.breaker.admit(), 0.5, "timeout")
+        self.assertTrue(self.breaker.open)
+
+    def test_a_closed_breaker_lets_all_requests_ask(self) -> None:
+        self.assertIs(self.breaker.open, False)
+        self.assertEqual(self.breaker.remaining, 0)
+        for _ in range(2):
+            self.assertIs(self.breaker.admit(), False)
+
+    def test_a_request_that_shows_nothing_lets_the_next_one_try(self) -> None:
+        self.breaker.failed(self.breaker.admit(), 5, "timeout")
+        self.clock.advance(1)
+        self.assertIs(self.breaker.admit(), True)
+        self.breaker.undecided(False)
+        self.assertRaises(Unavailable, self.breaker.admit)
+        self.breaker.undecided(True)
+        self.assertIs(self.breaker.admit(), True)
+        self.breaker.answered()
+        self.breaker.undecided(True)
+        self.assertIs(self.breaker.admit(), False)
 
     def test_those_who_had_begun_before_say_nothing_new(self) -> None:
         trying = [self.breaker.admit() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""What the chain and the augmenters tell of themselves to whoever counts."""
+"""The results that the chain and the augmenters report to the metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.unit.doubles.auth import REQUEST, ImmediateThreads, ThreadClock, offl
 
 
 class Notes:
-    """Keeps what it is told."""
+    """Keeps what is reported to it."""
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
@@ -72,10 +72,10 @@ class ChainTests(WatchCase):
         asked = self.ask(self.chain(Fake(None, name="one"), Fake(answer, "corp", "two")))
         self.clock.advance(0.25)
         answer.callback(principal("corp"))
-        self.successResultOf(asked)
+        self.assertEqual(self.successResultOf(asked).username, "alice")
         self.assertEqual(self.told(), [("one", "error", 0.0), ("two", "success", 0.25), ("chain", "success", "corp", 0.25)])
 
-    def test_a_timeout_is_told_from_other_failures(self) -> None:
+    def test_a_timeout_is_counted_apart_from_other_failures(self) -> None:
         asked = self.ask(self.chain(Fake(Deferred(), name="one")))
         self.clock.advance(5)
         self.failureResultOf(asked, Unavailable)
@@ -90,7 +90,7 @@ class ChainTests(WatchCase):
         self.failureResultOf(self.ask(chain, BasicCredentials("bob", "x")), Unavailable)
         self.assertEqual(self.told(), [("chain", "unavailable", "unknown", 0.0)])
 
-    def test_a_loser_and_a_client_that_left_are_nobodys_result(self) -> None:
+    def test_a_loser_and_a_client_that_left_are_not_results(self) -> None:
         quick: Deferred[Principal] = Deferred()
         asked = self.ask(self.chain(Fake(Deferred(), "a", "slow"), Fake(quick, "b", "quick"), at_once=True))
         quick.callback(principal("b"))
@@ -138,6 +138,7 @@ class Slow:
 class AugmenterTests(TestCase):
     def setUp(self) -> None:
         self.notes, self.clock = Notes(), ThreadClock()
+        self.clock.advance(1000)
 
     def augment(self, inner: Slow) -> Deferred[Principal]:
         watched = WatchedAugmenter(inner, self.notes, self.clock.seconds)

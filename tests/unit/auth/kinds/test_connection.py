@@ -180,7 +180,7 @@ class TrustedHeaderTests(unittest.TestCase):
         self.assertEqual((found.username, found.realm, found.roles, found.authenticator), ("José", "corp", ("a", "b"), "front"))
         self.assertEqual(self.successResultOf(self.ask("X-Remote-User: a", peer="fd00::1")).roles, ())
 
-    def test_attack_8_nobody_else_is(self) -> None:
+    def test_attack_8_other_peers_are_not_trusted(self) -> None:
         for peer in ("192.0.2.1", "11.0.0.1", "fe80::1", ""):
             self.assertIsNone(self.successResultOf(self.ask("X-Remote-User: admin", peer=peer, address="10.0.0.1")), peer)
 

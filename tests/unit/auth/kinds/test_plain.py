@@ -73,7 +73,7 @@ class PlainTests(TestCase):
         self.assertEqual(found.username, "eve")
 
     def test_fault_of_the_original_passwords_are_not_compared_as_they_are(self) -> None:
-        """Every attempt goes through the hashes of the file, whoever it is for, and never through ``==`` on the password."""
+        """Every attempt, for any user, uses the hashes of the file and never ``==`` on the password."""
         authenticator = self.build()
         checked: list[tuple[bool, int]] = []
         users = authenticator._users

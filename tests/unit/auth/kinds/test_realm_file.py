@@ -1,4 +1,4 @@
-"""The realm file as an authenticator: logins, and a file that changes under it."""
+"""The realm file as an authenticator: logins, and a file that changes while it is in use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RealmFileCase(unittest.TestCase):
         self.moment = 1_000_000_000
 
     def write(self, text: str) -> None:
-        """Another version of the file, put in place whole and with a time stamp of its own, long ago."""
+        """Another version of the file, renamed into place, with a time stamp far in the past that no other version has."""
         fresh = self.path.with_suffix(".new")
         fresh.write_text(text)
         self.moment += 1

@@ -76,7 +76,7 @@ class VectorTests(unittest.TestCase):
         self.assertTrue(stored(f"OBF:{_obfuscate('pässwörd'.encode('iso-8859-1'))}").verify("pässwörd"))
 
 
-def _obfuscate(octets: bytes) -> str:
+def _obfuscate(raw: bytes) -> str:
     """Jetty's Password.obfuscate."""
 
     def base36(number: int) -> str:
@@ -87,7 +87,7 @@ def _obfuscate(octets: bytes) -> str:
         return digits
 
     groups = []
-    for one, two in zip(octets, reversed(octets), strict=True):
+    for one, two in zip(raw, reversed(raw), strict=True):
         if one > 127 or two > 127:
             groups.append("U" + base36(one * 256 + two).rjust(4, "0"))
         else:
@@ -124,7 +124,7 @@ class GrammarTests(unittest.TestCase):
             "OBF:", "OBF:1vny1", "OBF:zzzz", "OBF:1VNY",
             "$1$salt$hash", "$6$rounds=5000$salt$hash", "$argon2i$v=19$m=8,t=1,p=1$" + SALT + "$" + DIGEST, "{SSHA}secret",
             CHEAP_BCRYPT + "x", CHEAP_BCRYPT[:-1], CHEAP_BCRYPT.replace("$2b$", "$2x$"), CHEAP_BCRYPT.replace("$04$", "$03$"),
-            "$2b$04$21yJHLrEBNPYx4QYD810hz" + "a" * 31,  # the salt's last letter has bits to spare
+            "$2b$04$21yJHLrEBNPYx4QYD810hz" + "a" * 31,  # the last letter of the salt has unused bits
             CHEAP_ARGON2 + "=", CHEAP_ARGON2 + " role", "{bcrypt}" + CHEAP_ARGON2, "{argon2id}" + CHEAP_BCRYPT, "{scrypt}secret",
             f"$argon2id$v=19$m=08,t=1,p=1${SALT}${DIGEST}",
             f"$argon2id$v=19$m=7,t=1,p=1${SALT}${DIGEST}",

@@ -1,4 +1,4 @@
-"""The lines of a realm file, and what checking a password costs."""
+"""The lines of a realm file, and the cost of checking a password."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class LinesTests(unittest.TestCase):
 
 
 class CostTests(unittest.TestCase):
-    """What is counted is calls of the hash functions: wall time would prove little, and fail at times."""
+    """Counts calls of the hash functions, because wall time would prove little and make the tests unreliable."""
 
     def setUp(self) -> None:
         self.calls: list[str] = []
@@ -139,7 +139,7 @@ class CostTests(unittest.TestCase):
                 self.assertEqual(self.cost(found, name, password), ["04", "m=8,t=1,p=1", "m=8,t=2,p=1"], name)
 
     def test_attack_47_a_right_password_costs_what_a_wrong_one_costs(self) -> None:
-        """The client leaves when a wrong password would still be computed: the time before the answer says nothing."""
+        """The client leaves before a wrong password would be computed, so the time before the answer reveals nothing."""
         found = users(f"alice: {CHEAP_ARGON2}\nbob: {CHEAP_BCRYPT}\ncarl: plain")
         for name, password in (("alice", "argon2"), ("bob", "x"), ("carl", "plain")):
             self.calls.clear()

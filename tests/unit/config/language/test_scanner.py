@@ -1,4 +1,4 @@
-"""The line scanner, held against configparser."""
+"""The line scanner, compared with configparser."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def files(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(["\n", "\r\n"])).join("".join(parts).split("\n"))
 
 
-# a section, lines of it in any order, and text that may spoil one of them
+# a section, its lines in any order, and text that may make one of them invalid
 NEARLY = st.builds(
     lambda lines, text, place: "\n".join(["[a]", *lines[:place], text, *lines[place:4]]),
     st.permutations(["a = x", "a2=[x]", "b: x y", "c =", "d = x ; y", "; comment", "  # comment", "", "  more"]),

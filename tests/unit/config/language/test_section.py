@@ -1,4 +1,4 @@
-"""The values of a section, references to values kept elsewhere, and what no message may say."""
+"""The values of a section, references to values that are stored elsewhere, and secrets, which no message contains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from perimeter.errors import Problem
 
 T = TypeVar("T")
 
-# Not a value of any datatype but text, and one that no repr changes.
+# Only the datatype text accepts this value, and repr does not change it.
 SECRET = "hunter2 /%^ battery"
 
 

@@ -1,4 +1,4 @@
-"""A whole site.ini: its defaults, what is told of a faulty one, and what its sections say of each other."""
+"""A whole site.ini: its defaults, the errors that are reported, and checks across sections."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class FileTests(SiteCase):
     @given(
         st.lists(st.sampled_from([*SITE.splitlines(), "  x", "[", "=", "[route app]", "tls = maybe", "\0", "[x y]"]), max_size=30)
     )
-    def test_whatever_stands_there_is_read_or_told(self, lines: list[str]) -> None:
+    def test_any_text_is_read_or_reported(self, lines: list[str]) -> None:
         try:
             self.assertIsInstance(self.load("\n".join(lines)), SiteConfig)
         except ConfigError as error:
@@ -206,7 +206,7 @@ class AllAtOnceTests(SiteCase):
                     found = self.problems(self.with_option(name, option.name, ""))
                     self.assertIn(f"[{name}] {option.name}: expected a value", "\n".join(found))
 
-    def test_an_empty_allow_could_mean_everybody_or_nobody(self) -> None:
+    def test_an_empty_allow_could_mean_all_users_or_none(self) -> None:
         (found,) = self.problems(self.with_option("route app", "allow", ""))
         self.assertIn("is empty: leave it out to admit every authenticated user, or list who is admitted", found)
 
@@ -232,7 +232,7 @@ class NotYetTests(SiteCase):
 
 
 class ShippedTests(SiteCase):
-    """The files in etc/ are read as they are, with the kinds of authenticator that come with Perimeter."""
+    """The files in etc/ are read as they are, with the built-in kinds of authenticator."""
 
     def shipped(self, name: str) -> SiteConfig:
         return load_site(ETC / name, environ={}, kinds=PluginKinds(authenticator_factories([_realm_file()]), {}))

@@ -1,4 +1,4 @@
-"""Which routes requests for a host can match, which is what other proxies are configured with."""
+"""Which routes the requests for a host can match. The configurations for other proxies are made from this."""
 
 from __future__ import annotations
 

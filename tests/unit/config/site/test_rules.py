@@ -1,4 +1,4 @@
-"""What one section must not say, what sections must not say of each other, and what a valid file is warned of."""
+"""Errors within one section, errors across sections, and warnings about valid files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ListenerTests(SiteCase):
         )
         self.assertEqual(self.listener("redirect_to = 443\n"), ["redirect_to: is only allowed with serve = redirect"])
 
-    def test_attack_43_metrics_are_for_this_machine_unless_told(self) -> None:
+    def test_attack_43_metrics_are_for_this_machine_by_default(self) -> None:
         listener = f"{SITE}[listener figures]\nport = 9090\nserve = metrics\n"
         self.assertEqual(self.load(listener).listeners[1].interface, "127.0.0.1")
         self.assertEqual(self.load(f"{listener}interface = 10.0.0.1\n").listeners[1].interface, "10.0.0.1")
@@ -77,7 +77,7 @@ class ListenerTests(SiteCase):
         text = SITE.replace("port = 9443", "port = 0")
         self.assertEqual(len(self.load(f"{text}[listener two]\nport = 0\ninterface = 127.0.0.1\n").listeners), 2)
 
-    def test_tokens_for_nobody(self) -> None:
+    def test_tokens_without_an_authenticator(self) -> None:
         text = "[listener t]\nport = 0\ninterface = 127.0.0.1\nserve = tokens\n"
         (found,) = self.problems(text)
         self.assertIn("serve: no user could get a token, because there is no [authenticator] section", found)
@@ -247,7 +247,7 @@ class RouteTests(SiteCase):
             ],
         )
 
-    def test_attack_41_a_misspelt_realm_denies_nobody(self) -> None:
+    def test_attack_41_a_misspelt_realm_in_a_deny_rule_is_refused(self) -> None:
         self.assertEqual(
             self.route("path = /\nupstream = app\ndeny = realm:locla\n"),
             ["deny: no authenticator has the realm locla, did you mean realm:local?"],
@@ -315,7 +315,7 @@ class WarningTests(SiteCase):
         two = f"{text}[authenticator two]\ntype = file\npath = users\n"
         self.assertIn("[authentication] ask = all_at_once: every authenticator sees every password", self.load(two).warnings[-1])
 
-    def test_attack_43_figures_for_everybody(self) -> None:
+    def test_attack_43_metrics_for_all_clients(self) -> None:
         told = "[listener figures] shows metrics to every client that can connect: set networks in [metrics] to restrict it"
         listener = f"{SITE}[listener figures]\nport = 9090\nserve = metrics\n"
         for text, warned in (
@@ -326,7 +326,7 @@ class WarningTests(SiteCase):
         ):
             self.assertEqual(self.load(text).warnings, (self.CERTIFICATE, *([told] if warned else [])))
 
-    def test_metrics_that_nobody_can_ask_for(self) -> None:
+    def test_metrics_without_a_listener(self) -> None:
         told = "[metrics] has no effect: no listener has serve = metrics"
         self.assertEqual(self.load(f"{SITE}[metrics]\npath = /figures\n").warnings, (self.CERTIFICATE, told))
 

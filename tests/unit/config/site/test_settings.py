@@ -1,4 +1,4 @@
-"""Options that are declared once: as fields of a class of settings, which any section can be read into."""
+"""Options are declared once, as fields of a settings class; any section can be read into such a class."""
 
 from __future__ import annotations
 

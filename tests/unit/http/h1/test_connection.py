@@ -36,7 +36,7 @@ class KeepAliveTests(ChannelTestCase):
         self.assertFalse(client.closed)
         self.assertEqual([record.target for record in client.records], [b"/%d" % number for number in range(5)])
 
-    def test_connection_close_is_obeyed_and_told(self) -> None:
+    def test_connection_close_is_obeyed_and_announced(self) -> None:
         client = self.client()
         client.get("/", "Connection: close")
         self.assertEqual(client.response().get(b"connection"), b"close")
@@ -104,7 +104,7 @@ class KeepAliveTests(ChannelTestCase):
         self.assertEqual([response.body for response in client.responses()][1], b"POST /2 ")
 
     def test_same_head_again(self) -> None:
-        """However much of a head is as the one before, what differs counts, and so does what follows."""
+        """However much of a head equals the previous one, the differences and the rest are used."""
         client = self.client()
         client.get("/1")
         client.get("/1")
@@ -118,6 +118,34 @@ class KeepAliveTests(ChannelTestCase):
     def test_shut_down_closes_an_idle_connection(self) -> None:
         client = self.client()
         client.channel.shut_down()
+        self.assertTrue(client.closed)
+
+    def test_shut_down_while_requests_wait_for_their_turn(self) -> None:
+        """The next request is the last one. An incomplete request is not answered."""
+        for waiting, bodies in ((b"GET /2 HTTP/1.1\r\nHost: gw\r\n\r\n", [b"GET /1 ", b"GET /2 "]), (b"GET /2", [b"GET /1 "])):
+            client = self.client()
+            client.transport.receive(b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\n" + waiting)
+            client.channel.shut_down()
+            self.assertFalse(client.closed)
+            client.wait(1)
+            self.assertTrue(client.closed)
+            self.assertEqual([response.body for response in client.responses()], bodies)
+
+    def test_shut_down_of_a_request_that_waited_and_takes_its_time(self) -> None:
+        client, target = self.holding()
+
+        def dispatch(exchange: Exchange) -> None:
+            target.handle(exchange)
+            if exchange.head.target == b"/1":
+                exchange.answer(200, b"", b"1")
+
+        client.site.dispatch = dispatch
+        client.transport.receive(b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\nGET /2 HTTP/1.1\r\nHost: gw\r\n\r\n")
+        client.channel.shut_down()
+        client.wait(1)
+        self.assertEqual((client.closed, len(target.exchanges)), (False, 2))
+        target.exchanges[1].answer(200, b"", b"2")
+        self.assertEqual([response.body for response in client.responses()], [b"1", b"2"])
         self.assertTrue(client.closed)
 
     def test_shut_down_finishes_the_request_in_hand(self) -> None:
@@ -135,6 +163,58 @@ class KeepAliveTests(ChannelTestCase):
         client.transport.lose()
         self.assertEqual(client.site.connections, set())
         self.assertEqual(len(client.site.deadlines), 0)
+
+
+class EndTests(ChannelTestCase):
+    def test_the_rest_of_a_large_upload_and_the_next_request_are_read(self) -> None:
+        """The client was held back, its request is answered without its body, and the next request comes."""
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 100000")
+        client.send(b"x" * 100_000)
+        self.assertFalse(client.transport.reading)
+        target.exchanges[0].refuse(MissingCredentials())
+        self.assertTrue(client.transport.reading)
+        client.get("/2")
+        self.assertEqual([exchange.head.target for exchange in target.exchanges], [b"/", b"/2"])
+
+    def test_a_skipped_body_is_complete(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5", body=b"hello")
+        exchange = target.exchanges[0]
+        exchange.start(200, b"", None)
+        self.assertTrue(exchange.body_done)
+        exchange.finish()
+        self.assertFalse(client.closed)
+
+    def test_a_cut_exchange_is_not_under_way(self) -> None:
+        client, target = self.holding()
+        client.get()
+        self.assertEqual(client.site.connections.in_flight(), 1)
+        target.exchanges[0].abort("reason")
+        self.assertEqual(client.site.connections.in_flight(), 0)
+
+    def test_a_lost_connection_is_not_cut_again(self) -> None:
+        """The client leaves, and the record of its request cannot be written."""
+        client, _ = self.holding()
+        client.get()
+        client.site.audit.failing = True
+        client.transport.lose()
+        self.assertEqual((len(client.records), client.transport.aborted), (1, False))
+
+    def test_what_follows_the_last_request_is_not_kept(self) -> None:
+        client, target = self.holding()
+        client.get("/", "Connection: close")
+        client.send(b"x" * 1000)
+        client.transport.stalled = True
+        target.exchanges[0].answer(200, b"", b"")
+        self.assertEqual(client.channel._pending, b"")
+
+    def test_what_a_client_is(self) -> None:
+        client, target = self.holding()
+        client.get()
+        connection = target.exchanges[0].connection
+        self.assertEqual((connection.address, connection.port, connection.listener), ("192.0.2.7", 4711, "https"))
+        self.assertEqual((connection.local_port, connection.tls), (9443, ""))
 
 
 class PipeliningTests(ChannelTestCase):
@@ -166,6 +246,13 @@ class PipeliningTests(ChannelTestCase):
         client.send(b"GET / HTTP/1.1\r\nHost: gw\r\n\r\n" * 3000)
         self.assertEqual(len(client.responses()), 3000)
 
+    def test_what_comes_while_others_have_their_turn_waits(self) -> None:
+        client = self.client()
+        client.transport.receive(b"".join(b"GET /%d HTTP/1.1\r\nHost: gw\r\n\r\n" % number for number in range(2)))
+        client.channel.dataReceived(b"GET /2 HTTP/1.1\r\nHost: gw\r\n\r\n")
+        client.wait(1)
+        self.assertEqual([response.body for response in client.responses()], [b"GET /%d " % number for number in range(3)])
+
     def test_what_waits_behind_a_slow_request_is_bounded(self) -> None:
         client, target = self.holding()
         client.get()
@@ -176,7 +263,7 @@ class PipeliningTests(ChannelTestCase):
         self.assertEqual(len(client.responses()), 3001)
         self.assertTrue(client.transport.reading)
 
-    def test_attack_22_responses_that_nobody_reads_hold_up_the_next_request(self) -> None:
+    def test_attack_22_responses_that_are_not_read_hold_up_the_next_request(self) -> None:
         client, target = self.holding()
         client.transport.stalled = True
         client.send(b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\nGET /2 HTTP/1.1\r\nHost: gw\r\n\r\n")
@@ -274,13 +361,14 @@ class ResponseTests(ChannelTestCase):
                 exchange.write(b"ignored")
                 exchange.finish()
                 self.assertTrue(client.transport.written.endswith(b"\r\n\r\n"), (status, length))
+                self.assertFalse(client.transport.aborted)
                 self.assertNotIn(b"chunked", client.transport.written)
                 if status == 204:
                     self.assertNotIn(b"Content-Length", client.transport.written)
                 client.get("/next")
                 self.assertFalse(client.closed)
 
-    def test_body_longer_than_told_cuts(self) -> None:
+    def test_body_longer_than_announced_cuts(self) -> None:
         client, exchange = self.exchange()
         exchange.start(200, b"", 3)
         exchange.write(b"four")
@@ -288,7 +376,7 @@ class ResponseTests(ChannelTestCase):
         self.assertEqual(client.records[0].reason, "response_too_long")
         self.assertNotIn(b"four", client.transport.written)
 
-    def test_body_shorter_than_told_cuts(self) -> None:
+    def test_body_shorter_than_announced_cuts(self) -> None:
         client, exchange = self.exchange()
         exchange.start(200, b"", 5)
         exchange.write(b"four")
@@ -551,6 +639,40 @@ class RequestBodyTests(ChannelTestCase):
         client.wait(2)
         self.assertTrue(client.transport.aborted)
 
+    def test_an_early_refusal_reads_on(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 500000")
+        client.send(b"x" * 100_000)
+        self.assertFalse(client.transport.reading)
+        target.exchanges[0].refuse(MissingCredentials())
+        self.assertTrue(client.transport.reading)
+
+    def test_a_body_that_came_in_spite_of_expect_is_not_skipped(self) -> None:
+        """Without 100 Continue, what comes next may be the body or the next request (RFC 9110, section 10.1.1)."""
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5", "Expect: 100-continue", body=b"helloGET /2 HTTP/1.1\r\nHost: gw\r\n\r\n")
+        target.exchanges[0].refuse(MissingCredentials())
+        self.assertEqual(client.response().get(b"connection"), b"close")
+        self.assertEqual((len(target.exchanges), client.records[0].received), (1, 0))
+
+    def test_a_body_that_came_after_100_is_skipped(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5", "Expect: 100-continue")
+        exchange = target.exchanges[0]
+        exchange.receive(Body())
+        exchange.pause_body()
+        client.send(b"helloGET /2 HTTP/1.1\r\nHost: gw\r\n\r\n")
+        exchange.refuse(MissingCredentials())
+        self.assertEqual([exchange.head.target for exchange in target.exchanges], [b"/", b"/2"])
+        self.assertEqual(client.responses()[1].get(b"connection"), None)
+
+    def test_100_is_sent_once(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5", "Expect: 100-continue")
+        target.exchanges[0].receive(Body())
+        target.exchanges[0].receive(Body())
+        self.assertEqual([response.status for response in client.responses()], [100])
+
     def test_no_request_is_served_while_lingering(self) -> None:
         client, target = self.holding()
         client.request("POST", "/", "Content-Length: 5")
@@ -638,7 +760,7 @@ class RefusedHeadTests(ChannelTestCase):
             self.refused(b"POST / HTTP/1.1\r\n" + host + block + b"\r\nGET /smuggled HTTP/1.1\r\nHost: gw\r\n\r\n", 400)
 
     def test_attack_18_bare_lf_is_refused_at_once(self) -> None:
-        """It would never become a head, so nobody waits for its end."""
+        """It can never become a head, so the gateway does not wait for its end."""
         client = self.client()
         client.send(b"GET / HTTP/1.1\nHost: gw\n\n")
         self.assertEqual(client.response().status, 400)
@@ -823,6 +945,16 @@ class TunnelTests(ChannelTestCase):
         (record,) = client.records
         self.assertEqual((record.status, record.sent, record.received, record.reason), (101, 0, 0, "tunnel_opened"))
         self.assertEqual(client.site.audit.written_before, [0])
+
+    def test_reading_goes_on_after_much_that_came_early(self) -> None:
+        client, target = self.holding()
+        client.get("/", "Connection: upgrade", "Upgrade: websocket")
+        client.send(b"x" * 100_000)
+        self.assertFalse(client.transport.reading)
+        body = Body()
+        target.exchanges[0].switch(b"", body)
+        self.assertTrue(client.transport.reading)
+        self.assertEqual(len(body.data), 100_000)
 
     def test_nothing_is_kept(self) -> None:
         client, _, body = self.tunnel()

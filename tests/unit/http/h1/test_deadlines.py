@@ -1,6 +1,8 @@
-"""Every wait for a client ends (attack 22): heads, idleness, bodies, readers. The clock is a fake."""
+"""Every wait for a client ends (attack 22): heads, idle connections, bodies, readers. The clock is a fake."""
 
 from __future__ import annotations
+
+from math import inf
 
 import attrs
 from twisted.trial import unittest
@@ -11,7 +13,7 @@ from tests.unit.doubles.http_rig import Body, Client, Echoing, Holding, Responde
 LIMITS = LimitSettings(head_timeout=10, idle_timeout=75, body_timeout=30, body_min_rate=256, send_timeout=60)
 
 
-class DeadlineTests(unittest.TestCase):
+class DeadlineTestCase(unittest.TestCase):
     def client(self, target: object | None = None, **limits: float) -> Client:
         return Client(Site(target or Echoing(), limits=attrs.evolve(LIMITS, **limits)))
 
@@ -19,16 +21,18 @@ class DeadlineTests(unittest.TestCase):
         target = Holding()
         return self.client(target), target
 
+
+class DeadlineTests(DeadlineTestCase):
     def test_silent_from_the_start(self) -> None:
         client = self.client()
-        client.wait(9.5)
+        client.wait(9.75)
         self.assertFalse(client.closed)
-        client.wait(1)
+        client.wait(0.25)
         self.assertTrue(client.closed)
         self.assertEqual((client.records, client.transport.written), ([], b""))
 
     def test_attack_22_slow_headers(self) -> None:
-        """A head that comes byte by byte has as long as any other: dripping gains nothing."""
+        """A head that comes byte by byte has the same deadline as any other."""
         client = self.client()
         head = b"GET /slow HTTP/1.1\r\nHost: gw\r\n" + b"X: y\r\n" * 10
         for at in range(21):
@@ -61,7 +65,7 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual([response.status for response in client.responses()], [200, 408])
 
     def test_attack_22_slow_head_behind_another_request(self) -> None:
-        """The first bytes of a head that came together with the request before it start its time too."""
+        """The deadline of a head also starts if its first bytes came together with the previous request."""
         for begun in (
             b"GET /1 HTTP/1.1\r\nHost: gw\r\n\r\nGET",
             b"POST /1 HTTP/1.1\r\nHost: gw\r\nContent-Length: 1\r\n\r\nxGET",
@@ -132,8 +136,8 @@ class DeadlineTests(unittest.TestCase):
         self.assertTrue(client.transport.aborted)
         self.assertEqual([record.reason for record in client.records], ["request_timeout"])
 
-    def test_a_body_that_nobody_reads_is_not_the_clients_fault(self) -> None:
-        for size in (10_000, 100_000):  # less and more than what stops the reading
+    def test_a_body_that_the_target_does_not_read_is_not_the_clients_fault(self) -> None:
+        for size in (10_000, 100_000):  # below and above the size at which reading stops
             client, target = self.holding()
             client.request("POST", "/", "Content-Length: 200000")
             body = Body()
@@ -169,14 +173,14 @@ class DeadlineTests(unittest.TestCase):
         self.assertEqual(len(client.response().body), 100_000)
         self.assertEqual([record.reason for record in client.records], [""])
 
-    def test_attack_22_nobody_takes_the_last_response(self) -> None:
+    def test_attack_22_the_last_response_is_not_taken(self) -> None:
         client = self.client()
         client.transport.stalled = True
         client.get()
         client.wait(80)
         self.assertTrue(client.transport.aborted)
 
-    def test_attack_22_nobody_takes_the_last_response_before_the_end(self) -> None:
+    def test_attack_22_the_last_response_is_not_taken_before_the_end(self) -> None:
         client = self.client()
         client.transport.stalled = True
         client.get("/", "Connection: close")
@@ -195,7 +199,7 @@ class DeadlineTests(unittest.TestCase):
         client.wait(60)
         self.assertTrue(client.transport.aborted)
 
-    def test_refused_head_that_nobody_reads(self) -> None:
+    def test_refused_head_that_is_not_read(self) -> None:
         client = self.client()
         client.send(b"garbage\r\n\r\n")
         client.wait(6)
@@ -219,3 +223,124 @@ class DeadlineTests(unittest.TestCase):
         client.wait(61)
         self.assertTrue(client.transport.aborted)
         self.assertEqual([record.reason for record in client.records], ["tunnel_opened", "client_too_slow"])
+
+
+class WindowTests(DeadlineTestCase):
+    """Each window counts only what passed within it, and each wait has exactly its time."""
+
+    def test_attack_22_a_fast_start_of_a_body_buys_one_window(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 100000")
+        target.exchanges[0].receive(Body())
+        client.send(b"x" * 50_000)
+        client.wait(59.75)
+        self.assertEqual(client.transport.written, b"")
+        client.wait(0.25)
+        self.assertEqual(client.response().status, 408)
+
+    def test_attack_22_a_fast_start_of_the_reading_buys_one_window(self) -> None:
+        client, target = self.holding()
+        stalled(client, target, 200_000)
+        client.transport.take(50_000)
+        client.wait(119.75)
+        self.assertFalse(client.transport.aborted)
+        client.wait(0.25)
+        self.assertTrue(client.transport.aborted)
+
+    def test_a_body_of_exactly_the_minimum_rate_passes(self) -> None:
+        for missing, closed in ((0, False), (1, True)):
+            client, target = self.holding()
+            client.request("POST", "/", "Content-Length: 100000")
+            target.exchanges[0].receive(Body())
+            client.send(b"x" * (30 * 256 - missing))
+            client.wait(30)
+            self.assertEqual(client.lingers, closed)
+
+    def test_a_body_that_is_wanted_again_has_a_whole_window(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 500000")
+        exchange = target.exchanges[0]
+        exchange.receive(Body())
+        exchange.pause_body()
+        client.send(b"x" * 100_000)
+        self.assertFalse(client.transport.reading)
+        client.wait(45)
+        exchange.resume_body()
+        client.wait(29.75)
+        self.assertEqual(client.transport.written, b"")
+        client.wait(0.25)
+        self.assertEqual(client.response().status, 408)
+
+    def test_attack_22_a_second_sink_gains_no_time(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 100000")
+        target.exchanges[0].receive(Body())
+        client.wait(20)
+        target.exchanges[0].receive(Body())
+        client.wait(10)
+        self.assertEqual(client.response().status, 408)
+
+    def test_attack_22_slow_body_after_a_response_that_was_read_slowly(self) -> None:
+        client, target = self.holding()
+        client.transport.stalled = True
+        client.get()
+        target.exchanges[0].answer(200, b"", b"x" * 200_000)
+        client.wait(10)
+        client.transport.take()
+        client.request("POST", "/", "Content-Length: 100000")
+        target.exchanges[1].receive(Body())
+        client.wait(29.75)
+        self.assertEqual(len(client.responses()), 1)
+        client.wait(0.25)
+        self.assertEqual([response.status for response in client.responses()], [200, 408])
+
+    def test_attack_22_slow_reader_after_an_upload(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5")
+        exchange = target.exchanges[0]
+        exchange.receive(Body())
+        client.send(b"hello")
+        client.transport.stalled = True
+        exchange.start(200, b"", None)
+        exchange.write(b"x" * 200_000)
+        client.wait(59.75)
+        self.assertFalse(client.transport.aborted)
+        client.wait(0.25)
+        self.assertTrue(client.transport.aborted)
+
+    def test_a_request_that_is_being_answered_has_no_deadline(self) -> None:
+        client, target = self.holding()
+        client.get()
+        self.assertEqual(client.channel.deadline, inf)
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5")
+        self.assertEqual(client.channel.deadline, inf)
+        target.exchanges[0].receive(Body())
+        self.assertEqual(client.channel.deadline, 30)
+        client.send(b"hello")
+        self.assertEqual(client.channel.deadline, inf)
+
+    def test_a_request_that_waits_for_its_turn_has_no_deadline(self) -> None:
+        client = self.client()
+        client.transport.receive(b"GET / HTTP/1.1\r\nHost: gw\r\n\r\n" * 2)
+        self.assertEqual(client.channel.deadline, inf)
+        client.wait(1)
+        self.assertEqual(len(client.responses()), 2)
+        self.assertLess(client.channel.deadline, 77)
+
+    def test_the_wait_after_an_early_answer_takes_five_seconds(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 100")
+        target.exchanges[0].answer(200, b"", b"")
+        client.wait(4.75)
+        self.assertTrue(client.lingers)
+        client.wait(0.25)
+        self.assertTrue(client.closed)
+
+    def test_a_late_head_is_answered_before_the_connection_closes(self) -> None:
+        client = self.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: ")
+        client.wait(10)
+        response = client.response()
+        self.assertEqual((response.status, response.get(b"connection")), (408, b"close"))
+        self.assertEqual(client.transport.half_closed, True)

@@ -156,7 +156,7 @@ class PipeliningTests(FairnessCase):
         self.assertEqual(len(client.records), done)
         self.assertEqual(len(client.site.turns), 0)
 
-    def test_told_to_shut_down_it_answers_one_more_and_says_so(self) -> None:
+    def test_a_connection_that_shuts_down_answers_one_more_and_says_so(self) -> None:
         client = self.client()
         client.transport.receive(GET * 100)
         client.channel.shut_down()

@@ -1,4 +1,4 @@
-"""Bodies: where they end, whatever way they are split, and what is refused (attack 18)."""
+"""Bodies: where they end, however they are split, and which are refused (attack 18)."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def fed(reader: BodyReader, pieces: Iterable[bytes]) -> tuple[bytes, bytes | Non
         if rest is not None:
             rest += piece
         else:
-            octets, rest = reader.feed(piece)
-            body += octets
+            raw, rest = reader.feed(piece)
+            body += raw
     return body, rest
 
 
@@ -91,14 +91,14 @@ class LengthTests(unittest.TestCase):
     def test_end_too_early(self) -> None:
         reader = LengthReader(5)
         self.assertEqual(reader.feed(b"four"), (b"four", None))
-        self.assertFalse(reader.end())
+        self.assertEqual((reader.end(), reader.behind, reader.trailers), (False, False, ()))
 
 
 class CloseTests(unittest.TestCase):
     def test_never_complete_but_by_the_end(self) -> None:
         reader = CloseReader()
         self.assertEqual(reader.feed(b"0\r\n\r\n"), (b"0\r\n\r\n", None))
-        self.assertTrue(reader.end())
+        self.assertEqual((reader.end(), reader.behind, reader.trailers), (True, False, ()))
 
 
 class ChunkedTests(unittest.TestCase):
@@ -120,13 +120,13 @@ class ChunkedTests(unittest.TestCase):
         for data in (b"", b"5\r\nhel", b"5\r\nhello\r\n", b"5\r\nhello\r\n0\r\n"):
             reader = ChunkedReader()
             reader.feed(data)
-            self.assertFalse(reader.end())
+            self.assertIs(reader.end(), False)
 
     def test_attack_18_chunks(self) -> None:
         for what, data in BAD_CHUNKED.items():
             with self.assertRaises(BadRequest, msg=what):
                 fed(ChunkedReader(), [data, b"x" * 10])
-            with self.assertRaises(BadRequest, msg=what + ", by octets"):
+            with self.assertRaises(BadRequest, msg=what + ", byte by byte"):
                 fed(ChunkedReader(), [data[at : at + 1] for at in range(len(data))] + [b"x"] * 10)
 
     def test_extensions_and_padding_are_dropped(self) -> None:
@@ -164,6 +164,31 @@ class ChunkedTests(unittest.TestCase):
         reader = ChunkedReader()
         fed(reader, [b"FFFF;x\r\n" + b"z" * 0xFFFF + b"\r\n"])
         self.assertRaises(BadRequest, fed, reader, [(line + b"a\r\n") * (limit + 1)])
+
+    def test_attack_23_the_largest_trailers(self) -> None:
+        """8192 bytes, without the empty line at the end, and 32 headers."""
+        for size, good in ((8192, True), (8193, False)):
+            lines = b"X: ".ljust(size, b"y")
+            for pieces in ([b"0\r\n" + lines + b"\r\n\r\n"], [b"0\r\n" + lines, b"\r\n\r\n"]):
+                reader = ChunkedReader()
+                if good:
+                    self.assertEqual(fed(reader, pieces), (b"", b""))
+                    self.assertEqual(len(reader.trailers), 1)
+                else:
+                    with self.assertRaises(BadRequest):
+                        reader.feed(pieces[0])
+        reader = ChunkedReader()
+        self.assertEqual(fed(reader, [b"0\r\n" + b"X: y\r\n" * 32 + b"\r\n"]), (b"", b""))
+        self.assertEqual(len(reader.trailers), 32)
+
+    def test_attack_46_256_chunks_at_a_time(self) -> None:
+        reader = ChunkedReader()
+        self.assertEqual(reader.feed(b"1\r\nx\r\n" * 256), (b"x" * 256, None))
+        self.assertIs(reader.behind, False)
+        self.assertEqual(reader.feed(b"1\r\nx\r\n" * 257), (b"x" * 256, None))
+        self.assertIs(reader.behind, True)
+        self.assertEqual(reader.feed(b""), (b"x", None))
+        self.assertIs(reader.behind, False)
 
     def test_largest_size(self) -> None:
         body, rest = ChunkedReader().feed(b"fffffffffffffff\r\nabc")

@@ -1,4 +1,4 @@
-"""HTTP/1.1's framing of responses, without a connection; and an exchange on a carrier that is none of HTTP/1.1."""
+"""HTTP/1.1's framing of responses, without a connection; and an exchange on a carrier other than HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -37,6 +37,10 @@ class WriterTests(TestCase):
         self.writer.version, self.writer.last = version, last
         self.writer.head(status, b"X: y\r\n", length, b"", bodiless, False)
         return self.writes[0]
+
+    def test_a_writer_announces_no_end_unless_it_has_to(self) -> None:
+        self.writer.whole(200, b"", b"ok", b"", False)
+        self.assertEqual(self.writes, [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"])
 
     def test_framing(self) -> None:
         old = Version.HTTP_1_0
@@ -96,7 +100,7 @@ class WriterTests(TestCase):
 
 
 class StreamCarrier:
-    """A carrier and writer of a protocol with frames: what an exchange asks of it, in order."""
+    """A carrier and writer of a protocol with frames: the calls of an exchange, in order."""
 
     def __init__(self) -> None:
         self.site = Site(Holding())

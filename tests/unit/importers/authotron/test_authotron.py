@@ -1,4 +1,4 @@
-"""Auth-o-tron's configuration: what becomes of each directive, and that nothing vanishes or opens a door."""
+"""Auth-o-tron's configuration: how each directive is translated, and that none is lost or opens a route."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def included(text: str, files: Mapping[str, str]) -> Draft:
 
 
 class RestrictionTests(TestCase):
-    """At each level that a restriction can stand at."""
+    """The restriction at each level where nginx allows it."""
 
     ASKS = ("auth_basic x;", "auth_request /q;")
     NETWORKS = ("allow 10.0.0.0/8; deny all;",)
@@ -76,7 +76,7 @@ class RestrictionTests(TestCase):
         self.assertEqual(standing(draft, "a"), "open")
         self.assertEqual(len(draft.remainder), 1)
 
-    def test_what_restricts_nobody_leaves_a_location_open(self) -> None:
+    def test_directives_that_restrict_no_client_leave_a_location_open(self) -> None:
         for words in ("add_header X y;", "proxy_cache z;", "auth_basic off;", "auth_request off;", "satisfy all;", "allow all;"):
             for level, draft in self.levels(words):
                 self.assertEqual(standing(draft, "a"), "open", f"{level}: {words}")
@@ -183,7 +183,7 @@ class RestrictionTests(TestCase):
 
 
 class PlaceTests(TestCase):
-    """Where nginx's locations and the gateway's routes are not for the same paths."""
+    """Locations of nginx that match other paths than the gateway's routes."""
 
     def server(self, words: str, name: str = "") -> Draft:
         return conf(f"server {{ listen 80; {name} {words} }}")
@@ -286,7 +286,7 @@ class PlaceTests(TestCase):
 class ServerTests(TestCase):
     """Several servers, and where they listen."""
 
-    def test_attack_48_names_that_no_route_has_are_nobody_elses(self) -> None:
+    def test_attack_48_names_that_no_route_has_are_not_served_by_other_routes(self) -> None:
         for name in ("~(alert*)", "*.example.com", "www.*", ".example.com"):
             draft = conf(
                 f"server {{ listen 80; server_name a; location / {{ {PASS} }} }}\n"

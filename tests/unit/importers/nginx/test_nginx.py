@@ -1,4 +1,4 @@
-"""nginx's configuration and password files: what becomes of each directive, and that nothing vanishes or opens a door."""
+"""nginx's configuration and password files: how each directive is translated, and that none is lost or opens a route."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class NginxTests(TestCase):
         self.assertEqual(options(draft, "errors"), {"page": "500 502 503 504 /50x.html"})
         self.assertEqual(draft.asked_ports, {8080})
 
-    def test_attack_logs_are_not_written_where_everybody_may_read_them(self) -> None:
+    def test_attack_logs_are_not_written_where_clients_may_read_them(self) -> None:
         draft = location("root /www; access_log /www/a/b/access.log;", "/a/b")
         self.assertEqual(options(draft, "route a-b")["audit"], "access.log")
 
@@ -85,7 +85,7 @@ class NginxTests(TestCase):
         self.assertEqual(options(draft, "route a-c"), {"path": "/a/c", "static": "/w/a/c", "auth": "none"})
         self.assertEqual(options(draft, "route a"), {"path": "/a", "static": "/w/a"})
 
-    def test_attack_a_file_that_is_not_for_everybody_stays_closed(self) -> None:
+    def test_attack_a_file_that_is_not_for_all_users_stays_closed(self) -> None:
         draft = conf("server { root /w; location / { index x.html; } location = /secret.html { auth_request /q; } }")
         self.assertEqual(len(draft.remainder), 1)
         section = options(draft, "route secret.html")
@@ -104,7 +104,7 @@ class NginxTests(TestCase):
         self.assertEqual(options(draft, "route protected")["networks"], "255.255.255.255/32")
         self.assertEqual(draft.remainder, [])
 
-    def test_secrets_of_directives_are_not_told(self) -> None:
+    def test_secrets_of_directives_are_not_shown(self) -> None:
         draft = location('proxy_set_header Authorization "Basic c2VjcmV0"; proxy_pass http://user:c2VjcmV0@b;')
         self.assertEqual(len(draft.remainder), 2)
         self.assertNotIn("c2VjcmV0", draft.text() + str(draft.remarks))

@@ -1,4 +1,4 @@
-"""Logins against a directory in memory, and what the factory makes of a section."""
+"""Logins against a directory in memory, and what the factory builds from a section."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ class LoginTests(LdapCase):
         self.failureResultOf(self.login(password="wrong"), Rejected)
         self.assertEqual(len(self.directory.asked), 1)
 
-    def test_an_unknown_user_is_somebody_else_s_after_a_bind_that_fails(self) -> None:
+    def test_an_unknown_user_is_left_to_the_next_authenticator_after_a_failed_bind(self) -> None:
         self.assertIsNone(self.successResultOf(self.login("nobody")))
         (tried,) = self.directory.bound
         self.assertTrue(tried.startswith("cn=nobody-") and tried.endswith(PEOPLE), tried)
 
-    def test_a_user_of_another_domain_is_somebody_else_s(self) -> None:
+    def test_a_user_of_another_domain_is_left_to_the_next_authenticator(self) -> None:
         self.assertIsNone(self.successResultOf(self.login("ELSEWHERE\\alice")))
         self.assertEqual((self.directory.asked, self.directory.bound), ([], []))
 

@@ -1,4 +1,4 @@
-"""LDAP messages to bytes and back, and ldaptor's gaps."""
+"""LDAP messages to bytes and back, and what ldaptor lacks."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class DecodeTests(TestCase):
     def test_unknown_elements_are_dropped_and_printed_nowhere(self) -> None:
         code = (
             "from perimeter.auth.kinds.ldap.compat import decode\n"
-            # a bind response with an element [9] that nobody knows at its end
+            # a bind response with an unknown element [9] at its end
             "print(decode(bytes.fromhex('300f0201016' '10a0a010004000400890141')).content)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -1,4 +1,4 @@
-"""Connections to a directory and the logins over them, with time and servers that the test moves by hand."""
+"""Connections to a directory and the logins over them, with a clock and servers that the test controls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def entry(number: int, name: bytes) -> bytes:
 
 
 class Wire(StringTransport):
-    """A transport in memory, with what a TCP one has besides."""
+    """A transport in memory, with the extra methods of a TCP transport."""
 
     aborted = False
 
@@ -85,7 +85,7 @@ class ConnectionTests(TestCase):
         self.assertEqual(self.successResultOf(first).entries, (LdapEntry("cn=one"),))
         self.assertEqual(self.successResultOf(second).entries, (LdapEntry("cn=two"),))
 
-    def test_attack_33_an_answer_that_comes_too_late_is_nobodys(self) -> None:
+    def test_attack_33_an_answer_that_comes_too_late_is_dropped(self) -> None:
         given_up = self.search()
         given_up.addErrback(lambda failure: None)
         given_up.cancel()
@@ -205,7 +205,7 @@ class PoolTests(TestCase):
         fresh.connectionLost(Failure(ConnectionDone()))
         self.failureResultOf(second, ServerFailure)
 
-    def test_a_connection_that_ends_while_nobody_uses_it(self) -> None:
+    def test_a_connection_that_ends_while_it_is_idle(self) -> None:
         first = self.search()
         connection, _ = self.open(0)
         connection.dataReceived(result(1, 0x65))
@@ -213,7 +213,7 @@ class PoolTests(TestCase):
         connection.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_everybody_hears_of_a_failed_opening(self) -> None:
+    def test_all_searches_fail_with_a_failed_opening(self) -> None:
         searches = [self.search() for _ in range(4)]
         for index in (0, 1):
             self.openings[index].errback(ServerFailure("down", final=True))
@@ -255,6 +255,7 @@ class DirectoryTests(TestCase):
         self.clock = Clock()
         self.asked: list[str] = []
         self.down: set[str] = set()
+        self.final = False
         self.held: list[Deferred[None]] = []
         self.hold = False
         self.patch(directory, "open_connection", self.open_connection)
@@ -268,13 +269,13 @@ class DirectoryTests(TestCase):
     async def open_connection(self, reactor: Any, address: Address, timeout: float) -> Any:
         self.asked.append(address.host)
         if address.host in self.down:
-            raise ServerFailure("down")
+            raise ServerFailure("down", final=self.final)
         if self.hold:
             self.held.append(Deferred())
             await self.held[-1]
         return self
 
-    # the connection that it gives
+    # the connection that it returns
 
     async def bind(self, dn: str, password: str, timeout: float) -> Result:
         return Result(0 if password in ("pw", "secret") else 49)
@@ -312,6 +313,21 @@ class DirectoryTests(TestCase):
         self.successResultOf(self.check())
         self.assertEqual(self.asked[-1], "two")
 
+    def test_a_server_that_refuses_the_gateway_s_account_is_not_asked_again_before_its_rest_ends(self) -> None:
+        self.down, self.final = {"one", "two"}, True
+        self.failureResultOf(self.check(), Unavailable)
+        self.clock.advance(29.75)
+        refused = self.failureResultOf(self.check(), Unavailable).value
+        self.assertIn("all servers rest", refused.detail)
+        self.assertEqual((self.asked, refused.retry_after), (["one", "two"], 1))
+        self.clock.advance(0.25)
+        self.down.clear()
+        self.successResultOf(self.check())
+        self.down, self.final = {"one", "two"}, False
+        self.failureResultOf(self.check(), Unavailable)
+        self.failureResultOf(self.check(), Unavailable)
+        self.assertEqual(self.asked[3:], ["one", "two", "one"], "an answer makes it a server like others")
+
     def test_no_more_binds_at_a_time_than_set(self) -> None:
         self.hold = True
         checks = [self.check() for _ in range(8)]
@@ -346,7 +362,7 @@ class DirectoryTests(TestCase):
 
 
 class FakeDirectory:
-    """Answers as told, after as long as told."""
+    """Gives the answers of the test, after the delays of the test."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -354,8 +370,10 @@ class FakeDirectory:
         self.opens = False
         self.takes = 0.0
         self.binds: list[str] = []
+        self.searched: Search | None = None
 
     async def search(self, search: Search) -> Found:
+        self.searched = search
         return self.found
 
     async def check_password(self, dn: str, password: str) -> None:
@@ -389,7 +407,7 @@ class AuthenticatorTests(TestCase):
         self.assertTrue(verifyObject(ICanonicalNames, self.ldap))
         self.assertEqual(self.ldap.canonical_name("EX\\JOHN"), self.ldap.canonical_name("john@example.org"))
 
-    def test_tokens_are_somebody_elses(self) -> None:
+    def test_tokens_are_left_to_the_next_authenticator(self) -> None:
         asked = self.ldap.authenticate(BearerCredentials("t"), AuthenticationRequest("::1"))
         self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(asked)))
 
@@ -401,7 +419,7 @@ class AuthenticatorTests(TestCase):
         return self.clock.seconds() - began
 
     def test_attack_29_an_unknown_user_takes_as_long_as_a_wrong_password(self) -> None:
-        """Also where the directory answers for one that is not there at once, and for one that is after a slow hash."""
+        """This holds if the directory answers at once for an unknown user, but after a slow hash for a known one."""
         self.have(b"john")
         self.fake.takes = 0.5
         wrong = self.elapsed(self.login())
@@ -410,6 +428,11 @@ class AuthenticatorTests(TestCase):
         for _ in range(3):
             self.assertAlmostEqual(self.elapsed(self.login("nobody")), wrong, delta=0.02)
         self.assertEqual(len(self.fake.binds), 4)
+
+    def test_one_entry_is_asked_for(self) -> None:
+        self.assertIsNone(self.successResultOf(self.login("nobody")))
+        assert self.fake.searched is not None
+        self.assertEqual((self.fake.searched.base, self.fake.searched.limit, self.fake.searched.page), ("dc=x", 1, 0))
 
     def test_attack_41_a_directory_that_takes_any_password(self) -> None:
         self.fake.opens = True

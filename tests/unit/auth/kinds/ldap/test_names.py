@@ -58,7 +58,7 @@ class LoginFilterTests(TestCase):
             self.assertIsNone(self.active(name), name)
             self.assertIsNone(self.generic(name, *DOMAIN), name)
         self.assertIsNone(login_filter("CORP\\alice", "sAMAccountName", "", "", True))
-        # where no domain is configured, a directory may well have such a name
+        # without a configured domain, a directory may have such a name
         self.assertEqual(self.generic("CORP\\alice"), Equal("uid", "CORP\\alice"))
 
     def test_principal_names(self) -> None:
@@ -98,7 +98,7 @@ class CanonicalTests(TestCase):
 
 
 def escape_rdn_value(value: str) -> str:
-    """``value`` to be put after ``attribute=`` (RFC 4514, section 2.4): every byte but ASCII letters and digits as hex."""
+    """``value`` to be put after ``attribute=`` (RFC 4514, section 2.4): every byte as hex, except ASCII letters and digits."""
     return "".join(chr(byte) if chr(byte).isalnum() and byte < 0x80 else f"\\{byte:02X}" for byte in value.encode())
 
 

@@ -22,7 +22,7 @@ from tests.unit.auth.kinds.ldap.test_directory import Wire, result
 
 
 class TLS(ClientTLS):
-    """Finds in every certificate what it was told."""
+    """Reports the given result for every certificate."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__("directory.example", alpn=())
@@ -33,7 +33,7 @@ class TLS(ClientTLS):
 
 
 class SecureWire(Wire):
-    """And begins TLS, of which the test says how it goes."""
+    """It also begins TLS; the test decides the result."""
 
     creator: Any = None
 
@@ -157,7 +157,7 @@ class OpeningTests(TestCase):
         self.assertTrue(self.wire.aborted)
 
     def test_plain_text_behind_the_answer_to_starttls(self) -> None:
-        """Somebody on the way may have put it there, to have it taken for what was sent under TLS."""
+        """An attacker on the way may have inserted it, so that it is taken for data that was sent under TLS."""
         opened = self.open(tls=TLS(), start_tls=True)
         self.connect().dataReceived(result(1, 0x78) + b"\x30")
         self.assertIn("plain text", self.refused(opened))

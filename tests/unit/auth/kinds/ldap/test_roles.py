@@ -109,7 +109,7 @@ class RolesTests(TestCase):
         members = [group(f"g{number}", USER) for number in range(5)]
         outer = group("outer", f"cn=g4,{BASE}")
         self.assertIn("outer", self.found(*members, outer, nested_groups="yes"))
-        # the user; five groups, two at a time; and the group that was found by them
+        # the user, five groups in pairs, and the group that contains them
         self.assertEqual(len(self.directory.asked), 1 + 3 + 1)
 
     def test_active_directory_follows_groups_itself(self) -> None:

@@ -1,4 +1,4 @@
-"""The options of ``type = ldap``: their defaults, and what is told of faulty ones."""
+"""The options of ``type = ldap``: their defaults, and the errors that are reported."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class DefaultTests(TestCase):
 
 class ManualTests(TestCase):
     def test_every_example_of_the_manual_is_read(self) -> None:
-        """The Active Directory recipe is tried out against a real one elsewhere; here, that no option is misspelt."""
+        """Integration tests use the Active Directory recipe; this test only checks that no option is misspelt."""
         for page in ("ldap", "active-directory"):
             text = (Path(__file__).parents[5] / "docs/how-to" / f"{page}.md").read_text()
             recipe = text.partition("```ini\n")[2].partition("```")[0].partition("\n")[2]

@@ -1,4 +1,4 @@
-"""Login modules as an authenticator: what the configuration says, and the modules that come with Perimeter."""
+"""Login modules as an authenticator: their configuration, and the modules that are part of Perimeter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ALICE = BasicCredentials("alice", "wonderland-42")
 
 @implementer(ILoginModule)
 class Echoing:
-    """Knows everybody whose password is its option ``password``."""
+    """Accepts every user whose password is its option ``password``."""
 
     def __init__(self, password: str) -> None:
         self.password = password
@@ -53,7 +53,7 @@ class Echoing:
         return Known(attempt.credentials.username.lower(), ("echoed",), {"from": attempt.request.address})
 
 
-_PASSWORD = Option("password", SECRET, "of everybody", required=True)
+_PASSWORD = Option("password", SECRET, "of all users", required=True)
 
 
 @implementer(IPlugin, ILoginModuleFactory)
@@ -178,6 +178,20 @@ class PamTests(ModulesCase):
         with self.assertRaisesRegex(StartupError, "no PAM service perimeter-is-not-there"):
             self.build("modules = pam required\noption.service = perimeter-is-not-there")
 
+    def test_the_service_that_is_there_is_asked(self) -> None:
+        asked: list[tuple[str, str, str]] = []
+
+        def verify(service: str, username: str, password: str) -> int:
+            asked.append((service, username, password))
+            return 0
+
+        self.patch(pam, "_verify", verify)
+        self.patch(pam, "_DIRECTORIES", (self.directory / "none", self.directory))
+        (self.directory / "login").write_text("auth required pam_permit.so\n")
+        stack = self.build("modules = pam required\noption.service = login")
+        self.assertEqual(self.successResultOf(self.ask(stack)).username, "alice")
+        self.assertEqual(asked, [("login", "alice", "wonderland-42")])
+
     def test_a_service_is_a_name_not_a_path(self) -> None:
         self.assertIn("option.service: expected the name of a file", self.faults("modules = pam required\noption.service = ../x"))
 
@@ -250,6 +264,11 @@ class CommandTests(ModulesCase):
         with self.assertRaises(Unavailable):
             run((str(self.directory / "none"),), b"", 10)
         self.assertEqual(judged(run(self.shell(good), b"{}\n" * 100_000, 10), "alice", "x"), Known("alice"))
+
+    def test_attack_23_an_answer_of_64_kib_is_the_longest(self) -> None:
+        self.assertEqual(len(run(("/usr/bin/head", "-c", "65536", "/dev/zero"), b"", 10)), 65536)
+        with self.assertRaisesRegex(Unavailable, "more than 65536 bytes"):
+            run(("/usr/bin/head", "-c", "65537", "/dev/zero"), b"", 10)
 
     def test_attack_23_an_endless_answer(self) -> None:
         with self.assertRaisesRegex(Unavailable, "more than"):
@@ -335,7 +354,7 @@ class BlockingTests(unittest.TestCase):
 
 
 def _gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has reaped has."""
+    """Whether a process has ended; a zombie has."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:

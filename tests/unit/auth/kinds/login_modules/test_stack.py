@@ -1,4 +1,4 @@
-"""The walk through a stack of login modules, held against the table of JAAS, and its two phases."""
+"""The walk through a stack of login modules, compared with the table of JAAS, and its two phases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.doubles.auth import REQUEST
 REQUIRED, REQUISITE, SUFFICIENT, OPTIONAL = Flag.REQUIRED, Flag.REQUISITE, Flag.SUFFICIENT, Flag.OPTIONAL
 ALICE = BasicCredentials("alice", "wonderland-42")
 
-# The table in the documentation of javax.security.auth.login.Configuration: four modules, what each says, and the outcome.
+# The table in the documentation of javax.security.auth.login.Configuration: four modules, the result of each, and the outcome.
 # "*" stands for a module that is not reached.
 JAVA_FLAGS = (REQUIRED, SUFFICIENT, REQUISITE, OPTIONAL)
 JAVA_TABLE = (
@@ -40,7 +40,7 @@ JAVA_TABLE = (
 
 @implementer(ILoginModule)
 class Scripted:
-    """Says ``login``, then ``commit``: a value to return or an exception to raise. ``calls`` are what it was asked."""
+    """Returns or raises ``login``, then ``commit``. ``calls`` are the calls that it got."""
 
     def __init__(self, login: Any, commit: Any = None) -> None:
         self.answers = {"login": login, "commit": login is True if commit is None else commit, "abort": True}
@@ -52,7 +52,7 @@ class Scripted:
 
 @implementer(IDecoyLogin)
 class Decoying(Scripted):
-    """A module that can cost as much as a refusal."""
+    """A module that can spend the time of a refusal."""
 
     async def decoy(self, request: AuthenticationRequest) -> None:
         self.calls.append("decoy")
@@ -94,7 +94,7 @@ def said(word: str) -> Any:
 
 
 def reference(flags: tuple[Flag, ...], words: tuple[str, ...]) -> tuple[bool, int]:
-    """The outcome and how many modules are reached, as the documentation has it in words."""
+    """The outcome and the number of reached modules, by the rules in the text of the documentation."""
     needed_failed = any_passed = False
     reached = 0
     for flag, word in zip(flags, words, strict=True):
@@ -154,7 +154,7 @@ class WalkTests(StackCase):
     @given(
         st.lists(st.tuples(st.sampled_from(Flag), st.sampled_from(("pass", "fail", "ignore", "unsure", "unknown"))), max_size=5)
     )
-    def test_attack_41_nobody_is_let_in_by_what_is_no_success(self, stack: list[tuple[Flag, str]]) -> None:
+    def test_attack_41_only_success_admits_a_user(self, stack: list[tuple[Flag, str]]) -> None:
         good, _ = reference(tuple(flag for flag, _ in stack), tuple(word for _, word in stack))
         done = self.log_in(*((flag, said(word)) for flag, word in stack))
         if good:
@@ -164,7 +164,7 @@ class WalkTests(StackCase):
 
 
 class ReasonTests(StackCase):
-    """Which of several failures is told."""
+    """Which of several failures is reported."""
 
     def told(self, *stack: tuple[Flag, str]) -> type[BaseException]:
         done = self.log_in(*((flag, said(word)) for flag, word in stack))
@@ -180,7 +180,7 @@ class ReasonTests(StackCase):
         self.assertIs(self.told((SUFFICIENT, "unsure"), (SUFFICIENT, "fail")), Unavailable)
         self.assertIs(self.told((SUFFICIENT, "fail"), (OPTIONAL, "unsure")), Unavailable)
 
-    def test_a_name_that_nobody_knows_is_for_the_next_authenticator(self) -> None:
+    def test_a_name_that_no_module_knows_is_for_the_next_authenticator(self) -> None:
         for stack in ([(REQUIRED, "unknown")], [(SUFFICIENT, "unknown"), (SUFFICIENT, "ignore")], [(OPTIONAL, "ignore")], []):
             self.assertIs(self.told(*stack), UnknownUser)
         self.assertIs(self.told((REQUIRED, "unknown"), (OPTIONAL, "fail")), Rejected)
@@ -196,7 +196,7 @@ class PhaseTests(StackCase):
     def test_an_optional_commit_that_fails_does_not(self) -> None:
         self.successResultOf(self.log_in((REQUIRED, True), (OPTIONAL, Scripted(True, Rejected()))))
 
-    def test_modules_that_do_not_commit_let_nobody_in(self) -> None:
+    def test_modules_that_do_not_commit_admit_no_user(self) -> None:
         self.failureResultOf(self.log_in((REQUIRED, Scripted(True, False))), Unavailable)
 
     def test_a_fault_of_a_module_is_could_not_tell_and_reports_no_secret(self) -> None:

@@ -1,4 +1,4 @@
-"""An authenticator as a login module: what it passes on, and what its outcomes mean."""
+"""An authenticator as a login module: what it passes on, and the meaning of its outcomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.doubles.auth import REQUEST
 
 @implementer(IAuthenticator)
 class Plain:
-    """Nothing but an authenticator."""
+    """An authenticator without optional interfaces."""
 
     name, realm = "plain", "local"
 
@@ -27,7 +27,7 @@ class Plain:
 
 @implementer(IRunningAuthenticator, ICanonicalNames, IDecoyLogin)
 class Full(Plain):
-    """One with everything. ``calls`` are what it was asked."""
+    """An authenticator with all optional interfaces. ``calls`` are the calls that it got."""
 
     def __init__(self) -> None:
         self.calls: list[Any] = []

@@ -1,4 +1,4 @@
-"""ecmwf-token-generator and openid-offline against services that behave, and ones that do not."""
+"""ecmwf-token-generator and openid-offline against correct and faulty services."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class ExchangeCase(RemoteCase):
                 status, body = self.judgement
             elif path.endswith(("/token", "refresh-access-token")):
                 status, body = self.exchange
-            octets = body if isinstance(body, bytes) else json.dumps(body).encode()
-            connection.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(octets), octets))
+            raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+            connection.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(raw), raw))
 
     def offline(self, options: str = "") -> Any:
         return self.build(
@@ -119,7 +119,7 @@ class OfflineTests(ExchangeCase):
 
 
 class BothTests(ExchangeCase):
-    """What is the same for both kinds."""
+    """The behaviour that both kinds share."""
 
     async def both(self, check: Any) -> None:
         for build in (self.offline, self.generator):

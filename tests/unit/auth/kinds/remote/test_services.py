@@ -1,4 +1,4 @@
-"""ecmwf-api and efas-api against a service that behaves, and one that does not."""
+"""ecmwf-api and efas-api against a correct and a faulty service."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ class CacheTests(RemoteCase):
     async def test_those_who_ask_at_the_same_time_ask_once(self) -> None:
         server = self.server(answering(200, ALICE))
         found = self.build("ecmwf-api", f"uri = {server.url}\ncache = 0")
-        everybody = await gatherResults([self.ask(found, "t") for _ in range(20)])
-        self.assertEqual({one.username for one in everybody}, {"alice"})
+        principals = await gatherResults([self.ask(found, "t") for _ in range(20)])
+        self.assertEqual({one.username for one in principals}, {"alice"})
         self.assertEqual(len(server.requests), 1)
 
     async def test_attack_33_tokens_and_authenticators_never_share_a_verdict(self) -> None:
@@ -175,7 +175,7 @@ def raw(reply: bytes, *, close: bool = True) -> Script:
 
 
 def endless(head: bytes, piece: bytes) -> Script:
-    """Sends and sends, until the other side has had enough."""
+    """Sends until the other side closes the connection."""
 
     def script(connection: Connection) -> None:
         try:
@@ -185,13 +185,13 @@ def endless(head: bytes, piece: bytes) -> Script:
                 connection.send(piece)
         except (EOFError, OSError):
             return
-        raise AssertionError("somebody has read all of it")
+        raise AssertionError("all of it was read")
 
     return script
 
 
 def dribbling(connection: Connection) -> None:
-    """A good answer, an byte now and then."""
+    """A good answer, a byte now and then."""
     try:
         connection.request()
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -248,12 +248,12 @@ HOSTILE: dict[str, Script] = {
     "garbage": raw(b"\x00\xff" * 5000),
     "the end": raw(b""),
     "silence": silent,
-    "an octet now and then": dribbling,
+    "a byte now and then": dribbling,
 }
 
 
 class HostileTests(RemoteCase):
-    """Attacks 23 and 41: whatever comes but a user or a refusal is "could not tell", in time, and never lets anybody in."""
+    """Attacks 23 and 41: every answer that is neither a user nor a refusal is "could not decide", in time, and admits no user."""
 
     async def unavailable(self, name: str) -> None:
         for kind in ("ecmwf-api", "efas-api"):
@@ -265,7 +265,7 @@ class HostileTests(RemoteCase):
             for secret in (TOKEN, "token=", "alice", server.url):
                 self.assertNotIn(secret, str(error))
 
-    async def test_nobody_listens(self) -> None:
+    async def test_no_server_listens(self) -> None:
         server = self.server()
         server.close()
         await self.refusal(lambda: self.ask(self.build("ecmwf-api", f"uri = {server.url}"), "t"), Unavailable)
@@ -323,10 +323,10 @@ OTHER_NAME = identity("other.example.com", issuer=CA)
 
 
 class TlsTests(RemoteCase):
-    """TLS is verified, and before the token is sent."""
+    """TLS is verified before the token is sent."""
 
     def tls_server(self, who: ServerIdentity) -> tuple[str, list[bytes]]:
-        """A server in this reactor; its URL, and what was said to it."""
+        """A server in this reactor: its URL, and the data that it received."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         path = Path(self.mktemp())
         key = who.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -355,7 +355,15 @@ class TlsTests(RemoteCase):
         assert found is not None
         self.assertEqual((found.username, len(said)), ("alice", 1))
 
-    async def test_nobody_else_gets_the_token(self) -> None:
+    async def test_the_certificate_of_the_server_is_a_trust_anchor(self) -> None:
+        url, said = self.tls_server(SERVICE)
+        path = Path(self.mktemp()).absolute()
+        path.write_bytes(pem(SERVICE.chain[0]))
+        found = await self.ask(self.build("ecmwf-api", f"uri = {url}\nca_certificate = {path}"), "t")
+        assert found is not None
+        self.assertEqual((found.username, len(said)), ("alice", 1))
+
+    async def test_no_other_server_gets_the_token(self) -> None:
         for who, ca in ((SERVICE, ""), (STRANGER, self.ca()), (OTHER_NAME, self.ca())):
             url, said = self.tls_server(who)
             found = self.build("ecmwf-api", f"uri = {url}" + (f"\nca_certificate = {ca}" if ca else ""))
@@ -377,6 +385,6 @@ class TlsTests(RemoteCase):
 
 
 class BreakerTests(RemoteCase):
-    async def test_one_strange_account_shuts_nobody_out(self) -> None:
+    async def test_one_strange_account_shuts_no_other_user_out(self) -> None:
         server = self.server(HOSTILE["a name with a line feed"])
         await self.refusal(lambda: self.ask(self.build("ecmwf-api", f"uri = {server.url}"), "t"), Undecided)

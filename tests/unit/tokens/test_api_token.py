@@ -1,0 +1,67 @@
+"""API tokens by themselves: their text, their end, and what they grant."""
+
+from __future__ import annotations
+
+from math import inf
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from perimeter.errors import ExpiredToken, InvalidToken
+from perimeter.model import Grant, Principal, Restriction
+from perimeter.tokens.api_token import ApiToken, ApiTokenVerifier, digest_of, grant_of, mint
+
+ALICE = Principal("alice", "local")
+
+
+class Known:
+    """The tokens that are kept."""
+
+    def __init__(self, *tokens: ApiToken) -> None:
+        self.tokens = {token.digest: token for token in tokens}
+        self.asked = 0
+
+    def find(self, digest: bytes) -> ApiToken | None:
+        self.asked += 1
+        return self.tokens.get(digest)
+
+
+class ApiTokenTests(TestCase):
+    def test_a_new_token(self) -> None:
+        text, kept = mint("ci", ALICE, 5.0, 9.0)
+        self.assertRegex(text, r"^perimeter_[A-Za-z0-9_-]{43}$")
+        self.assertEqual((kept.name, kept.owner, kept.created, kept.expires), ("ci", ALICE, 5.0, 9.0))
+        self.assertEqual((kept.digest, kept.restriction, kept.passing), (digest_of(text), None, False))
+        self.assertEqual((len(kept.id), len(kept.digest)), (16, 32))
+        self.assertIs(kept.adds, True)
+        self.assertIs(mint("", ALICE, 5.0, 9.0, passing=True)[1].passing, True)
+        self.assertNotEqual(mint("ci", ALICE, 5.0, 9.0)[0], text)
+
+    def test_one_that_says_nothing_more_lasts_and_has_a_name(self) -> None:
+        kept = ApiToken("7", b"", "ci", ALICE, 0.0)
+        self.assertEqual((kept.expires, kept.restriction, kept.passing), (inf, None, False))
+
+    def test_attack_36_it_ends_at_the_moment_that_it_names(self) -> None:
+        text, kept = mint("ci", ALICE, 0.0, 10.0)
+        clock = Clock()
+        verifier = ApiTokenVerifier(Known(kept), clock)
+        clock.advance(9.75)
+        self.assertIs(verifier.verify(text), kept)
+        clock.advance(0.25)
+        self.assertRaises(ExpiredToken, verifier.verify, text)
+
+    def test_attack_41_what_is_not_kept_is_refused(self) -> None:
+        text, kept = mint("ci", ALICE, 0.0, inf)
+        known = Known(kept)
+        verifier = ApiTokenVerifier(known, Clock())
+        self.assertRaises(InvalidToken, verifier.verify, mint("ci", ALICE, 0.0, inf)[0])
+        self.assertRaises(InvalidToken, ApiTokenVerifier(None, Clock()).verify, text)
+        asked = known.asked
+        for other in (text[:-1], text + "A", text + "\n", "x" + text):
+            self.assertRaises(InvalidToken, verifier.verify, other)
+        self.assertEqual(known.asked, asked, "nothing of another form is looked up")
+
+    def test_its_grant(self) -> None:
+        limits = Restriction(methods=frozenset(("GET",)))
+        kept = ApiToken("7", b"", "ci", ALICE, 5.0, 9.0, limits)
+        self.assertEqual(grant_of(kept), Grant("7", 5.0, 9.0, True, limits))
