@@ -85,11 +85,11 @@ class Redactor:
     """Removes secrets from URLs. ``names`` are parameters that are secret besides those that always are, in any case."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        further = b"".join(b"|" + re.escape(name.encode()) for name in names)
+        further = b"".join(b"|" + re.escape(name.lower().encode()) for name in names)
         self._secret = re.compile(
             rb"(?:%b)[^a-z0-9=]*=|(?:^|[^a-z0-9])(?:%b%b)[^a-z0-9=]*=" % (_LONG, _SHORT, further), re.IGNORECASE
         )
-        self._hint = re.compile(_HINTS + further, re.IGNORECASE)
+        self._hint = re.compile(_HINTS + further).search
 
     def __call__(self, url: bytes) -> bytes:
         """Return ``url`` (absolute, or a request target) without the values of secret parameters, tokens and userinfo.
@@ -102,7 +102,7 @@ class Redactor:
             url = _JWT.sub(REDACTED, url)
         if b"=" not in url and b"%" not in url and b"@" not in url:
             return url
-        if b"%" not in url and b"@" not in url and not self._hint.search(url):
+        if b"%" not in url and b"@" not in url and not self._hint(url.lower()):
             return url
         url = _USERINFO.sub(b"//" + REDACTED + b"@", url)
         return b"".join(map(self._part, _DELIMITER.split(url)))

@@ -189,7 +189,7 @@ class Exchange:
         """A whole response at once, in one write."""
         if self._ended:
             return
-        bodiless = self._open(status, whole=True)
+        bodiless = self._open(status, True)
         if not bodiless:
             self.sent = len(body)
         if not self._record():
@@ -202,7 +202,7 @@ class Exchange:
         if not self._started and not self._ended:
             self._carrier.writer.interim(status, lines)
 
-    def _open(self, status: int, *, whole: bool = False) -> bool:
+    def _open(self, status: int, whole: bool = False) -> bool:
         """Begin. Returns whether the response has no body, whatever its length (RFC 9110, section 6.4.1)."""
         self._started = True
         self.status = status

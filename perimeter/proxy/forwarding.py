@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.config.site.server import ServerSettings
-from perimeter.errors import LoopDetected, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
+from perimeter.errors import UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
@@ -25,7 +25,7 @@ from perimeter.http.h1.framing import chunk, last_chunk
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import EarlyEnd, Field, ResponseHead, Version
 from perimeter.proxy.connection import UpstreamConnection
-from perimeter.proxy.headers import MAX_HOPS, HeaderRules, map_back, request_head
+from perimeter.proxy.headers import HeaderRules, map_back, request_head
 from perimeter.proxy.pool import PooledServer, UpstreamPool
 
 _log = Logger()
@@ -48,9 +48,7 @@ class ProxyTarget:
         self.fallback_host = _authority(first)
 
     def handle(self, exchange: Exchange) -> None:
-        """Send the exchange's request to the upstream. Raises `LoopDetected` if it has passed `MAX_HOPS` gateways."""
-        if exchange.head.headers.hops >= MAX_HOPS:
-            raise LoopDetected(f"upstream {self.name}: the request has passed {exchange.head.headers.hops} gateways")
+        """Send the exchange's request to the upstream. Raises `LoopDetected` if it has passed too many gateways."""
         Forwarding(self, exchange).begin()
 
 

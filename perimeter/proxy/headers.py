@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from perimeter.errors import LoopDetected
 from perimeter.gate.decision import Admitted
 from perimeter.gate.overrides import METHOD_OVERRIDES, folded
 from perimeter.http.exchange import Exchange
@@ -45,9 +46,9 @@ _NEVER_IN_TRAILERS = frozenset(
 #: Headers of a response that can contain a path of the upstream.
 _MAPPED = frozenset((b"location", b"content-location", b"set-cookie"))
 _MAX_NAMES = 1000
-#: How many gateways a request has passed. A service that is the gateway itself would send it round for ever.
+#: How many gateways a request has passed, and may pass (attack 60).
 _FIRST_HOP = b"X-Perimeter-Hops: 1\r\n"
-MAX_HOPS = 5
+_MAX_HOPS = 5
 _COOKIE_PATH = re.compile(rb"(;[ \t]*path[ \t]*=[ \t]*)([^;\s]*)", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE)
 
@@ -160,33 +161,39 @@ def relayed_client_lines(exchange: Exchange, relayed: tuple[str, ...]) -> bytes:
     return b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (address, chain, scheme)
 
 
+def _next_hop(hops: int) -> bytes:
+    if hops >= _MAX_HOPS:
+        raise LoopDetected(f"the request has passed {hops} gateways")
+    return b"X-Perimeter-Hops: %d\r\n" % (hops + 1)
+
+
 def request_head(
     exchange: Exchange, decision: Admitted, rules: HeaderRules, fallback_host: bytes, upgrade: bytes | None
 ) -> bytes:
-    """The complete request head for the upstream. ``fallback_host`` is used if an HTTP/1.0 client sent no Host."""
+    """The complete request head for the upstream. ``fallback_host`` is used if an HTTP/1.0 client sent no Host.
+
+    Raises `LoopDetected` if the request has passed too many gateways.
+    """
     head = exchange.head
     headers = head.headers
     host = head.host or fallback_host
     client = relayed_client_lines(exchange, decision.relayed) if decision.relayed else client_lines(exchange.connection)
+    rest = _next_hop(headers.hops) if headers.hops else _FIRST_HOP
     if headers.chunked:
-        framing = b"Transfer-Encoding: chunked\r\n"
+        rest += b"Transfer-Encoding: chunked\r\n"
     elif headers.content_length is not None:
-        framing = b"Content-Length: %d\r\n" % headers.content_length
-    else:
-        framing = b""
+        rest += b"Content-Length: %d\r\n" % headers.content_length
     if upgrade is not None:
-        framing += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
-    hops = b"X-Perimeter-Hops: %d\r\n" % (headers.hops + 1) if headers.hops else _FIRST_HOP
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\n%b%b%b\r\n" % (
+        rest += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\n%b%b\r\n" % (
         head.method,
         decision.target,
         host,
         rules.request_lines(headers),
         client,
         host,
-        hops,
         decision.identity,
-        framing,
+        rest,
     )
 
 
