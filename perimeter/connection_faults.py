@@ -13,6 +13,8 @@ import attrs
 from OpenSSL import SSL
 from twisted.internet import error
 
+from perimeter.descriptors import system_reason
+
 
 @attrs.frozen
 class Options:
@@ -150,7 +152,7 @@ def bind_fault(problem: OSError, port: int) -> str:
         return "cannot assign requested address: this machine does not have the address in interface"
     if isinstance(problem, socket.gaierror):
         return "this is not an IP address"
-    reason = problem.strerror or str(problem)
+    reason = system_reason(problem)
     return reason[:1].lower() + reason[1:]
 
 

@@ -38,16 +38,24 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0
 _ANY_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/[0-9]++(?:\.[0-9]++)?")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _TOKEN_LIST_ITEM = re.compile(_TOKEN + rb"++")
-#: The headers that decide framing and routing. All except the first three may be there once only.
+#: The parameter of Keep-Alive that says for how many seconds the sender keeps an idle connection (RFC 2068, section 19.7.1.1).
+_IDLE_TIMEOUT = re.compile(rb"(?:^|[,;\t ])timeout[ \t]*+=[ \t]*+\"?([0-9]{1,6})(?![0-9])", re.IGNORECASE)
+_HOPS = re.compile(rb"[0-9]{1,3}")
+_PROTOCOL = re.compile(_TOKEN + rb"++(?:/" + _TOKEN + rb"++)?")
+#: Bytes of Upgrade that are read. A client that sends more offers nothing that is known here.
+_LONGEST_UPGRADE = 512
+#: The headers that decide framing and routing. All except the first six may be there once only.
 _FRAMING = frozenset(
     (
         b"authorization",
         b"connection",
+        b"upgrade",
+        b"keep-alive",
+        b"x-perimeter-hops",
         b"x-auth-realm",
         b"host",
         b"content-length",
         b"transfer-encoding",
-        b"upgrade",
         b"expect",
     )
 )
@@ -189,11 +197,19 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
     single: dict[bytes, bytes] = {}
     authorization: list[bytes] = []
     connection: list[bytes] = []
+    upgrade: list[bytes] = []
     for name, value in [field for field in headers.fields if field[0] in _FRAMING]:
         if name == b"authorization":
             authorization.append(value)
         elif name == b"connection":
             connection.append(value)
+        elif name == b"upgrade":
+            upgrade.append(value)
+        elif name == b"keep-alive":
+            timeout = _IDLE_TIMEOUT.search(value)
+            headers.kept_idle = None if timeout is None else int(timeout[1])
+        elif name == b"x-perimeter-hops":
+            headers.hops = max(headers.hops, int(value) if _HOPS.fullmatch(value) else 0)
         elif name == b"x-auth-realm":
             headers.narrowed = True
         elif name in single:
@@ -218,9 +234,19 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
         names = headers.connection = _connection_options(b",".join(connection))
         headers.close = b"close" in names
         headers.keep_alive = b"keep-alive" in names
-        if b"upgrade" in names:  # Upgrade counts only where Connection names it (RFC 9110, section 7.8)
-            headers.upgrade = single.get(b"upgrade")
+        # "A sender of Upgrade MUST also send an "Upgrade" connection option" (RFC 9110, section 7.8), or has sent none.
+        if upgrade and b"upgrade" in names:
+            headers.upgrade = b",".join(upgrade)
     return single.get(b"expect")
+
+
+def offered_protocols(upgrade: bytes) -> list[bytes]:
+    """The protocols in an Upgrade value, as they were sent: ``name`` or ``name/version`` (RFC 9110, section 7.8).
+
+    Empty elements are ignored (section 5.6.1.2), and so is what is no protocol.
+    """
+    items = (item.strip(b" \t") for item in upgrade.split(b",")) if len(upgrade) <= _LONGEST_UPGRADE else ()
+    return [item for item in items if _PROTOCOL.fullmatch(item)]
 
 
 def _connection_options(value: bytes) -> frozenset[bytes]:

@@ -67,6 +67,45 @@ class PoolTests(unittest.TestCase):
         self.serve(self.gateway, "POST")
         self.assertEqual(self.connections(), 1)
 
+    def kept(self, reply: bytes, option: float = 60.0) -> float:
+        """Seconds for which the pool uses a connection whose last response was ``reply``, for requests that are sent once."""
+        times = [0.25 * quarter for quarter in range(1, 300)]
+        for wait in times:
+            self.gateway, self.peers = Gateway(settings={"idle_timeout": option}), []
+            self.serve(self.gateway, reply=reply)
+            self.serve(self.gateway, reply=reply)
+            self.gateway.reactor.advance(wait - 0.01)  # not yet swept: the moment itself counts
+            self.serve(self.gateway, "POST")
+            if self.connections() > 1:
+                return wait - 0.25
+        raise AssertionError("it is used for ever")
+
+    def test_for_how_long_an_idle_connection_is_used(self) -> None:
+        """A request that may not be repeated must not cross with the end of its connection."""
+
+        def announcing(value: bytes) -> bytes:
+            return OK.replace(b"Content", b"Keep-Alive: %b\r\nContent" % value)
+
+        self.assertEqual(self.kept(OK, 1.0), 1.0)
+        self.assertEqual(self.kept(OK), 60.0)
+        self.assertEqual(self.kept(announcing(b"timeout=5, max=100")), 4.0)
+        self.assertEqual(self.kept(announcing(b"timeout=2")), 1.0)
+        self.assertEqual(self.kept(announcing(b"timeout=1")), 0.5)
+        self.assertEqual(self.kept(announcing(b"timeout=0")), 0.0)
+        self.assertEqual(self.kept(announcing(b"timeout=5"), 2.0), 2.0)
+        self.assertEqual(self.kept(announcing(b"timeout=90"), 60.0), 60.0)
+
+    def test_idle_connections_are_closed_in_time(self) -> None:
+        self.gateway = Gateway(settings={"idle_timeout": 3.0})
+        self.serve(self.gateway)
+        client = self.gateway.client()
+        client.wait(2.9)
+        self.assertEqual((self.gateway.idle, self.peers[0].ended), (1, False))
+        client.wait(0.4)
+        self.assertEqual((self.gateway.idle, self.peers[0].ended, self.peers[0].dropped), (0, True, False))
+        client.wait(1)
+        self.assertEqual(self.gateway.pool.connections, [])
+
     def test_a_connection_is_reliable_after_more_than_a_second(self) -> None:
         for seconds, connections in ((1.0, 2), (1.125, 1)):
             self.gateway = Gateway()
