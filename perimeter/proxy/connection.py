@@ -264,6 +264,7 @@ class UpstreamConnection(TwistedProtocol):
                 return self._final(receiver, head, data)
             if head.status == 101:
                 if not self._expects_tunnel:
+                    # RFC 9110, section 7.8: a server MUST NOT switch to a protocol that was not offered.
                     raise UpstreamBadReply("a 101 response, although the request did not ask for an upgrade")
                 receiver.reply_head(head, None)
                 if data and self._phase is _TUNNEL:
@@ -291,6 +292,7 @@ class UpstreamConnection(TwistedProtocol):
         length: int | None = headers.content_length
         if self._bodiless or head.status in (204, 304):
             if head.status == 204 and (headers.chunked or length):
+                # RFC 9110, section 8.6: a server MUST NOT send Content-Length with 204; the bytes could be the next response.
                 raise UpstreamBadReply("a 204 response that announces a body")
             receiver.reply_head(head, length)
             self._end(receiver, (), data)

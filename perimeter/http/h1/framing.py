@@ -162,6 +162,7 @@ class ChunkedReader:
             expected = b"\r\n"[2 - self._remaining :]
             ending = data[position : position + len(expected)]
             if not expected.startswith(ending):
+                # RFC 9112, section 7.1: chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF
                 raise BadRequest("a chunk does not end with CRLF")
             self._remaining -= len(ending)
             position += len(ending)
