@@ -105,6 +105,27 @@ class ConnectTests(unittest.TestCase):
             self.assertEqual(client.response().status, 502)
             self.assertEqual([record.reason for record in client.records], ["upstream_unreachable"])
 
+    def test_the_cause_is_the_detail(self) -> None:
+        for error, status, words in (
+            (ConnectionRefusedError(), 502, "cannot connect to one:8080: nothing listens there"),
+            (DNSLookupError(), 502, "its name cannot be resolved"),
+            (HandshakeFailed("certificate verify failed", 18), 502, "its certificate is self-signed: set ca_certificate"),
+            (TimeoutError(), 504, "no answer within 10 s: a firewall may drop the packets"),
+        ):
+            gateway = Gateway()
+            client = gateway.client()
+            client.get()
+            gateway.attempts[0].fail(error)
+            self.assertEqual(client.response().status, status)
+            self.assertTrue(client.records[0].detail.startswith("upstream backend: "), client.records[0].detail)
+            self.assertIn(words, client.records[0].detail)
+
+    def test_a_service_with_tls_on_its_port(self) -> None:
+        client, peer = Gateway().begun()
+        peer.reply(b"\x15\x03\x01\x00\x02\x02\x46")
+        self.assertEqual(client.response().status, 502)
+        self.assertEqual(client.records[0].detail, "upstream backend: it speaks TLS on this port: set https:// in servers")
+
     def test_timed_out(self) -> None:
         gateway = Gateway(settings={"connect_timeout": 7.0})
         client = gateway.client()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from twisted.internet.error import ConnectError
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from perimeter.config.site.server import ServerSettings
+from perimeter.net.connect import HandshakeFailed
 from perimeter.proxy.balance import BalancedServer, Balancer
 from tests.unit.doubles.http_upstream import OK, Gateway, Peer
 
@@ -33,6 +35,36 @@ class PoolTests(unittest.TestCase):
 
     def connections(self) -> int:
         return len(self.gateway.attempts)
+
+    def probe(self) -> Deferred[str]:
+        pool = self.gateway.pool
+        return Deferred.fromCoroutine(pool.probe(pool.servers[0], 3.0, self.gateway.reactor))
+
+    def test_a_probe_connects_and_keeps_nothing(self) -> None:
+        probed = self.probe()
+        peer = self.gateway.attempts[0].accept()
+        self.assertEqual(self.successResultOf(probed), "")
+        self.assertTrue(peer.ended)
+        self.assertEqual(self.gateway.idle, 0)
+
+    def test_a_probe_says_what_is_wrong(self) -> None:
+        for error, words in (
+            (ConnectionRefusedError(), "nothing listens there"),
+            (HandshakeFailed("certificate verify failed", 18), "its certificate is self-signed: set ca_certificate"),
+            (HandshakeFailed("wrong version number"), "set http:// in servers"),
+            (HandshakeFailed("the certificate is not for a"), "set server_name"),
+        ):
+            probed = self.probe()
+            self.gateway.attempts[-1].fail(error)
+            self.assertIn(words, self.successResultOf(probed))
+
+    def test_a_probe_ends_after_its_time(self) -> None:
+        probed = self.probe()
+        self.gateway.reactor.advance(2.9)
+        self.assertNoResult(probed)
+        self.gateway.reactor.advance(0.2)
+        self.assertIn("no answer within 3 s", self.successResultOf(probed))
+        self.assertTrue(self.gateway.attempts[-1].cancelled)
 
     def test_get_uses_an_idle_connection(self) -> None:
         for _ in range(5):
