@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from perimeter.audit.escaping import escape_line
 from perimeter.config.language.net_types import Network
+from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import Inspect, load_site
 from perimeter.config.site.route import Auth, RouteSettings, Rule
@@ -115,6 +116,8 @@ def matching_order(host: str, route: RouteSettings) -> tuple[bool, str, int, str
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = route.auth if config.perimeter.enabled or route.auth is Auth.NONE else "off"
     identity = ", ".join(route.identity) or "none"
+    if route.authorization != DROP:
+        identity += f"; authorization {route.authorization.word}"
     return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from zope.interface import implementer
 
 from perimeter.audit.sinks import NoAudit
+from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
 from perimeter.config.site.load import load_site
@@ -27,8 +28,9 @@ from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block, parse_request
 from perimeter.model import AuthenticationRequest, Principal, Recollection, RequestHead
+from perimeter.run.build.authentication import directory_realms
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
-from perimeter.run.build.routes import route_of
+from perimeter.run.build.routes import RouteParts, route_of
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.key_file import KeyFile
 from perimeter.tokens.keyring import Keyring
@@ -97,8 +99,9 @@ def _gate(config: SiteConfig) -> Gate:
     keyring = Keyring(KeyFile(config.perimeter.state_dir), config.token, clock)
     issuer = TokenIssuer(keyring, config.token, clock)
     own = endpoint_routes(EndpointParts(config, issuer, keyring, None).gateway(), sink, _NoReactor())
-    routes = [route_of(settings, _NoTarget(), sink) for settings in config.routes]
-    return Gate(RouteTable([*routes, *own]), Identifier(()), IdentityLines(lambda *_: "", clock.seconds, 1))
+    shared = RouteParts(directory_realms(config, installed_kinds()))
+    routes = [route_of(settings, _NoTarget(), sink, shared) for settings in config.routes]
+    return Gate(RouteTable([*routes, *own]), Identifier(()), IdentityLines(lambda *_: "", clock.seconds, limit=1))
 
 
 def _place(config: SiteConfig, head: RequestHead, route: Route) -> list[str]:

@@ -58,6 +58,7 @@ class Exchange:
         "received",
         "refusal",
         "responder",
+        "review",
         "sent",
         "status",
         "time",
@@ -82,6 +83,8 @@ class Exchange:
         self.received = 0
         self.max_body: int | None = None
         self.tunnel = False
+        #: when it is judged again, in the clock's seconds; 0: not known yet (`perimeter.gate.review`)
+        self.review = 0.0
         #: the request's body is complete
         self.body_done = not has_body
         self._sink: IBodySink | None = None

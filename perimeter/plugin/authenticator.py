@@ -89,6 +89,13 @@ class IDecoyLogin(Interface):
         """Spend the time of a refusal. Whatever it raises changes no answer; `perimeter.errors.Unavailable` counts as usual."""
 
 
+class IDirectoryRoles(Interface):
+    """What a factory of authenticators, augmenters or login modules may provide, too: where its roles come from."""
+
+    def any_case(settings: Any) -> bool:
+        """Whether roles are names of a directory, which compares them without case. All roles of the realm then compare so."""
+
+
 class IProbe(Interface):
     """What else an authenticator may provide: a look at its backend, for ``perimeter status``."""
 

@@ -78,6 +78,7 @@ class UpstreamConnection(TwistedProtocol):
     # of the request that it serves, set by `begin`
     _bodiless: bool
     _expects_tunnel: bool
+    _last = False
     _interim: int
     _seen: bool
 
@@ -134,6 +135,10 @@ class UpstreamConnection(TwistedProtocol):
             self.deadline = self._owner.clock() + self._owner.read_timeout  # as `_set_deadline`, without the call
         else:
             self._sending = _FLOWING
+
+    def close_after(self) -> None:
+        """Serve no other request after this one."""
+        self._last = True
 
     def send(self, data: bytes) -> None:
         """Send bytes of the request or the tunnel."""
@@ -340,7 +345,7 @@ class UpstreamConnection(TwistedProtocol):
         reusable = headers.keep_alive if head.minor == 0 else not headers.close
         if self._phase is _CLOSED:
             return
-        if rest or not reusable or self._sending is not _COMPLETE or self._expects_tunnel:
+        if rest or not reusable or self._sending is not _COMPLETE or self._expects_tunnel or self._last:
             self.close()
             return
         self._phase = _IDLE

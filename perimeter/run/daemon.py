@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,8 +24,10 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
 from perimeter.run.build.prepared import Prepared
+from perimeter.run.build.user import DaemonUser
 from perimeter.run.control import ControlPort
 from perimeter.run.file_watch import FileWatch
+from perimeter.run.launch import Launch
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier, Watchdog
 from perimeter.run.operations import answer
@@ -41,20 +42,33 @@ _REPORT = 1.0
 
 
 class Daemon(Service):
-    """The gateway as a Twisted service. ``config_file`` is read again at each reload; ``log`` follows its ``[logging]``."""
+    """The gateway as a Twisted service. ``config_file`` is read again at each reload; ``log`` follows its ``[logging]``.
+
+    ``launch`` reports how the start ends. ``user`` is the user that twistd makes of the process between `privilegedStartService`
+    and `startService`; None if it stays what it is.
+    """
 
     def __init__(
-        self, config_file: Path, config: SiteConfig, reactor: Any, notifier: Notifier, log: DaemonLog | None = None
+        self,
+        config_file: Path,
+        config: SiteConfig,
+        reactor: Any,
+        notifier: Notifier,
+        log: DaemonLog | None = None,
+        launch: Launch | None = None,
+        user: DaemonUser | None = None,
     ) -> None:
         self._config_file = config_file
         self._config = config
         self._reactor = reactor
         self._notifier = notifier
         self._log = log
+        self._launch = launch or Launch()
+        self._user = user
         self._watchdog = Watchdog(notifier, reactor)
         self._counting = LoopingCall(self._report)
         self._counting.clock = reactor
-        self._worker = Worker(reactor, config.limits, BoundSockets())
+        self._worker = Worker(reactor, config.limits, BoundSockets(), user)
         self._bound = False
         self._control: ControlPort | None = None
         self._reloading: Deferred[None] | None = None
@@ -69,12 +83,17 @@ class Daemon(Service):
         Blocks: the reactor does not turn yet. A fault ends the process, with one line that says what is wrong.
         """
         try:
+            if self._user is not None:
+                self._user.refuse_unwritable(self._config)
             prepared = self._worker.prepare_now(lambda: self._config)
             self._worker.put_in_force(prepared)
         except StartupError as error:
-            _exit(error)
+            self._launch.failed(str(error))
         self._bound = True
         self._apply(prepared)
+        if self._user is not None:
+            for path in self._user.unreadable(self._config):
+                _log.warn("{path}: user {user} may not read it, which a reload needs", path=str(path), user=self._user.name)
 
     def startService(self) -> None:
         """Serve."""
@@ -83,7 +102,7 @@ class Daemon(Service):
         try:
             self._worker.start()
         except StartupError as error:
-            _exit(error)
+            self._launch.failed(str(error))
         super().startService()  # type: ignore[no-untyped-call]
         # twistd starts services before the reactor runs, and only a running reactor knows whether it handles signals.
         self._reactor.callWhenRunning(self._ready)
@@ -97,10 +116,11 @@ class Daemon(Service):
         gc.collect()
         gc.freeze()
         self._watchdog.startService()
-        self._counting.start(_REPORT, now=False)
         self._files.start()
+        self._counting.start(_REPORT, now=False)
         self._notifier.ready(str(self._worker))
         _log.info("ready: {status}", status=self._worker)
+        self._launch.ready()
 
     def _catch_signals(self) -> None:
         if not getattr(self._reactor, "_installSignalHandlers", True):
@@ -221,8 +241,3 @@ class Daemon(Service):
         if self._log is not None:
             self._log.finish()
         self._watchdog.stopService()
-
-
-def _exit(error: StartupError) -> None:
-    _log.critical("{error}", error=str(error))
-    sys.exit(1)

@@ -86,6 +86,8 @@ class Listeners:
         self._sockets = sockets
         self._limits = ConnectionLimits(limits.connections, limits.connections_per_address)
         self._listening: dict[str, ActiveListener] = {}
+        #: those that accept no more, and still have connections
+        self._leaving: list[ActiveListener] = []
 
     # -- from one configuration to the next
 
@@ -111,6 +113,7 @@ class Listeners:
         """Serve by the assembly that ``bound`` is for, on its sockets and no others."""
         leaving = [listening for name, listening in self._listening.items() if name not in bound.kept]
         self._listening = {**bound.kept, **bound.opened}
+        self._leaving = [listening for listening in (*self._leaving, *leaving) if listening.site.connections]
         limits = bound.assembly.config.limits
         self._limits.total = limits.connections
         self._limits.per_address = limits.connections_per_address
@@ -179,7 +182,8 @@ class Listeners:
 
     def exchanges(self) -> list[Exchange]:
         """Every exchange under way."""
-        return [exchange for listening in self._listening.values() for exchange in listening.site.connections.exchanges()]
+        listening = (*self._listening.values(), *self._leaving)
+        return [exchange for one in listening for exchange in one.site.connections.exchanges()]
 
     def connections(self) -> dict[str, Connections]:
         """The connections of each listener, as they come and go."""

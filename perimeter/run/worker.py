@@ -22,6 +22,7 @@ from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.user import DaemonUser
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.preparation import Preparation
@@ -37,14 +38,14 @@ DRAIN = 10.0
 
 
 class Worker:
-    """Serves clients on ``sockets``. ``limits`` are the first ones.
+    """Serves clients on ``sockets``. ``limits`` are the first ones. ``user`` writes the files, if it is not the present user.
 
     First `prepare_now` and `put_in_force`, which bind the listeners, then `start`.
     """
 
-    def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets) -> None:
+    def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets, user: DaemonUser | None = None) -> None:
         self._reactor = reactor
-        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor))
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user)
         self._runtime.metrics.in_force = self._measured
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)

@@ -23,6 +23,7 @@ upstream = sample
 SECOND = """\
 [authentication]
 lockout_after = 3
+lockout_after_address = 3
 """
 
 

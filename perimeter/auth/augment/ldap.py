@@ -37,6 +37,7 @@ from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.net.contexts import ClientTLS
 from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
+from perimeter.plugin.authenticator import IDirectoryRoles
 from perimeter.plugin.services import AuthServices, IBuildsInThread
 from perimeter.recent import Expiring
 
@@ -188,13 +189,17 @@ class LdapAugmenter:
             yield from roles_of_group(data.decode("utf-8", "replace"), self._one, self._several)
 
 
-@implementer(IPlugin, IAugmenterFactory, IBuildsInThread)
+@implementer(IPlugin, IAugmenterFactory, IBuildsInThread, IDirectoryRoles)
 class LdapAugmenterFactory:
     """``type = ldap``."""
 
     kind = "ldap"
     options = options_of(LdapAugmenterSettings)
     by_roles = False
+
+    def any_case(self, settings: Any) -> bool:
+        """See `IDirectoryRoles`."""
+        return True
 
     def parse(self, section: Section) -> LdapAugmenterSettings:
         """See `IAugmenterFactory`."""

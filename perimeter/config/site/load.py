@@ -85,6 +85,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
     authentication = _whole(sections.authentication, AuthenticationSettings)
     if not sections.authentication.given(attrs.fields(AuthenticationSettings).order):
         authentication = attrs.evolve(authentication, order=tuple(one.name for one in authenticators))
+    realms = frozenset(one.realm for one in authenticators)
     listeners = tuple(read_listener(section) for section in sections.listeners)
     for section in sections.listeners:
         section.finish()
@@ -100,7 +101,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         augmenters=tuple(read_augmenter(section, kinds.augmenters) for section in sections.augmenters),
         token=_whole(document.one("token"), TokenSettings),
         upstreams=tuple(_whole(section, UpstreamSettings) for section in document.many("upstream")),
-        routes=tuple(_whole(section, RouteSettings) for section in sections.routes),
+        routes=tuple(_whole(section, RouteSettings).with_realms(realms) for section in sections.routes),
         audit=_whole(document.one("audit"), AuditSettings),
         logging=_whole(document.one("logging"), LoggingSettings),
         metrics=_whole(document.one("metrics"), MetricsSettings),

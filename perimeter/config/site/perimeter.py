@@ -11,6 +11,7 @@ from perimeter.config.language.datatypes import BOOLEAN, SECRET, BadValue, Datat
 from perimeter.config.language.net_types import NETWORK, REALM, URL, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.settings import Settings
+from perimeter.config.site.identity_headers import HEADER_PATTERN, KNOWN, known
 
 
 class StateKind(StrEnum):
@@ -63,6 +64,13 @@ class PerimeterSettings(Settings):
         "networks of proxies whose `X-Forwarded-*` headers, and whose forward-auth requests to `/authenticate`, are trusted; "
         "not set: none",
         default="",
+    )
+    identity_headers: tuple[str, ...] = option(
+        list_of(HEADER_PATTERN, whole=known),
+        "headers that a service could take for the identity of the user: dropped from requests and responses of "
+        "every route, also with other characters in place of the hyphens; `NAME*`: all names that begin with `NAME`. A list "
+        "replaces the default; `none`: only the headers that routes and authenticators use",
+        default=", ".join(KNOWN),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import attrs
@@ -16,13 +17,14 @@ from perimeter.net.handshakes import FailedHandshakes
 from perimeter.net.turns import Turns
 from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.run.build.user import DaemonUser
 from perimeter.state.stores import States
 
 HASHING_THREADS = min(4, max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
 """Password hashes computed at a time: one on each processor, two at least, and no more than there is memory for."""
 
 HASHING_QUEUE = 256
-"""Logins that may wait for one of these threads."""
+"""Logins that may wait for one of these threads, each for `queue_timeout` at most."""
 
 BLOCKING_THREADS = 64
 """Logins in which a blocking login module is asked at a time. A thread that waits costs next to nothing."""
@@ -37,7 +39,8 @@ class Runtime:
     and the logs of refusals and of failed TLS handshakes.
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
-    (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues.
+    (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
+    the daemon; None for the present user.
     """
 
     reactor: Any
@@ -60,3 +63,8 @@ class Runtime:
     blocking: Offload = attrs.field(
         default=attrs.Factory(lambda self: Offload(self.reactor, BLOCKING_THREADS, BLOCKING_QUEUE), takes_self=True)
     )
+    user: DaemonUser | None = None
+
+    def acting(self) -> AbstractContextManager[None]:
+        """A block in which the process acts as ``user``: what it writes belongs to them."""
+        return nullcontext() if self.user is None else self.user.acting()

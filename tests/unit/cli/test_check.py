@@ -93,6 +93,19 @@ class CheckTests(CheckCase):
             ],
         )
 
+    def test_attack_42_credentials_for_a_service_are_not_shown(self) -> None:
+        for value, shown in (
+            ("basic bob hunter2", "fixed"),
+            ("bearer hunter2", "fixed"),
+            ("fixed hunter2", "fixed"),
+            ("pass", "pass"),
+        ):
+            status, lines = self.check(SITE.replace("path = /\n", f"path = /\nauthorization = {value}\n"))
+            self.assertEqual(status, 0)
+            self.assertTrue(lines[-1].endswith(f"  headers; authorization {shown}"), lines)
+            self.assertNotIn("hunter2", "".join(lines))
+            self.assertNotIn("aHVudGVyMg", "".join(lines))
+
     def test_realm_files_that_are_there_are_read(self) -> None:
         self.site.write_text(SITE.replace("type = file\npath = users", "type = realmfile\npath = users.realm"))
         realm = self.site.parent / "users.realm"
@@ -102,7 +115,7 @@ class CheckTests(CheckCase):
         status, told = run_check(self.site)
         self.assertEqual(status, 0)
         self.assertIn(f"warning: {realm}: no users\n", told)
-        realm.write_text("alice: x\nbob:\n")
+        realm.write_text("alice: xx\nbob:\n")
         status, told = run_check(self.site)
         self.assertEqual(status, 1)
         self.assertTrue(told.startswith(f"{realm}:2: user 'bob' has no password"), told)

@@ -80,7 +80,7 @@ class InspectionTests(SiteCase):
     def test_good_files(self) -> None:
         status, lines = self.check()
         self.assertEqual(status, 0, lines)
-        self.assertIn("users.realm: 1 password(s) kept as plain text", lines[0])
+        self.assertIn("users.realm:1: the password of user 'alice' is kept as plain text", lines[0])
 
     def test_the_key_of_another_certificate(self) -> None:
         self.write("gw.key", key_pem(OTHER))

@@ -18,11 +18,10 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.kinds.ldap import names
-from perimeter.auth.kinds.ldap.names import folded
-from perimeter.auth.kinds.ldap.roles import Roles
+from perimeter.auth.kinds.ldap.roles import GID_NUMBER, Roles, wants_primary
 from perimeter.auth.kinds.ldap.settings import LdapSettings, Tls
 from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Search
-from perimeter.auth.text import unfit_for_name
+from perimeter.auth.text import folded, unfit_for_name
 from perimeter.config.language.option import options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
@@ -34,6 +33,7 @@ from perimeter.plugin.authenticator import (
     IAuthenticatorFactory,
     ICanonicalNames,
     IDecoyLogin,
+    IDirectoryRoles,
     IProbe,
     IRunningAuthenticator,
     ISchemes,
@@ -68,6 +68,8 @@ class LdapAuthenticator:
         self._attributes: tuple[str, ...] = (settings.user_id_attribute,)
         if settings.active_directory:
             self._attributes += names.ACCOUNT
+        if wants_primary(settings):
+            self._attributes += (GID_NUMBER,)
         #: seconds that the last binds with a wrong password took
         self._costs: deque[float] = deque(maxlen=REMEMBERED_COSTS)
 
@@ -223,12 +225,16 @@ class LdapAuthenticator:
         return name
 
 
-@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread, IDirectoryRoles)
 class LdapFactory:
     """``type = ldap``."""
 
     kind = "ldap"
     options = options_of(LdapSettings)
+
+    def any_case(self, settings: Any) -> bool:
+        """See `IDirectoryRoles`."""
+        return True
 
     def parse(self, section: Section) -> LdapSettings:
         """See `IAuthenticatorFactory`."""

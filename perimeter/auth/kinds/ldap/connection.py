@@ -39,7 +39,7 @@ class _Operation:
     """An operation under way. At most ``limit`` entries are kept; further ones are only counted."""
 
     done: Deferred[Result]
-    limit: int = 0
+    limit: int
     entries: list[LdapEntry] = attrs.field(factory=list)
     more: bool = False
 
@@ -220,7 +220,7 @@ class LdapConnection(Protocol):
             operation, done = self._begin(encode, timeout + SEARCH_GRACE, remaining)
             result = await done
             entries += operation.entries
-            if operation.more or (result.code == SIZE_LIMIT_EXCEEDED and not search.page):
+            if operation.more or result.code == SIZE_LIMIT_EXCEEDED:
                 return Found(tuple(entries), result, more=True)
             judge_search(result)
             if not result.cookie or not search.page:

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from perimeter.auth.kinds.remote.settings import RemoteSettings
 from perimeter.config.language.datatypes import TEXT, BadValue, Datatype, duration, list_of
+from perimeter.config.language.name_types import WORD
 from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option
 
@@ -26,7 +27,7 @@ def _all_alone(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-NAMES_OR_ALL: Datatype[tuple[str, ...]] = list_of(TEXT, whole=_all_alone)
+NAMES_OR_ALL: Datatype[tuple[str, ...]] = list_of(WORD, whole=_all_alone)
 
 KEY_CACHE = "how long the keys are used; they are renewed at half of it"
 

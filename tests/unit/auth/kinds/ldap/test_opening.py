@@ -149,6 +149,17 @@ class OpeningTests(TestCase):
         connection.handshakeCompleted()
         self.assertIs(self.successResultOf(opened), connection)
 
+    def test_starttls_that_is_not_answered_in_time(self) -> None:
+        opened = self.open(tls=TLS(), start_tls=True)
+        self.clock.advance(3)
+        self.connect()
+        self.clock.advance(1.75)
+        self.assertNoResult(opened)
+        self.assertFalse(self.wire.aborted)
+        self.clock.advance(0.25)
+        self.assertIn("no answer within 5 s", self.refused(opened))
+        self.assertTrue(self.wire.aborted, "and not only abandoned")
+
     def test_starttls_that_is_refused(self) -> None:
         opened = self.open(tls=TLS(), start_tls=True)
         self.connect().dataReceived(result(1, 0x78, 2))
