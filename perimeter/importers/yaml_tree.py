@@ -15,6 +15,8 @@ from perimeter.importers.draft import ImportFault
 
 MAX_SIZE = 1 << 20
 MAX_DEPTH = 20
+MAX_EVENTS = 150_000
+"""A scalar is one event, a list or a mapping two more than its items: enough for ten thousand users, read in a few seconds."""
 
 
 @attrs.frozen
@@ -80,7 +82,9 @@ def read(text: str, file: str) -> Value:
 def _judge(events: Iterator[Any]) -> None:
     """Refuse aliases and deep nesting before anything is built of them."""
     depth = 0
-    for event in events:
+    for count, event in enumerate(events):
+        if count > MAX_EVENTS:
+            raise _Refused(event.start_mark, f"more than {MAX_EVENTS} values and brackets")
         if isinstance(event, yaml.AliasEvent):
             raise _Refused(event.start_mark, f"an alias (*{event.anchor}): write its value in its place")
         if isinstance(event, yaml.CollectionStartEvent):

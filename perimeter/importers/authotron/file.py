@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import attrs
 
 from perimeter.importers.draft import Draft, DraftSection, Note, literal
+from perimeter.importers.judgement import Judge, accept
 from perimeter.importers.yaml_tree import Value
 
 _SECRETS = ("private_client_secret", "client_secret", "ldap_password")
@@ -16,12 +17,13 @@ _SECRETS = ("private_client_secret", "client_secret", "ldap_password")
 @attrs.frozen
 class Abilities:
     """What this gateway supports: the options of each type of authenticator and augmenter, and whether it can serve metrics and
-    store API tokens. Plug-ins add types, so this module knows none."""
+    store API tokens. Plug-ins add types, so this module knows none; ``judge`` knows them."""
 
     authenticators: Mapping[str, frozenset[str]]
     augmenters: Mapping[str, frozenset[str]] = attrs.field(factory=dict)
     metrics: bool = False
     state: bool = False
+    judge: Judge = accept
 
 
 class AuthotronFile:
