@@ -100,6 +100,8 @@ def _later(before: Property, now: Property) -> Property:
 def _of_another_file(before: Property, now: Property) -> Property:
     if before.value == now.value or not now.value:
         return attrs.evolve(before, doubt=before.doubt or now.doubt)
+    if not before.value and not before.final and not before.doubt:
+        return now
     others = (*before.others, now.value)
     if before.final:
         return attrs.evolve(before, others=others)
