@@ -52,10 +52,10 @@ def convert(kind: str, sources: Sequence[tuple[Path, str]], draft: Draft, abilit
         nginx.convert_all(trees, str(sources[0][0]), draft)
     elif kind == "reactor":
         reactor.convert_all([(text, str(path)) for path, text in sources], draft, abilities.judge)
-    for path, text in sources:
-        if kind == "authotron":
-            authotron.convert(text, str(path), draft, abilities)
-        elif kind in ("logback", "htpasswd"):
+    elif kind == "authotron":
+        authotron.convert_all([(text, str(path)) for path, text in sources], draft, abilities)
+    else:
+        for path, text in sources:
             {"logback": logback, "htpasswd": htpasswd}[kind].convert(text, str(path), draft)
 
 

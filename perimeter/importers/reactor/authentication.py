@@ -69,9 +69,7 @@ class ReactorAuthentication(Properties):
             self.placeholder(self.note(HANDLER_CLASS), "no handlerClassName: no user can log in until users.realm has users")
         elif kind == "BasicAuthenticationHandler" and not module:
             self.realm_file(REALM_FILE)
-        elif kind == "LDAPAuthenticationHandler" and ldap:
-            self.ldap()
-        elif kind == "JASPIAuthenticationHandler" and module and ldap:
+        elif (kind == "LDAPAuthenticationHandler" and ldap) or (kind == "JASPIAuthenticationHandler" and module and ldap):
             self.ldap()
         elif kind == "JASPIAuthenticationHandler" and modules == "PropertyFileLoginModule":
             self.realm_file(HANDLER + "file")

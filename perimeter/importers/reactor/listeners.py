@@ -78,9 +78,7 @@ class ReactorListeners(Properties):
                 self.interface(plain, address)
         port = self.tls_port()
         if secure:
-            over_tls = self.draft.section(
-                "listener", "tokens-tls", "the authentication server" if secure in _LATER else ""
-            )
+            over_tls = self.draft.section("listener", "tokens-tls", "the authentication server" if secure in _LATER else "")
             self.draft.put(over_tls, "port", port, origin)
             self.draft.put(over_tls, "serve", "tokens", origin)
             self.interface(over_tls, address)
@@ -121,7 +119,7 @@ class ReactorListeners(Properties):
             )
 
     def certificate(self, section: DraftSection, *prefixes: str) -> None:
-        """TLS with the certificate and key that the first of ``prefixes`` has; without any, the gateway makes one, as CDAP does."""
+        """TLS with the certificate that the first of ``prefixes`` has. Without any, the gateway makes one, as CDAP does."""
         self.draft.put(section, "tls", "yes", self.note(prefixes[0] + "keystore.path"))
         for prefix in prefixes:
             if self.properties.get(prefix + "cert.path") is not None and self.take(prefix + "cert.path"):

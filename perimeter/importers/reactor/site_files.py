@@ -17,7 +17,7 @@ from perimeter.importers.xml_tree import Element, read
 
 @attrs.frozen
 class Property:
-    """A property. ``doubt`` says why its value is not known, "" if it is. ``others`` are the values that it has in other files."""
+    """A property. ``doubt`` says why its value is not known, "" if it is. ``others`` are its values in other files."""
 
     value: str = attrs.field(repr=False)
     note: Note

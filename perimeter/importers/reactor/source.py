@@ -147,7 +147,9 @@ class _PropertiesImport(Properties):
             )
         name = "security.authorization.enabled"
         if name in self.properties and not self.off(name):
-            self.draft.left(self.note(name), f"{name}: here only allow and deny of [route reactor]; services decide for themselves")
+            self.draft.left(
+                self.note(name), f"{name}: here only allow and deny of [route reactor]; services decide for themselves"
+            )
 
     def others(self) -> None:
         foreign = []

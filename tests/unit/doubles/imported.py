@@ -17,6 +17,7 @@ from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.load import load_site
 from perimeter.errors import Refusal
 from perimeter.gate.decision import Admitted
+from perimeter.model import Principal
 from perimeter.net.deadlines import Deadlines
 from perimeter.run.build.assembly import assemble
 from perimeter.run.build.prepared import prepare
@@ -73,22 +74,23 @@ class Imported:
             return False
         return isinstance(admitted, Admitted) and not admitted.route.builtin
 
-    def user_of(self, listener: str, path: str, authorization: str) -> str | None:
+    def principal(self, listener: str, path: str, authorization: str) -> Principal | None:
         """The user whom the gate admits with an ``Authorization`` header, None if it does not."""
-        exchange = Rig(f"GET {path} HTTP/1.1", [f"Authorization: {authorization}"], decided=False).exchange
+        exchange = Rig(f"GET {path} HTTP/1.1", [f"Authorization: {authorization}"] * bool(authorization), decided=False).exchange
         try:
-            admitted = self.assembly.gates[listener].judge(exchange, exchange.head)
+            found = self.assembly.gates[listener].judge(exchange, exchange.head)
         except Refusal:
             return None
-        if not isinstance(admitted, Admitted):
-            results: list[object] = []
-            Deferred.fromCoroutine(admitted).addBoth(results.append)  # type: ignore[arg-type]
-            admitted = results[0] if results and isinstance(results[0], Admitted) else None  # type: ignore[assignment]
-        return admitted.principal.username if admitted is not None and admitted.principal is not None else None
+        if isinstance(found, Admitted):
+            return found.principal
+        results: list[object] = []
+        Deferred.fromCoroutine(found).addBoth(results.append)  # type: ignore[arg-type]
+        (result,) = results
+        return result.principal if isinstance(result, Admitted) else None
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """Whether a listener on ``wide`` is reached wherever one on ``narrow`` is. "" is every interface; loopback is always covered."""
+    """Whether a listener on ``wide`` is reached wherever one on ``narrow`` is. "" is every interface; loopback always is."""
     if narrow and ip_address(narrow).is_loopback:
         return True
     return wide == "" or wide == narrow
