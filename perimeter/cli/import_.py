@@ -18,6 +18,7 @@ from perimeter.importers import combine, htpasswd, logback
 from perimeter.importers.authotron import source as authotron
 from perimeter.importers.authotron.file import Abilities
 from perimeter.importers.draft import Draft, ImportFault, RealmUser
+from perimeter.importers.judgement import judge_by
 from perimeter.importers.nginx import source as nginx
 from perimeter.importers.nginx import tree
 from perimeter.importers.reactor import source as reactor
@@ -50,11 +51,11 @@ def convert(kind: str, sources: Sequence[tuple[Path, str]], draft: Draft, abilit
         trees = [tree.read(text, str(path), _including(path)) for path, text in sources]
         nginx.convert_all(trees, str(sources[0][0]), draft)
     elif kind == "reactor":
-        reactor.convert_all([(text, str(path)) for path, text in sources], draft)
-    for path, text in sources:
-        if kind == "authotron":
-            authotron.convert(text, str(path), draft, abilities)
-        elif kind in ("logback", "htpasswd"):
+        reactor.convert_all([(text, str(path)) for path, text in sources], draft, abilities.judge)
+    elif kind == "authotron":
+        authotron.convert_all([(text, str(path)) for path, text in sources], draft, abilities)
+    else:
+        for path, text in sources:
             {"logback": logback, "htpasswd": htpasswd}[kind].convert(text, str(path), draft)
 
 
@@ -80,7 +81,7 @@ def abilities() -> Abilities:
 
     kinds = installed_kinds()
     augmenters = _options(kinds.augmenters, "type", "realm")
-    return Abilities(_options(kinds.authenticators), augmenters, metrics=True, state=True)
+    return Abilities(_options(kinds.authenticators), augmenters, metrics=True, state=True, judge=judge_by(kinds))
 
 
 def _options(factories: Mapping[str, IAuthenticatorFactory | IAugmenterFactory], *common: str) -> dict[str, frozenset[str]]:

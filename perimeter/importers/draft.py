@@ -112,6 +112,8 @@ class Draft:
     guards: list[Guard] = attrs.field(factory=list)
     #: ports on which nginx asks Auth-o-tron
     asked_ports: set[int] = attrs.field(factory=set)
+    #: the notes of both lists: a hostile source has very many
+    _noted: set[tuple[str, Note]] = attrs.field(factory=set, init=False, repr=False)
 
     # -- what importers call
 
@@ -157,13 +159,15 @@ class Draft:
     def left(self, origin: Note, text: str = "") -> None:
         """Add a note to the remainder."""
         note = attrs.evolve(origin, text=text or origin.text)
-        if note not in self.remainder:
+        if ("left", note) not in self._noted:
+            self._noted.add(("left", note))
             self.remainder.append(note)
 
     def remark(self, origin: Note, text: str) -> None:
         """Add a message that needs no work of the operator; each message once."""
         note = attrs.evolve(origin, text=text)
-        if note not in self.remarks:
+        if ("remark", note) not in self._noted:
+            self._noted.add(("remark", note))
             self.remarks.append(note)
 
     def close(self, section: DraftSection, reasons: Sequence[tuple[Note, str]]) -> None:

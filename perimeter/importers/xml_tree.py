@@ -21,6 +21,7 @@ from perimeter.importers.draft import ImportFault
 
 MAX_SIZE = 4 << 20
 MAX_DEPTH = 30
+MAX_ELEMENTS = 100_000
 _PROLOGUE = re.compile(r"\A\ufeff?\s*<\?xml[^>]*\?>")
 
 
@@ -44,7 +45,7 @@ class Element:
         return next((child for child in self.children if child.name == name), None)
 
 
-class _TooDeep(Exception):
+class _Refused(Exception):
     pass
 
 
@@ -54,13 +55,17 @@ class _Builder(ContentHandler):
         self.root = Element("", 0)
         self.stack = [self.root]
         self.locator: Locator | None = None
+        self.count = 0
 
     def setDocumentLocator(self, locator: Locator) -> None:
         self.locator = locator
 
     def startElement(self, name: str, attrs: AttributesImpl) -> None:
+        self.count += 1
         if len(self.stack) > MAX_DEPTH:
-            raise _TooDeep
+            raise _Refused(f"more than {MAX_DEPTH} levels deep")
+        if self.count > MAX_ELEMENTS:
+            raise _Refused(f"more than {MAX_ELEMENTS} elements")
         line = (self.locator.getLineNumber() if self.locator is not None else None) or 0
         element = Element(name, line, dict(attrs.items()))
         self.stack[-1].children.append(element)
@@ -91,8 +96,8 @@ def read(text: str, file: str) -> list[Element]:
         raise ImportFault(file, error.getLineNumber() or 0, f"not XML: {error.getMessage()}") from None
     except SAXException:
         raise ImportFault(file, 0, "not XML") from None
-    except _TooDeep:
-        raise ImportFault(file, 0, f"more than {MAX_DEPTH} levels deep") from None
+    except _Refused as refused:
+        raise ImportFault(file, 0, str(refused)) from None
     elements = builder.root.children[0].children
     if len(elements) == 1 and elements[0].name == "configuration":
         return elements[0].children

@@ -15,16 +15,20 @@ from perimeter.importers.draft import ImportFault
 
 MAX_SIZE = 1 << 20
 MAX_DEPTH = 20
+MAX_EVENTS = 150_000
+"""A scalar is one event, a list or a mapping two more than its items: enough for ten thousand users, read in a few seconds."""
 
 
 @attrs.frozen
 class Value:
     """A value with its line. ``data`` is a scalar, a list of values, or a mapping's values by name. ``raw`` is a scalar as it is
-    written, because a password ``yes`` or ``007`` must not change."""
+    written, because a password ``yes`` or ``007`` must not change; it is "" for null, which is no text. ``file`` is set for a
+    value that came from another file than its neighbours."""
 
     line: int
     data: Any = attrs.field(repr=False)
     raw: str = attrs.field(default="", repr=False)
+    file: str = ""
 
     @property
     def text(self) -> str | None:
@@ -53,26 +57,36 @@ class _Refused(Exception):
         self.message = message
 
 
-def read(text: str, file: str) -> Value:
-    """The one document in ``text``. Raises `ImportFault`."""
+def read(text: str, file: str, above: int = 0) -> Value:
+    """The one document in ``text``, which has ``above`` lines above it in its file. Raises `ImportFault`."""
+    found = read_all(text, file, above)
+    if len(found) != 1:
+        raise ImportFault(file, 0, "empty" if not found else "not YAML: expected one document")
+    return found[0]
+
+
+def read_all(text: str, file: str, above: int = 0) -> list[Value]:
+    """The documents in ``text`` that are not empty. Raises `ImportFault`."""
     if len(text) > MAX_SIZE:
         raise ImportFault(file, 0, f"larger than {MAX_SIZE >> 20} MiB")
     try:
         _judge(yaml.parse(text, Loader=yaml.SafeLoader))
         loader = yaml.SafeLoader(text)
         try:
-            node = loader.get_single_node()
-            if node is None:
-                raise ImportFault(file, 0, "empty")
-            return _value(loader, node)
+            found = []
+            while loader.check_node():
+                node = loader.get_node()
+                assert node is not None
+                found.append(_value(loader, node, above))
+            return [one for one in found if one.data is not None]
         finally:
             loader.dispose()
     except _Refused as refused:
-        raise ImportFault(file, refused.line, refused.message) from None
+        raise ImportFault(file, refused.line + above, refused.message) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "not YAML"
-        raise ImportFault(file, mark.line + 1 if mark else 0, f"not YAML: {problem}") from None
+        raise ImportFault(file, mark.line + 1 + above if mark else 0, f"not YAML: {problem}") from None
     except ValueError as error:  # an impossible number or date
         raise ImportFault(file, 0, f"not YAML: {type(error).__name__}") from None
 
@@ -80,7 +94,9 @@ def read(text: str, file: str) -> Value:
 def _judge(events: Iterator[Any]) -> None:
     """Refuse aliases and deep nesting before anything is built of them."""
     depth = 0
-    for event in events:
+    for count, event in enumerate(events):
+        if count > MAX_EVENTS:
+            raise _Refused(event.start_mark, f"more than {MAX_EVENTS} values and brackets")
         if isinstance(event, yaml.AliasEvent):
             raise _Refused(event.start_mark, f"an alias (*{event.anchor}): write its value in its place")
         if isinstance(event, yaml.CollectionStartEvent):
@@ -91,8 +107,8 @@ def _judge(events: Iterator[Any]) -> None:
             depth -= 1
 
 
-def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Value:
-    line = node.start_mark.line + 1
+def _value(loader: yaml.SafeLoader, node: yaml.Node, above: int) -> Value:
+    line = node.start_mark.line + 1 + above
     if node.tag not in _TAGS:
         raise _Refused(node.start_mark, f"the tag {node.tag} means nothing here")
     if isinstance(node, yaml.MappingNode):
@@ -102,11 +118,13 @@ def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Value:
                 raise _Refused(key.start_mark, "a key that is not text")
             if key.value in table:
                 raise _Refused(key.start_mark, f"{key.value!r} is there twice")
-            table[key.value] = _value(loader, value)
+            table[key.value] = _value(loader, value, above)
         return Value(line, table)
     if isinstance(node, yaml.SequenceNode):
-        return Value(line, [_value(loader, item) for item in node.value])
-    if node.tag in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"):
+        return Value(line, [_value(loader, item, above) for item in node.value])
+    if node.tag == "tag:yaml.org,2002:null":
+        return Value(line, None)
+    if node.tag == "tag:yaml.org,2002:bool":
         return Value(line, loader.construct_object(node), node.value)
     # numbers and dates stay as they are written: versions, ports and passwords are not quantities
     return Value(line, node.value, node.value)

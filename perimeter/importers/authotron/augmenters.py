@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perimeter.config.language.name_types import spelled_name
 from perimeter.importers.authotron.file import AuthotronFile
-from perimeter.importers.draft import DraftSection
+from perimeter.importers.draft import DraftSection, Note
 from perimeter.importers.yaml_tree import Value
 
 
@@ -21,13 +21,40 @@ class Augmenters(AuthotronFile):
                 self.draft.left(self.note(one, f"augmenter {name}: type = {kind} is not available yet"))
                 continue
             section = self.draft.section("augmenter", self.draft.free_name("augmenter", name))
+            before = len(self.draft.remainder)
             self.put(section, "type", one, "type", word)
             if word == "match":
                 self._match(section, one.table, name)
             elif word == "plain":
                 self._roles(section, one.table, name)
             else:
-                self.options(section, one.table, name, self.abilities.augmenters[word], {"name", "type"})
+                self.options(section, one.table, name, self.abilities.augmenters[word] | {"realm"}, {"name", "type"})
+            if "realm" not in section.options or len(self.draft.remainder) > before:
+                # without its realm, or a part of its conditions, it would add roles to more users (attack 75)
+                self.draft.left(
+                    self.note(one, f"augmenter {name} is left out: realm and conditions have to be translated as a whole")
+                )
+                del self.draft.sections[section.header]
+                self.draft.files.pop(self.secret_file(section), None)
+            else:
+                self.judged(section, one, f"augmenter {name}")
+
+    def without_users(self) -> None:
+        """Leave out those of a realm that no authenticator has: the gateway takes that for a misspelling."""
+        sections = list(self.draft.sections.items())
+        realms = {
+            section.options["realm"].value if "realm" in section.options else header.partition(" ")[2]
+            for header, section in sections
+            if header.startswith("authenticator ")
+        }
+        for header, section in sections:
+            realm = section.options.get("realm")
+            if header.startswith("augmenter ") and realm is not None and realm.value not in realms:
+                self.draft.left(
+                    realm.origin or Note(self.file, 0, header), f"[{header}] is left out: no user is of realm {realm.value}"
+                )
+                del self.draft.sections[header]
+                self.draft.files.pop(self.secret_file(section), None)
 
     def _match(self, section: DraftSection, table: dict[str, Value], name: str) -> None:
         """plain_advanced: the users that it matches, and the roles that they get."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import attrs
 
 from perimeter.importers.draft import Draft, DraftSection, Note, literal
+from perimeter.importers.judgement import Judge, accept, unfit_value
 from perimeter.importers.yaml_tree import Value
 
 _SECRETS = ("private_client_secret", "client_secret", "ldap_password")
@@ -16,12 +17,13 @@ _SECRETS = ("private_client_secret", "client_secret", "ldap_password")
 @attrs.frozen
 class Abilities:
     """What this gateway supports: the options of each type of authenticator and augmenter, and whether it can serve metrics and
-    store API tokens. Plug-ins add types, so this module knows none."""
+    store API tokens. Plug-ins add types, so this module knows none; ``judge`` knows them."""
 
     authenticators: Mapping[str, frozenset[str]]
     augmenters: Mapping[str, frozenset[str]] = attrs.field(factory=dict)
     metrics: bool = False
     state: bool = False
+    judge: Judge = accept
 
 
 class AuthotronFile:
@@ -34,7 +36,7 @@ class AuthotronFile:
 
     def note(self, value: Value, text: str) -> Note:
         """A note about the line of ``value``."""
-        return Note(self.file, value.line, text)
+        return Note(value.file or self.file, value.line, text)
 
     def put(self, section: DraftSection, option: str, value: Value, name: str, text: str | None = None, needs: str = "") -> None:
         """Set one option from one scalar."""
@@ -42,10 +44,24 @@ class AuthotronFile:
         note = self.note(value, name)
         if found is None:
             self.draft.left(note, f"{name}: expected a value")
-        elif fault := literal(found):
+        elif fault := literal(found) or ("" if needs else unfit_value(section.header, option, found)):
             self.draft.left(note, f"{name}: {fault}")
         else:
             self.draft.put(section, option, found, note, needs)
+
+    def judged(self, section: DraftSection, value: Value, name: str) -> bool:
+        """Whether the gateway accepts an authenticator or augmenter; it is left out otherwise."""
+        fault = self.abilities.judge(section)
+        if fault:
+            self.draft.left(self.note(value, f"{name} is left out: {fault}"))
+            del self.draft.sections[section.header]
+            self.draft.files.pop(self.secret_file(section), None)
+        return not fault
+
+    @staticmethod
+    def secret_file(section: DraftSection) -> str:
+        """The file that holds the secret of an authenticator or augmenter."""
+        return f"{section.header.partition(' ')[2]}.secret"
 
     def rest(self, table: dict[str, Value], known: set[str], where: str) -> None:
         """Report the entries of ``table`` that are not ``known`` as not translated."""
@@ -69,7 +85,7 @@ class AuthotronFile:
                 self.draft.left(self.note(value, f"{name}: {key}: there is nothing like it here"))
             elif key in _SECRETS:
                 note = self.note(value, f"{name}: {key}")
-                self.draft.put_secret(section, key, f"{section.header.partition(' ')[2]}.secret", value.raw, note)
+                self.draft.put_secret(section, key, self.secret_file(section), value.raw, note)
             elif key == "filters" and value.items:
                 # a distinguished name holds commas, so each has a line of its own
                 self.put(section, key, value, f"{name}: {key}", "".join(f"\n    {item.text or ''}" for item in value.items))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from perimeter.auth.passwords.formats import PasswordFormatError, take
 from perimeter.auth.text import unfit_for_name
 from perimeter.importers.authotron.file import AuthotronFile
-from perimeter.importers.draft import DraftSection, RealmUser
+from perimeter.importers.draft import DraftSection, RealmUser, plain_name
 from perimeter.importers.yaml_tree import Value
 
 
@@ -38,6 +38,8 @@ class Providers(AuthotronFile):
         table = value.table
         kind = table["type"].text if "type" in table else None
         name = (table["name"].text if "name" in table else None) or kind or "provider"
+        if plain_name(name) == "token":
+            name = "token-provider"  # the audit log has the other name for access tokens
         known = {"name", "type", "realm", "users"}
         if kind == "plain":
             self._users(self.draft.free_name("authenticator", name), table)
@@ -53,6 +55,7 @@ class Providers(AuthotronFile):
             self._foreign_tokens(section, table, name)
             done.add("iam_realm")
         self.options(section, table, name, self.abilities.authenticators[kind] | {"realm"}, done)
+        self.judged(section, value, f"provider {name}")
 
     def _foreign_tokens(self, section: DraftSection, table: dict[str, Value], name: str) -> None:
         """Options that a jwt provider does not have and the gateway requires."""
@@ -83,6 +86,7 @@ class Providers(AuthotronFile):
             self.put(section, "realm", table["realm"], "realm")
         users = self.draft.realms.setdefault(f"{name}.realm", [])
         listed = table["users"].items if "users" in table else []
+        seen: set[str] = set()
         for value in listed:
             user = value.table
             username = user["username"].raw if "username" in user else ""
@@ -96,12 +100,14 @@ class Providers(AuthotronFile):
                 self.draft.left(self.note(value, f"{shown}: a password_hash that is not argon2id, or a password beside it"))
             elif not hashed and (not password or unfit_for_name(password)):
                 self.draft.left(self.note(value, f"{shown}: an empty password, or control characters in it"))
-            elif any(user_.name == username for user_ in users):
+            elif username in seen:
                 self.draft.left(self.note(value, f"{shown} is there twice: the first one counts"))
             elif any(not role or "," in role or role.strip() != role or unfit_for_name(role) for role in roles):
                 self.draft.left(self.note(value, f"{shown}: a comma in a role would be two roles"))
             else:
                 users.append(RealmUser(username, password or None, hashed or None, roles))
+            # the first one of a name counts, even if it cannot be translated: its password would not be the second one's
+            seen.add(username)
             self.rest(user, {"username", "password", "password_hash", "roles"}, shown)
         if any(user.password is not None for user in users):
             self.draft.remark(

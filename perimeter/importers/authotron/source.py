@@ -1,4 +1,6 @@
-"""Auth-o-tron's configuration, of the versions 1.0.0 and 2.0.0. Pure.
+"""Auth-o-tron's configuration, of the versions 1.0.0 and 2.0.0, with its environment. Pure.
+
+It may be inside the values of a Helm chart or a manifest of Kubernetes (`perimeter.importers.authotron.wrapped`).
 
 The gateway answers ``/authenticate`` itself, so a site that keeps its proxy only changes which program listens on the port.
 """
@@ -6,12 +8,16 @@ The gateway answers ``/authenticate`` itself, so a site that keeps its proxy onl
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from ipaddress import ip_address
 
+from perimeter.importers.authotron import environment, wrapped
 from perimeter.importers.authotron.augmenters import Augmenters
 from perimeter.importers.authotron.file import Abilities, AuthotronFile
 from perimeter.importers.authotron.providers import Providers
 from perimeter.importers.draft import Draft, DraftSection, ImportFault
-from perimeter.importers.yaml_tree import Value, read
+from perimeter.importers.judgement import unfit_value
+from perimeter.importers.yaml_tree import Value
 
 SHORTEST_SECRET = 32
 """Bytes that a secret for HS256 needs (RFC 7518, section 3.2)."""
@@ -28,16 +34,29 @@ _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*):([0-9]{1,5})")
 
 def convert(text: str, file: str, draft: Draft, abilities: Abilities) -> None:
     """Add what ``text`` says to ``draft``. Raises `ImportFault`."""
+    convert_all([(text, file)], draft, abilities)
+
+
+def convert_all(sources: Sequence[tuple[str, str]], draft: Draft, abilities: Abilities) -> None:
+    """Add one configuration, and the environment files beside it (text and name of each). Raises `ImportFault`."""
     draft.source = "authotron"
-    document = read(text, file)
-    if not isinstance(document.data, dict):
-        raise ImportFault(file, document.line, "expected a mapping")
+    files = [(text, file) for text, file in sources if not environment.looks_like(text)]
+    if len(files) != 1:
+        # each asks its own providers: together, the users of one would be let in by the other (attack 75)
+        raise ImportFault(
+            sources[0][1], 0, f"expected one configuration of Auth-o-tron, and there are {len(files)}: import each by itself"
+        )
+    ((text, file),) = files
+    found = wrapped.configuration(text, file, draft)
+    overrides = [one for text, name in sources if environment.looks_like(text) for one in environment.read(text, name)]
+    document = environment.applied(found.document, (*found.overrides, *overrides), draft)
     _AuthotronImport(file, draft, abilities).all(document)
 
 
 def looks_like(text: str) -> bool:
-    """Whether this is YAML with providers in it."""
-    return re.search(r"^(?:providers|jwt|bind_address|augmenters)\s*:", text, re.MULTILINE) is not None
+    """Whether this is YAML with providers in it, or Auth-o-tron's environment."""
+    plain = re.search(r"^(?:providers|jwt|bind_address|augmenters)\s*:", text, re.MULTILINE) is not None
+    return plain or wrapped.looks_like(text) or environment.looks_like(text)
 
 
 class _AuthotronImport(AuthotronFile):
@@ -61,6 +80,7 @@ class _AuthotronImport(AuthotronFile):
                 known[name](value)
             else:
                 self.draft.left(self.note(value, f"{name}: unknown to this importer"))
+        Augmenters(self.file, self.draft, self.abilities).without_users()
 
     # -- the sections
 
@@ -122,7 +142,13 @@ class _AuthotronImport(AuthotronFile):
                 self.put(section, option, table[key], f"jwt.{key}")
         if "secret" in table:
             self.secret(section, table["secret"])
-        self.rest(table, {"exp", "iss", "aud", "secret"}, "jwt")
+        elif "private_key" in table:
+            self.put(section, "algorithm", table["private_key"], "jwt.private_key", "RS256")
+            self.draft.left(
+                self.note(table["private_key"], "jwt.private_key"),
+                "jwt.private_key: the gateway makes its own key, which services verify with /.well-known/jwks.json",
+            )
+        self.rest(table, {"exp", "iss", "aud", "secret", "kid", "private_key"}, "jwt")
 
     def secret(self, section: DraftSection, value: Value) -> None:
         size = len(value.raw.encode())
@@ -157,36 +183,44 @@ class _AuthotronImport(AuthotronFile):
 
     def server(self, value: Value) -> None:
         table = value.table
-        host = (table["host"].text if "host" in table else None) or ""
+        if not isinstance(value.data, dict):
+            self.draft.left(self.note(value, "server: expected host and port"))
+            return
+        host = table["host"].text or "?" if "host" in table else "0.0.0.0"  # noqa: S104 - its default
         port = (table["port"].text if "port" in table else None) or ""
         self.listener(value, host, port)
         self.rest(table, {"host", "port"}, "server")
 
     def listener(self, value: Value, host: str, port: str) -> None:
-        section = self.draft.section("listener", LISTENER, "where Auth-o-tron listened: /authenticate for proxies that ask")
-        if not re.fullmatch(r"[0-9]{1,5}", port):
-            self.draft.left(self.note(value, "the port is missing"))
+        if fault := unfit_value("listener", "port", port) if port else "is missing":
+            self.draft.left(self.note(value, f"the port: {fault}"))
             return
+        section = self.draft.section("listener", LISTENER, "where Auth-o-tron listened: /authenticate for proxies that ask")
         self.put(section, "port", value, "port", port)
-        if host == "localhost":
-            self.put(section, "interface", value, "interface", "127.0.0.1")
-        elif host and not re.fullmatch(r"[0-9.]+|[0-9A-Fa-f:.]+", host):
-            # on loopback until then: all interfaces would be more than Auth-o-tron had (attack 48)
-            self.draft.left(self.note(value, f"the gateway needs an IP address to listen on instead of {host}"))
-            self.put(section, "interface", value, "interface", "127.0.0.1")
-        elif host and host not in ("0.0.0.0", "::"):  # noqa: S104 - read, not bound
-            self.put(section, "interface", value, "interface", host)
+        try:
+            # Auth-o-tron's 0.0.0.0 is IPv4 alone, and its :: is every interface, as here without an interface
+            interface = "" if host == "::" else str(ip_address(host))
+        except ValueError:
+            interface = "127.0.0.1"
+            if host != "localhost":
+                # on loopback until then: all interfaces would be more than Auth-o-tron had (attack 48)
+                self.draft.left(self.note(value, f"the gateway needs an IP address to listen on instead of {host}"))
+        if interface:
+            self.put(section, "interface", value, "interface", interface)
 
     def metrics(self, value: Value) -> None:
         enabled, port = value.table.get("enabled"), value.table.get("port")
         if enabled is None or enabled.data is True:
-            if self.abilities.metrics:
+            text = METRICS_PORT if port is None else port.text or ""
+            if not self.abilities.metrics:
+                self.draft.left(self.note(value, "metrics: serve = metrics is not available yet"))
+            elif fault := unfit_value("listener", "port", text) if text else "is missing":
+                self.draft.left(self.note(port or value, f"metrics.port: {fault}"))
+            else:
                 section = self.draft.section("listener", self.draft.free_name("listener", "metrics"))
-                self.put(section, "port", port or value, "metrics.port", None if port is not None else METRICS_PORT)
+                self.put(section, "port", port or value, "metrics.port", text)
                 self.put(section, "serve", value, "metrics", "metrics")
                 self.draft.remark(
                     self.note(value, ""), "metrics: for this machine only; set interface in its listener for others"
                 )
-            else:
-                self.draft.left(self.note(value, "metrics: serve = metrics is not available yet"))
         self.rest(value.table, {"enabled", "port"}, "metrics")

@@ -1,8 +1,13 @@
-"""The properties of Reactor's site file, with their places. Pure."""
+"""Reads values of Reactor's properties into a draft. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from perimeter.importers.draft import Draft, DraftSection, Note, literal
+from perimeter.importers.judgement import unfit_value
+from perimeter.importers.reactor.site_files import Property
+from perimeter.importers.reactor.variables import replaced
 
 CONSUMED = frozenset(
     (
@@ -10,48 +15,67 @@ CONSUMED = frozenset(
         *("security.server.maxthreads", "security.token.digest.algorithm", "security.token.digest.keylength"),
         *("security.token.distributed.parent.znode", "security.data.keyfile.path"),
         *("router.server.boss.threads", "router.server.worker.threads", "router.client.boss.threads"),
-        *("router.client.worker.threads", "router.connection.backlog"),
+        *("router.client.worker.threads", "router.connection.backlog", "router.cconf.reload.interval.seconds"),
     )
 )
 """Properties that have no counterpart, because nothing has to be set."""
 
 
 class Properties:
-    """Reads ``properties`` (value and place by name) of ``file`` into ``draft``. ``taken`` collects the names that were used."""
+    """Reads ``properties`` by name, of ``file`` and others, into ``draft``. ``taken`` collects the names that were used."""
 
-    def __init__(self, file: str, properties: dict[str, tuple[str, Note]], draft: Draft, taken: set[str]) -> None:
+    def __init__(self, file: str, properties: Mapping[str, Property], draft: Draft, taken: set[str]) -> None:
         self.file = file
         self.properties = properties
         self.draft = draft
         self.taken = taken
 
     def take(self, name: str) -> str:
-        """The value of a property, "" if it is not set. The property counts as used from then on."""
+        """The value of a property, "" if it is not set or not known. The property counts as used from then on."""
         self.taken.add(name)
-        value = self.properties.get(name, ("", None))[0]
-        return "" if "${" in value and self._variable(name) else value
+        found = self.properties.get(name)
+        if found is None:
+            return ""
+        if found.doubt:
+            self.draft.left(found.note, f"{name}: {found.doubt}")
+            return ""
+        value = replaced(found.value, self._raw)
+        if value is None:
+            self.draft.left(found.note, f"{name}: it has a variable, whose value is in another file")
+            return ""
+        return value
 
-    def _variable(self, name: str) -> bool:
-        self.draft.left(self.note(name), f"{name}: it has a variable, whose value is in another file")
-        return True
+    def _raw(self, name: str) -> str | None:
+        found = self.properties.get(name)
+        return None if found is None or found.doubt or found.others else found.value
+
+    def unclear(self, name: str) -> bool:
+        """Whether a property is set, but its value is not known here."""
+        found = self.properties.get(name)
+        return found is not None and (bool(found.doubt) or replaced(found.value, self._raw) is None)
+
+    def off(self, name: str) -> bool:
+        """Whether a property says ``false`` in plain words, in every file that has it (attack 48)."""
+        found = self.properties.get(name)
+        value = self.take(name)
+        return found is not None and value.lower() == "false" and all(other.lower() == "false" for other in found.others)
 
     def note(self, name: str) -> Note:
         """The place of a property."""
         found = self.properties.get(name)
-        return found[1] if found else Note(self.file, 0, name)
+        return found.note if found else Note(self.file, 0, name)
 
-    def put(self, section: DraftSection, option: str, name: str, value: str | None = None, needs: str = "") -> None:
-        """Set an option from a property, if that is set."""
+    def put(self, section: DraftSection, option: str, name: str, value: str | None = None, needs: str = "") -> bool:
+        """Set an option from a property, if that is set and the option takes its value."""
         text = self.take(name) if value is None else value
-        if text and (fault := literal(text)):
+        if not text:
+            return False
+        fault = literal(text) or ("" if needs else unfit_value(section.header, option, text))
+        if fault:
             self.draft.left(self.note(name), f"{name}: {fault}")
-        elif text:
-            self.draft.put(section, option, text, self.note(name), needs)
-
-    def true(self, name: str) -> bool:
-        """Whether a property says ``true``."""
-        return self.take(name).lower() == "true"
+            return False
+        return self.draft.put(section, option, text, self.note(name), needs)
 
     def first(self, *names: str) -> str:
-        """The name of the first of these properties that is set, or the first of them."""
-        return next((name for name in names if self.properties.get(name, ("", None))[0]), names[0])
+        """The name of the first of these properties that has a value, or the first of them."""
+        return next((name for name in names if name in self.properties and self.properties[name].value), names[0])

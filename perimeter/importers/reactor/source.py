@@ -9,32 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perimeter.importers.draft import Draft, DraftSection, ImportFault, Note
+from perimeter.importers.draft import Draft, Note
+from perimeter.importers.judgement import Judge, accept
+from perimeter.importers.reactor.authentication import HANDLER, ReactorAuthentication
 from perimeter.importers.reactor.listeners import ReactorListeners
 from perimeter.importers.reactor.properties import CONSUMED, Properties
-from perimeter.importers.xml_tree import Element, read
+from perimeter.importers.reactor.site_files import properties
 
-HANDLER = "security.authentication.handler."
-LDAP_PASSWORD = "ldap.password"  # noqa: S105 - likewise
 UPSTREAM = "http://127.0.0.1:11015"
+OTHER_UPSTREAM = "http://127.0.0.1:11016"
+"""The service where the gateway itself listens on the port of `UPSTREAM`."""
 
-_LDAP = {
-    "debug": "debug",
-    "hostname": "hostname",
-    "port": "port",
-    "userBaseDn": "user_base_dn",
-    "userRdnAttribute": "user_rdn_attribute",
-    "userObjectClass": "user_object_class",
-    "bindDn": "bind_dn",
-    "bindPassword": "bind_password",
-    "userIdAttribute": "user_id_attribute",
-    "userPasswordAttribute": "user_password_attribute",
-    "roleBaseDn": "role_base_dn",
-    "roleNameAttribute": "role_name_attribute",
-    "roleMemberAttribute": "role_member_attribute",
-    "roleObjectClass": "role_object_class",
-}
 _OURS = ("security.", "router.", "ssl.")
+_THEIRS = (
+    *("security.store.", "security.keytab.", "security.internal.", "security.runtime.", "ssl.internal.", "router.audit."),
+    *("security.authorization.", "security.authentication.propagate."),
+)
+"""What the services behind the perimeter need for themselves."""
+
+_LIVES = {
+    "security.server.token.expiration.ms": "lifetime",
+    "security.server.extended.token.expiration.ms": "extended_lifetime",
+    "security.token.digest.key.expiration.ms": "key_lifetime",
+}
+_ANNOUNCED = "security.auth.server.announce."
 
 
 def looks_like(text: str) -> bool:
@@ -42,185 +40,127 @@ def looks_like(text: str) -> bool:
     return text.lstrip("\ufeff \t\r\n").startswith("<") and "<property" in text
 
 
-def convert(text: str, file: str, draft: Draft) -> None:
+def convert(text: str, file: str, draft: Draft, judge: Judge = accept) -> None:
     """Add what the properties in ``text`` say to ``draft``. Raises `ImportFault`."""
-    convert_all([(text, file)], draft)
+    convert_all([(text, file)], draft, judge)
 
 
-def convert_all(sources: Sequence[tuple[str, str]], draft: Draft) -> None:
-    """Add the properties of several files (text and name of each), which belong together. Raises `ImportFault`."""
+def convert_all(sources: Sequence[tuple[str, str]], draft: Draft, judge: Judge = accept) -> None:
+    """Add the properties of several files (text and name of each), which belong together. Raises `ImportFault`.
+
+    An authenticator that ``judge`` does not accept is left out.
+    """
     draft.source = "reactor"
-    properties: dict[str, tuple[str, Note]] = {}
-    for text, file in sources:
-        found = False
-        for element in read(text, file):
-            if element.name != "property":
-                draft.left(Note(file, element.line, f"<{element.name}>: expected <property>"))
-                continue
-            found = True
-            name, value = _pair(element)
-            if name in properties:
-                draft.remark(Note(file, element.line, ""), f"{name} is there twice: the last one counts, as in Hadoop")
-            properties[name] = (value, Note(file, element.line, name))
-        if not found:
-            raise ImportFault(file, 0, "there is no <property>")
-    _PropertiesImport(sources[0][1], properties, draft, set(CONSUMED)).all()
-
-
-def _pair(element: Element) -> tuple[str, str]:
-    name, value = element.child("name"), element.child("value")
-    return (name.text if name else "", value.text if value else "")
+    found = properties(sources, draft)
+    _PropertiesImport(sources[0][1], found, draft, set(CONSUMED)).all(judge)
 
 
 class _PropertiesImport(Properties):
-    def all(self) -> None:
+    def all(self, judge: Judge) -> None:
         """Everything that the properties say."""
         self.listening = ReactorListeners(self.file, self.properties, self.draft, self.taken)
-        self.perimeter()
-        self.listening.add()
-        self.authenticator()
+        enabled = self.perimeter()
+        self.listening.add(tokens=enabled)
+        ReactorAuthentication(self.file, self.properties, self.draft, self.taken, judge).add()
         self.token()
         self.route()
         self.others()
 
     # -- the sections
 
-    def perimeter(self) -> None:
+    def perimeter(self) -> bool:
+        """The gateway as a whole. Returns whether security is on."""
         section = self.draft.section("perimeter")
-        if "security.enabled" in self.properties:
-            # security is off where the file says so in plain words only (attack 48)
-            off = self.take("security.enabled").lower() == "false"
-            self.put(section, "enabled", "security.enabled", "no" if off else "yes")
+        # security is off where the file says so in plain words only (attack 48)
+        off = self.off("security.enabled")
+        if off:
+            self.put(section, "enabled", "security.enabled", "no")
+            self.draft.remark(
+                self.note("security.enabled"), "Reactor has no authentication server while security is off: no listener for it"
+            )
+        elif "security.enabled" in self.properties:
+            self.put(section, "enabled", "security.enabled", "yes")
         else:
             # Reactor's default is false. It is not taken over: a missing line must not turn security off.
             self.draft.remark(
                 Note(self.file, 0, ""), "security.enabled is missing, which Reactor takes for false; here security is on"
             )
-        if "security.realm" in self.properties:
-            self.put(section, "realm", "security.realm")
-        announced = self.take("security.auth.server.announce.urls")
-        address = self.take("security.auth.server.address") or self.take("security.auth.server.bind.address")
-        if announced:
-            urls = [f"{url.strip().rstrip('/')}/token" for url in announced.split(",") if url.strip()]
-            self.put(section, "announce", "security.auth.server.announce.urls", ", ".join(urls))
-        elif address and address not in ("0.0.0.0", "::"):  # noqa: S104 - read, not bound
-            name = (
-                "security.auth.server.address"
-                if "security.auth.server.address" in self.properties
-                else "security.auth.server.bind.address"
-            )
-            host = f"[{address}]" if ":" in address else address
-            place = (
-                f"https://{host}:{self.listening.tls_port()}"
-                if self.listening.secure()
-                else f"http://{host}:{self.listening.plain_port()}"
-            )
-            self.put(section, "announce", name, f"{place}/token")
+        self.put(section, "realm", "security.realm")
+        name, urls = self.announced()
+        if urls:
+            self.put(section, "announce", name, urls)
+        return not off
 
-    def authenticator(self) -> None:
-        handler = self.take("security.authentication.handlerClassName")
-        module = self.take("security.authentication.loginmodule.className")
-        realm_file = self.take("security.authentication.basic.realmfile")
-        kind = handler.rpartition(".")[2]
-        note = self.note("security.authentication.handlerClassName")
-        if not handler:
-            self.placeholder(note, "no handlerClassName: no user can log in until users.realm has users")
-        elif kind == "BasicAuthenticationHandler":
-            section = self.draft.section("authenticator", "basic")
-            self.draft.put(section, "type", "realmfile", note)
-            self.put(section, "path", "security.authentication.basic.realmfile", realm_file, "file")
-            self.realm(section, note)
-        elif kind == "LDAPAuthenticationHandler" or module.rpartition(".")[2] == "LdapLoginModule":
-            self.ldap(note)
-        else:
-            self.draft.left(
-                self.note("security.authentication.loginmodule.className") if module else note,
-                f"{module or handler}: a Java class cannot be loaded here; there are login modules for PAM, LDAP and commands, "
-                "and others can be written as plug-ins",
-            )
-            self.placeholder(note, "")
-
-    def placeholder(self, note: Note, remark: str) -> None:
-        """A realm file without users, so that the routes stay closed."""
-        section = self.draft.section("authenticator", "users")
-        self.draft.put(section, "type", "realmfile", note)
-        self.draft.put(section, "path", "users.realm", note)
-        self.draft.realms.setdefault("users.realm", [])
-        if remark:
-            self.draft.remark(note, remark)
-
-    def realm(self, section: DraftSection, note: Note) -> None:
-        if realm := self.properties.get("security.realm", ("", None))[0]:
-            self.draft.put(section, "realm", realm, note)
-
-    def ldap(self, note: Note) -> None:
-        section = self.draft.section("authenticator", "directory")
-        self.draft.put(section, "type", "ldap", note)
-        self.realm(section, note)
-        for theirs, ours in _LDAP.items():
-            name = HANDLER + theirs
-            value = self.take(name)
-            if theirs == "debug" and value:
-                self.put(section, ours, name, "yes" if value.lower() == "true" else "no")
-            elif theirs == "bindPassword" and value:
-                self.draft.put_secret(section, ours, LDAP_PASSWORD, value, self.note(name))
-            elif value:
-                self.put(section, ours, name, value)
-        if "role_base_dn" in section.options and "role_name_attribute" not in section.options:
-            # Jetty's default, which is not LDAP's
-            self.draft.put(section, "role_name_attribute", "roleName", self.note(HANDLER + "roleBaseDn"))
-        if HANDLER + "useLdaps" in self.properties and self.take(HANDLER + "useLdaps").lower() != "false":
-            self.draft.put(section, "tls", "ldaps", self.note(HANDLER + "useLdaps"))
-        else:
-            self.draft.put(section, "tls", "none", note)
-            self.draft.remark(
-                self.note(HANDLER + "hostname"),
-                "passwords cross the network to the directory in plain text, as in Reactor; tls = starttls encrypts them",
-            )
-        if self.take(HANDLER + "ldapsVerifyCertificate").lower() == "false":
-            self.draft.left(
-                self.note(HANDLER + "ldapsVerifyCertificate"),
-                "the certificate of the directory is always verified: set ca_certificate",
-            )
+    def announced(self) -> tuple[str, str]:
+        """The URLs of the authentication server that Reactor tells clients, and the property that says so."""
+        name = _ANNOUNCED + "urls"
+        urls = [f"{url.strip().rstrip('/')}/token" for url in self.take(name).split(",") if url.strip()]
+        if urls:
+            return name, ", ".join(urls)
+        secure = self.listening.secure()
+        scheme, port = ("https", self.listening.tls_port()) if secure else ("http", self.listening.plain_port())
+        if place := self.take(_ANNOUNCED + "address"):
+            return _ANNOUNCED + "address", f"{scheme}://{place}/token"
+        for name in ("security.auth.server.address", "security.auth.server.bind.address"):
+            address = self.take(name)
+            if address in ("0.0.0.0", "::"):  # noqa: S104 - read, not bound
+                return name, ""
+            if address:
+                host = f"[{address}]" if ":" in address else address
+                return name, f"{scheme}://{host}:{port}/token"
+        return name, ""
 
     def token(self) -> None:
         section = self.draft.section("token")
-        for name, option in (
-            ("security.server.token.expiration.ms", "lifetime"),
-            ("security.server.extended.token.expiration.ms", "extended_lifetime"),
-            ("security.token.digest.key.expiration.ms", "key_lifetime"),
-        ):
+        for name, option in _LIVES.items():
             value = self.take(name)
-            if value and not value.isdigit():
+            if value and not (value.isascii() and value.isdigit() and len(value) <= 15):
                 self.draft.left(self.note(name), f"{name}: expected milliseconds")
             elif value:
                 self.put(section, option, name, f"{int(value) // 1000}s" if int(value) % 1000 == 0 else f"{value}ms")
+        idle = self.take("router.connection.idle.timeout.secs")
+        if idle:
+            self.put(self.draft.section("limits"), "idle_timeout", "router.connection.idle.timeout.secs", f"{idle}s")
 
     def route(self) -> None:
         origin = Note(self.file, 0, "the router")
+        port = self.draft.sections["listener router"].options["port"].value
+        servers = OTHER_UPSTREAM if UPSTREAM.endswith(f":{port}") else UPSTREAM
         upstream = self.draft.section("upstream", "reactor")
-        self.draft.put(upstream, "servers", UPSTREAM, origin)
+        self.draft.put(upstream, "servers", servers, origin)
         route = self.draft.section("route", "reactor")
         self.draft.put(route, "path", "/", origin)
         self.draft.put(route, "upstream", "reactor", origin)
         self.draft.put(route, "challenge", "bearer", origin)  # as Reactor's clients know it
-        self.draft.remark(
-            origin, f"Reactor's router finds its services by itself; here [upstream reactor] names them: {UPSTREAM}"
-        )
-        bypass = self.take("router.bypass.auth.regex")
-        if bypass:
+        self.draft.remark(origin, f"Reactor's router finds its services by itself; here [upstream reactor] names them: {servers}")
+        if self.take("router.bypass.auth.regex"):
             self.draft.left(
                 self.note("router.bypass.auth.regex"),
                 "router.bypass.auth.regex: write a [route …] with auth = none for each path",
             )
+        mode = "security.authentication.mode"
+        header = self.take("security.authentication.proxy.user.identity.header")
+        if self.take(mode).upper() not in ("", "MANAGED") or self.unclear(mode):
+            self.draft.left(
+                self.note(mode),
+                f"{mode}: an authenticator with type = trusted-header takes the user from {header or 'CDAP-UserId'}, "
+                "from the addresses in trusted_proxies",
+            )
+        name = "security.authorization.enabled"
+        if name in self.properties and not self.off(name):
+            self.draft.left(
+                self.note(name), f"{name}: here only allow and deny of [route reactor]; services decide for themselves"
+            )
 
     def others(self) -> None:
         foreign = []
-        for name, (_, note) in self.properties.items():
+        for name, found in self.properties.items():
             if name in self.taken:
                 continue
-            if name.startswith(_OURS):
-                self.draft.left(note, f"{name}: there is nothing like it here")
+            if name.startswith(HANDLER):
+                self.draft.left(found.note, f"{name}: it is an option of a Java class, and this one is not known here")
+            elif name.startswith(_OURS) and not name.startswith(_THEIRS):
+                self.draft.left(found.note, f"{name}: there is nothing like it here")
             else:
                 foreign.append(name)
         if foreign:

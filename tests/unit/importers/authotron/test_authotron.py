@@ -24,7 +24,7 @@ class AuthotronTests(TestCase):
             options(draft, "authenticator ecmwf-api-provider"),
             {"type": "ecmwf-api", "uri": "https://api.ecmwf.int/v1", "realm": "ecmwf"},
         )
-        self.assertEqual(options(draft, "listener auth-o-tron"), {"port": "8080"})
+        self.assertEqual(options(draft, "listener auth-o-tron"), {"port": "8080", "interface": "0.0.0.0"})
         self.assertEqual(options(draft, "logging"), {"level": "debug", "format": "console"})
         (user,) = draft.realms["plain-provider.realm"]
         self.assertEqual((user.name, user.password), ("someuser", "somesecret"))
@@ -149,6 +149,7 @@ class AuthotronTests(TestCase):
 
     def test_augmenters(self) -> None:
         draft = yaml(
+            "providers: [{type: plain, name: people, realm: internal, users: []}]\n"
             "augmenters:\n"
             "- type: plain_advanced\n"
             "  name: boost\n"
