@@ -159,11 +159,11 @@ class SharedStateTests(CredentialCase):
 
     def test_attack_49_narrowing_admits_no_user_whom_the_chain_refuses(self) -> None:
         """The realm ``guests`` has a ``root`` of its own, and the route is for ``root``."""
-        files = {"staff.realm": "root: of-staff\n", "guests.realm": "root: of-guests\nmary: x\n"}
+        files = {"staff.realm": "root: of-staff\n", "guests.realm": "root: of-guests\nmary: hers\n"}
         extra = "".join(f"[authenticator {one}]\ntype = realmfile\npath = {one}.realm\n\n" for one in ("staff", "guests"))
         gateway = self.gateway(
             site(ROUTES.replace("path = /\n", "path = /\nallow = user:root\n", 1), extra=extra),
-            {"users.realm": "nobody: x\n", **files},
+            {"users.realm": "nobody: unused\n", **files},
         )
         with gateway.connect("http") as wire:
             for realms in ((), ("X-Auth-Realm: guests",), ("X-Auth-Realm: guests, staff",)):
@@ -172,7 +172,7 @@ class SharedStateTests(CredentialCase):
                 self.identity(wire.get("/", basic("root", "of-staff"), "X-Auth-Realm: staff"))[:2], ("root", "staff")
             )
             self.assertEqual(wire.get("/", basic("root", "of-staff"), "X-Auth-Realm: guests").status, 401)
-            self.assertEqual(wire.get("/", basic("mary", "x"), "X-Auth-Realm: guests").status, 403, "other names still log in")
+            self.assertEqual(wire.get("/", basic("mary", "hers"), "X-Auth-Realm: guests").status, 403, "other names still log in")
 
     def test_attack_33_shared_state_of_interleaved_logins(self) -> None:
         """Logins that overtake each other in the same authenticator, on connections that are kept and used again."""

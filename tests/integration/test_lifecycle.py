@@ -332,7 +332,7 @@ class RunTimeTests(GatewayCase):
         eventually(lambda: wire.get("/private", basic("bob", "again")).status == 200, "the new password works", 5)
         # a broken or missing file: the last valid one stays in use, and the log says so
         users.write_text("carol: new\nbroken: {SSHA}AAAA\n")
-        gateway.await_log("users.realm:2:")
+        gateway.await_log("users.realm:2: the password of user 'broken' is")
         self.assertEqual(wire.get("/private", basic("bob", "again")).status, 200)
         users.unlink()
         eventually(lambda: gateway.log.count("the users read before stay in force") == 2, "the log says that the file is gone")

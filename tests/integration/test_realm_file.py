@@ -56,7 +56,7 @@ class HashTests(RealmFileCase):
             self.assertEqual(self.status(gateway, name, password), 200, name)
             self.assertEqual(self.status(gateway, name, "wrong"), 401, name)
             self.assertEqual(self.status(gateway, name, hashed), 200 if name == "text" else 401, name)
-            gateway.await_log(f"users.realm: line {line}: the password of user '{name}' is kept as")
+            gateway.await_log(f"users.realm:{line}: the password of user '{name}' is kept as")
         self.assertEqual(self.file.read_text(), USERS)
 
     def test_attack_69_a_hash_or_a_mark_is_no_password(self) -> None:
