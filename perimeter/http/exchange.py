@@ -2,8 +2,8 @@
 
 The exchange knows the rules of answering (no body for HEAD, one final response, no more and no less of a body than announced),
 counts bytes, and sees to it that exactly one `AccessRecord` is written, however it ends, and before the last byte of the response
-leaves. Its methods are for three parties, in this order: the target (request body, response, tunnel), those who refuse or end it,
-and the carrier.
+leaves. A tunnel has a record when it opens, too. Its methods are for three parties, in this order: the target (request body,
+response, tunnel), those who refuse or end it, and the carrier.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal
+from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal, ShuttingDown
 from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, RequestHead
 
 if TYPE_CHECKING:
+    from perimeter.audit.sink import IAuditSink
     from perimeter.http.carrier import Carrier
     from perimeter.http.roles import Admission, IBodySink, IResponder
 
@@ -25,6 +26,7 @@ _log = Logger()
 
 #: The status that the audit log shows where the client left before any answer (nginx's number for it).
 CLIENT_GONE = 499
+_TUNNEL_OPENED = EarlyEnd.TUNNEL_OPENED
 
 
 class Exchange:
@@ -32,9 +34,9 @@ class Exchange:
 
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
     response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
-    ``upstream`` is the target's name for the audit log, if it is not the route's. ``has_body``: the request is chunked, or has a
-    Content-Length above 0. ``held``: the response's head waits in the writer (see `start`). ``received`` and ``sent`` count bytes
-    of the bodies, ``max_body`` bounds the first.
+    ``upstream`` is the target's name for the audit log, if it is not the route's. ``refusal`` is the refusal that ended it.
+    ``has_body``: the request is chunked, or has a Content-Length above 0. ``held``: the response's head waits in the writer (see
+    `start`). ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
     """
 
     __slots__ = (
@@ -55,7 +57,9 @@ class Exchange:
         "max_body",
         "reason",
         "received",
+        "refusal",
         "responder",
+        "review",
         "sent",
         "status",
         "time",
@@ -74,11 +78,14 @@ class Exchange:
         self.asked: RequestHead | None = None
         self.upstream = ""
         self.reason: str = ""
+        self.refusal: Refusal | None = None
         self.status = 0
         self.sent = 0
         self.received = 0
         self.max_body: int | None = None
         self.tunnel = False
+        #: when it is judged again, in the clock's seconds; 0: not known yet (`perimeter.gate.review`)
+        self.review = 0.0
         #: the request's body is complete
         self.body_done = not has_body
         self._sink: IBodySink | None = None
@@ -137,7 +144,7 @@ class Exchange:
             return
         bodiless = self._open(status)
         self._body_left = 0 if bodiless else length
-        if self._body_left == 0 and not self._record():
+        if self._body_left == 0 and not self._record(unseen=True):
             return
         self.held = not flush
         self._carrier.writer.head(status, lines, length, reason, bodiless, self.held)
@@ -160,7 +167,7 @@ class Exchange:
                 return
             self.sent += size
             self._body_left = left - size
-            if size == left and not self._record():
+            if size == left and not self._record(size, unseen=self.held):
                 return
         elif left is None:
             self.sent += len(data)
@@ -179,7 +186,7 @@ class Exchange:
         if self._body_left:
             self.abort(EarlyEnd.RESPONSE_TOO_SHORT)
             return
-        if not self._recorded and not self._record():
+        if not self._recorded and not self._record(unseen=self.held):
             return
         self._carrier.writer.end(trailers)
         self._end()
@@ -188,10 +195,10 @@ class Exchange:
         """A whole response at once, in one write."""
         if self._ended:
             return
-        bodiless = self._open(status)
+        bodiless = self._open(status, True)
         if not bodiless:
             self.sent = len(body)
-        if not self._record():
+        if not self._record(unseen=True):
             return
         self._carrier.writer.whole(status, lines, body, reason, bodiless)
         self._end()
@@ -201,23 +208,32 @@ class Exchange:
         if not self._started and not self._ended:
             self._carrier.writer.interim(status, lines)
 
-    def _open(self, status: int) -> bool:
+    def _open(self, status: int, whole: bool = False) -> bool:
         """Begin. Returns whether the response has no body, whatever its length (RFC 9110, section 6.4.1)."""
         self._started = True
         self.status = status
-        if not self.body_done and self._sink is None:
-            self._carrier.discard_body()
+        if not self.body_done:
+            if self._sink is None:
+                self._carrier.discard_body()
+            elif whole or status >= 400:
+                # Its end comes before that of the request, or a service refuses an upload: nobody will want the rest.
+                self._carrier.close_after()
         return self.head.method == b"HEAD" or status == 304 or status == 204
 
     # -- the tunnel (RFC 9110, section 7.8), for the target
 
     def switch(self, lines: bytes, sink: IBodySink) -> None:
-        """Accept the upgrade: from now on what the client sends goes to ``sink`` as it comes."""
-        self._sink = sink
+        """Accept the upgrade: from now on what the client sends goes to ``sink`` as it comes.
+
+        The audit log gets a line now and another one at the end: a tunnel may last for days. If it cannot be written, there is no
+        tunnel.
+        """
         self._started = True
         self.status = 101
-        self.tunnel = True
-        self._carrier.open_tunnel(lines)
+        if self._record(unseen=True, opens_tunnel=True):
+            self._sink = sink
+            self.tunnel = True
+            self._carrier.open_tunnel(lines)
 
     def tunnel_send(self, data: bytes) -> None:
         """Send bytes to the client's end of the tunnel."""
@@ -240,8 +256,8 @@ class Exchange:
         if self._ended:
             return
         self.reason = refusal.reason
-        if refusal.status >= 500:
-            _log.warn("{reason}: {detail}", reason=refusal.reason, detail=refusal.detail)
+        self.refusal = refusal
+        self._carrier.site.refusals.note(refusal, self)
         if self._started:
             self.abort(refusal.reason)
             return
@@ -257,6 +273,14 @@ class Exchange:
         if not self._started:
             self._leave()
         self.refuse(refusal)
+
+    def shut_down(self) -> None:
+        """The gateway stops, and there is no more time: a tunnel is closed in order, anything else withdrawn."""
+        if self.tunnel:
+            self.tunnel_close(EarlyEnd.SHUTDOWN)
+            self._leave()
+        else:
+            self.withdraw(ShuttingDown())
 
     def abort(self, reason: str) -> None:
         """Cut the connection: the client sees that the response is not whole. ``reason`` is an `EarlyEnd`, or a refusal's."""
@@ -328,11 +352,15 @@ class Exchange:
         if responder is not None:
             responder.client_gone()
 
-    def _record(self) -> bool:
-        """Write the audit record, once. False if it could not be written: then the connection is cut."""
+    def _record(self, unsent: int = 0, *, unseen: bool = False, opens_tunnel: bool = False) -> bool:
+        """Write the audit record, once. False if it could not be written: then the response is replaced, or cut.
+
+        ``unsent`` bytes of ``sent`` are sent only if it was written. ``unseen``: no byte of the response was sent. The record
+        that a tunnel opens comes before that one.
+        """
         if self._recorded:
             return True
-        self._recorded = True
+        self._recorded = not opens_tunnel
         site = self._carrier.site
         head = self.asked or self.head
         connection = self.connection
@@ -362,14 +390,55 @@ class Exchange:
         record.status = self.status
         record.sent = self.sent
         record.received = self.received
-        record.reason = self.reason
-        # The answer that the audit log is out of order may go out: its record waits, and is written once the log works.
-        if sink.record(record) or self.reason == AuditUnavailable.reason:
+        record.reason = _TUNNEL_OPENED if opens_tunnel else self.reason
+        refusal = self.refusal
+        if refusal is None:
+            record.detail = ""
+            record.attempted_user = None
+        else:
+            record.detail = refusal.detail
+            record.attempted_user = refusal.attempted_user
+        if sink.record(record):
             return True
-        self._ended = True
-        self._leave()
-        self._carrier.abort()
+        return self._unrecorded(sink, record, unsent, unseen)
+
+    def _unrecorded(self, sink: IAuditSink, record: AccessRecord, unsent: int, unseen: bool) -> bool:
+        """The record is not in the file: make it say what the client sees instead of the response (attack 41)."""
+        if self.reason == AuditUnavailable.reason:
+            # This answer may go out: its record waits, and is written once the log works.
+            sink.keep(record)
+            return True
+        if self._ended:  # the client has left, or the response was cut for another reason
+            sink.keep(record)
+        elif unseen:
+            self._refuse_unrecorded(sink, record)
+        else:
+            record.reason = AuditUnavailable.reason
+            record.detail = sink.problem()
+            record.sent -= unsent
+            sink.keep(record)
+            self._ended = True
+            self._leave()
+            self._carrier.abort()
         return False
+
+    def _refuse_unrecorded(self, sink: IAuditSink, record: AccessRecord) -> None:
+        """Answer 503 in the place of a response of which nothing was written."""
+        refusal = AuditUnavailable(sink.problem())
+        carrier = self._carrier
+        carrier.site.refusals.note(refusal, self)
+        status, lines, body = carrier.site.answers.render(refusal, self.head.headers)
+        bodiless = self.head.method == b"HEAD"
+        self.status = record.status = status
+        self.sent = record.sent = 0 if bodiless else len(body)
+        self.reason = record.reason = refusal.reason
+        record.detail = refusal.detail
+        sink.keep(record)
+        self._leave()
+        if self.held:
+            carrier.writer.discard_head()
+        carrier.writer.whole(status, lines, body, b"", bodiless)
+        self._end()
 
 
 def refuse_on_error(exchange: Exchange, error: BaseException) -> None:

@@ -21,6 +21,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from perimeter.connection_faults import begins_tls_alert
 from perimeter.errors import BadRequest, UpstreamBadReply
 from perimeter.http.grammar import has_bare_lf, parse_response_head
 from perimeter.http.h1.framing import BodyReader, ChunkedReader, CloseReader, LengthReader
@@ -37,11 +38,18 @@ _MAX_FIELDS = 200
 _MAX_INTERIM = 10
 #: Seconds in which a closing connection may still send what was written to it.
 _CLOSE_TIME = 10.0
+#: Seconds before a server closes an idle connection during which it is not used any more.
+_MARGIN = 1.0
 
 
 # Module constants, because CPython 3.11 takes 0.1 µs to look up a member of an enum.
 _IDLE, _HEAD, _BODY, _TUNNEL, _CLOSING, _CLOSED = ReplyPhase
 _FLOWING, _STALLED, _COMPLETE = Sending
+
+
+def _usable(kept: int) -> float:
+    """Seconds for which a connection may be idle that its server keeps for ``kept`` seconds: a request takes time to arrive."""
+    return kept - min(_MARGIN, kept / 2)
 
 
 class ConnectionOwner(Protocol):
@@ -53,6 +61,8 @@ class ConnectionOwner(Protocol):
     """A connection waits here with the rest of a response that takes long to parse."""
     read_timeout: float
     """Seconds that the server has for each step of its response."""
+    idle_timeout: float
+    """Seconds for which a connection may be idle and still be used."""
 
     def opened(self, connection: UpstreamConnection) -> None:
         """The server has accepted the connection."""
@@ -77,6 +87,7 @@ class UpstreamConnection(TwistedProtocol):
     # of the request that it serves, set by `begin`
     _bodiless: bool
     _expects_tunnel: bool
+    _last = False
     _interim: int
     _seen: bool
 
@@ -133,6 +144,10 @@ class UpstreamConnection(TwistedProtocol):
             self.deadline = self._owner.clock() + self._owner.read_timeout  # as `_set_deadline`, without the call
         else:
             self._sending = _FLOWING
+
+    def close_after(self) -> None:
+        """Serve no other request after this one."""
+        self._last = True
 
     def send(self, data: bytes) -> None:
         """Send bytes of the request or the tunnel."""
@@ -249,6 +264,7 @@ class UpstreamConnection(TwistedProtocol):
                 return self._final(receiver, head, data)
             if head.status == 101:
                 if not self._expects_tunnel:
+                    # RFC 9110, section 7.8: a server MUST NOT switch to a protocol that was not offered.
                     raise UpstreamBadReply("a 101 response, although the request did not ask for an upgrade")
                 receiver.reply_head(head, None)
                 if data and self._phase is _TUNNEL:
@@ -263,6 +279,8 @@ class UpstreamConnection(TwistedProtocol):
         """Keep an incomplete head, unless it can never become a valid one."""
         if len(data) > _MAX_HEAD:
             raise UpstreamBadReply("the response head is too large")
+        if begins_tls_alert(data):
+            raise UpstreamBadReply("it speaks TLS on this port: set https:// in servers")
         if has_bare_lf(data):
             raise UpstreamBadReply("a bare LF in the response head")
         self._pending = data
@@ -274,6 +292,7 @@ class UpstreamConnection(TwistedProtocol):
         length: int | None = headers.content_length
         if self._bodiless or head.status in (204, 304):
             if head.status == 204 and (headers.chunked or length):
+                # RFC 9110, section 8.6: a server MUST NOT send Content-Length with 204; the bytes could be the next response.
                 raise UpstreamBadReply("a 204 response that announces a body")
             receiver.reply_head(head, length)
             self._end(receiver, (), data)
@@ -337,13 +356,15 @@ class UpstreamConnection(TwistedProtocol):
         reusable = headers.keep_alive if head.minor == 0 else not headers.close
         if self._phase is _CLOSED:
             return
-        if rest or not reusable or self._sending is not _COMPLETE or self._expects_tunnel:
+        if rest or not reusable or self._sending is not _COMPLETE or self._expects_tunnel or self._last:
             self.close()
             return
         self._phase = _IDLE
-        self.deadline = inf
-        self.idle_since = self._owner.clock()
-        self._owner.released(self)
+        owner = self._owner
+        self.idle_since = now = owner.clock()
+        kept = headers.kept_idle
+        self.deadline = now + (owner.idle_timeout if kept is None else min(owner.idle_timeout, _usable(kept)))
+        owner.released(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The server or the gateway has closed the connection."""
@@ -382,7 +403,11 @@ class UpstreamConnection(TwistedProtocol):
         """The transport has ended. `connectionLost` handles that."""
 
     def deadline_expired(self) -> None:
-        """Nothing arrived for ``read_timeout``, or a closing connection does not accept what was written to it."""
+        """Nothing arrived for ``read_timeout``, an idle connection has expired, or a closing one takes nothing any more."""
+        if self._phase is _IDLE:
+            self._owner.unusable(self)
+            self.close()
+            return
         if self._phase >= _CLOSING:
             self.transport.abortConnection()
             return

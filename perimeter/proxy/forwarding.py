@@ -15,16 +15,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.config.site.server import ServerSettings
-from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
+from perimeter.errors import UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.http.grammar import offered_protocols
 from perimeter.http.h1.framing import chunk, last_chunk
 from perimeter.http.roles import IBodySink, IResponder
-from perimeter.model import EarlyEnd, Field, ResponseHead, Version
+from perimeter.model import EarlyEnd, Field, HeaderBlock, ResponseHead, Version
 from perimeter.proxy.connection import UpstreamConnection
-from perimeter.proxy.headers import HeaderRules, map_back, request_head
+from perimeter.proxy.faults import connection_fault
+from perimeter.proxy.headers import HeaderRules, announced_prefix, map_back, relayed_host, request_head
 from perimeter.proxy.pool import PooledServer, UpstreamPool
 
 _log = Logger()
@@ -47,7 +49,7 @@ class ProxyTarget:
         self.fallback_host = _authority(first)
 
     def handle(self, exchange: Exchange) -> None:
-        """Send the exchange's request to the upstream."""
+        """Send the exchange's request to the upstream. Raises `LoopDetected` if it has passed too many gateways."""
         Forwarding(self, exchange).begin()
 
 
@@ -58,24 +60,47 @@ def _authority(server: ServerSettings) -> bytes:
     return (host if server.port in (0, default) else f"{host}:{server.port}").lower().encode("ascii")
 
 
-def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
-    """The protocol that the client asks to switch to (RFC 9110, section 7.8), or None if it asks for none or may not.
+#: Schemes of credentials that hold for one request.
+_EACH_REQUEST = frozenset((b"basic", b"bearer", b"digest", b"dpop", b"token", b"apikey", b"aws4-hmac-sha256"))
 
-    Raises `BadRequest` for ``h2c``, which would carry requests past the gate (attack 20).
+
+def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
+    """The protocols that the client offers and the route allows, as they are forwarded in Upgrade, or None if there are none.
+
+    "A server MAY ignore a received Upgrade header field if it wishes to continue using the current protocol" (RFC 9110, section
+    7.8): an offer that the route does not allow is ignored, and the service does not see it. ``h2c`` would carry requests past
+    the gate (attack 20); many clients offer it with every request.
     """
     upgrade = exchange.head.headers.upgrade
-    if upgrade is None:
+    # "A server that receives an Upgrade header field in an HTTP/1.0 request MUST ignore that Upgrade field" (same section).
+    if upgrade is None or exchange.has_body or exchange.head.version is Version.HTTP_1_0:
         return None
-    if any(protocol.partition(b"/")[0] in (b"h2c", b"h2", b"http", b"tls") for protocol in _protocols(upgrade)):
-        raise BadRequest("an upgrade to another version of HTTP")
-    if not route.websocket or exchange.has_body or exchange.head.version is Version.HTTP_1_0:
-        return None
-    return upgrade
+    allowed = route.upgrades
+    wanted = [
+        protocol
+        for protocol in offered_protocols(upgrade)
+        if protocol.lower() in allowed or protocol.partition(b"/")[0].lower() in allowed
+    ]
+    return b", ".join(wanted) or None
 
 
-def _protocols(upgrade: bytes) -> frozenset[bytes]:
-    """The protocols in an Upgrade value, in lower case."""
-    return frozenset(protocol.strip(b" \t").lower() for protocol in upgrade.split(b","))
+def binds_connection(headers: HeaderBlock) -> bool:
+    """Whether the client's credentials may hold for the connection that they came over, as with NTLM and Negotiate (RFC 4559).
+
+    The next request on it may be another client's, and would be served as this one's user (attack 56).
+    """
+    return any(value.partition(b" ")[0].lower() not in _EACH_REQUEST for value in headers.authorization)
+
+
+def _offer_lines(head: ResponseHead) -> bytes:
+    """The header lines of a 426 response for the client: "The server MUST send an Upgrade header field in a 426 response to
+    indicate the required protocol(s)" (RFC 9110, section 15.5.22). Other responses need none."""
+    protocols = offered_protocols(b",".join(head.headers.get_all(b"upgrade")))
+    return b"Connection: upgrade\r\nUpgrade: %b\r\n" % b", ".join(protocols) if protocols else b""
+
+
+def _lower(protocols: list[bytes]) -> set[bytes]:
+    return {protocol.lower() for protocol in protocols}
 
 
 @implementer(IResponder, IBodySink)
@@ -86,6 +111,7 @@ class Forwarding:
         "_body_taken",
         "_connecting",
         "_connection",
+        "_decision",
         "_exchange",
         "_fresh",
         "_head",
@@ -107,6 +133,7 @@ class Forwarding:
         self._paused = False
         decision = exchange.decision
         assert isinstance(decision, Admitted)
+        self._decision = decision
         self._route = decision.route
         self._upgrade = wanted_upgrade(exchange, decision.route)
         self._head = request_head(exchange, decision, target.rules, target.fallback_host, self._upgrade)
@@ -144,20 +171,15 @@ class Forwarding:
             if failure.check(CancelledError) and self._exchange.ended:
                 return
             pool.balancer.failed(server)
-            _log.warn(
-                "upstream {name}: cannot connect to {host}:{port}: {error}",
-                name=pool.name,
-                host=server.settings.host,
-                port=server.settings.port,
-                error=failure.getErrorMessage(),
-            )
+            place = f"{server.settings.host}:{server.settings.port}"
+            fault = connection_fault(failure.value, pool.settings.connect_timeout)
             self._servers = self._servers[1:]
             if self._servers:
+                _log.warn("upstream {name}: cannot connect to {place}: {fault}", name=pool.name, place=place, fault=fault)
                 self._use_next()
-            elif failure.check(ConnectTimeout):
-                self._exchange.refuse(UpstreamTimeout(f"upstream {pool.name}: no connection in time"))
-            else:
-                self._exchange.refuse(UpstreamUnreachable(f"upstream {pool.name}: no connection"))
+                return
+            detail = f"upstream {pool.name}: cannot connect to {place}: {fault}"
+            self._exchange.refuse(UpstreamTimeout(detail) if failure.check(ConnectTimeout) else UpstreamUnreachable(detail))
 
         # Before the callbacks, because the attempt may end at once, and the next attempt then replaces it.
         self._connecting = attempt
@@ -186,6 +208,8 @@ class Forwarding:
         self._connection = connection
         has_body = exchange.has_body
         connection.begin(self, head_only=exchange.head.method == b"HEAD", tunnel=self._upgrade is not None, complete=not has_body)
+        if self._route.passes_authorization and binds_connection(exchange.head.headers):
+            connection.close_after()
         if not has_body:
             connection.send(self._head)
             return
@@ -256,8 +280,13 @@ class Forwarding:
         self._exchange.resume_body()
 
     def reply_interim(self, head: ResponseHead) -> None:
-        """Pass on early hints (RFC 8297). The gateway itself sends 100, and the other informational responses are dropped."""
-        if head.status == 103:
+        """Pass on early hints (RFC 8297) if the route wants them: some clients take them for the final response.
+
+        "A proxy MUST forward 1xx responses unless the proxy itself requested the generation of the 1xx response" (RFC 9110,
+        section 15.2) is for proxies that a client chose; an intermediary that acts for the service decides in its place. The
+        gateway itself sends 100, and 102 is dropped.
+        """
+        if head.status == 103 and self._route.early_hints:
             self._exchange.interim(103, self._lines(head))
 
     def reply_head(self, head: ResponseHead, length: int | None) -> None:
@@ -267,26 +296,41 @@ class Forwarding:
             connection = self._connection
             assert connection is not None
             upgrade = head.headers.upgrade
-            if upgrade is None or not _protocols(upgrade) <= _protocols(self._upgrade or b""):
-                # The gate judged only the protocols that the client offered: h2c would carry requests past it (attack 20).
-                raise UpstreamBadReply("a switch to a protocol that the client did not offer")
+            protocols = offered_protocols(upgrade or b"")
+            # "A server MUST NOT switch to a protocol that was not indicated by the client" (RFC 9110, section 7.8). The gateway
+            # offered only what the route allows: h2c would carry requests past the gate (attack 20).
+            if not protocols or not _lower(protocols) <= _lower(offered_protocols(self._upgrade or b"")):
+                raise UpstreamBadReply("a switch to a protocol that was not offered")
             connection.become_tunnel()
             self._head = b""
-            exchange.switch(self._lines(head) + b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade, self)
+            exchange.switch(self._lines(head) + b"Connection: upgrade\r\nUpgrade: %b\r\n" % b", ".join(protocols), self)
             return
         exchange.start(head.status, self._final_lines(head), length, head.reason, flush=False)
 
     def _final_lines(self, head: ResponseHead) -> bytes:
         """The header lines of the final response, with a Date if the upstream sent none (RFC 9110, section 6.6.1)."""
         lines = self._lines(head)
+        if head.status == 426:
+            lines += _offer_lines(head)
         return lines if head.headers.dated else lines + self._exchange.date_line()
 
     def _lines(self, head: ResponseHead) -> bytes:
         return self._target.rules.response_lines(head.headers, self._map_value)
 
     def _map_value(self, name: bytes, value: bytes) -> bytes:
-        own = (*self._target.authorities, self._exchange.head.host.lower())
-        return map_back(name, value, own, self._route.outer_path)
+        head = self._exchange.head
+        own = (*self._target.authorities, head.host.lower())
+        told = relayed_host(head.headers).lower() if self._decision.relayed else b""
+        if told:
+            own = (*own, told)
+        return map_back(name, value, own, self._outer_path)
+
+    def _outer_path(self, path: bytes) -> bytes:
+        """A path that the service speaks of, for the client. One with the prefix that the service was told is right already."""
+        announced = announced_prefix(self._exchange.head.headers, self._decision)
+        if announced and (path == announced or path.startswith(announced + b"/")):
+            return path
+        return self._route.outer_path(path)
 
     def reply_whole(self, head: ResponseHead, body: bytes) -> None:
         """The complete final response: it is sent with one write (which saves 6 µs, compared with a response in parts)."""
@@ -319,7 +363,7 @@ class Forwarding:
     def reply_failed(self, refusal: UpstreamBadReply) -> None:
         """The response is invalid."""
         self._connection = None
-        _log.warn("upstream {name}: {detail}", name=self._target.name, detail=refusal.detail)
+        refusal.detail = f"upstream {self._target.name}: {refusal.detail}"
         self._exchange.refuse(refusal)
 
     def reply_lost(self, clean: bool, seen: bool) -> None:
@@ -333,7 +377,12 @@ class Forwarding:
         elif seen:
             exchange.refuse(UpstreamBadReply(f"upstream {self._target.name}: closed in the middle of the response head"))
         elif self._fresh or self._body_taken or exchange.head.method not in _IDEMPOTENT:
-            exchange.refuse(UpstreamUnreachable(f"upstream {self._target.name}: closed before it answered"))
+            name = self._target.name
+            exchange.refuse(
+                UpstreamUnreachable(
+                    f"upstream {name}: it closed the connection before it answered: it may have failed, or servers may need https://"
+                )
+            )
         else:
             self._connect()
 
@@ -344,4 +393,4 @@ class Forwarding:
         if exchange.started:
             exchange.abort(EarlyEnd.UPSTREAM_TIMEOUT)
         else:
-            exchange.refuse(UpstreamTimeout(f"upstream {self._target.name}: no answer in time"))
+            exchange.refuse(UpstreamTimeout(f"upstream {self._target.name}: no answer within read_timeout"))

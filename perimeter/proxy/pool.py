@@ -3,7 +3,8 @@
 A server is chosen first (`perimeter.proxy.balance`), then one of its connections. A server may close an idle connection at any
 moment. A request that may be repeated takes any connection. A request that may not be repeated (RFC 9110, section 9.2.2) takes
 only a reliable connection: one that has served more than one request, or stayed open for a second after its first. So a server
-that closes after each response, as ecFlow's server does, never gets such a request on a connection that is about to close.
+that closes after each response, as ecFlow's server does, never gets such a request on a connection that is about to close. No
+connection is used after ``idle_timeout``, or shortly before the end of the time that the server has announced for idle ones.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from perimeter.config.site.server import ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
@@ -19,6 +21,7 @@ from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.proxy.balance import BalancedServer, Balancer
 from perimeter.proxy.connection import UpstreamConnection
+from perimeter.proxy.faults import connection_fault
 
 _PROBATION = 1.0
 """Seconds after its first response for which a connection does not count as reliable."""
@@ -36,7 +39,7 @@ class Dial(Protocol):
 class PooledServer(BalancedServer):
     """One server, and the `ConnectionOwner` of its connections."""
 
-    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "read_timeout", "turns")
+    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "idle_timeout", "read_timeout", "turns")
 
     def __init__(self, settings: ServerSettings, pool: UpstreamPool) -> None:
         super().__init__(settings)
@@ -45,6 +48,7 @@ class PooledServer(BalancedServer):
         self.deadlines = pool.deadlines
         self.turns = pool.turns
         self.read_timeout = pool.settings.read_timeout
+        self.idle_timeout = pool.settings.idle_timeout
         #: all connections, so that a shutdown reaches each of them
         self.connections: set[UpstreamConnection] = set()
         #: the connections that serve no request; the one used last is at the end
@@ -109,10 +113,12 @@ class UpstreamPool:
         if repeatable:
             self.idle_count -= 1
             return idle.pop()
-        settled = self.clock() - _PROBATION
+        now = self.clock()
+        settled = now - _PROBATION
         for at in range(len(idle) - 1, -1, -1):
             connection = idle[at]
-            if (connection.served > 1 or connection.idle_since < settled) and not connection.has_input():
+            proved = connection.served > 1 or connection.idle_since < settled
+            if proved and connection.deadline > now and not connection.has_input():
                 del idle[at]
                 self.idle_count -= 1
                 return connection
@@ -121,6 +127,15 @@ class UpstreamPool:
     def connect(self, server: PooledServer) -> Deferred[UpstreamConnection]:
         """Open a connection to ``server``."""
         return self._dial(server.settings, lambda: UpstreamConnection(server), self.settings.connect_timeout)
+
+    async def probe(self, server: PooledServer, timeout: float, clock: IReactorTime) -> str:
+        """Connect to ``server``, for at most ``timeout`` seconds, and close. Returns what is wrong, or ""."""
+        try:
+            connection = await self.connect(server).addTimeout(timeout, clock)
+        except Exception as problem:
+            return connection_fault(problem, min(timeout, self.settings.connect_timeout))
+        connection.close()
+        return ""
 
     def close(self) -> None:
         """Close the idle connections. Connections in use close when their exchange is over."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,34 +17,37 @@ from twisted.logger import Logger
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.limits import LimitSettings
+from perimeter.http.connections import HttpConnection
 from perimeter.metrics.sources import ScrapeSources
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.user import DaemonUser
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.preparation import Preparation
+from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
 from perimeter.run.upkeep import Upkeep
 
 _log = Logger()
 
-#: Seconds that requests in flight have to finish when the worker stops.
-DRAIN = 10.0
+#: Seconds in which connections that were cut at a stop may still deliver their last answers.
+_CUT_TIME = 1.0
 
 
 class Worker:
-    """Serves clients on ``sockets``. ``limits`` are the first ones.
+    """Serves clients on ``sockets``. ``limits`` are the first ones. ``user`` writes the files, if it is not the present user.
 
     First `prepare_now` and `put_in_force`, which bind the listeners, then `start`.
     """
 
-    def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets) -> None:
+    def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets, user: DaemonUser | None = None) -> None:
         self._reactor = reactor
-        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor))
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user)
         self._runtime.metrics.in_force = self._measured
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
@@ -51,6 +55,7 @@ class Worker:
         self._upkeep = Upkeep(self._runtime, self._listeners.exchanges)
         self._assembly: Assembly | None = None
         self._running = False
+        self._refused_reload = ""
         self._started = 0.0
 
     # -- from one configuration to the next
@@ -118,24 +123,37 @@ class Worker:
         self._started = self._reactor.seconds()
 
     def stop(self) -> Deferred[None]:
-        """Accept no more, let requests in flight finish for `DRAIN` seconds, then cut what is left."""
+        """Accept no more, let requests in flight finish for ``drain_timeout``, then cut what is left."""
         self._running = False
         self._upkeep.stop()
         self._listeners.stop()
         done: Deferred[None] = Deferred()
-        self._await_drained(done, self._reactor.seconds() + DRAIN)
+        self._await_drained(done, self._reactor.seconds() + self.assembly.config.perimeter.drain_timeout)
         return done.addCallback(self._close)
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
-        connections = [one for several in self._listeners.connections().values() for one in several]
-        hurry = getattr(self._reactor, "stop_now", False)  # only `perimeter.net.reactor` has it
-        if connections and not hurry and self._reactor.seconds() < deadline:
+        connections = self._connections()
+        busy = any(connection.silent_since == inf for connection in connections)
+        if busy and not self._hurried() and self._reactor.seconds() < deadline:
             self._reactor.callLater(0.05, self._await_drained, done, deadline)
             return
         for connection in connections:
             connection.cut()
-        # One turn more, in which the cut connections write their records.
-        self._reactor.callLater(0, done.callback, None)
+        # One turn more at least, in which cut connections write their records.
+        self._reactor.callLater(0, self._await_closed, done, self._reactor.seconds() + _CUT_TIME)
+
+    def _await_closed(self, done: Deferred[None], deadline: float) -> None:
+        if self._connections() and not self._hurried() and self._reactor.seconds() < deadline:
+            self._reactor.callLater(0.05, self._await_closed, done, deadline)
+        else:
+            done.callback(None)
+
+    def _connections(self) -> list[HttpConnection]:
+        return [one for several in self._listeners.connections().values() for one in several]
+
+    def _hurried(self) -> bool:
+        """Whether there was a second signal."""
+        return bool(getattr(self._reactor, "stop_now", False))  # only `perimeter.net.reactor` has it
 
     def _close(self, _: None) -> Deferred[None]:
         assembly, self._assembly = self._assembly, None
@@ -149,6 +167,8 @@ class Worker:
         self._preparation.stop()
         for threads in self._pools:
             threads.stop()
+        self._runtime.refusals.finish()
+        self._runtime.handshakes.finish()
         return written
 
     # -- for the operator and the metrics
@@ -168,9 +188,19 @@ class Worker:
         """Seconds since the start."""
         return float(self._reactor.seconds() - self._started)
 
-    def count_reload(self, success: bool) -> None:
-        """Count a reload in the metrics."""
+    def count_reload(self, success: bool, reason: str = "") -> None:
+        """Count a reload in the metrics. ``reason`` is why it was refused."""
         self._runtime.metrics.count_reload(success)
+        self._refused_reload = "" if success else reason
+
+    def examination(self) -> Examination:
+        """See `RunningGateway`."""
+        return Examination(self.assembly, self._runtime, self._listeners.identities(), self._refused_reload)
+
+    def report_repeats(self) -> None:
+        """Log how often refusals and failed TLS handshakes have repeated."""
+        self._runtime.refusals.report()
+        self._runtime.handshakes.report()
 
     def __str__(self) -> str:
         return f"listening: {self._listeners}"
@@ -182,7 +212,7 @@ class Worker:
         return ScrapeSources(
             connections=self._listeners.connections(),
             pools=assembly.pools,
-            audit_failing=assembly.audit.failing,
+            audit_failing=bool(assembly.audit.problems()),
             authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
             queues={"work": self._runtime.offload, "hashing": self._runtime.hashing, "blocking": self._runtime.blocking},

@@ -44,6 +44,25 @@ class LimitTests(unittest.TestCase):
         self.assertTrue(limits.admit("c"))
         self.assertEqual(limits.open, 3)
 
+    def test_attack_58_silent_connections_make_room(self) -> None:
+        asked: list[str | None] = []
+        limits = ConnectionLimits(total=2, per_address=2)
+
+        def close_one(address: str | None) -> int:
+            asked.append(address)
+            limits.release("a")
+            return 1
+
+        limits.make_room = close_one
+        for _ in range(3):
+            self.assertTrue(limits.admit("a"))
+        self.assertEqual((asked, limits.open), (["a"], 2))
+        self.assertTrue(limits.admit("b"))
+        self.assertEqual((asked, limits.open), (["a", None], 2))
+        limits.make_room = lambda address: 0
+        self.assertFalse(limits.admit("c"))
+        self.assertEqual(limits.open, 2)
+
     def test_addresses_that_are_gone_take_no_memory(self) -> None:
         limits = ConnectionLimits(total=1, per_address=1)
         limits.admit("a")
@@ -62,12 +81,16 @@ class StartupTests(NetTestCase):
         for interface, shown in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("", "*")):
             _, port = self.serve(interface=interface)
             self.assertEqual(
-                self.refused(interface, port), f"listener https: cannot listen on {shown}:{port}: address already in use"
+                self.refused(interface, port),
+                f"listener https: cannot listen on {shown}:{port}: address already in use: another "
+                "program listens there (ss -ltnp shows which), or set another port",
             )
 
     def test_address_of_another_machine(self) -> None:
         self.assertEqual(
-            self.refused("192.0.2.1", 9443), "listener https: cannot listen on 192.0.2.1:9443: cannot assign requested address"
+            self.refused("192.0.2.1", 9443),
+            "listener https: cannot listen on 192.0.2.1:9443: cannot assign requested address: this "
+            "machine does not have the address in interface",
         )
 
     def test_no_address(self) -> None:
@@ -80,7 +103,12 @@ class StartupTests(NetTestCase):
             raise PermissionError(EACCES, os.strerror(EACCES))
 
         self.patch(listeners, "_bound", forbidden)
-        self.assertEqual(self.refused("", 443), "listener https: cannot listen on *:443: permission denied")
+        self.assertEqual(
+            self.refused("", 443),
+            "listener https: cannot listen on *:443: permission denied: ports below 1024 need root or "
+            "CAP_NET_BIND_SERVICE: start with root and --uid, set AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, "
+            "or use a higher port",
+        )
 
 
 class AcceptTests(NetTestCase):
@@ -227,6 +255,14 @@ class ExhaustionTests(NetTestCase):
         self.assertNotIn(port, clock.readers)
         clock.advance(listeners.PAUSE)
         self.assertIn(port, clock.readers)
+
+    def test_attack_58_silent_connections_make_room_for_descriptors(self) -> None:
+        port, clock, exhausted = self.make(EMFILE, EMFILE)
+        left = [3, 0]
+        port.limits.make_room = lambda address: left.pop(0)
+        port.doRead()
+        self.assertEqual((exhausted.accepts, left), (2, []))
+        self.assertNotIn(port, clock.readers)
 
     def test_aborted_connection_does_not_hide_the_next(self) -> None:
         port, clock, exhausted = self.make(ECONNABORTED, ECONNABORTED)

@@ -11,6 +11,7 @@ from perimeter.config.language.option import SectionKind
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import ScannedSection, scan
 from perimeter.config.language.section import Section
+from perimeter.descriptors import system_reason
 from perimeter.errors import ConfigError, Problem
 
 # Names appear in the audit log and in headers, so they are plain.
@@ -20,16 +21,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 class Document:
     """The sections of the file ``path``, of the ``kinds`` that exist; ``problems`` are those found so far, in no order.
 
-    ``environ`` is where references look up variables. Raises `perimeter.errors.ConfigError` if the file is not readable text.
+    ``environ`` is where references look up variables; ``here`` is that of `References`. Raises `perimeter.errors.ConfigError` if
+    the file is not readable text.
     """
 
-    def __init__(self, path: Path, kinds: Iterable[SectionKind], environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, kinds: Iterable[SectionKind], environ: Mapping[str, str], *, here: bool = True) -> None:
         scanned, faults = scan(_text(path))
         self.problems = [Problem(str(path), fault.line, fault.section, fault.option, fault.message) for fault in faults]
         self._file = str(path)
         # Links are resolved for the directory, so that `..` in a relative path means the same as to the operating system.
         self._base = path.parent.resolve()
-        self._references = References(environ, self._base)
+        self._references = References(environ, self._base, here)
         self._kinds = {kind.word: kind for kind in kinds}
         self._sections: dict[str, list[Section]] = {word: [] for word in self._kinds}
         for one in scanned:
@@ -83,7 +85,7 @@ def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError([Problem(str(path), 0, "", "", f"cannot be read: {error.strerror}")]) from error
+        raise ConfigError([Problem(str(path), 0, "", "", f"cannot be read: {system_reason(error)}")]) from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

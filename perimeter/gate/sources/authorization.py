@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 
-from perimeter.auth.credentials import parse_credentials, parse_realms
+from perimeter.auth.credentials import MAX_AUTHORIZATION, parse_credentials, parse_realms
 from perimeter.errors import ForeignToken, InvalidToken, MissingCredentials, Refusal, Unavailable
 from perimeter.gate.sources.source import Challenge, Found
 from perimeter.model import (
@@ -43,6 +43,9 @@ class CredentialVerifier(Protocol):
 
     def lookup_basic(self, raw: bytes, realms: frozenset[str] = ...) -> Principal | None:
         """The user who was verified by this value before, if that is remembered."""
+
+    def remembered_until(self, raw: bytes, realms: frozenset[str] = ...) -> float:
+        """When what `lookup_basic` returns ends; 0 if it returns None."""
 
     def recall(self, owner: Principal, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
         """The current principal of an API token's owner."""
@@ -80,6 +83,7 @@ class Authorization:
     """The source that reads Authorization (`perimeter.gate.sources.source.CredentialSource`).
 
     ``clock`` gives seconds since the epoch. At most ``remembered`` verified tokens are kept.
+    ``longest`` is the limit of an Authorization value, in bytes.
     """
 
     by_connection = False
@@ -92,12 +96,14 @@ class Authorization:
         revocations: Revocations,
         clock: Callable[[], float],
         remembered: int,
+        longest: int = MAX_AUTHORIZATION,
     ) -> None:
         self._chain = chain
         self._verifier = verifier
         self._api_tokens = api_tokens
         self._revocations = revocations
         self._clock = clock
+        self._longest = longest
         self._verdicts = VerdictCache(remembered)
 
     def challenges(self) -> tuple[Challenge, ...]:
@@ -129,7 +135,7 @@ class Authorization:
             known = self._chain.lookup_basic(values[0], realms)
             if known is not None:
                 return known
-        several = parse_credentials(values)
+        several = parse_credentials(values, self._longest)
         if not several:
             return None
         request = AuthenticationRequest(address, realms, connection.address)
@@ -137,9 +143,31 @@ class Authorization:
             return self._any(several, request, values[0], self._one)
         return self._one(several[0], request, values[0])
 
+    def by_browser(self, headers: HeaderBlock) -> bool | None:
+        """See `Source.by_browser`. A browser repeats a password, and scripts alone send a Bearer token."""
+        if not headers.authorization:
+            return None
+        found = parse_credentials(headers.authorization)
+        return None if not found else not all(isinstance(one, BearerCredentials) for one in found)
+
+    def until(self, headers: HeaderBlock) -> float:
+        """See `Source.until`."""
+        values = headers.authorization
+        if len(values) != 1:
+            return 0.0
+        raw = values[0]
+        verdict = self._verdicts.get(raw)
+        if verdict is not None:
+            return verdict.expires
+        found = parse_credentials(values)
+        if len(found) == 1 and isinstance(found[0], BearerCredentials):
+            verdict = self._verdicts.get(_plain(found[0]))
+            return 0.0 if verdict is None else verdict.expires
+        return self._chain.remembered_until(raw, parse_realms(headers.get_all(b"x-auth-realm")))
+
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         """See `CredentialSource.identify_first_hand`."""
-        several = parse_credentials(headers.authorization)
+        several = parse_credentials(headers.authorization, self._longest)
         if not several:
             return None
         realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()

@@ -145,6 +145,8 @@ class Routes(NginxFile):
     def _identity(self, location: Location, section: DraftSection) -> None:
         variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}
         words: list[str] = []
+        # nginx passes the client's Authorization on; with users of its own the gateway does so only if it is written down
+        passes = location.directive if location.proxied and location.standing.anonymous else None
         closing = [one for one, _ in location.standing.closes]
         for one in location.of("proxy_set_header"):
             name = one.args[0] if one.args else ""
@@ -152,6 +154,11 @@ class Routes(NginxFile):
             value = variables.get(value, value)
             if name.lower() == "authorization" and value == ASSERTION:
                 words.append("jwt")
+            elif name.lower() == "authorization" and value in ("", "$http_authorization"):
+                passes = one if value else None
+            elif name.lower() == "authorization":
+                passes = None
+                self.left(one, "write authorization = fixed file:PATH in the route, with the value in that file")
             elif value in IDENTITY:
                 option, default = IDENTITY[value]
                 words.append("headers")
@@ -159,6 +166,8 @@ class Routes(NginxFile):
                     self.draft.put(section, option, name, self.note(one))
             elif (name.lower(), value) not in FORWARDED and not any(one is other for other in closing):
                 self.left(one)
+        if passes is not None and "jwt" not in words:
+            self.draft.put(section, "authorization", "pass", self.note(passes))
         for one in location.of("auth_request_set"):
             if len(one.args) != 2 or one.args[1] not in (*IDENTITY, ASSERTION):
                 self.left(one)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from perimeter.auth.credentials import MAX_AUTHORIZATION, MAX_REALMS, parse_authorization, parse_credentials, parse_realms
-from perimeter.errors import InvalidCredentialsRequest, Rejected
+from perimeter.errors import CredentialsTooLarge, InvalidCredentialsRequest, Rejected
 from perimeter.model import BasicCredentials, BearerCredentials
 from tests.unit.doubles.properties import reached, reaches
 
@@ -87,8 +87,22 @@ class AuthorizationTests(unittest.TestCase):
             parse_authorization([basic(b"name:pass\x00word")])
 
     def test_attack_23_huge_authorization(self) -> None:
-        with self.assertRaises(InvalidCredentialsRequest):
-            parse_authorization([b"Bearer " + b"a" * MAX_AUTHORIZATION])
+        for limit in (100, MAX_AUTHORIZATION):
+            longest = b"Bearer " + b"a" * (limit - 7)
+            self.assertEqual(parse_authorization([longest], limit), BearerCredentials("a" * (limit - 7)))
+            for value in (longest + b"a", b"Basic YTpi, " + longest):
+                with self.assertRaises(CredentialsTooLarge) as caught:
+                    parse_credentials([value], limit)
+                self.assertEqual(caught.exception.status, 431)
+                self.assertIn(f"{len(value)} bytes, over [limits] max_authorization = {limit}", caught.exception.detail)
+
+    def test_the_longest_value_has_sixteen_kib(self) -> None:
+        longest = b"Bearer " + b"a" * (16 * 1024 - 7)
+        self.assertEqual(parse_authorization([longest]), BearerCredentials("a" * (16 * 1024 - 7)))
+        self.assertRaises(InvalidCredentialsRequest, parse_authorization, [longest + b"a"])
+        listed = b"Bearer t1, Bearer " + b"a" * (16 * 1024 - 18)
+        self.assertEqual(len(parse_credentials([listed])), 2)
+        self.assertRaises(InvalidCredentialsRequest, parse_credentials, [listed + b"a"])
 
     def test_no_message_repeats_a_secret(self) -> None:
         for value in (b"Basic c2VjcmV0", b"Bearer secret!", b"Basic secret!"):
@@ -165,6 +179,8 @@ class RealmsTests(unittest.TestCase):
     def test_narrowing(self) -> None:
         self.assertEqual(parse_realms([]), frozenset())
         self.assertEqual(parse_realms([b"a"]), {"a"})
+        self.assertEqual(len(parse_realms([b"1,2,3,4", b"5,6,7,8,8"])), 8)
+        self.assertRaises(InvalidCredentialsRequest, parse_realms, [b"1,2,3,4", b"5,6,7,8,9"])
         self.assertEqual(parse_realms([b"a , b", b"c"]), {"a", "b", "c"})
 
     def test_an_empty_value_narrows_to_nothing_instead_of_everything(self) -> None:

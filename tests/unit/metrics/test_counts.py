@@ -16,9 +16,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from perimeter.audit.log import AuditLogs, NoAudit
+from perimeter.audit.log import AuditLogs
 from perimeter.audit.sink import IAuditSink
-from perimeter.audit.sinks import CountingSink, LenientSink
+from perimeter.audit.sinks import CountingSink, LenientSink, NoAudit
 from perimeter.config.site.audit import AuditSettings
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import AuthenticationSettings
@@ -104,6 +104,14 @@ class RequestTests(CountsCase):
         self.count(make_record(duration=0.005))
         bucket = self.figures("perimeter_request_duration_seconds_bucket", le="0.005", listener="https", route="site")
         self.assertEqual(bucket, 1)
+
+    def test_a_tunnel_is_counted_once_when_it_ends(self) -> None:
+        metrics = Metrics()
+        metrics.requests.record(make_record(status=101, reason="tunnel_opened", sent=0))
+        self.assertEqual((metrics.requests.rows, metrics.requests.refusals), ({}, {}))
+        metrics.requests.record(make_record(status=101, reason="client_too_slow", sent=3))
+        ((_, _, status, _),) = metrics.requests.rows
+        self.assertEqual((status, metrics.requests.refusals["https", "client_too_slow"]), (101, 1))
 
     def test_the_length_of_a_tunnel_is_no_latency(self) -> None:
         self.count(make_record(status=101, duration=3600.0, sent=9))
@@ -237,6 +245,8 @@ class SinkTests(CountsCase):
 
         sink = CountingSink(Failing(), self.metrics.requests.record)
         self.assertFalse(sink.record(make_record()))
+        self.assertEqual(self.figures.total("perimeter_requests_total"), 0, "its caller changes it")
+        sink.keep(make_record())
         self.assertFalse(sink.healthy())
         lenient = LenientSink(sink)
         verifyObject(IAuditSink, lenient)
@@ -254,4 +264,4 @@ class SinkTests(CountsCase):
         AuditLogs(AuditSettings(), Clock(), self.metrics.requests.record).sink().record(make_record())
         self.assertEqual(self.figures.total("perimeter_requests_total"), 2)
         self.assertEqual(len(path.read_text().splitlines()), 1)
-        self.assertFalse(logs.failing)
+        self.assertEqual(logs.problems(), [])
