@@ -99,7 +99,8 @@ def _options(factories: Mapping[str, IAuthenticatorFactory | IAugmenterFactory],
 def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, force: bool) -> None:
     """Convert SOURCEs that belong together to one site.ini.
 
-    They are Auth-o-tron's YAML, Reactor's continuuity-site.xml and logback.xml (CDAP's cdap-site.xml and cdap-security.xml),
+    They are Auth-o-tron's YAML, Helm values or manifests with their environment files, Reactor's continuuity-site.xml and
+    logback.xml (CDAP's cdap-site.xml and cdap-security.xml),
     htpasswd files, and nginx configurations.
 
     What could not be translated is listed with its line, and the exit status is 3. A route is open only if the importer

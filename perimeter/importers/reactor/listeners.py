@@ -176,9 +176,10 @@ class ReactorListeners(Properties):
         if rule and (match is None or match[2]):
             self.draft.left(self.note("router.forward.rule"), f"router.forward.rule: {rule}: write a [route …] for each service")
         over_tls = self._port("10443", "router.ssl.bind.port", "router.ssl.server.port")
-        plain = self._port("", "router.bind.port", "router.server.port")
         if secure:
+            self.taken.update(("router.bind.port", "router.server.port"))
             return over_tls
+        plain = self._port("", "router.bind.port", "router.server.port")
         if not plain and match:
             plain = "" if unfit_value("listener", "port", match[1]) else match[1]
         return plain or ("11015" if "ssl.external.enabled" in self.properties else "10000")
