@@ -1,6 +1,6 @@
 """Measures whether one client can delay another: the latency of a bystander while other clients send as much as they can.
 
-Each kind of load is a program in `bench.clients` that prints a line when it has begun. `_SCENES` lists them and their numbers.
+The load is `bench.clients.flood`. `_SCENES` lists its kinds and numbers.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ _START_TIMEOUT = 60.0
 
 @attrs.frozen
 class _Scene:
-    """``program`` is one of `bench.clients`, called with the port and ``count``. Without a program the bystander is alone."""
+    """``count`` connections of `bench.clients.flood` send ``kind``. Without a kind the bystander is alone."""
 
     title: str
-    program: str = ""
+    kind: str = ""
     count: int = 0
 
 
 _SCENES = (
     _Scene("alone"),
-    *(_Scene(f"beside {count} that pipeline", "pipeline", count) for count in (1, 4, 16)),
+    *(_Scene(f"beside {count} that pipeline", "requests", count) for count in (1, 4, 16)),
+    _Scene("beside 4 that send nested forms", "forms", 4),
+    _Scene("beside 4 that send a Host of 7,500 labels", "hosts", 4),
 )
 
 
 def _p99(run: Run, peer: Peer, scene: _Scene) -> float:
-    greedy = Client(run.around, scene.program, str(peer.port), str(scene.count)) if scene.program else nullcontext()
+    greedy = Client(run.around, "flood", str(peer.port), scene.kind, str(scene.count)) if scene.kind else nullcontext()
     with greedy:
         if isinstance(greedy, Client):
             greedy.line(_START_TIMEOUT)
@@ -56,7 +58,7 @@ def _starvation(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
 SCENARIOS = (
     Scenario(
         "starvation",
-        "a bystander's latency beside 1, 4 and 16 connections that pipeline thousands of requests",
+        "a bystander's latency beside connections that pipeline thousands of requests, send nested forms, or absurd hosts",
         ("perimeter", "perimeter-before", "nginx-plain", "haproxy"),
         _starvation,
     ),
