@@ -41,3 +41,29 @@ class ExampleTests(TestCase):
             gateway = self.imported(example)
             for secret in (*secrets, "4f2a8d1c9b7e"):
                 self.assertNotIn(secret, gateway.site.read_text() + gateway.output, example.name)
+
+    def test_what_the_gateway_would_not_accept_is_left_out_and_the_rest_passes_check(self) -> None:
+        handler = "security.authentication.handler"
+        ldap = {f"{handler}ClassName": "io.cdap.cdap.security.server.LDAPAuthenticationHandler", f"{handler}.hostname": "ldap"}
+        ldap |= {f"{handler}.userBaseDn": "dc=example"}
+        cases: list[tuple[str, dict[str, str]]] = [
+            ("site.xml", {**ldap, f"{handler}.port": "0x1"}),
+            ("site.xml", {**ldap, f"{handler}.userBaseDn": "example"}),
+            ("site.xml", {**ldap, f"{handler}.bindDn": "cn=reader"}),
+            ("site.xml", {"router.bind.port": "100000"}),
+            ("site.xml", {"security.auth.server.announce.urls": "gw.example.com"}),
+            ("site.xml", {"security.server.token.expiration.ms": "0"}),
+            ("a.yaml", {"providers": "[{type: ecmwf-api, name: e, realm: r}]", "bind_address": "127.0.0.1:1"}),
+            ("a.yaml", {"providers": "[{type: jwt, name: token, cert_uri: no}]", "bind_address": "127.0.0.1:1"}),
+            ("a.yaml", {"providers": "[]", "bind_address": "127.0.0.1:1", "auth": "{timeout_in_ms: 0}"}),
+            ("a.yaml", {"providers": "[]", "bind_address": "127.0.0.1:1", "jwt": "{exp: 0}"}),
+            ("a.yaml", {"providers": "[]", "bind_address": "127.0.0.1:1", "metrics": "{port: 70000}"}),
+        ]
+        for name, given in cases:
+            directory = Path(self.mktemp()).resolve()
+            directory.mkdir(parents=True)
+            xml = "".join(f"<property><name>{key}</name><value>{value}</value></property>" for key, value in given.items())
+            text = xml if name.endswith("xml") else "".join(f"{key}: {value}\n" for key, value in given.items())
+            gateway = Imported(directory, {name: text})
+            self.addCleanup(gateway.close)
+            self.assertEqual((gateway.status, len(gateway.left)), (3, 1), f"{given}: {gateway.output}")
