@@ -39,20 +39,26 @@ class Properties:
         if found.doubt:
             self.draft.left(found.note, f"{name}: {found.doubt}")
             return ""
-        value = replaced(found.value, self._raw)
+        value = self._replaced(found)
         if value is None:
             self.draft.left(found.note, f"{name}: it has a variable, whose value is in another file")
             return ""
         return value
 
-    def _raw(self, name: str) -> str | None:
-        found = self.properties.get(name)
-        return None if found is None or found.doubt or found.others else found.value
+    def _replaced(self, found: Property) -> str | None:
+        """The value with its variables replaced by properties of the same file: CDAP reads its files apart."""
+
+        def look_up(name: str) -> str | None:
+            other = self.properties.get(name)
+            known = other is not None and not other.doubt and not other.others and other.note.file == found.note.file
+            return other.value if other is not None and known else None
+
+        return replaced(found.value, look_up)
 
     def unclear(self, name: str) -> bool:
         """Whether a property is set, but its value is not known here."""
         found = self.properties.get(name)
-        return found is not None and (bool(found.doubt) or replaced(found.value, self._raw) is None)
+        return found is not None and (bool(found.doubt) or self._replaced(found) is None)
 
     def off(self, name: str) -> bool:
         """Whether a property says ``false`` in plain words, in every file that has it (attack 48)."""

@@ -161,6 +161,7 @@ class ReachableTests(TestCase):
     @reaches(8)
     @settings(
         max_examples=40,
+        derandomize=True,
         deadline=None,
         database=None,
         phases=(Phase.explicit, Phase.generate),

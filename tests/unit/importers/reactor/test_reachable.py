@@ -196,6 +196,7 @@ class ReachableTests(TestCase):
     @reaches(50)
     @settings(
         max_examples=100,
+        derandomize=True,
         deadline=None,
         database=None,
         phases=(Phase.explicit, Phase.generate),
