@@ -20,7 +20,7 @@ from perimeter.config.language.net_types import checked_host
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route import RouteSettings
-from perimeter.config.site.route_matching import ANY_HOST, HostTable, prefix_of
+from perimeter.config.site.route_matching import ANY_HOST, WILDCARD, HostTable, prefix_of
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.errors import StartupError
 from perimeter.gate.overrides import METHOD_OVERRIDES
@@ -122,7 +122,7 @@ def make_plan(
     configuration.
     """
     served = {route.name: _place(route, config) for route in config.routes if _forwards(route, config)}
-    names = sorted({host for route in config.routes for host in route.hosts if host != ANY_HOST})
+    names = sorted({host for route in config.routes for host in route.hosts if host != ANY_HOST}, key=_most_specific)
     table: HostTable[RouteSettings] = HostTable()
     for route in config.routes:
         for host in route.hosts or (ANY_HOST,):
@@ -134,6 +134,7 @@ def make_plan(
     default = RouteSettings(name="", path="")
     headers = dict.fromkeys(name for route in (default, *config.routes) for name in _headers(route))
     believed = [one.settings for one in config.authenticators if isinstance(one.settings, TrustedHeaderSettings)]
+    headers |= dict.fromkeys(config.perimeter.drop_headers)
     headers |= dict.fromkeys(name for one in believed for name in (one.header, one.roles_header) if name)
     plan = Plan(
         gateway=_given(gateway) if gateway is not None else _listener(config),
@@ -147,6 +148,20 @@ def make_plan(
         if not _PLAIN.fullmatch(text):
             raise StartupError(f"{config.file}: {text!r} cannot be written into another program's configuration")
     return plan
+
+
+def _most_specific(host: str) -> tuple[int, str]:
+    """The order in which hosts decide: names, then wildcards, the longest first."""
+    return (1000 - len(host) if host.startswith(WILDCARD) else 0), host
+
+
+def refuse_wildcards(plan: Plan, proxy: str) -> None:
+    """Raise `StartupError` if a host is a wildcard, for a ``proxy`` whose wildcards are for other names."""
+    for host, _ in plan.hosts:
+        if host.startswith(WILDCARD):
+            raise StartupError(
+                f"host = {host}: {proxy} has no such wildcard; list the names of the hosts, or use nginx or haproxy"
+            )
 
 
 def _longest(place: Place) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.datatypes import BOOLEAN, SECRET, BadValue, Datatype, closest, file_path, list_of, one_of
-from perimeter.config.language.net_types import NETWORK, REALM, URL, Network
+from perimeter.config.language.net_types import HEADER_NAME, NETWORK, REALM, URL, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.settings import Settings
 
@@ -62,6 +62,12 @@ class PerimeterSettings(Settings):
         list_of(NETWORK),
         "networks of proxies whose `X-Forwarded-*` headers, and whose forward-auth requests to `/authenticate`, are trusted; "
         "not set: none",
+        default="",
+    )
+    drop_headers: tuple[str, ...] = option(
+        list_of(HEADER_NAME),
+        "request headers that clients may not send, besides the identity headers, such as `X-Email`; they are dropped on every "
+        "route",
         default="",
     )
 

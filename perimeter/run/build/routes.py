@@ -38,6 +38,7 @@ def configured_routes(
         for route in config.routes
         for name in (route.identity_username_header, route.identity_realm_header, route.identity_roles_header)
     }
+    hidden |= {name.encode("ascii") for name in config.perimeter.drop_headers}
     rules = HeaderRules(hidden)
     strict_rules = HeaderRules(hidden, drop_method_overrides=True)
     targets: dict[tuple[str, bool], ProxyTarget] = {}

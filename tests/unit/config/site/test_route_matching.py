@@ -8,7 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.config.site.route_matching import HostTable, covers, prefix_of
 
-HOSTS = ("*", "b.example.com", "a.b.example.com", "other")
+HOSTS = ("*", "b.example.com", "*.example.com", "*.b.example.com", "a.b.example.com", "other")
 PREFIXES = ("", "/a", "/a/b", "/c")
 
 
@@ -38,6 +38,12 @@ class EffectiveTests(TestCase):
         table = self.table(("b.example.com", "/a"), ("*", ""), ("*", "/a/b"), ("*", "/c"))
         self.assertEqual(table.effective("b.example.com"), ["b.example.com /a", "* ", "* /c"])
         self.assertEqual(table.effective("*"), ["* ", "* /a/b", "* /c"])
+
+    def test_a_wildcard_leaves_what_wider_ones_have(self) -> None:
+        table = self.table(("*.b.example.com", "/a"), ("*.example.com", "/a/b"), ("*.example.com", "/c"), ("*", "/d"))
+        self.assertEqual(table.effective("*.b.example.com"), ["*.b.example.com /a", "*.example.com /c", "* /d"])
+        self.assertEqual(table.effective("x.b.example.com"), ["*.b.example.com /a", "*.example.com /c", "* /d"])
+        self.assertEqual(table.effective("*.example.com"), ["*.example.com /a/b", "*.example.com /c", "* /d"])
 
     @given(
         st.lists(st.tuples(st.sampled_from(HOSTS), st.sampled_from(PREFIXES)), max_size=8, unique=True),
