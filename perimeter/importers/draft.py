@@ -235,6 +235,14 @@ class Draft:
                 setting.origin, f"there is no {what} {setting.value} on this machine: the gateway does not start without it"
             )
             return
+        if option == "client_ca" and "client_certificate" in section.options:
+            if section.options["client_certificate"].value == "required":
+                section.options[option] = attrs.evolve(setting, needs="")
+                self.remark(
+                    setting.origin, f"there is no {what} {setting.value} on this machine: the gateway does not start without it"
+                )
+                return
+            section.options[";client_certificate"] = section.options.pop("client_certificate")
         section.options[f";{option}"] = setting
         self.remark(
             setting.origin, f"there is no {what} {setting.value} on this machine: {option} is a comment until there is one"

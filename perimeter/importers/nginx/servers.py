@@ -27,6 +27,7 @@ _LISTEN = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:]+\]|[0-9.]+|\*):)?(?P<port>[0-9
 _OF_SOCKETS = frozenset(
     ("ipv6only", "reuseport", "backlog", "deferred", "so_keepalive", "fastopen", "rcvbuf", "sndbuf", "setfib", "bind")
 )
+_NOTHING = (("404",), ("403",), ("444",))
 _TO_HTTPS = re.compile(r"https://(?:\$host|\$server_name|\$http_host|[A-Za-z0-9.-]+)(?::(?P<port>[0-9]+))?\$request_uri")
 
 
@@ -119,6 +120,9 @@ class Servers(NginxFile):
         slash = [one for one in directive.all("location") if one.args == ("/",)]
         if not found and len(slash) == 1:
             found = [one for one in slash[0].block or () if one.name != "access_log"]
+        # Certbot redirects the names of the server, and answers others with 404
+        if len(found) == 1 and found[0].args in _NOTHING and all(one.args[:2] == ("($host", "=") for one in directive.all("if")):
+            found = [inner for one in directive.all("if")[:1] for inner in one.block or ()]
         if len(found) == 1 and found[0].name == "return" and found[0].args[:1] in (("301",), ("302",), ("307",), ("308",)):
             match = _TO_HTTPS.fullmatch(found[0].args[-1])
             if match is not None:
@@ -131,7 +135,7 @@ class Servers(NginxFile):
         """Report the other directives of a server that only redirects."""
         for one in server.directive.block or ():
             slash = one.name == "location" and one.args == ("/",)
-            if not slash and one.name not in ("listen", "server_name", "return") and not one.name.startswith("ssl_"):
+            if not slash and one.name not in ("listen", "server_name", "return", "if") and not one.name.startswith("ssl_"):
                 self.left(one, "this listener only redirects")
 
     # -- which of them count
