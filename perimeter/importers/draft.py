@@ -168,7 +168,8 @@ class Draft:
 
     def close(self, section: DraftSection, reasons: Sequence[tuple[Note, str]]) -> None:
         """Close a route to all clients. ``reasons`` are the directives that could not be translated, and why not."""
-        section.options.pop("auth", None)
+        if self.has("authenticator"):
+            section.options.pop("auth", None)
         section.options["networks"] = Setting(NO_CLIENT, "", reasons[0][0])
         path = section.options["path"].value
         for origin, why in reasons:

@@ -118,15 +118,19 @@ def _lines(*pools: tuple[str, ...], most: int = 2) -> st.SearchStrategy[list[str
 
 
 @st.composite
-def location(draw: st.DrawFn, depth: int = 0) -> str:
+def location(draw: st.DrawFn, depth: int = 0, within: str = "/") -> str:
     modifier = draw(st.sampled_from((*("",) * 9, *("= ", "^~ ", "~ ") * 2, "~* ")))
-    path = draw(st.sampled_from(EXPRESSIONS if modifier.startswith("~") else PATHS))
+    path = draw(
+        st.sampled_from(EXPRESSIONS if modifier.startswith("~") else [one for one in PATHS if one.startswith(within)] or [within])
+    )
     body = draw(_lines(EVERYWHERE, INSIDE, LOCATED))
     if modifier != "= " and depth == 0:
-        body += draw(st.just([]) | st.lists(location(depth=1), max_size=1))
+        inner = st.lists(location(depth=1, within=path), max_size=0 if modifier.startswith("~") else 1)
+        body += draw(st.just([]) | inner)
+    uri = "" if modifier.startswith("~") else "/"
     target = draw(
         st.sampled_from(
-            ("", *("proxy_pass http://127.0.0.1:@up@;", "root @here@/html;") * 2, "proxy_pass http://127.0.0.1:@up@/;")
+            ("", *("proxy_pass http://127.0.0.1:@up@;", "root @here@/html;") * 2, f"proxy_pass http://127.0.0.1:@up@{uri};")
         )
     )
     return f"location {modifier}{path} {{ {target} {' '.join(body)} }}"
@@ -137,6 +141,7 @@ def server(draw: st.DrawFn) -> str:
     head = draw(_lines(EVERYWHERE, INSIDE, most=1))
     places = draw(st.lists(location(), max_size=3))
     places += [draw(st.sampled_from(("", "location / { " + LOCATED[0] + " }", "root @here@/html;")))]
+    places = list({one.partition("{")[0]: one for one in reversed(places)}.values())[::-1]
     name = draw(st.sampled_from((*(f"s{draw(st.integers(1, 5))}.test",) * 9, *HOSTS)))
     named = f"server_name {name};" if name else ""
     default = draw(st.sampled_from(("", "", " default_server")))
