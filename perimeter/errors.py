@@ -63,14 +63,14 @@ class ConfigError(StartupError):
 class Challenges(StrEnum):
     """Which challenges a 401 carries (WWW-Authenticate; RFC 9110, section 11.6.1).
 
-    ``BEARER``: the gateway's own tokens, and the schemes of authenticators other than Basic. ``BASIC``: the schemes of
-    authenticators. ``BOTH``: the two together. ``JOINED``: the same in one header, for a proxy that asks on behalf of a client.
+    ``BEARER``: tokens, the gateway's own first, then those of authenticators; no Basic, whatever was wrong. ``BASIC``: passwords
+    alone. ``BOTH``: the two together. ``FIRST_HAND``: the schemes of authenticators, and not the gateway's own tokens.
     """
 
     BEARER = "bearer"
     BASIC = "basic"
     BOTH = "both"
-    JOINED = "joined"
+    FIRST_HAND = "first-hand"
 
 
 class Refusal(PerimeterError):
@@ -78,7 +78,9 @@ class Refusal(PerimeterError):
 
     ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot be
     used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to authenticate:
-    the gate sets it according to the route, just before the answer is rendered.
+    the gate sets it according to the route, just before the answer is rendered. ``one_line`` puts them in one header, for a proxy
+    that asks on behalf of a client. ``attempted_user`` is the user name of a login that failed, as the client sent it: an
+    unverified claim, which the logs show as such.
     """
 
     status: ClassVar[int] = 500
@@ -86,6 +88,8 @@ class Refusal(PerimeterError):
     phrase: ClassVar[str] = "Something went wrong inside the gateway"
     close: ClassVar[bool] = False
     stranger: Challenges = Challenges.BEARER
+    one_line: bool = False
+    attempted_user: str | None = None
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
         self.detail = detail
@@ -269,6 +273,13 @@ class RevokedToken(InvalidToken):
     reason = "revoked"
 
 
+class IdentityChanged(InvalidToken):
+    """An exchange was open for long, and by now its credential is another user's, or the user has lost a role."""
+
+    reason = "identity_changed"
+    phrase = "The user or the user's roles have changed"
+
+
 class ForeignToken(InvalidToken):
     """The token was not issued by this gateway.
 
@@ -309,6 +320,14 @@ class NetworkRefused(Refusal):
     status = 403
     reason = "network_refused"
     phrase = "This address is not allowed here"
+
+
+class CrossSite(Refusal):
+    """A browser sent the request on behalf of another site, with credentials that it adds by itself (attack 50)."""
+
+    status = 403
+    reason = "cross_site"
+    phrase = "This request comes from another site"
 
 
 class Unavailable(Refusal):

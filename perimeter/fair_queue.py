@@ -7,6 +7,7 @@ service.
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -17,23 +18,81 @@ from twisted.python.failure import Failure
 
 from perimeter.errors import Overloaded, Unavailable
 
-RETRY_AFTER = 1
-"""Retry-After (seconds) for a client that is refused because a queue is full."""
+LONGEST_RETRY = 60
+"""The largest `retry_after`, in seconds."""
 
 CLIENT: ContextVar[str] = ContextVar("perimeter_client", default="")
 """The client that the current coroutine works for. Its jobs wait in one line. "" means the gateway itself."""
 
 
+class Wait:
+    """How long a piece of work has waited in queues, in seconds of ``clock``. ``changed`` is called at each begin and end.
+
+    A timeout that concerns the work alone does not count this time.
+    """
+
+    __slots__ = ("_ended", "_since", "changed", "clock")
+
+    def __init__(self, clock: Callable[[], float], changed: Callable[[], None]) -> None:
+        self.clock = clock
+        self.changed = changed
+        self._ended = 0.0
+        #: when it began to wait, if it waits now
+        self._since: float | None = None
+
+    @property
+    def now(self) -> bool:
+        """Whether it waits now."""
+        return self._since is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has waited so far."""
+        return self._ended + (0.0 if self._since is None else self.clock() - self._since)
+
+    def begin(self) -> None:
+        """It waits from now on."""
+        self._since = self.clock()
+        self.changed()
+
+    def end(self) -> None:
+        """It does not wait any more."""
+        self._ended, self._since = self.seconds, None
+        self.changed()
+
+
+WAIT: ContextVar[Wait | None] = ContextVar("perimeter_wait", default=None)
+"""The `Wait` of the current coroutine, if its time in queues is measured."""
+
+
+def retry_after(seconds: float) -> int:
+    """A Retry-After for clients that are refused while the work before them takes ``seconds``: in steps, and spread.
+
+    All of the clients that are refused at the same time would otherwise come back at the same time.
+    """
+    step = 1
+    while step < seconds and step < LONGEST_RETRY // 2:
+        step = min(2 * step, LONGEST_RETRY // 2)
+    return step + secrets.randbelow(step + 1)
+
+
 class StillWaiting(CancelledError):
-    """A job was cancelled while it waited in the queue: it never began, so this is no failure of the backend."""
+    """A job was cancelled while it waited in the queue: it never began, so this is no failure of the backend.
+
+    ``retry_after`` is what the client is told.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
 
 
 def timed_out(what: str) -> Callable[[object, float], Failure]:
     """Return an ``onTimeoutCancel`` for `Deferred.addTimeout`: `Overloaded` if the job never began, otherwise `Unavailable`."""
 
     def failure(result: object, timeout: float) -> Failure:
-        if isinstance(result, Failure) and result.check(StillWaiting):
-            return Failure(Overloaded(f"{what} was busy for {timeout:g} s", retry_after=RETRY_AFTER))
+        if isinstance(result, Failure) and isinstance(result.value, StillWaiting):
+            return Failure(Overloaded(f"{what} was busy for {timeout:g} s", retry_after=result.value.retry_after))
         return Failure(Unavailable(f"{what} took longer than {timeout:g} s"))
 
     return failure
@@ -139,12 +198,12 @@ class FairSemaphore:
         if refused is not waiter:
             self._lines.add(waiter)
         if refused is not None:
-            refused.deferred.errback(Overloaded(f"too many requests wait for {self._what}", retry_after=RETRY_AFTER))
+            refused.deferred.errback(Overloaded(f"too many requests wait for {self._what}", retry_after=retry_after(1)))
         return waiter.deferred
 
     def _leave(self, waiter: _Waiter) -> None:
         self._lines.remove(waiter)
-        waiter.deferred.errback(StillWaiting())
+        waiter.deferred.errback(StillWaiting(retry_after(1)))
 
     def release(self) -> None:
         """Free a slot. The next waiting coroutine gets it."""

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from perimeter.errors import Overloaded, Unavailable
-from perimeter.fair_queue import CLIENT, RETRY_AFTER, Lines, StillWaiting
+from perimeter.fair_queue import CLIENT, WAIT, Lines, StillWaiting, retry_after
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,12 +56,14 @@ class IThreads(Protocol):
 class _Job:
     """One call and the Deferred of its result. ``bounded`` jobs may be refused when the queue is full."""
 
-    __slots__ = ("bounded", "call", "client", "deferred")
+    __slots__ = ("began", "bounded", "call", "client", "deferred", "wait")
 
     def __init__(self, call: Callable[[], Any], bounded: bool, canceller: Callable[[_Job], None]) -> None:
         self.call = call
         self.bounded = bounded
         self.client = CLIENT.get()
+        self.wait = WAIT.get()
+        self.began = 0.0
         self.deferred: Deferred[Any] = Deferred(lambda _: canceller(self))
 
 
@@ -101,6 +103,13 @@ class Offload:
         self._running: set[_Job] = set()
         self._started = False
         self._idle: Deferred[None] | None = None
+        #: seconds that a job takes: a moving average
+        self._average = 0.0
+
+    @property
+    def retry_after(self) -> int:
+        """A Retry-After (seconds) for a client that is refused now."""
+        return retry_after(self._average * len(self._waiting) / self._threads)
 
     @property
     def waiting(self) -> int:
@@ -118,7 +127,7 @@ class Offload:
             return succeed(None)
         self._started = False
         while self._waiting:
-            self._waiting.next().deferred.errback(Unavailable("the gateway is shutting down"))
+            self._next().deferred.errback(Unavailable("the gateway is shutting down"))
         if not self._running:
             self._pool.stop()
             return succeed(None)
@@ -157,7 +166,7 @@ class Offload:
         elif len(self._running) < self._threads:
             self._begin(job)
         elif not bounded or len(self._waiting) < self._queue:
-            self._waiting.add(job)
+            self._queue_up(job)
         else:
             self._wait_instead_of_another(job)
         return job.deferred
@@ -165,19 +174,35 @@ class Offload:
     def _wait_instead_of_another(self, job: _Job) -> None:
         refused = self._waiting.make_room(job.client)
         if refused is not None:
-            self._waiting.add(job)
-        (refused or job).deferred.errback(Overloaded("the queue for slow work is full", retry_after=RETRY_AFTER))
+            if refused.wait is not None:
+                refused.wait.end()
+            self._queue_up(job)
+        (refused or job).deferred.errback(Overloaded("the queue for slow work is full", retry_after=self.retry_after))
+
+    def _queue_up(self, job: _Job) -> None:
+        self._waiting.add(job)
+        if job.wait is not None:
+            job.wait.begin()
+
+    def _next(self) -> _Job:
+        job = self._waiting.next()
+        if job.wait is not None:
+            job.wait.end()
+        return job
 
     def _begin(self, job: _Job) -> None:
         self._running.add(job)
+        job.began = self._reactor.seconds()
         self._pool.callInThreadWithCallback(partial(self._reactor.callFromThread, self._ended, job), job.call)
 
     def _ended(self, job: _Job, success: bool, result: Any) -> None:
         """The job's thread is free again."""
         self._running.discard(job)
+        took = self._reactor.seconds() - job.began
+        self._average = took if not self._average else self._average + (took - self._average) / 8
         if self._started:
             while self._waiting and len(self._running) < self._threads:
-                self._begin(self._waiting.next())
+                self._begin(self._next())
         elif self._idle is not None and not self._running:
             idle, self._idle = self._idle, None
             self._pool.stop()
@@ -195,4 +220,6 @@ class Offload:
             job.deferred.errback(CancelledError())
         else:
             self._waiting.remove(job)
-            job.deferred.errback(StillWaiting())
+            if job.wait is not None:
+                job.wait.end()
+            job.deferred.errback(StillWaiting(self.retry_after))

@@ -71,6 +71,16 @@ class Expiring(Generic[K, V]):
         self._entries.move_to_end(key)
         return entry[1]
 
+    def end(self, key: K) -> float:
+        """When the entry ends or ended; 0 if there is none."""
+        entry = self._entries.get(key)
+        return 0.0 if entry is None else entry[0]
+
+    def drop_if(self, condition: Callable[[V], bool]) -> None:
+        """Forget the entries for whose value ``condition`` holds."""
+        for key in [key for key, entry in self._entries.items() if condition(entry[1])]:
+            del self._entries[key]
+
     def keep(self, key: K, value: V, *, since: float | None = None, until: float = inf) -> None:
         """Remember ``value``, counted from ``since`` (default: now), and not beyond ``until``. An ended value is not kept."""
         now = self._clock()

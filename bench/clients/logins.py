@@ -18,7 +18,7 @@ import attrs
 
 from bench.clients.handshakes import client_context
 
-_TIMEOUT = 60.0
+_TIMEOUT = 180.0
 
 
 @attrs.frozen

@@ -22,11 +22,15 @@ from bench.peers.perimeter import Perimeter, other_user
 from bench.run import Run
 from bench.scenarios.base import Scenario
 from bench.scenarios.requests import SMALL
-from perimeter.auth.passwords.formats import make
+from perimeter.auth.passwords.making import make
 
 _GUESSERS = 16
 _FILES, _LOGINS = 20, 5
-_GUESSER, _BYSTANDER = "127.0.0.3", "127.0.0.2"
+_GUESSER = "127.0.0.3"
+BYSTANDER = "127.0.0.2"
+"""The address of a client beside the load."""
+SMALL_FILE = "/files/small.txt"
+"""The path of the file that the site of `site_with` serves."""
 _TIMEOUT = 60.0
 _MILLISECONDS = 1e3
 _KINDS = (
@@ -39,14 +43,19 @@ _KINDS = (
 
 
 def _site(run: Run, name: str) -> str:
-    """An authenticator with hashed passwords, and a directory of files."""
+    """An authenticator with argon2id hashes, and a directory of files."""
+    hashed = make(PASSWORD)
+    names = [USER, *(other_user(number) for number in range(1, 1 + _LOGINS * 2 * run.options.rounds))]
+    return site_with(run, name, "".join(f"{user}: {hashed},{','.join(ROLES)}\n" for user in names))
+
+
+def site_with(run: Run, name: str, lines: str) -> str:
+    """An authenticator with the ``lines`` of a realm file, and a directory of files."""
     own = run.around.directory / f"{name}-files"
     own.mkdir()
     (own / "small.txt").write_text("small\n")
     users = run.around.directory / f"{name}.realm"
-    hashed = make(PASSWORD)
-    names = [USER, *(other_user(number) for number in range(1, 1 + _LOGINS * 2 * run.options.rounds))]
-    users.write_text("".join(f"{user}: {hashed},{','.join(ROLES)}\n" for user in names))
+    users.write_text(lines)
     return f"""\
 [authenticator local]
 type = realmfile
@@ -61,7 +70,7 @@ auth = none
 """
 
 
-class _Client:
+class TimedClient:
     """Sends requests over one connection from ``address``. It connects again after the gateway has closed the connection."""
 
     def __init__(self, run: Run, gateway: Peer, address: str) -> None:
@@ -79,6 +88,7 @@ class _Client:
         return response.status
 
     def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
 
@@ -88,7 +98,7 @@ def _guessing(run: Run, gateway: Peer, guesses: list[int]) -> Iterator[None]:
     over = threading.Event()
 
     def guess(number: int) -> None:
-        client = _Client(run, gateway, _GUESSER)
+        client = TimedClient(run, gateway, _GUESSER)
         count = 0
         while not over.is_set():
             count += 1
@@ -96,7 +106,7 @@ def _guessing(run: Run, gateway: Peer, guesses: list[int]) -> Iterator[None]:
                 guesses.append(client.get(SMALL, f"guess{number}", f"{count}"))
             except (OSError, http.client.HTTPException):
                 client.close()
-                client = _Client(run, gateway, _GUESSER)
+                client = TimedClient(run, gateway, _GUESSER)
         client.close()
 
     threads = [threading.Thread(target=guess, args=(number,)) for number in range(_GUESSERS)]
@@ -115,7 +125,7 @@ class _Bystander:
     """The other client. ``refused`` counts answers other than 200."""
 
     def __init__(self, run: Run, gateway: Peer) -> None:
-        self._client = _Client(run, gateway, _BYSTANDER)
+        self._client = TimedClient(run, gateway, BYSTANDER)
         self.refused = 0
 
     def _timed(self, path: str, user: str = "") -> float:
@@ -125,7 +135,7 @@ class _Bystander:
 
     def measure(self, users: Iterator[str]) -> tuple[float, float]:
         """Milliseconds that a file and a login take."""
-        files = sorted(self._timed("/files/small.txt") for _ in range(_FILES))
+        files = sorted(self._timed(SMALL_FILE) for _ in range(_FILES))
         return files[_FILES * 19 // 20], statistics.median(self._timed(SMALL, next(users)) for _ in range(_LOGINS))
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ _SETTLING = 3.0
 """Seconds until all clients are connected, and until all send requests. CPU time is counted from then on."""
 _LEAVING = 0.5
 _FIRST = 100
-_OPEN_TIMEOUT = _ANSWER_TIMEOUT = 120.0
+_OPEN_TIMEOUT = _ANSWER_TIMEOUT = 240.0
 _MILLISECONDS = 1e3
 
 
@@ -111,7 +111,7 @@ def _stretch(run: Run, gateway: Perimeter, load: Load) -> _Stretch:
     return _Stretch(begin.cpu_each(end), outcome.p50, outcome.p99, float(outcome.other_statuses), begin.rate(end))
 
 
-def _first_logins_of(run: Run, gateway: Perimeter, users: Sequence[str]) -> dict[str, Any]:
+def first_logins_of(run: Run, gateway: Perimeter, users: Sequence[str]) -> dict[str, Any]:
     """Log ``users`` in at the same moment. Returns the client's report, and the gateway's ``cpu`` in seconds."""
     file = run.around.directory / f"{gateway.name}.credentials"
     file.write_text("\n".join(basic(user, PASSWORD) for user in users) + "\n")
@@ -132,7 +132,7 @@ def _remembered(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
         _asking(run, peers, "logins", directory.authenticator(server.port, None)) as gateways,
     ):
         for name, gateway in gateways.items():
-            refused = _first_logins_of(run, gateway, users)["refused"]
+            refused = first_logins_of(run, gateway, users)["refused"]
             if refused:
                 raise BenchError(f"{name} refused {refused} users whose logins should be cached")
         # from here on, a user whose login is not cached is refused
@@ -174,7 +174,7 @@ def _first(run: Run, peers: Sequence[Peer]) -> list[Measurement]:
                 found: dict[str, list[dict[str, Any]]] = {name: [] for name in gateways}
                 for crowd in crowds:
                     for name, gateway in gateways.items():
-                        found[name].append(_first_logins_of(run, gateway, crowd))
+                        found[name].append(first_logins_of(run, gateway, crowd))
             measurements += first_login_measurements(f"{_FIRST} first logins, {kind}", found)
     return measurements
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quote
 
-from perimeter.audit.escaping import OWN, escape, escape_text, redact
+from perimeter.audit.escaping import OWN, escape, escape_text, redact, shown_name
 from perimeter.config.site.audit import AuditFormat
 from perimeter.model import AccessRecord
 
@@ -147,6 +147,10 @@ def _header(record: AccessRecord, name: bytes) -> str:
     return _byte_string(redact(value) if name == b"referer" else value)
 
 
+def _attempted(record: AccessRecord) -> str:
+    return "null" if record.attempted_user is None else _string(shown_name(record.attempted_user))
+
+
 def json(record: AccessRecord) -> bytes:
     """One JSON object in ASCII, always with the same keys. Unknown values are null or "". Times are UTC, durations seconds."""
     when = record.time
@@ -167,6 +171,7 @@ def json(record: AccessRecord) -> bytes:
         f'"version":{_string(record.version)},"host":{_byte_string(record.host)},'
         f'"status":{record.status},"sent":{record.sent},"received":{record.received},'
         f'{who},"route":{_string(record.route)},"upstream":{_string(record.upstream)},"reason":{_string(record.reason)},'
+        f'"detail":{_string(record.detail)},"attempted_user":{_attempted(record)},'
         f'"referer":{_header(record, b"referer")},"user_agent":{_header(record, b"user-agent")}}}\n'
     )
     return line.encode("ascii")

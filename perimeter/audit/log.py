@@ -1,9 +1,10 @@
 """The audit logs: they write records to files as lines, and handle files that cannot be written.
 
 A strict log writes at once: `AuditLog.record` returns True only if the line is in the file. If a write fails (the disk is full,
-for example), `record` returns False, the log is unhealthy, and the lines are kept. The log tries to write them again once a
-second. A log that is not strict collects the lines of one turn of the event loop; it counts the lines that it cannot keep, and
-drops them. `perimeter.audit.formats` makes the lines, and `perimeter.audit.rolling` manages the files.
+for example), `record` returns False, and the log is unhealthy. The caller then says what the client has seen
+(`AuditLog.keep`), and the log tries to write those lines once a second. A log that is not strict collects the lines of one turn
+of the event loop; it counts the lines that it cannot keep, and drops them. `perimeter.audit.formats` makes the lines, and
+`perimeter.audit.rolling` manages the files.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from zope.interface import implementer
 from perimeter.audit.formats import FORMATS, Format
 from perimeter.audit.rolling import RollingFile, Unwritten
 from perimeter.audit.sink import IAuditSink
-from perimeter.audit.sinks import CountingSink
+from perimeter.audit.sinks import CountingSink, NoAudit
 from perimeter.config.site.audit import AuditSettings
 from perimeter.errors import StartupError
 from perimeter.model import AccessRecord
@@ -45,6 +46,7 @@ class AuditLog:
         self._dropped = 0
         self._flush: IDelayedCall | None = None
         self._failed = False
+        self._error = ""
         self._retry_at = 0.0
         self._closed = True
 
@@ -54,26 +56,37 @@ class AuditLog:
         """Write one line. Returns False if the log is strict and the line is not in the file. Never raises."""
         try:
             line = self._make_line(access_record)
-            if self._strict and not self._failed and not self._closed:
-                self._file.write(line)
+            if not self._strict:
+                self._keep_line(line)
                 return True
-            return self._record_slowly(line)
+            if self._closed:
+                return self._write_after_close(line)
+            if self._failed and not self._try_again():
+                return False
+            self._file.write(line)
+            return True
         except Unwritten as unwritten:
-            self._keep(unwritten)
+            self._fail(unwritten.error)
             return False
         except Exception:
             # a bug: the response must not be sent without its record
             _log.failure("An audit record could not be written")
             return not self._strict
 
+    def keep(self, access_record: AccessRecord) -> None:
+        """Write one line as soon as the file can be written. Never raises."""
+        try:
+            self._keep_line(self._make_line(access_record))
+        except Exception:
+            _log.failure("An audit record could not be written")
+
+    def problem(self) -> str:
+        """Why the last attempt to write failed, or "" if it did not."""
+        return f"{self._file.path}: {self._error}" if self._failed else ""
+
     def healthy(self) -> bool:
         """Return False while a strict log cannot be written. Tries again at most once a second. Never raises."""
         return not (self._failed and self._strict) or self._try_again()
-
-    @property
-    def failing(self) -> bool:
-        """Whether the last attempt to write failed."""
-        return self._failed
 
     def __call__(self, event: LogEvent) -> None:
         """Write the event's ``access_record``, if it has one."""
@@ -114,15 +127,12 @@ class AuditLog:
 
     # -- everything except the usual write
 
-    def _record_slowly(self, line: bytes) -> bool:
+    def _keep_line(self, line: bytes) -> None:
         self._add(line)
         if self._closed:
-            return self._write_after_close()
-        if self._failed:
-            return self._try_again() or not self._strict
-        if self._flush is None:
-            self._flush = self._clock.callLater(0, self._flush_now)
-        return True
+            self._write_after_close(b"")
+        elif self._flush is None:
+            self._flush = self._clock.callLater(RETRY if self._failed else 0, self._flush_now)
 
     def _add(self, lines: bytes) -> None:
         if len(self._pending) + len(lines) > BACKLOG:
@@ -137,7 +147,7 @@ class AuditLog:
         else:
             self._write_pending()
         if self._failed:
-            # `healthy` does not retry for a log that is not strict, so it retries by itself
+            # the log recovers by itself, even if no request comes
             self._flush = self._clock.callLater(RETRY, self._flush_now)
 
     def _write_pending(self) -> bool:
@@ -153,12 +163,17 @@ class AuditLog:
         return True
 
     def _keep(self, unwritten: Unwritten) -> None:
-        """Keep the lines that are not in the file, and log the failure once."""
-        self._retry_at = self._clock.seconds() + RETRY
+        """Keep the lines that are not in the file, before those that came later."""
         later = bytes(self._pending)
         self._pending.clear()
         self._add(unwritten.rest)
         self._add(later)
+        self._fail(unwritten.error)
+
+    def _fail(self, error: OSError) -> None:
+        """The file cannot be written: log it once."""
+        self._retry_at = self._clock.seconds() + RETRY
+        self._error = error.strerror or str(error)
         if self._failed:
             return
         self._failed = True
@@ -166,10 +181,10 @@ class AuditLog:
             _log.critical(
                 "The audit log {path} cannot be written, and no request is served until it can be: {error}",
                 path=self._file.path,
-                error=unwritten.error,
+                error=self._error,
             )
         else:
-            _log.warn("The audit log {path} cannot be written: {error}", path=self._file.path, error=unwritten.error)
+            _log.warn("The audit log {path} cannot be written: {error}", path=self._file.path, error=self._error)
 
     def _try_again(self) -> bool:
         """Reopen the file and write the pending lines, at most once a second. Returns True if the log works again."""
@@ -180,7 +195,8 @@ class AuditLog:
         self._retry_at = now + RETRY
         try:
             self._file.reopen()
-        except OSError:
+        except OSError as error:
+            self._error = error.strerror or str(error)
             return False
         if not self._write_pending():
             return False
@@ -191,29 +207,21 @@ class AuditLog:
         self._dropped = 0
         return True
 
-    def _write_after_close(self) -> bool:
+    def _write_after_close(self, line: bytes) -> bool:
+        """Write the pending lines, then ``line``. Returns False if they are not in the file. Raises `Unwritten` for ``line``."""
         try:
             self._file.open()
         except OSError as error:
-            self._keep(Unwritten(error, b""))
-            return not self._strict
+            self._fail(error)
+            return False
         try:
-            return self._write_pending() or not self._strict
+            if not self._write_pending():
+                return False
+            if line:
+                self._file.write(line)
+            return True
         finally:
             self._file.close()
-
-
-@implementer(IAuditSink)
-class NoAudit:
-    """The sink of a configuration without an audit log."""
-
-    def record(self, access_record: AccessRecord) -> bool:
-        """Ignore the record."""
-        return True
-
-    def healthy(self) -> bool:
-        """Return True."""
-        return True
 
 
 class AuditLogs:
@@ -256,10 +264,14 @@ class AuditLogs:
             self._logs[key] = log
         return log
 
+    def problems(self) -> list[str]:
+        """Path and reason for each file that cannot be written."""
+        return [problem for log in self._logs.values() if (problem := log.problem())]
+
     @property
-    def failing(self) -> bool:
-        """Whether the last attempt to write to one of them failed."""
-        return any(log.failing for log in self._logs.values())
+    def paths(self) -> list[Path]:
+        """The files."""
+        return [Path(key) for key in self._logs]
 
     def open(self) -> None:
         """Open every file. Raises `StartupError` for the first that cannot be opened, and closes the others."""

@@ -34,7 +34,10 @@ _LOOK = 1.0
 
 
 class Unwritten(Exception):
-    """Writing failed. ``rest`` holds the lines that are not in the file, whole lines only. ``error`` is the reason."""
+    """Writing failed. ``rest`` holds the lines that are not in the file, whole lines only. ``error`` is the reason.
+
+    A part of a line that was written is removed again, if the file is a regular one.
+    """
 
     def __init__(self, error: OSError, rest: bytes) -> None:
         super().__init__(str(error))
@@ -167,13 +170,25 @@ class RollingFile:
                 if not done:
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
             except OSError as error:
+                written = max(0, len(lines) - len(data))
+                whole = lines.rfind(b"\n", 0, written) + 1
+                self._take_back(written - whole)
                 self._failed(error)
-                written = len(lines) - len(data)
-                rest = lines if written <= 0 else lines[lines.rfind(b"\n", 0, written) + 1 :]
-                raise Unwritten(error, rest) from error
+                raise Unwritten(error, lines[whole:]) from error
             self._size += done
             self._torn = data[done - 1 : done] != b"\n"
             data = data[done:]
+
+    def _take_back(self, size: int) -> None:
+        """Remove the last ``size`` bytes, the torn start of a line, unless another process has written behind them."""
+        if not size or not self._regular:
+            return
+        with contextlib.suppress(OSError):
+            end = os.lseek(self._fd, 0, os.SEEK_CUR)
+            if os.fstat(self._fd).st_size == end:
+                os.ftruncate(self._fd, end - size)
+                self._size -= size
+                self._torn = False
 
     def _failed(self, error: OSError) -> None:
         if error.errno == errno.EBADF:

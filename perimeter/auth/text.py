@@ -1,9 +1,11 @@
-"""Decodes UTF-8 with ISO-8859-1 as fallback, and knows which characters a name must not contain. Pure."""
+"""Decodes UTF-8 with ISO-8859-1 as fallback; how names compare, and which characters they must not contain. Pure."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
+_BLANKS = re.compile(r"\s+")
 _UNFIT_FOR_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # What Java's String.trim removes. Python's strip removes Unicode's blanks too, which would change a password that ends in one.
@@ -24,6 +26,11 @@ def decode_either(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("iso-8859-1")
+
+
+def folded(value: str) -> str:
+    """``value`` as caseIgnoreMatch compares it (RFC 4518): a directory considers equal results the same."""
+    return _BLANKS.sub(" ", unicodedata.normalize("NFKC", value).casefold()).strip()
 
 
 def unfit_for_name(text: str) -> bool:

@@ -1,17 +1,27 @@
-"""``perimeter check F`` and ``twistd perimeter --config F --check``: check a site.ini without opening ports or writing files."""
+"""``perimeter check F`` and ``twistd perimeter --config F --check``: check a site.ini without opening ports or writing files.
+
+The files that it names are read as a start reads them (`perimeter.run.build.inspection`).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
+from perimeter.audit.escaping import escape_line
 from perimeter.config.language.net_types import Network
+from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.load import load_site
+from perimeter.config.site.load import Inspect, load_site
 from perimeter.config.site.route import Auth, RouteSettings, Rule
+from perimeter.config.site.route_matching import ANY_HOST, prefix_of, specificity
 from perimeter.errors import StartupError
 from perimeter.plugin.kinds import PluginKinds
 
@@ -20,58 +30,94 @@ _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 
 @click.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
-def command(file: Path) -> None:
-    """Check the configuration FILE: print every problem with its line, or the routes as a table."""
-    status, text = run_check(file)
-    click.echo(text)
+@click.option("--no-files", is_flag=True, help="Do not read the files that FILE names; they need not exist on this machine.")
+@click.option(
+    "--explain", nargs=2, metavar="METHOD URL", help="Say which route a request belongs to, and whether it would be admitted."
+)
+@click.option("--user", metavar="NAME", help="With --explain: the request of this user, with the roles that they have now.")
+def command(file: Path, no_files: bool, explain: tuple[str, str] | None, user: str | None) -> None:
+    """Check the configuration FILE and the files that it names: print every problem with its line, or the routes as a table.
+
+    The routes are in the order in which they are matched.
+    """
+    if user is not None and explain is None:
+        raise click.UsageError("--user is only allowed with --explain")
+    if explain is None:
+        status, text = run_check(file, files=not no_files)
+    else:
+        from perimeter.cli.explain import run_explain
+
+        status, text = run_explain(file, *explain, user=user)
+    # names and paths come from files and users
+    click.echo("\n".join(map(escape_line, text.split("\n"))))
     sys.exit(status)
 
 
-def run_check(path: Path, *, kinds: PluginKinds | None = None) -> tuple[int, str]:
+def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> tuple[int, str]:
     """An exit status and the text to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
 
-    ``kinds`` replaces the kinds that are installed.
+    ``kinds`` replaces the kinds that are installed. Without ``files``, the files that the configuration names need not exist.
     """
     # Finding plug-ins imports them, which costs time: only commands that read a configuration do it.
-    from perimeter.auth.kinds.realm_file import RealmFileError
     from perimeter.auth.registry import installed_kinds
 
-    try:
-        config = load_site(path, kinds=installed_kinds() if kinds is None else kinds)
-    except StartupError as error:
-        return 1, str(error)
-    try:
-        found = (*config.warnings, *_realm_files(config))
-    except RealmFileError as error:
-        return 1, str(error)
-    warnings = [f"warning: {warning}" for warning in found]
+    known = installed_kinds() if kinds is None else kinds
+    with _logged_warnings() as logged:
+        try:
+            config = load_site(path, kinds=known, here=files, inspect=_inspection(known) if files else None)
+        except StartupError as error:
+            return 1, str(error)
+    warnings = [f"warning: {warning}" for warning in dict.fromkeys((*config.warnings, *logged))]
     return 0, "\n".join([*warnings, *([""] if warnings else []), *_table(config)])
 
 
-def _realm_files(config: SiteConfig) -> list[str]:
-    """Warnings about the realm files that exist.
+def _inspection(kinds: PluginKinds) -> Inspect:
+    # Late, so that other commands need no reactor.
+    from twisted.internet import reactor
 
-    Raises `perimeter.auth.kinds.realm_file.RealmFileError` for one that the gateway would refuse.
-    """
-    from perimeter.auth.kinds.realm_file import RealmFileSettings, realm_file_warnings
+    from perimeter.run.build.inspection import inspect_files
 
-    settings = [one.settings for one in config.authenticators]
-    paths = [one.path for one in settings if isinstance(one, RealmFileSettings) and one.path.exists()]
-    return [warning for path in paths for warning in realm_file_warnings(path)]
+    return partial(inspect_files, kinds, reactor)
+
+
+@contextlib.contextmanager
+def _logged_warnings() -> Iterator[list[str]]:
+    """What is logged as a warning meanwhile: a start with the same files logs it too."""
+    found: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event.get("log_level") is LogLevel.warn:
+            found.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield found
+    finally:
+        globalLogPublisher.removeObserver(observe)
 
 
 def _table(config: SiteConfig) -> list[str]:
-    """The routes in columns, with a row for each of their hosts."""
+    """The routes in columns, in the order in which they are matched, with a row for each of their hosts."""
     if not config.routes:
         return ["There are no routes."]
-    rows = [_COLUMNS, *(_row(route, host, config) for route in config.routes for host in route.hosts or ("*",))]
+    found = [(host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)]
+    rows = [_COLUMNS, *(_row(route, host, config) for host, route in sorted(found, key=lambda one: matching_order(*one)))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def matching_order(host: str, route: RouteSettings) -> tuple[tuple[int, str], int, str]:
+    """Sorts routes as they are matched: the more specific host before the other, and a longer path before a shorter one."""
+    prefix = prefix_of(route.path)
+    return specificity(host), -len(prefix), prefix
 
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = route.auth if config.perimeter.enabled or route.auth is Auth.NONE else "off"
     identity = ", ".join(route.identity) or "none"
+    if route.authorization != DROP:
+        identity += f"; authorization {route.authorization.word}"
     return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
 
 

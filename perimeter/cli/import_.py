@@ -223,8 +223,9 @@ def _replace(path: Path, text: str, mode: int) -> None:
 
 
 def _line(user: RealmUser) -> str:
-    from perimeter.auth.passwords.formats import PasswordFormatError, make
-    from perimeter.cli.password import realm_line
+    from perimeter.auth.passwords.formats import PasswordFormatError
+    from perimeter.auth.passwords.making import make
+    from perimeter.auth.passwords.users import realm_line
 
     try:
         hashed = user.hashed if user.password is None else make(user.password, "argon2id")

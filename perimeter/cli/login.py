@@ -26,7 +26,13 @@ WRONG, UNSURE = 1, 2
 @click.command("login")
 @config_option
 @click.option("--user", required=True, metavar="NAME", help="The user name.")
-@click.option("--realm", "realms", multiple=True, metavar="REALM", help="Ask for this realm only; may be given several times.")
+@click.option(
+    "--realm",
+    "realms",
+    multiple=True,
+    metavar="REALM",
+    help="Exclude users of other realms, as X-Auth-Realm does; may be given several times.",
+)
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the password from the first line of standard input.")
 def command(file: Path, user: str, realms: tuple[str, ...], from_stdin: bool) -> None:
     """Ask the authenticators in their order who NAME is, as the gateway would, and say what each of them does.
@@ -85,9 +91,10 @@ async def _walk(
     if not credentials.username or not credentials.password:
         say("refused: an empty user name or password is shown to no authenticator (RFC 4513, section 5.1.2)")
         return WRONG
+    concerned = chain.concerned(credentials, request)
     for one in chain.guarded:
-        if not one.wants(credentials, request):
-            reason = "takes no passwords" if Scheme.BASIC not in one.schemes else "its realm is not asked for"
+        if one not in concerned:
+            reason = "takes no passwords" if Scheme.BASIC not in one.schemes else "no realm that is asked for comes after it"
             say(f"{one.name}: not asked, {reason}")
             continue
         say(f"{one.name} (realm {one.realm}, at most {one.timeout:g} s):")
@@ -105,6 +112,9 @@ async def _walk(
             say(f"    user {principal.username!r} of realm {principal.realm}, roles: {', '.join(principal.roles) or 'none'}")
             for name, value in principal.attributes.items():
                 say(f"    attribute {name} = {value!r}")
+            if request.realms and one.realm not in request.realms:
+                say("    --realm excludes this user: the next one is asked")
+                continue
             say("login succeeds")
             return 0
         say("    does not know the user: the next one is asked")

@@ -9,23 +9,10 @@ from pathlib import Path
 
 import click
 
-from perimeter.auth.passwords.formats import SCHEMES, PasswordFormatError, make
-from perimeter.auth.passwords.properties import escape_key, escape_value
-from perimeter.auth.passwords.users import RealmFileError, read_users
-from perimeter.auth.text import trim, unfit_for_name
-
-
-def realm_line(username: str, hashed: str, roles: tuple[str, ...]) -> str:
-    """The line ``username: hash[,role ...]``, escaped for a .properties file.
-
-    Raises ValueError for a name or a role that is not possible in the line or in a login.
-    """
-    if not username or ":" in username or unfit_for_name(username):
-        raise ValueError("a user name cannot be empty or hold a colon or control characters")
-    for role in roles:
-        if not role or "," in role or role != trim(role) or unfit_for_name(role):
-            raise ValueError("a role cannot be empty or hold a comma, control characters or blanks at its ends")
-    return f"{escape_key(username)}: {escape_value(','.join((hashed, *roles)))}"
+from perimeter.auth.passwords.formats import PasswordFormatError
+from perimeter.auth.passwords.making import SCHEMES, make
+from perimeter.auth.passwords.rewriting import NotRewritten, rewrite
+from perimeter.auth.passwords.users import RealmFileError, read_users, realm_line, with_passwords
 
 
 def _from_stdin() -> str:
@@ -44,12 +31,15 @@ def _from_stdin() -> str:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Add the line to this realm file; without it, print it. Nothing is written if the command is interrupted.",
 )
-def command(scheme: str, user: str | None, roles: str, from_stdin: bool, output: Path | None) -> None:
+@click.option("--replace", is_flag=True, help="With --output: change the password of a user who is in the file. Roles stay.")
+def command(scheme: str, user: str | None, roles: str, from_stdin: bool, output: Path | None, replace: bool) -> None:
     """Hash a password for a realm file."""
     if user is None and (roles or output):
         raise click.UsageError(f"{'--roles' if roles else '--output'} goes with --user")
+    if replace and (output is None or roles):
+        raise click.UsageError("--replace goes with --user and --output, and without --roles")
     if output is not None and user is not None:
-        _existing(output, user)
+        _existing(output, user, replace)
     names = tuple(role.strip() for role in roles.split(",") if role.strip())
     if user is not None:
         _checked_line(user, "", names)  # before the password is asked for
@@ -61,12 +51,14 @@ def command(scheme: str, user: str | None, roles: str, from_stdin: bool, output:
     text = hashed if user is None else _checked_line(user, hashed, names)
     if output is None:
         click.echo(text)
+    elif replace:
+        _replace(output, str(user), hashed)
     else:
         _add(output, str(user), text)
 
 
-def _existing(path: Path, user: str) -> bytes:
-    """The realm file as it is, empty if there is none. Ends the command if it is not one, or has the user."""
+def _existing(path: Path, user: str, wanted: bool = False) -> bytes:
+    """The realm file as it is, empty if there is none. Ends the command if it is not one, or has the user (not: ``wanted``)."""
     try:
         data = path.read_bytes() if path.exists() else b""
         known = read_users(data, str(path)).by_name
@@ -74,7 +66,9 @@ def _existing(path: Path, user: str) -> bytes:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{path} cannot be read: {error.strerror}") from None
-    if user in known:
+    if wanted and user not in known:
+        raise click.ClickException(f"{path} has no user {user!r}")
+    if user in known and not wanted:
         raise click.ClickException(f"{path}:{known[user].line}: user {user!r} exists")
     return data
 
@@ -100,6 +94,17 @@ def _add(path: Path, user: str, line: str) -> None:
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
     click.echo(f"added {user!r} to {path}", err=True)
+
+
+def _replace(path: Path, user: str, hashed: str) -> None:
+    """Change the password of ``user`` in a realm file, and nothing else."""
+    try:
+        rewrite(path, lambda data: with_passwords(data, str(path), {user: hashed}))
+    except (NotRewritten, RealmFileError) as error:
+        raise click.ClickException(str(error)) from None
+    except (KeyError, ValueError):
+        raise click.ClickException(f"{path}: the line of user {user!r} cannot be replaced") from None
+    click.echo(f"changed the password of {user!r} in {path}", err=True)
 
 
 def _checked_line(user: str, hashed: str, roles: tuple[str, ...]) -> str:

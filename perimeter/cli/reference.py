@@ -45,6 +45,9 @@ reported at once, each with its line. Run `perimeter check site.ini` before you 
 Instead of any value you can write `env:NAME` (an environment variable), `file:PATH` (the contents of a file) or
 `credential:NAME` (a systemd credential). Such a value is never printed.
 
+Values are written without quotes, which are refused; only names of users and roles may be in double quotes. A value that begins
+with a quote, and a secret that contains ` ;` or ` #`, is kept in a file. No comment may follow a secret in its line.
+
 `networks =` without a value means *not set* if the option has no default; otherwise it is an error.
 """
 

@@ -12,8 +12,9 @@ import click
 
 from perimeter.config.language.datatypes import BadValue, duration
 from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.load import load_site
+from perimeter.config.site.load import load_site, state_dir_of
 from perimeter.errors import StartupError
+from perimeter.run.control import ask
 
 config_option: Callable[[Any], Any] = click.option(
     "--config", "file", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The gateway's site.ini."
@@ -30,13 +31,17 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path, file_okay=False),
         default=None,
         metavar="DIR",
-        help="Instead of --config: the running gateway's state_dir. Works while site.ini has a fault.",
+        help="Instead of --config: the gateway's state_dir. Works while site.ini has a fault.",
     )
     return file(directory(command))
 
 
 def gateway_of(file: Path | None, state_dir: Path | None) -> tuple[Path, SiteConfig | None]:
-    """The ``state_dir`` that the options name, and the configuration unless ``--state-dir`` was given. Raises `StartupError`."""
+    """The ``state_dir`` that the options name, and the configuration.
+
+    The configuration is None with ``--state-dir``, and if the file has a fault but a gateway runs with an earlier version of it.
+    Raises `StartupError`.
+    """
     if (file is None) == (state_dir is None):
         raise click.UsageError("one of these is needed: --config, --state-dir")
     if state_dir is not None:
@@ -45,8 +50,24 @@ def gateway_of(file: Path | None, state_dir: Path | None) -> tuple[Path, SiteCon
     try:
         site = read_site(file)
     except StartupError as error:
-        raise StartupError(f"{error}\n(--state-dir DIR asks the running gateway without site.ini)") from None
+        running = _running_with(file)
+        if running is None:
+            raise StartupError(f"{error}\n(--state-dir DIR asks the running gateway without site.ini)") from None
+        click.echo(f"{file.name} has a fault; asking the gateway that runs with an earlier version of it:\n{error}", err=True)
+        return running, None
     return site.perimeter.state_dir, site
+
+
+def _running_with(file: Path) -> Path | None:
+    """The ``state_dir`` of the gateway that runs with an earlier version of ``file``, if the file still names it."""
+    directory = state_dir_of(file)
+    if directory is None:
+        return None
+    try:
+        running = ask(directory, {"command": "status", "brief": True})
+    except StartupError:
+        return None
+    return directory if Path(str(running.get("config"))).resolve() == file.resolve() else None
 
 
 class WallClock:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,32 @@ from perimeter.run.control import ask
 @gateway_options
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def command(file: Path | None, state_dir: Path | None, as_json: bool) -> None:
-    """Show the running gateway: listeners, authenticators, and who has to wait after too many wrong passwords."""
+    """Show the running gateway: problems, the worst first; listeners, authenticators, and who has to wait after wrong passwords.
+
+    Directories and services are asked whether they answer. Ends with 1 if there is a problem.
+    """
     with explained():
         answer = ask(gateway_of(file, state_dir)[0], {"command": "status"})
     if as_json:
         click.echo(json.dumps(answer, indent=2))
-        return
-    for line in _lines(answer):
-        # names come from clients
-        click.echo(escape_line(line))
+    else:
+        for line in _lines(answer):
+            # names come from clients
+            click.echo(escape_line(line))
+    sys.exit(1 if answer.get("problems") else 0)
 
 
 def _lines(answer: dict[str, Any]) -> list[str]:
-    lines = [f"perimeter {answer['version']}, process {answer['pid']}, up for {answer['uptime']} s with {answer['config']}"]
+    lines = [f"problem: {one['subject']} {one['name']}: {one['message']}" for one in answer.get("problems", ())]
+    lines += [f"perimeter {answer['version']}, process {answer['pid']}, up for {answer['uptime']} s with {answer['config']}"]
     for place in answer["listeners"]:
         lines.append(f"listener {place['name']}: port {place['port']}, {place['connections']} connections")
     for one in answer["authenticators"]:
-        state = f"down, next try in {one['next_try']} s" if one["down"] else "in use"
+        state = "in use"
+        if one["down"]:
+            state = f"down, next try in {one['next_try']} s"
+        elif one.get("fault"):
+            state = "cannot be used at the moment"
         lines.append(f"authenticator {one['name']} ({one['type']}, realm {one['realm']}): {state}")
     for one in answer["waiting"]:
         who = f"name {one['value']!r} of realm {one['realm']}" if one["kind"] == "name" else f"address {one['value']}"
@@ -66,7 +76,7 @@ def reload(file: Path) -> None:
     Ends with 1, and changes nothing, if FILE has a fault or no gateway runs with it. The gateway reports in its log what it did.
     """
     with explained():
-        running = ask(read_site(file).perimeter.state_dir, {"command": "status"})
+        running = ask(read_site(file).perimeter.state_dir, {"command": "status", "brief": True})
     if Path(running["config"]).resolve() != file.resolve():
         raise click.ClickException(f"the gateway that runs in this state_dir has another configuration: {running['config']}")
     try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import getopt
 import os
+import pwd
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -15,6 +18,8 @@ from twisted.python.logfile import LogFile
 from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
+from perimeter.run.build.user import DaemonUser
+from perimeter.run.launch import Launch, detach, forget_own_pid
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
 
@@ -28,9 +33,16 @@ class Options(usage.Options):
     optFlags = [["check", None, "Check the configuration, print the routes or every problem, and bind nothing."]]
 
     def postOptions(self) -> None:
-        """Refuse to go on without a configuration."""
+        """Refuse to go on without a configuration. There is a pid file only if it is asked for."""
         if not self["config"]:
             raise usage.UsageError("--config FILE is needed: the gateway's site.ini (etc/site.ini is an example)")
+        twistd = self.parent
+        if twistd is None:
+            return
+        if not _asked_for(twistd, "pidfile"):
+            twistd["pidfile"] = ""
+        elif twistd["pidfile"]:
+            forget_own_pid(Path(twistd["pidfile"]))
 
 
 class _Application(MultiService):
@@ -49,17 +61,28 @@ class _Application(MultiService):
 
 def makeService(options: Options) -> IService:
     """The gateway that ``options`` describe. If it cannot be built, prints the reason and exits with status 1."""
-    file = Path(options["config"])
+    file = Path(options["config"]).absolute()  # twistd --rundir changes the directory before a reload reads it again
     if options["check"]:
         # Here, so that the daemon does not import what only commands need.
         from perimeter.cli.check import run_check
 
         status, text = run_check(file)
         _exit(status, text)
+    twistd: Any = options.parent or {}
     try:
         config = load_site(file, kinds=installed_kinds())
+        user = _daemon_user(twistd)
+        _check_paths(twistd)
+        outfile = _log_file(twistd, user)
     except StartupError as error:
         _exit(1, str(error))
+    launch = Launch(pidfile=twistd.get("pidfile") or "")
+    if twistd and not (twistd["nodaemon"] or twistd["debug"]):  # without twistd's options, another program runs the service
+        launch = detach(twistd.get("pidfile") or "", getattr(outfile, "path", ""))
+        # What twistd itself would do besides.
+        twistd["nodaemon"] = True
+        if twistd.get("umask") is None:
+            twistd["umask"] = 0o077
     # Late, so that --help and --check need no reactor.
     from perimeter.net.reactor import install
 
@@ -68,10 +91,9 @@ def makeService(options: Options) -> IService:
 
     from perimeter.run.daemon import Daemon
 
-    outfile = _log_file(options.parent or {})
     log = None if outfile is None else DaemonLog(config.logging, outfile)
     application = _Application(log)
-    gateway = Daemon(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log)
+    gateway = Daemon(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log, launch, user)
     gateway.setServiceParent(application)  # type: ignore[no-untyped-call]
     return application
 
@@ -81,11 +103,58 @@ def _exit(status: int, text: str) -> NoReturn:
     sys.exit(status)
 
 
-def _log_file(twistd: Any) -> TextIO | None:
-    """The file that twistd is to log to; None if twistd logs itself (syslog)."""
+def _asked_for(twistd: Any, option: str) -> bool:
+    """Whether an option of twistd was given, and is not its default."""
+    try:
+        given, _ = getopt.getopt(sys.argv[1:], twistd.shortOpt, twistd.longOpt)
+    except getopt.GetoptError:
+        given = []
+    return twistd[option] != twistd.defaults[option] or f"--{option}" in dict(given)
+
+
+def _daemon_user(twistd: Any) -> DaemonUser | None:
+    """The user that twistd is to make of this process; None if it stays root, or what it is. Raises `StartupError`."""
+    uid, gid = twistd.get("uid"), twistd.get("gid")
+    present = os.geteuid()
+    if present and ((uid is not None and uid != present) or (gid is not None and gid != os.getegid())):
+        raise StartupError("--uid and --gid: only root can start the gateway as another user")
+    if not uid or uid == present:
+        return None
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        raise StartupError(f"--uid {uid}: there is no such user on this system") from None
+    return DaemonUser(uid, entry.pw_gid if gid is None else gid, entry.pw_name)
+
+
+def _check_paths(twistd: Any) -> None:
+    """Refuse directories and files of twistd's own that it would fail to use with a traceback. Raises `StartupError`."""
+    rundir = twistd.get("rundir")
+    if rundir and not (os.path.isdir(rundir) and os.access(rundir, os.X_OK)):
+        raise StartupError(f"--rundir {rundir}: not a directory that can be entered")
+    pidfile = twistd.get("pidfile")
+    if pidfile and not os.access(pidfile if os.path.exists(pidfile) else os.path.dirname(os.path.abspath(pidfile)), os.W_OK):
+        raise StartupError(f"--pidfile {pidfile}: cannot be written")
+
+
+def _log_file(twistd: Any, user: DaemonUser | None) -> TextIO | None:
+    """The file that twistd is to log to; None if twistd logs itself (syslog). Raises `StartupError`."""
     if twistd.get("syslog"):
         return None
     name = twistd.get("logfile")
-    if name == "-" or (name is None and twistd.get("nodaemon")):
+    in_foreground = twistd.get("nodaemon") or twistd.get("debug")
+    if name == "-" and not in_foreground:
+        raise StartupError("--logfile -: in the background there is no standard output; name a file, or use --nodaemon")
+    if name == "-" or (name is None and in_foreground):
         return sys.stdout
-    return LogFile.fromFullPath(name or "twistd.log")  # type: ignore[no-any-return]
+    path = os.path.abspath(name or "twistd.log")  # a full file is renamed when the directory may be another one
+    try:
+        if user is not None:
+            with user.acting(), suppress(PermissionError):
+                return LogFile.fromFullPath(path)  # type: ignore[no-any-return]
+        opened = LogFile.fromFullPath(path)
+        if user is not None:
+            os.chown(path, user.uid, user.gid, follow_symlinks=False)
+    except OSError as error:
+        raise StartupError(f"{path}: the log cannot be written ({error.strerror}); name another file with --logfile") from error
+    return opened  # type: ignore[no-any-return]

@@ -27,6 +27,7 @@ from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.control import NoGateway, ask
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.state.direct import DirectState
+from perimeter.state.sqlite import NAME as DATABASE
 from perimeter.state.sqlite import SqliteStore
 from perimeter.tokens.format import MAX_TOKEN
 from perimeter.tokens.keyring import Keyring
@@ -127,13 +128,13 @@ Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 @contextlib.contextmanager
 def _gateway_or_store(directory: Path, site: SiteConfig | None) -> Iterator[Ask]:
-    """The way to the tokens: through the gateway if one runs, else, with a configuration, in the store. Raises `StartupError`."""
+    """The way to the tokens: through the gateway if one runs, else in the store. Raises `StartupError`."""
     try:
-        ask(directory, {"command": "status"})
+        ask(directory, {"command": "status", "brief": True})
     except NoGateway:
-        if site is None:
+        if site is None and not (directory / DATABASE).exists():
             raise
-        if site.perimeter.state is not StateKind.SQLITE:
+        if site is not None and site.perimeter.state is not StateKind.SQLITE:
             raise StartupError(f"no gateway is running with state_dir {directory}, and state = memory keeps nothing") from None
         store = SqliteStore(directory, STATE_KINDS)
         try:
@@ -144,7 +145,7 @@ def _gateway_or_store(directory: Path, site: SiteConfig | None) -> Iterator[Ask]
         yield partial(ask, directory)
 
 
-def _answer(site: SiteConfig, stored: StoredTokens, question: Mapping[str, Any]) -> Mapping[str, Any]:
+def _answer(site: SiteConfig | None, stored: StoredTokens, question: Mapping[str, Any]) -> Mapping[str, Any]:
     """The answer without a gateway."""
     user, realm = question["user"], question["realm"]
     if question["command"] == "tokens":
@@ -152,11 +153,14 @@ def _answer(site: SiteConfig, stored: StoredTokens, question: Mapping[str, Any])
     token = question.get("token")
     verifier = None
     if token is not None and not token.startswith(TOKEN_PREFIX):
+        if site is None:
+            raise StartupError("no gateway is running: to verify an access token, --config is needed")
         clock = WallClock()
         keyring = Keyring.read(site.perimeter.state_dir, site.token, clock)
         verifier = TokenVerifier(keyring, site.token, clock, stored.revoked)
     wanted = Revocation(tuple(question["ids"]), (realm, user) if user else None, token)
-    work = Deferred.fromCoroutine(revoke_tokens(site, Revoker(stored, verifier), wanted))
+    realms = [] if site is None else [one.realm for one in site.authenticators]
+    work = Deferred.fromCoroutine(revoke_tokens(realms, Revoker(stored, verifier), wanted))
     results: list[Any] = []
     work.addBoth(results.append)
     (result,) = results  # the store was written at once

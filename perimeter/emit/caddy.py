@@ -67,9 +67,9 @@ def render(plan: Plan) -> str:
     addresses, ports = {one.address for one in plan.listens}, sorted({one.port for one in plan.listens})
     if len(addresses) * len(ports) != len(set(plan.listens)) or (len(addresses) > 1 and "" in addresses):
         raise StartupError("Caddy listens on every port of every address: give each --listen the same ports")
-    spellings = ["X-Auth-*", "X_Auth*", "X.Auth*", "X-Auth_*", "X-Auth.*"]
-    spellings += [form for name in plan.headers if not name.lower().startswith("x-auth-") for form in _spellings(name)]
-    spellings += ["X-Forwarded-Method", "X-Forwarded-Uri", "X_Forwarded*", *sorted(_spellings("X-Real-IP")), *PRIVATE]
+    spellings = ["X_Auth*", "X.Auth*", "X-Auth_*", "X-Auth.*"]
+    spellings += [form for name in (*plan.headers, *plan.dropped) for form in _spellings(name)]
+    spellings += ["X-Forwarded-Method", "X-Forwarded-Uri", "X_Forwarded*", *_spellings("X-Real-IP"), *PRIVATE]
     cleared = "\n".join(f"\t\t\t\trequest_header -{name}" for name in spellings)
     text = "# Asks Perimeter before each request: a Caddyfile, or a part of one.\n"
     for host, places in plan.hosts:
@@ -92,8 +92,8 @@ def _address(host: str, port: int) -> str:
     return f"http://{host}" if port == 80 else f"http://{host}:{port}"
 
 
-def _spellings(name: str) -> set[str]:
-    return {name, name.replace("-", "_"), name.replace("-", ".")}
+def _spellings(name: str) -> list[str]:
+    return list(dict.fromkeys((name, name.replace("-", "_"), name.replace("-", "."))))
 
 
 def _handle(place: Place, plan: Plan) -> str:
@@ -105,6 +105,8 @@ def _handle(place: Place, plan: Plan) -> str:
             before.append(f"uri strip_prefix {place.prefix}")
         if place.rewrite:
             before.append(f"rewrite * {place.rewrite}{{uri}}")
+    if place.hidden_prefix:
+        before.append(f"request_header X-Forwarded-Prefix {place.hidden_prefix}")
     if place.by_method:
         before += [f"request_header -{name}" for name in METHOD_HEADERS]
     name = f"perimeter_{place.name}"

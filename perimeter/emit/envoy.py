@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from perimeter.config.site.server import ServerScheme
-from perimeter.emit.plan import METHOD_HEADERS, GatewayAddress, Place, Plan, refuse_wildcards
+from perimeter.emit.plan import METHOD_HEADERS, GatewayAddress, Place, Plan, folded_forms, refuse_wildcards
 from perimeter.errors import StartupError
 
 _HEAD = """\
@@ -37,11 +37,20 @@ static_resources:
                       default_source_code:
                         inline_string: |
                           local PRIVATE = {{ {private} }}
+                          local BEGINNINGS = {{ {beginnings} }}
+                          local function private(form)
+                            for _, beginning in ipairs(BEGINNINGS) do
+                              if form:sub(1, #beginning) == beginning then
+                                return true
+                              end
+                            end
+                            return PRIVATE[form]
+                          end
                           function envoy_on_request(handle)
                             local found = {{}}
                             for name, _ in pairs(handle:headers()) do
                               local form = name:lower():gsub("[^a-z0-9]", "-")
-                              if PRIVATE[form] or form:find("^x%-auth%-") or form:find("^x%-original%-") then
+                              if private(form) then
                                 found[#found + 1] = name
                               end
                             end
@@ -59,6 +68,10 @@ static_resources:
                           - {{ exact: accept }}
                           - {{ exact: user-agent }}
                           - {{ exact: x-forwarded-for }}
+                          - {{ exact: x-forwarded-proto }}
+                          - {{ exact: origin }}
+                          - {{ exact: sec-fetch-site }}
+                          - {{ exact: sec-websocket-key }}
                       http_service:
                         path_prefix: /authenticate
                         server_uri: {{ uri: "{url}", cluster: perimeter_gateway, timeout: 15s }}
@@ -109,8 +122,8 @@ def render(plan: Plan) -> str:
     if len(plan.listens) != 1:
         raise StartupError("this configuration for Envoy has one listener: give one --listen")
     (listen,) = plan.listens
-    private = [re.sub("[^a-z0-9]", "-", name.lower()) for name in plan.headers]
-    private += ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-rewrite-url", "forwarded"]
+    telling = ("X-Forwarded-Method", "X-Forwarded-Uri", "X-Forwarded-Host", "X-Rewrite-URL", "Forwarded", "X-Original-*")
+    private, beginnings = folded_forms((*plan.headers, *plan.dropped, *telling))
     clusters = _cluster("gateway", gateway.scheme, ((gateway.host, gateway.port),))
     for place in plan.places:
         clusters += _cluster(place.name, place.scheme, tuple((one.host, one.port) for one in place.servers))
@@ -118,7 +131,8 @@ def render(plan: Plan) -> str:
     return _HEAD.format(
         address=listen.address or "0.0.0.0",  # noqa: S104 - written, not bound
         port=listen.port,
-        private=", ".join(f'["{name}"] = true' for name in dict.fromkeys(private)),
+        private=", ".join(f'["{name}"] = true' for name in private),
+        beginnings=", ".join(f'"{one}"' for one in beginnings),
         url=_url(gateway),
         upstream="\n".join(f"                              - {{ exact: {name}, ignore_case: true }}" for name in names),
         hidden=", ".join(plan.headers),

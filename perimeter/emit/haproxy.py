@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from perimeter.config.site.route_matching import WILDCARD
 from perimeter.config.site.server import ServerScheme
-from perimeter.emit.plan import METHOD_HEADERS, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, Place, Plan, folded_forms
 
 _HEAD = """\
 # Asks Perimeter before each request. Write the script with `perimeter emit haproxy-lua` to the place named here.
@@ -50,8 +51,13 @@ local UNAVAILABLE = "Authentication is unavailable at the moment\\n"
 
 -- the headers that carry the user to a service, in lower case with hyphens
 local IDENTITY = {{ {identity} }}
+-- others that a service could take for the user: whole names, and beginnings
+local DROPPED = {{ {dropped} }}
+local BEGINNINGS = {{ {beginnings} }}
 -- other headers that no client may send
 local PRIVATE = {{ ["forwarded"] = true, ["x-real-ip"] = true, ["x-rewrite-url"] = true }}
+-- the headers that the gateway judges by
+local ASKED = {{ "authorization", "x-auth-realm", "accept", "user-agent", "origin", "sec-fetch-site", "sec-websocket-key" }}
 -- the headers of a refusal that the client gets
 local SHOWN = {{ "www-authenticate", "content-type", "cache-control", "retry-after" }}
 
@@ -62,8 +68,12 @@ end
 
 local function reserved(name)
     local form = folded(name)
-    return IDENTITY[form] or PRIVATE[form] or form:find("^x%-auth%-") or form:find("^x%-original%-")
-        or form:find("^x%-forwarded%-")
+    for _, beginning in ipairs(BEGINNINGS) do
+        if form:sub(1, #beginning) == beginning then
+            return true
+        end
+    end
+    return IDENTITY[form] or DROPPED[form] or PRIVATE[form]
 end
 
 local function all(values)
@@ -95,8 +105,9 @@ local function ask(txn)
         ["x-forwarded-host"] = {{ host }},
         ["x-forwarded-uri"] = {{ txn.f:pathq() }},
         ["x-forwarded-for"] = {{ txn.f:src() }},
+        ["x-forwarded-proto"] = {{ txn.f:ssl_fc() == 1 and "https" or "http" }},
     }}
-    for _, name in ipairs({{ "authorization", "x-auth-realm", "accept", "user-agent" }}) do
+    for _, name in ipairs(ASKED) do
         if sent[name] then
             question[name] = all(sent[name])
         end
@@ -172,6 +183,8 @@ def _backend(place: Place, plan: Plan) -> str:
         rules += f"    http-request deny deny_status 400 unless {{ path -m reg {pattern} }}\n"
         rules += f"    http-request replace-path {pattern} {place.rewrite}\\1\n"
         rules += "    http-request set-path / unless { path -m beg / }\n"
+    if place.hidden_prefix:
+        rules += f"    http-request set-header X-Forwarded-Prefix {place.hidden_prefix}\n"
     hidden = "".join(f"    http-response del-header {name}\n" for name in plan.headers)
     secure = " ssl verify required ca-file @system-ca" if place.scheme is ServerScheme.HTTPS else ""
     servers = "".join(f"    server s{number} {address}{secure}\n" for number, address in enumerate(place.addresses, 1))
@@ -181,5 +194,15 @@ def _backend(place: Place, plan: Plan) -> str:
 def render_lua(plan: Plan) -> str:
     """The script that asks."""
     gateway = plan.gateway
-    identity = ", ".join(f'["{re.sub("[^a-z0-9]", "-", name.lower())}"] = true' for name in plan.headers)
-    return _LUA.format(url=f"{gateway.scheme}://{gateway.authority}", identity=identity)
+    identity, _ = folded_forms(plan.headers)
+    dropped, beginnings = folded_forms((*plan.dropped, "X-Original-*", "X-Forwarded-*"))
+    return _LUA.format(
+        url=f"{gateway.scheme}://{gateway.authority}",
+        identity=_set(identity),
+        dropped=_set(dropped),
+        beginnings=", ".join(f'"{one}"' for one in beginnings),
+    )
+
+
+def _set(names: Iterable[str]) -> str:
+    return ", ".join(f'["{name}"] = true' for name in names)

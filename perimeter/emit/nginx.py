@@ -39,11 +39,16 @@ server {{
         proxy_set_header X-Forwarded-For $remote_addr;
         proxy_set_header X-Original-Method $request_method;
         proxy_set_header X-Original-URI $request_uri;
+        # the origin that the client used, for requests that browsers send
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Forwarded-Host $http_host;
         # no other header may name the request that is asked about
 {cleared}
     }}
 {locations}}}
 """
+
+_EMPTY = '""'
 
 _ANY = """\
     # any name: another server of the port may be the default one
@@ -93,7 +98,9 @@ def render(plan: Plan) -> str:
         text += _upstream(f"perimeter_{place.name}", place.addresses)
     tls = _TLS.format(host=gateway.host) if gateway.scheme is ServerScheme.HTTPS else ""
     cleared = "\n".join(
-        f'        proxy_set_header {name} "";' for name in TELLING if name not in ("X-Original-Method", "X-Original-URI")
+        f'        proxy_set_header {name} "";'
+        for name in TELLING
+        if name not in ("X-Original-Method", "X-Original-URI", "X-Forwarded-Host")
     )
     # the server for any host is the first one, which nginx takes for requests without a host
     for host, places in sorted(plan.hosts, key=lambda one: one[0] != "*"):
@@ -135,9 +142,11 @@ def _location(place: Place, plan: Plan, match: str, target: str) -> str:
         variable = name.lower().replace("-", "_")
         taken.append(f"        auth_request_set $perimeter_{number} $upstream_http_{variable};")
         sent.append(f"        proxy_set_header {name} $perimeter_{number};")
-    others = [name for name in plan.headers if name not in place.headers]
+    # nginx removes no headers by their beginning
+    others = [name for name in (*plan.headers, *plan.dropped) if name not in place.headers and not name.endswith("*")]
     for name in (*others, *(METHOD_HEADERS if place.by_method else ()), *TELLING[:-1], *PRIVATE):
-        sent.append(f'        proxy_set_header {name} "";')
+        value = place.hidden_prefix if name == "X-Forwarded-Prefix" else ""
+        sent.append(f"        proxy_set_header {name} {value or _EMPTY};")
     hidden = "\n".join(f"        proxy_hide_header {name};" for name in plan.headers)
     return _LOCATION.format(
         upgrade=_UPGRADE if place.websocket else _NO_UPGRADE,

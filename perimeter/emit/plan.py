@@ -8,7 +8,7 @@ the routes for any host.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -20,7 +20,7 @@ from perimeter.config.language.net_types import checked_host
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route import RouteSettings
-from perimeter.config.site.route_matching import ANY_HOST, WILDCARD, HostTable, prefix_of
+from perimeter.config.site.route_matching import ANY_HOST, WILDCARD, HostTable, prefix_of, specificity
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.errors import StartupError
 from perimeter.gate.overrides import METHOD_OVERRIDES
@@ -78,6 +78,11 @@ class Place:
     websocket: bool
 
     @property
+    def hidden_prefix(self) -> str:
+        """The prefix that its servers do not see, for X-Forwarded-Prefix; "" if they see every path whole."""
+        return "" if self.rewrite is None or self.rewrite == self.prefix else self.prefix
+
+    @property
     def scheme(self) -> ServerScheme:
         """The scheme of its servers."""
         return self.servers[0].scheme
@@ -93,8 +98,9 @@ class Plan:
     """What a proxy serves.
 
     ``hosts`` are host names with their places, longest prefix first; the last one is ``*`` for any other host, unless the proxy
-    serves only named hosts. ``headers`` names all headers that carry the user. ``judges``: the gateway applies the rules
-    of routes to the proxy's queries. ``unserved`` are routes that no other proxy can serve.
+    serves only named hosts. ``headers`` names all headers that carry the user. ``dropped`` are others that no client may send,
+    because a service could take them for the user's identity (``NAME*``: all that begin with ``NAME``). ``judges``: the gateway
+    applies the rules of routes to the proxy's queries. ``unserved`` are routes that no other proxy can serve.
     """
 
     gateway: GatewayAddress
@@ -102,12 +108,20 @@ class Plan:
     headers: tuple[str, ...]
     judges: bool
     unserved: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
     listens: tuple[Listen, ...] = (Listen("", 80),)
 
     @property
     def places(self) -> tuple[Place, ...]:
         """Every place once."""
         return tuple(dict.fromkeys(place for _, places in self.hosts for place in places))
+
+
+def folded_forms(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Names in lower case with hyphens, as a very lax server could read them: whole ones, and beginnings."""
+    forms = [(re.sub("[^a-z0-9]", "-", name.removesuffix("*").lower()), name.endswith("*")) for name in names]
+    whole, beginnings = ([form for form, begins in forms if begins is wanted] for wanted in (False, True))
+    return list(dict.fromkeys(whole)), list(dict.fromkeys(beginnings))
 
 
 def make_plan(
@@ -122,7 +136,7 @@ def make_plan(
     configuration.
     """
     served = {route.name: _place(route, config) for route in config.routes if _forwards(route, config)}
-    names = sorted({host for route in config.routes for host in route.hosts if host != ANY_HOST}, key=_most_specific)
+    names = sorted({host for route in config.routes for host in route.hosts if host != ANY_HOST}, key=specificity)
     table: HostTable[RouteSettings] = HostTable()
     for route in config.routes:
         for host in route.hosts or (ANY_HOST,):
@@ -134,25 +148,21 @@ def make_plan(
     default = RouteSettings(name="", path="")
     headers = dict.fromkeys(name for route in (default, *config.routes) for name in _headers(route))
     believed = [one.settings for one in config.authenticators if isinstance(one.settings, TrustedHeaderSettings)]
-    headers |= dict.fromkeys(config.perimeter.drop_headers)
     headers |= dict.fromkeys(name for one in believed for name in (one.header, one.roles_header) if name)
     plan = Plan(
         gateway=_given(gateway) if gateway is not None else _listener(config),
         hosts=hosts,
         headers=tuple(headers),
         judges=bool(config.perimeter.trusted_proxies),
+        dropped=tuple(name for name in config.perimeter.identity_headers if name.lower() not in {one.lower() for one in headers}),
         unserved=tuple(route.name for route in config.routes if route.name not in served),
         listens=tuple(map(_listen, listens)) or (Listen("", 80),),
     )
-    for text in (*plan.headers, *names, *(part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))):
+    parts = (part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))
+    for text in (*plan.headers, *plan.dropped, *names, *parts):
         if not _PLAIN.fullmatch(text):
             raise StartupError(f"{config.file}: {text!r} cannot be written into another program's configuration")
     return plan
-
-
-def _most_specific(host: str) -> tuple[int, str]:
-    """The order in which hosts decide: names, then wildcards, the longest first."""
-    return (1000 - len(host) if host.startswith(WILDCARD) else 0), host
 
 
 def refuse_wildcards(plan: Plan, proxy: str) -> None:

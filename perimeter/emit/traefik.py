@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan, refuse_wildcards
+from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan, folded_forms, refuse_wildcards
 from perimeter.errors import StartupError
 
 _HEAD = """\
@@ -38,8 +38,8 @@ def render(plan: Plan) -> str:
     gateway = plan.gateway
     if plan.listens != (Listen("", 80),):
         raise StartupError("Traefik listens where its static configuration says: --listen is not for it")
-    others = [name for name in plan.headers if not name.lower().startswith("x-auth-")]
-    forms = ["x[^a-z0-9]auth[^a-z0-9].*", *("[^a-z0-9]".join(re.split("[^a-z0-9]", name.lower())) for name in others)]
+    whole, beginnings = folded_forms((*plan.headers, *plan.dropped))
+    forms = [form.replace("-", "[^a-z0-9]") for form in (*whole, *(f"{one}.*" for one in beginnings))]
     telling = ("X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Rewrite-URL", "Forwarded")
     text = _HEAD.format(
         address=f"{gateway.scheme}://{gateway.authority}/authenticate",

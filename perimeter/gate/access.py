@@ -62,7 +62,7 @@ ANY_USER = Access(Asks.REQUIRED, Restricted.AT_ENDPOINT, Challenges.BOTH)
 UNRESTRICTED = Access(Asks.REQUIRED, Restricted.NOTHING, Challenges.BOTH)
 """An endpoint for any good credentials except a restricted API token."""
 
-FIRST_HAND = Access(Asks.FIRST_HAND, stranger=Challenges.BASIC)
+FIRST_HAND = Access(Asks.FIRST_HAND, stranger=Challenges.FIRST_HAND)
 """An endpoint that issues tokens."""
 
 

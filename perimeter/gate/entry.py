@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perimeter.config.language.net_types import Network
-from perimeter.errors import BodyTooLarge, NetworkRefused
+from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused
 from perimeter.gate.forwarded import in_networks
 from perimeter.model import RequestHead
 
@@ -17,13 +17,15 @@ EntryRule = Callable[[RequestHead, str], None]
 """Takes the request's head and the client's address. Raises a `perimeter.errors.Refusal`."""
 
 
-def entry_rules(networks: tuple[Network, ...], max_body: int | None) -> tuple[EntryRule, ...]:
+def entry_rules(networks: tuple[Network, ...], max_body: int | None, passes_authorization: bool = False) -> tuple[EntryRule, ...]:
     """The rules of a route, in the order in which they are checked."""
     rules: list[EntryRule] = []
     if networks:
         rules.append(from_networks(networks))
     if max_body is not None:
         rules.append(up_to(max_body))
+    if passes_authorization:
+        rules.append(one_authorization)
     return tuple(rules)
 
 
@@ -32,7 +34,7 @@ def from_networks(networks: tuple[Network, ...]) -> EntryRule:
 
     def check(head: RequestHead, address: str) -> None:
         if not in_networks(address, networks):
-            raise NetworkRefused
+            raise NetworkRefused("the client's address is outside the networks of the route")
 
     return check
 
@@ -45,3 +47,9 @@ def up_to(max_body: int) -> EntryRule:
             raise BodyTooLarge("Content-Length is over max_body")
 
     return check
+
+
+def one_authorization(head: RequestHead, address: str) -> None:
+    """The service gets Authorization as it came, so it must have one reading, also if the gateway does not read it."""
+    if len(head.headers.authorization) > 1:
+        raise InvalidCredentialsRequest("more than one Authorization header")

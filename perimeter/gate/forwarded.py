@@ -5,10 +5,15 @@ The list of trusted proxies is empty by default, and then nothing that a client 
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 
 from perimeter.config.language.net_types import Network
 from perimeter.model import HeaderBlock, canonical_address
+
+#: An address as proxies write it: some add the client's port, and then put an IPv6 address in brackets. A bare IPv6 address may
+#: have brackets too. The quotes of RFC 7239, section 6, are for values of Forwarded, which is not read.
+_HOP = re.compile(r"\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[0-9A-Za-z._~-]+)?)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 
 
 def in_networks(address: str, networks: tuple[Network, ...]) -> bool:
@@ -28,10 +33,16 @@ def vouched_chain(peer: str, headers: HeaderBlock, trusted: tuple[Network, ...])
     hops = b",".join(headers.get_all(b"x-forwarded-for")).split(b",")
     for hop in reversed(hops):
         try:
-            address = canonical_address(str(ip_address(hop.strip(b" \t").decode("ascii"))))
+            address = canonical_address(str(ip_address(_bare(hop.strip(b" \t").decode("ascii")))))
         except ValueError:
             break
         chain.append(address)
         if not in_networks(address, trusted):
             break
     return tuple(reversed(chain))
+
+
+def _bare(hop: str) -> str:
+    """``hop`` without its port and brackets."""
+    match = _HOP.fullmatch(hop)
+    return hop if match is None else match[1] or match[2]

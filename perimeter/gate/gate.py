@@ -15,6 +15,7 @@ from perimeter.config.language.net_types import Network
 from perimeter.errors import (
     AuditUnavailable,
     BadTarget,
+    CrossSite,
     InsufficientScope,
     Maintenance,
     MissingCredentials,
@@ -22,11 +23,12 @@ from perimeter.errors import (
     Refusal,
 )
 from perimeter.gate.access import Access, Asks, check_restriction
-from perimeter.gate.decision import Admitted, Located
+from perimeter.gate.cross_site import SAFE_METHODS, asks_for_websocket, from_another_site, own_origins
+from perimeter.gate.decision import Admitted, Judged, Located
 from perimeter.gate.forwarded import in_networks, vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
-from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
+from perimeter.gate.paths import has_encoded_slash, normalise, readings, readings_as_sent, split_target
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.sources.source import Found
 from perimeter.http.exchange import Exchange, refuse_on_error
@@ -86,7 +88,7 @@ class Gate:
         route.target.handle(exchange)
 
     def judge(
-        self, exchange: Exchange, head: RequestHead, route: Route | None = None, asking: Admitted | None = None
+        self, exchange: Judged, head: RequestHead, route: Route | None = None, asking: Admitted | None = None
     ) -> Admitted | Awaitable[Admitted]:
         """The decision on the request ``head``. Raises a `perimeter.errors.Refusal` if it is not admitted.
 
@@ -98,7 +100,7 @@ class Gate:
         """
         if route is None:
             place = self._places.get((head.host, head.target))
-            route, target = self._locate(head.host, head.target) if place is None else place
+            route, target = self.locate(head.host, head.target) if place is None else place
         else:
             target = head.target
         if asking is None:
@@ -115,11 +117,11 @@ class Gate:
             if self.maintenance and not route.builtin:
                 raise Maintenance
             if not route.audit.healthy():
-                raise AuditUnavailable
+                raise AuditUnavailable(route.audit.problem())
             for rule in route.entry:  # a rule of one route: see `perimeter.gate.entry`
                 rule(head, address)
             if not self.enabled and not route.builtin:
-                return Admitted(route, None, target, b"", address, relayed)
+                return Admitted(route, None, target, route.identity.fixed, address, relayed)
             # A new way to know a user, such as a session, is a source (`perimeter.gate.sources`) and needs nothing here.
             if access.asks is _ANONYMOUS:
                 found: Found = None
@@ -131,9 +133,9 @@ class Gate:
                 found = self.identifier.identify(head.headers, address, exchange.connection, by_connection=False)
             if isinstance(found, Principal):
                 principal = found
-                return self._admit(route, access, principal, head, target, address, relayed)
+                return self._admit(exchange, route, access, principal, head, target, address, relayed)
             if found is None and (access.asks is _ANONYMOUS or access.asks is _OPTIONAL):
-                return self._admit(route, access, None, head, target, address, relayed)
+                return self._admit(exchange, route, access, None, head, target, address, relayed)
         except Exception as error:
             exchange.decision = Located(route, principal, target, address, relayed)
             if isinstance(error, Refusal) and error.stranger is not access.stranger:
@@ -145,14 +147,14 @@ class Gate:
         return self._admit_later(exchange, located, access, found, head)
 
     async def _admit_later(
-        self, exchange: Exchange, located: Located, access: Access, later: Awaitable[Principal | None], head: RequestHead
+        self, exchange: Judged, located: Located, access: Access, later: Awaitable[Principal | None], head: RequestHead
     ) -> Admitted:
         principal = None
         try:
             principal = await later
             if principal is None and access.asks is not _OPTIONAL:
                 raise MissingCredentials
-            return self._admit(located.route, access, principal, head, located.target, located.address, located.relayed)
+            return self._admit(exchange, located.route, access, principal, head, located.target, located.address, located.relayed)
         except Exception as error:
             if not exchange.ended:
                 exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
@@ -164,6 +166,7 @@ class Gate:
 
     def _admit(
         self,
+        exchange: Judged,
         route: Route,
         access: Access,
         principal: Principal | None,
@@ -176,13 +179,31 @@ class Gate:
         policy = route.policy
         if not policy.open and not policy.permits(principal, head.method.decode("ascii")):
             # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
-            raise InsufficientScope if principal is not None or access.asks is _ANONYMOUS else MissingCredentials
+            if principal is not None or access.asks is _ANONYMOUS:
+                raise InsufficientScope(policy.explanation(principal, head.method.decode("ascii")))
+            raise MissingCredentials("a rule of the route needs to know the user")
         if principal is None:
-            return Admitted(route, None, target, b"", address, relayed)
+            return Admitted(route, None, target, route.identity.fixed, address, relayed)
+        question = head is not exchange.head
+        if question or head.headers.upgrade is not None or head.method not in SAFE_METHODS:
+            self._check_site(exchange, route, head, bool(relayed), question)
         grant = principal.grant
         if grant is not None and grant.restriction is not None:
             check_restriction(grant, access, route.name, head, target, address)
         return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
+
+    def _check_site(self, exchange: Judged, route: Route, head: RequestHead, relayed: bool, question: bool) -> None:
+        """Refuse what changes something, if a browser sent it for another site with credentials that it adds by itself."""
+        headers = head.headers
+        allowed = route.cross_site
+        if allowed is None or (question and head.method in SAFE_METHODS and not asks_for_websocket(headers)):
+            return
+        own = own_origins(head, exchange.connection, relayed, question)
+        if from_another_site(headers, own, allowed) and self.identifier.by_browser(headers):
+            raise CrossSite(
+                "Origin or Sec-Fetch-Site names another site, and a browser may have added the credentials by itself: see "
+                "cross_site of the route and, if it is the site itself behind a proxy, trusted_proxies"
+            )
 
     # -- where the request goes, and where it came from
 
@@ -197,19 +218,41 @@ class Gate:
                 self._chains.keep(key, relayed)
         return relayed
 
-    def _locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
+    def locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
         """The route of a request, and the target that is forwarded. Raises `BadTarget` or `NoRoute`."""
-        path, query = split_target(target)
-        path = normalise(path)
-        route = self.routes.find(host, path)
-        if route is None:
-            raise NoRoute
-        if b";" in path or b"%2F" in path:
-            self._check_readings(route, host, path)
+        sent, query = split_target(target)
+        try:
+            path = normalise(sent)
+        except BadTarget as unusual:
+            # only a route that takes paths as they are sent has one without a normal form
+            route, path = self._locate_as_sent(host, sent, unusual)
+        else:
+            found = self.routes.find(host, path)
+            if found is None:
+                raise NoRoute("no route for this host and path")
+            route = found
+            if route.path_as_sent:
+                route, path = self._locate_as_sent(host, sent)
+            elif b";" in path or b"%2F" in path:
+                self._check_readings(route, host, path)
         place = (route, route.forwarded_path(path) + query)
         if len(target) + len(host) <= _LONGEST_PLACE:  # clients choose both
             self._places.keep((host, target), place)
         return place
+
+    def _locate_as_sent(self, host: bytes, path: bytes, unusual: BadTarget | None = None) -> tuple[Route, bytes]:
+        """The route of a path that is forwarded as it came: the one that every reading leads to (attack 65).
+
+        The bytes themselves are one reading, so the path begins with the route's prefix as it is configured.
+        Raises ``unusual``, which says why the path has no normal form, or another `BadTarget`.
+        """
+        route = self.routes.find(host, path)
+        if route is None or not route.path_as_sent:
+            raise unusual or BadTarget("a path that another server could read as another route's")
+        for reading in readings_as_sent(path):
+            if self.routes.find(host, reading) is not route:
+                raise BadTarget("a path that another server could read as another route's")
+        return route, path
 
     def _check_readings(self, route: Route, host: bytes, path: bytes) -> None:
         """Every way to read the path must lead to the same route (attack 1)."""
@@ -222,6 +265,6 @@ class Gate:
 
 def _missing(access: Access) -> MissingCredentials:
     """Made here, because a frame that raises an exception and names it is kept alive by it."""
-    refusal = MissingCredentials()
+    refusal = MissingCredentials("no credential in the request that the gateway can use")
     refusal.stranger = access.stranger
     return refusal

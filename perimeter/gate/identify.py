@@ -39,6 +39,14 @@ class Identifier:
                 return found
         return None
 
+    def by_browser(self, headers: HeaderBlock) -> bool:
+        """Whether a browser may have added the credentials of an identified request by itself; see `Source.by_browser`."""
+        return next((found for source in self._sources if (found := source.by_browser(headers)) is not None), True)
+
+    def until(self, headers: HeaderBlock) -> float:
+        """When the credentials of an identified request will be verified again; see `Source.until`."""
+        return max((source.until(headers) for source in self._sources), default=0.0)
+
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         """Like `identify`, by the authenticators only: the gateway's own tokens are refused."""
         for source in self._sources:

@@ -28,13 +28,17 @@ def encode_value(text: str) -> bytes:
 
 @attrs.frozen(cache_hash=True)
 class IdentityProfile:
-    """What one route sends: ``headers`` for the three fields, ``audience`` is that of an assertion ("" for none)."""
+    """What one route sends: ``headers`` for the three fields, ``audience`` is that of an assertion ("" for none).
+
+    ``fixed`` are header lines that each request gets, whoever sent it: the service's own credentials.
+    """
 
     headers: bool = True
     audience: str = ""
     username: bytes = b"X-Auth-Username"
     realm: bytes = b"X-Auth-Realm"
     roles: bytes = b"X-Auth-Roles"
+    fixed: bytes = attrs.field(default=b"", repr=False)
 
 
 class IdentityLines:
@@ -64,7 +68,7 @@ class IdentityLines:
         self._remembered.clear()
 
     def _make(self, profile: IdentityProfile, principal: Principal) -> bytes:
-        lines = b""
+        lines = profile.fixed
         until = 0.0
         if profile.headers:
             lines += b"%b: %b\r\n" % (profile.username, encode_value(principal.username))

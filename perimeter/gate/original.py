@@ -2,7 +2,8 @@
 
 Proxies describe the client's request in three ways:
 
-* nginx: ``X-Original-URI`` (or ``X-Original-URL``, with scheme and host) and ``X-Original-Method``; the Host is the client's own;
+* nginx: ``X-Original-URI`` (or ``X-Original-URL``, with scheme and host) and ``X-Original-Method``; the Host is the client's own.
+  Many configurations, ecFlow's among them, leave the method out: then it is not known, and every rule about methods refuses;
 * Traefik, Caddy, HAProxy: ``X-Forwarded-Method``, ``X-Forwarded-Host``, ``X-Forwarded-Uri``;
 * Envoy: the question's own method and Host, and the path behind a prefix.
 
@@ -13,11 +14,13 @@ completely, with each field once, or it is refused: no field of the client can r
 from __future__ import annotations
 
 from perimeter.errors import BadRequest, BadTarget
+from perimeter.gate.policy import UNKNOWN_METHOD
 from perimeter.http.grammar import parse_request
 from perimeter.model import HeaderBlock, RequestHead
 
 _ORIGINAL = frozenset((b"x-original-uri", b"x-original-url", b"x-original-method"))
 _FORWARDED = frozenset((b"x-forwarded-uri", b"x-forwarded-method"))
+_UNKNOWN = UNKNOWN_METHOD.encode("ascii")
 _DESCRIBING = _ORIGINAL | _FORWARDED | {b"x-forwarded-host"}
 
 
@@ -51,11 +54,11 @@ def original(head: RequestHead, behind: bytes) -> RequestHead | None:
 
 
 def _from_nginx(head: RequestHead, given: dict[bytes, bytes]) -> RequestHead:
-    method = given.get(b"x-original-method")
+    method = given.get(b"x-original-method", _UNKNOWN)
     uri = given.get(b"x-original-uri")
     url = given.get(b"x-original-url")
     if not method or (uri is None) == (url is None):
-        raise BadTarget("the original request is described in part: a method and one of URI and URL belong together")
+        raise BadTarget("the original request is described in part: it takes one of URI and URL, and a method that is not empty")
     if uri is not None:
         return _request(head.headers, method, head.host, uri)
     if url is None or url.startswith(b"/"):

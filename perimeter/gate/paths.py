@@ -9,6 +9,8 @@ A path is brought into one normal form, or refused with `BadTarget` if two serve
 * an encoded backslash, NUL or control byte, and a raw backslash, are refused, and so is UTF-8 in an overlong form;
 * an encoded slash is refused unless the route allows it (`has_encoded_slash`).
 
+A route may take paths as they are sent instead: `readings_as_sent` has every path as which some server could read one.
+
 Some servers cut parameters (``;x``) off segments before they match. `readings` gives the other ways in which a path with
 parameters or encoded slashes could be read: the gate requires that all of them lead to the same route.
 """
@@ -31,6 +33,12 @@ _SLASHES = re.compile(rb"/{2,}")
 _PARAMETERS = re.compile(rb";[^/]*")
 #: pchar without the percent sign (RFC 3986, section 3.3), and what browsers and other clients send raw all the same.
 _ALLOWED = re.compile(rb"[!$&'()*+,\-./0-9:;=@A-Z_a-z~%\"<>^`{|}\[\]]*+")
+
+_RESTS = re.compile(rb"[?#].*", re.DOTALL)
+_CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+_LAYER = re.compile(rb"%([0-9A-Fa-f]{2})")
+#: Bytes of all readings of a path together: looking at them takes some milliseconds (attack 23).
+_MOST_READ = 64 * 1024
 
 _UNRESERVED = frozenset(f"{ascii_letters}{digits}-._~".encode())
 _BACKSLASH = 0x5C
@@ -92,3 +100,51 @@ def readings(path: bytes) -> list[bytes]:
             if b";" in decoded:  # a server may decode first, and cut then
                 others.append(_SLASHES.sub(b"/", _PARAMETERS.sub(b"", decoded)))
     return others
+
+
+def readings_as_sent(path: bytes) -> frozenset[bytes]:
+    """Every path as which a server could read ``path``, which is forwarded byte for byte. ``path`` is among them.
+
+    A server may decode escapes, once or several times, turn backslashes into slashes, merge slashes, cut parameters, and cut what
+    looks like a query once it is decoded: these steps in every order. Raises `BadTarget` if a reading has a dot segment or a
+    control byte, or if all of them together have more than 64 KiB.
+    """
+    if path.startswith(b"/") and _PLAIN.fullmatch(path):
+        return frozenset((path,))
+    if not path.startswith(b"/") or not _ALLOWED.fullmatch(path):
+        raise BadTarget("a byte that is not allowed in a path")
+    if path.count(b"%") != len(_LAYER.findall(path)):
+        raise BadTarget("a percent sign that escapes nothing")
+    found = {path}
+    new = [path]
+    left = _MOST_READ
+    while new:
+        reading = new.pop()
+        left -= len(reading)
+        if left < 0:
+            raise BadTarget("a path with too many readings")
+        _refuse_reading(reading)
+        others = {other for other in _read_on(reading) if other not in found}
+        found |= others
+        new.extend(others)
+    return frozenset(found)
+
+
+def _read_on(path: bytes) -> tuple[bytes, ...]:
+    """What one more step makes of a reading."""
+    return (
+        _LAYER.sub(lambda match: bytes((int(match[1], 16),)), path),
+        path.replace(b"\\", b"/"),
+        _SLASHES.sub(b"/", path),
+        _PARAMETERS.sub(b"", path),
+        _RESTS.sub(b"", path),
+    )
+
+
+def _refuse_reading(path: bytes) -> None:
+    if _CONTROLS.search(path):
+        raise BadTarget("a control byte, encoded")
+    if _OVERLONG.search(path.upper()):
+        raise BadTarget("an overlong form of a character")
+    if any(segment in (b".", b"..") for segment in _PARAMETERS.sub(b"", path).split(b"/")):
+        raise BadTarget("a dot segment")

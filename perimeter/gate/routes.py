@@ -22,7 +22,13 @@ class Route:
 
     ``prefix`` has no slash at its end (so "/" is the empty prefix); ``hosts`` is empty for any host; ``rewrite`` replaces the
     prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
-    ``entry`` follows from ``networks`` and ``max_body`` (bytes).
+    ``entry`` follows from ``networks``, ``max_body`` (bytes) and ``passes_authorization``. ``path_as_sent``: paths are forwarded
+    as they came, and judged by every reading of them.
+
+    ``cross_site`` are the origins, besides the route's own, whose pages may send what changes something with credentials that
+    browsers add by themselves; None for all (`perimeter.gate.cross_site`).
+
+    ``passes_authorization``: the target gets the client's Authorization.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can be
     ``exact``: then nothing below ``prefix`` belongs to it.
@@ -40,19 +46,28 @@ class Route:
     networks: tuple[Network, ...] = ()
     identity: IdentityProfile = attrs.field(factory=IdentityProfile)
     allow_encoded_slash: bool = False
+    path_as_sent: bool = False
     websocket: bool = True
     max_body: int | None = None
+    cross_site: frozenset[bytes] | None = frozenset()
+    passes_authorization: bool = False
     builtin: bool = False
     exact: bool = False
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
+    #: the prefix that a service does not see, as the client has to put it before the service's paths; empty if none is replaced
+    hidden_prefix: bytes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.exact and not self.builtin:
             raise ValueError("only a route of the gateway's own is exact")
 
+    @hidden_prefix.default
+    def _hidden_prefix(self) -> bytes:
+        return b"" if self.rewrite is None or self.rewrite == self.prefix else self.prefix
+
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
-        return entry_rules(self.networks, self.max_body)
+        return entry_rules(self.networks, self.max_body, self.passes_authorization)
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it."""

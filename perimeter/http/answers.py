@@ -22,14 +22,13 @@ from perimeter.errors import (
     MethodNotAllowed,
     MissingCredentials,
     Refusal,
-    Rejected,
 )
 from perimeter.model import HeaderBlock
 
 #: Bytes of Accept that are read, and remembered. A client that sends more expresses no preference: reading 32 KiB takes 8 ms.
 _LONGEST_ACCEPT = 512
 # As names of the module, because CPython 3.11 takes 0.1 µs to look up a member of an enum.
-_BEARER, _BASIC, _BOTH, _JOINED = Challenges
+_BEARER, _BASIC, _BOTH, _FIRST_HAND = Challenges
 _JSON = b"Content-Type: application/json;charset=UTF-8\r\nCache-Control: no-store\r\nPragma: no-cache\r\n"
 
 
@@ -46,8 +45,8 @@ class Answers:
 
     ``auth_uri`` lists where clients get tokens; ``error_page`` makes the built-in HTML page for a status and a phrase;
     ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm of what 401 answers ask for beside the
-    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). If all of them are Basic, the usual
-    challenge (`_BEARER`) is the gateway's own Bearer alone, as in Reactor: a client exchanges its password for a token.
+    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). If all of them are Basic, one challenge
+    with the gateway's own realm stands for them.
     """
 
     def __init__(
@@ -60,23 +59,31 @@ class Answers:
         challenges: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self._realm = quoted(realm)
-        basic = _line("basic", self._realm)
         # The gateway's own Bearer comes first, in Reactor's form.
-        every = b"".join(_line(scheme, quoted(of)) for scheme, of in challenges if (scheme, of) != ("bearer", realm))
-        schemes = {scheme for scheme, _ in challenges}
-        further = every if "bearer" in schemes else b""
-        #: what follows the gateway's own Bearer challenge, and what stands in its place
+        others = [(scheme, _line(scheme, quoted(of))) for scheme, of in challenges if (scheme, of) != ("bearer", realm)]
+        every = b"".join(line for _, line in others)
+        bearers = b"".join(line for scheme, line in others if scheme == "bearer")
+        passwords = b"".join(line for scheme, line in others if scheme == "basic")
+        own = _line("basic", self._realm)
+        named = passwords if any(scheme == "bearer" for scheme, _ in challenges) else b""
+        #: what follows the gateway's own Bearer challenge, or stands in its place
         self._further = {
-            _BEARER: further,
-            _BOTH: further if further and "basic" in schemes else basic + further,
-            _BASIC: further or basic,
-            _JOINED: every if "basic" in schemes else basic + every,
+            _BEARER: bearers,
+            _BASIC: named or own,
+            _BOTH: every if named else own + bearers,
+            _FIRST_HAND: every if named or bearers else own,
+        }
+        #: the same where a proxy asks: every realm by its name, in one header
+        self._further_in_one = {
+            **self._further,
+            _BASIC: passwords or own,
+            _BOTH: every if passwords else own + bearers,
         }
         self._auth_uri = list(auth_uri)
         self._error_page = error_page
         self._pages = pages
         self._clock = clock
-        self._made: dict[tuple[type[Refusal], Challenges, bool], tuple[bytes, bytes]] = {}
+        self._made: dict[tuple[type[Refusal], Challenges, bool, bool], tuple[bytes, bytes]] = {}
         self._date = (-1, b"")
 
     def date(self) -> bytes:
@@ -88,19 +95,16 @@ class Answers:
 
     def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
         """Status, header lines and body of the answer to a refused request that has these ``headers``."""
-        challenges = refusal.stranger
-        if isinstance(refusal, Rejected) and challenges is _BEARER:
-            challenges = _BOTH
         json_only = isinstance(refusal, Maintenance)
         html = prefers_html(headers) and not json_only
         page = None if json_only else self._pages.get(refusal.status)
         if page is not None and not prefers_json(headers):
-            lines, body = self._challenge(refusal, challenges) + page.lines, page.body
+            lines, body = self._challenge(refusal) + page.lines, page.body
         else:
-            key = (type(refusal), challenges, html)
+            key = (type(refusal), refusal.stranger, refusal.one_line, html)
             made = self._made.get(key)
             if made is None:
-                made = self._made[key] = self._make(refusal, challenges, html)
+                made = self._made[key] = self._make(refusal, html)
             lines, body = made
         if refusal.retry_after is not None:
             lines += b"Retry-After: %d\r\n" % refusal.retry_after
@@ -108,29 +112,30 @@ class Answers:
             lines += b"Allow: %b\r\n" % ", ".join(refusal.allow).encode("ascii")
         return refusal.status, self.date() + lines, body
 
-    def _make(self, refusal: Refusal, challenges: Challenges, html: bool) -> tuple[bytes, bytes]:
-        lines = self._challenge(refusal, challenges)
+    def _make(self, refusal: Refusal, html: bool) -> tuple[bytes, bytes]:
+        lines = self._challenge(refusal)
         if html:
             page = self._error_page(refusal.status, refusal.phrase)
             return lines + page.lines, page.body
         body = json.dumps(self._fields(refusal), separators=(",", ":")).encode("ascii")
         return lines + _JSON, body
 
-    def _challenge(self, refusal: Refusal, challenges: Challenges) -> bytes:
+    def _challenge(self, refusal: Refusal) -> bytes:
         """WWW-Authenticate, where the refusal calls for it (RFC 6750, section 3; RFC 7617, section 2)."""
         error = _bearer_error(refusal)
         if refusal.status != 401 and not error:
             return b""
         lines = b""
-        if challenges is not _BASIC:
+        challenges = refusal.stranger
+        if challenges in (_BEARER, _BOTH):
             challenge = f'Bearer realm="{self._realm}"'
             if error:
                 challenge += f', error="{error}", error_description="{quoted(refusal.phrase)}"'
             lines += f"WWW-Authenticate: {challenge}\r\n".encode()
-        if refusal.status == 401 or challenges in (_BOTH, _BASIC):
-            lines += self._further[challenges]
+        if refusal.status == 401:
+            lines += (self._further_in_one if refusal.one_line else self._further)[challenges]
         # One line for all (RFC 9110, section 11.6.1): of several lines, nginx before 1.23 passes on the first.
-        return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if challenges is _JOINED else lines
+        return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if refusal.one_line else lines
 
     def _fields(self, refusal: Refusal) -> dict[str, object]:
         if isinstance(refusal, MissingCredentials):

@@ -14,6 +14,7 @@ from perimeter.model import Field
 if TYPE_CHECKING:
     from perimeter.audit.sink import IAuditSink
     from perimeter.http.answers import Answers
+    from perimeter.http.refusals import RefusalLog
 
 
 class ExchangeSite(Protocol):
@@ -21,6 +22,7 @@ class ExchangeSite(Protocol):
 
     clock: Callable[[], float]
     answers: Answers
+    refusals: RefusalLog
     #: takes the records of exchanges without a route
     audit: IAuditSink
 
@@ -43,6 +45,9 @@ class ResponseWriter(Protocol):
 
     def flush(self) -> None:
         """Send a head that waits."""
+
+    def discard_head(self) -> None:
+        """Forget a head that waits: another response is written in its place."""
 
     def data(self, data: bytes) -> None:
         """Some bytes of the body, at least one."""

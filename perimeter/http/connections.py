@@ -59,8 +59,8 @@ class ConnectionSite(ExchangeSite, Protocol):
     connections: Connections
 
 
-def withdraw_unless(good: Callable[[Principal], bool], exchanges: Iterable[Exchange]) -> None:
-    """End what is under way for principals that are not ``good`` any more (attack 21).
+def withdraw_unless(good: Callable[[Principal, float], bool], exchanges: Iterable[Exchange]) -> None:
+    """End what is under way for principals that are not ``good`` any more (attack 21); its second argument is the request's time.
 
     This includes requests without an answer so far: the answer may be a tunnel, or have no end.
     """
@@ -68,5 +68,5 @@ def withdraw_unless(good: Callable[[Principal], bool], exchanges: Iterable[Excha
         decision = exchange.decision
         if decision is None or decision.principal is None or decision.route.builtin:
             continue
-        if not good(decision.principal):
+        if not good(decision.principal, exchange.time):
             exchange.withdraw(RevokedToken())

@@ -18,6 +18,7 @@ from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refu
 from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, RequestHead
 
 if TYPE_CHECKING:
+    from perimeter.audit.sink import IAuditSink
     from perimeter.http.carrier import Carrier
     from perimeter.http.roles import Admission, IBodySink, IResponder
 
@@ -32,9 +33,9 @@ class Exchange:
 
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
     response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
-    ``upstream`` is the target's name for the audit log, if it is not the route's. ``has_body``: the request is chunked, or has a
-    Content-Length above 0. ``held``: the response's head waits in the writer (see `start`). ``received`` and ``sent`` count bytes
-    of the bodies, ``max_body`` bounds the first.
+    ``upstream`` is the target's name for the audit log, if it is not the route's. ``refusal`` is the refusal that ended it.
+    ``has_body``: the request is chunked, or has a Content-Length above 0. ``held``: the response's head waits in the writer (see
+    `start`). ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
     """
 
     __slots__ = (
@@ -55,7 +56,9 @@ class Exchange:
         "max_body",
         "reason",
         "received",
+        "refusal",
         "responder",
+        "review",
         "sent",
         "status",
         "time",
@@ -74,11 +77,14 @@ class Exchange:
         self.asked: RequestHead | None = None
         self.upstream = ""
         self.reason: str = ""
+        self.refusal: Refusal | None = None
         self.status = 0
         self.sent = 0
         self.received = 0
         self.max_body: int | None = None
         self.tunnel = False
+        #: when it is judged again, in the clock's seconds; 0: not known yet (`perimeter.gate.review`)
+        self.review = 0.0
         #: the request's body is complete
         self.body_done = not has_body
         self._sink: IBodySink | None = None
@@ -137,7 +143,7 @@ class Exchange:
             return
         bodiless = self._open(status)
         self._body_left = 0 if bodiless else length
-        if self._body_left == 0 and not self._record():
+        if self._body_left == 0 and not self._record(unseen=True):
             return
         self.held = not flush
         self._carrier.writer.head(status, lines, length, reason, bodiless, self.held)
@@ -160,7 +166,7 @@ class Exchange:
                 return
             self.sent += size
             self._body_left = left - size
-            if size == left and not self._record():
+            if size == left and not self._record(size, unseen=self.held):
                 return
         elif left is None:
             self.sent += len(data)
@@ -179,7 +185,7 @@ class Exchange:
         if self._body_left:
             self.abort(EarlyEnd.RESPONSE_TOO_SHORT)
             return
-        if not self._recorded and not self._record():
+        if not self._recorded and not self._record(unseen=self.held):
             return
         self._carrier.writer.end(trailers)
         self._end()
@@ -191,7 +197,7 @@ class Exchange:
         bodiless = self._open(status)
         if not bodiless:
             self.sent = len(body)
-        if not self._record():
+        if not self._record(unseen=True):
             return
         self._carrier.writer.whole(status, lines, body, reason, bodiless)
         self._end()
@@ -240,8 +246,8 @@ class Exchange:
         if self._ended:
             return
         self.reason = refusal.reason
-        if refusal.status >= 500:
-            _log.warn("{reason}: {detail}", reason=refusal.reason, detail=refusal.detail)
+        self.refusal = refusal
+        self._carrier.site.refusals.note(refusal, self)
         if self._started:
             self.abort(refusal.reason)
             return
@@ -328,8 +334,11 @@ class Exchange:
         if responder is not None:
             responder.client_gone()
 
-    def _record(self) -> bool:
-        """Write the audit record, once. False if it could not be written: then the connection is cut."""
+    def _record(self, unsent: int = 0, *, unseen: bool = False) -> bool:
+        """Write the audit record, once. False if it could not be written: then the response is replaced, or cut.
+
+        ``unsent`` bytes of ``sent`` are sent only if it was written. ``unseen``: no byte of the response was sent.
+        """
         if self._recorded:
             return True
         self._recorded = True
@@ -363,13 +372,54 @@ class Exchange:
         record.sent = self.sent
         record.received = self.received
         record.reason = self.reason
-        # The answer that the audit log is out of order may go out: its record waits, and is written once the log works.
-        if sink.record(record) or self.reason == AuditUnavailable.reason:
+        refusal = self.refusal
+        if refusal is None:
+            record.detail = ""
+            record.attempted_user = None
+        else:
+            record.detail = refusal.detail
+            record.attempted_user = refusal.attempted_user
+        if sink.record(record):
             return True
-        self._ended = True
-        self._leave()
-        self._carrier.abort()
+        return self._unrecorded(sink, record, unsent, unseen)
+
+    def _unrecorded(self, sink: IAuditSink, record: AccessRecord, unsent: int, unseen: bool) -> bool:
+        """The record is not in the file: make it say what the client sees instead of the response (attack 41)."""
+        if self.reason == AuditUnavailable.reason:
+            # This answer may go out: its record waits, and is written once the log works.
+            sink.keep(record)
+            return True
+        if self._ended:  # the client has left, or the response was cut for another reason
+            sink.keep(record)
+        elif unseen:
+            self._refuse_unrecorded(sink, record)
+        else:
+            record.reason = AuditUnavailable.reason
+            record.detail = sink.problem()
+            record.sent -= unsent
+            sink.keep(record)
+            self._ended = True
+            self._leave()
+            self._carrier.abort()
         return False
+
+    def _refuse_unrecorded(self, sink: IAuditSink, record: AccessRecord) -> None:
+        """Answer 503 in the place of a response of which nothing was written."""
+        refusal = AuditUnavailable(sink.problem())
+        carrier = self._carrier
+        carrier.site.refusals.note(refusal, self)
+        status, lines, body = carrier.site.answers.render(refusal, self.head.headers)
+        bodiless = self.head.method == b"HEAD"
+        self.status = record.status = status
+        self.sent = record.sent = 0 if bodiless else len(body)
+        self.reason = record.reason = refusal.reason
+        record.detail = refusal.detail
+        sink.keep(record)
+        self._leave()
+        if self.held:
+            carrier.writer.discard_head()
+        carrier.writer.whole(status, lines, body, b"", bodiless)
+        self._end()
 
 
 def refuse_on_error(exchange: Exchange, error: BaseException) -> None:

@@ -205,7 +205,7 @@ class Draft:
         paths = [
             one.options["path"].value
             for one in self.sections.values()
-            if one.header.startswith("route ") and "path" in one.options
+            if one.header.startswith("route ") and {"path", "static"} <= one.options.keys()
         ]
         if errors is None or "page" not in errors.options:
             return

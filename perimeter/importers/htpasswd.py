@@ -1,17 +1,18 @@
 """An htpasswd file (Apache's, nginx's) as a realm file. Pure.
 
-Only bcrypt hashes are taken over: from the others, a reader of the file finds the password.
+Every hash that a realm file can hold is taken over. The gateway warns of those from which a reader finds the password.
 """
 
 from __future__ import annotations
 
 import re
 
+from perimeter.auth.passwords.formats import PasswordFormatError, take
+from perimeter.auth.passwords.schemes import Plain
 from perimeter.auth.text import unfit_for_name
 from perimeter.importers.draft import Draft, Note, RealmUser
 
-_BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
-_KINDS = (("$apr1$", "MD5 (apr1)"), ("{SHA}", "unsalted SHA-1"), ("{SSHA}", "SHA-1"), ("$1$", "MD5"), ("$5$", "SHA-256 crypt"))
+_DES = re.compile(r"[./A-Za-z0-9]{13}")
 _ADVICE = "run htpasswd -B, or perimeter password --user"
 
 AUTHENTICATOR = "htpasswd"
@@ -34,13 +35,12 @@ def convert(text: str, file: str, draft: Draft) -> str:
             draft.left(note)
         elif name in seen:
             draft.left(note, f"user {name!r} is there twice: the first line counts")
-        elif not _BCRYPT.fullmatch(hashed):
+        elif not (stored := _stored(hashed)):
             seen.add(name)
-            kind = next((word for start, word in _KINDS if hashed.startswith(start)), "crypt or plain text")
-            draft.left(note, f"user {name!r}: a password kept as {kind} is not taken over; {_ADVICE}")
+            draft.left(note, f"user {name!r}: a password that is not a known hash is not taken over; {_ADVICE}")
         else:
             seen.add(name)
-            users.append(RealmUser(name, hashed=hashed))
+            users.append(RealmUser(name, hashed=stored))
     origin = Note(file, first, "the users")
     name = draft.free_name("authenticator", AUTHENTICATOR)
     section = draft.section("authenticator", name)
@@ -48,6 +48,16 @@ def convert(text: str, file: str, draft: Draft) -> str:
     draft.put(section, "path", f"{name}.realm", origin)
     draft.realms[f"{name}.realm"] = users
     return name
+
+
+def _stored(hashed: str) -> str:
+    """``hashed`` as a realm file spells it; "" for plain text and for what a realm file cannot hold."""
+    spelled = f"{{CRYPT}}{hashed}" if _DES.fullmatch(hashed) else hashed
+    try:
+        stored, rest = take(spelled)
+    except PasswordFormatError:
+        return ""
+    return "" if rest or isinstance(stored, Plain) else spelled
 
 
 def looks_like(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
+from math import inf
 from typing import TYPE_CHECKING
 
 import attrs
@@ -46,7 +47,8 @@ class Principal:
     """An authenticated user. The name is unique within the realm, but not across realms.
 
     ``authenticator`` is the configured name of the authenticator that established the identity. For a token that this gateway
-    issued it is ``token``, and ``grant`` says which token it was.
+    issued it is ``token``, and ``grant`` says which token it was. ``until`` is when the authenticator's word ends (epoch
+    seconds): the expiry of a certificate or of another issuer's token.
     """
 
     username: str
@@ -56,6 +58,7 @@ class Principal:
     attributes: Mapping[str, str] = attrs.field(factory=dict, eq=False)
     scopes: Mapping[str, Sequence[str]] = attrs.field(factory=dict, eq=False)
     grant: Grant | None = attrs.field(default=None, eq=False)
+    until: float = attrs.field(default=inf, eq=False)
 
 
 @attrs.frozen(slots=True)

@@ -18,6 +18,8 @@ class AccessRecord:
 
     __slots__ = (
         "address",
+        "attempted_user",
+        "detail",
         "duration",
         "headers",
         "host",
@@ -61,3 +63,7 @@ class AccessRecord:
     upstream: str
     #: code of the refusal or of the early end (`perimeter.model.reasons`), or ""
     reason: str
+    #: what explains the refusal to the operator, or ""
+    detail: str
+    #: the user name of a login that failed, as the client sent it; None if no login failed
+    attempted_user: str | None

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -64,26 +65,32 @@ def _checked(
         if certificate_file == key_file:
             raise StartupError(f"{certificate_file}: the private key does not belong to the first certificate")
         raise StartupError(f"{key_file}: this private key does not belong to the certificate in {certificate_file}")
-    for certificate in chain:
-        _warn_of_dates(certificate, certificate_file, now)
+    for finding in date_findings(chain, now):
+        log.warn("{source}: {finding}", source=certificate_file, finding=finding.text)
     return ServerIdentity(chain, key, certificate_file)
 
 
-def _warn_of_dates(certificate: x509.Certificate, source: str, now: datetime) -> None:
-    end = certificate.not_valid_after_utc
-    subject = certificate.subject.rfc4514_string()
-    if end <= now:
-        log.warn("{source}: the certificate of {subject} expired on {end:%Y-%m-%d}", source=source, subject=subject, end=end)
-    elif end <= now + SOON:
-        log.warn("{source}: the certificate of {subject} expires on {end:%Y-%m-%d}", source=source, subject=subject, end=end)
-    elif certificate.not_valid_before_utc > now:
-        start = certificate.not_valid_before_utc
-        log.warn(
-            "{source}: the certificate of {subject} is not valid before {start:%Y-%m-%d}",
-            source=source,
-            subject=subject,
-            start=start,
-        )
+@attrs.frozen
+class DateFinding:
+    """What is wrong with the dates of a certificate. ``unusable``: clients refuse it now."""
+
+    text: str
+    unusable: bool
+
+
+def date_findings(chain: Iterable[x509.Certificate], now: datetime) -> list[DateFinding]:
+    """The certificates of ``chain`` that have expired, expire within `SOON`, or are not valid yet."""
+    found = []
+    for certificate in chain:
+        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        subject = f"the certificate of {certificate.subject.rfc4514_string()}"
+        if end <= now:
+            found.append(DateFinding(f"{subject} expired on {end:%Y-%m-%d}", unusable=True))
+        elif start > now:
+            found.append(DateFinding(f"{subject} is not valid before {start:%Y-%m-%d}", unusable=True))
+        elif end <= now + SOON:
+            found.append(DateFinding(f"{subject} expires on {end:%Y-%m-%d}", unusable=False))
+    return found
 
 
 def self_signed_identity(state_dir: Path, now: datetime, listener: str = "") -> ServerIdentity:

@@ -25,11 +25,16 @@ from perimeter.net.transport import ClientTransport
 
 
 class HandshakeFailed(ConnectError):
-    """The TLS handshake failed, or the certificate is not valid for the server. ``str()`` says why."""
+    """The TLS handshake failed, or the certificate is not valid for the server.
 
-    def __init__(self, reason: str) -> None:
+    ``str()`` has the ``reason``, in OpenSSL's words; ``code`` is that of the verification of the certificate, or 0
+    (`perimeter.connection_faults.handshake_fault`).
+    """
+
+    def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(string=reason)  # type: ignore[no-untyped-call]
         self.reason = reason
+        self.code = code
 
     def __str__(self) -> str:
         return f"The TLS handshake failed: {self.reason}"
@@ -188,9 +193,9 @@ class _Attempt:
             self.handshake_failed(reason)
         return not reason
 
-    def handshake_failed(self, reason: str) -> None:
-        """The handshake failed with ``reason``. The transport closes the connection next."""
-        self._failure = Failure(HandshakeFailed(reason))
+    def handshake_failed(self, reason: str, code: int = 0) -> None:
+        """The handshake failed with ``reason`` and ``code``. The transport closes the connection next."""
+        self._failure = Failure(HandshakeFailed(reason, code))
 
     def established(self, transport: ClientTransport) -> None:
         """The transport is ready: build its protocol and report it."""

@@ -99,6 +99,7 @@ class ServerContexts:
 
     def __init__(self, identities: Sequence[ServerIdentity], clients: ClientAuthentication | None = None) -> None:
         self.clients = clients
+        self.identities: tuple[ServerIdentity, ...]
         self.default: SSL.Context
         self._names: Mapping[str, SSL.Context]
         self.replace(identities)
@@ -117,6 +118,7 @@ class ServerContexts:
                 names.setdefault(name, context)
         self._names = names
         self.default = contexts[0]
+        self.identities = tuple(identities)
 
     def select(self, name: str) -> SSL.Context:
         """Return the context for a server name ("" if the client sent none)."""
@@ -168,6 +170,19 @@ def client_certificate(connection: SSL.Connection) -> x509.Certificate | None:
     return chain[0] if chain else None
 
 
+def _note_fault(connection: SSL.Connection, certificate: object, code: int, depth: int, good: int) -> bool:
+    """Keep why a certificate of a server is refused: OpenSSL's exception does not say it."""
+    if not good:
+        connection.set_app_data(code)
+    return bool(good)
+
+
+def verification_code(connection: SSL.Connection) -> int:
+    """Why the certificate of the server was refused: X509_V_ERR_… of OpenSSL, or 0."""
+    code = connection.get_app_data()
+    return code if isinstance(code, int) else 0
+
+
 class ClientTLS:
     """TLS of connections to an upstream. The certificate is verified for ``server_name`` (a DNS name or an IP address).
 
@@ -183,7 +198,7 @@ class ClientTLS:
             self._context.set_default_verify_paths()
         else:
             _trust(self._context, ca_certificate)
-        self._context.set_verify(SSL.VERIFY_PEER)
+        self._context.set_verify(SSL.VERIFY_PEER, _note_fault)
         if alpn:
             self._context.set_alpn_protos(list(alpn))
 

@@ -17,10 +17,12 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.logger import Logger
 
 from perimeter.config.site.listener import ListenerSettings
+from perimeter.connection_faults import bind_fault
 from perimeter.errors import StartupError
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.contract import Reactor
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.handshakes import FailedHandshakes, HandshakeLog
 from perimeter.net.tls import TLSServerTransport
 from perimeter.net.transport import ServerTransport, socket_address
 
@@ -86,6 +88,7 @@ class ListeningPort(tcp.Port):
         limits: ConnectionLimits,
         deadlines: Deadlines,
         handshake_timeout: float,
+        handshakes: HandshakeLog,
     ) -> None:
         super().__init__(0, factory, reactor=reactor)
         self.addressFamily = listening.family
@@ -94,6 +97,7 @@ class ListeningPort(tcp.Port):
         self.limits = limits
         self.deadlines = deadlines
         self.handshake_timeout = handshake_timeout
+        self.handshakes = handshakes
         self.build_protocol: Callable[[IAddress, bytes], IProtocol | None] = lambda peer, alpn: factory.buildProtocol(peer)
         self.transport: type[ServerTransport] = ServerTransport if contexts is None else TLSServerTransport
         self._accepts = MAX_ACCEPTS
@@ -179,6 +183,7 @@ def listen(
     deadlines: Deadlines,
     handshake_timeout: float = 10.0,
     listening: socket.socket | None = None,
+    handshakes: FailedHandshakes | None = None,
 ) -> ListeningPort:
     """Accept connections on ``listening``, which the port then owns (None: on a new socket, see `bind`)."""
     port = ListeningPort(
@@ -189,6 +194,7 @@ def listen(
         limits=limits,
         deadlines=deadlines,
         handshake_timeout=handshake_timeout,
+        handshakes=HandshakeLog(settings.name, handshakes or FailedHandshakes(reactor.seconds)),
     )
     port.startListening()
     return port
@@ -200,8 +206,7 @@ def bind(settings: ListenerSettings) -> socket.socket:
         return listening_socket(settings.interface, settings.port)
     except OSError as problem:
         host = f"[{settings.interface}]" if ":" in settings.interface else settings.interface or "*"
-        reason = (problem.strerror or str(problem)) if not isinstance(problem, socket.gaierror) else "this is not an IP address"
-        reason = reason[:1].lower() + reason[1:]
+        reason = bind_fault(problem, settings.port)
         raise StartupError(f"listener {settings.name}: cannot listen on {host}:{settings.port}: {reason}") from problem
 
 

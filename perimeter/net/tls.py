@@ -19,7 +19,8 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.net.contexts import client_certificate
+from perimeter.connection_faults import reason_of
+from perimeter.net.contexts import client_certificate, verification_code
 from perimeter.net.contract import Reactor
 from perimeter.net.tls_records import FastConnection, Handshake, PortableConnection
 from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
@@ -311,7 +312,9 @@ class TLSServerTransport(TLSTransport, ServerTransport):
 
     def _handshake_failed(self, problem: SSL.Error) -> Exception | None:
         reason = super()._handshake_failed(problem)
-        if reason_of(problem) not in ("http request", "https proxy request"):
+        words = reason_of(problem)
+        self.server.handshakes.note(self._peer.host, words)
+        if words not in ("http request", "https proxy request"):
             return reason
         try:
             self.socket.send(PLAIN_HTTP)
@@ -345,7 +348,7 @@ class TLSClientTransport(TLSTransport, ClientTransport):
 
     def _handshake_failed(self, problem: SSL.Error) -> Exception | None:
         super()._handshake_failed(problem)
-        self.connector.handshake_failed(reason_of(problem))
+        self.connector.handshake_failed(reason_of(problem), verification_code(self._tls))
         return CONNECTION_LOST
 
     def _handshake_done(self) -> Exception | None:
@@ -353,14 +356,3 @@ class TLSClientTransport(TLSTransport, ClientTransport):
             return CONNECTION_LOST
         self.connector.established(self)
         return None
-
-
-def reason_of(problem: BaseException) -> str:
-    """Return the reason that OpenSSL or the system gives, as one line."""
-    if isinstance(problem, SSL.Error) and not isinstance(problem, SSL.SysCallError) and problem.args:
-        queue = problem.args[0]
-        if isinstance(queue, list):
-            return str(queue[-1][-1]) if queue else "connection lost"
-    if isinstance(problem, SSL.SysCallError) and len(problem.args) == 2:
-        return str(problem.args[1]).lower()
-    return str(problem) or type(problem).__name__

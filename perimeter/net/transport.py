@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from perimeter.model import canonical_address
 from perimeter.net.contract import AcceptedTransport, Reactor, Transport
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.handshakes import HandshakeLog
 from perimeter.net.write_through import TransportPhase, WriteThrough, raise_lost
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Accepting(Protocol):
     contexts: ServerContexts | None
     deadlines: Deadlines
     handshake_timeout: float
+    #: logs failed handshakes
+    handshakes: HandshakeLog
     #: makes the protocol of a connection from the peer's address and the negotiated application protocol (RFC 7301; may be empty)
     build_protocol: Callable[[IAddress, bytes], IProtocol | None]
 
@@ -55,8 +58,8 @@ class Connector(Protocol):
     def verified(self, connection: SSL.Connection) -> bool:
         """After the handshake, return whether the certificate is valid for the server's name."""
 
-    def handshake_failed(self, reason: str) -> None:
-        """The handshake failed with ``reason``. The transport closes the connection next."""
+    def handshake_failed(self, reason: str, code: int = 0) -> None:
+        """The handshake failed with ``reason`` and ``code``. The transport closes the connection next."""
 
     def established(self, transport: ClientTransport) -> None:
         """The transport is ready: build its protocol and report it."""

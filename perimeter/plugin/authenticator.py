@@ -89,6 +89,23 @@ class IDecoyLogin(Interface):
         """Spend the time of a refusal. Whatever it raises changes no answer; `perimeter.errors.Unavailable` counts as usual."""
 
 
+class IDirectoryRoles(Interface):
+    """What a factory of authenticators, augmenters or login modules may provide, too: where its roles come from."""
+
+    def any_case(settings: Any) -> bool:
+        """Whether roles are names of a directory, which compares them without case. All roles of the realm then compare so."""
+
+
+class IProbe(Interface):
+    """What else an authenticator may provide: a look at its backend, for ``perimeter status``."""
+
+    def probe() -> Awaitable[None]:
+        """Return if a login could be decided now. Raises `perimeter.errors.Unavailable` with the reason if not.
+
+        It has a few seconds, and is asked at most as often as an operator asks for the status.
+        """
+
+
 class IReadsFields(Interface):
     """What else an authenticator may provide: headers that it believes, and that therefore reach no upstream."""
 

@@ -33,6 +33,9 @@ class AuthServices:
     def _own(self) -> WebClients:
         return WebClients(self.reactor)
 
+    #: the realms whose roles compare without case (`perimeter.plugin.authenticator.IDirectoryRoles`)
+    directory_realms: frozenset[str] = frozenset()
+
 
 class IBuildsInThread(Interface):
     """What a factory of authenticators or augmenters may provide, too: its ``build`` is called in a thread, and may block.

@@ -21,6 +21,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from perimeter.connection_faults import begins_tls_alert
 from perimeter.errors import BadRequest, UpstreamBadReply
 from perimeter.http.grammar import has_bare_lf, parse_response_head
 from perimeter.http.h1.framing import BodyReader, ChunkedReader, CloseReader, LengthReader
@@ -77,6 +78,7 @@ class UpstreamConnection(TwistedProtocol):
     # of the request that it serves, set by `begin`
     _bodiless: bool
     _expects_tunnel: bool
+    _last = False
     _interim: int
     _seen: bool
 
@@ -133,6 +135,10 @@ class UpstreamConnection(TwistedProtocol):
             self.deadline = self._owner.clock() + self._owner.read_timeout  # as `_set_deadline`, without the call
         else:
             self._sending = _FLOWING
+
+    def close_after(self) -> None:
+        """Serve no other request after this one."""
+        self._last = True
 
     def send(self, data: bytes) -> None:
         """Send bytes of the request or the tunnel."""
@@ -263,6 +269,8 @@ class UpstreamConnection(TwistedProtocol):
         """Keep an incomplete head, unless it can never become a valid one."""
         if len(data) > _MAX_HEAD:
             raise UpstreamBadReply("the response head is too large")
+        if begins_tls_alert(data):
+            raise UpstreamBadReply("it speaks TLS on this port: set https:// in servers")
         if has_bare_lf(data):
             raise UpstreamBadReply("a bare LF in the response head")
         self._pending = data
@@ -337,7 +345,7 @@ class UpstreamConnection(TwistedProtocol):
         reusable = headers.keep_alive if head.minor == 0 else not headers.close
         if self._phase is _CLOSED:
             return
-        if rest or not reusable or self._sending is not _COMPLETE or self._expects_tunnel:
+        if rest or not reusable or self._sending is not _COMPLETE or self._expects_tunnel or self._last:
             self.close()
             return
         self._phase = _IDLE

@@ -1,10 +1,10 @@
 """Decides which headers pass the gateway, and which the gateway adds. Pure.
 
 On every route these headers of a request are dropped: headers of one connection only (RFC 9110, section 7.6.1), headers that only
-the gateway may set (identity, client address, scheme), the client's credentials, and headers that some servers use instead of the
-path. An identity header is recognised in every spelling that a server could treat as equal: ``X_Auth_Username``,
-``x.auth.username`` (attacks 11, 12). Headers are dropped first and added last, so that a client can neither double a header of
-the gateway nor remove it with ``Connection`` (attack 13).
+the gateway may set (identity, client address, scheme), the client's credentials (unless the route passes them), and headers that
+some servers use instead of the path. An identity header is recognised in every spelling that a server could treat as equal:
+``X_Auth_Username``, ``x.auth.username`` (attacks 11, 12); the list of known ones is an option (attack 55). Headers are dropped
+first and added last, so that a client can neither double a header of the gateway nor remove it with ``Connection`` (attack 13).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from perimeter.config.site.identity_headers import KNOWN
 from perimeter.gate.decision import Admitted
 from perimeter.gate.overrides import METHOD_OVERRIDES, folded
 from perimeter.http.exchange import Exchange
@@ -36,7 +37,7 @@ _REQUEST_ONLY = frozenset(
         b"x-rewrite-url",
     )
 )
-_RESERVED_PREFIXES = (b"x-auth-", b"x-forwarded-")
+_RESERVED_PREFIXES = (b"x-forwarded-",)
 #: A trailer cannot be judged before the request is forwarded, so these never pass (RFC 9110, section 6.5.1).
 _NEVER_IN_TRAILERS = frozenset(
     (b"cookie", b"set-cookie", b"trailer", b"content-encoding", b"content-type", b"content-range", b"cache-control", b"range")
@@ -44,6 +45,13 @@ _NEVER_IN_TRAILERS = frozenset(
 #: Headers of a response that can contain a path of the upstream.
 _MAPPED = frozenset((b"location", b"content-location", b"set-cookie"))
 _MAX_NAMES = 1000
+KNOWN_NAMES = tuple(name.encode("ascii") for name in KNOWN)
+"""Headers that known services take for the identity of the user."""
+#: What a trusted proxy may say of the client's host, port and prefix. A prefix that a browser could read as another host is none.
+_HOST = re.compile(rb"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_PORT = re.compile(rb"[1-9][0-9]{0,4}")
+_PREFIX = re.compile(rb"(?=.{1,256}\Z)(?:/[A-Za-z0-9._~!$&'()*+;=:@%-]+)+/?")
+_DOTS = re.compile(rb"/(?:\.|%2[Ee]){1,2}(?:/|\Z)")
 _COOKIE_PATH = re.compile(rb"(;[ \t]*path[ \t]*=[ \t]*)([^;\s]*)", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE)
 
@@ -51,14 +59,24 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE)
 class HeaderRules:
     """Decides which headers pass. One object serves many routes.
 
-    ``identity_names`` are the identity headers of all routes, in any case. ``drop_method_overrides`` is for routes with rules
-    about methods. The decision about a name is cached, which saves 1 µs for each header of a new head.
+    ``identity_names`` are the headers that a service could take for the identity, in any case; ``NAME*`` stands for all names
+    that begin with ``NAME``. ``drop_method_overrides`` is for routes with rules about methods. With ``pass_authorization`` the
+    client's Authorization passes. The decision about a name is cached, which saves 1 µs for each header of a new head.
     """
 
-    __slots__ = ("_hidden", "_overrides", "_request_names", "_response_names")
+    __slots__ = ("_hidden", "_overrides", "_passing", "_prefixes", "_request_names", "_response_names")
 
-    def __init__(self, identity_names: Iterable[bytes] = (), *, drop_method_overrides: bool = False) -> None:
-        self._hidden = frozenset(folded(name.lower()) for name in identity_names)
+    def __init__(
+        self,
+        identity_names: Iterable[bytes] = KNOWN_NAMES,
+        *,
+        drop_method_overrides: bool = False,
+        pass_authorization: bool = False,
+    ) -> None:
+        names = [name.lower() for name in identity_names]
+        self._hidden = frozenset(folded(name) for name in names if not name.endswith(b"*"))
+        self._prefixes = (*_RESERVED_PREFIXES, *(folded(name[:-1]) for name in names if name.endswith(b"*")))
+        self._passing = frozenset((b"authorization",)) if pass_authorization else frozenset()
         self._overrides = METHOD_OVERRIDES if drop_method_overrides else frozenset()
         # clients and services choose the names
         self._request_names: Memo[bytes, bool] = Memo(_MAX_NAMES)
@@ -67,7 +85,7 @@ class HeaderRules:
     def reserved(self, name: bytes) -> bool:
         """Whether a server could treat ``name`` (lower case) as a header that only the gateway may set."""
         name = folded(name)
-        return name.startswith(_RESERVED_PREFIXES) or name in self._hidden
+        return name.startswith(self._prefixes) or name in self._hidden
 
     def request_lines(self, headers: HeaderBlock) -> bytes:
         """The header lines of a client's request that pass. Cached in the block, because clients repeat most blocks."""
@@ -92,7 +110,7 @@ class HeaderRules:
     def _judge_request_name(self, name: bytes) -> bool:
         plain = folded(name)
         dropped = plain in _HOP_BY_HOP or plain in _REQUEST_ONLY or plain in self._overrides or self.reserved(name)
-        return self._request_names.keep(name, not dropped)
+        return self._request_names.keep(name, not dropped or name in self._passing)
 
     def trailers(self, trailers: Iterable[Field]) -> list[Field]:
         """The trailers that pass, of a request or a response (attack 14)."""
@@ -147,13 +165,42 @@ def client_lines(connection: ClientConnection) -> bytes:
 
 
 def relayed_client_lines(exchange: Exchange, relayed: tuple[str, ...]) -> bytes:
-    """Like `client_lines`, for a client behind a trusted proxy: with the proxy's scheme, and the trusted part of its chain."""
+    """Like `client_lines`, for a client behind a trusted proxy: with the proxy's scheme, and the trusted part of its chain.
+
+    The port that the client used is there if the proxy names one.
+    """
     scheme = b",".join(exchange.head.headers.get_all(b"x-forwarded-proto")).lower()
     if scheme not in (b"http", b"https"):
         scheme = b"https" if exchange.connection.tls else b"http"
     chain = ", ".join(relayed).encode("ascii")
     address = relayed[0].encode("ascii")
-    return b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (address, chain, scheme)
+    port = _told(exchange.head.headers, b"x-forwarded-port", _PORT)
+    more = b"X-Forwarded-Port: %b\r\n" % port if port and int(port) < 65536 else b""
+    return b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%b" % (address, chain, scheme, more)
+
+
+def relayed_host(headers: HeaderBlock) -> bytes:
+    """The host that the client used, as a trusted proxy names it (X-Forwarded-Host); empty if it does not."""
+    return _told(headers, b"x-forwarded-host", _HOST)
+
+
+def announced_prefix(headers: HeaderBlock, decision: Admitted) -> bytes:
+    """What the client has to put before the paths that the service sees, or empty: the value of X-Forwarded-Prefix.
+
+    What a trusted proxy has removed comes first, then what the route's rewrite removes.
+    """
+    own = decision.route.hidden_prefix
+    if not decision.relayed:
+        return own
+    told = _told(headers, b"x-forwarded-prefix", _PREFIX).rstrip(b"/")
+    return b"" if _DOTS.search(told) else told + own
+
+
+def _told(headers: HeaderBlock, name: bytes, form: re.Pattern[bytes]) -> bytes:
+    """What a trusted proxy says in a header: of a list the last value, which is the proxy's own. Empty if it is malformed."""
+    values = headers.get_all(name)
+    last = values[-1].rpartition(b",")[2].strip(b" \t") if values else b""
+    return last if form.fullmatch(last) else b""
 
 
 def request_head(
@@ -162,8 +209,16 @@ def request_head(
     """The complete request head for the upstream. ``fallback_host`` is used if an HTTP/1.0 client sent no Host."""
     head = exchange.head
     headers = head.headers
-    host = head.host or fallback_host
-    client = relayed_client_lines(exchange, decision.relayed) if decision.relayed else client_lines(exchange.connection)
+    host = client_host = head.host or fallback_host
+    prefix = decision.route.hidden_prefix
+    if decision.relayed:
+        client = relayed_client_lines(exchange, decision.relayed)
+        client_host = relayed_host(headers) or host
+        prefix = announced_prefix(headers, decision)
+    else:
+        client = client_lines(exchange.connection)
+    if prefix:
+        client += b"X-Forwarded-Prefix: %b\r\n" % prefix
     if headers.chunked:
         framing = b"Transfer-Encoding: chunked\r\n"
     elif headers.content_length is not None:
@@ -178,7 +233,7 @@ def request_head(
         host,
         rules.request_lines(headers),
         client,
-        host,
+        client_host,
         decision.identity,
         framing,
     )

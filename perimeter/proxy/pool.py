@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from perimeter.config.site.server import ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
@@ -19,6 +20,7 @@ from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.proxy.balance import BalancedServer, Balancer
 from perimeter.proxy.connection import UpstreamConnection
+from perimeter.proxy.faults import connection_fault
 
 _PROBATION = 1.0
 """Seconds after its first response for which a connection does not count as reliable."""
@@ -121,6 +123,15 @@ class UpstreamPool:
     def connect(self, server: PooledServer) -> Deferred[UpstreamConnection]:
         """Open a connection to ``server``."""
         return self._dial(server.settings, lambda: UpstreamConnection(server), self.settings.connect_timeout)
+
+    async def probe(self, server: PooledServer, timeout: float, clock: IReactorTime) -> str:
+        """Connect to ``server``, for at most ``timeout`` seconds, and close. Returns what is wrong, or ""."""
+        try:
+            connection = await self.connect(server).addTimeout(timeout, clock)
+        except Exception as problem:
+            return connection_fault(problem, min(timeout, self.settings.connect_timeout))
+        connection.close()
+        return ""
 
     def close(self) -> None:
         """Close the idle connections. Connections in use close when their exchange is over."""

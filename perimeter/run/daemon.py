@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from perimeter.auth.registry import installed_kinds
@@ -24,8 +24,10 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
 from perimeter.run.build.prepared import Prepared
+from perimeter.run.build.user import DaemonUser
 from perimeter.run.control import ControlPort
 from perimeter.run.file_watch import FileWatch
+from perimeter.run.launch import Launch
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier, Watchdog
 from perimeter.run.operations import answer
@@ -35,20 +37,38 @@ from perimeter.run.worker import Worker
 
 _log = Logger()
 
+#: Seconds between two looks at the counts of messages that repeat.
+_REPORT = 1.0
+
 
 class Daemon(Service):
-    """The gateway as a Twisted service. ``config_file`` is read again at each reload; ``log`` follows its ``[logging]``."""
+    """The gateway as a Twisted service. ``config_file`` is read again at each reload; ``log`` follows its ``[logging]``.
+
+    ``launch`` reports how the start ends. ``user`` is the user that twistd makes of the process between `privilegedStartService`
+    and `startService`; None if it stays what it is.
+    """
 
     def __init__(
-        self, config_file: Path, config: SiteConfig, reactor: Any, notifier: Notifier, log: DaemonLog | None = None
+        self,
+        config_file: Path,
+        config: SiteConfig,
+        reactor: Any,
+        notifier: Notifier,
+        log: DaemonLog | None = None,
+        launch: Launch | None = None,
+        user: DaemonUser | None = None,
     ) -> None:
         self._config_file = config_file
         self._config = config
         self._reactor = reactor
         self._notifier = notifier
         self._log = log
+        self._launch = launch or Launch()
+        self._user = user
         self._watchdog = Watchdog(notifier, reactor)
-        self._worker = Worker(reactor, config.limits, BoundSockets())
+        self._counting = LoopingCall(self._report)
+        self._counting.clock = reactor
+        self._worker = Worker(reactor, config.limits, BoundSockets(), user)
         self._bound = False
         self._control: ControlPort | None = None
         self._reloading: Deferred[None] | None = None
@@ -63,12 +83,17 @@ class Daemon(Service):
         Blocks: the reactor does not turn yet. A fault ends the process, with one line that says what is wrong.
         """
         try:
+            if self._user is not None:
+                self._user.refuse_unwritable(self._config)
             prepared = self._worker.prepare_now(lambda: self._config)
             self._worker.put_in_force(prepared)
         except StartupError as error:
-            _exit(error)
+            self._launch.failed(str(error))
         self._bound = True
         self._apply(prepared)
+        if self._user is not None:
+            for path in self._user.unreadable(self._config):
+                _log.warn("{path}: user {user} may not read it, which a reload needs", path=str(path), user=self._user.name)
 
     def startService(self) -> None:
         """Serve."""
@@ -77,7 +102,7 @@ class Daemon(Service):
         try:
             self._worker.start()
         except StartupError as error:
-            _exit(error)
+            self._launch.failed(str(error))
         super().startService()  # type: ignore[no-untyped-call]
         # twistd starts services before the reactor runs, and only a running reactor knows whether it handles signals.
         self._reactor.callWhenRunning(self._ready)
@@ -92,14 +117,22 @@ class Daemon(Service):
         gc.freeze()
         self._watchdog.startService()
         self._files.start()
+        self._counting.start(_REPORT, now=False)
         self._notifier.ready(str(self._worker))
         _log.info("ready: {status}", status=self._worker)
+        self._launch.ready()
 
     def _catch_signals(self) -> None:
         if not getattr(self._reactor, "_installSignalHandlers", True):
             return
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._worker.reopen_logs))
+
+    def _report(self) -> None:
+        """Log how often messages have repeated."""
+        self._worker.report_repeats()
+        if self._log is not None:
+            self._log.report()
 
     def _open_control(self, state_dir: Path) -> None:
         if self._control is not None:
@@ -116,7 +149,7 @@ class Daemon(Service):
         if self._log is not None:
             self._log.configure(config.logging)
         for warning in config.warnings:
-            _log.warn("{warning}", warning=warning)
+            _log.warn("{finding}", finding=warning, counted=True)  # an event with "warning" in it is Python's own to Twisted
 
     # -- reload
 
@@ -161,11 +194,11 @@ class Daemon(Service):
             return  # the daemon stops
         except StartupError as error:
             for line in str(error).splitlines():
-                _log.error("not reloaded: {error}", error=line)
+                _log.error("not reloaded: {error}", error=line, counted=True)
             self._refused(str(error).splitlines()[0])
             return
         except Exception:
-            _log.failure("not reloaded")
+            _log.failure("not reloaded", counted=True)
             self._refused("see the log")
             return
         config = prepared.config
@@ -185,7 +218,7 @@ class Daemon(Service):
         return self._config
 
     def _refused(self, reason: str) -> None:
-        self._worker.count_reload(False)
+        self._worker.count_reload(False, reason)
         self._notifier.ready(f"not reloaded: {reason}")
 
     # -- stop
@@ -200,9 +233,11 @@ class Daemon(Service):
         self._files.stop()
         if self._control is not None:
             self._control.close()
-        return self._worker.stop().addCallback(lambda _: self._watchdog.stopService())
+        if self._counting.running:
+            self._counting.stop()
+        return self._worker.stop().addCallback(self._stopped)
 
-
-def _exit(error: StartupError) -> None:
-    _log.critical("{error}", error=str(error))
-    sys.exit(1)
+    def _stopped(self, _: object) -> None:
+        if self._log is not None:
+            self._log.finish()
+        self._watchdog.stopService()

@@ -18,7 +18,7 @@ from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
-from perimeter.net.contexts import ServerContexts
+from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
@@ -86,6 +86,8 @@ class Listeners:
         self._sockets = sockets
         self._limits = ConnectionLimits(limits.connections, limits.connections_per_address)
         self._listening: dict[str, ActiveListener] = {}
+        #: those that accept no more, and still have connections
+        self._leaving: list[ActiveListener] = []
 
     # -- from one configuration to the next
 
@@ -111,6 +113,7 @@ class Listeners:
         """Serve by the assembly that ``bound`` is for, on its sockets and no others."""
         leaving = [listening for name, listening in self._listening.items() if name not in bound.kept]
         self._listening = {**bound.kept, **bound.opened}
+        self._leaving = [listening for listening in (*self._leaving, *leaving) if listening.site.connections]
         limits = bound.assembly.config.limits
         self._limits.total = limits.connections
         self._limits.per_address = limits.connections_per_address
@@ -132,6 +135,7 @@ class Listeners:
             dispatch=assembly.gates[settings.name].dispatch,
             answers=assembly.answers,
             audit=assembly.default_sink,
+            refusals=self._runtime.refusals,
         )
         factory = ConnectionFactory(site, settings.name)
         port = listen(
@@ -143,6 +147,7 @@ class Listeners:
             self._runtime.deadlines,
             limits.handshake_timeout,
             self._socket(settings),
+            self._runtime.handshakes,
         )
         factory.port = port.getHost().port
         port.build_protocol = factory.build
@@ -177,7 +182,8 @@ class Listeners:
 
     def exchanges(self) -> list[Exchange]:
         """Every exchange under way."""
-        return [exchange for listening in self._listening.values() for exchange in listening.site.connections.exchanges()]
+        listening = (*self._listening.values(), *self._leaving)
+        return [exchange for one in listening for exchange in one.site.connections.exchanges()]
 
     def connections(self) -> dict[str, Connections]:
         """The connections of each listener, as they come and go."""
@@ -188,6 +194,11 @@ class Listeners:
         return [
             ListenerStatus(name, listening.number, len(listening.site.connections)) for name, listening in self._listening.items()
         ]
+
+    def identities(self) -> dict[str, tuple[ServerIdentity, ...]]:
+        """The certificates that each listener with TLS serves."""
+        contexts = {name: listening.port.contexts for name, listening in self._listening.items()}
+        return {name: one.identities for name, one in contexts.items() if one is not None}
 
     def __str__(self) -> str:
         return ", ".join(f"{name} on port {listening.number}" for name, listening in self._listening.items())

@@ -3,6 +3,9 @@
 Every message is one line, whatever it contains (attack 42): invisible characters are escaped, and the lines of a traceback are
 indented, so that no text from outside can begin a line. Credentials are removed from messages and tracebacks. That is a last
 resort: code must not log them.
+
+A warning or an error that repeats is written once, and then counted (`perimeter.repeats`). An event with ``counted`` is always
+written: its sender counts, or an operator has asked for it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import contextlib
 import json
 import re
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, formatTime
@@ -19,9 +23,17 @@ from zope.interface import implementer
 from perimeter.audit.escaping import escape_line, redact
 from perimeter.config.site.logging import LogFormat, LoggingSettings
 from perimeter.model import TOKEN_PREFIX
+from perimeter.repeats import Count, Repeats
 
 _REDACTED = "REDACTED"
 _LEVELS = {level.name: rank for rank, level in enumerate(LogLevel.iterconstants())}
+_WARN = _LEVELS["warn"]
+
+LIKE = 50
+"""Different messages of one format that are written before the rest are counted."""
+
+_Text = tuple[str, str, str]
+"""Level, namespace, and text or format of a message."""
 
 # A whole header (as it is sent, or in the repr of a tuple or dict), to the end of its line: a Digest has blanks and quotes in it.
 _FIELD = re.compile(r"((?:authorization|cookie)(?:['\"]\s*[,:]|\s*[:=])\s*)\S[^\r\n]*", re.IGNORECASE)
@@ -100,10 +112,15 @@ _FORMATS = {LogFormat.CONSOLE: console_line, LogFormat.JSON: json_line}
 
 @implementer(ILogObserver)
 class DaemonLog:
-    """Writes events of at least ``settings.level`` to ``outfile``, and flushes each. Never raises. Skips audit records."""
+    """Writes events of at least ``settings.level`` to ``outfile``, and flushes each. Never raises. Skips audit records.
 
-    def __init__(self, settings: LoggingSettings, outfile: TextIO) -> None:
+    ``clock`` returns seconds. The owner calls `report` about once a second, and `finish` at the end.
+    """
+
+    def __init__(self, settings: LoggingSettings, outfile: TextIO, clock: Callable[[], float] = time.time) -> None:
         self.configure(settings)
+        self._same: Repeats[_Text] = Repeats(clock)
+        self._alike: Repeats[_Text] = Repeats(clock, LIKE)
         self._outfile = outfile
         self._encoding = getattr(outfile, "encoding", None) or "utf-8"
 
@@ -117,10 +134,50 @@ class DaemonLog:
         if "access_record" in event or _LEVELS.get(_level(event), self._least) < self._least:
             return
         try:
+            if _LEVELS.get(_level(event), 0) >= _WARN and not event.get("counted") and self._held_back(event):
+                return
             line = self._make_line(event)
         except Exception as error:
             # An event that cannot be turned into text must not be lost silently.
             line = self._make_line({"log_format": "An event cannot be written: {kind}", "kind": type(error).__name__})
+        self._write(line)
+
+    def report(self) -> None:
+        """Write the counts that are due."""
+        self._write_counts(self._same.due(), self._alike.due())
+
+    def finish(self) -> None:
+        """Write all counts, at the end."""
+        self._write_counts(self._same.rest(), self._alike.rest())
+
+    def _held_back(self, event: LogEvent) -> bool:
+        """Count the event. Returns whether it is not written."""
+        level, namespace = _level(event), str(event.get("log_namespace", "-"))
+        failure = event.get("log_failure", event.get("failure"))
+        kind = "" if failure is None else f" ({getattr(failure.type, '__name__', '?')})"
+        if not self._same.admit((level, namespace, _message(event) + kind)):
+            return True
+        return not self._alike.admit((level, namespace, str(event.get("log_format", ""))))
+
+    def _write_counts(self, same: list[Count[_Text]], alike: list[Count[_Text]]) -> None:
+        for counts, words in ((same, "{text}: {more} more in {seconds} s"), (alike, "{more} more like {text!r} in {seconds} s")):
+            for count in counts:
+                level, namespace, text = count.key or ("warn", __name__, "messages of other kinds")
+                if _LEVELS[level] >= self._least:
+                    self._write(
+                        self._make_line(
+                            {
+                                "log_format": words,
+                                "log_level": LogLevel.lookupByName(level),
+                                "log_namespace": namespace,
+                                "text": text,
+                                "more": count.more,
+                                "seconds": round(count.seconds),
+                            }
+                        )
+                    )
+
+    def _write(self, line: str) -> None:
         # The gateway goes on serving if its log cannot be written. ValueError: the file is closed.
         with contextlib.suppress(OSError, ValueError):
             self._outfile.write(line.encode(self._encoding, "backslashreplace").decode(self._encoding))

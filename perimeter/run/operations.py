@@ -12,6 +12,7 @@ import attrs
 import perimeter
 from perimeter.errors import Unavailable
 from perimeter.run.build.assembly import Assembly
+from perimeter.run.problems import Examination, Subject, problems
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.tokens.revoking import Revocation
 
@@ -38,6 +39,9 @@ class RunningGateway(Protocol):
     def uptime(self) -> float:
         """Seconds since the start."""
 
+    def examination(self) -> Examination:
+        """What is to be examined for problems."""
+
 
 def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
     """The answer to a question, by its ``command``: ``status``, ``unban``, ``tokens`` or ``revoke``.
@@ -46,7 +50,7 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
     """
     command = question.get("command")
     if command == "status":
-        return status(gateway)
+        return status(gateway) if question.get("brief") is True else examined_status(gateway, gateway.examination())
     if command == "tokens":
         return _tokens(gateway.assembly, question)
     if command == "revoke":
@@ -90,6 +94,16 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
     }
 
 
+async def examined_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
+    """`status`, with ``problems``: the worst first. Directories and services are asked; this takes some seconds at most."""
+    found = await problems(examination)
+    answer = status(gateway)
+    down = {one.name: one.message for one in found if one.subject is Subject.AUTHENTICATOR}
+    for authenticator in answer["authenticators"]:
+        authenticator["fault"] = down.get(authenticator["name"], "")
+    return {**answer, "problems": [attrs.asdict(one) for one in found]}
+
+
 def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     first = question.get("first", 0)
     if not isinstance(first, int):
@@ -107,8 +121,9 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
         raise ValueError("user and realm are needed together")
     owner = None if user is None or realm is None else (realm, user)
     wanted = Revocation(tuple(ids), owner, _text(question, "token"))
+    realms = [one.realm for one in assembly.config.authenticators]
     try:
-        return attrs.asdict(await revoke_tokens(assembly.config, assembly.revoker, wanted))
+        return attrs.asdict(await revoke_tokens(realms, assembly.revoker, wanted))
     except Unavailable as error:
         raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None
 

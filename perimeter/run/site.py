@@ -14,6 +14,7 @@ from perimeter.http.answers import Answers
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
 from perimeter.http.h1.connection import Http1Connection
+from perimeter.http.refusals import RefusalLog
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.run.build.assembly import Assembly
@@ -33,6 +34,7 @@ class Site:
     dispatch: Callable[[Exchange], None]
     answers: Answers
     audit: IAuditSink
+    refusals: RefusalLog
     connections: Connections = attrs.field(factory=Connections)
 
     def put_in_force(self, assembly: Assembly, listener: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
-from perimeter.config.site.config import SiteConfig
 from perimeter.errors import InvalidToken, NoSuchToken
 from perimeter.tokens.revoking import Ended, Revocation, Revoker
 from perimeter.tokens.stored import StoredTokens
@@ -31,12 +31,15 @@ def list_tokens(stored: StoredTokens, user: str | None, realm: str | None, *, pa
     }
 
 
-async def revoke_tokens(config: SiteConfig, revoker: Revoker, wanted: Revocation) -> Ended:
-    """End tokens. Raises ValueError, with the reason, if nothing ended, and `perimeter.errors.Unavailable` as `Revoker` does."""
+async def revoke_tokens(realms: Iterable[str], revoker: Revoker, wanted: Revocation) -> Ended:
+    """End tokens. ``realms`` are those of the configuration.
+
+    Raises ValueError, with the reason, if nothing ended, and `perimeter.errors.Unavailable` as `Revoker` does.
+    """
     if wanted.user is not None:
-        realms = {one.realm for one in config.authenticators} | revoker.realms()
-        if wanted.user[0] not in realms:
-            raise ValueError(f"there is no realm {wanted.user[0]}; there are: {', '.join(sorted(realms)) or 'none'}")
+        known = {*realms} | revoker.realms()
+        if wanted.user[0] not in known:
+            raise ValueError(f"there is no realm {wanted.user[0]}; there are: {', '.join(sorted(known)) or 'none'}")
     try:
         return await revoker.revoke(wanted)
     except InvalidToken as error:

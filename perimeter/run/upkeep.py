@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from perimeter.gate.review import Reviewer
 from perimeter.http.connections import withdraw_unless
 from perimeter.http.exchange import Exchange
 from perimeter.run.build.assembly import Assembly
@@ -22,6 +23,9 @@ _CHECK = 5.0
 #: Seconds between checks for changes of the state by another process: one query in the state's thread.
 _FOLLOW = 1.0
 
+#: Seconds between looks for what is open for long and has to be judged again.
+_REVIEW = 1.0
+
 #: Seconds from a revocation to the end of what flows to the token's holder. Every connection is looked at for it, which takes
 #: 2 ms for 10,000 of them: revocations in a loop cost no more than that in each tenth of a second.
 _CUT = 0.1
@@ -35,7 +39,10 @@ class Upkeep:
         self._exchanges = exchanges
         self._assembly: Assembly | None = None
         self._cutting = False
+        self._users_revoked = 0
+        self._reviewer = Reviewer(runtime.reactor, exchanges)
         self._checks = {
+            LoopingCall(self._reviewer.sweep): _REVIEW,
             LoopingCall(self._check_keys): _CHECK,
             LoopingCall(self._tend_state): _CHECK,
             LoopingCall(self.follow_state): _FOLLOW,
@@ -53,6 +60,7 @@ class Upkeep:
         for check in self._checks:
             if check.running:
                 check.stop()
+        self._reviewer.stop()
 
     def look_after(self, assembly: Assembly | None) -> Deferred[None]:
         """Look after ``assembly`` from now on, and stop every state except its own; fires when those have written the rest."""
@@ -61,6 +69,10 @@ class Upkeep:
         self._assembly = assembly
         if assembly is not None:
             assembly.state.on_removed.add(self._revoked)
+            assembly.chain.users_changed = self._reviewer.everything
+            self._users_revoked = assembly.tokens.users_revoked
+            remember = assembly.config.authentication.remember_password
+            self._reviewer.put_in_force(assembly.gates, assembly.gate_of_routes, assembly.identifier, remember)
         return self._runtime.states.keep(None if assembly is None else assembly.state)
 
     def follow_state(self) -> Deferred[None]:
@@ -79,6 +91,7 @@ class Upkeep:
         def checked(changed: bool) -> None:
             if changed:
                 assembly.keys_changed()
+                self._reviewer.everything()
                 _log.info("the signing keys have changed")
 
         return checking.addCallback(checked).addErrback(
@@ -93,5 +106,12 @@ class Upkeep:
 
     def _cut_revoked(self) -> None:
         self._cutting = False
-        if self._assembly is not None:
-            withdraw_unless(self._assembly.tokens.good, self._exchanges())
+        assembly = self._assembly
+        if assembly is None:
+            return
+        tokens = assembly.tokens
+        if tokens.users_revoked != self._users_revoked:
+            # A password that was verified before must be verified again: the operator may have removed it first.
+            self._users_revoked = tokens.users_revoked
+            assembly.chain.forget_users(lambda principal: tokens.revoked_at(principal) > 0)
+        withdraw_unless(tokens.good_since, self._exchanges())

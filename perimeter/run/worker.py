@@ -22,9 +22,11 @@ from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.user import DaemonUser
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.preparation import Preparation
+from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
 from perimeter.run.upkeep import Upkeep
@@ -36,14 +38,14 @@ DRAIN = 10.0
 
 
 class Worker:
-    """Serves clients on ``sockets``. ``limits`` are the first ones.
+    """Serves clients on ``sockets``. ``limits`` are the first ones. ``user`` writes the files, if it is not the present user.
 
     First `prepare_now` and `put_in_force`, which bind the listeners, then `start`.
     """
 
-    def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets) -> None:
+    def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets, user: DaemonUser | None = None) -> None:
         self._reactor = reactor
-        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor))
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user)
         self._runtime.metrics.in_force = self._measured
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
@@ -51,6 +53,7 @@ class Worker:
         self._upkeep = Upkeep(self._runtime, self._listeners.exchanges)
         self._assembly: Assembly | None = None
         self._running = False
+        self._refused_reload = ""
         self._started = 0.0
 
     # -- from one configuration to the next
@@ -149,6 +152,8 @@ class Worker:
         self._preparation.stop()
         for threads in self._pools:
             threads.stop()
+        self._runtime.refusals.finish()
+        self._runtime.handshakes.finish()
         return written
 
     # -- for the operator and the metrics
@@ -168,9 +173,19 @@ class Worker:
         """Seconds since the start."""
         return float(self._reactor.seconds() - self._started)
 
-    def count_reload(self, success: bool) -> None:
-        """Count a reload in the metrics."""
+    def count_reload(self, success: bool, reason: str = "") -> None:
+        """Count a reload in the metrics. ``reason`` is why it was refused."""
         self._runtime.metrics.count_reload(success)
+        self._refused_reload = "" if success else reason
+
+    def examination(self) -> Examination:
+        """See `RunningGateway`."""
+        return Examination(self.assembly, self._runtime, self._listeners.identities(), self._refused_reload)
+
+    def report_repeats(self) -> None:
+        """Log how often refusals and failed TLS handshakes have repeated."""
+        self._runtime.refusals.report()
+        self._runtime.handshakes.report()
 
     def __str__(self) -> str:
         return f"listening: {self._listeners}"
@@ -182,7 +197,7 @@ class Worker:
         return ScrapeSources(
             connections=self._listeners.connections(),
             pools=assembly.pools,
-            audit_failing=assembly.audit.failing,
+            audit_failing=bool(assembly.audit.problems()),
             authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
             queues={"work": self._runtime.offload, "hashing": self._runtime.hashing, "blocking": self._runtime.blocking},

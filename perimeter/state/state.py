@@ -133,6 +133,12 @@ class State:
 
         return unaffected(self._write(change, bounded=False).addErrback(failed))
 
+    def problem(self) -> str:
+        """What is wrong with the store, for the operator; "" if nothing is."""
+        if self._owed:
+            return f"{len(self._owed)} revocations are in force, but not on disk yet"
+        return "changes of other processes are not seen" if self._unread else ""
+
     # -- writing
 
     def _write(self, change: Change, *, bounded: bool = True) -> Deferred[None]:

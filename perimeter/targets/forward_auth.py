@@ -73,8 +73,10 @@ class ForwardAuthTarget:
             target=self,
             audit=audit,
             # The question does not say what the client is about to do, so a restricted API token is not enough for it.
-            access=Access(restricted=Restricted.NOTHING),
+            access=Access(restricted=Restricted.NOTHING, stranger=Challenges.BOTH),
             identity=IdentityProfile(audience=AUDIENCE),
+            # nor from which page the client does it: it is for the proxy to judge
+            cross_site=None,
         )
 
     def handle(self, exchange: Exchange) -> None:
@@ -110,7 +112,12 @@ def _answer(exchange: Exchange, admitted: Admitted) -> None:
         return
     exchange.decision = admitted
     identity = admitted.identity
-    if admitted.principal is None or not admitted.route.identity.audience:
+    route = admitted.route
+    asserted = admitted.principal is not None and route.identity.audience
+    sent = exchange.head.headers.authorization if route.passes_authorization else ()
+    if sent:  # the proxy passes on what the answer has, and not what the client sent
+        identity += b"Authorization: %b\r\n" % sent[0]
+    elif not asserted and not route.identity.fixed:
         identity += _NO_CREDENTIAL
     exchange.answer(200, exchange.date_line() + b"Cache-Control: no-store\r\n" + identity, b"")
 
@@ -129,7 +136,8 @@ def _as_refusal(error: Exception) -> Exception:
     elif isinstance(error, NoRoute):
         error = NoSuchRoute(error.detail)
     elif isinstance(error, InvalidCredentialsRequest):
-        error = MalformedCredentials(error.detail)
+        malformed, error = error, MalformedCredentials(error.detail)
+        error.stranger = malformed.stranger
     if isinstance(error, Refusal):
-        error.stranger = Challenges.JOINED
+        error.one_line = True
     return error

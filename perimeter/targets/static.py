@@ -26,6 +26,7 @@ from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.roles import IResponder
 from perimeter.model import EarlyEnd, HeaderBlock
 from perimeter.offload import Offload
+from perimeter.proxy.headers import announced_prefix
 from perimeter.targets.beneath import Directory, open_beneath, path_segments
 from perimeter.targets.conditional import Validators, precondition_status, requested_ranges
 from perimeter.targets.media_types import content_type
@@ -38,7 +39,7 @@ CHUNK = 256 * 1024
 
 @attrs.frozen
 class _Wish:
-    """What a client asks for, at ``now`` (epoch seconds). ``path`` is relative to the route, ``outer`` is the whole path."""
+    """What a client asks for, at ``now`` (epoch seconds). ``path`` is relative to the route, ``outer`` is the client's."""
 
     method: bytes
     path: bytes
@@ -191,7 +192,8 @@ class StaticTarget:
             return
         path, mark, query = decision.target.partition(b"?")
         inner = path[len(decision.route.prefix) :]
-        wish = _Wish(head.method, inner, path, mark + query, head.headers, int(exchange.time))
+        outer = announced_prefix(head.headers, decision) + path if decision.relayed else path
+        wish = _Wish(head.method, inner, outer, mark + query, head.headers, int(exchange.time))
         sending = _Sending(exchange, self._offload)
         exchange.responder = sending
         self._offload.run(_plan, self._root, self._index, wish).addCallback(sending.begin).addErrback(sending.failed)

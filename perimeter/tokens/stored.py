@@ -33,6 +33,8 @@ class StoredTokens:
         self._coming: Counter[tuple[str, str]] = Counter()
         #: changes whenever something was taken away, so that a remembered verdict on a token is checked again
         self.epoch = 0
+        #: how often every token of a user was revoked
+        self.users_revoked = 0
 
     # -- View
 
@@ -50,6 +52,7 @@ class StoredTokens:
     def apply(self, change: Change) -> None:
         """Put one change in force."""
         self._index.apply(change)
+        self.users_revoked += isinstance(change, RevokedUser)
         if isinstance(change, ApiToken) and change.passing:
             self._make_room(change)
 
@@ -94,6 +97,18 @@ class StoredTokens:
         if grant.stored:
             return grant.id in self._index.by_id
         return not self.revoked(grant, principal.realm, principal.username)
+
+    def good_since(self, principal: Principal, since: float) -> bool:
+        """Like `good`, for a user who was admitted at ``since`` (epoch seconds).
+
+        A user without a token is not good if everything of theirs was revoked since then.
+        """
+        return self.good(principal) and (principal.grant is not None or since > self.revoked_at(principal))
+
+    def revoked_at(self, principal: Principal) -> float:
+        """When every token of the user was revoked last (epoch seconds); 0 for never."""
+        user = self._index.users.get((principal.realm, principal.username))
+        return 0.0 if user is None else user.before
 
     def revoked(self, grant: Grant, realm: str, username: str) -> bool:
         """Whether an access token was revoked before its time."""

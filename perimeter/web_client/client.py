@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import attrs
+from OpenSSL import SSL
+from service_identity import CertificateError, VerificationError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -18,6 +21,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from perimeter.connection_faults import Options, connect_fault, handshake_fault, reason_of
 from perimeter.errors import Unavailable
 from perimeter.fair_queue import FairSemaphore
 from perimeter.strict_json import decode_object
@@ -127,7 +131,7 @@ class RemoteClient:
             raise
         except Exception as error:
             # Only its kind: the text of an exception may contain the URL, and the URL may contain the token.
-            raise Unavailable(f"{self.service} cannot be asked: {_kind(error)}") from None
+            raise Unavailable(f"{self.service} cannot be asked: {_fault(error)}") from None
         finally:
             self._slots.release()
 
@@ -142,6 +146,23 @@ class RemoteClient:
         done = collected.done
         response.deliverBody(collected)
         return RemoteAnswer(self.service, response.code, await done)
+
+
+_OPTIONS = Options("use an http:// URL", timeout="timeout")
+
+
+def _fault(error: BaseException) -> str:
+    """What ``error``, or the reason that Twisted has wrapped in it, means. Without the words of an exception in general."""
+    inner: BaseException | None = error
+    while reasons := getattr(inner, "reasons", None):
+        inner = reasons[0].value if isinstance(reasons[0], Failure) else None
+    if isinstance(inner, SSL.Error):
+        return handshake_fault(reason_of(inner), 0, _OPTIONS)
+    if isinstance(inner, VerificationError | CertificateError):
+        return "its certificate is for another name: check the host in the URL"
+    if isinstance(inner, ConnectError | DNSLookupError):
+        return connect_fault(inner, _OPTIONS)
+    return _kind(error)
 
 
 def _kind(error: BaseException) -> str:

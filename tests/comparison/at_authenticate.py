@@ -47,8 +47,8 @@ CREDENTIALS = (
         "one name in two realms",
         200,
         401,
-        "A wrong password is not sent to a second directory: the first authenticator that knows the name decides. Clients choose "
-        "another realm with `X-Auth-Realm`.",
+        "A wrong password is not sent to a second directory: the first authenticator that knows the name decides, also with "
+        "`X-Auth-Realm`.",
         "password/the same name in another realm",
     ),
     status(

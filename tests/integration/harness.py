@@ -101,7 +101,7 @@ class Gateway:
         environ |= self._environ
         # the twistd of this environment, not the one in $PATH
         twistd = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
-        command = [*twistd, "--nodaemon", "--pidfile=", "perimeter", "--config", str(self.config), *self._arguments]
+        command = [*twistd, "--nodaemon", "perimeter", "--config", str(self.config), *self._arguments]
         with (self.directory / "gateway.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.directory, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log

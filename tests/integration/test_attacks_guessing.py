@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from math import inf
 
-from perimeter.auth.passwords.formats import make
+from perimeter.auth.passwords.making import make
 from tests.integration.harness import Gateway, GatewayCase, site
 from tests.integration.ports import eventually
 from tests.integration.wire import Response, basic

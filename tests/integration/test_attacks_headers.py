@@ -231,7 +231,7 @@ class UntrustedPeer(StageCase):
             "X~Auth~Username",
             "x!auth-username",
         )
-        more = ("X_Auth_Roles", "x-auth-roles", "X_Auth_Realm", "X|Auth|Roles", "X-Auth-Anything", "X_AUTH_")
+        more = ("X_Auth_Roles", "x-auth-roles", "X_Auth_Realm", "X|Auth|Roles", "X-Auth-Request-User", "X_Remote_User")
         renamed = ("Remote-User", "remote_user", "REMOTE.USER", "Remote-Groups", "Remote_Domain")
         lines = tuple(f"{name}: root" for name in (*spellings, *more, *renamed) for _ in range(2))
         received = self.forwarded(get("/in", BOB, *lines))
@@ -245,6 +245,24 @@ class UntrustedPeer(StageCase):
             self.assertNotIn(b"root", received.head)
         for line in ("X-Auth-Username : root", "X-Auth-Username\t: root", " X-Auth-Username: root", "X-Auth\xadUsername: root"):
             self.refused(get("/in", BOB, line))
+
+    def test_attack_55_identity_headers_of_other_proxies(self) -> None:
+        """They are dropped whatever the names of the route's own headers are, in HTTP/1.0 and in trailers too."""
+        names = ("X-Remote-User", "Remote-User", "REMOTE_USER", "X-Forwarded-User", "X-Auth-Request-User", "x_webauth_user")
+        lines = tuple(f"{name}: root" for name in (*names, "OIDC_CLAIM_sub", "Ssl-Client-Verify"))
+        for path in ("/in", "/pub", "/opt"):
+            for request in (get(path, BOB, *lines), get(path, BOB, *lines).replace(b"HTTP/1.1", b"HTTP/1.0")):
+                self.assertNotIn(b"root", self.forwarded(request).head)
+            body = b"0\r\n" + "".join(f"{line}\r\n" for line in (*lines, "X-Sum: 1")).encode() + b"\r\n"
+            request = get(path, BOB, "Transfer-Encoding: chunked").replace(b"GET", b"POST", 1) + body
+            received = self.forwarded(request)
+            self.assertNotIn(b"root", received.head + received.raw_body)
+            self.assertIn(b"x-sum: 1", received.raw_body.lower())
+
+    def test_a_token_of_the_services_own_passes(self) -> None:
+        for path in ("/in", "/pub"):
+            received = self.forwarded(get(path, BOB, "X-Auth-Token: gAAAA", "X-Subject-Token: x"))
+            self.assertEqual((received.get("x-auth-token"), received.get("x-subject-token")), ("gAAAA", "x"))
 
     def test_attack_13_hop_by_hop_removal(self) -> None:
         """The gateway's headers arrive although Connection lists them. Other headers that it lists do not arrive."""
@@ -461,7 +479,8 @@ class TrustedPeer(StageCase):
             "10.0.0.1, 203.0.113.7": "203.0.113.7",
             "10.0.0.1, 203.0.113.7, 192.168.3.4": "203.0.113.7",
             "10.0.0.1, garbage, 192.168.3.4": "192.168.3.4",
-            "10.0.0.1, 203.0.113.7:1234": "127.0.0.1",
+            "10.0.0.1, 203.0.113.7:1234": "203.0.113.7",
+            "10.0.0.1, 203.0.113.7:": "127.0.0.1",
             "unknown": "127.0.0.1",
             "": "127.0.0.1",
             "10.0.0.1,": "127.0.0.1",
@@ -478,11 +497,16 @@ class TrustedPeer(StageCase):
         # two headers are one list, in their order
         received = self.forwarded(get("/pub", "X-Forwarded-For: 10.0.0.1", "X-Forwarded-For: 203.0.113.7, 192.168.3.4"))
         self.assertEqual(received.get("x-forwarded-for"), "203.0.113.7, 192.168.3.4, 127.0.0.1")
-        # host, port and prefix are ignored even from a trusted proxy, since Host has the same information
-        lies = ("X-Forwarded-Host: sentinel.test", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /evil", "X-Forwarded-Uri: /pub")
-        self.refused(get("/in", "X-Forwarded-For: 203.0.113.7", *lies), 401, closes=False)
-        received = self.forwarded(get("/pub", "X-Forwarded-For: 203.0.113.7", *lies))
-        self.assertEqual((received.get("x-forwarded-host"), identity(received, "port", "prefix", "uri")), ("gateway.test", []))
+        # host, port and prefix are passed on from a trusted proxy, and decide nothing
+        told = ("X-Forwarded-Host: sentinel.test", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /outer", "X-Forwarded-Uri: /pub")
+        self.refused(get("/in", "X-Forwarded-For: 203.0.113.7", *told), 401, closes=False)
+        received = self.forwarded(get("/pub", "X-Forwarded-For: 203.0.113.7", *told))
+        self.assertEqual((received.get("x-forwarded-host"), identity(received, "uri")), ("sentinel.test", []))
+        self.assertEqual((received.get("x-forwarded-port"), received.get("x-forwarded-prefix")), ("1", "/outer"))
+        # and an address may have a port
+        received = self.forwarded(get("/pub", "X-Forwarded-For: 203.0.113.7:51234"))
+        self.assertEqual(received.get("x-forwarded-for"), "203.0.113.7, 127.0.0.1")
+        self.assertTrue(self.served.audit()[-1].startswith("203.0.113.7 "))
 
     def test_attack_09_scheme_from_a_trusted_proxy(self) -> None:
         """https is passed on from a trusted proxy, for every client address. A value that is no scheme is not."""
@@ -510,7 +534,7 @@ class TrustedPeer(StageCase):
             "::10.0.0.1",
             "2001:db9::1",
             "fe80::1%eth0",
-            "[2001:db8::1]",
+            "[2001:db8::1",
             "010.0.0.1",
             "0xa.0.0.1",
         ):
@@ -529,7 +553,7 @@ class DroppedHeadersTests(StageCase):
     CONFIG = site(
         "[upstream service]\nservers = <service>\n[route open]\npath = /\nupstream = service\nauth = none\n"
         "[route secret]\nhost = *.sites.test\npath = /\nupstream = service\n",
-        perimeter="drop_headers = X-Email, Remote-Team",
+        perimeter="identity_headers = default, X-Team, Remote-Team",
     )
     FILES: ClassVar = FILES
 
@@ -540,7 +564,7 @@ class DroppedHeadersTests(StageCase):
             ("/x", (BOB,), "a.sites.test"),
             ("/x", (BOB,), "a.b.sites.test"),
         ):
-            lies = ("X-Email: root@example.com", "x_email: root", "X.Email: root", "Remote-Team: root", "REMOTE_TEAM: root")
+            lies = ("X-Email: root@example.com", "x_team: root", "X.Team: root", "Remote-Team: root", "REMOTE_TEAM: root")
             received = self.forwarded(get(target, *lies, *lines, host=host))
             self.assertEqual(identity(received, "email", "team"), [])
 

@@ -153,9 +153,12 @@ class GatewayTests(ProviderCase):
         self.assertEqual(self.app.requests, [])
 
     def test_a_realm_narrows(self) -> None:
-        self.assertEqual(self.ask(bearer("alice-key"), "/x", "X-Auth-Realm: efas"), 401)
-        self.assertEqual([request.line for request in self.api.requests], ["GET /efas?token=alice-key HTTP/1.1"])
+        """It spares no provider in front of the realm (attack 49), and those behind it do not see the token."""
         self.assertEqual(self.identity(bearer("alice-key"), "X-Auth-Realm: ecmwf")[0], "alice")
+        ecmwf, efas = "GET /v1/who-am-i?token=alice-key HTTP/1.1", "GET /efas?token=alice-key HTTP/1.1"
+        self.assertEqual([request.line for request in self.api.requests], [ecmwf])
+        self.assertEqual(self.ask(bearer("alice-key"), "/x", "X-Auth-Realm: efas"), 401)
+        self.assertEqual([request.line for request in self.api.requests if request.line == efas], [efas])
 
     def test_attack_16_the_token_goes_no_further(self) -> None:
         found = self.forwarded(bearer("alice-key"))

@@ -56,6 +56,7 @@ rewrite = /
 [route echo]
 path = /echo
 upstream = echo
+challenge = bearer
 
 [route page]
 path = /page.html

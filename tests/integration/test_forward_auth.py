@@ -18,7 +18,7 @@ from unittest import SkipTest
 from click.testing import CliRunner
 
 from perimeter.cli.main import main
-from tests.integration.harness import SEARCH
+from tests.integration.harness import SEARCH, USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually, free_port
 from tests.integration.stage import StageCase
 from tests.integration.upstreams import Process, Received
@@ -72,6 +72,17 @@ path = /elsewhere
 upstream = service
 auth = none
 networks = 192.0.2.0/24
+
+[route own]
+path = /own
+upstream = service
+auth = none
+authorization = pass
+
+[route account]
+path = /account
+upstream = service
+authorization = basic gw s3cret
 
 [route host]
 host = admin.example.com
@@ -226,7 +237,10 @@ class Tests:
             self.assertNotIn(b"DELETE", received.head)
 
     def test_an_open_route(self: Any) -> None:
-        received = self.passes("/pub/x")
+        received = self.passes("/pub/x", "X-Forwarded-Prefix: /evil")
+        self.assertEqual(received.get("x-forwarded-prefix"), "/pub")
+        self.assertNotIn(b"/evil", received.head)
+        self.assertEqual(self.passes("/users", ALICE, "X-Forwarded-Prefix: /evil").get("x-forwarded-prefix"), None)
         self.assertEqual(received.line.split()[1], "/open/x")
         self.assertFalse(received.get("x-auth-username"))
 
@@ -301,6 +315,31 @@ class Tests:
                 self.assertNotIn(b"mallory", received.head, (target, lines))
         received = self.passes("/users", BOB, "X-Auth-Roles: admin")
         self.assertFalse(received.get("x-auth-roles"))
+
+    def test_attack_55_identity_headers_of_other_proxies(self: Any) -> None:
+        lines = [f"{name}: mallory" for name in ("X-Forwarded-User", "X_Forwarded_User", "X-Remote-User", "SM_USER", "X-User")]
+        for target, user in (("/users", BOB), ("/pub", "X-Nothing: 1")):
+            received = self.passes(target, user, *lines, "X-Auth-Token: gAAAA")
+            self.assertNotIn(b"mallory", received.head, target)
+            self.assertEqual(received.get("x-auth-token"), "gAAAA")
+
+    def test_attack_50_a_page_of_another_site(self: Any) -> None:
+        own, evil = "Origin: http://gateway.test", "Origin: https://evil.example"
+        self.passes("/users", ALICE, own, method="POST", body=b"x")
+        self.stopped(403, "/users", ALICE, evil, method="POST", body=b"x")
+        self.passes("/users", ALICE, evil)
+        socket = (
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        )
+        self.stopped(403, "/users", ALICE, evil, *socket)
+
+    def test_what_the_service_gets_in_authorization(self: Any) -> None:
+        self.assertEqual(self.passes("/own", "Authorization: Basic eDp5").get("authorization"), "Basic eDp5")
+        self.assertNotIn("authorization", dict(self.passes("/own", "X: y").fields))
+        self.assertEqual(self.passes("/account", ALICE).get("authorization"), "Basic Z3c6czNjcmV0")
 
     def test_attack_14_a_trailer_says_nothing(self: Any) -> None:
         for target, user in (("/users", ALICE), ("/pub", "X-Nothing: 1")):
@@ -567,3 +606,58 @@ auth = none
     def test_what_is_beneath_it(self) -> None:
         received = self.forwarded(b"GET /authenticate/x HTTP/1.1\r\nHost: a.example.com\r\n\r\n")
         self.assertEqual(received.line, "GET /authenticate/x HTTP/1.1")
+
+
+class EcflowRecipeTests(GatewayCase):
+    """nginx as ecFlow's manual configures it: it names the URI of the request, and neither its method nor its host."""
+
+    def setUp(self) -> None:
+        self.service = self.upstream()
+
+    def recipe(self, *, trusted: str, rules: str = "", more: str = "") -> Gateway:
+        """The gateway in place of Auth-o-tron, and nginx in front (`self.front`)."""
+        routes = f"[upstream ecflow]\nservers = {self.service.url}\n[route ecflow]\npath = /v1/ecflow\nupstream = ecflow\n"
+        gateway = self.gateway(site(routes + "identity = headers, jwt\n" + rules, perimeter=trusted), USERS)
+        text = (Path(__file__).parents[1] / "data" / "ecflow.nginx.conf").read_text()
+        start, end = text.index("location = /auth {"), text.index("# Define error pages")
+        recipe = text[start:end].replace("localhost:8080", f"127.0.0.1:{gateway['http']}")
+        recipe = recipe.replace("http://localhost:8888", self.service.url)
+        recipe = re.sub(r"access_log [^;]*;", "", recipe).replace("internal;", "internal;" + more)
+        self.front = self.nginx({}, recipe)
+        return gateway
+
+    def ask(self, *lines: str, method: str = "GET") -> Response:
+        with Wire(self.front.port) as wire:
+            return wire.get("/v1/ecflow", *lines, method=method)
+
+    def test_works_with_and_without_trusted_proxies(self) -> None:
+        for trusted in ("", "trusted_proxies = 127.0.0.1\n", "trusted_proxies = 0.0.0.0/0\n"):
+            gateway = self.recipe(trusted=trusted)
+            for method in ("GET", "POST", "DELETE"):
+                self.assertEqual(self.ask(ALICE, method=method).status, 200, trusted)
+                received = self.service.requests[-1]
+                self.assertEqual(received.get("x-auth-username"), "alice")
+                self.assertEqual(received.get("x-auth-realm"), "local")
+                self.assertRegex(received.get("authorization") or "", r"^Bearer ey")
+            before = len(self.service.requests)
+            refused = self.ask(basic("alice", "wrong"))
+            self.assertEqual(refused.status, 401)
+            self.assertIn("Basic realm=", ", ".join(refused.get_all("www-authenticate")))
+            self.assertEqual(self.ask().status, 401)
+            self.assertEqual(len(self.service.requests), before)
+            self.front.close()
+            if trusted:
+                self.assertIn('"- /v1/ecflow HTTP/1.1" 200', gateway.audit()[0])
+
+    def test_attack_64_rules_about_methods_refuse_where_the_method_is_not_known(self) -> None:
+        trusted = "trusted_proxies = 127.0.0.1\n"
+        for rules in ("deny = method:DELETE\n", "allow = method:GET\n", "deny = method:DELETE, user:bob\n"):
+            self.recipe(trusted=trusted, rules=rules)
+            for method in ("DELETE", "GET"):
+                self.assertEqual(self.ask(ALICE, method=method).status, 403, rules)
+            self.front.close()
+        self.assertEqual(self.service.requests, [])
+        # what the manual advises: with the method, the rules hold
+        self.recipe(trusted=trusted, rules="deny = method:DELETE\n", more="proxy_set_header X-Original-Method $request_method;")
+        self.assertEqual(self.ask(ALICE, "X-Original-Method: GET", method="DELETE").status, 403)
+        self.assertEqual(self.ask(ALICE).status, 200)

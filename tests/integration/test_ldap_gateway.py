@@ -66,6 +66,19 @@ class LoginTests(LdapGatewayCase):
         self.assertEqual(self.get(gateway, "john", "wrong").status, 401)
         self.assertEqual(self.get(gateway, "nobody", "secret").status, 401)
 
+    def test_roles_compare_as_the_directory_compares_them(self) -> None:
+        """In allow and deny, with a password and with a token, and for an augmenter that reads roles."""
+        augmenter = "[augmenter more]\ntype = match\nrealm = staff\nrole = ADMINS\nadd_roles = Matched\n"
+        entries = [person("john", "pw"), person("jane", "pw"), group("admins", "john"), group("Banned Users", "jane")]
+        routes = 'allow = role:ADMINS, role:"banned users"\ndeny = role:"BANNED USERS"\n'
+        gateway = self.serve(entries, routes, extra=augmenter)
+        self.assertEqual(self.get(gateway, "john", "pw").status, 200)
+        self.assertEqual(self.service.next().get("x-auth-roles"), "admins,Matched")
+        self.assertEqual(self.get(gateway, "jane", "pw").status, 403)
+        token = json.loads(self.get(gateway, "john", "pw", target="/token").body)["access_token"]
+        with gateway.connect("http") as wire:
+            self.assertEqual(wire.get("/", f"Authorization: Bearer {token}").status, 200)
+
     def test_attack_15_what_a_directory_holds_makes_no_second_header_and_no_second_role(self) -> None:
         crlf = f"""\
 dn: cn=plain,{GROUPS}

@@ -62,12 +62,16 @@ class StartupTests(NetTestCase):
         for interface, shown in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("", "*")):
             _, port = self.serve(interface=interface)
             self.assertEqual(
-                self.refused(interface, port), f"listener https: cannot listen on {shown}:{port}: address already in use"
+                self.refused(interface, port),
+                f"listener https: cannot listen on {shown}:{port}: address already in use: another "
+                "program listens there (ss -ltnp shows which), or set another port",
             )
 
     def test_address_of_another_machine(self) -> None:
         self.assertEqual(
-            self.refused("192.0.2.1", 9443), "listener https: cannot listen on 192.0.2.1:9443: cannot assign requested address"
+            self.refused("192.0.2.1", 9443),
+            "listener https: cannot listen on 192.0.2.1:9443: cannot assign requested address: this "
+            "machine does not have the address in interface",
         )
 
     def test_no_address(self) -> None:
@@ -80,7 +84,12 @@ class StartupTests(NetTestCase):
             raise PermissionError(EACCES, os.strerror(EACCES))
 
         self.patch(listeners, "_bound", forbidden)
-        self.assertEqual(self.refused("", 443), "listener https: cannot listen on *:443: permission denied")
+        self.assertEqual(
+            self.refused("", 443),
+            "listener https: cannot listen on *:443: permission denied: ports below 1024 need root or "
+            "CAP_NET_BIND_SERVICE: start with root and --uid, set AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, "
+            "or use a higher port",
+        )
 
 
 class AcceptTests(NetTestCase):

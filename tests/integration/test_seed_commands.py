@@ -55,7 +55,10 @@ class SeedCase(GatewayCase):
         )
         shown = [line[2:] for line in result.stderr.splitlines() if line.startswith("< ")]
         pairs = (line.partition(":") for line in shown[1:] if line)
-        return Answer(int(shown[0].split()[1]), {name.lower(): value.strip() for name, _, value in pairs}, result.stdout)
+        fields: dict[str, str] = {}
+        for name, _, value in pairs:
+            fields.setdefault(name.lower(), value.strip())  # of two challenges the first, which is Reactor's
+        return Answer(int(shown[0].split()[1]), fields, result.stdout)
 
     def token(self) -> str:
         answer = self.run_as_written("curl -v -u alice:wonderland http://<gateway>:10009")

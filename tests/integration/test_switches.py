@@ -156,7 +156,8 @@ auth = none
         self.assertEqual(json.loads(wire.get("/dead", "Accept: application/json").body)["error"], "upstream_unreachable")
         response = wire.get("/x", "Accept: text/html")
         self.assertEqual((response.status, response.body), (401, b"<p>who?</p>"))
-        self.assertEqual(response.get("www-authenticate"), 'Bearer realm="example"')
+        challenges = ['Bearer realm="example"', 'Basic realm="example", charset="UTF-8"']
+        self.assertEqual(response.get_all("www-authenticate"), challenges)
         self.assertEqual(wire.get("/x", "Accept: text/html", basic("alice", "wrong")).status, 401)
 
     def maintenance(self, gateway: Gateway, wire: Wire) -> None:

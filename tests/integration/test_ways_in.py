@@ -251,6 +251,19 @@ class CertificateTests(WaysCase):
         )
         return self.gateway(config, USERS)
 
+    def test_attack_50_a_page_of_another_site_does_not_use_the_certificate(self) -> None:
+        gateway = self.mutual()
+        alice = self.client("/CN=alice")
+        upgrade = ("Connection: Upgrade", "Upgrade: websocket")
+        for method, lines, status in (
+            ("POST", ("Origin: https://evil.example",), 403),
+            ("GET", ("Origin: https://evil.example", *upgrade), 403),
+            ("POST", ("Origin: https://gateway.test",), 200),
+            ("POST", (), 200),
+        ):
+            with gateway.connect("https", tls=alice) as wire:
+                self.assertEqual(wire.get("/", *lines, method=method).status, status, (method, lines))
+
     def test_a_certificate_is_who_its_subject_is(self) -> None:
         gateway = self.mutual("roles = holder\nroles_from = ou\n")
         alice = self.client("/O=Example/OU=ops/CN=alice")

@@ -330,3 +330,13 @@ class Echo(Process):
         script = Path(__file__).with_name("echo_app.py")
         super().__init__([sys.executable, str(script), str(self.port)], directory / "echo.log")
         self._await_port()
+
+
+class GitServer(Process):
+    """The repositories below ``root``, by `tests.integration.git_app`."""
+
+    def __init__(self, directory: Path, root: Path) -> None:
+        self.port = free_port()
+        script = Path(__file__).with_name("git_app.py")
+        super().__init__([sys.executable, str(script), str(self.port), str(root)], directory / "git.log")
+        self._await_port()

@@ -11,7 +11,34 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from perimeter.errors import Overloaded, Unavailable
-from perimeter.fair_queue import CLIENT, FairSemaphore, StillWaiting, timed_out
+from perimeter.fair_queue import CLIENT, LONGEST_RETRY, FairSemaphore, StillWaiting, Wait, retry_after, timed_out
+
+
+class WaitTests(unittest.TestCase):
+    def test_the_time_of_all_waits_counts(self) -> None:
+        clock = Clock()
+        changes: list[float] = []
+        wait = Wait(clock.seconds, lambda: changes.append(wait.seconds))
+        self.assertEqual((wait.now, wait.seconds), (False, 0.0))
+        wait.begin()
+        clock.advance(2)
+        self.assertEqual((wait.now, wait.seconds), (True, 2.0))
+        clock.advance(1)
+        wait.end()
+        clock.advance(5)
+        self.assertEqual((wait.now, wait.seconds), (False, 3.0))
+        wait.begin()
+        clock.advance(1)
+        wait.end()
+        self.assertEqual((wait.seconds, changes), (4.0, [0.0, 3.0, 3.0, 4.0]))
+
+
+class RetryAfterTests(unittest.TestCase):
+    def test_steps_are_spread(self) -> None:
+        for seconds, step in ((0, 1), (1, 1), (1.1, 2), (2, 2), (3, 4), (8, 8), (9, 16), (17, 30), (30, 30), (1e9, 30)):
+            found = {retry_after(seconds) for _ in range(3000)}
+            self.assertEqual((min(found), max(found)), (step, 2 * step), seconds)
+        self.assertEqual(LONGEST_RETRY, 60)
 
 
 class TurnsTests(unittest.TestCase):

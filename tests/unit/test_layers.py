@@ -20,7 +20,7 @@ FLOORS = (
     ("perimeter",),  # the version
     ("model",),
     ("errors",),
-    ("recent", "fair_queue", "strict_json"),
+    ("recent", "repeats", "fair_queue", "strict_json", "connection_faults"),
     ("offload",),
     ("config.language",),
     ("web_client",),

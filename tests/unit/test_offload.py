@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial import unittest
 
 from perimeter.errors import Overloaded, Unavailable
-from perimeter.fair_queue import CLIENT, StillWaiting
+from perimeter.fair_queue import CLIENT, WAIT, StillWaiting, Wait
 from perimeter.offload import GRACE, NICENESS, Offload
 from tests.unit.doubles.auth import ManualThreads, ThreadClock, offload_with
 
@@ -171,6 +171,55 @@ class LinesTests(unittest.TestCase):
         self.failureResultOf(self.submit("b", "b0"), Overloaded)
         for step in steps:
             self.assertNoResult(step)
+
+    def test_the_time_in_the_queue_is_measured(self) -> None:
+        """However a job leaves the queue: by its turn, cancelled, refused for another client, or at the end."""
+        clock = ThreadClock()
+        for end in ("turn", "cancelled", "refused", "stopped"):
+            threads = ManualThreads()
+            offload = offload_with(threads, clock, count=1, queue=2)
+            offload.run(int)
+            waits = [Wait(clock.seconds, lambda: None) for _ in range(2)]
+            jobs = []
+            for wait in waits:
+                WAIT.set(wait)
+                jobs.append(offload.run(int).addErrback(lambda _: None))
+            WAIT.set(None)
+            self.assertEqual([wait.now for wait in waits], [True, True])
+            clock.advance(3)
+            if end == "turn":
+                threads.step()
+            elif end == "cancelled":
+                jobs[0].cancel()
+            elif end == "refused":
+                CLIENT.set("other")
+                offload.run(int)
+                CLIENT.set("")
+                waits.reverse()  # the newest job makes room
+            else:
+                offload.stop()
+            clock.advance(4)
+            self.assertEqual((waits[0].now, waits[0].seconds), (False, 3), end)
+            self.assertEqual(waits[1].now, end != "stopped", end)
+
+    def test_who_is_refused_is_told_when_to_come_back(self) -> None:
+        """Jobs of 4 s, two threads, ten waiting: in 20 to 40 s, rounded up to a step of 30 s."""
+        clock, threads = ThreadClock(), ManualThreads()
+        offload = offload_with(threads, clock, count=2, queue=10)
+        self.assertIn(offload.retry_after, (1, 2))
+        for _ in range(2):
+            offload.run(int)
+        clock.advance(4)
+        for _ in range(2):
+            threads.step()
+        for _ in range(12):
+            offload.run(int)
+        refusal = self.failureResultOf(offload.run(int), Overloaded).value
+        self.assertTrue(30 <= refusal.retry_after <= 60, refusal.retry_after)
+        self.assertEqual(offload._average, 4)
+        clock.advance(12)
+        threads.step()
+        self.assertEqual(offload._average, 5, "one eighth of the latest")
 
     def test_a_cancelled_job_says_whether_it_had_begun(self) -> None:
         running, waiting = self.submit("a", "a0"), self.submit("a", "a1")

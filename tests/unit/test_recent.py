@@ -79,6 +79,18 @@ class ExpiringTests(TestCase):
         self.memory.keep("c", self.value)
         self.assertEqual([self.memory.get(key) is not None for key in ("a", "b", "c")], [True, False, True])
 
+    def test_the_end_of_an_entry(self) -> None:
+        self.clock.advance(5)
+        self.memory.keep("a", self.value)
+        self.assertEqual((self.memory.end("a"), self.memory.end("b")), (15, 0))
+
+    def test_some_are_dropped(self) -> None:
+        other = object()
+        self.memory.keep("a", self.value)
+        self.memory.keep("b", other)
+        self.memory.drop_if(lambda value: value is other)
+        self.assertEqual((self.memory.get("a"), self.memory.get("b")), (self.value, None))
+
     def test_clear(self) -> None:
         self.memory.keep("a", self.value)
         self.memory.clear()

@@ -31,11 +31,13 @@ from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.config.site.server import LDAP_URI, ServerScheme, ServerSettings
+from perimeter.connection_faults import Options
 from perimeter.errors import Rejected, Undecided
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.net.contexts import ClientTLS
 from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
+from perimeter.plugin.authenticator import IDirectoryRoles
 from perimeter.plugin.services import AuthServices, IBuildsInThread
 from perimeter.recent import Expiring
 
@@ -187,13 +189,17 @@ class LdapAugmenter:
             yield from roles_of_group(data.decode("utf-8", "replace"), self._one, self._several)
 
 
-@implementer(IPlugin, IAugmenterFactory, IBuildsInThread)
+@implementer(IPlugin, IAugmenterFactory, IBuildsInThread, IDirectoryRoles)
 class LdapAugmenterFactory:
     """``type = ldap``."""
 
     kind = "ldap"
     options = options_of(LdapAugmenterSettings)
     by_roles = False
+
+    def any_case(self, settings: Any) -> bool:
+        """See `IDirectoryRoles`."""
+        return True
 
     def parse(self, section: Section) -> LdapAugmenterSettings:
         """See `IAugmenterFactory`."""
@@ -210,10 +216,15 @@ class LdapAugmenterFactory:
         tls = ClientTLS(server.host, settings.ca_certificate, alpn=()) if server.scheme is ServerScheme.LDAPS else None
         reactor: Any = services.reactor
         if tls is None and server.host not in ("localhost", "127.0.0.1", "::1"):
-            _log.warn("Augmenter {name}: its password crosses the network to {host} in plain text", name=name, host=server.host)
+            _log.warn(
+                "Augmenter {name}: its password crosses the network to {host} in plain text; use an ldaps:// URL",
+                name=name,
+                host=server.host,
+                counted=True,
+            )
         directory = LdapDirectory(
             name,
-            [Address(server.host, server.port, tls, False)],
+            [Address(server.host, server.port, tls, False, Options("use an ldap:// URL", timeout="timeout"))],
             settings.bind_dn,
             settings.ldap_password,
             reactor,

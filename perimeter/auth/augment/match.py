@@ -7,7 +7,9 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.augment.added import added
-from perimeter.config.language.datatypes import PAIR, TEXT, list_of
+from perimeter.auth.roles import has_role
+from perimeter.config.language.datatypes import PAIR, list_of
+from perimeter.config.language.name_types import NAME
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
@@ -20,9 +22,9 @@ from perimeter.plugin.services import AuthServices
 class MatchAugmenterSettings(Settings):
     """``type = match``."""
 
-    username: tuple[str, ...] = option(list_of(TEXT), "users with one of these names match", default="")
-    role: tuple[str, ...] = option(list_of(TEXT), "users with one of these roles match", default="")
-    add_roles: tuple[str, ...] = option(list_of(TEXT), "roles that users who match get", default="")
+    username: tuple[str, ...] = option(list_of(NAME), "users with one of these names match", default="")
+    role: tuple[str, ...] = option(list_of(NAME), "users with one of these roles match", default="")
+    add_roles: tuple[str, ...] = option(list_of(NAME), "roles that users who match get", default="")
     add_attributes: tuple[tuple[str, str], ...] = option(
         list_of(PAIR, label="list of NAME=VALUE"),
         "attributes that they get; they replace attributes of the same name",
@@ -41,16 +43,16 @@ class MatchAugmenterSettings(Settings):
 class MatchAugmenter:
     """Auth-o-tron's ``plain_advanced``: users with one of these names, or one of these roles, get roles and attributes."""
 
-    def __init__(self, name: str, realm: str, settings: MatchAugmenterSettings) -> None:
+    def __init__(self, name: str, realm: str, settings: MatchAugmenterSettings, *, any_case: bool = False) -> None:
         self.name = name
         self.realm = realm
         self._settings = settings
         self._names = frozenset(settings.username)
-        self._roles = frozenset(settings.role)
+        self._any_case = any_case
 
     async def augment(self, principal: Principal, request: AuthenticationRequest) -> Principal:
         """See `IAugmenter`."""
-        if principal.username not in self._names and self._roles.isdisjoint(principal.roles):
+        if principal.username not in self._names and not has_role(principal.roles, self._settings.role, any_case=self._any_case):
             return principal
         request.explain(f"augmenter {self.name}: the user matches")
         return added(principal, self._settings.add_roles, self._settings.add_attributes)
@@ -73,4 +75,4 @@ class MatchAugmenterFactory:
 
     def build(self, name: str, realm: str, settings: MatchAugmenterSettings, services: AuthServices) -> MatchAugmenter:
         """See `IAugmenterFactory`."""
-        return MatchAugmenter(name, realm, settings)
+        return MatchAugmenter(name, realm, settings, any_case=realm in services.directory_realms)

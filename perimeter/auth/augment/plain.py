@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from perimeter.auth.augment.added import added
 from perimeter.config.language.datatypes import BadValue, Datatype, list_of
+from perimeter.config.language.name_types import checked_name
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
@@ -23,10 +24,10 @@ def _role_and_users(text: str, base: Path) -> tuple[str, tuple[str, ...]]:
     users = tuple(user.strip() for user in rest.split(",") if user.strip())
     if not colon or not role or not users:
         raise BadValue("expected a role, a colon, and user names")
-    return role, users
+    return checked_name(role), tuple(map(checked_name, users))
 
 
-_ROLE_AND_USERS: Datatype[tuple[str, tuple[str, ...]]] = Datatype("role: user, user", _role_and_users, ("", ()))
+_ROLE_AND_USERS: Datatype[tuple[str, tuple[str, ...]]] = Datatype("role: user, user", _role_and_users, ("", ()), quotes=True)
 
 
 @attrs.frozen

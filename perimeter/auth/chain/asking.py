@@ -24,7 +24,7 @@ from perimeter.auth.chain.throttle import address_block
 from perimeter.auth.chain.watch import Outcome, Paused, TimedOut, Watch, result_of
 from perimeter.auth.text import unfit_for_name
 from perimeter.errors import InvalidToken, Overloaded, Refusal, Rejected, StartupError, Unavailable, Undecided
-from perimeter.fair_queue import CLIENT, RETRY_AFTER, StillWaiting
+from perimeter.fair_queue import CLIENT, WAIT, StillWaiting, Wait
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -40,6 +40,9 @@ _log = Logger()
 
 _LONGEST_NAME = 256
 
+QUEUE_TIMEOUT = 120.0
+"""Seconds for which work of one question may wait for threads."""
+
 
 class Abandoned(CancelledError):
     """The request was cancelled by its client: not a cancellation that an authenticator raised."""
@@ -48,14 +51,24 @@ class Abandoned(CancelledError):
 class GuardedAuthenticator:
     """An authenticator with the ``timeout`` of its answers (seconds) and its circuit breaker. ``watch`` counts the outcomes.
 
+    The time for which work waits for a thread is not a part of ``timeout``: it is ``queue_timeout`` at most.
+
     Raises `StartupError` if its ``schemes`` are not those of `Scheme`.
     """
 
-    def __init__(self, authenticator: IAuthenticator, timeout: float, clock: IReactorTime, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        authenticator: IAuthenticator,
+        timeout: float,
+        clock: IReactorTime,
+        watch: Watch | None = None,
+        queue_timeout: float = QUEUE_TIMEOUT,
+    ) -> None:
         self.authenticator = authenticator
         self.name = authenticator.name
         self.realm = authenticator.realm
         self.timeout = timeout
+        self._queue_timeout = queue_timeout
         self.schemes: frozenset[str] = frozenset((Scheme.BASIC,))
         if ISchemes.providedBy(authenticator):
             self.schemes = frozenset(authenticator.schemes)
@@ -66,9 +79,7 @@ class GuardedAuthenticator:
         self._watch = watch
 
     def wants(self, credentials: Credentials, request: AuthenticationRequest) -> bool:
-        """Whether this authenticator is to be asked about ``credentials``, with the realms that the client narrowed them to."""
-        if request.realms and self.realm not in request.realms:
-            return False
+        """Whether this authenticator can judge ``credentials``. Which realms the client named is not asked here."""
         if isinstance(credentials, BasicCredentials):
             return Scheme.BASIC in self.schemes
         if isinstance(credentials, BearerCredentials):
@@ -170,14 +181,26 @@ class GuardedAuthenticator:
         Its slow work waits in the line of ``client`` (`perimeter.fair_queue.CLIENT`).
         """
         late = False
+        began = self._clock.seconds()
 
         async def ask() -> Any:
             CLIENT.set(client)
+            WAIT.set(wait)
             return await question()
 
         def abandon(_: Deferred[Any]) -> None:
             settle(Failure(Abandoned()))
             inner.cancel()
+
+        def left() -> float:
+            """Seconds until the time is up that counts now: in the queue, or for the answer."""
+            if wait.now:
+                return max(0.0, self._queue_timeout - wait.seconds)
+            return max(0.0, self.timeout - (self._clock.seconds() - began - wait.seconds))
+
+        def waited_or_began() -> None:
+            if timer.active():
+                timer.reset(left())
 
         def time_out() -> None:
             nonlocal late
@@ -187,14 +210,15 @@ class GuardedAuthenticator:
 
         def settle(result: Any) -> None:
             if late:
-                queued = isinstance(result, Failure) and result.check(StillWaiting)
-                result = Failure(self._queued_too_long() if queued else self._timed_out())
+                queued = result.value if isinstance(result, Failure) and isinstance(result.value, StillWaiting) else None
+                result = Failure(self._timed_out() if queued is None else self._queued_too_long(queued))
             if timer.active():
                 timer.cancel()
             if not answer.called:
                 answer.callback(result)
 
         answer: Deferred[Any] = Deferred(abandon)
+        wait = Wait(self._clock.seconds, waited_or_began)
         timer = self._clock.callLater(self.timeout, time_out)
         inner: Deferred[Any] = Deferred.fromCoroutine(ask())
         inner.addBoth(settle)
@@ -203,9 +227,10 @@ class GuardedAuthenticator:
     def _timed_out(self) -> TimedOut:
         return TimedOut(f"authenticator {self.name} took longer than {self.timeout:g} s")
 
-    def _queued_too_long(self) -> Overloaded:
+    def _queued_too_long(self, queued: StillWaiting) -> Overloaded:
         """The job was not begun in time: the gateway is busy, and the authenticator is not down."""
-        return Overloaded(f"authenticator {self.name} had no free thread for {self.timeout:g} s", retry_after=RETRY_AFTER)
+        detail = f"authenticator {self.name} had no free thread for {self._queue_timeout:g} s"
+        return Overloaded(detail, retry_after=queued.retry_after)
 
 
 def _line(address: str) -> str:

@@ -4,27 +4,31 @@ A request is admitted only by a principal that an authenticator returns. Everyth
 at once, and so does "could not decide" (`perimeter.auth.chain.asking`). Only after "not mine" is the next authenticator asked. A
 site that prefers speed asks all of them at once (`perimeter.auth.chain.racing`).
 
+Realms that a client names (``X-Auth-Realm``) exclude users and spare no question: a credential that is refused without them is
+refused with them.
+
 A verified Basic header is remembered for a while, so that a slow hash is not computed for each request. The client's address is
 not part of it: an authenticator must not decide by the address (routes have ``networks`` for that).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from perimeter.auth.chain.asking import GuardedAuthenticator
+from perimeter.auth.chain.asking import QUEUE_TIMEOUT, GuardedAuthenticator
 from perimeter.auth.chain.flights import Flights
-from perimeter.auth.chain.memory import CAPACITY, CredentialMemory
+from perimeter.auth.chain.memory import CAPACITY, NOT_NARROWED, CredentialMemory, spell, spell_realms
 from perimeter.auth.chain.racing import Contradicted, race
 from perimeter.auth.chain.throttle import Attempts, Key, Throttle
 from perimeter.auth.chain.watch import Watch, decide
-from perimeter.errors import InvalidToken, Rejected, StartupError
+from perimeter.errors import InvalidToken, Refusal, Rejected, StartupError
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
@@ -39,6 +43,24 @@ from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
 _log = Logger()
 
 
+def _do_nothing() -> None:
+    """No part needs to know."""
+
+
+_LONGEST_DETAIL = 300
+"""Characters of what several authenticators say about one token."""
+
+
+def _both(*takers: Callable[[str], None]) -> Callable[[str], None]:
+    """A function that gives its argument to all ``takers``."""
+
+    def take(text: str) -> None:
+        for taker in takers:
+            taker(text)
+
+    return take
+
+
 def _stop(authenticator: Any) -> None:
     try:
         authenticator.stop()
@@ -46,24 +68,13 @@ def _stop(authenticator: Any) -> None:
         _log.failure("authenticator {name} cannot be stopped", name=authenticator.name)
 
 
-def _parts(*parts: bytes) -> bytes:
-    """An unambiguous spelling of a tuple: how many, and each after its length (attack 33)."""
-    return len(parts).to_bytes(4, "big") + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-
-
-def _spell_realms(realms: frozenset[str]) -> bytes:
-    return _parts(*sorted(realm.encode("utf-8", "surrogatepass") for realm in realms))
-
-
-_NOT_NARROWED = _spell_realms(frozenset())
-
-
 class AuthenticatorChain:
     """Asks ``authenticators`` in their order, each for at most ``timeout`` seconds, or what ``timeouts`` has for its name.
 
     A verified Basic credential is remembered for ``remember`` seconds (0: never), until an authenticator reports that its users
     have changed. ``clock`` is for the timeouts. ``throttle`` counts wrong passwords, if there is one. With ``at_once`` all
-    authenticators are asked at the same time (`perimeter.auth.chain.racing`). ``watch`` counts outcomes. Call `start` before use
+    authenticators are asked at the same time (`perimeter.auth.chain.racing`). ``watch`` counts outcomes. Work may
+    wait for a thread for ``queue_timeout`` seconds, besides the timeout. Call `start` before use
     and `stop` after it.
     """
 
@@ -79,10 +90,13 @@ class AuthenticatorChain:
         throttle: Throttle | None = None,
         at_once: bool = False,
         watch: Watch | None = None,
+        queue_timeout: float = QUEUE_TIMEOUT,
     ) -> None:
         self.authenticators: tuple[IAuthenticator, ...] = tuple(authenticators)
         times = timeouts or {}
-        self.guarded = tuple(GuardedAuthenticator(one, times.get(one.name, timeout), clock, watch) for one in authenticators)
+        self.guarded = tuple(
+            GuardedAuthenticator(one, times.get(one.name, timeout), clock, watch, queue_timeout) for one in authenticators
+        )
         self._seconds = clock.seconds
         self._throttle = throttle
         self._at_once = at_once
@@ -91,6 +105,8 @@ class AuthenticatorChain:
         #: verifications of passwords: one that has begun is counted, even if its client has left by then (attack 47)
         self._logins = Flights(finish=True)
         self._recollections = Flights()
+        #: called after an authenticator has reported that its users have changed
+        self.users_changed: Callable[[], None] = _do_nothing
         schemes = frozenset[str]().union(*(one.schemes for one in self.guarded))
         #: whether an authenticator takes tokens that the gateway has not issued
         self.takes_tokens = Scheme.BEARER in schemes
@@ -107,7 +123,7 @@ class AuthenticatorChain:
             if not IRunningAuthenticator.providedBy(authenticator):
                 continue
             try:
-                authenticator.start(self.forget)
+                authenticator.start(self._changed)
             except Exception as error:
                 for one in reversed(started):
                     _stop(one)
@@ -131,6 +147,14 @@ class AuthenticatorChain:
         self._logins.forget()
         self._recollections.forget()
 
+    def _changed(self) -> None:
+        self.forget()
+        self.users_changed()
+
+    def forget_users(self, whom: Callable[[Principal], bool]) -> None:
+        """Remember no password of certain users: the operator has ended all that they were given."""
+        self._memory.forget_users(whom)
+
     def challenges(self) -> tuple[tuple[str, str], ...]:
         """Scheme and realm of each credential that a client may use, in addition to the gateway's own tokens."""
         found = {(word, one.realm): None for one in self.guarded for word in (Scheme.BEARER, Scheme.BASIC) if word in one.schemes}
@@ -143,7 +167,11 @@ class AuthenticatorChain:
 
         Called for every request, so it must be quick. The same object for as long as the verdict lasts.
         """
-        return self._memory.find((_spell_realms(realms) if realms else _NOT_NARROWED) + raw)
+        return self._memory.find((spell_realms(realms) if realms else NOT_NARROWED) + raw)
+
+    def remembered_until(self, raw: bytes, realms: frozenset[str] = frozenset()) -> float:
+        """When what `lookup_basic` returns ends (seconds of the clock); 0 if it returns None."""
+        return self._memory.until(spell_realms(realms) + raw)
 
     # -- asking
 
@@ -159,13 +187,20 @@ class AuthenticatorChain:
     async def _authenticate(self, credentials: Credentials, request: AuthenticationRequest, raw: bytes | None) -> Principal:
         if not isinstance(credentials, BasicCredentials):
             return await self._ask_all(credentials, request)
+        try:
+            return await self._log_in(credentials, request, raw)
+        except Refusal as refusal:
+            refusal.attempted_user = credentials.username
+            raise
+
+    async def _log_in(self, credentials: BasicCredentials, request: AuthenticationRequest, raw: bytes | None) -> Principal:
         if not credentials.username or not credentials.password:
             # RFC 4513, section 5.1.2: a directory takes an empty password for an anonymous bind, and says "fine" (attack 32).
             raise Rejected("an empty user name or password")
         began = self._memory.begin()
         principal = await self._verify(credentials, request)
         if raw is not None:
-            self._memory.keep(self._memory.digest(_spell_realms(request.realms) + raw), principal, began)
+            self._memory.keep(self._memory.digest(spell_realms(request.realms) + raw), principal, began)
         return principal
 
     async def identify_connection(self, request: AuthenticationRequest) -> Principal | None:
@@ -203,21 +238,22 @@ class AuthenticatorChain:
 
         It goes on if its clients leave: a guess is counted, and costs the same, whether or not its answer is waited for.
         """
-        spelled = _parts(
-            _spell_realms(request.realms),
+        spelled = spell(
+            spell_realms(request.realms),
             credentials.username.encode("utf-8", "surrogatepass"),
             credentials.password.encode("utf-8", "surrogatepass"),
         )
-        return self._logins.join(self._memory.digest(spelled), lambda: self._attempt(credentials, request))
+        digest = self._memory.digest(spelled)
+        return self._logins.join(digest, lambda: self._attempt(credentials, request, digest))
 
-    async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest) -> Principal:
+    async def _attempt(self, credentials: BasicCredentials, request: AuthenticationRequest, digest: bytes) -> Principal:
         """One verification, counted."""
         # The names at all authenticators that may be asked, not at those that were: which one knows it must not show (attack 29).
-        concerned = [one for one in self.guarded if one.wants(credentials, request)]
+        concerned = self.concerned(credentials, request)
         if self._throttle is None or not concerned:
             return await self._ask_all(credentials, request)
         attempt = self._throttle.admit(
-            [(one.realm, one.canonical_name(credentials.username)) for one in concerned], request.address
+            [(one.realm, one.canonical_name(credentials.username)) for one in concerned], request.address, digest
         )
         try:
             principal = await self._ask_all(credentials, request)
@@ -231,27 +267,53 @@ class AuthenticatorChain:
         return principal
 
     async def _ask_all(self, credentials: Credentials, request: AuthenticationRequest) -> Principal:
+        steps: list[str] = []
+        if isinstance(credentials, BearerCredentials):
+            # an authenticator that says "not mine" has explained why
+            request = attrs.evolve(request, explain=_both(request.explain, steps.append))
         principal = await self._first(credentials, request)
         if principal is not None:
             return principal
         if isinstance(credentials, BearerCredentials):
-            raise InvalidToken("no authenticator knows this token")
+            raise InvalidToken("; ".join(("no authenticator knows this token", *dict.fromkeys(steps)))[:_LONGEST_DETAIL])
         raise Rejected("no authenticator knows this user")
 
     async def _first(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
-        concerned = [one for one in self.guarded if one.wants(credentials, request)]
-        if self._at_once and not isinstance(credentials, ConnectionCredentials):  # judged here, and quickly
+        concerned = self.concerned(credentials, request)
+        by_connection = isinstance(credentials, ConnectionCredentials)
+        if self._at_once and not by_connection:  # by the connection: judged here, and quickly
             return await race(concerned, credentials, request)
+        excluded = False
         for place, one in enumerate(concerned, 1):
             try:
                 principal = await one.ask(credentials, request)
             except Rejected:
                 await self._spend_the_rest(concerned[place:], credentials, request)
                 raise
-            if principal is not None:
+            if principal is None:
+                continue
+            if not request.realms or one.realm in request.realms:
                 await self._spend_the_rest(concerned[place:], credentials, request)
                 return principal
+            excluded = True
+        if excluded and by_connection:  # they are known, so they are not anonymous
+            raise Rejected("the client excluded the realm of its user")
         return None
+
+    def concerned(self, credentials: Credentials, request: AuthenticationRequest) -> list[GuardedAuthenticator]:
+        """Those to ask about ``credentials``, in their order.
+
+        Realms that the client names exclude users, and no authenticator whose "wrong" would end the chain (attack 49): those in
+        front of a named realm are asked as well. At once, a "wrong" ends nothing, so only the named realms are asked. Whom the
+        connection itself identifies cannot become anonymous by a header, so then all are asked.
+        """
+        wanted = [one for one in self.guarded if one.wants(credentials, request)]
+        realms = request.realms
+        if not realms or isinstance(credentials, ConnectionCredentials):
+            return wanted
+        if self._at_once:
+            return [one for one in wanted if one.realm in realms]
+        return wanted[: max((place for place, one in enumerate(wanted, 1) if one.realm in realms), default=0)]
 
     @staticmethod
     async def _spend_the_rest(

@@ -16,6 +16,20 @@ CAPACITY = 10_000
 """Verdicts that are remembered; the least recently used one is dropped first."""
 
 
+def spell(*parts: bytes) -> bytes:
+    """An unambiguous spelling of a tuple: how many, and each after its length (attack 33)."""
+    return len(parts).to_bytes(4, "big") + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def spell_realms(realms: frozenset[str]) -> bytes:
+    """An unambiguous spelling of the realms that a client names."""
+    return spell(*sorted(realm.encode("utf-8", "surrogatepass") for realm in realms))
+
+
+NOT_NARROWED = spell_realms(frozenset())
+"""No realms."""
+
+
 @attrs.frozen
 class Began:
     """When a verification began (the clock's seconds), and since which call of `CredentialMemory.forget`."""
@@ -49,6 +63,10 @@ class CredentialMemory:
         keyed.update(credential)
         return self._verdicts.get(keyed.digest())
 
+    def until(self, credential: bytes) -> float:
+        """When the verdict on ``credential`` ends; 0 if there is none."""
+        return self._verdicts.end(self.digest(credential))
+
     def begin(self) -> Began:
         """The verification of a credential begins now; `keep` wants to know."""
         return Began(self._clock(), self._generation)
@@ -57,6 +75,10 @@ class CredentialMemory:
         """Remember a success, at most ``until``, unless `forget` was called since it began."""
         if began.generation is self._generation:
             self._verdicts.keep(digest, principal, since=began.at, until=until)
+
+    def forget_users(self, whom: Callable[[Principal], bool]) -> None:
+        """Forget the verdicts on certain users."""
+        self._verdicts.drop_if(whom)
 
     def forget(self) -> None:
         """Remember nothing from before now: users, passwords or roles may have changed."""

@@ -3,6 +3,10 @@
 Names are counted as the directory compares them, in each realm separately. Addresses are counted in their canonical spelling,
 IPv6 by the /64, because a client can choose any address in it. While a name is locked out, its password is not verified at all:
 the answer shows nothing about it. Users who are remembered, or have a token, are never locked out: they do not come here.
+
+Many people may share an address. So its limit is one of its own, and the same wrong password for the same name counts once for
+the address, however often a forgotten program repeats it (attack 71): it tells a guesser nothing new. Below the limit, the count
+of an address goes down with time, so that the few mistakes of many people do not add up.
 """
 
 from __future__ import annotations
@@ -32,6 +36,9 @@ FORGOTTEN_AFTER = 900.0
 
 CAPACITY = 100_000
 """Names and addresses that are remembered: those with the latest wrong passwords."""
+
+REPEATED = 20_000
+"""Wrong passwords from an address that are remembered by their digest: those that came last."""
 
 
 class Counted(StrEnum):
@@ -109,17 +116,19 @@ class MemoryAttempts:
 class Attempt:
     """A password that is being verified. Exactly one of its methods is called at the end."""
 
-    __slots__ = ("_keys", "_throttle")
+    __slots__ = ("_guess", "_keys", "_throttle")
 
-    def __init__(self, throttle: Throttle, keys: tuple[Key, ...]) -> None:
+    def __init__(self, throttle: Throttle, keys: tuple[Key, ...], guess: bytes) -> None:
         self._throttle = throttle
         self._keys = keys
+        self._guess = guess
 
     def failed(self) -> None:
         """The password was wrong, or no authenticator knew the name."""
         self._throttle._landed(self._keys)
         for key in self._keys:
-            self._throttle._count(key)
+            if key.kind is Counted.NAME or not self._throttle._repeated(key, self._guess):
+                self._throttle._count(key)
 
     def succeeded(self, realm: str) -> None:
         """The password was right, for a user of ``realm``: the count of that name is dropped.
@@ -137,38 +146,48 @@ class Attempt:
 
 
 class Throttle:
-    """Locks a name or an address out after ``allowed`` wrong passwords."""
+    """Locks a name out after ``allowed`` wrong passwords, and an address after ``allowed_from_address``; 0: never."""
 
-    def __init__(self, allowed: int, store: IAttemptStore, clock: IReactorTime) -> None:
-        self._allowed = allowed
+    def __init__(self, allowed: int, store: IAttemptStore, clock: IReactorTime, *, allowed_from_address: int) -> None:
+        self._allowed = {Counted.NAME: allowed, Counted.ADDRESS: allowed_from_address}
         self._store = store
         self._clock = clock
         self._flying: Counter[Key] = Counter()
+        self._guesses: Recent[tuple[Key, bytes], None] = Recent(REPEATED)
 
-    def admit(self, names: Iterable[tuple[str, str]], address: str) -> Attempt:
+    def admit(self, names: Iterable[tuple[str, str]], address: str, guess: bytes = b"") -> Attempt:
         """Let a password be verified for ``names`` (pairs of realm and canonical name), sent from the canonical ``address``.
 
-        Raises `TooManyAttempts`.
+        ``guess`` is a digest of name and password; b"" if each password counts. Raises `TooManyAttempts`.
         """
         keys = tuple({Key(Counted.NAME, name, realm): None for realm, name in names})
         if address:
             keys += (Key(Counted.ADDRESS, address_block(address)),)
+        keys = tuple(key for key in keys if self._allowed[key.kind])
         for key in keys:
             self._check(key)
         self._flying.update(keys)
-        return Attempt(self, keys)
+        return Attempt(self, keys, guess)
+
+    def _repeated(self, key: Key, guess: bytes) -> bool:
+        """Whether ``guess`` was counted for ``key`` already; it is from now on."""
+        if not guess:
+            return False
+        known = (key, guess) in self._guesses
+        self._guesses.keep((key, guess), None)
+        return known
 
     def _check(self, key: Key) -> None:
         now = self._clock.seconds()
         found = self._current(key, now)
         failures = 0 if found is None else found.failures
-        flying = self._flying[key]
+        flying, allowed = self._flying[key], self._allowed[key.kind]
         if found is not None and now < found.until:
-            raise TooManyAttempts(f"{failures} wrong passwords for {key}", retry_after=ceil(found.until - now))
+            raise TooManyAttempts(f"{failures} wrong passwords for this {key.kind}", retry_after=ceil(found.until - now))
         # Simultaneous guesses for one name count before they are found wrong. For an address, which many people may share, that
         # holds only after it has sent too many wrong passwords.
-        if flying and (failures >= self._allowed or (key.kind is Counted.NAME and failures + flying >= self._allowed)):
-            raise TooManyAttempts(f"passwords for {key} are being verified already", retry_after=1)
+        if flying and (failures >= allowed or (key.kind is Counted.NAME and failures + flying >= allowed)):
+            raise TooManyAttempts(f"passwords for this {key.kind} are being verified already", retry_after=1)
 
     def _current(self, key: Key, now: float) -> Attempts | None:
         found = self._store.find(key)
@@ -186,11 +205,14 @@ class Throttle:
     def _count(self, key: Key) -> None:
         now = self._clock.seconds()
         found = self._current(key, now)
+        allowed = self._allowed[key.kind]
         failures = 1 if found is None else found.failures + 1
+        if found is not None and key.kind is Counted.ADDRESS and found.failures < allowed:
+            failures = 1 + max(0, found.failures - int((now - found.last) * allowed / FORGOTTEN_AFTER))
         until = 0.0
-        if failures >= self._allowed:
+        if failures >= allowed:
             # The exponent is bounded; otherwise a patient guesser would make it compute ever larger numbers.
-            delay = min(LONGEST_DELAY, 2.0 ** min(failures - self._allowed, 16))
+            delay = min(LONGEST_DELAY, 2.0 ** min(failures - allowed, 16))
             until = now + delay
             _log.warn(
                 "{failures} wrong passwords for {key}: further ones are refused for {delay} s",
@@ -205,8 +227,12 @@ class Throttle:
     def refused(self) -> Iterator[tuple[Key, Attempts]]:
         """What is locked out, or would be at the next wrong password: the longest lockout first."""
         now = self._clock.seconds()
-        found = [(key, one) for key, one in self._store.items() if one.failures >= self._allowed and not one.forgotten(now)]
+        found = [(key, one) for key, one in self._store.items() if self._refuses(key, one) and not one.forgotten(now)]
         yield from sorted(found, key=lambda item: -item[1].until)
+
+    def _refuses(self, key: Key, attempts: Attempts) -> bool:
+        allowed = self._allowed[key.kind]
+        return 0 < allowed <= attempts.failures
 
     def release(self, text: str, names: Iterable[tuple[str, str]]) -> list[Key]:
         """Forget the wrong passwords for ``names`` and, if ``text`` is an address, those from there.

@@ -6,6 +6,8 @@ two names of the configured kind is ambiguous and refused.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from zope.interface import implementer
 
 from perimeter.auth.text import local_part, unfit_for_name
 from perimeter.config.language.datatypes import TEXT, BadValue, Datatype, list_of, one_of, optional
+from perimeter.config.language.name_types import NAME
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
@@ -70,7 +73,7 @@ class CertificateSettings(Settings):
     issuer: x509.Name | None = option(
         _ISSUER, "the issuer (RFC 4514) of the certificates that count; not set: any CA of `client_ca`", default=""
     )
-    roles: tuple[str, ...] = option(list_of(TEXT), "roles of every user", default="")
+    roles: tuple[str, ...] = option(list_of(NAME), "roles of every user", default="")
     roles_from: RolesFrom | None = option(
         optional(one_of(RolesFrom)), "`ou`: the organisational units of the subject are roles too", default=""
     )
@@ -113,10 +116,11 @@ class CertificateAuthenticator:
 
     schemes = (Scheme.CERTIFICATE,)
 
-    def __init__(self, name: str, realm: str, settings: CertificateSettings) -> None:
+    def __init__(self, name: str, realm: str, settings: CertificateSettings, seconds: Callable[[], float] = time.time) -> None:
         self.name = name
         self.realm = realm
         self._settings = settings
+        self._seconds = seconds
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user; None without a certificate, with one of another issuer, and with one that has no name of the kind."""
@@ -126,6 +130,9 @@ class CertificateAuthenticator:
         settings = self._settings
         if settings.issuer is not None and certificate.issuer != settings.issuer:
             return None
+        until = certificate.not_valid_after_utc.timestamp()
+        if self._seconds() >= until:  # it was valid when the connection was made
+            raise Rejected("the client certificate has expired")
         try:
             names = names_in(certificate, settings.source)
         except ValueError:
@@ -138,7 +145,7 @@ class CertificateAuthenticator:
         name = local_part(names[0], settings.domain) if settings.domain else names[0]
         if not name or unfit_for_name(name):
             raise Rejected(f"the {settings.source} of the client certificate is not a valid user name")
-        return Principal(name, self.realm, self._roles(certificate), self.name)
+        return Principal(name, self.realm, self._roles(certificate), self.name, until=until)
 
     def _roles(self, certificate: x509.Certificate) -> tuple[str, ...]:
         roles = list(self._settings.roles)
@@ -160,4 +167,4 @@ class CertificateFactory:
 
     def build(self, name: str, realm: str, settings: CertificateSettings, services: AuthServices) -> CertificateAuthenticator:
         """The authenticator."""
-        return CertificateAuthenticator(name, realm, settings)
+        return CertificateAuthenticator(name, realm, settings, services.reactor.seconds)

@@ -22,10 +22,12 @@ async def authenticate(
     request: AuthenticationRequest,
     offload: Offload,
     place: Callable[[User | None], str],
+    logged_in: Callable[[User, str], None] = lambda user, password: None,
 ) -> Principal | None:
     """The user with this name and password; None for a name that is not in the list; see `IAuthenticator`.
 
-    ``place`` returns where a user is kept, or for None where the list is, for `AuthenticationRequest.explain`.
+    ``place`` returns where a user is kept, or for None where the list is, for `AuthenticationRequest.explain`. ``logged_in`` is
+    called with the user and the password after a good login.
     """
     if isinstance(credentials, Recollection):
         return users.recall(credentials.username, authenticator.realm, authenticator.name)
@@ -41,6 +43,7 @@ async def authenticate(
     request.explain(f"{place(user)} keeps the password as {user.password.scheme}")
     if not matched:
         raise Rejected(f"wrong password for a user of realm {authenticator.realm}")
+    logged_in(user, credentials.password)
     return Principal(user.name, authenticator.realm, user.roles, authenticator.name)
 
 

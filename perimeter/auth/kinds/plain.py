@@ -50,7 +50,7 @@ class PlainAuthenticator:
 
 def _users(text: str, base: Path) -> Users:
     try:
-        return read_users(text.encode(), "users")
+        return read_users(text.encode(), "users", in_file=False)
     except RealmFileError as error:
         # its name for the file stands before its message, which contains no password
         raise BadValue(str(error).removeprefix("users:").strip(), complete=True) from None

@@ -23,15 +23,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.auth.kinds import listed
+from perimeter.auth.passwords.rehash import Rehash, Written
 from perimeter.auth.passwords.users import RealmFileError, User, Users, read_users
-from perimeter.config.language.datatypes import file_path
+from perimeter.config.language.datatypes import BOOLEAN, file_path
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
-from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IRunningAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IProbe, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 __all__ = ["RealmFileAuthenticator", "RealmFileError", "RealmFileFactory", "RealmFileSettings"]
@@ -98,21 +99,19 @@ def _contents(path: Path) -> bytes:
     return data
 
 
-def realm_file_warnings(path: Path) -> tuple[str, ...]:
-    """Warnings about a realm file. Raises `RealmFileError` for a file that cannot be used."""
-    version = _read(path, None)
-    if version.users is None:
-        raise version.error or RealmFileError(str(path), 0, "cannot be read")
-    return version.users.warnings
+def _nothing(user: User, password: str) -> None:
+    """Without ``rehash``."""
 
 
-@implementer(IRunningAuthenticator, ISchemes, IDecoyLogin)
+@implementer(IRunningAuthenticator, ISchemes, IDecoyLogin, IProbe)
 class RealmFileAuthenticator:
     """Knows the users of one realm file. Blocks while it reads the file; raises `RealmFileError` if it cannot be used."""
 
     schemes = listed.SCHEMES
 
-    def __init__(self, name: str, realm: str, path: Path, reactor: IReactorTime, offload: Offload) -> None:
+    def __init__(
+        self, name: str, realm: str, path: Path, reactor: IReactorTime, offload: Offload, *, rehash: bool = False
+    ) -> None:
         self.name = name
         self.realm = realm
         self._path = path
@@ -122,6 +121,11 @@ class RealmFileAuthenticator:
             raise version.error or RealmFileError(str(path), 0, "cannot be read")
         self._seen = version
         self._users: Users = version.users
+        if rehash and not os.access(path.resolve().parent, os.W_OK):
+            _log.warn("{path}: rehash = yes has no effect, because its directory cannot be written to", path=str(path))
+        #: SHA-256 of the contents that the gateway has written since it last read them -> that of those before
+        self._own: dict[bytes, bytes] = {}
+        self._rehash = Rehash(path, offload, self._rehashed) if rehash else None
         self._changed: Callable[[], None] = lambda: None
         self._poll = LoopingCall(self.look)
         self._poll.clock = reactor
@@ -156,9 +160,23 @@ class RealmFileAuthenticator:
                 _log.error("{error}; the users read before stay in force", error=version.error)
         elif version.users is not self._users:
             self._users = version.users
+            if self._only_rehashed(before.digest, version.digest):
+                return
             _log.info("Read {path}: {count} users", path=str(self._path), count=len(version.users.by_name))
             self._warn()
             self._changed()
+
+    def _only_rehashed(self, before: bytes, after: bytes) -> bool:
+        """Whether all that has happened to the file in between is what the gateway itself has written."""
+        while after != before and after in self._own:
+            after = self._own[after]
+        self._own.clear()
+        return after == before
+
+    def _rehashed(self, written: Written) -> None:
+        """Read what the gateway itself has written. Users, passwords and roles are the same, so that nothing is forgotten."""
+        self._own[written.after] = written.before
+        self.look()
 
     def _could_not_look(self, failure: Failure) -> None:
         """The queue is full or the gateway stops: the next look is soon enough. Anything else is a bug; polling goes on."""
@@ -171,7 +189,13 @@ class RealmFileAuthenticator:
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `perimeter.auth.kinds.listed`."""
-        return await listed.authenticate(self._users, self, credentials, request, self._offload, self._place)
+        logged_in = _nothing if self._rehash is None else self._rehash.logged_in
+        return await listed.authenticate(self._users, self, credentials, request, self._offload, self._place, logged_in)
+
+    async def probe(self) -> None:
+        """See `IProbe`: whether the users in use are those of the file."""
+        if self._seen.users is None:
+            raise Unavailable(f"{self._seen.error}; the users read before stay in force")
 
     async def decoy(self, request: AuthenticationRequest) -> None:
         """See `IDecoyLogin`."""
@@ -188,6 +212,12 @@ class RealmFileSettings(Settings):
     path: Path = option(
         file_path("file"), "file with one user per line: `username: password[,role ...]`; it is read again when it changes"
     )
+    rehash: bool = option(
+        BOOLEAN,
+        "`yes` replaces a password that is not kept as argon2id by its argon2id hash when its user logs in; the gateway then has "
+        "to be able to write to the directory of the file",
+        default="no",
+    )
 
 
 @implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
@@ -203,4 +233,4 @@ class RealmFileFactory:
 
     def build(self, name: str, realm: str, settings: RealmFileSettings, services: AuthServices) -> RealmFileAuthenticator:
         """Reads the file. Raises `RealmFileError`."""
-        return RealmFileAuthenticator(name, realm, settings.path, services.reactor, services.offload)
+        return RealmFileAuthenticator(name, realm, settings.path, services.reactor, services.offload, rehash=settings.rehash)

@@ -14,6 +14,7 @@ from perimeter.auth.text import decode_either
 from perimeter.errors import PerimeterError
 
 _BLANK = " \t\f"
+_LINE_ENDS = re.compile(rb"(\r\n|\r|\n)")
 _NATURAL_LINES = re.compile(r"\r\n|\r|\n")
 _NAMED = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 _WRITTEN = {value: f"\\{name}" for name, value in _NAMED.items()}
@@ -29,9 +30,10 @@ class PropertiesError(PerimeterError):
 
 @attrs.frozen
 class Property:
-    """A key with its value, escapes undone; ``line`` is where it starts."""
+    """A key with its value, escapes undone. It starts in ``line`` and ends in ``last_line``."""
 
     line: int
+    last_line: int
     key: str
     value: str
 
@@ -43,17 +45,17 @@ def decode(data: bytes) -> str:
 
 def parse(text: str) -> Iterator[Property]:
     """The entries in their order, including repeated keys. Raises `PropertiesError`."""
-    for line, logical in _logical_lines(text):
+    for line, last_line, logical in _logical_lines(text):
         end = _key_end(logical)
         rest = logical[end:].lstrip(_BLANK)
         if rest[:1] in ("=", ":") and rest:
             rest = rest[1:].lstrip(_BLANK)
-        yield Property(line, _unescape(logical[:end], line), _unescape(rest, line))
+        yield Property(line, last_line, _unescape(logical[:end], line), _unescape(rest, line))
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Logical lines, without comments and blank lines, each with the number of its first natural line."""
-    start, parts = 0, ""
+def _logical_lines(text: str) -> Iterator[tuple[int, int, str]]:
+    """Logical lines, without comments and blank lines, each with the numbers of its first and its last natural line."""
+    number, start, parts = 0, 0, ""
     continued = False
     for number, natural in enumerate(_NATURAL_LINES.split(text), 1):
         piece = natural.lstrip(_BLANK)
@@ -64,9 +66,9 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         continued = (len(piece) - len(piece.rstrip("\\"))) % 2 == 1
         parts += piece[:-1] if continued else piece
         if not continued and parts:
-            yield start, parts
+            yield start, number, parts
     if continued and parts:
-        yield start, parts
+        yield start, number, parts
 
 
 def _key_end(logical: str) -> int:
@@ -107,6 +109,16 @@ def _unescape(text: str, line: int) -> str:
         return "".join(out).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError:
         raise PropertiesError(line, r"\u with half of a surrogate pair") from None
+
+
+def replace_lines(data: bytes, first: int, last: int, text: str) -> bytes:
+    """The contents ``data`` of a file with ``text`` in place of its lines ``first`` to ``last``, counted from 1.
+
+    All other bytes, the byte order mark and the last line's end stay as they are.
+    """
+    parts = _LINE_ENDS.split(data)  # lines and their ends take turns
+    mark = b"\xef\xbb\xbf" if first == 1 and data.startswith(b"\xef\xbb\xbf") else b""
+    return b"".join((*parts[: 2 * first - 2], mark, text.encode("ascii"), *parts[2 * last - 1 :]))
 
 
 def escape_key(key: str) -> str:

@@ -1,10 +1,12 @@
 """The forms in which a realm file may keep a password: one frozen class each, with the same interface.
 
 ``verify(password)`` compares in constant time and never raises for anything that a client can send. Two hashes have the same
-``cost`` if and only if verifying them takes the same work. ``decoy()`` is a hash of the same cost that matches no password, made
-without hashing: unknown users are verified against it (attack 29).
+``cost`` if and only if verifying them takes the same work, apart from their ``rounds``: the work is proportional to these.
+``decoy()`` is a hash of the same cost that matches no password, made without hashing: unknown users are verified against it
+(attack 29). A decoy may have another number of rounds, so that it makes up for what a hash lacks to the dearest of its cost.
 
-Call these in a thread: the good schemes are slow on purpose. `perimeter.auth.passwords.formats` parses them.
+Call these in a thread: the good schemes are slow on purpose. `perimeter.auth.passwords.formats` parses them. The crypt(3) family
+is in `perimeter.auth.passwords.crypt_schemes`, plain digests and PBKDF2 in `perimeter.auth.passwords.digest_schemes`.
 """
 
 from __future__ import annotations
@@ -14,14 +16,13 @@ import hashlib
 import hmac
 import os
 import secrets
+from enum import StrEnum
 from typing import Protocol
 
 import argon2.low_level
 import attrs
 import bcrypt
 from argon2.exceptions import VerifyMismatchError
-
-from perimeter.auth.passwords.des_crypt import des_crypt
 
 Cost = tuple[str | int, ...]
 
@@ -44,13 +45,29 @@ class PasswordHash(Protocol):
 
     @property
     def cost(self) -> Cost:
-        """Equal for hashes that take the same work."""
+        """Equal for hashes that take the same work, apart from their rounds."""
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds it takes; 0 where the cost tells all."""
+
+    @property
+    def least_rounds(self) -> int:
+        """The lowest number of rounds that a decoy can have."""
 
     def verify(self, password: str) -> bool:
         """Whether this is the password."""
 
-    def decoy(self) -> PasswordHash:
-        """A hash of the same cost that no password fits."""
+    def decoy(self, rounds: int = 0) -> PasswordHash:
+        """A hash of the same cost that no password fits, with ``rounds`` rounds (0: its own)."""
+
+
+@attrs.frozen
+class Fixed:
+    """The base of schemes whose cost tells all."""
+
+    rounds = 0
+    least_rounds = 0
 
 
 def latin1(password: str) -> bytes:
@@ -62,73 +79,116 @@ def latin1(password: str) -> bytes:
     try:
         return password.encode("iso-8859-1")
     except UnicodeEncodeError:
-        return _utf8(password)
+        return utf8(password)
 
 
-def _utf8(password: str) -> bytes:
+def utf8(password: str) -> bytes:
+    """``password`` as all other forms hash it. Never raises."""
     return password.encode("utf-8", "surrogatepass")
 
 
+class Variant(StrEnum):
+    """The variants of Argon2, by the first word of their hashes."""
+
+    ID = "argon2id"
+    I = "argon2i"  # noqa: E741
+    D = "argon2d"
+
+
+_TYPES = {
+    Variant.ID: argon2.low_level.Type.ID,
+    Variant.I: argon2.low_level.Type.I,
+    Variant.D: argon2.low_level.Type.D,
+}
+
+
 @attrs.frozen
-class Argon2id:
+class Argon2(Fixed):
     """RFC 9106. ``encoded`` is the whole ``$argon2id$…`` text."""
 
     encoded: str = attrs.field(repr=False)
+    variant: Variant
     memory: int
     passes: int
     lanes: int
-    scheme = "argon2id"
     legacy = False
 
     @property
+    def scheme(self) -> str:
+        """The variant."""
+        return str(self.variant)
+
+    @property
     def cost(self) -> Cost:
-        """Memory, passes and lanes decide."""
-        return ("argon2id", self.memory, self.passes, self.lanes)
+        """Variant, memory, passes and lanes decide."""
+        return (self.scheme, self.memory, self.passes, self.lanes)
 
     def verify(self, password: str) -> bool:
         """Compared inside libargon2, in constant time."""
         try:
-            return argon2.low_level.verify_secret(self.encoded.encode("ascii"), _utf8(password), argon2.low_level.Type.ID)
+            return argon2.low_level.verify_secret(self.encoded.encode("ascii"), utf8(password), _TYPES[self.variant])
         except VerifyMismatchError:  # anything else (no memory) is "could not decide", not "wrong"
             return False
 
-    def decoy(self) -> Argon2id:
+    def decoy(self, rounds: int = 0) -> Argon2:
         """The same parameters with a random salt and hash."""
         head = self.encoded.rsplit("$", 2)[0]
         salt, digest = (base64.b64encode(os.urandom(size)).decode("ascii").rstrip("=") for size in (16, 32))
         return attrs.evolve(self, encoded=f"{head}${salt}${digest}")
 
 
+class BcryptKey(StrEnum):
+    """What bcrypt is given of a password."""
+
+    AS_IT_IS = "as it is"
+    REPEATED = "repeated"
+    """The password without a NUL after it, over and over: ``$2$``, the first version."""
+    SHA256 = "sha256"
+    """The hexadecimal SHA-256 of the password: Django's ``bcrypt_sha256``."""
+
+
 @attrs.frozen
-class Bcrypt:
-    """``encoded`` is the whole ``$2b$…`` text."""
+class Bcrypt(Fixed):
+    """``encoded`` is the whole text, with ``$2b$`` as its beginning whatever it was written with."""
 
     encoded: str = attrs.field(repr=False)
-    rounds: int
+    rounds_log2: int
+    key: BcryptKey = BcryptKey.AS_IT_IS
     scheme = "bcrypt"
-    legacy = False
+
+    @property
+    def legacy(self) -> bool:
+        """With ``$2$`` a password fits as well that is another one several times."""
+        return self.key is BcryptKey.REPEATED
 
     @property
     def cost(self) -> Cost:
         """The rounds decide."""
-        return ("bcrypt", self.rounds)
+        return ("bcrypt", self.rounds_log2)
 
     def verify(self, password: str) -> bool:
         """False for a password over `BCRYPT_LIMIT`, after the same work: its truncated form would match other passwords too."""
-        data = _utf8(password)
+        data = utf8(password)
         # Implementations in C stop at a NUL. This library does not, but the hash may come from one that did.
-        fits = len(data) <= BCRYPT_LIMIT and b"\0" not in data
+        fits = b"\0" not in data
+        if self.key is BcryptKey.SHA256:
+            data = hashlib.sha256(data).hexdigest().encode("ascii")
+        elif self.key is BcryptKey.REPEATED and data:
+            fits = fits and len(data) <= BCRYPT_LIMIT
+            data *= BCRYPT_LIMIT // len(data) + 1
+        else:
+            fits = fits and len(data) <= BCRYPT_LIMIT
         return bcrypt.checkpw(data[:BCRYPT_LIMIT], self.encoded.encode("ascii")) and fits
 
-    def decoy(self) -> Bcrypt:
+    def decoy(self, rounds: int = 0) -> Bcrypt:
         """The same rounds with a random salt and hash."""
         letters = [secrets.choice(_BCRYPT_ALPHABET) for _ in range(53)]
         letters[21] = secrets.choice(".Oeu")  # the salt is 128 bits: only two of this letter's six count
-        return attrs.evolve(self, encoded=f"$2b${self.rounds:02}${''.join(letters)}")
+        return attrs.evolve(self, encoded=f"$2b${self.rounds_log2:02}${''.join(letters)}")
 
 
 @attrs.frozen
-class Scrypt:
+class Scrypt(Fixed):
     """RFC 7914. ``log_n`` is the binary logarithm of N."""
 
     log_n: int
@@ -146,11 +206,11 @@ class Scrypt:
 
     def verify(self, password: str) -> bool:
         """Computed by OpenSSL, compared in constant time. HMAC pads its key with NULs: one at the end would not count."""
-        data = _utf8(password)
+        data = utf8(password)
         digest = scrypt(data, self.salt, self.log_n, self.r, self.p, len(self.digest))
         return hmac.compare_digest(digest, self.digest) and b"\0" not in data
 
-    def decoy(self) -> Scrypt:
+    def decoy(self, rounds: int = 0) -> Scrypt:
         """The same parameters with a random salt and hash."""
         return attrs.evolve(self, salt=os.urandom(len(self.salt)), digest=os.urandom(len(self.digest)))
 
@@ -162,55 +222,7 @@ def scrypt(password: bytes, salt: bytes, log_n: int, r: int, p: int, length: int
 
 
 @attrs.frozen
-class Md5:
-    """Reactor's ``MD5:``: the bare MD5 of the password."""
-
-    digest: bytes = attrs.field(repr=False)
-    scheme = "MD5"
-    legacy = True
-
-    @property
-    def cost(self) -> Cost:
-        """All alike."""
-        return ("MD5",)
-
-    def verify(self, password: str) -> bool:
-        """Compared in constant time."""
-        digest = hashlib.md5(latin1(password), usedforsecurity=False).digest()
-        return hmac.compare_digest(digest, self.digest)
-
-    def decoy(self) -> Md5:
-        """A random digest."""
-        return Md5(os.urandom(16))
-
-
-@attrs.frozen
-class DesCrypt:
-    """Reactor's ``CRYPT:``: traditional DES crypt. ``encoded`` is its 13 characters."""
-
-    encoded: str = attrs.field(repr=False)
-    scheme = "CRYPT"
-    legacy = True
-
-    @property
-    def cost(self) -> Cost:
-        """All alike."""
-        return ("CRYPT",)
-
-    def verify(self, password: str) -> bool:
-        """Compared in constant time. Only eight characters count: that is what this scheme is."""
-        data = latin1(password)
-        fits = b"\0" not in data
-        digest = des_crypt(data.replace(b"\0", b"?"), self.encoded[:2].encode("ascii"))
-        return hmac.compare_digest(digest, self.encoded.encode("ascii")) and fits
-
-    def decoy(self) -> DesCrypt:
-        """The same salt and a result that DES crypt does not give: the low bits of its last letter are zero."""
-        return DesCrypt(self.encoded[:2] + "z" * 11)
-
-
-@attrs.frozen
-class Plain:
+class Plain(Fixed):
     """A password in plain text, or in Reactor's ``OBF:``, an encoding of it; ``scheme`` says which."""
 
     password: str = attrs.field(repr=False)
@@ -224,9 +236,9 @@ class Plain:
 
     def verify(self, password: str) -> bool:
         """Digests are compared, so that the time does not even show the length of the password."""
-        mine, theirs = (hashlib.sha256(_utf8(text)).digest() for text in (self.password, password))
+        mine, theirs = (hashlib.sha256(utf8(text)).digest() for text in (self.password, password))
         return hmac.compare_digest(mine, theirs)
 
-    def decoy(self) -> Plain:
+    def decoy(self, rounds: int = 0) -> Plain:
         """A random text."""
         return attrs.evolve(self, password=secrets.token_hex(32))

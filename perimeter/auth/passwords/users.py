@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 
 import attrs
 
 from perimeter.auth.passwords.formats import PasswordFormatError, take
-from perimeter.auth.passwords.properties import PropertiesError, decode, parse
+from perimeter.auth.passwords.properties import PropertiesError, Property, decode, escape_key, escape_value, parse, replace_lines
 from perimeter.auth.passwords.schemes import Cost, PasswordHash
 from perimeter.auth.text import trim, unfit_for_name
-from perimeter.errors import StartupError
+from perimeter.errors import Problem, StartupError
 from perimeter.model import Principal
 
 _NAMES_SHOWN = 5
+_LINES_SHOWN = 20
 
 
 class RealmFileError(StartupError):
@@ -21,16 +23,18 @@ class RealmFileError(StartupError):
 
     def __init__(self, file: str, line: int, message: str) -> None:
         super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
+        self.problem = Problem(file, line, "", "", message)
 
 
 @attrs.frozen
 class User:
-    """One line of the file; ``line`` is its number."""
+    """One line of the file, ``line``; it may continue to ``last_line``."""
 
     name: str
     password: PasswordHash
     roles: tuple[str, ...]
     line: int
+    last_line: int
 
 
 @attrs.frozen
@@ -55,17 +59,36 @@ class Users:
         own = user.password if user is not None else None
         matched = own.verify(password) if own is not None else False
         for cost, decoy in self.decoys:
-            if own is None or own.cost != cost:
-                decoy.verify(password)
+            spent = own.rounds if own is not None and own.cost == cost else -1
+            if spent < decoy.rounds:
+                (decoy if spent < 0 else decoy.decoy(decoy.rounds - spent)).verify(password)
         return matched
 
 
-def read_users(data: bytes, file: str) -> Users:
-    """The users in the contents of a realm file; ``file`` is its name in messages. Raises `RealmFileError`."""
+def _decoys(hashes: Iterable[PasswordHash]) -> tuple[tuple[Cost, PasswordHash], ...]:
+    """One for each cost, with as many rounds as each answer takes: what is missing to it can be made up for by a decoy."""
+    most: dict[Cost, PasswordHash] = {}
+    differing = set()
+    for one in hashes:
+        known = most.setdefault(one.cost, one)
+        if known.rounds != one.rounds:
+            differing.add(one.cost)
+        if known.rounds < one.rounds:
+            most[one.cost] = one
+    return tuple(
+        (cost, one.decoy(one.rounds + one.least_rounds if cost in differing else one.rounds)) for cost, one in most.items()
+    )
+
+
+def read_users(data: bytes, file: str, *, in_file: bool = True) -> Users:
+    """The users in the contents of a realm file; ``file`` is its name in messages. Raises `RealmFileError`.
+
+    Unless ``in_file``, the lines are the value of an option, which no command changes.
+    """
     users: dict[str, User] = {}
     try:
         for entry in parse(decode(data)):
-            user = _user(entry.key, entry.value, entry.line)
+            user = _user(entry)
             if user.name in users:
                 raise RealmFileError(file, entry.line, f"user {user.name!r} is in line {users[user.name].line} already")
             users[user.name] = user
@@ -73,9 +96,37 @@ def read_users(data: bytes, file: str) -> Users:
         raise RealmFileError(file, error.line, str(error)) from None
     except _BadLine as error:
         raise RealmFileError(file, error.line, str(error)) from None
-    costs = {user.password.cost: user.password for user in users.values()}
-    decoys = tuple((cost, password.decoy()) for cost, password in costs.items())
-    return Users(users, decoys, _warnings(users, file))
+    return Users(users, _decoys(user.password for user in users.values()), _warnings(users, file, in_file))
+
+
+def realm_line(username: str, hashed: str, roles: tuple[str, ...]) -> str:
+    """The line ``username: hash[,role ...]``, escaped for a .properties file.
+
+    Raises ValueError for a name or a role that is not possible in the line or in a login.
+    """
+    if not username or ":" in username or unfit_for_name(username):
+        raise ValueError("a user name cannot be empty or hold a colon or control characters")
+    for role in roles:
+        if not role or "," in role or role != trim(role) or unfit_for_name(role):
+            raise ValueError("a role cannot be empty or hold a comma, control characters or blanks at its ends")
+    return f"{escape_key(username)}: {escape_value(','.join((hashed, *roles)))}"
+
+
+def with_passwords(data: bytes, file: str, hashes: Mapping[str, str]) -> bytes:
+    """The contents ``data`` of a realm file with a new hash for each of the users ``hashes``; the rest of it does not change.
+
+    Raises `RealmFileError` for contents that cannot be read, KeyError for a user who is not there, ValueError for a user whose
+    line cannot be written.
+    """
+    users = read_users(data, file).by_name
+    for user in sorted((users[name] for name in hashes), key=lambda user: -user.line):
+        data = replace_lines(data, user.line, user.last_line, realm_line(user.name, hashes[user.name], user.roles))
+    after = read_users(data, file).by_name
+    if [(one.name, one.roles) for one in users.values()] != [(one.name, one.roles) for one in after.values()] or any(
+        one.password != after[one.name].password for one in users.values() if one.name not in hashes
+    ):
+        raise ValueError("the new line would change another one")
+    return data
 
 
 class _BadLine(Exception):
@@ -84,39 +135,47 @@ class _BadLine(Exception):
         self.line = line
 
 
-def _user(name: str, value: str, line: int) -> User:
+def _user(entry: Property) -> User:
+    name, line = entry.key, entry.line
     if not name:
         raise _BadLine(line, "a user name is missing before the separator")
     if unfit_for_name(name):
         raise _BadLine(line, f"control characters in the user name {name!r}")
     # Reactor trims the value and each of its parts.
-    value = trim(value)
+    value = trim(entry.value)
     if not value or value.startswith(","):
         raise _BadLine(line, f"user {name!r} has no password (expected `username: password[,role ...]`)")
     try:
         password, rest = take(value)
     except PasswordFormatError as error:
-        raise _BadLine(line, f"the password of user {name!r} is {error}") from None
+        advice = f"`perimeter password --user {shlex.quote(name)}` makes a line with a good one"
+        raise _BadLine(line, f"the password of user {name!r} is {error}; {advice}") from None
     if unfit_for_name(rest):
         raise _BadLine(line, f"control characters in the roles of user {name!r}")
     roles = (trim(role) for role in rest.split(","))
-    return User(name, password, tuple(dict.fromkeys(role for role in roles if role)), line)
+    return User(name, password, tuple(dict.fromkeys(role for role in roles if role)), line, entry.last_line)
 
 
-def _warnings(users: Mapping[str, User], file: str) -> tuple[str, ...]:
+def _weak(user: User, file: str, in_file: bool) -> str:
+    """The warning about one line, with the command that mends it, as a shell reads it."""
+    found = (
+        f"{file}:{user.line}: the password of user {user.name!r} is kept as {user.password.scheme}, which protects it too little"
+    )
+    name = shlex.quote(user.name)
+    if not in_file:
+        return f"{found}; `perimeter password --user {name}` makes a line that replaces this one"
+    command = f"perimeter password --replace --user {name} --output {shlex.quote(file)}"
+    return f"{found}; `{command}` replaces it, and so does `rehash = yes` at the next login"
+
+
+def _warnings(users: Mapping[str, User], file: str, in_file: bool) -> tuple[str, ...]:
     if not users:
         return (f"{file}: no users",)
-    warnings = []
-    legacy: dict[str, list[str]] = {}
-    for user in users.values():
-        if user.password.legacy:
-            legacy.setdefault(user.password.scheme, []).append(user.name)
-    for scheme, names in legacy.items():
-        shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
-        warnings.append(
-            f"{file}: {len(names)} password(s) kept as {scheme}, which protects them too little; "
-            f"`perimeter password` makes better ones: {shown}"
-        )
+    weak = [user for user in users.values() if user.password.legacy]
+    warnings = [_weak(user, file, in_file) for user in weak[:_LINES_SHOWN]]
+    if len(weak) > _LINES_SHOWN:
+        kinds = sorted({user.password.scheme for user in weak[_LINES_SHOWN:]})
+        warnings.append(f"{file}: {len(weak) - _LINES_SHOWN} more passwords like these, kept as {', '.join(kinds)}")
     colons = [name for name in users if ":" in name]
     if colons:
         warnings.append(

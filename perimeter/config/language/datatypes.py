@@ -22,6 +22,8 @@ T = TypeVar("T")
 W = TypeVar("W", bound=StrEnum)
 
 DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# the first letters of what people write for a unit -> the unit
+_UNIT_WORDS = {"mil": "ms", "mse": "ms", "sec": "s", "min": "m", "hou": "h", "hrs": "h", "hr": "h", "day": "d"}
 SIZE_UNITS = {
     "": 1,
     "b": 1,
@@ -55,6 +57,14 @@ class BadValue(Exception):
         self.complete = complete
 
 
+class NotHere(BadValue):
+    """A text names something that does not exist on this machine: a file, a variable, a credential. ``value`` stands for it."""
+
+    def __init__(self, message: str, value: Any = None) -> None:
+        super().__init__(message, complete=True)
+        self.value = value
+
+
 def _unchanged(values: Any) -> Any:
     return values
 
@@ -65,7 +75,9 @@ class Datatype(Generic[T]):
 
     ``empty`` stands for "not set". For a list, ``item`` is set: the section splits the text at ``separators`` and converts each
     part, and ``whole`` makes the value of the tuple of them. ``words`` is the enumeration of a datatype that is a closed set of
-    words. ``convert`` and ``whole`` raise `BadValue`.
+    words. ``convert`` and ``whole`` raise `BadValue`. What follows ``before_reference`` in the text may be a reference to a value
+    that is stored elsewhere; without it only the whole text may be one. With ``quotes`` a value may be in quotes, which
+    ``convert`` deals with; the section refuses them in values of all other datatypes.
     """
 
     label: str
@@ -76,6 +88,8 @@ class Datatype(Generic[T]):
     separators: str = ""
     words: type[StrEnum] | None = None
     whole: Callable[[Any], Any] = _unchanged
+    before_reference: re.Pattern[str] | None = None
+    quotes: bool = False
 
 
 def closest(word: str, legal: Sequence[str]) -> str:
@@ -115,7 +129,8 @@ def _boolean(text: str, base: Path) -> bool:
     try:
         return BOOLEANS[text.lower()]
     except KeyError:
-        raise BadValue("expected yes or no", closest(text, tuple(BOOLEANS))) from None
+        hint = {"1": "yes", "y": "yes", "enabled": "yes", "0": "no", "n": "no", "disabled": "no"}.get(text.lower(), "")
+        raise BadValue("expected yes or no", hint or closest(text, tuple(BOOLEANS))) from None
 
 
 TEXT: Datatype[str] = Datatype("text", _text, "")
@@ -144,7 +159,9 @@ def duration(*, zero: bool = False) -> Datatype[float]:
         match = _NUMBER.fullmatch(text)
         unit = (match[2] or "s") if match else ""
         if match is None or unit not in DURATION_UNITS:
-            raise BadValue("expected a duration such as 500ms, 30s, 10m, 24h or 7d")
+            near = _UNIT_WORDS.get(unit.lower()[:3], "")
+            hint = f"{match[1]}{near}" if match and near else ""
+            raise BadValue("expected a duration such as 500ms, 30s, 10m, 24h or 7d", hint)
         seconds = float(match[1]) * DURATION_UNITS[unit]
         if not math.isfinite(seconds) or seconds > _LONGEST:
             raise BadValue("expected a duration of at most 36525d")
@@ -159,7 +176,9 @@ def _size(text: str, base: Path) -> int:
     match = _NUMBER.fullmatch(text)
     factor = SIZE_UNITS.get(match[2].lower()) if match else None
     if match is None or factor is None:
-        raise BadValue("expected a size such as 512, 8KiB or 10MiB")
+        unit = match[2].upper() if match else ""
+        hint = f"{match[1]}{unit}iB" if match and unit in ("K", "M", "G", "T") else ""
+        raise BadValue("expected a size such as 512, 8KiB or 10MiB", hint)
     whole, _, fraction = match[1].partition(".")
     size = int(whole[:18]) * factor + (int(fraction[:9]) * factor // 10 ** len(fraction[:9]) if fraction else 0)
     if len(whole) > 18 or not 0 < size < 2**63:
@@ -205,9 +224,9 @@ def file_path(what: str = "") -> Datatype[Path]:
         try:
             good = not what or (found.is_dir() if what == "directory" else found.exists() and not found.is_dir())
         except OSError as error:
-            raise BadValue(f"{found} cannot be accessed: {error.strerror}", complete=True) from error
+            raise NotHere(f"{found} cannot be accessed: {error.strerror}", found) from error
         if not good:
-            raise BadValue(f"there is no {what} {found}", complete=True)
+            raise NotHere(f"there is no {what} {found}", found)
         return found
 
     return Datatype(what or "path", convert, _NO_PATH)

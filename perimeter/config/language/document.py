@@ -20,16 +20,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 class Document:
     """The sections of the file ``path``, of the ``kinds`` that exist; ``problems`` are those found so far, in no order.
 
-    ``environ`` is where references look up variables. Raises `perimeter.errors.ConfigError` if the file is not readable text.
+    ``environ`` is where references look up variables; ``here`` is that of `References`. Raises `perimeter.errors.ConfigError` if
+    the file is not readable text.
     """
 
-    def __init__(self, path: Path, kinds: Iterable[SectionKind], environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, kinds: Iterable[SectionKind], environ: Mapping[str, str], *, here: bool = True) -> None:
         scanned, faults = scan(_text(path))
         self.problems = [Problem(str(path), fault.line, fault.section, fault.option, fault.message) for fault in faults]
         self._file = str(path)
         # Links are resolved for the directory, so that `..` in a relative path means the same as to the operating system.
         self._base = path.parent.resolve()
-        self._references = References(environ, self._base)
+        self._references = References(environ, self._base, here)
         self._kinds = {kind.word: kind for kind in kinds}
         self._sections: dict[str, list[Section]] = {word: [] for word in self._kinds}
         for one in scanned:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network, summarize_address_range
 from pathlib import Path
 
 from perimeter.config.language.datatypes import BadValue, Datatype, closest
@@ -14,6 +14,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _AUTHORITY = r"(\[[^\]/@]*\]|[^:/@\[\]?#]*)(?::([0-9]{1,5}))?"
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@/-]*")
+# wildcards, groups, alternatives, anchors and quantifiers of patterns; parameters of other programs' paths; lists; quotes
+_PATTERN = re.compile(r"[*?\[\]{}|^\\;\"<>\s]|\$(?=[/0-9]|$)|\([^()]*\)|,(?=\s*/|\s|$)|^'|'$|\.\+|(?<=/):(?=[A-Za-z])")
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
 _URL_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?")
 
@@ -31,7 +33,9 @@ def _network(text: str, base: Path) -> Network:
     try:
         found = ip_network(text, strict=False)
     except ValueError:
-        raise BadValue("expected a network such as 10.0.0.0/8 or fd00::/8") from None
+        raise BadValue("expected a network such as 10.0.0.0/8 or fd00::/8", _meant_network(text)) from None
+    if not int(found.network_address) and "/" not in text:
+        raise BadValue("expected a network such as 10.0.0.0/8 or fd00::/8", f"{text}/0")
     if isinstance(found, IPv6Network) and found.network_address.ipv4_mapped is not None and found.prefixlen >= 96:
         # Clients' addresses are compared in their IPv4 form, so this network would never match (attack 10).
         mapped = IPv4Network((int(found.network_address.ipv4_mapped), found.prefixlen - 96))
@@ -39,6 +43,26 @@ def _network(text: str, base: Path) -> Network:
     if "/" in text and found.network_address != ip_address(text.partition("/")[0]):
         raise BadValue("expected a network without bits beyond its prefix", str(found))
     return found
+
+
+def _meant_network(text: str) -> str:
+    """The networks that a range, a wildcard or a word stands for, as far as there are few; "" otherwise."""
+    low, dash, high = (part.strip() for part in text.partition("-"))
+    octets = [octet for octet in text.split(".") if octet not in ("*", "")]
+    try:
+        if dash:
+            high = high if "." in high or ":" in high else f"{low.rpartition('.')[0]}.{high}"
+            first, last = ip_address(low), ip_address(high)
+            assert type(first) is type(last)
+            found = list(summarize_address_range(first, last))
+            return ", ".join(map(str, found)) if len(found) <= 4 else ""
+        if "*" in text and 1 <= len(octets) <= 3:
+            return str(IPv4Network(f"{'.'.join(octets + ['0'] * (4 - len(octets)))}/{8 * len(octets)}"))
+    except (ValueError, TypeError, AssertionError):
+        return ""
+    return {"localhost": "127.0.0.0/8, ::1", "all": "0.0.0.0/0, ::/0", "any": "0.0.0.0/0, ::/0", "*": "0.0.0.0/0, ::/0"}.get(
+        text.lower(), ""
+    )
 
 
 def _interface(text: str, base: Path) -> str:
@@ -64,6 +88,11 @@ def checked_host(text: str) -> str:
     if _HOST.fullmatch(name) and not (name.rpartition(".")[2].isdigit() and not _is_ip(name)):
         return name
     hint = ""
+    if "*" in text:
+        raise BadValue(
+            "expected the name of one host: other wildcards are not known here (in the host of a route, * stands for any name, "
+            "and *.example.com for all below example.com)"
+        )
     if _is_ip(text):
         hint = f"[{text}]"
     elif re.fullmatch(r"[^:]+:[0-9]+", text):
@@ -109,11 +138,25 @@ def _url(text: str, base: Path) -> str:
     return text
 
 
+def _before_pattern(text: str) -> str | None:
+    """The path in front of what is meant as a pattern or as a list, "" if there is none; None if nothing is meant so."""
+    bare = re.sub(r"^(?:\^|[~=]\*?\s*\^?|\^~\s*)", "", text)
+    found = _PATTERN.search(bare)
+    if found is None:
+        return None if bare == text else bare.rstrip("/") or "/"
+    return (bare[: found.start()].rpartition("/")[0] or "/") if bare.startswith("/") else ""
+
+
 def _path(text: str, base: Path) -> str:
+    prefix = _before_pattern(text)
+    if prefix is not None:
+        raise BadValue(
+            "expected one plain path, which includes all paths below it: patterns, wildcards and lists are not known", prefix
+        )
     if not text.startswith("/"):
         raise BadValue("expected a path that begins with /", f"/{text}" if _PLAIN_PATH.fullmatch(text) else "")
     if not _PLAIN_PATH.fullmatch(text):
-        raise BadValue("expected a plain path: letters, digits and ._~!$&'()*+,=:@- between slashes, nothing %-encoded")
+        raise BadValue("expected a plain path: letters, digits and ._~!$&'()+,=:@- between slashes, nothing %-encoded")
     normal = "/" + "/".join(part for part in text.split("/") if part not in ("", "."))
     if ".." in text.split("/"):
         raise BadValue("expected a path without .. segments")

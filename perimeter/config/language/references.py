@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from perimeter.config.language.datatypes import BadValue
+from perimeter.config.language.datatypes import BadValue, NotHere
 
 _REFERENCE = re.compile(r"(env|file|credential):(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -28,10 +28,15 @@ class Resolved:
 
 @attrs.frozen
 class References:
-    """Follows references, with paths relative to ``base``."""
+    """Follows references, with paths relative to ``base``.
+
+    Without ``here``, a section does not report files, variables and credentials that do not exist on this machine
+    (`perimeter.config.language.datatypes.NotHere`).
+    """
 
     environ: Mapping[str, str] = attrs.field(repr=False)
     base: Path
+    here: bool = True
 
     def resolve(self, text: str) -> Resolved:
         """``text`` itself, or the value that it refers to. Raises `BadValue` if that is missing, empty or not text."""
@@ -56,7 +61,7 @@ class References:
         if not _VARIABLE.fullmatch(name):
             raise BadValue("env: needs the name of an environment variable", complete=True)
         if name not in self.environ:
-            raise BadValue(f"the environment variable {name} is not set", complete=True)
+            raise NotHere(f"the environment variable {name} is not set")
         return self.environ[name]
 
     def _credential(self, name: str) -> str:
@@ -64,7 +69,7 @@ class References:
             raise BadValue("credential: needs the name of a systemd credential", complete=True)
         directory = self.environ.get("CREDENTIALS_DIRECTORY", "")
         if not directory:
-            raise BadValue(f"credential:{name} needs $CREDENTIALS_DIRECTORY, which systemd sets", complete=True)
+            raise NotHere(f"credential:{name} needs $CREDENTIALS_DIRECTORY, which systemd sets")
         return self._file(Path(directory) / name, f"credential:{name}")
 
     def _file(self, path: Path, reference: str) -> str:
@@ -72,7 +77,7 @@ class References:
             with path.open("rb") as stream:
                 data = stream.read(_LARGEST + 1)
         except OSError as error:
-            raise BadValue(f"{reference} cannot be read: {error.strerror}", complete=True) from error
+            raise NotHere(f"{reference} cannot be read: {error.strerror}") from error
         except ValueError as error:  # a NUL in the name
             raise BadValue(f"{reference} is not the path of a file", complete=True) from error
         if len(data) > _LARGEST:

@@ -21,11 +21,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 @attrs.frozen
 class ScannedOption:
-    """An option as written: its name in lower case, and the rows of its value with their line numbers."""
+    """An option as written: its name in lower case, and the rows of its value with their line numbers.
+
+    ``cut`` has the lines of those rows from which a comment was removed.
+    """
 
     name: str
     line: int
     rows: tuple[tuple[int, str], ...]
+    cut: frozenset[int] = frozenset()
 
     @property
     def value(self) -> str:
@@ -63,6 +67,8 @@ class _Scan:
         #: the rows of the option that a continuation line belongs to; those of a faulty one are collected and dropped
         self.rows: list[tuple[int, str]] | None = None
         self.indent = 0
+        #: the lines in which a comment follows other text
+        self.cut: set[int] = set()
 
     def fault(self, line: int, message: str, option: str = "") -> None:
         self.faults.append(Fault(line, self.header, option, message))
@@ -74,6 +80,8 @@ class _Scan:
             if comment is None and self.rows is not None:
                 self.rows.append((number, ""))
             return
+        if comment:
+            self.cut.add(number)
         if _CONTROL.search(text):
             self.fault(number, "there is a control character in this line")
         indent = len(line) - len(line.lstrip())
@@ -130,7 +138,10 @@ def scan(text: str) -> tuple[list[ScannedSection], list[Fault]]:
         ScannedSection(
             header,
             line,
-            tuple(ScannedOption(name, number, tuple(rows)) for name, (number, rows) in options.items()),
+            tuple(
+                ScannedOption(name, number, tuple(rows), frozenset(row for row, _ in rows if row in state.cut))
+                for name, (number, rows) in options.items()
+            ),
         )
         for header, line, options in state.sections
         if header

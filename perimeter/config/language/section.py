@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import attrs
 
-from perimeter.config.language.datatypes import BadValue, Datatype, closest
+from perimeter.config.language.datatypes import BadValue, Datatype, NotHere, closest
 from perimeter.config.language.option import Option, name_of
 from perimeter.config.language.references import References, Resolved
 from perimeter.config.language.scanner import ScannedOption, ScannedSection
@@ -26,6 +26,7 @@ Named: TypeAlias = "str | attrs.Attribute[Any]"
 """An option by its name, or by the field of the settings class that declares it (`perimeter.config.language.option.name_of`)."""
 
 _MISSING: Final[Any] = object()
+_QUOTES = "\"'\u201c\u2018`"
 _ASSIGNMENT = re.compile(r"(.*?(?:=|\s:|:\s))", re.DOTALL)
 _USER_INFORMATION = re.compile(r"//.*@", re.DOTALL)
 
@@ -81,6 +82,11 @@ class Section:
         found = Problem(self.file, place, self.header, name, message, suggestion)
         if found not in self._problems:
             self._problems.append(found)
+
+    def elsewhere(self, problem: Problem) -> None:
+        """Report a problem of another file, which this section names."""
+        if problem not in self._problems:
+            self._problems.append(problem)
 
     def refuse(self, options: Iterable[Named], message: str) -> None:
         """Report each of ``options`` that is set: it has no effect here, and no option is ignored."""
@@ -149,14 +155,19 @@ class Section:
             following = next(line for line, text in scanned.rows[1:] if text)
             self.problem(scanned.name, "expected one line; an indented line continues the value above it", line=following)
             return _MISSING
-        return self._converted(scanned, kind, scanned.line, self._resolved(scanned, scanned.value, scanned.line))
+        resolved = self._resolved(scanned, scanned.value, scanned.line, kind)
+        if kind.secret and scanned.cut and resolved is not None and not resolved.origin:
+            message = "a comment cannot follow a secret, of which it may be a part: put it, or the secret, somewhere else"
+            self.problem(scanned.name, message, line=min(scanned.cut))
+            return _MISSING
+        return self._converted(scanned, kind, scanned.line, resolved)
 
     def _many(self, scanned: ScannedOption, kind: Datatype[Any]) -> Any:
         assert kind.item is not None
         values = []
         for line, row in scanned.rows:
             for text in _split(row, kind.separators):
-                resolved = self._resolved(scanned, text, line)
+                resolved = self._resolved(scanned, text, line, kind)
                 parts = [resolved]
                 if resolved is not None and resolved.origin:
                     parts = [attrs.evolve(resolved, text=part) for part in _split(resolved.text, kind.separators)]
@@ -172,22 +183,47 @@ class Section:
             self.problem(scanned.name, bad.message, bad.suggestion)
             return _MISSING
 
-    def _resolved(self, scanned: ScannedOption, text: str, line: int) -> Resolved | None:
+    def _resolved(self, scanned: ScannedOption, text: str, line: int, kind: Datatype[Any]) -> Resolved | None:
+        match = None if kind.before_reference is None else kind.before_reference.match(text)
+        before = "" if match is None else match[0]
         try:
-            resolved = self._references.resolve(text)
+            resolved = self._references.resolve(text[len(before) :])
         except BadValue as bad:
-            self.problem(scanned.name, bad.message, line=line)
+            if isinstance(bad, NotHere) and not self._references.here:
+                self._faulty.add(scanned.name)  # its value is not known: checks must not take it for missing
+            else:
+                self.problem(scanned.name, bad.message, line=line)
             return None
         if resolved.origin:
             self._origins[scanned.name] = resolved.origin
-        return resolved
+        return attrs.evolve(resolved, text=before + resolved.text) if before else resolved
+
+    def _quoted(self, scanned: ScannedOption, kind: Datatype[Any], line: int, resolved: Resolved) -> bool:
+        """Whether a value is refused for its quotes: they are not removed, and do not keep a comment from being removed."""
+        text = resolved.text
+        if resolved.origin:
+            return False
+        if line in scanned.cut and (text[:1] in _QUOTES or text.count('"') % 2):
+            message = (
+                "a quote does not end before ; or #, which begins a comment: keep such a value in a file, and write file:PATH"
+            )
+            self.problem(scanned.name, message, line=line)
+            return True
+        if kind.quotes or text[0] not in _QUOTES:
+            return False
+        bare = text[1:-1] if len(text) > 2 and text[-1] == text[0] and not kind.secret else ""
+        message = "expected a value without quotes around it; one that begins with a quote is kept in a file: file:PATH"
+        self.problem(scanned.name, message, bare, line=line)
+        return True
 
     def _converted(self, scanned: ScannedOption, kind: Datatype[Any], line: int, resolved: Resolved | None) -> Any:
-        if resolved is None:
+        if resolved is None or self._quoted(scanned, kind, line, resolved):
             return _MISSING
         try:
             return kind.convert(resolved.text, self._base)
         except BadValue as bad:
+            if isinstance(bad, NotHere) and not self._references.here:
+                return bad.value
             if resolved.origin:
                 expected = f"expected {kind.label}" if bad.complete else bad.message
                 self.problem(scanned.name, f"{expected}, not the value of {resolved.origin}", line=line)

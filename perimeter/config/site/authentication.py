@@ -6,8 +6,9 @@ from enum import StrEnum
 
 import attrs
 
-from perimeter.config.language.datatypes import TEXT, duration, integer, list_of, one_of
+from perimeter.config.language.datatypes import TEXT, duration, integer, list_of, one_of, optional
 from perimeter.config.language.option import SectionKind, option
+from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
 
 
@@ -34,6 +35,12 @@ class AuthenticationSettings(Settings):
         default="in_order",
     )
     timeout: float = option(duration(), "longest time for the answer of one authenticator", default="5s")
+    queue_timeout: float = option(
+        duration(),
+        "longest time that a login waits, besides `timeout`, until its password hash is computed while many users log in; then "
+        "the answer is 503 with `Retry-After`",
+        default="120s",
+    )
     remember_password: float = option(
         duration(zero=True),
         "how long a verified password is accepted without verifying it again; `0`: not at all",
@@ -41,15 +48,32 @@ class AuthenticationSettings(Settings):
     )
     lockout_after: int = option(
         integer(0, 10_000),
-        "number of wrong passwords for one user name, or from one address, after which further logins are delayed and then "
-        "answered with 429; `0`: no limit",
+        "number of wrong passwords for one user name after which further logins are delayed and then answered with 429; `0`: no "
+        "limit",
         default="10",
     )
+    lockout_after_address: int | None = option(
+        optional(integer(0, 100_000)),
+        "the same for one address (IPv6: one /64), which many people may share: wrong passwords within 15 minutes, of which the "
+        "same one for the same name counts once; `0`: no limit; not set: three times `lockout_after`",
+        default="",
+    )
+
+    @property
+    def address_limit(self) -> int:
+        """Wrong passwords from one address; 0 for no limit."""
+        return 3 * self.lockout_after if self.lockout_after_address is None else self.lockout_after_address
+
+    def check(self, section: Section) -> None:
+        """See `Settings.check`."""
+        its = attrs.fields(AuthenticationSettings)
+        if 0 < self.address_limit < self.lockout_after and not section.faulty(its.lockout_after_address):
+            section.problem(its.lockout_after_address, "expected at least lockout_after: several people may share an address")
 
 
 KIND = SectionKind(
     "authentication",
     AuthenticationSettings,
     "How the authenticators are asked.",
-    "order = local\ntimeout = 3s\nlockout_after = 5\n",
+    "order = local\ntimeout = 3s\nlockout_after = 5\nlockout_after_address = 200\n",
 )

@@ -112,6 +112,27 @@ def _realms_exist(section: Section, option: Named, rules: Sequence[Rule], realms
             near = closest(rule.value, realms)
             message = f"no authenticator has the realm {section.bare(option, rule.value)}"
             section.problem(option, message, f"realm:{near}" if near else "")
+        elif rule.kind in (RuleKind.USER, RuleKind.ROLE) and realms and not rule.realm:
+            _names_no_realm(section, option, rule, realms)
+
+
+def _names_no_realm(section: Section, option: Named, rule: Rule, realms: Sequence[str]) -> None:
+    """Report a name with a slash after a realm that does not exist: it may be misspelt, or be a part of the name."""
+    before, slash, name = rule.value.partition("/")
+    if not before or not slash:
+        return
+    if before in realms:
+        section.problem(option, f"expected a name after the realm {section.bare(option, before)}")
+        return
+    near = closest(before, realms)
+    message = f"no authenticator has the realm {section.bare(option, before)}"
+    if near:
+        section.problem(option, message, f"{rule.kind}:{near}/{name}")
+    else:
+        shown = section.bare(option, f"{realms[0]}/{rule.value}")
+        section.problem(
+            option, f"{message}; a name that contains a slash is written after its realm, such as {rule.kind}:{shown}"
+        )
 
 
 def _duplicates(route: RouteSettings, section: Section, seen: dict[tuple[str, str], RouteSettings]) -> None:
@@ -132,13 +153,17 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
         found.append("[perimeter] enabled = no: SECURITY IS OFF, every client may use every route")
     if config.perimeter.maintenance:
         found.append("[perimeter] maintenance = yes: every route answers 503")
-    protected = [route.name for route in config.routes if config.perimeter.enabled and route.auth is not Auth.NONE]
+    protected = any(route.auth is not Auth.NONE for route in config.routes) and config.perimeter.enabled
     for listener in config.listeners:
         where = f"[listener {listener.name}]"
         if listener.tls and listener.certificate is None and listener.keystore is None:
             found.append(f"{where} has no certificate: a self-signed one is made in state_dir, which clients cannot verify")
-        if _exposes(listener, protected):
-            found.append(f"{where} accepts credentials without TLS on an interface that other machines can reach")
+        if not listener.tls and listener.serve in (Serve.GATEWAY, Serve.TOKENS) and _reachable(listener):
+            accepts = listener.serve is Serve.TOKENS or protected or config.authenticators
+            found.append(
+                f"{where} {'accepts credentials' if accepts else 'serves'} without TLS on an interface that other machines can "
+                "reach: set tls = yes, or interface = 127.0.0.1"
+            )
     if config.audit.path is None:
         unlogged = [route.name for route in config.routes if route.audit is None]
         if unlogged or not config.routes:
@@ -153,12 +178,39 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
             for one in config.authenticators
             if one.kind == "certificate"
         ]
+    found += [
+        f"[route {route.name}] authorization = pass: the service gets the password or token of every user"
+        for route in config.routes
+        if route.authorization.passes and route.auth is not Auth.NONE and config.perimeter.enabled
+    ]
+    found += [
+        f"[route {route.name}] authorization and auth = none: every client uses the service with the gateway's credentials"
+        for route in config.routes
+        if route.authorization.value and route.auth is Auth.NONE
+    ]
+    found += _any_realm(config)
     found += _metrics(config)
     used = {route.upstream for route in config.routes}
     found += [
         f"[upstream {upstream.name}] is not used by any route" for upstream in config.upstreams if upstream.name not in used
     ]
     return tuple(found)
+
+
+def _any_realm(config: SiteConfig) -> list[str]:
+    """Rules of ``allow`` that hold for the same name in several realms, which may be different people (attack 49)."""
+    realms = sorted({one.realm for one in config.authenticators})
+    if len(realms) < 2 or not config.perimeter.enabled:
+        return []
+    found = []
+    for route in config.routes:
+        rules = [rule for rule in route.allow or () if rule.kind in (RuleKind.USER, RuleKind.ROLE) and not rule.realm]
+        if rules:
+            found.append(
+                f"[route {route.name}] allow: {', '.join(map(str, rules))} holds in every realm ({', '.join(realms)}): "
+                f"write {rules[0].kind}:{realms[0]}/{rules[0].value} for one realm"
+            )
+    return found
 
 
 def _metrics(config: SiteConfig) -> list[str]:
@@ -175,9 +227,3 @@ def _metrics(config: SiteConfig) -> list[str]:
 def _reachable(listener: ListenerSettings) -> bool:
     """Whether other machines can connect."""
     return not listener.interface or not ip_address(listener.interface).is_loopback
-
-
-def _exposes(listener: ListenerSettings, protected: Sequence[str]) -> bool:
-    if listener.tls or listener.serve in (Serve.REDIRECT, Serve.METRICS):
-        return False
-    return _reachable(listener) and (listener.serve is Serve.TOKENS or bool(protected))

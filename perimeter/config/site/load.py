@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,22 +28,48 @@ from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.upstream import UpstreamSettings
+from perimeter.errors import ConfigError
 from perimeter.plugin.kinds import PluginKinds
 
 S = TypeVar("S", bound=Settings)
 
 
-def load_site(path: Path, *, environ: Mapping[str, str] | None = None, kinds: PluginKinds) -> SiteConfig:
+Inspect = Callable[[SiteConfig, Document], None]
+"""Reports problems of the files that a configuration names on its sections. It may read files, and raises nothing."""
+
+
+def load_site(
+    path: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    kinds: PluginKinds,
+    here: bool = True,
+    inspect: Inspect | None = None,
+) -> SiteConfig:
     """The configuration in the file ``path``.
 
     ``environ`` is where ``env:NAME`` and ``credential:NAME`` are looked up (default: the environment of the process); ``kinds``
-    are the kinds of authenticators and augmenters that it may use. Raises `perimeter.errors.ConfigError` with every problem, in
-    the order of the file.
+    are the kinds of authenticators and augmenters that it may use. Without ``here``, what does not exist on this machine is no
+    problem: files, variables and credentials. ``inspect`` is called if there is no problem, and may report some. Raises
+    `perimeter.errors.ConfigError` with every problem, in the order of the file.
     """
-    document = Document(path, KINDS, os.environ if environ is None else environ)
+    document = Document(path, KINDS, os.environ if environ is None else environ, here=here)
     config = _config(document, kinds)
+    if inspect is not None and not document.problems:
+        inspect(config, document)
     document.raise_problems()
     return attrs.evolve(config, warnings=crosscheck.warnings(config))
+
+
+def state_dir_of(path: Path) -> Path | None:
+    """The ``state_dir`` that a file names, whatever else is wrong with it. None if even that cannot be read."""
+    try:
+        document = Document(path, KINDS, os.environ, here=False)
+    except ConfigError:
+        return None
+    section = document.one("perimeter")
+    directory = read(section, PerimeterSettings).state_dir
+    return None if section.faulty(attrs.fields(PerimeterSettings).state_dir) else directory
 
 
 def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
@@ -59,6 +85,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
     authentication = _whole(sections.authentication, AuthenticationSettings)
     if not sections.authentication.given(attrs.fields(AuthenticationSettings).order):
         authentication = attrs.evolve(authentication, order=tuple(one.name for one in authenticators))
+    realms = frozenset(one.realm for one in authenticators)
     listeners = tuple(read_listener(section) for section in sections.listeners)
     for section in sections.listeners:
         section.finish()
@@ -74,7 +101,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         augmenters=tuple(read_augmenter(section, kinds.augmenters) for section in sections.augmenters),
         token=_whole(document.one("token"), TokenSettings),
         upstreams=tuple(_whole(section, UpstreamSettings) for section in document.many("upstream")),
-        routes=tuple(_whole(section, RouteSettings) for section in sections.routes),
+        routes=tuple(_whole(section, RouteSettings).with_realms(realms) for section in sections.routes),
         audit=_whole(document.one("audit"), AuditSettings),
         logging=_whole(document.one("logging"), LoggingSettings),
         metrics=_whole(document.one("metrics"), MetricsSettings),

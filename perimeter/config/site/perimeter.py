@@ -8,9 +8,10 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.datatypes import BOOLEAN, SECRET, BadValue, Datatype, closest, file_path, list_of, one_of
-from perimeter.config.language.net_types import HEADER_NAME, NETWORK, REALM, URL, Network
+from perimeter.config.language.net_types import NETWORK, REALM, URL, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.settings import Settings
+from perimeter.config.site.identity_headers import HEADER_PATTERN, KNOWN, known
 
 
 class StateKind(StrEnum):
@@ -64,11 +65,12 @@ class PerimeterSettings(Settings):
         "not set: none",
         default="",
     )
-    drop_headers: tuple[str, ...] = option(
-        list_of(HEADER_NAME),
-        "request headers that clients may not send, besides the identity headers, such as `X-Email`; they are dropped on every "
-        "route",
-        default="",
+    identity_headers: tuple[str, ...] = option(
+        list_of(HEADER_PATTERN, whole=known),
+        "headers that a service could take for the identity of the user: dropped from requests and responses of "
+        "every route, also with other characters in place of the hyphens; `NAME*`: all names that begin with `NAME`. A list "
+        "replaces the default, `default` in it stands for that; `none`: only the headers that routes and authenticators use",
+        default=", ".join(KNOWN),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path, PurePosixPath
 
 import attrs
@@ -21,10 +22,12 @@ from perimeter.config.language.datatypes import (
     one_of,
     optional,
 )
+from perimeter.config.language.name_types import checked_name
 from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, Network, checked_host
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.language.settings import Settings
+from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
 from perimeter.config.site.route_matching import ANY_HOST, WILDCARD
 
 
@@ -44,6 +47,14 @@ class IdentityForm(StrEnum):
     NONE = "none"
 
 
+class Challenge(StrEnum):
+    """What a 401 of a route asks for."""
+
+    BEARER = "bearer"
+    BASIC = "basic"
+    BOTH = "both"
+
+
 class RuleKind(StrEnum):
     """What a rule compares."""
 
@@ -55,16 +66,35 @@ class RuleKind(StrEnum):
 
 @attrs.frozen
 class Rule:
-    """One term of ``allow`` or ``deny``."""
+    """One term of ``allow`` or ``deny``. A user or role is of the realm ``realm``, or of any realm if that is ""."""
 
     kind: RuleKind = attrs.field(converter=RuleKind)
     value: str
+    realm: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.value}"
+        return f"{self.kind}:{self.realm}/{self.value}" if self.realm else f"{self.kind}:{self.value}"
+
+    def of_realm(self, realms: Collection[str]) -> Rule:
+        """The rule with the realm that its value begins with, if that is one of ``realms``: ``staff/root`` is staff's root."""
+        if self.kind not in (RuleKind.USER, RuleKind.ROLE):
+            return self
+        for realm in sorted(realms, key=len, reverse=True):
+            value = self.value.removeprefix(f"{realm}/")
+            if value and value != self.value:
+                return attrs.evolve(self, value=value, realm=realm)
+        return self
 
 
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_METHOD = re.compile(r"[A-Z][A-Z0-9-]*")
+# one rule and another: role:admin and method:POST
+_JOINED = re.compile(
+    r"(?:\s|[|&;+])(?:and|or|not|unless|except|but|with|&&?|\|\|?|[+;])\s|(?:role|user|realm|method)\s*[:=]|&&|\|\|",
+    re.IGNORECASE,
+)
+# other programs' words for "any host"; as names they would match no request
+_ANY_HOST = ("_", "any", "all", "default", "default_server", "everything", "*.*", "**")
+_UNSPECIFIED = (str(IPv4Address(0)), f"[{IPv6Address(0)}]")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -72,24 +102,40 @@ def _rule(text: str, base: Path) -> Rule:
     kind, colon, value = (part.strip() for part in text.partition(":"))
     expected = f"expected {', '.join(f'{one}:…' for one in list(RuleKind)[:-1])} or {RuleKind.METHOD}:…"
     if not colon or not value:
-        raise BadValue(expected, f"method:{text}" if text in _METHODS else "")
+        word, equals, rest = (part.strip() for part in text.partition("="))
+        near = f"{word}:{rest}" if equals and word in list(RuleKind) else ""
+        raise BadValue(expected, f"method:{text}" if text in _METHODS else near)
     if kind not in list(RuleKind):
         near = closest(kind, tuple(RuleKind))
         raise BadValue(expected, f"{near}:{value}" if near else "")
-    if kind == RuleKind.METHOD and (not _TOKEN.fullmatch(value) or value != value.upper()):
-        raise BadValue("expected a method in capitals", f"method:{value.upper()}" if _TOKEN.fullmatch(value) else "")
-    return Rule(RuleKind(kind), value)
+    if kind == RuleKind.METHOD:
+        if not _METHOD.fullmatch(value) or value in ("ALL", "ANY"):
+            raise BadValue("expected one method in capitals", f"method:{value.upper()}" if value.upper() in _METHODS else "")
+        return Rule(RuleKind.METHOD, value)
+    try:
+        return Rule(RuleKind(kind), checked_name(value))
+    except BadValue as bad:
+        joined = _JOINED.search(value)
+        if joined:
+            raise BadValue(
+                "expected one rule: separate several with commas. One match is enough; rules that have to hold together need a "
+                "route of their own"
+            ) from None
+        raise BadValue(bad.message, f"{kind}:{bad.suggestion}" if bad.suggestion else "") from None
 
 
 def _route_host(text: str, base: Path) -> str:
-    if text == ANY_HOST:
-        return text
-    if not text.startswith(WILDCARD):
-        return checked_host(text)
-    name = checked_host(text.removeprefix(WILDCARD))
-    if name.startswith("[") or name.rpartition(".")[2].isdigit():
-        raise BadValue("expected a host name after *., not an address")
-    return WILDCARD + name
+    if text.lower() in _ANY_HOST:
+        raise BadValue("expected a host name, or * for any", ANY_HOST)
+    if text.startswith(WILDCARD):
+        name = checked_host(text.removeprefix(WILDCARD))
+        if name.startswith("[") or name.rpartition(".")[2].isdigit():
+            raise BadValue("expected a host name after *., not an address")
+        return WILDCARD + name
+    host = text if text == ANY_HOST else checked_host(text)
+    if host in _UNSPECIFIED:
+        raise BadValue("expected a host name, or * for any", ANY_HOST)
+    return host
 
 
 def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,8 +162,35 @@ def _file_name(text: str, base: Path) -> str:
     return text
 
 
+ANY_SITE = "allow"
+"""The word of ``cross_site`` for all origins."""
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.\-]*)://(?:\[[0-9a-f:.]+\]|[a-z0-9._\-]+)(?::[0-9]{1,5})?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def _site(text: str, base: Path) -> str:
+    """``refuse``, ``allow``, or an origin as browsers write it (RFC 6454, section 6.2)."""
+    if text in ("refuse", ANY_SITE):
+        return text
+    match = _ORIGIN.match(text.lower())
+    if match is None:
+        raise BadValue("expected refuse, allow or an origin such as https://app.example.com", ANY_SITE if text == "*" else "")
+    if match.end() != len(text):
+        raise BadValue("expected an origin, without a path", match[0])
+    return match[0].removesuffix(_DEFAULT_PORTS.get(match[1], "\0"))
+
+
+def _sites(sites: tuple[str, ...]) -> tuple[str, ...]:
+    """The other origins that are allowed; ``("allow",)`` for all."""
+    if len(sites) > 1 and ("refuse" in sites or ANY_SITE in sites):
+        raise BadValue("refuse and allow cannot be combined with other values")
+    return () if sites == ("refuse",) else sites
+
+
 RULE: Datatype[Rule] = Datatype("rule", _rule, Rule(RuleKind.ROLE, ""))
 ROUTE_HOST: Datatype[str] = Datatype("host name", _route_host, "")
+SITE: Datatype[str] = Datatype("refuse \\| allow \\| origin", _site, "")
 FILE_NAME: Datatype[str] = Datatype("file name", _file_name, "")
 
 
@@ -156,10 +229,19 @@ class RouteSettings(Settings):
         "`required`: clients must authenticate; `optional`: they may; `none`: credentials are neither requested nor checked",
         default="required",
     )
+    challenge: Challenge | None = option(
+        optional(one_of(Challenge)),
+        "what a 401 asks for: `bearer` (a token), `basic` (a password: many clients send it only if they are asked), or `both`, "
+        "the token first. A browser that is asked for a password shows a dialog of its own. Not set: `both` if an authenticator "
+        "takes passwords, otherwise `bearer`; with `browser_login`, `bearer`",
+        default="",
+    )
     allow: tuple[Rule, ...] | None = option(
         optional(list_of(RULE)),
-        "who may send requests: `role:x`, `user:x`, `realm:x` or `method:GET`; one match is enough. Not set: every "
-        "authenticated user",
+        "who may send requests: `role:x`, `user:x`, `realm:x` or `method:GET`; one match is enough. `user:staff/x` and "
+        "`role:staff/x` are of the realm `staff`, without a realm they are of any. A name with blanks or other special "
+        'characters is in double quotes: `role:"Domain Users"`. Roles of a realm with an LDAP directory compare without case, as '
+        "the directory does. Not set: every authenticated user",
         default="",
         empty_message="is empty: leave it out to admit every authenticated user, or list who is admitted",
     )
@@ -180,19 +262,43 @@ class RouteSettings(Settings):
     )
     identity_realm_header: str = option(HEADER_NAME, "name of the header that carries the realm", default="X-Auth-Realm")
     identity_roles_header: str = option(HEADER_NAME, "name of the header that carries the roles", default="X-Auth-Roles")
+    authorization: UpstreamAuthorization = option(
+        UPSTREAM_AUTHORIZATION,
+        "with `upstream`: what the service gets in `Authorization`: nothing (`drop`), what the client sent (`pass`), or the same "
+        "for all requests: a user and password, a token, or a whole value. `SECRET` may be `file:PATH`, `env:NAME` or "
+        "`credential:NAME`",
+        default="drop",
+    )
     browser_login: bool = option(
         BOOLEAN, "redirect browsers to the login page if the user is not authenticated", default="", available=False
     )
     websocket: bool = option(
         BOOLEAN, "with `upstream`: `yes` lets admitted clients upgrade the connection (`Upgrade` header)", default="yes"
     )
+    cross_site: tuple[str, ...] = option(
+        list_of(SITE, label="refuse \\| allow \\| list of origins", whole=_sites),
+        "with `upstream`: pages of other sites whose requests with an unsafe method or `Upgrade` are accepted with credentials "
+        "such as browsers add by themselves (cached password, client certificate, trusted header)",
+        default="refuse",
+    )
     allow_encoded_slash: bool = option(
         BOOLEAN, "with `upstream`: `yes` forwards paths that contain `%2F`; `no` answers them with 400", default="no"
+    )
+    path_as_sent: bool = option(
+        BOOLEAN,
+        "with `upstream`: `yes` forwards each path byte for byte, also `//`, `%2F` and `%25`, if every way to read it leads to "
+        "this route; `no` forwards a normal form, and answers paths that have none with 400",
+        default="no",
     )
     max_body: int | None = option(optional(SIZE), "largest request body; not set: no limit", default="")
     audit: Path | None = option(optional(file_path()), "audit log file of this route; not set: `path` of `[audit]`", default="")
     file: str = ""
     line: int = 0
+
+    def with_realms(self, realms: Collection[str]) -> RouteSettings:
+        """The route whose rules know which of ``realms`` they name (`Rule.of_realm`)."""
+        allow = None if self.allow is None else tuple(rule.of_realm(realms) for rule in self.allow)
+        return attrs.evolve(self, allow=allow, deny=tuple(rule.of_realm(realms) for rule in self.deny))
 
     @property
     def by_method(self) -> bool:
@@ -210,7 +316,12 @@ class RouteSettings(Settings):
             section.problem(given, "the three identity headers must have different names")
         if IdentityForm.HEADERS not in self.identity and section.given(its.identity):
             section.refuse(headers, "is only allowed with identity = headers")
+        if IdentityForm.JWT in self.identity and self.authorization != DROP:
+            section.problem(its.authorization, "is not allowed with identity = jwt, which needs Authorization")
+        if self.browser_login and self.challenge not in (None, Challenge.BEARER):
+            section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         if self.auth is Auth.NONE and not section.faulty(its.auth):
+            section.refuse([its.cross_site, its.challenge], "has no effect with auth = none, because no credentials are checked")
             _check_anonymous(section, its.allow, self.allow or ())
             _check_anonymous(section, its.deny, self.deny)
 
@@ -222,7 +333,7 @@ class RouteSettings(Settings):
         elif has_static:
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
-                *(its.websocket, its.allow_encoded_slash),
+                *(its.authorization, its.websocket, its.cross_site, its.allow_encoded_slash, its.path_as_sent),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

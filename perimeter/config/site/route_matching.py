@@ -88,6 +88,11 @@ class Prefixes(Generic[T]):
             prefix = prefix[: prefix.rfind(b"/")]
 
 
+def specificity(host: str) -> tuple[int, str]:
+    """Sorts hosts of routes in the order in which they decide: names, then wildcards, the longest first, then ``*``."""
+    return (2000 if host == ANY_HOST else 1000 - len(host) if host.startswith(WILDCARD) else 0), host
+
+
 def hosts_for(host: str, known: Container[str], longest: int) -> Iterator[str]:
     """The hosts of routes that a canonical name belongs to, the most specific first, without ``*``. ``known`` are those that have
     routes; no wildcard among them has more than ``longest`` characters. A wildcard itself is a name, too."""

@@ -44,6 +44,9 @@ class CredentialVerifier(Protocol):
     def lookup_basic(self, raw: bytes, realms: frozenset[str] = ...) -> Principal | None:
         """The user who was verified by this value before, if that is remembered."""
 
+    def remembered_until(self, raw: bytes, realms: frozenset[str] = ...) -> float:
+        """When what `lookup_basic` returns ends; 0 if it returns None."""
+
     def recall(self, owner: Principal, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
         """The current principal of an API token's owner."""
 
@@ -136,6 +139,28 @@ class Authorization:
         if len(several) > 1:
             return self._any(several, request, values[0], self._one)
         return self._one(several[0], request, values[0])
+
+    def by_browser(self, headers: HeaderBlock) -> bool | None:
+        """See `Source.by_browser`. A browser repeats a password, and scripts alone send a Bearer token."""
+        if not headers.authorization:
+            return None
+        found = parse_credentials(headers.authorization)
+        return None if not found else not all(isinstance(one, BearerCredentials) for one in found)
+
+    def until(self, headers: HeaderBlock) -> float:
+        """See `Source.until`."""
+        values = headers.authorization
+        if len(values) != 1:
+            return 0.0
+        raw = values[0]
+        verdict = self._verdicts.get(raw)
+        if verdict is not None:
+            return verdict.expires
+        found = parse_credentials(values)
+        if len(found) == 1 and isinstance(found[0], BearerCredentials):
+            verdict = self._verdicts.get(_plain(found[0]))
+            return 0.0 if verdict is None else verdict.expires
+        return self._chain.remembered_until(raw, parse_realms(headers.get_all(b"x-auth-realm")))
 
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         """See `CredentialSource.identify_first_hand`."""

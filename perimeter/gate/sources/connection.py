@@ -46,5 +46,13 @@ class Connection:
 
     identify_first_hand = identify
 
+    def by_browser(self, headers: HeaderBlock) -> bool:
+        """True: a browser shows its certificate to every request, and a proxy adds its header to them all."""
+        return True
+
+    def until(self, headers: HeaderBlock) -> float:
+        """0: nothing is remembered."""
+        return 0.0
+
     def forget(self) -> None:
         """Nothing is remembered."""

@@ -35,6 +35,15 @@ class CredentialSource(Protocol):
         a refusal of `perimeter.errors` if there are credentials that are wrong, malformed or cannot be verified.
         """
 
+    def by_browser(self, headers: HeaderBlock) -> bool | None:
+        """Whether a browser may have added this source's credentials by itself, whatever page sent the request.
+
+        None if the request has no credentials for this source. Asked only about a request that was identified.
+        """
+
+    def until(self, headers: HeaderBlock) -> float:
+        """When credentials that were identified will be verified again (seconds of the clock); 0 if nothing is remembered."""
+
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         """Like `identify`, but the gateway's own tokens are refused: a token buys no new token."""
 

@@ -10,6 +10,7 @@ import re
 from typing import Generic, TypeVar
 
 from perimeter.config.site.limits import LimitSettings
+from perimeter.connection_faults import begins_tls
 from perimeter.errors import BadRequest, HeadTooLarge, TargetTooLong
 from perimeter.http.grammar import has_bare_lf, parse_block, parse_request
 from perimeter.model import HeaderBlock, RequestHead, ResponseHead, Version
@@ -95,6 +96,8 @@ class HeadReader(HeadMemory[RequestHead]):
 
 
 def _check_incomplete(data: bytes, limit: int) -> None:
+    if begins_tls(data):
+        raise BadHead(b"", BadRequest("a TLS handshake at a listener without TLS: set tls = yes, or let clients use http://"))
     if len(data) > limit:
         overlong_line = data.find(b"\r\n", 0, limit) < 0
         raise BadHead(data[:limit], TargetTooLong("over max_head") if overlong_line else HeadTooLarge("over max_head"))

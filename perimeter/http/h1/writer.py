@@ -78,6 +78,11 @@ class Writer:
             head, self._head = self._head, b""
             self._to.write(head)
 
+    def discard_head(self) -> None:
+        """See `ResponseWriter`."""
+        self._head = b""
+        self._chunking = False
+
     def data(self, data: bytes) -> None:
         """See `ResponseWriter`."""
         if self._chunking:

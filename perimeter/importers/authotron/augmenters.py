@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perimeter.config.language.name_types import spelled_name
 from perimeter.importers.authotron.file import AuthotronFile
 from perimeter.importers.draft import DraftSection
 from perimeter.importers.yaml_tree import Value
@@ -38,7 +39,8 @@ class Augmenters(AuthotronFile):
         }
         for key, option in (("match.username", "username"), ("match.role", "role"), ("augment.roles", "add_roles")):
             if key in given:
-                self.listed(section, option, given[key], f"{name}: {key}", [item.text or "" for item in given[key].items])
+                names = [spelled_name(item.text) if item.text else "" for item in given[key].items]
+                self.listed(section, option, given[key], f"{name}: {key}", names)
         if "augment.attributes" in given:
             pairs = [f"{key}={item.text or ''}" for key, item in given["augment.attributes"].table.items()]
             self.listed(section, "add_attributes", given["augment.attributes"], f"{name}: augment.attributes", pairs)
@@ -55,7 +57,7 @@ class Augmenters(AuthotronFile):
             if ":" in role or not names or any(not user or "," in user or user != user.strip() for user in (*names, role)):
                 self.draft.left(self.note(users, f"{name}: role {role}: a comma, a colon or nothing in a name"))
             else:
-                lines.append(f"{role}: {', '.join(names)}")
+                lines.append(f"{spelled_name(role)}: {', '.join(map(spelled_name, names))}")
         if lines:
             self.put(section, "roles", table["roles"], f"{name}: roles", "".join(f"\n    {line}" for line in lines))
         self.rest(table, {"name", "type", "realm", "roles"}, name)

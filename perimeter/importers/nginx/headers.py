@@ -12,6 +12,7 @@ from pathlib import Path
 
 from perimeter.config.language.datatypes import BadValue
 from perimeter.config.language.net_types import HEADER_NAME
+from perimeter.config.site.identity_headers import KNOWN
 from perimeter.importers.nginx.tree import Directive
 
 ASSERTION = "$upstream_http_authorization"
@@ -127,3 +128,10 @@ def fate(directive: Directive, variables: Mapping[str, str]) -> Fate:
     if value in EMAIL:
         return Fate.EMAIL
     return Fate.DROPPED if name in _DESCRIBING or not value else Fate.MISSING
+
+
+def dropped_anyway(name: str) -> bool:
+    """Whether the gateway drops the header ``name`` from requests unless it is configured otherwise."""
+    name = name.lower()
+    patterns = [known.lower() for known in KNOWN]
+    return any(name.startswith(known[:-1]) if known.endswith("*") else name == known for known in patterns)

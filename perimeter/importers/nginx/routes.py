@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from perimeter.config.site.identity_headers import DEFAULT
 from perimeter.importers.draft import CLOSED_UPSTREAM, NO_CLIENT, Draft, DraftSection, Setting, plain_name
 from perimeter.importers.nginx.directives import done
 from perimeter.importers.nginx.file import NginxFile
-from perimeter.importers.nginx.headers import ASSERTION, EMAIL, IDENTITY, USERNAME, Fate, fate, value_of
+from perimeter.importers.nginx.headers import ASSERTION, EMAIL, IDENTITY, USERNAME, Fate, dropped_anyway, fate, value_of
 from perimeter.importers.nginx.location import PASS, Location, either, rewriting, stripping
 from perimeter.importers.nginx.tree import Directive
 
@@ -166,6 +167,8 @@ class Routes(NginxFile):
     def _identity(self, location: Location, section: DraftSection) -> None:
         """The headers that say who the user is, and those that only the service of nginx got."""
         words: list[str] = []
+        # nginx passes the client's Authorization on; with users of its own the gateway does so only if it is written down
+        passes = location.directive if location.proxied and location.standing.anonymous else None
         closing = [one for one, _ in location.standing.closes]
         headers = [
             (one, fate(one, location.variables), value_of(one, location.variables)) for one in location.of("proxy_set_header")
@@ -174,6 +177,10 @@ class Routes(NginxFile):
         for one, found, value in headers:
             if found is Fate.USER and value == ASSERTION:
                 words.append("jwt")
+            elif one.args[:1] and one.args[0].lower() == "authorization":
+                passes = one if value == "$http_authorization" else None
+                if value and passes is None:
+                    self.left(one, "write authorization = fixed file:PATH in the route, with the value in that file")
             elif found is Fate.USER or (value in EMAIL and not named and location.standing.asks):
                 option, default = IDENTITY.get(value, USERNAME)
                 words.append("headers")
@@ -187,6 +194,8 @@ class Routes(NginxFile):
                     self.left(one, "the service does not get it, and no client can send it")
             elif found is not Fate.SAME and not any(one is other for other in closing):
                 self.left(one)
+        if passes is not None and "jwt" not in words:
+            self.draft.put(section, "authorization", "pass", self.note(passes))
         if location.standing.asks:
             chosen = ", ".join(word for word in ("headers", "jwt") if word in words)
             self.draft.put(section, "identity", chosen or "none", self.note(location.directive))
@@ -197,11 +206,13 @@ class Routes(NginxFile):
 
     def _dropped(self, one: Directive) -> None:
         """No client may send the header that ``one`` sets."""
+        if dropped_anyway(one.args[0]):
+            return
         perimeter = self.draft.section("perimeter")
-        before = perimeter.options.get("drop_headers")
-        names = before.value.split(", ") if before is not None else []
+        before = perimeter.options.get("identity_headers")
+        names = before.value.split(", ") if before is not None else [DEFAULT]
         if one.args[0].lower() not in [name.lower() for name in names]:
-            perimeter.options["drop_headers"] = Setting(", ".join((*names, one.args[0])), "", self.note(one))
+            perimeter.options["identity_headers"] = Setting(", ".join((*names, one.args[0])), "", self.note(one))
 
     def _log(self, location: Location, section: DraftSection) -> None:
         for one in location.of("access_log")[-1:]:

@@ -203,6 +203,7 @@ class _PropertiesImport(Properties):
         route = self.draft.section("route", "reactor")
         self.draft.put(route, "path", "/", origin)
         self.draft.put(route, "upstream", "reactor", origin)
+        self.draft.put(route, "challenge", "bearer", origin)  # as Reactor's clients know it
         self.draft.remark(
             origin, f"Reactor's router finds its services by itself; here [upstream reactor] names them: {UPSTREAM}"
         )

@@ -14,6 +14,7 @@ from perimeter.audit.log import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import Serve
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
@@ -27,7 +28,7 @@ from perimeter.run.build.authentication import authenticator_chain, believed_fie
 from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import listener_gates
 from perimeter.run.build.prepared import Prepared, serves_metrics
-from perimeter.run.build.routes import configured_routes
+from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstreams import upstream_pool
 from perimeter.state.state import State
@@ -59,6 +60,11 @@ class Assembly:
     identity: IdentityLines
     pools: tuple[UpstreamPool, ...]
 
+    @property
+    def gate_of_routes(self) -> Gate | None:
+        """The gate of a listener that serves the configured routes, if there is one."""
+        return next((self.gates[one.name] for one in self.config.listeners if one.serve is Serve.GATEWAY), None)
+
     def keys_changed(self) -> None:
         """Forget what was verified or signed with the earlier keys."""
         self.identifier.forget()
@@ -86,7 +92,10 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     pools = {
         settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], runtime) for settings in config.upstreams
     }
-    routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain))
+    challenges = identifier.challenges()
+    passwords = any(scheme == "basic" for scheme, _ in challenges)
+    shared = RouteParts(prepared.authenticators.services.directory_realms, passwords)
+    routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, issuer, keyring, book)
 
     def gate(own: Iterable[Route]) -> Gate:
@@ -102,7 +111,7 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     return Assembly(
         config=config,
         gates=listener_gates(config, runtime, gate, routes, endpoints, default_sink),
-        answers=gateway_answers(config, prepared.pages, clock, identifier.challenges()),
+        answers=gateway_answers(config, prepared.pages, clock, challenges),
         audit=prepared.audit,
         default_sink=default_sink,
         chain=chain,

@@ -20,7 +20,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.augmenter import IAugmenter
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields
+from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IDirectoryRoles, IReadsFields
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.services import AuthServices, IBuildsInThread
 from perimeter.run.build.runtime import Runtime
@@ -41,9 +41,10 @@ class PreparedAuthenticators:
 def prepared_authenticators(config: SiteConfig, services: AuthServices) -> PreparedAuthenticators:
     """Look for plug-ins, and build what may be built in a thread. Blocks. Raises `StartupError`."""
     kinds = installed_kinds()
+    services = attrs.evolve(services, directory_realms=directory_realms(config, kinds))
     threaded = IBuildsInThread.providedBy
     authenticators = {
-        one.name: _built(one, kinds.authenticators, services)
+        one.name: build_authenticator(one, kinds.authenticators, services)
         for one in _in_order(config)
         if threaded(kinds.authenticators[one.kind])
     }
@@ -55,12 +56,23 @@ def prepared_authenticators(config: SiteConfig, services: AuthServices) -> Prepa
     return PreparedAuthenticators(kinds, services, authenticators, augmenters)
 
 
+def directory_realms(config: SiteConfig, kinds: PluginKinds) -> frozenset[str]:
+    """The realms of which an authenticator or an augmenter takes roles from a directory (`IDirectoryRoles`)."""
+    used = [
+        *((one.realm, kinds.authenticators[one.kind], one.settings) for one in config.authenticators),
+        *((one.realm, kinds.augmenters[one.kind], one.settings) for one in config.augmenters),
+    ]
+    return frozenset(
+        realm for realm, factory, settings in used if IDirectoryRoles.providedBy(factory) and factory.any_case(settings)
+    )
+
+
 def authenticators_of(config: SiteConfig, prepared: PreparedAuthenticators, watch: Watch | None = None) -> list[IAuthenticator]:
     """The authenticators of ``config`` with their augmenters, in the order in which they are asked. Raises `StartupError`."""
     kinds, services = prepared.kinds, prepared.services
     augmenters = augmenters_of(config.augmenters, kinds.augmenters, services, watch, prepared.augmenters)
     return [
-        augment(prepared.authenticators.get(one.name) or _built(one, kinds.authenticators, services), augmenters)
+        augment(prepared.authenticators.get(one.name) or build_authenticator(one, kinds.authenticators, services), augmenters)
         for one in _in_order(config)
     ]
 
@@ -70,9 +82,10 @@ def _in_order(config: SiteConfig) -> list[AuthenticatorSettings]:
     return [settings[name] for name in config.authentication.order]
 
 
-def _built(
+def build_authenticator(
     settings: AuthenticatorSettings, factories: Mapping[str, IAuthenticatorFactory], services: AuthServices
 ) -> IAuthenticator:
+    """The authenticator of ``settings``. Blocks while it reads its files. Raises `StartupError`."""
     place = f"{settings.file}: [authenticator {settings.name}] type = {settings.kind}"
     try:
         authenticator = factories[settings.kind].build(settings.name, settings.realm, settings.settings, services)
@@ -100,16 +113,18 @@ def authenticator_chain(
     """The chain of the configured authenticators, counted in ``metrics``. Raises `StartupError`."""
     watch = None if metrics is None else metrics.auth
     authentication = config.authentication
-    allowed = authentication.lockout_after
+    allowed, from_address = authentication.lockout_after, authentication.address_limit
+    throttle = Throttle(allowed, runtime.attempts, runtime.reactor, allowed_from_address=from_address)
     return AuthenticatorChain(
         authenticators_of(config, prepared, watch),
         authentication.timeout,
         authentication.remember_password,
         runtime.reactor,
         timeouts={one.name: one.timeout for one in config.authenticators if one.timeout is not None},
-        throttle=Throttle(allowed, runtime.attempts, runtime.reactor) if allowed else None,
+        throttle=throttle if allowed or from_address else None,
         at_once=authentication.ask is Ask.ALL_AT_ONCE,
         watch=watch,
+        queue_timeout=authentication.queue_timeout,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import attrs
@@ -15,7 +15,7 @@ from perimeter.config.site.listener import ClientCertificate, ListenerSettings, 
 from perimeter.config.site.renewed import Versions, renewed_files, versions
 from perimeter.http.answers import Page
 from perimeter.net.certificates import load_identity
-from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts
+from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts, ServerIdentity
 from perimeter.run.build.answers import error_pages
 from perimeter.run.build.authentication import PreparedAuthenticators, auth_services, prepared_authenticators
 from perimeter.run.build.runtime import Runtime
@@ -62,16 +62,18 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     """
     config = read()
     found = versions(renewed_files(config))
-    prepare_state_dir(config.perimeter.state_dir)
-    keyring = Keyring.open(config.perimeter.state_dir, config.token, runtime.reactor)  # judges the directory before it is used
-    contexts = _server_contexts(config)
+    state_dir = config.perimeter.state_dir
+    prepare_state_dir(state_dir, runtime.user)
+    with runtime.acting():
+        keyring = Keyring.open(state_dir, config.token, runtime.reactor)  # judges the directory before it is used
+    contexts = _server_contexts(config, runtime)
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
     pages = error_pages(config)
     authenticators = prepared_authenticators(config, auth_services(runtime))
     if serves_metrics(config):
         # Importing reads files, too: done here once, so that it is not done on the reactor thread.
         import perimeter.targets.metrics  # noqa: F401
-    with ExitStack() as undo:
+    with runtime.acting(), ExitStack() as undo:
         state = runtime.states.open(config.perimeter)
         undo.callback(state.discard)
         audit = AuditLogs(config.audit, runtime.reactor, runtime.metrics.requests.record if serves_metrics(config) else None)
@@ -86,13 +88,18 @@ def serves_metrics(config: SiteConfig) -> bool:
     return any(listener.serve is Serve.METRICS for listener in config.listeners)
 
 
-def _server_contexts(config: SiteConfig) -> Contexts:
-    state_dir = config.perimeter.state_dir
+def _server_contexts(config: SiteConfig, runtime: Runtime) -> Contexts:
     return {
-        settings.name: ServerContexts([load_identity(settings, state_dir)], _clients(settings))
+        settings.name: ServerContexts([_identity(settings, config, runtime)], _clients(settings))
         for settings in config.listeners
         if settings.tls
     }
+
+
+def _identity(settings: ListenerSettings, config: SiteConfig, runtime: Runtime) -> ServerIdentity:
+    made_here = settings.keystore is None and settings.certificate is None
+    with runtime.acting() if made_here else nullcontext():
+        return load_identity(settings, config.perimeter.state_dir)
 
 
 def _clients(settings: ListenerSettings) -> ClientAuthentication | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
+
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.route import IdentityForm, RouteSettings
+from perimeter.config.site.route import ANY_SITE, IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
+from perimeter.errors import Challenges
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
@@ -18,7 +21,22 @@ from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.runtime import Runtime
+from perimeter.targets.slash import SlashTarget
 from perimeter.targets.static import StaticTarget
+
+REALM_HEADER = "X-Auth-Realm"
+"""A client narrows its realms by it, so it never passes."""
+
+
+@attrs.frozen
+class RouteParts:
+    """What routes follow besides their own settings.
+
+    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords.
+    """
+
+    directory_realms: frozenset[str] = frozenset()
+    passwords: bool = False
 
 
 def configured_routes(
@@ -27,21 +45,23 @@ def configured_routes(
     pools: Mapping[str, UpstreamPool],
     sinks: Mapping[Path | None, IAuditSink],
     believed: set[bytes],
+    shared: RouteParts,
 ) -> list[Route]:
     """The routes of ``config``, in its order.
 
     ``pools`` are by the name of their upstream, ``sinks`` by the path of the audit log (`perimeter.run.build.prepared.Prepared`).
     ``believed`` are headers that reach no upstream (`believed_fields`).
     """
-    hidden = believed | {
-        name.encode("ascii")
-        for route in config.routes
-        for name in (route.identity_username_header, route.identity_realm_header, route.identity_roles_header)
+    names = {*config.perimeter.identity_headers, REALM_HEADER}
+    for route in config.routes:
+        names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header}
+    hidden = believed | {name.encode("ascii") for name in names}
+    rules = {
+        (strict, passes): HeaderRules(hidden, drop_method_overrides=strict, pass_authorization=passes)
+        for strict in (False, True)
+        for passes in (False, True)
     }
-    hidden |= {name.encode("ascii") for name in config.perimeter.drop_headers}
-    rules = HeaderRules(hidden)
-    strict_rules = HeaderRules(hidden, drop_method_overrides=True)
-    targets: dict[tuple[str, bool], ProxyTarget] = {}
+    targets: dict[tuple[str, bool, bool], ProxyTarget] = {}
     routes = []
     for settings in config.routes:
         target: ITarget
@@ -49,16 +69,19 @@ def configured_routes(
             target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload)
         else:
             assert settings.upstream is not None
-            key = (settings.upstream, settings.by_method)
+            key = (settings.upstream, settings.by_method, settings.authorization.passes)
             if key not in targets:
-                targets[key] = ProxyTarget(pools[settings.upstream], strict_rules if settings.by_method else rules)
+                targets[key] = ProxyTarget(pools[settings.upstream], rules[key[1:]])
             target = targets[key]
-        routes.append(_route(settings, target, sinks[settings.audit]))
+            if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
+                target = SlashTarget(target)
+        routes.append(route_of(settings, target, sinks[settings.audit], shared))
     return routes
 
 
-def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
-    rewrite = settings.rewrite
+def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
+    """The route that ``settings`` describe, to ``target``."""
+    rewrite, fixed = settings.rewrite, settings.authorization.value
     return Route(
         name=settings.name,
         prefix=prefix_of(settings.path).encode("ascii"),
@@ -66,8 +89,8 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
         audit=sink,
         hosts=settings.hosts,
         rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
-        access=Access(Asks(settings.auth)),
-        policy=Policy(settings.allow, settings.deny),
+        access=Access(Asks(settings.auth), stranger=_challenges(settings, shared.passwords)),
+        policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms),
         networks=settings.networks,
         identity=IdentityProfile(
             headers=IdentityForm.HEADERS in settings.identity,
@@ -75,8 +98,19 @@ def _route(settings: RouteSettings, target: ITarget, sink: IAuditSink) -> Route:
             username=settings.identity_username_header.encode("ascii"),
             realm=settings.identity_realm_header.encode("ascii"),
             roles=settings.identity_roles_header.encode("ascii"),
+            fixed=b"Authorization: %b\r\n" % fixed.encode("ascii") if fixed else b"",
         ),
+        passes_authorization=settings.authorization.passes,
         allow_encoded_slash=settings.allow_encoded_slash,
+        path_as_sent=settings.path_as_sent,
         websocket=settings.websocket,
         max_body=settings.max_body,
+        cross_site=None if settings.cross_site == (ANY_SITE,) else frozenset(one.encode("ascii") for one in settings.cross_site),
     )
+
+
+def _challenges(settings: RouteSettings, passwords: bool) -> Challenges:
+    if settings.challenge is not None:
+        return Challenges(settings.challenge)
+    # A challenge for a password would open the browser's own dialog over the login page.
+    return Challenges.BOTH if passwords and not settings.browser_login else Challenges.BEARER

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import attrs
 
 from perimeter.auth.chain.throttle import IAttemptStore, MemoryAttempts
+from perimeter.http.refusals import RefusalLog
 from perimeter.metrics.counts import Metrics
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.handshakes import FailedHandshakes
 from perimeter.net.turns import Turns
 from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.run.build.user import DaemonUser
 from perimeter.state.stores import States
 
 HASHING_THREADS = min(4, max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
 """Password hashes computed at a time: one on each processor, two at least, and no more than there is memory for."""
 
 HASHING_QUEUE = 256
-"""Logins that may wait for one of these threads."""
+"""Logins that may wait for one of these threads, each for `queue_timeout` at most."""
 
 BLOCKING_THREADS = 64
 """Logins in which a blocking login module is asked at a time. A thread that waits costs next to nothing."""
@@ -31,10 +35,12 @@ BLOCKING_QUEUE = 256
 
 @attrs.frozen(eq=False)
 class Runtime:
-    """The reactor, the thread pools, the sweep of deadlines, the turns, the wrong passwords so far, the state and the metrics.
+    """The reactor, the thread pools, the sweep of deadlines, the turns, the wrong passwords so far, the state, the metrics
+    and the logs of refusals and of failed TLS handshakes.
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
-    (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues.
+    (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
+    the daemon; None for the present user.
     """
 
     reactor: Any
@@ -44,6 +50,10 @@ class Runtime:
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
     states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor, STATE_KINDS), takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
+    handshakes: FailedHandshakes = attrs.field(
+        default=attrs.Factory(lambda self: FailedHandshakes(self.reactor.seconds), takes_self=True)
+    )
+    refusals: RefusalLog = attrs.field(default=attrs.Factory(lambda self: RefusalLog(self.reactor.seconds), takes_self=True))
     hashing: Offload = attrs.field(
         default=attrs.Factory(
             lambda self: Offload(self.reactor, HASHING_THREADS, HASHING_QUEUE, polite=True),
@@ -53,3 +63,8 @@ class Runtime:
     blocking: Offload = attrs.field(
         default=attrs.Factory(lambda self: Offload(self.reactor, BLOCKING_THREADS, BLOCKING_QUEUE), takes_self=True)
     )
+    user: DaemonUser | None = None
+
+    def acting(self) -> AbstractContextManager[None]:
+        """A block in which the process acts as ``user``: what it writes belongs to them."""
+        return nullcontext() if self.user is None else self.user.acting()

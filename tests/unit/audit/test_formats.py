@@ -12,10 +12,10 @@ from hypothesis import given
 from twisted.trial import unittest
 
 from perimeter.audit import formats
-from perimeter.audit.escaping import REDACTED, escape, redact
+from perimeter.audit.escaping import MOST_PARTS, REDACTED, escape, redact
 from perimeter.audit.formats import FORMATS, combined, reactor
 from perimeter.audit.formats import json as json_format
-from perimeter.model import AccessRecord, Grant, Principal
+from perimeter.model import TOKEN_PREFIX, AccessRecord, Grant, Principal
 from tests.unit.doubles.audit_records import make_headers, make_record, records
 
 ALICE = Principal("alice", "local", ("admin", "ops"), "file")
@@ -141,10 +141,34 @@ class JsonTests(InZone):
                 "route": "site",
                 "upstream": "web",
                 "reason": "client_gone",
+                "detail": "",
+                "attempted_user": None,
                 "referer": "https://gw/",
                 "user_agent": "curl/8",
             },
         )
+
+    def test_attack_66_a_token_in_the_place_of_a_user_name(self) -> None:
+        token = TOKEN_PREFIX + "A" * 40
+        jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+        for name, shown in (
+            ("bob", "bob"),
+            ('b"o\n\x1b[31mb', 'b"o\n\x1b[31mb'),
+            (token, "REDACTED"),
+            (f"x-{token}@gw", "x-REDACTED@gw"),
+            (jwt, "REDACTED"),
+            ("ghp_" + "a1B2" * 9, "REDACTED"),
+            ("glpat-" + "a1B2" * 5, "REDACTED"),
+            ("n" * 64, "n" * 64),
+            ("n" * 65, "n" * 63 + "…"),
+            ("n" * 60 + token, "n" * 60 + "RED…"),
+            ("-", "-"),
+            ("", ""),
+            ("\ud800", "\\ud800"),
+        ):
+            line = json_format(make_record(attempted_user=name))
+            self.assertEqual(line.count(b"\n"), 1)
+            self.assertEqual(json.loads(line)["attempted_user"], shown)
 
     def test_unknown_is_null(self) -> None:
         parsed = json.loads(json_format(make_record()))
@@ -157,12 +181,12 @@ class JsonTests(InZone):
     def test_attack_42_parses_back_to_what_was_sent(self, record: AccessRecord) -> None:
         line = json_format(record)
         parsed = json.loads(line)
-        self.assertEqual(len(parsed), 22)
+        self.assertEqual(len(parsed), 24)
 
         def from_text(text: str) -> str:
             return text.encode("utf-8", "backslashreplace").decode()
 
-        for name in ("address", "listener", "tls", "version", "route", "upstream", "reason"):
+        for name in ("address", "listener", "tls", "version", "route", "upstream", "reason", "detail"):
             self.assertEqual(parsed[name], from_text(getattr(record, name)))
         for name in ("status", "sent", "received"):
             self.assertEqual(parsed[name], getattr(record, name))
@@ -218,6 +242,27 @@ class EscapeTests(unittest.TestCase):
 
 
 class RedactTests(unittest.TestCase):
+    def test_attack_68_a_target_of_thousands_of_parts(self) -> None:
+        for unit in (b"%&", b"&", b"%41&", b"token=1&", b"a=%41;", b"#", b"?"):
+            url = b"/?token=%41&" + unit * (32_000 // len(unit))
+            spent = []
+            for _ in range(3):
+                began = time.thread_time()
+                shown = redact(url)
+                spent.append(time.thread_time() - began)
+            self.assertLess(min(spent), 0.005, unit)
+            self.assertTrue(shown.startswith(b"/?token=REDACTED&"), unit)
+            self.assertTrue(shown.endswith(REDACTED), unit)
+            self.assertLess(len(shown), 256 * 20)
+
+    def test_attack_68_up_to_the_limit_every_part_is_shown_and_beyond_it_none(self) -> None:
+        names = [b"a%d=%%41" % number for number in range(MOST_PARTS)]
+        url = b"?".join((b"/", b"&".join(names[:-2])))
+        self.assertEqual(redact(url), url)
+        url = b"?".join((b"/", b"&".join(names[:-1])))
+        self.assertEqual(redact(url), url)
+        self.assertEqual(redact(url + b"&password=x&y=z"), url + b"&REDACTED")
+
     def test_attack_42_secret_parameters(self) -> None:
         for url, expected in (
             (b"/a?access_token=xyzzy", b"/a?access_token=REDACTED"),

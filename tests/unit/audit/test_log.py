@@ -17,8 +17,9 @@ from twisted.logger import Logger, LogPublisher, globalLogPublisher
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.audit.log import BACKLOG, AuditLogs, NoAudit
+from perimeter.audit.log import BACKLOG, AuditLogs
 from perimeter.audit.sink import IAuditSink
+from perimeter.audit.sinks import NoAudit
 from perimeter.config.site.audit import AuditSettings
 from perimeter.errors import StartupError
 from perimeter.model import AccessRecord
@@ -46,6 +47,14 @@ while sink.record(make_record(target=b"/%d" % number)):
 
 def numbered(number: int) -> AccessRecord:
     return make_record(target=b"/%d" % number)
+
+
+def recorded(sink: IAuditSink, record: AccessRecord) -> bool:
+    """What an exchange does at its end: a record that is not written is kept."""
+    if sink.record(record):
+        return True
+    sink.keep(record)
+    return False
 
 
 class LogCase(unittest.TestCase):
@@ -88,29 +97,29 @@ class StrictTests(LogCase):
     def test_true_means_on_the_file(self) -> None:
         sink = self.sink()
         for number in range(3):
-            self.assertIs(sink.record(numbered(number)), True)
+            self.assertIs(recorded(sink, numbered(number)), True)
             self.assertEqual(self.numbers(), list(range(number + 1)))
         self.assertTrue(sink.healthy())
 
     def test_attack_41_full_disk(self) -> None:
         sink = self.sink()
-        self.assertTrue(sink.record(numbered(0)))
+        self.assertTrue(recorded(sink, numbered(0)))
         with mock.patch("os.write", side_effect=OSError(errno.ENOSPC, "full")) as write:
             for number in (1, 2, 3):
-                self.assertIs(sink.record(numbered(number)), False)
+                self.assertIs(recorded(sink, numbered(number)), False)
                 self.assertIs(sink.healthy(), False)
             # it tries once a second, not for every request
             self.assertEqual(write.call_count, 1)
             self.clock.advance(1)
             self.assertFalse(sink.healthy())
-            self.assertFalse(sink.record(numbered(4)))
+            self.assertFalse(recorded(sink, numbered(4)))
             self.assertEqual(write.call_count, 2)
         self.assertEqual(self.said("critical"), ["critical"])
         self.clock.advance(0.5)
         self.assertFalse(sink.healthy())
         self.clock.advance(0.5)
         self.assertTrue(sink.healthy())
-        self.assertTrue(sink.record(numbered(5)))
+        self.assertTrue(recorded(sink, numbered(5)))
         # the failed lines are in the file in the end, once
         self.assertEqual(self.numbers(), [0, 1, 2, 3, 4, 5])
 
@@ -119,26 +128,41 @@ class StrictTests(LogCase):
         sink = logs.sink()
         logs.open()
         self.assertTrue(sink.healthy())
-        self.assertFalse(sink.record(numbered(0)))
+        self.assertFalse(recorded(sink, numbered(0)))
         self.assertFalse(sink.healthy())
         self.clock.advance(1)
         self.assertFalse(sink.healthy())
         self.assertEqual(self.said("critical"), ["critical"])
 
+    def test_a_record_that_failed_is_kept_as_its_caller_changed_it(self) -> None:
+        sink = self.sink()
+        self.assertEqual(sink.problem(), "")
+        record = numbered(0)
+        with mock.patch("os.write", side_effect=OSError(errno.ENOSPC, "full")):
+            self.assertFalse(sink.record(record))
+            self.assertEqual(sink.problem(), f"{self.path}: full")
+            self.assertEqual(self.all.problems(), [f"{self.path}: full"])
+            record.target = b"/7"
+            sink.keep(record)
+        # by itself: no request comes
+        self.clock.advance(1)
+        self.assertEqual((self.numbers(), sink.problem(), self.all.problems()), ([7], "", []))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_recovers_in_a_record(self) -> None:
         sink = self.sink()
         with mock.patch("os.write", side_effect=OSError(errno.EIO, "broken")):
-            sink.record(numbered(0))
+            recorded(sink, numbered(0))
         self.clock.advance(1)
-        self.assertTrue(sink.record(numbered(1)))
+        self.assertTrue(recorded(sink, numbered(1)))
         self.assertEqual(self.numbers(), [0, 1])
 
     def test_attack_41_directory_removed(self) -> None:
         sink = self.sink()
-        self.assertTrue(sink.record(numbered(0)))
+        self.assertTrue(recorded(sink, numbered(0)))
         shutil.rmtree(self.directory)
         self.clock.advance(1)
-        self.assertFalse(sink.record(numbered(1)))
+        self.assertFalse(recorded(sink, numbered(1)))
         self.clock.advance(1)
         self.assertFalse(sink.healthy())
         self.directory.mkdir()
@@ -149,7 +173,7 @@ class StrictTests(LogCase):
     def test_descriptor_lost(self) -> None:
         sink = self.sink()
         os.close(sink._file._fd)  # type: ignore[attr-defined]
-        self.assertFalse(sink.record(numbered(0)))
+        self.assertFalse(recorded(sink, numbered(0)))
         self.clock.advance(1)
         self.assertTrue(sink.healthy())
         self.assertEqual(self.numbers(), [0])
@@ -159,7 +183,7 @@ class StrictTests(LogCase):
         large = make_record(target=b"/" + b"x" * (BACKLOG // 4))
         with mock.patch("os.write", side_effect=OSError(errno.ENOSPC, "full")):
             for _ in range(6):
-                self.assertFalse(sink.record(large))
+                self.assertFalse(recorded(sink, large))
         self.clock.advance(1)
         self.assertTrue(sink.healthy())
         self.assertEqual(len(self.path.read_bytes().splitlines()), 3)
@@ -170,14 +194,22 @@ class StrictTests(LogCase):
         self.assertIs(sink.record(make_record(status="x" * 3, time="now")), False)
         self.assertEqual(self.said("critical"), ["critical"])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
-        self.assertTrue(sink.record(numbered(1)))
+        self.assertTrue(recorded(sink, numbered(1)))
 
     def test_clock_put_back_does_not_stop_the_retries(self) -> None:
         sink = self.sink()
         with mock.patch("os.write", side_effect=OSError(errno.ENOSPC, "full")):
-            sink.record(numbered(0))
+            recorded(sink, numbered(0))
         self.clock.rightNow -= 3600
         self.assertTrue(sink.healthy())
+
+    def test_a_record_that_is_kept_after_close(self) -> None:
+        sink = self.sink()
+        self.all.close()
+        with mock.patch("os.write", side_effect=OSError(errno.ENOSPC, "full")):
+            self.assertFalse(recorded(sink, numbered(0)))
+        self.assertTrue(sink.record(numbered(1)))
+        self.assertEqual(self.numbers(), [0, 1])
 
     def test_records_that_come_after_close(self) -> None:
         sink = self.sink()

@@ -19,6 +19,9 @@ NOON = datetime(2026, 11, 22, 12, 0).timestamp()
 DAY = timedelta(days=1).total_seconds()
 
 
+REAL_WRITE = os.write
+
+
 class Wall:
     """A wall clock that the test sets."""
 
@@ -300,15 +303,16 @@ class FaultTests(RollingCase):
         file = self.opened()
         self.writes(2, 0)
         self.assertEqual(self.assertRaises(Unwritten, file.write, b"one\ntwo\n").rest, b"one\ntwo\n")
+        self.assertEqual(self.found(), {"access.log": b""}, "no torn line stays")
         self.writes(5, 1)
         file.write(b"one\ntwo\n")
-        self.assertEqual(self.found(), {"access.log": b"on\none\ntwo\n"})
+        self.assertEqual(self.found(), {"access.log": b"one\ntwo\n"})
 
     def test_short_write_then_full(self) -> None:
         for cut, rest, content in (
-            (2, b"one\ntwo\n", b"on\nend\n"),
+            (2, b"one\ntwo\n", b"end\n"),
             (4, b"two\n", b"one\nend\n"),
-            (6, b"two\n", b"one\ntw\nend\n"),
+            (6, b"two\n", b"one\nend\n"),
             (0, b"one\ntwo\n", b"end\n"),
         ):
             file = self.opened()
@@ -325,7 +329,22 @@ class FaultTests(RollingCase):
         for _ in range(3):
             self.assertEqual(self.assertRaises(Unwritten, file.write, b"one\ntwo\n").rest, b"one\ntwo\n")
         file.write(b"one\ntwo\n")
-        self.assertEqual(self.found(), {"access.log": b"on\none\ntwo\n"})
+        self.assertEqual(self.found(), {"access.log": b"one\ntwo\n"})
+
+    def test_a_torn_line_that_another_process_has_written_behind_ends_with_a_newline(self) -> None:
+        file = self.opened()
+
+        def other(fd: int, data: bytes) -> int:
+            if data == b"one\n":
+                return REAL_WRITE(fd, b"on")
+            with self.path.open("ab") as theirs:
+                theirs.write(b"X")
+            raise OSError(errno.ENOSPC, "full")
+
+        with mock.patch("os.write", side_effect=other):
+            self.assertEqual(self.assertRaises(Unwritten, file.write, b"one\n").rest, b"one\n")
+        file.write(b"one\n")
+        self.assertEqual(self.found(), {"access.log": b"onX\none\n"})
 
     def test_descriptor_lost(self) -> None:
         file = self.opened()

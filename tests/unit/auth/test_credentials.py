@@ -90,6 +90,14 @@ class AuthorizationTests(unittest.TestCase):
         with self.assertRaises(InvalidCredentialsRequest):
             parse_authorization([b"Bearer " + b"a" * MAX_AUTHORIZATION])
 
+    def test_the_longest_value_has_sixteen_kib(self) -> None:
+        longest = b"Bearer " + b"a" * (16 * 1024 - 7)
+        self.assertEqual(parse_authorization([longest]), BearerCredentials("a" * (16 * 1024 - 7)))
+        self.assertRaises(InvalidCredentialsRequest, parse_authorization, [longest + b"a"])
+        listed = b"Bearer t1, Bearer " + b"a" * (16 * 1024 - 18)
+        self.assertEqual(len(parse_credentials([listed])), 2)
+        self.assertRaises(InvalidCredentialsRequest, parse_credentials, [listed + b"a"])
+
     def test_no_message_repeats_a_secret(self) -> None:
         for value in (b"Basic c2VjcmV0", b"Bearer secret!", b"Basic secret!"):
             with self.assertRaises((InvalidCredentialsRequest, Rejected)) as caught:
@@ -165,6 +173,8 @@ class RealmsTests(unittest.TestCase):
     def test_narrowing(self) -> None:
         self.assertEqual(parse_realms([]), frozenset())
         self.assertEqual(parse_realms([b"a"]), {"a"})
+        self.assertEqual(len(parse_realms([b"1,2,3,4", b"5,6,7,8,8"])), 8)
+        self.assertRaises(InvalidCredentialsRequest, parse_realms, [b"1,2,3,4", b"5,6,7,8,9"])
         self.assertEqual(parse_realms([b"a , b", b"c"]), {"a", "b", "c"})
 
     def test_an_empty_value_narrows_to_nothing_instead_of_everything(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from perimeter.auth.registry import installed_kinds
 from perimeter.cli.check import run_check
@@ -14,7 +16,9 @@ from perimeter.cli.main import main
 from perimeter.cli.reference import example, own_page
 from perimeter.config.site.kinds import KINDS
 from perimeter.config.site.load import load_site
-from tests.unit.doubles.site import INSTALLED, SITE, SiteCase
+from perimeter.plugin.authenticator import IAuthenticator
+from perimeter.plugin.kinds import PluginKinds
+from tests.unit.doubles.site import INSTALLED, SITE, FileFactory, SiteCase
 
 MORE = """\
 [route site]
@@ -41,12 +45,35 @@ SELF_MADE = "[listener https] has no certificate: a self-signed one is made in s
 ROOT = Path(__file__).parents[3]
 
 
-class CheckTests(SiteCase):
-    def check(self, text: str) -> tuple[int, list[str]]:
+@implementer(IAuthenticator)
+class Built:
+    """An authenticator that is built and never asked."""
+
+    def __init__(self, name: str, realm: str) -> None:
+        self.name, self.realm = name, realm
+
+    async def authenticate(self, credentials: Any, request: Any) -> None:
+        raise AssertionError("a check asks no authenticator")
+
+
+class BuildingFactory(FileFactory):
+    """``type = file``, whose authenticators are built."""
+
+    def build(self, name: str, realm: str, settings: Any, services: Any) -> IAuthenticator:
+        return Built(name, realm)
+
+
+KINDS_HERE = PluginKinds({"file": BuildingFactory()}, INSTALLED.augmenters)
+
+
+class CheckCase(SiteCase):
+    def check(self, text: str, *, files: bool = True, kinds: PluginKinds | None = KINDS_HERE) -> tuple[int, list[str]]:
         self.site.write_text(text)
-        status, told = run_check(self.site, kinds=INSTALLED)
+        status, told = run_check(self.site, kinds=kinds, files=files)
         return status, told.replace(f"{self.directory}/", "").splitlines()
 
+
+class CheckTests(CheckCase):
     def test_a_valid_file_prints_warnings_and_routes(self) -> None:
         status, (warning, gap, *table) = self.check(SITE + MORE)
         self.assertEqual((status, gap), (0, ""))
@@ -56,15 +83,28 @@ class CheckTests(SiteCase):
             cells,
             [
                 ["HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY"],
-                ["*", "/", "app (http://127.0.0.1:8888)", "required", "-", "headers"],
                 ["a.example", "/site", "html", "none", "from 10.0.0.0/8", "-"],
                 ["b.example", "/site", "html", "none", "from 10.0.0.0/8", "-"],
                 [
                     *("*", "/v6", "v6 (https://[::1]:8443, http://b:80) as /", "optional"),
                     *("allow role:admin, user:bob; deny method:PUT", "none"),
                 ],
+                ["*", "/", "app (http://127.0.0.1:8888)", "required", "-", "headers"],
             ],
         )
+
+    def test_attack_42_credentials_for_a_service_are_not_shown(self) -> None:
+        for value, shown in (
+            ("basic bob hunter2", "fixed"),
+            ("bearer hunter2", "fixed"),
+            ("fixed hunter2", "fixed"),
+            ("pass", "pass"),
+        ):
+            status, lines = self.check(SITE.replace("path = /\n", f"path = /\nauthorization = {value}\n"))
+            self.assertEqual(status, 0)
+            self.assertTrue(lines[-1].endswith(f"  headers; authorization {shown}"), lines)
+            self.assertNotIn("hunter2", "".join(lines))
+            self.assertNotIn("aHVudGVyMg", "".join(lines))
 
     def test_realm_files_that_are_there_are_read(self) -> None:
         self.site.write_text(SITE.replace("type = file\npath = users", "type = realmfile\npath = users.realm"))
@@ -75,15 +115,15 @@ class CheckTests(SiteCase):
         status, told = run_check(self.site)
         self.assertEqual(status, 0)
         self.assertIn(f"warning: {realm}: no users\n", told)
-        realm.write_text("alice: x\nbob:\n")
+        realm.write_text("alice: xx\nbob:\n")
         status, told = run_check(self.site)
         self.assertEqual(status, 1)
         self.assertTrue(told.startswith(f"{realm}:2: user 'bob' has no password"), told)
 
     def test_the_columns_are_aligned(self) -> None:
         self.site.write_text(SITE + MORE)
-        table = run_check(self.site, kinds=INSTALLED)[1].splitlines()[2:]
-        starts = [line.index(word) for line, word in zip(table, ("IDENTITY", "headers"), strict=False)]
+        table = run_check(self.site, kinds=KINDS_HERE)[1].splitlines()[2:]
+        starts = [line.index(word) for line, word in zip(table, ("IDENTITY", "-"), strict=False)]
         self.assertEqual(len(set(starts)), 1)
 
     def test_a_faulty_file_prints_every_problem_on_a_line(self) -> None:

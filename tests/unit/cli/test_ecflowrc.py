@@ -40,7 +40,7 @@ class EcflowrcTests(TestCase):
         self.dir.mkdir()
         self.site = self.dir / "site.ini"
         self.site.write_text(SITE)
-        (self.dir / "users.realm").write_text("alice: x\n")
+        (self.dir / "users.realm").write_text("alice: xx\n")
         self.rc = self.dir / ".ecflowapirc"
 
     def run_command(self, *arguments: str, typed: str = PASSWORD + "\n", user: str = "alice") -> Result:

@@ -190,7 +190,10 @@ class ImportTests(TestCase):
         self.assertIn(f"\ncertificate = {self.dir}/certificate.crt\n", written)
         self.assertIn(f"\nstatic = {self.dir}/html\n", written)
         self.assertIn("\npage = 500 502 503 504 /50x.html\n", written)
-        self.assertEqual(run_check(self.site)[0], 0)
+        self.assertEqual(run_check(self.site, files=False)[0], 0)
+        status, text = run_check(self.site)
+        self.assertEqual(status, 1)
+        self.assertIn("certificate.crt: the file contains no certificate in PEM format", text)
 
     def test_all_that_auth_o_trons_manual_shows_checks(self) -> None:
         result = self.run_command(self.source("config.yaml", MANUAL))
@@ -202,7 +205,7 @@ class ImportTests(TestCase):
             self.assertNotIn(secret, self.site.read_text() + result.output)
 
     def test_htpasswd(self) -> None:
-        result = self.run_command(self.source(".htpasswd", BCRYPT + "bob:$apr1$abcdefgh$0123456789012345678901\n"))
+        result = self.run_command(self.source(".htpasswd", BCRYPT + "bob:$apr1$abcdefgh$unknown\n"))
         self.assertEqual(result.exit_code, LEFT)
         self.assertEqual(list(read_users((self.dir / "htpasswd.realm").read_bytes(), "f").by_name), ["alice"])
         self.assertEqual(run_check(self.site)[0], 0)

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.auth.passwords.users import read_users
+from perimeter.auth.passwords.users import read_users, realm_line
 from perimeter.auth.text import trim, unfit_for_name
 from perimeter.cli.main import main
-from perimeter.cli.password import realm_line
 from tests.unit.doubles.auth import CHEAP_ARGON2, CHEAP_BCRYPT
 
 NAMES = st.text(min_size=1).filter(lambda name: ":" not in name and not unfit_for_name(name))
@@ -72,6 +71,30 @@ class CommandTests(unittest.TestCase):
         path.write_text("alice:\n")
         self.assertEqual(run("--user", "carol", "-o", str(path), "--stdin", typed="x\n").exit_code, 1)
         self.assertEqual(path.read_text(), "alice:\n")
+
+    def test_a_password_is_replaced_and_the_rest_stays(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text("# users\nalice: letmein,admin,ops\nbob: hunter2\n")
+        path.chmod(0o640)
+        replace = ("--stdin", "--scheme", "bcrypt", "--replace", "-o", str(path), "--user")
+        result = run(*replace, "alice", typed="new\n")
+        self.assertEqual((result.exit_code, result.stdout), (0, ""), result.output)
+        users = read_users(path.read_bytes(), "f").by_name
+        self.assertTrue(users["alice"].password.verify("new"))
+        self.assertEqual(users["alice"].roles, ("admin", "ops"))
+        self.assertTrue(path.read_text().startswith("# users\nalice: $2b$"))
+        self.assertTrue(path.read_text().endswith(",admin,ops\nbob: hunter2\n"))
+        self.assertEqual(path.stat().st_mode & 0o777, 0o640)
+        for arguments, reason in (
+            ((*replace, "carol"), "has no user 'carol'"),
+            (("--stdin", "--replace", "--user", "alice"), "--replace goes with"),
+            ((*replace, "alice", "--roles", "a"), "--replace goes with"),
+        ):
+            before = path.read_bytes()
+            result = run(*arguments, typed="x\n")
+            self.assertNotEqual(result.exit_code, 0)
+            self.assertIn(reason, result.output)
+            self.assertEqual(path.read_bytes(), before)
 
     def test_what_cannot_be(self) -> None:
         for arguments, typed in (

@@ -26,6 +26,8 @@ USUAL: dict[str, Any] = {
     "route": "site",
     "upstream": "web",
     "reason": "",
+    "detail": "",
+    "attempted_user": None,
 }
 
 
@@ -101,4 +103,6 @@ records = st.builds(
     route=_text,
     upstream=_text,
     reason=_text,
+    detail=_text,
+    attempted_user=st.none() | _text,
 )

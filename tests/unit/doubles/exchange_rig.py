@@ -94,6 +94,7 @@ class Rig:
         decided: bool = True,
         address: str = "192.0.2.7",
         prefix: bytes = b"",
+        relayed: tuple[str, ...] = (),
     ) -> None:
         clock = Clock()
         clock.advance(1_800_000_000)
@@ -106,7 +107,7 @@ class Rig:
             if decided:
                 judged = exchange.head.target if target is None else target
                 route = Route(name="a-route", prefix=prefix, target=self.site.route.target, audit=self.site.audit)
-                exchange.decision = Admitted(route, principal, judged, b"", address)
+                exchange.decision = Admitted(route, principal, judged, b"", address, relayed)
 
         self.site.dispatch = dispatch  # type: ignore[method-assign]
         fields = [*headers] if any(line.lower().startswith("host:") for line in headers) else ["Host: gw.example", *headers]

@@ -23,6 +23,7 @@ from perimeter.http.answers import Answers, Page
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.connection import Http1Connection
+from perimeter.http.refusals import RefusalLog
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import AccessRecord, Field
 from perimeter.net.deadlines import Deadlines
@@ -250,6 +251,7 @@ class Audit:
 
     def __init__(self) -> None:
         self.records: list[AccessRecord] = []
+        self.kept: list[AccessRecord] = []
         self.written_before: list[int] = []
         self.failing = False
         self.sick = False
@@ -259,6 +261,12 @@ class Audit:
         self.records.append(access_record)
         self.written_before.append(len(self.transport.written) if self.transport is not None else 0)
         return not self.failing
+
+    def keep(self, access_record: AccessRecord) -> None:
+        self.kept.append(access_record)
+
+    def problem(self) -> str:
+        return "access.log: No space left on device" if self.failing or self.sick else ""
 
     def healthy(self) -> bool:
         return not self.sick
@@ -358,6 +366,7 @@ class Site:
         self.deadlines = Deadlines(self.reactor)
         self.turns = Turns(self.reactor)
         self.audit = Audit()
+        self.refusals = RefusalLog(self.clock)
         self.answers = Answers("realm", ("https://gw/token",), error_page, {}, self.clock)
         self.connections = Connections()
         self.route = Route(name="a-route", prefix=b"", target=target, audit=self.audit)

@@ -102,6 +102,7 @@ class Gateway(Site):
         self.route = Route(target=self.target, audit=self.audit, **options)
         self.identity = b""
         self.address: str | None = None
+        self.relayed: tuple[str, ...] = ()
         self.exchanges: list[Exchange] = []
 
     def dial(
@@ -114,7 +115,7 @@ class Gateway(Site):
     def dispatch(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)
         target = self.route.forwarded_path(exchange.head.target)
-        exchange.decision = Admitted(self.route, None, target, self.identity, exchange.connection.address)
+        exchange.decision = Admitted(self.route, None, target, self.identity, exchange.connection.address, self.relayed)
         try:
             self.target.handle(exchange)
         except Exception as error:

@@ -8,8 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from perimeter.auth.kinds.ldap.names import same_dn
+from perimeter.auth.kinds.ldap.results import SIZE_LIMIT_EXCEEDED
 from perimeter.auth.kinds.ldap.roles import IN_CHAIN
-from perimeter.auth.kinds.ldap.values import And, Equal, Filter, Found, LdapEntry, Matching, Or, Result, Search
+from perimeter.auth.kinds.ldap.values import And, Equal, Filter, Found, LdapEntry, Matching, Not, Or, Result, Search
 from perimeter.errors import Rejected
 
 
@@ -32,6 +33,10 @@ class MemoryDirectory:
         self.entries = list(entries)
         self.passwords = passwords or {}
         self.takes = 0.0
+        #: the size limit of the server, 0 for none
+        self.ends_at = 0
+        #: whether it has the attribute entryDN
+        self.knows_entry_dn = True
         self.asked: list[Search] = []
         self.bound: list[str] = []
         self.closed = 0
@@ -42,6 +47,8 @@ class MemoryDirectory:
         await self._wait()
         below = [one for one in self.entries if one.dn.lower().endswith(search.base.lower())]
         found = [one for one in below if self._matches(one, search.filter)]
+        if self.ends_at and len(found) > self.ends_at:
+            return Found(tuple(found[: self.ends_at]), Result(SIZE_LIMIT_EXCEEDED), more=True)
         return Found(tuple(found[: search.limit]), Result(0), more=len(found) > search.limit)
 
     async def check_password(self, dn: str, password: str) -> None:
@@ -66,12 +73,21 @@ class MemoryDirectory:
             return all(self._matches(found, part) for part in filter.parts)
         if isinstance(filter, Or):
             return any(self._matches(found, part) for part in filter.parts)
+        if isinstance(filter, Not):
+            return self._defined(filter.part) and not self._matches(found, filter.part)
+        if isinstance(filter, Equal) and filter.attribute == "entryDN":
+            return self.knows_entry_dn and same_dn(found.dn, filter.value)
         values = [value.decode("utf-8", "replace") for value in found.values(filter.attribute)]
         if isinstance(filter, Matching):
             assert filter.rule == IN_CHAIN
             return any(same_dn(value, filter.value) or self._contains(value, filter) for value in values)
         assert isinstance(filter, Equal)
         return any(value.lower() == filter.value.lower() or same_dn(value, filter.value) for value in values)
+
+    def _defined(self, filter: Filter) -> bool:
+        """Whether ``filter`` is not Undefined, whose negation is Undefined too (RFC 4511, section 4.5.1.7)."""
+        parts = filter.parts if isinstance(filter, Or) else (filter,)
+        return self.knows_entry_dn or all(part.attribute != "entryDN" for part in parts if isinstance(part, Equal))
 
     def _contains(self, dn: str, filter: Matching) -> bool:
         return any(same_dn(one.dn, dn) and self._matches(one, filter) for one in self.entries)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from perimeter.auth.kinds.ldap.authenticator import LdapFactory
 from perimeter.auth.kinds.ldap.settings import LdapSettings
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import scan
 from perimeter.config.language.section import Section
-from perimeter.config.language.settings import read as read_section
 from perimeter.errors import Problem
 
 MINIMAL = {"hostname": "ldap.example.org", "user_base_dn": "ou=people,dc=example,dc=org"}
@@ -24,7 +24,7 @@ def read_body(body: str) -> tuple[LdapSettings, list[str]]:
     found: list[Problem] = []
     (scanned,), _ = scan(f"[authenticator corp]\n{body}")
     section = Section(scanned, "site.ini", Path("/"), References({}, Path("/")), found)
-    settings = read_section(section, LdapSettings)
+    settings = LdapFactory().parse(section)
     section.finish()
     return settings, [str(problem).removeprefix("site.ini:") for problem in found]
 

@@ -91,6 +91,6 @@ class RestrictionTests(TestCase):
             (ANYBODY, (Asks.NONE, Restricted.ON_ROUTE, Challenges.BEARER)),
             (ANY_USER, (Asks.REQUIRED, Restricted.AT_ENDPOINT, Challenges.BOTH)),
             (UNRESTRICTED, (Asks.REQUIRED, Restricted.NOTHING, Challenges.BOTH)),
-            (FIRST_HAND, (Asks.FIRST_HAND, Restricted.ON_ROUTE, Challenges.BASIC)),
+            (FIRST_HAND, (Asks.FIRST_HAND, Restricted.ON_ROUTE, Challenges.FIRST_HAND)),
         ):
             self.assertEqual((access.asks, access.restricted, access.stranger), expected)

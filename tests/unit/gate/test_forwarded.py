@@ -31,7 +31,6 @@ class VouchedChainTests(unittest.TestCase):
             (("10.0.0.3, 10.0.0.2",), ("10.0.0.3", "10.0.0.2")),
             (("192.0.2.1, nonsense, 10.0.0.2",), ("10.0.0.2",)),
             (("192.0.2.1, nonsense",), ()),
-            (("192.0.2.1:80",), ()),
             (("",), ()),
             (("192.0.2.1,",), ()),
             (("caf\xe9",), ()),
@@ -43,6 +42,32 @@ class VouchedChainTests(unittest.TestCase):
             (("m192.0.2.1",), ()),
         ):
             self.assertEqual(chain(*values), (*expected, "10.0.0.1"), values)
+
+    def test_addresses_with_a_port_or_in_brackets(self) -> None:
+        """As Azure's gateways, HAProxy's option and others write them."""
+        for value, expected in (
+            ("192.0.2.1:80", "192.0.2.1"),
+            ("192.0.2.1:0", "192.0.2.1"),
+            ("192.0.2.1:51234", "192.0.2.1"),
+            ("[2001:db9::1]:443", "2001:db9::1"),
+            ("[2001:db9::1]", "2001:db9::1"),
+            ("[2001:0DB9::1%eth0]:1", "2001:db9::1"),
+            ("[::ffff:192.0.2.1]:443", "192.0.2.1"),
+            ("2001:db9::1:443", "2001:db9::1:443"),  # without brackets there is no port
+            ("6.6.6.6:1, 192.0.2.1:2", "192.0.2.1"),
+            ("192.0.2.1:1, 10.0.0.2:2, [2001:db8::5]:3", "192.0.2.1"),
+        ):
+            self.assertEqual(chain(value)[0], expected, value)
+        self.assertEqual(chain("192.0.2.1:1, [2001:db8::5]:3"), ("192.0.2.1", "2001:db8::5", "10.0.0.1"))
+
+    def test_attack_9_what_only_looks_like_an_address_is_none(self) -> None:
+        for value in (
+            *("192.0.2.1:", "192.0.2.1:123456", "192.0.2.1:x", ":80", "192.0.2:80", "[192.0.2.1]:80", "[192.0.2.1]"),
+            *("[2001:db9::1", "2001:db9::1]", "[2001:db9::1]443", "[2001:db9::1]:", "[[2001:db9::1]]", "[]:1", "[g::1]"),
+            *("192.0.2.1:80:80", "192.0.2.1 :80", "192.0.2.1: 80", '"192.0.2.1"', '"[2001:db9::1]:1"', "_hidden", "a.test:80"),
+        ):
+            self.assertEqual(chain(value), ("10.0.0.1",), value)
+            self.assertEqual(chain(f"{value}, 192.0.2.9")[0], "192.0.2.9", value)
 
     def test_attack_10_mapped_addresses(self) -> None:
         self.assertEqual(chain("192.0.2.1, ::ffff:10.0.0.2")[0], "192.0.2.1")

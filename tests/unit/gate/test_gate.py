@@ -15,7 +15,7 @@ from perimeter.errors import Challenges, InvalidToken, Unavailable
 from perimeter.gate.access import ANYBODY, Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
-from perimeter.gate.identity_lines import IdentityLines
+from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block
@@ -37,6 +37,9 @@ class FakeIdentifier:
         self.later: Deferred[Principal | None] | None = None
         self.asked: list[str] = []
         self.by_connection: bool | None = None
+
+    def by_browser(self, headers: HeaderBlock) -> bool:
+        return not headers.authorization[0].startswith(b"Bearer")
 
     def identify(
         self, headers: HeaderBlock, address: str, connection: ClientConnection, *, by_connection: bool = True
@@ -197,6 +200,69 @@ class AdmissionTests(GateTestCase):
         self.assertEqual(self.target.exchanges, [])
         self.assertEqual([record.status for record in client.records], [499])
 
+    def test_attack_50_what_another_site_makes_a_browser_send(self) -> None:
+        """The credential is one that browsers add by themselves: no Bearer token."""
+        people = self.identifier.people
+        self.identifier.people = {**people, b"Basic alice": ALICE}
+        upgrade = ("Upgrade: websocket", "Connection: upgrade")
+        by_itself, by_script = "Authorization: Basic alice", "Authorization: Bearer alice"
+        for line in ("POST /x", "PUT /x", "DELETE /x", "PATCH /x", "FOO /x"):
+            client = self.refused(403, line, by_itself, "Origin: https://evil.example")
+            record = client.records[-1]
+            self.assertEqual((record.reason, record.principal, record.route), ("cross_site", ALICE, "root"))
+            self.admitted(line, by_script, "Origin: https://evil.example")
+            self.admitted(line, by_itself)
+            self.admitted(line, by_itself, "Origin: http://gw")
+        for line in ("GET /x", "HEAD /x", "OPTIONS /x"):
+            self.admitted(line, by_itself, "Origin: https://evil.example")
+        self.refused(403, "GET /x", by_itself, "Origin: https://evil.example", *upgrade)
+        self.refused(403, "GET /x", by_itself, "Sec-Fetch-Site: cross-site", *upgrade)
+        self.admitted("GET /x", by_itself, "Origin: http://gw", *upgrade)
+        self.admitted("GET /x", by_script, "Origin: https://evil.example", *upgrade)
+        self.admitted("POST /pub/x", "Origin: https://evil.example")
+
+    def test_attack_50_origins_that_a_route_allows(self) -> None:
+        self.identifier.people = {b"Basic alice": ALICE}
+        ask = ("POST /x", "Authorization: Basic alice")
+        some = self.gate(self.route("r", "/", cross_site=frozenset((b"https://app.example",))))
+        self.admitted(*ask, "Origin: https://app.example", gate=some)
+        self.admitted(*ask, "Origin: http://gw", gate=some)
+        self.refused(403, *ask, "Origin: https://evil.example", gate=some)
+        self.admitted(*ask, "Origin: https://evil.example", gate=self.gate(self.route("r", "/", cross_site=None)))
+
+    def test_attack_50_later(self) -> None:
+        self.identifier.later = Deferred()
+        client = self.ask("POST /x", "Authorization: Basic alice", "Origin: https://evil.example")
+        self.identifier.later.callback(ALICE)
+        self.assertEqual((client.response().status, client.records[-1].reason), (403, "cross_site"))
+
+    def test_attack_50_the_origin_behind_a_trusted_proxy(self) -> None:
+        self.identifier.people = {b"Basic alice": ALICE}
+        gate = self.gate(trusted_proxies=(ip_network("192.0.2.0/24"),))
+        lines = ("Authorization: Basic alice", "Origin: https://outside", "X-Forwarded-Proto: https", "X-Forwarded-Host: outside")
+        self.admitted("POST /x", *lines, gate=gate)
+        self.refused(403, "POST /x", *lines, gate=gate, peer="198.51.100.1")
+
+    def test_credentials_of_the_gateways_own(self) -> None:
+        """Each admitted request gets them, whoever sent it."""
+        fixed = b"Authorization: Basic eDp5\r\n"
+        profile = IdentityProfile(fixed=fixed)
+        for access, credential, lines in (
+            (ANYBODY, "X: y", b""),
+            (Access(Asks.OPTIONAL), "X: y", b""),
+            (Access(), "Authorization: Bearer alice", b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\nX-Auth-Roles: user\r\n"),
+        ):
+            gate = self.gate(self.route("r", "/", access=access, identity=profile))
+            self.assertEqual(self.admitted("GET /", credential, gate=gate).identity, fixed + lines)
+        disabled = self.gate(self.route("r", "/", identity=profile), enabled=False)
+        self.assertEqual(self.admitted("GET /", gate=disabled).identity, fixed)
+        self.assertNotIn("eDp5", repr(profile))
+
+    def test_attack_18_two_credentials_for_a_service(self) -> None:
+        gate = self.gate(self.route("r", "/", access=ANYBODY, passes_authorization=True))
+        self.admitted("GET /", "Authorization: Basic x", gate=gate)
+        self.refused(400, "GET /", "Authorization: Basic x", "Authorization: Basic y", gate=gate)
+
     def test_disabled(self) -> None:
         decision = self.admitted("GET /admin", gate=self.gate(enabled=False))
         self.assertEqual((decision.principal, decision.identity), (None, b""))
@@ -337,6 +403,75 @@ class PathTests(GateTestCase):
         self.refused(400, "GET /api/../admin", gate=gate)
         self.refused(400, "GET /api;/../admin", gate=gate)
         self.refused(404, "GET /apix/admin", gate=gate)
+
+    def test_paths_as_they_are_sent(self) -> None:
+        raw = attrs.evolve(self.open, path_as_sent=True)
+        gate = self.gate(raw, self.closed)
+        for path in (
+            *(
+                "/pub/job/feature%252Fx",
+                "/pub/file%2520name",
+                "/pub/fetch/http://e/a",
+                "/pub/%7Euser",
+                "/pub/a%5Cb",
+                "/pub/a%2fb",
+            ),
+            *("/pub/a;x=1", "/pub/a%3Bx", "/pub//", "/pub", "/pub/%61", "/pub/x?y=%2F..//"),
+        ):
+            self.assertEqual(self.admitted(f"GET {path}", gate=gate).target, path.encode())
+        for path in ("/job/feature%252Fx", "/a%5Cb"):  # no route at all
+            self.refused(400, f"GET {path}", gate=gate)
+        for path in ("/pub/file%2520name", "/pub/a%5Cb"):  # a route without the option
+            self.refused(400, f"GET {path}", gate=self.gate(self.open, self.closed))
+
+    def test_attack_65_every_reading_leads_to_one_route(self) -> None:
+        raw = attrs.evolve(self.open, path_as_sent=True)
+        below = self.route("below", "/pub/admin")
+        other = self.route("other", "/")
+        every = attrs.evolve(other, path_as_sent=True, access=ANYBODY)
+        for paths, gate in (
+            (
+                *(
+                    (
+                        "/pub%2Fx",
+                        "/pub%252Fx",
+                        "//pub/x",
+                        "/%70ub/x",
+                        "/pub%5Cx",
+                        "/pub;x/y",
+                        "/pub/../admin",
+                        "/pub/%252e%252e/admin",
+                    ),
+                ),
+                self.gate(raw, self.closed, other),
+            ),
+            (
+                *(("/pub//admin", "/pub/%61dmin", "/pub/%2561dmin", "/pub/;x/admin", "/pub%2Fadmin", "/pub/x%2F%2E%2E%2Fadmin"),),
+                self.gate(raw, below),
+            ),
+            (
+                *(("//admin", "/%61dmin", "/%2561dmin/x", "/;x/admin", "/%5Cadmin", "/;%252Fadmin", "/admin;x/y", "/%2Fadmin"),),
+                self.gate(every, self.closed),
+            ),
+        ):
+            for path in paths:
+                client = self.ask(f"GET {path}", gate=gate)
+                self.assertIn(client.response().status, (400, 401, 404), path)
+                self.assertEqual(self.target.exchanges, [], path)
+
+    def test_a_path_as_it_is_sent_with_a_rewrite(self) -> None:
+        for rewrite, sent, forwarded in (
+            (b"", "/api/a%2Fb", b"/a%2Fb"),
+            (b"", "/api//a", b"//a"),
+            (b"", "/api", b"/"),
+            (b"", "/api/", b"/"),
+            (b"/in", "/api/%7Ea?x", b"/in/%7Ea?x"),
+        ):
+            gate = self.gate(self.route("api", "/api", access=ANYBODY, rewrite=rewrite, path_as_sent=True))
+            self.assertEqual(self.admitted(f"GET {sent}", gate=gate).target, forwarded)
+        gate = self.gate(self.route("api", "/api", access=ANYBODY, rewrite=b"", path_as_sent=True))
+        for sent, status in (("/%61pi/x", 400), ("//api/x", 400), ("/api%2Fx", 404), ("/api;x/y", 404)):
+            self.refused(status, f"GET {sent}", gate=gate)
 
     def test_encoded_slash_is_an_option(self) -> None:
         lax = attrs.evolve(self.open, allow_encoded_slash=True)

@@ -80,6 +80,9 @@ class FakeChain:
         self.connections.append(request)
         return self.vouched
 
+    def remembered_until(self, raw: bytes, realms: frozenset[str] = frozenset()) -> float:
+        return 60.0 if (raw, realms) in self.remembered else 0.0
+
     def recall(self, owner: Principal, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
         self.recalled.append(owner)
         return self.recollection or owner
@@ -155,6 +158,35 @@ class IdentifierTests(IdentifierCase):
         self.assertEqual(self.verifier.asked, ["t1"])
         self.assertIs(self.identify("Authorization: bearer t1"), ALICE)
         self.assertEqual(self.verifier.asked, ["t1"])
+
+    def test_attack_51_when_credentials_will_be_verified_again(self) -> None:
+        self.identify("Authorization: Bearer t1")
+        self.chain.remembered[b"Basic YWxpY2U6eA==", frozenset()] = ALICE
+        self.chain.remembered[b"Basic YWxpY2U6eQ==", frozenset({"a"})] = ALICE
+        for lines, until in (
+            (("Authorization: Bearer t1",), 100),
+            (("Authorization: bearer  t1",), 100),
+            (("Authorization: Bearer t2",), 0),
+            (("Authorization: Bearer t1, Bearer t2",), 0),
+            ((basic("alice:x"),), 60),
+            ((basic("alice:y"),), 0),
+            ((basic("alice:y"), "X-Auth-Realm: a"), 60),
+            ((), 0),
+        ):
+            self.assertEqual(self.identifier.until(block(*lines)), until, lines)
+
+    def test_attack_50_what_a_browser_adds_by_itself(self) -> None:
+        for lines, by_itself in (
+            ((basic("alice:x"),), True),
+            (("Authorization: plain YWxpY2U6eA==",), True),
+            (("Authorization: Bearer t",), False),
+            (("Authorization: Bearer t, Bearer u",), False),
+            (("Authorization: Bearer t, Basic YWxpY2U6eA==",), True),
+            (("Authorization: Negotiate YWxpY2U6eA==",), True),
+            (("X-Remote-User: alice",), True),
+            ((), True),
+        ):
+            self.assertEqual(self.identifier.by_browser(block(*lines)), by_itself, lines)
 
     def test_attack_36_expired_verdict_is_verified_anew(self) -> None:
         self.identify("Authorization: Bearer t1")

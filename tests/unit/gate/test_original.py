@@ -35,10 +35,14 @@ class OriginalTests(TestCase):
         url = self.found("X-Original-URL: https://h:81/a?b", "X-Original-Method: PUT")
         self.assertEqual(url, (b"PUT", b"h:81", b"/a?b"))
 
+    def test_nginx_without_a_method(self) -> None:
+        """The question's own method is GET whatever the client's is."""
+        for method in ("GET", "POST"):
+            self.assertEqual(self.found("X-Original-URI: /a?b", method=method), (b"-", b"asked", b"/a?b"))
+            self.assertEqual(self.found("X-Original-URL: https://h/a", method=method), (b"-", b"h", b"/a"))
+
     def test_nginx_in_part(self) -> None:
         for fields in (
-            ["X-Original-URI: /a"],
-            ["X-Original-URL: https://h/a"],
             ["X-Original-Method: GET"],
             ["X-Original-URI: /a", "X-Original-Method:"],
             ["X-Original-URI: /a", "X-Original-URL: https://h/a", "X-Original-Method: GET"],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from perimeter.errors import BadTarget
-from perimeter.gate.paths import has_encoded_slash, normalise, readings, split_target
+from perimeter.gate.paths import has_encoded_slash, normalise, readings, readings_as_sent, split_target
 from tests.unit.doubles.properties import reached, reaches
 
 #: Pieces of path attacks, so that random joins of them often are attacks.
@@ -178,3 +178,81 @@ class ReadingsTests(unittest.TestCase):
         for path in (b"/pub%2F..%2Fadmin", b"/pub/..%2Fadmin", b"/%2F../x", b"/a%2F.", b"/a%2F..;x"):
             with self.assertRaises(BadTarget, msg=repr(path)):
                 readings(path)
+
+
+class ReadingsAsSentTests(unittest.TestCase):
+    def test_what_a_service_may_make_of_a_path(self) -> None:
+        for path, others in (
+            (b"/a/b", []),
+            (b"/", []),
+            (b"/job/feature%252Fx", [b"/job/feature%2Fx", b"/job/feature/x"]),
+            (b"/file%2520name", [b"/file%20name", b"/file name"]),
+            (b"/fetch/http://e/a", [b"/fetch/http:/e/a"]),
+            (b"/%7Euser", [b"/~user"]),
+            (b"/a%5Cb", [b"/a\\b", b"/a/b"]),
+            (b"/a;x/b", [b"/a/b"]),
+            (b"/a;x%2Fb", [b"/a", b"/a;x/b", b"/a/b"]),
+            (b"/a%3Bx/b", [b"/a;x/b", b"/a/b"]),
+            (b"/a%3Fx/b", [b"/a?x/b", b"/a"]),
+            (b"/a%23x/b", [b"/a#x/b", b"/a"]),
+            (b"/a%2Fb", [b"/a/b"]),
+            (b"/caf%C3%A9", [b"/caf\xc3\xa9"]),
+            (b"/100%25", [b"/100%"]),
+            (b"/a/...", []),
+            (b"/.a", []),
+        ):
+            self.assertEqual(readings_as_sent(path), {path, *others}, path)
+
+    def test_attack_65_dot_segments_and_control_bytes_in_any_reading(self) -> None:
+        for path in (
+            *(b"/..", b"/.", b"/a/../b", b"/a/%2e%2E/b", b"/a/.%2e", b"/%252e%252e/b", b"/%25252e./b", b"/%25%32%65./b"),
+            *(
+                b"/a%2F..%2Fb",
+                b"/a%252F..%252Fb",
+                b"/a%5C..%5Cb",
+                b"/a%255C..",
+                b"/..;x/b",
+                b"/..%3Bx/b",
+                b"/..%253Bx",
+                b"/;/..;/b",
+            ),
+            *(b"/a/..%3Fx", b"/a/..%23", b"/a/.%253F", b"/a;%2F../b", b"/a/;x%2F..;y/b"),
+            *(b"/%00", b"/%2500", b"/a%0d%0ab", b"/a%250A", b"/%7f", b"/%1F", b"/%257F"),
+            *(b"/%c0%ae", b"/%25c0%25af", b"/%C0%AE%c0%ae/x", b"/%e0%80%af"),
+        ):
+            self.assertRaises(BadTarget, readings_as_sent, path)
+
+    def test_what_is_no_path(self) -> None:
+        for path in (b"", b"x", b"*", b"/a b", b"/\\", b"/a#", b"/a?", b"/\xe9", b"/%", b"/%4", b"/%zz", b"/%25%", b"/\x00"):
+            self.assertRaises(BadTarget, readings_as_sent, path)
+
+    def test_attack_23_paths_with_many_readings(self) -> None:
+        self.assertRaises(BadTarget, readings_as_sent, b"/" + b"%25" * 10_000 + b"32;//%5c%3f;//")
+        self.assertEqual(len(readings_as_sent(b"/" + b"a" * 32_765 + b"%25")), 2)  # 65,536 bytes
+        with self.assertRaises(BadTarget):
+            readings_as_sent(b"/" + b"a" * 32_766 + b"%25")
+        self.assertEqual(len(readings_as_sent(b"/" + b"a" * 100_000)), 1)
+
+    @reaches(30)
+    @given(PATHS)
+    @settings(max_examples=500, deadline=None)
+    def test_no_reading_leaves_the_set(self, path: bytes) -> None:
+        """Whatever steps a server takes, in whatever order, it is in the set; and none of it has a dot segment."""
+        try:
+            found = readings_as_sent(path)
+        except BadTarget:
+            return
+        reached(self)
+        self.assertIn(path, found)
+        for one in found:
+            for step in (
+                unquote_to_bytes,
+                lambda text: text.replace(b"\\", b"/"),
+                lambda text: re.sub(rb"/+", b"/", text),
+                lambda text: re.sub(rb";[^/]*", b"", text),
+                lambda text: re.split(rb"[?#]", text)[0],
+            ):
+                self.assertIn(step(one), found)
+            for text in (one, re.split(rb"[?#]", one)[0]):
+                self.assertNotIn(b"..", re.split(rb"[/\\]", re.sub(rb";[^/]*", b"", text)))
+            self.assertNotIn(b"\0", one)

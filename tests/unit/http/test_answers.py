@@ -77,46 +77,93 @@ class AnswersTests(unittest.TestCase):
             self.assertEqual("auth_uri" in fields, status == 401)
         self.assertIn(b"The access token expired", self.answered(ExpiredToken()).body)
 
-    def test_wrong_password_offers_both_schemes(self) -> None:
-        response = self.answered(Rejected())
-        values = [value for name, value in response.fields if name == b"www-authenticate"]
-        self.assertEqual(values, [b'Bearer realm="R"', b'Basic realm="R", charset="UTF-8"'])
+    def challenged(
+        self, refusal: Refusal, challenges: Challenges, *further: tuple[str, str], one_line: bool = False
+    ) -> list[bytes]:
+        """The values of WWW-Authenticate."""
+        refusal.one_line = one_line
+        response = self.answered(refusal, challenges=challenges, further=further)
+        return [value for name, value in response.fields if name == b"www-authenticate"]
 
-    def test_basic_challenge(self) -> None:
-        response = self.answered(MissingCredentials(), challenges=Challenges.BASIC)
-        self.assertEqual(response.get(b"www-authenticate"), b'Basic realm="R", charset="UTF-8"')
-
-    def test_all_challenges_in_lines_of_their_own(self) -> None:
-        further = (("basic", "local"), ("bearer", "weather"), ("bearer", "R"), ("basic", "corp"))
-        own, local = b'Bearer realm="R"', b'Basic realm="local", charset="UTF-8"'
-        others = [b'Bearer realm="weather"', b'Basic realm="corp", charset="UTF-8"']
-        for refusal, challenges, expected in (
-            (MissingCredentials(), Challenges.BEARER, [own, local, *others]),
-            (Rejected(), Challenges.BEARER, [own, local, *others]),
-            (MissingCredentials(), Challenges.BASIC, [local, *others]),
-        ):
-            response = self.answered(refusal, challenges=challenges, further=further)
-            self.assertEqual([value for name, value in response.fields if name == b"www-authenticate"], expected)
-        response = self.answered(Rejected(), further=(("bearer", "weather"),))
-        values = [value for name, value in response.fields if name == b"www-authenticate"]
-        self.assertEqual(values, [own, b'Basic realm="R", charset="UTF-8"', b'Bearer realm="weather"'])
-        self.assertEqual(
-            len([1 for name, _ in self.answered(InsufficientScope(), further=further).fields if name[:3] == b"www"]), 1
-        )
-
-    def test_passwords_alone_are_asked_for_by_realm_where_a_proxy_asks(self) -> None:
-        further = (("basic", "local"), ("basic", "corp"))
+    def test_challenges_of_passwords_alone(self) -> None:
         own, gateway = b'Bearer realm="R"', b'Basic realm="R", charset="UTF-8"'
         each = b'Basic realm="local", charset="UTF-8", Basic realm="corp", charset="UTF-8"'
-        for refusal, challenges, expected in (
-            (MissingCredentials(), Challenges.JOINED, [own + b", " + each]),
-            (Rejected(), Challenges.JOINED, [own + b", " + each]),
-            (MissingCredentials(), Challenges.BEARER, [own]),
-            (Rejected(), Challenges.BEARER, [own, gateway]),
-            (MissingCredentials(), Challenges.BASIC, [gateway]),
+        further = (("basic", "local"), ("basic", "corp"))
+        for refusal in (MissingCredentials, Rejected):
+            for challenges, expected, in_one in (
+                (Challenges.BEARER, [own], [own]),
+                (Challenges.BASIC, [gateway], [each]),
+                (Challenges.BOTH, [own, gateway], [own + b", " + each]),
+                (Challenges.FIRST_HAND, [gateway], [gateway]),
+            ):
+                self.assertEqual(self.challenged(refusal(), challenges, *further), expected, challenges)
+                self.assertEqual(self.challenged(refusal(), challenges, *further, one_line=True), in_one, challenges)
+
+    def test_challenges_where_authenticators_take_tokens_too(self) -> None:
+        own, local, corp = (
+            b'Bearer realm="R"',
+            b'Basic realm="local", charset="UTF-8"',
+            b'Basic realm="corp", charset="UTF-8"',
+        )
+        weather = b'Bearer realm="weather"'
+        further = (("basic", "local"), ("bearer", "weather"), ("bearer", "R"), ("basic", "corp"))
+        for refusal in (MissingCredentials, Rejected):
+            for challenges, expected in (
+                (Challenges.BEARER, [own, weather]),
+                (Challenges.BASIC, [local, corp]),
+                (Challenges.BOTH, [own, local, weather, corp]),
+                (Challenges.FIRST_HAND, [local, weather, corp]),
+            ):
+                self.assertEqual(self.challenged(refusal(), challenges, *further), expected, challenges)
+                in_one = self.challenged(refusal(), challenges, *further, one_line=True)
+                self.assertEqual(in_one, [b", ".join(expected)], challenges)
+
+    def test_challenges_where_no_authenticator_takes_passwords(self) -> None:
+        own, gateway, weather = b'Bearer realm="R"', b'Basic realm="R", charset="UTF-8"', b'Bearer realm="weather"'
+        for further, challenges, expected in (
+            ((), Challenges.BEARER, [own]),
+            ((), Challenges.BASIC, [gateway]),
+            ((), Challenges.BOTH, [own, gateway]),
+            ((), Challenges.FIRST_HAND, [gateway]),
+            ((("bearer", "weather"),), Challenges.BEARER, [own, weather]),
+            ((("bearer", "weather"),), Challenges.BASIC, [gateway]),
+            ((("bearer", "weather"),), Challenges.BOTH, [own, gateway, weather]),
+            ((("bearer", "weather"),), Challenges.FIRST_HAND, [weather]),
         ):
-            response = self.answered(refusal, challenges=challenges, further=further)
-            self.assertEqual([value for name, value in response.fields if name == b"www-authenticate"], expected)
+            self.assertEqual(self.challenged(Rejected(), challenges, *further), expected, (further, challenges))
+            in_one = self.challenged(Rejected(), challenges, *further, one_line=True)
+            self.assertEqual(in_one, [b", ".join(expected)], (further, challenges))
+
+    def test_a_challenge_for_bearer_alone_never_asks_for_a_password(self) -> None:
+        """A browser would open its own dialog, for a script's request too."""
+        refusals = (MissingCredentials, Rejected, InvalidToken, ExpiredToken, InvalidCredentialsRequest, InsufficientScope)
+        for refusal in refusals:
+            for one_line in (False, True):
+                values = self.challenged(refusal(), Challenges.BEARER, ("basic", "a"), ("bearer", "b"), one_line=one_line)
+                self.assertEqual([value for value in values if b"Basic" in value], [], refusal)
+                self.assertTrue(values[0].startswith(b'Bearer realm="R"'), refusal)
+
+    def test_only_a_401_asks_for_other_credentials(self) -> None:
+        for refusal, error in ((InsufficientScope, b"insufficient_scope"), (InvalidCredentialsRequest, b"invalid_request")):
+            for challenges in (Challenges.BEARER, Challenges.BOTH):
+                (value,) = self.challenged(refusal(), challenges, ("basic", "a"), ("bearer", "b"))
+                self.assertIn(b'error="%b"' % error, value)
+            for challenges in (Challenges.BASIC, Challenges.FIRST_HAND):
+                self.assertEqual(self.challenged(refusal(), challenges, ("basic", "a"), ("bearer", "b")), [])
+
+    def test_answers_with_and_without_one_line_are_remembered_apart(self) -> None:
+        target = Holding()
+        site = Site(target, Clock())
+        site.answers = Answers("R", (), error_page, {}, Clock().seconds, (("basic", "a"),))
+        counts = []
+        for one_line in (False, True, False):
+            client = Client(site)
+            client.get("/")
+            refusal = MissingCredentials()
+            refusal.stranger, refusal.one_line = Challenges.BOTH, one_line
+            target.exchanges[-1].refuse(refusal)
+            counts.append([name for name, _ in client.response().fields].count(b"www-authenticate"))
+        self.assertEqual(counts, [2, 1, 2])
 
     def test_no_challenge_without_need(self) -> None:
         for refusal in (NoRoute(), UpstreamUnreachable(), BadRequest(), Unavailable(), Maintenance()):

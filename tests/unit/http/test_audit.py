@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from perimeter.errors import InternalError, MissingCredentials
+from perimeter.errors import AuditUnavailable, InternalError, MissingCredentials, Rejected
 from perimeter.http.exchange import Exchange
+from perimeter.model import AccessRecord
 from tests.unit.doubles.http_rig import Body, Client, Echoing, Holding, Responder, Site
 
 
@@ -40,6 +41,7 @@ class RecordTests(unittest.TestCase):
         self.assertEqual((record.address, record.listener, record.tls), ("192.0.2.7", "https", "TLSv1.3"))
         self.assertEqual((record.route, record.upstream, record.principal), ("a-route", "holding", None))
         self.assertEqual((record.time, record.duration), (0, 2))
+        self.assertEqual((record.detail, record.attempted_user), ("", None))
         assert record.headers is not None
         self.assertEqual(record.headers.get(b"content-length"), b"3")
         self.only(client, 201)
@@ -162,10 +164,26 @@ class RecordTests(unittest.TestCase):
 
     def test_refusal(self) -> None:
         client, exchange = self.begun()
-        exchange.refuse(MissingCredentials())
-        exchange.refuse(InternalError())
+        exchange.refuse(MissingCredentials("none"))
+        exchange.refuse(InternalError("a bug"))
+        self.assertEqual((client.records[0].detail, client.records[0].attempted_user), ("none", None))
         self.only(client, 401, "missing_credentials")
         self.assertEqual(client.site.audit.written_before, [0])
+
+    def test_refused_login(self) -> None:
+        client, exchange = self.begun()
+        refusal = Rejected("no authenticator knows this user")
+        refusal.attempted_user = "bob"
+        exchange.refuse(refusal)
+        self.only(client, 401, "wrong_credentials")
+        self.assertEqual(client.records[0].attempted_user, "bob")
+
+    def test_refusal_after_the_response_began(self) -> None:
+        client, exchange = self.begun()
+        exchange.start(200, b"", None)
+        exchange.refuse(InternalError("a bug"))
+        self.only(client, 200, "internal_error")
+        self.assertEqual(client.records[0].detail, "a bug")
 
     def test_malformed_body(self) -> None:
         client, exchange = self.begun("Transfer-Encoding: chunked", method="POST")
@@ -196,7 +214,7 @@ class RecordTests(unittest.TestCase):
 
 
 class StrictTests(unittest.TestCase):
-    """A strict audit log that cannot be written: the response never becomes whole."""
+    """A strict audit log that cannot be written: the response never becomes whole, and the record says what the client saw."""
 
     def begun(self, method: str = "GET") -> tuple[Client, Exchange, Responder]:
         target = Holding()
@@ -208,17 +226,37 @@ class StrictTests(unittest.TestCase):
         assert isinstance(responder, Responder)
         return client, exchange, responder
 
-    def cut(self, client: Client, responder: Responder) -> None:
+    def kept(self, client: Client) -> AccessRecord:
+        """The one record that was kept, after everything that could bring another."""
+        client.transport.lose()
+        client.wait(100)
+        (record,) = client.site.audit.kept
+        self.assertEqual(len(client.records), 1)
+        self.assertEqual((record.reason, record.detail), ("audit_unavailable", "access.log: No space left on device"))
+        return record
+
+    def cut(self, client: Client, responder: Responder, status: int, sent: int) -> None:
+        """The client saw a part of the response, and then a reset."""
         self.assertTrue(client.transport.aborted)
         self.assertEqual(responder.told, ["gone"])
-        client.transport.lose()
-        self.assertEqual(len(client.records), 1)
+        record = self.kept(client)
+        self.assertEqual((record.status, record.sent), (status, sent))
+
+    def replaced(self, client: Client, responder: Responder, method: bytes = b"GET") -> None:
+        """The client saw 503, and nothing of the response."""
+        response = client.response(method)
+        self.assertEqual(response.status, 503)
+        self.assertIsNotNone(response.get(b"retry-after"))
+        self.assertNotIn(b"secret", client.transport.written)
+        self.assertFalse(client.transport.aborted)
+        self.assertEqual(responder.told, ["gone"])
+        record = self.kept(client)
+        self.assertEqual((record.status, record.sent), (503, len(response.body)))
 
     def test_answer(self) -> None:
         client, exchange, responder = self.begun()
         exchange.answer(200, b"", b"secret")
-        self.assertEqual(client.transport.written, b"")
-        self.cut(client, responder)
+        self.replaced(client, responder)
 
     def test_known_length(self) -> None:
         client, exchange, responder = self.begun()
@@ -227,7 +265,14 @@ class StrictTests(unittest.TestCase):
         exchange.write(b"t")
         self.assertFalse(client.responses()[0].whole)
         exchange.finish()
-        self.cut(client, responder)
+        self.cut(client, responder, 200, 5)
+
+    def test_known_length_whose_head_waits(self) -> None:
+        client, exchange, responder = self.begun()
+        exchange.start(200, b"X-Secret: secret\r\n", 6, flush=False)
+        exchange.write(b"secret")
+        exchange.finish()
+        self.replaced(client, responder)
 
     def test_chunked(self) -> None:
         client, exchange, responder = self.begun()
@@ -235,33 +280,61 @@ class StrictTests(unittest.TestCase):
         exchange.write(b"secret")
         exchange.finish()
         self.assertFalse(client.responses()[0].whole)
-        self.cut(client, responder)
+        self.cut(client, responder, 200, 6)
+
+    def test_chunked_whose_head_waits(self) -> None:
+        target = Holding()
+        client = Client(Site(target))
+        client.site.audit.failing = True
+        client.get()
+        exchange = target.exchanges[0]
+        exchange.start(200, b"", None, flush=False)
+        exchange.finish()
+        self.assertEqual(client.response().status, 503)
+        client.site.audit.failing = False
+        client.get()
+        target.exchanges[1].answer(200, b"", b"good")
+        self.assertEqual(client.responses()[1].body, b"good", "the framing is that of the second response alone")
 
     def test_no_body(self) -> None:
-        client, exchange, responder = self.begun("HEAD")
-        exchange.start(200, b"", 5)
-        exchange.finish()
-        self.assertEqual(client.transport.written, b"")
-        self.cut(client, responder)
+        for flush in (True, False):
+            client, exchange, responder = self.begun("HEAD")
+            exchange.start(200, b"", 5, flush=flush)
+            exchange.finish()
+            self.replaced(client, responder, b"HEAD")
 
     def test_refusal(self) -> None:
         client, exchange, responder = self.begun()
         exchange.refuse(MissingCredentials())
-        self.assertEqual(client.transport.written, b"")
-        self.cut(client, responder)
+        self.replaced(client, responder)
+
+    def test_refusal_for_this_reason(self) -> None:
+        client, exchange, _ = self.begun()
+        exchange.refuse(AuditUnavailable("access.log: No space left on device"))
+        response = client.response()
+        self.assertEqual(response.status, 503)
+        record = self.kept(client)
+        self.assertEqual((record.status, record.sent), (503, len(response.body)))
+
+    def test_client_that_left(self) -> None:
+        client, _, responder = self.begun()
+        client.transport.lose()
+        self.assertEqual(responder.told, ["gone"])
+        (record,) = client.site.audit.kept
+        self.assertEqual((record.status, record.reason), (499, "client_gone"))
 
     def test_tunnel(self) -> None:
         client, exchange, responder = self.begun()
         exchange.switch(b"", Body())
         exchange.tunnel_close()
-        self.cut(client, responder)
+        self.cut(client, responder, 101, 0)
 
     def test_refused_head(self) -> None:
         client = Client(Site(Echoing()))
         client.site.audit.failing = True
         client.send(b"garbage\r\n\r\n")
-        self.assertEqual(client.transport.written, b"")
-        self.assertTrue(client.transport.aborted)
+        self.assertEqual(client.response().status, 503)
+        self.assertTrue(client.closed)
         client.wait(10)
         self.assertEqual(len(client.records), 1)
 
@@ -270,6 +343,7 @@ class StrictTests(unittest.TestCase):
         client = Client(Site(target))
         client.site.audit.failing = True
         client.send(b"GET / HTTP/1.1\r\nHost: gw\r\n\r\n" * 3)
-        target.exchanges[0].answer(200, b"", b"")
+        target.exchanges[0].start(200, b"", None)
+        target.exchanges[0].finish()
         self.assertEqual(len(target.exchanges), 1)
         self.assertEqual(len(client.records), 1)

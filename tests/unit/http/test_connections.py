@@ -40,5 +40,5 @@ class ConnectionsTests(unittest.TestCase):
             exchange.decision = Admitted(self.site.route, principal, b"/", b"", "192.0.2.7")
         self.target.exchanges[0].decision = Admitted(builtin, alice, b"/", b"", "192.0.2.7")
         self.target.exchanges[2].decision = None
-        withdraw_unless(lambda principal: principal is not alice, self.target.exchanges)
+        withdraw_unless(lambda principal, _: principal is not alice, self.target.exchanges)
         self.assertEqual([exchange.ended for exchange in self.target.exchanges], [False, False, False, False, True, True])

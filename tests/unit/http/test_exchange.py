@@ -98,13 +98,15 @@ class EndTests(ExchangeTestCase):
         exchange.tunnel_send(b"late")
         self.assertEqual(client.transport.written, before)
 
-    def test_a_response_that_cannot_be_recorded_has_ended(self) -> None:
+    def test_a_response_that_cannot_be_recorded_is_replaced(self) -> None:
         client, exchange = self.begun()
         responder = exchange.responder
         assert isinstance(responder, Responder)
         client.site.audit.failing = True
         exchange.answer(200, b"", b"hello")
-        self.assertEqual((exchange.ended, client.transport.aborted, client.transport.written), (True, True, b""))
+        self.assertEqual((exchange.ended, client.transport.aborted), (True, False))
+        self.assertEqual(client.response().status, 503)
+        self.assertNotIn(b"hello", client.transport.written)
         self.assertEqual(responder.told, ["gone"])
 
     def test_a_sink_gets_nothing_after_the_end(self) -> None:

@@ -343,7 +343,7 @@ class EndTests(ResponseTestCase):
         gateway, client, peer = self.asked("HEAD")
         gateway.audit.failing = True
         peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
-        self.assertTrue(client.transport.aborted)
+        self.assertEqual(client.response(b"HEAD").status, 503)
         self.assertTrue(peer.dropped)
         self.assertEqual(gateway.idle, 0)
 

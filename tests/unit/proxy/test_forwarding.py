@@ -11,6 +11,7 @@ from perimeter.config.site.server import ServerSettings
 from perimeter.net.connect import HandshakeFailed
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.forwarding import _authority
+from perimeter.proxy.headers import HeaderRules
 from tests.unit.doubles.http_rig import Client
 from tests.unit.doubles.http_upstream import OK, Gateway, Peer
 
@@ -33,6 +34,67 @@ class ConnectTests(unittest.TestCase):
         peer.reply(b"HTTP/1.1 302 Found\r\nLocation: http://one:8080/app/z\r\nContent-Length: 0\r\n\r\n")
         self.assertEqual(client.response().get(b"location"), b"/v1/z")
         self.assertEqual((client.records[0].route, client.records[0].upstream), ("a-route", "backend"))
+
+    def test_attack_56_credentials_that_hold_for_a_connection(self) -> None:
+        """The next request on it may be another client's."""
+        for line, kept in (
+            ("Authorization: NTLM x", 0),
+            ("Authorization: negotiate x", 0),
+            ("Authorization: Odd x", 0),
+            ("Authorization: Basic x", 1),
+            ("Authorization: bearer x", 1),
+            ("X: y", 1),
+        ):
+            gateway = Gateway(rules=HeaderRules(pass_authorization=True), passes_authorization=True)
+            client, peer = gateway.begun("GET", "/", line)
+            self.assertIn(line.encode(), peer.request())
+            peer.reply(OK)
+            self.assertEqual((client.response().status, gateway.idle), (200, kept), line)
+        gateway = Gateway()
+        _, peer = gateway.begun("GET", "/", "Authorization: NTLM x")
+        self.assertNotIn(b"NTLM", peer.request())
+        peer.reply(OK)
+        self.assertEqual(gateway.idle, 1)
+
+    def mapped(self, location: str, *lines: str, relayed: tuple[str, ...] = (), **route: Any) -> str:
+        """What the client of a route gets for a Location of the service."""
+        gateway = Gateway(**{"prefix": b"/app", "rewrite": b"", **route})
+        gateway.relayed = relayed
+        client, peer = gateway.begun("GET", "/app/x", *lines)
+        reply = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nSet-Cookie: a=b; Path={location}\r\nContent-Length: 0\r\n\r\n"
+        peer.reply(reply.encode())
+        response = client.response()
+        found = (response.get(b"location") or b"").decode()
+        if location.startswith("/"):
+            self.assertEqual(response.get(b"set-cookie"), f"a=b; Path={found}".encode())
+        return found
+
+    def test_locations_of_a_service_that_heeds_x_forwarded_prefix(self) -> None:
+        """The prefix is added where the service has not done so itself."""
+        proxy = ("192.0.2.7",)
+        outer = "X-Forwarded-Prefix: /outer"
+        for location, expected in (("/z", "/app/z"), ("/app/z", "/app/z"), ("/app", "/app"), ("/apple", "/app/apple")):
+            self.assertEqual(self.mapped(location), expected)
+            self.assertEqual(self.mapped(location, outer), expected)
+            self.assertEqual(self.mapped(location, relayed=proxy), expected)
+        for location, expected in (
+            ("/outer/app/z", "/outer/app/z"),
+            ("/outer/app", "/outer/app"),
+            ("/outer/apple", "/app/outer/apple"),
+            ("/app/z", "/app/app/z"),
+            ("/z", "/app/z"),
+        ):
+            self.assertEqual(self.mapped(location, outer, relayed=proxy), expected)
+        self.assertEqual(self.mapped("/inner/z", rewrite=b"/inner"), "/app/z")
+        self.assertEqual(self.mapped("/app/z", rewrite=b"/inner"), "/app/z")
+        self.assertEqual(self.mapped("/z", outer, relayed=proxy, rewrite=None), "/z")
+
+    def test_locations_of_a_service_that_heeds_x_forwarded_host(self) -> None:
+        lines = ("X-Forwarded-Host: Public.test",)
+        self.assertEqual(self.mapped("http://public.test/z", *lines, relayed=("192.0.2.7",)), "/app/z")
+        self.assertEqual(self.mapped("http://public.test/z", *lines), "http://public.test/z")
+        self.assertEqual(self.mapped("http://other.test/z", *lines, relayed=("192.0.2.7",)), "http://other.test/z")
+        self.assertEqual(self.mapped("http:///z", relayed=("192.0.2.7",)), "http:///z")
 
     def test_refused(self) -> None:
         for error in (ConnectionRefusedError(), DNSLookupError(), HandshakeFailed("expired")):
@@ -594,8 +656,9 @@ class StrictAuditTests(unittest.TestCase):
             client, peer = gateway.begun()
             gateway.audit.failing = True
             peer.reply(reply)
-            self.assertTrue(client.transport.aborted)
-            self.assertFalse(any(response.whole for response in client.responses()))
+            responses = client.responses()
+            self.assertFalse(any(response.whole for response in responses if response.status != 503))
+            self.assertTrue(client.transport.aborted or [response.status for response in responses] == [503])
             self.assertEqual(len(client.records), 1)
             client.wait(1)
             self.assertLessEqual(len(gateway.pool.connections), gateway.idle)

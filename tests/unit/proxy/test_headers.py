@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
@@ -11,10 +13,10 @@ from twisted.trial import unittest
 from perimeter.gate.decision import Admitted
 from perimeter.http.grammar import parse_block, parse_response_head
 from perimeter.model import ClientConnection, Field, Principal
-from perimeter.proxy.headers import HeaderRules, client_lines, map_back, request_head
+from perimeter.proxy.headers import KNOWN_NAMES, HeaderRules, client_lines, map_back, request_head
 from tests.unit.doubles.http_rig import Client, Holding, Site
 
-RULES = HeaderRules((b"CDAP-UserId", b"X-Groups"))
+RULES = HeaderRules((*KNOWN_NAMES, b"CDAP-UserId", b"X-Groups"))
 OWN = b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\n"
 
 
@@ -24,14 +26,23 @@ def fields(*lines: str, rules: HeaderRules = RULES) -> list[bytes]:
     return rules.request_lines(parse_block(block, 100)).split(b"\r\n")[:-1]
 
 
-def head(*lines: str, relayed: tuple[str, ...] = (), tls: str = "TLSv1.3", upgrade: bytes | None = None, minor: int = 1) -> bytes:
+def head(
+    *lines: str,
+    relayed: tuple[str, ...] = (),
+    tls: str = "TLSv1.3",
+    upgrade: bytes | None = None,
+    minor: int = 1,
+    prefix: bytes = b"",
+    rewrite: bytes | None = None,
+) -> bytes:
     target = Holding()
     client = Client(Site(target), tls)
     names = ("Host: gw.example:9443", *lines) if minor else lines
     client.send(f"POST /a?b HTTP/1.{minor}\r\n".encode() + "".join(f"{line}\r\n" for line in names).encode("latin-1") + b"\r\n")
     exchange = target.exchanges[0]
     address = relayed[0] if relayed else "192.0.2.7"
-    decision = Admitted(client.site.route, Principal("alice", "local"), b"/judged?b", OWN, address, relayed)
+    route = attrs.evolve(client.site.route, prefix=prefix, rewrite=rewrite)
+    decision = Admitted(route, Principal("alice", "local"), b"/judged?b", OWN, address, relayed)
     return request_head(exchange, decision, RULES, b"fallback:8080", upgrade)
 
 
@@ -46,8 +57,43 @@ class RequestTests(unittest.TestCase):
         )
 
     def test_attack_11_identity_of_the_client(self) -> None:
-        for line in ("X-Auth-Roles: admin", "X-Auth-Username: x", "x-auth-anything: y", "X-AUTH-ROLES: a", "CDAP-UserId: x"):
+        for line in ("X-Auth-Roles: admin", "X-Auth-Username: x", "X-Auth-Realm: y", "X-AUTH-ROLES: a", "CDAP-UserId: x"):
             self.assertEqual(fields(line), [], line)
+
+    def test_attack_55_headers_that_a_service_may_trust(self) -> None:
+        for name in (
+            *("X-Remote-User", "Remote-User", "REMOTE_USER", "X-Forwarded-User", "X-Auth-Request-User", "x_auth_request_email"),
+            *("X-WEBAUTH-USER", "x.webauth.role", "OIDC_CLAIM_sub", "X-Remote-Extra-Scopes", "X-User", "SM_USER", "Client-Cert"),
+            *("X-SSL-Client-S-DN", "ssl_client_verify", "CF-Access-Authenticated-User-Email", "X-Consumer-Username"),
+        ):
+            self.assertEqual(fields(f"{name}: root"), [], name)
+            self.assertEqual(RULES.trailers([(name.lower().encode(), b"root")]), [], name)
+        for name in (
+            "X-Auth-Token",
+            "X-Auth-Key",
+            "X-Subject-Token",
+            "X-User-Id",
+            "X-Usernames",
+            "Remote",
+            "X-SSL",
+            "User-Agent",
+        ):
+            self.assertEqual(fields(f"{name}: x"), [f"{name}: x".encode()], name)
+            self.assertEqual(RULES.trailers([(name.lower().encode(), b"x")]), [(name.lower().encode(), b"x")], name)
+
+    def test_the_list_can_be_changed(self) -> None:
+        rules = HeaderRules((b"My-User", b"Their-*"))
+        for line, passes in (("My_User: x", False), ("Their.Roles: x", False), ("Their: x", True), ("X-Remote-User: x", True)):
+            self.assertEqual(fields(line, rules=rules), [line.encode()] if passes else [])
+            self.assertEqual(rules.reserved(line.partition(":")[0].lower().encode()), not passes)
+
+    def test_authorization_passes_where_the_route_says_so(self) -> None:
+        rules = HeaderRules(pass_authorization=True)
+        self.assertEqual(fields("authorization: Basic x", rules=rules), [b"authorization: Basic x"])
+        for line in ("Proxy-Authorization: x", "X-Auth-Username: x", "Connection: authorization"):
+            self.assertEqual(fields(line, rules=rules), [], line)
+        self.assertEqual(fields("Connection: authorization", "Authorization: x", rules=rules), [])
+        self.assertEqual(rules.trailers([(b"authorization", b"x")]), [])
 
     def test_attack_12_aliases(self) -> None:
         for name in (
@@ -165,6 +211,76 @@ class RequestTests(unittest.TestCase):
         sent = head(minor=0)
         self.assertIn(b"HTTP/1.1\r\nHost: fallback:8080\r\n", sent)
         self.assertIn(b"X-Forwarded-Host: fallback:8080\r\n", sent)
+
+    def told(self, name: str, *lines: str, **options: Any) -> list[str]:
+        """The values of a header of the request that the service gets."""
+        sent = head(*lines, **options).decode("latin-1").split("\r\n")
+        return [line.partition(": ")[2] for line in sent if line.lower().startswith(f"{name.lower()}:")]
+
+    def test_attack_9_host_port_and_prefix_come_from_trusted_proxies_alone(self) -> None:
+        lines = ("X-Forwarded-Host: public.test:8443", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /outer")
+        for name, trusted, else_ in (
+            ("X-Forwarded-Host", "public.test:8443", ["gw.example:9443"]),
+            ("X-Forwarded-Port", "8443", []),
+            ("X-Forwarded-Prefix", "/outer", []),
+        ):
+            self.assertEqual(self.told(name, *lines, relayed=("192.0.2.7",)), [trusted])
+            self.assertEqual(self.told(name, *lines), else_)
+            self.assertEqual(self.told(name, relayed=("192.0.2.7",)), else_)
+        self.assertEqual(self.told("Host", *lines, relayed=("192.0.2.7",)), ["gw.example:9443"])
+
+    def test_attack_9_a_trusted_proxys_own_value_is_the_last_of_a_list(self) -> None:
+        lines = ("X-Forwarded-Host: evil.test, public.test", "X-Forwarded-Port: 1", "X-Forwarded-Port: 2,443")
+        self.assertEqual(self.told("X-Forwarded-Host", *lines, relayed=("192.0.2.7",)), ["public.test"])
+        self.assertEqual(self.told("X-Forwarded-Port", *lines, relayed=("192.0.2.7",)), ["443"])
+
+    def test_attack_24_host_port_and_prefix_have_to_be_well_formed(self) -> None:
+        for name, else_, values in (
+            (
+                "Host",
+                ["gw.example:9443"],
+                ("", "a b", "a/b", "a@b", "a?b", "h:", "h:123456", "[::1", "h, ", "x\\y", "a" * 254, "\xe9"),
+            ),
+            ("Port", [], ("", "0", "65536", "443x", "-1", "99999", "0443", "4 43")),
+            (
+                "Prefix",
+                [],
+                (
+                    *("", "/", "x", "//evil.test", "/a//b", "/\\evil.test", "https://evil.test", "/a b", "/a?b", "/a#b", "/a\t"),
+                    *("/a/../b", "/..", "/.", "/%2e%2E/b", "/a/.%2e", "/" + "a" * 256, "/\xe9", '/"'),
+                ),
+            ),
+        ):
+            for value in values:
+                got = self.told(f"X-Forwarded-{name}", f"X-Forwarded-{name}: {value}", relayed=("192.0.2.7",))
+                self.assertEqual(got, else_ if value != "/a\t" else ["/a"], (name, value))
+        for name, value, sent in (
+            ("Host", "[2001:db8::1]:443", "[2001:db8::1]:443"),
+            ("Host", "a" * 253, "a" * 253),
+            ("Port", "65535", "65535"),
+            ("Port", "1", "1"),
+            ("Prefix", "/a/", "/a"),
+            ("Prefix", "/a/b.c/...", "/a/b.c/..."),
+            ("Prefix", "/" + "a" * 255, "/" + "a" * 255),
+        ):
+            got = self.told(f"X-Forwarded-{name}", f"X-Forwarded-{name}: {value}", relayed=("192.0.2.7",))
+            self.assertEqual(got, [sent], (name, value))
+
+    def test_prefix_that_a_rewrite_hides(self) -> None:
+        outer = "X-Forwarded-Prefix: /outer"
+        for prefix, rewrite, lines, relayed, expected in (
+            (b"/app", b"", (), (), ["/app"]),
+            (b"/app", b"", (outer,), (), ["/app"]),
+            (b"/app", b"", (outer,), ("192.0.2.7",), ["/outer/app"]),
+            (b"/app", b"", (), ("192.0.2.7",), ["/app"]),
+            (b"/app", b"/inner", (), (), ["/app"]),
+            (b"/app", b"/app", (), (), []),
+            (b"", b"/inner", (), (), []),
+            (b"/app", None, (), (), []),
+            (b"/app", None, (outer,), ("192.0.2.7",), ["/outer"]),
+        ):
+            got = self.told("X-Forwarded-Prefix", *lines, prefix=prefix, rewrite=rewrite, relayed=relayed)
+            self.assertEqual(got, expected, (prefix, rewrite, lines, relayed))
 
     def test_attack_9_relayed_by_a_trusted_proxy(self) -> None:
         relayed = ("10.9.9.9", "192.0.2.7")

@@ -137,6 +137,9 @@ class OperationsTests(unittest.TestCase):
             def uptime(self) -> float:
                 return 0.0
 
+            def examination(self) -> Any:
+                return self.assembly
+
         for question in (
             {},
             {"command": "stop"},
@@ -145,6 +148,7 @@ class OperationsTests(unittest.TestCase):
             {"command": ["status"]},
             {"command": "look"},
             {"command": "status"},
+            {"command": "status", "brief": True},
             {"command": "tokens"},
             {"command": "revoke"},
         ):

@@ -7,6 +7,7 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, Logger, LogPublisher
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
@@ -14,7 +15,7 @@ from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
 from perimeter.config.site.logging import LoggingSettings
-from perimeter.run.logs import DaemonLog, redacted
+from perimeter.run.logs import LIKE, DaemonLog, redacted
 from tests.unit.doubles.audit_records import make_record
 
 
@@ -137,6 +138,85 @@ class EveryFormatTests(LogsCase):
         self.observer({"log_format": "{text}", "text": text, "log_namespace": namespace})
         (line,) = self.out.getvalue().splitlines()
         self.assertTrue(line.isprintable())
+
+
+class RepeatTests(LogsCase):
+    """A message that repeats is written once, with its cause, and then counted."""
+
+    def begin(self, format: str = "console", level: str = "info") -> Logger:
+        self.clock = Clock()
+        self.out = io.StringIO()
+        self.observer = DaemonLog(LoggingSettings(level=level, format=format), self.out, self.clock.seconds)
+        return Logger(namespace="perimeter.gate", observer=self.observer)
+
+    def said(self) -> list[str]:
+        return [line.partition(" ")[2] for line in self.lines()]
+
+    def test_once_and_then_a_count(self) -> None:
+        log = self.begin()
+        for _ in range(45):
+            log.warn("no room on {disk}", disk="/var")
+        self.assertEqual(self.said(), ["warn perimeter.gate: no room on /var"])
+        self.clock.advance(9)
+        self.observer.report()
+        self.assertEqual(len(self.said()), 1)
+        self.clock.advance(1)
+        self.observer.report()
+        self.assertEqual(self.said()[1:], ["warn perimeter.gate: no room on /var: 44 more in 10 s"])
+
+    def test_another_text_is_another_message(self) -> None:
+        log = self.begin()
+        for disk in ("/var", "/srv", "/var"):
+            log.error("no room on {disk}", disk=disk)
+        self.assertEqual(len(self.said()), 2)
+        self.observer.finish()
+        self.assertEqual(self.said()[2:], ["error perimeter.gate: no room on /var: 1 more in 0 s"])
+
+    def test_many_texts_of_one_format_are_counted_too(self) -> None:
+        log = self.begin()
+        for number in range(60):
+            log.warn("upstream {name} is down", name=number)
+        self.assertEqual(len(self.said()), LIKE)
+        self.observer.finish()
+        self.assertEqual(self.said()[-1], "warn perimeter.gate: 10 more like 'upstream {name} is down' in 0 s")
+        self.assertEqual(len(self.said()), LIKE + 1)
+
+    def test_a_traceback_that_repeats(self) -> None:
+        log = self.begin()
+        for _ in range(3):
+            log.failure("it broke", failing("no"))
+        self.assertEqual(self.out.getvalue().count("Traceback"), 1)
+        self.observer.finish()
+        self.assertTrue(self.said()[-1].endswith("critical perimeter.gate: it broke (ValueError): 2 more in 0 s"))
+
+    def test_what_was_counted_by_its_sender_and_what_is_no_warning_is_always_written(self) -> None:
+        log = self.begin()
+        for _ in range(3):
+            log.info("reloaded")
+            log.error("not reloaded: {error}", error="x", counted=True)
+        self.assertEqual(len(self.said()), 6)
+
+    def test_a_count_is_a_json_object_too(self) -> None:
+        log = self.begin("json")
+        log.warn("x")
+        log.warn("x")
+        self.observer.finish()
+        self.assertEqual([json.loads(line)["message"] for line in self.lines()], ["x", "x: 1 more in 0 s"])
+
+    def test_a_count_below_the_level_is_not_written(self) -> None:
+        log = self.begin()
+        log.warn("x")
+        log.warn("x")
+        self.observer.configure(LoggingSettings(level="error"))
+        self.observer.finish()
+        self.assertEqual(len(self.said()), 1)
+
+    def test_attack_42_a_count_is_one_line(self) -> None:
+        log = self.begin()
+        for _ in range(2):
+            log.warn("no {x}", x="a\nb {more}")
+        self.observer.finish()
+        self.assertEqual(self.said()[1], r"warn perimeter.gate: no a\x0ab {more}: 1 more in 0 s")
 
 
 class RedactionTests(LogsCase):

@@ -112,6 +112,17 @@ class FileTests(StaticTestCase):
         self.assertEqual((reply.status, reply.get("location")), (301, "/d/?a=b"))
         self.assertEqual(self.get("/empty-directory/").reply.status, 404)
 
+    def test_redirect_behind_a_proxy_that_removes_a_prefix(self) -> None:
+        self.put("d/index.htm", b"<p>hi")
+        for relayed, told, expected in (
+            (("192.0.2.7",), "/outer", "/outer/d/?a"),
+            ((), "/outer", "/d/?a"),
+            (("192.0.2.7",), "//evil.test", "/d/?a"),
+        ):
+            rig = Rig("GET /d?a HTTP/1.1", (f"X-Forwarded-Prefix: {told}",), relayed=relayed)
+            self.target.handle(rig.exchange)
+            self.assertEqual(rig.reply.get("location"), expected)
+
     def test_attack_24_a_redirect_stays_on_this_host(self) -> None:
         (self.root / "evil.example").mkdir()
         location = self.get("/", target=b"//evil.example", prefix=b"/").reply.get("location")

@@ -41,6 +41,10 @@ class ApiTokenTests(TestCase):
         kept = ApiToken("7", b"", "ci", ALICE, 0.0)
         self.assertEqual((kept.expires, kept.restriction, kept.passing), (inf, None, False))
 
+    def test_the_digest_is_not_shown(self) -> None:
+        kept = mint("ci", ALICE, 0.0, inf)[1]
+        self.assertNotIn(repr(kept.digest), repr(kept))
+
     def test_attack_36_it_ends_at_the_moment_that_it_names(self) -> None:
         text, kept = mint("ci", ALICE, 0.0, 10.0)
         clock = Clock()

@@ -116,9 +116,9 @@ class BookTests(TokenCase):
         self.assertTrue(self.book.names(kept.id, grant))
         self.assertTrue(self.book.names(text, grant))
         for which in (second.id, other, "", "no such token"):
-            self.assertFalse(self.book.names(which, grant), which)
+            self.assertIs(self.book.names(which, grant), False, which)
         # an access token is not an API token, even with the id of one
-        self.assertFalse(self.book.names(kept.id, Grant(kept.id, NOW, inf)))
+        self.assertIs(self.book.names(kept.id, Grant(kept.id, NOW, inf)), False)
 
     def test_remove_by_id_or_by_the_token(self) -> None:
         for by in (0, 1):

@@ -45,6 +45,10 @@ class ThumbprintTests(TestCase):
         members = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "d": "ignored"}
         self.assertEqual(thumbprint(members), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")
 
+    def test_a_thumbprint_has_43_characters(self) -> None:
+        for number in range(100):
+            self.assertEqual(len(thumbprint({"kty": "OKP", "crv": "Ed25519", "x": str(number)})), 43, number)
+
 
 class LoadTests(TestCase):
     def bad(self, data: object, text: str, *, private: bool = False) -> None:
@@ -69,6 +73,9 @@ class LoadTests(TestCase):
             self.assertTrue({"d", "p", "q", "dp", "dq", "qi"}.isdisjoint(shown))
             self.assertEqual(key.kid, thumbprint(shown))
             self.assertEqual(key.members(private=True)["key_ops"], ["sign"])
+
+    def test_a_new_rsa_key_has_3072_bits(self) -> None:
+        self.assertEqual(generate("RS256").public.key_size, 3072)  # type: ignore[union-attr]
 
     def test_algorithm_of_a_key_that_names_none(self) -> None:
         for members, algorithm in ((EC, "ES256"), (EC384, "ES384"), (OKP, "EdDSA"), (RSA, "RS256")):
@@ -135,6 +142,7 @@ class LoadTests(TestCase):
             error = self.assertRaises(BadKey, load_jwk, broken, private=True)
             self.assertNotIn(PRIVATE_EC["d"], str(error))
         self.assertNotIn(PRIVATE_EC["d"], repr(load_jwk(PRIVATE_EC, private=True)))
+        self.assertNotIn("private", repr(load_jwk(PRIVATE_EC, private=True)), "nor that there is one")
 
     @reaches(2)
     @given(

@@ -5,15 +5,16 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+import attrs
 from twisted.internet.defer import ensureDeferred
 
 from perimeter.errors import InvalidToken, NoSuchToken, Unavailable
-from perimeter.model import Principal
+from perimeter.model import Grant, Principal
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.changes import Cursor
 from perimeter.state.memory import MemoryStore
 from perimeter.state.state import State
-from perimeter.tokens.api_token import ApiToken, mint
+from perimeter.tokens.api_token import ApiToken, grant_of, mint
 from perimeter.tokens.revoking import Ended, Revocation, Revoker
 from perimeter.tokens.stored import TOKENS
 from tests.unit.doubles.auth import ImmediateThreads, ThreadClock, offload_with
@@ -153,3 +154,28 @@ class ForgettingTests(RevokerCase):
         for moment, good in ((principal.grant.expires - 1, False), (principal.grant.expires + 3600, True)):
             self.stored.forget(moment)
             self.assertEqual(self.stored.good(principal), good)
+
+
+class AdmittedBeforeTests(RevokerCase):
+    """Who was admitted without a token is concerned too, if everything of theirs was revoked since."""
+
+    def test_attack_51_everything_of_a_user(self) -> None:
+        before = self.stored.users_revoked
+        self.assertTrue(self.stored.good_since(ALICE, 1))
+        self.assertEqual(self.stored.revoked_at(ALICE), 0)
+        self.time.advance(5)
+        self.revoke(user=("local", "alice"))
+        self.assertEqual((self.stored.users_revoked, self.stored.revoked_at(ALICE)), (before + 1, NOW + 5))
+        for since, good in ((NOW, False), (NOW + 5, False), (NOW + 5.1, True)):
+            self.assertEqual(self.stored.good_since(ALICE, since), good, since)
+        self.assertTrue(self.stored.good_since(BOB, NOW))
+        self.assertTrue(self.stored.good_since(attrs.evolve(ALICE, realm="corp"), NOW))
+
+    def test_a_token_counts_for_itself(self) -> None:
+        _, kept = self.made()
+        holder = attrs.evolve(ALICE, grant=grant_of(kept))
+        self.assertTrue(self.stored.good_since(holder, NOW))
+        self.revoke(user=("local", "alice"))
+        self.assertFalse(self.stored.good_since(holder, NOW + 100))
+        issued = attrs.evolve(ALICE, grant=Grant("id", NOW + 1, inf))
+        self.assertTrue(self.stored.good_since(issued, NOW), "issued after the revocation")

@@ -395,7 +395,7 @@ class AnswerTests(unittest.TestCase):
 
     def render(self, refusal: Any) -> tuple[int, bytes, bytes]:
         answers = Answers("example", ("https://gw/token",), lambda status, phrase: Page(b"", b""), {}, lambda: 0.0)
-        refusal.stranger = Challenges.BASIC
+        refusal.stranger = Challenges.FIRST_HAND
         return answers.render(refusal, parse_block(b"Host: gw\r\n", 20))
 
     def test_the_challenge(self) -> None:

@@ -18,11 +18,10 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.kinds.ldap import names
-from perimeter.auth.kinds.ldap.names import folded
-from perimeter.auth.kinds.ldap.roles import Roles
+from perimeter.auth.kinds.ldap.roles import GID_NUMBER, Roles, wants_primary
 from perimeter.auth.kinds.ldap.settings import LdapSettings, Tls
 from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Search
-from perimeter.auth.text import unfit_for_name
+from perimeter.auth.text import folded, unfit_for_name
 from perimeter.config.language.option import options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
@@ -34,6 +33,8 @@ from perimeter.plugin.authenticator import (
     IAuthenticatorFactory,
     ICanonicalNames,
     IDecoyLogin,
+    IDirectoryRoles,
+    IProbe,
     IRunningAuthenticator,
     ISchemes,
     Scheme,
@@ -51,7 +52,7 @@ REMEMBERED_COSTS = 64
 """Refused binds whose durations are kept, so that unknown users take the same time."""
 
 
-@implementer(IRunningAuthenticator, ICanonicalNames, ISchemes, IDecoyLogin)
+@implementer(IRunningAuthenticator, ICanonicalNames, ISchemes, IDecoyLogin, IProbe)
 class LdapAuthenticator:
     """Knows the users of one directory."""
 
@@ -67,6 +68,8 @@ class LdapAuthenticator:
         self._attributes: tuple[str, ...] = (settings.user_id_attribute,)
         if settings.active_directory:
             self._attributes += names.ACCOUNT
+        if wants_primary(settings):
+            self._attributes += (GID_NUMBER,)
         #: seconds that the last binds with a wrong password took
         self._costs: deque[float] = deque(maxlen=REMEMBERED_COSTS)
 
@@ -100,6 +103,10 @@ class LdapAuthenticator:
         """See `IDecoyLogin`: the search and the bind of an unknown user."""
         silent = AuthenticationRequest(request.address)  # a step of another authenticator's login is not explained
         await self.authenticate(BasicCredentials(f"nobody-{secrets.token_hex(8)}", secrets.token_urlsafe(12)), silent)
+
+    async def probe(self) -> None:
+        """See `IProbe`."""
+        await self._directory.probe()
 
     def canonical_name(self, username: str) -> str:
         """The one spelling by which wrong passwords are counted; see `ICanonicalNames`."""
@@ -218,12 +225,16 @@ class LdapAuthenticator:
         return name
 
 
-@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread)
+@implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread, IDirectoryRoles)
 class LdapFactory:
     """``type = ldap``."""
 
     kind = "ldap"
     options = options_of(LdapSettings)
+
+    def any_case(self, settings: Any) -> bool:
+        """See `IDirectoryRoles`."""
+        return True
 
     def parse(self, section: Section) -> LdapSettings:
         """See `IAuthenticatorFactory`."""
@@ -251,11 +262,11 @@ class LdapFactory:
             search_connections=settings.search_connections,
             bind_connections=settings.bind_connections,
         )
-        exposed = [host for host, _ in settings.servers if host not in ("localhost", "127.0.0.1", "::1")]
-        if settings.tls is Tls.NONE and exposed:
+        if settings.tls is Tls.NONE:
             _log.warn(
-                "Authenticator {name}: passwords cross the network to {hosts} in plain text; set tls = starttls or ldaps",
+                "Authenticator {name}: tls = none: passwords go to {hosts} in plain text; set tls = starttls or ldaps",
                 name=name,
-                hosts=", ".join(exposed),
+                hosts=", ".join(host for host, _ in settings.servers),
+                counted=True,
             )
         return LdapAuthenticator(name, realm, settings, reactor, directory)

@@ -23,7 +23,7 @@ from typing import Any
 
 from ldaptor.protocols import pureber, pureldap
 
-from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Matching, Message, Or, Reference, Result
+from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Matching, Message, Not, Or, Reference, Result
 from perimeter.errors import PerimeterError
 
 MAX_MESSAGE = 8 << 20
@@ -187,6 +187,8 @@ def _filter(filter: Filter) -> Any:
             return pureldap.LDAPFilter_and([_filter(part) for part in parts])
         case Or(parts):
             return pureldap.LDAPFilter_or([_filter(part) for part in parts])
+        case Not(part):
+            return pureldap.LDAPFilter_not(_filter(part))
         case Equal(attribute, value):
             return pureldap.LDAPFilter_equalityMatch(
                 attributeDesc=pureldap.LDAPAttributeDescription(attribute.encode()),

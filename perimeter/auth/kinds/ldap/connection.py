@@ -22,8 +22,8 @@ from zope.interface import implementer
 from perimeter.auth.kinds.ldap import compat
 from perimeter.auth.kinds.ldap.results import SIZE_LIMIT_EXCEEDED, SUCCESS, describe, judge_search
 from perimeter.auth.kinds.ldap.values import Found, LdapEntry, Result, Search, ServerFailure
-from perimeter.net.contexts import ClientTLS
-from perimeter.net.tls import reason_of
+from perimeter.connection_faults import Options, begins_tls_alert, handshake_fault, reason_of
+from perimeter.net.contexts import ClientTLS, verification_code
 
 CLOSE_GRACE = 5.0
 """Seconds that a closed connection has to send its unbind request; then it is cut."""
@@ -39,9 +39,13 @@ class _Operation:
     """An operation under way. At most ``limit`` entries are kept; further ones are only counted."""
 
     done: Deferred[Result]
-    limit: int = 0
+    limit: int
     entries: list[LdapEntry] = attrs.field(factory=list)
     more: bool = False
+
+
+OPTIONS = Options("set tls = starttls or none", name="server_name", timeout="server_timeout")
+"""What the options of ``type = ldap`` are called."""
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -50,20 +54,27 @@ class _Creator:
 
     def __init__(self, tls: ClientTLS) -> None:
         self._tls = tls
+        self.connection: SSL.Connection | None = None
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """See `IOpenSSLClientConnectionCreator`."""
-        return self._tls.connection(None)
+        self.connection = self._tls.connection(None)
+        return self.connection
 
 
 @implementer(IHandshakeListener)
 class LdapConnection(Protocol):
-    """A connection. Its Deferreds fail with `ServerFailure` when it ends. ``clock`` is for the timeouts."""
+    """A connection. Its Deferreds fail with `ServerFailure` when it ends.
+
+    ``clock`` is for the timeouts, ``options`` are the names of its options, for messages.
+    """
 
     transport: Any
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: Any, options: Options = OPTIONS) -> None:
         self._clock = clock
+        self._options = options
+        self._creator: _Creator | None = None
         self._buffer = bytearray()
         self._operations: dict[int, _Operation] = {}
         self._number = 0
@@ -93,7 +104,7 @@ class LdapConnection(Protocol):
         assert self._tls is not None
         reason = self._tls.verify(self.transport.getHandle())
         if reason:
-            self.abort(f"the TLS handshake failed: {reason}")
+            self.abort(handshake_fault(reason, 0, self._options))
             return
         handshake, self._handshake = self._handshake, None
         if handshake is not None:
@@ -111,7 +122,8 @@ class LdapConnection(Protocol):
                 del self._buffer[:length]
                 self._take(message.id, message.content)
         except compat.Malformed as problem:
-            self.abort(f"it sent {problem}")
+            plain_to_tls = begins_tls_alert(self._buffer) and self._creator is None
+            self.abort("it speaks TLS on this port: set tls = ldaps" if plain_to_tls else f"it sent {problem}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail all operations under way."""
@@ -121,7 +133,9 @@ class LdapConnection(Protocol):
         handshake, self._handshake = self._handshake, None
         if handshake is not None:
             assert reason.value is not None
-            why = self._trouble or f"the TLS handshake failed: {reason_of(reason.value)}"
+            used = None if self._creator is None else self._creator.connection
+            code = 0 if used is None else verification_code(used)
+            why = self._trouble or handshake_fault(reason_of(reason.value), code, self._options)
             handshake.errback(ServerFailure(why))
         operations, self._operations = self._operations, {}
         self.on_change()  # first: the failed operation may request another connection at once
@@ -206,7 +220,7 @@ class LdapConnection(Protocol):
             operation, done = self._begin(encode, timeout + SEARCH_GRACE, remaining)
             result = await done
             entries += operation.entries
-            if operation.more or (result.code == SIZE_LIMIT_EXCEEDED and not search.page):
+            if operation.more or result.code == SIZE_LIMIT_EXCEEDED:
                 return Found(tuple(entries), result, more=True)
             judge_search(result)
             if not result.cookie or not search.page:
@@ -226,7 +240,8 @@ class LdapConnection(Protocol):
         """Begin TLS now; fires when the server is verified."""
         self._tls = tls
         self._handshake = Deferred(lambda _: self.abort("given up"))
-        self.transport.startTLS(_Creator(tls))
+        self._creator = _Creator(tls)
+        self.transport.startTLS(self._creator)
         return self._handshake
 
     # -- the end

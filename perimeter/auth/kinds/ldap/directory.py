@@ -95,6 +95,14 @@ class LdapDirectory:
         finally:
             self._binds.release()
 
+    async def probe(self) -> None:
+        """Connect to a server, and bind as the account for searches. Raises `Unavailable`."""
+
+        async def open_and_close(server: _Server) -> None:
+            (await self._opener(server.address)()).close()
+
+        await self._ask(open_and_close)
+
     def close(self) -> None:
         """Close connections as soon as they are not in use. Later questions each use a new connection."""
         for server in self._servers:

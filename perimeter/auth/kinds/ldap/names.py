@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from perimeter.auth.kinds.ldap.values import Equal, Filter, LdapEntry, Or
-from perimeter.auth.text import unfit_for_name
+from perimeter.auth.text import folded, unfit_for_name
 from perimeter.errors import Rejected
 
 MAX_NAME = 256
@@ -22,12 +21,6 @@ _FILETIME_EPOCH = 11644473600
 
 _HEX_PAIRS = re.compile(r"(?:\\[0-9A-Fa-f]{2})+")
 _ESCAPED = re.compile(r"(?:\\[0-9A-Fa-f]{2})+|\\.", re.DOTALL)
-_BLANKS = re.compile(r"\s+")
-
-
-def folded(value: str) -> str:
-    """``value`` as caseIgnoreMatch compares it (RFC 4518): a directory considers equal results the same."""
-    return _BLANKS.sub(" ", unicodedata.normalize("NFKC", value).casefold()).strip()
 
 
 def account_closed(entry: LdapEntry, now: float) -> bool:

@@ -10,19 +10,24 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
 
-from perimeter.auth.kinds.ldap.connection import LdapConnection
+from perimeter.auth.kinds.ldap.connection import OPTIONS, LdapConnection
 from perimeter.auth.kinds.ldap.values import ServerFailure
+from perimeter.connection_faults import Options, connect_fault
 from perimeter.net.contexts import ClientTLS
 
 
 @attrs.frozen
 class Address:
-    """A server. ``tls`` is None for plain text; ``start_tls`` secures a connection that began in plain text."""
+    """A server. ``tls`` is None for plain text; ``start_tls`` secures a connection that began in plain text.
+
+    ``options`` are the names of its options, for messages.
+    """
 
     host: str
     port: int
     tls: ClientTLS | None = None
     start_tls: bool = False
+    options: Options = OPTIONS
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -30,30 +35,27 @@ class Address:
 
 async def open_connection(reactor: Any, address: Address, timeout: float) -> LdapConnection:
     """A connection to ``address``, its certificate verified, within ``timeout`` seconds. Raises `ServerFailure`."""
-    connection = LdapConnection(reactor)
-    opening = Deferred.fromCoroutine(_open(reactor, address, connection, timeout))
+    options = attrs.evolve(address.options, seconds=timeout)
+    connection = LdapConnection(reactor, options)
+    opening = Deferred.fromCoroutine(_open(reactor, address, connection, timeout, options))
     opening.addTimeout(timeout, reactor)
     try:
         return await opening
     except TimeoutError:
         connection.abort("too slow")
-        raise ServerFailure(f"no connection within {timeout:g} s") from None
+        raise ServerFailure(connect_fault(error.TimeoutError(), options)) from None
     except BaseException:
         connection.abort("given up")
         raise
 
 
-async def _open(reactor: Any, address: Address, connection: LdapConnection, timeout: float) -> LdapConnection:
+async def _open(reactor: Any, address: Address, connection: LdapConnection, timeout: float, options: Options) -> LdapConnection:
     try:
         # Twisted's own transports: the gateway's own cannot begin TLS in the middle of a connection.
         endpoint = HostnameEndpoint(reactor, address.host, address.port, timeout)
         await endpoint.connect(_Once(connection))
-    except error.DNSLookupError:
-        raise ServerFailure("its name is not known") from None
-    except error.TimeoutError:
-        raise ServerFailure(f"no connection within {timeout:g} s") from None
-    except error.ConnectError as problem:
-        raise ServerFailure(f"no connection ({type(problem).__name__})") from None
+    except (error.DNSLookupError, error.ConnectError) as problem:
+        raise ServerFailure(connect_fault(problem, options)) from None
     if address.tls is not None:
         if address.start_tls:
             await connection.start_tls(timeout)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 
 from twisted.logger import Logger
 
-from perimeter.auth.kinds.ldap.names import folded, same_dn
+from perimeter.auth.kinds.ldap.names import same_dn
+from perimeter.auth.kinds.ldap.results import SIZE_LIMIT_EXCEEDED
 from perimeter.auth.kinds.ldap.settings import LdapSettings, MemberValue, RoleRule
-from perimeter.auth.kinds.ldap.values import And, Equal, Filter, Found, LdapEntry, Matching, Or, Search
-from perimeter.auth.text import unfit_for_name
+from perimeter.auth.kinds.ldap.values import And, Equal, Filter, Found, LdapEntry, Matching, Not, Or, Search
+from perimeter.auth.text import folded, unfit_for_name
 from perimeter.errors import Undecided
 
 _log = Logger()
@@ -30,6 +32,18 @@ AT_ONCE = 50
 """Groups in one search when the gateway follows groups in groups."""
 
 
+GID_NUMBER = "gidNumber"
+"""The attribute of users and groups with the number of a group."""
+
+_NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
+_LIMITED = "the directory ended a search for the groups of a user at its own limit"
+
+
+def wants_primary(settings: LdapSettings) -> bool:
+    """Whether users have a primary group beside those that list them."""
+    return bool(settings.role_base_dn) and settings.role_object_class.lower() == "posixgroup"
+
+
 class Roles:
     """Finds the roles of users by ``search``, according to ``settings``."""
 
@@ -43,7 +57,7 @@ class Roles:
         if not settings.role_base_dn:
             return ()
         member = username if settings.role_member_value is MemberValue.USERNAME else user.dn
-        groups = await self._groups([member], explain)
+        groups = await self._groups((self._membership(member), *self._primary(user)), explain)
         if settings.nested_groups and not settings.active_directory:
             groups = await self._nested(groups, explain)
         roles: set[str] = set()
@@ -60,7 +74,7 @@ class Roles:
             names = [group.dn for group in latest.values()]
             latest = {}
             for start in range(0, len(names), AT_ONCE):
-                latest |= await self._groups(names[start : start + AT_ONCE], explain)
+                latest |= await self._groups(tuple(map(self._membership, names[start : start + AT_ONCE])), explain)
             latest = {dn: group for dn, group in latest.items() if dn not in groups}
             if not latest:
                 return groups
@@ -69,16 +83,46 @@ class Roles:
                 raise Undecided(f"a user is in more than {MAX_GROUPS} groups")
         raise Undecided(f"groups are nested more than {MAX_DEPTH} deep")
 
-    async def _groups(self, members: list[str], explain: Callable[[str], None]) -> dict[str, LdapEntry]:
+    async def _groups(self, is_member: tuple[Filter, ...], explain: Callable[[str], None]) -> dict[str, LdapEntry]:
         settings = self._settings
-        is_member = tuple(self._membership(member) for member in members)
         filter = And((Equal("objectClass", settings.role_object_class), is_member[0] if len(is_member) == 1 else Or(is_member)))
         explain(f"search for groups below {settings.role_base_dn}: {filter}")
-        attributes = (settings.role_name_attribute,)
-        found = await self._search(Search(settings.role_base_dn, filter, attributes, MAX_GROUPS, PAGE))
-        if found.more:
-            raise Undecided(f"a user is in more than {MAX_GROUPS} groups")
-        return {folded(entry.dn): entry for entry in found.entries}
+        found = await self._search(self._one_search(filter, MAX_GROUPS))
+        groups = {folded(entry.dn): entry for entry in found.entries}
+        while found.more:
+            if found.result.code != SIZE_LIMIT_EXCEEDED or len(groups) >= MAX_GROUPS:
+                raise Undecided(f"a user is in more than {MAX_GROUPS} groups")
+            found = await self._beyond(filter, groups, explain)
+            groups |= {folded(entry.dn): entry for entry in found.entries}
+        return groups
+
+    async def _beyond(self, filter: Filter, known: dict[str, LdapEntry], explain: Callable[[str], None]) -> Found:
+        """The groups after those ``known``, where the directory ends each search after a number of entries.
+
+        Pages (RFC 2696) do not help: OpenLDAP counts the entries of all pages together. So the known groups are excluded by their
+        names. A directory without the attribute entryDN (RFC 5020) would then find no group at all, and is not believed.
+        """
+        if not known:
+            raise Undecided(f"{_LIMITED}, and returned no group")
+        names = tuple(Equal("entryDN", entry.dn) for entry in known.values())
+        again = await self._search(self._one_search(And((filter, names[0])), 1))
+        if [folded(entry.dn) for entry in again.entries] != [next(iter(known))]:
+            raise Undecided(f"{_LIMITED}; allow bind_dn more: size.prtotal=unlimited with OpenLDAP")
+        explain(f"the directory ends a search at its limit; search for groups besides these {len(known)}")
+        found = await self._search(self._one_search(And((filter, Not(Or(names)))), MAX_GROUPS - len(known)))
+        if found.more and not found.entries:
+            raise Undecided(f"{_LIMITED}, and returned no group")
+        return found
+
+    def _one_search(self, filter: Filter, limit: int) -> Search:
+        return Search(self._settings.role_base_dn, filter, (self._settings.role_name_attribute,), limit, PAGE)
+
+    def _primary(self, user: LdapEntry) -> Iterable[Filter]:
+        """The primary group of a user, which does not name its members: the posixGroup with the user's gidNumber (RFC 2307)."""
+        if not wants_primary(self._settings):
+            return
+        numbers = {data.decode("ascii", "replace") for data in user.values(GID_NUMBER)}
+        yield from (Equal(GID_NUMBER, number) for number in sorted(numbers) if _NUMBER.fullmatch(number))
 
     def _membership(self, member: str) -> Filter:
         settings = self._settings

@@ -107,7 +107,17 @@ class Or:
         return f"(|{''.join(map(str, self.parts))})"
 
 
-Filter = Equal | Matching | And | Or
+@attrs.frozen
+class Not:
+    """Entries that ``part`` does not match."""
+
+    part: Filter
+
+    def __str__(self) -> str:
+        return f"(!{self.part})"
+
+
+Filter = Equal | Matching | And | Or | Not
 """A search filter, built from objects: text of a client is never parsed as a filter (attack 31). ``str()`` is for messages."""
 
 _SPECIAL = frozenset("*()\\\0")
@@ -135,7 +145,7 @@ class Search:
 
 @attrs.frozen
 class Found:
-    """The result of a search. ``more`` is true if there were more entries than the limit."""
+    """The result of a search. ``more`` is true if there were more entries than the limit, or than the server returns."""
 
     entries: tuple[LdapEntry, ...]
     result: Result

@@ -17,7 +17,13 @@ from perimeter.config.language.option import Option, option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticatorFactory, ICanonicalNames, IDecoyLogin, IRunningAuthenticator
+from perimeter.plugin.authenticator import (
+    IAuthenticatorFactory,
+    ICanonicalNames,
+    IDecoyLogin,
+    IDirectoryRoles,
+    IRunningAuthenticator,
+)
 from perimeter.plugin.login_module import (
     ILoginModule,
     ILoginModuleFactory,
@@ -102,7 +108,7 @@ class LoginModulesAuthenticator:
         return Principal(username, self.realm, tuple(dict.fromkeys(subject.roles)), self.name, dict(subject.attributes))
 
 
-@implementer(IPlugin, IAuthenticatorFactory)
+@implementer(IPlugin, IAuthenticatorFactory, IDirectoryRoles)
 class LoginModulesFactory:
     """``type = login-modules``. ``factories`` replaces the installed modules."""
 
@@ -120,6 +126,12 @@ class LoginModulesFactory:
         factories = self._factories()
         modules = [self._module(section, item, factories) for item in read(section, StackOptions).modules]
         return LoginModulesSettings(tuple(module for module in modules if module is not None))
+
+    def any_case(self, settings: LoginModulesSettings) -> bool:
+        """See `IDirectoryRoles`: if one of the modules takes its roles from a directory."""
+        factories = self._factories()
+        asked = [(factories[one.kind], one.settings) for one in settings.modules]
+        return any(factory.any_case(own) for factory, own in asked if IDirectoryRoles.providedBy(factory))
 
     def _module(self, section: Section, item: str, factories: Mapping[str, ILoginModuleFactory]) -> ModuleSettings | None:
         kind, *words = item.split()

@@ -16,6 +16,7 @@ from perimeter.plugin.authenticator import (
     IAuthenticatorFactory,
     ICanonicalNames,
     IDecoyLogin,
+    IDirectoryRoles,
     IRunningAuthenticator,
 )
 from perimeter.plugin.login_module import ILoginModuleFactory, IRunningLoginModule, LoginAttempt, UnknownUser
@@ -62,7 +63,7 @@ class AuthenticatorModule:
         return Known(principal.username, principal.roles, principal.attributes)
 
 
-@implementer(IPlugin, ILoginModuleFactory)
+@implementer(IPlugin, ILoginModuleFactory, IDirectoryRoles)
 class AuthenticatorModuleFactory:
     """The authenticators of ``factory`` as login modules, with the same kind and the same options."""
 
@@ -70,6 +71,10 @@ class AuthenticatorModuleFactory:
         self.kind = factory.kind
         self.options = factory.options
         self._factory = factory
+
+    def any_case(self, settings: Any) -> bool:
+        """See `IDirectoryRoles`: as the authenticators of the factory."""
+        return IDirectoryRoles.providedBy(self._factory) and self._factory.any_case(settings)
 
     def parse(self, options: Section) -> Any:
         """The authenticator's settings."""

@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from perimeter.auth.kinds.remote.memory import TokenMemory, Vouched
 from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticator, ISchemes, Scheme
+from perimeter.plugin.authenticator import IAuthenticator, IProbe, ISchemes, Scheme
 
 Explain = Callable[[str], None]
 
@@ -26,7 +26,7 @@ class TokenService(Protocol):
         """
 
 
-@implementer(IAuthenticator, ISchemes)
+@implementer(IAuthenticator, ISchemes, IProbe)
 class TokenAuthenticator:
     """Finds the holders of bearer tokens by ``service``, and remembers them for ``remember`` seconds.
 
@@ -44,6 +44,12 @@ class TokenAuthenticator:
     def forget(self) -> None:
         """Remember nothing from before now."""
         self._memory.forget()
+
+    async def probe(self) -> None:
+        """See `IProbe`. A service that has nothing to look at counts as usable."""
+        probe = getattr(self._service, "probe", None)
+        if probe is not None:
+            await probe()
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """See `IAuthenticator`."""

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from perimeter.auth.kinds.remote.settings import RemoteSettings
 from perimeter.config.language.datatypes import TEXT, BadValue, Datatype, duration, list_of
+from perimeter.config.language.name_types import WORD
 from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option
 
@@ -26,7 +27,7 @@ def _all_alone(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-NAMES_OR_ALL: Datatype[tuple[str, ...]] = list_of(TEXT, whole=_all_alone)
+NAMES_OR_ALL: Datatype[tuple[str, ...]] = list_of(WORD, whole=_all_alone)
 
 KEY_CACHE = "how long the keys are used; they are renewed at half of it"
 
@@ -86,6 +87,10 @@ class JwtJudge:
         """Call ``changed`` when the issuer changes its keys."""
         self._keys.changed = changed
 
+    async def probe(self) -> None:
+        """See `perimeter.plugin.authenticator.IProbe`."""
+        await self._keys.probe()
+
     async def vouch(self, token: str, explain: Explain) -> Vouched | None:
         """See `perimeter.auth.kinds.remote.authenticator.TokenService`."""
         from perimeter.auth.kinds.remote.judge import ANY, judge, read_header
@@ -102,4 +107,7 @@ class JwtJudge:
         if not keys:
             explain("the issuer has no key that fits kid and alg of the token")
             return None
-        return judge(header, keys, self._expected, self._seconds())
+        vouched = judge(header, keys, self._expected, self._seconds())
+        if vouched is None:
+            explain("the token is for another audience or issuer")
+        return vouched

@@ -60,6 +60,11 @@ class RemoteKeys:
         await self._fetch()
         return self._keys.fitting(kid, algorithm)
 
+    async def probe(self) -> None:
+        """Return if the key set can be read now, or its keys are in use. Raises `Unavailable`."""
+        if self._seconds() >= self._until or self._failed:
+            await self._fetch()
+
     async def _find_anew(self, kid: str | None, algorithm: str, now: float) -> tuple[Jwk, ...]:
         """The keys for a token that fits none of the set: the issuer may have published new keys."""
         if now < self._pause_ends and not self._flights.under_way(b""):

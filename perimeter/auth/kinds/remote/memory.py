@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from math import inf
 from typing import Any
 
 import attrs
@@ -48,5 +47,8 @@ class TokenMemory:
         vouched: Vouched | None = await self._flights.join(digest, look)
         if vouched is None:
             return None
-        self._memory.keep(digest, vouched.principal, began, inf if vouched.expires is None else vouched.expires)
-        return vouched.principal
+        principal, expires = vouched.principal, vouched.expires
+        if expires is not None:
+            principal = attrs.evolve(principal, until=expires)
+        self._memory.keep(digest, principal, began, principal.until)
+        return principal

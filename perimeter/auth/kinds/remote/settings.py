@@ -57,5 +57,10 @@ class RemoteSettings(Settings, ABC):
 
         for one in self.urls():
             if one.lower().startswith("http://") and not one.lower().startswith(_NEAR):
-                _log.warn("{service}: {url} is not https: tokens cross the network in plain text", service=service, url=one)
+                _log.warn(
+                    "{service}: {url} is not https: tokens cross the network in plain text",
+                    service=service,
+                    url=one,
+                    counted=True,
+                )
         return RemoteClient(service, services.web.trusting(self.ca_certificate), self.timeout, services.reactor)

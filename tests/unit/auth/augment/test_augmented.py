@@ -12,13 +12,13 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.augment.augmented import augment, augmenters_of
+from perimeter.auth.augment.augmented import augment, augmenters_of, build_augmenter
 from perimeter.auth.augment.match import MatchAugmenterFactory, MatchAugmenterSettings
 from perimeter.auth.augment.plain import PlainAugmenterFactory, PlainAugmenterSettings
 from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.auth.registry import augmenter_factories
 from perimeter.config.site.augmenter import AugmenterSettings
-from perimeter.errors import Rejected, Unavailable
+from perimeter.errors import Overloaded, Rejected, StartupError, Unavailable, Undecided
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal
 from perimeter.plugin.augmenter import IAugmenter
 from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator, ISchemes
@@ -59,6 +59,23 @@ class Fake:
         self.events.append("stop")
 
 
+@implementer(IAugmenter)
+class Failing:
+    """An augmenter that raises ``problem``."""
+
+    name, realm = "failing", "r"
+
+    def __init__(self, problem: Unavailable) -> None:
+        self.problem = problem
+        self.stopped = 0
+
+    async def augment(self, principal: Principal, request: AuthenticationRequest) -> Principal:
+        raise self.problem
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
 class AugmenterTests(SiteCase):
     def found(self, *settings: AugmenterSettings, answer: Any = ALICE, realm: str = "r") -> Any:
         augmented = augment(Fake(answer, realm), augmenters_of(settings, FACTORIES, SERVICES))
@@ -92,6 +109,7 @@ class AugmenterTests(SiteCase):
     def test_plain(self) -> None:
         self.assertEqual(self.roles(GRANTS), ("viewer", "ops", "data"))
         self.assertEqual(self.roles(GRANTS, answer=Principal("carol", "r")), ("ops",))
+        self.assertEqual(self.roles(GRANTS, answer=Principal("dave", "r", ("viewer",))), ("viewer",))
 
     def test_those_that_match_come_last_and_see_the_others_roles(self) -> None:
         by_role = match("x", role=("ops",), add_roles=("root",))
@@ -133,6 +151,53 @@ class AugmenterTests(SiteCase):
             self.failureResultOf(ensureDeferred(asked.ask(CREDENTIALS, REQUEST)), Unavailable)
         fake.answer = None
         self.assertIsNone(self.successResultOf(ensureDeferred(asked.ask(CREDENTIALS, REQUEST))), "whom the next one may know")
+
+    def test_attack_41_partial_roles_are_never_used(self) -> None:
+        for raised, reported in (
+            (Undecided("two entries"), Undecided),
+            (Overloaded("too many"), Overloaded),
+            (Unavailable("down"), Undecided),
+        ):
+            outer: Any = augment(Fake(ALICE), [Failing(raised)])
+            failure = self.failureResultOf(ensureDeferred(outer.authenticate(CREDENTIALS, REQUEST)), Unavailable).value
+            self.assertEqual((type(failure), failure.detail), (reported, raised.detail))
+
+    def test_what_is_started_is_stopped(self) -> None:
+        @implementer(IAuthenticator)
+        class Plain:
+            name, realm = "local", "r"
+
+            def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Deferred[Any]:
+                return succeed(ALICE)
+
+        for inner in (Fake(ALICE), Plain()):
+            part = Failing(Unavailable("down"))
+            outer: Any = augment(inner, [part])  # type: ignore[arg-type]
+            self.assertTrue(IRunningAuthenticator.providedBy(outer))
+            outer.start(lambda: None)
+            outer.stop()
+            self.assertEqual(part.stopped, 1)
+
+    def test_an_augmenter_that_cannot_be_built_stops_the_start(self) -> None:
+        class Factory(MatchAugmenterFactory):
+            def __init__(self, result: Any) -> None:
+                self.result = result
+
+            def build(self, *args: Any) -> Any:
+                if isinstance(self.result, Exception):
+                    raise self.result
+                return self.result
+
+        place = "[augmenter admins] type = match cannot be"
+        for result, text in (
+            (object(), f"{place} used: "),
+            (KeyError("secret"), f"{place} built: KeyError"),
+            (StartupError("no CA file"), "no CA file"),
+        ):
+            error = self.assertRaises(StartupError, build_augmenter, ADMINS, Factory(result), SERVICES)
+            self.assertIn(text, str(error))
+            self.assertNotIn("secret", str(error))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     @given(
         st.lists(st.sampled_from("abcd")), st.lists(st.sampled_from("abcd")), st.dictionaries(st.sampled_from("xyz"), st.text())

@@ -42,6 +42,11 @@ class GroupTests(TestCase):
     def roles(self, dn: str, one: str = "", several: tuple[str, ...] = ()) -> list[str]:
         return roles_of_group(dn, components(one) if one else (), [components(fragment) for fragment in several])
 
+    def test_a_group_that_is_the_fragment_itself(self) -> None:
+        self.assertEqual(roles_of_group("cn=ops,ou=Groups", components("cn=ops"), []), ["ops"])
+        self.assertEqual(roles_of_group("cn=ops", components("cn=ops"), []), ["ops"])
+        self.assertEqual(roles_of_group("cn=ops", components("cn=dev"), []), [])
+
     def test_without_a_filter_the_name_of_the_group(self) -> None:
         self.assertEqual(self.roles("cn=Admin,ou=TeamA,dc=example"), ["Admin"])
         self.assertEqual(self.roles("ou=TeamA,dc=example"), [])

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Counted, Key, MemoryAttempts, Throttle
+from perimeter.auth.chain.watch import TimedOut
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable, Undecided
 from perimeter.fair_queue import CLIENT
 from perimeter.model import (
@@ -23,6 +24,7 @@ from perimeter.model import (
     Principal,
     Recollection,
 )
+from perimeter.offload import Offload
 from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
 from tests.unit.doubles.auth import REQUEST, ManualThreads, ThreadClock, offload_with
 
@@ -54,6 +56,18 @@ class Scheming(Fake):
     def __init__(self, schemes: tuple[str, ...], answer: Any, realm: str = "r", name: str = "fake") -> None:
         super().__init__(answer, realm, name)
         self.schemes = schemes
+
+
+class Explaining(Scheming):
+    """A `Scheming` that explains its answer."""
+
+    def __init__(self, schemes: tuple[str, ...], answer: Any, step: str) -> None:
+        super().__init__(schemes, answer)
+        self.step = step
+
+    def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Awaitable[Principal | None]:
+        request.explain(self.step)
+        return super().authenticate(credentials, request)
 
 
 @implementer(IRunningAuthenticator)
@@ -127,6 +141,27 @@ class OutcomeTests(ChainCase):
         self.failureResultOf(self.ask(self.chain(Fake(None), Fake(None))), Rejected)
         self.failureResultOf(self.ask(self.chain()), Rejected)
         self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)
+
+    def test_a_failed_login_names_the_user_that_was_tried(self) -> None:
+        for answer, refusal in ((None, Rejected), (Rejected(), Rejected), (Unavailable(), Unavailable)):
+            failure = self.failureResultOf(self.ask(self.chain(Fake(answer))), refusal)
+            self.assertEqual(failure.value.attempted_user, "alice")
+        empty = self.failureResultOf(self.ask(self.chain(Fake(None)), BasicCredentials("bob", "")), Rejected)
+        self.assertEqual(empty.value.attempted_user, "bob")
+        token = self.failureResultOf(self.ask(self.chain(Scheming(("bearer",), None)), BearerCredentials("x")), InvalidToken)
+        self.assertIsNone(token.value.attempted_user)
+
+    def test_a_token_that_is_not_known_is_refused_with_what_each_authenticator_says(self) -> None:
+        said: list[str] = []
+        request = attrs.evolve(REQUEST, explain=said.append)
+        explaining = [Explaining(("bearer",), None, step) for step in ("of another issuer", "no such key", "no such key")]
+        failure = self.failureResultOf(self.ask(self.chain(*explaining), BearerCredentials("x"), request), InvalidToken)
+        self.assertEqual(failure.value.detail, "no authenticator knows this token; of another issuer; no such key")
+        self.assertEqual(said, ["of another issuer", "no such key", "no such key"])
+        failure = self.failureResultOf(
+            self.ask(self.chain(Explaining(("bearer",), None, "x" * 900)), BearerCredentials("x")), InvalidToken
+        )
+        self.assertEqual(len(failure.value.detail), 300)
 
     def test_attack_41_an_unforeseen_exception_fails_closed(self) -> None:
         second = Fake(principal())
@@ -271,7 +306,7 @@ class BreakerTests(ChainCase):
 
 class ThrottleTests(ChainCase):
     def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
-        return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock))
+        return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock, allowed_from_address=3))
 
     def test_after_some_wrong_passwords_no_authenticator_is_asked(self) -> None:
         fake = Fake(Rejected())
@@ -324,8 +359,8 @@ class ThrottleTests(ChainCase):
 
     def test_what_the_operator_sees_of_lockouts(self) -> None:
         chain = self.throttled(Fake(Rejected()))
-        for _ in range(3):
-            self.failureResultOf(self.ask(chain), Rejected)
+        for number in range(3):  # the same guess counts once for its address
+            self.failureResultOf(self.ask(chain, BasicCredentials("alice", f"guess {number}")), Rejected)
         for later, seconds in ((0, 1), (0.25, 1), (5, 0)):
             self.clock.advance(later)
             self.assertEqual([left for _, _, left in chain.refused()], [seconds, seconds])
@@ -411,9 +446,51 @@ class NarrowingTests(ChainCase):
         first, second = Fake(principal("a"), "a"), Fake(principal("b"), "b")
         chain = self.chain(first, second)
         found = self.successResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"b"}))))
-        self.assertEqual((found.realm, first.asked), ("b", []))
+        self.assertEqual((found.realm, len(first.asked)), ("b", 1))
         self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"c"}))), Rejected)
         self.failureResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({""}))), Rejected)
+        self.assertEqual(len(first.asked), 1, "a realm that no authenticator has: none is asked")
+
+    def narrowed(self, *realms: str) -> AuthenticationRequest:
+        return AuthenticationRequest("192.0.2.1", frozenset(realms))
+
+    def test_attack_49_narrowing_skips_no_authenticator_that_would_refuse(self) -> None:
+        """Two realms have the name: where the whole chain refuses the password of one, no header makes it the other's."""
+        staff, guests = Fake(Rejected(), "staff"), Fake(principal("guests"), "guests")
+        chain = self.chain(staff, guests)
+        self.failureResultOf(self.ask(chain), Rejected)
+        for request in (self.narrowed("guests"), self.narrowed("guests", "other"), self.narrowed("staff", "guests")):
+            self.failureResultOf(self.ask(chain, request=request), Rejected)
+        self.assertEqual((len(staff.asked), len(guests.asked)), (4, 0))
+
+    def test_attack_49_narrowing_spares_no_authenticator_that_is_down(self) -> None:
+        chain = self.chain(Fake(Unavailable("down"), "staff"), Fake(principal("guests"), "guests"))
+        self.failureResultOf(self.ask(chain, request=self.narrowed("guests")), Unavailable)
+
+    def test_attack_49_nor_for_tokens_of_other_issuers(self) -> None:
+        token = BearerCredentials("x")
+        first, second = Scheming(("bearer",), InvalidToken(), "a"), Scheming(("bearer",), principal("b"), "b")
+        self.failureResultOf(self.ask(self.chain(first, second), token, self.narrowed("b")), InvalidToken)
+        first.answer = None
+        self.assertEqual(self.successResultOf(self.ask(self.chain(first, second), token, self.narrowed("b"))).realm, "b")
+
+    def test_attack_49_a_user_who_is_known_by_the_connection_is_not_made_anonymous(self) -> None:
+        """Anonymous clients of a route with ``auth = optional`` may do what ``deny`` forbids to this user."""
+        header = Scheming(("header",), principal("staff"), "staff")
+        for realms in (("guests",), ("",)):
+            asked = Deferred.fromCoroutine(self.chain(header).identify_connection(self.narrowed(*realms)))
+            self.failureResultOf(asked, Rejected)
+        asked = Deferred.fromCoroutine(self.chain(header).identify_connection(self.narrowed("staff", "x")))
+        self.assertEqual(self.successResultOf(asked).realm, "staff")
+        header.answer = None
+        self.assertIsNone(
+            self.successResultOf(Deferred.fromCoroutine(self.chain(header).identify_connection(self.narrowed("x"))))
+        )
+
+    def test_authenticators_behind_the_last_named_realm_are_not_asked(self) -> None:
+        first, second, third = Fake(None, "a"), Fake(None, "b"), Fake(principal("c"), "c")
+        self.failureResultOf(self.ask(self.chain(first, second, third), request=self.narrowed("b")), Rejected)
+        self.assertEqual([len(one.asked) for one in (first, second, third)], [1, 1, 0])
 
 
 class MemoryTests(ChainCase):
@@ -425,6 +502,37 @@ class MemoryTests(ChainCase):
         self.assertIs(chain.lookup_basic(RAW), found)
         self.clock.advance(1)
         self.assertIsNone(chain.lookup_basic(RAW))
+
+    def test_attack_51_when_a_password_will_be_verified_again(self) -> None:
+        chain = self.chain(Fake(principal()))
+        self.assertEqual(chain.remembered_until(RAW), 0)
+        self.successResultOf(self.ask(chain))
+        self.assertEqual(chain.remembered_until(RAW), self.clock.seconds() + 60)
+        self.assertEqual(chain.remembered_until(RAW, frozenset({"r"})), 0)
+        self.successResultOf(self.ask(chain, request=AuthenticationRequest("192.0.2.1", frozenset({"r"}))))
+        self.assertEqual(chain.remembered_until(RAW, frozenset({"r"})), self.clock.seconds() + 60)
+
+    def test_attack_51_the_password_of_one_user_is_forgotten(self) -> None:
+        chain = self.chain(Fake(principal()))
+        self.successResultOf(self.ask(chain))
+        chain.forget_users(lambda user: user.username != "alice")
+        self.assertIsNotNone(chain.lookup_basic(RAW))
+        chain.forget_users(lambda user: user.username == "alice")
+        self.assertIsNone(chain.lookup_basic(RAW))
+
+    def test_attack_51_other_parts_hear_of_users_that_have_changed(self) -> None:
+        watched = Watched(principal())
+        chain = self.chain(watched)
+        heard: list[bool] = []
+        chain.start()
+        assert watched.changed is not None
+        watched.changed()
+        chain.users_changed = lambda: heard.append(chain.lookup_basic(RAW) is None)
+        self.successResultOf(self.ask(chain))
+        watched.changed()
+        self.assertEqual(heard, [True], "forgotten by then")
+        chain.stop()
+        self.assertEqual(heard, [True])
 
     def test_only_successes_are_remembered(self) -> None:
         for answer in (None, Rejected(), Unavailable()):
@@ -680,7 +788,7 @@ class GuessingTests(ChainCase):
         super().setUp()
         self.fake = Fake(None)
         self.attempts = MemoryAttempts()
-        self.throttled = self.chain(self.fake, throttle=Throttle(3, self.attempts, self.clock))
+        self.throttled = self.chain(self.fake, throttle=Throttle(3, self.attempts, self.clock, allowed_from_address=3))
 
     def leave(self, password: str, address: str = "192.0.2.1") -> Deferred[Principal]:
         """Guess and leave before the authenticator has answered."""
@@ -747,12 +855,63 @@ class GuessingTests(ChainCase):
         for number in range(5):
             request = AuthenticationRequest(f"198.51.100.{number % 2}")
             asked = self.ask(chain, BasicCredentials("alice", f"guess {number}"), request)
-            self.clock.advance(5)
-            self.failureResultOf(asked, Overloaded)
+            self.clock.advance(119.9)
+            self.assertNoResult(asked)
+            self.clock.advance(0.1)
+            refusal = self.failureResultOf(asked, Overloaded).value
+            self.assertIn(refusal.retry_after, (1, 2))
+            self.assertIn("had no free thread for 120 s", refusal.detail)
         threads.step()
         asked = self.ask(chain)
         threads.step()
         self.successResultOf(asked)
+
+    def test_the_time_in_the_queue_is_no_part_of_the_timeout(self) -> None:
+        """A login waits for 20 s, its hash takes 4.9 s: it gets in. One whose hash takes 5 s does not."""
+        for taken, refusal in ((4.9, None), (5.0, TimedOut)):
+            threads = ManualThreads()
+            offload = offload_with(threads, self.clock, count=1)
+            before = offload.run(principal)
+
+            class Hashing(Fake):
+                async def authenticate(
+                    self, credentials: Credentials, request: AuthenticationRequest, offload: Offload = offload
+                ) -> Principal | None:
+                    return await offload.run(principal)
+
+            asked = self.ask(self.chain(Hashing(None), queue_timeout=30))
+            self.clock.advance(20)
+            self.assertNoResult(asked)
+            threads.step()
+            self.successResultOf(before)
+            self.clock.advance(taken)
+            if refusal is None:
+                threads.step()
+                self.successResultOf(asked)
+            else:
+                self.failureResultOf(asked, refusal)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_waiting_twice_has_one_limit(self) -> None:
+        """An authenticator with two jobs: 20 s and then 9.9 s in the queue are within 30 s, another 0.1 s is not."""
+        threads = ManualThreads()
+        offload = offload_with(threads, self.clock, count=1)
+
+        class Hashing(Fake):
+            async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+                await offload.run(principal)
+                return await offload.run(principal)
+
+        offload.run(principal)
+        asked = self.ask(self.chain(Hashing(None), queue_timeout=30))
+        self.clock.advance(20)
+        threads.step()
+        offload.run(principal)
+        threads.step()
+        self.clock.advance(9.9)
+        self.assertNoResult(asked)
+        self.clock.advance(0.1)
+        self.failureResultOf(asked, Overloaded)
 
     def test_attack_47_each_network_has_a_line_of_its_own(self) -> None:
         clients: list[str] = []

@@ -149,7 +149,7 @@ class CountingTests(RaceCase):
     """A race counts as one attempt, no matter how many authenticators take part."""
 
     def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
-        return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock))
+        return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock, allowed_from_address=3))
 
     def test_a_wrong_password_is_one_attempt(self) -> None:
         chain = self.throttled(Fake(Rejected(), "a"), Fake(Rejected(), "b"), Fake(None, "c"))

@@ -9,6 +9,7 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
+from perimeter.auth.chain import throttle as throttling
 from perimeter.auth.chain.asking import plain_name
 from perimeter.auth.chain.breaker import CircuitBreaker
 from perimeter.auth.chain.throttle import (
@@ -31,7 +32,7 @@ class ThrottleTests(unittest.TestCase):
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.store = MemoryAttempts()
-        self.throttle = Throttle(3, self.store, self.clock)
+        self.throttle = Throttle(3, self.store, self.clock, allowed_from_address=3)
 
     def guess(self, names: list[tuple[str, str]] = JOHN, address: str = "192.0.2.1", times: int = 1) -> None:
         for _ in range(times):
@@ -129,6 +130,67 @@ class ThrottleTests(unittest.TestCase):
         self.assertEqual(self.wait(address="2001:db8:0:1::1"), 0)
         self.assertEqual(address_block("::ffff:192.0.2.1"), "192.0.2.1")
 
+    def test_attack_71_one_old_password_does_not_lock_out_an_address(self) -> None:
+        throttle = Throttle(3, self.store, self.clock, allowed_from_address=5)
+        with capturedLogs():
+            for _ in range(12):
+                self.clock.advance(LONGEST_DELAY - 1)
+                throttle.admit(JOHN, "192.0.2.1", b"old").failed()
+        with self.assertRaises(TooManyAttempts):
+            throttle.admit(JOHN, "198.51.100.1", b"good")
+        self.assertEqual({key.kind: one.failures for key, one in self.store.items()}, {"name": 12}, "the address is forgiven")
+        throttle.admit([("corp", "mary")], "192.0.2.1", b"good").undecided()
+
+    def test_attack_71_the_limits_of_names_and_addresses(self) -> None:
+        throttle = Throttle(3, self.store, self.clock, allowed_from_address=5)
+        with capturedLogs():
+            for number in range(4):
+                throttle.admit([("corp", f"n{number}")], "192.0.2.1", b"%d" % number).failed()
+            throttle.admit([("corp", "mary")], "192.0.2.1").undecided()
+            throttle.admit([("corp", "n4")], "192.0.2.1", b"4").failed()
+        with self.assertRaisesRegex(TooManyAttempts, "5 wrong passwords for this address"):
+            throttle.admit([("corp", "mary")], "192.0.2.1")
+        throttle.admit([("corp", "mary")], "192.0.2.2", b"4").failed()
+        self.assertEqual([str(key) for key, _ in throttle.refused()], ["address '192.0.2.1'"])
+
+    def test_attack_71_mistakes_of_many_people_do_not_add_up(self) -> None:
+        """Ten in 15 minutes are allowed: one in 90 seconds goes on for ever, and one in 89 does not."""
+        for pause, most in ((90, 1), (89, 10), (45, 10)):
+            store = MemoryAttempts()
+            throttle = Throttle(0, store, self.clock, allowed_from_address=10)
+            with capturedLogs():
+                for number in range(30):
+                    self.clock.advance(pause if number < 10 else LONGEST_DELAY)
+                    throttle.admit([("corp", f"n{number}")], "192.0.2.1", b"%d" % number).failed()
+                    if number == 9:
+                        self.assertEqual([one.failures for _, one in store.items()], [most], pause)
+            # once locked out, only time without a wrong password helps
+            self.assertEqual([one.failures for _, one in store.items()], [1 if most == 1 else 30], pause)
+
+    def test_attack_71_each_address_counts_for_itself(self) -> None:
+        throttle = Throttle(0, self.store, self.clock, allowed_from_address=2)
+        for address in ("192.0.2.1", "192.0.2.2"):
+            throttle.admit(JOHN, address, b"old").failed()
+        self.assertEqual([one.failures for _, one in self.store.items()], [1, 1])
+
+    def test_either_limit_may_be_absent(self) -> None:
+        for allowed, from_address, kinds in ((0, 2, {"address"}), (2, 0, {"name"})):
+            store = MemoryAttempts()
+            throttle = Throttle(allowed, store, self.clock, allowed_from_address=from_address)
+            with capturedLogs():
+                for number in range(2):
+                    throttle.admit(JOHN, "192.0.2.1", b"%d" % number).failed()
+            self.assertEqual({key.kind for key, _ in throttle.refused()}, kinds)
+            with self.assertRaises(TooManyAttempts):
+                throttle.admit(JOHN, "192.0.2.1")
+
+    def test_what_is_remembered_of_guesses_is_bounded(self) -> None:
+        self.patch(throttling, "REPEATED", 2)
+        throttle = Throttle(0, self.store, self.clock, allowed_from_address=100)
+        for guess in (b"a", b"b", b"c", b"a", b"a"):
+            throttle.admit(JOHN, "192.0.2.1", guess).failed()
+        self.assertEqual([one.failures for _, one in self.store.items()], [4])
+
     def test_the_log_reports_once_for_each_wait(self) -> None:
         with capturedLogs() as events:
             for _ in range(3):
@@ -156,7 +218,7 @@ class ThrottleTests(unittest.TestCase):
 
     @given(st.lists(st.sampled_from(["fail", "good", "unsure", "wait"]), max_size=60))
     def test_nothing_is_left_in_flight(self, steps: list[str]) -> None:
-        throttle = Throttle(2, MemoryAttempts(), self.clock)
+        throttle = Throttle(2, MemoryAttempts(), self.clock, allowed_from_address=2)
         for step in steps:
             self.clock.advance(500 if step == "wait" else 0.3)
             try:

@@ -106,7 +106,7 @@ class ChainTests(WatchCase):
         self.assertEqual(self.told(), [("fake", "error", 0.0), ("chain", "all_failed", "unknown", 0.0)])
 
     def test_too_many_attempts(self) -> None:
-        chain = self.chain(Fake(Rejected()), throttle=Throttle(1, MemoryAttempts(), self.clock))
+        chain = self.chain(Fake(Rejected()), throttle=Throttle(1, MemoryAttempts(), self.clock, allowed_from_address=1))
         self.failureResultOf(self.ask(chain), Rejected)
         self.told()
         self.failureResultOf(self.ask(chain), TooManyAttempts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
@@ -23,6 +25,7 @@ from perimeter.auth.kinds.certificate import (
     CertificateName,
     CertificateSettings,
     RolesFrom,
+    names_in,
 )
 from perimeter.auth.kinds.trusted_header import TrustedHeaderAuthenticator, TrustedHeaderFactory, TrustedHeaderSettings
 from perimeter.auth.text import local_part
@@ -33,6 +36,8 @@ from perimeter.errors import Problem, Rejected
 from perimeter.http.grammar import parse_block
 from perimeter.model import AuthenticationRequest, BasicCredentials, ConnectionCredentials
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes
+from perimeter.plugin.services import AuthServices
+from tests.unit.doubles.auth import ImmediateThreads, ThreadClock, offload_with
 from tests.unit.doubles.properties import reached, reaches
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -71,6 +76,21 @@ def parsed(factory: Any, text: str) -> tuple[Any, list[str]]:
 
 
 class CertificateTests(unittest.TestCase):
+    def test_attack_51_one_that_has_expired_since_the_connection_was_made(self) -> None:
+        cert = certificate((NameOID.COMMON_NAME, "alice"))
+        until = cert.not_valid_after_utc.timestamp()
+        for now, expired in ((until - 1, False), (until, True)):
+            authenticator = CertificateAuthenticator(
+                "a", "staff", CertificateSettings(CertificateName.SUBJECT_CN), partial(float, now)
+            )
+            asked = ensureDeferred(
+                authenticator.authenticate(ConnectionCredentials(), AuthenticationRequest("192.0.2.1", certificate=cert))
+            )
+            if expired:
+                self.failureResultOf(asked, Rejected)
+            else:
+                self.assertEqual(self.successResultOf(asked).until, until)
+
     def ask(self, cert: x509.Certificate | None, settings: CertificateSettings | None = None) -> Deferred[Any]:
         authenticator = CertificateAuthenticator("a", "staff", settings or CertificateSettings(CertificateName.SUBJECT_CN))
         verifyObject(IAuthenticator, authenticator)
@@ -109,10 +129,23 @@ class CertificateTests(unittest.TestCase):
         settings = CertificateSettings(CertificateName.SUBJECT_CN, roles=("user",), roles_from=RolesFrom.UNITS)
         self.assertEqual(self.successResultOf(self.ask(cert, settings)).roles, ("user", "ops"))
 
+    def test_attack_15_units_that_are_no_roles(self) -> None:
+        units = [(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in ("ops", "a\nb", "dev")]
+        settings = CertificateSettings(CertificateName.SUBJECT_CN, roles_from=RolesFrom.UNITS)
+        found = self.successResultOf(self.ask(certificate((NameOID.COMMON_NAME, "alice"), *units), settings))
+        self.assertEqual(found.roles, ("ops", "dev"))
+
+    def test_the_longest_user_principal_name(self) -> None:
+        settings = CertificateSettings(CertificateName.SAN_UPN)
+        for length in (1, 127):
+            cert = certificate(sans=[upn(bytes((0x0C, length)) + b"a" * length)])
+            self.assertEqual(self.successResultOf(self.ask(cert, settings)).username, "a" * length)
+
     def test_nothing_to_go_by(self) -> None:
         self.assertIsNone(self.successResultOf(self.ask(None)))
         cert = certificate((NameOID.ORGANIZATION_NAME, "Example"))
         for source in ("subject-cn", "san-email", "san-upn"):
+            self.assertEqual(names_in(cert, CertificateName(source)), [])
             self.assertIsNone(self.successResultOf(self.ask(cert, CertificateSettings(CertificateName(source)))))
         self.assertIsNone(self.successResultOf(self.ask(certificate(), CertificateSettings(CertificateName.SUBJECT_DN))))
 
@@ -152,6 +185,9 @@ class CertificateTests(unittest.TestCase):
             CertificateFactory(), "username = san-email\ndomain = example.com\nissuer = CN=X,O=Y\nroles = a, b"
         )
         self.assertEqual((problems, settings.source, settings.roles), ([], "san-email", ("a", "b")))
+        services = AuthServices(Clock(), offload_with(ImmediateThreads(), ThreadClock()))
+        built = CertificateFactory().build("cards", "staff", settings, services)
+        self.assertEqual((built.name, built.realm), ("cards", "staff"))
         for text, problem in (
             ("username = cn", "username: expected subject-cn"),
             ("domain = example.com", "is only allowed with username = san-email"),
@@ -196,6 +232,7 @@ class TrustedHeaderTests(unittest.TestCase):
     def test_attack_42_names_that_no_user_can_have(self) -> None:
         for name in ("a\tb", "a\u2028b", "a\x85b"):
             self.failureResultOf(self.ask(f"X-Remote-User: {name}"), Rejected)
+            self.failureResultOf(self.ask("X-Remote-User: alice", f"X-Remote-Roles: {name}"), Rejected)
 
     def test_attack_40_only_the_domain_itself(self) -> None:
         self.assertEqual(self.successResultOf(self.ask("X-Remote-User: a@company.com", domain="company.com")).username, "a")
@@ -215,6 +252,9 @@ class TrustedHeaderTests(unittest.TestCase):
         verifyObject(IAuthenticatorFactory, TrustedHeaderFactory())
         settings, problems = parsed(TrustedHeaderFactory(), "networks = 10.0.0.1, fd00::/8\nroles_header = X-Roles")
         self.assertEqual((problems, settings.header, settings.roles_header), ([], "X-Remote-User", "X-Roles"))
+        services = AuthServices(Clock(), offload_with(ImmediateThreads(), ThreadClock()))
+        built = TrustedHeaderFactory().build("front", "corp", settings, services)
+        self.assertEqual((built.name, built.realm, built.fields), ("front", "corp", (b"x-remote-user", b"x-roles")))
         for text, problem in (
             ("", "networks: is required"),
             ("networks = 0.0.0.0/0", "would trust every peer"),

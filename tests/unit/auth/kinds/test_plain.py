@@ -15,7 +15,7 @@ from perimeter.config.language.references import References
 from perimeter.config.language.scanner import scan
 from perimeter.config.language.section import Section
 from perimeter.errors import Problem, Rejected
-from perimeter.model import BasicCredentials, BearerCredentials, Principal
+from perimeter.model import BasicCredentials, BearerCredentials, Principal, Recollection
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
 from perimeter.plugin.services import AuthServices
 from tests.unit.doubles.auth import CHEAP_ARGON2, REQUEST, ImmediateThreads, ThreadClock, offload_with
@@ -90,6 +90,26 @@ class PlainTests(TestCase):
             ensureDeferred(authenticator.authenticate(BasicCredentials(name, "wrong"), REQUEST)).addErrback(lambda _: None)
         self.assertEqual(checked, [(True, 2), (False, 2)])
 
+    def test_attack_29_the_decoy_checks_a_password_of_no_user(self) -> None:
+        authenticator = self.build()
+        checked: list[tuple[object, str]] = []
+
+        class Recording:
+            def check(self, user: object, password: str) -> bool:
+                checked.append((user, password))
+                return False
+
+        authenticator._users = Recording()  # type: ignore[assignment]
+        for _ in range(2):
+            self.successResultOf(ensureDeferred(authenticator.decoy(REQUEST)))
+        self.assertEqual([user for user, _ in checked], [None, None])
+        self.assertEqual(len({password for _, password in checked}), 2)
+
+    def test_a_user_is_recalled_without_a_password(self) -> None:
+        for name, found in (("alice", Principal("alice", "site", ("admin", "ops"), "local")), ("bob", None)):
+            asked = ensureDeferred(self.build().authenticate(Recollection(name), REQUEST))
+            self.assertEqual(self.successResultOf(asked), found)
+
     def test_plain_text_is_warned_of(self) -> None:
         self.build()
         self.assertIn("plain text", str(self.events))
@@ -97,7 +117,7 @@ class PlainTests(TestCase):
 
     def test_faults_are_reported_without_the_password(self) -> None:
         for text, told in (
-            ("users =\n    alice: {crypt}secret-42\n", "{scheme}"),
+            ("users =\n    alice: {scrambled}secret-42\n", "{scheme}"),
             ("users =\n    alice: secret-42\n    alice: secret-43\n", "already"),
             ("users =\n    alice:\n", "no password"),
         ):

@@ -61,7 +61,7 @@ class RealmFileCase(unittest.TestCase):
 
 class LoginTests(RealmFileCase):
     def test_it_fulfils_its_interfaces(self) -> None:
-        verifyObject(IRunningAuthenticator, self.open("alice: x"))
+        verifyObject(IRunningAuthenticator, self.open("alice: xx"))
         verifyObject(IAuthenticatorFactory, RealmFileFactory())
 
     def test_outcomes(self) -> None:
@@ -74,7 +74,7 @@ class LoginTests(RealmFileCase):
 
     def test_attack_32_an_empty_password_is_refused_before_any_hash(self) -> None:
         threads = ManualThreads()
-        self.failureResultOf(self.login(self.open("alice: x", threads), BasicCredentials("alice", "")), Rejected)
+        self.failureResultOf(self.login(self.open("alice: xx", threads), BasicCredentials("alice", "")), Rejected)
         self.assertEqual(len(threads.jobs), 0)
 
     def test_attack_29_an_unknown_user_takes_a_thread_too(self) -> None:
@@ -97,7 +97,7 @@ class LoginTests(RealmFileCase):
             lambda: self.path.write_text("alice"),
             lambda: (self.path.unlink(), self.path.mkdir()),
         ):
-            self.write("alice: x")
+            self.write("alice: xx")
             spoil()
             with self.assertRaises(RealmFileError) as caught:
                 RealmFileAuthenticator("local", "site", self.path, self.clock, offload_with(ImmediateThreads(), self.clock))
@@ -116,7 +116,7 @@ class LoginTests(RealmFileCase):
 
     def test_legacy_passwords_are_warned_of(self) -> None:
         with capturedLogs() as events:
-            local = self.open("alice: x")
+            local = self.open("alice: xx")
         self.assertIn("plain text", local.warnings[0])
         self.assertEqual([event["finding"] for event in events if "finding" in event], list(local.warnings))
 
@@ -219,7 +219,7 @@ class ReloadTests(RealmFileCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_attack_39_a_removed_user_is_forgotten_by_the_chain(self) -> None:
-        local = self.open(f"alice: {CHEAP_BCRYPT}\nbob: x")
+        local = self.open(f"alice: {CHEAP_BCRYPT}\nbob: xx")
         chain = AuthenticatorChain([local], 5, 3600, self.clock)
         local.stop()
         chain.start()
@@ -227,7 +227,7 @@ class ReloadTests(RealmFileCase):
         raw = b"Basic YWxpY2U6eA=="
         self.successResultOf(ensureDeferred(chain.authenticate(BasicCredentials("alice", "x"), REQUEST, raw)))
         self.assertIsNotNone(chain.lookup_basic(raw))
-        self.write("bob: x")
+        self.write("bob: xx")
         self.clock.advance(1)
         self.assertIsNone(chain.lookup_basic(raw))
         self.failureResultOf(ensureDeferred(chain.authenticate(BasicCredentials("alice", "x"), REQUEST, raw)), Rejected)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.site.route_matching import HostTable, covers, prefix_of
+from perimeter.config.site.route_matching import HostTable, covers, hosts_for, prefix_of, specificity
 
 HOSTS = ("*", "b.example.com", "*.example.com", "*.b.example.com", "a.b.example.com", "other")
 PREFIXES = ("", "/a", "/a/b", "/c")
@@ -25,6 +25,20 @@ class CoverTests(TestCase):
         ):
             self.assertEqual(covers(prefix, path), expected, (prefix, path))
         self.assertEqual([prefix_of(path) for path in ("/", "/a", "/a/")], ["", "/a", "/a"])
+
+
+class SpecificityTests(TestCase):
+    def test_order(self) -> None:
+        hosts = ["*", "*.com", "*.b.com", "x", "a.com"]
+        self.assertEqual(sorted(hosts, key=specificity), ["a.com", "x", "*.b.com", "*.com", "*"])
+
+    def test_hosts_of_a_name(self) -> None:
+        known = {"*.com", "*.b.com", "a.b.com", "b.com", "*.other"}
+        self.assertEqual(list(hosts_for("a.b.com", known, 7)), ["a.b.com", "*.b.com", "*.com"])
+        self.assertEqual(list(hosts_for("xa.b.com", known, 7)), ["*.b.com", "*.com"])
+        self.assertEqual(list(hosts_for("b.com", known, 7)), ["b.com", "*.com"])
+        self.assertEqual(list(hosts_for("a.b.com", known, 0)), ["a.b.com"])
+        self.assertEqual(list(hosts_for("com", known, 7)), [])
 
 
 class EffectiveTests(TestCase):

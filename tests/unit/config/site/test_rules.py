@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from perimeter.config.site.authorization import UPSTREAM_AUTHORIZATION
 from tests.unit.doubles.site import SITE, SiteCase
+
+LABEL = UPSTREAM_AUTHORIZATION.label
 
 
 class ListenerTests(SiteCase):
@@ -232,11 +235,164 @@ class RouteTests(SiteCase):
             ],
         )
 
+    def test_challenge(self) -> None:
+        base = "path = /\nupstream = app\n"
+        for word in ("bearer", "basic", "both"):
+            self.assertEqual(
+                self.route(f"{base}auth = none\nchallenge = {word}\n"),
+                ["challenge: has no effect with auth = none, because no credentials are checked"],
+            )
+        self.assertEqual(len(self.route(f"{base}challenge = digest\n")), 1)
+
     def test_attack_41_a_misspelt_realm_in_a_deny_rule_is_refused(self) -> None:
         self.assertEqual(
             self.route("path = /\nupstream = app\ndeny = realm:locla\n"),
             ["deny: no authenticator has the realm locla, did you mean realm:local?"],
         )
+
+    TWO = SITE + "[authenticator staff]\ntype = file\npath = users\n[authenticator odd]\ntype = file\npath = users\nrealm = a/b\n"
+
+    def rules(self, rules: str) -> tuple[str, ...]:
+        """``rules`` as the gate has them, with the realms local, staff and a/b."""
+        (route,) = self.load(self.TWO.replace("path = /\n", f"path = /\nallow = {rules}\n")).routes
+        return tuple(f"{rule.kind} {rule.realm or '*'} {rule.value}" for rule in route.allow or ())
+
+    def test_attack_49_rules_name_realms(self) -> None:
+        self.assertEqual(
+            self.rules("user:staff/root, role:local/admin, user:bob, role:/group, user:staff/a/b, user:a/b/bob, realm:a/b"),
+            (
+                *("user staff root", "role local admin", "user * bob", "role * /group", "user staff a/b"),
+                *("user a/b bob", "realm * a/b"),
+            ),
+        )
+
+    def test_attack_49_a_realm_that_does_not_exist(self) -> None:
+        for rule, told in (
+            ("user:staf/root", "no authenticator has the realm staf, did you mean user:staff/root?"),
+            (
+                "role:spiffe://x/y",
+                "no authenticator has the realm spiffe:; a name that contains a slash is written after its realm, such as "
+                "role:local/spiffe://x/y",
+            ),
+            ("user:staff/", "expected a name after the realm staff"),
+        ):
+            for option in ("allow", "deny"):
+                (found,) = self.problems(self.TWO.replace("path = /\n", f"path = /\n{option} = {rule}\n"))
+                self.assertEqual(found.partition("[route app] ")[2], f"{option}: {told}")
+
+    def test_attack_49_a_rule_for_several_realms_is_warned_of(self) -> None:
+        for rules, told in (
+            ("user:root", "user:root"),
+            ("user:staff/root, role:admin, user:bob", "role:admin, user:bob"),
+            ("user:staff/root, realm:local, method:GET", ""),
+        ):
+            for text, several in (
+                (self.TWO, True),
+                (SITE + "[authenticator other]\ntype = file\npath = users\nrealm = local\n", False),
+            ):
+                text = text.replace("path = /\n", f"path = /\nallow = {rules.replace('staff', 'local')}\n")
+                found = [one for one in self.load(text).warnings if "every realm" in one]
+                first = told.partition(",")[0].replace(":", ":a/b/")
+                expected = f"[route app] allow: {told} holds in every realm (a/b, local, staff): write {first} for one realm"
+                self.assertEqual(found, [expected] if told and several else [])
+
+    def test_attack_49_denied_in_every_realm_is_what_deny_means(self) -> None:
+        warnings = self.load(self.TWO.replace("path = /\n", "path = /\ndeny = user:root\n")).warnings
+        self.assertEqual([one for one in warnings if "every realm" in one], [])
+
+    def test_attack_50_origins(self) -> None:
+        for value, sites in (
+            ("refuse", ()),
+            ("allow", ("allow",)),
+            ("https://App.example", ("https://app.example",)),
+            ("https://a:443, http://b:80, http://c:8080", ("https://a", "http://b", "http://c:8080")),
+            ("http://[::1]:80, capacitor://localhost", ("http://[::1]", "capacitor://localhost")),
+        ):
+            (route,) = self.load(SITE.replace("path = /\n", f"path = /\ncross_site = {value}\n")).routes
+            self.assertEqual(route.cross_site, sites)
+        self.assertEqual(self.load(SITE).routes[0].cross_site, ())
+        expected = "cross_site: expected refuse, allow or an origin such as https://app.example.com"
+        for value, told in (
+            ("*", f"{expected}, not '*', did you mean allow?"),
+            ("null", f"{expected}, not 'null'"),
+            ("app.example", f"{expected}, not 'app.example'"),
+            ("https://*.a", f"{expected}, not 'https://*.a'"),
+            ("https://a/", "cross_site: expected an origin, without a path, not 'https://a/', did you mean https://a?"),
+            ("allow, https://a", "cross_site: refuse and allow cannot be combined with other values"),
+            ("refuse, allow", "cross_site: refuse and allow cannot be combined with other values"),
+        ):
+            self.assertEqual(self.route(f"path = /\nupstream = app\ncross_site = {value}\n"), [told])
+        self.assertEqual(
+            self.route("path = /\nupstream = app\nauth = none\ncross_site = allow\n"),
+            ["cross_site: has no effect with auth = none, because no credentials are checked"],
+        )
+
+    def test_authorization(self) -> None:
+        (self.directory / "secret").write_text("s3 cret\n")
+        for value, word, sent in (
+            ("drop", "drop", ""),
+            ("pass", "pass", ""),
+            ("basic bob file:secret", "fixed", "Basic Ym9iOnMzIGNyZXQ="),
+            ("basic bob pass word", "fixed", "Basic Ym9iOnBhc3Mgd29yZA=="),
+            ("bearer abc.DEF=", "fixed", "Bearer abc.DEF="),
+            ("fixed Token x y", "fixed", "Token x y"),
+            ("fixed file:secret", "fixed", "s3 cret"),
+        ):
+            (route,) = self.load(SITE.replace("path = /\n", f"path = /\nauthorization = {value}\n")).routes
+            found = route.authorization
+            self.assertEqual((found.word, found.passes, found.value), (word, word == "pass", sent))
+            self.assertNotIn(sent or "\0", repr(route))
+        (self.directory / "whole").write_text("basic a b")
+        (route,) = self.load(SITE.replace("path = /\n", "path = /\nauthorization = file:whole\n")).routes
+        self.assertEqual(route.authorization.value, "Basic YTpi")
+
+    def test_attack_42_authorization_is_not_shown(self) -> None:
+        (self.directory / "odd").write_text("\x01hidden")
+        expected = "expected drop, pass, basic USER SECRET, bearer SECRET or fixed VALUE"
+        for value, told in (
+            ("Basic hidden", expected),
+            ("basic hidden", expected),
+            ("basic a:b hidden", expected),
+            ("bearer", expected),
+            ("bearer hid den", "expected a token after bearer (RFC 6750, section 2.1)"),
+            ("basic bob /hidden", "expected a secret after basic, and not a path: write file:PATH"),
+            ("fixed ../hidden", "expected a secret after fixed, and not a path: write file:PATH"),
+            ("fixed hidd\u00e9n", "expected ASCII characters after fixed"),
+            ("basic bob file:none", "file:none cannot be read: No such file or directory"),
+            ("fixed file:odd", f"expected {LABEL}, not the value of file:odd"),
+        ):
+            found = self.route(f"path = /\nupstream = app\nauthorization = {value}\n")
+            self.assertEqual(found, [f"authorization: {told}"], value)
+        self.assertEqual(
+            self.route("path = /\nupstream = app\nidentity = jwt\nauthorization = pass\n"),
+            ["authorization: is not allowed with identity = jwt, which needs Authorization"],
+        )
+
+    def test_authorization_is_warned_of(self) -> None:
+        for options, told in (
+            ("authorization = pass", "authorization = pass: the service gets the password or token of every user"),
+            ("authorization = pass\nauth = none", ""),
+            ("authorization = fixed x", ""),
+            (
+                "authorization = fixed x\nauth = none",
+                "authorization and auth = none: every client uses the service with the gateway's credentials",
+            ),
+        ):
+            warnings = self.load(SITE.replace("path = /\n", f"path = /\n{options}\n")).warnings
+            found = [one for one in warnings if "authorization" in one]
+            self.assertEqual(found, [f"[route app] {told}"] if told else [])
+
+    def test_attack_55_the_list_of_identity_headers(self) -> None:
+        self.assertIn("X-Remote-User", self.load(SITE).perimeter.identity_headers)
+        for value, names in (("none", ()), ("My-User, SM_*", ("My-User", "SM_*")), ("Abc*", ("Abc*",))):
+            self.assertEqual(self.load(f"{SITE}[perimeter]\nidentity_headers = {value}\n").perimeter.identity_headers, names)
+        for value, told in (
+            ("none, X-User", "none cannot be combined with names"),
+            ("*", "expected none or the name of a header; a * at its end stands for anything, not '*'"),
+            ("X-*-User", "expected none or the name of a header; a * at its end stands for anything, not 'X-*-User'"),
+        ):
+            (found,) = self.problems(f"{SITE}[perimeter]\nidentity_headers = {value}\n")
+            self.assertEqual(found.partition("[perimeter] identity_headers: ")[2], told)
 
     def test_required_without_an_authenticator(self) -> None:
         text = SITE.replace("[authenticator local]\ntype = file\npath = users\n", "")
@@ -295,13 +451,20 @@ class WarningTests(SiteCase):
         self.assertEqual(self.load(f"{SITE}[metrics]\npath = /figures\n").warnings, (self.CERTIFICATE, told))
 
     def test_credentials_in_plain_text(self) -> None:
-        told = "[listener https] accepts credentials without TLS on an interface that other machines can reach"
+        end = "without TLS on an interface that other machines can reach: set tls = yes, or interface = 127.0.0.1"
+        told = f"[listener https] accepts credentials {end}"
         plain = SITE.replace("tls = yes\n", "")
         for interface, warned in (("127.0.0.1", False), ("::1", False), ("0.0.0.0", True), ("192.0.2.1", True), ("", True)):
             warnings = self.load(plain.replace("interface = 127.0.0.1", f"interface = {interface}")).warnings
             self.assertEqual(warnings, (told,) if warned else (), interface)
         public = plain.replace("interface = 127.0.0.1\n", "").replace("upstream = app\n", "upstream = app\nauth = none\n")
-        self.assertEqual(self.load(public).warnings, ())
+        # the endpoints of the gateway take passwords
+        self.assertEqual(self.load(public).warnings, (told,))
+        nobody = public.replace("[authenticator local]\ntype = file\npath = users\n", "")
+        self.assertEqual(self.load(nobody).warnings, (f"[listener https] serves {end}",))
+        self.assertEqual(
+            self.load(nobody.replace("port = 9443", "port = 9443\nserve = redirect\nredirect_to = 1")).warnings[1:], ()
+        )
         self.assertEqual(self.load(public.replace("port = 9443", "port = 9443\nserve = tokens")).warnings[0], told)
 
     def test_no_audit_log(self) -> None:

@@ -231,7 +231,7 @@ class ExchangeTests(TestCase):
 
         connections = Connections([Connection()])  # type: ignore[list-item]
         self.assertEqual(connections.in_flight(), 3)
-        withdraw_unless(lambda principal: principal.username == "bob", connections.exchanges())
+        withdraw_unless(lambda principal, _: principal.username == "bob", connections.exchanges())
         self.assertEqual(["abort" in carrier.asked for carrier in carriers], [True, False, False])
 
 

@@ -11,19 +11,20 @@ from tests.unit.doubles.drafts import DATA, conf, left, location, options
 
 
 class HtpasswdTests(TestCase):
-    GOOD = "alice:$2y$05$" + "a" * 53
+    GOOD = "alice:$2y$05$" + "a" * 21 + "." + "a" * 31
 
-    def test_bcrypt_passes_and_the_rest_is_reported_what_to_do(self) -> None:
+    def test_hashes_pass_and_the_rest_is_reported_what_to_do(self) -> None:
         draft = Draft()
         text = (
-            f"# users\n{self.GOOD}\nbob:$apr1$abcdefgh$0123456789012345678901\ncarol:{{SHA}}abc=\nalice:x\ndave:abcdefghijklm\n"
+            f"# users\n{self.GOOD}\nbob:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\ncarol:{{SHA}}abc=\nalice:x\n"
+            "dave:adpexzg3FUZAk\neve:secret\nfay:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=:a comment\ngus:$apr1$unknown\nhal:*\n"
         )
         htpasswd.convert(text, ".htpasswd", draft)
-        self.assertEqual([user.name for user in draft.realms["htpasswd.realm"]], ["alice"])
-        self.assertEqual([note.line for note in draft.remainder], [3, 4, 5, 6])
+        self.assertEqual([user.name for user in draft.realms["htpasswd.realm"]], ["alice", "bob", "dave", "fay"])
+        self.assertEqual(draft.realms["htpasswd.realm"][2].hashed, "{CRYPT}adpexzg3FUZAk")
+        self.assertEqual([note.line for note in draft.remainder], [4, 5, 7, 9, 10])
         self.assertTrue(all("htpasswd -B" in note.text for note in draft.remainder if note.line != 5))
-        self.assertIn("MD5 (apr1)", draft.remainder[0].text)
-        self.assertNotIn("0123456789", str(draft.remainder))
+        self.assertNotIn("secret", str(draft.remainder))
 
     def test_two_files_stay_apart(self) -> None:
         draft = Draft()
@@ -109,6 +110,24 @@ class NginxTests(TestCase):
         self.assertEqual(len(draft.remainder), 2)
         self.assertNotIn("c2VjcmV0", draft.text() + str(draft.remarks))
 
+    def test_what_the_service_gets_in_authorization(self) -> None:
+        """nginx passes it on. With users of its own the gateway does so only if nginx was told to."""
+        users = "auth_basic x; auth_basic_user_file f;"
+        for body, option, remaining in (
+            ("", "pass", 0),
+            ('proxy_set_header Authorization "";', None, 0),
+            ("proxy_set_header Authorization $http_authorization;", "pass", 0),
+            ('proxy_set_header Authorization "Basic eDp5";', None, 1),
+            (users, None, 0),
+            (f"{users} proxy_set_header Authorization $http_authorization;", "pass", 0),
+            (f'{users} proxy_set_header Authorization "Basic eDp5";', None, 1),
+            ("return 403;", None, 0),
+        ):
+            draft = location(f"proxy_pass http://b:1; {body}")
+            self.assertEqual(options(draft, "route a").get("authorization"), option, body)
+            found = [one for one in draft.remainder if "authorization = fixed file:PATH" in str(one)]
+            self.assertEqual(len(found), remaining, body)
+
     def test_networks(self) -> None:
         for body, networks in (
             ("allow 10.0.0.0/8; allow 192.0.2.1; deny all;", "10.0.0.0/8, 192.0.2.1"),
@@ -121,7 +140,7 @@ class NginxTests(TestCase):
 
     def test_an_open_proxy_stays_open_and_is_reported(self) -> None:
         draft = location("proxy_pass http://b:1;")
-        self.assertEqual(options(draft, "route a"), {"path": "/a", "upstream": "a", "auth": "none"})
+        self.assertEqual(options(draft, "route a"), {"path": "/a", "upstream": "a", "auth": "none", "authorization": "pass"})
         self.assertEqual([remark.text for remark in draft.remarks], ["location /a is open to all clients, as it is in nginx"])
 
     def test_rewriting(self) -> None:
@@ -148,7 +167,7 @@ class NginxTests(TestCase):
         section = options(draft, "route a")
         self.assertEqual((section["identity"], section["identity_username_header"]), ("headers", "X-Remote-User"))
         self.assertEqual(left(draft), ["5: proxy_set_header X-Key: the service does not get it, and no client can send it"])
-        self.assertEqual(options(draft, "perimeter"), {"drop_headers": "X-Key"})
+        self.assertEqual(options(draft, "perimeter"), {"identity_headers": "default, X-Key"})
 
     def test_named_upstreams_and_servers_of_other_names(self) -> None:
         draft = conf(

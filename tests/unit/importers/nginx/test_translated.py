@@ -144,7 +144,7 @@ class HeaderTests(TestCase):
             "proxy_set_header X-User $remote_user; proxy_set_header X-Email $m; proxy_set_header X-Role reader;"
             "proxy_set_header X-Scheme $scheme; proxy_set_header X-Secret '';"
         )
-        self.assertEqual(options(draft, "perimeter")["drop_headers"], "X-Email, X-Role, X-Secret")
+        self.assertEqual(options(draft, "perimeter")["identity_headers"], "default, X-Role, X-Secret")
         self.assertEqual(options(draft, "route a")["identity_username_header"], "X-User")
         self.assertEqual(len(left(draft)), 3)
 
@@ -158,7 +158,7 @@ class HeaderTests(TestCase):
     def test_attack_72_two_headers_for_one_option(self) -> None:
         draft = location(f"auth_basic x; {PASS} proxy_set_header X-A $remote_user; proxy_set_header X-B $remote_user;")
         self.assertEqual(options(draft, "route a")["identity_username_header"], "X-A")
-        self.assertEqual(options(draft, "perimeter")["drop_headers"], "X-B")
+        self.assertEqual(options(draft, "perimeter")["identity_headers"], "default, X-B")
 
     def test_attack_72_an_open_service_that_trusts_a_header(self) -> None:
         for words, expected in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -71,6 +72,18 @@ class LoginTests(LdapCase):
         self.assertEqual(str(self.directory.asked[0].filter), "(&(objectClass=inetOrgPerson)(cn=alice))")
         self.assertEqual(self.directory.bound, [ALICE])
 
+    def test_one_search_finds_a_user_by_any_form_of_their_name(self) -> None:
+        self.successResultOf(self.login("alice@example.org"))
+        self.assertEqual([search.base for search in self.directory.asked], [PEOPLE, GROUPS])
+        self.assertEqual(self.directory.asked[0].limit, 1)
+
+    def test_active_directory_is_asked_for_people_and_whether_their_account_is_open(self) -> None:
+        self.use(flavour="active-directory", bind_dn="cn=gw", bind_password="pw", role_base_dn="")
+        self.successResultOf(self.login("alice"))
+        (search,) = self.directory.asked
+        self.assertTrue(str(search.filter).startswith("(&(objectClass=user)(objectCategory=person)"), search.filter)
+        self.assertEqual(search.attributes, ("sAMAccountName", "userAccountControl", "accountExpires"))
+
     def test_a_wrong_password(self) -> None:
         self.failureResultOf(self.login(password="wrong"), Rejected)
         self.assertEqual(len(self.directory.asked), 1)
@@ -111,12 +124,34 @@ class LoginTests(LdapCase):
         steps: list[str] = []
         request = AuthenticationRequest("192.0.2.1", explain=steps.append)
         self.successResultOf(self.ask(BasicCredentials("alice", "right"), request))
+        self.assertEqual(
+            steps[:2], [f"search for the user below {PEOPLE}: (&(objectClass=inetOrgPerson)(cn=alice))", f"bind as {ALICE}"]
+        )
         self.assertEqual(steps[-1], "Alice is in, with roles: ops")
         self.assertEqual(self.lines, [])
+        explained = steps.copy()
         self.use(debug="yes")
         self.successResultOf(self.ask(BasicCredentials("alice", "right"), request))
         self.assertEqual(self.lines[-1], "Authenticator corp: Alice is in, with roles: ops")
+        self.assertEqual(steps, explained * 2)
         self.assertNotIn("right", "".join([*steps, *self.lines]))
+
+    def test_each_refusal_is_explained(self) -> None:
+        wrong = "wrong password"
+        for username, expected in (
+            ("ELSEWHERE\\alice", ["the name is of another domain"]),
+            ("nobody", ["no such user", "bind as a user that does not exist, to take the time of a wrong password"]),
+            ("alice", [f"bind as {ALICE}", wrong]),
+        ):
+            steps: list[str] = []
+            request = AuthenticationRequest("192.0.2.1", explain=steps.append)
+            result = self.ask(BasicCredentials(username, "wrong"), request)
+            if wrong in expected:
+                refusal = self.failureResultOf(result, Rejected).value
+                expected = [*expected[:-1], f"{refusal.reason}: {refusal.detail}"]
+            else:
+                self.assertIsNone(self.successResultOf(result))
+            self.assertEqual([step for step in steps if not step.startswith("search for")], expected)
 
     def test_stopping_closes_the_directory(self) -> None:
         self.ldap.start(lambda: None)
@@ -136,6 +171,29 @@ class LoginTests(LdapCase):
         self.assertNoResult(unknown)
         self.clock.advance(0.02)
         self.assertIsNone(self.successResultOf(unknown))
+
+    def test_the_time_of_the_search_and_the_bind_counts(self) -> None:
+        self.ldap._costs.append(1.0)
+        self.directory.takes = 0.25  # for the search, and again for the bind
+        unknown = self.login("nobody")
+        for _ in range(4):
+            self.clock.advance(0.25)
+            self.assertNoResult(unknown)
+        self.clock.advance(0.25)
+        self.assertIsNone(self.successResultOf(unknown))
+
+    def test_the_times_of_the_last_64_wrong_passwords_are_remembered(self) -> None:
+        self.patch(secrets, "choice", max)
+        self.ldap._costs.append(1.0)
+        for _ in range(63):
+            self.failureResultOf(self.login(password="wrong"), Rejected)
+        unknown = self.login("nobody")
+        self.clock.advance(0.75)
+        self.assertNoResult(unknown)
+        self.clock.advance(0.25)
+        self.assertIsNone(self.successResultOf(unknown))
+        self.failureResultOf(self.login(password="wrong"), Rejected)
+        self.assertIsNone(self.successResultOf(self.login("nobody")))
 
 
 class RecallTests(LdapCase):
@@ -181,9 +239,10 @@ class FactoryTests(LdapCase):
         self.assertEqual((settings["timeout"], settings["rest"]), (3.0, 7.0))
         self.assertIn("plain text", "".join(self.lines))
 
-    def test_no_warning_about_this_machine(self) -> None:
+    def test_plain_text_on_this_machine_is_warned_about_too(self) -> None:
+        """Another program of this machine may listen on the port, and a directory may move to another machine."""
         self.build(hostname="localhost, 127.0.0.1, [::1]:1389")
-        self.assertEqual(self.lines, [])
+        self.assertIn("tls = none: passwords go to localhost, 127.0.0.1, ::1 in plain text", "".join(self.lines))
 
     def test_ldaps(self) -> None:
         _, addresses, _, _ = self.build(hostname="a.example, b.example:1636", tls="ldaps")

@@ -65,7 +65,7 @@ class DecodeTests(TestCase):
     def test_page_cookies(self) -> None:
         value = pureber.BERSequence([pureber.BERInteger(0), pureber.BEROctetString(b"\x01\x00cookie")]).toWire()
         done = pureldap.LDAPSearchResultDone(resultCode=0)
-        message = pureldap.LDAPMessage(done, controls=[(compat.PAGED_RESULTS, False, value), (b"1.2.3", None, None)], id=9)
+        message = pureldap.LDAPMessage(done, controls=[(b"1.2.840.113556.1.4.319", False, value), (b"1.2.3", None, None)], id=9)
         self.assertEqual(decode(message.toWire()), Message(9, Result(0, "", b"\x01\x00cookie")))
 
     def test_unknown_elements_are_dropped_and_printed_nowhere(self) -> None:
@@ -76,6 +76,11 @@ class DecodeTests(TestCase):
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         self.assertEqual(done.stdout, "Result(code=0, message='', cookie=b'')\n")
+
+    def test_attack_41_a_message_ends_where_it_says(self) -> None:
+        for data in (BOUND + b"\x00", BOUND + BOUND, bytes.fromhex("300c0402010161070a010004000400")):
+            with self.assertRaises(Malformed):
+                decode(data)
 
     def test_names_that_are_no_utf8_are_refused(self) -> None:
         value = pureldap.LDAPSearchResultEntry(b"cn=\xff", [])
@@ -124,6 +129,15 @@ class FrameTests(TestCase):
                 self.assertIn(frame(message[:size]), (0, len(message)))
         self.assertEqual(frame(b""), 0)
 
+    def test_lengths_of_one_to_four_bytes(self) -> None:
+        for head, length in (("308180", 131), ("30820100", 260), ("3083010000", 65541), ("308400010000", 65542)):
+            self.assertEqual(frame(bytes.fromhex(head)), length)
+
+    def test_attack_23_the_longest_message_has_eight_mib(self) -> None:
+        self.assertEqual(frame(b"\x30\x84" + (2**23 - 6).to_bytes(4, "big")), 2**23)
+        with self.assertRaises(Malformed):
+            frame(b"\x30\x84" + (2**23 - 5).to_bytes(4, "big"))
+
     def test_attack_23_lengths_that_cannot_be(self) -> None:
         for start in ("3080", "3085", "30ff", "3084ffffffff", "308400800001", "31", "485454"):
             with self.assertRaises(Malformed):
@@ -144,14 +158,23 @@ class EncodeTests(TestCase):
         equal = b"\xa3" + bytes([len(raw) + 6]) + b"\x04\x02cn\x04" + bytes([len(raw)]) + raw
         self.assertIn(equal + b"\xa1\x08\xa3\x06\x04\x01a\x04\x01b", data)
 
+    def test_a_search_byte_by_byte(self) -> None:
+        """RFC 4511, section 4.5.1: the whole subtree, aliases not followed, two entries, five seconds, types and values."""
+        expected = (
+            "302f 020103 632a 0404 64633d78 0a0102 0a0100 020102 020105 010100a307 0402 636e 0401 61 300a 0402 636e 0404 6d61696c"
+        )
+        data = compat.search_request(3, "dc=x", 2, Equal("cn", "a"), ("cn", "mail"), 2, 5)
+        self.assertEqual(data, bytes.fromhex(expected))
+
     def test_a_matching_rule(self) -> None:
         data = compat.search_request(1, "dc=x", 2, Matching("member", "1.2.3", "cn=*"), ("cn",), 2, 5)
         self.assertIn(b"\xa9\x15\x81\x051.2.3\x82\x06member\x83\x04cn=*", data)
 
     def test_a_page(self) -> None:
         data = compat.search_request(1, "dc=x", 2, Equal("a", "b"), ("cn",), 0, 5, page=500, cookie=b"next")
-        self.assertIn(compat.PAGED_RESULTS, data)
-        self.assertIn(b"\x30\x0a\x02\x02\x01\xf4\x04\x04next", data)
+        # controlType, criticality FALSE, and the size and cookie of RFC 2696
+        control = b"\x30\x29\x04\x161.2.840.113556.1.4.319\x01\x01\x00\x04\x0c\x30\x0a\x02\x02\x01\xf4\x04\x04next"
+        self.assertTrue(data.endswith(b"\xa0\x2b" + control), data)
 
     def test_numbers_are_the_connections_own(self) -> None:
         for number in (1, 127, 128, 255, 256, 32768, 2**31 - 1):

@@ -18,7 +18,6 @@ from perimeter.auth.kinds.ldap import compat, directory
 from perimeter.auth.kinds.ldap.authenticator import LdapAuthenticator
 from perimeter.auth.kinds.ldap.connection import LdapConnection
 from perimeter.auth.kinds.ldap.opening import Address
-from perimeter.auth.kinds.ldap.pool import IDLE, MAX_PENDING, SearchPool
 from perimeter.auth.kinds.ldap.settings import LdapSettings
 from perimeter.auth.kinds.ldap.values import Equal, Found, LdapEntry, Result, Search, ServerFailure
 from perimeter.errors import Overloaded, Rejected, Unavailable, Undecided
@@ -144,118 +143,13 @@ class ConnectionTests(TestCase):
         self.assertTrue(self.wire.aborted)
 
 
-class PoolTests(TestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.openings: list[Deferred[LdapConnection]] = []
-        self.opened: list[tuple[LdapConnection, Wire]] = []
-        self.pool = SearchPool(self.opener, 2, self.clock)
-
-    async def opener(self) -> LdapConnection:
-        self.openings.append(Deferred())
-        return await self.openings[-1]
-
-    def open(self, index: int) -> tuple[LdapConnection, Wire]:
-        self.opened.append(connected(self.clock))
-        self.openings[index].callback(self.opened[-1][0])
-        return self.opened[-1]
-
-    def search(self) -> Deferred[Found]:
-        return Deferred.fromCoroutine(self.pool.search(SEARCH, 5))
-
-    def test_no_more_connections_than_its_size(self) -> None:
-        searches = [self.search() for _ in range(6)]
-        self.assertEqual(len(self.openings), 2)
-        for index in (0, 1):
-            connection, _ = self.open(index)
-            self.assertEqual(connection.pending, 3)
-            connection.dataReceived(b"".join(result(number, 0x65) for number in (1, 2, 3)))
-        for one in searches:
-            self.successResultOf(one)
-        self.search()  # on one that is there
-        self.assertEqual(len(self.openings), 2)
-        self.assertEqual(self.opened[0][0].pending + self.opened[1][0].pending, 1)
-
-    def test_a_bound_on_what_is_under_way(self) -> None:
-        for _ in range(2 * MAX_PENDING):
-            self.assertNoResult(self.search().addErrback(lambda failure: None))
-        self.failureResultOf(self.search(), Overloaded)
-
-    def test_unused_connections_are_closed(self) -> None:
-        done = self.search()
-        connection, wire = self.open(0)
-        connection.dataReceived(result(1, 0x65))
-        self.successResultOf(done)
-        self.clock.advance(IDLE - 1)
-        self.assertFalse(wire.disconnecting)
-        self.clock.advance(1)
-        self.assertTrue(wire.disconnecting)
-        self.search().addErrback(lambda failure: None)
-        self.assertEqual(len(self.openings), 2)
-
-    def test_a_kept_connection_that_broke_is_replaced_once(self) -> None:
-        first = self.search()
-        connection, _ = self.open(0)
-        connection.dataReceived(result(1, 0x65))
-        self.successResultOf(first)
-        second = self.search()
-        connection.connectionLost(Failure(ConnectionDone()))
-        self.assertNoResult(second)
-        fresh, _ = self.open(1)
-        fresh.connectionLost(Failure(ConnectionDone()))
-        self.failureResultOf(second, ServerFailure)
-
-    def test_a_connection_that_ends_while_it_is_idle(self) -> None:
-        first = self.search()
-        connection, _ = self.open(0)
-        connection.dataReceived(result(1, 0x65))
-        self.successResultOf(first)
-        connection.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_all_searches_fail_with_a_failed_opening(self) -> None:
-        searches = [self.search() for _ in range(4)]
-        for index in (0, 1):
-            self.openings[index].errback(ServerFailure("down", final=True))
-        problems = [self.failureResultOf(one, ServerFailure).value for one in searches]
-        self.assertEqual({(one.detail, one.final) for one in problems}, {("down", True)})
-        self.assertEqual(len({id(one) for one in problems}), 4)
-        self.search().addErrback(lambda failure: None)
-        self.assertEqual(len(self.openings), 3)
-
-    def test_who_leaves_leaves_alone(self) -> None:
-        searches = [self.search() for _ in range(3)]
-        searches[0].addErrback(lambda failure: None)
-        searches[0].cancel()
-        connection, _ = self.open(0)
-        self.assertEqual(connection.pending, 1)
-
-    def test_a_closed_pool_keeps_nothing_and_still_answers(self) -> None:
-        under_way = self.search()
-        connection, wire = self.open(0)
-        self.pool.close()
-        self.assertFalse(wire.disconnecting)
-        connection.dataReceived(result(1, 0x65))
-        self.successResultOf(under_way)
-        self.assertTrue(wire.disconnecting)
-        late = self.search()
-        connection, wire = self.open(1)
-        connection.dataReceived(result(1, 0x65))
-        self.successResultOf(late)
-        self.assertTrue(wire.disconnecting)
-        given_up = self.search()
-        given_up.addErrback(lambda failure: None)
-        given_up.cancel()
-        self.openings[2].addErrback(lambda failure: None)
-        self.assertTrue(self.openings[2].called)
-
-
 class DirectoryTests(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.asked: list[str] = []
         self.down: set[str] = set()
         self.final = False
+        self.closed = 0
         self.held: list[Deferred[None]] = []
         self.hold = False
         self.patch(directory, "open_connection", self.open_connection)
@@ -281,7 +175,7 @@ class DirectoryTests(TestCase):
         return Result(0 if password in ("pw", "secret") else 49)
 
     def close(self) -> None:
-        pass
+        self.closed += 1
 
     def check(self, password: str = "secret") -> Deferred[None]:
         return Deferred.fromCoroutine(self.directory.check_password("cn=a", password))
@@ -300,6 +194,23 @@ class DirectoryTests(TestCase):
     def test_a_wrong_password_is_asked_of_one_server_only(self) -> None:
         self.failureResultOf(self.check("wrong"), Rejected)
         self.assertEqual(self.asked, ["one"])
+
+    def test_attack_33_the_connection_of_a_login_is_closed_after_it(self) -> None:
+        self.successResultOf(self.check())
+        self.failureResultOf(self.check("wrong"), Rejected)
+        self.assertEqual(self.closed, 2)
+
+    def test_a_server_that_answers_rests_no_more(self) -> None:
+        for password in ("secret", "wrong"):
+            self.asked.clear()
+            self.directory = self.of("one", "two")
+            self.down = {"one", "two"}
+            self.failureResultOf(self.check(), Unavailable)
+            self.down = {"two"}
+            self.check(password).addErrback(lambda failure: failure.trap(Rejected))
+            self.down = {"one"}
+            self.successResultOf(self.check())
+            self.assertEqual(self.asked, ["one", "two", "one", "one", "two"], "the one that answered, then the one that rests")
 
     def test_attack_41_where_all_are_down_one_is_tried(self) -> None:
         self.down = {"one", "two"}
@@ -361,6 +272,59 @@ class DirectoryTests(TestCase):
             self.successResultOf(one)
 
 
+class SearchTests(TestCase):
+    """Searches through a directory whose connections the test answers."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.opened: list[tuple[LdapConnection, Wire]] = []
+        self.patch(directory, "open_connection", self.open_connection)
+        limits: dict[str, Any] = {"timeout": 2, "rest": 30, "search_connections": 1, "bind_connections": 1}
+        self.directory = directory.LdapDirectory("corp", [Address("one", 389)], "cn=gw", "pw", self.clock, **limits)
+
+    async def open_connection(self, reactor: Any, address: Address, timeout: float) -> LdapConnection:
+        self.opened.append(connected(self.clock))
+        return self.opened[-1][0]
+
+    def search(self) -> Deferred[Found]:
+        return Deferred.fromCoroutine(self.directory.search(SEARCH))
+
+    def test_a_search_is_sent_as_the_gateway_s_own_account(self) -> None:
+        found = self.search()
+        ((connection, wire),) = self.opened
+        self.assertEqual(wire.value(), compat.bind_request(1, "cn=gw", "pw"))
+        wire.clear()
+        connection.dataReceived(result(1, 0x61))
+        self.assertEqual(wire.value(), compat.search_request(2, "dc=x", 2, SEARCH.filter, ("cn",), 2, 2))
+        connection.dataReceived(entry(2, b"cn=a") + result(2, 0x65))
+        self.assertEqual(self.successResultOf(found).entries, (LdapEntry("cn=a"),))
+        self.assertFalse(wire.disconnecting)
+        self.directory.close()
+        self.assertTrue(wire.disconnecting)
+
+    def test_a_connection_whose_bind_is_refused_is_closed(self) -> None:
+        found = self.search()
+        ((connection, wire),) = self.opened
+        connection.dataReceived(result(1, 0x61, 49))
+        self.assertIn("it refuses the bind of bind_dn", self.failureResultOf(found, Unavailable).value.detail)
+        self.assertTrue(wire.disconnecting)
+
+    def test_attack_23_searches_under_way_and_waiting_are_bounded(self) -> None:
+        searches = [self.search() for _ in range(600)]  # 100 on the connection, 500 that wait
+        self.failureResultOf(self.search(), Overloaded)
+        ((connection, _),) = self.opened
+        connection.dataReceived(result(1, 0x61))
+        self.assertEqual(connection.pending, 100)
+        for number in range(2, 52):
+            connection.dataReceived(result(number, 0x65))
+        self.assertEqual(connection.pending, 100)
+        for one in searches[:50]:
+            self.successResultOf(one)
+        for one in searches[50:]:
+            self.assertNoResult(one.addErrback(lambda failure: None))
+            one.cancel()
+
+
 class FakeDirectory:
     """Gives the answers of the test, after the delays of the test."""
 
@@ -405,7 +369,8 @@ class AuthenticatorTests(TestCase):
     def test_its_interfaces(self) -> None:
         self.assertTrue(verifyObject(IRunningAuthenticator, self.ldap))
         self.assertTrue(verifyObject(ICanonicalNames, self.ldap))
-        self.assertEqual(self.ldap.canonical_name("EX\\JOHN"), self.ldap.canonical_name("john@example.org"))
+        for spelled in ("EX\\JOHN", "john@example.org"):
+            self.assertEqual(self.ldap.canonical_name(spelled), "john")
 
     def test_tokens_are_left_to_the_next_authenticator(self) -> None:
         asked = self.ldap.authenticate(BearerCredentials("t"), AuthenticationRequest("::1"))
@@ -466,6 +431,13 @@ class AuthenticatorTests(TestCase):
         for again in (other, Found((), Result(0))):
             self.fake.search = self.one_after_the_other([mine, again])
             self.failureResultOf(self.login("john"), Rejected)
+
+    def test_attack_30_of_several_names_the_one_in_the_entry_s_name_counts(self) -> None:
+        self.fake.opens = True
+        self.have(b"a-first", b"John")
+        found = self.successResultOf(self.login("john"))
+        assert found is not None
+        self.assertEqual(found.username, "John")
 
     @staticmethod
     def one_after_the_other(answers: list[Found]) -> Callable[[Search], Any]:

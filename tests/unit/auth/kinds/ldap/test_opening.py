@@ -90,10 +90,10 @@ class OpeningTests(TestCase):
 
     def test_servers_that_cannot_be_reached(self) -> None:
         for problem, message in (
-            (error.DNSLookupError(), "its name is not known"),
-            (error.TimeoutError(), "no connection within 5 s"),
-            (error.ConnectionRefusedError(), "no connection (ConnectionRefusedError)"),
-            (error.NoRouteError(), "no connection (NoRouteError)"),
+            (error.DNSLookupError(), "its name cannot be resolved"),
+            (error.TimeoutError(), "no answer within 5 s"),
+            (error.ConnectionRefusedError(), "nothing listens there"),
+            (error.NoRouteError(), "there is no network route to it"),
         ):
             self.reached = Deferred()
             opened = self.open()
@@ -105,7 +105,7 @@ class OpeningTests(TestCase):
         self.clock.advance(4.9)
         self.assertNoResult(opened)
         self.clock.advance(0.2)
-        self.assertIn("no connection within 5 s", self.refused(opened))
+        self.assertIn("no answer within 5 s", self.refused(opened))
 
     def test_ldaps_is_open_once_the_server_is_verified(self) -> None:
         opened = self.open(tls=TLS())
@@ -130,13 +130,13 @@ class OpeningTests(TestCase):
     def test_a_handshake_that_fails(self) -> None:
         opened = self.open(tls=TLS())
         self.connect().connectionLost(Failure(SSL.Error([("SSL routines", "", "certificate verify failed")])))
-        self.assertIn("the TLS handshake failed: certificate verify failed", self.refused(opened))
+        self.assertIn("its certificate cannot be verified", self.refused(opened))
 
     def test_a_handshake_that_hangs(self) -> None:
         opened = self.open(tls=TLS())
         self.connect()
         self.clock.advance(5.1)
-        self.assertIn("no connection within 5 s", self.refused(opened))
+        self.assertIn("no answer within 5 s", self.refused(opened))
         self.assertTrue(self.wire.aborted)
 
     def test_starttls_is_asked_for_before_the_handshake(self) -> None:
@@ -148,6 +148,17 @@ class OpeningTests(TestCase):
         self.assertIsNotNone(self.wire.creator)
         connection.handshakeCompleted()
         self.assertIs(self.successResultOf(opened), connection)
+
+    def test_starttls_that_is_not_answered_in_time(self) -> None:
+        opened = self.open(tls=TLS(), start_tls=True)
+        self.clock.advance(3)
+        self.connect()
+        self.clock.advance(1.75)
+        self.assertNoResult(opened)
+        self.assertFalse(self.wire.aborted)
+        self.clock.advance(0.25)
+        self.assertIn("no answer within 5 s", self.refused(opened))
+        self.assertTrue(self.wire.aborted, "and not only abandoned")
 
     def test_starttls_that_is_refused(self) -> None:
         opened = self.open(tls=TLS(), start_tls=True)

@@ -9,8 +9,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.ldap import roles as roles_module
+from perimeter.auth.kinds.ldap.results import SIZE_LIMIT_EXCEEDED
 from perimeter.auth.kinds.ldap.roles import IN_CHAIN, Roles
-from perimeter.auth.kinds.ldap.values import Matching
+from perimeter.auth.kinds.ldap.values import Found, Matching, Result, Search
 from perimeter.errors import Undecided
 from tests.unit.doubles.ldap_directory import MemoryDirectory, entry
 from tests.unit.doubles.ldap_sections import MINIMAL, parsed
@@ -38,7 +39,11 @@ class RolesTests(TestCase):
     def test_groups_that_have_the_user_as_a_member(self) -> None:
         entries = [group("ops", "cn=bob,dc=x", USER), group("dev", USER), group("other", "cn=bob,dc=x")]
         self.assertEqual(self.found(*entries), ("dev", "ops"))
+        filter = f"(&(objectClass=groupOfUniqueNames)(uniqueMember={USER}))"
+        self.assertEqual(self.steps[0], f"search for groups below {BASE}: {filter}")
         self.assertIn(f"group cn=ops,{BASE}: ops", self.steps)
+        (search,) = self.directory.asked
+        self.assertEqual((search.limit, search.page), (5000, 500))
 
     def test_no_roles_without_a_place_for_groups(self) -> None:
         self.assertEqual(self.found(group("ops", USER), role_base_dn=""), ())
@@ -48,6 +53,57 @@ class RolesTests(TestCase):
         elsewhere = group("ops", USER, dn="cn=ops,dc=elsewhere")
         person = entry(f"cn=x,{BASE}", objectClass="person", cn="x", uniqueMember=USER)
         self.assertEqual(self.found(elsewhere, person), ())
+
+    def limited(self, ends_at: int, *, knows_entry_dn: bool = True, groups: int = 10) -> Deferred[tuple[str, ...]]:
+        directory = MemoryDirectory(Clock(), *(group(f"g{number:02}", USER) for number in range(groups)), group("none", "cn=bob"))
+        directory.ends_at, directory.knows_entry_dn = ends_at, knows_entry_dn
+        self.directory = directory
+        roles = Roles(parsed(**{**MINIMAL, "role_base_dn": BASE}), directory.search)
+        return Deferred.fromCoroutine(roles.of(entry(USER), "alice", lambda _: None))
+
+    def test_groups_beyond_the_limit_of_the_directory(self) -> None:
+        everything = tuple(f"g{number:02}" for number in range(10))
+        for ends_at, searches in ((1, 19), (3, 7), (5, 3), (9, 3), (10, 1), (11, 1)):
+            self.assertEqual(self.successResultOf(self.limited(ends_at)), everything, ends_at)
+            self.assertEqual(len(self.directory.asked), searches, ends_at)
+
+    def test_attack_41_groups_that_cannot_be_reached_are_not_taken_for_absent(self) -> None:
+        refusal = self.failureResultOf(self.limited(3, knows_entry_dn=False), Undecided).value
+        self.assertIn("size.prtotal=unlimited", refusal.detail)
+        self.patch(roles_module, "MAX_GROUPS", 9)
+        self.assertIn("more than 9 groups", self.failureResultOf(self.limited(3), Undecided).value.detail)
+        self.patch(roles_module, "MAX_GROUPS", 10)
+        self.assertEqual(len(self.successResultOf(self.limited(3))), 10)
+
+    def test_attack_41_a_directory_that_returns_nothing_at_its_limit(self) -> None:
+        async def nothing(search: Search) -> Found:
+            return Found((), Result(SIZE_LIMIT_EXCEEDED), more=True)
+
+        roles = Roles(parsed(**{**MINIMAL, "role_base_dn": BASE}), nothing)
+        self.failureResultOf(Deferred.fromCoroutine(roles.of(entry(USER), "alice", lambda _: None)), Undecided)
+
+    def test_the_primary_group_counts(self) -> None:
+        posix = [
+            entry(f"cn={name},{BASE}", objectClass="posixGroup", cn=name, memberUid=who, gidNumber=number)
+            for name, who, number in (("a", "alice", "1"), ("b", "bob", "2"), ("c", "bob", "3"))
+        ]
+        options = {"role_object_class": "PosixGroup", "role_member_attribute": "memberUid", "role_member_value": "username"}
+        for numbers, expected in ((("2",), ("a", "b")), ((), ("a",)), (("2", "3"), ("a", "b", "c")), (("*", "x"), ("a",))):
+            for member_value in ("username", "dn"):
+                directory = MemoryDirectory(Clock(), *posix)
+                roles = Roles(
+                    parsed(**{**MINIMAL, "role_base_dn": BASE, **options, "role_member_value": member_value}), directory.search
+                )
+                user = entry(USER, gidNumber=numbers) if numbers else entry(USER)
+                found = self.successResultOf(Deferred.fromCoroutine(roles.of(user, "alice", lambda _: None)))
+                self.assertEqual(found, tuple(one for one in expected if one != "a" or member_value == "username"), numbers)
+
+    def test_a_number_counts_for_posix_groups_alone(self) -> None:
+        numbered = group("ops", "cn=bob", gidNumber="2")
+        directory = MemoryDirectory(Clock(), numbered)
+        roles = Roles(parsed(**{**MINIMAL, "role_base_dn": BASE}), directory.search)
+        user = entry(USER, gidNumber="2")
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(roles.of(user, "alice", lambda _: None))), ())
 
     def test_members_by_the_user_s_name(self) -> None:
         posix = [
@@ -103,6 +159,16 @@ class RolesTests(TestCase):
         self.assertEqual(len(self.found(*members)), 3)
         self.failureResultOf(self.asked(*members, group("g3", USER)), Undecided)
         self.failureResultOf(self.asked(*members, group("g3", f"cn=g0,{BASE}"), nested_groups="yes"), Undecided)
+        self.assertEqual(len(self.found(*members[:2], group("g3", f"cn=g0,{BASE}"), nested_groups="yes")), 3)
+
+    def test_groups_are_followed_to_a_depth_of_ten(self) -> None:
+        self.assertEqual(len(self.found(*self.chain(10), nested_groups="yes")), 10)
+        self.failureResultOf(self.asked(*self.chain(11), nested_groups="yes"), Undecided)
+
+    def test_one_search_asks_about_fifty_groups(self) -> None:
+        for number, searches in ((50, 2), (51, 3)):
+            self.found(*(group(f"g{one}", USER) for one in range(number)), nested_groups="yes")
+            self.assertEqual(len(self.directory.asked), searches)
 
     def test_one_search_asks_about_so_many_groups(self) -> None:
         self.patch(roles_module, "AT_ONCE", 2)

@@ -69,6 +69,13 @@ class DefaultTests(TestCase):
         self.assertEqual(found, expected)
         self.assertEqual(found.servers, (("h", 1389),))
 
+    def test_the_bounds_of_numbers(self) -> None:
+        for value in (1, 65535):
+            self.assertEqual(parsed(**MINIMAL | {"hostname": f"h:{value}"}).servers, (("h", value),))
+            self.assertEqual(parsed(**MINIMAL, port=str(value)).port, value)
+        for value in (1, 1000):
+            self.assertEqual(parsed(**MINIMAL, bind_connections=str(value)).bind_connections, value)
+
     def test_servers(self) -> None:
         found = parsed(**MINIMAL | {"hostname": "one, two:1389, [::1], [fd00::1]:636, 192.0.2.1", "port": "3268"})
         self.assertEqual(found.servers, (("one", 3268), ("two", 1389), ("::1", 3268), ("fd00::1", 636), ("192.0.2.1", 3268)))
@@ -112,6 +119,11 @@ class FaultTests(TestCase):
         for option, value, told in (
             ("hostname", "ldaps://h/", "expected a host name or address, and tls = ldaps instead of ldaps://"),
             ("hostname", "h:0", "expected a port from 1 to 65535"),
+            ("hostname", "h:65536", "expected a port from 1 to 65535"),
+            ("port", "0", "expected a whole number from 1 to 65535"),
+            ("port", "65536", "expected a whole number from 1 to 65535"),
+            ("bind_connections", "0", "expected a whole number from 1 to 1000"),
+            ("bind_connections", "1001", "expected a whole number from 1 to 1000"),
             ("hostname", "::1", "expected host or host:port (IPv6 in brackets)"),
             ("user_base_dn", "people", "expected a distinguished name such as ou=people,dc=example,dc=com"),
             ("user_id_attribute", "uid)(cn", "expected the name of an attribute or object class, such as uid"),

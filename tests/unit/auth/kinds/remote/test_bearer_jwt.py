@@ -12,6 +12,7 @@ from twisted.internet.defer import gatherResults
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from perimeter.errors import ExpiredToken, InvalidToken, Unavailable, Undecided
+from perimeter.model import AuthenticationRequest
 from perimeter.tokens.jwk import Jwk, generate
 from tests.integration.upstreams import Connection, Upstream
 from tests.unit.doubles.remote import RemoteCase, answering
@@ -180,10 +181,35 @@ class JwtTests(KeyCase):
 
     async def test_a_verdict_ends_with_its_token(self) -> None:
         found = self.make()
-        short = token(exp=time.time() + 50)
-        self.assertIsNotNone(await self.ask(found, short))
+        expires = time.time() + 50
+        short = token(exp=expires)
+        first = await self.ask(found, short)
+        self.assertIs(await self.ask(found, short), first)
+        self.assertEqual(first.until, expires)  # what the token has opened ends with it (attack 51)
         self.time.advance(51)
         await self.refusal(lambda: self.ask(found, short), ExpiredToken)
+
+    async def test_a_verdict_is_remembered_for_a_minute(self) -> None:
+        found, known = self.make(), token()
+        first = await self.ask(found, known)
+        self.time.advance(59)
+        self.assertIs(await self.ask(found, known), first)
+        self.time.advance(1)
+        again = await self.ask(found, known)
+        self.assertEqual(again, first)
+        self.assertIsNot(again, first)
+
+    async def test_each_refusal_is_explained(self) -> None:
+        found = self.make()
+        for other, why in (
+            ("opaque", "the token is not a signed JWT"),
+            (token(iss="https://other"), "the token names another issuer"),
+            (token(NEW), "the issuer has no key that fits kid and alg of the token"),
+        ):
+            said: list[str] = []
+            request = AuthenticationRequest("192.0.2.1", explain=said.append)
+            self.assertIsNone(await self.ask(found, other, request))
+            self.assertEqual(said, [why])
 
     async def test_settings(self) -> None:
         _, problems = self.parse("jwt", "cert_uri = https://iam/certs")

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import jwt
 
 from perimeter.errors import Unavailable, Undecided
+from perimeter.model import AuthenticationRequest
 from perimeter.tokens.jwk import Jwk, generate
 from tests.integration.upstreams import Connection
 from tests.unit.doubles.remote import RemoteCase
@@ -38,6 +39,7 @@ class ExchangeCase(RemoteCase):
         super().setUp()
         self.judgement: Reply = (200, {"active": True, "scope": "openid offline_access"})
         self.exchange: Reply = (200, {"access_token": access()})
+        self.keys = [KEY]
         self.service = self.server(self.answer)
 
     def answer(self, connection: Connection) -> None:
@@ -46,7 +48,7 @@ class ExchangeCase(RemoteCase):
                 path = connection.request().line.split()[1]
             except EOFError:
                 return
-            status, body = (200, {"keys": [KEY.members()]})
+            status, body = (200, {"keys": [key.members() for key in self.keys]})
             if path.endswith(("introspect", "validate-token")):
                 status, body = self.judgement
             elif path.endswith(("/token", "refresh-access-token")):
@@ -135,6 +137,39 @@ class BothTests(ExchangeCase):
         for status in (400, 401):
             self.exchange = (status, {"error": "invalid_grant"})
             await self.both(check)
+
+    async def test_each_refusal_is_explained(self) -> None:
+        async def steps(build: Any) -> list[str]:
+            said: list[str] = []
+            request = AuthenticationRequest("192.0.2.1", explain=said.append)
+            self.assertIsNone(await self.ask(build(), "long-lived", request))
+            return said
+
+        self.judgement = (200, {"active": False})
+        self.assertEqual(await steps(self.offline), ["the token is not an active one with the scope offline_access"])
+        self.assertEqual(await steps(self.generator), ["the token generator does not know the token, or not any more"])
+        self.judgement = (200, {"active": True, "scope": "offline_access"})
+        self.exchange = (400, {"error": "invalid_grant"})
+        for build in (self.offline, self.generator):
+            self.assertEqual(await steps(build), ["the token is refused when it is to be exchanged"])
+
+    async def test_attack_39_a_verdict_ends_with_the_key_that_it_was_made_by(self) -> None:
+        later = int(time.time()) + 3600
+
+        async def check(build: Any) -> None:
+            self.keys, self.exchange = [KEY], (200, {"access_token": access(exp=later)})
+            found = build()
+            self.assertIsNotNone(await self.ask(found, "long-lived"))
+            self.time.advance(31)
+            asked = len(self.service.requests)
+            self.assertIsNotNone(await self.ask(found, "long-lived"))
+            self.assertEqual(len(self.service.requests), asked, "it is remembered for a minute")
+            other = generate("ES256")
+            self.keys, self.exchange = [other], (200, {"access_token": access(other, sub="bob", exp=later)})
+            self.assertEqual((await self.ask(found, "another")).username, "bob")  # type: ignore[union-attr]
+            self.assertEqual((await self.ask(found, "long-lived")).username, "bob", "it is exchanged again")  # type: ignore[union-attr]
+
+        await self.both(check)
 
     async def test_attack_41_anything_else_is_could_not_tell(self) -> None:
         good = {"active": True, "scope": "offline_access"}

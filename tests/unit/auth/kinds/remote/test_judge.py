@@ -91,6 +91,10 @@ class MappingTests(TestCase):
     def test_the_subject_where_there_is_no_name(self) -> None:
         self.assertEqual(user(make(preferred_username=...)).username, "8f2c")
 
+    def test_a_user_without_roles_or_scopes(self) -> None:
+        found = user(make(realm_access=..., entitlements=..., resource_access=..., scope=...))
+        self.assertEqual((found.roles, found.scopes), ((), {}))
+
     def test_claims_may_be_chosen(self) -> None:
         expected = attrs.evolve(
             EXPECTED,
@@ -134,6 +138,7 @@ class MappingTests(TestCase):
     def test_attack_40_the_domain_of_an_address(self) -> None:
         expected = attrs.evolve(EXPECTED, username_claims=("email",), domain="company.com")
         self.assertEqual(user(make(email="a@Company.com", email_verified=True), expected=expected).username, "a")
+        self.assertEqual(user(make(email="a@company.com"), expected=expected).username, "a", "the issuer says nothing of it")
         for address in (
             "a@evil.com@company.com",
             "a@evil.com",
@@ -264,6 +269,9 @@ class JudgementTests(TestCase):
             f"{head}.{segment(b'[' * 6000)}.{signature}",
         ):
             self.assertIsNone(read_header(token), token)
+
+    def test_members_that_a_token_brings_are_not_shown(self) -> None:
+        self.assertNotIn("evil.example", repr(read_header(make(headers={"jku": "https://evil.example/jwks"}))))
 
     def test_a_member_named_twice_is_refused(self) -> None:
         payload = json.dumps(CLAIMS)[:-1] + ', "preferred_username": "root"}'

@@ -1,0 +1,95 @@
+"""Reads the files that a configuration names, as a start does, and reports what is wrong with them at the options that name them.
+
+For ``perimeter check``. Makes and changes nothing: no state directory, no key, no certificate, no socket. What a start would log
+as a warning is logged here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import attrs
+from twisted.logger import Logger
+
+from perimeter.auth.augment.augmented import build_augmenter
+from perimeter.auth.passwords.users import RealmFileError
+from perimeter.config.language.document import Document
+from perimeter.config.language.option import name_of
+from perimeter.config.language.section import Named, Section
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.errors import ErrorSettings
+from perimeter.config.site.listener import ListenerSettings
+from perimeter.config.site.upstream import UpstreamSettings
+from perimeter.errors import StartupError
+from perimeter.net.certificates import date_findings, load_identity
+from perimeter.net.contexts import ClientAuthentication, ServerContexts
+from perimeter.offload import Offload
+from perimeter.plugin.kinds import PluginKinds
+from perimeter.plugin.services import AuthServices
+from perimeter.run.build.answers import error_pages
+from perimeter.run.build.authentication import build_authenticator
+from perimeter.run.build.upstreams import client_contexts
+
+_log = Logger()
+
+
+def inspect_files(kinds: PluginKinds, reactor: Any, config: SiteConfig, document: Document) -> None:
+    """Report every file that a start with ``config`` would refuse. ``kinds`` build the authenticators and augmenters."""
+    for listener, section in zip(config.listeners, document.many("listener"), strict=True):
+        _listener(config, listener, section)
+    for upstream, section in zip(config.upstreams, document.many("upstream"), strict=True):
+        _report(section, attrs.fields(UpstreamSettings).ca_certificate, partial(client_contexts, upstream))
+    _report(document.one("errors"), attrs.fields(ErrorSettings).pages, partial(error_pages, config))
+    _audit(config)
+    _authenticators(kinds, reactor, config, document)
+
+
+def _report(section: Section, option: Named, read: Callable[[], object]) -> None:
+    """Call ``read``, and report the `StartupError` that it raises."""
+    try:
+        read()
+    except RealmFileError as error:
+        section.elsewhere(error.problem)
+    except StartupError as error:
+        # some errors name the section already
+        section.problem(option, str(error).rpartition(f": [{section.header}] ")[2].removeprefix(f"{name_of(option)}: "))
+
+
+def _listener(config: SiteConfig, settings: ListenerSettings, section: Section) -> None:
+    """The certificate, its key and its dates, and the CAs of client certificates."""
+    its = attrs.fields(ListenerSettings)
+    if settings.certificate is None and settings.keystore is None:
+        return  # the gateway makes a certificate
+    option = its.certificate if settings.keystore is None else its.keystore
+    try:
+        identity = load_identity(settings, config.perimeter.state_dir)
+        ServerContexts([identity])
+    except StartupError as error:
+        at_key = settings.private_key not in (None, settings.certificate) and str(error).startswith(f"{settings.private_key}: ")
+        section.problem(its.private_key if at_key else option, str(error))
+        return
+    for finding in date_findings(identity.chain, datetime.now(UTC)):
+        if finding.unusable:
+            section.problem(option, f"{identity.source}: {finding.text}")
+    if settings.client_ca is not None:
+        _report(section, its.client_ca, partial(ServerContexts, [identity], ClientAuthentication(settings.client_ca)))
+
+
+def _audit(config: SiteConfig) -> None:
+    """Warn about audit logs in directories that do not exist. systemd may make them, and a start makes ``state_dir``."""
+    made = config.perimeter.state_dir
+    for path in dict.fromkeys((config.audit.path, *(route.audit for route in config.routes))):
+        if path is not None and not path.parent.is_dir() and not made.is_relative_to(path.parent):
+            _log.warn("{path}: there is no directory for this audit log, and a start does not make it", path=path)
+
+
+def _authenticators(kinds: PluginKinds, reactor: Any, config: SiteConfig, document: Document) -> None:
+    """Build each one, which reads realm files and CA certificates, and looks for programs and libraries."""
+    services = AuthServices(reactor, Offload(reactor))
+    for one, section in zip(config.authenticators, document.many("authenticator"), strict=True):
+        _report(section, "", partial(build_authenticator, one, kinds.authenticators, services))
+    for augmenter, section in zip(config.augmenters, document.many("augmenter"), strict=True):
+        _report(section, "", partial(build_augmenter, augmenter, kinds.augmenters[augmenter.kind], services))

@@ -1,0 +1,169 @@
+"""What is wrong with the running gateway, the worst first, for ``perimeter status``.
+
+Directories and services are asked when the operator asks: what no request has used since it died is shown as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Iterable, Mapping
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Final
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+
+from perimeter.auth.chain.asking import GuardedAuthenticator
+from perimeter.config.site.server import ServerScheme
+from perimeter.errors import Refusal
+from perimeter.net.certificates import date_findings
+from perimeter.net.contexts import ServerIdentity
+from perimeter.plugin.authenticator import IProbe
+from perimeter.proxy.pool import UpstreamPool
+from perimeter.run.build.assembly import Assembly
+from perimeter.run.build.runtime import Runtime
+
+TIMEOUT: Final = 3.0
+"""Seconds for all that is asked. It is less than `perimeter.run.control.TIMEOUT`."""
+
+MOST_SERVERS: Final = 100
+"""Servers of upstreams that are asked."""
+
+FULL: Final = 64 * 1024
+"""A file system with fewer free bytes is full."""
+
+ALMOST_FULL: Final = 0.01
+"""The part of a file system that is free when it is reported."""
+
+
+class Severity(IntEnum):
+    """The effect of a problem on users, the worst first."""
+
+    NOTHING_IS_SERVED = 0
+    SOME_REQUESTS_FAIL = 1
+    WORKS_FOR_NOW = 2
+
+
+class Subject(StrEnum):
+    """What has a problem."""
+
+    AUDIT = "audit"
+    CERTIFICATE = "certificate"
+    AUTHENTICATOR = "authenticator"
+    UPSTREAM = "upstream"
+    STATE = "state"
+    RELOAD = "reload"
+
+
+@attrs.frozen
+class Problem:
+    """A problem. ``name`` is that of the section, or the path of the file."""
+
+    severity: int
+    subject: str
+    name: str
+    message: str
+
+
+@attrs.frozen
+class Examination:
+    """What is examined: the ``assembly`` in force, the certificates of listeners by name, and why the last reload was refused."""
+
+    assembly: Assembly
+    runtime: Runtime
+    identities: Mapping[str, tuple[ServerIdentity, ...]]
+    refused_reload: str = ""
+
+
+async def problems(subject: Examination) -> list[Problem]:
+    """Every problem, the worst first. Takes `TIMEOUT` at most. Never raises."""
+    assembly = subject.assembly
+    asked = [
+        *(_authenticator(one, subject.runtime) for one in assembly.chain.guarded),
+        *(_upstream(pool, subject.runtime) for pool in assembly.pools),
+        _disks(assembly.audit.paths, subject.runtime),
+    ]
+    answers = await DeferredList([Deferred.fromCoroutine(one) for one in asked], consumeErrors=True)
+    found = [problem for success, answer in answers if success for problem in answer]
+    strict = assembly.config.audit.strict
+    for text in assembly.audit.problems():
+        worst = Severity.NOTHING_IS_SERVED if strict else Severity.WORKS_FOR_NOW
+        effect = "no request is served until it can be written" if strict else "requests are not recorded"
+        path, _, reason = text.rpartition(": ")
+        found.append(Problem(worst, Subject.AUDIT, path, f"the audit log cannot be written ({reason}): {effect}"))
+    found += _certificates(subject.identities)
+    state = assembly.state.problem()
+    if state:
+        found.append(Problem(Severity.WORKS_FOR_NOW, Subject.STATE, str(assembly.config.perimeter.state_dir), state))
+    if subject.refused_reload:
+        message = f"the last reload was refused, the earlier configuration is in force: {subject.refused_reload}"
+        found.append(Problem(Severity.WORKS_FOR_NOW, Subject.RELOAD, str(assembly.config.file), message))
+    return sorted(found, key=lambda one: one.severity)
+
+
+def _certificates(identities: Mapping[str, tuple[ServerIdentity, ...]]) -> Iterable[Problem]:
+    now = datetime.now(UTC)
+    for listener, several in identities.items():
+        for identity in several:
+            for finding in date_findings(identity.chain, now):
+                severity = Severity.SOME_REQUESTS_FAIL if finding.unusable else Severity.WORKS_FOR_NOW
+                yield Problem(severity, Subject.CERTIFICATE, listener, f"{identity.source}: {finding.text}")
+
+
+async def _authenticator(one: GuardedAuthenticator, runtime: Runtime) -> list[Problem]:
+    fault = ""
+    authenticator = one.authenticator
+    if IProbe.providedBy(authenticator):
+        fault = await _fault(authenticator.probe(), runtime)
+    if not fault and one.breaker.open:
+        fault = f"it failed, and is not asked for {one.breaker.remaining:.0f} s"
+    return [Problem(Severity.SOME_REQUESTS_FAIL, Subject.AUTHENTICATOR, one.name, fault)] if fault else []
+
+
+async def _fault(probe: Awaitable[None], runtime: Runtime) -> str:
+    async def asked() -> None:
+        await probe
+
+    try:
+        await Deferred.fromCoroutine(asked()).addTimeout(TIMEOUT, runtime.reactor)
+    except TimeoutError:
+        return f"no answer within {TIMEOUT:g} s"
+    except Refusal as error:
+        return error.detail or error.phrase
+    except Exception as error:
+        return f"it failed with {type(error).__name__}"
+    return ""
+
+
+async def _upstream(pool: UpstreamPool, runtime: Runtime) -> list[Problem]:
+    servers = [server for server in pool.servers if server.settings.scheme is not ServerScheme.SAMPLE][:MOST_SERVERS]
+    answers = await DeferredList(
+        [Deferred.fromCoroutine(pool.probe(server, TIMEOUT, runtime.reactor)) for server in servers], consumeErrors=True
+    )
+    faults = [(server.settings.url, str(fault)) for server, (_, fault) in zip(servers, answers, strict=True) if fault]
+    severity = Severity.SOME_REQUESTS_FAIL if len(faults) == len(pool.servers) else Severity.WORKS_FOR_NOW
+    return [Problem(severity, Subject.UPSTREAM, pool.name, f"{url}: {fault}") for url, fault in faults]
+
+
+async def _disks(paths: Iterable[Path], runtime: Runtime) -> list[Problem]:
+    """The file systems of the audit logs. In a thread, because a network file system may hang."""
+    found: list[Problem] = await runtime.offload.run(_full, tuple(paths)).addTimeout(TIMEOUT, runtime.reactor)
+    return found
+
+
+def _full(paths: Iterable[Path]) -> list[Problem]:
+    found = []
+    for path in paths:
+        if not path.is_file():
+            continue  # a terminal or a pipe
+        system = os.statvfs(path)
+        free = (system.f_bfree if os.geteuid() == 0 else system.f_bavail) * system.f_frsize
+        if free < FULL:
+            message = "the file system of the audit log is full: no request is served when it cannot be written"
+            found.append(Problem(Severity.NOTHING_IS_SERVED, Subject.AUDIT, str(path), message))
+        elif free < ALMOST_FULL * system.f_blocks * system.f_frsize:
+            message = f"the file system of the audit log is almost full: {free >> 20} MiB are free"
+            found.append(Problem(Severity.WORKS_FOR_NOW, Subject.AUDIT, str(path), message))
+    return found

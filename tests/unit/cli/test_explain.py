@@ -1,0 +1,218 @@
+"""``perimeter check --explain``: the route of a request, and the judgement, as the gate finds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
+
+from perimeter.auth.registry import installed_kinds
+from perimeter.cli.explain import _ask, run_explain
+from perimeter.cli.main import main
+from perimeter.config.site.load import load_site
+from perimeter.model import Principal
+from tests.unit.doubles.site import SiteCase
+
+SITE = """\
+[listener http]
+port = 9443
+interface = 127.0.0.1
+
+[authenticator local]
+type = realmfile
+path = users
+
+[upstream app]
+servers = http://127.0.0.1:8888
+
+[route all]
+path = /
+upstream = app
+
+[route admin]
+path = /admin
+upstream = app
+rewrite = /
+allow = role:admin
+deny = method:DELETE
+
+[route shop]
+host = shop.example
+path = /admin
+upstream = app
+auth = none
+networks = 10.0.0.0/8
+
+[route maybe]
+path = /maybe
+upstream = app
+auth = optional
+allow = user:alice
+
+[route files]
+path = /files
+static = html
+auth = none
+
+[audit]
+path = access.log
+"""
+
+
+class ExplainTests(SiteCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.site.write_text(SITE)
+        (self.directory / "users").write_text("alice: {plain}x,admin\nbob: {plain}y\n")
+
+    def explain(self, method: str, url: str) -> tuple[int, list[str]]:
+        status, text = run_explain(self.site, method, url)
+        lines = text.splitlines()
+        self.assertEqual(lines[0], f"{method} {url}")
+        return status, lines[1:]
+
+    def test_hosts_of_wildcards(self) -> None:
+        self.site.write_text(SITE + "\n[route wide]\nhost = *.example\npath = /admin\nupstream = app\nauth = none\n")
+        for host, name in (("shop.example", "shop"), ("other.example", "wide"), ("example", "admin")):
+            _, lines = self.explain("GET", f"http://{host}/admin/x")
+            self.assertIn(f"[route {name}]", lines[0], host)
+        _, lines = self.explain("GET", "http://shop.example/admin/x")
+        self.assertIn("[route wide]", "".join(lines[1:]))
+
+    def test_the_route_and_those_that_come_later(self) -> None:
+        status, lines = self.explain("GET", "/admin/x?y")
+        self.assertEqual(status, 1)
+        self.assertEqual(
+            lines,
+            [
+                "path: /admin/x",
+                "route: [route admin] (site.ini:16), host *, path /admin",
+                "    [route all] (site.ini:12), host *, path / matches too, and comes later: its path is shorter",
+                "authentication: auth = required",
+                "result: refused with 401 missing_credentials: the route requires a user; --user NAME explains for one",
+            ],
+        )
+
+    def test_a_host_of_its_own_comes_first(self) -> None:
+        status, lines = self.explain("GET", "https://SHOP.example:8443/admin/x")
+        self.assertEqual(status, 0)
+        self.assertEqual(lines[1], "route: [route shop] (site.ini:23), host shop.example, path /admin")
+        self.assertIn(
+            "    [route admin] (site.ini:16), host *, path /admin matches too, and comes later: "
+            "its host is less specific, or its path shorter",
+            lines,
+        )
+        self.assertEqual(
+            lines[-4:],
+            [
+                "networks: only clients in 10.0.0.0/8; others get 403 network_refused",
+                "authentication: auth = none",
+                "rules: the route has no rules",
+                "result: admitted, forwarded to upstream app (http://127.0.0.1:8888) as /admin/x",
+            ],
+        )
+
+    def test_what_is_refused_whoever_asks(self) -> None:
+        for method, url, result in (
+            ("GET", "/a/../b", "400 bad_target: a dot segment"),
+            ("GET", "/a%2Fb", "400 bad_target: an encoded slash"),
+            ("GE T", "/", "400 bad_request: the request line is malformed"),
+            ("CONNECT", "/", "400 bad_target: CONNECT with a path"),
+            ("GET", "ftp://x/", "400 bad_target: the request target is neither origin-form nor absolute-form"),
+        ):
+            self.assertEqual(self.explain(method, url), (1, [f"result: refused with {result}"]))
+
+    def test_a_host_without_a_route(self) -> None:
+        self.site.write_text(SITE.replace("[route all]\n", "[route all]\nhost = other.example\n"))
+        self.assertEqual(self.explain("GET", "/x")[1], ["result: refused with 404 no_route: no route for this host and path"])
+
+    def test_an_endpoint_of_the_gateway(self) -> None:
+        status, lines = self.explain("GET", "/token")
+        self.assertEqual((status, lines[1]), (0, "route: the endpoint /token of the gateway"))
+
+    def test_files_and_optional_authentication(self) -> None:
+        status, lines = self.explain("GET", "/files/a")
+        self.assertEqual((status, lines[-1]), (0, f"result: admitted, to the files in {self.directory.resolve()}/html"))
+        status, lines = self.explain("GET", "/maybe")
+        self.assertEqual(
+            (status, lines[-1]), (1, "result: refused with 401 missing_credentials: no term of allow = user:alice matches")
+        )
+
+    def test_security_off_and_maintenance(self) -> None:
+        self.site.write_text(SITE + "[perimeter]\nenabled = no\n")
+        status, lines = self.explain("GET", "/admin")
+        self.assertEqual((status, lines[-2]), (0, "authentication: off, because of [perimeter] enabled = no"))
+        self.assertTrue(lines[-1].endswith(" as /"), lines)
+        self.site.write_text(SITE + "[perimeter]\nmaintenance = yes\n")
+        self.assertEqual(self.explain("GET", "/x")[0], 1)
+        self.assertEqual(self.explain("GET", "/x")[1][-1], "result: refused with 503 maintenance: [perimeter] maintenance = yes")
+
+    def test_faults_of_the_file(self) -> None:
+        self.site.write_text(SITE.replace("port = 9443", "prt = 9443"))
+        status, text = run_explain(self.site, "GET", "/")
+        self.assertEqual((status, "unknown option" in text), (1, True))
+        self.site.write_text(SITE.replace("interface = 127.0.0.1", "interface = 127.0.0.1\nserve = tokens"))
+        self.assertEqual(run_explain(self.site, "GET", "/")[0], 1)
+
+    def test_users_of_each_outcome(self) -> None:
+        for user, method, path, status, result in (
+            ("alice", "GET", "/admin", 0, "result: admitted, forwarded to upstream app (http://127.0.0.1:8888) as /"),
+            ("alice", "DELETE", "/admin", 1, "result: refused with 403 insufficient_scope: deny = method:DELETE matches"),
+            ("bob", "GET", "/admin", 1, "result: refused with 403 insufficient_scope: no term of allow = role:admin matches"),
+            ("bob", "GET", "/maybe", 1, "result: refused with 403 insufficient_scope: no term of allow = user:alice matches"),
+            ("bob", "GET", "/files/x", 0, f"result: admitted, to the files in {self.directory.resolve()}/html"),
+            ("eve", "GET", "/x", 1, "result: not known, because no authenticator can look up the user"),
+            ("eve", "GET", "/files/x", 0, f"result: admitted, to the files in {self.directory.resolve()}/html"),
+        ):
+            found = [Principal(user, "local", ("admin",) if user == "alice" else ())] if user != "eve" else []
+            self.patch_look_up(found)
+            code, text = run_explain(self.site, method, path, user=user)
+            self.assertEqual((code, text.splitlines()[-1]), (status, result), (user, method, path))
+            if user == "alice":
+                self.assertIn("user: alice of realm local, roles: admin\n", text)
+
+    def patch_look_up(self, found: list[Principal]) -> None:
+        # `react` needs a process of its own; the integration tests have one
+        self.patch(__import__("perimeter.cli.explain", fromlist=["x"]), "_look_up", lambda config, user: (found, []))
+
+    async def look_up(self, name: str) -> tuple[list[Any], list[str]]:
+        found: list[Any] = []
+        notes: list[str] = []
+        config = load_site(self.site, kinds=installed_kinds())
+        await _ask(reactor, config, name, found, notes)
+        return found, notes
+
+    def test_the_user_has_the_roles_of_now(self) -> Any:
+        async def check() -> None:
+            found, notes = await self.look_up("alice")
+            self.assertEqual([(one.username, one.realm, one.roles) for one in found], [("alice", "local", ("admin",))])
+            self.assertEqual(notes, [])
+            self.assertEqual(await self.look_up("eve"), ([], []))
+
+        return ensureDeferred(check())
+
+    def test_an_authenticator_that_cannot_look_up_users(self) -> Any:
+        jwt = "[authenticator sso]\ntype = jwt\nissuer = https://sso\naudience = gw\ncert_uri = https://sso/jwks\n"
+        self.site.write_text(SITE + jwt)
+
+        async def check() -> None:
+            self.assertEqual((await self.look_up("eve"))[1], ["sso: cannot look up a user without a credential"])
+
+        return ensureDeferred(check())
+
+
+class CommandTests(SiteCase):
+    def test_the_command(self) -> None:
+        self.site.write_text(SITE)
+        (self.directory / "users").write_text("alice: {plain}x,admin\n")
+        done = CliRunner().invoke(main, ["check", str(self.site), "--explain", "GET", "/files/\x1bx"])
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("\\x1bx", done.output)
+        done = CliRunner().invoke(main, ["check", str(self.site), "--user", "alice"])
+        self.assertEqual((done.exit_code, "only allowed with --explain" in done.output), (2, True))
+        Path(self.directory / "users").unlink()
+        self.assertEqual(CliRunner().invoke(main, ["check", str(self.site)]).exit_code, 1)
+        self.assertEqual(CliRunner().invoke(main, ["check", "--no-files", str(self.site)]).exit_code, 0)

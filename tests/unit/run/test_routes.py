@@ -1,0 +1,79 @@
+"""Routes as they are built from their settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.load import load_site
+from perimeter.errors import Challenges
+from perimeter.gate.routes import Route
+from perimeter.net.deadlines import Deadlines
+from perimeter.offload import Offload
+from perimeter.run.build.routes import RouteParts, configured_routes
+from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.upstreams import client_contexts, upstream_pool
+from perimeter.targets.slash import SlashTarget
+
+SITE = """\
+[listener plain]
+port = 8080
+interface = 127.0.0.1
+[upstream app]
+servers = http://127.0.0.1:8081
+[authenticator local]
+type = realmfile
+path = users.realm
+[audit]
+path = access.log
+"""
+
+
+class BuiltRouteTests(unittest.TestCase):
+    def built(self, options: str, *, passwords: bool = True, **changes: Any) -> Route:
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        (directory / "users.realm").write_text("alice: secret\n")
+        (directory / "site.ini").write_text(f"{SITE}[route app]\nupstream = app\n{options}")
+        config: SiteConfig = load_site(directory / "site.ini", kinds=installed_kinds())
+        config = attrs.evolve(config, routes=tuple(attrs.evolve(route, **changes) for route in config.routes))
+        clock: Any = Clock()
+        runtime = Runtime(clock, Offload(clock), Deadlines(clock))
+        pools = {one.name: upstream_pool(one, client_contexts(one), runtime) for one in config.upstreams}
+        sinks: Any = {None: object()}
+        (route,) = configured_routes(config, runtime, pools, sinks, set(), RouteParts(passwords=passwords))
+        return route
+
+    def challenges(self, options: str = "", **more: Any) -> Challenges:
+        return self.built(f"path = /\n{options}", **more).access.stranger
+
+    def test_challenges(self) -> None:
+        self.assertIs(self.challenges(), Challenges.BOTH)
+        self.assertIs(self.challenges(passwords=False), Challenges.BEARER)
+        for word in Challenges.BEARER, Challenges.BASIC, Challenges.BOTH:
+            for passwords in (True, False):
+                self.assertIs(self.challenges(f"challenge = {word}\n", passwords=passwords), word)
+
+    def test_a_route_with_a_login_page_never_asks_for_a_password(self) -> None:
+        """The browser's own dialog would cover the page."""
+        for passwords in (True, False):
+            self.assertIs(self.challenges(passwords=passwords, browser_login=True), Challenges.BEARER)
+
+    def test_only_a_route_to_the_root_of_a_service_gets_a_slash(self) -> None:
+        for options, expected in (
+            ("path = /app\nrewrite = /\n", True),
+            ("path = /app\nrewrite = /inner\n", False),
+            ("path = /app\n", False),
+            ("path = /\nrewrite = /\n", False),
+        ):
+            self.assertEqual(isinstance(self.built(options).target, SlashTarget), expected, options)
+
+    def test_paths_as_they_are_sent(self) -> None:
+        self.assertTrue(self.built("path = /\npath_as_sent = yes\n").path_as_sent)
+        self.assertFalse(self.built("path = /\n").path_as_sent)
