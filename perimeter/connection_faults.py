@@ -11,7 +11,9 @@ from typing import Final
 
 import attrs
 from OpenSSL import SSL
-from twisted.internet import error
+from twisted.internet import defer, error
+
+from perimeter.descriptors import system_reason
 
 
 @attrs.frozen
@@ -94,7 +96,7 @@ def connect_fault(problem: BaseException | None, options: Options) -> str:
         return "its name cannot be resolved: check the name, and the DNS of this machine (/etc/resolv.conf)"
     if isinstance(problem, error.ConnectionRefusedError):
         return "nothing listens there (connection refused): is it running, and is the port right?"
-    if isinstance(problem, error.TimeoutError | error.TCPTimedOutError):
+    if isinstance(problem, error.TimeoutError | error.TCPTimedOutError | defer.TimeoutError):
         within = f" within {options.seconds:g} s" if options.seconds else ""
         more = f"; {options.timeout} is the limit" if options.timeout else ""
         return f"no answer{within}: a firewall may drop the packets, or the machine is down{more}"
@@ -150,7 +152,7 @@ def bind_fault(problem: OSError, port: int) -> str:
         return "cannot assign requested address: this machine does not have the address in interface"
     if isinstance(problem, socket.gaierror):
         return "this is not an IP address"
-    reason = problem.strerror or str(problem)
+    reason = system_reason(problem)
     return reason[:1].lower() + reason[1:]
 
 

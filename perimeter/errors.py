@@ -233,6 +233,15 @@ class Maintenance(Refusal):
     phrase = "The service is closed for maintenance"
 
 
+class ShuttingDown(Refusal):
+    """The gateway stops, and the request was not answered in time."""
+
+    status = 503
+    reason = EarlyEnd.SHUTDOWN
+    phrase = "The gateway is being stopped: send the request again"
+    close = True
+
+
 # -- authentication and authorization
 
 
@@ -250,6 +259,14 @@ class InvalidCredentialsRequest(Refusal):
     status = 400
     reason = "invalid_request"
     phrase = "The Authorization header is malformed"
+
+
+class CredentialsTooLarge(InvalidCredentialsRequest):
+    """The Authorization header is longer than ``max_authorization`` (RFC 6585, section 5: a single header is at fault)."""
+
+    status = 431
+    reason = "credentials_too_large"
+    phrase = "The Authorization header is too large"
 
 
 class InvalidToken(Refusal):
@@ -375,6 +392,14 @@ class UpstreamUnreachable(Refusal):
     status = 502
     reason = "upstream_unreachable"
     phrase = "The service behind the gateway cannot be reached"
+
+
+class LoopDetected(Refusal):
+    """The request has passed this gateway, or others like it, several times (RFC 5842, section 7.2)."""
+
+    status = 508
+    reason = "loop"
+    phrase = "The request went round in a circle: a service behind the gateway is the gateway itself"
 
 
 class UpstreamBadReply(Refusal):

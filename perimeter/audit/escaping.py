@@ -8,6 +8,7 @@ not misled, and decoding ``\\xHH`` returns the bytes that were sent. Visible cha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 from perimeter.model import TOKEN_PREFIX
@@ -18,16 +19,21 @@ _UNSAFE = re.compile(r"[^!#-\[\]-~]")
 _UNSAFE_BUT_BLANK = re.compile(r"[^ !#-\[\]-~]")
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
-# A parameter is secret if its name ends in one of the long words or is one of the short ones. The pattern is matched against a
-# decoded part of a URL, so that it also finds a URL inside a parameter (rd=/x%3Ftoken%3D…).
-_SECRET = re.compile(
-    rb"(?:token|passw(?:or)?d|passphrase|passcode|secret|api[^a-z0-9=]?key|access[^a-z0-9=]?key|jwt|assertion|credentials?"
-    rb"|signature|authorization|session[^a-z0-9=]?id)[^a-z0-9=]*="
-    rb"|(?:^|[^a-z0-9])(?:pass|pwd|pw|pin|otp|sig|auth|sid)[^a-z0-9=]*=",
-    re.IGNORECASE,
+# A parameter is secret if its name ends in one of the long words or is, or ends in, one of the short ones as a word of its own
+# ("sort_key", but not "monkey"). The pattern is matched against a decoded part of a URL, so that it also finds a URL inside a
+# parameter (rd=/x%3Ftoken%3D…). Codes and keys that are none are redacted too: the other way round, a secret would be in a log.
+_LONG = (
+    rb"token|token[^a-z0-9=]?hint|passw(?:or)?d|passphrase|passcode|secret|jwt|assertion|credentials?|signature|authorization"
+    rb"|verifier|bearer|ticket|saml(?:request|response|art)|(?:access|api|app|auth|private|secret|session|subscription)[^a-z0-9=]?key"
+    rb"|(?:access|auth|authorization|device|login|one[^a-z0-9=]?time|recovery|reset|security|user|verification)[^a-z0-9=]?code"
+    rb"|session[^a-z0-9=]?id|sessid|[mth]otp"
 )
+_SHORT = rb"pass|pwd|pw|pin|otp|sig|auth|sid|code|key|basic|cookie|creds?|hmac|mac|mfa|otac|session|tan|xsrf|csrf"
 # Every secret name contains one of these words: this cheap test saves most queries the full one.
-_HINT = re.compile(rb"token|pass|pw|pin|otp|secret|key|jwt|assertion|credential|sig|auth|sid|session")
+_HINTS = (
+    rb"token|pass|pw|pin|otp|secret|key|jwt|assertion|cred|sig|auth|sid|sess|code|bearer|basic|ticket|verifier|saml|cookie|mac|mfa"
+    rb"|otac|tan|srf"
+)
 _ESCAPED = re.compile(rb"%[0-9A-Fa-f]{2}")
 MOST_PARTS = 256
 """Parts of a URL, such as parameters, and percent signs in it, that are examined. What follows is redacted as a whole: a URL of
@@ -36,6 +42,9 @@ _DELIMITER = re.compile(rb"([?&;#])")
 # An API token is a secret in any position: `DELETE /token/…` may contain one.
 OWN = TOKEN_PREFIX.encode("ascii")
 _OWN_TOKEN = re.compile(OWN + rb"[A-Za-z0-9_-]{20,}")
+# So is a signed token (RFC 7519): each of them begins with the Base64 of {" and a letter.
+JWT = b"eyJ"
+_JWT = re.compile(JWT + rb"[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 LONGEST_NAME = 64
 """Characters of an attempted user name that are logged."""
 _SCANNED = 4096
@@ -100,28 +109,43 @@ def _decoded(part: bytes) -> bytes:
     return part
 
 
-def _redact_part(part: bytes) -> bytes:
-    decoded = _decoded(part)
-    if _OWN_TOKEN.search(decoded):
-        return REDACTED
-    if not _SECRET.search(decoded):
-        return part
-    name, equals, _ = part.partition(b"=")
-    if not equals or b"=" in _decoded(name):
-        return REDACTED
-    return name + b"=" + REDACTED
+class Redactor:
+    """Removes secrets from URLs. ``names`` are parameters that are secret besides those that always are, in any case."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        further = b"".join(b"|" + re.escape(name.lower().encode()) for name in names)
+        self._secret = re.compile(
+            rb"(?:%b)[^a-z0-9=]*=|(?:^|[^a-z0-9])(?:%b%b)[^a-z0-9=]*=" % (_LONG, _SHORT, further), re.IGNORECASE
+        )
+        self._hint = re.compile(_HINTS + further).search
+
+    def __call__(self, url: bytes) -> bytes:
+        """Return ``url`` (absolute, or a request target) without the values of secret parameters, tokens and userinfo.
+
+        Secrets are found in the path and the fragment too, because refused requests are logged with whatever the client sent.
+        """
+        if OWN in url:
+            url = _OWN_TOKEN.sub(OWN + REDACTED, url)
+        if JWT in url:
+            url = _JWT.sub(REDACTED, url)
+        if b"=" not in url and b"%" not in url and b"@" not in url:
+            return url
+        if b"%" not in url and b"@" not in url and not self._hint(url.lower()):
+            return url
+        url = _USERINFO.sub(b"//" + REDACTED + b"@", url)
+        return b"".join(map(self._part, _DELIMITER.split(_searchable(url))))
+
+    def _part(self, part: bytes) -> bytes:
+        decoded = _decoded(part)
+        if _OWN_TOKEN.search(decoded) or _JWT.search(decoded):
+            return REDACTED
+        if not self._secret.search(decoded):
+            return part
+        name, equals, _ = part.partition(b"=")
+        if not equals or b"=" in _decoded(name):
+            return REDACTED
+        return name + b"=" + REDACTED
 
 
-def redact(url: bytes) -> bytes:
-    """Return ``url`` (absolute, or a request target) without the values of secret parameters, API tokens and userinfo.
-
-    Secrets are found in the path and the fragment too, because refused requests are logged with whatever the client sent.
-    """
-    if OWN in url:
-        url = _OWN_TOKEN.sub(OWN + REDACTED, url)
-    if b"=" not in url and b"%" not in url and b"@" not in url:
-        return url
-    if b"%" not in url and b"@" not in url and not _HINT.search(url.lower()):
-        return url
-    url = _USERINFO.sub(b"//" + REDACTED + b"@", url)
-    return b"".join(map(_redact_part, _DELIMITER.split(_searchable(url))))
+redact = Redactor()
+"""Redacts the parameters that are always secret."""

@@ -10,10 +10,11 @@ In ``reactor`` and ``combined`` a column without a value is ``-``; a user who is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from json.encoder import encode_basestring_ascii as quote
 
-from perimeter.audit.escaping import OWN, escape, escape_text, redact, shown_name
+from perimeter.audit.escaping import JWT, OWN, Redactor, escape, escape_text, redact, shown_name
 from perimeter.config.site.audit import AuditFormat
 from perimeter.model import AccessRecord
 
@@ -76,7 +77,7 @@ def user_column(name: str | None) -> bytes:
     return rb"\x2d" if name == "-" else escape_text(name)
 
 
-def _request(record: AccessRecord) -> bytes:
+def _request(record: AccessRecord, redact: Redactor) -> bytes:
     """The text between the first quotes, escaped: the request line, or ``-`` if none could be read."""
     method, target, version = record.method, record.target, record.version
     if not method and not target and not version:
@@ -84,7 +85,7 @@ def _request(record: AccessRecord) -> bytes:
     return b"%b %b %b" % (escape(method) or b"-", escape(redact(target)) or b"-", escape_text(version) or b"-")
 
 
-def _start(record: AccessRecord, between: str, skeleton: bytes) -> bytes:
+def _start(record: AccessRecord, between: str, skeleton: bytes, redact: Redactor) -> bytes:
     """The common start of ``reactor`` and ``combined``: the address, ``between``, and the columns up to the length."""
     stamp = _local_time(record.time)
     principal = record.principal
@@ -99,20 +100,20 @@ def _start(record: AccessRecord, between: str, skeleton: bytes) -> bytes:
             f'{record.version}" {record.status} {record.sent}'
         ).encode("utf-8", "surrogatepass")
         left = line.translate(None, _PLAIN)
-        if left == skeleton and OWN not in target:
+        if left == skeleton and OWN not in target and JWT not in target:
             return line
         if left.translate(None, _URL_MARKS) == skeleton and redact(target) == target:
             return line
     who = f"{(escape_text(record.address) or b'-').decode()} {between}{user_column(None if principal is None else name).decode()}"
-    return f'{who} [{stamp}] "{_request(record).decode()}" {record.status} {record.sent}'.encode()
+    return f'{who} [{stamp}] "{_request(record, redact).decode()}" {record.status} {record.sent}'.encode()
 
 
-def reactor(record: AccessRecord) -> bytes:
+def reactor(record: AccessRecord, redact: Redactor = redact) -> bytes:
     """``IP user [dd/MMM/yyyy:HH:mm:ss Z] "METHOD uri PROTO" code length``, local time."""
-    return _start(record, "", _REACTOR_SKELETON) + b"\n"
+    return _start(record, "", _REACTOR_SKELETON, redact) + b"\n"
 
 
-def _quoted(record: AccessRecord, name: bytes) -> bytes:
+def _quoted(record: AccessRecord, name: bytes, redact: Redactor) -> bytes:
     headers = record.headers
     value = None if headers is None else headers.get(name)
     if value is None:
@@ -122,10 +123,10 @@ def _quoted(record: AccessRecord, name: bytes) -> bytes:
     return escape(value, blank=True) if value.translate(None, _QUOTED_PLAIN) else value
 
 
-def combined(record: AccessRecord) -> bytes:
+def combined(record: AccessRecord, redact: Redactor = redact) -> bytes:
     """Apache's combined format: ``IP - user [time] "request" status bytes "referer" "user agent"``, local time."""
-    start = _start(record, "- ", _COMBINED_SKELETON)
-    return b'%b "%b" "%b"\n' % (start, _quoted(record, b"referer"), _quoted(record, b"user-agent"))
+    start = _start(record, "- ", _COMBINED_SKELETON, redact)
+    return b'%b "%b" "%b"\n' % (start, _quoted(record, b"referer", redact), _quoted(record, b"user-agent", redact))
 
 
 def _string(text: str) -> str:
@@ -139,7 +140,7 @@ def _byte_string(raw: bytes) -> str:
     return quote(raw.decode("utf-8", "backslashreplace"))
 
 
-def _header(record: AccessRecord, name: bytes) -> str:
+def _header(record: AccessRecord, name: bytes, redact: Redactor) -> str:
     headers = record.headers
     value = None if headers is None else headers.get(name)
     if value is None:
@@ -151,7 +152,7 @@ def _attempted(record: AccessRecord) -> str:
     return "null" if record.attempted_user is None else _string(shown_name(record.attempted_user))
 
 
-def json(record: AccessRecord) -> bytes:
+def json(record: AccessRecord, redact: Redactor = redact) -> bytes:
     """One JSON object in ASCII, always with the same keys. Unknown values are null or "". Times are UTC, durations seconds."""
     when = record.time
     principal = record.principal
@@ -172,14 +173,19 @@ def json(record: AccessRecord) -> bytes:
         f'"status":{record.status},"sent":{record.sent},"received":{record.received},'
         f'{who},"route":{_string(record.route)},"upstream":{_string(record.upstream)},"reason":{_string(record.reason)},'
         f'"detail":{_string(record.detail)},"attempted_user":{_attempted(record)},'
-        f'"referer":{_header(record, b"referer")},"user_agent":{_header(record, b"user-agent")}}}\n'
+        f'"referer":{_header(record, b"referer", redact)},"user_agent":{_header(record, b"user-agent", redact)}}}\n'
     )
     return line.encode("ascii")
 
 
-FORMATS: dict[AuditFormat, Format] = {
+FORMATS: dict[AuditFormat, Callable[..., bytes]] = {
     AuditFormat.REACTOR: reactor,
     AuditFormat.COMBINED: combined,
     AuditFormat.JSON: json,
 }
-"""What makes the line of each format."""
+"""What makes the line of each format: of a record, and of a `Redactor` if there are more secrets than usual."""
+
+
+def line_format(kind: AuditFormat, secrets: Sequence[str] = ()) -> Format:
+    """What makes the line of a format. ``secrets`` are more parameters to redact (`Redactor`)."""
+    return partial(FORMATS[kind], redact=Redactor(secrets)) if secrets else FORMATS[kind]

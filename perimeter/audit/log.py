@@ -17,11 +17,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
-from perimeter.audit.formats import FORMATS, Format
+from perimeter.audit.formats import Format, line_format
 from perimeter.audit.rolling import RollingFile, Unwritten
 from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import CountingSink, NoAudit
 from perimeter.config.site.audit import AuditSettings
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.model import AccessRecord
 
@@ -101,7 +102,7 @@ class AuditLog:
         try:
             self._file.open()
         except OSError as error:
-            raise StartupError(f"{self._file.path}: the audit log cannot be opened: {error.strerror or error}") from error
+            raise StartupError(f"{self._file.path}: the audit log cannot be opened: {system_reason(error)}") from error
         self._closed = False
 
     def reopen(self) -> None:
@@ -258,7 +259,7 @@ class AuditLogs:
             if path.is_file() or not path.exists():
                 path = Path(key)
             file = RollingFile(path, self._settings.roll, self._settings.keep, self._clock.seconds)
-            log = AuditLog(file, FORMATS[self._settings.format], self._settings.strict, self._clock)
+            log = AuditLog(file, line_format(self._settings.format, self._settings.redact), self._settings.strict, self._clock)
             if self._opened:
                 log.open()
             self._logs[key] = log

@@ -4,8 +4,8 @@ There are three results:
 
 * nothing usable (no header, one without a space in it, or a scheme that is neither Basic nor Bearer): None. The route decides; if
   it requires authentication, the answer is the 401 of a missing token, for which Reactor's clients probe.
-* malformed (given twice, far too long, or a Bearer token of illegal characters): `InvalidCredentialsRequest`, the 400 of
-  RFC 6750, section 3.1.
+* malformed (given twice, or a Bearer token of illegal characters): `InvalidCredentialsRequest`, the 400 of RFC 6750, section 3.1;
+  longer than the limit: `CredentialsTooLarge`, 431.
 * a Basic value without a user name and password (bad base64, no colon, control characters): `Rejected`. RFC 7617 has no error
   for it, and RFC 9110, section 11.4, answers invalid credentials with 401.
 
@@ -20,11 +20,11 @@ import re
 from collections.abc import Sequence
 
 from perimeter.auth.text import decode_either, unfit_for_name
-from perimeter.errors import InvalidCredentialsRequest, Rejected
+from perimeter.errors import CredentialsTooLarge, InvalidCredentialsRequest, Rejected
 from perimeter.model import BasicCredentials, BearerCredentials, Credentials
 
 MAX_AUTHORIZATION = 16 * 1024
-"""Bytes of the longest Authorization value that is read: tokens with many groups reach 8 KiB."""
+"""Bytes of the longest Authorization value that is read, if the site sets no other limit: tokens with many groups reach 8 KiB."""
 
 MAX_REALMS = 8
 """Names in ``X-Auth-Realm`` at most."""
@@ -39,14 +39,14 @@ _TOKEN68 = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def parse_credentials(values: Sequence[bytes]) -> tuple[Credentials, ...]:
-    """All usable credentials in the values of a request's Authorization headers, in their order.
+def parse_credentials(values: Sequence[bytes], limit: int = MAX_AUTHORIZATION) -> tuple[Credentials, ...]:
+    """All usable credentials in the values of a request's Authorization headers, in their order; ``limit`` is for each, in bytes.
 
     Raises `InvalidCredentialsRequest` or `Rejected`, see the module.
     """
-    if len(values) == 1 and b"," in values[0] and len(values[0]) <= MAX_AUTHORIZATION:
+    if len(values) == 1 and b"," in values[0] and len(values[0]) <= limit:
         return _list(values[0])
-    one = parse_authorization(values)
+    one = parse_authorization(values, limit)
     return () if one is None else (one,)
 
 
@@ -65,7 +65,7 @@ def _list(value: bytes) -> tuple[Credentials, ...]:
     return tuple(_basic(text) if scheme == b"basic" else _bearer(text) for scheme, text in distinct)
 
 
-def parse_authorization(values: Sequence[bytes]) -> Credentials | None:
+def parse_authorization(values: Sequence[bytes], limit: int = MAX_AUTHORIZATION) -> Credentials | None:
     """The credential in the values of a request's Authorization headers, or None if there is no usable one.
 
     Raises `InvalidCredentialsRequest` or `Rejected`, see the module.
@@ -75,8 +75,8 @@ def parse_authorization(values: Sequence[bytes]) -> Credentials | None:
     if len(values) > 1:
         raise InvalidCredentialsRequest("more than one Authorization field")
     value = values[0]
-    if len(value) > MAX_AUTHORIZATION:
-        raise InvalidCredentialsRequest(f"an Authorization value of {len(value)} bytes")
+    if len(value) > limit:
+        raise CredentialsTooLarge(f"an Authorization value of {len(value)} bytes, over [limits] max_authorization = {limit}")
     scheme, space, rest = value.partition(b" ")
     if not space:
         return None

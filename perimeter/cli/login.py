@@ -94,7 +94,7 @@ async def _walk(
     concerned = chain.concerned(credentials, request)
     for one in chain.guarded:
         if one not in concerned:
-            reason = "takes no passwords" if Scheme.BASIC not in one.schemes else "no realm that is asked for comes after it"
+            reason = "takes no passwords" if Scheme.BASIC not in one.schemes else "its realm is not asked for"
             say(f"{one.name}: not asked, {reason}")
             continue
         say(f"{one.name} (realm {one.realm}, at most {one.timeout:g} s):")

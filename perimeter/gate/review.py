@@ -124,7 +124,10 @@ class Reviewer:
         principal = decision.principal
         if principal is None or decision.route.builtin or self._identifier is None:
             return inf
-        end = self._identifier.until(exchange.head.headers)
+        try:
+            end = self._identifier.until(exchange.head.headers)
+        except Refusal:  # then it is not admitted again either
+            return self._clock.seconds()
         if end <= self._clock.seconds():
             end = since + self._interval
         return min(end, principal.until, inf if principal.grant is None else principal.grant.expires)

@@ -23,7 +23,8 @@ class Route:
     ``prefix`` has no slash at its end (so "/" is the empty prefix); ``hosts`` is empty for any host; ``rewrite`` replaces the
     prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
     ``entry`` follows from ``networks``, ``max_body`` (bytes) and ``passes_authorization``. ``path_as_sent``: paths are forwarded
-    as they came, and judged by every reading of them.
+    as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to (RFC 9110,
+    section 7.8), in lower case: ``name``, ``name/version``.
 
     ``cross_site`` are the origins, besides the route's own, whose pages may send what changes something with credentials that
     browsers add by themselves; None for all (`perimeter.gate.cross_site`).
@@ -47,7 +48,8 @@ class Route:
     identity: IdentityProfile = attrs.field(factory=IdentityProfile)
     allow_encoded_slash: bool = False
     path_as_sent: bool = False
-    websocket: bool = True
+    upgrades: frozenset[bytes] = frozenset((b"websocket",))
+    early_hints: bool = False
     max_body: int | None = None
     cross_site: frozenset[bytes] | None = frozenset()
     passes_authorization: bool = False

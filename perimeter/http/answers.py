@@ -15,6 +15,7 @@ import attrs
 
 from perimeter.errors import (
     Challenges,
+    CredentialsTooLarge,
     InsufficientScope,
     InvalidCredentialsRequest,
     InvalidToken,
@@ -157,7 +158,7 @@ def _bearer_error(refusal: Refusal) -> str:
     """The error code of RFC 6750, section 3.1, or "" for a refusal that it does not know."""
     if isinstance(refusal, InvalidToken):
         return "invalid_token"
-    if isinstance(refusal, InvalidCredentialsRequest):
+    if isinstance(refusal, InvalidCredentialsRequest) and not isinstance(refusal, CredentialsTooLarge):
         return "invalid_request"
     if isinstance(refusal, InsufficientScope):
         return "insufficient_scope"

@@ -26,8 +26,22 @@ class HttpConnection(Protocol):
     def shut_down(self) -> None:
         """Serve what is under way, or the next request if one has come, and nothing else; close at once if idle."""
 
+    @property
+    def silent_since(self) -> float:
+        """Seconds of the site's clock since when nothing is under way and nothing waits to be sent; ``inf`` if it is busy."""
+
+    @property
+    def address(self) -> str:
+        """The address at the other end, in canonical form."""
+
+    def make_room(self) -> bool:
+        """Close at once, for another connection: the descriptor is free when this returns.
+
+        Returns False, and does nothing, if data has arrived that was not read yet: this connection is not silent.
+        """
+
     def cut(self) -> None:
-        """Reset the connection. Exchanges under way end as if the client had left."""
+        """The gateway stops: answer what has no answer yet with 503, cut off what has begun, and close."""
 
 
 class Connections(set["HttpConnection"]):

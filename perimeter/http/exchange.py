@@ -2,8 +2,8 @@
 
 The exchange knows the rules of answering (no body for HEAD, one final response, no more and no less of a body than announced),
 counts bytes, and sees to it that exactly one `AccessRecord` is written, however it ends, and before the last byte of the response
-leaves. Its methods are for three parties, in this order: the target (request body, response, tunnel), those who refuse or end it,
-and the carrier.
+leaves. A tunnel has a record when it opens, too. Its methods are for three parties, in this order: the target (request body,
+response, tunnel), those who refuse or end it, and the carrier.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal
+from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal, ShuttingDown
 from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, RequestHead
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _log = Logger()
 
 #: The status that the audit log shows where the client left before any answer (nginx's number for it).
 CLIENT_GONE = 499
+_TUNNEL_OPENED = EarlyEnd.TUNNEL_OPENED
 
 
 class Exchange:
@@ -194,7 +195,7 @@ class Exchange:
         """A whole response at once, in one write."""
         if self._ended:
             return
-        bodiless = self._open(status)
+        bodiless = self._open(status, True)
         if not bodiless:
             self.sent = len(body)
         if not self._record(unseen=True):
@@ -207,23 +208,32 @@ class Exchange:
         if not self._started and not self._ended:
             self._carrier.writer.interim(status, lines)
 
-    def _open(self, status: int) -> bool:
+    def _open(self, status: int, whole: bool = False) -> bool:
         """Begin. Returns whether the response has no body, whatever its length (RFC 9110, section 6.4.1)."""
         self._started = True
         self.status = status
-        if not self.body_done and self._sink is None:
-            self._carrier.discard_body()
+        if not self.body_done:
+            if self._sink is None:
+                self._carrier.discard_body()
+            elif whole or status >= 400:
+                # Its end comes before that of the request, or a service refuses an upload: nobody will want the rest.
+                self._carrier.close_after()
         return self.head.method == b"HEAD" or status == 304 or status == 204
 
     # -- the tunnel (RFC 9110, section 7.8), for the target
 
     def switch(self, lines: bytes, sink: IBodySink) -> None:
-        """Accept the upgrade: from now on what the client sends goes to ``sink`` as it comes."""
-        self._sink = sink
+        """Accept the upgrade: from now on what the client sends goes to ``sink`` as it comes.
+
+        The audit log gets a line now and another one at the end: a tunnel may last for days. If it cannot be written, there is no
+        tunnel.
+        """
         self._started = True
         self.status = 101
-        self.tunnel = True
-        self._carrier.open_tunnel(lines)
+        if self._record(unseen=True, opens_tunnel=True):
+            self._sink = sink
+            self.tunnel = True
+            self._carrier.open_tunnel(lines)
 
     def tunnel_send(self, data: bytes) -> None:
         """Send bytes to the client's end of the tunnel."""
@@ -263,6 +273,14 @@ class Exchange:
         if not self._started:
             self._leave()
         self.refuse(refusal)
+
+    def shut_down(self) -> None:
+        """The gateway stops, and there is no more time: a tunnel is closed in order, anything else withdrawn."""
+        if self.tunnel:
+            self.tunnel_close(EarlyEnd.SHUTDOWN)
+            self._leave()
+        else:
+            self.withdraw(ShuttingDown())
 
     def abort(self, reason: str) -> None:
         """Cut the connection: the client sees that the response is not whole. ``reason`` is an `EarlyEnd`, or a refusal's."""
@@ -334,14 +352,15 @@ class Exchange:
         if responder is not None:
             responder.client_gone()
 
-    def _record(self, unsent: int = 0, *, unseen: bool = False) -> bool:
+    def _record(self, unsent: int = 0, *, unseen: bool = False, opens_tunnel: bool = False) -> bool:
         """Write the audit record, once. False if it could not be written: then the response is replaced, or cut.
 
-        ``unsent`` bytes of ``sent`` are sent only if it was written. ``unseen``: no byte of the response was sent.
+        ``unsent`` bytes of ``sent`` are sent only if it was written. ``unseen``: no byte of the response was sent. The record
+        that a tunnel opens comes before that one.
         """
         if self._recorded:
             return True
-        self._recorded = True
+        self._recorded = not opens_tunnel
         site = self._carrier.site
         head = self.asked or self.head
         connection = self.connection
@@ -371,7 +390,7 @@ class Exchange:
         record.status = self.status
         record.sent = self.sent
         record.received = self.received
-        record.reason = self.reason
+        record.reason = _TUNNEL_OPENED if opens_tunnel else self.reason
         refusal = self.refusal
         if refusal is None:
             record.detail = ""

@@ -38,16 +38,24 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0
 _ANY_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/[0-9]++(?:\.[0-9]++)?")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _TOKEN_LIST_ITEM = re.compile(_TOKEN + rb"++")
-#: The headers that decide framing and routing. All except the first three may be there once only.
+#: The parameter of Keep-Alive that says for how many seconds the sender keeps an idle connection (RFC 2068, section 19.7.1.1).
+_IDLE_TIMEOUT = re.compile(rb"(?:^|[,;\t ])timeout[ \t]*+=[ \t]*+\"?([0-9]{1,6})(?![0-9])", re.IGNORECASE)
+_HOPS = re.compile(rb"[0-9]{1,3}")
+_PROTOCOL = re.compile(_TOKEN + rb"++(?:/" + _TOKEN + rb"++)?")
+#: Bytes of Upgrade that are read. A client that sends more offers nothing that is known here.
+_LONGEST_UPGRADE = 512
+#: The headers that decide framing and routing. All except the first six may be there once only.
 _FRAMING = frozenset(
     (
         b"authorization",
         b"connection",
+        b"upgrade",
+        b"keep-alive",
+        b"x-perimeter-hops",
         b"x-auth-realm",
         b"host",
         b"content-length",
         b"transfer-encoding",
-        b"upgrade",
         b"expect",
     )
 )
@@ -70,7 +78,9 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, Version]:
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         if _ANY_VERSION.fullmatch(line) and b" HTTP/1." not in line:
+            # RFC 9110, section 15.6.6: 505 says that the major version of the request is not supported.
             raise VersionNotSupported("the request line names another version")
+        # RFC 9112, section 3: an invalid request line SHOULD be answered with 400, not repaired.
         raise BadRequest("the request line is malformed")
     method, target, minor = match.groups()
     return method, target, _HTTP_1_1 if minor == b"1" else _HTTP_1_0
@@ -86,17 +96,22 @@ def parse_request(line: bytes, headers: HeaderBlock) -> RequestHead:
     host = headers.host
     if host is None:
         if version is _HTTP_1_1:
+            # RFC 9112, section 3.2: a request of HTTP/1.1 without Host MUST be answered with 400.
             raise BadRequest("there is no Host field")
         host = b""
     if version is _HTTP_1_0 and headers.chunked:
+        # RFC 9112, section 6.1: the framing of such a message MUST be treated as faulty.
         raise BadRequest("Transfer-Encoding in HTTP/1.0")
     if target[0] != 0x2F:
         host, target = _absolute_form(method, target)
     elif method == b"CONNECT":
+        # RFC 9112, section 3.2.3: the target of CONNECT is an authority.
         raise BadTarget("CONNECT with a path")
     if b"#" in target:
+        # RFC 9112, section 3.2.1: origin-form is the path and the query alone.
         raise BadTarget("a fragment in the request target")
     if method == b"TRACE":
+        # RFC 9110, section 9.3.8: TRACE would show what proxies have added. Section 15.6.2: 501.
         raise MethodRefused("TRACE")
     return RequestHead(method, target, version, headers, host)
 
@@ -122,6 +137,7 @@ def split_fields(block: bytes, max_fields: int) -> list[Field]:
     lines = block.split(b"\r\n")
     count = len(lines) - 1
     if count > max_fields:
+        # RFC 6585, section 5: 431 is for headers that are too large all together.
         raise HeadTooLarge("too many headers")
     if (
         lines.pop()
@@ -129,6 +145,8 @@ def split_fields(block: bytes, max_fields: int) -> list[Field]:
         or block.count(b"\n") != count
         or len(block.translate(None, _CONTROLS)) != len(block)
     ):
+        # RFC 9110, section 5.5: a recipient of CR, LF or NUL within a value MUST reject the message or replace them. RFC 9112,
+        # section 2.2: LF alone MAY be taken for a line end, which is not done here. Section 5.2: a folded line MUST be rejected.
         raise BadRequest("a header is malformed")
     fields = []
     for line in lines:
@@ -142,6 +160,7 @@ def split_fields(block: bytes, max_fields: int) -> list[Field]:
 
 def _checked_name(name: bytes) -> bytes:
     if not _TOKEN_LIST_ITEM.fullmatch(name):
+        # RFC 9110, section 5.1: a name is a token. RFC 9112, section 5.1: with white space before the colon it MUST be rejected.
         raise BadRequest("a header is malformed")
     lower = name.lower()
     if len(name) <= _LONGEST_NAME:
@@ -154,9 +173,11 @@ def parse_block(block: bytes, max_fields: int) -> HeaderBlock:
     headers = HeaderBlock(split_fields(block, max_fields), block)
     expect = _read_framing(headers)
     if headers.host is not None and not _is_authority(headers.host):
+        # RFC 9112, section 3.2: an invalid value of Host MUST be answered with 400.
         raise BadRequest("the Host field is malformed")
     if expect is not None:
         if expect.lower() != b"100-continue":
+            # RFC 9110, section 10.1.1: an expectation other than 100-continue MAY be answered with 417.
             raise ExpectationFailed("an unknown expectation")
         headers.expect_continue = True
     return headers
@@ -170,6 +191,7 @@ def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
     end = head.find(b"\r\n")
     match = _STATUS_LINE.fullmatch(head, 0, end)
     if match is None:
+        # RFC 9112, section 4: HTTP-version SP status-code SP [ reason-phrase ]; the last blank is often left out.
         raise UpstreamBadReply("the status line is malformed")
     minor, status, reason = match.groups()
     try:
@@ -180,6 +202,7 @@ def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
     except BadRequest as refused:
         raise UpstreamBadReply(refused.detail) from None
     if headers.chunked and minor == b"0":
+        # RFC 9112, section 6.1: the framing of such a message MUST be treated as faulty.
         raise UpstreamBadReply("Transfer-Encoding in HTTP/1.0")
     return ResponseHead(int(status), reason or b"", 1 if minor == b"1" else 0, headers)
 
@@ -189,14 +212,23 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
     single: dict[bytes, bytes] = {}
     authorization: list[bytes] = []
     connection: list[bytes] = []
+    upgrade: list[bytes] = []
     for name, value in [field for field in headers.fields if field[0] in _FRAMING]:
         if name == b"authorization":
             authorization.append(value)
         elif name == b"connection":
             connection.append(value)
+        elif name == b"upgrade":
+            upgrade.append(value)
+        elif name == b"keep-alive":
+            timeout = _IDLE_TIMEOUT.search(value)
+            headers.kept_idle = None if timeout is None else int(timeout[1])
+        elif name == b"x-perimeter-hops":
+            headers.hops = max(headers.hops, int(value) if _HOPS.fullmatch(value) else 0)
         elif name == b"x-auth-realm":
             headers.narrowed = True
         elif name in single:
+            # RFC 9110, section 5.3: only lists may be repeated. RFC 9112, section 3.2: two Host headers MUST be 400.
             raise BadRequest(f"there are two {name.decode('ascii')} fields")
         else:
             single[name] = value
@@ -205,22 +237,35 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
     length = single.get(b"content-length")
     if length is not None:
         if not _LENGTH.fullmatch(length):
+            # RFC 9110, section 8.6: Content-Length is digits alone. RFC 9112, section 6.3: else 400, or 502.
             raise BadRequest("Content-Length is not a number")
         headers.content_length = int(length)
     coding = single.get(b"transfer-encoding")
     if coding is not None:
         if coding.lower() != b"chunked":
+            # RFC 9112, section 6.3: without chunked as the last coding the length is in doubt: 400.
             raise BadRequest("Transfer-Encoding is not just chunked")
         if length is not None:
+            # RFC 9112, section 6.1: a server MAY reject a request with both. Section 6.3: such a message might be an attack.
             raise BadRequest("both Content-Length and Transfer-Encoding")
         headers.chunked = True
     if connection:
         names = headers.connection = _connection_options(b",".join(connection))
         headers.close = b"close" in names
         headers.keep_alive = b"keep-alive" in names
-        if b"upgrade" in names:  # Upgrade counts only where Connection names it (RFC 9110, section 7.8)
-            headers.upgrade = single.get(b"upgrade")
+        # RFC 9110, section 7.8: a sender of Upgrade MUST also name it in Connection; otherwise it does not count.
+        if upgrade and b"upgrade" in names:
+            headers.upgrade = b",".join(upgrade)
     return single.get(b"expect")
+
+
+def offered_protocols(upgrade: bytes) -> list[bytes]:
+    """The protocols in an Upgrade value, as they were sent: ``name`` or ``name/version`` (RFC 9110, section 7.8).
+
+    Empty elements are ignored (section 5.6.1.2), and so is what is no protocol.
+    """
+    items = (item.strip(b" \t") for item in upgrade.split(b",")) if len(upgrade) <= _LONGEST_UPGRADE else ()
+    return [item for item in items if _PROTOCOL.fullmatch(item)]
 
 
 def _connection_options(value: bytes) -> frozenset[bytes]:

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from perimeter.model.reasons import EarlyEnd
+
 if TYPE_CHECKING:
     from perimeter.config.site.config import SiteConfig
     from perimeter.metrics.sources import ScrapeSources
@@ -54,7 +56,9 @@ class RequestCounts:
         self._realms.update(one.realm for one in config.authenticators)
 
     def record(self, record: AccessRecord) -> None:
-        """Count one request. This runs for every request, so it is cheap."""
+        """Count one request. This runs for every request, so it is cheap. A tunnel is counted when it ends."""
+        if record.status == 101 and record.reason == EarlyEnd.TUNNEL_OPENED:
+            return
         principal = record.principal
         realm = None if principal is None else principal.realm
         row = self.rows.get((record.listener, record.route, record.status, realm))

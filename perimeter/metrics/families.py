@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from perimeter.auth.chain.watch import UNKNOWN, Outcome
 from perimeter.errors import (
+    CredentialsTooLarge,
     ExpiredToken,
     InvalidCredentialsRequest,
     InvalidToken,
@@ -27,6 +28,7 @@ from perimeter.metrics.counts import REQUEST_BOUNDS, AuthCounts, Histogram, Metr
 _RESULTS = {
     MissingCredentials.reason: "no_auth_header",
     InvalidCredentialsRequest.reason: "invalid_header",
+    CredentialsTooLarge.reason: "invalid_header",
     Rejected.reason: Outcome.ALL_FAILED,
     InvalidToken.reason: Outcome.ALL_FAILED,
     ExpiredToken.reason: Outcome.ALL_FAILED,

@@ -32,8 +32,10 @@ class HeaderBlock:
         "expect_continue",
         "fields",
         "forward",
+        "hops",
         "host",
         "keep_alive",
+        "kept_idle",
         "narrowed",
         "raw",
         "upgrade",
@@ -43,6 +45,8 @@ class HeaderBlock:
         self.fields: tuple[Field, ...] = tuple(fields)
         #: the header lines as they were received, each with its CRLF
         self.raw = raw
+        #: how many gateways the request has passed, as the last of them says (X-Perimeter-Hops)
+        self.hops = 0
         #: the value of Host, or None
         self.host: bytes | None = None
         #: the values of Authorization, in order; the code that reads credentials refuses more than one
@@ -57,6 +61,8 @@ class HeaderBlock:
         self.close: bool = False
         #: Connection says ``keep-alive`` (HTTP/1.0)
         self.keep_alive: bool = False
+        #: seconds for which a connection may be idle, as Keep-Alive announces (``timeout=5``), or None
+        self.kept_idle: int | None = None
         #: Expect says ``100-continue``
         self.expect_continue: bool = False
         #: the value of Upgrade if Connection lists it too, otherwise None

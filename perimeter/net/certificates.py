@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twisted.logger import Logger
 
 from perimeter.config.site.listener import ListenerSettings
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.net.contexts import ServerIdentity
 from perimeter.net.keystores import load_chain, load_key, load_keystore
@@ -121,7 +122,7 @@ def _make(certificate_file: Path, key_file: Path, now: datetime) -> ServerIdenti
         _replace(key_file, pem, 0o600)
         _replace(certificate_file, certificate.public_bytes(Encoding.PEM), 0o644)
     except OSError as problem:
-        reason = problem.strerror or str(problem)
+        reason = system_reason(problem)
         raise StartupError(
             f"{certificate_file.parent}: cannot store a self-signed certificate: {reason[:1].lower()}{reason[1:]}"
         ) from problem

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL, crypto
 from service_identity import pyopenssl
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.net.tls_records import FastConnection, PortableConnection
 
@@ -82,7 +83,7 @@ def _trust(context: SSL.Context, anchors: Path) -> None:
         with open(anchors, "rb"):
             context.load_verify_locations(str(anchors))
     except OSError as problem:
-        raise StartupError(f"{anchors}: cannot read the CA certificates: {problem.strerror}") from problem
+        raise StartupError(f"{anchors}: cannot read the CA certificates: {system_reason(problem)}") from problem
     except SSL.Error as problem:
         raise StartupError(f"{anchors}: the file contains no CA certificate in PEM format") from problem
     store = context.get_cert_store()

@@ -88,6 +88,12 @@ class AcceptedTransport(Transport, Protocol):
     def client_certificate(self) -> Certificate | None:
         """The client's verified certificate, or None if it showed none."""
 
+    def close_now(self) -> None:
+        """Close at once, in order: what was not sent yet is dropped, and the descriptor is free when this returns.
+
+        Calls the protocol's ``connectionLost``.
+        """
+
     def loseWriteConnection(self) -> None:
         """Close our side after everything written has been sent, and continue reading."""
 

@@ -14,6 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key, pkcs12
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.net import jks
 
@@ -121,7 +122,7 @@ def read_file(path: Path, what: str) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_SIZE + 1)
     except OSError as problem:
-        reason = problem.strerror or str(problem)
+        reason = system_reason(problem)
         raise StartupError(f"{path}: cannot read the {what}: {reason[:1].lower()}{reason[1:]}") from problem
     if len(data) > MAX_FILE_SIZE:
         raise StartupError(f"{path}: this file is too large to be a {what}")

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.connection_faults import bind_fault
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.contract import Reactor
@@ -41,11 +42,18 @@ _EXHAUSTED = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
 
 class ConnectionLimits:
-    """Limits the number of connections, in total and from one canonical address (attack 22). One object for all listeners."""
+    """Limits the number of connections, in total and from one canonical address (attack 22). One object for all listeners.
 
-    def __init__(self, total: int = 20000, per_address: int = 1000) -> None:
+    ``make_room`` closes some of the connections that send nothing, of one address or of all (None), the oldest first. It returns
+    how many: a client that is silent must not take the place of one that is not (attack 58).
+    """
+
+    def __init__(
+        self, total: int = 20000, per_address: int = 1000, make_room: Callable[[str | None], int] = lambda address: 0
+    ) -> None:
         self.total = total
         self.per_address = per_address
+        self.make_room = make_room
         self._open = 0
         self._by_address: dict[str, int] = {}
 
@@ -55,12 +63,17 @@ class ConnectionLimits:
         return self._open
 
     def admit(self, address: str) -> bool:
-        """Count a connection from ``address`` (canonical). Returns False, without counting it, if a limit is reached."""
-        from_address = self._by_address.get(address, 0)
-        if self._open >= self.total or from_address >= self.per_address:
+        """Count a connection from ``address`` (canonical).
+
+        Returns False, without counting it, if a limit is reached and no connection could make room for it.
+        """
+        by_address = self._by_address
+        if by_address.get(address, 0) >= self.per_address and not self.make_room(address):
+            return False
+        if self._open >= self.total and not self.make_room(None):
             return False
         self._open += 1
-        self._by_address[address] = from_address + 1
+        by_address[address] = by_address.get(address, 0) + 1
         return True
 
     def release(self, address: str) -> None:
@@ -100,6 +113,7 @@ class ListeningPort(tcp.Port):
         self.handshakes = handshakes
         self.build_protocol: Callable[[IAddress, bytes], IProtocol | None] = lambda peer, alpn: factory.buildProtocol(peer)
         self.transport: type[ServerTransport] = ServerTransport if contexts is None else TLSServerTransport
+        self.waiting: dict[ServerTransport, float] = {}
         self._accepts = MAX_ACCEPTS
         self._refused = 0
 
@@ -125,6 +139,9 @@ class ListeningPort(tcp.Port):
                 break
             except OSError as problem:
                 if problem.errno in _EXHAUSTED:
+                    if self.limits.make_room(None):
+                        accepted += 1
+                        continue
                     self._pause(problem)
                     break
                 # The client closed the connection before it was accepted. Others may wait behind it.
@@ -165,7 +182,7 @@ class ListeningPort(tcp.Port):
                 sock.close()
 
     def _pause(self, problem: OSError) -> None:
-        log.warn("Cannot accept connections for {pause} s: {problem}", pause=PAUSE, problem=problem.strerror)
+        log.warn("Cannot accept connections for {pause} s: {problem}", pause=PAUSE, problem=system_reason(problem))
         self.reactor.removeReader(self)
         self.reactor.callLater(PAUSE, self._resume)
 

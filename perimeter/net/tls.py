@@ -293,11 +293,14 @@ class TLSServerTransport(TLSTransport, ServerTransport):
         super().__init__(sock, protocol, peer, server, sessionno, reactor)
         self._start_tls(connection)
         # An absolute time, so that bytes that arrive one by one do not move it (attack 22).
-        self.deadline = reactor.seconds() + server.handshake_timeout
+        now = reactor.seconds()
+        self.deadline = now + server.handshake_timeout
+        server.waiting[self] = now
         server.deadlines.watch(self)
 
     def _handshake_done(self) -> Exception | None:
         self.server.deadlines.forget(self)
+        del self.server.waiting[self]
         contexts = self.server.contexts
         if self._contexts.clients is not None or (contexts is not None and contexts.clients is not None):
             if contexts is not self._contexts:

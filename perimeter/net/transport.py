@@ -42,6 +42,8 @@ class Accepting(Protocol):
     handshake_timeout: float
     #: logs failed handshakes
     handshakes: HandshakeLog
+    #: connections without a protocol that reads (TLS handshakes, closed ones), and since when: seconds
+    waiting: dict[ServerTransport, float]
     #: makes the protocol of a connection from the peer's address and the negotiated application protocol (RFC 7301; may be empty)
     build_protocol: Callable[[IAddress, bytes], IProtocol | None]
 
@@ -122,14 +124,27 @@ class ServerTransport(WriteThrough, tcp.Server):
         self._writable = False
         self._phase = TransportPhase.LINGERING
         self.disconnecting = 1
-        self.deadline = self.reactor.seconds() + LINGER
+        now = self.reactor.seconds()
+        self.deadline = now + LINGER
+        self.server.waiting[self] = now
         self.server.deadlines.watch(self)
         self.startReading()
         return True
 
+    def close_now(self) -> None:
+        """Close in order, and free the descriptor at once."""
+        self.connectionLost(Failure(CONNECTION_DONE))
+
+    def make_room(self) -> bool:
+        """`close_now` for another connection, and return True, unless data of a handshake has arrived that was not read yet."""
+        if self._phase is TransportPhase.HANDSHAKING and self.has_input():
+            return False
+        self.close_now()
+        return True
+
     def deadline_expired(self) -> None:
         """The peer has not closed its side in time: close the connection."""
-        self.connectionLost(Failure(CONNECTION_DONE))
+        self.close_now()
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection has ended, and no longer counts for the limits.
@@ -140,8 +155,10 @@ class ServerTransport(WriteThrough, tcp.Server):
             return
         self.disconnected = 1
         self.connected = 0
-        self.server.deadlines.forget(self)
-        self.server.release(self._peer.host)
+        server = self.server
+        server.deadlines.forget(self)
+        server.waiting.pop(self, None)
+        server.release(self._peer.host)
         self._writable = False
         self._drop_queue()
         producer, self.producer = self.producer, None

@@ -38,11 +38,18 @@ _MAX_FIELDS = 200
 _MAX_INTERIM = 10
 #: Seconds in which a closing connection may still send what was written to it.
 _CLOSE_TIME = 10.0
+#: Seconds before a server closes an idle connection during which it is not used any more.
+_MARGIN = 1.0
 
 
 # Module constants, because CPython 3.11 takes 0.1 µs to look up a member of an enum.
 _IDLE, _HEAD, _BODY, _TUNNEL, _CLOSING, _CLOSED = ReplyPhase
 _FLOWING, _STALLED, _COMPLETE = Sending
+
+
+def _usable(kept: int) -> float:
+    """Seconds for which a connection may be idle that its server keeps for ``kept`` seconds: a request takes time to arrive."""
+    return kept - min(_MARGIN, kept / 2)
 
 
 class ConnectionOwner(Protocol):
@@ -54,6 +61,8 @@ class ConnectionOwner(Protocol):
     """A connection waits here with the rest of a response that takes long to parse."""
     read_timeout: float
     """Seconds that the server has for each step of its response."""
+    idle_timeout: float
+    """Seconds for which a connection may be idle and still be used."""
 
     def opened(self, connection: UpstreamConnection) -> None:
         """The server has accepted the connection."""
@@ -255,6 +264,7 @@ class UpstreamConnection(TwistedProtocol):
                 return self._final(receiver, head, data)
             if head.status == 101:
                 if not self._expects_tunnel:
+                    # RFC 9110, section 7.8: a server MUST NOT switch to a protocol that was not offered.
                     raise UpstreamBadReply("a 101 response, although the request did not ask for an upgrade")
                 receiver.reply_head(head, None)
                 if data and self._phase is _TUNNEL:
@@ -282,6 +292,7 @@ class UpstreamConnection(TwistedProtocol):
         length: int | None = headers.content_length
         if self._bodiless or head.status in (204, 304):
             if head.status == 204 and (headers.chunked or length):
+                # RFC 9110, section 8.6: a server MUST NOT send Content-Length with 204; the bytes could be the next response.
                 raise UpstreamBadReply("a 204 response that announces a body")
             receiver.reply_head(head, length)
             self._end(receiver, (), data)
@@ -349,9 +360,11 @@ class UpstreamConnection(TwistedProtocol):
             self.close()
             return
         self._phase = _IDLE
-        self.deadline = inf
-        self.idle_since = self._owner.clock()
-        self._owner.released(self)
+        owner = self._owner
+        self.idle_since = now = owner.clock()
+        kept = headers.kept_idle
+        self.deadline = now + (owner.idle_timeout if kept is None else min(owner.idle_timeout, _usable(kept)))
+        owner.released(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The server or the gateway has closed the connection."""
@@ -390,7 +403,11 @@ class UpstreamConnection(TwistedProtocol):
         """The transport has ended. `connectionLost` handles that."""
 
     def deadline_expired(self) -> None:
-        """Nothing arrived for ``read_timeout``, or a closing connection does not accept what was written to it."""
+        """Nothing arrived for ``read_timeout``, an idle connection has expired, or a closing one takes nothing any more."""
+        if self._phase is _IDLE:
+            self._owner.unusable(self)
+            self.close()
+            return
         if self._phase >= _CLOSING:
             self.transport.abortConnection()
             return

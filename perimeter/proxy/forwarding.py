@@ -15,11 +15,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.config.site.server import ServerSettings
-from perimeter.errors import BadRequest, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
+from perimeter.errors import UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.http.grammar import offered_protocols
 from perimeter.http.h1.framing import chunk, last_chunk
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import EarlyEnd, Field, HeaderBlock, ResponseHead, Version
@@ -48,7 +49,7 @@ class ProxyTarget:
         self.fallback_host = _authority(first)
 
     def handle(self, exchange: Exchange) -> None:
-        """Send the exchange's request to the upstream."""
+        """Send the exchange's request to the upstream. Raises `LoopDetected` if it has passed too many gateways."""
         Forwarding(self, exchange).begin()
 
 
@@ -64,18 +65,23 @@ _EACH_REQUEST = frozenset((b"basic", b"bearer", b"digest", b"dpop", b"token", b"
 
 
 def wanted_upgrade(exchange: Exchange, route: Route) -> bytes | None:
-    """The protocol that the client asks to switch to (RFC 9110, section 7.8), or None if it asks for none or may not.
+    """The protocols that the client offers and the route allows, as they are forwarded in Upgrade, or None if there are none.
 
-    Raises `BadRequest` for ``h2c``, which would carry requests past the gate (attack 20).
+    "A server MAY ignore a received Upgrade header field if it wishes to continue using the current protocol" (RFC 9110, section
+    7.8): an offer that the route does not allow is ignored, and the service does not see it. ``h2c`` would carry requests past
+    the gate (attack 20); many clients offer it with every request.
     """
     upgrade = exchange.head.headers.upgrade
-    if upgrade is None:
+    # "A server that receives an Upgrade header field in an HTTP/1.0 request MUST ignore that Upgrade field" (same section).
+    if upgrade is None or exchange.has_body or exchange.head.version is Version.HTTP_1_0:
         return None
-    if any(protocol.partition(b"/")[0] in (b"h2c", b"h2", b"http", b"tls") for protocol in _protocols(upgrade)):
-        raise BadRequest("an upgrade to another version of HTTP")
-    if not route.websocket or exchange.has_body or exchange.head.version is Version.HTTP_1_0:
-        return None
-    return upgrade
+    allowed = route.upgrades
+    wanted = [
+        protocol
+        for protocol in offered_protocols(upgrade)
+        if protocol.lower() in allowed or protocol.partition(b"/")[0].lower() in allowed
+    ]
+    return b", ".join(wanted) or None
 
 
 def binds_connection(headers: HeaderBlock) -> bool:
@@ -86,9 +92,15 @@ def binds_connection(headers: HeaderBlock) -> bool:
     return any(value.partition(b" ")[0].lower() not in _EACH_REQUEST for value in headers.authorization)
 
 
-def _protocols(upgrade: bytes) -> frozenset[bytes]:
-    """The protocols in an Upgrade value, in lower case."""
-    return frozenset(protocol.strip(b" \t").lower() for protocol in upgrade.split(b","))
+def _offer_lines(head: ResponseHead) -> bytes:
+    """The header lines of a 426 response for the client: "The server MUST send an Upgrade header field in a 426 response to
+    indicate the required protocol(s)" (RFC 9110, section 15.5.22). Other responses need none."""
+    protocols = offered_protocols(b",".join(head.headers.get_all(b"upgrade")))
+    return b"Connection: upgrade\r\nUpgrade: %b\r\n" % b", ".join(protocols) if protocols else b""
+
+
+def _lower(protocols: list[bytes]) -> set[bytes]:
+    return {protocol.lower() for protocol in protocols}
 
 
 @implementer(IResponder, IBodySink)
@@ -268,8 +280,13 @@ class Forwarding:
         self._exchange.resume_body()
 
     def reply_interim(self, head: ResponseHead) -> None:
-        """Pass on early hints (RFC 8297). The gateway itself sends 100, and the other informational responses are dropped."""
-        if head.status == 103:
+        """Pass on early hints (RFC 8297) if the route wants them: some clients take them for the final response.
+
+        "A proxy MUST forward 1xx responses unless the proxy itself requested the generation of the 1xx response" (RFC 9110,
+        section 15.2) is for proxies that a client chose; an intermediary that acts for the service decides in its place. The
+        gateway itself sends 100, and 102 is dropped.
+        """
+        if head.status == 103 and self._route.early_hints:
             self._exchange.interim(103, self._lines(head))
 
     def reply_head(self, head: ResponseHead, length: int | None) -> None:
@@ -279,18 +296,22 @@ class Forwarding:
             connection = self._connection
             assert connection is not None
             upgrade = head.headers.upgrade
-            if upgrade is None or not _protocols(upgrade) <= _protocols(self._upgrade or b""):
-                # The gate judged only the protocols that the client offered: h2c would carry requests past it (attack 20).
-                raise UpstreamBadReply("a switch to a protocol that the client did not offer")
+            protocols = offered_protocols(upgrade or b"")
+            # "A server MUST NOT switch to a protocol that was not indicated by the client" (RFC 9110, section 7.8). The gateway
+            # offered only what the route allows: h2c would carry requests past the gate (attack 20).
+            if not protocols or not _lower(protocols) <= _lower(offered_protocols(self._upgrade or b"")):
+                raise UpstreamBadReply("a switch to a protocol that was not offered")
             connection.become_tunnel()
             self._head = b""
-            exchange.switch(self._lines(head) + b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade, self)
+            exchange.switch(self._lines(head) + b"Connection: upgrade\r\nUpgrade: %b\r\n" % b", ".join(protocols), self)
             return
         exchange.start(head.status, self._final_lines(head), length, head.reason, flush=False)
 
     def _final_lines(self, head: ResponseHead) -> bytes:
         """The header lines of the final response, with a Date if the upstream sent none (RFC 9110, section 6.6.1)."""
         lines = self._lines(head)
+        if head.status == 426:
+            lines += _offer_lines(head)
         return lines if head.headers.dated else lines + self._exchange.date_line()
 
     def _lines(self, head: ResponseHead) -> bytes:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from perimeter.config.site.identity_headers import KNOWN
+from perimeter.errors import LoopDetected
 from perimeter.gate.decision import Admitted
 from perimeter.gate.overrides import METHOD_OVERRIDES, folded
 from perimeter.http.exchange import Exchange
@@ -31,6 +32,7 @@ _REQUEST_ONLY = frozenset(
         b"forwarded",
         b"x-real-ip",
         b"http2-settings",
+        b"x-perimeter-hops",
         # Some servers use these as the request's path, and would serve another path than the gate judged.
         b"x-original-url",
         b"x-original-uri",
@@ -52,6 +54,9 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]
 _PORT = re.compile(rb"[1-9][0-9]{0,4}")
 _PREFIX = re.compile(rb"(?=.{1,256}\Z)(?:/[A-Za-z0-9._~!$&'()*+;=:@%-]+)+/?")
 _DOTS = re.compile(rb"/(?:\.|%2[Ee]){1,2}(?:/|\Z)")
+#: How many gateways a request has passed, and may pass (attack 60).
+_FIRST_HOP = b"X-Perimeter-Hops: 1\r\n"
+_MAX_HOPS = 5
 _COOKIE_PATH = re.compile(rb"(;[ \t]*path[ \t]*=[ \t]*)([^;\s]*)", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE)
 
@@ -203,10 +208,19 @@ def _told(headers: HeaderBlock, name: bytes, form: re.Pattern[bytes]) -> bytes:
     return last if form.fullmatch(last) else b""
 
 
+def _next_hop(hops: int) -> bytes:
+    if hops >= _MAX_HOPS:
+        raise LoopDetected(f"the request has passed {hops} gateways")
+    return b"X-Perimeter-Hops: %d\r\n" % (hops + 1)
+
+
 def request_head(
     exchange: Exchange, decision: Admitted, rules: HeaderRules, fallback_host: bytes, upgrade: bytes | None
 ) -> bytes:
-    """The complete request head for the upstream. ``fallback_host`` is used if an HTTP/1.0 client sent no Host."""
+    """The complete request head for the upstream. ``fallback_host`` is used if an HTTP/1.0 client sent no Host.
+
+    Raises `LoopDetected` if the request has passed too many gateways.
+    """
     head = exchange.head
     headers = head.headers
     host = client_host = head.host or fallback_host
@@ -219,14 +233,13 @@ def request_head(
         client = client_lines(exchange.connection)
     if prefix:
         client += b"X-Forwarded-Prefix: %b\r\n" % prefix
+    rest = _next_hop(headers.hops) if headers.hops else _FIRST_HOP
     if headers.chunked:
-        framing = b"Transfer-Encoding: chunked\r\n"
+        rest += b"Transfer-Encoding: chunked\r\n"
     elif headers.content_length is not None:
-        framing = b"Content-Length: %d\r\n" % headers.content_length
-    else:
-        framing = b""
+        rest += b"Content-Length: %d\r\n" % headers.content_length
     if upgrade is not None:
-        framing += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
+        rest += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\n%b%b\r\n" % (
         head.method,
         decision.target,
@@ -235,7 +248,7 @@ def request_head(
         client,
         client_host,
         decision.identity,
-        framing,
+        rest,
     )
 
 

@@ -3,7 +3,8 @@
 A server is chosen first (`perimeter.proxy.balance`), then one of its connections. A server may close an idle connection at any
 moment. A request that may be repeated takes any connection. A request that may not be repeated (RFC 9110, section 9.2.2) takes
 only a reliable connection: one that has served more than one request, or stayed open for a second after its first. So a server
-that closes after each response, as ecFlow's server does, never gets such a request on a connection that is about to close.
+that closes after each response, as ecFlow's server does, never gets such a request on a connection that is about to close. No
+connection is used after ``idle_timeout``, or shortly before the end of the time that the server has announced for idle ones.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Dial(Protocol):
 class PooledServer(BalancedServer):
     """One server, and the `ConnectionOwner` of its connections."""
 
-    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "read_timeout", "turns")
+    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "idle_timeout", "read_timeout", "turns")
 
     def __init__(self, settings: ServerSettings, pool: UpstreamPool) -> None:
         super().__init__(settings)
@@ -47,6 +48,7 @@ class PooledServer(BalancedServer):
         self.deadlines = pool.deadlines
         self.turns = pool.turns
         self.read_timeout = pool.settings.read_timeout
+        self.idle_timeout = pool.settings.idle_timeout
         #: all connections, so that a shutdown reaches each of them
         self.connections: set[UpstreamConnection] = set()
         #: the connections that serve no request; the one used last is at the end
@@ -111,10 +113,12 @@ class UpstreamPool:
         if repeatable:
             self.idle_count -= 1
             return idle.pop()
-        settled = self.clock() - _PROBATION
+        now = self.clock()
+        settled = now - _PROBATION
         for at in range(len(idle) - 1, -1, -1):
             connection = idle[at]
-            if (connection.served > 1 or connection.idle_since < settled) and not connection.has_input():
+            proved = connection.served > 1 or connection.idle_since < settled
+            if proved and connection.deadline > now and not connection.has_input():
                 del idle[at]
                 self.idle_count -= 1
                 return connection

@@ -21,6 +21,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 
 _log = Logger()
@@ -65,9 +66,7 @@ class ControlPort:
         try:
             self._listening = self._bound()
         except OSError as problem:
-            _log.warn(
-                "no control socket in {directory}: {reason}", directory=str(self.directory), reason=problem.strerror or problem
-            )
+            _log.warn("no control socket in {directory}: {reason}", directory=str(self.directory), reason=system_reason(problem))
             return
         self._reactor.addReader(self)
 
@@ -212,7 +211,7 @@ def ask(directory: Path, question: Mapping[str, Any]) -> dict[str, Any]:
     except (FileNotFoundError, ConnectionRefusedError):
         raise NoGateway(f"no gateway is running with state_dir {directory}") from None
     except OSError as problem:
-        raise StartupError(f"the gateway with state_dir {directory} does not answer: {problem.strerror or problem}") from None
+        raise StartupError(f"the gateway with state_dir {directory} does not answer: {system_reason(problem)}") from None
     try:
         answer = json.loads(received)
     except ValueError:

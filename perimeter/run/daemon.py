@@ -147,7 +147,7 @@ class Daemon(Service):
         config = self._config = prepared.config
         self._files.watch(prepared.versions)
         if self._log is not None:
-            self._log.configure(config.logging)
+            self._log.configure(config.logging, config.audit.redact)
         for warning in config.warnings:
             _log.warn("{finding}", finding=warning, counted=True)  # an event with "warning" in it is Python's own to Twisted
 

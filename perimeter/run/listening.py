@@ -7,14 +7,19 @@ is in `Listeners.bind`, which changes nothing of the listeners in use.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
+from math import inf
+from operator import itemgetter
 from typing import Any
 
 import attrs
+from twisted.logger import Logger
 
 from perimeter.config.site.limits import LimitSettings
 from perimeter.config.site.listener import ListenerSettings
+from perimeter.descriptors import clients_share, descriptor_limit
 from perimeter.errors import StartupError
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
@@ -27,6 +32,14 @@ from perimeter.run.operations import ListenerStatus
 from perimeter.run.site import ConnectionFactory, Site
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
+
+_log = Logger()
+
+ROOM = 16
+"""One of so many silent connections is closed at a time."""
+
+LOOK = 5e-6
+"""Seconds between two searches that find little, for each connection: so they take a tenth of the time at most."""
 
 
 @attrs.define(eq=False)
@@ -84,7 +97,11 @@ class Listeners:
     def __init__(self, runtime: Runtime, limits: LimitSettings, sockets: Sockets) -> None:
         self._runtime = runtime
         self._sockets = sockets
-        self._limits = ConnectionLimits(limits.connections, limits.connections_per_address)
+        self._limits = ConnectionLimits(clients_share(limits.connections), limits.connections_per_address, self._make_room)
+        #: silent connections that were closed to make room; the last search for some, and how long there is no other
+        self._crowded = 0
+        self._looked_at = -inf
+        self._pause = 0.0
         self._listening: dict[str, ActiveListener] = {}
         #: those that accept no more, and still have connections
         self._leaving: list[ActiveListener] = []
@@ -115,7 +132,16 @@ class Listeners:
         self._listening = {**bound.kept, **bound.opened}
         self._leaving = [listening for listening in (*self._leaving, *leaving) if listening.site.connections]
         limits = bound.assembly.config.limits
-        self._limits.total = limits.connections
+        self._limits.total = share = clients_share(limits.connections)
+        if share < limits.connections:
+            _log.warn(
+                "the process may have {limit} file descriptors, and half of them are kept for services and files: at most "
+                "{share} clients can be connected, not {wanted}. Raise the limit (LimitNOFILE= of the service, ulimit -n), or "
+                "set [limits] connections = {share}",
+                limit=descriptor_limit(),
+                share=share,
+                wanted=limits.connections,
+            )
         self._limits.per_address = limits.connections_per_address
         run_all(
             "a listener does not follow the configuration",
@@ -164,6 +190,41 @@ class Listeners:
                     shared: socket.socket = listening.port.socket.dup()
                     return shared
         return self._sockets.socket_for(settings)
+
+    # -- when there is no room for another connection
+
+    def _make_room(self, address: str | None) -> int:
+        """Close some of the connections that have sent nothing for the longest time (attack 58); see `ConnectionLimits`.
+
+        Finding them takes a look at each connection, so several are closed at a time, and there is a pause if it found only few.
+        """
+        now = self._runtime.reactor.seconds()
+        if abs(now - self._looked_at) < self._pause:
+            return 0
+        silent: list[tuple[float, Callable[[], bool]]] = []
+        connections = 0
+        for listening in self._listening.values():
+            waiting, served = listening.port.waiting, listening.site.connections
+            connections += len(waiting) + len(served)
+            silent += [
+                (since, transport.make_room)
+                for transport, since in waiting.items()
+                if address is None or transport.getPeer().host == address
+            ]
+            silent += [
+                (since, connection.make_room)
+                for connection in served
+                if (address is None or connection.address == address) and (since := connection.silent_since) < inf
+            ]
+        silent.sort(key=itemgetter(0))
+        wanted = max(1, len(silent) // ROOM)
+        closed = sum(islice((1 for _, make_room in silent if make_room()), wanted))
+        self._looked_at, self._pause = now, 0.0 if closed * ROOM * 2 > connections else connections * LOOK
+        before, self._crowded = self._crowded, self._crowded + closed
+        if self._crowded.bit_length() > before.bit_length():
+            # At 1, 2, 4, 8…, so that a flood of connections does not flood the log.
+            _log.warn("no room for another connection: silent ones are closed ({count} so far)", count=self._crowded)
+        return closed
 
     # -- the end
 

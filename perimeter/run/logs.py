@@ -14,13 +14,13 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, formatTime
 from zope.interface import implementer
 
-from perimeter.audit.escaping import escape_line, redact
+from perimeter.audit.escaping import Redactor, escape_line, redact
 from perimeter.config.site.logging import LogFormat, LoggingSettings
 from perimeter.model import TOKEN_PREFIX
 from perimeter.repeats import Count, Repeats
@@ -47,7 +47,7 @@ _URL = re.compile(r"[^\s'\"<>]*[=%@][^\s'\"<>]*")
 _QUOTED = re.compile(r"((?:token|password|passwd|secret)['\"]?\s*(?:=\s*b?['\"]|['\"]\s*[,:]\s*b?['\"]))[^'\"]*", re.IGNORECASE)
 
 
-def redacted(text: str) -> str:
+def redacted(text: str, redact: Redactor = redact) -> str:
     """``text`` without what looks like a credential."""
     text = _FIELD.sub(rf"\1{_REDACTED}", text)
     text = _SCHEME.sub(rf"\1 {_REDACTED}", text)
@@ -78,30 +78,30 @@ def _level(event: LogEvent) -> str:
     return getattr(level, "name", "info")
 
 
-def console_line(event: LogEvent) -> str:
+def console_line(event: LogEvent, redact: Redactor = redact) -> str:
     """``2026-11-22T12:00:00+0000 info perimeter.gate: …``, local time; a traceback follows, indented."""
     stamp = formatTime(event.get("log_time", time.time()))
     namespace = escape_line(str(event.get("log_namespace", "-")))
-    line = f"{stamp} {_level(event)} {namespace}: {escape_line(redacted(_message(event)))}\n"
+    line = f"{stamp} {_level(event)} {namespace}: {escape_line(redacted(_message(event), redact))}\n"
     trace = _trace(event)
     if trace:
         # Only at newlines: every other character that some program takes for a line end is escaped.
-        line += "".join(f"    {escape_line(part)}\n" for part in redacted(trace).split("\n"))
+        line += "".join(f"    {escape_line(part)}\n" for part in redacted(trace, redact).split("\n"))
     return line
 
 
-def json_line(event: LogEvent) -> str:
+def json_line(event: LogEvent, redact: Redactor = redact) -> str:
     """One JSON object: time (UTC), level, namespace, message, and trace where there is one."""
     when = event.get("log_time", time.time())
     fields = {
         "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(when))}.{int(when % 1 * 1000):03}Z",
         "level": _level(event),
         "namespace": str(event.get("log_namespace", "-")),
-        "message": redacted(_message(event)),
+        "message": redacted(_message(event), redact),
     }
     trace = _trace(event)
     if trace:
-        fields["trace"] = redacted(trace)
+        fields["trace"] = redacted(trace, redact)
     # Strict readers refuse a line with a lone surrogate.
     clean = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in fields.items()}
     return json.dumps(clean) + "\n"
@@ -124,8 +124,9 @@ class DaemonLog:
         self._outfile = outfile
         self._encoding = getattr(outfile, "encoding", None) or "utf-8"
 
-    def configure(self, settings: LoggingSettings) -> None:
-        """Use ``settings`` from now on."""
+    def configure(self, settings: LoggingSettings, secrets: Sequence[str] = ()) -> None:
+        """Use ``settings`` from now on. ``secrets`` are more parameters to redact in URLs (`Redactor`)."""
+        self._redact = Redactor(secrets)
         self._least = _LEVELS[settings.level]
         self._make_line = _FORMATS[settings.format]
 
@@ -136,10 +137,12 @@ class DaemonLog:
         try:
             if _LEVELS.get(_level(event), 0) >= _WARN and not event.get("counted") and self._held_back(event):
                 return
-            line = self._make_line(event)
+            line = self._make_line(event, self._redact)
         except Exception as error:
             # An event that cannot be turned into text must not be lost silently.
-            line = self._make_line({"log_format": "An event cannot be written: {kind}", "kind": type(error).__name__})
+            line = self._make_line(
+                {"log_format": "An event cannot be written: {kind}", "kind": type(error).__name__}, self._redact
+            )
         self._write(line)
 
     def report(self) -> None:
@@ -173,7 +176,8 @@ class DaemonLog:
                                 "text": text,
                                 "more": count.more,
                                 "seconds": round(count.seconds),
-                            }
+                            },
+                            self._redact,
                         )
                     )
 

@@ -23,7 +23,7 @@ _CHECK = 5.0
 #: Seconds between checks for changes of the state by another process: one query in the state's thread.
 _FOLLOW = 1.0
 
-#: Seconds between looks for what is open for long and has to be judged again.
+#: Seconds between looks for what is open for long and has to be judged again. 10,000 open exchanges take 10 ms of each.
 _REVIEW = 1.0
 
 #: Seconds from a revocation to the end of what flows to the token's holder. Every connection is looked at for it, which takes
@@ -42,7 +42,7 @@ class Upkeep:
         self._users_revoked = 0
         self._reviewer = Reviewer(runtime.reactor, exchanges)
         self._checks = {
-            LoopingCall(self._reviewer.sweep): _REVIEW,
+            LoopingCall(self._review): _REVIEW,
             LoopingCall(self._check_keys): _CHECK,
             LoopingCall(self._tend_state): _CHECK,
             LoopingCall(self.follow_state): _FOLLOW,
@@ -78,6 +78,12 @@ class Upkeep:
     def follow_state(self) -> Deferred[None]:
         """Fires when what other processes have written to the state is in force."""
         return succeed(None) if self._assembly is None else self._assembly.state.follow()
+
+    def _review(self) -> None:
+        try:
+            self._reviewer.sweep()
+        except Exception:  # a LoopingCall would end, and nothing would be judged again
+            _log.failure("what is open for long was not reviewed")
 
     def _tend_state(self) -> Deferred[None]:
         return succeed(None) if self._assembly is None else self._assembly.state.tend()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,6 +17,7 @@ from twisted.logger import Logger
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.limits import LimitSettings
+from perimeter.http.connections import HttpConnection
 from perimeter.metrics.sources import ScrapeSources
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
@@ -33,8 +35,8 @@ from perimeter.run.upkeep import Upkeep
 
 _log = Logger()
 
-#: Seconds that requests in flight have to finish when the worker stops.
-DRAIN = 10.0
+#: Seconds in which connections that were cut at a stop may still deliver their last answers.
+_CUT_TIME = 1.0
 
 
 class Worker:
@@ -121,24 +123,37 @@ class Worker:
         self._started = self._reactor.seconds()
 
     def stop(self) -> Deferred[None]:
-        """Accept no more, let requests in flight finish for `DRAIN` seconds, then cut what is left."""
+        """Accept no more, let requests in flight finish for ``drain_timeout``, then cut what is left."""
         self._running = False
         self._upkeep.stop()
         self._listeners.stop()
         done: Deferred[None] = Deferred()
-        self._await_drained(done, self._reactor.seconds() + DRAIN)
+        self._await_drained(done, self._reactor.seconds() + self.assembly.config.perimeter.drain_timeout)
         return done.addCallback(self._close)
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
-        connections = [one for several in self._listeners.connections().values() for one in several]
-        hurry = getattr(self._reactor, "stop_now", False)  # only `perimeter.net.reactor` has it
-        if connections and not hurry and self._reactor.seconds() < deadline:
+        connections = self._connections()
+        busy = any(connection.silent_since == inf for connection in connections)
+        if busy and not self._hurried() and self._reactor.seconds() < deadline:
             self._reactor.callLater(0.05, self._await_drained, done, deadline)
             return
         for connection in connections:
             connection.cut()
-        # One turn more, in which the cut connections write their records.
-        self._reactor.callLater(0, done.callback, None)
+        # One turn more at least, in which cut connections write their records.
+        self._reactor.callLater(0, self._await_closed, done, self._reactor.seconds() + _CUT_TIME)
+
+    def _await_closed(self, done: Deferred[None], deadline: float) -> None:
+        if self._connections() and not self._hurried() and self._reactor.seconds() < deadline:
+            self._reactor.callLater(0.05, self._await_closed, done, deadline)
+        else:
+            done.callback(None)
+
+    def _connections(self) -> list[HttpConnection]:
+        return [one for several in self._listeners.connections().values() for one in several]
+
+    def _hurried(self) -> bool:
+        """Whether there was a second signal."""
+        return bool(getattr(self._reactor, "stop_now", False))  # only `perimeter.net.reactor` has it
 
     def _close(self, _: None) -> Deferred[None]:
         assembly, self._assembly = self._assembly, None

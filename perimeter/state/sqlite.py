@@ -16,6 +16,7 @@ from typing import Final
 
 from zope.interface import implementer
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError, StateUnavailable
 from perimeter.state.changes import Change, Cursor, Gap, Held
 from perimeter.state.database_file import open_database_file
@@ -77,9 +78,9 @@ class SqliteStore:
             text = str(problem)
             raise StartupError(text if text.startswith(str(self.path)) else f"{self.path}: {text}") from problem
         except OSError as problem:
-            raise StartupError(f"{self.path}: {problem.strerror or problem}") from problem
+            raise StartupError(f"{self.path}: {system_reason(problem)}") from problem
         except (sqlite3.Error, ValueError, TypeError, KeyError) as problem:
-            raise StartupError(f"{self.path}: cannot be used: {problem}") from problem
+            raise StartupError(f"{self.path}: cannot be used: {system_reason(problem)}") from problem
 
     @contextmanager
     def _available(self) -> Iterator[None]:
@@ -93,7 +94,7 @@ class SqliteStore:
         try:
             yield
         except sqlite3.Error as problem:
-            raise StateUnavailable(f"{self.path}: {problem}") from problem
+            raise StateUnavailable(f"{self.path}: {system_reason(problem)}") from problem
 
     @contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:

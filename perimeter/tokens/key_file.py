@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import attrs
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.strict_json import decode
 from perimeter.tokens.jwk import BadKey, Jwk, load_jwk, thumbprint
@@ -72,7 +73,7 @@ class KeyFile:
         except FileExistsError:
             raise StartupError(f"state_dir {self._dir}: not a directory") from None
         except OSError as error:
-            raise StartupError(f"state_dir {self._dir}: not writable ({error.strerror})") from None
+            raise StartupError(f"state_dir {self._dir}: cannot be used: {system_reason(error)}") from None
         if status.st_uid not in (os.geteuid(), 0):
             raise StartupError(f"state_dir {self._dir}: belongs to user {status.st_uid}, not to user {os.geteuid()}")
         if stat.S_IMODE(status.st_mode) & 0o022:
@@ -87,7 +88,7 @@ class KeyFile:
             # a file of its own: the keyring itself is replaced whenever it is written
             lock = os.open(self._dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StartupError(f"state_dir {self._dir}: not writable ({error.strerror})") from None
+            raise StartupError(f"state_dir {self._dir}: cannot be used: {system_reason(error)}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -101,13 +102,13 @@ class KeyFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StartupError(f"{self.path}: cannot be read ({error.strerror})") from None
+            raise StartupError(f"{self.path}: cannot be read ({system_reason(error)})") from None
         try:
             self._check_owner(os.fstat(descriptor))
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 text = file.read(_MAX_SIZE + 1)
         except OSError as error:
-            raise StartupError(f"{self.path}: cannot be read ({error.strerror})") from None
+            raise StartupError(f"{self.path}: cannot be read ({system_reason(error)})") from None
         finally:
             os.close(descriptor)
         if len(text) > _MAX_SIZE:
@@ -145,7 +146,7 @@ class KeyFile:
             finally:
                 os.close(directory)
         except OSError as error:
-            raise StartupError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise StartupError(f"{self.path}: cannot be written ({system_reason(error)})") from None
 
 
 def _written(entry: KeyEntry) -> dict[str, Any]:

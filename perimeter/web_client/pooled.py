@@ -27,6 +27,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError, Unavailable
 
 MAX_BODY = 64 * 1024
@@ -175,7 +176,7 @@ def _roots(path: Path) -> _TrustAnchors:
     try:
         certificates: Sequence[x509.Certificate] = x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
-        raise StartupError(f"{path}: cannot read the CA certificates: {error.strerror}") from error
+        raise StartupError(f"{path}: cannot read the CA certificates: {system_reason(error)}") from error
     except ValueError:
         raise StartupError(f"{path}: the file contains no CA certificate in PEM format") from None
     try:

@@ -155,7 +155,7 @@ class Requests(StageCase):
             self.refused(post(line=line))
         for line in (b" GET /x HTTP/1.1", b"G(T /x HTTP/1.1", b"G\xcbT /x HTTP/1.1", b"/x HTTP/1.1", b"GET /x HTTP/1.1\x20"):
             self.refused(post(line=line))
-        for line in (b"GET /x HTTP/2.0", b"PRI * HTTP/2.0", b"GET /x HTTP/3", b"GET /x HTTP/0.9", b"GET /x HTTP/01.1"):
+        for line in (b"GET /x HTTP/2.0", b"PRI /x HTTP/2.0", b"GET /x HTTP/3", b"GET /x HTTP/0.9", b"GET /x HTTP/01.1"):
             self.refused(post(line=line), 505)
 
     def bad_body(self, chunks: bytes, upstream: Upstream) -> None:
@@ -191,10 +191,8 @@ class Requests(StageCase):
             b"+3",
             b"-3",
             b"0x3",
-            b"3 ",
             b" 3",
             b"\t3",
-            b"3\t",
             b"g",
             b"",
             b"3_0",
@@ -202,11 +200,22 @@ class Requests(StageCase):
             b"\xb3",
             b"3\x00",
             b"f" * 16,
-            b"0" * 16 + b"3",
+            b"0" * 64 + b"3",
         )
         for size in (*sizes, b"ffffffffffffffff3", b"10000000000000003"):
             self.bad_body(size + b"\r\nabc\r\n", upstream)
-        for extension in (b";", b";a", b";a=b", b'; a="b"', b';a="\r\n"', b" ;a", b";a\n"):
+        for extension in (
+            b";",
+            b";=b",
+            b";a=",
+            b';a="b',
+            b'; a="b"c',
+            b';a="\r\n"',
+            b" a",
+            b";a\n",
+            b';a="\n"',
+            b";" + b"a" * 5000,
+        ):
             self.bad_body(b"3" + extension + b"\r\nabc\r\n", upstream)
         for chunks in (
             b"3\nabc\r\n",
@@ -346,15 +355,16 @@ class Requests(StageCase):
             self.refused(post(b"Connection: upgrade", b"Upgrade: websocket", line=line) + SMUGGLED)
 
     def test_attack_20_upgrade_to_another_http(self) -> None:
-        """h2c is refused before the gateway connects. If Connection does not list the Upgrade header, it has no effect."""
+        """An offer of h2c is ignored and not passed on, so what follows is one more request, which the gateway judges."""
         settings = b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"
-        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-        for value in (b"h2c", b"H2C", b"websocket, h2c", b"h2c,websocket", b"h2", b"HTTP/2.0", b"TLS/1.0", b"h2c/1"):
-            for option in (b"Upgrade, HTTP2-Settings", b"upgrade", b"close, UPGRADE"):
+        for value in (b"h2c", b"H2C", b"h2", b"HTTP/2.0", b"TLS/1.0", b"h2c/1", b"h2c-14", b"foo"):
+            for option in (b"Upgrade, HTTP2-Settings", b"upgrade", b"x, UPGRADE"):
                 for line in (b"GET /x HTTP/1.1", b"POST /x HTTP/1.1"):
-                    head = post(b"Connection: " + option, b"Upgrade: " + value, settings, line=line)
-                    self.refused(head + preface + SMUGGLED)
-        self.refused(post(b"Connection: upgrade", b"Upgrade: h2c", b"Upgrade: websocket"))
+                    received = self.forwarded(post(b"Connection: " + option, b"Upgrade: " + value, settings, line=line))
+                    self.assertEqual([received.get(name) for name in ("upgrade", "connection", "http2-settings")], [None] * 3)
+        for several in ((b"Upgrade: websocket, h2c",), (b"Upgrade: h2c", b"Upgrade: websocket")):
+            received = self.forwarded(post(b"Connection: upgrade", *several, line=b"GET /x HTTP/1.1"))
+            self.assertEqual(received.get("upgrade"), "websocket")
         self.refused(post(b"Connection: upgrade", b"Upgrade: h2c", settings, line=b"GET /admin HTTP/1.1"), 401, closes=False)
         received = self.forwarded(post(b"Upgrade: h2c", settings))
         self.assertEqual([received.get(name) for name in ("upgrade", "connection", "http2-settings")], [None] * 3)
@@ -503,7 +513,7 @@ class Replies(StageCase):
     def test_attack_18_malformed_reply_body(self) -> None:
         """If the client has the head already, the connection is aborted before the end of the body."""
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
-        sizes = (b"+2", b"-2", b"0x2", b"2 ", b" 2", b"", b"g", b"2;a", b"2;a=b", b"f" * 16, b"2\x00")
+        sizes = (b"+2", b"-2", b"0x2", b" 2", b"", b"g", b"2;", b"2;a=", b"2 a", b"f" * 16, b"2\x00")
         for chunks in (*(size + b"\r\nok\r\n" for size in sizes), b"2\nok\r\n", b"2\r\nok\n", b"2\r\nokk\r\n", b"2\r\nok\r\r\n"):
             received, dropped = self.reply(head + chunks + b"0\r\n\r\n" + OK)
             self.assertFalse(received.endswith(b"0\r\n\r\n"), (chunks, received))
@@ -518,6 +528,17 @@ class Replies(StageCase):
             received, _ = self.reply(short, closing=True)
             self.assertFalse(received.endswith(b"0\r\n\r\n"), (short, received))
             self.assertFalse(b"Content-Length: 3" in received, (short, received))
+
+    def test_chunk_extensions_and_padding_are_dropped(self) -> None:
+        """RFC 9112, section 7.1.1: they are ignored, from the service and from the client, and not passed on."""
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for padding in (b"   ", b"\t", b";a", b';a="b"', b" ; a = b", b";chunk-signature=" + b"f" * 64):
+            received, _ = self.reply(head + b"2" + padding + b"\r\nok\r\n0" + padding + b"\r\n\r\n")
+            self.assertTrue(received.endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n"), (padding, received))
+            body = b"0002" + padding + b"\r\nok\r\n0" + padding + b"\r\n\r\n"
+            with self.served.connect("http") as wire:
+                self.assertEqual(wire.send(post(b"Transfer-Encoding: chunked", body=body)).response().status, 200, padding)
+            self.assertEqual(self.service.requests[-1].raw_body, b"2\r\nok\r\n0\r\n\r\n", padding)
 
     def test_attack_18_more_than_one_reply(self) -> None:
         """Bytes after a reply are dropped together with the connection."""
@@ -554,5 +575,5 @@ class Replies(StageCase):
         self.assertEqual(first.body, b"ok")
         poison.set()
         self.assertTrue(poisoned.wait(10), "the connection was kept")
-        self.play(replying(OK))
+        self.play(replying(OK.replace(b"Content", b"Connection: close\r\nContent")))
         self.assertEqual(self.raw(b"GET /scripted/2 HTTP/1.1\r\nHost: a\r\n\r\n").body, b"ok")

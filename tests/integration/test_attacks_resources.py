@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
+import resource
 import socket
 import ssl
 import threading
@@ -337,8 +339,8 @@ class SlowPeerTests(GatewayCase):
 
 class ConnectionTests(GatewayCase):
     def test_attack_22_connections_are_bounded(self) -> None:
-        """One address gets a limited number of connections. Others are served meanwhile, and closed connections free places."""
-        limits = "connections_per_address = 20\nconnections = 30\nhead_timeout = 60s"
+        """One address gets a limited number of connections. Others are served meanwhile, and silent connections make room."""
+        limits = "connections_per_address = 20\nconnections = 30\nhead_timeout = 60s\nbody_timeout = 60s"
         config = site(ROUTES.format(url=self.upstream().url), tls=True, limits=limits, extra=PLAIN).replace(
             "interface = 127.0.0.1", ""
         )
@@ -348,6 +350,15 @@ class ConnectionTests(GatewayCase):
         held += [self.connect(gateway, "https", tls=False) for _ in range(10)]
         for wire in held[:10]:
             self.assertEqual(wire.get("/x").status, 200)
+        # a connection with a request under way is not silent, so the others make room, those without a handshake first
+        for wire in held[:10]:
+            wire.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+        for _ in range(10):
+            fresh = self.connect(gateway, "http", tls=False)
+            fresh.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+            held.append(fresh)
+        for wire in held[10:20]:
+            self.assertTrue(wire.closed())
         for listener in ("http", "https"):
             for host in ("127.0.0.1", "::ffff:127.0.0.1"):
                 over = Wire(gateway[listener], host=host)
@@ -394,7 +405,51 @@ class ConnectionTests(GatewayCase):
                         count += 1
             return count
 
-        eventually(lambda: refused() == 36 + 1 - 30, "all but 30 are refused")
+        eventually(lambda: refused() == 36 - 30, "all but 30 are closed, the oldest of all first")
+        self.assertEqual(other.recv(1), b"")
+
+    def test_attack_58_silent_connections_and_few_descriptors(self) -> None:
+        """With 1,024 descriptors, 1,010 silent connections keep nobody out: half stays free, and the oldest ones make room."""
+        limits = "head_timeout = 60s\nidle_timeout = 60s\nhandshake_timeout = 60s\nconnections_per_address = 5000"
+        service = self.upstream()
+        gateway = self.unstarted(site(ROUTES.format(url=service.url), tls=True, limits=limits, extra=PLAIN), USERS)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+        try:
+            gateway.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        self.assertIn("at most 512 clients can be connected, not 20000", gateway.log)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+        for listener in ("https", "http"):
+            silent = []
+            for _ in range(1010):
+                one = socket.create_connection(("127.0.0.1", gateway[listener]), timeout=10)
+                self.addCleanup(one.close)
+                silent.append(one)
+            began = time.monotonic()
+            for _ in range(3):
+                with gateway.connect(listener) as wire:
+                    self.assertEqual(wire.get("/x").body, b"ok")
+            self.assertLess(time.monotonic() - began, 5)
+            eventually(lambda: len(os.listdir(f"/proc/{gateway.pid}/fd")) < 600, "half of the descriptors are free")
+            silent[0].setblocking(False)
+            self.assertEqual(silent[0].recv(1), b"", "the oldest is closed, in order")
+            silent[-1].setblocking(False)
+            self.assertRaises(BlockingIOError, silent[-1].recv, 1)
+        gateway.await_log("no room for another connection: silent ones are closed")
+
+
+class LoopTests(GatewayCase):
+    def test_attack_60_a_service_that_is_the_gateway_itself(self) -> None:
+        """The request goes round a few times, and the operator reads why."""
+        gateway = self.gateway(site(ROUTES.format(url="http://127.0.0.1:@http@")), USERS)
+        gateway.await_log("is [listener http] of this gateway: requests would go round")
+        with gateway.connect("http") as wire:
+            response = wire.get("/x", "Connection: X-Perimeter-Hops", "X_Perimeter_Hops: 0")
+        self.assertEqual((response.status, json.loads(response.body)["error"]), (508, "loop"))
+        self.assertEqual(len(gateway.await_audit(6)), 6)
 
 
 class UnboundedWorkTests(GatewayCase):

@@ -31,7 +31,7 @@ class DownTests(LdapCase):
         for password in ("secret", "wrong"):
             with self.assertRaises(Unavailable) as caught:
                 await self.login(ldap, "john", password)
-            self.assertIn("ConnectionRefusedError", caught.exception.detail)
+            self.assertIn("nothing listens there", caught.exception.detail)
             self.assertGreater(caught.exception.retry_after or 0, 0)
         server.start()
         self.assertEqual(await self.login(ldap, "john", "secret"), JOHN)
@@ -231,4 +231,4 @@ class LoadTests(LdapCase):
         settings = LdapSettings((("ldap.invalid", free_port()),), f"ou=people,{SUFFIX}", server_timeout=2)
         with self.assertRaises(Unavailable) as caught:
             await self.login(self.authenticator(settings), "john", "secret")
-        self.assertRegex(caught.exception.detail, "its name is not known|no connection within")
+        self.assertRegex(caught.exception.detail, "its name cannot be resolved|no answer within")

@@ -250,13 +250,13 @@ class ReloadTests(GatewayCase):
             self.assertIn("STATUS=listening", gateway.reload())
         wire = self.connect(gateway, "http")
         self.assertEqual(wire.get("/new").body, b"new")
-        self.assertEqual(gateway.audit("first.log"), [])
+        self.assertEqual(targets(gateway.audit("first.log")), ["/tunnel"] * 2)
         for flight in flights:
             flight.finish()
-        lines = gateway.await_audit(6, "first.log")
-        self.assertEqual(sorted(targets(lines)), ["/download", "/download", "/events", "/events", "/tunnel", "/tunnel"])
+        lines = gateway.await_audit(8, "first.log")
+        self.assertEqual(sorted(targets(lines)), ["/download"] * 2 + ["/events"] * 2 + ["/tunnel"] * 4)
         self.assertEqual(
-            sorted(line.split('" ')[1] for line in lines), ["101 15", "101 15", "200 18", "200 18", "200 200000", "200 200000"]
+            sorted(line.split('" ')[1] for line in lines), ["101 0"] * 2 + ["101 15"] * 2 + ["200 18"] * 2 + ["200 200000"] * 2
         )
         self.assertEqual(targets(gateway.audit("second.log")), ["/new"])
         self.assertEqual(gateway.audit(), [])
@@ -369,12 +369,13 @@ class RunTimeTests(GatewayCase):
 
 
 class EndTests(GatewayCase):
-    def held(self) -> tuple[Held, Gateway]:
-        """A gateway in front of a service that waits."""
+    def held(self, perimeter: str = "", audit: str = "") -> tuple[Held, Gateway]:
+        """A gateway in front of a service that waits, with more options."""
         held = Held()
         service = self.upstream(held)
         self.addCleanup(held.go.set)
-        return held, self.gateway(site(ROUTES.format(url=service.url)), USERS)
+        config = site(ROUTES.format(url=service.url), perimeter=perimeter).replace("[audit]\n", f"[audit]\n{audit}\n")
+        return held, self.gateway(config, USERS)
 
     def test_sigterm_drains(self) -> None:
         """Idle connections close at once, open requests finish, and no new connection is accepted. Then the process ends."""
@@ -388,19 +389,35 @@ class EndTests(GatewayCase):
         assert_closed(gateway, "http")
         flight.finish()
         self.assertEqual(gateway.wait(8), -signal.SIGTERM)
-        self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel", "/x"])
+        self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel", "/tunnel", "/x"])
 
-    def test_sigterm_waits_ten_seconds_at_most(self) -> None:
-        """Requests that do not end in time are aborted and logged."""
-        held, gateway = self.held()
+    def test_sigterm_waits_for_drain_timeout_at_most(self) -> None:
+        """Requests that do not end in time are answered with 503, or cut off as what they are: not whole. The log says why."""
+        held, gateway = self.held("drain_timeout = 2s", "format = json")
         flight = InFlight(gateway, held)
-        for wire in (flight.download, flight.events, flight.tunnel):
+        waiting = gateway.connect("http").send(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert held.begun.acquire(timeout=10)
+        for wire in (flight.download, flight.events, flight.tunnel, waiting):
             self.addCleanup(wire.close)
         began = time.monotonic()
         gateway.signal(signal.SIGTERM)
+        response = waiting.response()
+        self.assertEqual((response.status, response.get("connection")), (503, "close"))
         self.assertEqual(gateway.wait(20), -signal.SIGTERM)
-        self.assertTrue(9 < time.monotonic() - began < 13, time.monotonic() - began)
-        self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel"])
+        self.assertTrue(1.5 < time.monotonic() - began < 6, time.monotonic() - began)
+        self.assertEqual(flight.tunnel.read_all(), b"")
+        self.assertNotIn(b"0\r\n\r\n", flight.events.read_all())
+        records = [json.loads(line) for line in gateway.audit()]
+        self.assertEqual(
+            sorted((record["target"], record["status"], record["reason"]) for record in records),
+            [
+                ("/download", 200, "shutdown"),
+                ("/events", 200, "shutdown"),
+                ("/silent", 503, "shutdown"),
+                ("/tunnel", 101, "shutdown"),
+                ("/tunnel", 101, "tunnel_opened"),
+            ],
+        )
 
     def test_a_second_signal_waits_for_nothing(self) -> None:
         """After a second signal the gateway does not wait: open requests are aborted and logged."""
@@ -414,7 +431,7 @@ class EndTests(GatewayCase):
         gateway.signal(signal.SIGTERM)  # SIGINT would work too, but background jobs of a shell ignore it
         self.assertEqual(gateway.wait(8), -signal.SIGTERM)
         self.assertLess(time.monotonic() - began, 5)
-        self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel"])
+        self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel", "/tunnel"])
 
     def test_sigkill_loses_no_record(self) -> None:
         """With strict, every response that a client has received is in the audit log, even if the process is killed then."""

@@ -44,6 +44,25 @@ class LimitTests(unittest.TestCase):
         self.assertTrue(limits.admit("c"))
         self.assertEqual(limits.open, 3)
 
+    def test_attack_58_silent_connections_make_room(self) -> None:
+        asked: list[str | None] = []
+        limits = ConnectionLimits(total=2, per_address=2)
+
+        def close_one(address: str | None) -> int:
+            asked.append(address)
+            limits.release("a")
+            return 1
+
+        limits.make_room = close_one
+        for _ in range(3):
+            self.assertTrue(limits.admit("a"))
+        self.assertEqual((asked, limits.open), (["a"], 2))
+        self.assertTrue(limits.admit("b"))
+        self.assertEqual((asked, limits.open), (["a", None], 2))
+        limits.make_room = lambda address: 0
+        self.assertFalse(limits.admit("c"))
+        self.assertEqual(limits.open, 2)
+
     def test_addresses_that_are_gone_take_no_memory(self) -> None:
         limits = ConnectionLimits(total=1, per_address=1)
         limits.admit("a")
@@ -236,6 +255,14 @@ class ExhaustionTests(NetTestCase):
         self.assertNotIn(port, clock.readers)
         clock.advance(listeners.PAUSE)
         self.assertIn(port, clock.readers)
+
+    def test_attack_58_silent_connections_make_room_for_descriptors(self) -> None:
+        port, clock, exhausted = self.make(EMFILE, EMFILE)
+        left = [3, 0]
+        port.limits.make_room = lambda address: left.pop(0)
+        port.doRead()
+        self.assertEqual((exhausted.accepts, left), (2, []))
+        self.assertNotIn(port, clock.readers)
 
     def test_aborted_connection_does_not_hide_the_next(self) -> None:
         port, clock, exhausted = self.make(ECONNABORTED, ECONNABORTED)

@@ -315,22 +315,24 @@ class WebSocketTests(StageCase):
 
     # -- the audit log
 
-    def await_line(self, target: str) -> str:
+    def await_line(self, target: str, *, tunnel: bool = True) -> str:
         """The only audit line of a target that no other test requests."""
 
         def lines() -> list[str]:
             return [line for line in self.served.audit() if f'"GET {target} HTTP/1.1"' in line]
 
-        eventually(lines, f"an audit line for {target}")
-        (line,) = lines()
+        eventually(lambda: len(lines()) == 1 + tunnel, f"the audit lines for {target}")
+        opened, line = lines() if tunnel else ("", *lines())
+        self.assertTrue(not tunnel or opened.endswith(" 101 0"), opened)
         return line.replace(f'"GET {target} HTTP/1.1"', "REQUEST")
 
-    def test_one_audit_line_at_the_end(self) -> None:
-        """A tunnel has one line, written at its end, with the status 101, the user and the number of bytes sent to the client."""
+    def test_audit_lines_when_it_opens_and_when_it_ends(self) -> None:
+        """Both lines have the status 101 and the user, and the number of bytes sent to the client until then."""
         client = self.client("/ws/audited/1?b")
         client.send("hello")
         self.assertEqual(client.recv(TIMEOUT), "hello")
-        self.assertNotIn("/ws/audited/1", "".join(self.served.audit()))
+        opened = [line for line in self.served.audit() if "/ws/audited/1" in line]
+        self.assertEqual([line.partition(" alice ")[2].partition('" ')[2] for line in opened], ["101 0"])
         client.close()
         # 7 bytes of the message and 4 of the closing frame
         self.assertRegex(self.await_line("/ws/audited/1?b"), r"^127\.0\.0\.1 alice \[[^]]+\] REQUEST 101 11$")
@@ -342,7 +344,7 @@ class WebSocketTests(StageCase):
         client.socket.shutdown(2)
         self.assertRegex(self.await_line("/ws/audited/3"), r" alice .* 101 0$")
         self.assertRaises(InvalidStatus, self.client, "/admin/audited/4", ["X-None", "1"])
-        self.assertRegex(self.await_line("/admin/audited/4"), r" - .* 401 \d+$")
+        self.assertRegex(self.await_line("/admin/audited/4", tunnel=False), r" - .* 401 \d+$")
         # a second line for one of them would have been written by now
         audited = [line for line in self.served.audit() if "/audited/" in line]
-        self.assertEqual(len(audited), 4)
+        self.assertEqual(len(audited), 7)

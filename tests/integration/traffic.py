@@ -31,10 +31,14 @@ class Held:
                 self.go.wait(30)
                 connection.send(b"9\r\ndata: 1\n\n\r\n0\r\n\r\n")
             elif "/tunnel" in received.line:
-                connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\nhello")
+                connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello")
                 self.begun.release()
                 while data := connection.read_some():
                     connection.send(data.upper())
+                return
+            elif "/silent" in received.line:
+                self.begun.release()
+                self.go.wait(30)
                 return
             else:
                 connection.send(OK)
@@ -50,7 +54,7 @@ class InFlight:
         self.events = gateway.connect(listener)
         self.events.send(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
         self.tunnel = gateway.connect(listener)
-        self.tunnel.send(b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n")
+        self.tunnel.send(b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
         for _ in range(3):
             assert held.begun.acquire(timeout=10)
         assert self.events.read_until(b"data: 0\n\n\r\n")

@@ -6,7 +6,7 @@ import errno
 import socket
 
 from OpenSSL import SSL
-from twisted.internet import error
+from twisted.internet import defer, error
 from twisted.trial.unittest import TestCase
 
 from perimeter.connection_faults import (
@@ -61,6 +61,7 @@ class ServerTests(TestCase):
             (socket.gaierror(), "its name cannot be resolved"),
             (error.ConnectionRefusedError(), "nothing listens there (connection refused)"),
             (error.TimeoutError(), "no answer within 2.5 s: a firewall may drop the packets"),
+            (defer.TimeoutError(), "no answer within 2.5 s"),
             (error.TCPTimedOutError(), "; connect_timeout is the limit"),
             (error.NoRouteError(), "there is no network route to it"),
             (error.ConnectError(osError=errno.ENETUNREACH), "there is no network route to it"),

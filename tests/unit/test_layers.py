@@ -20,7 +20,8 @@ FLOORS = (
     ("perimeter",),  # the version
     ("model",),
     ("errors",),
-    ("recent", "repeats", "fair_queue", "strict_json", "connection_faults"),
+    ("recent", "repeats", "fair_queue", "strict_json", "descriptors"),
+    ("connection_faults",),
     ("offload",),
     ("config.language",),
     ("web_client",),

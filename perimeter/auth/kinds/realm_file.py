@@ -29,6 +29,7 @@ from perimeter.config.language.datatypes import BOOLEAN, file_path
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
+from perimeter.descriptors import system_reason
 from perimeter.errors import Unavailable
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
@@ -83,7 +84,7 @@ def _read(path: Path, known: _Version | None) -> _Version:
             return attrs.evolve(known, stamp=stamp, settled=settled)
         return _Version(stamp, settled, digest, read_users(data, str(path)), None)
     except OSError as error:
-        return _Version(stamp, settled, digest, None, RealmFileError(str(path), 0, error.strerror or type(error).__name__))
+        return _Version(stamp, settled, digest, None, RealmFileError(str(path), 0, system_reason(error)))
     except RealmFileError as error:
         return _Version(stamp, settled, digest, None, error)
 

@@ -18,6 +18,8 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from perimeter.descriptors import system_reason
+
 T = TypeVar("T")
 W = TypeVar("W", bound=StrEnum)
 
@@ -224,7 +226,7 @@ def file_path(what: str = "") -> Datatype[Path]:
         try:
             good = not what or (found.is_dir() if what == "directory" else found.exists() and not found.is_dir())
         except OSError as error:
-            raise NotHere(f"{found} cannot be accessed: {error.strerror}", found) from error
+            raise NotHere(f"{found} cannot be accessed: {system_reason(error)}", found) from error
         if not good:
             raise NotHere(f"there is no {what} {found}", found)
         return found

@@ -11,6 +11,7 @@ from perimeter.config.language.option import SectionKind
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import ScannedSection, scan
 from perimeter.config.language.section import Section
+from perimeter.descriptors import system_reason
 from perimeter.errors import ConfigError, Problem
 
 # Names appear in the audit log and in headers, so they are plain.
@@ -84,7 +85,7 @@ def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError([Problem(str(path), 0, "", "", f"cannot be read: {error.strerror}")]) from error
+        raise ConfigError([Problem(str(path), 0, "", "", f"cannot be read: {system_reason(error)}")]) from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

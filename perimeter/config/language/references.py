@@ -12,6 +12,7 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.datatypes import BadValue, NotHere
+from perimeter.descriptors import system_reason
 
 _REFERENCE = re.compile(r"(env|file|credential):(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -77,7 +78,7 @@ class References:
             with path.open("rb") as stream:
                 data = stream.read(_LARGEST + 1)
         except OSError as error:
-            raise NotHere(f"{reference} cannot be read: {error.strerror}") from error
+            raise NotHere(f"{reference} cannot be read: {system_reason(error)}") from error
         except ValueError as error:  # a NUL in the name
             raise BadValue(f"{reference} is not the path of a file", complete=True) from error
         if len(data) > _LARGEST:

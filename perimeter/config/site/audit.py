@@ -7,7 +7,19 @@ from pathlib import Path
 
 import attrs
 
-from perimeter.config.language.datatypes import BOOLEAN, SIZE, BadValue, Datatype, closest, file_path, integer, one_of, optional
+from perimeter.config.language.datatypes import (
+    BOOLEAN,
+    SIZE,
+    TEXT,
+    BadValue,
+    Datatype,
+    closest,
+    file_path,
+    integer,
+    list_of,
+    one_of,
+    optional,
+)
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.settings import Settings
 
@@ -54,6 +66,12 @@ class AuditSettings(Settings):
         default="daily",
     )
     keep: int = option(integer(1, 100_000), "number of old files to keep", default="30")
+    redact: tuple[str, ...] = option(
+        list_of(TEXT),
+        "names of more query parameters whose values are secret: the logs show `REDACTED` instead, as they do for "
+        "`token`, `code`, `key`, `password` and the like",
+        default="",
+    )
     strict: bool = option(BOOLEAN, "`yes` completes no response before its record is written", default="yes")
 
 
@@ -61,5 +79,5 @@ KIND = SectionKind(
     "audit",
     AuditSettings,
     "The audit log: every request, who sent it, and how it was answered.",
-    "path = /var/log/perimeter/access.log\nformat = json\nroll = 100MiB\nkeep = 10\n",
+    "path = /var/log/perimeter/access.log\nformat = json\nroll = 100MiB\nkeep = 10\nredact = ref, invitation\n",
 )

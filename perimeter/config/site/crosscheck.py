@@ -20,6 +20,7 @@ from perimeter.config.site.listener import ClientCertificate, ListenerSettings, 
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.route import Auth, RouteSettings, Rule, RuleKind
 from perimeter.config.site.route_matching import covers, prefix_of
+from perimeter.config.site.server import ServerSettings
 
 
 @attrs.frozen
@@ -190,6 +191,14 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     ]
     found += _any_realm(config)
     found += _metrics(config)
+    found += [
+        f"[upstream {upstream.name}] {server.authority} is [listener {listener.name}] of this gateway: requests would go round "
+        "until they are refused with 508"
+        for upstream in config.upstreams
+        for server in upstream.servers
+        for listener in config.listeners
+        if listener.serve is Serve.GATEWAY and _is_served_at(listener, server)
+    ]
     used = {route.upstream for route in config.routes}
     found += [
         f"[upstream {upstream.name}] is not used by any route" for upstream in config.upstreams if upstream.name not in used
@@ -211,6 +220,19 @@ def _any_realm(config: SiteConfig) -> list[str]:
                 f"write {rules[0].kind}:{realms[0]}/{rules[0].value} for one realm"
             )
     return found
+
+
+def _is_served_at(listener: ListenerSettings, server: ServerSettings) -> bool:
+    """Whether a connection to ``server`` reaches ``listener``, as far as the configuration shows: names are not looked up."""
+    if server.port != listener.port or not server.port:
+        return False
+    try:
+        address = ip_address("127.0.0.1" if server.host == "localhost" else server.host)
+    except ValueError:
+        return False
+    if not listener.interface or ip_address(listener.interface).is_unspecified:
+        return address.is_loopback or address.is_unspecified
+    return address == ip_address(listener.interface)
 
 
 def _metrics(config: SiteConfig) -> list[str]:

@@ -27,14 +27,27 @@ class LimitSettings(Settings):
     send_timeout: float = option(
         duration(), "longest time that a client may read nothing of its response before it is disconnected", default="60s"
     )
+    linger_timeout: float = option(
+        duration(),
+        "longest time for which the rest of a request that was refused is read and discarded, so that the client gets the answer",
+        default="30s",
+    )
     max_head: int = option(SIZE, "largest request line and headers together", default="32KiB")
     max_headers: int = option(integer(1, 100_000), "largest number of headers in a request", default="100")
+    max_authorization: int = option(
+        SIZE, "largest value of the `Authorization` header, within `max_head`; a longer one is answered with 431", default="16KiB"
+    )
     remembered_tokens: int = option(
         integer(3, 100_000_000),
         "number of verified tokens to keep, which need no verification when they are used again; each takes about 2 KiB",
         default="32768",
     )
-    connections: int = option(integer(1, 10_000_000), "client connections at a time", default="20000")
+    connections: int = option(
+        integer(1, 10_000_000),
+        "client connections at a time, at most half of the file descriptors that the process may have. For one more, those that "
+        "have sent no request for the longest time are closed",
+        default="20000",
+    )
     connections_per_address: int = option(integer(1, 10_000_000), "client connections at a time from one address", default="1000")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from perimeter.config.language.datatypes import BOOLEAN, SECRET, BadValue, Datatype, closest, file_path, list_of, one_of
+from perimeter.config.language.datatypes import BOOLEAN, SECRET, BadValue, Datatype, closest, duration, file_path, list_of, one_of
 from perimeter.config.language.net_types import NETWORK, REALM, URL, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.settings import Settings
@@ -58,6 +58,11 @@ class PerimeterSettings(Settings):
         default="",
     )
     maintenance: bool = option(BOOLEAN, "`yes` answers every request on a route with 503 and a JSON body", default="no")
+    drain_timeout: float = option(
+        duration(zero=True),
+        "at a stop: how long requests in flight may still take. What is not over then is answered with 503 or cut off",
+        default="10s",
+    )
     redis_url: str = option(SECRET, "URL of the Redis server, with `state = redis`", default="", available=False)
     trusted_proxies: tuple[Network, ...] = option(
         list_of(NETWORK),

@@ -95,6 +95,9 @@ _JOINED = re.compile(
 # other programs' words for "any host"; as names they would match no request
 _ANY_HOST = ("_", "any", "all", "default", "default_server", "everything", "*.*", "**")
 _UNSPECIFIED = (str(IPv4Address(0)), f"[{IPv6Address(0)}]")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+#: Protocols that carry requests (attack 20).
+_NEVER_TUNNELLED = ("h2c", "h2", "h3", "http", "tls")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -156,6 +159,17 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
     return tuple(form for form in forms if form is not IdentityForm.NONE)
 
 
+def _protocol(text: str, base: Path) -> str:
+    name, slash, version = text.partition("/")
+    if not _TOKEN.fullmatch(name) or (slash and not _TOKEN.fullmatch(version)):
+        raise BadValue("expected a protocol such as SPDY/3.1")
+    if name.lower() in _NEVER_TUNNELLED:
+        raise BadValue(f"{text} would carry requests that the gateway does not see", complete=True)
+    if name.lower() == "websocket":
+        raise BadValue("websocket has an option of its own: websocket = yes", complete=True)
+    return text.lower()
+
+
 def _file_name(text: str, base: Path) -> str:
     if PurePosixPath(text).name != text or text == "..":
         raise BadValue("expected the name of a file, without a directory")
@@ -191,6 +205,7 @@ def _sites(sites: tuple[str, ...]) -> tuple[str, ...]:
 RULE: Datatype[Rule] = Datatype("rule", _rule, Rule(RuleKind.ROLE, ""))
 ROUTE_HOST: Datatype[str] = Datatype("host name", _route_host, "")
 SITE: Datatype[str] = Datatype("refuse \\| allow \\| origin", _site, "")
+PROTOCOL: Datatype[str] = Datatype("protocol", _protocol, "")
 FILE_NAME: Datatype[str] = Datatype("file name", _file_name, "")
 
 
@@ -273,7 +288,19 @@ class RouteSettings(Settings):
         BOOLEAN, "redirect browsers to the login page if the user is not authenticated", default="", available=False
     )
     websocket: bool = option(
-        BOOLEAN, "with `upstream`: `yes` lets admitted clients upgrade the connection (`Upgrade` header)", default="yes"
+        BOOLEAN, "with `upstream`: `yes` lets admitted clients open WebSockets (`Upgrade: websocket`)", default="yes"
+    )
+    upgrade_protocols: tuple[str, ...] = option(
+        list_of(PROTOCOL),
+        "with `upstream`: protocols besides `websocket` that admitted clients may switch to, such as `SPDY/3.1`; other offers in "
+        "`Upgrade` are ignored and not forwarded",
+        default="",
+    )
+    early_hints: bool = option(
+        BOOLEAN,
+        "with `upstream`: `yes` passes on `103 Early Hints` of the service; some clients, such as Python's, take them for the "
+        "response itself",
+        default="no",
     )
     cross_site: tuple[str, ...] = option(
         list_of(SITE, label="refuse \\| allow \\| list of origins", whole=_sites),
@@ -305,6 +332,11 @@ class RouteSettings(Settings):
         """Whether a rule compares the method."""
         return any(rule.kind is RuleKind.METHOD for rule in (*(self.allow or ()), *self.deny))
 
+    @property
+    def upgrades(self) -> tuple[str, ...]:
+        """The protocols that clients may switch to, in lower case."""
+        return (*(("websocket",) if self.websocket else ()), *self.upgrade_protocols)
+
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
         its = attrs.fields(RouteSettings)
@@ -333,7 +365,8 @@ class RouteSettings(Settings):
         elif has_static:
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
-                *(its.authorization, its.websocket, its.cross_site, its.allow_encoded_slash, its.path_as_sent),
+                *(its.authorization, its.websocket, its.upgrade_protocols, its.early_hints),
+                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

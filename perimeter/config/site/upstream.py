@@ -27,6 +27,12 @@ class UpstreamSettings(Settings):
     connect_timeout: float = option(duration(), "longest time for a new connection to a server", default="10s")
     read_timeout: float = option(duration(), "longest time that a server may send nothing of its response", default="60s")
     keepalive: int = option(integer(0, 100_000), "largest number of idle connections to keep open", default="64")
+    idle_timeout: float = option(
+        duration(),
+        "how long an idle connection is kept. Set it below the time after which the servers close one, since a request that is "
+        "sent at that moment fails. A server that announces its time (`Keep-Alive: timeout=5`) needs no setting",
+        default="60s",
+    )
     ca_certificate: Path | None = option(
         optional(file_path("file")),
         "with https servers: PEM file with the CA certificates to trust; not set: those of the system",

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 
-from perimeter.auth.credentials import parse_credentials, parse_realms
+from perimeter.auth.credentials import MAX_AUTHORIZATION, parse_credentials, parse_realms
 from perimeter.errors import ForeignToken, InvalidToken, MissingCredentials, Refusal, Unavailable
 from perimeter.gate.sources.source import Challenge, Found
 from perimeter.model import (
@@ -83,6 +83,7 @@ class Authorization:
     """The source that reads Authorization (`perimeter.gate.sources.source.CredentialSource`).
 
     ``clock`` gives seconds since the epoch. At most ``remembered`` verified tokens are kept.
+    ``longest`` is the limit of an Authorization value, in bytes.
     """
 
     by_connection = False
@@ -95,12 +96,14 @@ class Authorization:
         revocations: Revocations,
         clock: Callable[[], float],
         remembered: int,
+        longest: int = MAX_AUTHORIZATION,
     ) -> None:
         self._chain = chain
         self._verifier = verifier
         self._api_tokens = api_tokens
         self._revocations = revocations
         self._clock = clock
+        self._longest = longest
         self._verdicts = VerdictCache(remembered)
 
     def challenges(self) -> tuple[Challenge, ...]:
@@ -132,7 +135,7 @@ class Authorization:
             known = self._chain.lookup_basic(values[0], realms)
             if known is not None:
                 return known
-        several = parse_credentials(values)
+        several = parse_credentials(values, self._longest)
         if not several:
             return None
         request = AuthenticationRequest(address, realms, connection.address)
@@ -164,7 +167,7 @@ class Authorization:
 
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         """See `CredentialSource.identify_first_hand`."""
-        several = parse_credentials(headers.authorization)
+        several = parse_credentials(headers.authorization, self._longest)
         if not several:
             return None
         realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()

@@ -27,21 +27,20 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perimeter.errors import Refusal, RequestTimeout
+from perimeter.errors import BadRequest, Refusal, RequestTimeout
 from perimeter.http.exchange import Exchange
 from perimeter.http.h1.flow import MAX_WAITING, Flow, Phase, next_flow
 from perimeter.http.h1.framing import BodyReader, body_reader
 from perimeter.http.h1.heads import BadHead, HeadReader, remains, without_empty_lines
-from perimeter.http.h1.writer import Writer
+from perimeter.http.h1.writer import HTTP_2_PREFACE, GoAwayWriter, Writer
 from perimeter.model import ClientConnection, EarlyEnd, Version, canonical_address
 
 if TYPE_CHECKING:
     from perimeter.http.connections import ConnectionSite
     from perimeter.net.contract import AcceptedTransport
 
-#: How much of a request is discarded after its response, and for how many seconds, before the connection is closed.
-_MAX_LINGER = 1024 * 1024
-_LINGER_TIME = 5.0
+#: Seconds in which the rest of a request must come at ``body_min_rate``, while it is discarded after its response.
+_LINGER_STEP = 5.0
 
 # As globals: an enum's member costs five times as much to look up.
 _HEAD, _BODY, _ANSWERING, _TUNNEL, _LINGER, _CLOSED = Phase
@@ -66,6 +65,8 @@ class Http1Connection(TwistedProtocol):
         self.listener = listener
         self._local_port = local_port
         self._phase = _HEAD
+        #: when the connection began to wait for a head, or to close
+        self._since = 0.0
         #: no further request is served after the current one
         self._closing = False
         self._exchange: Exchange | None = None
@@ -80,8 +81,9 @@ class Http1Connection(TwistedProtocol):
         self._waiting = False
         self._reads_paused = False
         self._writes_paused = False
-        #: bytes that may still be discarded in LINGER
-        self._discardable = _MAX_LINGER
+        #: bytes discarded in LINGER since the last look, and when it ends at the latest
+        self._discarded = 0
+        self._linger_end = inf
         #: bytes received and sent at the start of the current measuring window; None if none is open
         self._mark: int | None = None
 
@@ -101,7 +103,8 @@ class Http1Connection(TwistedProtocol):
         )
         self.writer = Writer(transport)
         transport.registerProducer(self, True)
-        self.deadline = self.site.clock() + self.site.limits.head_timeout
+        self._since = self.site.clock()
+        self.deadline = self._since + self.site.limits.head_timeout
         self.site.deadlines.watch(self)
         self.site.connections.add(self)
 
@@ -129,23 +132,55 @@ class Http1Connection(TwistedProtocol):
         if self._phase is _HEAD and not self._waiting:
             self._close(_CLOSED)
 
+    @property
+    def address(self) -> str:
+        """See `HttpConnection`."""
+        return self.connection.address
+
+    @property
+    def silent_since(self) -> float:
+        """See `HttpConnection`. A head that comes in pieces is silence too: only complete ones count."""
+        busy = self._exchange is not None or self._waiting or self.transport.buffered
+        return inf if busy else self._since
+
+    def make_room(self) -> bool:
+        """See `HttpConnection`."""
+        if self._phase is _HEAD:
+            if self.transport.has_input():
+                return False
+            if self._pending:
+                head = remains(self._pending)
+                self._pending = b""
+                Exchange(self, head, self.connection, self.site.clock(), False).client_gone(EarlyEnd.CROWDED_OUT)
+        self.transport.close_now()
+        return True
+
     def cut(self) -> None:
-        """Reset the connection. An exchange under way ends as if the client had left."""
-        self.transport.abortConnection()
+        """See `HttpConnection`."""
+        self._closing = self.writer.last = True
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.shut_down()
+        elif self._phase is not _CLOSED:
+            self._close(_CLOSED)
 
     def _enter(self, phase: Phase) -> None:
         """Change the phase; the deadline follows from it."""
         self._phase = phase
         if phase is _HEAD:
             site = self.site
-            self.deadline = site.clock() + site.limits.idle_timeout
+            self._since = now = site.clock()
+            self.deadline = now + site.limits.idle_timeout
         elif phase is _ANSWERING and self._writes_paused:
             pass  # the window that is open measures how fast the client takes the response
         elif phase <= _TUNNEL:
             self._stop_measuring()
         else:
             flushed = phase is _LINGER and not self.transport.buffered
-            self.deadline = self.site.clock() + (_LINGER_TIME if flushed else self.site.limits.send_timeout)
+            self._since = now = self.site.clock()
+            limits = self.site.limits
+            self._linger_end = now + limits.linger_timeout
+            self.deadline = now + (min(_LINGER_STEP, limits.linger_timeout) if flushed else limits.send_timeout)
 
     # -- reading
 
@@ -167,9 +202,25 @@ class Http1Connection(TwistedProtocol):
             if len(self._pending) > MAX_WAITING or (phase is _BODY and not exchange.body_paused):
                 self.flow_changed()
         elif phase is _LINGER:
-            self._discardable -= len(data)
-            if self._discardable <= 0:
-                self.abort()
+            self._discard(data)
+
+    def _discard(self, data: bytes) -> None:
+        """Skip a part of a request that has been answered. At its end the connection ends: the client has nothing more to send.
+
+        A body of many small chunks is not taken apart (attack 46): it ends when the client says so, or by time.
+        """
+        self._discarded += len(data)
+        reader = self._reader
+        if reader is not None:
+            try:
+                rest = reader.feed(data)[1]
+            except BadRequest:
+                rest = None
+                self._reader = None
+            if rest is not None:
+                self._close(_CLOSED)
+            elif reader.behind:
+                self._reader = None
 
     def _advance(self, data: bytes) -> None:
         """Take up the request at the start of ``data``. If it is answered on the spot, what follows it waits for a turn."""
@@ -242,6 +293,9 @@ class Http1Connection(TwistedProtocol):
     def _refuse_head(self, line: bytes, refusal: Refusal) -> None:
         """Refuse an invalid head, and close. The audit log gets the readable part of the request line."""
         exchange = self._exchange = Exchange(self, remains(line), self.connection, self.site.clock(), False)
+        if line == HTTP_2_PREFACE:
+            self.writer = GoAwayWriter(self.transport)
+        self._reader = None
         self._enter(_BODY)
         exchange.refuse(refusal)
 
@@ -293,6 +347,8 @@ class Http1Connection(TwistedProtocol):
             if body:
                 exchange.body_data(body)
         except Refusal as refusal:
+            if isinstance(refusal, BadRequest):
+                self._reader = None  # its end cannot be known any more
             exchange.fail_body(refusal)
             return
         if rest is not None and self._exchange is exchange:
@@ -308,8 +364,10 @@ class Http1Connection(TwistedProtocol):
             try:
                 body, rest = reader.feed(data)
                 exchange.body_data(body)
-            except Refusal:
+            except Refusal as refusal:
                 rest = None
+                if isinstance(refusal, BadRequest):
+                    self._reader = None
             if rest is not None:
                 self._pending = rest
                 self._enter(_ANSWERING)
@@ -342,7 +400,8 @@ class Http1Connection(TwistedProtocol):
             return
         self._phase = _HEAD  # as `_enter`, without the call
         site = self.site
-        self.deadline = site.clock() + site.limits.idle_timeout
+        self._since = now = site.clock()
+        self.deadline = now + site.limits.idle_timeout
         if self._advancing:
             return
         if self._pending:
@@ -358,8 +417,16 @@ class Http1Connection(TwistedProtocol):
             self.transport.abortConnection()
 
     def _close(self, phase: Phase) -> None:
-        """Close once everything is written: at once (CLOSED), or after LINGER."""
-        self._pending = b""
+        """Close once everything is written: at once (CLOSED), or after LINGER.
+
+        "If a server performs an immediate close of a TCP connection, there is a significant risk that the client will not be able
+        to read the last HTTP response" (RFC 9112, section 9.6), so the rest of the request is read first. Our side stays open
+        while the end of a body is awaited: a client that sees our end, or the close_notify of TLS, may stop in the middle of its
+        upload with an error and never look at the response. Nothing is awaited after what is no request, or while the client
+        waits for 100 Continue, and a response that lasts until the connection ends (section 6.3) has to end it: there our side is
+        closed first.
+        """
+        data, self._pending = self._pending, b""
         self._enter(phase)
         transport = self.transport
         transport.unregisterProducer()
@@ -367,7 +434,10 @@ class Http1Connection(TwistedProtocol):
             transport.loseConnection()
             return
         self.flow_changed()
-        transport.loseWriteConnection()
+        if self._reader is None or self._continue or self.writer.until_close:
+            transport.loseWriteConnection()
+        if data:
+            self._discard(data)
 
     # -- flow control, for the transport (IPushProducer)
 
@@ -433,7 +503,9 @@ class Http1Connection(TwistedProtocol):
             self._measure(window)
 
     def _idle_expired(self) -> None:
-        if self._phase is not _HEAD or self.transport.buffered:
+        if self._phase is _LINGER and not self.transport.buffered:
+            self._linger_on()
+        elif self._phase is not _HEAD or self.transport.buffered:
             # The connection is closing, or the client never took its last response.
             self._phase = _CLOSED
             self.transport.abortConnection()
@@ -441,3 +513,12 @@ class Http1Connection(TwistedProtocol):
             self._refuse_head(self._pending, RequestTimeout("the head came too slowly"))
         else:
             self._close(_CLOSED)
+
+    def _linger_on(self) -> None:
+        """Go on discarding a request while it comes fast enough, for ``linger_timeout`` at most."""
+        now = self.site.clock()
+        discarded, self._discarded = self._discarded, 0
+        if now >= self._linger_end or discarded < self.site.limits.body_min_rate * _LINGER_STEP:
+            self._close(_CLOSED)
+        else:
+            self.deadline = min(now + _LINGER_STEP, self._linger_end)

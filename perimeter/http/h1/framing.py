@@ -14,11 +14,22 @@ from perimeter.errors import BadRequest
 from perimeter.http.grammar import split_fields
 from perimeter.model import Field, HeaderBlock
 
-#: A chunk-size line (RFC 9112, section 7.1) without extensions. Clients do not need them and parsers disagree about
-#: them, so they are refused; 15 hexadecimal digits stay below 2**63.
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
+#: A chunk-size line (RFC 9112, section 7.1). "Recipients MUST anticipate potentially large hexadecimal numerals": 15 digits stay
+#: below 2**63, and some servers put zeros before them. "A recipient MUST ignore unrecognized chunk extensions" (section 7.1.1):
+#: they are dropped, and those that are not exactly what the grammar says are refused, because parsers disagree about them. White
+#: space after the size is BWS (RFC 9110, section 5.6.3), which "MUST" be parsed; some servers pad the size with it.
+_SIZE = rb"0{0,32}[0-9A-Fa-f]"
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_QUOTED = rb'"[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]*+(?:\\[\t \x21-\x7e\x80-\xff][\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]*+)*"'
+_EXTENSION = rb"[ \t]*+;[ \t]*+" + _TOKEN + rb"(?:[ \t]*+=[ \t]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
+_CHUNK_SIZE = re.compile(rb"(" + _SIZE + rb"{1,15}+)(?:\r\n|((?:" + _EXTENSION + rb")*[ \t]*+)\r\n)")
 #: A valid beginning of a chunk-size line that has not arrived completely.
-_CHUNK_SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}\r?")
+_CHUNK_SIZE_START = re.compile(rb"(?:" + _SIZE + rb"{0,15}+(?:[ \t;][\t\x20-\x7e\x80-\xff]*+)?\r?)?")
+#: Bytes of a chunk-size line.
+_MAX_SIZE_LINE = 4096
+#: Bytes of extensions in a body beyond those that its chunks are worth: 16 each, and two for each byte. Signatures of chunks, for
+#: example, take 85 bytes of 64 KiB. More would be a body that costs much and contains nothing (Go CVE-2023-39326).
+_MAX_EXCESS = 16 * 1024
 
 #: Chunks that `ChunkedReader.feed` takes apart at a time, for some 0.1 ms: a chunk of one byte costs as much as a long one.
 _MOST_CHUNKS = 256
@@ -91,7 +102,7 @@ class CloseReader:
 class ChunkedReader:
     """The chunked transfer coding (RFC 9112, section 7.1), bounded in every part."""
 
-    __slots__ = ("_in_trailer", "_pending", "_remaining", "behind", "trailers")
+    __slots__ = ("_excess", "_in_trailer", "_pending", "_remaining", "behind", "trailers")
 
     def __init__(self) -> None:
         self.trailers: Sequence[Field] = ()
@@ -100,6 +111,8 @@ class ChunkedReader:
         #: bytes left of the current chunk, with its CRLF; 0 between chunks
         self._remaining = 0
         self._in_trailer = False
+        #: bytes of extensions that the chunks so far were not worth
+        self._excess = 0
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """See `BodyReader`."""
@@ -122,6 +135,8 @@ class ChunkedReader:
             left -= 1
             position = match.end()
             length = int(match[1], 16)
+            if match[2]:
+                self._count_extension(position - match.start(), length)
             end = position + length
             if not length:
                 self._in_trailer = True
@@ -147,6 +162,7 @@ class ChunkedReader:
             expected = b"\r\n"[2 - self._remaining :]
             ending = data[position : position + len(expected)]
             if not expected.startswith(ending):
+                # RFC 9112, section 7.1: chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF
                 raise BadRequest("a chunk does not end with CRLF")
             self._remaining -= len(ending)
             position += len(ending)
@@ -154,9 +170,18 @@ class ChunkedReader:
 
     def _keep(self, rest: bytes) -> None:
         """Look at ``rest`` the next time: a size line that is not whole, or with ``behind`` more chunks."""
-        if not self.behind and not _CHUNK_SIZE_START.fullmatch(rest):
+        if not self.behind and (len(rest) > _MAX_SIZE_LINE or not _CHUNK_SIZE_START.fullmatch(rest)):
             raise BadRequest("a chunk size is malformed")
         self._pending = rest
+
+    def _count_extension(self, line: int, length: int) -> None:
+        """A chunk of ``length`` bytes has extensions or padding in its size line of ``line`` bytes.
+
+        "A server ought to limit the total length of chunk extensions received in a request" (RFC 9112, section 7.1.1).
+        """
+        self._excess = max(0, self._excess + line - 16 - 2 * length)
+        if line > _MAX_SIZE_LINE or self._excess > _MAX_EXCESS:
+            raise BadRequest("the chunk extensions are too large")
 
     def _trailer(self, data: bytes) -> bytes | None:
         """The trailer section, from its first byte on; returns what follows the body."""

@@ -9,4 +9,5 @@ PHRASES = {
     416: b"Range Not Satisfiable", 417: b"Expectation Failed", 429: b"Too Many Requests",
     431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway",
     503: b"Service Unavailable", 504: b"Gateway Timeout", 505: b"HTTP Version Not Supported",
+    508: b"Loop Detected",
 }  # fmt: skip

@@ -22,14 +22,21 @@ class Taking(Protocol):
         """Send ``data``."""
 
 
+#: The start of what a client of HTTP/2 sends first (RFC 9113, section 3.4). It looks like a request line.
+HTTP_2_PREFACE = b"PRI * HTTP/2.0"
+#: An empty SETTINGS frame, the first that a server sends (section 3.4), and GOAWAY (section 6.8): nothing was processed, and "the
+#: endpoint requires that HTTP/1.1 be used instead of HTTP/2" (section 7, HTTP_1_1_REQUIRED).
+_HTTP_1_1_REQUIRED = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)) + bytes((0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13))
+
+
 class Writer:
     """A `perimeter.http.carrier.ResponseWriter`. ``to`` takes the bytes: a transport.
 
     ``version`` is the request's. ``last``: the connection ends with this response, which is announced if the head has not been
-    written yet. The connection sets both for each request.
+    written yet. The connection sets both for each request. ``until_close``: the response that was begun ends with the connection.
     """
 
-    __slots__ = ("_chunking", "_head", "_to", "last", "version")
+    __slots__ = ("_chunking", "_head", "_to", "last", "until_close", "version")
 
     def __init__(self, to: Taking) -> None:
         self._to = to
@@ -37,6 +44,7 @@ class Writer:
         self._head = b""
         self.version = Version.HTTP_1_1
         self.last = False
+        self.until_close = False
 
     def whole(self, status: int, lines: bytes, body: bytes, reason: bytes, bodiless: bool) -> None:
         """See `ResponseWriter`: one write."""
@@ -62,7 +70,7 @@ class Writer:
                 framing = b"Content-Length: %d\r\n" % length
         elif not bodiless:
             if self.version is _HTTP_1_0:
-                self.last = True
+                self.last = self.until_close = True
             else:
                 self._chunking = True
                 framing = b"Transfer-Encoding: chunked\r\n"
@@ -117,3 +125,13 @@ class Writer:
     def raw(self, data: bytes) -> None:
         """See `ResponseWriter`."""
         self._to.write(data)
+
+
+class GoAwayWriter(Writer):
+    """Answers a client that speaks HTTP/2 in its own protocol: it would not understand a response of HTTP/1.1."""
+
+    __slots__ = ()
+
+    def whole(self, status: int, lines: bytes, body: bytes, reason: bytes, bodiless: bool) -> None:
+        """See `ResponseWriter`. The client is asked to use HTTP/1.1, whatever the response says."""
+        self._to.write(_HTTP_1_1_REQUIRED)

@@ -10,6 +10,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.errors import ErrorPage
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route_matching import covers, prefix_of
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.http.answers import Answers, Page
 from perimeter.targets.static import content_type
@@ -68,7 +69,7 @@ def _page(page: ErrorPage, config: SiteConfig) -> Page:
         with file.open("rb") as opened:
             body = opened.read(_MAX_PAGE + 1)
     except OSError as problem:
-        raise StartupError(f"{config.file}: [errors] page: {file}: {problem.strerror or problem}") from problem
+        raise StartupError(f"{config.file}: [errors] page: {file}: {system_reason(problem)}") from problem
     if len(body) > _MAX_PAGE:
         raise StartupError(f"{config.file}: [errors] page: {file} is larger than {_MAX_PAGE} bytes")
     return Page(b"Content-Type: %b\r\nCache-Control: no-store\r\n" % content_type(file.name).encode("ascii"), body)

@@ -84,7 +84,7 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     book = TokenBook(tokens, revoker, reactor, config.token.api_lifetime) if config.token.api_tokens else None
     remembered = config.limits.remembered_tokens
     api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
-    authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered)
+    authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered, config.limits.max_authorization)
     # a source that no authenticator reads would be asked for each request without a credential
     identifier = Identifier((authorization, Connection(chain)) if chain.takes_connections else (authorization,))
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)

@@ -103,7 +103,8 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
         passes_authorization=settings.authorization.passes,
         allow_encoded_slash=settings.allow_encoded_slash,
         path_as_sent=settings.path_as_sent,
-        websocket=settings.websocket,
+        upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),
+        early_hints=settings.early_hints,
         max_body=settings.max_body,
         cross_site=None if settings.cross_site == (ANY_SITE,) else frozenset(one.encode("ascii") for one in settings.cross_site),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.run.build.user import DaemonUser
 
@@ -20,6 +21,6 @@ def prepare_state_dir(path: Path, user: DaemonUser | None = None) -> None:
         else:
             user.make_state_dir(path)
     except OSError as problem:
-        raise StartupError(f"state_dir {path}: {(problem.strerror or str(problem)).lower()}") from problem
+        raise StartupError(f"state_dir {path}: {system_reason(problem).lower()}") from problem
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise StartupError(f"state_dir {path}: not writable")

@@ -12,8 +12,8 @@ from hypothesis import given
 from twisted.trial import unittest
 
 from perimeter.audit import formats
-from perimeter.audit.escaping import MOST_PARTS, REDACTED, escape, redact
-from perimeter.audit.formats import FORMATS, combined, reactor
+from perimeter.audit.escaping import MOST_PARTS, REDACTED, Redactor, escape, redact
+from perimeter.audit.formats import FORMATS, combined, line_format, reactor
 from perimeter.audit.formats import json as json_format
 from perimeter.model import TOKEN_PREFIX, AccessRecord, Grant, Principal
 from tests.unit.doubles.audit_records import make_headers, make_record, records
@@ -281,6 +281,79 @@ class RedactTests(unittest.TestCase):
         ):
             self.assertEqual(redact(url), expected)
 
+    def test_attack_59_codes_keys_and_the_like(self) -> None:
+        names = [
+            "code",
+            "key",
+            "bearer",
+            "KEY",
+            "Code",
+            "code[]",
+            "auth_code",
+            "authCode",
+            "authorization_code",
+            "device-code",
+            "deviceCode",
+            "user_code",
+            "verificationCode",
+            "code_verifier",
+            "subscription-key",
+            "subscriptionKey",
+            "x-functions-key",
+            "sort.key",
+            "authkey",
+            "private_key",
+            "ticket",
+            "id_token_hint",
+            "SAMLResponse",
+            "SAMLart",
+            "PHPSESSID",
+            "session",
+            "session_key",
+            "otp",
+            "totp",
+            "mfa",
+            "basic",
+            "cred",
+            "creds",
+            "hmac",
+            "csrf",
+            "tan",
+            "one-time-code",
+        ]
+        for name in names:
+            raw = name.encode()
+            self.assertEqual(redact(b"/a?x=1&%b=xyzzy&y=2" % raw), b"/a?x=1&%b=REDACTED&y=2" % raw, name)
+            self.assertEqual(redact(b"/cb?rd=%%2Fb%%3F%b%%3Dxyzzy" % raw), b"/cb?rd=REDACTED", name)
+        self.assertEqual(redact(b"/a;key=xyzzy/b#code=xyzzy"), b"/a;key=REDACTED#code=REDACTED")
+
+    def test_attack_59_a_signed_token_is_a_secret_wherever_it_stands(self) -> None:
+        token = b"eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4eXp6eSJ9.zzy_-"
+        for url, expected in (
+            (b"/reset/" + token, b"/reset/REDACTED"),
+            (b"/a?x=" + token + b"&y=2", b"/a?x=REDACTED&y=2"),
+            (b"/a/" + token.replace(b".", b"%2E"), b"REDACTED"),
+            (b"/eyJ/eyJhbGci", b"/eyJ/eyJhbGci"),
+        ):
+            self.assertEqual(redact(url), expected)
+        record = make_record(target=b"/reset/" + token, headers=make_headers(referer=b"http://a/" + token))
+        for make_line in FORMATS.values():
+            self.assertNotIn(b"zzy_-", make_line(record))
+
+    def test_attack_59_parameters_that_a_site_adds(self) -> None:
+        redactor = Redactor(("invitation", "A+b"))
+        for url, expected in (
+            (b"/a?invitation=xyzzy&b=1", b"/a?invitation=REDACTED&b=1"),
+            (b"/a?Last_Invitation=xyzzy", b"/a?Last_Invitation=REDACTED"),
+            (b"/a?a%2Bb=xyzzy&key=xyzzy", b"/a?a%2Bb=REDACTED&key=REDACTED"),
+            (b"/a?invitations=5&aab=1", b"/a?invitations=5&aab=1"),
+        ):
+            self.assertEqual(redactor(url), expected)
+        record = make_record(target=b"/a?invitation=xyzzy", headers=make_headers(referer=b"/b?invitation=xyzzy"))
+        for kind in FORMATS:
+            self.assertNotIn(b"xyzzy", line_format(kind, ("invitation",))(record), kind)
+            self.assertIs(line_format(kind), FORMATS[kind])
+
     def test_attack_42_an_api_token_is_a_secret_wherever_it_stands(self) -> None:
         secret = b"perimeter_" + b"xy-_" * 10 + b"zzy"
         for url, expected in (
@@ -304,6 +377,7 @@ class RedactTests(unittest.TestCase):
             b"/a?tokens",
             b"/passwords/=",
             b"/a?keyword=x&design=1&compass=n",
+            b"/a?monkey=1&zipcode=2&encoder=3&decode=4&stamp=5&sessions=6",
             b"/@me",
         ):
             self.assertEqual(redact(url), url)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from perimeter.auth.credentials import MAX_AUTHORIZATION, MAX_REALMS, parse_authorization, parse_credentials, parse_realms
-from perimeter.errors import InvalidCredentialsRequest, Rejected
+from perimeter.errors import CredentialsTooLarge, InvalidCredentialsRequest, Rejected
 from perimeter.model import BasicCredentials, BearerCredentials
 from tests.unit.doubles.properties import reached, reaches
 
@@ -87,8 +87,14 @@ class AuthorizationTests(unittest.TestCase):
             parse_authorization([basic(b"name:pass\x00word")])
 
     def test_attack_23_huge_authorization(self) -> None:
-        with self.assertRaises(InvalidCredentialsRequest):
-            parse_authorization([b"Bearer " + b"a" * MAX_AUTHORIZATION])
+        for limit in (100, MAX_AUTHORIZATION):
+            longest = b"Bearer " + b"a" * (limit - 7)
+            self.assertEqual(parse_authorization([longest], limit), BearerCredentials("a" * (limit - 7)))
+            for value in (longest + b"a", b"Basic YTpi, " + longest):
+                with self.assertRaises(CredentialsTooLarge) as caught:
+                    parse_credentials([value], limit)
+                self.assertEqual(caught.exception.status, 431)
+                self.assertIn(f"{len(value)} bytes, over [limits] max_authorization = {limit}", caught.exception.detail)
 
     def test_the_longest_value_has_sixteen_kib(self) -> None:
         longest = b"Bearer " + b"a" * (16 * 1024 - 7)

@@ -23,6 +23,7 @@ from perimeter.http.answers import Answers, Page
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.connection import Http1Connection
+from perimeter.http.h1.flow import Phase
 from perimeter.http.refusals import RefusalLog
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import AccessRecord, Field
@@ -91,6 +92,10 @@ class FakeTransport:
             assert self.producer is None, "a producer that is still registered would be asked for more"
             self.disconnecting = True
             self._end_when_flushed()
+
+    def close_now(self) -> None:
+        self.disconnecting = True
+        self.lose(ConnectionDone())
 
     def loseWriteConnection(self) -> None:
         self.half_closed = True
@@ -414,6 +419,11 @@ class Client:
     def closed(self) -> bool:
         """Whether the gateway has closed cleanly: the client reads the end after the last response."""
         return (self.transport.disconnecting or self.transport.half_closed) and not self.transport.aborted
+
+    @property
+    def lingers(self) -> bool:
+        """Whether the gateway has answered for the last time, and reads and discards the rest of the request."""
+        return self.channel._phase is Phase.LINGER and not self.closed and not self.transport.aborted
 
     @property
     def records(self) -> list[AccessRecord]:

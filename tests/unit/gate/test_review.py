@@ -51,6 +51,8 @@ class FakeIdentifier:
         return False
 
     def until(self, headers: HeaderBlock) -> float:
+        if isinstance(self.user, Rejected):
+            raise self.user
         return self.end
 
 
@@ -137,6 +139,12 @@ class EndTests(ReviewCase):
     def test_attack_51_a_password_that_is_always_verified(self) -> None:
         self.put_in_force(remember=0)
         self.ends(INTERVAL)
+
+    def test_attack_51_at_once_if_the_credential_cannot_be_read_any_more(self) -> None:
+        client = self.open()
+        self.identifier.user = Rejected()
+        self.wait(1)
+        self.assertEqual(self.reason(client), "wrong_credentials")
 
     def test_what_ends_soon_is_not_looked_at(self) -> None:
         self.identifier.user = attrs.evolve(ALICE, until=START)

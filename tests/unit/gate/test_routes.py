@@ -56,7 +56,7 @@ class FindTests(unittest.TestCase):
 
     def test_a_route_that_says_nothing_more(self) -> None:
         plain = route("a")
-        self.assertTrue(plain.websocket)
+        self.assertEqual((plain.upgrades, plain.early_hints), (frozenset((b"websocket",)), False))
         self.assertFalse(plain.allow_encoded_slash)
         self.assertFalse(plain.builtin)
 

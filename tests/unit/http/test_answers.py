@@ -10,6 +10,7 @@ from twisted.trial import unittest
 from perimeter.errors import (
     BadRequest,
     Challenges,
+    CredentialsTooLarge,
     ExpiredToken,
     InsufficientScope,
     InvalidCredentialsRequest,
@@ -59,6 +60,11 @@ class AnswersTests(unittest.TestCase):
         self.assertEqual(response.get(b"cache-control"), b"no-store")
         self.assertEqual(response.get(b"content-type"), b"application/json;charset=UTF-8")
         self.assertEqual(response.get(b"date"), b"Sun, 09 Sep 2001 01:46:40 GMT")
+
+    def test_credentials_that_are_too_large_are_not_called_malformed(self) -> None:
+        response = self.answered(CredentialsTooLarge())
+        self.assertEqual((response.status, response.get(b"www-authenticate")), (431, None))
+        self.assertEqual(json.loads(response.body)["error"], "credentials_too_large")
 
     def test_bearer_errors(self) -> None:
         for refusal, status, error in (

@@ -325,7 +325,10 @@ class StrictTests(unittest.TestCase):
 
     def test_tunnel(self) -> None:
         client, exchange, responder = self.begun()
+        client.site.audit.failing = False
         exchange.switch(b"", Body())
+        client.site.audit.failing = True
+        client.records.clear()
         exchange.tunnel_close()
         self.cut(client, responder, 101, 0)
 

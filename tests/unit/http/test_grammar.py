@@ -14,7 +14,15 @@ from perimeter.errors import (
     UpstreamBadReply,
     VersionNotSupported,
 )
-from perimeter.http.grammar import has_bare_lf, parse_block, parse_request, parse_request_line, parse_response_head, split_fields
+from perimeter.http.grammar import (
+    has_bare_lf,
+    offered_protocols,
+    parse_block,
+    parse_request,
+    parse_request_line,
+    parse_response_head,
+    split_fields,
+)
 from perimeter.model import RequestHead, Version
 from tests.unit.doubles.properties import reached, reaches
 
@@ -67,7 +75,6 @@ BAD_BLOCKS = {
     "a byte above ASCII in a name": b"X\xe9: y\r\n",
     "a separator in a name": b"X(Y): z\r\n",
     "a connection option that is no token": b"Connection: close;x\r\n",
-    "two Upgrade fields": b"Upgrade: a\r\nUpgrade: b\r\n",
 }
 
 BAD_REQUEST_BLOCKS = {
@@ -238,6 +245,37 @@ class RequestTests(unittest.TestCase):
         self.assertIsNone(request(b"GET / HTTP/1.1", HOST + b"Upgrade: websocket\r\n").headers.upgrade)
         head = request(b"GET / HTTP/1.1", HOST + b"Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n")
         self.assertEqual(head.headers.upgrade, b"websocket")
+        head = request(b"GET / HTTP/1.1", HOST + b"Upgrade: a/1, b\r\nConnection: upgrade\r\nUpgrade: c\r\n")
+        self.assertEqual(head.headers.upgrade, b"a/1, b,c")
+
+    def test_for_how_long_an_idle_connection_is_kept(self) -> None:
+        for value, seconds in (
+            (b"timeout=5", 5),
+            (b"timeout=5, max=100", 5),
+            (b"max=100,Timeout = 15", 15),
+            (b'timeout="7"', 7),
+            (b"timeout=0", 0),
+            (b"timeout=999999", 999999),
+            (b"timeout=1000000", None),
+            (b"xtimeout=5", None),
+            (b"timeout=-5", None),
+            (b"timeout", None),
+            (b"", None),
+        ):
+            headers = parse_response_head(b"HTTP/1.1 200 OK\r\nKeep-Alive: %b\r\n\r\n" % value, 10).headers
+            self.assertEqual(headers.kept_idle, seconds, value)
+        self.assertIsNone(parse_response_head(b"HTTP/1.1 200 OK\r\n\r\n", 10).headers.kept_idle)
+
+    def test_offered_protocols(self) -> None:
+        for value, protocols in (
+            (b"websocket", [b"websocket"]),
+            (b"\t SPDY/3.1 ,h2c,\t,, WebSocket ", [b"SPDY/3.1", b"h2c", b"WebSocket"]),
+            (b"a b, a/, /a, a/b/c, a/b", [b"a/b"]),
+            (b"", []),
+            (b"w" * 512, [b"w" * 512]),
+            (b"w" * 513, []),
+        ):
+            self.assertEqual(offered_protocols(value), protocols, value)
 
     def test_expectations(self) -> None:
         with self.assertRaises(ExpectationFailed) as raised:

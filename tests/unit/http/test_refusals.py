@@ -188,6 +188,16 @@ class ExchangeTests(TestCase):
         Client(site).send(b"GET /a HTTP/1.1\r\nHost: a b\r\n\r\n")
         self.assertEqual(noted, [("bad_request", "192.0.2.7", b"/a")])
 
+    def test_a_tls_handshake_at_a_listener_without_tls_is_refused_at_once(self) -> None:
+        for data in (b"\x16", b"\x16\x03\x01\x02\x00\x01"):
+            client = Client(Site(Echoing()))
+            client.send(data)
+            self.assertEqual(client.response().status, 400)
+            self.assertTrue(client.closed)
+            (record,) = client.records
+            self.assertEqual((record.reason, record.method), ("bad_request", b""))
+            self.assertIn("set tls = yes", record.detail)
+
     def test_a_response_that_cannot_be_recorded(self) -> None:
         target = Holding()
         site = Site(target)

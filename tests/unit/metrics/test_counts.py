@@ -105,6 +105,14 @@ class RequestTests(CountsCase):
         bucket = self.figures("perimeter_request_duration_seconds_bucket", le="0.005", listener="https", route="site")
         self.assertEqual(bucket, 1)
 
+    def test_a_tunnel_is_counted_once_when_it_ends(self) -> None:
+        metrics = Metrics()
+        metrics.requests.record(make_record(status=101, reason="tunnel_opened", sent=0))
+        self.assertEqual((metrics.requests.rows, metrics.requests.refusals), ({}, {}))
+        metrics.requests.record(make_record(status=101, reason="client_too_slow", sent=3))
+        ((_, _, status, _),) = metrics.requests.rows
+        self.assertEqual((status, metrics.requests.refusals["https", "client_too_slow"]), (101, 1))
+
     def test_the_length_of_a_tunnel_is_no_latency(self) -> None:
         self.count(make_record(status=101, duration=3600.0, sent=9))
         figures = self.figures

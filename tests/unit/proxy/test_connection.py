@@ -143,8 +143,14 @@ class FramingTests(ResponseTestCase):
         self.assertEqual(client.response().get(b"transfer-encoding"), b"chunked")
         self.assertFalse(client.closed)
 
+    def test_early_hints_pass_only_where_the_route_wants_them(self) -> None:
+        """Clients that take any response for the final one would lose that (RFC 8297, section 3)."""
+        client, peer = Gateway().begun()
+        peer.reply(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK)
+        self.assertEqual([response.status for response in client.responses()], [200])
+
     def test_early_hints_pass_and_other_interim_responses_do_not(self) -> None:
-        _, client, peer = self.asked()
+        client, peer = Gateway(early_hints=True).begun()
         peer.reply(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nX-Auth-Roles: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + OK)
         hints, final = client.responses()
         self.assertEqual((hints.status, hints.fields, final.status), (103, [(b"link", b"</x>")], 200))
@@ -391,8 +397,9 @@ class TimeoutTests(ResponseTestCase):
         self.assertTrue(peer.dropped)
         self.assertEqual([record.reason for record in client.records], ["upstream_timeout"])
 
-    def test_idle_connections_have_no_deadline(self) -> None:
+    def test_idle_connections_have_no_read_timeout(self) -> None:
         gateway, client, peer = self.asked()
+        gateway.pool.servers[0].idle_timeout = 100.0
         peer.reply(OK)
         client.wait(70)
         self.assertEqual(gateway.idle, 1)
@@ -427,7 +434,7 @@ class TimeoutTests(ResponseTestCase):
             self.assertEqual([record.reason for record in client.records], ["upstream_timeout"])
 
     def test_an_answer_before_the_end_of_the_upload_has_no_time_yet(self) -> None:
-        gateway = Gateway()
+        gateway = Gateway(early_hints=True)
         client, peer = gateway.begun("POST", "/", "Content-Length: 30000")
         client.transport.stalled = True
         peer.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n" + b"x" * 100_000)

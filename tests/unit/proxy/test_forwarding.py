@@ -105,6 +105,27 @@ class ConnectTests(unittest.TestCase):
             self.assertEqual(client.response().status, 502)
             self.assertEqual([record.reason for record in client.records], ["upstream_unreachable"])
 
+    def test_the_cause_is_the_detail(self) -> None:
+        for error, status, words in (
+            (ConnectionRefusedError(), 502, "cannot connect to one:8080: nothing listens there"),
+            (DNSLookupError(), 502, "its name cannot be resolved"),
+            (HandshakeFailed("certificate verify failed", 18), 502, "its certificate is self-signed: set ca_certificate"),
+            (TimeoutError(), 504, "no answer within 10 s: a firewall may drop the packets"),
+        ):
+            gateway = Gateway()
+            client = gateway.client()
+            client.get()
+            gateway.attempts[0].fail(error)
+            self.assertEqual(client.response().status, status)
+            self.assertTrue(client.records[0].detail.startswith("upstream backend: "), client.records[0].detail)
+            self.assertIn(words, client.records[0].detail)
+
+    def test_a_service_with_tls_on_its_port(self) -> None:
+        client, peer = Gateway().begun()
+        peer.reply(b"\x15\x03\x01\x00\x02\x02\x46")
+        self.assertEqual(client.response().status, 502)
+        self.assertEqual(client.records[0].detail, "upstream backend: it speaks TLS on this port: set https:// in servers")
+
     def test_timed_out(self) -> None:
         gateway = Gateway(settings={"connect_timeout": 7.0})
         client = gateway.client()
@@ -205,6 +226,32 @@ class ConnectTests(unittest.TestCase):
             ("http", "a" * 63, 8080, b"a" * 63 + b":8080"),
         ):
             self.assertEqual(_authority(ServerSettings(scheme, host, port)), authority)
+
+
+class LoopTests(unittest.TestCase):
+    """A service that is the gateway itself."""
+
+    def test_attack_60_each_gateway_is_counted(self) -> None:
+        for sent, forwarded in (
+            ((), b"1"),
+            (("X-Perimeter-Hops: 1",), b"2"),
+            (("X-Perimeter-Hops: 4",), b"5"),
+            (("X-Perimeter-Hops: 3", "x-perimeter-hops: 1"), b"4"),
+            (("X-Perimeter-Hops: -9", "X_Perimeter_Hops: 4", "X-Perimeter-Hops: 5 6"), b"1"),
+            (("Connection: X-Perimeter-Hops", "X-Perimeter-Hops: 2"), b"3"),
+        ):
+            _, peer = Gateway().begun("GET", "/", *sent)
+            hops = [line for line in lines_of(peer.request()) if b"erimeter" in line]
+            self.assertEqual(hops, [b"X-Perimeter-Hops: " + forwarded], sent)
+
+    def test_attack_60_a_request_that_goes_round_is_refused(self) -> None:
+        for hops in ("5", "6", "999"):
+            gateway = Gateway()
+            client = gateway.client()
+            client.get("/", f"X-Perimeter-Hops: {hops}")
+            self.assertEqual((client.response().status, gateway.attempts), (508, []))
+            self.assertEqual([(record.status, record.reason) for record in client.records], [(508, "loop")])
+            self.assertFalse(client.closed)
 
 
 class RetryTests(unittest.TestCase):
@@ -402,10 +449,12 @@ class BodyTests(unittest.TestCase):
         client, peer = gateway.begun("POST", "/", "Content-Length: 500", body=b"he")
         peer.reply(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
         self.assertEqual((client.response().status, client.response().body), (413, b"no"))
-        self.assertTrue(client.closed)
+        self.assertEqual(client.response().get(b"connection"), b"close")
+        self.assertTrue(client.lingers)
         self.assertTrue(peer.ended)
         self.assertEqual(gateway.idle, 0)
         client.send(b"x" * 498)
+        self.assertTrue(client.closed)
         self.assertEqual(len(client.records), 1)
 
     def test_early_answer_that_takes_its_time(self) -> None:
@@ -424,7 +473,7 @@ class BodyTests(unittest.TestCase):
         client, peer = gateway.begun("POST", "/", "Content-Length: 500", body=b"he")
         peer.transport.reset()
         self.assertEqual(client.response().status, 502)
-        self.assertTrue(client.closed)
+        self.assertTrue(client.lingers)
         self.assertEqual(len(gateway.attempts), 1)
 
 
@@ -462,7 +511,7 @@ class FlowControlTests(unittest.TestCase):
         self.assertEqual(gateway.idle, 1)
 
     def test_a_connection_that_was_paused_before_a_whole_response_reads_again(self) -> None:
-        gateway = Gateway()
+        gateway = Gateway(early_hints=True)
         client, peer = gateway.begun()
         client.transport.stalled = True
         hints = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 40_000 + b"\r\n\r\n"
@@ -533,7 +582,7 @@ class FlowControlTests(unittest.TestCase):
 class TunnelTests(unittest.TestCase):
     SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
 
-    def asked(self, *lines: str, **route: bool) -> tuple[Gateway, Client, Peer]:
+    def asked(self, *lines: str, **route: Any) -> tuple[Gateway, Client, Peer]:
         gateway = Gateway(**route)
         client, peer = gateway.begun("GET", "/", "Connection: Upgrade", "Upgrade: websocket", *lines)
         return gateway, client, peer
@@ -551,20 +600,24 @@ class TunnelTests(unittest.TestCase):
         self.assertEqual(peer.request(), b"early and late")
         client.wait(1000)
         self.assertFalse(client.transport.lost or peer.transport.lost)
-        self.assertEqual((client.records, gateway.idle), ([], 0))
+        (opened,) = client.records
+        self.assertEqual((opened.status, opened.reason, opened.sent, gateway.idle), (101, "tunnel_opened", 0, 0))
 
     def test_closed_by_the_upstream(self) -> None:
         _, client, peer = self.asked()
         peer.reply(self.SWITCH + b"bye")
         peer.transport.lose()
         self.assertTrue(client.closed)
-        self.assertEqual([(record.status, record.sent, record.reason) for record in client.records], [(101, 3, "")])
+        self.assertEqual(
+            [(record.status, record.sent, record.reason) for record in client.records],
+            [(101, 0, "tunnel_opened"), (101, 3, "")],
+        )
 
     def test_reset_by_the_upstream(self) -> None:
         _, client, peer = self.asked()
         peer.reply(self.SWITCH)
         peer.transport.reset()
-        self.assertEqual([record.reason for record in client.records], ["upstream_aborted"])
+        self.assertEqual([record.reason for record in client.records], ["tunnel_opened", "upstream_aborted"])
 
     def test_closed_by_the_client(self) -> None:
         gateway, client, peer = self.asked()
@@ -573,7 +626,7 @@ class TunnelTests(unittest.TestCase):
         client.transport.lose()
         self.assertTrue(peer.ended)
         self.assertFalse(peer.dropped)
-        self.assertEqual([(record.status, record.received) for record in client.records], [(101, 3)])
+        self.assertEqual([(record.status, record.received) for record in client.records], [(101, 0), (101, 3)])
         client.wait(1)
         self.assertEqual(gateway.pool.connections, [])
 
@@ -595,14 +648,73 @@ class TunnelTests(unittest.TestCase):
         self.assertEqual(gateway.idle, 0)
         self.assertTrue(peer.ended)
 
-    def test_attack_20_upgrade_to_another_http(self) -> None:
-        for value in ("h2c", "H2C", "h2c, websocket", "websocket, h2c", "HTTP/2.0", "h2", "TLS/1.2"):
-            gateway = Gateway()
-            client = gateway.client()
-            client.get("/", "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {value}", "HTTP2-Settings: AAMAAABkAAQ")
-            self.assertEqual(client.response().status, 400, value)
-            self.assertTrue(client.closed)
-            self.assertEqual(gateway.attempts, [])
+    def test_offers_that_are_not_wanted_are_ignored_and_not_passed_on(self) -> None:
+        settings = ("Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQ")
+        for value in ("h2c", "H2C", "HTTP/2.0", "h2", "TLS/1.2", "h2c-14", "foo", "websockets", "", ",", "a b", "x/", "w" * 600):
+            client, peer = Gateway().begun("GET", "/", *settings, f"Upgrade: {value}")
+            request = peer.request()
+            self.assertEqual(request.lower().count(b"upgrade"), 0, value)
+            self.assertNotIn(b"Connection", request)
+            self.assertNotIn(b"HTTP2-Settings", request)
+            peer.reply(OK)
+            self.assertEqual((client.response().status, client.closed), (200, False), value)
+
+    def test_attack_57_a_protocol_that_the_route_does_not_list(self) -> None:
+        for value in ("foo", "h2c-14", "h2c", "HTTP/2.0"):
+            client, peer = Gateway(upgrades=frozenset((b"other",))).begun("GET", "/", "Connection: Upgrade", f"Upgrade: {value}")
+            self.assertNotIn(b"pgrade", peer.request())
+            peer.reply(self.SWITCH.replace(b"websocket", value.encode()))
+            self.assertEqual(client.response().status, 502, value)
+            self.assertTrue(peer.dropped)
+
+    def test_of_several_offers_those_that_are_allowed_are_passed_on(self) -> None:
+        upgrades = frozenset((b"websocket", b"spdy/3.1", b"tcp"))
+        for offer, passed in (
+            (("websocket, h2c",), b"websocket"),
+            (("h2c,WebSocket",), b"WebSocket"),
+            (("h2c", "websocket"), b"websocket"),
+            (("SPDY/3.1, foo, , tcp/2",), b"SPDY/3.1, tcp/2"),
+            (("spdy/3, SPDY, tcp",), b"tcp"),
+            (("websocket/13",), b"websocket/13"),
+        ):
+            lines = (f"Upgrade: {value}" for value in offer)
+            _, peer = Gateway(upgrades=upgrades).begun("GET", "/", "Connection: Upgrade", *lines)
+            self.assertTrue(peer.request().endswith(b"\r\nConnection: upgrade\r\nUpgrade: %b\r\n\r\n" % passed), offer)
+
+    def test_a_protocol_that_the_route_lists(self) -> None:
+        gateway = Gateway(upgrades=frozenset((b"spdy/3.1",)))
+        client, peer = gateway.begun("POST", "/", "Connection: Upgrade", "Upgrade: SPDY/3.1, h2c", "Content-Length: 0")
+        peer.reply(self.SWITCH.replace(b"websocket", b"spdy/3.1") + b"hello")
+        response = client.response()
+        self.assertEqual((response.status, response.get(b"upgrade"), response.body), (101, b"spdy/3.1", b"hello"))
+
+    def test_attack_57_a_tunnel_that_cannot_be_written_down(self) -> None:
+        gateway, client, peer = self.asked()
+        gateway.audit.failing = True
+        peer.reply(self.SWITCH + b"hello")
+        self.assertEqual(client.response().status, 503)
+        self.assertTrue(peer.ended)
+        self.assertEqual([record.reason for record in client.records], ["audit_unavailable"])
+        client.wait(1)
+        self.assertEqual((len(client.records), gateway.pool.connections), (1, []))
+
+    def test_426_says_which_protocol_is_required(self) -> None:
+        """RFC 9110, section 15.5.22: Upgrade MUST be there; Connection names it."""
+        for lines, upgrade in (
+            (b"Upgrade: foo/2, TLS/1.3\r\nConnection: Upgrade\r\n", b"foo/2, TLS/1.3"),
+            (b"Upgrade: a\r\nupgrade: b\r\nConnection: upgrade, close\r\n", b"a, b"),
+            (b"Upgrade: a\r\n", b"a"),
+            (b"", None),
+        ):
+            client, peer = Gateway().begun()
+            peer.reply(b"HTTP/1.1 426 Upgrade Required\r\n%bContent-Length: 2\r\n\r\nno" % lines)
+            response = client.response()
+            self.assertEqual((response.status, response.get(b"upgrade"), response.body), (426, upgrade, b"no"))
+            self.assertEqual(response.get(b"connection"), None if upgrade is None else b"upgrade")
+            self.assertFalse(client.closed)
+        client, peer = Gateway().begun()
+        peer.reply(b"HTTP/1.1 400 No\r\nUpgrade: a\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nno")
+        self.assertIsNone(client.response().get(b"upgrade"))
 
     def test_attack_20_upgrade_that_connection_does_not_name(self) -> None:
         _, peer = Gateway().begun("GET", "/", "Upgrade: h2c", "HTTP2-Settings: x")
@@ -611,7 +723,7 @@ class TunnelTests(unittest.TestCase):
             self.assertNotIn(word, request)
 
     def test_attack_20_the_upstream_switches_to_something_else(self) -> None:
-        for value in (b"h2c", b"websocket, h2c", b"other"):
+        for value in (b"h2c", b"websocket, h2c", b"other", b"", b"w" * 600):
             gateway, client, peer = self.asked()
             peer.reply(self.SWITCH.replace(b"Upgrade: websocket", b"Upgrade: " + value))
             self.assertEqual(client.response().status, 502, value)
@@ -619,7 +731,7 @@ class TunnelTests(unittest.TestCase):
             self.assertEqual(gateway.idle, 0)
 
     def test_not_where_the_route_forbids_it(self) -> None:
-        _, client, peer = self.asked(websocket=False)
+        _, client, peer = self.asked(upgrades=frozenset())
         self.assertNotIn(b"pgrade", peer.request())
         peer.reply(self.SWITCH)
         self.assertEqual(client.response().status, 502)

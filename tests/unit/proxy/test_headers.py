@@ -53,7 +53,7 @@ class RequestTests(unittest.TestCase):
             b"POST /judged?b HTTP/1.1\r\nHost: gw.example:9443\r\nAccept: */*\r\ncookie:a=b\r\nX-Tab: a\tb  \r\n"
             b"X-Real-IP: 192.0.2.7\r\n"
             b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: gw.example:9443\r\n"
-            b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\nContent-Length: 5\r\n\r\n",
+            b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\nX-Perimeter-Hops: 1\r\nContent-Length: 5\r\n\r\n",
         )
 
     def test_attack_11_identity_of_the_client(self) -> None:

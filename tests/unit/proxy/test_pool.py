@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from twisted.internet.error import ConnectError
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from perimeter.config.site.server import ServerSettings
+from perimeter.net.connect import HandshakeFailed
 from perimeter.proxy.balance import BalancedServer, Balancer
 from tests.unit.doubles.http_upstream import OK, Gateway, Peer
 
@@ -33,6 +35,36 @@ class PoolTests(unittest.TestCase):
 
     def connections(self) -> int:
         return len(self.gateway.attempts)
+
+    def probe(self) -> Deferred[str]:
+        pool = self.gateway.pool
+        return Deferred.fromCoroutine(pool.probe(pool.servers[0], 3.0, self.gateway.reactor))
+
+    def test_a_probe_connects_and_keeps_nothing(self) -> None:
+        probed = self.probe()
+        peer = self.gateway.attempts[0].accept()
+        self.assertEqual(self.successResultOf(probed), "")
+        self.assertTrue(peer.ended)
+        self.assertEqual(self.gateway.idle, 0)
+
+    def test_a_probe_says_what_is_wrong(self) -> None:
+        for error, words in (
+            (ConnectionRefusedError(), "nothing listens there"),
+            (HandshakeFailed("certificate verify failed", 18), "its certificate is self-signed: set ca_certificate"),
+            (HandshakeFailed("wrong version number"), "set http:// in servers"),
+            (HandshakeFailed("the certificate is not for a"), "set server_name"),
+        ):
+            probed = self.probe()
+            self.gateway.attempts[-1].fail(error)
+            self.assertIn(words, self.successResultOf(probed))
+
+    def test_a_probe_ends_after_its_time(self) -> None:
+        probed = self.probe()
+        self.gateway.reactor.advance(2.9)
+        self.assertNoResult(probed)
+        self.gateway.reactor.advance(0.2)
+        self.assertIn("no answer within 3 s", self.successResultOf(probed))
+        self.assertTrue(self.gateway.attempts[-1].cancelled)
 
     def test_get_uses_an_idle_connection(self) -> None:
         for _ in range(5):
@@ -66,6 +98,45 @@ class PoolTests(unittest.TestCase):
         self.gateway.reactor.advance(1.1)
         self.serve(self.gateway, "POST")
         self.assertEqual(self.connections(), 1)
+
+    def kept(self, reply: bytes, option: float = 60.0) -> float:
+        """Seconds for which the pool uses a connection whose last response was ``reply``, for requests that are sent once."""
+        times = [0.25 * quarter for quarter in range(1, 300)]
+        for wait in times:
+            self.gateway, self.peers = Gateway(settings={"idle_timeout": option}), []
+            self.serve(self.gateway, reply=reply)
+            self.serve(self.gateway, reply=reply)
+            self.gateway.reactor.advance(wait - 0.01)  # not yet swept: the moment itself counts
+            self.serve(self.gateway, "POST")
+            if self.connections() > 1:
+                return wait - 0.25
+        raise AssertionError("it is used for ever")
+
+    def test_for_how_long_an_idle_connection_is_used(self) -> None:
+        """A request that may not be repeated must not cross with the end of its connection."""
+
+        def announcing(value: bytes) -> bytes:
+            return OK.replace(b"Content", b"Keep-Alive: %b\r\nContent" % value)
+
+        self.assertEqual(self.kept(OK, 1.0), 1.0)
+        self.assertEqual(self.kept(OK), 60.0)
+        self.assertEqual(self.kept(announcing(b"timeout=5, max=100")), 4.0)
+        self.assertEqual(self.kept(announcing(b"timeout=2")), 1.0)
+        self.assertEqual(self.kept(announcing(b"timeout=1")), 0.5)
+        self.assertEqual(self.kept(announcing(b"timeout=0")), 0.0)
+        self.assertEqual(self.kept(announcing(b"timeout=5"), 2.0), 2.0)
+        self.assertEqual(self.kept(announcing(b"timeout=90"), 60.0), 60.0)
+
+    def test_idle_connections_are_closed_in_time(self) -> None:
+        self.gateway = Gateway(settings={"idle_timeout": 3.0})
+        self.serve(self.gateway)
+        client = self.gateway.client()
+        client.wait(2.9)
+        self.assertEqual((self.gateway.idle, self.peers[0].ended), (1, False))
+        client.wait(0.4)
+        self.assertEqual((self.gateway.idle, self.peers[0].ended, self.peers[0].dropped), (0, True, False))
+        client.wait(1)
+        self.assertEqual(self.gateway.pool.connections, [])
 
     def test_a_connection_is_reliable_after_more_than_a_second(self) -> None:
         for seconds, connections in ((1.0, 2), (1.125, 1)):

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.config.site.logging import LoggingSettings
+from perimeter.config.site.logging import LogFormat, LoggingSettings
 from perimeter.run.logs import LIKE, DaemonLog, redacted
 from tests.unit.doubles.audit_records import make_record
 
@@ -256,3 +256,17 @@ class RedactionTests(LogsCase):
             "listening on port=9443 interface=127.0.0.1 path=/a?b=1",
         ):
             self.assertEqual(redacted(text), text)
+
+    def test_attack_59_parameters_that_a_site_adds(self) -> None:
+        outfile = io.StringIO()
+        log = DaemonLog(LoggingSettings(), outfile)
+        event = {"log_format": "refused GET /a?invitation=xyzzy&key=abc"}
+        log(event)
+        log.configure(LoggingSettings(), ("invitation",))
+        log(event)
+        log.configure(LoggingSettings(format=LogFormat.JSON), ("invitation",))
+        log(event)
+        first, second, third = outfile.getvalue().splitlines()
+        self.assertIn("/a?invitation=xyzzy&key=REDACTED", first)
+        for line in (second, third):
+            self.assertIn("/a?invitation=REDACTED&key=REDACTED", line)

@@ -395,9 +395,11 @@ class FailingTests(StateCase):
         self.successResultOf(self.tokens.add(kept))
         self.store.fails = True
         self.failureResultOf(self.tokens.remove(kept), Unavailable)
+        self.assertEqual(self.state.problem(), "1 revocations are in force, but not on disk yet")
         self.store.fails = False
         self.successResultOf(self.state.stop())
         self.assertEqual(self.store.written, [[kept], [Removed(kept.id)]])
+        self.assertEqual(self.state.problem(), "")
 
     def test_an_unforeseen_error_is_unavailable_too(self) -> None:
         self.patch(self.store, "write", lambda changes: 1 / 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -111,13 +112,20 @@ class FileTests(KeyringCase):
 
     def test_state_dir_not_writable(self) -> None:
         self.fails(f"state_dir {self.file}: not a directory", self.file)
-        self.fails(f"state_dir {self.file / 'below'}: not writable", self.file / "below")
+        self.fails(f"state_dir {self.file / 'below'}: cannot be used: Not a directory", self.file / "below")
 
         def refuse(*_args: Any, **_kwargs: Any) -> bool:
             return False
 
         self.patch(os, "access", refuse)
         self.fails(f"state_dir {self.state_dir}: not writable")
+
+    def test_a_lack_of_descriptors_is_named(self) -> None:
+        def exhausted(*_args: Any, **_kwargs: Any) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(os, "open", exhausted)
+        self.fails(f"state_dir {self.state_dir}: cannot be used: no file descriptor is free: the limit is ")
 
     def test_state_dir_not_writable_for_a_plain_user(self) -> None:
         if os.geteuid() != 0:

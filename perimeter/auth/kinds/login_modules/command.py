@@ -32,6 +32,7 @@ from perimeter.config.language.datatypes import TEXT, duration, file_path, list_
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
+from perimeter.descriptors import system_reason
 from perimeter.errors import Rejected, StartupError, Unavailable
 from perimeter.offload import Offload
 from perimeter.plugin.login_module import ILoginModule, ILoginModuleFactory, LoginAttempt, UnknownUser
@@ -93,7 +94,7 @@ def run(command: tuple[str, ...], question: bytes, deadline: float) -> bytes:
             start_new_session=True,
         )
     except OSError as error:
-        raise Unavailable(f"{command[0]} cannot be started: {error.strerror}") from None
+        raise Unavailable(f"{command[0]} cannot be started: {system_reason(error)}") from None
     _groups.add(process.pid)
     try:
         assert process.stdin is not None

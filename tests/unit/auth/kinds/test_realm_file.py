@@ -13,9 +13,9 @@ from zope.interface.verify import verifyObject
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.kinds import realm_file as realmfile
 from perimeter.auth.kinds.realm_file import RealmFileAuthenticator, RealmFileError, RealmFileFactory, RealmFileSettings
-from perimeter.errors import Overloaded, Rejected
+from perimeter.errors import Overloaded, Rejected, Unavailable
 from perimeter.model import BasicCredentials, BearerCredentials, Credentials, Principal
-from perimeter.plugin.authenticator import IAuthenticatorFactory, IRunningAuthenticator
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IProbe, IRunningAuthenticator
 from perimeter.plugin.services import AuthServices
 from tests.unit.doubles.auth import (
     CHEAP_ARGON2,
@@ -140,6 +140,19 @@ class ReloadTests(RealmFileCase):
         self.assertTrue(self.knows(local, "alice", "two"))
         self.assertTrue(self.knows(local, "bob", "three"))
         self.assertEqual(self.changes, 1)
+
+    def test_a_probe_reports_a_version_that_is_not_in_use(self) -> None:
+        local = self.open("alice: one")
+        self.assertTrue(verifyObject(IProbe, local))
+        self.successResultOf(Deferred.fromCoroutine(local.probe()))
+        self.write("alice: two\nbob:")
+        self.clock.advance(1)
+        error = self.failureResultOf(Deferred.fromCoroutine(local.probe()), Unavailable).value
+        self.assertIn(":2: user 'bob' has no password", error.detail)
+        self.assertTrue(error.detail.endswith("; the users read before stay in force"))
+        self.write("alice: two")
+        self.clock.advance(1)
+        self.successResultOf(Deferred.fromCoroutine(local.probe()))
 
     def test_an_unchanged_file_is_left_alone(self) -> None:
         self.open("alice: one")

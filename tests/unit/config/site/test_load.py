@@ -66,7 +66,7 @@ class GoodTests(SiteCase):
             "host = A.example, b.example\npath = /v1\nupstream = app\nrewrite = /\nauth = optional\n"
             "allow = role:admin, method:GET\n"
             "deny = user:bob\nnetworks = 10.0.0.0/8\nidentity = headers, jwt\nidentity_username_header = CDAP-UserId\n"
-            "websocket = no\nmax_body = 10MiB\naudit = app.log\nallow_encoded_slash = yes\n",
+            "websocket = no\nupgrade_protocols = SPDY/3.1, tcp\nmax_body = 10MiB\naudit = app.log\nallow_encoded_slash = yes\n",
         )
         (route,) = self.load(text).routes
         self.assertEqual(
@@ -74,6 +74,7 @@ class GoodTests(SiteCase):
         )
         self.assertEqual(route.allow, (Rule("role", "admin"), Rule("method", "GET")))
         self.assertEqual((route.deny, len(route.networks), route.identity), ((Rule("user", "bob"),), 1, ("headers", "jwt")))
+        self.assertEqual(route.upgrades, ("spdy/3.1", "tcp"))
         self.assertEqual((route.identity_username_header, route.websocket, route.max_body), ("CDAP-UserId", False, 10 << 20))
         self.assertEqual((route.audit, route.allow_encoded_slash), (self.directory / "app.log", True))
 

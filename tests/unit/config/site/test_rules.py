@@ -195,6 +195,21 @@ class RouteTests(SiteCase):
             )
         self.assertEqual(self.route("path = /\nupstream = app\nindex = a.html\n"), ["index: is only allowed with static"])
 
+    def test_attack_57_protocols_that_a_route_lists(self) -> None:
+        problem = "upgrade_protocols: {value} would carry requests that the gateway does not see"
+        for value in ("h2c", "H2C/1", "h2", "h3", "HTTP/2.0", "TLS/1.2"):
+            self.assertEqual(
+                self.route(f"path = /\nupstream = app\nupgrade_protocols = tcp, {value}\n"), [problem.format(value=value)]
+            )
+        for value in ("a b", "a/", "/b", "a/b/c"):
+            (found,) = self.route(f"path = /\nupstream = app\nupgrade_protocols = {value}\n")
+            self.assertIn("expected a protocol such as SPDY/3.1", found)
+        (found,) = self.route("path = /\nupstream = app\nupgrade_protocols = WebSocket\n")
+        self.assertEqual(found, "upgrade_protocols: websocket has an option of its own: websocket = yes")
+        self.assertEqual(
+            self.route("path = /\nstatic = html\nupgrade_protocols = tcp\n"), ["upgrade_protocols: is only allowed with upstream"]
+        )
+
     def test_two_routes_of_one_path(self) -> None:
         for hosts, others, clash in (("*", "*", True), ("a, b", "b", True), ("a", "*", False), ("a", "b", False)):
             text = SITE.replace("path = /\n", f"path = /\nhost = {hosts}\n")
@@ -428,6 +443,27 @@ class WarningTests(SiteCase):
     def test_security_is_off(self) -> None:
         warnings = self.load(f"{SITE}[perimeter]\nenabled = no\n").warnings
         self.assertEqual(warnings[0], "[perimeter] enabled = no: SECURITY IS OFF, every client may use every route")
+
+    def test_attack_60_a_service_that_is_the_gateway_itself(self) -> None:
+        told = "[upstream app] {} is [listener https] of this gateway: requests would go round until they are refused with 508"
+        for interface, host, warned in (
+            ("", "127.0.0.1", True),
+            ("", "localhost", True),
+            ("", "[::1]", True),
+            ("", "10.0.0.1", False),
+            ("", "app.example", False),
+            ("0.0.0.0", "127.0.0.2", True),
+            ("127.0.0.1", "127.0.0.1", True),
+            ("127.0.0.1", "localhost", True),
+            ("127.0.0.1", "127.0.0.2", False),
+            ("10.0.0.1", "10.0.0.1", True),
+            ("10.0.0.1", "127.0.0.1", False),
+        ):
+            listener = f"interface = {interface}\ntls = yes\n" if interface else "tls = yes\n"
+            text = SITE.replace("127.0.0.1:8888", f"{host}:9443").replace("interface = 127.0.0.1\ntls = yes\n", listener)
+            warnings = self.load(text).warnings
+            self.assertEqual(told.format(f"{host}:9443") in warnings, warned, (interface, host, warnings))
+        self.assertEqual(self.load(SITE).warnings, (self.CERTIFICATE,))
 
     def test_asking_all_at_once_shows_passwords_around(self) -> None:
         text = f"{SITE}[authentication]\nask = all_at_once\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 
 import attrs
 from twisted.trial import unittest
@@ -525,26 +526,117 @@ class RequestBodyTests(ChannelTestCase):
         self.assertEqual([r.status for r in client.responses()], [401, 200])
         self.assertEqual([record.received for record in client.records], [5, 0])
 
-    def test_early_refusal_lingers(self) -> None:
-        """The client is still sending: what it sends is thrown away for a while, so that it can read its answer."""
+    def refused_upload(self, length: str = "Content-Length: 10000000") -> Client:
+        """A client whose upload was refused, and goes on."""
         client, target = self.holding()
-        client.request("POST", "/", "Content-Length: 500000", body=b"x" * 1000)
+        client.request("POST", "/", length)
         target.exchanges[0].refuse(MissingCredentials())
         self.assertEqual(client.response().get(b"connection"), b"close")
-        self.assertTrue(client.transport.half_closed)
-        self.assertFalse(client.transport.disconnecting)
-        client.send(b"x" * 400_000)
-        self.assertFalse(client.transport.aborted)
-        client.wait(6)
-        self.assertTrue(client.transport.aborted)
+        self.assertTrue(client.lingers)
+        return client
+
+    def test_a_refused_upload_is_read_to_its_end(self) -> None:
+        """However long it is. The client that sees no end of the connection before goes on, and then reads its answer."""
+        client = self.refused_upload()
+        for _ in range(99):
+            client.send(b"x" * 100_000)
+            client.wait(0.25)
+            self.assertTrue(client.lingers)
+        client.send(b"x" * 99_999)
+        self.assertTrue(client.lingers)
+        client.send(b"x")
+        self.assertTrue(client.closed)
         self.assertEqual(len(client.records), 1)
 
-    def test_attack_23_lingering_is_bounded(self) -> None:
+    def test_a_refused_upload_in_chunks_is_read_to_its_end(self) -> None:
+        client = self.refused_upload("Transfer-Encoding: chunked")
+        for _ in range(30):
+            client.send(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+        self.assertTrue(client.lingers)
+        client.send(b"0\r\nX: y\r\n\r\n")
+        self.assertTrue(client.closed)
+
+    def test_what_came_before_the_refusal_counts(self) -> None:
         client, target = self.holding()
-        client.request("POST", "/", "Content-Length: 5000000")
+        client.request("POST", "/", "Content-Length: 5000", body=b"x" * 3000)
+        exchange = target.exchanges[0]
+        exchange.receive(Body())
+        exchange.pause_body()
+        client.send(b"x" * 1000)
+        exchange.answer(403, b"", b"no")
+        self.assertEqual(client.response().get(b"connection"), b"close")
+        client.send(b"x" * 999)
+        self.assertTrue(client.lingers)
+        client.send(b"x")
+        self.assertTrue(client.closed)
+
+    def test_a_response_that_begins_before_the_end_of_an_upload(self) -> None:
+        for status, announced in ((200, None), (399, None), (400, b"close"), (503, b"close")):
+            client, target = self.holding()
+            client.request("POST", "/", "Content-Length: 5")
+            target.exchanges[0].receive(Body())
+            target.exchanges[0].start(status, b"", 2)
+            target.exchanges[0].write(b"ok")
+            self.assertEqual(client.response().get(b"connection"), announced, status)
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 5")
+        target.exchanges[0].receive(Body())
+        target.exchanges[0].answer(200, b"", b"ok")
+        self.assertEqual(client.response().get(b"connection"), b"close")
+
+    def test_attack_23_lingering_is_bounded_in_time(self) -> None:
+        client = self.refused_upload("Content-Length: 10000000000")
+        for _ in range(119):
+            client.send(b"x" * 1_000_000)
+            client.wait(0.25)
+        self.assertTrue(client.lingers)
+        client.wait(0.25)
+        self.assertTrue(client.closed)
+
+    def test_attack_22_lingering_needs_a_minimum_rate(self) -> None:
+        for step, waits in ((256, True), (255, False)):
+            client = self.refused_upload()
+            for _ in range(5):
+                client.send(b"x" * step)
+                client.wait(1)
+            self.assertEqual((client.lingers, client.closed), (waits, not waits), step)
+            client.wait(5)
+            self.assertTrue(client.closed)
+
+    def test_a_body_of_tiny_chunks_is_not_taken_apart(self) -> None:
+        client = self.refused_upload("Transfer-Encoding: chunked")
+        client.send(b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n")
+        self.assertTrue(client.lingers)
+        client.wait(11)
+        self.assertTrue(client.closed)
+
+    def test_a_malformed_chunk_after_the_answer(self) -> None:
+        client = self.refused_upload("Transfer-Encoding: chunked")
+        client.send(b"what?\r\n" + b"0\r\n\r\n")
+        self.assertTrue(client.lingers)
+        client.wait(11)
+        self.assertTrue(client.closed)
+
+    def test_an_answer_that_lasts_until_the_end_ends_the_connection_first(self) -> None:
+        client, target = self.holding()
+        client.send(b"POST / HTTP/1.0\r\nContent-Length: 500\r\n\r\n")
+        exchange = target.exchanges[0]
+        exchange.start(403, b"", None)
+        exchange.write(b"no")
+        exchange.finish()
+        self.assertTrue(client.transport.half_closed)
+        self.assertFalse(client.transport.disconnecting)
+        client.send(b"x" * 500)
+        self.assertTrue(client.transport.disconnecting)
+
+    def test_a_client_that_never_takes_its_answer_is_cut(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 500")
+        client.transport.stalled = True
         target.exchanges[0].refuse(MissingCredentials())
-        for _ in range(11):
-            client.send(b"x" * 100_000)
+        client.wait(59)
+        self.assertFalse(client.transport.aborted)
+        client.wait(2)
         self.assertTrue(client.transport.aborted)
 
     def test_an_early_refusal_reads_on(self) -> None:
@@ -554,15 +646,6 @@ class RequestBodyTests(ChannelTestCase):
         self.assertFalse(client.transport.reading)
         target.exchanges[0].refuse(MissingCredentials())
         self.assertTrue(client.transport.reading)
-
-    def test_a_mebibyte_is_discarded_after_an_early_refusal(self) -> None:
-        client, target = self.holding()
-        client.request("POST", "/", "Content-Length: 5000000")
-        target.exchanges[0].refuse(MissingCredentials())
-        client.send(b"x" * (1024 * 1024 - 1))
-        self.assertFalse(client.transport.aborted)
-        client.send(b"x")
-        self.assertTrue(client.transport.aborted)
 
     def test_a_body_that_came_in_spite_of_expect_is_not_skipped(self) -> None:
         """Without 100 Continue, what comes next may be the body or the next request (RFC 9110, section 10.1.1)."""
@@ -605,7 +688,7 @@ class RequestBodyTests(ChannelTestCase):
         target.exchanges[0].receive(body)
         target.exchanges[0].answer(200, b"", b"enough")
         self.assertEqual(client.response().body, b"enough")
-        self.assertTrue(client.transport.half_closed)
+        self.assertTrue(client.lingers)
         client.send(b"llo")
         self.assertEqual(body.data, b"he")
 
@@ -656,7 +739,7 @@ class RequestBodyTests(ChannelTestCase):
         client.send(b"1\r\n!\r\n")
         self.assertEqual(client.response().status, 413)
         self.assertEqual(body.data, b"hello")
-        self.assertTrue(client.closed)
+        self.assertTrue(client.lingers)
 
 
 class RefusedHeadTests(ChannelTestCase):
@@ -707,7 +790,7 @@ class RefusedHeadTests(ChannelTestCase):
         self.assertEqual(len(client.records), 1)
 
     def test_versions(self) -> None:
-        self.refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)
+        self.refused(b"PRI / HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)
 
     def test_tls_client_hello_on_a_plain_port(self) -> None:
         client = self.client()
@@ -732,6 +815,116 @@ class FlowControlTests(ChannelTestCase):
         self.assertEqual(len(client.response().body), 100_000)
 
 
+class CutTests(ChannelTestCase):
+    """The gateway stops, and there is no more time."""
+
+    def test_without_an_answer(self) -> None:
+        client, target = self.holding()
+        client.get()
+        responder = target.exchanges[0].responder
+        assert isinstance(responder, Responder)
+        client.channel.cut()
+        response = client.response()
+        self.assertEqual((response.status, response.whole, response.get(b"connection")), (503, True, b"close"))
+        self.assertEqual(responder.told, ["gone"])
+        self.assertTrue(client.closed)
+        self.assertEqual([(record.status, record.reason) for record in client.records], [(503, "shutdown")])
+
+    def test_in_the_middle_of_an_upload(self) -> None:
+        client, target = self.holding()
+        client.request("POST", "/", "Content-Length: 10", body=b"12345")
+        target.exchanges[0].receive(Body())
+        client.channel.cut()
+        self.assertEqual((client.response().status, client.lingers), (503, True))
+        client.channel.cut()
+        self.assertTrue(client.closed)
+
+    def test_in_the_middle_of_an_answer(self) -> None:
+        client, target = self.holding()
+        client.get()
+        target.exchanges[0].start(200, b"", 5)
+        target.exchanges[0].write(b"he")
+        client.channel.cut()
+        self.assertTrue(client.transport.aborted)
+        self.assertEqual([(record.status, record.reason) for record in client.records], [(200, "shutdown")])
+
+    def test_a_tunnel_is_closed_in_order(self) -> None:
+        client, target = self.holding()
+        client.get("/", "Connection: upgrade", "Upgrade: websocket")
+        exchange = target.exchanges[0]
+        responder = exchange.responder
+        assert isinstance(responder, Responder)
+        exchange.switch(b"", Body())
+        exchange.tunnel_send(b"bye")
+        client.channel.cut()
+        self.assertTrue(client.closed)
+        self.assertEqual(client.response().body, b"bye")
+        self.assertEqual(responder.told, ["gone"])
+        self.assertEqual([record.reason for record in client.records], ["tunnel_opened", "shutdown"])
+
+    def test_nothing_under_way(self) -> None:
+        client, _ = self.holding()
+        client.channel.cut()
+        client.channel.cut()
+        self.assertTrue(client.closed)
+        self.assertEqual(client.records, [])
+
+
+class RoomTests(ChannelTestCase):
+    """What counts as silent when there is no room for another connection."""
+
+    def test_attack_58_silence_begins_when_nothing_is_under_way(self) -> None:
+        client, target = self.holding()
+        channel = client.channel
+        self.assertEqual(channel.silent_since, 0.0)
+        client.wait(1)
+        client.send(b"GET / HT")  # a part of a head is silence
+        self.assertEqual(channel.silent_since, 0.0)
+        client.send(b"TP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(channel.silent_since, inf)
+        client.wait(1)
+        target.exchanges[0].answer(200, b"", b"ok")
+        self.assertEqual(channel.silent_since, 2.0)
+
+    def test_attack_58_what_was_not_taken_yet_is_not_silence(self) -> None:
+        client, target = self.holding()
+        client.get()
+        client.transport.stalled = True
+        target.exchanges[0].answer(200, b"", b"ok")
+        self.assertEqual(client.channel.silent_since, inf)
+        client.transport.take()
+        self.assertEqual(client.channel.silent_since, 0.0)
+
+    def test_attack_58_a_connection_that_is_closing_is_silent_since_then(self) -> None:
+        client, target = self.holding()
+        client.wait(3)
+        client.request("POST", "/", "Content-Length: 100", body=b"x")
+        target.exchanges[0].answer(403, b"", b"no")
+        client.wait(1)
+        self.assertEqual(client.channel.silent_since, 3.0)
+        client.transport.unread_input = True  # the rest of a body that is discarded
+        self.assertTrue(client.channel.make_room())
+
+    def test_attack_58_making_room(self) -> None:
+        client, _ = self.holding()
+        client.transport.unread_input = True
+        self.assertFalse(client.channel.make_room())
+        self.assertFalse(client.transport.lost)
+        client.transport.unread_input = False
+        self.assertTrue(client.channel.make_room())
+        self.assertTrue(client.transport.lost)
+        self.assertEqual((client.records, len(client.site.connections)), ([], 0))
+
+    def test_attack_58_making_room_in_the_middle_of_a_head(self) -> None:
+        client, _ = self.holding()
+        client.send(b"GET /x HTTP/1.1\r\nHost")
+        self.assertTrue(client.channel.make_room())
+        self.assertTrue(client.transport.lost)
+        self.assertEqual(
+            [(record.target, record.status, record.reason) for record in client.records], [(b"/x", 499, "crowded_out")]
+        )
+
+
 class TunnelTests(ChannelTestCase):
     def tunnel(self) -> tuple[Client, Exchange, Body]:
         client, target = self.holding()
@@ -749,7 +942,9 @@ class TunnelTests(ChannelTestCase):
         self.assertEqual(body.data, b"early and late")
         response = client.response()
         self.assertEqual((response.status, response.get(b"upgrade"), response.body), (101, b"websocket", b"down"))
-        self.assertEqual(client.records, [])
+        (record,) = client.records
+        self.assertEqual((record.status, record.sent, record.received, record.reason), (101, 0, 0, "tunnel_opened"))
+        self.assertEqual(client.site.audit.written_before, [0])
 
     def test_reading_goes_on_after_much_that_came_early(self) -> None:
         client, target = self.holding()
@@ -774,10 +969,10 @@ class TunnelTests(ChannelTestCase):
         exchange.tunnel_close()
         self.assertTrue(client.closed)
         self.assertEqual(client.response().body, b"bye")
-        record = client.records[0]
+        record = client.records[1]
         self.assertEqual((record.status, record.sent, record.received, record.reason), (101, 3, 5, ""))
         client.transport.lose()
-        self.assertEqual(len(client.records), 1)
+        self.assertEqual(len(client.records), 2)
 
     def test_closed_by_the_client(self) -> None:
         client, exchange, _ = self.tunnel()
@@ -785,7 +980,7 @@ class TunnelTests(ChannelTestCase):
         assert isinstance(responder, Responder)
         client.transport.lose()
         self.assertEqual(responder.told, ["gone"])
-        self.assertEqual([(record.status, record.reason) for record in client.records], [(101, "")])
+        self.assertEqual([(record.status, record.reason) for record in client.records], [(101, "tunnel_opened"), (101, "")])
 
     def test_paused_by_the_upstream(self) -> None:
         client, exchange, body = self.tunnel()

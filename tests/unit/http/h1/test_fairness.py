@@ -274,7 +274,7 @@ class ChunkTests(FairnessCase):
         for _ in range(5):
             self.step(client)
         self.assertEqual(client.response().status, 403)
-        self.assertTrue(client.closed)
+        self.assertTrue(client.lingers)
 
     def test_attack_46_a_response_of_tiny_chunks(self) -> None:
         gateway = Gateway()

@@ -15,9 +15,22 @@ from perimeter.model import Field
 
 #: Chunked bodies that are refused, by what is wrong with them.
 BAD_CHUNKED = {
-    "an extension": b"5;x=y\r\nhello\r\n0\r\n\r\n",
     "a bare semicolon": b"5;\r\nhello\r\n0\r\n\r\n",
-    "white space after the size": b"5 \r\nhello\r\n0\r\n\r\n",
+    "an extension without a name": b"5;=y\r\nhello\r\n0\r\n\r\n",
+    "an extension without a semicolon": b"5 x\r\nhello\r\n0\r\n\r\n",
+    "an extension without its value": b"5;x=\r\nhello\r\n0\r\n\r\n",
+    "an extension with a string that is not closed": b'5;x="y\r\nhello\r\n0\r\n\r\n',
+    "an extension with a line end in its string": b'5;x="\r\n"\r\nhello\r\n0\r\n\r\n',
+    "an extension with LF": b"5;x\nhello\r\n0\r\n\r\n",
+    "an extension with LF in its string": b'5;x="\n"\r\nhello\r\n0\r\n\r\n',
+    "an extension with CR": b"5;x\ry\r\nhello\r\n0\r\n\r\n",
+    "an extension with NUL": b'5;x="\0"\r\nhello\r\n0\r\n\r\n',
+    "an extension with an escaped control": b'5;x="\\\x01"\r\nhello\r\n0\r\n\r\n',
+    "an extension after a string": b'5;x="y"z\r\nhello\r\n0\r\n\r\n',
+    "an extension whose name is two words": b"5;x y\r\nhello\r\n0\r\n\r\n",
+    "a long extension": b"5;x=" + b"y" * 4096 + b"\r\nhello\r\n0\r\n\r\n",
+    "a long padding": b"5" + b" " * 4096 + b"\r\nhello\r\n0\r\n\r\n",
+    "many extensions": b"1;x=%b\r\na\r\n" % (b"y" * 200) * 90 + b"0\r\n\r\n",
     "white space before the size": b" 5\r\nhello\r\n0\r\n\r\n",
     "a sign": b"+5\r\nhello\r\n0\r\n\r\n",
     "a minus sign": b"-5\r\nhello\r\n0\r\n\r\n",
@@ -26,7 +39,7 @@ BAD_CHUNKED = {
     "no size": b"\r\nhello\r\n0\r\n\r\n",
     "no hexadecimal digit": b"g\r\nhello\r\n0\r\n\r\n",
     "a size that overflows": b"ffffffffffffffff\r\nhello",
-    "a size of many zeros": b"0000000000000005\r\nhello\r\n0\r\n\r\n",
+    "a size of many zeros": b"0" * 47 + b"5\r\nhello\r\n0\r\n\r\n",
     "LF after the size": b"5\nhello\r\n0\r\n\r\n",
     "CR CR LF after the size": b"5\r\r\nhello\r\n0\r\n\r\n",
     "LF after the chunk": b"5\r\nhello\n0\r\n\r\n",
@@ -116,6 +129,42 @@ class ChunkedTests(unittest.TestCase):
             with self.assertRaises(BadRequest, msg=what + ", byte by byte"):
                 fed(ChunkedReader(), [data[at : at + 1] for at in range(len(data))] + [b"x"] * 10)
 
+    def test_extensions_and_padding_are_dropped(self) -> None:
+        """RFC 9112, section 7.1.1: "A recipient MUST ignore unrecognized chunk extensions"."""
+        for line in (
+            b"5;x",
+            b"5;x=y",
+            b'5;x="y; z\\"\\\\\t\xe9"',
+            b'5;x=""',
+            b"5 ; x = y ;\tz",
+            b"5;chunk-signature=" + b"a" * 64,
+            b"5;a;b;c=d;e",
+            b"5 ",
+            b"5\t  ",
+            b"5;x=y ",
+            b"0" * 32 + b"5",
+            b"00000005   ",
+            b"5;" + b"x" * 4092,
+        ):
+            data = line + b"\r\nhello\r\n0" + line[1:].lstrip(b"05") + b"\r\nX: 1\r\n\r\nGET /"
+            for cut in range(0, len(data) + 1, 1 + len(data) // 200):
+                reader = ChunkedReader()
+                self.assertEqual(fed(reader, [data[:cut], data[cut:]]), (b"hello", b"GET /"), (line, cut))
+                self.assertEqual(list(reader.trailers), [(b"x", b"1")])
+
+    def test_attack_23_extensions_are_bounded_by_what_the_chunks_are_worth(self) -> None:
+        signed = b"100;chunk-signature=%b\r\n%b\r\n" % (b"a" * 64, b"x" * 256)
+        body, rest = fed(ChunkedReader(), [signed * 1000, *[b""] * 4, b"0\r\n\r\n"])
+        self.assertEqual((len(body), rest), (256_000, b""))
+        line = b"1;x=%b\r\n" % (b"y" * 102)  # 108 bytes, of which the chunk is worth 18
+        limit = 16 * 1024 // 90
+        fed(ChunkedReader(), [(line + b"a\r\n") * limit])
+        self.assertRaises(BadRequest, fed, ChunkedReader(), [(line + b"a\r\n") * (limit + 1)])
+        # what a chunk is worth is not kept for later ones
+        reader = ChunkedReader()
+        fed(reader, [b"FFFF;x\r\n" + b"z" * 0xFFFF + b"\r\n"])
+        self.assertRaises(BadRequest, fed, reader, [(line + b"a\r\n") * (limit + 1)])
+
     def test_attack_23_the_largest_trailers(self) -> None:
         """8192 bytes, without the empty line at the end, and 32 headers."""
         for size, good in ((8192, True), (8193, False)):
@@ -147,7 +196,8 @@ class ChunkedTests(unittest.TestCase):
 
     def test_attack_23_a_size_line_is_bounded(self) -> None:
         with self.assertRaises(BadRequest):
-            fed(ChunkedReader(), [b"0"] * 20)
+            fed(ChunkedReader(), [b"0"] * 48)
+        fed(ChunkedReader(), [b"0"] * 47)
 
     @given(st.binary(max_size=40), st.lists(st.integers(0, 40), max_size=6))
     @settings(max_examples=300, deadline=None)

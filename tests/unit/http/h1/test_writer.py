@@ -17,7 +17,7 @@ from perimeter.http.h1.heads import HeadMemory, HeadReader
 from perimeter.http.h1.writer import Writer
 from perimeter.model import ClientConnection, EarlyEnd, Field, Principal, RequestHead, ResponseHead, Version
 from perimeter.run.site import ConnectionFactory
-from tests.unit.doubles.http_rig import Body, Client, Holding, Responder, Site
+from tests.unit.doubles.http_rig import Body, Client, Echoing, Holding, Responder, Site
 
 
 class WriterTests(TestCase):
@@ -252,6 +252,38 @@ class HeadMemoryTests(TestCase):
         self.assertIsNone(memory.after(b"HTTP/1.1 200 OK\r\n\r\n"))
 
 
+class GoAwayTests(TestCase):
+    PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+
+    def test_http_2_with_prior_knowledge(self) -> None:
+        """RFC 9113, section 7: HTTP_1_1_REQUIRED is 13. The frames say that no stream was processed."""
+        for cut in range(1, len(self.PREFACE)):
+            client = Client(Site(Holding()))
+            client.send(self.PREFACE[:cut])
+            client.send(self.PREFACE[cut:])
+            settings = b"\0\0\0\x04\0\0\0\0\0"
+            goaway = b"\0\0\x08\x07\0\0\0\0\0" + b"\0\0\0\0" + b"\0\0\0\x0d"
+            self.assertEqual(client.transport.written, settings + goaway)
+            self.assertTrue(client.closed)
+            self.assertEqual(
+                [(record.method, record.status, record.reason) for record in client.records],
+                [(b"PRI", 505, "version_not_supported")],
+            )
+
+    def test_after_requests_of_http_1(self) -> None:
+        client = Client(Site(Echoing()))
+        client.get()
+        client.send(self.PREFACE)
+        self.assertTrue(client.transport.written.endswith(b"\x0d"))
+        self.assertEqual([record.status for record in client.records], [200, 505])
+
+    def test_other_versions_get_an_answer_in_http_1_1(self) -> None:
+        for line in (b"GET / HTTP/2.0", b"PRI / HTTP/2.0", b"PRI * HTTP/3.0"):
+            client = Client(Site(Holding()))
+            client.send(line + b"\r\n\r\n")
+            self.assertEqual(client.response().status, 505, line)
+
+
 class ProtocolChoiceTests(TestCase):
     def test_by_what_was_agreed_upon(self) -> None:
         factory = ConnectionFactory(Site(Holding()), "https")  # type: ignore[arg-type]
@@ -267,4 +299,4 @@ class ProtocolChoiceTests(TestCase):
         self.assertEqual(client.site.connections.in_flight(), 1)
         client.channel.cut()
         client.wait(1)
-        self.assertEqual([record.reason for record in client.records], [EarlyEnd.CLIENT_GONE])
+        self.assertEqual([record.reason for record in client.records], [EarlyEnd.SHUTDOWN])

@@ -229,6 +229,16 @@ class FactoryTests(LdapCase):
         self.assertTrue(verifyObject(IRunningAuthenticator, built))
         return made
 
+    def test_a_probe_asks_the_directory(self) -> None:
+        asked: list[str] = []
+
+        async def probe() -> None:
+            asked.append("directory")
+
+        self.directory.probe = probe  # type: ignore[attr-defined]
+        self.successResultOf(Deferred.fromCoroutine(self.ldap.probe()))
+        self.assertEqual(asked, ["directory"])
+
     def test_its_interface(self) -> None:
         self.assertTrue(verifyObject(IAuthenticatorFactory, LdapFactory()))
 

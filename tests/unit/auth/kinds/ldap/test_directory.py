@@ -212,6 +212,14 @@ class DirectoryTests(TestCase):
             self.successResultOf(self.check())
             self.assertEqual(self.asked, ["one", "two", "one", "one", "two"], "the one that answered, then the one that rests")
 
+    def test_a_probe_binds_as_the_account_for_searches(self) -> None:
+        self.down.add("one")
+        self.successResultOf(Deferred.fromCoroutine(self.directory.probe()))
+        self.assertEqual(self.asked, ["one", "two"])
+        self.down.add("two")
+        error = self.failureResultOf(Deferred.fromCoroutine(self.directory.probe()), Unavailable).value
+        self.assertIn("two:389: down", error.detail)
+
     def test_attack_41_where_all_are_down_one_is_tried(self) -> None:
         self.down = {"one", "two"}
         error = self.failureResultOf(self.check(), Unavailable).value

@@ -13,6 +13,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from perimeter.errors import ExpiredToken, InvalidToken, Unavailable, Undecided
 from perimeter.model import AuthenticationRequest
+from perimeter.plugin.authenticator import IProbe
 from perimeter.tokens.jwk import Jwk, generate
 from tests.integration.upstreams import Connection, Upstream
 from tests.unit.doubles.remote import RemoteCase, answering
@@ -217,6 +218,15 @@ class JwtTests(KeyCase):
         _, problems = self.parse("jwt", "cert_uri = https://iam/certs\nissuer = *, https://iam\naudience = *")
         self.assertIn("* cannot be combined with others", problems[0])
         self.assertEqual(len(problems), 1)
+
+    async def test_a_probe_reads_the_keys_unless_they_are_in_use(self) -> None:
+        found = self.make()
+        self.assertTrue(IProbe.providedBy(found))
+        for _ in range(2):
+            await found.probe()
+        self.assertEqual(len(self.keys.requests), 1)
+        self.status = 500
+        await self.refusal(self.make().probe, Unavailable)
 
     async def test_a_server_that_is_not_there(self) -> None:
         gone = self.server(answering(200, b""))
