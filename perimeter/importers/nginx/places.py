@@ -51,12 +51,25 @@ class Placeless:
         return location.path.endswith("/") and may_match(self.expression, location.route_path, self.flags)
 
 
-def without_place(found: Sequence[Location], reasons: Sequence[Placeless]) -> None:
+def without_place(found: list[Location], reasons: Sequence[Placeless]) -> None:
     """Close what is open in ``found``, because of directives that are in force at unknown paths."""
     for reason in reasons:
-        for location in found:
-            if location.standing.anonymous and reason.concerns(location):
+        for location in [*found]:
+            if not location.standing.anonymous:
+                continue
+            if reason.concerns(location):
                 close(location, reason.directive, reason.why)
+            elif reason.hidden and not reason.files:
+                _close_well_known(location, reason, found)
+
+
+def _close_well_known(location: Location, reason: Placeless, found: list[Location]) -> None:
+    """Close the one directory whose name begins with a dot and that a route for files serves, if ``reason`` is about it too."""
+    path = f"{location.route_path.rstrip('/')}/.well-known/"
+    there = any(one.route_path == path[:-1] and not one.exact for one in found)
+    if not location.proxied and not there and may_match(reason.expression, f"{path}x", reason.flags):
+        closed = Standing(((reason.directive, reason.why),))
+        found.append(attrs.evolve(location, path=path, exact=False, directive=reason.directive, standing=closed, beside=[]))
 
 
 def close(location: Location, directive: Directive, why: str) -> None:

@@ -79,6 +79,9 @@ class ExpressionTests(TestCase):
         for expression, extra in ((r"/\.ht", {}), (r"/\.(?!well-known)", {}), (r"/\.", {"/.well-known": "closed"})):
             draft = server(f"root /w; location / {{ }} {deny % expression}")
             self.assertEqual(every(draft), {"/": "open", **extra}, expression)
+            draft = server(f"root /w; location /a/ {{ }} {deny % expression}")
+            self.assertEqual(every(draft)["/a"], "open", expression)
+            self.assertEqual(every(draft).get("/a/.well-known", "none"), extra.get("/.well-known", "none"), expression)
             draft = server(f"location / {{ {PASS} }} {deny % expression}")
             self.assertEqual(every(draft), {"/": "closed", **extra}, expression)
 
