@@ -192,7 +192,8 @@ CHOSEN = (
     f"server {{ {_LISTEN} location / {{ {_PASS} }} location /c/ {{ deny all; }} }}"
     f"server {{ {_LISTEN} server_name ~^(prom|r1).*; location / {{ deny all; {_PASS} }} }}",
     f"satisfy any; deny all; auth_request /q; server {{ {_LISTEN} location / {{ satisfy all; auth_request off; {_PASS} }}"
-    f" location /c/ {{ limit_except POST {{ deny all; }} allow all; auth_request off; {_PASS} }} location = /q {{ {_PASS} }} }}",
+    f" location /c/ {{ limit_except POST {{ deny all; }} allow all; auth_request off; {_PASS} }} location = /q {{ {_PASS} }}"
+    f" location /a/ {{ auth_request off; {_PASS} }} }}",
 )
 """Configurations that are always tried: each is open in the gateway if one of the importer's rules is missing."""
 
