@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
 from perimeter.config.site.route_matching import covers, prefix_of
@@ -36,20 +35,25 @@ class PlainPathTests(TestCase):
         ):
             self.assertEqual(plain_paths(expression), expected, expression)
 
-    @given(st.sampled_from(EXPRESSIONS), st.sampled_from(PATHS))
-    def test_attack_48_the_paths_are_those_that_the_expression_matches(self, expression: str, path: str) -> None:
+    def test_attack_48_the_paths_are_those_that_the_expression_matches(self) -> None:
         """A directory is also for its name without the slash, which is part of the same route."""
-        paths = plain_paths(expression)
-        found = any(path.rstrip("/") == one.rstrip("/") if exact else path.startswith(one) for one, exact in paths)
-        also = any(one.rstrip("/") == path.rstrip("/") for one, _ in paths)
-        if paths and not also:
-            self.assertEqual(found, re.search(expression, path) is not None, (expression, path))
+        compared = 0
+        for expression, path in product(EXPRESSIONS, PATHS):
+            paths = plain_paths(expression)
+            if paths and not any(one.rstrip("/") == path.rstrip("/") for one, _ in paths):
+                found = any(not exact and path.startswith(one) for one, exact in paths)
+                self.assertEqual(found, re.search(expression, path) is not None, (expression, path))
+                compared += 1
+        self.assertGreater(compared, 100)
 
-    @given(st.sampled_from((*EXPRESSIONS, r"^/a/b/.*\.php$", "^/c/[x]", "^/b/c|/x")), st.sampled_from(PATHS))
-    def test_attack_48_nothing_outside_of_its_directory_is_matched(self, expression: str, path: str) -> None:
-        outer = directory(expression)
-        if outer and re.search(expression, path):
-            self.assertTrue(covers(prefix_of(outer), path), (expression, path))
+    def test_attack_48_nothing_outside_of_its_directory_is_matched(self) -> None:
+        compared = 0
+        for expression, path in product((*EXPRESSIONS, r"^/a/b/.*\.php$", "^/b/[x]?", "^/b/c|/x", "^/a/[a-z]"), PATHS):
+            outer = directory(expression)
+            if outer and re.search(expression, path):
+                self.assertTrue(covers(prefix_of(outer), path), (expression, path))
+                compared += 1
+        self.assertGreater(compared, 5)
 
     def test_directories(self) -> None:
         for expression, expected in (
