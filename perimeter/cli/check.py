@@ -21,7 +21,7 @@ from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import Inspect, load_site
 from perimeter.config.site.route import Auth, RouteSettings, Rule
-from perimeter.config.site.route_matching import ANY_HOST, prefix_of
+from perimeter.config.site.route_matching import ANY_HOST, prefix_of, specificity
 from perimeter.errors import StartupError
 from perimeter.plugin.kinds import PluginKinds
 
@@ -107,10 +107,10 @@ def _table(config: SiteConfig) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def matching_order(host: str, route: RouteSettings) -> tuple[bool, str, int, str]:
-    """Sorts routes as they are matched: those of a host before those of any host, and a longer path before a shorter one."""
+def matching_order(host: str, route: RouteSettings) -> tuple[tuple[int, str], int, str]:
+    """Sorts routes as they are matched: the more specific host before the other, and a longer path before a shorter one."""
     prefix = prefix_of(route.path)
-    return host == ANY_HOST, host, -len(prefix), prefix
+    return specificity(host), -len(prefix), prefix
 
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:

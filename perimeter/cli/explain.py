@@ -17,7 +17,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
 from perimeter.config.site.load import load_site
 from perimeter.config.site.route import Auth, RouteSettings
-from perimeter.config.site.route_matching import canonical_host, covers, prefix_of
+from perimeter.config.site.route_matching import canonical_host, covers, hosts_for, prefix_of
 from perimeter.errors import Refusal, Rejected, StartupError
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
@@ -125,7 +125,7 @@ def _place(config: SiteConfig, head: RequestHead, route: Route) -> list[str]:
 
 
 def _on(host: str, settings: RouteSettings) -> bool:
-    return not settings.hosts or "*" in settings.hosts or host in settings.hosts
+    return not settings.hosts or "*" in settings.hosts or any(hosts_for(host, settings.hosts, len(host) + 2))
 
 
 def _named(settings: RouteSettings) -> str:

@@ -29,6 +29,9 @@ LEFT = 3
 """Exit status if something was not translated."""
 
 _LARGEST = 8 << 20
+_DIRECTORIES = ("/etc/nginx/", "/usr/local/nginx/conf/", "/usr/local/etc/nginx/", "/opt/homebrew/etc/nginx/")
+"""Where packages of nginx keep nginx.conf."""
+
 _NAMES = ("authotron", "reactor", "logback", "htpasswd", "nginx")
 
 
@@ -47,10 +50,7 @@ def recognise(text: str) -> str | None:
 
 def convert(kind: str, sources: Sequence[tuple[Path, str]], draft: Draft, abilities: Abilities) -> None:
     """Add ``sources``, which are all of one kind, to ``draft``. Raises `ImportFault`."""
-    if kind == "nginx":
-        trees = [tree.read(text, str(path), _including(path)) for path, text in sources]
-        nginx.convert_all(trees, str(sources[0][0]), draft)
-    elif kind == "reactor":
+    if kind == "reactor":
         reactor.convert_all([(text, str(path)) for path, text in sources], draft, abilities.judge)
     elif kind == "authotron":
         authotron.convert_all([(text, str(path)) for path, text in sources], draft, abilities)
@@ -59,18 +59,47 @@ def convert(kind: str, sources: Sequence[tuple[Path, str]], draft: Draft, abilit
             {"logback": logback, "htpasswd": htpasswd}[kind].convert(text, str(path), draft)
 
 
-def _including(source: Path) -> tree.Find:
-    """A function that opens the files that ``source`` includes. Relative names are relative to the directory of nginx.conf."""
+def _convert_nginx(sources: Sequence[tuple[Path, str]], given: dict[Path, str], draft: Draft) -> None:
+    """Add nginx configurations to ``draft``. ``given`` are password files; those that the configurations name are taken out."""
+    trees = [tree.read(text, str(path), _including(path)) for path, text in sources]
+
+    def passwords(name: str) -> tuple[str, str] | None:
+        named = next((path for path in given if path.name == name.rpartition("/")[2]), None)
+        if named is not None:
+            return given.pop(named), str(named)
+        if given or "$" in name:
+            return None
+        for path in (found for source, _ in sources for found in _candidates(_base(source), name)):
+            if path.is_file():
+                return _read(path), str(path)
+        return None
+
+    nginx.convert_all(trees, str(sources[0][0]), draft, passwords)
+
+
+def _base(source: Path) -> Path:
+    """The directory of nginx.conf, which relative names are relative to."""
     base = source.parent
-    if not (base / "nginx.conf").is_file() and (base.parent / "nginx.conf").is_file():
-        base = base.parent
+    return base.parent if not (base / "nginx.conf").is_file() and (base.parent / "nginx.conf").is_file() else base
+
+
+def _candidates(base: Path, name: str) -> list[Path]:
+    """Where a file may be that a configuration names. The configuration may be a copy from another machine, so its own directory
+    comes first."""
+    copied = [base / name.removeprefix(one) for one in _DIRECTORIES if name.startswith(one)]
+    return [*copied, base / name]
+
+
+def _including(source: Path) -> tree.Find:
+    """A function that opens the files that ``source`` includes."""
+    base = _base(source)
 
     def find(pattern: str) -> list[tuple[str, str]] | None:
-        path = base / pattern
-        found = sorted(glob(str(path)))
-        if not found and not (has_magic(pattern) and path.parent.is_dir()):
-            return None
-        return [(_read(Path(name)), name) for name in found]
+        for path in _candidates(base, pattern):
+            found = sorted(glob(str(path)))
+            if found or (has_magic(pattern) and path.parent.is_dir()):
+                return [(_read(Path(name)), name) for name in found]
+        return None
 
     return find
 
@@ -95,8 +124,15 @@ def _options(factories: Mapping[str, IAuthenticatorFactory | IAugmenterFactory],
 )
 @click.option("--as", "kind", type=click.Choice(_NAMES), help="The kind of the SOURCEs; by default it is detected.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write a site.ini here; default: print it.")
+@click.option(
+    "--user-file",
+    "user_files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An htpasswd file that an nginx configuration names, if it is not where the configuration says. Repeatable.",
+)
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
-def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, force: bool) -> None:
+def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, user_files: tuple[Path, ...], force: bool) -> None:
     """Convert SOURCEs that belong together to one site.ini.
 
     They are Auth-o-tron's YAML, Helm values or manifests with their environment files, Reactor's continuuity-site.xml and
@@ -116,6 +152,10 @@ def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, fo
             if found is None:
                 raise click.ClickException(f"{source}: unknown kind of configuration; --as names the kind")
             kinds.setdefault(found, []).append((source, text))
+        users = {path: _read(path) for path in user_files} | dict(kinds.pop("htpasswd", []))
+        if "nginx" in kinds:
+            _convert_nginx(kinds.pop("nginx"), users, draft)
+        kinds["htpasswd"] = list(users.items())
         for found, texts in kinds.items():
             convert(found, texts, draft, known)
         combine.complete(draft)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, Place, Plan
+from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, Place, Plan, refuse_wildcards
 from perimeter.errors import StartupError
 
 _SITE = """
@@ -62,6 +62,7 @@ _WEBSOCKET = """\
 
 def render(plan: Plan) -> str:
     """The Caddyfile."""
+    refuse_wildcards(plan, "Caddy")
     gateway = plan.gateway
     addresses, ports = {one.address for one in plan.listens}, sorted({one.port for one in plan.listens})
     if len(addresses) * len(ports) != len(set(plan.listens)) or (len(addresses) > 1 and "" in addresses):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from perimeter.config.site.route_matching import WILDCARD
 from perimeter.config.site.server import ServerScheme
 from perimeter.emit.plan import METHOD_HEADERS, Place, Plan, folded_forms
 
@@ -156,7 +157,8 @@ def render(plan: Plan) -> str:
     for number, (host, places) in enumerate(plan.hosts):
         condition = ""
         if host != "*":
-            rules += f"    acl host_{number} req.hdr(host),host_only -i -m str {host} {host}.\n"
+            match, name = ("end", host.removeprefix("*")) if host.startswith(WILDCARD) else ("str", host)
+            rules += f"    acl host_{number} req.hdr(host),host_only -i -m {match} {name} {name}.\n"
             condition = f"host_{number} "
         for place in places:
             # like the gateway: without escapes, with one slash for several

@@ -20,7 +20,7 @@ from perimeter.config.language.net_types import checked_host
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route import RouteSettings
-from perimeter.config.site.route_matching import ANY_HOST, HostTable, prefix_of
+from perimeter.config.site.route_matching import ANY_HOST, WILDCARD, HostTable, prefix_of, specificity
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.errors import StartupError
 from perimeter.gate.overrides import METHOD_OVERRIDES
@@ -136,7 +136,7 @@ def make_plan(
     configuration.
     """
     served = {route.name: _place(route, config) for route in config.routes if _forwards(route, config)}
-    names = sorted({host for route in config.routes for host in route.hosts if host != ANY_HOST})
+    names = sorted({host for route in config.routes for host in route.hosts if host != ANY_HOST}, key=specificity)
     table: HostTable[RouteSettings] = HostTable()
     for route in config.routes:
         for host in route.hosts or (ANY_HOST,):
@@ -163,6 +163,15 @@ def make_plan(
         if not _PLAIN.fullmatch(text):
             raise StartupError(f"{config.file}: {text!r} cannot be written into another program's configuration")
     return plan
+
+
+def refuse_wildcards(plan: Plan, proxy: str) -> None:
+    """Raise `StartupError` if a host is a wildcard, for a ``proxy`` whose wildcards are for other names."""
+    for host, _ in plan.hosts:
+        if host.startswith(WILDCARD):
+            raise StartupError(
+                f"host = {host}: {proxy} has no such wildcard; list the names of the hosts, or use nginx or haproxy"
+            )
 
 
 def _longest(place: Place) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan, folded_forms
+from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan, folded_forms, refuse_wildcards
 from perimeter.errors import StartupError
 
 _HEAD = """\
@@ -34,6 +34,7 @@ http:
 
 def render(plan: Plan) -> str:
     """The configuration."""
+    refuse_wildcards(plan, "Traefik")
     gateway = plan.gateway
     if plan.listens != (Listen("", 80),):
         raise StartupError("Traefik listens where its static configuration says: --listen is not for it")

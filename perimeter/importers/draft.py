@@ -172,7 +172,8 @@ class Draft:
 
     def close(self, section: DraftSection, reasons: Sequence[tuple[Note, str]]) -> None:
         """Close a route to all clients. ``reasons`` are the directives that could not be translated, and why not."""
-        section.options.pop("auth", None)
+        if self.has("authenticator"):
+            section.options.pop("auth", None)
         section.options["networks"] = Setting(NO_CLIENT, "", reasons[0][0])
         path = section.options["path"].value
         for origin, why in reasons:
@@ -208,7 +209,7 @@ class Draft:
         paths = [
             one.options["path"].value
             for one in self.sections.values()
-            if one.header.startswith("route ") and "path" in one.options
+            if one.header.startswith("route ") and {"path", "static"} <= one.options.keys()
         ]
         if errors is None or "page" not in errors.options:
             return
@@ -239,6 +240,14 @@ class Draft:
                 setting.origin, f"there is no {what} {setting.value} on this machine: the gateway does not start without it"
             )
             return
+        if option == "client_ca" and "client_certificate" in section.options:
+            if section.options["client_certificate"].value == "required":
+                section.options[option] = attrs.evolve(setting, needs="")
+                self.remark(
+                    setting.origin, f"there is no {what} {setting.value} on this machine: the gateway does not start without it"
+                )
+                return
+            section.options[";client_certificate"] = section.options.pop("client_certificate")
         section.options[f";{option}"] = setting
         self.remark(
             setting.origin, f"there is no {what} {setting.value} on this machine: {option} is a comment until there is one"

@@ -18,8 +18,8 @@ _ADVICE = "run htpasswd -B, or perimeter password --user"
 AUTHENTICATOR = "htpasswd"
 
 
-def convert(text: str, file: str, draft: Draft) -> None:
-    """Add the users of an htpasswd file to ``draft``."""
+def convert(text: str, file: str, draft: Draft) -> str:
+    """Add the users of an htpasswd file to ``draft``. Returns the name of their authenticator, which is their realm."""
     users: list[RealmUser] = []
     seen: set[str] = set()
     first = 0
@@ -47,6 +47,7 @@ def convert(text: str, file: str, draft: Draft) -> None:
     draft.put(section, "type", "realmfile", origin)
     draft.put(section, "path", f"{name}.realm", origin)
     draft.realms[f"{name}.realm"] = users
+    return name
 
 
 def _stored(hashed: str) -> str:

@@ -25,13 +25,13 @@ def path_segments(path: bytes) -> list[bytes]:
     """The segments of a URL path, percent-decoded once, without the empty one at the end.
 
     Raises `NoRoute` for what could lead elsewhere or is hidden: dot segments, encoded separators and control bytes, and names
-    that begin with a dot (``.git``, ``.htpasswd``), except ``.well-known`` (RFC 8615).
+    that begin with a dot (``.git``, ``.htpasswd``), except ``.well-known`` at the beginning (RFC 8615, section 3).
     """
     segments = [unquote_to_bytes(segment) for segment in path.split(b"/")[1:]]
     if segments and not segments[-1]:
         segments.pop()
-    for segment in segments:
-        if not segment or (segment.startswith(b".") and segment != b".well-known"):
+    for place, segment in enumerate(segments):
+        if not segment or (segment.startswith(b".") and (place or segment != b".well-known")):
             raise NoRoute("a dot segment or a hidden file")
         if b"/" in segment or b"\\" in segment or any(byte < 0x20 or byte == 0x7F for byte in segment):
             raise NoRoute("a separator or control byte in a file name")

@@ -545,3 +545,31 @@ class TrustedPeer(StageCase):
         # a listener on all interfaces gets IPv4 clients with mapped addresses
         self.assertEqual(self.raw(get("/loopback")).status, 200)
         self.assertTrue(self.served.audit()[-1].startswith("127.0.0.1 "))
+
+
+class DroppedHeadersTests(StageCase):
+    """Headers that a service trusts, and that this site sets nowhere."""
+
+    CONFIG = site(
+        "[upstream service]\nservers = <service>\n[route open]\npath = /\nupstream = service\nauth = none\n"
+        "[route secret]\nhost = *.sites.test\npath = /\nupstream = service\n",
+        perimeter="identity_headers = default, X-Team, Remote-Team",
+    )
+    FILES: ClassVar = FILES
+
+    def test_attack_72_a_header_that_a_service_trusts(self) -> None:
+        """Neither a stranger nor a user sends it, in no spelling."""
+        for target, lines, host in (
+            ("/pub", (), "gateway.test"),
+            ("/x", (BOB,), "a.sites.test"),
+            ("/x", (BOB,), "a.b.sites.test"),
+        ):
+            lies = ("X-Email: root@example.com", "x_team: root", "X.Team: root", "Remote-Team: root", "REMOTE_TEAM: root")
+            received = self.forwarded(get(target, *lies, *lines, host=host))
+            self.assertEqual(identity(received, "email", "team"), [])
+
+    def test_attack_73_a_name_below_a_protected_host(self) -> None:
+        for host in ("a.sites.test", "A.B.Sites.Test.:80", "x.y.z.sites.test"):
+            self.refused(get("/pub", host=host), 401, closes=False)
+        for host in ("sites.test", "asites.test", "a.sites.test.evil.test"):
+            self.assertEqual(self.raw(get("/pub", host=host)).status, 200, host)

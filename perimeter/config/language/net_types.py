@@ -90,7 +90,8 @@ def checked_host(text: str) -> str:
     hint = ""
     if "*" in text:
         raise BadValue(
-            "expected the name of one host: wildcards are not known here (* alone stands for any, where it is allowed)"
+            "expected the name of one host: other wildcards are not known here (in the host of a route, * stands for any name, "
+            "and *.example.com for all below example.com)"
         )
     if _is_ip(text):
         hint = f"[{text}]"

@@ -38,6 +38,9 @@ KNOWN: Final = (
 
 NONE: Final = "none"
 
+DEFAULT: Final = "default"
+"""Stands for `KNOWN` in a list."""
+
 _PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_][A-Za-z0-9]+)*(?:[-_]?\*)?")
 
 
@@ -48,10 +51,11 @@ def _pattern(text: str, base: Path) -> str:
 
 
 def known(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that an operator lists, in place of `KNOWN`; ``none`` is no name."""
+    """The names that an operator lists, in place of `KNOWN` or, with ``default``, besides it; ``none`` is no name."""
     if NONE in names and len(names) > 1:
         raise BadValue("none cannot be combined with names")
-    return () if names == (NONE,) else names
+    listed = tuple(name for name in names if name not in (NONE, DEFAULT))
+    return (*KNOWN, *listed) if DEFAULT in names else listed
 
 
 HEADER_PATTERN: Datatype[str] = Datatype("header name", _pattern, "")

@@ -28,6 +28,7 @@ from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.language.settings import Settings
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
+from perimeter.config.site.route_matching import ANY_HOST, WILDCARD
 
 
 class Auth(StrEnum):
@@ -128,20 +129,25 @@ def _rule(text: str, base: Path) -> Rule:
 
 def _route_host(text: str, base: Path) -> str:
     if text.lower() in _ANY_HOST:
-        raise BadValue("expected a host name, or * for any", "*")
-    host = text if text == "*" else checked_host(text)
+        raise BadValue("expected a host name, or * for any", ANY_HOST)
+    if text.startswith(WILDCARD):
+        name = checked_host(text.removeprefix(WILDCARD))
+        if name.startswith("[") or name.rpartition(".")[2].isdigit():
+            raise BadValue("expected a host name after *., not an address")
+        return WILDCARD + name
+    host = text if text == ANY_HOST else checked_host(text)
     if host in _UNSPECIFIED:
-        raise BadValue("expected a host name, or * for any", "*")
+        raise BadValue("expected a host name, or * for any", ANY_HOST)
     return host
 
 
 def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     """Every host is "no host in particular"."""
-    if "*" in hosts and len(hosts) > 1:
+    if ANY_HOST in hosts and len(hosts) > 1:
         raise BadValue("* cannot be combined with other hosts: it includes them")
     if len(set(hosts)) != len(hosts):
         raise BadValue("the same host is listed twice")
-    return () if hosts == ("*",) else hosts
+    return () if hosts == (ANY_HOST,) else hosts
 
 
 def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
@@ -215,7 +221,11 @@ class RouteSettings(Settings):
         URL_PATH, "path of the requests; includes all paths below it. The route with the longest matching path is used"
     )
     hosts: tuple[str, ...] = option(
-        list_of(ROUTE_HOST, whole=_hosts), "host names of the requests; `*`: any", name="host", default="*"
+        list_of(ROUTE_HOST, whole=_hosts),
+        "host names of the requests; `*.example.com`: every name below `example.com`, at any depth; `*`: any. The routes of the "
+        "name itself decide if one of them matches the path, then those of its wildcards, the longest first, then those of `*`",
+        name="host",
+        default="*",
     )
     upstream: str | None = option(optional(TEXT), "name of the `[upstream]` section that requests are forwarded to", default="")
     static: Path | None = option(

@@ -1,14 +1,16 @@
 """Which route a host and a path belong to: the one implementation, for the gate and for all that reasons about routes. Pure.
 
-The routes of the name itself decide if one of them matches, then the routes for any host (``*``). Within one host the longest
-prefix wins. The cost of a look-up does not depend on the number of routes: hosts and prefixes are dictionary keys, and a path is
-tried from its longest prefix down, no deeper than the longest prefix that is configured.
+The routes of the name itself decide if one of them matches, then those of its wildcards (``*.example.com``), the longest first,
+then the routes for any host (``*``). Within one host the longest prefix wins. The cost of a look-up does not depend on the number
+of routes: hosts and prefixes are dictionary keys, and a path is tried from its longest prefix down, no deeper than the longest
+prefix that is configured. The same holds for the wildcards of a name.
 
 A *prefix* is a path without a slash at its end, so that of ``/`` is empty.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from ipaddress import IPv6Address
 from typing import Generic, TypeVar
@@ -18,6 +20,8 @@ from perimeter.recent import Memo
 T = TypeVar("T")
 
 ANY_HOST = "*"
+WILDCARD = "*."
+"""How a host begins that stands for every name below another one."""
 
 _MOST_REMEMBERED = 1000
 _LONGEST_REMEMBERED = 64
@@ -84,40 +88,65 @@ class Prefixes(Generic[T]):
             prefix = prefix[: prefix.rfind(b"/")]
 
 
+def specificity(host: str) -> tuple[int, str]:
+    """Sorts hosts of routes in the order in which they decide: names, then wildcards, the longest first, then ``*``."""
+    return (2000 if host == ANY_HOST else 1000 - len(host) if host.startswith(WILDCARD) else 0), host
+
+
+def hosts_for(host: str, known: Container[str], longest: int) -> Iterator[str]:
+    """The hosts of routes that a canonical name belongs to, the most specific first, without ``*``. ``known`` are those that have
+    routes; no wildcard among them has more than ``longest`` characters. A wildcard itself is a name, too."""
+    if host in known:
+        yield host
+    below = host.removeprefix(WILDCARD)[-longest:] if longest else ""
+    while "." in below:
+        below = below.partition(".")[2]
+        if f"{WILDCARD}{below}" in known:
+            yield f"{WILDCARD}{below}"
+
+
 class HostTable(Generic[T]):
-    """Prefixes by host. A host is a canonical name, or ``*`` for any host."""
+    """Prefixes by host. A host is a canonical name, a wildcard (``*.example.com``), or ``*`` for any host."""
 
     def __init__(self) -> None:
         self._any: Prefixes[T] = Prefixes()
         self._names: dict[str, Prefixes[T]] = {}
-        #: Host value -> the prefixes of its name, as far as the name has any
-        self._remembered: Memo[bytes, Prefixes[T] | None] = Memo(_MOST_REMEMBERED)
+        self._longest = 0
+        #: Host value -> the prefixes that decide, one after the other
+        self._remembered: Memo[bytes, tuple[Prefixes[T], ...]] = Memo(_MOST_REMEMBERED)
 
     def of(self, host: str) -> Prefixes[T]:
         """The prefixes of one host, to add to."""
         self._remembered.clear()
-        return self._any if host == ANY_HOST else self._names.setdefault(host, Prefixes())
+        if host == ANY_HOST:
+            return self._any
+        if host.startswith(WILDCARD):
+            self._longest = max(self._longest, len(host))
+        return self._names.setdefault(host, Prefixes())
 
     def find(self, host: bytes, path: bytes) -> T | None:
         """What matches a Host value and a normalised path."""
-        if self._names:
-            own = self._remembered[host] if host in self._remembered else self._own(host)
-            found = None if own is None else own.find(path)
+        if not self._names:
+            return self._any.find(path)
+        for prefixes in self._remembered[host] if host in self._remembered else self._deciding(host):
+            found = prefixes.find(path)
             if found is not None:
                 return found
-        return self._any.find(path)
+        return None
 
     def effective(self, host: str) -> list[T]:
-        """What requests for ``host`` can match: its own, and of what matches any host that which no own prefix covers."""
-        general = self._any.prefixes
-        if host not in self._names:
-            return list(general.values())
-        own = self._names[host].prefixes
-        left = [one for one in general if not any(one == prefix or one.startswith(prefix + b"/") for prefix in own)]
-        return [*own.values(), *(general[prefix] for prefix in left)]
+        """What requests for ``host`` can match: its own, and of what is for more hosts that which no earlier prefix covers."""
+        found: dict[bytes, T] = {}
+        for prefixes in self._chain(host):
+            left = [one for one in prefixes.prefixes if not any(one == own or one.startswith(own + b"/") for own in found)]
+            found |= {one: prefixes.prefixes[one] for one in left}
+        return list(found.values())
 
-    def _own(self, host: bytes) -> Prefixes[T] | None:
-        own = self._names.get(canonical_host(host))
+    def _chain(self, host: str) -> tuple[Prefixes[T], ...]:
+        return *(self._names[one] for one in hosts_for(host, self._names, self._longest)), self._any
+
+    def _deciding(self, host: bytes) -> tuple[Prefixes[T], ...]:
+        chain = self._chain(canonical_host(host))
         if len(host) <= _LONGEST_REMEMBERED:  # clients choose it
-            self._remembered.keep(host, own)
-        return own
+            self._remembered.keep(host, chain)
+        return chain

@@ -32,7 +32,8 @@ TRANSLATED = frozenset(
         *("location", "root", "alias", "index", "try_files", "proxy_pass", "proxy_connect_timeout", "proxy_read_timeout"),
         *("client_max_body_size", "auth_request", "auth_request_set", "auth_basic", "auth_basic_user_file", "proxy_set_header"),
         *("proxy_redirect", "allow", "deny", "access_log", "error_page", "internal", "ssl", "ssl_certificate"),
-        *("ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_protocols"),
+        *("ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_protocols", "satisfy"),
+        *("proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify"),
     )
 )
 """Directives that other modules of the importer translate."""
@@ -105,32 +106,32 @@ _CACHES = ("proxy_cache", "proxy_no_cache")
 _OTHER_SERVICES = ("fastcgi_", "uwsgi_", "scgi_", "grpc_", "memcached_")
 """Only directives that end in ``_pass`` have an effect by themselves."""
 
-_BENIGN_HEADERS = frozenset(
+_WITHOUT_EFFECT = frozenset(("set", "add_header", "add_trailer", "expires", "access_log"))
+"""Directives in the block of an ``if`` that restrict no client."""
+
+FILES_OF_NGINX = ("mime.types", "/etc/letsencrypt/options-ssl-nginx.conf")
+"""Files that come with nginx or Certbot, and restrict no client: they are often not on the machine that imports."""
+
+_OWN_WAY = frozenset(
     (
-        *(
-            "host",
-            "connection",
-            "upgrade",
-            "x-real-ip",
-            "x-real-port",
-            "x-forwarded-for",
-            "x-forwarded-proto",
-            "x-forwarded-host",
-        ),
-        *("x-forwarded-port", "x-forwarded-server", "x-forwarded-ssl", "x-forwarded-scheme", "x-forwarded-protocol", "x-scheme"),
-        *("x-url-scheme", "front-end-https", "x-nginx-proxy", "x-request-id", "forwarded"),
-        *("accept-encoding", "accept", "user-agent", "te", "range", "if-range", "if-modified-since", "if-none-match"),
-        *("content-type", "content-length", "early-data", "x-request-start", "authorization"),
+        *("proxy_next_upstream", "proxy_next_upstream_tries", "proxy_next_upstream_timeout", "proxy_send_timeout"),
+        *("proxy_ssl_verify_depth", "proxy_ssl_session_reuse", "proxy_socket_keepalive", "server_names_hash_max_size"),
+        *("types_hash_bucket_size", "variables_hash_max_size", "variables_hash_bucket_size", "map_hash_max_size"),
+        *("map_hash_bucket_size", "limit_req_zone", "limit_conn_zone", "proxy_cache_bypass", "proxy_no_cache"),
+        *("proxy_max_temp_file_size", "proxy_temp_path", "proxy_headers_hash_max_size", "proxy_headers_hash_bucket_size"),
+        *("client_body_buffer_size", "large_client_header_buffers", "client_header_buffer_size", "resolver_timeout"),
     )
 )
-"""Request headers that nginx may set and the gateway may not, without harm: no service takes them for an identity."""
+"""Directives of which the gateway does the same in its own way, or which have no effect by themselves."""
 
 
 def harmless(directive: Directive) -> bool:
     """Whether ``directive`` restricts no client and does not change which resource a request gets."""
     name = directive.name
-    if name == "satisfy":
-        return directive.args == ("all",)
+    if name == "include":
+        return of_nginx(directive)
+    if name == "if":
+        return all(one.name in _WITHOUT_EFFECT for one in directive.block or ())
     if name.startswith(_OTHER_SERVICES):
         return not name.endswith("_pass")
     return name in _HARMLESS or name in OF_NGINX or name in CONSUMED or name.startswith(_CACHES)
@@ -141,12 +142,12 @@ def done(directive: Directive) -> bool:
     name = directive.name
     if name in TRANSLATED or name in CONSUMED or name in OF_NGINX:
         return True
-    return name.startswith(("ssl_", "keepalive_", "satisfy")) and harmless(directive)
+    if name == "map" and directive.args[:1] in (("$http_upgrade",), ("$http_connection",)):
+        return True
+    return name in _OWN_WAY or of_nginx(directive) or (name.startswith(("ssl_", "keepalive_")) and harmless(directive))
 
 
-def benign_header(directive: Directive) -> bool:
-    """Whether a ``proxy_set_header`` can be left out. Without it, a client can send the header itself."""
-    if not directive.args:
-        return False
-    name, value = directive.args[0].lower(), " ".join(directive.args[1:])
-    return name in _BENIGN_HEADERS or value == f"$http_{name.replace('-', '_')}"
+def of_nginx(directive: Directive) -> bool:
+    """Whether this includes a file that comes with nginx."""
+    path = " ".join(directive.args)
+    return directive.name == "include" and (path in FILES_OF_NGINX or path.rpartition("/")[2] == FILES_OF_NGINX[0])

@@ -9,42 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv6Network, ip_network
+from pathlib import Path
 
 import attrs
 
-from perimeter.importers.nginx.directives import TRANSLATED, benign_header, harmless
+from perimeter.config.language.datatypes import BadValue
+from perimeter.config.language.net_types import URL_PATH
+from perimeter.importers.nginx.directives import TRANSLATED, harmless
+from perimeter.importers.nginx.expressions import unescaped
+from perimeter.importers.nginx.headers import Fate, fate
 from perimeter.importers.nginx.tree import Directive
 
 PASS = re.compile(r"(https?)://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[^$?]*)?")
 """An argument of ``proxy_pass`` without variables: scheme, host, port, path."""
 
-PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,=:@/-]*")
-
-FORWARDED = frozenset(
-    (
-        *(("host", "$host"), ("host", "$http_host"), ("x-real-ip", "$remote_addr"), ("x-forwarded-proto", "$scheme")),
-        *(("x-forwarded-for", "$proxy_add_x_forwarded_for"), ("x-forwarded-host", "$host"), ("upgrade", "$http_upgrade")),
-        *(("connection", "upgrade"), ("connection", "$connection_upgrade"), ("connection", "")),
-        ("x-forwarded-host", "$http_host"),
-    )
-)
-"""Headers toward the service that the gateway sets by itself, with their values."""
-
-IDENTITY = {
-    "$upstream_http_x_auth_username": ("identity_username_header", "X-Auth-Username"),
-    "$upstream_http_x_auth_realm": ("identity_realm_header", "X-Auth-Realm"),
-    "$upstream_http_x_auth_roles": ("identity_roles_header", "X-Auth-Roles"),
-    "$remote_user": ("identity_username_header", "X-Auth-Username"),
-    # oauth2-proxy, Vouch, Authelia
-    "$upstream_http_x_auth_request_user": ("identity_username_header", "X-Auth-Username"),
-    "$upstream_http_x_auth_request_groups": ("identity_roles_header", "X-Auth-Roles"),
-    "$upstream_http_x_vouch_user": ("identity_username_header", "X-Auth-Username"),
-    "$upstream_http_remote_user": ("identity_username_header", "X-Auth-Username"),
-    "$upstream_http_remote_groups": ("identity_roles_header", "X-Auth-Roles"),
-}
-"""Variables that hold the user, with the option and the default name of the header for each."""
-
-ASSERTION = "$upstream_http_authorization"
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,=:@/-]*")
 _OF_ONE_LEVEL = frozenset(("alias", "internal", "try_files", "listen", "server_name", "location"))
 _RULES = ("allow", "deny")
 
@@ -54,12 +33,14 @@ class Standing:
     """Who may use a location without a user name and password, or with one.
 
     ``closes`` are the directives that cannot be translated, each with a reason: with any, the location is closed to all clients.
-    ``asks``: nginx wants credentials. ``networks`` are the only ones that may come; None for any, () for none.
+    ``asks``: nginx wants credentials. ``networks`` are the only ones that may come; None for any, () for none. ``methods``
+    are the only ones that may be used; None for any.
     """
 
     closes: tuple[tuple[Directive, str], ...] = ()
     asks: bool = False
     networks: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
 
     @property
     def anonymous(self) -> bool:
@@ -69,13 +50,15 @@ class Standing:
     @property
     def open(self) -> bool:
         """Whether all clients are admitted without credentials."""
-        return self.anonymous and self.networks is None
+        return self.anonymous and self.networks is None and self.methods is None
 
     def covers(self, other: Standing) -> bool:
         """Whether each client that gets in here gets in at ``other``, too."""
         if self.closes or self.networks == ():
             return True
         if other.closes or (other.asks and not self.asks):
+            return False
+        if other.methods is not None and not (self.methods is not None and set(self.methods) <= set(other.methods)):
             return False
         return other.networks is None or self.networks == other.networks
 
@@ -90,6 +73,11 @@ class Location:
     directive: Directive
     inherited: Sequence[Directive]
     standing: Standing = Standing()
+    #: no regular expression further out is for its paths
+    final: bool = False
+    #: whether its password file was read, and the realm of its users if there are several
+    found: bool = False
+    realm: str = ""
     #: locations whose path is a prefix of names that this location's route would serve
     beside: list[Location] = attrs.field(factory=list)
 
@@ -106,6 +94,11 @@ class Location:
         """The first argument of a directive, or ""."""
         found = self.of(name)
         return found[-1].args[0] if found and found[-1].args else ""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What its ``auth_request_set`` set."""
+        return {one.args[0]: one.args[1] for one in self.of("auth_request_set") if len(one.args) == 2}
 
     @property
     def proxied(self) -> bool:
@@ -150,49 +143,76 @@ def standing(location: Location) -> Standing:
     wants = asks(location)
     own = location.directive.block or []
     stripped = stripping(location)
-    closes = [(one, "") for one in own if not known(one) and one is not stripped and not (wants and _any(one))]
+    methods, excepting = _methods(location)
+    closes = [(one, "") for one in own if not known(one) and one not in (stripped and stripped[0], excepting)]
     # directives further out do not close a location that asks for users; only `return` does, which refuses every request
     closes += [(one, "") for one in location.inherited if not known(one) and (not wants or one.name == "return")]
-    variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}
-    if location.proxied and not wants:
-        closes += [
-            (one, "a client could send this header itself")
-            for one in location.of("proxy_set_header")
-            if not benign_header(one) and not _says_who(one, variables)
-        ]
+    if location.proxied:
+        missing = "a service may take a request without it for another user's" if not wants else ""
+        for one in location.of("proxy_set_header"):
+            found = fate(one, location.variables)
+            if found is Fate.CLOSES:
+                closes.append((one, "a client could send this header itself"))
+            elif not wants and found in (Fate.MISSING, Fate.EMAIL):
+                closes.append((one, missing))
     closes += _target(location)
     # with `satisfy any`, credentials are enough in nginx; here they are required from every network
-    either = wants and any(map(_any, location.of("satisfy")))
-    networks, fault = (None, None) if either else _networks(location.rules())
+    networks, fault = (None, None) if either(location) else _networks(location.rules())
     if fault is not None:
         closes.append((fault, "the option networks lists who may come"))
     if location.directive.all("internal"):
         networks = ()
-    return Standing(tuple(closes), wants, networks)
+    return Standing(tuple(closes), wants, networks, methods)
 
 
-def _any(one: Directive) -> bool:
-    return one.name == "satisfy" and one.args == ("any",)
+def either(location: Location) -> bool:
+    """Whether credentials or an address are enough for nginx, where it asks for credentials."""
+    return asks(location) and location.word("satisfy") == "any"
 
 
-def stripping(location: Location) -> Directive | None:
-    """The ``rewrite`` of a location that does nothing but remove its path from that of the request, if it has one."""
+def _methods(location: Location) -> tuple[tuple[str, ...] | None, Directive | None]:
+    """The only methods that are admitted, and the ``limit_except`` that says so."""
+    found = location.directive.all("limit_except")
+    if len(found) != 1 or [(one.name, one.args) for one in found[0].block or ()] != [("deny", ("all",))]:
+        return None, None
+    named = [word.upper() for word in found[0].args]
+    if not all(re.fullmatch("[A-Z]+", word) for word in named):
+        return None, None
+    # where nginx admits GET, it admits HEAD
+    return tuple(dict.fromkeys((*named, *(["HEAD"] if "GET" in named else [])))), found[0]
+
+
+def stripping(location: Location) -> tuple[Directive, str] | None:
+    """The ``rewrite`` of a location that only replaces the beginning of the path, and what the path of its route becomes; None if
+    it has no such one."""
     found = location.directive.all("rewrite")
     passes = location.directive.all("proxy_pass")
-    plain = passes and passes[0].args and (match := PASS.fullmatch(passes[0].args[0])) and match[4] is None
-    if location.exact or len(found) != 1 or not plain or location.route_path == "/":
+    match = PASS.fullmatch(passes[0].args[0]) if passes and passes[0].args else None
+    # nginx uses the path of `proxy_pass` where the expression does not match
+    whole = match is not None and (match[4] is None or location.path.endswith("/"))
+    if location.exact or len(found) != 1 or not whole or len(found[0].args) != 3 or found[0].args[2] != "break":
         return None
-    path = location.route_path.replace(".", r"\.")
-    expressions = {
-        f"^{before}{rest}{end}" for before in (path, location.route_path) for rest in ("/(.*)", "/?(.*)") for end in ("", "$")
-    }
-    one = found[0]
-    return one if one.args[1:] == ("/$1", "break") and one.args[0] in expressions else None
+    expression, replacement, _ = found[0].args
+    expression = expression.removeprefix("^").removesuffix("$") if expression.startswith("^") else "("
+    for ending, kept in (("/(.*)", "/$1"), ("/?(.*)", "/$1"), ("(/.*)", "$1")):
+        before = unescaped(expression.removesuffix(ending)) if expression.endswith(ending) else None
+        path, prefix = location.route_path, replacement.removesuffix(kept)
+        if before is None or not replacement.endswith(kept) or path == "/" or (prefix and not plain_path(prefix)):
+            continue
+        if f"{path}/".startswith(f"{before}/") and (before or ending != "/?(.*)"):
+            return found[0], prefix + path[len(before) :] or "/"
+    return None
 
 
-def _says_who(one: Directive, variables: dict[str, str]) -> bool:
-    value = " ".join(one.args[1:])
-    return variables.get(value, value) in (*IDENTITY, ASSERTION) and not value.startswith("$remote")
+def plain_path(path: str) -> bool:
+    """Whether a route can have ``path``."""
+    if not _PLAIN_PATH.fullmatch(path) or "//" in path or {"..", "."} & set(path.split("/")):
+        return False
+    try:
+        URL_PATH.convert(path.rstrip("/") or "/", Path())
+    except BadValue:
+        return False
+    return True
 
 
 def _target(location: Location) -> list[tuple[Directive, str]]:
@@ -204,7 +224,7 @@ def _target(location: Location) -> list[tuple[Directive, str]]:
         match = PASS.fullmatch(one.args[0] if one.args else "")
         if match is None:
             return [(one, "expected http://host:port/path, without variables")]
-        fault = rewriting(location.path, match[4])[1]
+        fault = "" if stripping(location) else rewriting(location.path, match[4])[1]
         found = [(other, "files before a service") for other in files]
         return [(one, fault), *found] if fault else found
     if not location.root:
@@ -225,7 +245,7 @@ def rewriting(path: str, uri: str | None) -> tuple[str | None, str]:
         return None, ""
     if uri != "/" and path.endswith("/") != uri.endswith("/"):
         return None, f"{path} and {uri} have to end alike"
-    if not PLAIN_PATH.fullmatch(uri) or "//" in uri or {"..", "."} & set(uri.split("/")):
+    if not plain_path(uri):
         return None, "rewrite is a plain path"
     return uri.rstrip("/") or "/", ""
 

@@ -11,10 +11,65 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from perimeter.importers.nginx.expressions import may_match
 from perimeter.importers.nginx.location import Location, Standing
 from perimeter.importers.nginx.tree import Directive
 
 Left = Callable[[Directive, str], None]
+
+
+@attrs.frozen
+class Placeless:
+    """A directive that applies to unknown paths, and why.
+
+    ``files``: it only adds headers or logs to the files of its server. ``hidden``: it is only about names that begin with a dot,
+    which no route serves from a directory. ``expression`` is that of its location, with its flags, or "". ``within`` is the
+    location that it is nested in, ``under`` the only directory that it is for, or "".
+    """
+
+    directive: Directive
+    why: str
+    files: bool = False
+    hidden: bool = False
+    expression: str = ""
+    flags: int = 0
+    within: str = ""
+    under: str = ""
+
+    def concerns(self, location: Location) -> bool:
+        """Whether it may apply to paths that the route of ``location`` serves, and matters there."""
+        place = f"{location.route_path.rstrip('/')}/"
+        if any(outer.endswith("/") and not place.startswith(outer) for outer in (self.within, self.under)):
+            return False
+        if self.expression and location.final and not self.within and not self._beside(location):
+            return False
+        own = bool(location.directive.all("root") or location.directive.all("alias"))
+        return location.proxied or not (self.hidden or (self.files and not own))
+
+    def _beside(self, location: Location) -> bool:
+        """Whether it matches the one path that belongs to the route, but not to the location."""
+        return location.path.endswith("/") and may_match(self.expression, location.route_path, self.flags)
+
+
+def without_place(found: list[Location], reasons: Sequence[Placeless]) -> None:
+    """Close what is open in ``found``, because of directives that are in force at unknown paths."""
+    for reason in reasons:
+        for location in [*found]:
+            if not location.standing.anonymous:
+                continue
+            if reason.concerns(location):
+                close(location, reason.directive, reason.why)
+            elif reason.hidden and not reason.files:
+                _close_well_known(location, reason, found)
+
+
+def _close_well_known(location: Location, reason: Placeless, found: list[Location]) -> None:
+    """Close the one directory whose name begins with a dot and that a route for files serves, if ``reason`` is about it too."""
+    path = f"{location.route_path.rstrip('/')}/.well-known/"
+    there = any(one.route_path == path[:-1] and not one.exact for one in found)
+    if not location.proxied and not there and may_match(reason.expression, f"{path}x", reason.flags):
+        closed = Standing(((reason.directive, reason.why),))
+        found.append(attrs.evolve(location, path=path, exact=False, directive=reason.directive, standing=closed, beside=[]))
 
 
 def close(location: Location, directive: Directive, why: str) -> None:

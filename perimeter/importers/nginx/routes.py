@@ -9,18 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from perimeter.config.site.identity_headers import DEFAULT
 from perimeter.importers.draft import CLOSED_UPSTREAM, NO_CLIENT, Draft, DraftSection, Setting, plain_name
 from perimeter.importers.nginx.directives import done
 from perimeter.importers.nginx.file import NginxFile
-from perimeter.importers.nginx.location import (
-    ASSERTION,
-    FORWARDED,
-    IDENTITY,
-    PASS,
-    Location,
-    rewriting,
-    stripping,
-)
+from perimeter.importers.nginx.headers import ASSERTION, EMAIL, IDENTITY, USERNAME, Fate, dropped_anyway, fate, value_of
+from perimeter.importers.nginx.location import PASS, Location, either, rewriting, stripping
+from perimeter.importers.nginx.tree import Directive
 
 DEFAULT_INDEX = "index.html, index.htm"
 
@@ -60,10 +55,11 @@ class Routes(NginxFile):
         if location.proxied:
             self._identity(location, section)
         self._log(location, section)
-        closing = [one for one, _ in location.standing.closes]
+        stripped = stripping(location)
+        translated = [*(one for one, _ in location.standing.closes), *([stripped[0]] if stripped else [])]
         for one in directive.block or ():
-            if not done(one) and not any(one is other for other in closing) and one is not stripping(location):
-                self.left(one, "here clients of any network need credentials" if one.name == "satisfy" else "")
+            if not done(one) and not any(one is other for other in translated) and one.name != "limit_except":
+                self.left(one)
 
     def _nowhere(self, location: Location, section: DraftSection) -> None:
         """The target of a closed route."""
@@ -77,15 +73,22 @@ class Routes(NginxFile):
         if standing.closes:
             self.draft.close(section, [(self.note(one), why) for one, why in standing.closes])
             return
-        if location.word("auth_basic") not in ("", "off"):
+        if location.word("auth_basic") not in ("", "off") and not location.found:
             self.draft.remark(
                 self.note(location.of("auth_basic")[0], ""), "auth_basic: import its password file together with this one"
             )
+        if either(location) and location.rules():
+            self.left(location.of("satisfy")[-1], "here clients of any network need credentials")
         if standing.networks is not None:
             rule = (location.directive.all("internal") or location.rules() or [directive])[-1]
             self.draft.put(section, "networks", ", ".join(standing.networks) or NO_CLIENT, self.note(rule))
             if directive.all("internal"):
                 self.draft.remark(self.note(rule, ""), f"{directive.text} is internal: no client reaches it")
+        if standing.methods is not None:
+            allowed = ", ".join(f"method:{word}" for word in standing.methods)
+            self.draft.put(section, "allow", allowed, self.note(directive.all("limit_except")[0]))
+        elif location.realm:
+            self.draft.put(section, "allow", f"realm:{location.realm}", self.note(location.of("auth_basic_user_file")[-1]))
         if standing.anonymous:
             self.draft.put(section, "auth", "none", self.note(directive))
         if standing.open and location.proxied:
@@ -121,8 +124,10 @@ class Routes(NginxFile):
                 else:
                     self.left(timeout, "expected a duration")
         self.draft.put(section, "upstream", upstream.header.partition(" ")[2], self.note(one))
+        self._verified(location, upstream, scheme)
         if stripped := stripping(location):
-            self.draft.put(section, "rewrite", "/", self.note(stripped))
+            if stripped[1] != location.route_path:
+                self.draft.put(section, "rewrite", stripped[1], self.note(stripped[0]))
         elif rewrite := rewriting(location.path, uri)[0]:
             self.draft.put(section, "rewrite", rewrite, self.note(one))
         for limit in location.of("client_max_body_size")[-1:]:
@@ -142,35 +147,55 @@ class Routes(NginxFile):
             number += 1
             wanted = f"{plain_name(name)}-{number}"
 
+    def _verified(self, location: Location, upstream: DraftSection, scheme: str) -> None:
+        """How the certificate of the service is verified. nginx does not verify it unless it is configured."""
+        wanted = location.word("proxy_ssl_verify") == "on"
+        for one in location.of("proxy_ssl_trusted_certificate")[-1:] if scheme == "https" else ():
+            self.draft.put(upstream, "ca_certificate", " ".join(one.args), self.note(one), "file")
+        for one in location.of("proxy_ssl_name")[-1:] if scheme == "https" else ():
+            if "$" in (one.args or ("$",))[0]:
+                self.left(one)
+            else:
+                self.draft.put(upstream, "server_name", one.args[0], self.note(one))
+        if scheme == "https" and not wanted:
+            one = location.directive.all("proxy_pass")[0]
+            self.draft.remark(
+                self.note(one, ""),
+                f"{one.text}: its certificate is verified here; ca_certificate in [{upstream.header}] names the CA",
+            )
+
     def _identity(self, location: Location, section: DraftSection) -> None:
-        variables = {one.args[0]: one.args[1] for one in location.of("auth_request_set") if len(one.args) == 2}
+        """The headers that say who the user is, and those that only the service of nginx got."""
         words: list[str] = []
         # nginx passes the client's Authorization on; with users of its own the gateway does so only if it is written down
         passes = location.directive if location.proxied and location.standing.anonymous else None
         closing = [one for one, _ in location.standing.closes]
-        for one in location.of("proxy_set_header"):
-            name = one.args[0] if one.args else ""
-            value = " ".join(one.args[1:])
-            value = variables.get(value, value)
-            if name.lower() == "authorization" and value == ASSERTION:
+        headers = [
+            (one, fate(one, location.variables), value_of(one, location.variables)) for one in location.of("proxy_set_header")
+        ]
+        named = any(IDENTITY.get(value) == USERNAME for _, _, value in headers)
+        for one, found, value in headers:
+            if found is Fate.USER and value == ASSERTION:
                 words.append("jwt")
-            elif name.lower() == "authorization" and value in ("", "$http_authorization"):
-                passes = one if value else None
-            elif name.lower() == "authorization":
-                passes = None
-                self.left(one, "write authorization = fixed file:PATH in the route, with the value in that file")
-            elif value in IDENTITY:
-                option, default = IDENTITY[value]
+            elif one.args[:1] and one.args[0].lower() == "authorization":
+                passes = one if value == "$http_authorization" else None
+                if value and passes is None:
+                    self.left(one, "write authorization = fixed file:PATH in the route, with the value in that file")
+            elif found is Fate.USER or (value in EMAIL and not named and location.standing.asks):
+                option, default = IDENTITY.get(value, USERNAME)
                 words.append("headers")
-                if name.lower() != default.lower():
-                    self.draft.put(section, option, name, self.note(one))
-            elif (name.lower(), value) not in FORWARDED and not any(one is other for other in closing):
+                if value in EMAIL:
+                    self.left(one, "the service gets the user name there, not the e-mail address")
+                if one.args[0].lower() != default.lower() and not self.draft.put(section, option, one.args[0], self.note(one)):
+                    self._dropped(one)
+            elif found in (Fate.DROPPED, Fate.MISSING, Fate.EMAIL):
+                self._dropped(one)
+                if value and not any(one is other for other in closing):
+                    self.left(one, "the service does not get it, and no client can send it")
+            elif found is not Fate.SAME and not any(one is other for other in closing):
                 self.left(one)
         if passes is not None and "jwt" not in words:
             self.draft.put(section, "authorization", "pass", self.note(passes))
-        for one in location.of("auth_request_set"):
-            if len(one.args) != 2 or one.args[1] not in (*IDENTITY, ASSERTION):
-                self.left(one)
         if location.standing.asks:
             chosen = ", ".join(word for word in ("headers", "jwt") if word in words)
             self.draft.put(section, "identity", chosen or "none", self.note(location.directive))
@@ -178,6 +203,16 @@ class Routes(NginxFile):
             # the gateway maps addresses of the service to its own, as `default` does
             if one.args[:1] not in (("default",), ("off",)):
                 self.left(one)
+
+    def _dropped(self, one: Directive) -> None:
+        """No client may send the header that ``one`` sets."""
+        if dropped_anyway(one.args[0]):
+            return
+        perimeter = self.draft.section("perimeter")
+        before = perimeter.options.get("identity_headers")
+        names = before.value.split(", ") if before is not None else [DEFAULT]
+        if one.args[0].lower() not in [name.lower() for name in names]:
+            perimeter.options["identity_headers"] = Setting(", ".join((*names, one.args[0])), "", self.note(one))
 
     def _log(self, location: Location, section: DraftSection) -> None:
         for one in location.of("access_log")[-1:]:

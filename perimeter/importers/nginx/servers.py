@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import attrs
 
 from perimeter.config.language.datatypes import BadValue
-from perimeter.config.language.net_types import checked_host
+from perimeter.config.site.route import ROUTE_HOST
+from perimeter.config.site.route_matching import WILDCARD, hosts_for
+from perimeter.importers.nginx.expressions import host_names
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.tree import Directive
 
@@ -24,18 +27,21 @@ _LISTEN = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:]+\]|[0-9.]+|\*):)?(?P<port>[0-9
 _OF_SOCKETS = frozenset(
     ("ipv6only", "reuseport", "backlog", "deferred", "so_keepalive", "fastopen", "rcvbuf", "sndbuf", "setfib", "bind")
 )
+_NOTHING = (("404",), ("403",), ("444",))
 _TO_HTTPS = re.compile(r"https://(?:\$host|\$server_name|\$http_host|[A-Za-z0-9.-]+)(?::(?P<port>[0-9]+))?\$request_uri")
 
 
 @attrs.define(eq=False)
 class Server:
-    """A ``server`` block. ``places`` says for each place whether it has TLS. ``untold`` are names that no route can have.
-    ``placeless`` are directives, with reasons, that may restrict all of it. ``hosts`` is set at the end; empty means any host."""
+    """A ``server`` block. ``places`` says for each place whether it has TLS. ``names`` are hosts of routes; ``matched`` are those
+    that an expression stands for, which nginx tries last; ``untold`` are names that no route can have. ``placeless`` are
+    directives, with reasons, that may restrict all of it. ``hosts`` is set at the end; empty means any host."""
 
     directive: Directive
     places: dict[Place, bool] = attrs.field(factory=dict)
     default: set[Place] = attrs.field(factory=set)
     names: tuple[str, ...] = ()
+    matched: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
     placeless: list[tuple[Directive, str]] = attrs.field(factory=list)
     redirect_to: int | None = None
@@ -63,7 +69,8 @@ class Servers(NginxFile):
         switch = [*(one for one in self.common if one.name == "ssl"), *directive.all("ssl")][-1:]
         if switch and switch[0].args != ("off",):
             server.places = dict.fromkeys(server.places, True)
-        names = list(dict.fromkeys(name.lower() for one in directive.all("server_name") for name in one.args))
+        words = (name for one in directive.all("server_name") for name in one.args)
+        names = list(dict.fromkeys(name if name.startswith("~") else name.lower() for name in words))
         for name in names:
             self._name(server, name)
         server.redirect_to = self._redirect(directive)
@@ -72,9 +79,16 @@ class Servers(NginxFile):
     def _name(self, server: Server, name: str) -> None:
         if name in ("_", ""):
             return
-        try:
-            server.names = (*server.names, checked_host(name))
-        except BadValue:
+        if name.startswith("~"):
+            # nginx ignores case here
+            found = tuple(host for host in map(_host, host_names(name[1:])) if host)
+            server.matched = (*server.matched, *found)
+            server.untold = (*server.untold, *(() if found else (name,)))
+        elif name.startswith(".") and _host(name[1:]):
+            server.names = (*server.names, _host(name[1:]), _host(f"*{name}"))
+        elif _host(name):
+            server.names = (*server.names, _host(name))
+        else:
             server.untold = (*server.untold, name)
 
     def _listen(self, server: Server, directive: Directive) -> None:
@@ -106,6 +120,9 @@ class Servers(NginxFile):
         slash = [one for one in directive.all("location") if one.args == ("/",)]
         if not found and len(slash) == 1:
             found = [one for one in slash[0].block or () if one.name != "access_log"]
+        # Certbot redirects the names of the server, and answers others with 404
+        if len(found) == 1 and found[0].args in _NOTHING and all(one.args[:2] == ("($host", "=") for one in directive.all("if")):
+            found = [inner for one in directive.all("if")[:1] for inner in one.block or ()]
         if len(found) == 1 and found[0].name == "return" and found[0].args[:1] in (("301",), ("302",), ("307",), ("308",)):
             match = _TO_HTTPS.fullmatch(found[0].args[-1])
             if match is not None:
@@ -118,7 +135,7 @@ class Servers(NginxFile):
         """Report the other directives of a server that only redirects."""
         for one in server.directive.block or ():
             slash = one.name == "location" and one.args == ("/",)
-            if not slash and one.name not in ("listen", "server_name", "return") and not one.name.startswith("ssl_"):
+            if not slash and one.name not in ("listen", "server_name", "return", "if") and not one.name.startswith("ssl_"):
                 self.left(one, "this listener only redirects")
 
     # -- which of them count
@@ -129,7 +146,7 @@ class Servers(NginxFile):
         for server in servers:
             for group in groups:
                 first = group[0]
-                alike = (first.names, first.untold) == (server.names, server.untold)
+                alike = (first.names, first.matched, first.untold) == (server.names, server.matched, server.untold)
                 if alike and server.redirect_to is first.redirect_to is None and set(first.places) & set(server.places):
                     self.draft.remark(
                         self.note(server.directive, ""),
@@ -191,6 +208,18 @@ class Servers(NginxFile):
         taken = {place for group in others for place in _places(group)}
         return kept, {place: tls for place, tls in _shared(kept).items() if place not in taken}
 
+    def _expressions(self, groups: Sequence[Sequence[Server]]) -> None:
+        """Give each group the names that its expressions stand for, if nginx takes it for them: no server has the name or a
+        wildcard for it, and there is no name that is not understood."""
+        plain = {name for group in groups for name in group[0].names}
+        unknown = any(group[0].untold for group in groups)
+        for group in groups:
+            for name in group[0].matched:
+                if unknown:
+                    group[0].untold = (*group[0].untold, name)
+                elif name not in plain and not _claimed(name, [], groups):
+                    group[0].names = (*group[0].names, name)
+
     def hosts(self, groups: list[list[Server]], all_: Sequence[Server], common: dict[Place, bool]) -> list[list[Server]]:
         """Set the hosts of each server; the default server of the ports is for any host. Returns the reachable servers."""
         defaults = {place: _default(all_, place) for place in common}
@@ -200,10 +229,11 @@ class Servers(NginxFile):
         )
         if chosen is None and groups:
             self.left(groups[0][0].directive, "no server is the default of every port: other hosts than those named are closed")
+        self._expressions(groups)
         reached: list[list[Server]] = []
         seen: set[str] = set()
         for group in groups:
-            names = tuple(name for name in group[0].names if name not in seen)
+            names = tuple(dict.fromkeys(name for name in group[0].names if name not in seen))
             seen.update(group[0].names)
             if group is not chosen and group[0].untold:
                 self.left(
@@ -214,6 +244,9 @@ class Servers(NginxFile):
                     chosen[0].placeless.append(
                         (group[0].directive.all("server_name")[0], "another server has names that no route has")
                     )
+            if group is chosen and (claimed := tuple(name for name in names if _claimed(name, group, groups))):
+                # the wildcards of another server would come before the routes for any host
+                reached.append([attrs.evolve(server, hosts=claimed) for server in group])
             for server in group:
                 server.hosts = () if group is chosen else names
             if group is chosen or names:
@@ -222,6 +255,20 @@ class Servers(NginxFile):
                 self.left(group[0].directive, "no request reaches it: another server is the default, or has its names")
         # routes for any host are written when everything that closes them is known
         return sorted(reached, key=lambda group: group is chosen)
+
+
+def _host(name: str) -> str:
+    """``name`` as the host of a route, or ""."""
+    try:
+        return ROUTE_HOST.convert(name, Path())
+    except BadValue:
+        return ""
+
+
+def _claimed(name: str, own: Sequence[Server], groups: Sequence[Sequence[Server]]) -> bool:
+    """Whether a wildcard of another group than ``own`` is for ``name``, too."""
+    known = {host for group in groups if group is not own for host in group[0].names if host.startswith(WILDCARD)}
+    return any(host != name for host in hosts_for(name, known, 1000))
 
 
 def _places(group: Sequence[Server]) -> dict[Place, bool]:

@@ -3,55 +3,64 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from perimeter.importers import htpasswd
 from perimeter.importers.draft import Draft
 from perimeter.importers.nginx.directives import CONSUMED, done
+from perimeter.importers.nginx.expressions import directory, hidden, may_match, plain_paths, well_known
 from perimeter.importers.nginx.file import NginxFile
-from perimeter.importers.nginx.location import (
-    FORWARDED,
-    PASS,
-    PLAIN_PATH,
-    Location,
-    Standing,
-    inherit,
-    standing,
-)
-from perimeter.importers.nginx.places import around, beyond, close, settled
+from perimeter.importers.nginx.headers import Fate, fate
+from perimeter.importers.nginx.location import PASS, Location, Standing, inherit, plain_path, standing
+from perimeter.importers.nginx.places import Placeless, around, beyond, close, settled, without_place
 from perimeter.importers.nginx.routes import Routes
+from perimeter.importers.nginx.server_block import ServerBlock
 from perimeter.importers.nginx.tree import Directive
 
-_ASKING = frozenset(("content-length", "x-original-uri", "x-original-url", "x-original-method", "x-original-remote-addr"))
+_ASKING = frozenset(
+    (
+        *("content-length", "content-type", "cookie", "host", "x-real-ip", "x-auth-request-redirect"),
+        *(
+            "x-original-uri",
+            "x-original-url",
+            "x-original-method",
+            "x-original-remote-addr",
+            "x-forwarded-for",
+            "x-forwarded-host",
+        ),
+        *("x-forwarded-uri", "x-forwarded-method", "x-forwarded-proto", "x-forwarded-port"),
+    )
+)
 """Request headers that only describe the request that is asked about."""
 
-
-@attrs.frozen
-class Placeless:
-    """A directive that applies to unknown paths, and why. ``files``: it only adds headers or logs to the files of its server, and
-    restricts no client."""
-
-    directive: Directive
-    why: str
-    files: bool = False
+_OF_QUESTIONS = frozenset(
+    (
+        *("internal", "proxy_pass_request_body", "proxy_pass_request_headers", "auth_request_set", "proxy_connect_timeout"),
+        *("proxy_read_timeout", "proxy_send_timeout", "client_max_body_size", "auth_request", "access_log", "allow", "deny"),
+    )
+)
+"""Directives of a location that asks, which are no longer needed."""
 
 
-@attrs.define
-class ServerBlock:
-    """The locations of one server. ``placeless`` directives apply to some of its paths, or to all of them."""
-
-    directive: Directive
-    locations: list[Location] = attrs.field(factory=list)
-    questions: list[Location] = attrs.field(factory=list)
-    placeless: list[Placeless] = attrs.field(factory=list)
+Passwords = Callable[[str], tuple[str, str] | None]
+"""From the argument of ``auth_basic_user_file`` to the text and the name of that file; None if it is not there."""
 
 
 class Locations(NginxFile):
     """Collects the locations of all servers. ``common`` are the directives outside of servers, which apply inside them."""
 
-    def __init__(self, file: str, draft: Draft, upstreams: Mapping[str, tuple[str, ...]], common: Sequence[Directive]) -> None:
+    def __init__(
+        self,
+        file: str,
+        draft: Draft,
+        upstreams: Mapping[str, tuple[str, ...]],
+        common: Sequence[Directive],
+        passwords: Passwords | None = None,
+    ) -> None:
         super().__init__(file, draft)
+        self.passwords = passwords
         self.upstreams = upstreams
         self.common = list(common)
         self.sites: dict[tuple[str, ...], list[ServerBlock]] = {}
@@ -91,32 +100,59 @@ class Locations(NginxFile):
             )
 
     def _location(
-        self, site: ServerBlock, one: Directive, hosts: tuple[str, ...], outer: list[Directive], asking: set[str]
+        self,
+        site: ServerBlock,
+        one: Directive,
+        hosts: tuple[str, ...],
+        outer: list[Directive],
+        asking: set[str],
+        within: str = "",
     ) -> None:
         modifier, path = _matches(one.args)
-        inside = inherit(outer, one.block or [])
         if path.startswith("@"):
             self.left(one, "only other locations lead to it")
-            return
-        if (
-            modifier not in ("", "=", "^~")
-            or not PLAIN_PATH.fullmatch(path)
-            or {"..", "."} & set(path.split("/"))
-            or "//" in path
-        ):
-            more = _judged(Location("/", False, hosts, one, outer))
-            found = Placeless(one, "a route has a plain path", _same_files(more))
-            self.left(one, f"{found.why}{'' if found.files else '; open routes of this server are closed'}")
-            site.placeless.append(found)
-            return
-        location = _judged(Location(path, modifier == "=", hosts, one, outer))
-        if path in asking:
-            self._question(one)
-            site.questions.append(location)
+        elif modifier in ("~", "~*"):
+            self._expression(site, one, hosts, outer, within)
+        elif modifier not in ("", "=", "^~") or not plain_path(path):
+            self.left(one, "a route has a plain path; open routes of this server are closed")
+            site.placeless.append(Placeless(one, "a route has a plain path", within=within))
         else:
-            site.locations.append(location)
-        for nested in one.all("location"):
-            self._location(site, nested, hosts, inside, asking)
+            location = _judged(Location(path, modifier == "=", hosts, one, outer, final=modifier == "^~"))
+            if path in asking:
+                self._question(one)
+                site.questions.append(location)
+            else:
+                site.locations.append(location)
+            inside = inherit(outer, one.block or [])
+            for nested in one.all("location"):
+                self._location(site, nested, hosts, inside, asking, path)
+
+    def _expression(self, site: ServerBlock, one: Directive, hosts: tuple[str, ...], outer: list[Directive], within: str) -> None:
+        """A location with a regular expression: the plain paths that it stands for, or a directive at unknown paths."""
+        modifier, text = _matches(one.args)
+        flags = re.IGNORECASE if modifier == "~*" else 0
+        judged = _judged(Location("/", False, hosts, one, outer))
+        alone = not within and not one.all("location")
+        paths = plain_paths(text) if alone and not flags else ()
+        if alone and not paths and well_known(text) and not judged.standing.asks and judged.standing.networks is None:
+            paths = (("/.well-known/", False),)
+            self.left(one, "here it is for /.well-known alone")
+        if paths and all(plain_path(path) for path, _ in paths):
+            site.expressions += [_judged(Location(path, exact, hosts, one, outer)) for path, exact in paths]
+            return
+        files, dots = _same_files(judged), hidden(text)
+        under = directory(text) if alone and not flags and plain_path(directory(text)) else ""
+        found = Placeless(one, "a route has a plain path", files, dots, text, flags, within, under)
+        site.placeless.append(found)
+        what = f"; open routes {f'at {under}' if under else 'of this server'} are closed"
+        if dots:
+            what = "; no route serves a file whose name begins with a dot, and open routes to services are closed"
+        self.left(one, f"{found.why}{'' if files else what}")
+        closed = attrs.evolve(judged, standing=Standing(((one, found.why),)))
+        if dots and not judged.standing.open and may_match(text, "/.well-known/x", flags):
+            site.expressions.append(attrs.evolve(closed, path="/.well-known/"))
+        elif under:
+            site.beneath.append(attrs.evolve(closed, path=under))
 
     def _question(self, location: Directive) -> None:
         """A location that asks Auth-o-tron, whose work the gateway does."""
@@ -124,17 +160,14 @@ class Locations(NginxFile):
             if one.name == "proxy_pass" and (match := PASS.fullmatch(one.args[0] if one.args else "")):
                 self.draft.asked_ports.add(int((match[3] or ":80")[1:]))
             elif one.name == "proxy_set_header" and one.args:
-                name, value = one.args[0].lower(), " ".join(one.args[1:])
-                if name not in _ASKING and (name, value) not in FORWARDED:
+                if one.args[0].lower() not in _ASKING and fate(one, {}) is not Fate.SAME:
                     self.left(one)
-            elif (
-                one.name not in ("internal", "proxy_pass_request_body", "proxy_pass_request_headers") and one.name not in CONSUMED
-            ):
+            elif one.name not in _OF_QUESTIONS and one.name not in CONSUMED:
                 self.left(one)
 
     def _error_page(self, one: Directive) -> None:
         *statuses, page = one.args or ("",)
-        plain = PLAIN_PATH.fullmatch(page) and not {"", ".", ".."} & set(page.split("/")[1:])
+        plain = plain_path(page) and not page.endswith("/")
         if not statuses or not plain or not all(re.fullmatch("[45][0-9][0-9]", word) for word in statuses):
             self.left(one, "an error page is a path, for statuses from 400 on, which do not change")
             return
@@ -151,11 +184,32 @@ class Locations(NginxFile):
         found = [location for hosts in self.sites for location in self._resolved(self.sites[hosts])]
         for location in found:
             self._no_servers(location)
-        _same_users(found)
+        self._who(found)
         roots = {one.root for one in found if one.standing.open and not one.proxied and one.root}
         routes = Routes(self.file, self.draft, self.upstreams, roots)
         for location in found:
             routes.add(location)
+
+    def _who(self, found: Sequence[Location]) -> None:
+        """Read the password files. Several become several realms. Close the locations whose users are in another place than those
+        of the first one and not in such a file, because a route accepts the users of every authenticator."""
+        asking = [one for one in found if one.standing.asks and not one.standing.closes]
+        places = list(dict.fromkeys(map(_users, asking)))
+        realms: dict[tuple[str, str], str] = {}
+        for place in places:
+            read = self.passwords(place[1]) if self.passwords is not None and place[1] and not place[0] else None
+            if read is not None:
+                realms[place] = htpasswd.convert(*read, self.draft)
+        for one in asking:
+            place = _users(one)
+            directive = [*one.of("auth_basic_user_file" if place[1] else "auth_request"), one.directive][-1]
+            one.found = place in realms
+            if len(places) > 1 and len(realms) == len(places):
+                one.realm = realms[place]
+                if one.standing.methods is not None:
+                    close(one, directive, "a rule for a method would admit the users of the other files, too")
+            elif place != places[0]:
+                close(one, directive, "its users are not those of the locations before it")
 
     def _no_servers(self, location: Location) -> None:
         """Close a location whose upstream has no server that could be translated: its name would become a host name."""
@@ -166,6 +220,8 @@ class Locations(NginxFile):
 
     def _resolved(self, sites: list[ServerBlock]) -> list[Location]:
         """The locations of the servers for the same hosts. nginx would use one of these servers; here they are merged."""
+        for site in sites:
+            site.settle(self.left)
         if len(sites) > 1:
             for site in sites:
                 for location in site.locations:
@@ -184,7 +240,7 @@ class Locations(NginxFile):
                     f"{location.directive.text}: that of line {before.directive.line} counts, which is stricter",
                 )
         found = settled(list(merged.values()), self.left)
-        self._without_place(found, [reason for site in sites for reason in site.placeless])
+        without_place(found, [reason for site in sites for reason in site.placeless])
         for question in (one for site in sites for one in site.questions):
             outer = around(found, question.path)
             same = next((one for one in found if one.route_path == question.route_path), None)
@@ -196,15 +252,6 @@ class Locations(NginxFile):
                 closed = Directive(one.name, one.args, one.line, inside, one.file)
                 found.append(attrs.evolve(question, directive=closed, standing=Standing(networks=())))
         return found
-
-    def _without_place(self, found: list[Location], reasons: Sequence[Placeless]) -> None:
-        """Close what is open, because of directives that are in force at unknown paths."""
-        for reason in reasons:
-            if reason.files and all(not one.proxied and not _own_files(one) for one in found if one.standing.anonymous):
-                continue
-            for location in found:
-                if location.standing.anonymous:
-                    close(location, reason.directive, reason.why)
 
 
 def _matches(args: tuple[str, ...]) -> tuple[str, str]:
@@ -220,20 +267,11 @@ def _judged(location: Location) -> Location:
     return location
 
 
-def _same_users(found: Sequence[Location]) -> None:
-    """Close the locations whose users are in another place than those of the first one, because a route accepts the users of
-    every authenticator."""
-    first: tuple[str, ...] | None = None
-    for location in found:
-        if not location.standing.asks or location.standing.closes:
-            continue
-        words = [location.word(name) for name in ("auth_request", "auth_basic")]
-        file = location.word("auth_basic_user_file") if words[1] not in ("", "off") else ""
-        users = ("" if words[0] == "off" else words[0], file)
-        first = first or users
-        if users != first:
-            one = [*location.of("auth_basic_user_file" if file else "auth_request"), location.directive][0]
-            close(location, one, "its users are not those of the locations before it")
+def _users(location: Location) -> tuple[str, str]:
+    """Where the users of a location are: the argument of ``auth_request``, and that of ``auth_basic_user_file``."""
+    request, basic = (location.word(name) for name in ("auth_request", "auth_basic"))
+    file = location.word("auth_basic_user_file") if basic not in ("", "off") else ""
+    return "" if request == "off" else request, file
 
 
 def _same_files(location: Location) -> bool:
@@ -244,10 +282,6 @@ def _same_files(location: Location) -> bool:
         and location.standing.open
         and not location.proxied
     )
-
-
-def _own_files(location: Location) -> bool:
-    return bool(location.directive.all("root") or location.directive.all("alias"))
 
 
 def _all(block: Sequence[Directive], name: str) -> list[Directive]:

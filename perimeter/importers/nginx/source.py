@@ -9,11 +9,12 @@ import re
 from collections.abc import Sequence
 
 from perimeter.importers.draft import Draft, Note
-from perimeter.importers.nginx.directives import OF_NGINX, done
+from perimeter.importers.nginx.directives import OF_NGINX, done, of_nginx
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.listeners import NginxListeners
+from perimeter.importers.nginx.places import Placeless
 from perimeter.importers.nginx.servers import Server, Servers
-from perimeter.importers.nginx.site import Locations, Placeless
+from perimeter.importers.nginx.site import Locations, Passwords
 from perimeter.importers.nginx.tree import Directive, Find, read
 
 SOURCE = "nginx"
@@ -33,11 +34,11 @@ def convert(text: str, file: str, draft: Draft, find: Find | None = None) -> Non
     convert_all([read(text, file, find)], file, draft)
 
 
-def convert_all(trees: Sequence[list[Directive]], file: str, draft: Draft) -> None:
+def convert_all(trees: Sequence[list[Directive]], file: str, draft: Draft, passwords: Passwords | None = None) -> None:
     """Add the servers of several files that nginx loads together, as `perimeter.importers.nginx.tree.read` returns them.
-    Directives outside of servers apply to the servers of all files."""
+    Directives outside of servers apply to the servers of all files. ``passwords`` opens the files of ``auth_basic_user_file``."""
     draft.source = SOURCE
-    reading = _NginxImport(file, draft)
+    reading = _NginxImport(file, draft, passwords)
     outer: list[Directive] = []
     for top in trees:
         whole = any(one.name == "http" and one.block is not None for one in top)
@@ -52,8 +53,9 @@ def convert_all(trees: Sequence[list[Directive]], file: str, draft: Draft) -> No
 
 
 class _NginxImport(NginxFile):
-    def __init__(self, file: str, draft: Draft) -> None:
+    def __init__(self, file: str, draft: Draft, passwords: Passwords | None) -> None:
         super().__init__(file, draft)
+        self.passwords = passwords
         self.upstreams: dict[str, tuple[str, ...]] = {}
         self.common: list[Directive] = []
         self.quiet: list[str] = []
@@ -93,7 +95,7 @@ class _NginxImport(NginxFile):
             self.draft.remark(Note(self.file, 0, ""), f"these directives are about nginx itself and have no counterpart: {shown}")
 
     def locations(self, reached: Sequence[Sequence[Server]]) -> None:
-        locations = Locations(self.file, self.draft, self.upstreams, self.common)
+        locations = Locations(self.file, self.draft, self.upstreams, self.common, self.passwords)
         for group in reached:
             for server in group:
                 placeless = [Placeless(one, why) for one, why in server.placeless]
@@ -108,8 +110,7 @@ class _NginxImport(NginxFile):
         self.common.append(one)
         if one.name == "location":
             self.left(one, "it is outside of a server")
-        elif one.name == "include" and one.args[-1:] and one.args[-1].rpartition("/")[2] == "mime.types":
-            # nginx's own list of types, often not on the machine that imports
+        elif of_nginx(one):
             self.common.pop()
             self.quiet.append(one.text)
         elif not done(one):
@@ -133,11 +134,13 @@ class _NginxImport(NginxFile):
                     self.left(one, "it is marked as down")
                     continue
                 servers.append(one.args[0])
-                if len(one.args) > 1:
+                if any(word == "backup" or word.startswith(("weight=", "route=", "service=", "max_conns=")) for word in one.args):
                     self.left(one, "the gateway treats servers equally")
             elif one.name == "keepalive" and one.args:
                 section = self.draft.section("upstream", directive.args[0])
                 self.draft.put(section, "keepalive", one.args[0], self.note(one))
+            elif one.name in ("keepalive_requests", "keepalive_timeout", "keepalive_time"):
+                self.quiet.append(one.name)
             elif one.name in ("least_conn", "random", "zone"):
                 self.draft.remark(self.note(one, ""), f"{one.text}: the gateway balances in its own way")
             else:

@@ -74,6 +74,14 @@ class ExplainTests(SiteCase):
         self.assertEqual(lines[0], f"{method} {url}")
         return status, lines[1:]
 
+    def test_hosts_of_wildcards(self) -> None:
+        self.site.write_text(SITE + "\n[route wide]\nhost = *.example\npath = /admin\nupstream = app\nauth = none\n")
+        for host, name in (("shop.example", "shop"), ("other.example", "wide"), ("example", "admin")):
+            _, lines = self.explain("GET", f"http://{host}/admin/x")
+            self.assertIn(f"[route {name}]", lines[1], host)
+        _, lines = self.explain("GET", "http://shop.example/admin/x")
+        self.assertIn("[route wide]", "".join(lines[2:]))
+
     def test_the_route_and_those_that_come_later(self) -> None:
         status, lines = self.explain("GET", "/admin/x?y")
         self.assertEqual(status, 1)

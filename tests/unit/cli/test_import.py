@@ -122,6 +122,47 @@ class ImportTests(TestCase):
         self.assertIn(f"; {source}:2: novelty", self.site.read_text())
         self.assertEqual(run_check(self.site)[0], 0)
 
+    def test_attack_48_a_route_for_files_that_is_closed_by_what_is_beside_them(self) -> None:
+        (self.dir / "html" / "admin").mkdir(parents=True)
+        (self.dir / "html" / "admin.txt").write_text("x")
+        source = self.source(
+            "nginx.conf", f"server {{ listen 80; root {self.dir}/html; location / {{ }} location /admin {{ deny all; }} }}"
+        )
+        self.assertEqual(self.run_command(source).exit_code, LEFT)
+        self.assertEqual(self.site.read_text().count("networks = 255.255.255.255/32"), 2)
+        status, text = run_check(self.site)
+        self.assertEqual(status, 0, text)
+
+    def test_a_copied_configuration_reads_its_own_files(self) -> None:
+        """Its absolute names are those of the machine that it comes from."""
+        location = "location / { auth_basic x; auth_basic_user_file %s; proxy_pass http://127.0.0.1:1; }"
+        (self.dir / "snippets").mkdir()
+        (self.dir / "snippets" / "x.conf").write_text("client_max_body_size 3m;")
+        (self.dir / "users").write_text(BCRYPT)
+        text = "http { server { listen 80; include /etc/nginx/snippets/x.conf; " + location + " } }"
+        for name in ("/etc/nginx/users", "users"):
+            result = self.run_command(self.source("nginx.conf", text % name), arguments=("--force",))
+            self.assertEqual(result.exit_code, 0, result.output)
+            self.assertIn("max_body = 3MiB", self.site.read_text())
+            self.assertEqual((self.dir / "htpasswd.realm").read_text(), BCRYPT.replace(":", ": ", 1))
+            self.assertEqual(run_check(self.site)[0], 0)
+
+    def test_a_user_file_that_is_somewhere_else(self) -> None:
+        (self.dir / "away").mkdir()
+        (self.dir / "away" / "users").write_text(BCRYPT)
+        text = "server { listen 80; location / { auth_basic x; auth_basic_user_file /x/users; proxy_pass http://127.0.0.1:1; } }"
+        source = self.source("nginx.conf", text)
+        result = self.run_command(source)
+        self.assertIn("import its password file together with this one", result.output)
+        self.assertEqual((self.dir / "users.realm").read_text(), "")
+        given = str(self.dir / "away" / "users")
+        for arguments in (("--user-file", given), (given,)):
+            result = self.run_command(source, arguments=("--force", *arguments))
+            self.assertEqual(result.exit_code, 0, result.output)
+            self.assertNotIn("import its password file", result.output)
+            self.assertEqual((self.dir / "htpasswd.realm").read_text(), BCRYPT.replace(":", ": ", 1))
+            self.assertEqual(self.site.read_text().count("[authenticator "), 1)
+
     def test_files_that_exist_are_left_alone_unless_forced(self) -> None:
         (self.dir / "plain-provider.realm").write_text("precious")
         result = self.run_command(DATA / "authotron.yaml")

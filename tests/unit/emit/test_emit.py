@@ -252,3 +252,21 @@ class EmitTests(TestCase):
         addresses = [one["endpoint"]["address"]["socket_address"]["address"] for one in servers]
         self.assertEqual(addresses, ["10.0.0.5", "fd00::5"])
         self.assertIn("transport_socket", clusters["perimeter_pub"])
+
+    def test_hosts_with_wildcards(self) -> None:
+        """Names come before wildcards, and longer wildcards before shorter ones."""
+        more = "".join(
+            f"[route {name}]\nhost = {host}\npath = /\nupstream = secure\n"
+            for name, host in (("w1", "*.example.com"), ("w2", "*.api.example.com"))
+        )
+        text = self.emit("nginx", trusted=TRUSTED, listeners=PLAIN, more=more)
+        self.assertIn("server_name *.example.com;", text)
+        text = self.emit("haproxy", trusted=TRUSTED, listeners=PLAIN, more=more)
+        found = re.findall(r"acl host_\d+ .* -m (str|end) (\S+) ", text)
+        self.assertEqual(
+            found,
+            [("str", "api.example.com"), ("str", "www.example.com"), ("end", ".api.example.com"), ("end", ".example.com")],
+        )
+        for proxy in ("caddy", "traefik", "envoy"):
+            self.emit(proxy, trusted=TRUSTED, listeners=PLAIN, more=more, status=1)
+            self.assertIn("has no such wildcard", self.warnings)

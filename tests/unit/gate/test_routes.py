@@ -118,6 +118,43 @@ class FindTests(unittest.TestCase):
             self.assertEqual(self.found(table, path, host), name, (host, path))
             self.assertEqual(self.found(table, path, host), name, "again, from memory")
 
+    def test_wildcards_of_hosts(self) -> None:
+        """Like nginx: the name itself, then its longest wildcard, then any host."""
+        table = RouteTable(
+            [
+                route("any"),
+                route("com", "/", "*.example.com"),
+                route("deep", "/", "*.b.example.com"),
+                route("deep-p", "/p/q", "*.b.example.com"),
+                route("com-p", "/p", "*.example.com"),
+                route("x", "/x", "x.b.example.com"),
+            ]
+        )
+        for host, path, name in (
+            ("example.com", "/", "any"),
+            ("badexample.com", "/", "any"),
+            ("a.example.com", "/", "com"),
+            ("A.Example.com.:80", "/", "com"),
+            ("a.c.example.com", "/p/q", "com-p"),
+            ("b.example.com", "/", "com"),
+            ("c.b.example.com", "/", "deep"),
+            ("d.c.b.example.com", "/p/q/r", "deep-p"),
+            ("c.b.example.com", "/p", "deep"),
+            ("x.b.example.com", "/x/y", "x"),
+            ("x.b.example.com", "/p/q", "deep-p"),
+            ("x.b.example.com", "/", "deep"),
+            ("xb.example.com", "/", "com"),
+            ("com", "/", "any"),
+        ):
+            self.assertEqual(self.found(table, path, host), name, (host, path))
+            self.assertEqual(self.found(table, path, host), name, "again, from memory")
+
+    def test_a_wildcard_without_a_route_for_the_path(self) -> None:
+        table = RouteTable([route("any"), route("wide", "/w", "*.com"), route("deep", "/d", "*.b.com")])
+        for path, name in (("/d", "deep"), ("/w", "wide"), ("/x", "any")):
+            self.assertEqual(self.found(table, path, "a.b.com"), name, path)
+        self.assertIsNone(self.found(RouteTable([route("wide", "/", "*.com")]), "/", "com"))
+
     def test_attack_4_case_trailing_dot_and_port(self) -> None:
         table = RouteTable([route("open"), route("closed", "/", "b.example.com")])
         for host in (
@@ -141,11 +178,12 @@ class FindTests(unittest.TestCase):
 
     def test_attack_54_a_name_of_thousands_of_labels(self) -> None:
         """Its labels are not checked one by one, and it is not cached."""
-        table = RouteTable([route("any"), route("b", "/", "b.example.com")])
+        table = RouteTable([route("any"), route("b", "/", "b.example.com"), route("c", "/", "*.c.example.com")])
         host = "a." * 16_000 + "b.example.com"
         began = time.thread_time()
         for _ in range(20):
             self.assertEqual(self.found(table, "/", host), "any")
+            self.assertEqual(self.found(table, "/", "a." * 16_000 + "c.example.com"), "c")
         self.assertLess(time.thread_time() - began, 0.02)
         self.assertEqual(len(table._table._remembered), 0)
 

@@ -241,7 +241,7 @@ class EscapeTests(StaticTestCase):
         self.assertEqual(rig.reply.status, 404)
 
     def test_hidden_files(self) -> None:
-        for name in (".git/config", ".htpasswd", "sub/.htaccess", ".env", ".well-known/.secret"):
+        for name in (".git/config", ".htpasswd", "sub/.htaccess", ".env", ".well-known/.secret", "sub/.well-known/x"):
             self.put(name, b"secret")
             self.assertEqual(self.get("/" + name).reply.status, 404, name)
         self.put(".well-known/security.txt", b"Contact: x")

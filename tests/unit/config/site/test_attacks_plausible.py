@@ -197,7 +197,7 @@ class RuleTests(RouteCase):
 class HostTests(RouteCase):
     def test_attack_70_wildcards_and_words_are_no_hosts(self) -> None:
         for host in (
-            *("*.example.com", "example.*", "*example.com", "**", "*.*", ".example.com", "~^www", "a.example b.example", "a|b"),
+            *("example.*", "*example.com", "**", "*.*", ".example.com", "~^www", "a.example b.example", "a|b"),
             *(
                 "any",
                 "all",
@@ -215,7 +215,7 @@ class HostTests(RouteCase):
             self.assertTrue(found and found[0].startswith("host: "), (host, found))
         for host in ("any", "_", "0.0.0.0"):
             self.assertIn("did you mean *", self.route(f"host = {host}\n")[0])
-        self.assertIn("wildcards are not known here", self.route("host = *.example.com\n")[0])
+        self.assertIn("wildcards are not known here", self.route("host = *.example.*\n")[0])
 
 
 class NetworkTests(RouteCase):

@@ -48,9 +48,30 @@ class NameTests(DatatypeCase):
                 "192.0.2.1": "192.0.2.1",
                 "[2001:DB8::1]": "[2001:db8::1]",
                 "xn--bcher-kva.example": "xn--bcher-kva.example",
+                "*.Example.com.": "*.example.com",
+                "*.com": "*.com",
             },
         )
-        self.bad(route.ROUTE_HOST, ["a b", "-a", "a..b", "*.example.com", "http://a", "a/b", "300.1.1.1", "a" * 64, "[x]", "a\n"])
+        self.bad(
+            route.ROUTE_HOST,
+            [
+                "a b",
+                "-a",
+                "a..b",
+                "www.*",
+                "*example.com",
+                "*.*.a",
+                "*.",
+                "*.[::1]",
+                "*.0.0.1",
+                "http://a",
+                "a/b",
+                "300.1.1.1",
+                "a" * 64,
+                "[x]",
+                "a\n",
+            ],
+        )
         self.suggests(
             route.ROUTE_HOST,
             {"gw.example.com:9443": "gw.example.com", "2001:db8::1": "[2001:db8::1]", "bücher.example": "xn--bcher-kva.example"},

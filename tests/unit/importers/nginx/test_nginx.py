@@ -66,7 +66,7 @@ class NginxTests(TestCase):
         self.assertEqual(options(draft, "route a-b")["audit"], "access.log")
 
     def test_attack_what_restricts_and_is_not_understood_closes_the_route(self) -> None:
-        for body in ("auth_jwt site;", "satisfy any;", "if ($x) { return 403; }", "limit_except GET { deny all; }"):
+        for body in ("auth_jwt site;", "if ($x) { return 403; }", "limit_except GET { auth_basic x; }"):
             draft = location(f"proxy_pass http://b:1;\n{body}")
             self.assertNotIn("auth", options(draft, "route a"), body)
             self.assertEqual(len(draft.remainder), 1, body)
@@ -166,7 +166,8 @@ class NginxTests(TestCase):
         )
         section = options(draft, "route a")
         self.assertEqual((section["identity"], section["identity_username_header"]), ("headers", "X-Remote-User"))
-        self.assertEqual(left(draft), ["5: proxy_set_header X-Key"])
+        self.assertEqual(left(draft), ["5: proxy_set_header X-Key: the service does not get it, and no client can send it"])
+        self.assertEqual(options(draft, "perimeter"), {"identity_headers": "default, X-Key"})
 
     def test_named_upstreams_and_servers_of_other_names(self) -> None:
         draft = conf(

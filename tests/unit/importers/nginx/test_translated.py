@@ -1,0 +1,282 @@
+"""What is often met in nginx configurations, and what it becomes: expressions, names of servers, headers, methods, users."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import TestCase
+
+from perimeter.importers.draft import Draft
+from perimeter.importers.nginx import source as nginx
+from perimeter.importers.nginx.tree import read
+from tests.unit.doubles.drafts import conf, left, location, options
+from tests.unit.importers.nginx.test_closed import PASS, every, standing
+
+HASH = "$2y$05$" + "." * 53
+
+
+def server(words: str) -> Draft:
+    return conf(f"server {{ listen 80; {words} }}")
+
+
+class ExpressionTests(TestCase):
+    DENY = "allow 10.0.0.0/8; deny all;"
+
+    def test_plain_paths_become_routes(self) -> None:
+        draft = server(f"location / {{ {PASS} }} location ~ ^/(user|admin)/ {{ {self.DENY} {PASS} }}")
+        self.assertEqual(every(draft), {"/": "open", "/user": "networks", "/admin": "networks"})
+        self.assertEqual(draft.remainder, [])
+        draft = server(f"location / {{ {PASS} }} location ~ ^/status$ {{ deny all; {PASS} }}")
+        self.assertEqual(every(draft), {"/": "open", "/status": "closed"})
+
+    def test_attack_48_an_expression_comes_before_longer_plain_locations(self) -> None:
+        inner = f"location /a/b/ {{ {PASS} }}"
+        draft = server(f"location / {{ {PASS} }} {inner} location ~ ^/a/ {{ {self.DENY} {PASS} }}")
+        self.assertEqual(every(draft), {"/": "open", "/a": "networks"})
+        self.assertIn("nginx takes location ~ ^/a/ for all of its paths", str(draft.remainder))
+        draft = server(f"location / {{ {PASS} }} {inner.replace('/a', '^~ /a')} location ~ ^/a/ {{ {self.DENY} {PASS} }}")
+        self.assertEqual(every(draft), {"/": "open", "/a": "networks", "/a/b": "open"})
+
+    def test_attack_48_an_expression_between_final_locations(self) -> None:
+        """nginx takes the expression for what the longest location without ``^~`` is for."""
+        words = f"location ^~ /a/ {{ {PASS} }} location /a/b/ {{ {PASS} }} location ~ ^/a/ {{ {self.DENY} {PASS} }}"
+        self.assertEqual(every(server(f"location / {{ {PASS} }} {words}")), {"/": "open", "/a": "open", "/a/b": "networks"})
+        words = f"location ^~ /a/b/ {{ {PASS} }} location /a/b/c/ {{ {PASS} }} location ~ ^/a/ {{ {self.DENY} {PASS} }}"
+        self.assertEqual(
+            every(server(f"location / {{ {PASS} }} {words}")),
+            {"/": "open", "/a": "networks", "/a/b": "open", "/a/b/c": "networks"},
+        )
+
+    def test_attack_48_the_first_expression_counts(self) -> None:
+        first, second = f"location ~ ^/a/ {{ {self.DENY} {PASS} }}", f"location ~ ^/a/b/ {{ {PASS} }}"
+        self.assertEqual(every(server(f"{first} {second}")), {"/a": "networks"})
+        self.assertEqual(every(server(f"{second} {first}")), {"/a/b": "open", "/a": "networks"})
+
+    def test_attack_48_exact_locations_come_first(self) -> None:
+        draft = server(f"location = /a {{ deny all; {PASS} }} location ~ ^/a$ {{ {PASS} }} location / {{ {PASS} }}")
+        self.assertEqual(every(draft), {"/": "open", "/a": "closed"})
+
+    def test_final_locations_are_not_closed_by_expressions(self) -> None:
+        for words, expected in (
+            (r"location ~ \.php$ { deny all; }", "open"),
+            ("location ~ ^/api$ { deny all; }", "closed"),
+            (r"location ~ (?|x { deny all; }", "closed"),
+        ):
+            draft = server(f"location / {{ {PASS} }} location ^~ /api/ {{ {PASS} }} {words}")
+            self.assertEqual(every(draft)["/api"], expected, words)
+
+    def test_an_expression_below_a_directory_closes_that(self) -> None:
+        draft = server(
+            rf"location / {{ {PASS} }} location /a/ {{ {PASS} }} location /a/b/ {{ {PASS} }}"
+            r"location ~ ^/a/b/.*\.x$ { deny all; }"
+        )
+        self.assertEqual(every(draft), {"/": "open", "/a": "open", "/a/b": "closed"})
+        draft = server(rf"location / {{ {PASS} }} location ~ ^/a/b/.*\.x$ {{ deny all; }}")
+        self.assertEqual(every(draft), {"/": "open", "/a/b": "closed"})
+        draft = server(f"location / {{ {PASS} }} location /y/ {{ {PASS} location ~ x {{ deny all; }} }}")
+        self.assertEqual(every(draft), {"/": "open", "/y": "closed"})
+
+    def test_hidden_files_are_served_by_no_route(self) -> None:
+        deny = "location ~ %s { deny all; }"
+        for expression, extra in ((r"/\.ht", {}), (r"/\.(?!well-known)", {}), (r"/\.", {"/.well-known": "closed"})):
+            draft = server(f"root /w; location / {{ }} {deny % expression}")
+            self.assertEqual(every(draft), {"/": "open", **extra}, expression)
+            draft = server(f"root /w; location /a/ {{ }} {deny % expression}")
+            self.assertEqual(every(draft)["/a"], "open", expression)
+            self.assertEqual(every(draft).get("/a/.well-known", "none"), extra.get("/.well-known", "none"), expression)
+            draft = server(f"location / {{ {PASS} }} {deny % expression}")
+            self.assertEqual(every(draft), {"/": "closed", **extra}, expression)
+
+    def test_the_directory_for_certificate_authorities(self) -> None:
+        for expression in ("/.well-known", r"^/\.well-known/acme-challenge/"):
+            draft = server(f"location / {{ {PASS} }} location ~ {expression} {{ root /acme; }}")
+            self.assertEqual(every(draft)["/"], "open")
+        draft = server(f"location / {{ {PASS} }} location ~ /.well-known {{ deny all; }}")
+        self.assertEqual(every(draft), {"/": "closed"})
+
+    def test_a_redirect_to_the_same_path_with_a_slash(self) -> None:
+        for target in ("/a/", "$scheme://$host/a/", "$uri/", "https://$http_host/a/$is_args$args"):
+            draft = server(f"location = /a {{ return 301 {target}; }} location /a/ {{ {PASS} }}")
+            self.assertEqual((every(draft), draft.remainder), ({"/a": "open"}, []), target)
+        for target in ("/b/", "https://elsewhere/a/", "/a"):
+            draft = server(f"location = /a {{ return 301 {target}; }} location /a/ {{ {PASS} }}")
+            self.assertEqual(every(draft), {"/a": "closed"}, target)
+
+
+class ServerNameTests(TestCase):
+    def servers(self, *names: str) -> Draft:
+        inner = ("deny all;", "auth_basic x;", "allow 10.0.0.0/8; deny all;", "")
+        return conf(
+            "".join(
+                f"server {{ listen 80; server_name {name}; location / {{ {words} {PASS} }} }}\n"
+                for name, words in zip(names, inner, strict=False)
+            )
+        )
+
+    def test_wildcards_become_hosts(self) -> None:
+        draft = self.servers("_", "*.example.com", ".b.example.com")
+        self.assertEqual(every(draft), {"/": "closed", "*.example.com /": "asks", "b.example.com, *.b.example.com /": "networks"})
+        self.assertEqual(draft.remainder, [])
+
+    def test_expressions_become_hosts_where_nginx_takes_them(self) -> None:
+        draft = self.servers("_", r"~^(a|b)\.example\.com$", "a.example.com")
+        self.assertEqual(every(draft), {"/": "closed", "b.example.com /": "asks", "a.example.com /": "networks"})
+        draft = self.servers("_", r"~^a\.example\.com$", "*.example.com")
+        self.assertEqual(every(draft), {"/": "closed", "*.example.com /": "networks"})
+
+    def test_attack_73_an_expression_after_one_that_is_not_understood(self) -> None:
+        draft = self.servers("a", "~^x", r"~^b\.example\.com$")
+        self.assertEqual(every(draft), {"/": "closed"})
+        self.assertEqual(len([note for note in draft.remainder if "server_name" in note.text]), 2)
+
+    def test_attack_73_the_default_server_has_a_name_below_a_wildcard(self) -> None:
+        draft = conf(
+            f"server {{ listen 80; server_name a.example.com; location / {{ deny all; {PASS} }} }}"
+            f"server {{ listen 80; server_name *.example.com; location / {{ {PASS} }} }}"
+        )
+        self.assertEqual(every(draft), {"/": "closed", "a.example.com /": "closed", "*.example.com /": "open"})
+
+    def test_two_expressions_are_kept_apart_or_refused(self) -> None:
+        self.assertEqual(every(self.servers("~(prom*)", "~(alert*)")), {"/": "closed"})
+        draft = self.servers(r"~^prom\.", r"~^(x|y)\.example\.com$")
+        self.assertNotIn("open", every(draft).values())
+
+
+class HeaderTests(TestCase):
+    def test_attack_72_headers_that_the_gateway_does_not_set_are_dropped(self) -> None:
+        draft = location(
+            f"auth_request /q; auth_request_set $m $upstream_http_x_auth_request_email; {PASS}"
+            "proxy_set_header X-User $remote_user; proxy_set_header X-Email $m; proxy_set_header X-Role reader;"
+            "proxy_set_header X-Scheme $scheme; proxy_set_header X-Secret '';"
+        )
+        self.assertEqual(options(draft, "perimeter")["identity_headers"], "default, X-Role, X-Secret")
+        self.assertEqual(options(draft, "route a")["identity_username_header"], "X-User")
+        self.assertEqual(len(left(draft)), 3)
+
+    def test_the_address_of_the_user_alone(self) -> None:
+        draft = location(
+            f"auth_request /q; auth_request_set $m $upstream_http_x_auth_request_email; {PASS}proxy_set_header X-WEBAUTH-USER $m;"
+        )
+        self.assertEqual(options(draft, "route a")["identity_username_header"], "X-WEBAUTH-USER")
+        self.assertIn("the user name there", left(draft)[0])
+
+    def test_attack_72_two_headers_for_one_option(self) -> None:
+        draft = location(f"auth_basic x; {PASS} proxy_set_header X-A $remote_user; proxy_set_header X-B $remote_user;")
+        self.assertEqual(options(draft, "route a")["identity_username_header"], "X-A")
+        self.assertEqual(options(draft, "perimeter")["identity_headers"], "default, X-B")
+
+    def test_attack_72_an_open_service_that_trusts_a_header(self) -> None:
+        for words, expected in (
+            ("proxy_set_header X-User guest;", "closed"),
+            ("proxy_set_header X-User '';", "open"),
+            ("proxy_set_header X-Auth-Request-Redirect $request_uri;", "open"),
+            ("proxy_set_header X_User '';", "closed"),
+            ("proxy_set_header Connection $http_connection; proxy_set_header Upgrade websocket;", "open"),
+        ):
+            self.assertEqual(standing(location(f"{words} {PASS}"), "a"), expected, words)
+
+
+class MethodTests(TestCase):
+    def test_limit_except(self) -> None:
+        for words, expected in (("GET", "method:GET, method:HEAD"), ("post GET HEAD", "method:POST, method:GET, method:HEAD")):
+            draft = location(f"limit_except {words} {{ deny all; }} {PASS}")
+            self.assertEqual((options(draft, "route a")["allow"], draft.remainder), (expected, []))
+            self.assertEqual(options(draft, "route a")["auth"], "none")
+        draft = location(f"auth_basic x; limit_except GET {{ deny all; }} {PASS}")
+        self.assertNotIn("auth", options(draft, "route a"))
+
+    def test_attack_48_what_else_limits_methods_closes(self) -> None:
+        for words in ("GET { allow 10.0.0.0/8; deny all; }", "GET { auth_basic x; }", "GET { }", "G-T { deny all; }"):
+            self.assertEqual(standing(location(f"limit_except {words} {PASS}"), "a"), "closed", words)
+        both = "limit_except GET { deny all; } limit_except POST { deny all; }"
+        self.assertEqual(standing(location(f"{both} {PASS}"), "a"), "closed")
+
+    def test_attack_48_a_method_is_a_restriction_for_paths_beside(self) -> None:
+        draft = conf(f"server {{ listen 80; location / {{ {PASS} }} location /a {{ limit_except GET {{ deny all; }} {PASS} }} }}")
+        self.assertEqual(every(draft)["/"], "closed")
+
+
+class PasswordFileTests(TestCase):
+    def convert(self, text: str, **files: str) -> Draft:
+        draft = Draft()
+        found = {name: (content, f"dir/{name}") for name, content in files.items()}
+        nginx.convert_all([read(text, "nginx.conf")], "nginx.conf", draft, found.get)
+        return draft
+
+    def location(self, path: str, file: str, words: str = "") -> str:
+        return f"location {path} {{ auth_basic x; auth_basic_user_file {file}; {words} {PASS} }}"
+
+    def test_one_file(self) -> None:
+        draft = self.convert(f"server {{ listen 80; {self.location('/a/', 'staff')} }}", staff=f"alice:{HASH}\nbob\n")
+        self.assertEqual(options(draft, "authenticator htpasswd"), {"type": "realmfile", "path": "htpasswd.realm"})
+        self.assertEqual([user.name for user in draft.realms["htpasswd.realm"]], ["alice"])
+        self.assertNotIn("allow", options(draft, "route a"))
+        self.assertEqual([(note.file, note.line) for note in draft.remainder], [("dir/staff", 2)])
+
+    def test_attack_48_several_files_are_several_realms(self) -> None:
+        text = f"server {{ listen 80; {self.location('/a/', 'staff')} {self.location('/b/', 'admins')} }}"
+        draft = self.convert(text, staff=f"alice:{HASH}", admins=f"root:{HASH}")
+        self.assertEqual(options(draft, "route a")["allow"], "realm:htpasswd")
+        self.assertEqual(options(draft, "route b")["allow"], "realm:htpasswd-2")
+        self.assertEqual([user.name for user in draft.realms["htpasswd-2.realm"]], ["root"])
+        draft = self.convert(text, staff=f"alice:{HASH}")
+        self.assertEqual(every(draft), {"/a": "asks", "/b": "closed"})
+        text = text.replace("admins;", "admins; limit_except GET { deny all; }")
+        self.assertEqual(standing(self.convert(text, staff=HASH, admins=HASH), "b"), "closed")
+
+    def test_attack_48_users_of_a_file_and_of_a_service(self) -> None:
+        text = f"server {{ listen 80; {self.location('/a/', 'staff')} location /b/ {{ auth_request /q; {PASS} }} }}"
+        self.assertEqual(every(self.convert(text, staff=f"alice:{HASH}")), {"/a": "asks", "/b": "closed"})
+
+
+class ServiceTests(TestCase):
+    def test_certificates_of_services(self) -> None:
+        draft = location(
+            "proxy_pass https://b:1; proxy_ssl_trusted_certificate ca.pem; proxy_ssl_name b.internal; proxy_ssl_verify on;"
+        )
+        self.assertEqual(
+            options(draft, "upstream a"), {"servers": "https://b:1", "ca_certificate": "ca.pem", "server_name": "b.internal"}
+        )
+        self.assertEqual([one.text for one in draft.remarks if "certificate" in one.text], [])
+        draft = location("proxy_pass https://b:1; proxy_ssl_name $host;")
+        self.assertIn("its certificate is verified here", str(draft.remarks))
+        self.assertEqual(left(draft), ["5: proxy_ssl_name $host"])
+
+    def test_upstreams(self) -> None:
+        draft = conf(
+            "upstream b { server 10.0.0.1 max_fails=3 fail_timeout=30s; keepalive 8; keepalive_requests 9;"
+            "keepalive_timeout 60s; }\n"
+            "server { listen 80; location / { proxy_pass http://b; } }"
+        )
+        self.assertEqual((options(draft, "upstream b")["keepalive"], draft.remainder), ("8", []))
+        draft = conf("upstream b {\nserver 10.0.0.1 weight=3;\nserver 10.0.0.2 backup;\nip_hash;\n}\nserver { listen 80; }")
+        self.assertEqual([note.line for note in draft.remainder][:3], [2, 3, 4])
+
+    def test_the_paths_that_services_get(self) -> None:
+        for path, words, expected in (
+            ("/g/", "rewrite ^/g/(.*) /$1 break; proxy_pass http://b:1/;", "/"),
+            ("/g/api/", "rewrite ^/g/(.*)$ /$1 break; proxy_pass http://b:1;", "/api"),
+            ("/g/", "rewrite ^/g(/.*)$ $1 break; proxy_pass http://b:1;", "/"),
+            ("/g/", "rewrite ^/g/(.*) /new/$1 break; proxy_pass http://b:1;", "/new"),
+            ("/g/", "rewrite ^/(.*) /x/$1 break; proxy_pass http://b:1;", "/x/g"),
+            ("/g/", "rewrite ^/g/(.*) /g/$1 break; proxy_pass http://b:1;", None),
+        ):
+            draft = location(words, path)
+            (route,) = [one.options for header, one in draft.sections.items() if header.startswith("route ")]
+            self.assertEqual((route.get("rewrite") and route["rewrite"].value, draft.remainder), (expected, []), words)
+            self.assertEqual(route["auth"].value, "none", words)
+
+    def test_variables_of_conditions_that_restrict_nothing(self) -> None:
+        draft = location(f"if ($x) {{ set $y 1; add_header A b; }} {PASS}")
+        self.assertEqual((standing(draft, "a"), len(draft.remainder)), ("open", 1))
+        draft = conf(
+            "map $http_upgrade $connection_upgrade { default upgrade; '' close; }"
+            f"server {{ listen 80; location / {{ proxy_set_header Connection $connection_upgrade; {PASS} }} }}"
+        )
+        self.assertEqual((every(draft), draft.remainder), ({"/": "open"}, []))
+
+    def test_certbots_redirect(self) -> None:
+        moved = "if ($host = a.example) { return 301 https://$host$request_uri; }"
+        tls = f"server {{ listen 443 ssl; location / {{ {PASS} }} }}"
+        draft = conf(f"server {{ {moved} listen 80; server_name a.example; return 404; }} {tls}")
+        self.assertEqual((options(draft, "listener http")["serve"], draft.remainder), ("redirect", []))
+        draft = conf(f"server {{ {moved.replace('host', 'x', 1)} listen 80; return 404; }} {tls}")
+        self.assertNotIn("listener http", draft.sections)
