@@ -555,9 +555,9 @@ class UnboundedWorkTests(GatewayCase):
         head, claims, signature = good.split(".")
         objects, number = b'{"a":' * 120, b'{"alg":' + b"9" * 700 + b"}"
         for why, value, status in (
-            ("20 KB of Bearer", "Bearer " + "a" * 20_000, 400),
+            ("20 KB of Bearer", "Bearer " + "a" * 20_000, 431),
             ("15 KB of Bearer", "Bearer " + "a" * 15_000, 401),
-            ("20 KB of Basic", "Basic " + "a" * 20_000, 400),
+            ("20 KB of Basic", "Basic " + "a" * 20_000, 431),
             ("a password of 10 KB", "Basic " + base64.b64encode(b"alice:" + b"x" * 10_000).decode(), 401),
             ("a deep header", f"Bearer {segment(b'[' * 700)}.{claims}.{signature}", 401),
             ("a deep header of objects", f"Bearer {segment(objects)}.{claims}.{signature}", 401),
@@ -575,8 +575,8 @@ class UnboundedWorkTests(GatewayCase):
         """If an operator sets wide limits, the next bound applies."""
         start = b"GET /x HTTP/1.1\r\nHost: a\r\n"
         private = b"GET /private HTTP/1.1\r\nHost: a\r\n"
-        self.assertEqual(self.status(gateway, private + b"Authorization: Bearer " + b"a" * MIB + b"\r\n\r\n"), 400)
-        self.assertEqual(self.status(gateway, private + b"Authorization: Basic " + b"a" * MIB + b"\r\n\r\n"), 400)
+        self.assertEqual(self.status(gateway, private + b"Authorization: Bearer " + b"a" * MIB + b"\r\n\r\n"), 431)
+        self.assertEqual(self.status(gateway, private + b"Authorization: Basic " + b"a" * MIB + b"\r\n\r\n"), 431)
         self.assertEqual(self.status(gateway, private + b"Authorization: Basic YTpi\r\n" * 90_000 + b"\r\n"), 400)
         self.assertEqual(self.status(gateway, start + b"X: y\r\n" * 300_000 + b"\r\n"), 431)
         self.assertIn(self.status(gateway, start + b"Connection: " + b"a," * 100_000 + b"\r\n\r\n"), (200, 400))

@@ -149,7 +149,7 @@ class LoginTests(OperatorCase):
             self.assertEqual((ran.status, words in ran.output), (status, True), ran.output)
             self.assertNotIn("guess-42", ran.output)
         self.assertIn(
-            "local: not asked, no realm that is asked for comes after it",
+            "local: not asked, its realm is not asked for",
             self.login(config, "alice", "secret", "--realm", "x").output,
         )
 

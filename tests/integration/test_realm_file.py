@@ -12,7 +12,7 @@ import bcrypt
 from perimeter.auth.passwords.users import read_users
 from tests.integration.harness import Gateway, GatewayCase, site
 from tests.integration.ports import eventually
-from tests.integration.wire import basic
+from tests.integration.wire import TIMEOUT, basic
 
 ROUTES = "[upstream sample]\nservers = sample:\n\n[route app]\npath = /\nupstream = sample\n"
 
@@ -41,8 +41,9 @@ class RealmFileCase(GatewayCase):
         self.file: Path = gateway.directory / "users.realm"
         return gateway
 
-    def status(self, gateway: Gateway, name: str, password: str) -> int:
+    def status(self, gateway: Gateway, name: str, password: str, timeout: float = TIMEOUT) -> int:
         with gateway.connect("http") as wire:
+            wire.socket.settimeout(timeout)
             return wire.get("/", basic(name, password)).status
 
     def schemes(self) -> dict[str, str]:
@@ -130,7 +131,8 @@ class CrowdTests(RealmFileCase):
         gateway = self.serve("".join(f"{name}: {hashed}\n" for name in names), authentication="timeout = 1s\n")
         statuses: list[int] = []
         threads = [
-            threading.Thread(target=lambda name=name: statuses.append(self.status(gateway, name, "secret"))) for name in names
+            threading.Thread(target=lambda name=name: statuses.append(self.status(gateway, name, "secret", 120)))
+            for name in names
         ]
         for thread in threads:
             thread.start()
