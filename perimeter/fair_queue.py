@@ -79,7 +79,7 @@ def retry_after(seconds: float) -> int:
 class StillWaiting(CancelledError):
     """A job was cancelled while it waited in the queue: it never began, so this is no failure of the backend.
 
-    ``retry_after`` is what the client is told.
+    ``retry_after`` is for the client.
     """
 
     def __init__(self, retry_after: int) -> None:

@@ -30,7 +30,7 @@ def encode_value(text: str) -> bytes:
 class IdentityProfile:
     """What one route sends: ``headers`` for the three fields, ``audience`` is that of an assertion ("" for none).
 
-    ``fixed`` are header lines that each request gets, whoever sent it: the service's own credentials.
+    ``fixed`` are header lines that each request gets, independent of its user: the service's own credentials.
     """
 
     headers: bool = True

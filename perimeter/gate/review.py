@@ -5,7 +5,7 @@ the next request. A request that is answered sooner never comes here. What is st
 its request was at the beginning, and is cut if it would not be admitted now, or not as the same user with the same roles.
 
 There is no timer for each request: one sweep a second looks at all exchanges under way, and what is due is judged in slices, so
-that ten thousand of them, after a reload say, hold up nobody for long.
+that ten thousand of them, after a reload for example, delay other clients only for a moment.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ class Exchange:
             if self._sink is None:
                 self._carrier.discard_body()
             elif whole or status >= 400:
-                # Its end comes before that of the request, or a service refuses an upload: nobody will want the rest.
+                # Its end comes before that of the request, or a service refuses an upload: no sink will want the rest.
                 self._carrier.close_after()
         return self.head.method == b"HEAD" or status == 304 or status == 204
 

@@ -39,7 +39,7 @@ class Launch:
         """The daemon serves."""
         if self._waiting is not None:
             _to_null(2)
-            with contextlib.suppress(OSError):  # nobody waits any more
+            with contextlib.suppress(OSError):  # the starter has ended
                 os.write(self._waiting, _READY)
             os.close(self._waiting)
             self._waiting = None

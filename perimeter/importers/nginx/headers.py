@@ -77,7 +77,7 @@ _BENIGN = frozenset(
         *("content-type", "content-length"),
     )
 )
-"""No service takes these for an identity, whoever sends them."""
+"""No service takes these for an identity, even if a client sends them."""
 
 _DESCRIBING = frozenset(
     (

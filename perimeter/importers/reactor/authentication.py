@@ -46,7 +46,7 @@ _FIXED = {
     "authenticationMethod": "simple",
     "forceBindingLogin": "true",
 }
-"""What Jetty's module is told and the gateway does in any case."""
+"""Options of Jetty's module for what the gateway does in any case."""
 
 
 class ReactorAuthentication(Properties):
