@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
 from perimeter.config.site.route import Rule
-from perimeter.errors import Challenges, InvalidToken, Unavailable
+from perimeter.errors import Challenges, CrossSite, InvalidToken, Unavailable
 from perimeter.gate.access import ANYBODY, Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
@@ -19,7 +19,7 @@ from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block
-from perimeter.model import ClientConnection, Grant, HeaderBlock, Principal, Restriction
+from perimeter.model import ClientConnection, Grant, HeaderBlock, Principal, RequestHead, Restriction, Version
 from tests.unit.doubles.http_rig import Client, Holding, Site
 
 ALICE = Principal("alice", "local", ("user",))
@@ -235,6 +235,31 @@ class AdmissionTests(GateTestCase):
         client = self.ask("POST /x", "Authorization: Basic alice", "Origin: https://evil.example")
         self.identifier.later.callback(ALICE)
         self.assertEqual((client.response().status, client.records[-1].reason), (403, "cross_site"))
+
+    def test_attack_50_what_a_proxy_asks_about(self) -> None:
+        """The method and the Upgrade of the question say nothing: those of the request that it is about count."""
+        self.identifier.people = {b"Basic alice": ALICE}
+        self.admitted("GET /x", "Authorization: Basic alice")
+        exchange = self.target.exchanges[-1]
+        assert isinstance(exchange.decision, Admitted)
+        gate = self.gate(self.route("r", "/"))
+        foreign = "Authorization: Basic alice\r\nOrigin: https://evil.example\r\n"
+        websocket = f"{foreign}Sec-WebSocket-Key: x\r\n"
+        own = "Authorization: Basic alice\r\nOrigin: http://gw\r\n"
+        for method, lines, refused in (
+            (b"GET", foreign, False),
+            (b"HEAD", foreign, False),
+            (b"POST", foreign, True),
+            (b"DELETE", foreign, True),
+            (b"GET", websocket, True),
+            (b"POST", own, False),
+        ):
+            headers = parse_block(f"Host: gw\r\n{lines}".encode(), 20)
+            head = RequestHead(method, b"/x", Version.HTTP_1_1, headers, b"gw")
+            if refused:
+                self.assertRaises(CrossSite, gate.judge, exchange, head, asking=exchange.decision)
+            else:
+                self.assertIsInstance(gate.judge(exchange, head, asking=exchange.decision), Admitted, (method, lines))
 
     def test_attack_50_the_origin_behind_a_trusted_proxy(self) -> None:
         self.identifier.people = {b"Basic alice": ALICE}
