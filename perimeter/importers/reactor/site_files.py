@@ -102,8 +102,7 @@ def _of_another_file(before: Property, now: Property) -> Property:
         return attrs.evolve(before, doubt=before.doubt or now.doubt)
     if not before.value and not before.final and not before.doubt:
         return now
-    others = (*before.others, now.value)
-    if before.final:
-        return attrs.evolve(before, others=others)
-    doubt = before.doubt or now.doubt or f"it has another value in {before.note.file}, line {before.note.line}"
-    return attrs.evolve(now, doubt=doubt, others=(*others, before.value))
+    # CDAP reads its files apart, other programs one after the other, where the first that is final counts.
+    counts, other = (before, now) if before.final else (now, before)
+    doubt = before.doubt or now.doubt or f"it has another value in {other.note.file}, line {other.note.line}"
+    return attrs.evolve(counts, doubt=doubt, others=(*before.others, other.value))

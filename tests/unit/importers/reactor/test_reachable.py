@@ -206,6 +206,15 @@ class ReachableTests(TestCase):
     def test_attack_74_no_client_gets_further_than_in_reactor(self, drawn: Files) -> None:
         self.compare(drawn)
 
+    def test_attack_74_a_final_value_holds_for_one_file_only(self) -> None:
+        """A router that reads cdap-site.xml alone listens on one address, although the other file says final and everywhere."""
+        self.compare(
+            {
+                "cdap-security.xml": [Said("router.bind.address", "0.0.0.0", final=True)],
+                "cdap-site.xml": [Said("router.bind.address", "10.1.2.3", final=True)],
+            }
+        )
+
     def test_what_was_open_in_plain_words_stays_open(self) -> None:
         gateway = self.imported({"cdap-site.xml": [Said("security.enabled", "false")]})
         self.assertEqual([(one.name, one.interface, one.tls) for one in gateway.served()], [("router", "", False)])
