@@ -212,7 +212,10 @@ class ReachableTests(TestCase):
         self.compare(
             {
                 "cdap-security.xml": [Said("router.bind.address", "0.0.0.0", final=True)],
-                "cdap-site.xml": [Said("router.bind.address", "10.1.2.3", final=True)],
+                "cdap-site.xml": [
+                    Said("router.bind.address", "10.1.2.3", final=True),
+                    Said("security.auth.server.bind.address", "127.0.0.1"),
+                ],
             }
         )
 
