@@ -179,7 +179,7 @@ class ReachableTests(TestCase):
             for one in gateway.served():
                 wide = list(original.everywhere(security) if one.tls else original.plain(security))
                 self.assertTrue(
-                    one.interface == "127.0.0.1" or any(at is not None and covers(at, one.interface) for at in wide),
+                    one.interface in ("127.0.0.1", "::1") or any(at is not None and covers(at, one.interface) for at in wide),
                     f"{one} of {drawn}, where the original answers on {wide}",
                 )
                 if one.serve is Serve.TOKENS:
