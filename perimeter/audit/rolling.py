@@ -31,6 +31,8 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _MODE = 0o640
 #: seconds between two checks whether the file is still the one at its path, and whether its day is over
 _LOOK = 1.0
+#: seconds before each look at the end of a file that does not end in a whole line
+_PAUSES = (0.0, 0.005, 0.02)
 
 
 class Unwritten(Exception):
@@ -103,9 +105,9 @@ class RollingFile:
         except FileNotFoundError:
             fd = self._create()
         try:
+            self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            self._torn = self._regular and self._ends_torn(fd)
             found = os.fstat(fd)
-            self._regular = stat.S_ISREG(found.st_mode)
-            self._torn = self._regular and found.st_size > 0 and not self._ends_in_newline(found.st_size)
         except OSError:
             os.close(fd)
             raise
@@ -125,6 +127,19 @@ class RollingFile:
         with contextlib.suppress(OSError):
             os.fchmod(fd, _MODE)
         return fd
+
+    def _ends_torn(self, fd: int) -> bool:
+        """Whether the last line of the file is torn. Takes up to 25 ms if it is.
+
+        At a reload the file is opened while the configuration in force goes on writing to it, and what is seen of a line that is
+        being written is not torn.
+        """
+        for pause in _PAUSES:
+            time.sleep(pause)
+            size = os.fstat(fd).st_size
+            if not size or self._ends_in_newline(size):
+                return False
+        return True
 
     def _ends_in_newline(self, size: int) -> bool:
         try:

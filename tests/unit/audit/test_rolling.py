@@ -12,6 +12,7 @@ from unittest import mock
 
 from twisted.trial import unittest
 
+from perimeter.audit import rolling
 from perimeter.audit.rolling import RollingFile, Unwritten, day_bounds
 from perimeter.config.site.audit import Roll
 
@@ -321,6 +322,29 @@ class FaultTests(RollingCase):
             file.write(b"end\n")
             self.assertEqual(self.found(), {"access.log": content})
             self.path.unlink()
+
+    def test_a_line_that_is_being_written_while_the_file_is_opened_is_not_torn(self) -> None:
+        """A reload opens the file in a thread while the configuration in force goes on writing."""
+        for looks in (1, 2):
+            self.there(b"on", datetime.fromtimestamp(NOON))
+            pauses: list[float] = []
+
+            def pause(seconds: float, looks: int = looks, pauses: list[float] = pauses) -> None:
+                pauses.append(seconds)
+                if len(pauses) == looks + 1:
+                    self.there(b"one\n", datetime.fromtimestamp(NOON))
+
+            self.patch(rolling.time, "sleep", pause)
+            file = self.opened()
+            file.write(b"two\n")
+            self.assertEqual(self.found(), {"access.log": b"one\ntwo\n"})
+            self.assertEqual(len(pauses), looks + 1)
+            self.path.unlink()
+
+    def test_a_line_that_was_torn_before_the_start_ends_with_a_newline(self) -> None:
+        self.there(b"one\non", datetime.fromtimestamp(NOON))
+        self.opened().write(b"two\n")
+        self.assertEqual(self.found(), {"access.log": b"one\non\ntwo\n"})
 
     def test_torn_twice(self) -> None:
         file = self.opened()
