@@ -18,7 +18,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -79,8 +79,12 @@ class RollingFile:
     # -- opening and closing
 
     def open(self) -> None:
-        """Open or create the file, and roll it if it is from an earlier day. Raises OSError."""
-        self._attach()
+        """Open or create the file, and roll it if it is from an earlier day. Raises OSError.
+
+        Takes up to 25 ms if the file ends in a torn line. At a reload it is called in a thread, while the configuration in force
+        goes on writing: what is seen of a line that is being written is not torn.
+        """
+        self._attach(_PAUSES)
         now = self._seconds()
         if self._size and self._due(now):
             self._roll(now)
@@ -99,14 +103,14 @@ class RollingFile:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
-    def _attach(self) -> None:
+    def _attach(self, pauses: Sequence[float] = (0.0,)) -> None:
         try:
             fd = os.open(self._name, _FLAGS)
         except FileNotFoundError:
             fd = self._create()
         try:
             self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
-            self._torn = self._regular and self._ends_torn(fd)
+            self._torn = self._regular and self._ends_torn(fd, pauses)
             found = os.fstat(fd)
         except OSError:
             os.close(fd)
@@ -128,13 +132,9 @@ class RollingFile:
             os.fchmod(fd, _MODE)
         return fd
 
-    def _ends_torn(self, fd: int) -> bool:
-        """Whether the last line of the file is torn. Takes up to 25 ms if it is.
-
-        At a reload the file is opened while the configuration in force goes on writing to it, and what is seen of a line that is
-        being written is not torn.
-        """
-        for pause in _PAUSES:
+    def _ends_torn(self, fd: int, pauses: Sequence[float]) -> bool:
+        """Whether the last line of the file is torn: whether it is at each look, with ``pauses`` (seconds) before them."""
+        for pause in pauses:
             time.sleep(pause)
             size = os.fstat(fd).st_size
             if not size or self._ends_in_newline(size):

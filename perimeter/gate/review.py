@@ -207,7 +207,7 @@ class Reviewer:
 
 
 def _same(before: Principal | None, now: Principal | None) -> bool:
-    """Whether the service still serves whom it was told of. Who needs not be known any more is still the same."""
+    """Whether the service still serves the user that it was given. A user who need not be known any more is still the same."""
     if before is None or now is None:
         return True
     return (before.realm, before.username) == (now.realm, now.username) and set(before.roles) <= set(now.roles)

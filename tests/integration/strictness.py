@@ -86,7 +86,7 @@ SERVICE: tuple[tuple[str, bytes], ...] = (
     ),
     ("`Transfer-Encoding: gzip, chunked`", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
     ("`Transfer-Encoding` in HTTP/1.0", b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
-    ("101 that nobody asked for", b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+    ("101 that the request did not ask for", b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
     ("204 with a body", b"HTTP/1.1 204 N\r\nContent-Length: 2\r\n\r\nok"),
     ("103 before the response", b"HTTP/1.1 103 E\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
     ("426 with `Upgrade`", b"HTTP/1.1 426 U\r\nConnection: upgrade\r\nUpgrade: TLS/1.3\r\nContent-Length: 2\r\n\r\nok"),
