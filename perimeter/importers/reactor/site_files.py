@@ -97,8 +97,13 @@ def _later(before: Property, now: Property) -> Property:
     return now if now.value else attrs.evolve(before, final=now.final)
 
 
+def _same(one: str, other: str) -> bool:
+    """Whether two values mean the same; Hadoop reads a switch in any case."""
+    return one == other or (one.lower() == other.lower() and one.lower() in ("true", "false"))
+
+
 def _of_another_file(before: Property, now: Property) -> Property:
-    if before.value == now.value or not now.value:
+    if _same(before.value, now.value) or not now.value:
         return attrs.evolve(before, doubt=before.doubt or now.doubt)
     if not before.value and not before.final and not before.doubt:
         return now

@@ -219,6 +219,10 @@ class ReachableTests(TestCase):
             }
         )
 
+    def test_a_switch_that_both_files_write_in_another_case_is_no_doubt(self) -> None:
+        drawn = {"cdap-site.xml": [Said("security.enabled", "false")], "cdap-security.xml": [Said("security.enabled", "FALSE")]}
+        self.assertFalse(self.compare(drawn))
+
     def test_what_was_open_in_plain_words_stays_open(self) -> None:
         gateway = self.imported({"cdap-site.xml": [Said("security.enabled", "false")]})
         self.assertEqual([(one.name, one.interface, one.tls) for one in gateway.served()], [("router", "", False)])
