@@ -164,7 +164,7 @@ class FailedLoginTests(GatewayCase):
             wire.get("/open", 'User-Agent: login refused for 192.0.2.9, user "x": 401')
             wire.get("/x", basic("bob", "hunter2"))
         manual = (DOCS / "how-to" / "wrong-passwords.md").read_text()
-        filters = re.findall(r"```ini\n(# /etc/fail2ban/filter\.d/[\w-]+\.conf\n.*?)```", manual, re.DOTALL)
+        filters = re.findall(r"```text\n(# /etc/fail2ban/filter\.d/[\w-]+\.conf\n.*?)```", manual, re.DOTALL)
         self.assertEqual(len(filters), 2)
         refused = [record for record in records(gateway) if record["attempted_user"] is not None]
         self.assertGreaterEqual(len(refused), 4)
