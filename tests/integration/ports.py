@@ -13,12 +13,16 @@ RANGE = (20000, 32000)
 """Below the ports that Linux uses for outgoing connections, so that no connection takes a port between its choice and its use."""
 
 _random = random.SystemRandom()
+_given: set[int] = set()
+"""Ports that this process has been given. A port on which nothing is to listen must not be given a second time."""
 
 
 def free_port() -> int:
-    """Return a port that is in use on no address at this moment."""
+    """Return a port that is in use on no address at this moment, and that was not returned before."""
     while True:
         port = _random.randrange(*RANGE)
+        if port in _given:
+            continue
         with socket.socket(socket.AF_INET6) as probe:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             try:
@@ -27,6 +31,7 @@ def free_port() -> int:
                 if error.errno != errno.EADDRINUSE:
                     raise
             else:
+                _given.add(port)
                 return port
 
 
