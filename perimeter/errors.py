@@ -199,6 +199,13 @@ class NoSuchToken(NoRoute):
     phrase = "There is no such API token"
 
 
+class NoSuchSession(NoRoute):
+    """The user has no such session. The answer does not reveal whether another user has it."""
+
+    reason = "no_such_session"
+    phrase = "There is no such session"
+
+
 class TooManyTokens(Refusal):
     """The user has reached the maximum number of API tokens."""
 
