@@ -44,13 +44,15 @@ class Access:
 
     ``stranger`` is what a client without good credentials gets: the challenges of a 401. ``own`` exempts a restricted API token
     from its restriction of routes and methods if it returns True for the token's grant and the forwarded target: a token may
-    always end itself.
+    always end itself. ``by_session``: the session of a browser is good enough. It is not where a script of a service on the same
+    host, which the browser takes for the gateway's own, could do harm.
     """
 
     asks: Asks = Asks.REQUIRED
     restricted: Restricted = Restricted.ON_ROUTE
     stranger: Challenges = Challenges.BEARER
     own: Callable[[Grant, bytes], bool] | None = None
+    by_session: bool = True
 
 
 ANYBODY = Access(Asks.NONE)
@@ -59,8 +61,8 @@ ANYBODY = Access(Asks.NONE)
 ANY_USER = Access(Asks.REQUIRED, Restricted.AT_ENDPOINT, Challenges.BOTH)
 """An endpoint for any good credentials."""
 
-UNRESTRICTED = Access(Asks.REQUIRED, Restricted.NOTHING, Challenges.BOTH)
-"""An endpoint for any good credentials except a restricted API token."""
+UNRESTRICTED = Access(Asks.REQUIRED, Restricted.NOTHING, Challenges.BOTH, by_session=False)
+"""An endpoint for any good credentials except a restricted API token and the session of a browser."""
 
 FIRST_HAND = Access(Asks.FIRST_HAND, stranger=Challenges.FIRST_HAND)
 """An endpoint that issues tokens."""
