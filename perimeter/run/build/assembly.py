@@ -90,7 +90,7 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
     default_sink = prepared.sinks[None]
     pools = {
-        settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], runtime) for settings in config.upstreams
+        settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], runtime, config.login.path) for settings in config.upstreams
     }
     challenges = identifier.challenges()
     passwords = any(scheme == "basic" for scheme, _ in challenges)
