@@ -197,6 +197,13 @@ class NoSuchToken(NoRoute):
     phrase = "There is no such API token"
 
 
+class NoSuchSession(NoRoute):
+    """The user has no such session. The answer does not reveal whether another user has it."""
+
+    reason = "no_such_session"
+    phrase = "There is no such session"
+
+
 class TooManyTokens(Refusal):
     """The user has reached the maximum number of API tokens."""
 
@@ -251,6 +258,14 @@ class MissingCredentials(Refusal):
     status = 401
     reason = "missing_credentials"
     phrase = "Authentication is required"
+
+
+class SessionExpired(Refusal):
+    """The session's cookie is of no session, or of one that has ended: by its age, unused, signed out, or revoked."""
+
+    status = 401
+    reason = "session_expired"
+    phrase = "The session has ended: sign in again"
 
 
 class InvalidCredentialsRequest(Refusal):

@@ -188,8 +188,12 @@ class Gate:
         if question or head.headers.upgrade is not None or head.method not in SAFE_METHODS:
             self._check_site(exchange, route, head, bool(relayed), question)
         grant = principal.grant
-        if grant is not None and grant.restriction is not None:
-            check_restriction(grant, access, route.name, head, target, address)
+        if grant is not None:
+            if grant.restriction is not None:
+                check_restriction(grant, access, route.name, head, target, address)
+            use = grant.use
+            if use is not None and route.keeps_session and exchange.time > use.at:
+                use.at = exchange.time  # of the request: what is judged again was not asked for again
         return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
 
     def _check_site(self, exchange: Judged, route: Route, head: RequestHead, relayed: bool, question: bool) -> None:

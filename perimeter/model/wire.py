@@ -38,6 +38,7 @@ class HeaderBlock:
         "kept_idle",
         "narrowed",
         "raw",
+        "session",
         "upgrade",
     )
 
@@ -71,6 +72,8 @@ class HeaderBlock:
         self.dated = False
         #: there is an X-Auth-Realm header
         self.narrowed: bool = False
+        #: the value of the session's cookie, well formed but not verified, or None
+        self.session: bytes | None = None
         self.forward: tuple[object, bytes] | None = None
 
     def get(self, name: bytes) -> bytes | None:

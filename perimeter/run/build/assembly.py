@@ -21,7 +21,10 @@ from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.sources.authorization import Authorization
 from perimeter.gate.sources.connection import Connection
+from perimeter.gate.sources.session import SessionSource
+from perimeter.gate.sources.source import CredentialSource
 from perimeter.http.answers import Answers
+from perimeter.model import Principal
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields
@@ -31,6 +34,7 @@ from perimeter.run.build.prepared import Prepared, serves_metrics
 from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstreams import upstream_pool
+from perimeter.sessions.stored import SESSIONS, StoredSessions
 from perimeter.state.state import State
 from perimeter.tokens.api_token import ApiTokenVerifier
 from perimeter.tokens.book import TokenBook
@@ -56,6 +60,7 @@ class Assembly:
     tokens: StoredTokens
     revoker: Revoker
     book: TokenBook | None
+    sessions: StoredSessions
     identifier: Identifier
     identity: IdentityLines
     pools: tuple[UpstreamPool, ...]
@@ -64,6 +69,10 @@ class Assembly:
     def gate_of_routes(self) -> Gate | None:
         """The gate of a listener that serves the configured routes, if there is one."""
         return next((self.gates[one.name] for one in self.config.listeners if one.serve is Serve.GATEWAY), None)
+
+    def still_good(self, principal: Principal, since: float) -> bool:
+        """Whether nothing that was taken away concerns a request of ``principal`` that was admitted at ``since``."""
+        return self.sessions.good(principal) and self.tokens.good_since(principal, since)
 
     def keys_changed(self) -> None:
         """Forget what was verified or signed with the earlier keys."""
@@ -80,13 +89,19 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     chain = authenticator_chain(config, prepared.authenticators, runtime, runtime.metrics if serves_metrics(config) else None)
     tokens = prepared.state.state.view(TOKENS)
     verifier = TokenVerifier(keyring, config.token, reactor, tokens.revoked)
-    revoker = Revoker(tokens, verifier)
+    sessions = prepared.state.state.view(SESSIONS)
+    revoker = Revoker(tokens, verifier, sessions)
     book = TokenBook(tokens, revoker, reactor, config.token.api_lifetime) if config.token.api_tokens else None
     remembered = config.limits.remembered_tokens
     api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
     authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered, config.limits.max_authorization)
-    # a source that no authenticator reads would be asked for each request without a credential
-    identifier = Identifier((authorization, Connection(chain)) if chain.takes_connections else (authorization,))
+    # A source that nothing leads to would be asked for each request without a credential.
+    sources: list[CredentialSource] = [authorization]
+    if any(route.browser_login for route in config.routes):
+        sources.append(SessionSource(chain, sessions, clock, remembered, config.perimeter.trusted_proxies))
+    if chain.takes_connections:
+        sources.append(Connection(chain))
+    identifier = Identifier(sources)
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
     default_sink = prepared.sinks[None]
     pools = {
@@ -120,6 +135,7 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
         tokens=tokens,
         revoker=revoker,
         book=book,
+        sessions=sessions,
         identifier=identifier,
         identity=identity,
         pools=tuple(pools.values()),

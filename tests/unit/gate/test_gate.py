@@ -19,7 +19,7 @@ from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block
-from perimeter.model import ClientConnection, Grant, HeaderBlock, Principal, RequestHead, Restriction, Version
+from perimeter.model import ClientConnection, Grant, GrantKind, HeaderBlock, Principal, RequestHead, Restriction, Version
 from tests.unit.doubles.http_rig import Client, Holding, Site
 
 ALICE = Principal("alice", "local", ("user",))
@@ -300,7 +300,7 @@ class AdmissionTests(GateTestCase):
 
     def test_a_restricted_token_is_held_to_its_routes(self) -> None:
         for allowed, status in (("root", 200), ("open", 403)):
-            grant = Grant("7", 0.0, 9.0, True, Restriction(frozenset((allowed,))))
+            grant = Grant("7", 0.0, 9.0, GrantKind.API_TOKEN, Restriction(frozenset((allowed,))))
             self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant)}
             client = self.ask("GET /x", "Authorization: Bearer x")
             if status == 200:
@@ -309,7 +309,7 @@ class AdmissionTests(GateTestCase):
             self.assertEqual(self.target.exchanges, [])
 
     def test_attack_5_a_restricted_token_cannot_name_another_method_in_a_header(self) -> None:
-        grant = Grant("7", 0.0, 9.0, True, Restriction(methods=frozenset(("GET",))))
+        grant = Grant("7", 0.0, 9.0, GrantKind.API_TOKEN, Restriction(methods=frozenset(("GET",))))
         self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant)}
         self.admitted("GET /x", "Authorization: Bearer x")
         self.refused(403, "GET /x", "Authorization: Bearer x", "X-HTTP-Method-Override: DELETE")
@@ -325,7 +325,7 @@ class AdmissionTests(GateTestCase):
         self.assertFalse(self.identifier.by_connection)
 
     def test_an_endpoint_of_the_gateway_refuses_restricted_tokens(self) -> None:
-        grant = Grant("7", 0.0, 9.0, True, Restriction(methods=frozenset(("GET",))))
+        grant = Grant("7", 0.0, 9.0, GrantKind.API_TOKEN, Restriction(methods=frozenset(("GET",))))
         self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant), b"Bearer alice": ALICE}
         gate = self.gate(self.route("r", "/", access=Access(restricted=Restricted.NOTHING)))
         self.admitted("GET /", "Authorization: Bearer alice", gate=gate)
