@@ -110,7 +110,7 @@ def _basic(value: bytes) -> BasicCredentials:
 
 
 def password_credentials(username: str, password: str) -> BasicCredentials:
-    """A user name and a password, from a Basic value or from a form. Raises `Rejected` for what RFC 7617 does not allow in them."""
+    """A user name and a password, from a Basic value or a form. Raises `Rejected` for what RFC 7617 does not allow in them."""
     if ":" in username or unfit_for_name(username) or _CONTROL.search(password):
         raise Rejected("a user name or password with control characters, or a user name with a colon")
     return BasicCredentials(username, password)

@@ -21,7 +21,6 @@ from zope.interface import implementer
 from perimeter.web.html.inline import HtmlPage, inline_page
 from perimeter.web.request import UnparsedRequest
 
-
 _IDENTITY = "x-auth-"
 
 

@@ -1,8 +1,8 @@
 """``/cleared`` below the prefix of the pages: a picture that makes the browser forget what it has of the host.
 
-The Back button shows pages as they were left, out of a memory of the browser. With `Clear-Site-Data` on the redirect or on the page
-that follows a sign-out, Chromium forgets all pages but the one that was just left, since that is stored later. With the header on
-a picture in the page that follows, it forgets that one, too.
+The Back button shows pages as they were left, out of a memory of the browser. With `Clear-Site-Data` on the redirect or on the
+page that follows a sign-out, Chromium forgets all pages except the one that was just left, since that is stored later. With the
+header on a picture in the page that follows, it forgets that one, too.
 """
 
 from __future__ import annotations

@@ -12,12 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred
-
 from perimeter.auth.credentials import password_credentials
 from perimeter.errors import (
     CrossSite,
-    InvalidToken,
     Overloaded,
     PlainConnection,
     Refusal,
@@ -33,10 +30,10 @@ from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.sessions.session import Session
 from perimeter.web.endpoints.endpoint import reading
-from perimeter.web.endpoints.page import PageEndpoint, Pages, is_secure, origins, query_fields, text_fields
+from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields, text_fields
 from perimeter.web.form import form
 from perimeter.web.html.cookies import BEFORE_LOGIN, BEFORE_LOGIN_LENGTH, before_login_cookie, session_cookie
-from perimeter.web.html.forms import TOKEN, check_origin, form_token, is_token, sent_by_program
+from perimeter.web.html.forms import TOKEN, form_token, is_token, sent_by_program
 from perimeter.web.html.words import in_words
 from perimeter.web.request import exchange_of, respond
 
@@ -56,16 +53,13 @@ class PasswordVerifier(Protocol):
     def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Awaitable[Principal]:
         """Ask the authenticators."""
 
-    def recall(self, owner: Principal, request: AuthenticationRequest) -> Principal | Deferred[Principal]:
-        """The current principal of a session's owner."""
-
 
 class Login(PageEndpoint):
     """The sign-in page, and what becomes of its form.
 
     ``realms``: those that a user may choose among; none if the page has no choice. ``stay``: seconds of a session that stays
-    signed in, or 0. ``https_port`` is where people can sign in who use plain HTTP; 0 if there is no such listener. ``count`` takes
-    the method and the outcome of each sign-in.
+    signed in, or 0. ``https_port`` is where people can sign in who use plain HTTP; 0 if there is no such listener. ``count``
+    takes the method and the outcome of each sign-in.
     """
 
     def __init__(
@@ -86,36 +80,18 @@ class Login(PageEndpoint):
 
     # -- the page
 
-    def render_GET(self, request: Any) -> int:
+    def render_GET(self, request: Any) -> bytes:
         """The page; a browser that is signed in already goes on, unless it is to sign in ``again``."""
-        return respond(request, self._show(request))
-
-    async def _show(self, request: Any) -> bytes:
         fields = query_fields(request)
         to, again = safe_path(fields.get("to", "")), fields.get("again", "")
-        if not is_secure(exchange_of(request)):
+        if not self.pages.is_secure(exchange_of(request)):
             return self._needs_https(request, to)
-        current = await self._current(request)
+        current = self.session_of(request)
         if current is None:
             return self._page(request, to)
         if not again:
             return self.redirect(request, to)
         return self._page(request, to, current.owner.username if again == SAME_USER else "", current=current)
-
-    async def _current(self, request: Any) -> Session | None:
-        """The session of this browser, if its user exists still: a session that the routes refuse would come back for ever."""
-        session = self.session_of(request)
-        if session is None:
-            return None
-        try:
-            known = self._verifier.recall(session.owner, authentication_request(exchange_of(request)))
-            if not isinstance(known, Principal):
-                await known
-        except InvalidToken:
-            return None
-        except Unavailable:
-            pass  # the route, too, will say that it cannot ask
-        return session
 
     def _page(
         self,
@@ -167,7 +143,7 @@ class Login(PageEndpoint):
             "message.html",
             403,
             heading="Sign in over https",
-            text="This connection is not encrypted, so a password could be read on the way. Use the address that begins with https.",
+            text="This connection is not encrypted: others could read your password. Use the address that begins with https.",
             link=link,
             label="Go to the encrypted site",
         )
@@ -181,20 +157,20 @@ class Login(PageEndpoint):
     async def _sign_in(self, request: Any) -> bytes:
         exchange = exchange_of(request)
         exchange.event = EVENT
-        if not is_secure(exchange):
+        if not self.pages.is_secure(exchange):
             raise PlainConnection
-        check_origin(exchange.head.headers, origins(exchange))
+        self.check_origin(request)
         fields = text_fields(form(request))
         to = safe_path(fields.get("to", ""))
         username, realm = fields.get("username", ""), fields.get("realm", "")
         if not self._is_own(exchange, fields):
-            if await self._current(request) is not None:  # in another tab
+            if self.session_of(request) is not None:  # in another tab
                 return self._go(request, to, fields)
             return self._refused(request, CrossSite("a form without the token of its page"), to, username, realm)
         asking = authentication_request(exchange, realm)
         try:
             principal = await self._verifier.authenticate(password_credentials(username, fields.get("password", "")), asking)
-            cookie, session = await self.pages.sessions.begin(
+            cookie, _ = await self.pages.sessions.begin(
                 principal,
                 address=asking.address,
                 agent=request.getHeader("user-agent") or "",

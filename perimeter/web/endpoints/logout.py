@@ -10,9 +10,8 @@ from perimeter.gate.access import ANYBODY
 from perimeter.gate.decision import Admitted, recognise
 from perimeter.web.endpoints.cleared import clear_site_data
 from perimeter.web.endpoints.endpoint import reading
-from perimeter.web.endpoints.page import PageEndpoint, Pages, origins
+from perimeter.web.endpoints.page import PageEndpoint, Pages
 from perimeter.web.html.cookies import no_session_cookie
-from perimeter.web.html.forms import check_origin
 from perimeter.web.request import exchange_of, respond
 
 EVENT: Final = "logout"
@@ -50,7 +49,7 @@ class Logout(PageEndpoint):
     async def _end(self, request: Any) -> bytes:
         exchange = exchange_of(request)
         exchange.event = EVENT
-        check_origin(exchange.head.headers, origins(exchange))
+        self.check_origin(request)
         cookie, session = exchange.head.headers.session, self.session_of(request)
         if cookie is None:  # a form of another site has none, and must not make a browser forget
             return self.redirect(request, self.pages.prefix + SIGNED_OUT)

@@ -13,11 +13,13 @@ from urllib.parse import quote
 
 import attrs
 
+from perimeter.config.language.net_types import Network
 from perimeter.errors import BadRequest, CrossSite, MissingCredentials
 from perimeter.gate.access import Access
 from perimeter.gate.cross_site import own_origins
+from perimeter.gate.forwarded import in_networks, vouched_https
 from perimeter.http.exchange import Exchange
-from perimeter.model import HeaderBlock
+from perimeter.model import ClientConnection, HeaderBlock
 from perimeter.sessions.book import SessionBook
 from perimeter.sessions.session import Session
 from perimeter.web.endpoints.endpoint import Endpoint
@@ -34,13 +36,29 @@ _NAVIGATION: Final = ((b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"do
 class Pages:
     """What all pages of a configuration share.
 
-    ``prefix`` is the path that all of them are below. ``hsts`` has seconds by the name of a listener.
+    ``prefix`` is the path that all of them are below. ``hsts`` has seconds by the name of a listener. What ``trusted_proxies``
+    say of scheme and host of a request counts.
     """
 
     prefix: str
     look: Look
     sessions: SessionBook
-    hsts: Mapping[str, int]
+    hsts: Mapping[str, int] = attrs.field(factory=dict)
+    trusted_proxies: tuple[Network, ...] = ()
+
+    def origins(self, exchange: Exchange) -> frozenset[bytes]:
+        """The origins of the pages, as the client of ``exchange`` sees them."""
+        connection = exchange.connection
+        return own_origins(exchange.head, connection, self._relayed(connection), False)
+
+    def is_secure(self, exchange: Exchange) -> bool:
+        """Whether the client uses https: to the gateway, or to a trusted proxy in front of it."""
+        connection = exchange.connection
+        said = vouched_https(exchange.head.headers) if self._relayed(connection) else None
+        return bool(connection.tls) if said is None else said
+
+    def _relayed(self, connection: ClientConnection) -> bool:
+        return bool(self.trusted_proxies) and in_networks(connection.address, self.trusted_proxies)
 
 
 class PageEndpoint(Endpoint):
@@ -88,17 +106,21 @@ class PageEndpoint(Endpoint):
         Raises `CrossSite` if it was sent by another site, without its token, or with that of another purpose or session, and
         `BadRequest` if it is malformed.
         """
-        check_origin(exchange_of(request).head.headers, origins(exchange_of(request)))
+        self.check_origin(request)
         fields = text_fields(form(request))
         cookie, session = self._cookie(request), self.session_of(request)
         if cookie is None or session is None or not is_token(fields.get(TOKEN, ""), cookie, session.id, purpose):
             raise CrossSite("a form without the token of its page in this session")
         return fields
 
-    @staticmethod
-    def _cookie(request: Any) -> bytes | None:
+    def check_origin(self, request: Any) -> None:
+        """Raise `CrossSite` if a page of another origin has sent the request."""
         exchange = exchange_of(request)
-        return exchange.head.headers.session if is_secure(exchange) else None
+        check_origin(exchange.head.headers, self.pages.origins(exchange))
+
+    def _cookie(self, request: Any) -> bytes | None:
+        exchange = exchange_of(request)
+        return exchange.head.headers.session if self.pages.is_secure(exchange) else None
 
     # -- responses
 
@@ -134,18 +156,6 @@ def check_navigation(headers: HeaderBlock) -> None:
         given = headers.get_all(name)
         if given and given != [value]:
             raise CrossSite("a script or frame asks for a page of the gateway, which only its users may open")
-
-
-def origins(exchange: Exchange) -> frozenset[bytes]:
-    """The origins of the gateway's own pages, as the client of ``exchange`` sees them."""
-    decision = exchange.decision
-    relayed = decision is not None and bool(decision.relayed)
-    return own_origins(exchange.head, exchange.connection, relayed, False)
-
-
-def is_secure(exchange: Exchange) -> bool:
-    """Whether the client uses https: to the gateway, or to a trusted proxy in front of it."""
-    return all(origin.startswith(b"https:") for origin in origins(exchange))
 
 
 def query_fields(request: Any) -> dict[str, str]:

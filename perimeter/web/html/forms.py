@@ -18,7 +18,7 @@ from perimeter.model import HeaderBlock
 TOKEN: Final = "token"  # noqa: S105  # the name of a field
 """The name of the form field with the token."""
 
-_OWN_SITES: Final = ([], [b"same-origin"], [b"none"])
+_OWN_SITES: Final[tuple[list[bytes], ...]] = ([], [b"same-origin"], [b"none"])
 
 
 def form_token(cookie: bytes, session: str, purpose: str) -> str:
@@ -40,7 +40,9 @@ def check_origin(headers: HeaderBlock, own: Collection[bytes]) -> None:
     """
     origins = headers.get_all(b"origin")
     if headers.get_all(b"sec-fetch-site") not in _OWN_SITES or len(origins) > 1 or any(one.lower() not in own for one in origins):
-        raise CrossSite("Origin or Sec-Fetch-Site names another site: if it is the site itself behind a proxy, see trusted_proxies")
+        raise CrossSite(
+            "Origin or Sec-Fetch-Site names another site: if it is the site itself behind a proxy, see trusted_proxies"
+        )
 
 
 def sent_by_program(headers: HeaderBlock) -> bool:

@@ -31,7 +31,10 @@ ASSET_FIELDS: Final[tuple[Field, ...]] = (
     (b"X-Content-Type-Options", b"nosniff"),
     (b"Cross-Origin-Resource-Policy", b"same-origin"),
     # an SVG picture that is opened as a document runs no script
-    (b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"),
+    (
+        b"Content-Security-Policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'",
+    ),
 )
 """The headers of an asset besides its Content-Type."""
 

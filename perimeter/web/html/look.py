@@ -55,15 +55,15 @@ def read_look(settings: LoginSettings, realm: str) -> Look:
         prefix=settings.path,
         site=title,
         logo="" if logo is None else static + logo.name,
-        message=_message(settings),
+        message=read_message(settings),
     )
     try_templates(pages, sources, SAMPLES)
     files = [*_ASSETS.values(), *(() if logo is None else (logo,))]
     return Look(title, {one.name: one for one in files}, pages)
 
 
-def _message(settings: LoginSettings) -> tuple[str, ...]:
-    """The paragraphs of the message on the sign-in page."""
+def read_message(settings: LoginSettings) -> tuple[str, ...]:
+    """The paragraphs of the message on the sign-in page. Blocks. Raises `StartupError`."""
     text = settings.message if settings.message_file is None else _text(settings.message_file)
     paragraphs = (" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n"))
     return tuple(part for part in paragraphs if part)

@@ -1,7 +1,7 @@
-"""The templates of pages: Jinja2, read and compiled at the start. All text is escaped, and a name that does not exist is an error.
+"""The templates of pages: Jinja2, read and compiled at the start. Text is escaped, and a name that does not exist is an error.
 
-A site may replace templates by its own ones of the same names. They are compiled and tried when the configuration is read, so that
-a broken one is found by ``perimeter check``, at the start and at a reload, and not by a user.
+A site may replace templates by its own ones of the same names. They are compiled and tried when the configuration is read, so
+that a broken one is found by ``perimeter check``, at the start and at a reload, and not by a user.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ def _referenced(source: str, file: str) -> set[str]:
 
 
 def try_templates(pages: Environment, sources: Sources, samples: Mapping[str, Mapping[str, object]]) -> None:
-    """Compile all ``sources``, and render those in ``samples`` with the values there. Raises `StartupError` with file and line."""
+    """Compile all ``sources``, and render those in ``samples`` with the values there.
+
+    Raises `StartupError` with file and line.
+    """
     try:
         for name in sources:
             pages.get_template(name)
