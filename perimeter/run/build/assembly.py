@@ -118,7 +118,9 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     }
     challenges = identifier.challenges()
     passwords = any(scheme == "basic" for scheme, _ in challenges)
-    shared = RouteParts(prepared.authenticators.services.directory_realms, passwords)
+    shared = RouteParts(
+        prepared.authenticators.services.directory_realms, passwords, f"{config.login.path}/login".encode("ascii")
+    )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, issuer, keyring, book)
     pages = PageParts(config, prepared.look, SessionBook(sessions, reactor, config.login), chain, metrics)

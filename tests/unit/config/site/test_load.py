@@ -219,7 +219,6 @@ class NotYetTests(SiteCase):
             {f"{kind.word} {option.name}" for kind, option in later},
             {
                 "perimeter redis_url",
-                "route browser_login",
                 "login host",
                 "login passkeys",
                 "second_factor methods",
