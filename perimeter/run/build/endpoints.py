@@ -91,6 +91,7 @@ def endpoint_routes(endpoints: Iterable[Endpoint], sink: IAuditSink, clock: Cloc
             by_method=endpoint.access,
             builtin=True,
             exact=not endpoint.beneath,
+            lasting=endpoint.lasting,
         )
         for endpoint in endpoints
     ]
