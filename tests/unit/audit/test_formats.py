@@ -140,6 +140,7 @@ class JsonTests(InZone):
                 "token": "7",
                 "route": "site",
                 "upstream": "web",
+                "event": None,
                 "reason": "client_gone",
                 "detail": "",
                 "attempted_user": None,
@@ -181,7 +182,7 @@ class JsonTests(InZone):
     def test_attack_42_parses_back_to_what_was_sent(self, record: AccessRecord) -> None:
         line = json_format(record)
         parsed = json.loads(line)
-        self.assertEqual(len(parsed), 24)
+        self.assertEqual(len(parsed), 25)
 
         def from_text(text: str) -> str:
             return text.encode("utf-8", "backslashreplace").decode()
