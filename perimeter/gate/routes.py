@@ -33,8 +33,8 @@ class Route:
     use of it, so that it does not end by idleness.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can be
-    ``exact``: then nothing below ``prefix`` belongs to it. Its answers are ``brief``, which are not cut if a token ends, unless it
-    is ``lasting``.
+    ``exact``: then nothing below ``prefix`` belongs to it. Its answers are ``brief``, unless it is ``lasting``: they are not cut
+    if a token ends.
     """
 
     name: str
