@@ -79,16 +79,18 @@ class Refusal(PerimeterError):
     ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot be
     used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to authenticate:
     the gate sets it according to the route, just before the answer is rendered. ``one_line`` puts them in one header, for a proxy
-    that asks on behalf of a client. ``attempted_user`` is the user name of a login that failed, as the client sent it: an
+    that asks on behalf of a client. ``login`` is the path of the login page, where the client can get a session for this request;
+    empty if it cannot. ``attempted_user`` is the user name of a login that failed, as the client sent it: an
     unverified claim, which the logs show as such.
     """
 
     status: ClassVar[int] = 500
-    reason: ClassVar[str] = "internal_error"
+    reason: str = "internal_error"
     phrase: ClassVar[str] = "Something went wrong inside the gateway"
     close: ClassVar[bool] = False
     stranger: Challenges = Challenges.BEARER
     one_line: bool = False
+    login: bytes = b""
     attempted_user: str | None = None
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
@@ -266,6 +268,25 @@ class SessionExpired(Refusal):
     status = 401
     reason = "session_expired"
     phrase = "The session has ended: sign in again"
+
+
+class SessionUnused(SessionExpired):
+    """The session is open, but was not used for longer than the route admits: the user has to sign in anew."""
+
+
+class LoginNeeded(MissingCredentials):
+    """A browser that asks for a page is sent to the login page (RFC 9110, section 15.4.3), because of ``cause``.
+
+    ``location`` is the path and query of the page. The audit log has the reason of ``cause``.
+    """
+
+    status = 302
+    phrase = "Sign in to see this page"
+
+    def __init__(self, location: bytes, cause: Refusal) -> None:
+        super().__init__(cause.detail)
+        self.location = location
+        self.reason = cause.reason
 
 
 class InvalidCredentialsRequest(Refusal):

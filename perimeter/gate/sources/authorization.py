@@ -76,6 +76,7 @@ class Authorization:
     """
 
     by_connection = False
+    by_session = False
 
     def __init__(
         self,
