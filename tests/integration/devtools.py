@@ -78,8 +78,12 @@ class Browser:
         """The text of the page at ``url``. ``answer`` is what is typed into a dialog for a challenge; None cancels it."""
         self._asked = answer
         self.call("Page.navigate", url=url)
-        self._await(lambda event: event["method"] == "Page.loadEventFired")
-        return str(self.run("document.body.innerText"))
+        return self._loaded()
+
+    def follow(self, script: str) -> str:
+        """The text of the page that a script of the page at hand leads to, as by sending a form."""
+        self.run(script)
+        return self._loaded()
 
     def run(self, script: str) -> Any:
         """The value of a script's expression in the page, awaited if it is a promise."""
@@ -91,6 +95,10 @@ class Browser:
         return self._call(method, self._session, **parameters)
 
     # -- the protocol
+
+    def _loaded(self) -> str:
+        self._await(lambda event: event["method"] == "Page.loadEventFired")
+        return str(self.run("document.body.innerText"))
 
     def _call(self, method: str, session: str = "", **parameters: Any) -> Any:
         number = self._send(method, session, **parameters)
