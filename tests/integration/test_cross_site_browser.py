@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from typing import Any
 
-from tests.integration.devtools import Browser
+from tests.integration.browser import chromium
 from tests.integration.harness import USERS, GatewayCase, site
+from tests.integration.password_dialog import PasswordDialog
 from tests.integration.ports import eventually
 from tests.integration.upstreams import Connection
+from tests.integration.web_service import accept_websocket, answer, send_text
 
 ROUTES = """\
 [upstream service]
@@ -28,42 +28,35 @@ upstream = service
 
 FORM = b"<!DOCTYPE html><title>page</title><form method=post><input name=amount value=1000></form>"
 
-SEND_FORM = "document.forms[0].action = {url}; document.forms[0].submit()"
-SEND_TEXT_FORM = "document.forms[0].enctype = 'text/plain'; " + SEND_FORM
-SEND_BLIND_FORM = "document.head.innerHTML = '<meta name=referrer content=no-referrer>'; " + SEND_FORM
+SEND_FORM = "document.forms[0].action = url; document.forms[0].submit();"
+SEND_TEXT_FORM = "document.forms[0].enctype = 'text/plain';" + SEND_FORM
+SEND_BLIND_FORM = "document.head.innerHTML = '<meta name=referrer content=no-referrer>';" + SEND_FORM
 
-FETCH = "fetch({url}, {options}).then(answer => answer.status, () => 'unreadable')"
-WEBSOCKET = """new Promise(done => {{
-    const socket = new WebSocket({url});
-    socket.onmessage = message => {{ done(message.data); socket.close(); }};
+FETCH = "([url, options]) => fetch(url, options).then(answer => answer.status, () => 'unreadable')"
+WEBSOCKET = """url => new Promise(done => {
+    const socket = new WebSocket(url);
+    socket.onmessage = message => { done(message.data); socket.close(); };
     socket.onerror = () => done('refused');
-}})"""
+})"""
 
 REFUSED = (403, "alice", "cross_site")
-
-GREETING = b"\x81\x05hello"
-_ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def serving(connection: Connection) -> None:
     """A page with a form for GET, a WebSocket that says hello, and "done" for all the rest."""
     while True:
         received = connection.request()
-        key = received.get("sec-websocket-key")
-        if key is not None:
-            accept = base64.b64encode(hashlib.sha1(key.encode() + _ACCEPT).digest())
-            head = b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %b\r\n\r\n"
-            connection.send(head % accept + GREETING)
+        if received.get("sec-websocket-key") is not None:
+            accept_websocket(connection, received)
+            send_text(connection, "hello")
             while connection.read_some():
                 pass
             return
-        body = FORM if received.line.startswith("GET ") else b"done"
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        answer(connection, "text/html", FORM if received.line.startswith("GET ") else b"done")
 
 
 class CrossSiteBrowserTests(GatewayCase):
     def setUp(self) -> None:
-        self.need("chromium")
         self.service = self.upstream(serving)
         self.foreign = self.upstream(serving)
         self.sister = f"http://127.0.0.1:{self.foreign.port}"
@@ -72,25 +65,29 @@ class CrossSiteBrowserTests(GatewayCase):
         self.served = self.gateway(config.replace("path = access.log", "path = access.log\nformat = json"), USERS)
         self.own = f"http://127.0.0.1:{self.served['http']}"
         self.by_name = f"http://localhost:{self.served['http']}"
-        self.browser = Browser(self.directory())
-        self.addCleanup(self.browser.close)
+        context = chromium().context()
+        self.addCleanup(context.close)
+        self.page = context.new_page()
+        self.dialog = PasswordDialog(self.page, ("alice", "secret"))
         # the password is typed once for each origin of the gateway, and is the browser's to add from now on
         for origin in (self.own, self.by_name):
             self.visit(origin)
-        self.assertEqual(len(self.browser.dialogs), 2)
+        self.assertEqual(len(self.dialog.challenges), 2)
 
     def visit(self, origin: str) -> None:
-        self.browser.open(origin + "/", lambda _: ("alice", "secret"))
+        self.page.goto(origin + "/")
 
     def form(self, path: str, script: str = SEND_FORM) -> str:
-        return self.browser.follow(script.format(url=json.dumps(self.own + path)))
+        """What the user sees after a form was sent."""
+        with self.page.expect_navigation():
+            self.page.evaluate(f"url => {{ {script} }}", self.own + path)
+        return self.page.inner_text("body")
 
     def fetch(self, path: str, **options: Any) -> Any:
-        options = {"credentials": "include"} | options
-        return self.browser.run(FETCH.format(url=json.dumps(self.own + path), options=json.dumps(options)))
+        return self.page.evaluate(FETCH, [self.own + path, {"credentials": "include"} | options])
 
     def socket(self, path: str) -> Any:
-        return self.browser.run(WEBSOCKET.format(url=json.dumps(self.own.replace("http", "ws", 1) + path)))
+        return self.page.evaluate(WEBSOCKET, self.own.replace("http", "ws", 1) + path)
 
     def arrived(self, path: str) -> int:
         """How many requests for ``path`` have reached the service."""
@@ -142,7 +139,7 @@ class CrossSiteBrowserTests(GatewayCase):
             self.assertEqual(self.fetch("/fetch", method=method), 200, method)
         self.assertEqual(self.socket("/socket"), "hello")
         self.assertEqual([self.arrived(path) for path in ("/form", "/fetch", "/socket")], [3, 3, 1])
-        self.assertEqual(len(self.browser.dialogs), 2)
+        self.assertEqual(len(self.dialog.challenges), 2)
 
     def test_an_origin_that_the_route_lists_gets_through(self) -> None:
         self.assertEqual(self.forms(self.sister, "/listed/form")[:2], ["done"] * 2)
