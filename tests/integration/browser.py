@@ -30,6 +30,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, 
 from tests.integration.harness import Gateway, GatewayCase
 from tests.integration.netkit import identity, pem
 from tests.integration.upstreams import Upstream
+from tests.integration.visitor import Visitor
 from tests.integration.web_service import serving
 
 HOST = "app.gateway.test"
@@ -53,6 +54,11 @@ tls = yes
 certificate = {HOST}.pem
 private_key = {HOST}.key
 """
+
+
+def secure(text: str) -> str:
+    """A configuration of `tests.integration.harness.site` with `SECURE_LISTENER` in place of its own listener."""
+    return text.replace("[listener http]\nport = @http@\ninterface = 127.0.0.1\n", SECURE_LISTENER)
 
 
 class Chromium:
@@ -193,6 +199,12 @@ class BrowserCase(GatewayCase):
         self.addCleanup(self._look_at, self.watch)
         return made
 
+    def visitor(self) -> Visitor:
+        """A visitor without a browser, by the address of the gateway."""
+        made = Visitor(f"https://127.0.0.1:{self.served['https']}", self.served.directory / f"{HOST}.pem")
+        self.addCleanup(made.close)
+        return made
+
     def _look_at(self, watch: Watch) -> None:
         self.assertEqual(watch.faults, [])
 
@@ -201,13 +213,20 @@ class BrowserCase(GatewayCase):
         return self.context(**options).new_page()
 
 
-def back(page: Page) -> None:
+def type_password(page: Page, username: str = "alice", password: str = "secret") -> None:
+    """Fill in the form of the login page, and send it."""
+    page.fill("input[name=username]", username)
+    page.fill("input[name=password]", password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def back(page: Page, steps: int = 1) -> None:
     """Go back as the button of the browser does, and wait for the page that it shows.
 
     Playwright's own ways to wait hear nothing of a page that comes from the back/forward cache.
     """
     left = page.url
-    page.evaluate("history.back()")
+    page.evaluate("steps => history.go(-steps)", steps)
     deadline = time.monotonic() + TIMEOUT / 1000
     while page.url == left or not _complete(page):
         if time.monotonic() > deadline:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from playwright.sync_api import Page
 
 from tests.integration.axe import violations
-from tests.integration.browser import HOST, SECURE_LISTENER, BrowserCase, back
+from tests.integration.browser import HOST, BrowserCase, back, secure
 from tests.integration.harness import USERS, site
 
 ROUTES = """\
@@ -20,7 +20,7 @@ upstream = service
 auth = none
 """
 
-OPEN = site(ROUTES).replace("[listener http]\nport = @http@\ninterface = 127.0.0.1\n", SECURE_LISTENER)
+OPEN = secure(site(ROUTES))
 
 FORM = "<!DOCTYPE html><title>x</title><input name=q><p style='color: #ccc; background: #fff'>pale</p>"
 
