@@ -29,10 +29,12 @@ class Route:
     ``cross_site`` are the origins, besides the route's own, whose pages may send what changes something with credentials that
     browsers add by themselves; None for all (`perimeter.gate.cross_site`).
 
-    ``passes_authorization``: the target gets the client's Authorization.
+    ``passes_authorization``: the target gets the client's Authorization. ``keeps_session``: a request by a session counts as a
+    use of it, so that it does not end by idleness.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can be
-    ``exact``: then nothing below ``prefix`` belongs to it.
+    ``exact``: then nothing below ``prefix`` belongs to it. Its answers are ``brief``, which are not cut if a token ends, unless it
+    is ``lasting``.
     """
 
     name: str
@@ -53,11 +55,14 @@ class Route:
     max_body: int | None = None
     cross_site: frozenset[bytes] | None = frozenset()
     passes_authorization: bool = False
+    keeps_session: bool = True
     builtin: bool = False
     exact: bool = False
+    lasting: bool = False
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
     #: the prefix that a service does not see, as the client has to put it before the service's paths; empty if none is replaced
     hidden_prefix: bytes = attrs.field(init=False)
+    brief: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.exact and not self.builtin:
@@ -66,6 +71,10 @@ class Route:
     @hidden_prefix.default
     def _hidden_prefix(self) -> bytes:
         return b"" if self.rewrite is None or self.rewrite == self.prefix else self.prefix
+
+    @brief.default
+    def _brief(self) -> bool:
+        return self.builtin and not self.lasting
 
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:

@@ -18,7 +18,8 @@ class Endpoint(Resource):
     """A built-in endpoint: a leaf of `twisted.web`, and where the gate finds it.
 
     ``path`` is where it stands; with ``beneath`` it answers for all paths below that too. ``access`` is what each method asks
-    for; any other method is refused with 405, and asks for ``otherwise``. ``name`` is that of its route in the audit log.
+    for; any other method is refused with 405, and asks for ``otherwise``. ``name`` is that of its route in the audit log. An
+    answer of a ``lasting`` endpoint, such as a stream of events, ends when its user is not admitted any more.
     """
 
     isLeaf = True
@@ -26,6 +27,7 @@ class Endpoint(Resource):
     name: str
     access: Mapping[bytes, Access]
     beneath = False
+    lasting = False
     otherwise = ANYBODY
 
     def __init__(self, path: str, access: Mapping[bytes, Access]) -> None:
