@@ -25,7 +25,7 @@ from unittest import SkipTest
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Frame, Page, Request, Response, sync_playwright
 
 from tests.integration.harness import Gateway, GatewayCase
 from tests.integration.netkit import identity, pem
@@ -226,12 +226,19 @@ def back(page: Page, steps: int = 1) -> None:
     Playwright's own ways to wait hear nothing of a page that comes from the back/forward cache.
     """
     left = page.url
+    arrived: list[Frame] = []
+
+    def arrive(frame: Frame) -> None:
+        arrived.append(frame)
+
+    page.on("framenavigated", arrive)
     page.evaluate("steps => history.go(-steps)", steps)
     deadline = time.monotonic() + TIMEOUT / 1000
-    while page.url == left or not _complete(page):
+    while not arrived or not _complete(page):
         if time.monotonic() > deadline:
             raise AssertionError(f"went back from {left}, and is at {page.url}")
         page.wait_for_timeout(20)
+    page.remove_listener("framenavigated", arrive)
 
 
 def _complete(page: Page) -> bool:

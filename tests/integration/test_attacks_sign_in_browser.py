@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import ClassVar
 
 from playwright.sync_api import Page
@@ -255,5 +254,5 @@ class MarkupInBrowserTests(SignInCase):
         page.goto(f"{OWN}login#<img src=x onerror=alert(1)>")
         self.harmless(page)
         type_password(page)
-        page.wait_for_url(f"{self.origin}/**")
-        self.assertEqual(json.loads(page.evaluate("JSON.stringify(document.querySelectorAll('img[src=x]').length)")), 0)
+        page.wait_for_url(f"{self.origin}/#**")
+        self.harmless(page)

@@ -126,10 +126,11 @@ class WholeVisitTests(SignInCase):
         page = self.page()
         self.arrive(page, "/page")
         self.sign_out(page.context.new_page())
-        with page.expect_response("**/download/report.txt") as answer:
+        with page.expect_download() as download:
             page.click("#download")
-        self.assertEqual(answer.value.status, 401)
+        self.assertIsNotNone(download.value.failure())
         self.assertEqual(page.url, f"{self.origin}/page")
+        self.assertIn('"GET /download/report.txt HTTP/1.1" 401', self.served.audit()[-1])
 
 
 class TabsTests(SignInCase):
