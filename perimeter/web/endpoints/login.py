@@ -19,6 +19,7 @@ from perimeter.errors import (
     PlainConnection,
     Refusal,
     Rejected,
+    StateUnavailable,
     TooManyAttempts,
     Unavailable,
 )
@@ -237,6 +238,8 @@ def _explained(refusal: Refusal) -> tuple[int, str, str]:
             return 403, "The user name or the password is wrong.", "wrong"
         case Overloaded():
             return 503, "Too many people are signing in at this moment. Try again in a few seconds.", "overloaded"
+        case StateUnavailable():
+            return 503, "You cannot sign in at the moment, because your session cannot be saved.", "unavailable"
         case Unavailable():
             return (
                 503,
