@@ -153,6 +153,7 @@ class BrowserStage:
         self.gateway = Gateway(self._directory, config.replace("<service>", self.service.url), {**files, **chromium().files})
         atexit.register(self._close)
         self.gateway.start()
+        self.origin = f"https://{HOST}:{self.gateway['https']}"
 
     def _close(self) -> None:
         self.gateway.kill()
@@ -176,7 +177,7 @@ class BrowserCase(GatewayCase):
             cls._stage = stage  # type: ignore[attr-defined]
         self.served = stage.gateway
         self.service = stage.service
-        self.origin = f"https://{HOST}:{self.served['https']}"
+        self.origin = stage.origin
 
     def context(
         self,
