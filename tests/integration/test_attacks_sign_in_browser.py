@@ -202,14 +202,18 @@ class OwnHostTests(SignInCase):
         self.sign_out(self.script)
 
     def test_attack_76_a_service_worker_of_the_service(self) -> None:
-        """A page is what the gateway sent, and signing in works, though a worker for all paths is there."""
+        """It stands before all pages of the host; people can sign in and out nevertheless."""
         page = self.script
         page.goto("/worker")
-        page.wait_for_function("document.getElementById('state').textContent != ''")
+        page.wait_for_function("document.getElementById('state').textContent == 'ready'")
         self.sign_out(page)
-        page.goto("/page")
+        answer = page.goto("/page")
+        assert answer is not None
+        self.assertTrue(answer.from_service_worker)
+        self.assertEqual(page.url, self.login_url("/page"))
         type_password(page)
         page.wait_for_url(f"{self.origin}/page")
+        shows(page, "socket", "hello alice")
 
 
 class MarkupInBrowserTests(SignInCase):

@@ -22,6 +22,8 @@ _FOREIGN: Final = (b"cross-site", b"same-site")
 class Go(PageEndpoint):
     """Refreshes to the path in ``to``, with the fragment in ``fragment``, at once."""
 
+    by_workers = True
+
     def __init__(self, pages: Pages) -> None:
         super().__init__("/go", reading(ANYBODY), pages)
 
