@@ -24,14 +24,13 @@ from perimeter.errors import (
     Unavailable,
 )
 from perimeter.gate.access import ANYBODY
-from perimeter.gate.decision import Admitted, recognise
 from perimeter.gate.return_path import safe_path
 from perimeter.http.cookies import own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.sessions.session import Session
 from perimeter.web.endpoints.endpoint import reading
-from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields, text_fields
+from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session, query_fields, text_fields
 from perimeter.web.form import form
 from perimeter.web.html.cookies import BEFORE_LOGIN, BEFORE_LOGIN_LENGTH, before_login_cookie, session_cookie
 from perimeter.web.html.forms import TOKEN, form_token, is_token, sent_by_program
@@ -173,7 +172,7 @@ class Login(PageEndpoint):
         asking = authentication_request(exchange, realm)
         try:
             principal = await self._verifier.authenticate(password_credentials(username, fields.get("password", "")), asking)
-            cookie, _ = await self.pages.sessions.begin(
+            cookie, session = await self.pages.sessions.begin(
                 principal,
                 address=asking.address,
                 agent=request.getHeader("user-agent") or "",
@@ -185,8 +184,7 @@ class Login(PageEndpoint):
             refusal.attempted_user = username
             return self._refused(request, refusal, to, username, realm)
         self._note("success")
-        assert isinstance(exchange.decision, Admitted)
-        exchange.decision = recognise(exchange.decision, principal)
+        note_session(request, session)
         stays = self._stay if self._stay and fields.get("stay") else 0.0
         request.responseHeaders.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), int(stays)))
         return self._go(request, to, fields)

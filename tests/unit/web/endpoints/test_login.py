@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 import attrs
 
 from perimeter.errors import Overloaded, Rejected, StateUnavailable, TooManyAttempts, Unavailable
-from perimeter.model import BasicCredentials
+from perimeter.model import BasicCredentials, GrantKind
 from perimeter.plugin.authenticator import Scheme
 from tests.unit.doubles.pages import NAVIGATION, OWN_FORM, Browser, PageCase, hidden, text_of
 from tests.unit.doubles.sessions import ALICE, BOB
@@ -174,6 +174,9 @@ class SignInTests(PageCase):
         record = self.record
         self.assertEqual((record.event, record.status, record.reason), ("login", 303, ""))
         self.assertEqual(record.principal, ALICE)
+        assert record.principal is not None
+        assert record.principal.grant is not None
+        self.assertEqual((record.principal.grant.id, record.principal.grant.kind), (session.id, GrantKind.SESSION))
         self.assertEqual(self.logins, [("password", "success")])
 
     def test_the_form_of_a_program_needs_no_token(self) -> None:
