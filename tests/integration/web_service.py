@@ -39,12 +39,13 @@ const ask = async () => {
     const answer = await fetch('/data', {method: 'POST', body: 'x'});
     show('data', answer.status + ' ' + await answer.text());
 };
-ask();
+ask().catch(() => show('data', 'nothing'));
 const events = new EventSource('/events');
 events.onmessage = event => show('events', event.data);
+events.onerror = () => show('events', 'cut');
 const socket = new WebSocket('wss://' + location.host + '/socket');
 socket.onmessage = message => show('socket', message.data);
-socket.onclose = () => { window.closedAt = performance.now(); show('socket', 'closed'); };
+socket.onclose = () => show('socket', 'closed');
 // a page with an open connection is not kept by the back/forward cache
 addEventListener('pagehide', () => { events.close(); socket.close(); });
 """
