@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import attrs
 from playwright.sync_api import Page
@@ -43,7 +42,10 @@ stay = 30d
 FILES = {"users.realm": "alice: wonderland, admin\nbob: builder\n"}
 PASSWORDS = {"alice": "wonderland", "bob": "builder"}
 
-_SEND_FORM = "document.body.innerHTML = '<form method=post action=/send></form>'; document.forms[0].submit()"
+#: the frame that shows what has changed, and the end of the transitions that it begins
+_SETTLE = """new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))).then(
+    () => Promise.all(document.getAnimations().map(one => one.finished)))"""
+_SEND_FORM = "document.body.insertAdjacentHTML('beforeend', '<form method=post action=/send></form>'); document.forms[0].submit()"
 
 
 @attrs.frozen
@@ -97,14 +99,11 @@ def enter(page: Page, scene: Scene) -> None:
     page.wait_for_load_state()
 
 
-def take(page: Page, directory: Path, name: str) -> list[Path]:
-    """Photograph the page as it is now, in both colour schemes, on a desktop and on a phone. Returns the files."""
-    made = []
+def views(page: Page) -> Iterator[str]:
+    """Show the page in both colour schemes, on a desktop and on a phone. Yields a name of each, such as ``360-dark``."""
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
-            file = directory / f"{name}-{width}-{scheme}.png"
-            page.screenshot(path=file, full_page=True)
-            made.append(file)
-    return made
+            page.evaluate(_SETTLE)
+            yield f"{width}-{scheme}"

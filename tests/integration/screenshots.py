@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.integration.browser import BrowserStage, Watch, chromium
-from tests.integration.scenes import CONFIG, FILES, SCENES, enter, take
+from tests.integration.scenes import CONFIG, FILES, SCENES, enter, views
 
 
 def main() -> int:
@@ -29,7 +29,9 @@ def main() -> int:
         watch = Watch(context, {urlsplit(stage.origin).netloc})
         page = context.new_page()
         enter(page, scene)
-        for file in take(page, directory, scene.name):
+        for view in views(page):
+            file = directory / f"{scene.name}-{view}.png"
+            page.screenshot(path=file, full_page=True)
             print(file)
         context.close()
         faults += watch.faults

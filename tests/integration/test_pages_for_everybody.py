@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from tests.integration.axe import violations
 from tests.integration.browser import BrowserCase
-from tests.integration.scenes import CONFIG, FILES, SCENES, SCHEMES, SIZES, Scene, enter
+from tests.integration.scenes import CONFIG, FILES, SCENES, Scene, enter, views
 
 
 class PagesForEverybodyTests(BrowserCase):
@@ -16,13 +16,10 @@ class PagesForEverybodyTests(BrowserCase):
     def look(self, scene: Scene) -> None:
         page = self.page()
         enter(page, scene)
-        for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            for width, height in SIZES:
-                page.set_viewport_size({"width": width, "height": height})
-                self.assertEqual(violations(page), [], (scene.name, scheme, width))
-                wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-                self.assertLessEqual(wide, 0, f"{scene.name} is wider than {width} pixels")
+        for view in views(page):
+            self.assertEqual(violations(page), [], (scene.name, view))
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            self.assertLessEqual(wide, 0, f"{scene.name} is too wide at {view}")
 
 
 def _test(scene: Scene) -> None:
