@@ -20,6 +20,8 @@ _FOREIGN: Final = (b"cross-site", b"same-site")
 class Go(PageEndpoint):
     """Leads to the path in ``to`` at once: by script with the fragment of its own URL, otherwise by a refresh."""
 
+    by_workers = True
+
     def __init__(self, pages: Pages) -> None:
         super().__init__("/go", reading(ANYBODY), pages)
 

@@ -96,6 +96,8 @@ class Login(PageEndpoint):
     takes the method and the outcome of each sign-in.
     """
 
+    by_workers = True
+
     def __init__(
         self,
         pages: Pages,
