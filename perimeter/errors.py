@@ -391,6 +391,14 @@ class CrossSite(Refusal):
     phrase = "This request comes from another site"
 
 
+class PlainConnection(Refusal):
+    """A password was sent to a page of the gateway over plain HTTP. It is not verified, and no cookie is set (attack 80)."""
+
+    status = 403
+    reason = "https_needed"
+    phrase = "People can sign in over https only"
+
+
 class Unavailable(Refusal):
     """An authentication backend could not decide: 503, never "allowed", never "wrong password"."""
 

@@ -216,6 +216,7 @@ class Worker:
             authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
             queues={"work": self._runtime.offload, "hashing": self._runtime.hashing, "blocking": self._runtime.blocking},
+            sessions=len(assembly.sessions),
         )
 
 
