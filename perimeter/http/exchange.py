@@ -255,9 +255,7 @@ class Exchange:
         """Answer with an error, or cut the connection if a response has begun."""
         if self._ended:
             return
-        self.reason = refusal.reason
-        self.refusal = refusal
-        self._carrier.site.refusals.note(refusal, self)
+        self.explain(refusal)
         if self._started:
             self.abort(refusal.reason)
             return
@@ -267,6 +265,12 @@ class Exchange:
             self._sink = None  # the sink has failed: the carrier skips the rest of the body
         status, lines, body = self._carrier.site.answers.render(refusal, self.head.headers)
         self.answer(status, lines, body)
+
+    def explain(self, refusal: Refusal) -> None:
+        """Log why this request is refused, for a target that writes the answer itself."""
+        self.reason = refusal.reason
+        self.refusal = refusal
+        self._carrier.site.refusals.note(refusal, self)
 
     def withdraw(self, refusal: Refusal) -> None:
         """Refuse a request that was admitted before: answer with ``refusal``, or cut a response that has begun."""
