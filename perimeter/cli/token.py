@@ -26,13 +26,14 @@ from perimeter.model import TOKEN_PREFIX, Principal
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.control import NoGateway, ask
 from perimeter.run.token_operations import list_tokens, revoke_tokens
+from perimeter.sessions.stored import SESSIONS
 from perimeter.state.direct import DirectState
 from perimeter.state.sqlite import NAME as DATABASE
 from perimeter.state.sqlite import SqliteStore
 from perimeter.tokens.format import MAX_TOKEN
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revocation, Revoker
-from perimeter.tokens.stored import TOKENS, StoredTokens
+from perimeter.tokens.stored import TOKENS
 from perimeter.tokens.verifier import TokenVerifier
 
 
@@ -138,15 +139,16 @@ def _gateway_or_store(directory: Path, site: SiteConfig | None) -> Iterator[Ask]
             raise StartupError(f"no gateway is running with state_dir {directory}, and state = memory keeps nothing") from None
         store = SqliteStore(directory, STATE_KINDS)
         try:
-            yield partial(_answer, site, DirectState(store, STATE_KINDS, time.time).view(TOKENS))
+            yield partial(_answer, site, DirectState(store, STATE_KINDS, time.time))
         finally:
             store.close()
     else:
         yield partial(ask, directory)
 
 
-def _answer(site: SiteConfig | None, stored: StoredTokens, question: Mapping[str, Any]) -> Mapping[str, Any]:
+def _answer(site: SiteConfig | None, state: DirectState, question: Mapping[str, Any]) -> Mapping[str, Any]:
     """The answer without a gateway."""
+    stored = state.view(TOKENS)
     user, realm = question["user"], question["realm"]
     if question["command"] == "tokens":
         return list_tokens(stored, user, realm, passing=question["passing"], first=question["first"])
@@ -160,7 +162,7 @@ def _answer(site: SiteConfig | None, stored: StoredTokens, question: Mapping[str
         verifier = TokenVerifier(keyring, site.token, clock, stored.revoked)
     wanted = Revocation(tuple(question["ids"]), (realm, user) if user else None, token)
     realms = [] if site is None else [one.realm for one in site.authenticators]
-    work = Deferred.fromCoroutine(revoke_tokens(realms, Revoker(stored, verifier), wanted))
+    work = Deferred.fromCoroutine(revoke_tokens(realms, Revoker(stored, verifier, state.view(SESSIONS)), wanted))
     results: list[Any] = []
     work.addBoth(results.append)
     (result,) = results  # the store was written at once

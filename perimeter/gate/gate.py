@@ -21,8 +21,9 @@ from perimeter.errors import (
     MissingCredentials,
     NoRoute,
     Refusal,
+    SessionExpired,
 )
-from perimeter.gate.access import Access, Asks, check_restriction
+from perimeter.gate.access import Access, Asks, check_restriction, for_client
 from perimeter.gate.cross_site import SAFE_METHODS, asks_for_websocket, from_another_site, own_origins
 from perimeter.gate.decision import Admitted, Judged, Located
 from perimeter.gate.forwarded import in_networks, vouched_chain
@@ -42,6 +43,7 @@ _LONGEST_PLACE = 256
 _ANONYMOUS = Asks.NONE
 _OPTIONAL = Asks.OPTIONAL
 _FIRST_HAND = Asks.FIRST_HAND
+_SESSION = Asks.SESSION
 
 
 @attrs.frozen
@@ -127,6 +129,8 @@ class Gate:
                 found: Found = None
             elif access.asks is _FIRST_HAND:
                 found = self.identifier.identify_first_hand(head.headers, address, exchange.connection)
+            elif access.asks is _SESSION:
+                found = self.identifier.identify_by_session(head.headers, address, exchange.connection)
             elif asking is None:
                 found = self.identifier.identify(head.headers, address, exchange.connection)
             else:  # the connection is the proxy's: its certificate is not the client's, nor is a header that its peer may set
@@ -138,12 +142,10 @@ class Gate:
                 return self._admit(exchange, route, access, None, head, target, address, relayed)
         except Exception as error:
             exchange.decision = Located(route, principal, target, address, relayed)
-            if isinstance(error, Refusal) and error.stranger is not access.stranger:
-                error.stranger = access.stranger
-            raise
+            raise for_client(error, access, head) from None
         exchange.decision = located = Located(route, None, target, address, relayed)
         if found is None:  # the usual refusal: raised here, where no handler catches and raises it again
-            raise _missing(access)
+            raise _missing(access, head)
         return self._admit_later(exchange, located, access, found, head)
 
     async def _admit_later(
@@ -153,14 +155,12 @@ class Gate:
         try:
             principal = await later
             if principal is None and access.asks is not _OPTIONAL:
-                raise MissingCredentials
+                raise _missing(access, head)
             return self._admit(exchange, located.route, access, principal, head, located.target, located.address, located.relayed)
         except Exception as error:
             if not exchange.ended:
                 exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
-            if isinstance(error, Refusal) and error.stranger is not access.stranger:
-                error.stranger = access.stranger
-            raise
+            raise for_client(error, access, head) from None
 
     # -- the steps of a judgement
 
@@ -188,8 +188,12 @@ class Gate:
         if question or head.headers.upgrade is not None or head.method not in SAFE_METHODS:
             self._check_site(exchange, route, head, bool(relayed), question)
         grant = principal.grant
-        if grant is not None and grant.restriction is not None:
-            check_restriction(grant, access, route.name, head, target, address)
+        if grant is not None:
+            if grant.restriction is not None:
+                check_restriction(grant, access, route.name, head, target, address)
+            use = grant.use
+            if use is not None and route.keeps_session and exchange.time > use.at:
+                use.at = exchange.time  # of the request: what is judged again was not asked for again
         return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
 
     def _check_site(self, exchange: Judged, route: Route, head: RequestHead, relayed: bool, question: bool) -> None:
@@ -263,8 +267,14 @@ class Gate:
                 raise BadTarget("a path that another server could read as another route's")
 
 
-def _missing(access: Access) -> MissingCredentials:
-    """Made here, because a frame that raises an exception and names it is kept alive by it."""
-    refusal = MissingCredentials("no credential in the request that the gateway can use")
+def _missing(access: Access, head: RequestHead) -> Exception:
+    """Why no source knows the user. Made here, because a frame that raises an exception and names it is kept alive by it."""
+    refusal: Refusal
+    if head.headers.session is None:
+        refusal = MissingCredentials("no credential in the request that the gateway can use")
+    else:
+        refusal = SessionExpired("the session's cookie is of no session that is open")
+    if access.login:
+        return for_client(refusal, access, head)
     refusal.stranger = access.stranger
     return refusal

@@ -17,6 +17,7 @@ class Identifier:
     def __init__(self, sources: Sequence[CredentialSource]) -> None:
         self._sources = tuple(sources)
         self._of_message = tuple(source for source in sources if not source.by_connection)
+        self._of_sessions = tuple(source for source in sources if source.by_session)
 
     def challenges(self) -> tuple[Challenge, ...]:
         """The challenges of all sources, in their order."""
@@ -34,6 +35,14 @@ class Identifier:
         its peer says, do not belong to the client. Raises (at once, or from the awaitable) a refusal of `perimeter.errors`.
         """
         for source in self._sources if by_connection else self._of_message:
+            found = source.identify(headers, address, connection)
+            if found is not None:
+                return found
+        return None
+
+    def identify_by_session(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
+        """Like `identify`, by the session of a browser and nothing else."""
+        for source in self._of_sessions:
             found = source.identify(headers, address, connection)
             if found is not None:
                 return found

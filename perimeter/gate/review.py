@@ -47,9 +47,10 @@ _MOST_ASKED = 32
 class Again:
     """The request of an exchange that is judged again, in place of the exchange, which keeps its own decision."""
 
-    __slots__ = ("connection", "decision", "ended", "head")
+    __slots__ = ("connection", "decision", "ended", "head", "time")
 
-    def __init__(self, connection: ClientConnection, head: RequestHead) -> None:
+    def __init__(self, connection: ClientConnection, head: RequestHead, time: float) -> None:
+        self.time = time
         self.connection = connection
         self.head = head
         self.decision: Admission | None = None
@@ -160,7 +161,7 @@ class Reviewer:
             exchange.withdraw(NoRoute("no listener serves routes any more"))
             return
         try:
-            found = gate.judge(Again(exchange.connection, exchange.head), exchange.head)
+            found = gate.judge(Again(exchange.connection, exchange.head, exchange.time), exchange.head)
         except Exception as error:
             self._refused(exchange, error)
             return

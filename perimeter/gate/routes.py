@@ -29,7 +29,8 @@ class Route:
     ``cross_site`` are the origins, besides the route's own, whose pages may send what changes something with credentials that
     browsers add by themselves; None for all (`perimeter.gate.cross_site`).
 
-    ``passes_authorization``: the target gets the client's Authorization.
+    ``passes_authorization``: the target gets the client's Authorization. ``keeps_session``: a request by a session counts as a
+    use of it, so that it does not end by idleness.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can be
     ``exact``: then nothing below ``prefix`` belongs to it.
@@ -53,6 +54,7 @@ class Route:
     max_body: int | None = None
     cross_site: frozenset[bytes] | None = frozenset()
     passes_authorization: bool = False
+    keeps_session: bool = True
     builtin: bool = False
     exact: bool = False
     entry: tuple[EntryRule, ...] = attrs.field(init=False)

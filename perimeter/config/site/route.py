@@ -285,7 +285,9 @@ class RouteSettings(Settings):
         default="drop",
     )
     browser_login: bool = option(
-        BOOLEAN, "redirect browsers to the login page if the user is not authenticated", default="", available=False
+        BOOLEAN,
+        "`yes`: a browser that asks for a page is sent to the login page if its user is not known; other requests get 401",
+        default="no",
     )
     websocket: bool = option(
         BOOLEAN, "with `upstream`: `yes` lets admitted clients open WebSockets (`Upgrade: websocket`)", default="yes"
@@ -353,7 +355,10 @@ class RouteSettings(Settings):
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         if self.auth is Auth.NONE and not section.faulty(its.auth):
-            section.refuse([its.cross_site, its.challenge], "has no effect with auth = none, because no credentials are checked")
+            section.refuse(
+                [its.cross_site, its.challenge, its.browser_login],
+                "has no effect with auth = none, because no credentials are checked",
+            )
             _check_anonymous(section, its.allow, self.allow or ())
             _check_anonymous(section, its.deny, self.deny)
 

@@ -10,8 +10,9 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.gate.gate import Gate
 from perimeter.gate.routes import Route
-from perimeter.run.build.builtin import forward_auth_route, metrics_routes, redirect_routes
+from perimeter.run.build.builtin import every_host, forward_auth_route, metrics_routes, redirect_routes
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
+from perimeter.run.build.pages import PageParts
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.forward_auth import ForwardAuthTarget
 
@@ -25,6 +26,7 @@ def listener_gates(
     gate: GateOf,
     routes: Sequence[Route],
     endpoints: EndpointParts,
+    pages: PageParts,
     sink: IAuditSink,
 ) -> dict[str, Gate]:
     """The gates by the name of their listener; ``routes`` are the configured ones."""
@@ -33,7 +35,11 @@ def listener_gates(
     def gate_for(listener: ListenerSettings) -> Gate:
         match listener.serve:
             case Serve.GATEWAY:
-                return gate([*routes, authenticate, *endpoint_routes(endpoints.gateway(), sink, runtime.reactor)])
+                own = [
+                    *endpoint_routes(endpoints.gateway(), sink, runtime.reactor),
+                    *endpoint_routes(pages.endpoints(), sink, runtime.reactor, every_host(config)),
+                ]
+                return gate([*routes, authenticate, *own])
             case Serve.TOKENS:
                 return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, runtime.reactor)])
             case Serve.REDIRECT:

@@ -32,11 +32,13 @@ REALM_HEADER = "X-Auth-Realm"
 class RouteParts:
     """What routes follow besides their own settings.
 
-    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords.
+    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords. ``login`` is the path
+    of the login page, for routes with ``browser_login``.
     """
 
     directory_realms: frozenset[str] = frozenset()
     passwords: bool = False
+    login: bytes = b"/.perimeter/login"
 
 
 def configured_routes(
@@ -89,7 +91,11 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
         audit=sink,
         hosts=settings.hosts,
         rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
-        access=Access(Asks(settings.auth), stranger=_challenges(settings, shared.passwords)),
+        access=Access(
+            Asks(settings.auth),
+            stranger=_challenges(settings, shared.passwords),
+            login=shared.login if settings.browser_login else b"",
+        ),
         policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms),
         networks=settings.networks,
         identity=IdentityProfile(

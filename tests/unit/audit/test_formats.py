@@ -15,7 +15,7 @@ from perimeter.audit import formats
 from perimeter.audit.escaping import MOST_PARTS, REDACTED, Redactor, escape, redact
 from perimeter.audit.formats import FORMATS, combined, line_format, reactor
 from perimeter.audit.formats import json as json_format
-from perimeter.model import TOKEN_PREFIX, AccessRecord, Grant, Principal
+from perimeter.model import TOKEN_PREFIX, AccessRecord, Grant, GrantKind, Principal
 from tests.unit.doubles.audit_records import make_headers, make_record, records
 
 ALICE = Principal("alice", "local", ("admin", "ops"), "file")
@@ -116,7 +116,7 @@ class CombinedTests(InZone):
 class JsonTests(InZone):
     def test_object(self) -> None:
         headers = make_headers(referer=b"https://gw/", user_agent=b"curl/8", authorization=b"Basic eHl6enk=", cookie=b"s=xyzzy")
-        who = attrs.evolve(ALICE, grant=Grant("7", 0.0, 1.0, stored=True))
+        who = attrs.evolve(ALICE, grant=Grant("7", 0.0, 1.0, GrantKind.API_TOKEN))
         record = make_record(principal=who, headers=headers, reason="client_gone", received=5)
         self.assertEqual(
             json.loads(json_format(record)),

@@ -179,7 +179,7 @@ class ReferenceTests(TestCase):
 
 class ExampleTests(SiteCase):
     def test_the_examples_of_the_page_are_one_valid_site(self) -> None:
-        for name in ("gw.crt", "gw.key", "users.realm"):
+        for name in ("gw.crt", "gw.key", "users.realm", "logo.svg"):
             (self.directory / name).write_text("")
         parts = [example(kind).removeprefix("```ini\n").removesuffix("```\n") for kind in KINDS]
         pages = f"[route pages]\npath = /50x.html\nstatic = {self.directory / 'html'}\n[listener m]\nport = 1\nserve = metrics\n"

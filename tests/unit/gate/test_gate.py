@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable
 from ipaddress import ip_network
 from typing import Any
@@ -19,7 +20,7 @@ from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block
-from perimeter.model import ClientConnection, Grant, HeaderBlock, Principal, RequestHead, Restriction, Version
+from perimeter.model import ClientConnection, Grant, GrantKind, HeaderBlock, Principal, RequestHead, Restriction, Version
 from tests.unit.doubles.http_rig import Client, Holding, Site
 
 ALICE = Principal("alice", "local", ("user",))
@@ -31,6 +32,7 @@ class FakeIdentifier:
     """Finds principals by their Authorization; ``raises`` or returns ``later`` instead if a test sets it."""
 
     people = {b"Bearer alice": ALICE, b"Bearer admin": ADMIN}
+    sessions = {b"a" * 43: ALICE}
 
     def __init__(self) -> None:
         self.raises: BaseException | None = None
@@ -38,8 +40,11 @@ class FakeIdentifier:
         self.asked: list[str] = []
         self.by_connection: bool | None = None
 
+    def identify_by_session(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Principal | None:
+        return self.sessions.get(headers.session or b"")
+
     def by_browser(self, headers: HeaderBlock) -> bool:
-        return not headers.authorization[0].startswith(b"Bearer")
+        return headers.session is not None or not headers.authorization[0].startswith(b"Bearer")
 
     def identify(
         self, headers: HeaderBlock, address: str, connection: ClientConnection, *, by_connection: bool = True
@@ -49,7 +54,7 @@ class FakeIdentifier:
         if self.raises is not None:
             raise self.raises
         if not headers.authorization:
-            return None
+            return self.sessions.get(headers.session or b"")
         if self.later is not None:
             return self.later
         principal = self.people.get(headers.authorization[0])
@@ -97,6 +102,105 @@ class GateTestCase(unittest.TestCase):
         self.assertEqual(len(self.target.exchanges), before + 1, (line, client.transport.written))
         self.assertEqual(client.transport.written, b"")
         return self.target.exchanges[-1].decision
+
+
+HTML = "Accept: text/html"
+OF_ALICE = f"Cookie: __Host-perimeter={'a' * 43}"
+ENDED = f"Cookie: __Host-perimeter={'b' * 43}"
+LOGIN = b"/.perimeter/login"
+
+
+class LoginTests(GateTestCase):
+    def sent(self, line: str, *lines: str, gate: Gate) -> Client:
+        """The client that was sent to the login page."""
+        return self.refused(302, line, *lines, gate=gate)
+
+    def test_a_navigation_is_sent_to_the_login_page(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
+        client = self.sent("GET /a%20b?c=d&e", HTML, gate=gate)
+        response = client.response()
+        self.assertEqual(response.get(b"location"), b"/.perimeter/login?to=/a%2520b%3Fc%3Dd%26e")
+        self.assertEqual(response.get(b"cache-control"), b"no-store")
+        self.assertEqual(response.get(b"vary"), b"Sec-Fetch-Mode, Sec-Fetch-Dest, Accept, Cookie")
+        self.assertEqual((response.get(b"www-authenticate"), response.body), (None, b""))
+        self.assertIsNotNone(response.get(b"date"))
+        record = client.records[-1]
+        self.assertEqual((record.status, record.reason, record.route), (302, "missing_credentials", "r"))
+        self.assertEqual(record.detail, "no credential in the request that the gateway can use")
+        self.assertEqual(self.admitted("GET /a", HTML, OF_ALICE, gate=gate).principal, ALICE)
+
+    def test_everything_else_gets_its_401(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN, stranger=Challenges.BEARER)))
+        for line, *lines in (
+            ("GET /",),
+            ("GET /", "Accept: */*"),
+            ("POST /", HTML, "Content-Length: 0"),
+            ("GET /", HTML, "Connection: upgrade", "Upgrade: websocket"),
+            ("GET /", HTML, "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"),
+        ):
+            response = self.refused(401, line, *lines, gate=gate).response()
+            self.assertIsNone(response.get(b"location"))
+            self.assertEqual(response.get(b"www-authenticate"), b'Bearer realm="realm"')
+        body = json.loads(self.refused(401, "GET /", gate=gate).response().body)
+        self.assertEqual(body, {"auth_uri": ["https://gw/token"], "login": "/.perimeter/login"})
+
+    def test_a_session_that_has_ended(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
+        self.assertEqual(self.sent("GET /a", HTML, ENDED, gate=gate).records[-1].reason, "session_expired")
+        client = self.refused(401, "GET /a", ENDED, gate=gate)
+        self.assertEqual(client.records[-1].reason, "session_expired")
+        body = {
+            "error": "session_expired",
+            "error_description": "The session has ended: sign in again",
+            "auth_uri": ["https://gw/token"],
+            "login": "/.perimeter/login",
+        }
+        self.assertEqual(json.loads(client.response().body), body)
+
+    def test_a_session_that_has_ended_is_anonymous_where_users_may_be(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(Asks.OPTIONAL, login=LOGIN)))
+        self.assertIsNone(self.admitted("GET /", HTML, ENDED, gate=gate).principal)
+        self.assertEqual(self.admitted("GET /", HTML, OF_ALICE, gate=gate).principal, ALICE)
+        policy = Policy((Rule("role", "user"),))
+        strict = self.gate(self.route("r", "/", access=Access(Asks.OPTIONAL, login=LOGIN), policy=policy))
+        self.sent("GET /", HTML, ENDED, gate=strict)
+
+    def test_a_route_without_browser_login(self) -> None:
+        response = self.refused(401, "GET /", HTML, ENDED).response()
+        self.assertIsNone(response.get(b"location"))
+        self.assertNotIn("login", json.loads(self.refused(401, "GET /").response().body))
+
+    def test_a_wrong_authorization_is_not_sent_round_in_a_circle(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
+        self.refused(401, "GET /", HTML, "Authorization: Bearer mallory", gate=gate)
+
+    def test_what_is_refused_later_is_sent_too(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
+        for authorization, result, status in (
+            ((), None, 302),
+            ((), InvalidToken("x"), 302),
+            (("Authorization: Basic x",), InvalidToken("x"), 401),
+            (("Authorization: Negotiate x",), None, 302),
+            ((), Unavailable(), 503),
+        ):
+            self.identifier.later = Deferred()
+            self.identifier.identify = lambda *_, **__: self.identifier.later  # type: ignore[method-assign]
+            client = self.ask("GET /x?y", HTML, *authorization, gate=gate)
+            self.assertEqual(client.transport.written, b"")
+            if isinstance(result, Exception):
+                self.identifier.later.errback(result)
+            else:
+                self.identifier.later.callback(result)
+            self.assertEqual(client.response().status, status, (authorization, result))
+            self.assertEqual(client.response().get(b"location"), b"/.perimeter/login?to=/x%3Fy" if status == 302 else None)
+
+    def test_only_a_session_is_good_for_some_pages(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(Asks.SESSION, login=LOGIN)))
+        self.assertEqual(self.admitted("GET /", OF_ALICE, gate=gate).principal, ALICE)
+        self.assertEqual(self.admitted("GET /", OF_ALICE, "Authorization: Bearer admin", gate=gate).principal, ALICE)
+        for lines in ((), ("Authorization: Bearer alice",), (ENDED,), ("Authorization: Bearer alice", ENDED)):
+            self.refused(401, "GET /", *lines, gate=gate)
+            self.sent("GET /", HTML, *lines, gate=gate)
 
 
 class AdmissionTests(GateTestCase):
@@ -300,7 +404,7 @@ class AdmissionTests(GateTestCase):
 
     def test_a_restricted_token_is_held_to_its_routes(self) -> None:
         for allowed, status in (("root", 200), ("open", 403)):
-            grant = Grant("7", 0.0, 9.0, True, Restriction(frozenset((allowed,))))
+            grant = Grant("7", 0.0, 9.0, GrantKind.API_TOKEN, Restriction(frozenset((allowed,))))
             self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant)}
             client = self.ask("GET /x", "Authorization: Bearer x")
             if status == 200:
@@ -309,7 +413,7 @@ class AdmissionTests(GateTestCase):
             self.assertEqual(self.target.exchanges, [])
 
     def test_attack_5_a_restricted_token_cannot_name_another_method_in_a_header(self) -> None:
-        grant = Grant("7", 0.0, 9.0, True, Restriction(methods=frozenset(("GET",))))
+        grant = Grant("7", 0.0, 9.0, GrantKind.API_TOKEN, Restriction(methods=frozenset(("GET",))))
         self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant)}
         self.admitted("GET /x", "Authorization: Bearer x")
         self.refused(403, "GET /x", "Authorization: Bearer x", "X-HTTP-Method-Override: DELETE")
@@ -325,7 +429,7 @@ class AdmissionTests(GateTestCase):
         self.assertFalse(self.identifier.by_connection)
 
     def test_an_endpoint_of_the_gateway_refuses_restricted_tokens(self) -> None:
-        grant = Grant("7", 0.0, 9.0, True, Restriction(methods=frozenset(("GET",))))
+        grant = Grant("7", 0.0, 9.0, GrantKind.API_TOKEN, Restriction(methods=frozenset(("GET",))))
         self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant), b"Bearer alice": ALICE}
         gate = self.gate(self.route("r", "/", access=Access(restricted=Restricted.NOTHING)))
         self.admitted("GET /", "Authorization: Bearer alice", gate=gate)

@@ -31,6 +31,7 @@ from perimeter.model import (
     ClientConnection,
     Credentials,
     Grant,
+    GrantKind,
     HeaderBlock,
     Principal,
     Restriction,
@@ -434,7 +435,7 @@ class ApiTokenTests(IdentifierCase):
         found = self.identify(self.LINE)
         assert isinstance(found, Principal)
         self.assertEqual((found.username, found.authenticator, found.roles), ("alice", "token", ("then",)))
-        self.assertEqual(found.grant, Grant("7", 0.0, 1000.0, True, self.kept.restriction))
+        self.assertEqual(found.grant, Grant("7", 0.0, 1000.0, GrantKind.API_TOKEN, self.kept.restriction))
         self.assertIs(self.identify(self.LINE), found)
         self.assertEqual((len(self.chain.recalled), self.verifier.asked), (1, []))
 

@@ -21,6 +21,7 @@ class FakeSource:
     def __init__(self, found: Principal | Exception | None, *challenges: Challenge, by_connection: bool = False) -> None:
         self.found = found
         self.by_connection = by_connection
+        self.by_session = False
         self.asked = 0
         self.forgotten = False
         self._challenges = challenges
@@ -54,6 +55,17 @@ class SourcesTests(TestCase):
             self.assertIs(self.ask(FakeSource(None), FakeSource(ALICE), last, first_hand=first_hand), ALICE)
             self.assertEqual(last.asked, 0)
             self.assertIsNone(self.ask(FakeSource(None), FakeSource(None), first_hand=first_hand))
+
+    def test_a_session_alone(self) -> None:
+        other, session = FakeSource(BOB), FakeSource(ALICE)
+        session.by_session = True
+        headers = parse_block(b"Host: gw\r\n", 20)
+        identifier = Identifier((other, session))
+        self.assertIs(identifier.identify_by_session(headers, "192.0.2.7", CONNECTION), ALICE)
+        self.assertEqual((other.asked, session.asked), (0, 1))
+        session.found = None
+        self.assertIsNone(identifier.identify_by_session(headers, "192.0.2.7", CONNECTION))
+        self.assertIsNone(Identifier((other,)).identify_by_session(headers, "192.0.2.7", CONNECTION))
 
     def test_attack_41_a_wrong_credential_is_not_made_good_by_another_source(self) -> None:
         for first_hand in (False, True):
