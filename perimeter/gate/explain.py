@@ -112,7 +112,7 @@ def _explained(gate: Gate, config: SiteConfig, question: Question) -> Iterator[S
     if question.name and question.principal is None and access.asks is not Asks.NONE and _judges_users(config, route):
         raise _NotKnown(", because no authenticator can look up the user")
     connection = ClientConnection(address, 0, question.listener, 0, "")
-    admitted = _assuming(gate, question.principal).judge(Again(connection, head), head)
+    admitted = _assuming(gate, question.principal).judge(Again(connection, head, 0.0), head)
     if not isinstance(admitted, Admitted):  # an assumed user is known at once
         raise TypeError("the judgement waits for an authenticator")
     yield from _headers(admitted)
@@ -126,6 +126,7 @@ class _Assumed:
     """The source of a user whose credentials count as verified (`perimeter.gate.sources.source.CredentialSource`)."""
 
     by_connection = False
+    by_session = True
 
     def __init__(self, principal: Principal) -> None:
         self._principal = principal
@@ -224,6 +225,7 @@ _WORDS = {
     Asks.OPTIONAL: "any good credentials, or none",
     Asks.REQUIRED: "any good credentials",
     Asks.FIRST_HAND: "what an authenticator accepts, such as a password; no token of the gateway's own",
+    Asks.SESSION: "the session of a browser, and nothing else",
 }
 
 

@@ -15,6 +15,7 @@ from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.go import Go
 from perimeter.web.endpoints.login import Login
 from perimeter.web.endpoints.logout import Logout, SignedOut
+from perimeter.web.endpoints.operator.page import Desk, OperatorPage
 from perimeter.web.endpoints.page import Pages
 from perimeter.web.endpoints.static_assets import StaticAssets
 from perimeter.web.html.look import Look, read_look
@@ -27,13 +28,19 @@ def site_look(config: SiteConfig) -> Look:
 
 @attrs.frozen
 class PageParts:
-    """What the pages are made of. ``metrics`` is None if nothing is counted."""
+    """What the pages are made of.
+
+    ``metrics`` is None if nothing is counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose roles
+    compare without case.
+    """
 
     config: SiteConfig
     look: Look
     book: SessionBook
     chain: AuthenticatorChain
     metrics: Metrics | None = None
+    desk: Desk | None = None
+    directory_realms: frozenset[str] = frozenset()
 
     def endpoints(self) -> list[Endpoint]:
         """The pages of a ``gateway`` listener; none if nobody can sign in. No path below their prefix is a service's."""
@@ -62,8 +69,13 @@ class PageParts:
             SignedOut(pages),
             ClearedPicture(login.path, login.clear_on_logout),
             StaticAssets(login.path, self.look.assets),
+            *self._operator(pages),
             Nothing(login.path, "pages", beneath=True),
         ]
+
+    def _operator(self, pages: Pages) -> list[Endpoint]:
+        role = self.config.operator.role
+        return [OperatorPage(pages, self.desk, role, self.directory_realms)] if role and self.desk is not None else []
 
     def _realms(self) -> tuple[str, ...]:
         """The realms of the authenticators that take passwords, in the order in which they are asked."""

@@ -10,6 +10,7 @@ from twisted.web.resource import Resource
 
 from perimeter.errors import InvalidCredentialsRequest, MethodNotAllowed, NoRoute
 from perimeter.gate.access import ANYBODY, Access
+from perimeter.gate.policy import Policy
 from perimeter.model import Principal
 from perimeter.web.request import exchange_of
 
@@ -19,6 +20,7 @@ class Endpoint(Resource):
 
     ``path`` is where it stands; with ``beneath`` it answers for all paths below that too. ``access`` is what each method asks
     for; any other method is refused with 405, and asks for ``otherwise``. ``name`` is that of its route in the audit log.
+    ``policy`` says which users may send any of them.
     """
 
     isLeaf = True
@@ -27,6 +29,7 @@ class Endpoint(Resource):
     access: Mapping[bytes, Access]
     beneath = False
     otherwise = ANYBODY
+    policy = Policy()
 
     def __init__(self, path: str, access: Mapping[bytes, Access]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.review import Again
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block, parse_request
-from perimeter.model import ClientConnection, Grant, Principal, Restriction
+from perimeter.model import ClientConnection, Grant, GrantKind, Principal, Restriction
 from perimeter.run.build.routes import RouteParts, route_of
 from tests.unit.doubles.site import SiteCase
 
@@ -152,7 +152,7 @@ class ExplainTests(SiteCase):
             for url in ("/", "/admin", "/admin/..%2f", "/inner/x", "/raw/%2e", "/raw/a%2Fb", "/%00", "/token", "/nowhere;x/../y"):
                 head = parse_request(f"{method} {url} HTTP/1.1".encode(), parse_block(b"Host: x\r\n", 1))
                 try:
-                    gate.judge(Again(ClientConnection("10.0.0.0", 1, "http", 1, ""), head), head)
+                    gate.judge(Again(ClientConnection("10.0.0.0", 1, "http", 1, ""), head, 0.0), head)
                     expected = 0
                 except Refusal as refusal:
                     expected = refusal.status
@@ -191,7 +191,7 @@ class ExplainTests(SiteCase):
 
     def test_the_restriction_of_an_api_token(self) -> None:
         def token(**limits: object) -> Principal:
-            grant = Grant("id", 0.0, 1.0, True, Restriction(**limits))  # type: ignore[arg-type]
+            grant = Grant("id", 0.0, 1.0, GrantKind.API_TOKEN, Restriction(**limits))  # type: ignore[arg-type]
             return Principal("alice", "local", ("admin",), grant=grant)
 
         found = self.ask("GET", "/admin", token(routes=frozenset({"all"}), methods=frozenset({"GET"})))
