@@ -49,7 +49,8 @@ class Access:
     ``stranger`` is what a client without good credentials gets: the challenges of a 401. ``login`` is the path of the login
     page (``/.perimeter/login``), to which a browser is sent that asks for a page; empty if it is sent nowhere. ``own``
     exempts a restricted API token from its restriction of routes and methods if it returns True for the token's grant and the
-    forwarded target: a token may always end itself.
+    forwarded target: a token may always end itself. ``by_session``: the session of a browser is good enough. It is not where a
+    script of a service on the same host, which the browser takes for the gateway's own, could do harm.
     """
 
     asks: Asks = Asks.REQUIRED
@@ -57,6 +58,7 @@ class Access:
     stranger: Challenges = Challenges.BEARER
     login: bytes = b""
     own: Callable[[Grant, bytes], bool] | None = None
+    by_session: bool = True
 
 
 ANYBODY = Access(Asks.NONE)
@@ -65,8 +67,8 @@ ANYBODY = Access(Asks.NONE)
 ANY_USER = Access(Asks.REQUIRED, Restricted.AT_ENDPOINT, Challenges.BOTH)
 """An endpoint for any good credentials."""
 
-UNRESTRICTED = Access(Asks.REQUIRED, Restricted.NOTHING, Challenges.BOTH)
-"""An endpoint for any good credentials except a restricted API token."""
+UNRESTRICTED = Access(Asks.REQUIRED, Restricted.NOTHING, Challenges.BOTH, by_session=False)
+"""An endpoint for any good credentials except a restricted API token and the session of a browser."""
 
 FIRST_HAND = Access(Asks.FIRST_HAND, stranger=Challenges.FIRST_HAND)
 """An endpoint that issues tokens."""

@@ -33,7 +33,7 @@ from perimeter.gate.paths import has_encoded_slash, normalise, readings, reading
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.sources.source import Found
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.model import HeaderBlock, Principal, RequestHead
+from perimeter.model import HeaderBlock, Principal, RequestHead, SessionUse
 from perimeter.recent import Memo
 
 #: Targets that are remembered at most, and the longest one with its host: 2 MiB in all.
@@ -191,10 +191,17 @@ class Gate:
         if grant is not None:
             if grant.restriction is not None:
                 check_restriction(grant, access, route.name, head, target, address)
-            use = grant.use
-            if use is not None and route.keeps_session and exchange.time > use.at:
-                use.at = exchange.time  # of the request: what is judged again was not asked for again
+            if grant.use is not None:
+                self._use_session(exchange, route, access, grant.use)
         return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
+
+    @staticmethod
+    def _use_session(exchange: Judged, route: Route, access: Access, use: SessionUse) -> None:
+        if not access.by_session:
+            raise InsufficientScope("a session of a browser is not enough here")
+        # The time of the request: what is judged again (`perimeter.gate.review`) was not asked for again.
+        if route.keeps_session and exchange.time > use.at:
+            use.at = exchange.time
 
     def _check_site(self, exchange: Judged, route: Route, head: RequestHead, relayed: bool, question: bool) -> None:
         """Refuse what changes something, if a browser sent it for another site with credentials that it adds by itself."""

@@ -123,7 +123,7 @@ class Reviewer:
     def _end(self, exchange: Exchange, decision: Admitted, since: float) -> float:
         """When the admission of ``exchange`` ends, by a judgement at ``since``. An anonymous client has none that could end."""
         principal = decision.principal
-        if principal is None or decision.route.builtin or self._identifier is None:
+        if principal is None or decision.route.brief or self._identifier is None:
             return inf
         try:
             end = self._identifier.until(exchange.head.headers)
@@ -153,7 +153,7 @@ class Reviewer:
 
     def _judge(self, exchange: Exchange) -> None:
         decision = exchange.decision
-        if not isinstance(decision, Admitted) or decision.route.builtin:
+        if not isinstance(decision, Admitted) or decision.route.brief:
             exchange.review = 0.0  # its first judgement is still under way
             return
         gate = self._gates.get(exchange.connection.listener, self._fallback)

@@ -33,7 +33,8 @@ class Route:
     use of it, so that it does not end by idleness.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can be
-    ``exact``: then nothing below ``prefix`` belongs to it.
+    ``exact``: then nothing below ``prefix`` belongs to it. Its answers are ``brief``, which are not cut if a token ends, unless it
+    is ``lasting``.
     """
 
     name: str
@@ -57,9 +58,11 @@ class Route:
     keeps_session: bool = True
     builtin: bool = False
     exact: bool = False
+    lasting: bool = False
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
     #: the prefix that a service does not see, as the client has to put it before the service's paths; empty if none is replaced
     hidden_prefix: bytes = attrs.field(init=False)
+    brief: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.exact and not self.builtin:
@@ -68,6 +71,10 @@ class Route:
     @hidden_prefix.default
     def _hidden_prefix(self) -> bytes:
         return b"" if self.rewrite is None or self.rewrite == self.prefix else self.prefix
+
+    @brief.default
+    def _brief(self) -> bool:
+        return self.builtin and not self.lasting
 
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:

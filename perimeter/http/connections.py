@@ -84,7 +84,7 @@ def withdraw_unless(good: Callable[[Principal, float], bool], exchanges: Iterabl
     """
     for exchange in exchanges:
         decision = exchange.decision
-        if decision is None or decision.principal is None or decision.route.builtin:
+        if decision is None or decision.principal is None or decision.route.brief:
             continue
         if not good(decision.principal, exchange.time):
             exchange.withdraw(SessionExpired() if _by_session(decision.principal) else RevokedToken())

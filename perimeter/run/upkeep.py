@@ -66,7 +66,7 @@ class Upkeep:
         """Look after ``assembly`` from now on, and stop every state except its own; fires when those have written the rest."""
         if self._assembly is not None:
             self._assembly.state.on_removed.discard(self._revoked)
-            self._assembly.sessions.keep_uses(0.0)  # its state may be stopped now
+            self._assembly.sessions.keep_all_uses()  # its state may be stopped now
         self._assembly = assembly
         if assembly is not None:
             assembly.state.on_removed.add(self._revoked)

@@ -28,8 +28,8 @@ class SessionIndex:
         if isinstance(change, Session):
             self._add(change)
         elif isinstance(change, Seen):
-            for id in change.ids:
-                self._seen(id, change.at)
+            for id, at in change.uses:
+                self._seen(id, at)
         elif isinstance(change, EndedSession):
             session = self.by_id.get(change.id)
             if session is not None:

@@ -45,10 +45,9 @@ class Session(Change):
 
 @attrs.frozen(slots=True)
 class Seen(Change):
-    """The sessions ``ids`` were used at ``at`` (epoch seconds) or later. A use that is not written costs nobody anything."""
+    """When sessions were used last: their ids, and epoch seconds."""
 
-    at: float
-    ids: tuple[str, ...]
+    uses: tuple[tuple[str, float], ...]
 
     @property
     def adds(self) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from math import inf
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -158,29 +157,34 @@ class StoredSessions:
         had, now = self.owned(realm, username), self._writer.seconds()
         return self._writer.remove(EndedUser(realm, username, now, now + _UNDER_WAY)).addCallback(lambda _: had)
 
-    def keep_uses(self, interval: float = SEEN_INTERVAL) -> Deferred[None]:
-        """Write when sessions were used last: of those that were used, and not written for ``interval`` seconds. Never fails.
+    def keep_uses(self) -> Deferred[None]:
+        """Write when sessions were used last: of those that were used, and not written for `SEEN_INTERVAL`. Never fails.
 
-        All of them in as few changes as possible; what cannot be written is tried again by the next call.
+        All of them at once; what cannot be written is tried again by the next call.
         """
-        due, earliest, before = [], inf, self._writer.seconds() - interval
+        due, before = [], self._writer.seconds() - SEEN_INTERVAL
         for id in list(self._used):
             use = self._index.uses.get(id)
             if use is None or use.at <= use.kept:
                 self._used.discard(id)
             elif use.kept <= before:
-                due.append(id)
-                earliest = min(earliest, use.at)
-        for id in due:
-            self._used.discard(id)
-        writes = [self._keep(Seen(earliest, tuple(due[at : at + _SEEN_AT_ONCE]))) for at in range(0, len(due), _SEEN_AT_ONCE)]
+                self._used.discard(id)
+                due.append((id, use.at))
+        return self._keep(due)
+
+    def keep_all_uses(self) -> Deferred[None]:
+        """Like `keep_uses`, of all sessions, because the process stops."""
+        return self._keep([(id, use.at) for id, use in self._index.uses.items() if use.at > use.kept])
+
+    def _keep(self, uses: Sequence[tuple[str, float]]) -> Deferred[None]:
+        def write(some: Sequence[tuple[str, float]]) -> Deferred[None]:
+            return self._writer.add(Seen(tuple(some))).addErrback(failed, some)
+
+        def failed(_: Failure, some: Sequence[tuple[str, float]]) -> None:
+            self._used.update(id for id, _ in some)  # whoever signs in or out next learns what is wrong with the store
+
+        writes = [write(uses[at : at + _SEEN_AT_ONCE]) for at in range(0, len(uses), _SEEN_AT_ONCE)]
         return DeferredList(writes).addCallback(lambda _: None)
-
-    def _keep(self, seen: Seen) -> Deferred[None]:
-        def failed(_: Failure) -> None:
-            self._used.update(seen.ids)  # the next removal or addition says what is wrong with the store
-
-        return self._writer.add(seen).addErrback(failed)
 
 
 SESSIONS: Final[Kind[StoredSessions]] = Kind("sessions", CODECS, SessionTable(), StoredSessions)

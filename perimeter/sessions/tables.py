@@ -20,7 +20,7 @@ CREATE TABLE session (
     id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, realm TEXT NOT NULL, username TEXT NOT NULL, owner TEXT NOT NULL,
     created REAL NOT NULL, expires REAL NOT NULL, idle REAL NOT NULL, seen REAL NOT NULL, proved TEXT NOT NULL,
     address TEXT NOT NULL, agent TEXT NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX session_of ON session (realm, username);
 CREATE TABLE session_user_ended (
     realm TEXT NOT NULL, username TEXT NOT NULL, before REAL NOT NULL, until REAL NOT NULL, PRIMARY KEY (realm, username)
@@ -53,19 +53,22 @@ class SessionTable:
         for row in execute("SELECT realm, username, before, until FROM session_user_ended"):
             yield EndedUser(*row)
         owners: dict[tuple[str, str, str], Principal] = {}
+        uses = []
         for *row, seen in execute(_ALL):
             session = _session(row, owners)
             yield session
             if seen > session.created:
-                yield Seen(seen, (session.id,))
+                uses.append((session.id, seen))
+        if uses:
+            yield Seen(tuple(uses))
 
     def write(self, execute: Execute, change: Change) -> None:
         """Apply one change."""
         if isinstance(change, Session):
             execute(_ADD, _row(change))
         elif isinstance(change, Seen):
-            for id in change.ids:
-                execute(_SEEN, (change.at, id))
+            for id, at in change.uses:
+                execute(_SEEN, (at, id))
         elif isinstance(change, EndedSession):
             execute("DELETE FROM session WHERE id = ?", (change.id,))
         elif isinstance(change, EndedUser):
@@ -109,13 +112,12 @@ def _decode_session(text: str) -> Session:
 
 
 def _decode_seen(text: str) -> Seen:
-    at, ids = json.loads(text)
-    return Seen(at, tuple(ids))
+    return Seen(tuple((id, at) for id, at in json.loads(text)))
 
 
 CODECS: Final[Mapping[str, Codec[Any]]] = {
     "session": Codec(Session, _encode_session, _decode_session),
-    "session_seen": Codec(Seen, lambda seen: json.dumps([seen.at, seen.ids], separators=(",", ":")), _decode_seen),
+    "session_seen": Codec(Seen, lambda seen: json.dumps(seen.uses, separators=(",", ":")), _decode_seen),
     "session_ended": Codec(EndedSession, lambda ended: json.dumps([ended.id]), lambda text: EndedSession(*json.loads(text))),
     "session_user_ended": Codec(
         EndedUser,

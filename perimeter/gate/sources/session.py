@@ -96,7 +96,7 @@ class SessionSource:
         return 0.0 if verdict is None else verdict.expires
 
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
-        """None: a session is no proof at first hand. A script of a service could get itself a token with it (attack 76)."""
+        """None: a session is no proof at first hand. A script of a service could get itself a token with it."""
         return None
 
     def _over_https(self, headers: HeaderBlock, connection: ClientConnection) -> bool:

@@ -92,6 +92,7 @@ def endpoint_routes(endpoints: Iterable[Endpoint], sink: IAuditSink, clock: Cloc
             policy=endpoint.policy,
             builtin=True,
             exact=not endpoint.beneath,
+            lasting=endpoint.lasting,
         )
         for endpoint in endpoints
     ]

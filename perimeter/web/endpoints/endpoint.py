@@ -19,8 +19,9 @@ class Endpoint(Resource):
     """A built-in endpoint: a leaf of `twisted.web`, and where the gate finds it.
 
     ``path`` is where it stands; with ``beneath`` it answers for all paths below that too. ``access`` is what each method asks
-    for; any other method is refused with 405, and asks for ``otherwise``. ``name`` is that of its route in the audit log.
-    ``policy`` says which users may send any of them.
+    for; any other method is refused with 405, and asks for ``otherwise``. ``policy`` says which users may send any of them.
+    ``name`` is that of its route in the audit log. An answer of a ``lasting`` endpoint, such as a stream of events, ends when its
+    user is not admitted any more.
     """
 
     isLeaf = True
@@ -28,6 +29,7 @@ class Endpoint(Resource):
     name: str
     access: Mapping[bytes, Access]
     beneath = False
+    lasting = False
     otherwise = ANYBODY
     policy = Policy()
 

@@ -13,14 +13,24 @@ from twisted.trial import unittest
 
 from perimeter.config.site.route import Rule
 from perimeter.errors import Challenges, CrossSite, InvalidToken, Unavailable
-from perimeter.gate.access import ANYBODY, Access, Asks, Restricted
+from perimeter.gate.access import ANY_USER, ANYBODY, UNRESTRICTED, Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block
-from perimeter.model import ClientConnection, Grant, GrantKind, HeaderBlock, Principal, RequestHead, Restriction, Version
+from perimeter.model import (
+    ClientConnection,
+    Grant,
+    GrantKind,
+    HeaderBlock,
+    Principal,
+    RequestHead,
+    Restriction,
+    SessionUse,
+    Version,
+)
 from tests.unit.doubles.http_rig import Client, Holding, Site
 
 ALICE = Principal("alice", "local", ("user",))
@@ -434,6 +444,60 @@ class AdmissionTests(GateTestCase):
         gate = self.gate(self.route("r", "/", access=Access(restricted=Restricted.NOTHING)))
         self.admitted("GET /", "Authorization: Bearer alice", gate=gate)
         self.refused(403, "GET /", "Authorization: Bearer x", gate=gate)
+
+    def test_a_request_by_a_session_is_a_use_of_it(self) -> None:
+        use = self.in_session()
+        self.admitted("GET /x", "Authorization: Bearer x")
+        self.assertEqual(use.at, self.site.clock())
+        for change in (7, 0):
+            self.site.reactor.advance(change)
+            self.admitted("GET /x", "Authorization: Bearer x")
+            self.assertEqual(use.at, self.site.clock())
+
+    def test_what_is_judged_again_is_no_use_of_a_session(self) -> None:
+        use = self.in_session()
+        self.admitted("GET /x", "Authorization: Bearer x")
+        exchange = self.target.exchanges[-1]
+        began = use.at
+        self.site.reactor.advance(60)
+        self.gate().judge(exchange, exchange.head)
+        self.assertEqual(use.at, began)
+        use.at = began + 30  # another request
+        self.gate().judge(exchange, exchange.head)
+        self.assertEqual(use.at, began + 30)
+
+    def test_a_route_whose_requests_are_no_use_of_a_session(self) -> None:
+        use = self.in_session()
+        began = use.at
+        self.site.reactor.advance(5)
+        self.admitted("GET /", "Authorization: Bearer x", gate=self.gate(self.route("r", "/", keeps_session=False)))
+        self.assertEqual(use.at, began)
+
+    def test_what_is_refused_is_no_use_of_a_session(self) -> None:
+        use = self.in_session()
+        began = use.at
+        self.site.reactor.advance(5)
+        self.refused(403, "GET /admin", "Authorization: Bearer x")
+        self.assertEqual(use.at, began)
+
+    def test_where_a_session_is_not_enough(self) -> None:
+        use = self.in_session()
+        began = use.at
+        self.site.reactor.advance(5)
+        gate = self.gate(self.route("r", "/", access=UNRESTRICTED, builtin=True))
+        client = self.refused(403, "GET /", "Authorization: Bearer x", gate=gate)
+        self.assertEqual((client.records[-1].reason, use.at), ("insufficient_scope", began))
+        self.assertFalse(UNRESTRICTED.by_session)
+        for access in (ANYBODY, ANY_USER, Access()):
+            self.assertTrue(access.by_session)
+
+    def in_session(self) -> SessionUse:
+        """``Bearer x`` stands for a session, which was used at the present time."""
+        self.site.reactor.advance(1000)
+        use = SessionUse(self.site.clock())
+        grant = Grant("7", 0.0, 9.0, GrantKind.SESSION, use=use)
+        self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant)}
+        return use
 
     def test_max_body(self) -> None:
         gate = self.gate(self.route("r", "/", access=ANYBODY, max_body=10))

@@ -177,6 +177,10 @@ class EndTests(ReviewCase):
         self.wait(2 * INTERVAL)
         self.assertEqual(self.reason(client), "")
 
+    def test_attack_51_a_lasting_answer_of_the_gateways_own(self) -> None:
+        self.put_in_force(self.route(builtin=True, lasting=True))
+        self.ends(INTERVAL)
+
 
 class CutTests(ReviewCase):
     """What happens then."""

@@ -141,6 +141,25 @@ class LogTests(StoreCase):
         self.assertIsInstance(store.since(2), Gap)
         self.assertEqual(store.since(3), (grants(4, 5), 5))
 
+    def test_the_log_keeps_so_much_text_of_old_entries(self) -> None:
+        self.assertEqual(sqlite_module.LOG_BYTES, 64 * 1024 * 1024)
+        store = self.open()
+        store.write(grants(1, 9))
+        size = len(STATE_KINDS.encode(grants(1, 1)[0])[1])
+        for limit, first in ((3 * size, 6), (3 * size - 1, 7), (0, 8)):
+            self.patch(sqlite_module, "LOG_BYTES", limit)
+            store.forget(self.now + 3600)
+            store.forget(self.now + 3600.25)
+            self.assertNotIsInstance(store.since(first), Gap)
+            self.assertIsInstance(store.since(first - 1), Gap)
+
+    def test_the_last_hour_is_kept_however_much_it_is(self) -> None:
+        self.patch(sqlite_module, "LOG_BYTES", 0)
+        store = self.open()
+        store.write(grants(1, 9))
+        store.forget(self.now + 3600)
+        self.assertEqual(store.since(0), (grants(1, 9), 9))
+
     def test_a_clock_that_was_put_back_leaves_no_hole(self) -> None:
         self.patch(sqlite_module, "LOG_ENTRIES", 1)
         store = self.open()

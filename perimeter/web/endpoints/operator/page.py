@@ -54,6 +54,7 @@ class OperatorPage(PageEndpoint):
     """The page. Roles of ``directory_realms`` compare without case (`perimeter.gate.policy.Policy`)."""
 
     beneath = True
+    lasting = True
 
     def __init__(self, pages: Pages, desk: Desk, role: str, directory_realms: frozenset[str] = frozenset()) -> None:
         access = Access(Asks.SESSION, Restricted.NOTHING, login=f"{pages.prefix}/login".encode("ascii"))
