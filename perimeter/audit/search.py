@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quote
 from pathlib import Path
 from typing import IO, Any, Final
@@ -314,8 +314,11 @@ def _from(files: Iterable[Path], cursor: str) -> Iterator[tuple[Path, int | None
 
 
 def at(text: str) -> float | None:
-    """The epoch seconds of a time like ``2026-11-22``, ``2026-11-22T13:30`` or ``…+01:00`` (local time without zone).
+    """The epoch seconds of a time like ``2026-11-22``, ``2026-11-22T13:30`` or ``…+01:00`` (UTC without zone).
 
-    None for "". Raises ValueError.
+    None for "". Raises ValueError and OverflowError.
     """
-    return datetime.fromisoformat(text).astimezone().timestamp() if text else None
+    if not text:
+        return None
+    moment = datetime.fromisoformat(text)
+    return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp()

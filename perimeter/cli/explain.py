@@ -28,12 +28,14 @@ from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange
 from perimeter.model import Principal
 from perimeter.run.build.authentication import directory_realms
-from perimeter.run.build.builtin import forward_auth_route
+from perimeter.run.build.builtin import every_host, forward_auth_route
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
 from perimeter.run.build.routes import RouteParts, route_of
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.key_file import KeyFile
 from perimeter.tokens.keyring import Keyring
+from perimeter.web.endpoints.endpoint import Endpoint, Nothing
+from perimeter.web.endpoints.operator.access import PATH, operator_access, operator_policy
 
 
 @click.command("explain")
@@ -129,7 +131,9 @@ def _gate(config: SiteConfig) -> Gate:
     keyring = Keyring(KeyFile(config.perimeter.state_dir), config.token, clock)
     issuer = TokenIssuer(keyring, config.token, clock)
     own = endpoint_routes(EndpointParts(config, issuer, keyring, None).gateway(), sink, _NoReactor())
-    shared = RouteParts(directory_realms(config, installed_kinds()))
+    realms = directory_realms(config, installed_kinds())
+    own += endpoint_routes(_pages(config, realms), sink, _NoReactor(), every_host(config))
+    shared = RouteParts(realms, login=f"{config.login.path}/login".encode("ascii"))
     routes = [route_of(settings, target, sink, shared) for settings in config.routes]
     return Gate(
         RouteTable([*routes, forward_auth_route(config, target, sink), *own]),
@@ -138,6 +142,19 @@ def _gate(config: SiteConfig) -> Gate:
         enabled=config.perimeter.enabled,
         maintenance=config.perimeter.maintenance,
     )
+
+
+def _pages(config: SiteConfig, realms: frozenset[str]) -> list[Endpoint]:
+    """The gateway's own pages. Those for everybody judge alike."""
+    if not config.signs_people_in:
+        return []
+    pages: list[Endpoint] = [Nothing(config.login.path, "pages", beneath=True)]
+    if config.operator.role:
+        access = operator_access(config.login.path)
+        operator = Nothing(f"{config.login.path}{PATH}", "operator", beneath=True, otherwise=access)
+        operator.policy = operator_policy(config.operator.role, realms)
+        pages.append(operator)
+    return pages
 
 
 def _look_up(config: SiteConfig, user: str) -> tuple[list[Principal], list[str]]:

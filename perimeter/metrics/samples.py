@@ -30,6 +30,9 @@ SECOND: Final = 1.0
 LINGER: Final = 60.0
 """Seconds after the last look for which samples are still made: a page without script comes back every ten seconds."""
 
+STREAM_ROUTE: Final = "operator/events"
+"""The name of the route to the stream of samples. It lasts until its viewer closes it, so its length is no response time."""
+
 CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 """Classes of statuses. ``none``: the client left before any answer, or nothing was answered."""
 
@@ -93,16 +96,16 @@ class Totals:
 
     def __init__(self, metrics: Metrics) -> None:
         self.requests = [0] * len(CLASSES)
-        #: of all requests except tunnels, which last until their user closes them
+        #: of all requests except tunnels and streams of samples, which last until their user closes them
         self.buckets = [0] * (len(REQUEST_BOUNDS) + 1)
         self.sent = 0
         self.received = 0
         self.refusals: Counter[str] = Counter()
-        for (_, _, status, _), row in metrics.requests.rows.items():
+        for (_, route, status, _), row in metrics.requests.rows.items():
             self.requests[_class(status)] += sum(row.buckets)
             self.sent += row.sent
             self.received += row.received
-            if status != _SWITCHING_PROTOCOLS:
+            if status != _SWITCHING_PROTOCOLS and route != STREAM_ROUTE:
                 for at, count in enumerate(row.buckets):
                     self.buckets[at] += count
         for (_, reason), count in metrics.requests.refusals.items():

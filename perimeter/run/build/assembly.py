@@ -84,7 +84,10 @@ class Assembly:
 
 
 def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> Assembly:
-    """Build the parts; ``desk`` is for the operator's page, and without it there is none. Binds and starts nothing. Raises `StartupError`, and whatever a plug-in's ``build`` raises."""
+    """Build the parts; ``desk`` is for the operator's page, and without it there is none.
+
+    Binds and starts nothing. Raises `StartupError`, and whatever a plug-in's ``build`` raises.
+    """
     config, keyring = prepared.config, prepared.keyring
     reactor = runtime.reactor
     clock: Callable[[], float] = reactor.seconds

@@ -15,6 +15,7 @@ from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.go import Go
 from perimeter.web.endpoints.login import Login
 from perimeter.web.endpoints.logout import Logout, SignedOut
+from perimeter.web.endpoints.operator.events import OperatorEvents
 from perimeter.web.endpoints.operator.page import Desk, OperatorPage
 from perimeter.web.endpoints.page import Pages
 from perimeter.web.endpoints.static_assets import StaticAssets
@@ -74,8 +75,10 @@ class PageParts:
         ]
 
     def _operator(self, pages: Pages) -> list[Endpoint]:
-        role = self.config.operator.role
-        return [OperatorPage(pages, self.desk, role, self.directory_realms)] if role and self.desk is not None else []
+        role, desk, realms = self.config.operator.role, self.desk, self.directory_realms
+        if not role or desk is None:
+            return []
+        return [OperatorPage(pages, desk, role, realms), OperatorEvents(pages, desk.audience, role, realms)]
 
     def _realms(self) -> tuple[str, ...]:
         """The realms of the authenticators that take passwords, in the order in which they are asked."""

@@ -84,7 +84,9 @@
     rows.forEach((row, at) => show(there[at], row));
   };
 
-  const minute = [];
+  const minute = history.refusals;
+  // servers that did not answer when they were asked, by upstream and URL
+  let faulty = new Set([...document.querySelectorAll("#servers tr")].filter((row) => row.querySelector(".bad")).map((row) => row.dataset.server));
   const refusals = (latest) => {
     minute.push(latest);
     if (minute.length > 60) minute.shift();
@@ -124,7 +126,8 @@
     document.getElementById("sessions").textContent = sample.sessions;
     refusals(sample.refusals);
     if (document.getElementById("servers")) table_of("servers", sample.servers, (row, [busy, idle, resting]) => {
-      badge(row, !resting, resting ? "unreachable" : "up");
+      const up = !resting && !faulty.has(row.dataset.server);
+      badge(row, up, up ? "up" : "unreachable");
       row.cells[2].textContent = busy;
       row.cells[3].textContent = idle;
     });
@@ -134,6 +137,7 @@
   };
 
   const troubles = (found) => {
+    faulty = new Set(found.filter((one) => one.subject === "upstream").map((one) => `${one.name} ${one.message.split(": ")[0]}`));
     const title = document.getElementById("troubles-title");
     const kind = !found.length ? "good" : found[0].severity < 2 ? "bad" : "warn";
     const text = !found.length ? "Nothing is wrong" : found.length === 1 ? "1 problem" : `${found.length} problems`;

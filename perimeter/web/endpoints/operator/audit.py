@@ -14,7 +14,7 @@ from perimeter.audit.search import Answer, StaleCursor, Wanted, at, search
 from perimeter.config.site.audit import AuditFormat
 from perimeter.errors import Overloaded, Refusal
 from perimeter.offload import Offload
-from perimeter.web.endpoints.operator.section import Asked, Section
+from perimeter.web.endpoints.operator.section import Asked, Section, moment
 
 _STATUS: Final = re.compile(r"0|[1-5](?:[0-9]{2}|xx)")
 _FIELDS: Final = ("log", "user", "path", "status", "reason", "since", "until")
@@ -45,7 +45,7 @@ def _wanted(asked: Asked) -> Wanted:
         raise ValueError("A status is a number like 401, a class like 4xx, or 0 for no answer.")
     try:
         since, until = at(asked.field("since")), at(asked.field("until"))
-    except (ValueError, OverflowError, OSError):
+    except (ValueError, OverflowError):
         raise ValueError("A time looks like 2026-11-27 or 2026-11-27T13:30.") from None
     texts = {name: asked.field(name)[:_LONGEST] for name in ("user", "path", "reason")}
     return Wanted(status=status, since=since, until=until, **texts)
@@ -62,17 +62,17 @@ class AuditSearch:
         assembly = asked.gateway.assembly
         logs = {str(path): path for path in assembly.audit.paths}
         log = asked.field("log") if asked.field("log") in logs else next(iter(logs), "")
-        values: dict[str, Any] = {name: asked.field(name)[:_LONGEST] for name in _FIELDS}
-        values |= {
+        given = {name: asked.field(name)[:_LONGEST] for name in _FIELDS}
+        values: dict[str, Any] = {
+            "given": given,
             "logs": list(logs),
             "log": log,
             "has_reasons": assembly.config.audit.format is AuditFormat.JSON,
             "answer": None,
             "error": "",
             "more": "",
-            "searched": asked.field("search") == "1",
         }
-        if not values["searched"] or not log:
+        if asked.field("search") != "1" or not log:
             return values
         try:
             answer = await self.searches.run(asked.gateway.offload, logs[log], _wanted(asked), asked.field("cursor"))
@@ -87,7 +87,7 @@ class AuditSearch:
                 f"{error.detail}. Try again in a moment."[:1].upper() + f"{error.detail}. Try again in a moment."[1:]
             )
         else:
-            kept = {name: values[name] for name in _FIELDS if values[name]}
+            kept = {name: value for name, value in given.items() if value}
             values["answer"] = answer
             values["hits"] = [_hit(hit) for hit in answer.hits]
             values["read"] = f"{answer.read / 1024 / 1024:.1f} MiB"
@@ -105,7 +105,7 @@ def _hit(hit: Any) -> dict[str, str]:
     user = line.user.decode("utf-8", "replace")
     attempted = line.attempted.decode("utf-8", "replace")
     return {
-        "time": line.time.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        "time": moment(line.time.timestamp()),
         "address": line.address,
         "user": user if user != "-" or not attempted else f"({attempted})",
         "request": f"{line.method} {line.target}".strip() or "-",

@@ -17,11 +17,21 @@ from twisted.logger import Logger
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from perimeter.metrics.samples import Sample, Sampler
+from perimeter.errors import CrossSite, Overloaded
+from perimeter.metrics.samples import STREAM_ROUTE, Sample, Sampler
+from perimeter.web.endpoints.operator.access import PATH, operator_access, operator_policy
 from perimeter.web.endpoints.operator.charts import series
 from perimeter.web.endpoints.operator.gateway import Trouble
+from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
+from perimeter.web.request import exchange_of
 
 _log = Logger()
+
+STREAM: Final = "operator_stream"
+"""The event of a stream in the audit log, and the purpose of its token."""
+
+STREAM_PATH: Final = f"{PATH}/events"
+"""Its path below the prefix of the gateway's pages."""
 
 MOST_VIEWERS: Final = 20
 """Streams at a time, of all operators together."""
@@ -152,3 +162,30 @@ class Viewer:
     def stopProducing(self) -> None:
         """The reader has left, or must."""
         self._audience.leave(self)
+
+
+class OperatorEvents(PageEndpoint):
+    """The stream of figures: the one thing of the operator's page that a script may read."""
+
+    lasting = True
+
+    def __init__(self, pages: Pages, audience: Audience, role: str, directory_realms: frozenset[str]) -> None:
+        access = operator_access(pages.prefix)
+        super().__init__(STREAM_PATH, {b"GET": access}, pages)
+        self.name = STREAM_ROUTE
+        self.otherwise = access
+        self.policy = operator_policy(role, directory_realms)
+        self._audience = audience
+
+    def check_navigation(self, request: Any) -> None:
+        """Let a script of a page of this origin ask, which the token proves."""
+        self.check_origin(request)
+
+    def render_GET(self, request: Any) -> int:
+        """Begin a stream. Raises `CrossSite` without the token of a page in this session, and `Overloaded`."""
+        exchange_of(request).event = STREAM
+        if not self.has_token(request, query_fields(request).get("token", ""), STREAM):
+            raise CrossSite("the stream of figures without the token of its page in this session")
+        if self._audience.full:
+            raise Overloaded("there are too many streams of figures", retry_after=60)
+        return Viewer(request, self._audience).begin()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import perimeter
@@ -29,7 +29,11 @@ async def _show(asked: Asked) -> Mapping[str, Any]:
         "troubles": [described_trouble(one) for one in troubles],
         "charts": [draw(chart, samples) for chart in CHARTS],
         "moment": moment,
-        "history": {"times": [one.time for one in samples], "series": [series(one) for one in samples]},
+        "history": {
+            "times": [one.time for one in samples],
+            "series": [series(one) for one in samples],
+            "refusals": [list(one.refusals.items()) for one in samples[-60:]],
+        },
         "totals": list(zip(CLASSES, totals.requests, strict=True)),
         "refusals": _refusals(samples),
         "all_refusals": totals.refusals.most_common(_MOST_REASONS),
@@ -40,7 +44,9 @@ async def _show(asked: Asked) -> Mapping[str, Any]:
         "refused_reload": reload.refused,
         "listeners": gateway.listeners(),
         "sessions": len(gateway.assembly.sessions),
-        "servers": _servers(asked),
+        "servers": _servers(
+            asked, {f"{one.name} {one.message.partition(': ')[0]}" for one in troubles if one.subject == "upstream"}
+        ),
         "authenticators": _authenticators(asked),
         "viewed": moment(gateway.seconds()),
         "refresh": refresh_of(asked),
@@ -55,16 +61,15 @@ def _refusals(samples: Sequence[Sample]) -> list[tuple[str, int]]:
     return found.most_common(_MOST_REASONS)
 
 
-def _servers(asked: Asked) -> list[dict[str, Any]]:
-    now = asked.gateway.seconds()
+def _servers(asked: Asked, faulty: Collection[str]) -> list[dict[str, Any]]:
+    """``faulty`` has the names and URLs of those that did not answer when they were asked."""
     return [
         {
             "upstream": pool.name,
             "url": server.settings.url,
             "busy": max(0, len(server.connections) - len(server.idle)),
             "idle": len(server.idle),
-            "up": not server.resting_until,
-            "resting": max(0, round(server.resting_until - now)),
+            "up": not server.resting_until and f"{pool.name} {server.settings.url}" not in faulty,
         }
         for pool in asked.gateway.assembly.pools
         for server in pool.servers

@@ -11,16 +11,14 @@ from typing import Any, Final
 
 import attrs
 
-from perimeter.config.site.route import Rule, RuleKind
-from perimeter.errors import CrossSite, MissingCredentials, NoRoute, Overloaded, StartupError, Unavailable
-from perimeter.gate.access import Access, Asks, Restricted
-from perimeter.gate.policy import Policy
+from perimeter.errors import MissingCredentials, NoRoute, StartupError, Unavailable
 from perimeter.recent import Recent
 from perimeter.web.endpoints.endpoint import reading, user_of
+from perimeter.web.endpoints.operator.access import PATH, operator_access, operator_policy
 from perimeter.web.endpoints.operator.audit import AuditSearch, Searches
 from perimeter.web.endpoints.operator.certificates import CERTIFICATES, KEYS
 from perimeter.web.endpoints.operator.configuration import CONFIGURATION
-from perimeter.web.endpoints.operator.events import Audience, Viewer
+from perimeter.web.endpoints.operator.events import STREAM, STREAM_PATH, Audience
 from perimeter.web.endpoints.operator.gateway import Gateway
 from perimeter.web.endpoints.operator.overview import OVERVIEW
 from perimeter.web.endpoints.operator.people import SESSIONS, TOKENS, WAITING
@@ -28,14 +26,7 @@ from perimeter.web.endpoints.operator.routing import EXPLAIN, ROUTES
 from perimeter.web.endpoints.operator.section import Action, Asked, Refused, Section
 from perimeter.web.endpoints.operator.services import AUTHENTICATORS, SERVICES
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
-from perimeter.web.html.forms import is_token
 from perimeter.web.request import exchange_of, respond
-
-EVENTS: Final = "events"
-"""The last part of the URL of the stream, and the purpose of its token."""
-
-STREAM: Final = "operator_stream"
-"""The event of a stream in the audit log."""
 
 #: Sentences about what was done that wait for the next look of the same session.
 _MOST_NOTES: Final = 100
@@ -54,13 +45,12 @@ class OperatorPage(PageEndpoint):
     """The page. Roles of ``directory_realms`` compare without case (`perimeter.gate.policy.Policy`)."""
 
     beneath = True
-    lasting = True
 
-    def __init__(self, pages: Pages, desk: Desk, role: str, directory_realms: frozenset[str] = frozenset()) -> None:
-        access = Access(Asks.SESSION, Restricted.NOTHING, login=f"{pages.prefix}/login".encode("ascii"))
-        super().__init__("/operator", {**reading(access), b"POST": access}, pages)
+    def __init__(self, pages: Pages, desk: Desk, role: str, directory_realms: frozenset[str]) -> None:
+        access = operator_access(pages.prefix)
+        super().__init__(PATH, {**reading(access), b"POST": access}, pages)
         self.otherwise = access
-        self.policy = Policy((Rule(RuleKind.ROLE, role),), directory_realms=directory_realms)
+        self.policy = operator_policy(role, directory_realms)
         self._desk = desk
         self._sections = (
             OVERVIEW,
@@ -79,12 +69,6 @@ class OperatorPage(PageEndpoint):
         self._by_path = {section.path: section for section in self._sections}
         #: by the id of a session: whether something was done, and a sentence about it
         self._notes: Recent[str, tuple[bool, str]] = Recent(_MOST_NOTES)
-
-    def render(self, request: Any) -> Any:
-        """The stream is the one thing that a script may read."""
-        if self._rest(request) == EVENTS:
-            return self._stream(request)
-        return super().render(request)
 
     def _rest(self, request: Any) -> str:
         """What follows the page's own path."""
@@ -120,7 +104,7 @@ class OperatorPage(PageEndpoint):
             fresh=self.pages.sessions.fresh(session),
             done=done,
             note=note,
-            stream=f"{self.path}/{EVENTS}?token={self.token_for(request, EVENTS)}",
+            stream=f"{self.pages.prefix}{STREAM_PATH}?token={self.token_for(request, STREAM)}",
             **values,
         )
 
@@ -158,22 +142,6 @@ class OperatorPage(PageEndpoint):
             note = False, f"Nothing was done: {error}"
         self._notes.keep(session.id, note)
         return self.redirect(request, url)
-
-    # -- the stream
-
-    def _stream(self, request: Any) -> int:
-        exchange = exchange_of(request)
-        exchange.event = STREAM
-        self.check_origin(request)
-        cookie, session = self._cookie(request), self.session_of(request)
-        if request.method != b"GET":
-            raise NoRoute
-        token = query_fields(request).get("token", "")
-        if cookie is None or session is None or not is_token(token, cookie, session.id, EVENTS):
-            raise CrossSite("the stream of figures without the token of its page in this session")
-        if self._desk.audience.full:
-            raise Overloaded("there are too many streams of figures", retry_after=60)
-        return Viewer(request, self._desk.audience).begin()
 
 
 def _purpose(section: Section, action: str) -> str:

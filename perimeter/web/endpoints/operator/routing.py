@@ -48,29 +48,28 @@ def _route(host: str, route: RouteSettings, *, enabled: bool) -> dict[str, Any]:
 async def _explain(asked: Asked) -> Mapping[str, Any]:
     assembly = asked.gateway.assembly
     listeners = [one.name for one in assembly.config.listeners if one.serve in (Serve.GATEWAY, Serve.TOKENS)]
+    given = {name: asked.field(name)[:_LONGEST] for name in ("method", "url", "user", "realm", "address", "listener")}
     values: dict[str, Any] = {
-        name: asked.field(name)[:_LONGEST] for name in ("method", "url", "user", "realm", "address", "listener")
-    }
-    values |= {
+        "given": given,
         "methods": _METHODS,
         "listeners": listeners,
         "realms": sorted({one.realm for one in assembly.config.authenticators}),
         "explanations": [],
         "notes": [],
     }
-    if not values["url"]:
+    if not given["url"]:
         return values
-    listener = values["listener"] if values["listener"] in listeners else (listeners or [""])[0]
+    listener = given["listener"] if given["listener"] in listeners else (listeners or [""])[0]
     gate = assembly.gates.get(listener)
     if gate is None:
         values["notes"] = ["There is no listener for clients."]
         return values
     users: list[Principal | None] = [None]
-    if values["user"]:
-        found, values["notes"] = await look_up(assembly.chain, values["user"], values["realm"])
+    if given["user"]:
+        found, values["notes"] = await look_up(assembly.chain, given["user"], given["realm"])
         users = [*found] or [None]
     for principal in users:
-        question = Question(values["method"] or "GET", values["url"], principal, values["user"], values["address"], listener)
+        question = Question(given["method"] or "GET", given["url"], principal, given["user"], given["address"], listener)
         values["explanations"].append(explain(gate, assembly.config, question))
     return values
 
