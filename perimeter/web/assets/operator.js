@@ -50,7 +50,7 @@
       },
       axes: [
         { stroke: soft, grid, ticks: grid, font, space: 70, values: (_, ticks) => ticks.map((tick) => clock(tick).slice(0, 5)), incrs: [60, 120, 300] },
-        { stroke: soft, grid, ticks: grid, font, size: 52, space: 36, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en-US", { maximumFractionDigits: 2 })) },
+        { stroke: soft, grid, ticks: grid, font, size: 60, space: 36, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en-US", { maximumFractionDigits: 2 })) },
       ],
       series: [{}, ...figure.lines.map((line) => ({ stroke: colour(line, "--line-colour"), width: 2, spanGaps: false, points: { show: false } }))],
     }, data(figure), figure.box);
@@ -73,6 +73,7 @@
     figure.rows.replaceChildren(...rows);
   };
 
+  const downFor = (next) => (next ? `down, next try in ${next} s` : "down, the next request tries it");
   const badge = (row, good, text) => {
     const made = row.querySelector(".badge");
     made.className = good ? "badge good" : "badge bad";
@@ -85,6 +86,8 @@
   };
 
   const minute = history.refusals;
+  // authenticators that did not answer when they were asked
+  let mute = new Set([...document.querySelectorAll("#authenticators tr[data-faulty]")].map((row) => row.dataset.name));
   // servers that did not answer when they were asked, by upstream and URL
   let faulty = new Set([...document.querySelectorAll("#servers tr")].filter((row) => row.querySelector(".bad")).map((row) => row.dataset.server));
   const refusals = (latest) => {
@@ -132,11 +135,13 @@
       row.cells[3].textContent = idle;
     });
     if (document.getElementById("authenticators")) table_of("authenticators", sample.authenticators, (row, next) => {
-      badge(row, next < 0, next < 0 ? "in use" : `down, next try in ${next} s`);
+      const silent = mute.has(row.dataset.name);
+      badge(row, next < 0 && !silent, next >= 0 ? downFor(next) : silent ? "cannot be used" : "in use");
     });
   };
 
   const troubles = (found) => {
+    mute = new Set(found.filter((one) => one.subject === "authenticator").map((one) => one.name));
     faulty = new Set(found.filter((one) => one.subject === "upstream").map((one) => `${one.name} ${one.message.split(": ")[0]}`));
     const title = document.getElementById("troubles-title");
     const kind = !found.length ? "good" : found[0].severity < 2 ? "bad" : "warn";

@@ -47,7 +47,7 @@ async def _show(asked: Asked) -> Mapping[str, Any]:
         "servers": _servers(
             asked, {f"{one.name} {one.message.partition(': ')[0]}" for one in troubles if one.subject == "upstream"}
         ),
-        "authenticators": _authenticators(asked),
+        "authenticators": _authenticators(asked, {one.name for one in troubles if one.subject == "authenticator"}),
         "viewed": moment(gateway.seconds()),
         "refresh": refresh_of(asked),
     }
@@ -76,13 +76,15 @@ def _servers(asked: Asked, faulty: Collection[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _authenticators(asked: Asked) -> list[dict[str, Any]]:
+def _authenticators(asked: Asked, faulty: Collection[str]) -> list[dict[str, Any]]:
+    """``faulty`` has the names of those that did not answer when they were asked."""
     kinds = {one.name: one.kind for one in asked.gateway.assembly.config.authenticators}
     return [
         {
             "name": one.name,
             "kind": kinds.get(one.name, ""),
             "realm": one.realm,
+            "faulty": one.name in faulty,
             "down": one.breaker.open,
             "next_try": max(0, round(one.breaker.remaining)),
         }
