@@ -270,6 +270,10 @@ class SessionExpired(Refusal):
     phrase = "The session has ended: sign in again"
 
 
+class SessionUnused(SessionExpired):
+    """The session is open, but was not used for longer than the route admits: the user has to sign in anew."""
+
+
 class LoginNeeded(MissingCredentials):
     """A browser that asks for a page is sent to the login page (RFC 9110, section 15.4.3), because of ``cause``.
 

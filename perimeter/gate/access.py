@@ -7,7 +7,15 @@ from enum import StrEnum
 
 import attrs
 
-from perimeter.errors import Challenges, InsufficientScope, LoginNeeded, MissingCredentials, Refusal, SessionExpired
+from perimeter.errors import (
+    Challenges,
+    InsufficientScope,
+    LoginNeeded,
+    MissingCredentials,
+    Refusal,
+    SessionExpired,
+    SessionUnused,
+)
 from perimeter.gate.forwarded import in_networks
 from perimeter.gate.navigation import is_navigation
 from perimeter.gate.overrides import overrides_method
@@ -86,7 +94,7 @@ def for_client(error: Exception, access: Access, head: RequestHead) -> Exception
         error.login = access.login
         helps = isinstance(error, MissingCredentials | SessionExpired) or not head.headers.authorization
         if error.status == 401 and helps and is_navigation(head):
-            return LoginNeeded(with_return(access.login, head.target), error)
+            return LoginNeeded(with_return(access.login, head.target, again=isinstance(error, SessionUnused)), error)
     return error
 
 

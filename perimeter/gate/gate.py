@@ -22,6 +22,7 @@ from perimeter.errors import (
     NoRoute,
     Refusal,
     SessionExpired,
+    SessionUnused,
 )
 from perimeter.gate.access import Access, Asks, check_restriction, for_client
 from perimeter.gate.cross_site import SAFE_METHODS, asks_for_websocket, from_another_site, own_origins
@@ -129,7 +130,7 @@ class Gate:
                 found: Found = None
             elif access.asks is _FIRST_HAND:
                 found = self.identifier.identify_first_hand(head.headers, address, exchange.connection)
-            elif access.asks is _SESSION:
+            elif access.asks is _SESSION or (route.app_authorization and head.headers.session is not None):
                 found = self.identifier.identify_by_session(head.headers, address, exchange.connection)
             elif asking is None:
                 found = self.identifier.identify(head.headers, address, exchange.connection)
@@ -186,31 +187,41 @@ class Gate:
             return Admitted(route, None, target, route.identity.fixed, address, relayed)
         question = head is not exchange.head
         if question or head.headers.upgrade is not None or head.method not in SAFE_METHODS:
-            self._check_site(exchange, route, head, bool(relayed), question)
+            self._check_site(exchange, route, head, principal, bool(relayed), question)
         grant = principal.grant
         if grant is not None:
             if grant.restriction is not None:
                 check_restriction(grant, access, route.name, head, target, address)
             if grant.use is not None:
-                self._use_session(exchange, route, access, grant.use)
+                lines = self._by_session(exchange, route, access, grant.use, head)
+                lines += self.identity.lines(route.identity, principal)
+                return Admitted(route, principal, target, lines, address, relayed)
         return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
 
     @staticmethod
-    def _use_session(exchange: Judged, route: Route, access: Access, use: SessionUse) -> None:
+    def _by_session(exchange: Judged, route: Route, access: Access, use: SessionUse, head: RequestHead) -> bytes:
+        """Whether a session is enough, and a use of it. Returns the header line with the client's Authorization, or nothing."""
         if not access.by_session:
             raise InsufficientScope("a session of a browser is not enough here")
         # The time of the request: what is judged again (`perimeter.gate.review`) was not asked for again.
-        if route.keeps_session and exchange.time > use.at:
-            use.at = exchange.time
+        now = exchange.time
+        if now - use.at > route.idle or use.gap > route.idle:
+            raise SessionUnused("the session was unused for longer than idle of the route")
+        if route.keeps_session:
+            use.note(now)
+        sent = head.headers.authorization if route.app_authorization else ()
+        return b"Authorization: %b\r\n" % sent[0] if sent else b""
 
-    def _check_site(self, exchange: Judged, route: Route, head: RequestHead, relayed: bool, question: bool) -> None:
+    def _check_site(
+        self, exchange: Judged, route: Route, head: RequestHead, principal: Principal, relayed: bool, question: bool
+    ) -> None:
         """Refuse what changes something, if a browser sent it for another site with credentials that it adds by itself."""
         headers = head.headers
         allowed = route.cross_site
         if allowed is None or (question and head.method in SAFE_METHODS and not asks_for_websocket(headers)):
             return
         own = own_origins(head, exchange.connection, relayed, question)
-        if from_another_site(headers, own, allowed) and self.identifier.by_browser(headers):
+        if from_another_site(headers, own, allowed) and self.identifier.by_browser(headers, principal):
             raise CrossSite(
                 "Origin or Sec-Fetch-Site names another site, and a browser may have added the credentials by itself: see "
                 "cross_site of the route and, if it is the site itself behind a proxy, trusted_proxies"

@@ -41,6 +41,10 @@ def safe_path(text: str) -> str:
     return FRONT if normal.startswith(b"/%2F") else text
 
 
-def with_return(page: bytes, target: bytes) -> bytes:
-    """The path of ``page`` with ``target`` (path and query, as a client sent them) as its parameter ``to``."""
-    return b"%b?to=%b" % (page, quote(safe_path(target.decode("ascii"))).encode("ascii"))
+def with_return(page: bytes, target: bytes, *, again: bool = False) -> bytes:
+    """The path of ``page`` with ``target`` (path and query, as a client sent them) as its parameter ``to``.
+
+    ``again``: the login page is to be shown to a browser that is signed in, too.
+    """
+    more = b"&again=1" if again else b""
+    return b"%b?to=%b%b" % (page, quote(safe_path(target.decode("ascii"))).encode("ascii"), more)

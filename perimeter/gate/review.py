@@ -126,7 +126,7 @@ class Reviewer:
         if principal is None or decision.route.brief or self._identifier is None:
             return inf
         try:
-            end = self._identifier.until(exchange.head.headers)
+            end = self._identifier.until(exchange.head.headers, principal)
         except Refusal:  # then it is not admitted again either
             return self._clock.seconds()
         if end <= self._clock.seconds():

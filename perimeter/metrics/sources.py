@@ -17,7 +17,7 @@ from perimeter.tokens.key_file import KeyEntry
 class ScrapeSources:
     """The parts of the running gateway. ``connections`` are by listener, ``queues`` by their purpose.
 
-    ``sessions`` is how many people are signed in.
+    ``sessions`` is how many sessions of browsers are kept.
     """
 
     connections: Mapping[str, Connections]
@@ -26,4 +26,4 @@ class ScrapeSources:
     authenticators: Sequence[GuardedAuthenticator]
     keys: Sequence[KeyEntry]
     queues: Mapping[str, Offload]
-    sessions: int = 0
+    sessions: int

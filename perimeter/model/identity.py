@@ -37,16 +37,26 @@ class GrantKind(StrEnum):
 
 
 class SessionUse:
-    """When a session was used last: ``at``, in epoch seconds. The gate sets it; the end by idleness is counted from it.
+    """When a session was used last: ``at``, in epoch seconds; the end by idleness is counted from it. The gate notes each use.
 
-    ``kept`` is the time that the store has.
+    ``kept`` is the time that the store has. ``gap`` is the longest time without a use so far, in seconds, for routes that admit
+    only shorter ones: a use of another route in between does not make up for it.
     """
 
-    __slots__ = ("at", "kept")
+    __slots__ = ("at", "gap", "kept")
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.kept = at
+        self.gap = 0.0
+
+    def note(self, at: float) -> None:
+        """The session is used, at the time ``at``. An earlier time than that of the last use changes nothing."""
+        gap = at - self.at
+        if gap > 0:
+            self.at = at
+            if gap > self.gap:
+                self.gap = gap
 
 
 @attrs.frozen(slots=True)

@@ -222,8 +222,8 @@ class Worker:
             audit_failing=bool(assembly.audit.problems()),
             authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
-            sessions=len(assembly.sessions),
             queues={"work": self._runtime.offload, "hashing": self._runtime.hashing, "blocking": self._runtime.blocking},
+            sessions=len(assembly.sessions),
         )
 
 

@@ -112,12 +112,10 @@ def _answer(exchange: Exchange, admitted: Admitted) -> None:
         return
     exchange.decision = admitted
     identity = admitted.identity
-    route = admitted.route
-    asserted = admitted.principal is not None and route.identity.audience
-    sent = exchange.head.headers.authorization if route.passes_authorization else ()
+    sent = exchange.head.headers.authorization if admitted.route.passes_authorization else ()
     if sent:  # the proxy passes on what the answer has, and not what the client sent
         identity += b"Authorization: %b\r\n" % sent[0]
-    elif not asserted and not route.identity.fixed:
+    elif b"\nAuthorization: " not in b"\n" + identity:
         identity += _NO_CREDENTIAL
     exchange.answer(200, exchange.date_line() + b"Cache-Control: no-store\r\n" + identity, b"")
 

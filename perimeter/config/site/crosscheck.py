@@ -102,6 +102,9 @@ def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
     pages = config.login.path
     if covers(pages, prefix_of(route.path)) and not section.faulty(its.path):
         section.problem(its.path, f"{pages} and all paths below it belong to the gateway's own pages: see path in [login]")
+    idle = config.login.idle
+    if route.idle is not None and 0 < idle < route.idle:
+        section.problem(its.idle, f"is longer than idle of [login], which ends the session after {idle:g} s")
     needs_users = route.auth is Auth.REQUIRED and config.perimeter.enabled and not section.faulty(its.auth)
     if needs_users and not config.authenticators:
         section.problem(its.auth, "no client could authenticate, because there is no [authenticator] section")

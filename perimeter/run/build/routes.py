@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 
 import attrs
@@ -107,6 +108,9 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
             fixed=b"Authorization: %b\r\n" % fixed.encode("ascii") if fixed else b"",
         ),
         passes_authorization=settings.authorization.passes,
+        app_authorization=settings.app_authorization,
+        keeps_session=settings.keeps_session,
+        idle=inf if settings.idle is None else settings.idle,
         allow_encoded_slash=settings.allow_encoded_slash,
         path_as_sent=settings.path_as_sent,
         upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),

@@ -15,7 +15,7 @@ from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
 from perimeter.web.request import exchange_of
 
-_FRAGMENT: Final = re.compile(r"#[\x21-\x7e]*")
+_FRAGMENT: Final = re.compile(r"#[\x21-\x7e]{1,2000}")
 _FOREIGN: Final = (b"cross-site", b"same-site")
 
 
@@ -32,8 +32,7 @@ class Go(PageEndpoint):
         """
         fields = query_fields(request)
         to = safe_path(fields.get("to", ""))
-        fragment = fields.get("fragment", "")
-        location = to + fragment if _FRAGMENT.fullmatch(fragment) else to
+        location = to + safe_fragment(fields.get("fragment", ""))
         if self.session_of(request) is None:
             return self.render_page(
                 request,
@@ -45,3 +44,8 @@ class Go(PageEndpoint):
             )
         foreign = exchange_of(request).head.headers.get(b"sec-fetch-site") in _FOREIGN
         return self.render_page(request, "go.html", location=location, refresh=not foreign)
+
+
+def safe_fragment(text: str) -> str:
+    """``text``, if it is the fragment of a URL as browsers write it, with its ``#``; else ""."""
+    return text if _FRAGMENT.fullmatch(text) else ""

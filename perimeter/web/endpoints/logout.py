@@ -7,10 +7,9 @@ from typing import Any, Final
 
 from perimeter.config.site.login import Cleared
 from perimeter.gate.access import ANYBODY
-from perimeter.gate.decision import Admitted, recognise
 from perimeter.web.endpoints.cleared import clear_site_data
 from perimeter.web.endpoints.endpoint import reading
-from perimeter.web.endpoints.page import PageEndpoint, Pages
+from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session
 from perimeter.web.html.cookies import no_session_cookie
 from perimeter.web.request import exchange_of, respond
 
@@ -55,8 +54,7 @@ class Logout(PageEndpoint):
             return self.redirect(request, self.pages.prefix + SIGNED_OUT)
         if session is not None:
             everywhere = bool(self.form(request, EVENT).get("everywhere"))
-            assert isinstance(exchange.decision, Admitted)
-            exchange.decision = recognise(exchange.decision, session.owner)
+            note_session(request, session)
             if everywhere:
                 await self.pages.sessions.end_all(session.owner)
             else:

@@ -17,11 +17,12 @@ from perimeter.config.language.net_types import Network
 from perimeter.errors import BadRequest, CrossSite, MissingCredentials
 from perimeter.gate.access import Access
 from perimeter.gate.cross_site import own_origins
+from perimeter.gate.decision import Admitted, recognise
 from perimeter.gate.forwarded import in_networks, vouched_https
 from perimeter.http.exchange import Exchange
-from perimeter.model import ClientConnection, HeaderBlock
+from perimeter.model import ClientConnection, HeaderBlock, SessionUse
 from perimeter.sessions.book import SessionBook
-from perimeter.sessions.session import Session
+from perimeter.sessions.session import Session, grant_of
 from perimeter.web.endpoints.endpoint import Endpoint
 from perimeter.web.form import form, parse_form
 from perimeter.web.html.forms import TOKEN, check_origin, form_token, is_token
@@ -164,6 +165,14 @@ def check_navigation(headers: HeaderBlock) -> None:
         given = headers.get_all(name)
         if given and given != [value]:
             raise CrossSite("a script or frame asks for a page of the gateway, which only its users may open")
+
+
+def note_session(request: Any, session: Session) -> None:
+    """Let the audit record of an open page name the user and the session that the page has found."""
+    exchange = exchange_of(request)
+    assert isinstance(exchange.decision, Admitted)
+    user = attrs.evolve(session.owner, grant=grant_of(session, SessionUse(session.created)))
+    exchange.decision = recognise(exchange.decision, user)
 
 
 def query_fields(request: Any) -> dict[str, str]:

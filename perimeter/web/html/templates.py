@@ -39,6 +39,7 @@ def environment(sources: Sources) -> Environment:
         cache_size=-1,  # without a limit: there are no other names than those in sources
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 

@@ -50,11 +50,12 @@ class FakeIdentifier:
         self.asked: list[str] = []
         self.by_connection: bool | None = None
 
+    def by_browser(self, headers: HeaderBlock, principal: Principal) -> bool:
+        by_session = principal.grant is not None and principal.grant.use is not None
+        return by_session or not headers.authorization[0].startswith(b"Bearer")
+
     def identify_by_session(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Principal | None:
         return self.sessions.get(headers.session or b"")
-
-    def by_browser(self, headers: HeaderBlock) -> bool:
-        return headers.session is not None or not headers.authorization[0].startswith(b"Bearer")
 
     def identify(
         self, headers: HeaderBlock, address: str, connection: ClientConnection, *, by_connection: bool = True
@@ -490,6 +491,91 @@ class AdmissionTests(GateTestCase):
         self.assertFalse(UNRESTRICTED.by_session)
         for access in (ANYBODY, ANY_USER, Access()):
             self.assertTrue(access.by_session)
+
+    def test_a_route_for_sessions_that_are_never_unused_for_long(self) -> None:
+        """A use of another route does not make up for a time without a use."""
+        use = self.in_session()
+        strict = self.gate(self.route("r", "/", idle=10.0, access=Access(login=LOGIN)))
+        ask = ("GET /x", "Authorization: Bearer x")
+        for gap in (10, 10, 9):
+            self.site.reactor.advance(gap)
+            self.admitted(*ask, gate=strict)
+        self.assertEqual((use.gap, use.at), (10.0, self.site.clock()))
+        self.site.reactor.advance(10.5)
+        self.assertEqual(self.refused(401, *ask, gate=strict).records[-1].reason, "session_expired")
+        self.assertEqual(use.gap, 10.0)
+        self.admitted(*ask)
+        self.assertEqual(use.gap, 10.5)
+        self.refused(401, *ask, gate=strict)
+        # the login page is to be shown, although there is a session
+        location = self.refused(302, *ask, HTML, gate=strict).response().get(b"location")
+        self.assertEqual(location, b"/.perimeter/login?to=/x&again=1")
+        self.admitted(*ask, gate=self.gate(self.route("r", "/", idle=10.5)))
+        self.in_session()  # a new sign-in
+        self.admitted(*ask, gate=strict)
+
+    def test_a_use_is_never_taken_back(self) -> None:
+        use = SessionUse(100.0)
+        for at, expected in ((90.0, (100.0, 0.0)), (100.0, (100.0, 0.0)), (103.0, (103.0, 3.0)), (105.0, (105.0, 3.0))):
+            use.note(at)
+            self.assertEqual((use.at, use.gap, use.kept), (*expected, 100.0))
+
+    def test_attack_21_and_27_a_page_of_another_site_uses_no_session(self) -> None:
+        self.in_session()
+        upgrade = ("Connection: upgrade", "Upgrade: websocket")
+        for lines in (
+            ("Origin: https://evil.example",),
+            ("Origin: http://sister.gw",),
+            ("Origin: null",),
+            ("Sec-Fetch-Site: cross-site",),
+            ("Sec-Fetch-Site: same-site",),
+        ):
+            for line, *more in (("POST /x",), ("DELETE /x",), ("GET /x", *upgrade)):
+                client = self.refused(403, line, "Authorization: Bearer x", *lines, *more)
+                self.assertEqual(client.records[-1].reason, "cross_site", (line, lines))
+        for lines in (("Origin: http://gw",), ("Sec-Fetch-Site: same-origin",), ()):
+            self.admitted("POST /x", "Authorization: Bearer x", *lines)
+            self.admitted("GET /x", "Authorization: Bearer x", *lines, *upgrade)
+        self.admitted("GET /x", "Authorization: Bearer x", "Sec-Fetch-Site: cross-site")
+        trusting = self.gate(self.route("r", "/", cross_site=None))
+        self.admitted("POST /x", "Authorization: Bearer x", "Origin: null", gate=trusting)
+
+    def app(self, access: Access | None = None) -> Gate:
+        """A gate whose route forwards the Authorization of a signed-in browser; the cookie `OF_ALICE` stands for a session."""
+        self.site.reactor.advance(1000)
+        grant = Grant("7", 0.0, 9.0, GrantKind.SESSION, use=SessionUse(self.site.clock()))
+        self.identifier.sessions = {b"a" * 43: attrs.evolve(ALICE, grant=grant)}
+        return self.gate(self.route("r", "/", app_authorization=True, access=access or Access(login=LOGIN)))
+
+    def test_what_a_page_of_a_service_sends_to_it_in_authorization(self) -> None:
+        gate = self.app()
+        lines = b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\nX-Auth-Roles: user\r\n"
+        own = "Authorization: Bearer of the service"
+        decision = self.admitted("GET /", OF_ALICE, own, gate=gate)
+        self.assertEqual((decision.principal, decision.identity), (ALICE, b"Authorization: Bearer of the service\r\n" + lines))
+        self.assertEqual(self.admitted("GET /", OF_ALICE, gate=gate).identity, lines)
+        # the gateway's own token of somebody else is for the service, too, and says nothing here
+        self.assertEqual(self.admitted("GET /", OF_ALICE, "Authorization: Bearer admin", gate=gate).principal, ALICE)
+        # two of them could be read in two ways
+        self.refused(400, "GET /", OF_ALICE, own, "Authorization: Bearer other", gate=gate)
+
+    def test_without_a_session_authorization_is_for_the_gateway(self) -> None:
+        gate = self.app()
+        lines = b"X-Auth-Username: root\r\nX-Auth-Realm: local\r\nX-Auth-Roles: admin\r\n"
+        self.assertEqual(self.admitted("GET /", "Authorization: Bearer admin", gate=gate).identity, lines)
+        self.refused(401, "GET /", "Authorization: Bearer of the service", gate=gate)
+        # an ended session is not made good by a token, and the token goes nowhere
+        client = self.refused(401, "GET /", ENDED, "Authorization: Bearer admin", gate=gate)
+        self.assertEqual(client.records[-1].reason, "session_expired")
+        self.refused(302, "GET /", HTML, ENDED, "Authorization: Bearer of the service", gate=gate)
+        optional = self.app(Access(Asks.OPTIONAL))
+        decision = self.admitted("GET /", ENDED, "Authorization: Bearer admin", gate=optional)
+        self.assertEqual((decision.principal, decision.identity), (None, b""))
+
+    def test_attack_27_the_token_of_a_service_does_not_vouch_for_the_page(self) -> None:
+        gate = self.app()
+        foreign = ("Authorization: Bearer of the service", "Origin: https://evil.example")
+        self.assertEqual(self.refused(403, "POST /", OF_ALICE, *foreign, gate=gate).records[-1].reason, "cross_site")
 
     def in_session(self) -> SessionUse:
         """``Bearer x`` stands for a session, which was used at the present time."""

@@ -47,10 +47,10 @@ class FakeIdentifier:
             raise self.user
         return self.user
 
-    def by_browser(self, headers: HeaderBlock) -> bool:
+    def by_browser(self, headers: HeaderBlock, principal: Principal) -> bool:
         return False
 
-    def until(self, headers: HeaderBlock) -> float:
+    def until(self, headers: HeaderBlock, principal: Principal) -> float:
         if isinstance(self.user, Rejected):
             raise self.user
         return self.end

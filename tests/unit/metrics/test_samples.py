@@ -15,7 +15,7 @@ from perimeter.metrics.samples import LINGER, RING, AuthenticatorNow, Sample, Sa
 from perimeter.metrics.sources import ScrapeSources
 from tests.unit.doubles.audit_records import make_record
 
-NOTHING = ScrapeSources(connections={}, pools=(), audit_failing=False, authenticators=(), keys=(), queues={})
+NOTHING = ScrapeSources(connections={}, pools=(), audit_failing=False, authenticators=(), keys=(), queues={}, sessions=0)
 
 
 def buckets(**counts: int) -> list[int]:

@@ -219,6 +219,8 @@ class NotYetTests(SiteCase):
             {f"{kind.word} {option.name}" for kind, option in later},
             {
                 "perimeter redis_url",
+                "route factors",
+                "route factor_age",
                 "login host",
                 "login passkeys",
                 "second_factor methods",
