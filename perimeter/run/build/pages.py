@@ -75,9 +75,10 @@ class PageParts:
         ]
 
     def _operator(self, pages: Pages) -> list[Endpoint]:
-        role, desk, realms = self.config.operator.role, self.desk, self.directory_realms
-        if not role or desk is None:
+        desk, realms = self.desk, self.directory_realms
+        if desk is None or not self.config.operator.role:
             return []
+        role = self.config.operator.role
         return [OperatorPage(pages, desk, role, realms), OperatorEvents(pages, desk.audience, role, realms)]
 
     def _realms(self) -> tuple[str, ...]:
