@@ -7,6 +7,7 @@ gateway, however often it is asked for (attack 79): its form's token comes from 
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -31,7 +32,6 @@ from perimeter.http.cookies import own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.web.endpoints.endpoint import reading
-from perimeter.web.endpoints.go import safe_fragment
 from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session, query_fields, text_fields
 from perimeter.web.form import form
 from perimeter.web.html.cookies import BEFORE_LOGIN, BEFORE_LOGIN_LENGTH, before_login_cookie, session_cookie
@@ -45,6 +45,8 @@ EVENT: Final = "login"
 SAME_USER: Final = "1"
 """The value of ``again`` in the URL if the same user is to sign in again; with any other value the name is left open."""
 
+#: as browsers write it, with its ``#``
+_FRAGMENT: Final = re.compile(r"#[\x21-\x7e]{1,2000}")
 _PASSWORD: Final = "password"  # noqa: S105  # the method of the sign-in
 
 
@@ -57,7 +59,11 @@ class PasswordVerifier(Protocol):
 
 @attrs.frozen
 class SignInForm:
-    """The fields of the form. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, or ""."""
+    """The fields of the form. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, or "".
+
+    A fragment may hold a secret, which no browser sends to a service: it travels in this form and in a redirect's own fragment,
+    so no log has it.
+    """
 
     to: str
     fragment: str = ""
@@ -70,9 +76,10 @@ class SignInForm:
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> SignInForm:
         """The form as it was sent."""
+        fragment = fields.get("fragment", "")
         return cls(
             safe_path(fields.get("to", "")),
-            safe_fragment(fields.get("fragment", "")),
+            fragment if _FRAGMENT.fullmatch(fragment) else "",
             fields.get("username", ""),
             fields.get("password", ""),
             fields.get("realm", ""),
@@ -88,6 +95,8 @@ class Login(PageEndpoint):
     signed in, or 0. ``https_port`` is where people can sign in who use plain HTTP; 0 if there is no such listener. ``count``
     takes the method and the outcome of each sign-in.
     """
+
+    by_workers = True
 
     def __init__(
         self,
@@ -205,8 +214,7 @@ class Login(PageEndpoint):
 
     def _go(self, request: Any, sent: SignInForm) -> bytes:
         """The page that leads on: Chromium refuses a redirect to another site that follows a form, so none does."""
-        fragment = f"&fragment={quote(sent.fragment, safe='')}" if sent.fragment else ""
-        return self.redirect(request, f"{self.pages.prefix}/go?to={quote(sent.to, safe='')}{fragment}")
+        return self.redirect(request, f"{self.pages.prefix}/go?to={quote(sent.to, safe='')}{sent.fragment}")
 
     def _refused(self, request: Any, sent: SignInForm, refusal: Refusal) -> bytes:
         """The page again, with a sentence that says what is wrong. The name stays in its field, the password does not."""

@@ -21,7 +21,7 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "stay": "30 days",
         "current": "alice",
     },
-    "go.html": {**_COMMON, "location": "/x", "refresh": True},
+    "go.html": {**_COMMON, "location": "/x", "onwards": True},
     "logout.html": {**_COMMON, "current": "alice", "realm": "staff", "token": "t", "others": 2},
     "signed_out.html": _COMMON,
     "message.html": {**_COMMON, "heading": "h", "text": "t", "link": "/", "label": "l"},
