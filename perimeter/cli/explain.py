@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from perimeter.audit.escaping import escape_line
@@ -31,9 +32,14 @@ from perimeter.run.build.authentication import directory_realms
 from perimeter.run.build.builtin import every_host, forward_auth_route
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
 from perimeter.run.build.routes import RouteParts, route_of
+from perimeter.sessions.stored import StoredSessions
+from perimeter.state.changes import Change
+from perimeter.tokens.book import TokenBook
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.key_file import KeyFile
 from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.revoking import Revoker
+from perimeter.tokens.stored import StoredTokens
 from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.operator.access import PATH, operator_access, operator_policy
 
@@ -80,6 +86,18 @@ class _NoReactor:
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> Any:
         raise AssertionError("nothing is sent to an endpoint")
+
+
+class _NoState:
+    """The state of endpoints that answer nothing (`perimeter.state.writer.ChangeWriter`)."""
+
+    def add(self, change: Change) -> Deferred[None]:
+        raise AssertionError("nothing is sent to an endpoint")
+
+    remove = add
+
+    def seconds(self) -> float:
+        return 0.0
 
 
 def run_explain(path: Path, method: str, url: str, *, user: str | None = None, address: str = "") -> tuple[int, str]:
@@ -130,7 +148,7 @@ def _gate(config: SiteConfig) -> Gate:
     clock, sink, target = WallClock(), NoAudit(), _NoTarget()
     keyring = Keyring(KeyFile(config.perimeter.state_dir), config.token, clock)
     issuer = TokenIssuer(keyring, config.token, clock)
-    own = endpoint_routes(EndpointParts(config, issuer, keyring, None).gateway(), sink, _NoReactor())
+    own = endpoint_routes(EndpointParts(config, issuer, keyring, _no_tokens(config)).gateway(), sink, _NoReactor())
     realms = directory_realms(config, installed_kinds())
     own += endpoint_routes(_pages(config, realms), sink, _NoReactor(), every_host(config))
     shared = RouteParts(realms, login=f"{config.login.path}/login".encode("ascii"))
@@ -142,6 +160,13 @@ def _gate(config: SiteConfig) -> Gate:
         enabled=config.perimeter.enabled,
         maintenance=config.perimeter.maintenance,
     )
+
+
+def _no_tokens(config: SiteConfig) -> TokenBook | None:
+    """The book of API tokens, if there may be any."""
+    state = _NoState()
+    stored = StoredTokens(state)
+    return TokenBook(stored, Revoker(stored, None, StoredSessions(state)), state, 0) if config.token.api_tokens else None
 
 
 def _pages(config: SiteConfig, realms: frozenset[str]) -> list[Endpoint]:
@@ -160,7 +185,6 @@ def _pages(config: SiteConfig, realms: frozenset[str]) -> list[Endpoint]:
 def _look_up(config: SiteConfig, user: str) -> tuple[list[Principal], list[str]]:
     """The user in each realm that knows them, and remarks. Asks as for the owner of an API token: without a password."""
     # Late, so that other commands need no reactor.
-    from twisted.internet.defer import Deferred
     from twisted.internet.task import react
 
     found: list[Principal] = []
