@@ -52,9 +52,9 @@ class TokenBook:
     async def make(
         self, owner: Principal, name: str, lifetime: float | None, restriction: Restriction | None, *, id: str = ""
     ) -> tuple[str, ApiToken]:
-        """A token for ``lifetime`` seconds: `usual` if that is None, without an end if it is 0. Without ``id`` it gets a random one.
+        """A token for ``lifetime`` seconds: `usual` if that is None, without an end if it is 0.
 
-        Returns its text and what is kept of it. Raises ValueError for a longer lifetime than allowed, `TooManyTokens`, and
+        Without ``id`` it gets a random one. Returns its text and what is kept of it. Raises ValueError for a longer lifetime than allowed, `TooManyTokens`, and
         `Unavailable` if it cannot be written.
         """
         if lifetime is None:

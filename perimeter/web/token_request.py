@@ -1,4 +1,4 @@
-"""What a user asks for who makes an API token: one set of rules for ``POST /tokens`` and for the form on the account page. Pure."""
+"""What a new API token is to be: one set of rules for ``POST /tokens`` and for the form on the account page. Pure."""
 
 from __future__ import annotations
 

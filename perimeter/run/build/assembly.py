@@ -123,7 +123,7 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, issuer, keyring, book)
-    pages = PageParts(config, prepared.look, SessionBook(sessions, reactor, config.login), chain, metrics)
+    pages = PageParts(config, prepared.look, SessionBook(sessions, reactor, config.login), chain, metrics, book, routes)
 
     def gate(own: Iterable[Route]) -> Gate:
         return Gate(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
+from perimeter.gate.routes import Route
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.authenticator import Scheme
 from perimeter.sessions.book import SessionBook
+from perimeter.tokens.book import TokenBook
+from perimeter.web.endpoints.account.account import Account
+from perimeter.web.endpoints.account.base import AccountParts
+from perimeter.web.endpoints.account.sessions import AccountSessions
+from perimeter.web.endpoints.account.tokens import AccountTokens
 from perimeter.web.endpoints.cleared import ClearedPicture
 from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.go import Go
@@ -27,13 +35,18 @@ def site_look(config: SiteConfig) -> Look:
 
 @attrs.frozen
 class PageParts:
-    """What the pages are made of. ``metrics`` is None if nothing is counted."""
+    """What the pages are made of. ``metrics`` is None if nothing is counted.
+
+    Without ``tokens`` there are no API tokens. ``routes`` are those that one can be restricted to.
+    """
 
     config: SiteConfig
     look: Look
     book: SessionBook
     chain: AuthenticatorChain
     metrics: Metrics | None = None
+    tokens: TokenBook | None = None
+    routes: Sequence[Route] = ()
 
     def endpoints(self) -> list[Endpoint]:
         """The pages of a ``gateway`` listener; none if nobody can sign in. No path below their prefix is a service's."""
@@ -60,10 +73,16 @@ class PageParts:
             Go(pages),
             Logout(pages, login.clear_on_logout),
             SignedOut(pages),
+            *self._account(pages),
             ClearedPicture(login.path, login.clear_on_logout),
             StaticAssets(login.path, self.look.assets),
             Nothing(login.path, "pages", beneath=True),
         ]
+
+    def _account(self, pages: Pages) -> list[Endpoint]:
+        parts = AccountParts(pages, self.tokens, self.routes)
+        tokens = [] if self.tokens is None else [AccountTokens(parts, self.tokens)]
+        return [Account(parts), AccountSessions(parts), *tokens]
 
     def _realms(self) -> tuple[str, ...]:
         """The realms of the authenticators that take passwords, in the order in which they are asked."""

@@ -20,6 +20,7 @@ from perimeter.web.endpoints.endpoint import Endpoint, invalid_request, json_ans
 from perimeter.web.request import respond
 from perimeter.web.token_request import MEMBERS, TokenRequest, token_request
 
+
 def utc_time(seconds: float) -> str | None:
     """RFC 3339, rounded down; None for "never"."""
     return None if isinf(seconds) else datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
