@@ -30,7 +30,9 @@ def listener_gates(
     sink: IAuditSink,
 ) -> dict[str, Gate]:
     """The gates by the name of their listener; ``routes`` are the configured ones."""
-    authenticate = forward_auth_route(config, ForwardAuthTarget(gate(routes), sink, rules=bool(routes)), sink)
+    own_path = config.login.path.encode("ascii") if config.signs_people_in else b""
+    judge = ForwardAuthTarget(gate(routes), sink, rules=bool(routes), pages=own_path)
+    authenticate = forward_auth_route(config, judge, sink)
 
     def gate_for(listener: ListenerSettings) -> Gate:
         match listener.serve:

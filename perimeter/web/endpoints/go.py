@@ -6,8 +6,8 @@ site. This page, which is no redirect, ends the chain; to reload it repeats noth
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
+from urllib.parse import quote
 
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.return_path import safe_path
@@ -15,12 +15,13 @@ from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
 from perimeter.web.request import exchange_of
 
-_FRAGMENT: Final = re.compile(r"#[\x21-\x7e]*")
 _FOREIGN: Final = (b"cross-site", b"same-site")
 
 
 class Go(PageEndpoint):
-    """Refreshes to the path in ``to``, with the fragment in ``fragment``, at once."""
+    """Leads to the path in ``to`` at once: by script with the fragment of its own URL, otherwise by a refresh."""
+
+    by_workers = True
 
     def __init__(self, pages: Pages) -> None:
         super().__init__("/go", reading(ANYBODY), pages)
@@ -28,20 +29,19 @@ class Go(PageEndpoint):
     def render_GET(self, request: Any) -> bytes:
         """The page; it says so if the browser has not kept the session's cookie, which would lead back to the sign-in page.
 
-        A page of another site that opens this one gets a link instead of the refresh, which would hide where the user came from.
+        A page of another site that opens this one gets a link alone: what follows must not look as if it came from here.
         """
-        fields = query_fields(request)
-        to = safe_path(fields.get("to", ""))
-        fragment = fields.get("fragment", "")
-        location = to + fragment if _FRAGMENT.fullmatch(fragment) else to
+        to = safe_path(query_fields(request).get("to", ""))
         if self.session_of(request) is None:
             return self.render_page(
                 request,
                 "message.html",
                 heading="You are not signed in",
                 text="Your browser has sent no cookie for this site. Allow its cookies, then sign in again.",
-                link=f"{self.pages.prefix}/login",
+                link=f"{self.pages.prefix}/login?to={quote(to, safe='')}",
                 label="Sign in",
             )
         foreign = exchange_of(request).head.headers.get(b"sec-fetch-site") in _FOREIGN
-        return self.render_page(request, "go.html", location=location, refresh=not foreign)
+        body = self.render_page(request, "go.html", location=to, onwards=not foreign)
+        request.setHeader(b"Referrer-Policy", b"no-referrer")  # the service need not know of this page, which has no form
+        return body

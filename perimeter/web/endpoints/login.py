@@ -7,10 +7,13 @@ gateway, however often it is asked for (attack 79): its form's token comes from 
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import quote
+
+import attrs
 
 from perimeter.auth.credentials import password_credentials
 from perimeter.errors import (
@@ -28,7 +31,6 @@ from perimeter.gate.return_path import safe_path
 from perimeter.http.cookies import own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Credentials, Principal
-from perimeter.sessions.session import Session
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session, query_fields, text_fields
 from perimeter.web.form import form
@@ -43,8 +45,9 @@ EVENT: Final = "login"
 SAME_USER: Final = "1"
 """The value of ``again`` in the URL if the same user is to sign in again; with any other value the name is left open."""
 
+#: as browsers write it, with its ``#``
+_FRAGMENT: Final = re.compile(r"#[\x21-\x7e]{1,2000}")
 _PASSWORD: Final = "password"  # noqa: S105  # the method of the sign-in
-_LONGEST_FRAGMENT: Final = 2000
 
 
 class PasswordVerifier(Protocol):
@@ -54,6 +57,37 @@ class PasswordVerifier(Protocol):
         """Ask the authenticators."""
 
 
+@attrs.frozen
+class SignInForm:
+    """The fields of the form. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, or "".
+
+    A fragment may hold a secret, which no browser sends to a service: it travels in this form and in a redirect's own fragment,
+    so no log has it.
+    """
+
+    to: str
+    fragment: str = ""
+    username: str = ""
+    password: str = attrs.field(default="", repr=False)
+    realm: str = ""
+    stay: bool = False
+    token: str = attrs.field(default="", repr=False)
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> SignInForm:
+        """The form as it was sent."""
+        fragment = fields.get("fragment", "")
+        return cls(
+            safe_path(fields.get("to", "")),
+            fragment if _FRAGMENT.fullmatch(fragment) else "",
+            fields.get("username", ""),
+            fields.get("password", ""),
+            fields.get("realm", ""),
+            bool(fields.get("stay")),
+            fields.get(TOKEN, ""),
+        )
+
+
 class Login(PageEndpoint):
     """The sign-in page, and what becomes of its form.
 
@@ -61,6 +95,8 @@ class Login(PageEndpoint):
     signed in, or 0. ``https_port`` is where people can sign in who use plain HTTP; 0 if there is no such listener. ``count``
     takes the method and the outcome of each sign-in.
     """
+
+    by_workers = True
 
     def __init__(
         self,
@@ -88,36 +124,26 @@ class Login(PageEndpoint):
             return self._needs_https(request, to)
         current = self.session_of(request)
         if current is None:
-            return self._page(request, to)
+            return self._page(request, SignInForm(to))
         if not again:
             return self.redirect(request, to)
-        return self._page(request, to, current.owner.username if again == SAME_USER else "", current=current)
+        name = current.owner.username
+        return self._page(request, SignInForm(to, username=name if again == SAME_USER else ""), current=name)
 
-    def _page(
-        self,
-        request: Any,
-        to: str,
-        username: str = "",
-        *,
-        realm: str = "",
-        status: int = 200,
-        error: str = "",
-        current: Session | None = None,
-    ) -> bytes:
-        before = self._before(request)
+    def _page(self, request: Any, filled: SignInForm, status: int = 200, error: str = "", current: str = "") -> bytes:
         return self.render_page(
             request,
             "login.html",
             status,
-            to=to,
-            token=form_token(before, "", EVENT),
-            username=username,
+            to=filled.to,
+            fragment=filled.fragment,
+            username=filled.username,
+            realm=filled.realm,
+            token=form_token(self._before(request), "", EVENT),
             error=error,
             realms=self._realms,
-            realm=realm,
             stay=in_words(self._stay) if self._stay else "",
-            again=current is not None,
-            current="" if current is None else current.owner.username,
+            current=current,
         )
 
     @staticmethod
@@ -160,59 +186,56 @@ class Login(PageEndpoint):
         if not self.pages.is_secure(exchange):
             raise PlainConnection
         self.check_origin(request)
-        fields = text_fields(form(request))
-        to = safe_path(fields.get("to", ""))
-        username, realm = fields.get("username", ""), fields.get("realm", "")
-        if not self._is_own(exchange, fields):
+        sent = SignInForm.of(text_fields(form(request)))
+        if not _is_own(exchange, sent.token):
             if self.session_of(request) is not None:  # in another tab
-                return self._go(request, to, fields)
-            return self._refused(request, CrossSite("a form without the token of its page"), to, username, realm)
-        asking = authentication_request(exchange, realm)
+                return self._go(request, sent)
+            return self._refused(request, sent, CrossSite("a form without the token of its page"))
+        asking = authentication_request(exchange, sent.realm)
+        stays = sent.stay and self._stay > 0
         try:
-            principal = await self._verifier.authenticate(password_credentials(username, fields.get("password", "")), asking)
+            principal = await self._verifier.authenticate(password_credentials(sent.username, sent.password), asking)
             cookie, session = await self.pages.sessions.begin(
                 principal,
                 address=asking.address,
                 agent=request.getHeader("user-agent") or "",
                 method=_PASSWORD,
-                stay=bool(self._stay and fields.get("stay")),
+                stay=stays,
                 old=exchange.head.headers.session,
             )
         except Refusal as refusal:
-            refusal.attempted_user = username
-            return self._refused(request, refusal, to, username, realm)
+            refusal.attempted_user = sent.username
+            return self._refused(request, sent, refusal)
         self._note("success")
         note_session(request, session)
-        stays = self._stay if self._stay and fields.get("stay") else 0.0
-        request.responseHeaders.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), int(stays)))
-        return self._go(request, to, fields)
+        kept = int(self._stay) if stays else 0
+        request.responseHeaders.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), kept))
+        return self._go(request, sent)
 
-    @staticmethod
-    def _is_own(exchange: Exchange, fields: dict[str, str]) -> bool:
-        """Whether the form has the token of its page, or comes from a program that needs none."""
-        before = _before_login(exchange)
-        if before is None:
-            return sent_by_program(exchange.head.headers)
-        return is_token(fields.get(TOKEN, ""), before, "", EVENT)
-
-    def _go(self, request: Any, to: str, fields: dict[str, str]) -> bytes:
+    def _go(self, request: Any, sent: SignInForm) -> bytes:
         """The page that leads on: Chromium refuses a redirect to another site that follows a form, so none does."""
-        fragment = fields.get("fragment", "")
-        more = f"&fragment={quote(fragment, safe='')}" if fragment and len(fragment) <= _LONGEST_FRAGMENT else ""
-        return self.redirect(request, f"{self.pages.prefix}/go?to={quote(to, safe='')}{more}")
+        return self.redirect(request, f"{self.pages.prefix}/go?to={quote(sent.to, safe='')}{sent.fragment}")
 
-    def _refused(self, request: Any, refusal: Refusal, to: str, username: str, realm: str) -> bytes:
+    def _refused(self, request: Any, sent: SignInForm, refusal: Refusal) -> bytes:
         """The page again, with a sentence that says what is wrong. The name stays in its field, the password does not."""
         status, sentence, outcome = _explained(refusal)
         self._note(outcome)
         exchange_of(request).explain(refusal)
         if refusal.retry_after is not None:
             request.setHeader(b"Retry-After", b"%d" % refusal.retry_after)
-        return self._page(request, to, username, realm=realm, status=status, error=sentence)
+        return self._page(request, sent, status, sentence)
 
     def _note(self, outcome: str) -> None:
         if self._count is not None:
             self._count(_PASSWORD, outcome)
+
+
+def _is_own(exchange: Exchange, token: str) -> bool:
+    """Whether a form has the token of its page, or comes from a program that needs none."""
+    before = _before_login(exchange)
+    if before is None:
+        return sent_by_program(exchange.head.headers)
+    return is_token(token, before, "", EVENT)
 
 
 def authentication_request(exchange: Exchange, realm: str = "") -> AuthenticationRequest:

@@ -23,6 +23,8 @@ SIGNED_OUT: Final = "/signed-out"
 class Logout(PageEndpoint):
     """Asks, and ends the session. ``cleared`` is what the browser is to forget of the whole host."""
 
+    by_workers = True
+
     def __init__(self, pages: Pages, cleared: Sequence[Cleared]) -> None:
         super().__init__("/logout", {**reading(ANYBODY), b"POST": ANYBODY}, pages)
         self._cleared = clear_site_data(cleared)
@@ -67,6 +69,8 @@ class Logout(PageEndpoint):
 
 class SignedOut(PageEndpoint):
     """What a user sees who has signed out. A picture on it empties the browser's memory of pages (`Cleared`)."""
+
+    by_workers = True
 
     def __init__(self, pages: Pages) -> None:
         super().__init__(SIGNED_OUT, reading(ANYBODY), pages)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
 import attrs
@@ -19,6 +19,7 @@ from perimeter.gate.access import Access
 from perimeter.gate.cross_site import own_origins
 from perimeter.gate.decision import Admitted, recognise
 from perimeter.gate.forwarded import in_networks, vouched_https
+from perimeter.http.answers import accepts_html
 from perimeter.http.exchange import Exchange
 from perimeter.model import ClientConnection, HeaderBlock, SessionUse
 from perimeter.sessions.book import SessionBook
@@ -30,7 +31,8 @@ from perimeter.web.html.headers import page_fields
 from perimeter.web.html.look import Look
 from perimeter.web.request import exchange_of
 
-_NAVIGATION: Final = ((b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"document"))
+_NAVIGATE: Final = b"navigate"
+_DOCUMENT, _EMPTY = b"document", b"empty"
 
 
 @attrs.frozen(eq=False)
@@ -65,6 +67,14 @@ class Pages:
 class PageEndpoint(Endpoint):
     """A page at ``path`` (``/login``) below the prefix of ``pages``. See `Endpoint` for ``access``."""
 
+    by_workers: ClassVar[bool] = False
+    """Whether a service worker may get the page on behalf of a navigation.
+
+    A service may register one for the whole host. It reads what passes through it, and puts pages of its own in the place of
+    others as it likes. Without these pages nobody could sign in or out while it is there; pages that give out rights are not for
+    it.
+    """
+
     def __init__(self, path: str, access: Mapping[bytes, Access], pages: Pages) -> None:
         super().__init__(pages.prefix + path, access)
         self.name = path[1:]
@@ -72,7 +82,7 @@ class PageEndpoint(Endpoint):
 
     def render(self, request: Any) -> Any:
         """Answer a navigation by ``render_GET`` or the like. Raises `CrossSite` for what a script asks for."""
-        check_navigation(exchange_of(request).head.headers)
+        check_navigation(exchange_of(request).head.headers, self.by_workers)
         return super().render(request)
 
     # -- the user
@@ -152,15 +162,20 @@ class PageEndpoint(Endpoint):
         return b""
 
 
-def check_navigation(headers: HeaderBlock) -> None:
+def check_navigation(headers: HeaderBlock, by_workers: bool = False) -> None:
     """Raise `CrossSite` if a browser says that a script, a frame or the like asks, and no user who opens a page.
 
-    Clients without Fetch Metadata pass.
+    ``by_workers``: a service worker, too, may ask on behalf of a navigation. Clients without Fetch Metadata pass.
     """
-    for name, value in _NAVIGATION:
-        given = headers.get_all(name)
-        if given and given != [value]:
-            raise CrossSite("a script or frame asks for a page of the gateway, which only its users may open")
+    mode, wanted = headers.get_all(b"sec-fetch-mode"), headers.get_all(b"sec-fetch-dest")
+    if mode and mode != [_NAVIGATE]:
+        raise CrossSite("a script asks for a page of the gateway, which only its users may open")
+    if not wanted or wanted == [_DOCUMENT]:
+        return
+    if wanted != [_EMPTY]:
+        raise CrossSite("a frame or the like asks for a page of the gateway, which only its users may open")
+    if not (by_workers and accepts_html(headers)):
+        raise CrossSite("a service worker of a service stands between the user and a page of the gateway, and could read it")
 
 
 def note_session(request: Any, session: Session) -> None:

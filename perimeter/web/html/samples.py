@@ -26,19 +26,20 @@ _TOKEN: Final = {
 }
 
 SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "layout.html": _COMMON,
     "login.html": {
         **_COMMON,
         "to": "/x?y=1",
+        "fragment": "#z",
         "token": "t",
         "username": "alice",
         "error": "The user name or the password is wrong.",
         "realms": ("staff", "guests"),
         "realm": "staff",
         "stay": "30 days",
-        "again": True,
         "current": "alice",
     },
-    "go.html": {**_COMMON, "location": "/x", "refresh": True},
+    "go.html": {**_COMMON, "location": "/x", "onwards": True},
     "logout.html": {**_COMMON, "current": "alice", "realm": "staff", "token": "t", "others": 2},
     "signed_out.html": _COMMON,
     "message.html": {**_COMMON, "heading": "h", "text": "t", "link": "/", "label": "l"},

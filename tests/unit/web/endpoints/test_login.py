@@ -165,7 +165,7 @@ class SignInTests(PageCase):
     def test_a_session_begins(self) -> None:
         reply = self.browser.sign_in("/x?y=1", fragment="#/deep?x=1&y=2")
         self.assertEqual(reply.status, 303)
-        self.assertEqual(reply.get(b"location"), b"/.perimeter/go?to=%2Fx%3Fy%3D1&fragment=%23%2Fdeep%3Fx%3D1%26y%3D2")
+        self.assertEqual(reply.get(b"location"), b"/.perimeter/go?to=%2Fx%3Fy%3D1#/deep?x=1&y=2")
         self.assertRegex(
             (reply.get(b"set-cookie") or b""), rb"^__Host-perimeter=[\w-]{43}; Path=/; Secure; HttpOnly; SameSite=Lax$"
         )
@@ -211,8 +211,10 @@ class SignInTests(PageCase):
         self.assertEqual(self.chain.asked[0][1].address, "192.0.2.7")
 
     def test_a_fragment_that_is_too_long_is_left_out(self) -> None:
-        self.assertIn(b"&fragment=", self.browser.sign_in(fragment="#" + "x" * 1999).get(b"location") or b"")
-        self.assertNotIn(b"fragment", self.browser.sign_in(fragment="#" + "x" * 2000).get(b"location") or b"")
+        self.assertIn(b"#xxx", self.browser.sign_in(fragment="#" + "x" * 2000).get(b"location") or b"")
+        self.assertNotIn(b"#", self.browser.sign_in(fragment="#" + "x" * 2001).get(b"location") or b"")
+        self.assertNotIn(b"#", self.browser.sign_in(fragment="x").get(b"location") or b"")
+        self.assertNotIn(b"#", self.browser.sign_in(fragment="#").get(b"location") or b"")
 
     def test_two_tabs(self) -> None:
         one, other = self.browser.open(f"{LOGIN}?to=/one"), self.browser.open(f"{LOGIN}?to=/other")
@@ -248,12 +250,12 @@ class SignInTests(PageCase):
             (Overloaded(), 503, "Too many people are signing in", "overloaded", b"5"),
         ):
             self.chain.answer = answer
-            page = self.browser.sign_in("/x")
+            page = self.browser.sign_in("/x", fragment="#/deep")
             self.assertEqual((page.status, page.get(b"retry-after"), self.logins[-1]), (status, wait, ("password", outcome)))
             self.assertIn(words, text_of(page))
             self.assertEqual((self.record.reason, self.record.event), (answer.reason, "login"))
             self.assertEqual((self.record.attempted_user, self.record.principal), ("alice", None))
-            self.assertEqual(hidden(page)["to"], "/x")
+            self.assertEqual((hidden(page)["to"], hidden(page)["fragment"]), ("/x", "#/deep"))
             self.assertIn(b'value="alice"', page.body)
             self.assertNotIn(b"wonderland", page.body)
             self.assertNotIn(b"ldap://x", page.body)
