@@ -351,7 +351,7 @@ class TokenTests(AccountCase):
         self.assertIn(b"sign in again", page.body)
         gone = self.browser.send("/.perimeter/login", {**hidden(page), "username": "alice", "password": "wonderland"})
         to = self.browser.open((gone.get(b"location") or b"").decode())
-        back = re.findall(r'<a class="button" href="([^"]*)"', to.body.decode())[0]
+        back = re.findall(r'<a class="button"[^>]* href="([^"]*)"', to.body.decode())[0]
         form = self.browser.open(unescape(back))
         self.assertIn(b'value="two words" checked', form.body)
         self.assertIn(b">192.0.2.0/24</textarea>", form.body)
