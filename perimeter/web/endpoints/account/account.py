@@ -35,7 +35,7 @@ class Account(AccountEndpoint):
         """The page. ``done`` in the URL says what has just been done."""
         user, session, book = user_of(request), self.signed_in(request), self.parts.tokens
         owned = [] if book is None else book.owned(user)
-        sessions = sorted(reversed(self.pages.sessions.owned(user)), key=lambda one: one.id != session.id)
+        sessions = sorted(self.pages.sessions.owned(user), key=lambda one: (one.id != session.id, -one.created))
         named = [token for token in owned if not token.passing]
         return self.render_page(
             request,
