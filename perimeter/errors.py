@@ -277,7 +277,7 @@ class SessionUnused(SessionExpired):
 class LoginNeeded(MissingCredentials):
     """A browser that asks for a page is sent to the login page (RFC 9110, section 15.4.3), because of ``cause``.
 
-    ``location`` is the path and query of the page. The audit log has the reason of ``cause``.
+    ``location`` is the path and query of the page. Everything else is as ``cause`` has it, also the reason in the audit log.
     """
 
     status = 302
@@ -287,6 +287,14 @@ class LoginNeeded(MissingCredentials):
         super().__init__(cause.detail)
         self.location = location
         self.reason = cause.reason
+        self.stranger = cause.stranger
+        self.login = cause.login
+
+
+class LoginNeededBehindProxy(LoginNeeded):
+    """The same where a proxy asks that passes on no redirect (nginx): 401, and X-Perimeter-Login has the location."""
+
+    status = 401
 
 
 class InvalidCredentialsRequest(Refusal):
@@ -381,6 +389,14 @@ class CrossSite(Refusal):
     status = 403
     reason = "cross_site"
     phrase = "This request comes from another site"
+
+
+class PlainConnection(Refusal):
+    """A password was sent to a page of the gateway over plain HTTP. It is not verified, and no cookie is set (attack 80)."""
+
+    status = 403
+    reason = "https_needed"
+    phrase = "People can sign in over https only"
 
 
 class Unavailable(Refusal):

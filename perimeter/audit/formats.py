@@ -181,7 +181,8 @@ def json(record: AccessRecord, redact: Redactor = redact) -> bytes:
         f'"method":{_byte_string(record.method)},"target":{_byte_string(redact(record.target))},'
         f'"version":{_string(record.version)},"host":{_byte_string(record.host)},'
         f'"status":{record.status},"sent":{record.sent},"received":{record.received},'
-        f'{who},"route":{_string(record.route)},"upstream":{_string(record.upstream)},"reason":{_string(record.reason)},'
+        f'{who},"route":{_string(record.route)},"upstream":{_string(record.upstream)},'
+        f'"event":{_string(record.event) if record.event else "null"},"reason":{_string(record.reason)},'
         f'"detail":{_string(record.detail)},"attempted_user":{_attempted(record)},'
         f'"referer":{_header(record, b"referer", redact)},"user_agent":{_header(record, b"user-agent", redact)}}}\n'
     )

@@ -34,5 +34,9 @@ def is_navigation(head: RequestHead) -> bool:
         elif name in _OF_SCRIPTS:
             by_script = True
     if metadata:
-        return metadata.get(b"sec-fetch-mode") == b"navigate" and metadata.get(b"sec-fetch-dest") == b"document"
+        if metadata.get(b"sec-fetch-mode") != b"navigate":
+            return False
+        wanted = metadata.get(b"sec-fetch-dest")
+        # A service worker hands a navigation on with "empty", as a link with `download` has it, which names no HTML.
+        return wanted == b"document" or (wanted == b"empty" and accepts_html(head.headers))
     return not by_script and accepts_html(head.headers)

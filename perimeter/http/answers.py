@@ -100,7 +100,7 @@ class Answers:
     def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
         """Status, header lines and body of the answer to a refused request that has these ``headers``."""
         if isinstance(refusal, LoginNeeded):
-            return refusal.status, self.date() + _TO_LOGIN % refusal.location, b""
+            return self._to_login(refusal)
         json_only = isinstance(refusal, Maintenance)
         html = prefers_html(headers) and not json_only
         page = None if json_only else self._pages.get(refusal.status)
@@ -117,6 +117,12 @@ class Answers:
         if isinstance(refusal, MethodNotAllowed) and refusal.allow:
             lines += b"Allow: %b\r\n" % ", ".join(refusal.allow).encode("ascii")
         return refusal.status, self.date() + lines, body
+
+    def _to_login(self, refusal: LoginNeeded) -> tuple[int, bytes, bytes]:
+        if refusal.status != 401:
+            return refusal.status, self.date() + _TO_LOGIN % refusal.location, b""
+        lines, body = self._make(refusal, html=False)
+        return refusal.status, self.date() + lines + b"X-Perimeter-Login: %b\r\n" % refusal.location, body
 
     def _make(self, refusal: Refusal, html: bool) -> tuple[bytes, bytes]:
         lines = self._challenge(refusal)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from string import ascii_letters, digits
 from typing import Final
 
-from perimeter.model import Field
+from perimeter.model import Field, HeaderBlock
 
 SESSION: Final = b"__Host-perimeter"
 """The name of the session's cookie."""
@@ -84,6 +84,14 @@ def without_own(cookies: bytes) -> bytes:
     """
     kept = [rest for one in cookies.split(b";") if (rest := _without_own(one)) is not None]
     return b";".join(kept).strip(_BLANKS)
+
+
+def others(headers: HeaderBlock) -> bytes:
+    """All cookies of a request except the gateway's own, as the value of one Cookie header; empty if there are none."""
+    values = headers.get_all(b"cookie")
+    if headers.own_cookies:
+        values = [without_own(value) for value in values]
+    return b"; ".join(value for value in values if value)
 
 
 def _without_own(cookie: bytes) -> bytes | None:

@@ -47,3 +47,8 @@ class SiteConfig:
     login: LoginSettings = attrs.field(factory=LoginSettings)
     operator: OperatorSettings = attrs.field(factory=OperatorSettings)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def signs_people_in(self) -> bool:
+        """Whether people sign in on a page: then there are pages of the gateway's own, and sessions."""
+        return bool(self.operator.role) or any(route.browser_login for route in self.routes)

@@ -17,6 +17,7 @@ from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.errors import ErrorSettings
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
+from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.route import Auth, RouteSettings, Rule, RuleKind
 from perimeter.config.site.route_matching import covers, prefix_of
@@ -197,6 +198,8 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     ]
     found += _any_realm(config)
     found += _metrics(config)
+    if config.login != LoginSettings() and not config.signs_people_in:
+        found.append("[login] has no effect: no route has browser_login = yes")
     found += [
         f"[upstream {upstream.name}] {server.authority} is [listener {listener.name}] of this gateway: requests would go round "
         "until they are refused with 508"

@@ -30,10 +30,12 @@ from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields
 from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import listener_gates
+from perimeter.run.build.pages import PageParts
 from perimeter.run.build.prepared import Prepared, serves_metrics
 from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstreams import upstream_pool
+from perimeter.sessions.book import SessionBook
 from perimeter.sessions.stored import SESSIONS, StoredSessions
 from perimeter.state.state import State
 from perimeter.tokens.api_token import ApiTokenVerifier
@@ -86,7 +88,8 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     reactor = runtime.reactor
     clock: Callable[[], float] = reactor.seconds
     issuer = TokenIssuer(keyring, config.token, reactor)
-    chain = authenticator_chain(config, prepared.authenticators, runtime, runtime.metrics if serves_metrics(config) else None)
+    metrics = runtime.metrics if serves_metrics(config) else None
+    chain = authenticator_chain(config, prepared.authenticators, runtime, metrics)
     tokens = prepared.state.state.view(TOKENS)
     verifier = TokenVerifier(keyring, config.token, reactor, tokens.revoked)
     sessions = prepared.state.state.view(SESSIONS)
@@ -97,7 +100,7 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered, config.limits.max_authorization)
     # A source that nothing leads to would be asked for each request without a credential.
     sources: list[CredentialSource] = [authorization]
-    if any(route.browser_login for route in config.routes):
+    if config.signs_people_in:
         sources.append(SessionSource(chain, sessions, clock, remembered, config.perimeter.trusted_proxies))
     if chain.takes_connections:
         sources.append(Connection(chain))
@@ -105,13 +108,22 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
     default_sink = prepared.sinks[None]
     pools = {
-        settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], runtime) for settings in config.upstreams
+        settings.name: upstream_pool(
+            settings,
+            prepared.upstream_tls[settings.name],
+            runtime,
+            config.login.path if config.signs_people_in else "",
+        )
+        for settings in config.upstreams
     }
     challenges = identifier.challenges()
     passwords = any(scheme == "basic" for scheme, _ in challenges)
-    shared = RouteParts(prepared.authenticators.services.directory_realms, passwords)
+    shared = RouteParts(
+        prepared.authenticators.services.directory_realms, passwords, f"{config.login.path}/login".encode("ascii")
+    )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, issuer, keyring, book)
+    pages = PageParts(config, prepared.look, SessionBook(sessions, reactor, config.login), chain, metrics)
 
     def gate(own: Iterable[Route]) -> Gate:
         return Gate(
@@ -125,7 +137,7 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
 
     return Assembly(
         config=config,
-        gates=listener_gates(config, runtime, gate, routes, endpoints, default_sink),
+        gates=listener_gates(config, runtime, gate, routes, endpoints, pages, default_sink),
         answers=gateway_answers(config, prepared.pages, clock, challenges),
         audit=prepared.audit,
         default_sink=default_sink,

@@ -141,6 +141,7 @@ class JsonTests(InZone):
                 "session": None,
                 "route": "site",
                 "upstream": "web",
+                "event": None,
                 "reason": "client_gone",
                 "detail": "",
                 "attempted_user": None,
@@ -194,7 +195,7 @@ class JsonTests(InZone):
     def test_attack_42_parses_back_to_what_was_sent(self, record: AccessRecord) -> None:
         line = json_format(record)
         parsed = json.loads(line)
-        self.assertEqual(len(parsed), 25)
+        self.assertEqual(len(parsed), 26)
 
         def from_text(text: str) -> str:
             return text.encode("utf-8", "backslashreplace").decode()

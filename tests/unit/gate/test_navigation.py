@@ -31,6 +31,10 @@ class NavigationTests(unittest.TestCase):
             ((*fetch("navigate", "embed"), HTML), False),
             # <a download>
             ((*fetch("navigate", "empty"), ANY), False),
+            # a service worker hands a navigation on
+            ((*fetch("navigate", "empty"), HTML), True),
+            ((*fetch("navigate", "empty"), HTML, "Sec-Purpose: prefetch"), False),
+            ((*fetch("same-origin", "empty"), HTML), False),
             # fetch and XMLHttpRequest, which can send any Accept
             ((*fetch("cors", "empty"), ANY), False),
             ((*fetch("cors", "empty"), HTML), False),
