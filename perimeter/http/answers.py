@@ -24,6 +24,7 @@ from perimeter.errors import (
     MethodNotAllowed,
     MissingCredentials,
     Refusal,
+    SignIn,
 )
 from perimeter.model import HeaderBlock
 
@@ -33,6 +34,7 @@ _LONGEST_ACCEPT = 512
 _BEARER, _BASIC, _BOTH, _FIRST_HAND = Challenges
 #: What decides between a redirect to the login page and a 401 (`perimeter.gate.navigation`), for caches.
 _TO_LOGIN = b"Location: %b\r\nCache-Control: no-store\r\nVary: Sec-Fetch-Mode, Sec-Fetch-Dest, Accept, Cookie\r\n"
+_OF_PAGES = frozenset((b"origin", b"x-requested-with"))
 _JSON = b"Content-Type: application/json;charset=UTF-8\r\nCache-Control: no-store\r\nPragma: no-cache\r\n"
 
 
@@ -47,17 +49,17 @@ class Page:
 class Answers:
     """Renders refusals.
 
-    ``auth_uri`` lists where clients get tokens; ``error_page`` makes the built-in HTML page for a status and a phrase;
-    ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm of what 401 answers ask for beside the
-    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). If all of them are Basic, one challenge
-    with the gateway's own realm stands for them.
+    ``auth_uri`` lists where clients get tokens; ``error_page`` makes the built-in HTML page for a status, a phrase and what
+    it offers to a person who can sign in; ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm
+    of what 401 answers ask for beside the gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`).
+    If all of them are Basic, one challenge with the gateway's own realm stands for them.
     """
 
     def __init__(
         self,
         realm: str,
         auth_uri: tuple[str, ...],
-        error_page: Callable[[int, str], Page],
+        error_page: Callable[[int, str, SignIn | None], Page],
         pages: Mapping[int, Page],
         clock: Callable[[], float],
         challenges: tuple[tuple[str, str], ...] = (),
@@ -106,11 +108,15 @@ class Answers:
         page = None if json_only else self._pages.get(refusal.status)
         if page is not None and not prefers_json(headers):
             lines, body = self._challenge(refusal) + page.lines, page.body
+        elif html and refusal.sign_in is not None:
+            made_page = self._error_page(refusal.status, refusal.phrase, refusal.sign_in)
+            lines, body = self._challenge(refusal) + made_page.lines, made_page.body
         else:
-            key = (type(refusal), refusal.stranger, refusal.one_line, html, refusal.login)
+            login = refusal.login if refusal.login and sent_by_page(headers) else b""
+            key = (type(refusal), refusal.stranger, refusal.one_line, html, login)
             made = self._made.get(key)
             if made is None:
-                made = self._made[key] = self._make(refusal, html)
+                made = self._made[key] = self._make(refusal, html, login)
             lines, body = made
         if refusal.retry_after is not None:
             lines += b"Retry-After: %d\r\n" % refusal.retry_after
@@ -121,15 +127,15 @@ class Answers:
     def _to_login(self, refusal: LoginNeeded) -> tuple[int, bytes, bytes]:
         if refusal.status != 401:
             return refusal.status, self.date() + _TO_LOGIN % refusal.location, b""
-        lines, body = self._make(refusal, html=False)
+        lines, body = self._make(refusal, False, refusal.login)
         return refusal.status, self.date() + lines + b"X-Perimeter-Login: %b\r\n" % refusal.location, body
 
-    def _make(self, refusal: Refusal, html: bool) -> tuple[bytes, bytes]:
+    def _make(self, refusal: Refusal, html: bool, login: bytes) -> tuple[bytes, bytes]:
         lines = self._challenge(refusal)
         if html:
-            page = self._error_page(refusal.status, refusal.phrase)
+            page = self._error_page(refusal.status, refusal.phrase, None)
             return lines + page.lines, page.body
-        body = json.dumps(self._fields(refusal), separators=(",", ":")).encode("ascii")
+        body = json.dumps(self._fields(refusal, login), separators=(",", ":")).encode("ascii")
         return lines + _JSON, body
 
     def _challenge(self, refusal: Refusal) -> bytes:
@@ -149,14 +155,14 @@ class Answers:
         # One line for all (RFC 9110, section 11.6.1): of several lines, nginx before 1.23 passes on the first.
         return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if refusal.one_line else lines
 
-    def _fields(self, refusal: Refusal) -> dict[str, object]:
+    def _fields(self, refusal: Refusal, login: bytes) -> dict[str, object]:
         fields: dict[str, object] = {}
         if not isinstance(refusal, MissingCredentials):
             fields = {"error": _bearer_error(refusal) or refusal.reason, "error_description": refusal.phrase}
         if refusal.status == 401:
             fields["auth_uri"] = self._auth_uri
-            if refusal.login:
-                fields["login"] = refusal.login.decode("ascii")
+            if login:
+                fields["login"] = login.decode("ascii")
         return fields
 
 
@@ -181,6 +187,14 @@ def quoted(text: str) -> str:
     """``text`` fit to stand in a quoted-string (RFC 9110, section 5.6.4), as ASCII."""
     visible = "".join(c if " " <= c <= "~" else "?" for c in text)
     return visible.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def sent_by_page(headers: HeaderBlock) -> bool:
+    """Whether a page in a browser sent the request, which can lead its user to the sign-in page.
+
+    Other clients get no more than ``auth_uri``: those of Reactor read each member of a 401 as a list of URLs.
+    """
+    return any(name.startswith(b"sec-fetch-") or name in _OF_PAGES for name, _ in headers.fields)
 
 
 def accepts_html(headers: HeaderBlock) -> bool:
