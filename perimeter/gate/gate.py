@@ -143,7 +143,7 @@ class Gate:
                 return self._admit(exchange, route, access, None, head, target, address, relayed)
         except Exception as error:
             exchange.decision = Located(route, principal, target, address, relayed)
-            raise for_client(error, access, head) from None
+            raise for_client(error, access, head, principal) from None
         exchange.decision = located = Located(route, None, target, address, relayed)
         if found is None:  # the usual refusal: raised here, where no handler catches and raises it again
             raise _missing(access, head)
@@ -161,7 +161,7 @@ class Gate:
         except Exception as error:
             if not exchange.ended:
                 exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
-            raise for_client(error, access, head) from None
+            raise for_client(error, access, head, principal) from None
 
     # -- the steps of a judgement
 

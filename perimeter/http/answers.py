@@ -24,6 +24,7 @@ from perimeter.errors import (
     MethodNotAllowed,
     MissingCredentials,
     Refusal,
+    SignIn,
 )
 from perimeter.model import HeaderBlock
 
@@ -48,17 +49,17 @@ class Page:
 class Answers:
     """Renders refusals.
 
-    ``auth_uri`` lists where clients get tokens; ``error_page`` makes the built-in HTML page for a status and a phrase;
-    ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm of what 401 answers ask for beside the
-    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). If all of them are Basic, one challenge
-    with the gateway's own realm stands for them.
+    ``auth_uri`` lists where clients get tokens; ``error_page`` makes the built-in HTML page for a status, a phrase and what
+    it offers to a person who can sign in; ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm
+    of what 401 answers ask for beside the gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`).
+    If all of them are Basic, one challenge with the gateway's own realm stands for them.
     """
 
     def __init__(
         self,
         realm: str,
         auth_uri: tuple[str, ...],
-        error_page: Callable[[int, str], Page],
+        error_page: Callable[[int, str, SignIn | None], Page],
         pages: Mapping[int, Page],
         clock: Callable[[], float],
         challenges: tuple[tuple[str, str], ...] = (),
@@ -107,6 +108,9 @@ class Answers:
         page = None if json_only else self._pages.get(refusal.status)
         if page is not None and not prefers_json(headers):
             lines, body = self._challenge(refusal) + page.lines, page.body
+        elif html and refusal.sign_in is not None:
+            made_page = self._error_page(refusal.status, refusal.phrase, refusal.sign_in)
+            lines, body = self._challenge(refusal) + made_page.lines, made_page.body
         else:
             login = refusal.login if refusal.login and sent_by_page(headers) else b""
             key = (type(refusal), refusal.stranger, refusal.one_line, html, login)
@@ -129,7 +133,7 @@ class Answers:
     def _make(self, refusal: Refusal, html: bool, login: bytes) -> tuple[bytes, bytes]:
         lines = self._challenge(refusal)
         if html:
-            page = self._error_page(refusal.status, refusal.phrase)
+            page = self._error_page(refusal.status, refusal.phrase, None)
             return lines + page.lines, page.body
         body = json.dumps(self._fields(refusal, login), separators=(",", ":")).encode("ascii")
         return lines + _JSON, body
