@@ -15,6 +15,8 @@ from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.go import Go
 from perimeter.web.endpoints.login import Login
 from perimeter.web.endpoints.logout import Logout, SignedOut
+from perimeter.web.endpoints.operator.events import OperatorEvents
+from perimeter.web.endpoints.operator.page import Desk, OperatorPage
 from perimeter.web.endpoints.page import Pages
 from perimeter.web.endpoints.static_assets import StaticAssets
 from perimeter.web.html.look import Look, read_look
@@ -27,13 +29,19 @@ def site_look(config: SiteConfig) -> Look:
 
 @attrs.frozen
 class PageParts:
-    """What the pages are made of. ``metrics`` is None if nothing is counted."""
+    """What the pages are made of.
+
+    ``metrics`` is None if nothing is counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose roles
+    compare without case.
+    """
 
     config: SiteConfig
     look: Look
     book: SessionBook
     chain: AuthenticatorChain
     metrics: Metrics | None = None
+    desk: Desk | None = None
+    directory_realms: frozenset[str] = frozenset()
 
     def endpoints(self) -> list[Endpoint]:
         """The pages of a ``gateway`` listener; none if nobody can sign in. No path below their prefix is a service's."""
@@ -62,8 +70,16 @@ class PageParts:
             SignedOut(pages),
             ClearedPicture(login.path, login.clear_on_logout),
             StaticAssets(login.path, self.look.assets),
+            *self._operator(pages),
             Nothing(login.path, "pages", beneath=True),
         ]
+
+    def _operator(self, pages: Pages) -> list[Endpoint]:
+        desk, realms = self.desk, self.directory_realms
+        if desk is None or not self.config.operator.role:
+            return []
+        role = self.config.operator.role
+        return [OperatorPage(pages, desk, role, realms), OperatorEvents(pages, desk.audience, role, realms)]
 
     def _realms(self) -> tuple[str, ...]:
         """The realms of the authenticators that take passwords, in the order in which they are asked."""
