@@ -16,6 +16,7 @@ from perimeter.tokens.key_file import KeyEntry
 @attrs.frozen
 class ScrapeSources:
     """The parts of the running gateway. ``connections`` are by listener, ``queues`` by their purpose.
+
     ``sessions`` is how many sessions of browsers are kept.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -102,6 +102,11 @@ class StoredSessions:
         """All sessions that are not over, the oldest first."""
         now, ends = self._writer.seconds(), self._index.ends
         return sorted((one for one in self._index.by_id.values() if ends(one) > now), key=lambda session: session.created)
+
+    def latest(self) -> Iterator[Session]:
+        """The sessions that are not over, those that were kept last first. Nothing may change meanwhile."""
+        now, ends = self._writer.seconds(), self._index.ends
+        return (one for one in reversed(self._index.by_id.values()) if ends(one) > now)
 
     def owned(self, realm: str, username: str) -> list[Session]:
         """The sessions of a user that are not over, the oldest first."""

@@ -54,8 +54,8 @@ class TokenBook:
     ) -> tuple[str, ApiToken]:
         """A token for ``lifetime`` seconds: `usual` if that is None, without an end if it is 0.
 
-        Without ``id`` it gets a random one. Returns its text and what is kept of it. Raises ValueError for a longer lifetime than allowed, `TooManyTokens`, and
-        `Unavailable` if it cannot be written.
+        Without ``id`` it gets a random one. Returns its text and what is kept of it. Raises ValueError for a longer lifetime than
+        allowed, `TooManyTokens`, and `Unavailable` if it cannot be written.
         """
         if lifetime is None:
             lifetime = self.usual

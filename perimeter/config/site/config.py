@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from perimeter.config.language.document import SectionInForce
 from perimeter.config.site.audit import AuditSettings
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import AuthenticationSettings
@@ -28,6 +29,7 @@ class SiteConfig:
     """A valid site.ini. Times are seconds (float), sizes bytes (int), paths absolute.
 
     The settings of a section that has a name know where it stands: ``line`` in ``file``, for messages when the gateway starts.
+    ``sections`` has all of it as text, without secrets, for the operator.
     """
 
     file: Path
@@ -47,6 +49,7 @@ class SiteConfig:
     login: LoginSettings = attrs.field(factory=LoginSettings)
     operator: OperatorSettings = attrs.field(factory=OperatorSettings)
     warnings: tuple[str, ...] = ()
+    sections: tuple[SectionInForce, ...] = attrs.field(default=(), repr=False)
 
     @property
     def signs_people_in(self) -> bool:

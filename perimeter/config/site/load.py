@@ -61,7 +61,7 @@ def load_site(
     if inspect is not None and not document.problems:
         inspect(config, document)
     document.raise_problems()
-    return attrs.evolve(config, warnings=crosscheck.warnings(config))
+    return attrs.evolve(config, warnings=crosscheck.warnings(config), sections=document.in_force())
 
 
 def state_dir_of(path: Path) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from perimeter.config.language.name_types import NAME
+from perimeter.config.language.datatypes import TEXT
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.settings import Settings
 
@@ -13,12 +13,13 @@ from perimeter.config.language.settings import Settings
 class OperatorSettings(Settings):
     """``[operator]``. ``role`` is "" without an operator page."""
 
-    role: str = option(NAME, "role of the users who may use the operator page", default="", available=False)
+    role: str = option(TEXT, "role of the users who may open the operator page; not set: there is none", default="")
 
 
 KIND = SectionKind(
     "operator",
     OperatorSettings,
-    "The page for the operator of the gateway. It is not available yet.",
-    "; no option of this section can be set yet\n",
+    "The page for the operator of the gateway: what is wrong, what happens now, and what may be ended. It is at "
+    "`/.perimeter/operator`, and users who sign in there need the role. While the section is set, requests are counted.",
+    "role = admin\n",
 )

@@ -31,7 +31,7 @@ from perimeter.run.build.authentication import authenticator_chain, believed_fie
 from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import listener_gates
 from perimeter.run.build.pages import PageParts
-from perimeter.run.build.prepared import Prepared, serves_metrics
+from perimeter.run.build.prepared import Prepared, counts
 from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstreams import upstream_pool
@@ -45,6 +45,7 @@ from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS, StoredTokens
 from perimeter.tokens.verifier import TokenVerifier
+from perimeter.web.endpoints.operator.page import Desk
 
 
 @attrs.frozen(eq=False)
@@ -82,13 +83,16 @@ class Assembly:
         self.identity.clear()
 
 
-def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
-    """Build the parts. Binds and starts nothing. Raises `StartupError`, and whatever a plug-in's ``build`` raises."""
+def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> Assembly:
+    """Build the parts; ``desk`` is for the operator's page, and without it there is none.
+
+    Binds and starts nothing. Raises `StartupError`, and whatever a plug-in's ``build`` raises.
+    """
     config, keyring = prepared.config, prepared.keyring
     reactor = runtime.reactor
     clock: Callable[[], float] = reactor.seconds
     issuer = TokenIssuer(keyring, config.token, reactor)
-    metrics = runtime.metrics if serves_metrics(config) else None
+    metrics = runtime.metrics if counts(config) else None
     chain = authenticator_chain(config, prepared.authenticators, runtime, metrics)
     tokens = prepared.state.state.view(TOKENS)
     verifier = TokenVerifier(keyring, config.token, reactor, tokens.revoked)
@@ -123,7 +127,17 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
     )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, issuer, keyring, book)
-    pages = PageParts(config, prepared.look, SessionBook(sessions, reactor, config.login), chain, metrics, book, routes)
+    pages = PageParts(
+        config,
+        prepared.look,
+        SessionBook(sessions, reactor, config.login),
+        chain,
+        metrics,
+        desk,
+        prepared.authenticators.services.directory_realms,
+        tokens=book,
+        routes=routes,
+    )
 
     def gate(own: Iterable[Route]) -> Gate:
         return Gate(

@@ -89,6 +89,7 @@ def endpoint_routes(endpoints: Iterable[Endpoint], sink: IAuditSink, clock: Cloc
             hosts=hosts,
             access=endpoint.otherwise,
             by_method=endpoint.access,
+            policy=endpoint.policy,
             builtin=True,
             exact=not endpoint.beneath,
             lasting=endpoint.lasting,

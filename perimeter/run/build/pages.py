@@ -23,6 +23,8 @@ from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.go import Go
 from perimeter.web.endpoints.login import Login
 from perimeter.web.endpoints.logout import Logout, SignedOut
+from perimeter.web.endpoints.operator.events import OperatorEvents
+from perimeter.web.endpoints.operator.page import Desk, OperatorPage
 from perimeter.web.endpoints.page import Pages
 from perimeter.web.endpoints.static_assets import StaticAssets
 from perimeter.web.html.look import Look, read_look
@@ -35,9 +37,10 @@ def site_look(config: SiteConfig) -> Look:
 
 @attrs.frozen
 class PageParts:
-    """What the pages are made of. ``metrics`` is None if nothing is counted.
+    """What the pages are made of.
 
-    Without ``tokens`` there are no API tokens. ``routes`` are those that one can be restricted to.
+    ``metrics`` is None if nothing is counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose roles
+    compare without case. Without ``tokens`` there are no API tokens; ``routes`` are those that one can be restricted to.
     """
 
     config: SiteConfig
@@ -45,6 +48,8 @@ class PageParts:
     book: SessionBook
     chain: AuthenticatorChain
     metrics: Metrics | None = None
+    desk: Desk | None = None
+    directory_realms: frozenset[str] = frozenset()
     tokens: TokenBook | None = None
     routes: Sequence[Route] = ()
 
@@ -76,6 +81,7 @@ class PageParts:
             *self._account(pages),
             ClearedPicture(login.path, login.clear_on_logout),
             StaticAssets(login.path, self.look.assets),
+            *self._operator(pages),
             Nothing(login.path, "pages", beneath=True),
         ]
 
@@ -83,6 +89,13 @@ class PageParts:
         parts = AccountParts(pages, self.tokens, self.routes)
         tokens = [] if self.tokens is None else [AccountTokens(parts, self.tokens)]
         return [Account(parts), AccountSessions(parts), *tokens]
+
+    def _operator(self, pages: Pages) -> list[Endpoint]:
+        desk, realms = self.desk, self.directory_realms
+        if desk is None or not self.config.operator.role:
+            return []
+        role = self.config.operator.role
+        return [OperatorPage(pages, desk, role, realms), OperatorEvents(pages, desk.audience, role, realms)]
 
     def _realms(self) -> tuple[str, ...]:
         """The realms of the authenticators that take passwords, in the order in which they are asked."""

@@ -73,21 +73,25 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
     pages, look = error_pages(config), site_look(config)
     authenticators = prepared_authenticators(config, auth_services(runtime))
-    if serves_metrics(config):
+    if _serves_metrics(config):
         # Importing reads files, too: done here once, so that it is not done on the reactor thread.
         import perimeter.targets.metrics  # noqa: F401
     with runtime.acting(), ExitStack() as undo:
         state = runtime.states.open(config.perimeter)
         undo.callback(state.discard)
-        audit = AuditLogs(config.audit, runtime.reactor, runtime.metrics.requests.record if serves_metrics(config) else None)
+        audit = AuditLogs(config.audit, runtime.reactor, runtime.metrics.requests.record if counts(config) else None)
         sinks = {path: audit.sink(path) for path in (None, *(route.audit for route in config.routes))}
         audit.open()
         undo.pop_all()
     return Prepared(config, found, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages, look)
 
 
-def serves_metrics(config: SiteConfig) -> bool:
-    """Whether a listener serves metrics: otherwise nothing is counted."""
+def counts(config: SiteConfig) -> bool:
+    """Whether anything is counted: for a listener that serves metrics, or for the operator's page."""
+    return bool(config.operator.role) or _serves_metrics(config)
+
+
+def _serves_metrics(config: SiteConfig) -> bool:
     return any(listener.serve is Serve.METRICS for listener in config.listeners)
 
 

@@ -82,8 +82,12 @@ class PageEndpoint(Endpoint):
 
     def render(self, request: Any) -> Any:
         """Answer a navigation by ``render_GET`` or the like. Raises `CrossSite` for what a script asks for."""
-        check_navigation(exchange_of(request).head.headers, self.by_workers)
+        self.check_navigation(request)
         return super().render(request)
+
+    def check_navigation(self, request: Any) -> None:
+        """Raise `CrossSite` if a browser says that a script, a frame or the like asks, and no user who opens a page."""
+        check_navigation(exchange_of(request).head.headers, self.by_workers)
 
     # -- the user
 
@@ -123,10 +127,14 @@ class PageEndpoint(Endpoint):
         """
         self.check_origin(request)
         fields = text_lists(form(request))
-        cookie, session = self._cookie(request), self.session_of(request)
-        if cookie is None or session is None or not is_token(fields.get(TOKEN, [""])[-1], cookie, session.id, purpose):
+        if not self.has_token(request, fields.get(TOKEN, [""])[-1], purpose):
             raise CrossSite("a form without the token of its page in this session")
         return fields
+
+    def has_token(self, request: Any, text: str, purpose: str) -> bool:
+        """Whether ``text`` is the token for ``purpose`` in the user's session (`token_for`)."""
+        cookie, session = self._cookie(request), self.session_of(request)
+        return cookie is not None and session is not None and is_token(text, cookie, session.id, purpose)
 
     def check_origin(self, request: Any) -> None:
         """Raise `CrossSite` if a page of another origin has sent the request."""

@@ -57,7 +57,7 @@ class AccountCase(PageCase):
         self.token_book = TokenBook(self.tokens, NoAccessTokens(), self.clock, self.longest)  # type: ignore[arg-type]
         book = self.token_book if self.with_tokens else None
         config = PageConfig(login, self.trusted_proxies)
-        parts = PageParts(config, self.look, self.book, self.chain, None, book, routes)  # type: ignore[arg-type]
+        parts = PageParts(config, self.look, self.book, self.chain, tokens=book, routes=routes)  # type: ignore[arg-type]
         return parts.endpoints()
 
     def setUp(self) -> None:
