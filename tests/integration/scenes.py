@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import attrs
 from playwright.sync_api import Page
 
-from tests.integration.browser import DESKTOP, OWN, PHONE, secure, type_password
+from tests.integration.browser import OWN, secure, type_password
 from tests.integration.harness import site
-
-SCHEMES = ("light", "dark")
-SIZES = (DESKTOP, PHONE)
 
 CONFIG = secure(
     site(
@@ -45,9 +42,6 @@ role = admin
 FILES = {"users.realm": "alice: wonderland, admin\nbob: builder\n"}
 PASSWORDS = {"alice": "wonderland", "bob": "builder"}
 
-#: the frame that shows what has changed, and the end of the transitions that it begins
-_SETTLE = """new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))).then(
-    () => Promise.all(document.getAnimations().map(one => one.finished)))"""
 _SEND_FORM = "document.body.insertAdjacentHTML('beforeend', '<form method=post action=/send></form>'); document.forms[0].submit()"
 
 
@@ -135,13 +129,3 @@ def enter(page: Page, scene: Scene) -> None:
         page.wait_for_url("**/dashboards")
     scene.play(page)
     page.wait_for_load_state()
-
-
-def views(page: Page) -> Iterator[str]:
-    """Show the page in both colour schemes, on a desktop and on a phone. Yields a name of each, such as ``360-dark``."""
-    for scheme in SCHEMES:
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for width, height in SIZES:
-            page.set_viewport_size({"width": width, "height": height})
-            page.evaluate(_SETTLE)
-            yield f"{width}-{scheme}"
