@@ -303,7 +303,7 @@ class LoginNeeded(MissingCredentials):
         self.location = location
         self.reason = cause.reason
         self.stranger = cause.stranger
-        self.login = cause.login
+        self.login = cause.login or location.partition(b"?")[0]
 
 
 class LoginNeededBehindProxy(LoginNeeded):

@@ -101,8 +101,12 @@ class Answers:
 
     def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
         """Status, header lines and body of the answer to a refused request that has these ``headers``."""
-        if isinstance(refusal, LoginNeeded):
-            return self._to_login(refusal)
+        login = refusal.login
+        if login:  # not asked of every refusal, of which those without a credential come in floods
+            if isinstance(refusal, LoginNeeded):
+                return self._to_login(refusal)
+            if not sent_by_page(headers):
+                login = b""
         json_only = isinstance(refusal, Maintenance)
         html = prefers_html(headers) and not json_only
         page = None if json_only else self._pages.get(refusal.status)
@@ -112,7 +116,6 @@ class Answers:
             made_page = self._error_page(refusal.status, refusal.phrase, refusal.sign_in)
             lines, body = self._challenge(refusal) + made_page.lines, made_page.body
         else:
-            login = refusal.login if refusal.login and sent_by_page(headers) else b""
             key = (type(refusal), refusal.stranger, refusal.one_line, html, login)
             made = self._made.get(key)
             if made is None:
