@@ -8,6 +8,8 @@ from unittest import SkipTest
 
 from playwright.sync_api import Page
 
+from tests.integration.browser import views
+
 RUN = """() => axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.map(
     one => one.id + ': ' + one.help + ': ' + one.nodes.map(node => node.html + ' ' + node.failureSummary).join('; ')))"""
 
@@ -21,4 +23,14 @@ def violations(page: Page) -> list[str]:
     # by the debugger, which no Content-Security-Policy restricts
     page.evaluate(script.read_text())
     found: list[str] = page.evaluate(RUN)
+    return found
+
+
+def barriers(page: Page) -> list[str]:
+    """The violations in both colour schemes, on a desktop and on a phone, and where the page is wider than its window."""
+    found = []
+    for view in views(page):
+        found += [f"{view}: {violation}" for violation in violations(page)]
+        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+            found.append(f"{view}: the page is wider than its window")
     return found

@@ -18,7 +18,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import SkipTest
@@ -41,6 +41,9 @@ STRANGER = "stranger.test"
 
 DESKTOP = (1280, 800)
 PHONE = (360, 740)
+
+SCHEMES = ("light", "dark")
+SIZES = (DESKTOP, PHONE)
 
 OWN = "/.perimeter/"
 TIMEOUT = 20_000.0
@@ -219,6 +222,21 @@ def type_password(page: Page, username: str = "alice", password: str = "secret")
     page.fill("input[name=username]", username)
     page.fill("input[name=password]", password)
     page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+#: the frame that shows what has changed, and the end of the transitions that it begins
+_SETTLE = """new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))).then(
+    () => Promise.all(document.getAnimations().map(one => one.finished)))"""
+
+
+def views(page: Page) -> Iterator[str]:
+    """Show the page in both colour schemes, on a desktop and on a phone. Yields a name of each, such as ``360-dark``."""
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            page.evaluate(_SETTLE)
+            yield f"{width}-{scheme}"
 
 
 def back(page: Page, steps: int = 1) -> None:

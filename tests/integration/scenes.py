@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import attrs
 from playwright.sync_api import Page
 
-from tests.integration.browser import DESKTOP, OWN, PHONE, secure, type_password
+from tests.integration.browser import OWN, secure, type_password
 from tests.integration.harness import site
-
-SCHEMES = ("light", "dark")
-SIZES = (DESKTOP, PHONE)
 
 CONFIG = secure(
     site(
@@ -35,6 +32,9 @@ browser_login = yes
 title = Forecast dashboards
 message = Accounts: service-desk@example.com
 stay = 30d
+
+[operator]
+role = admin
 """,
     )
 )
@@ -42,9 +42,6 @@ stay = 30d
 FILES = {"users.realm": "alice: wonderland, admin\nbob: builder\n"}
 PASSWORDS = {"alice": "wonderland", "bob": "builder"}
 
-#: the frame that shows what has changed, and the end of the transitions that it begins
-_SETTLE = """new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))).then(
-    () => Promise.all(document.getAnimations().map(one => one.finished)))"""
 _SEND_FORM = "document.body.insertAdjacentHTML('beforeend', '<form method=post action=/send></form>'); document.forms[0].submit()"
 
 
@@ -92,6 +89,20 @@ def _account(page: Page) -> None:
     page.goto(f"{OWN}account?done=token")
 
 
+def _operator(page: Page) -> None:
+    page.goto(f"{OWN}operator")
+    page.get_by_text("Live, ").wait_for()
+
+
+_OPERATOR = {
+    **{name: name for name in ("services", "authenticators", "certificates", "sessions", "tokens", "waiting")},
+    **{name: name for name in ("routes", "explain", "audit", "configuration", "keys")},
+    "explained": "explain?method=GET&url=/admin&user=bob",
+    "found": "audit?search=1",
+}
+"""Sections of the operator's page, and their paths."""
+
+
 def at(path: str) -> Callable[[Page], object]:
     """Open the page at ``path``."""
     return lambda page: page.goto(path)
@@ -113,6 +124,8 @@ SCENES = (
     Scene("token-form", at(f"{OWN}account/tokens/new"), "bob"),
     Scene("token-form-wrong", lambda page: _token_form(page, "x", "10.0.0.1/8"), "bob"),
     Scene("token-shown", _token_form, "bob"),
+    Scene("operator", _operator, "alice"),
+    *(Scene(f"operator-{name}", at(f"{OWN}operator/{path}"), "alice") for name, path in _OPERATOR.items()),
 )
 
 
@@ -129,13 +142,3 @@ def enter(page: Page, scene: Scene) -> None:
         sign_in(page, scene.user)
     scene.play(page)
     page.wait_for_load_state()
-
-
-def views(page: Page) -> Iterator[str]:
-    """Show the page in both colour schemes, on a desktop and on a phone. Yields a name of each, such as ``360-dark``."""
-    for scheme in SCHEMES:
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for width, height in SIZES:
-            page.set_viewport_size({"width": width, "height": height})
-            page.evaluate(_SETTLE)
-            yield f"{width}-{scheme}"

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.integration.browser import BrowserStage, Watch, chromium
-from tests.integration.scenes import CONFIG, FILES, SCENES, enter, views
+from tests.integration.browser import BrowserStage, Watch, chromium, views
+from tests.integration.scenes import CONFIG, FILES, SCENES, enter
 
 
 def main() -> int:
