@@ -15,6 +15,6 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["perimeter", "perimeter.*"]),
     py_modules=[f"twisted.plugins.{module.stem}" for module in sorted(PLUGINS.glob("perimeter_*.py"))],
-    package_data={"perimeter": ["py.typed", "web/assets/*"]},
+    package_data={"perimeter": ["py.typed", "web/assets/**", "web/templates/*.html"]},
     zip_safe=False,
 )

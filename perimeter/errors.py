@@ -79,16 +79,18 @@ class Refusal(PerimeterError):
     ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot be
     used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to authenticate:
     the gate sets it according to the route, just before the answer is rendered. ``one_line`` puts them in one header, for a proxy
-    that asks on behalf of a client. ``attempted_user`` is the user name of a login that failed, as the client sent it: an
+    that asks on behalf of a client. ``login`` is the path of the login page, where the client can get a session for this request;
+    empty if it cannot. ``attempted_user`` is the user name of a login that failed, as the client sent it: an
     unverified claim, which the logs show as such.
     """
 
     status: ClassVar[int] = 500
-    reason: ClassVar[str] = "internal_error"
+    reason: str = "internal_error"
     phrase: ClassVar[str] = "Something went wrong inside the gateway"
     close: ClassVar[bool] = False
     stranger: Challenges = Challenges.BEARER
     one_line: bool = False
+    login: bytes = b""
     attempted_user: str | None = None
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
@@ -197,6 +199,13 @@ class NoSuchToken(NoRoute):
     phrase = "There is no such API token"
 
 
+class NoSuchSession(NoRoute):
+    """The user has no such session. The answer does not reveal whether another user has it."""
+
+    reason = "no_such_session"
+    phrase = "There is no such session"
+
+
 class TooManyTokens(Refusal):
     """The user has reached the maximum number of API tokens."""
 
@@ -251,6 +260,41 @@ class MissingCredentials(Refusal):
     status = 401
     reason = "missing_credentials"
     phrase = "Authentication is required"
+
+
+class SessionExpired(Refusal):
+    """The session's cookie is of no session, or of one that has ended: by its age, unused, signed out, or revoked."""
+
+    status = 401
+    reason = "session_expired"
+    phrase = "The session has ended: sign in again"
+
+
+class SessionUnused(SessionExpired):
+    """The session is open, but was not used for longer than the route admits: the user has to sign in anew."""
+
+
+class LoginNeeded(MissingCredentials):
+    """A browser that asks for a page is sent to the login page (RFC 9110, section 15.4.3), because of ``cause``.
+
+    ``location`` is the path and query of the page. Everything else is as ``cause`` has it, also the reason in the audit log.
+    """
+
+    status = 302
+    phrase = "Sign in to see this page"
+
+    def __init__(self, location: bytes, cause: Refusal) -> None:
+        super().__init__(cause.detail)
+        self.location = location
+        self.reason = cause.reason
+        self.stranger = cause.stranger
+        self.login = cause.login
+
+
+class LoginNeededBehindProxy(LoginNeeded):
+    """The same where a proxy asks that passes on no redirect (nginx): 401, and X-Perimeter-Login has the location."""
+
+    status = 401
 
 
 class InvalidCredentialsRequest(Refusal):
@@ -345,6 +389,14 @@ class CrossSite(Refusal):
     status = 403
     reason = "cross_site"
     phrase = "This request comes from another site"
+
+
+class PlainConnection(Refusal):
+    """A password was sent to a page of the gateway over plain HTTP. It is not verified, and no cookie is set (attack 80)."""
+
+    status = 403
+    reason = "https_needed"
+    phrase = "People can sign in over https only"
 
 
 class Unavailable(Refusal):

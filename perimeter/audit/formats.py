@@ -16,10 +16,11 @@ from json.encoder import encode_basestring_ascii as quote
 
 from perimeter.audit.escaping import JWT, OWN, Redactor, escape, escape_text, redact, shown_name
 from perimeter.config.site.audit import AuditFormat
-from perimeter.model import AccessRecord
+from perimeter.model import AccessRecord, Grant, GrantKind
 
 Format = Callable[[AccessRecord], bytes]
 
+_SESSION = GrantKind.SESSION
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 # The bytes that may appear in a column unescaped: no space, quote or backslash, and none of the characters that a URL with a
@@ -152,18 +153,27 @@ def _attempted(record: AccessRecord) -> str:
     return "null" if record.attempted_user is None else _string(shown_name(record.attempted_user))
 
 
+def _grant(grant: Grant | None) -> str:
+    """The members that say by which token or session the user was known."""
+    if grant is None:
+        return '"token":null,"session":null'
+    if grant.kind is _SESSION:
+        return f'"token":null,"session":{_string(grant.id)}'
+    return f'"token":{_string(grant.id)},"session":null'
+
+
 def json(record: AccessRecord, redact: Redactor = redact) -> bytes:
     """One JSON object in ASCII, always with the same keys. Unknown values are null or "". Times are UTC, durations seconds."""
     when = record.time
     principal = record.principal
     if principal is None:
-        who = '"user":null,"realm":null,"roles":[],"authenticator":null,"token":null'
+        who = '"user":null,"realm":null,"roles":[],"authenticator":null,"token":null,"session":null'
     else:
         roles = ",".join(map(_string, principal.roles))
         who = (
             f'"user":{_string(principal.username)},"realm":{_string(principal.realm)},'
             f'"roles":[{roles}],"authenticator":{_string(principal.authenticator)},'
-            f'"token":{"null" if principal.grant is None else _string(principal.grant.id)}'
+            f"{_grant(principal.grant)}"
         )
     line = (
         f'{{"time":"{_utc_time(when)}.{int(when % 1 * 1000):03}Z","duration":{record.duration:.6f},'
@@ -171,7 +181,8 @@ def json(record: AccessRecord, redact: Redactor = redact) -> bytes:
         f'"method":{_byte_string(record.method)},"target":{_byte_string(redact(record.target))},'
         f'"version":{_string(record.version)},"host":{_byte_string(record.host)},'
         f'"status":{record.status},"sent":{record.sent},"received":{record.received},'
-        f'{who},"route":{_string(record.route)},"upstream":{_string(record.upstream)},"reason":{_string(record.reason)},'
+        f'{who},"route":{_string(record.route)},"upstream":{_string(record.upstream)},'
+        f'"event":{_string(record.event) if record.event else "null"},"reason":{_string(record.reason)},'
         f'"detail":{_string(record.detail)},"attempted_user":{_attempted(record)},'
         f'"referer":{_header(record, b"referer", redact)},"user_agent":{_header(record, b"user-agent", redact)}}}\n'
     )

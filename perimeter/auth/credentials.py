@@ -106,8 +106,13 @@ def _basic(value: bytes) -> BasicCredentials:
     username, colon, password = decode_either(pair).partition(":")
     if not colon:
         raise Rejected("a Basic credential without a colon")
-    if unfit_for_name(username) or _CONTROL.search(password):
-        raise Rejected("a Basic credential with control characters")
+    return password_credentials(username, password)
+
+
+def password_credentials(username: str, password: str) -> BasicCredentials:
+    """A user name and a password, from a Basic value or a form. Raises `Rejected` for what RFC 7617 does not allow in them."""
+    if ":" in username or unfit_for_name(username) or _CONTROL.search(password):
+        raise Rejected("a user name or password with control characters, or a user name with a colon")
     return BasicCredentials(username, password)
 
 

@@ -6,44 +6,16 @@ Lines are printed as they are in the file. They are escaped there, so they canno
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-import attrs
 import click
 
 from perimeter.audit.formats import user_column
-
-# address, user, time, status of both text formats: combined has one more column before the user
-_TEXT = re.compile(rb'\S+ (?:- )?(\S+) \[([^\]]+)\] "[^"]*" (\d+) \d+(?: "|\n|$)')
-
-
-@attrs.frozen
-class Line:
-    """The parts of a line to search by. ``user`` is escaped as in the text formats, ``-`` for no user."""
-
-    user: bytes
-    time: datetime
-    status: str
-
-
-def parse_line(line: bytes) -> Line | None:
-    """A line of any of the formats, or None."""
-    try:
-        if line.startswith(b"{"):
-            record = json.loads(line)
-            user = record["user"]
-            return Line(user_column(user), datetime.fromisoformat(record["time"]), str(record["status"]))
-        match = _TEXT.match(line)
-        if match is None:
-            return None
-        return Line(match[1], datetime.strptime(match[2].decode(), "%d/%b/%Y:%H:%M:%S %z"), match[3].decode())
-    except (ValueError, KeyError, TypeError):
-        return None
+from perimeter.audit.reading import parse_line
 
 
 def _lines(path: Path) -> Iterator[bytes]:

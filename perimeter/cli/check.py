@@ -21,7 +21,7 @@ from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import Inspect, load_site
 from perimeter.config.site.route import Auth, RouteSettings, Rule
-from perimeter.config.site.route_matching import ANY_HOST, prefix_of, specificity
+from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
 from perimeter.errors import StartupError
 from perimeter.plugin.kinds import PluginKinds
 
@@ -102,15 +102,14 @@ def _table(config: SiteConfig) -> list[str]:
     if not config.routes:
         return ["There are no routes."]
     found = [(host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)]
-    rows = [_COLUMNS, *(_row(route, host, config) for host, route in sorted(found, key=lambda one: matching_order(*one)))]
+    rows = [_COLUMNS, *(_row(route, host, config) for host, route in sorted(found, key=_matching_order))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def matching_order(host: str, route: RouteSettings) -> tuple[tuple[int, str], int, str]:
-    """Sorts routes as they are matched: the more specific host before the other, and a longer path before a shorter one."""
-    prefix = prefix_of(route.path)
-    return specificity(host), -len(prefix), prefix
+def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], int, str]:
+    host, route = one
+    return matching_order(host, prefix_of(route.path))
 
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:

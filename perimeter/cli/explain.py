@@ -1,42 +1,73 @@
-"""``perimeter check FILE --explain METHOD URL``: which route a request belongs to, and whether it would be admitted.
+"""``perimeter explain METHOD URL`` and ``perimeter check FILE --explain METHOD URL``: what would happen to a request.
 
-The gate's own parts answer: the table of routes, the reading of paths, the rules. The request is sent nowhere.
+The gate of the configuration answers (`perimeter.gate.explain`). The request is sent nowhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from perimeter.audit.escaping import escape_line
 from perimeter.audit.sinks import NoAudit
-from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
 from perimeter.config.site.load import load_site
-from perimeter.config.site.route import Auth, RouteSettings
-from perimeter.config.site.route_matching import canonical_host, covers, hosts_for, prefix_of
-from perimeter.errors import Refusal, Rejected, StartupError
+from perimeter.errors import StartupError
+from perimeter.gate.explain import Explanation, Question, Step, explain
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
-from perimeter.gate.paths import normalise, split_target
-from perimeter.gate.routes import Route, RouteTable
+from perimeter.gate.routes import RouteTable
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange
-from perimeter.http.grammar import parse_block, parse_request
-from perimeter.model import AuthenticationRequest, Principal, Recollection, RequestHead
+from perimeter.model import Principal
 from perimeter.run.build.authentication import directory_realms
+from perimeter.run.build.builtin import every_host, forward_auth_route
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
 from perimeter.run.build.routes import RouteParts, route_of
+from perimeter.sessions.stored import StoredSessions
+from perimeter.state.changes import Change
+from perimeter.tokens.book import TokenBook
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.key_file import KeyFile
 from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.revoking import Revoker
+from perimeter.tokens.stored import StoredTokens
+from perimeter.web.endpoints.endpoint import Endpoint, Nothing
+from perimeter.web.endpoints.operator.access import PATH, operator_access, operator_policy
 
-#: The host of a URL that is only a path: only routes for any host match it.
-_NO_HOST = b"Host: any.invalid\r\n"
+
+@click.command("explain")
+@click.argument("method")
+@click.argument("url")
+@click.option(
+    "--config",
+    "-c",
+    "file",
+    type=click.Path(path_type=Path),
+    default="site.ini",
+    show_default=True,
+    metavar="FILE",
+    help="The gateway's site.ini.",
+)
+@click.option("--user", metavar="NAME", help="The request of this user, with the roles that they have now.")
+@click.option("--address", metavar="ADDRESS", default="", help="The client's address; otherwise one that the route allows.")
+def command(method: str, url: str, file: Path, user: str | None, address: str) -> None:
+    """Say which route a request belongs to, and whether it would be admitted and why.
+
+    URL is absolute, or a path. The request is not sent. Ends with 1 if it would be refused.
+    """
+    status, text = run_explain(file, method, url, user=user, address=address)
+    # names and paths come from files and users
+    click.echo("\n".join(map(escape_line, text.split("\n"))))
+    sys.exit(status)
 
 
 @implementer(ITarget)
@@ -57,10 +88,23 @@ class _NoReactor:
         raise AssertionError("nothing is sent to an endpoint")
 
 
-def run_explain(path: Path, method: str, url: str, *, user: str | None = None) -> tuple[int, str]:
+class _NoState:
+    """The state of endpoints that answer nothing (`perimeter.state.writer.ChangeWriter`)."""
+
+    def add(self, change: Change) -> Deferred[None]:
+        raise AssertionError("nothing is sent to an endpoint")
+
+    remove = add
+
+    def seconds(self) -> float:
+        return 0.0
+
+
+def run_explain(path: Path, method: str, url: str, *, user: str | None = None, address: str = "") -> tuple[int, str]:
     """An exit status and the text to print: 0 if the request would be admitted, 1 if not or if the file has a fault.
 
-    ``url`` is absolute, or a path. ``user`` is looked up where users can be looked up without their password.
+    ``url`` is absolute, or a path. ``user`` is looked up where users can be looked up without their password. ``address`` is the
+    client's, "" for one that the route allows.
     """
     from perimeter.auth.registry import installed_kinds
 
@@ -70,124 +114,80 @@ def run_explain(path: Path, method: str, url: str, *, user: str | None = None) -
         return 1, str(error)
     if not any(listener.serve is Serve.GATEWAY for listener in config.listeners):
         return 1, "no listener has serve = gateway: no client can reach the routes"
-    lines = [f"{method} {url}"]
-    try:
-        head = parse_request(f"{method} {url} HTTP/1.1".encode(), parse_block(_NO_HOST, 1))
-        route, target = _gate(config).locate(head.host, head.target)
-    except Refusal as error:
-        return 1, "\n".join([*lines, _refused(error.status, error.reason, error.detail)])
-    lines += _place(config, head, route)
-    if route.builtin:
-        return 0, "\n".join([*lines, "result: the gateway answers by itself (docs: reference/http)"])
-    users: list[Principal | None] = [None]
+    gate = _gate(config)
+    users: Sequence[Principal | None] = [None]
     notes: list[str] = []
     if user is not None:
-        users, notes = _look_up(config, user)
-    admitted, judged = _judged(config, head, route, target, users, notes)
-    return int(not admitted), "\n".join([*lines, *judged])
+        found, notes = _look_up(config, user)
+        users = found or [None]
+    found_out = [explain(gate, config, Question(method, url, one, user or "", address)) for one in users]
+    lines = [f"{method} {url}", *notes, *_lines(found_out)]
+    if user is None and found_out[0].status == 401:
+        lines.append("    --user NAME explains for a user")
+    return int(not any(one.admitted for one in found_out)), "\n".join(lines)
 
 
-def _refused(status: int, reason: str, detail: str) -> str:
-    return f"result: refused with {status} {reason}: {detail}"
+def _lines(explanations: Sequence[Explanation]) -> list[str]:
+    """What one user after the other may do; what is the same for all of them is written once."""
+    lines: list[str] = []
+    before: tuple[Step, ...] = ()
+    for one in explanations:
+        same = 0
+        while same < min(len(before), len(one.steps)) and before[same] == one.steps[same]:
+            same += 1
+        lines += [f"    {step.text}" if step.name == "later" else f"{step.name}: {step.text}" for step in one.steps[same:]]
+        before = one.steps
+    return lines
 
 
 def _gate(config: SiteConfig) -> Gate:
     """The gate of a ``gateway`` listener: its routes, without anything behind them."""
+    from perimeter.auth.registry import installed_kinds
     from perimeter.cli.site import WallClock
 
-    clock, sink = WallClock(), NoAudit()
+    clock, sink, target = WallClock(), NoAudit(), _NoTarget()
     keyring = Keyring(KeyFile(config.perimeter.state_dir), config.token, clock)
     issuer = TokenIssuer(keyring, config.token, clock)
-    own = endpoint_routes(EndpointParts(config, issuer, keyring, None).gateway(), sink, _NoReactor())
-    shared = RouteParts(directory_realms(config, installed_kinds()))
-    routes = [route_of(settings, _NoTarget(), sink, shared) for settings in config.routes]
-    return Gate(RouteTable([*routes, *own]), Identifier(()), IdentityLines(lambda *_: "", clock.seconds, limit=1))
+    own = endpoint_routes(EndpointParts(config, issuer, keyring, _no_tokens(config)).gateway(), sink, _NoReactor())
+    realms = directory_realms(config, installed_kinds())
+    own += endpoint_routes(_pages(config, realms), sink, _NoReactor(), every_host(config))
+    shared = RouteParts(realms, login=f"{config.login.path}/login".encode("ascii"))
+    routes = [route_of(settings, target, sink, shared) for settings in config.routes]
+    return Gate(
+        RouteTable([*routes, forward_auth_route(config, target, sink), *own]),
+        Identifier(()),
+        IdentityLines(lambda *_: "", clock.seconds, limit=1),
+        enabled=config.perimeter.enabled,
+        maintenance=config.perimeter.maintenance,
+    )
 
 
-def _place(config: SiteConfig, head: RequestHead, route: Route) -> list[str]:
-    """The path as it is judged, the route, and the routes that match too and come later."""
-    path = normalise(split_target(head.target)[0])
-    lines = [f"path: {path.decode('latin-1')}"]
-    settings = next((one for one in config.routes if one.name == route.name), None)
-    if route.builtin or settings is None:
-        return [*lines, f"route: the endpoint {route.prefix.decode('latin-1') or '/'} of the gateway"]
-    lines.append(f"route: {_named(settings)}")
-    host = canonical_host(head.host)
-    for other in config.routes:
-        if other is not settings and covers(prefix_of(other.path), path.decode("latin-1")) and _on(host, other):
-            why = (
-                "its path is shorter"
-                if set(other.hosts) == set(settings.hosts)
-                else "its host is less specific, or its path shorter"
-            )
-            lines.append(f"    {_named(other)} matches too, and comes later: {why}")
-    return lines
+def _no_tokens(config: SiteConfig) -> TokenBook | None:
+    """The book of API tokens, if there may be any."""
+    state = _NoState()
+    stored = StoredTokens(state)
+    return TokenBook(stored, Revoker(stored, None, StoredSessions(state)), state, 0) if config.token.api_tokens else None
 
 
-def _on(host: str, settings: RouteSettings) -> bool:
-    return not settings.hosts or "*" in settings.hosts or any(hosts_for(host, settings.hosts, len(host) + 2))
+def _pages(config: SiteConfig, realms: frozenset[str]) -> list[Endpoint]:
+    """The gateway's own pages. Those for everybody judge alike."""
+    if not config.signs_people_in:
+        return []
+    pages: list[Endpoint] = [Nothing(config.login.path, "pages", beneath=True)]
+    if config.operator.role:
+        access = operator_access(config.login.path)
+        operator = Nothing(f"{config.login.path}{PATH}", "operator", beneath=True, otherwise=access)
+        operator.policy = operator_policy(config.operator.role, realms)
+        pages.append(operator)
+    return pages
 
 
-def _named(settings: RouteSettings) -> str:
-    place = f"{Path(settings.file).name}:{settings.line}"
-    return f"[route {settings.name}] ({place}), host {', '.join(settings.hosts) or '*'}, path {settings.path}"
-
-
-def _judged(
-    config: SiteConfig, head: RequestHead, route: Route, target: bytes, users: Iterable[Principal | None], notes: list[str]
-) -> tuple[bool, list[str]]:
-    """Whether one of ``users`` (None: a client without credentials) is admitted, and how each is judged."""
-    settings = next(one for one in config.routes if one.name == route.name)
-    lines = [*notes]
-    if settings.networks:
-        lines.append(f"networks: only clients in {', '.join(map(str, settings.networks))}; others get 403 network_refused")
-    if config.perimeter.maintenance:
-        return False, [*lines, _refused(503, "maintenance", "[perimeter] maintenance = yes")]
-    if not config.perimeter.enabled:
-        lines.append("authentication: off, because of [perimeter] enabled = no")
-        return True, [*lines, _forwarded(config, settings, target)]
-    lines.append(f"authentication: auth = {settings.auth}")
-    users = list(users)
-    if not users and settings.auth is Auth.NONE:
-        users = [None]
-    elif not users:
-        return False, [*lines, "result: not known, because no authenticator can look up the user"]
-    any_admitted = False
-    for principal in users:
-        who = None if settings.auth is Auth.NONE else principal
-        if principal is not None:
-            said = "" if who is not None else "; the route does not ask who it is"
-            roles = ", ".join(principal.roles) or "none"
-            lines.append(f"user: {principal.username} of realm {principal.realm}, roles: {roles}{said}")
-        permitted = route.policy.permits(who, head.method.decode("ascii"))
-        explanation = route.policy.explanation(who, head.method.decode("ascii"))
-        if who is None and settings.auth is Auth.REQUIRED:
-            lines.append(_refused(401, "missing_credentials", "the route requires a user; --user NAME explains for one"))
-        elif permitted:
-            any_admitted = True
-            lines += [f"rules: {explanation}", _forwarded(config, settings, target)]
-        elif who is None and settings.auth is Auth.OPTIONAL:
-            lines.append(_refused(401, "missing_credentials", explanation))
-        else:
-            lines.append(_refused(403, "insufficient_scope", explanation))
-    return any_admitted, lines
-
-
-def _forwarded(config: SiteConfig, settings: RouteSettings, target: bytes) -> str:
-    if settings.static is not None:
-        return f"result: admitted, to the files in {settings.static}"
-    servers = next(upstream.servers for upstream in config.upstreams if upstream.name == settings.upstream)
-    places = ", ".join(server.url for server in servers)
-    return f"result: admitted, forwarded to upstream {settings.upstream} ({places}) as {target.decode('latin-1')}"
-
-
-def _look_up(config: SiteConfig, user: str) -> tuple[list[Principal | None], list[str]]:
+def _look_up(config: SiteConfig, user: str) -> tuple[list[Principal], list[str]]:
     """The user in each realm that knows them, and remarks. Asks as for the owner of an API token: without a password."""
     # Late, so that other commands need no reactor.
-    from twisted.internet.defer import Deferred
     from twisted.internet.task import react
 
-    found: list[Principal | None] = []
+    found: list[Principal] = []
     notes: list[str] = []
 
     def main(reactor: Any) -> Deferred[None]:
@@ -203,10 +203,10 @@ def _look_up(config: SiteConfig, user: str) -> tuple[list[Principal | None], lis
     return found, notes
 
 
-async def _ask(reactor: Any, config: SiteConfig, user: str, found: list[Principal | None], notes: list[str]) -> None:
+async def _ask(reactor: Any, config: SiteConfig, user: str, found: list[Principal], notes: list[str]) -> None:
     from perimeter.auth.chain.chain import AuthenticatorChain
+    from perimeter.auth.chain.looking_up import look_up
     from perimeter.offload import Offload
-    from perimeter.plugin.authenticator import Scheme
     from perimeter.plugin.services import AuthServices
     from perimeter.run.build.authentication import authenticators_of, prepared_authenticators
 
@@ -215,19 +215,9 @@ async def _ask(reactor: Any, config: SiteConfig, user: str, found: list[Principa
     try:
         prepared = prepared_authenticators(config, AuthServices(reactor, offload))
         chain = AuthenticatorChain(authenticators_of(config, prepared), config.authentication.timeout, 0, reactor)
-        for one in chain.guarded:
-            if Scheme.RECALL not in one.schemes:
-                notes.append(f"{one.name}: cannot look up a user without a credential")
-                continue
-            try:
-                principal = await one.ask(Recollection(user), AuthenticationRequest(""))
-            except Rejected:
-                continue
-            except Refusal as error:
-                notes.append(f"{one.name}: {error.detail or error.phrase}")
-                continue
-            if principal is not None:
-                found.append(principal)
+        known, remarks = await look_up(chain, user)
+        found += known
+        notes += remarks
     except StartupError as error:
         notes.append(str(error))
     finally:

@@ -39,6 +39,8 @@ def command(file: Path | None, state_dir: Path | None, as_json: bool) -> None:
 def _lines(answer: dict[str, Any]) -> list[str]:
     lines = [f"problem: {one['subject']} {one['name']}: {one['message']}" for one in answer.get("problems", ())]
     lines += [f"perimeter {answer['version']}, process {answer['pid']}, up for {answer['uptime']} s with {answer['config']}"]
+    if answer.get("sessions"):
+        lines.append(f"sessions of browsers: {answer['sessions']}")
     for place in answer["listeners"]:
         lines.append(f"listener {place['name']}: port {place['port']}, {place['connections']} connections")
     for one in answer["authenticators"]:

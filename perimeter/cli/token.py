@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 import click
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
 from perimeter.cli.site import Duration, WallClock, config_option, explained, gateway_of, gateway_options, read_site
+from perimeter.cli.state import check_owner, gateway_or_store, written
 from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.perimeter import StateKind
-from perimeter.errors import InvalidToken, StartupError, Unavailable
+from perimeter.errors import InvalidToken, StartupError
 from perimeter.model import TOKEN_PREFIX, Principal
-from perimeter.run.build.state_kinds import STATE_KINDS
-from perimeter.run.control import NoGateway, ask
 from perimeter.run.token_operations import list_tokens, revoke_tokens
+from perimeter.sessions.stored import SESSIONS
 from perimeter.state.direct import DirectState
-from perimeter.state.sqlite import NAME as DATABASE
-from perimeter.state.sqlite import SqliteStore
 from perimeter.tokens.format import MAX_TOKEN
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revocation, Revoker
-from perimeter.tokens.stored import TOKENS, StoredTokens
+from perimeter.tokens.stored import TOKENS
 from perimeter.tokens.verifier import TokenVerifier
 
 
@@ -82,7 +74,7 @@ def list_(file: Path | None, state_dir: Path | None, user: str | None, realm: st
     """List the API tokens: their owners, names and restrictions. The tokens themselves are not known to the gateway."""
     question = {"command": "tokens", "user": user, "realm": realm, "passing": passing}
     first: int | None = 0
-    with explained(), _gateway_or_store(*gateway_of(file, state_dir)) as ask:
+    with explained(), gateway_or_store(*gateway_of(file, state_dir), _answer) as ask:
         while first is not None:
             answer = ask({**question, "first": first})
             for token in answer["tokens"]:
@@ -93,7 +85,7 @@ def list_(file: Path | None, state_dir: Path | None, user: str | None, realm: st
 @command.command("revoke")
 @gateway_options
 @click.option("--id", "ids", multiple=True, metavar="ID", help="The API token with this id (perimeter token list).")
-@click.option("--user", metavar="NAME", help="Every token of this user, with --realm: API tokens and access tokens.")
+@click.option("--user", metavar="NAME", help="Every token and session of this user, with --realm.")
 @click.option("--realm", metavar="REALM", help="The realm that knows the user.")
 @click.option("--stdin", "given", is_flag=True, help="The token on standard input, of either kind.")
 def revoke(
@@ -102,13 +94,11 @@ def revoke(
     """End tokens before their time, at once. A password is not affected: change it where it is kept."""
     if (user is None) != (realm is None) or not (ids or user or given):
         raise click.UsageError("one of these is needed: --id, --user with --realm, --stdin")
-    for option, value in (("--user", user), ("--realm", realm)):
-        if value is not None and (not value or unfit_for_name(value)):
-            raise click.BadParameter("expected a name without control characters", param_hint=option)
+    check_owner(user, realm)
     question: dict[str, Any] = {"command": "revoke", "ids": list(ids), "user": user, "realm": realm}
     if given:
         question["token"] = _standard_input()
-    with explained(), _gateway_or_store(*gateway_of(file, state_dir)) as ask:
+    with explained(), gateway_or_store(*gateway_of(file, state_dir), _answer) as ask:
         ended = ask(question)
     click.echo(_ended(ended, user, realm))
 
@@ -116,37 +106,16 @@ def revoke(
 def _ended(ended: Mapping[str, Any], user: str | None, realm: str | None) -> str:
     """What was revoked, in words."""
     counts = [(ended["api_tokens"], "API token"), (ended["access_tokens"], "access token")]
+    counts.append((ended["sessions"], "session"))
     parts = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count or (user and noun == "API token")]
     if user:
         parts.append(f"every access token that was issued to {user} of realm {realm} until now")
     return f"revoked: {', '.join(parts)}"
 
 
-Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Asks what `perimeter.run.operations.answer` answers. Raises `StartupError`."""
-
-
-@contextlib.contextmanager
-def _gateway_or_store(directory: Path, site: SiteConfig | None) -> Iterator[Ask]:
-    """The way to the tokens: through the gateway if one runs, else in the store. Raises `StartupError`."""
-    try:
-        ask(directory, {"command": "status", "brief": True})
-    except NoGateway:
-        if site is None and not (directory / DATABASE).exists():
-            raise
-        if site is not None and site.perimeter.state is not StateKind.SQLITE:
-            raise StartupError(f"no gateway is running with state_dir {directory}, and state = memory keeps nothing") from None
-        store = SqliteStore(directory, STATE_KINDS)
-        try:
-            yield partial(_answer, site, DirectState(store, STATE_KINDS, time.time).view(TOKENS))
-        finally:
-            store.close()
-    else:
-        yield partial(ask, directory)
-
-
-def _answer(site: SiteConfig | None, stored: StoredTokens, question: Mapping[str, Any]) -> Mapping[str, Any]:
+def _answer(site: SiteConfig | None, state: DirectState, question: Mapping[str, Any]) -> Mapping[str, Any]:
     """The answer without a gateway."""
+    stored = state.view(TOKENS)
     user, realm = question["user"], question["realm"]
     if question["command"] == "tokens":
         return list_tokens(stored, user, realm, passing=question["passing"], first=question["first"])
@@ -160,14 +129,8 @@ def _answer(site: SiteConfig | None, stored: StoredTokens, question: Mapping[str
         verifier = TokenVerifier(keyring, site.token, clock, stored.revoked)
     wanted = Revocation(tuple(question["ids"]), (realm, user) if user else None, token)
     realms = [] if site is None else [one.realm for one in site.authenticators]
-    work = Deferred.fromCoroutine(revoke_tokens(realms, Revoker(stored, verifier), wanted))
-    results: list[Any] = []
-    work.addBoth(results.append)
-    (result,) = results  # the store was written at once
-    if isinstance(result, Failure):
-        result.trap(ValueError, Unavailable)
-        raise StartupError(str(result.value))
-    return attrs.asdict(result)
+    ended = written(revoke_tokens(realms, Revoker(stored, verifier, state.view(SESSIONS)), wanted))
+    return attrs.asdict(ended)
 
 
 def _standard_input() -> str:

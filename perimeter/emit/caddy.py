@@ -16,7 +16,7 @@ _SITE = """
 {bind}	route {{
 		# headers of other proxies, which no client may send
 		request_header -X-Original-*
-
+{pages}
 		reverse_proxy {gateway} {{
 			method GET
 			rewrite /authenticate
@@ -34,6 +34,15 @@ _SITE = """
 		}}
 	}}
 }}
+"""
+
+_PAGES = """
+		# the gateway's own pages, on which people sign in
+		@perimeter_pages path_regexp {pattern}
+		handle @perimeter_pages {{
+{cleared}
+			reverse_proxy {gateway}
+		}}
 """
 
 _HANDLE = """
@@ -71,6 +80,11 @@ def render(plan: Plan) -> str:
     spellings += [form for name in (*plan.headers, *plan.dropped) for form in _spellings(name)]
     spellings += ["X-Forwarded-Method", "X-Forwarded-Uri", "X_Forwarded*", *_spellings("X-Real-IP"), *PRIVATE]
     cleared = "\n".join(f"\t\t\t\trequest_header -{name}" for name in spellings)
+    base = f"{gateway.scheme}://{gateway.authority}"
+    pages = ""
+    if plan.pages:
+        removed = "\n".join(f"\t\t\trequest_header -{name}" for name in spellings)
+        pages = _PAGES.format(pattern=f"^{re.escape(plan.pages)}/", cleared=removed, gateway=base)
     text = "# Asks Perimeter before each request: a Caddyfile, or a part of one.\n"
     for host, places in plan.hosts:
         handles = "".join(_handle(place, plan) for place in places)
@@ -79,7 +93,8 @@ def render(plan: Plan) -> str:
         text += _SITE.format(
             address=", ".join(_address(host, port) for port in ports),
             bind=f"\tbind {' '.join(sorted(addresses))}\n" if addresses != {""} else "",
-            gateway=f"{gateway.scheme}://{gateway.authority}",
+            gateway=base,
+            pages=pages,
             cleared=cleared,
             handles=handles,
         )
@@ -116,7 +131,7 @@ def _handle(place: Place, plan: Plan) -> str:
     else:
         before += ["request_header -Upgrade", "request_header -Connection"]
     matchers = _WEBSOCKET.format(name=name) if place.websocket else ""
-    for number, header in enumerate(("Authorization", *place.headers)):
+    for number, header in enumerate(("Authorization", *(("Cookie",) if plan.pages else ()), *place.headers)):
         # Caddy leaves a variable as it is written if the answer does not have that header
         matchers += f'\t\t\t\t\t@{name}_{number} header_regexp {header} "^[{{]http[.]reverse_proxy[.]header[.]{header}[}}]$"\n'
         before.append(f"request_header {header} {{http.reverse_proxy.header.{header}}}")

@@ -70,9 +70,12 @@ static_resources:
                           - {{ exact: x-forwarded-for }}
                           - {{ exact: x-forwarded-proto }}
                           - {{ exact: origin }}
-                          - {{ exact: sec-fetch-site }}
+                          - {{ exact: x-requested-with }}
+                          - {{ prefix: sec-fetch- }}
+                          - {{ exact: sec-purpose }}
+                          - {{ exact: purpose }}
                           - {{ exact: sec-websocket-key }}
-                      http_service:
+{asked}                      http_service:
                         path_prefix: /authenticate
                         server_uri: {{ uri: "{url}", cluster: perimeter_gateway, timeout: 15s }}
                         authorization_response:
@@ -83,6 +86,9 @@ static_resources:
                             patterns:
                               - {{ exact: www-authenticate, ignore_case: true }}
                               - {{ exact: retry-after, ignore_case: true }}
+                              - {{ exact: cache-control, ignore_case: true }}
+                              - {{ exact: content-type, ignore_case: true }}
+                              - {{ exact: vary, ignore_case: true }}
                   - name: envoy.filters.http.router
                     typed_config:
                       "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
@@ -91,6 +97,16 @@ static_resources:
                   virtual_hosts:
 {hosts}  clusters:
 {clusters}"""
+
+_PAGES = """\
+                        # the gateway's own pages, on which people sign in
+                        - match: {{ prefix: "{path}/" }}
+                          route: {{ cluster: "perimeter_gateway" }}
+                          typed_per_filter_config:
+                            envoy.filters.http.ext_authz:
+                              "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                              disabled: true
+"""
 
 _CLUSTER = """\
     - name: perimeter_{name}
@@ -127,16 +143,17 @@ def render(plan: Plan) -> str:
     clusters = _cluster("gateway", gateway.scheme, ((gateway.host, gateway.port),))
     for place in plan.places:
         clusters += _cluster(place.name, place.scheme, tuple((one.host, one.port) for one in place.servers))
-    names = ("Authorization", *plan.headers)
+    names = ("Authorization", *(("Cookie",) if plan.pages else ()), *plan.headers)
     return _HEAD.format(
         address=listen.address or "0.0.0.0",  # noqa: S104 - written, not bound
         port=listen.port,
         private=", ".join(f'["{name}"] = true' for name in private),
         beginnings=", ".join(f'"{one}"' for one in beginnings),
         url=_url(gateway),
+        asked="                          - { exact: cookie }\n" if plan.pages else "",
         upstream="\n".join(f"                              - {{ exact: {name}, ignore_case: true }}" for name in names),
         hidden=", ".join(plan.headers),
-        hosts="".join(_host(host, places, number) for number, (host, places) in enumerate(plan.hosts)),
+        hosts="".join(_host(host, places, number, plan.pages) for number, (host, places) in enumerate(plan.hosts)),
         clusters=clusters,
     )
 
@@ -145,12 +162,13 @@ def _url(gateway: GatewayAddress) -> str:
     return f"{gateway.scheme}://{gateway.authority}"
 
 
-def _host(host: str, places: tuple[Place, ...], number: int) -> str:
+def _host(host: str, places: tuple[Place, ...], number: int, pages: str) -> str:
     domains = '"*"' if host == "*" else f'"{host}", "{host}:*"'
     text = f"                    - name: perimeter_{number}\n                      domains: [{domains}]\n"
-    if not places:
+    if not places and not pages:
         return text + "                      routes: []\n"
-    return text + "                      routes:\n" + "".join(_route(place) for place in places)
+    own = _PAGES.format(path=pages) if pages else ""
+    return text + "                      routes:\n" + own + "".join(_route(place) for place in places)
 
 
 def _route(place: Place) -> str:

@@ -26,12 +26,27 @@ frontend perimeter
     acl chunked req.hdr(transfer-encoding) -m found
     http-request return status 411 content-type text/plain string "A body needs a Content-Length" if chunked
 .endif
-    http-request lua.perimeter
-{rules}    default_backend perimeter_nowhere
+{asks}{rules}    default_backend perimeter_nowhere
 
 backend perimeter_nowhere
     mode http
     http-request deny deny_status 404
+"""
+
+_PAGES = """\
+    # the gateway's own pages, on which people sign in
+    acl pages path_beg {path}/
+    http-request lua.perimeter_pages if pages
+    http-request lua.perimeter unless pages
+    use_backend perimeter_gateway if pages
+"""
+
+_GATEWAY = """
+backend perimeter_gateway
+    mode http
+    timeout connect 10s
+    timeout server 60s
+    server s1 {address}{secure}
 """
 
 _BACKEND = """
@@ -57,9 +72,14 @@ local BEGINNINGS = {{ {beginnings} }}
 -- other headers that no client may send
 local PRIVATE = {{ ["forwarded"] = true, ["x-real-ip"] = true, ["x-rewrite-url"] = true }}
 -- the headers that the gateway judges by
-local ASKED = {{ "authorization", "x-auth-realm", "accept", "user-agent", "origin", "sec-fetch-site", "sec-websocket-key" }}
+local ASKED = {{
+    "authorization", "cookie", "x-auth-realm", "accept", "user-agent", "origin", "x-requested-with", "sec-websocket-key",
+    "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-purpose", "purpose", "x-moz"
+}}
 -- the headers of a refusal that the client gets
-local SHOWN = {{ "www-authenticate", "content-type", "cache-control", "retry-after" }}
+local SHOWN = {{ "www-authenticate", "content-type", "cache-control", "retry-after", "location", "vary" }}
+-- whether people sign in on the gateway's own pages: then a service gets the cookies of the answer
+local PAGES = {pages}
 
 -- X_Auth_Username and x.auth.username are X-Auth-Username to some servers
 local function folded(name)
@@ -96,6 +116,21 @@ local function refuse(txn, status, headers, body)
     txn:done(reply)
 end
 
+local function clean(txn, sent)
+    for name, _ in pairs(sent) do
+        if reserved(name) then
+            txn.http:req_del_header(name)
+        end
+    end
+end
+
+local function describe(txn, host)
+    txn.http:req_add_header("x-forwarded-host", host)
+    txn.http:req_add_header("x-forwarded-proto", txn.f:ssl_fc() == 1 and "https" or "http")
+    txn.http:req_add_header("x-forwarded-for", txn.f:src())
+    txn.http:req_add_header("x-real-ip", txn.f:src())
+end
+
 -- nothing if the request may pass; otherwise status, headers and body of the answer
 local function ask(txn)
     local sent = txn.http:req_get_headers()
@@ -117,25 +152,24 @@ local function ask(txn)
     if answer == nil or answer.status == nil or answer.status == 0 then
         return 503, {{}}, UNAVAILABLE
     end
+    local shown = answer.headers or {{}}
     if answer.status ~= 200 then
-        return answer.status < 400 and 503 or answer.status, answer.headers or {{}}, answer.body or ""
+        local sends = PAGES and answer.status == 302 and shown["location"]
+        return (answer.status < 400 and not sends) and 503 or answer.status, shown, answer.body or ""
     end
-    for name, _ in pairs(sent) do
-        if reserved(name) or folded(name) == "authorization" then
-            txn.http:req_del_header(name)
-        end
+    clean(txn, sent)
+    txn.http:req_del_header("authorization")
+    if PAGES then
+        txn.http:req_del_header("cookie")
     end
-    for name, values in pairs(answer.headers) do
-        if name == "authorization" or IDENTITY[folded(name)] then
+    for name, values in pairs(shown) do
+        if name == "authorization" or (PAGES and name == "cookie") or IDENTITY[folded(name)] then
             for _, value in pairs(values) do
                 txn.http:req_add_header(name, value)
             end
         end
     end
-    txn.http:req_add_header("x-forwarded-host", host)
-    txn.http:req_add_header("x-forwarded-proto", txn.f:ssl_fc() == 1 and "https" or "http")
-    txn.http:req_add_header("x-forwarded-for", txn.f:src())
-    txn.http:req_add_header("x-real-ip", txn.f:src())
+    describe(txn, host)
 end
 
 core.register_action("perimeter", {{ "http-req" }}, function(txn)
@@ -147,6 +181,12 @@ core.register_action("perimeter", {{ "http-req" }}, function(txn)
     if status then
         refuse(txn, status, headers, body)
     end
+end, 0)
+
+core.register_action("perimeter_pages", {{ "http-req" }}, function(txn)
+    local sent = txn.http:req_get_headers()
+    clean(txn, sent)
+    describe(txn, sent["host"] and sent["host"][0] or "")
 end, 0)
 """
 
@@ -168,7 +208,11 @@ def render(plan: Plan) -> str:
         if condition:
             rules += f"    use_backend perimeter_nowhere if {condition}\n"
     binds = "".join(f"    bind {one.shown} proto h1\n" for one in plan.listens)
-    text = _HEAD.format(rules=rules, binds=binds)
+    gateway = plan.gateway
+    asks = _PAGES.format(path=plan.pages) if plan.pages else "    http-request lua.perimeter\n"
+    text = _HEAD.format(asks=asks, rules=rules, binds=binds)
+    if plan.pages:
+        text += _GATEWAY.format(address=gateway.authority, secure=_secure(gateway.scheme, f" sni str({gateway.host})"))
     return text + "".join(_backend(place, plan) for place in plan.places)
 
 
@@ -186,9 +230,13 @@ def _backend(place: Place, plan: Plan) -> str:
     if place.hidden_prefix:
         rules += f"    http-request set-header X-Forwarded-Prefix {place.hidden_prefix}\n"
     hidden = "".join(f"    http-response del-header {name}\n" for name in plan.headers)
-    secure = " ssl verify required ca-file @system-ca" if place.scheme is ServerScheme.HTTPS else ""
+    secure = _secure(place.scheme)
     servers = "".join(f"    server s{number} {address}{secure}\n" for number, address in enumerate(place.addresses, 1))
     return _BACKEND.format(name=place.name, rules=rules, hidden=hidden, servers=servers)
+
+
+def _secure(scheme: ServerScheme, more: str = "") -> str:
+    return f" ssl verify required ca-file @system-ca{more}" if scheme is ServerScheme.HTTPS else ""
 
 
 def render_lua(plan: Plan) -> str:
@@ -198,6 +246,7 @@ def render_lua(plan: Plan) -> str:
     dropped, beginnings = folded_forms((*plan.dropped, "X-Original-*", "X-Forwarded-*"))
     return _LUA.format(
         url=f"{gateway.scheme}://{gateway.authority}",
+        pages="true" if plan.pages else "false",
         identity=_set(identity),
         dropped=_set(dropped),
         beginnings=", ".join(f'"{one}"' for one in beginnings),

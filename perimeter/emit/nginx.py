@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from perimeter.config.site.server import ServerScheme
 from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, TELLING, Place, Plan
 
@@ -28,10 +30,10 @@ server {{
     underscores_in_headers off;
     ignore_invalid_headers on;
 
-    location = /.perimeter {{
+    location = /.perimeter-question {{
         internal;
         proxy_pass {gateway}/authenticate;
-{tls}        proxy_http_version 1.1;
+{tls}{buffers}        proxy_http_version 1.1;
         proxy_set_header Connection "";
         proxy_pass_request_body off;
         proxy_set_header Content-Length "";
@@ -45,7 +47,45 @@ server {{
         # no other header may name the request that is asked about
 {cleared}
     }}
-{locations}}}
+{pages}{locations}}}
+"""
+
+_BUFFERS = """\
+        # the answer has the cookies that are for the service
+        proxy_buffer_size 32k;
+        proxy_buffers 4 32k;
+        proxy_busy_buffers_size 32k;
+"""
+
+_PAGES = """
+    # the gateway's own pages, on which people sign in
+    location ^~ {path}/ {{
+        proxy_pass {gateway};
+{tls}        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $host;
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Forwarded-Host $http_host;
+{cleared}
+        proxy_buffering off;
+    }}
+
+    # a browser that asks for a page is sent to the sign-in page, everything else gets its 401
+    location @perimeter_login {{
+        absolute_redirect off;
+        add_header Cache-Control no-store always;
+        add_header Vary "Sec-Fetch-Mode, Sec-Fetch-Dest, Accept, Cookie" always;
+        if ($perimeter_login) {{
+            return 302 $perimeter_login;
+        }}
+        return 401;
+    }}
+"""
+
+_LOGIN = """\
+        auth_request_set $perimeter_login $upstream_http_x_perimeter_login;
+        error_page 401 = @perimeter_login;
 """
 
 _EMPTY = '""'
@@ -65,8 +105,8 @@ _TLS = """\
 _LOCATION = """
     # {name}
     location {match} {{
-        auth_request /.perimeter;
-{taken}
+        auth_request /.perimeter-question;
+{login}{taken}
         proxy_http_version 1.1;
 {upgrade}
         proxy_set_header Host $host;
@@ -97,11 +137,11 @@ def render(plan: Plan) -> str:
     for place in plan.places:
         text += _upstream(f"perimeter_{place.name}", place.addresses)
     tls = _TLS.format(host=gateway.host) if gateway.scheme is ServerScheme.HTTPS else ""
-    cleared = "\n".join(
-        f'        proxy_set_header {name} "";'
-        for name in TELLING
-        if name not in ("X-Original-Method", "X-Original-URI", "X-Forwarded-Host")
-    )
+    base = f"{gateway.scheme}://perimeter_gateway"
+    asked = [name for name in TELLING if name not in ("X-Original-Method", "X-Original-URI", "X-Forwarded-Host")]
+    identity = [name for name in (*plan.headers, *plan.dropped) if not name.endswith("*")]
+    private = [*(name for name in TELLING if name != "X-Forwarded-Host"), *PRIVATE, *identity]
+    pages = _PAGES.format(path=plan.pages, gateway=base, tls=tls, cleared=_cleared(private)) if plan.pages else ""
     # the server for any host is the first one, which nginx takes for requests without a host
     for host, places in sorted(plan.hosts, key=lambda one: one[0] != "*"):
         locations = "".join(_locations(place, plan) for place in places)
@@ -111,12 +151,18 @@ def render(plan: Plan) -> str:
             listen="\n".join(f"    listen {one.shown.removeprefix(':')};" for one in plan.listens),
             name="_" if host == "*" else host,
             any=_ANY if host == "*" else "",
-            gateway=f"{gateway.scheme}://perimeter_gateway",
+            gateway=base,
             tls=tls,
-            cleared=cleared,
+            buffers=_BUFFERS if plan.pages else "",
+            cleared=_cleared(asked),
+            pages=pages,
             locations=locations,
         )
     return text
+
+
+def _cleared(names: Iterable[str]) -> str:
+    return "\n".join(f'        proxy_set_header {name} "";' for name in names)
 
 
 def _upstream(name: str, addresses: tuple[str, ...]) -> str:
@@ -136,7 +182,7 @@ def _locations(place: Place, plan: Plan) -> str:
 
 
 def _location(place: Place, plan: Plan, match: str, target: str) -> str:
-    names = ("Authorization", *place.headers)
+    names = ("Authorization", *(("Cookie",) if plan.pages else ()), *place.headers)
     taken, sent = [], []
     for number, name in enumerate(names):
         variable = name.lower().replace("-", "_")
@@ -152,6 +198,7 @@ def _location(place: Place, plan: Plan, match: str, target: str) -> str:
         upgrade=_UPGRADE if place.websocket else _NO_UPGRADE,
         name=place.name,
         match=match,
+        login=_LOGIN if place.browser_login else "",
         taken="\n".join(taken),
         sent="\n".join(sent),
         hidden=hidden,

@@ -76,6 +76,7 @@ class Place:
     headers: tuple[str, ...]
     by_method: bool
     websocket: bool
+    browser_login: bool
 
     @property
     def hidden_prefix(self) -> str:
@@ -100,7 +101,9 @@ class Plan:
     ``hosts`` are host names with their places, longest prefix first; the last one is ``*`` for any other host, unless the proxy
     serves only named hosts. ``headers`` names all headers that carry the user. ``dropped`` are others that no client may send,
     because a service could take them for the user's identity (``NAME*``: all that begin with ``NAME``). ``judges``: the gateway
-    applies the rules of routes to the proxy's queries. ``unserved`` are routes that no other proxy can serve.
+    applies the rules of routes to the proxy's queries. ``unserved`` are routes that no other proxy can serve. ``pages`` is the
+    path of the gateway's own pages if people sign in on them, "" otherwise: the proxy sends what is below it to the gateway, and
+    to services the cookies of the gateway's answer.
     """
 
     gateway: GatewayAddress
@@ -109,6 +112,7 @@ class Plan:
     judges: bool
     unserved: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+    pages: str = ""
     listens: tuple[Listen, ...] = (Listen("", 80),)
 
     @property
@@ -155,11 +159,12 @@ def make_plan(
         headers=tuple(headers),
         judges=bool(config.perimeter.trusted_proxies),
         dropped=tuple(name for name in config.perimeter.identity_headers if name.lower() not in {one.lower() for one in headers}),
+        pages=config.login.path if config.signs_people_in else "",
         unserved=tuple(route.name for route in config.routes if route.name not in served),
         listens=tuple(map(_listen, listens)) or (Listen("", 80),),
     )
     parts = (part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))
-    for text in (*plan.headers, *plan.dropped, *names, *parts):
+    for text in (*plan.headers, *plan.dropped, *names, *parts, plan.pages):
         if not _PLAIN.fullmatch(text):
             raise StartupError(f"{config.file}: {text!r} cannot be written into another program's configuration")
     return plan
@@ -200,6 +205,7 @@ def _place(route: RouteSettings, config: SiteConfig) -> Place:
         headers=_headers(route),
         by_method=route.by_method,
         websocket=route.websocket,
+        browser_login=route.browser_login,
     )
 
 
@@ -228,10 +234,15 @@ def _given(url: str) -> GatewayAddress:
 
 
 def _listener(config: SiteConfig) -> GatewayAddress:
-    """A listener that answers ``/authenticate``, preferably without TLS on the loopback interface."""
-    serving = [one for one in config.listeners if one.serve in (Serve.GATEWAY, Serve.TOKENS)]
+    """A listener that answers ``/authenticate``, preferably without TLS on the loopback interface.
+
+    Where people sign in it has to have the pages for that, too.
+    """
+    kinds = (Serve.GATEWAY,) if config.signs_people_in else (Serve.GATEWAY, Serve.TOKENS)
+    serving = [one for one in config.listeners if one.serve in kinds]
     if not serving:
-        raise StartupError(f"{config.file}: no listener answers /authenticate; expected one with serve = gateway or tokens")
+        words = " or ".join(kinds)
+        raise StartupError(f"{config.file}: no listener answers /authenticate; expected one with serve = {words}")
     best = min(serving, key=lambda one: (one.tls, not one.interface.startswith("127.")))
     return GatewayAddress(ServerScheme.HTTPS if best.tls else ServerScheme.HTTP, _reached_at(best), best.port)
 

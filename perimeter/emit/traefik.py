@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan, folded_forms, refuse_wildcards
 from perimeter.errors import StartupError
@@ -16,7 +17,7 @@ http:
         address: "{address}"
         trustForwardHeader: false
         # those of a client are removed, even if the answer has none
-        authResponseHeaders: [Authorization]
+        authResponseHeaders: [{taken}]
         authResponseHeadersRegex: '{pattern}'
     perimeter-clear:
       headers:
@@ -31,6 +32,22 @@ http:
 {overrides}
 """
 
+_IDENTITY = """\
+    perimeter-identity:
+      headers:
+        customRequestHeaders:
+{identity}
+"""
+
+_PAGES = """\
+    # the gateway's own pages, on which people sign in
+    perimeter-pages:
+      rule: "PathPrefix(`{path}/`)"
+      priority: {priority}
+      middlewares: [perimeter-clear, perimeter-identity]
+      service: perimeter-gateway
+"""
+
 
 def render(plan: Plan) -> str:
     """The configuration."""
@@ -42,24 +59,32 @@ def render(plan: Plan) -> str:
     forms = [form.replace("-", "[^a-z0-9]") for form in (*whole, *(f"{one}.*" for one in beginnings))]
     telling = ("X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Rewrite-URL", "Forwarded")
     text = _HEAD.format(
+        taken="Authorization, Cookie" if plan.pages else "Authorization",
         address=f"{gateway.scheme}://{gateway.authority}/authenticate",
         pattern=f"(?i)^({'|'.join(forms)})$",
         cleared=_empty(telling),
         hidden=_empty(plan.headers),
         overrides=_empty(METHOD_HEADERS),
     )
+    if plan.pages:
+        text += _IDENTITY.format(identity=_empty(name for name in (*plan.headers, *plan.dropped) if not name.endswith("*")))
     text += "".join(_rewrite(place) for place in plan.places if place.rewrite is not None)
     text += "  routers:\n"
     for number, (host, places) in enumerate(plan.hosts):
         text += "".join(_router(place, host, number, len(plan.hosts)) for place in places)
+    if plan.pages:
+        text += _PAGES.format(path=plan.pages, priority=(len(plan.hosts) + 1) * 10000)
     text += "  services:\n"
+    if plan.pages:
+        url = f"{gateway.scheme}://{gateway.authority}"
+        text += f'    perimeter-gateway:\n      loadBalancer:\n        servers:\n          - url: "{url}"\n'
     for place in plan.places:
         servers = "".join(f'          - url: "{place.scheme}://{address}"\n' for address in place.addresses)
         text += f"    perimeter-{place.name}:\n      loadBalancer:\n        servers:\n{servers}"
     return text
 
 
-def _empty(names: tuple[str, ...]) -> str:
+def _empty(names: Iterable[str]) -> str:
     return "\n".join(f'          {name}: ""' for name in names)
 
 

@@ -7,9 +7,19 @@ from enum import StrEnum
 
 import attrs
 
-from perimeter.errors import Challenges, InsufficientScope
+from perimeter.errors import (
+    Challenges,
+    InsufficientScope,
+    LoginNeeded,
+    MissingCredentials,
+    Refusal,
+    SessionExpired,
+    SessionUnused,
+)
 from perimeter.gate.forwarded import in_networks
+from perimeter.gate.navigation import is_navigation
 from perimeter.gate.overrides import overrides_method
+from perimeter.gate.return_path import with_return
 from perimeter.model import Grant, RequestHead, Restriction
 
 
@@ -18,12 +28,14 @@ class Asks(StrEnum):
 
     ``NONE``: the client stays anonymous. ``OPTIONAL``: without credentials it stays anonymous. ``REQUIRED``: any good
     credentials. ``FIRST_HAND``: what an authenticator accepts, such as a password, and never a token of the gateway's own.
+    ``SESSION``: the session of a browser and nothing else.
     """
 
     NONE = "none"
     OPTIONAL = "optional"
     REQUIRED = "required"
     FIRST_HAND = "first-hand"
+    SESSION = "session"
 
 
 class Restricted(StrEnum):
@@ -42,15 +54,19 @@ class Restricted(StrEnum):
 class Access:
     """What a route asks of a client.
 
-    ``stranger`` is what a client without good credentials gets: the challenges of a 401. ``own`` exempts a restricted API token
-    from its restriction of routes and methods if it returns True for the token's grant and the forwarded target: a token may
-    always end itself.
+    ``stranger`` is what a client without good credentials gets: the challenges of a 401. ``login`` is the path of the login
+    page (``/.perimeter/login``), to which a browser is sent that asks for a page; empty if it is sent nowhere. ``own``
+    exempts a restricted API token from its restriction of routes and methods if it returns True for the token's grant and the
+    forwarded target: a token may always end itself. ``by_session``: the session of a browser is good enough. It is not where a
+    script of a service on the same host, which the browser takes for the gateway's own, could do harm.
     """
 
     asks: Asks = Asks.REQUIRED
     restricted: Restricted = Restricted.ON_ROUTE
     stranger: Challenges = Challenges.BEARER
+    login: bytes = b""
     own: Callable[[Grant, bytes], bool] | None = None
+    by_session: bool = True
 
 
 ANYBODY = Access(Asks.NONE)
@@ -59,11 +75,27 @@ ANYBODY = Access(Asks.NONE)
 ANY_USER = Access(Asks.REQUIRED, Restricted.AT_ENDPOINT, Challenges.BOTH)
 """An endpoint for any good credentials."""
 
-UNRESTRICTED = Access(Asks.REQUIRED, Restricted.NOTHING, Challenges.BOTH)
-"""An endpoint for any good credentials except a restricted API token."""
+UNRESTRICTED = Access(Asks.REQUIRED, Restricted.NOTHING, Challenges.BOTH, by_session=False)
+"""An endpoint for any good credentials except a restricted API token and the session of a browser."""
 
 FIRST_HAND = Access(Asks.FIRST_HAND, stranger=Challenges.FIRST_HAND)
 """An endpoint that issues tokens."""
+
+
+def for_client(error: Exception, access: Access, head: RequestHead) -> Exception:
+    """``error`` as the client that sent ``head`` gets it: with the challenges of the route, or as a redirect to its login page.
+
+    A wrong Authorization is never redirected: it counts before a session, so the browser would come back for ever.
+    """
+    if not isinstance(error, Refusal):
+        return error
+    error.stranger = access.stranger
+    if access.login:
+        error.login = access.login
+        helps = isinstance(error, MissingCredentials | SessionExpired) or not head.headers.authorization
+        if error.status == 401 and helps and is_navigation(head):
+            return LoginNeeded(with_return(access.login, head.target, again=isinstance(error, SessionUnused)), error)
+    return error
 
 
 def check_restriction(grant: Grant, access: Access, route: str, head: RequestHead, target: bytes, address: str) -> None:

@@ -19,6 +19,10 @@ class Judged(Protocol):
     decision: Admission | None
 
     @property
+    def time(self) -> float:
+        """When the request came, in epoch seconds."""
+
+    @property
     def head(self) -> RequestHead:
         """The request that came over the connection."""
 

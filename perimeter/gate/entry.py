@@ -17,14 +17,16 @@ EntryRule = Callable[[RequestHead, str], None]
 """Takes the request's head and the client's address. Raises a `perimeter.errors.Refusal`."""
 
 
-def entry_rules(networks: tuple[Network, ...], max_body: int | None, passes_authorization: bool = False) -> tuple[EntryRule, ...]:
+def entry_rules(
+    networks: tuple[Network, ...], max_body: int | None, forwards_authorization: bool = False
+) -> tuple[EntryRule, ...]:
     """The rules of a route, in the order in which they are checked."""
     rules: list[EntryRule] = []
     if networks:
         rules.append(from_networks(networks))
     if max_body is not None:
         rules.append(up_to(max_body))
-    if passes_authorization:
+    if forwards_authorization:
         rules.append(one_authorization)
     return tuple(rules)
 

@@ -11,6 +11,9 @@ from ipaddress import ip_address
 from perimeter.config.language.net_types import Network
 from perimeter.model import HeaderBlock, canonical_address
 
+#: ``wss`` is what Traefik says of a WebSocket
+_SECURE = frozenset((b"https", b"wss"))
+
 #: An address as proxies write it: some add the client's port, and then put an IPv6 address in brackets. A bare IPv6 address may
 #: have brackets too. The quotes of RFC 7239, section 6, are for values of Forwarded, which is not read.
 _HOP = re.compile(r"\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[0-9A-Za-z._~-]+)?)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
@@ -40,6 +43,22 @@ def vouched_chain(peer: str, headers: HeaderBlock, trusted: tuple[Network, ...])
         if not in_networks(address, trusted):
             break
     return tuple(reversed(chain))
+
+
+def vouched_https(headers: HeaderBlock) -> bool | None:
+    """Whether the client used https, as a trusted proxy says (X-Forwarded-Proto, X-Original-URL); None if it says nothing.
+
+    Of several proxies the first one's word is about the client. A proxy may pass on one of the two from the client, so what is
+    said must not contradict itself.
+    """
+    said = None
+    for name, value in headers.fields:
+        if name == b"x-forwarded-proto" and said is None:
+            said = value.partition(b",")[0].strip().lower() in _SECURE
+    address = headers.get(b"x-original-url")
+    if address is not None and b"://" in address:
+        said = said is not False and address.partition(b"://")[0].lower() in _SECURE
+    return said
 
 
 def _bare(hop: str) -> str:

@@ -21,8 +21,10 @@ from perimeter.errors import (
     MissingCredentials,
     NoRoute,
     Refusal,
+    SessionExpired,
+    SessionUnused,
 )
-from perimeter.gate.access import Access, Asks, check_restriction
+from perimeter.gate.access import Access, Asks, check_restriction, for_client
 from perimeter.gate.cross_site import SAFE_METHODS, asks_for_websocket, from_another_site, own_origins
 from perimeter.gate.decision import Admitted, Judged, Located
 from perimeter.gate.forwarded import in_networks, vouched_chain
@@ -32,7 +34,7 @@ from perimeter.gate.paths import has_encoded_slash, normalise, readings, reading
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.sources.source import Found
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.model import HeaderBlock, Principal, RequestHead
+from perimeter.model import HeaderBlock, Principal, RequestHead, SessionUse
 from perimeter.recent import Memo
 
 #: Targets that are remembered at most, and the longest one with its host: 2 MiB in all.
@@ -42,6 +44,7 @@ _LONGEST_PLACE = 256
 _ANONYMOUS = Asks.NONE
 _OPTIONAL = Asks.OPTIONAL
 _FIRST_HAND = Asks.FIRST_HAND
+_SESSION = Asks.SESSION
 
 
 @attrs.frozen
@@ -127,6 +130,8 @@ class Gate:
                 found: Found = None
             elif access.asks is _FIRST_HAND:
                 found = self.identifier.identify_first_hand(head.headers, address, exchange.connection)
+            elif access.asks is _SESSION or (route.app_authorization and head.headers.session is not None):
+                found = self.identifier.identify_by_session(head.headers, address, exchange.connection)
             elif asking is None:
                 found = self.identifier.identify(head.headers, address, exchange.connection)
             else:  # the connection is the proxy's: its certificate is not the client's, nor is a header that its peer may set
@@ -138,12 +143,10 @@ class Gate:
                 return self._admit(exchange, route, access, None, head, target, address, relayed)
         except Exception as error:
             exchange.decision = Located(route, principal, target, address, relayed)
-            if isinstance(error, Refusal) and error.stranger is not access.stranger:
-                error.stranger = access.stranger
-            raise
+            raise for_client(error, access, head) from None
         exchange.decision = located = Located(route, None, target, address, relayed)
         if found is None:  # the usual refusal: raised here, where no handler catches and raises it again
-            raise _missing(access)
+            raise _missing(access, head)
         return self._admit_later(exchange, located, access, found, head)
 
     async def _admit_later(
@@ -153,14 +156,12 @@ class Gate:
         try:
             principal = await later
             if principal is None and access.asks is not _OPTIONAL:
-                raise MissingCredentials
+                raise _missing(access, head)
             return self._admit(exchange, located.route, access, principal, head, located.target, located.address, located.relayed)
         except Exception as error:
             if not exchange.ended:
                 exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
-            if isinstance(error, Refusal) and error.stranger is not access.stranger:
-                error.stranger = access.stranger
-            raise
+            raise for_client(error, access, head) from None
 
     # -- the steps of a judgement
 
@@ -186,20 +187,41 @@ class Gate:
             return Admitted(route, None, target, route.identity.fixed, address, relayed)
         question = head is not exchange.head
         if question or head.headers.upgrade is not None or head.method not in SAFE_METHODS:
-            self._check_site(exchange, route, head, bool(relayed), question)
+            self._check_site(exchange, route, head, principal, bool(relayed), question)
         grant = principal.grant
-        if grant is not None and grant.restriction is not None:
-            check_restriction(grant, access, route.name, head, target, address)
+        if grant is not None:
+            if grant.restriction is not None:
+                check_restriction(grant, access, route.name, head, target, address)
+            if grant.use is not None:
+                lines = self._by_session(exchange, route, access, grant.use, head)
+                lines += self.identity.lines(route.identity, principal)
+                return Admitted(route, principal, target, lines, address, relayed)
         return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
 
-    def _check_site(self, exchange: Judged, route: Route, head: RequestHead, relayed: bool, question: bool) -> None:
+    @staticmethod
+    def _by_session(exchange: Judged, route: Route, access: Access, use: SessionUse, head: RequestHead) -> bytes:
+        """Whether a session is enough, and a use of it. Returns the header line with the client's Authorization, or nothing."""
+        if not access.by_session:
+            raise InsufficientScope("a session of a browser is not enough here")
+        # The time of the request: what is judged again (`perimeter.gate.review`) was not asked for again.
+        now = exchange.time
+        if now - use.at > route.idle or use.gap > route.idle:
+            raise SessionUnused("the session was unused for longer than idle of the route")
+        if route.keeps_session:
+            use.note(now)
+        sent = head.headers.authorization if route.app_authorization else ()
+        return b"Authorization: %b\r\n" % sent[0] if sent else b""
+
+    def _check_site(
+        self, exchange: Judged, route: Route, head: RequestHead, principal: Principal, relayed: bool, question: bool
+    ) -> None:
         """Refuse what changes something, if a browser sent it for another site with credentials that it adds by itself."""
         headers = head.headers
         allowed = route.cross_site
         if allowed is None or (question and head.method in SAFE_METHODS and not asks_for_websocket(headers)):
             return
         own = own_origins(head, exchange.connection, relayed, question)
-        if from_another_site(headers, own, allowed) and self.identifier.by_browser(headers):
+        if from_another_site(headers, own, allowed) and self.identifier.by_browser(headers, principal):
             raise CrossSite(
                 "Origin or Sec-Fetch-Site names another site, and a browser may have added the credentials by itself: see "
                 "cross_site of the route and, if it is the site itself behind a proxy, trusted_proxies"
@@ -263,8 +285,14 @@ class Gate:
                 raise BadTarget("a path that another server could read as another route's")
 
 
-def _missing(access: Access) -> MissingCredentials:
-    """Made here, because a frame that raises an exception and names it is kept alive by it."""
-    refusal = MissingCredentials("no credential in the request that the gateway can use")
+def _missing(access: Access, head: RequestHead) -> Exception:
+    """Why no source knows the user. Made here, because a frame that raises an exception and names it is kept alive by it."""
+    refusal: Refusal
+    if head.headers.session is None:
+        refusal = MissingCredentials("no credential in the request that the gateway can use")
+    else:
+        refusal = SessionExpired("the session's cookie is of no session that is open")
+    if access.login:
+        return for_client(refusal, access, head)
     refusal.stranger = access.stranger
     return refusal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perimeter.gate.sources.source import Challenge, CredentialSource, Found
-from perimeter.model import ClientConnection, HeaderBlock
+from perimeter.model import ClientConnection, HeaderBlock, Principal
 
 
 class Identifier:
@@ -17,6 +17,7 @@ class Identifier:
     def __init__(self, sources: Sequence[CredentialSource]) -> None:
         self._sources = tuple(sources)
         self._of_message = tuple(source for source in sources if not source.by_connection)
+        self._of_sessions = tuple(source for source in sources if source.by_session)
 
     def challenges(self) -> tuple[Challenge, ...]:
         """The challenges of all sources, in their order."""
@@ -39,13 +40,24 @@ class Identifier:
                 return found
         return None
 
-    def by_browser(self, headers: HeaderBlock) -> bool:
-        """Whether a browser may have added the credentials of an identified request by itself; see `Source.by_browser`."""
+    def identify_by_session(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
+        """Like `identify`, by the session of a browser and nothing else."""
+        for source in self._of_sessions:
+            found = source.identify(headers, address, connection)
+            if found is not None:
+                return found
+        return None
+
+    def by_browser(self, headers: HeaderBlock, principal: Principal) -> bool:
+        """Whether a browser may have added the credentials of ``principal`` by itself; see `CredentialSource.by_browser`."""
+        if _by_session(principal):  # whatever else the request has
+            return True
         return next((found for source in self._sources if (found := source.by_browser(headers)) is not None), True)
 
-    def until(self, headers: HeaderBlock) -> float:
-        """When the credentials of an identified request will be verified again; see `Source.until`."""
-        return max((source.until(headers) for source in self._sources), default=0.0)
+    def until(self, headers: HeaderBlock, principal: Principal) -> float:
+        """When the credentials of ``principal`` will be verified again; see `CredentialSource.until`."""
+        sources = self._of_sessions if _by_session(principal) else self._sources
+        return max((source.until(headers) for source in sources), default=0.0)
 
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         """Like `identify`, by the authenticators only: the gateway's own tokens are refused."""
@@ -54,3 +66,7 @@ class Identifier:
             if found is not None:
                 return found
         return None
+
+
+def _by_session(principal: Principal) -> bool:
+    return principal.grant is not None and principal.grant.use is not None

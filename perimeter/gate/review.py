@@ -47,9 +47,10 @@ _MOST_ASKED = 32
 class Again:
     """The request of an exchange that is judged again, in place of the exchange, which keeps its own decision."""
 
-    __slots__ = ("connection", "decision", "ended", "head")
+    __slots__ = ("connection", "decision", "ended", "head", "time")
 
-    def __init__(self, connection: ClientConnection, head: RequestHead) -> None:
+    def __init__(self, connection: ClientConnection, head: RequestHead, time: float) -> None:
+        self.time = time
         self.connection = connection
         self.head = head
         self.decision: Admission | None = None
@@ -122,10 +123,10 @@ class Reviewer:
     def _end(self, exchange: Exchange, decision: Admitted, since: float) -> float:
         """When the admission of ``exchange`` ends, by a judgement at ``since``. An anonymous client has none that could end."""
         principal = decision.principal
-        if principal is None or decision.route.builtin or self._identifier is None:
+        if principal is None or decision.route.brief or self._identifier is None:
             return inf
         try:
-            end = self._identifier.until(exchange.head.headers)
+            end = self._identifier.until(exchange.head.headers, principal)
         except Refusal:  # then it is not admitted again either
             return self._clock.seconds()
         if end <= self._clock.seconds():
@@ -152,7 +153,7 @@ class Reviewer:
 
     def _judge(self, exchange: Exchange) -> None:
         decision = exchange.decision
-        if not isinstance(decision, Admitted) or decision.route.builtin:
+        if not isinstance(decision, Admitted) or decision.route.brief:
             exchange.review = 0.0  # its first judgement is still under way
             return
         gate = self._gates.get(exchange.connection.listener, self._fallback)
@@ -160,7 +161,7 @@ class Reviewer:
             exchange.withdraw(NoRoute("no listener serves routes any more"))
             return
         try:
-            found = gate.judge(Again(exchange.connection, exchange.head), exchange.head)
+            found = gate.judge(Again(exchange.connection, exchange.head, exchange.time), exchange.head)
         except Exception as error:
             self._refused(exchange, error)
             return

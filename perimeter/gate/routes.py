@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 import attrs
 
@@ -22,17 +23,20 @@ class Route:
 
     ``prefix`` has no slash at its end (so "/" is the empty prefix); ``hosts`` is empty for any host; ``rewrite`` replaces the
     prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
-    ``entry`` follows from ``networks``, ``max_body`` (bytes) and ``passes_authorization``. ``path_as_sent``: paths are forwarded
-    as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to (RFC 9110,
-    section 7.8), in lower case: ``name``, ``name/version``.
+    ``entry`` follows from ``networks``, ``max_body`` (bytes) and what passes in Authorization. ``path_as_sent``: paths are
+    forwarded as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to (RFC
+    9110, section 7.8), in lower case: ``name``, ``name/version``.
 
     ``cross_site`` are the origins, besides the route's own, whose pages may send what changes something with credentials that
     browsers add by themselves; None for all (`perimeter.gate.cross_site`).
 
-    ``passes_authorization``: the target gets the client's Authorization.
+    ``passes_authorization``: the target gets the client's Authorization. ``app_authorization``: it does if the client is known
+    by a session, which then counts before that header. ``keeps_session``: a request by a session counts as a use of it, so that
+    it does not end by idleness. ``idle``: a session that was unused for longer (seconds) is not enough.
 
-    ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can be
-    ``exact``: then nothing below ``prefix`` belongs to it.
+    ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can
+    be ``exact``: then nothing below ``prefix`` belongs to it. Its answers are ``brief``, which are not cut if a token ends,
+    unless it is ``lasting``.
     """
 
     name: str
@@ -53,11 +57,16 @@ class Route:
     max_body: int | None = None
     cross_site: frozenset[bytes] | None = frozenset()
     passes_authorization: bool = False
+    app_authorization: bool = False
+    keeps_session: bool = True
+    idle: float = inf
     builtin: bool = False
     exact: bool = False
+    lasting: bool = False
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
     #: the prefix that a service does not see, as the client has to put it before the service's paths; empty if none is replaced
     hidden_prefix: bytes = attrs.field(init=False)
+    brief: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.exact and not self.builtin:
@@ -67,9 +76,13 @@ class Route:
     def _hidden_prefix(self) -> bytes:
         return b"" if self.rewrite is None or self.rewrite == self.prefix else self.prefix
 
+    @brief.default
+    def _brief(self) -> bool:
+        return self.builtin and not self.lasting
+
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
-        return entry_rules(self.networks, self.max_body, self.passes_authorization)
+        return entry_rules(self.networks, self.max_body, self.passes_authorization or self.app_authorization)
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it."""

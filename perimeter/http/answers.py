@@ -19,6 +19,7 @@ from perimeter.errors import (
     InsufficientScope,
     InvalidCredentialsRequest,
     InvalidToken,
+    LoginNeeded,
     Maintenance,
     MethodNotAllowed,
     MissingCredentials,
@@ -30,6 +31,8 @@ from perimeter.model import HeaderBlock
 _LONGEST_ACCEPT = 512
 # As names of the module, because CPython 3.11 takes 0.1 µs to look up a member of an enum.
 _BEARER, _BASIC, _BOTH, _FIRST_HAND = Challenges
+#: What decides between a redirect to the login page and a 401 (`perimeter.gate.navigation`), for caches.
+_TO_LOGIN = b"Location: %b\r\nCache-Control: no-store\r\nVary: Sec-Fetch-Mode, Sec-Fetch-Dest, Accept, Cookie\r\n"
 _JSON = b"Content-Type: application/json;charset=UTF-8\r\nCache-Control: no-store\r\nPragma: no-cache\r\n"
 
 
@@ -84,7 +87,7 @@ class Answers:
         self._error_page = error_page
         self._pages = pages
         self._clock = clock
-        self._made: dict[tuple[type[Refusal], Challenges, bool, bool], tuple[bytes, bytes]] = {}
+        self._made: dict[tuple[type[Refusal], Challenges, bool, bool, bytes], tuple[bytes, bytes]] = {}
         self._date = (-1, b"")
 
     def date(self) -> bytes:
@@ -96,13 +99,15 @@ class Answers:
 
     def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
         """Status, header lines and body of the answer to a refused request that has these ``headers``."""
+        if isinstance(refusal, LoginNeeded):
+            return self._to_login(refusal)
         json_only = isinstance(refusal, Maintenance)
         html = prefers_html(headers) and not json_only
         page = None if json_only else self._pages.get(refusal.status)
         if page is not None and not prefers_json(headers):
             lines, body = self._challenge(refusal) + page.lines, page.body
         else:
-            key = (type(refusal), refusal.stranger, refusal.one_line, html)
+            key = (type(refusal), refusal.stranger, refusal.one_line, html, refusal.login)
             made = self._made.get(key)
             if made is None:
                 made = self._made[key] = self._make(refusal, html)
@@ -112,6 +117,12 @@ class Answers:
         if isinstance(refusal, MethodNotAllowed) and refusal.allow:
             lines += b"Allow: %b\r\n" % ", ".join(refusal.allow).encode("ascii")
         return refusal.status, self.date() + lines, body
+
+    def _to_login(self, refusal: LoginNeeded) -> tuple[int, bytes, bytes]:
+        if refusal.status != 401:
+            return refusal.status, self.date() + _TO_LOGIN % refusal.location, b""
+        lines, body = self._make(refusal, html=False)
+        return refusal.status, self.date() + lines + b"X-Perimeter-Login: %b\r\n" % refusal.location, body
 
     def _make(self, refusal: Refusal, html: bool) -> tuple[bytes, bytes]:
         lines = self._challenge(refusal)
@@ -139,12 +150,13 @@ class Answers:
         return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if refusal.one_line else lines
 
     def _fields(self, refusal: Refusal) -> dict[str, object]:
-        if isinstance(refusal, MissingCredentials):
-            return {"auth_uri": self._auth_uri}
-        error = _bearer_error(refusal) or refusal.reason
-        fields: dict[str, object] = {"error": error, "error_description": refusal.phrase}
+        fields: dict[str, object] = {}
+        if not isinstance(refusal, MissingCredentials):
+            fields = {"error": _bearer_error(refusal) or refusal.reason, "error_description": refusal.phrase}
         if refusal.status == 401:
             fields["auth_uri"] = self._auth_uri
+            if refusal.login:
+                fields["login"] = refusal.login.decode("ascii")
         return fields
 
 
@@ -169,6 +181,11 @@ def quoted(text: str) -> str:
     """``text`` fit to stand in a quoted-string (RFC 9110, section 5.6.4), as ASCII."""
     visible = "".join(c if " " <= c <= "~" else "?" for c in text)
     return visible.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def accepts_html(headers: HeaderBlock) -> bool:
+    """Whether Accept names ``text/html`` itself."""
+    return _qualities(headers)[0] > 0
 
 
 def prefers_html(headers: HeaderBlock) -> bool:

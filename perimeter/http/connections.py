@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from perimeter.errors import RevokedToken
+from perimeter.errors import RevokedToken, SessionExpired
 from perimeter.http.carrier import ExchangeSite
-from perimeter.model import Principal
+from perimeter.model import GrantKind, Principal
 
 if TYPE_CHECKING:
     from perimeter.config.site.limits import LimitSettings
@@ -73,6 +73,10 @@ class ConnectionSite(ExchangeSite, Protocol):
     connections: Connections
 
 
+def _by_session(principal: Principal) -> bool:
+    return principal.grant is not None and principal.grant.kind is GrantKind.SESSION
+
+
 def withdraw_unless(good: Callable[[Principal, float], bool], exchanges: Iterable[Exchange]) -> None:
     """End what is under way for principals that are not ``good`` any more (attack 21); its second argument is the request's time.
 
@@ -80,7 +84,7 @@ def withdraw_unless(good: Callable[[Principal, float], bool], exchanges: Iterabl
     """
     for exchange in exchanges:
         decision = exchange.decision
-        if decision is None or decision.principal is None or decision.route.builtin:
+        if decision is None or decision.principal is None or decision.route.brief:
             continue
         if not good(decision.principal, exchange.time):
-            exchange.withdraw(RevokedToken())
+            exchange.withdraw(SessionExpired() if _by_session(decision.principal) else RevokedToken())

@@ -35,6 +35,7 @@ class Exchange:
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
     response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
     ``upstream`` is the target's name for the audit log, if it is not the route's. ``refusal`` is the refusal that ended it.
+    ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like.
     ``has_body``: the request is chunked, or has a Content-Length above 0. ``held``: the response's head waits in the writer (see
     `start`). ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
     """
@@ -51,6 +52,7 @@ class Exchange:
         "body_done",
         "connection",
         "decision",
+        "event",
         "has_body",
         "head",
         "held",
@@ -78,6 +80,7 @@ class Exchange:
         self.asked: RequestHead | None = None
         self.upstream = ""
         self.reason: str = ""
+        self.event = ""
         self.refusal: Refusal | None = None
         self.status = 0
         self.sent = 0
@@ -255,9 +258,7 @@ class Exchange:
         """Answer with an error, or cut the connection if a response has begun."""
         if self._ended:
             return
-        self.reason = refusal.reason
-        self.refusal = refusal
-        self._carrier.site.refusals.note(refusal, self)
+        self.explain(refusal)
         if self._started:
             self.abort(refusal.reason)
             return
@@ -267,6 +268,12 @@ class Exchange:
             self._sink = None  # the sink has failed: the carrier skips the rest of the body
         status, lines, body = self._carrier.site.answers.render(refusal, self.head.headers)
         self.answer(status, lines, body)
+
+    def explain(self, refusal: Refusal) -> None:
+        """The response, which a target of the gateway's own makes itself, is a refusal: the logs say why."""
+        self.reason = refusal.reason
+        self.refusal = refusal
+        self._carrier.site.refusals.note(refusal, self)
 
     def withdraw(self, refusal: Refusal) -> None:
         """Refuse a request that was admitted before: answer with ``refusal``, or cut a response that has begun."""
@@ -390,6 +397,7 @@ class Exchange:
         record.status = self.status
         record.sent = self.sent
         record.received = self.received
+        record.event = self.event
         record.reason = _TUNNEL_OPENED if opens_tunnel else self.reason
         refusal = self.refusal
         if refusal is None:

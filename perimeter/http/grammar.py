@@ -22,6 +22,8 @@ from perimeter.errors import (
     UpstreamBadReply,
     VersionNotSupported,
 )
+from perimeter.http.cookies import FIELDS as COOKIE_FIELDS
+from perimeter.http.cookies import SESSION, SESSION_LENGTH, mentions_own, own_value
 from perimeter.model import Field, HeaderBlock, RequestHead, ResponseHead, Version
 from perimeter.recent import Memo
 
@@ -44,9 +46,10 @@ _HOPS = re.compile(rb"[0-9]{1,3}")
 _PROTOCOL = re.compile(_TOKEN + rb"++(?:/" + _TOKEN + rb"++)?")
 #: Bytes of Upgrade that are read. A client that sends more offers nothing that is known here.
 _LONGEST_UPGRADE = 512
-#: The headers that decide framing and routing. All except the first six may be there once only.
+#: The headers that decide framing and routing, or say who the client is. All except the first eight may be there once only.
 _FRAMING = frozenset(
     (
+        *COOKIE_FIELDS,
         b"authorization",
         b"connection",
         b"upgrade",
@@ -208,8 +211,9 @@ def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
 
 
 def _read_framing(headers: HeaderBlock) -> bytes | None:
-    """Set what `HeaderBlock` keeps of the headers that decide framing and routing. Returns the value of Expect."""
+    """Set what `HeaderBlock` keeps of the headers in `_FRAMING`. Returns the value of Expect."""
     single: dict[bytes, bytes] = {}
+    cookies: list[bytes] = []
     authorization: list[bytes] = []
     connection: list[bytes] = []
     upgrade: list[bytes] = []
@@ -227,6 +231,11 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
             headers.hops = max(headers.hops, int(value) if _HOPS.fullmatch(value) else 0)
         elif name == b"x-auth-realm":
             headers.narrowed = True
+        elif name in COOKIE_FIELDS:
+            if mentions_own(value):
+                headers.own_cookies = True
+                if name == b"cookie":
+                    cookies.append(value)
         elif name in single:
             # RFC 9110, section 5.3: only lists may be repeated. RFC 9112, section 3.2: two Host headers MUST be 400.
             raise BadRequest(f"there are two {name.decode('ascii')} fields")
@@ -234,6 +243,8 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
             single[name] = value
     headers.host = single.get(b"host")
     headers.authorization = tuple(authorization)
+    if cookies:
+        headers.session = own_value(cookies, SESSION, SESSION_LENGTH)
     length = single.get(b"content-length")
     if length is not None:
         if not _LENGTH.fullmatch(length):

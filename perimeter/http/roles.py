@@ -37,8 +37,8 @@ class AdmittingRoute(Protocol):
         """Answers the exchange."""
 
     @property
-    def builtin(self) -> bool:
-        """Whether the gateway itself answers."""
+    def brief(self) -> bool:
+        """Whether the gateway itself answers, and soon: such an answer is never cut."""
 
 
 class Admission(Protocol):

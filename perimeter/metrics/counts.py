@@ -146,6 +146,8 @@ class Metrics:
     def __init__(self) -> None:
         self.requests = RequestCounts()
         self.auth = AuthCounts()
+        #: sign-ins on the page, by method and outcome
+        self.logins: Counter[tuple[str, ...]] = Counter()
         #: reloads that succeeded, and those that failed
         self.reloads = {"success": 0, "error": 0}
         self.reloaded = True
@@ -155,6 +157,10 @@ class Metrics:
         """``config`` is in force, or about to be."""
         self.requests.configured(config)
         self.auth.configured(config)
+
+    def count_login(self, method: str, outcome: str) -> None:
+        """Count a sign-in. Both are words of the program."""
+        self.logins[method, outcome] += 1
 
     def count_reload(self, success: bool) -> None:
         """Count a reload."""

@@ -45,6 +45,7 @@ def families(metrics: Metrics) -> Iterator[Metric]:
     yield from _requests(metrics.requests)
     yield _auth_requests(metrics)
     yield from _auth(metrics.auth)
+    yield _counter("perimeter_logins", "Sign-ins on the page of the gateway.", ("method", "outcome"), metrics.logins.items())
     reloads = CounterMetricFamily("perimeter_config_reloads", "Reloads of the configuration.", labels=("result",))
     for result, count in metrics.reloads.items():
         reloads.add_metric((result,), count)

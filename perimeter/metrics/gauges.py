@@ -36,6 +36,9 @@ def gauges(now: ScrapeSources) -> Iterator[Metric]:
     for name, queue in now.queues.items():
         waiting.add_metric((name,), queue.waiting)
     yield waiting
+    sessions = GaugeMetricFamily("perimeter_sessions", "Sessions of users who have signed in with a browser.")
+    sessions.add_metric((), now.sessions)
+    yield sessions
     signing = GaugeMetricFamily(
         "perimeter_signing_key_activated_timestamp_seconds", "Time since when the current key signs tokens, in epoch seconds."
     )

@@ -15,7 +15,10 @@ from perimeter.tokens.key_file import KeyEntry
 
 @attrs.frozen
 class ScrapeSources:
-    """The parts of the running gateway. ``connections`` are by listener, ``queues`` by their purpose."""
+    """The parts of the running gateway. ``connections`` are by listener, ``queues`` by their purpose.
+
+    ``sessions`` is how many sessions of browsers are kept.
+    """
 
     connections: Mapping[str, Connections]
     pools: Sequence[UpstreamPool]
@@ -23,3 +26,4 @@ class ScrapeSources:
     authenticators: Sequence[GuardedAuthenticator]
     keys: Sequence[KeyEntry]
     queues: Mapping[str, Offload]
+    sessions: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from math import inf
 from typing import TYPE_CHECKING
@@ -27,19 +28,51 @@ class Restriction:
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
+class GrantKind(StrEnum):
+    """What a grant is, which says where it is looked up: among access tokens, API tokens, or sessions of browsers."""
+
+    ACCESS_TOKEN = "access token"  # noqa: S105
+    API_TOKEN = "API token"  # noqa: S105
+    SESSION = "session"
+
+
+class SessionUse:
+    """When a session was used last: ``at``, in epoch seconds; the end by idleness is counted from it. The gate notes each use.
+
+    ``kept`` is the time that the store has. ``gap`` is the longest time without a use so far, in seconds, for routes that admit
+    only shorter ones: a use of another route in between does not make up for it.
+    """
+
+    __slots__ = ("at", "gap", "kept")
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.kept = at
+        self.gap = 0.0
+
+    def note(self, at: float) -> None:
+        """The session is used, at the time ``at``. An earlier time than that of the last use changes nothing."""
+        gap = at - self.at
+        if gap > 0:
+            self.at = at
+            if gap > self.gap:
+                self.gap = gap
+
+
 @attrs.frozen(slots=True)
 class Grant:
-    """The token that established a principal. Revocation and the token's own restriction need it.
+    """The token or session that established a principal. Revocation and the token's own restriction need it.
 
-    ``id`` is the ``jti`` of an access token or, if ``stored``, the id of an API token. Times are seconds since the epoch.
-    ``expires`` is infinite for a token that does not expire.
+    ``id`` is the ``jti`` of an access token, or the id of an API token or a session. Times are seconds since the epoch.
+    ``expires`` is infinite for a token that does not expire. ``use`` is set for a session, and for nothing else.
     """
 
     id: str
     issued: float
     expires: float
-    stored: bool = False
+    kind: GrantKind = GrantKind.ACCESS_TOKEN
     restriction: Restriction | None = None
+    use: SessionUse | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen(slots=True, cache_hash=True)
@@ -47,8 +80,8 @@ class Principal:
     """An authenticated user. The name is unique within the realm, but not across realms.
 
     ``authenticator`` is the configured name of the authenticator that established the identity. For a token that this gateway
-    issued it is ``token``, and ``grant`` says which token it was. ``until`` is when the authenticator's word ends (epoch
-    seconds): the expiry of a certificate or of another issuer's token.
+    issued it is ``token``, and ``grant`` says which token it was. For a session it is the one that vouched at the sign-in.
+    ``until`` is when the authenticator's word ends (epoch seconds): the expiry of a certificate or of another issuer's token.
     """
 
     username: str

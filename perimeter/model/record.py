@@ -21,6 +21,7 @@ class AccessRecord:
         "attempted_user",
         "detail",
         "duration",
+        "event",
         "headers",
         "host",
         "listener",
@@ -65,5 +66,7 @@ class AccessRecord:
     reason: str
     #: what explains the refusal to the operator, or ""
     detail: str
+    #: what a page of the gateway did (``login``, ``logout``), or ""
+    event: str
     #: the user name of a login that failed, as the client sent it; None if no login failed
     attempted_user: str | None

@@ -37,7 +37,9 @@ class HeaderBlock:
         "keep_alive",
         "kept_idle",
         "narrowed",
+        "own_cookies",
         "raw",
+        "session",
         "upgrade",
     )
 
@@ -71,6 +73,10 @@ class HeaderBlock:
         self.dated = False
         #: there is an X-Auth-Realm header
         self.narrowed: bool = False
+        #: a Cookie or Set-Cookie header seems to have a cookie of the gateway's own, which is not passed on
+        self.own_cookies: bool = False
+        #: the value of the session's cookie, well formed but not verified, or None
+        self.session: bytes | None = None
         self.forward: tuple[object, bytes] | None = None
 
     def get(self, name: bytes) -> bytes | None:

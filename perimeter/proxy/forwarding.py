@@ -208,7 +208,8 @@ class Forwarding:
         self._connection = connection
         has_body = exchange.has_body
         connection.begin(self, head_only=exchange.head.method == b"HEAD", tunnel=self._upgrade is not None, complete=not has_body)
-        if self._route.passes_authorization and binds_connection(exchange.head.headers):
+        route = self._route
+        if (route.passes_authorization or route.app_authorization) and binds_connection(exchange.head.headers):
             connection.close_after()
         if not has_body:
             connection.send(self._head)

@@ -5,6 +5,7 @@ the gateway may set (identity, client address, scheme), the client's credentials
 some servers use instead of the path. An identity header is recognised in every spelling that a server could treat as equal:
 ``X_Auth_Username``, ``x.auth.username`` (attacks 11, 12); the list of known ones is an option (attack 55). Headers are dropped
 first and added last, so that a client can neither double a header of the gateway nor remove it with ``Connection`` (attack 13).
+The gateway's own cookies are taken out in both directions (`perimeter.http.cookies`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from perimeter.config.site.identity_headers import KNOWN
 from perimeter.errors import LoopDetected
 from perimeter.gate.decision import Admitted
 from perimeter.gate.overrides import METHOD_OVERRIDES, folded
+from perimeter.http.cookies import foreign_lines
 from perimeter.http.exchange import Exchange
 from perimeter.model import ClientConnection, Field, HeaderBlock
 from perimeter.recent import Memo
@@ -100,7 +102,10 @@ class HeaderRules:
         named = headers.connection
         passes = self._request_names
         lines = []
-        for (name, _), line in zip(headers.fields, headers.raw.split(b"\r\n"), strict=False):
+        received: Iterable[tuple[Field, bytes]] = zip(headers.fields, headers.raw.split(b"\r\n"), strict=False)
+        if headers.own_cookies:
+            received = foreign_lines(received)
+        for (name, _), line in received:
             allowed = passes.get(name)
             if allowed is None:
                 allowed = self._judge_request_name(name)
@@ -142,7 +147,10 @@ class HeaderRules:
         passes = self._response_names
         lines = []
         mapped = False
-        for (name, value), line in zip(headers.fields, headers.raw.split(b"\r\n"), strict=False):
+        received: Iterable[tuple[Field, bytes]] = zip(headers.fields, headers.raw.split(b"\r\n"), strict=False)
+        if headers.own_cookies:
+            received = foreign_lines(received)
+        for (name, value), line in received:
             allowed = passes.get(name)
             if allowed is None:
                 allowed = passes.keep(name, not (name in _HOP_BY_HOP or self.reserved(name)))

@@ -13,6 +13,7 @@ import perimeter
 from perimeter.errors import Unavailable
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.problems import Examination, Subject, problems
+from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.tokens.revoking import Revocation
 
@@ -44,7 +45,8 @@ class RunningGateway(Protocol):
 
 
 def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
-    """The answer to a question, by its ``command``: ``status``, ``unban``, ``tokens`` or ``revoke``.
+    """The answer to a question, by its ``command``: ``status``, ``unban``, ``tokens``, ``revoke``, ``sessions``
+    or ``end_sessions``.
 
     Raises ValueError for any other question, and for one that cannot be answered; the text is meant for the operator.
     """
@@ -55,6 +57,10 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
         return _tokens(gateway.assembly, question)
     if command == "revoke":
         return _revoke(gateway.assembly, question)
+    if command == "sessions":
+        return list_sessions(gateway.assembly.sessions, *_owner(question), _first(question))
+    if command == "end_sessions":
+        return _end_sessions(gateway.assembly, question)
     what = question.get("what")
     if command == "unban" and isinstance(what, str) and what:
         return {"released": [str(key) for key in gateway.assembly.chain.release(what)]}
@@ -70,6 +76,7 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
         "pid": os.getpid(),
         "uptime": int(gateway.uptime()),
         "config": str(config.file),
+        "sessions": len(gateway.assembly.sessions),
         "listeners": [attrs.asdict(place) for place in gateway.listeners()],
         "authenticators": [
             {
@@ -105,27 +112,54 @@ async def examined_status(gateway: RunningGateway, examination: Examination) -> 
 
 
 def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    first = question.get("first", 0)
-    if not isinstance(first, int):
-        raise ValueError("first: expected a number")
-    user, realm = _text(question, "user"), _text(question, "realm")
-    return list_tokens(assembly.tokens, user, realm, passing=question.get("passing") is True, first=max(0, first))
+    return list_tokens(assembly.tokens, *_owner(question), passing=question.get("passing") is True, first=_first(question))
 
 
 async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    wanted = Revocation(_ids(question), _whole_owner(question), _text(question, "token"))
+    try:
+        return attrs.asdict(await revoke_tokens(_realms(assembly), assembly.revoker, wanted))
+    except Unavailable as error:
+        raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None
+
+
+async def _end_sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        return await end_sessions(_realms(assembly), assembly.sessions, _ids(question), _whole_owner(question))
+    except Unavailable as error:
+        raise ValueError(f"the sessions have ended, but this is not on disk yet: {error.detail}") from None
+
+
+def _realms(assembly: Assembly) -> list[str]:
+    return [one.realm for one in assembly.config.authenticators]
+
+
+def _first(question: Mapping[str, Any]) -> int:
+    """The number of the entry to begin a list with."""
+    first = question.get("first", 0)
+    if not isinstance(first, int):
+        raise ValueError("first: expected a number")
+    return max(0, first)
+
+
+def _ids(question: Mapping[str, Any]) -> tuple[str, ...]:
     ids = question.get("ids", [])
     if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
         raise ValueError("ids: expected a list of texts")
-    user, realm = _text(question, "user"), _text(question, "realm")
+    return tuple(ids)
+
+
+def _owner(question: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """User and realm that select; None for any."""
+    return _text(question, "user"), _text(question, "realm")
+
+
+def _whole_owner(question: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Realm and user, or None if the question names neither."""
+    user, realm = _owner(question)
     if (user is None) != (realm is None):
         raise ValueError("user and realm are needed together")
-    owner = None if user is None or realm is None else (realm, user)
-    wanted = Revocation(tuple(ids), owner, _text(question, "token"))
-    realms = [one.realm for one in assembly.config.authenticators]
-    try:
-        return attrs.asdict(await revoke_tokens(realms, assembly.revoker, wanted))
-    except Unavailable as error:
-        raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None
+    return None if user is None or realm is None else (realm, user)
 
 
 def _text(question: Mapping[str, Any], name: str) -> str | None:

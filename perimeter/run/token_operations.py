@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from perimeter.errors import InvalidToken, NoSuchToken
+from perimeter.run.session_operations import known_realm
 from perimeter.tokens.revoking import Ended, Revocation, Revoker
 from perimeter.tokens.stored import StoredTokens
 from perimeter.web.endpoints.api_tokens import described
@@ -37,9 +38,7 @@ async def revoke_tokens(realms: Iterable[str], revoker: Revoker, wanted: Revocat
     Raises ValueError, with the reason, if nothing ended, and `perimeter.errors.Unavailable` as `Revoker` does.
     """
     if wanted.user is not None:
-        known = {*realms} | revoker.realms()
-        if wanted.user[0] not in known:
-            raise ValueError(f"there is no realm {wanted.user[0]}; there are: {', '.join(sorted(known)) or 'none'}")
+        known_realm(wanted.user[0], realms, revoker.realms())
     try:
         return await revoker.revoke(wanted)
     except InvalidToken as error:

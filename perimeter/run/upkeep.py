@@ -66,6 +66,7 @@ class Upkeep:
         """Look after ``assembly`` from now on, and stop every state except its own; fires when those have written the rest."""
         if self._assembly is not None:
             self._assembly.state.on_removed.discard(self._revoked)
+            self._assembly.sessions.keep_all_uses()  # its state may be stopped now
         self._assembly = assembly
         if assembly is not None:
             assembly.state.on_removed.add(self._revoked)
@@ -86,7 +87,10 @@ class Upkeep:
             _log.failure("what is open for long was not reviewed")
 
     def _tend_state(self) -> Deferred[None]:
-        return succeed(None) if self._assembly is None else self._assembly.state.tend()
+        if self._assembly is None:
+            return succeed(None)
+        self._assembly.sessions.keep_uses()
+        return self._assembly.state.tend()
 
     def _check_keys(self) -> Deferred[None] | None:
         assembly = self._assembly
@@ -120,4 +124,4 @@ class Upkeep:
             # A password that was verified before must be verified again: the operator may have removed it first.
             self._users_revoked = tokens.users_revoked
             assembly.chain.forget_users(lambda principal: tokens.revoked_at(principal) > 0)
-        withdraw_unless(tokens.good_since, self._exchanges())
+        withdraw_unless(assembly.still_good, self._exchanges())

@@ -26,12 +26,16 @@ from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.listening import BoundListeners, Listeners
+from perimeter.run.operated import OperatedGateway
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.preparation import Preparation
 from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
 from perimeter.run.upkeep import Upkeep
+from perimeter.web.endpoints.operator.events import Audience
+from perimeter.web.endpoints.operator.gateway import Reload
+from perimeter.web.endpoints.operator.page import Desk
 
 _log = Logger()
 
@@ -55,8 +59,10 @@ class Worker:
         self._upkeep = Upkeep(self._runtime, self._listeners.exchanges)
         self._assembly: Assembly | None = None
         self._running = False
-        self._refused_reload = ""
+        self.last_reload = Reload()
         self._started = 0.0
+        self._operated = OperatedGateway(self, self._runtime)
+        self._desk = Desk(self._operated, Audience(self._operated.samples, self._operated.troubles))
 
     # -- from one configuration to the next
 
@@ -79,7 +85,7 @@ class Worker:
         fails: every step is taken, and what one of them raises is logged.
         """
         try:
-            assembly = assemble(prepared, self._runtime)
+            assembly = assemble(prepared, self._runtime, self._desk)
             bound = self._listeners.bind(assembly, prepared.contexts)
             try:
                 if self._running:
@@ -126,6 +132,7 @@ class Worker:
         """Accept no more, let requests in flight finish for ``drain_timeout``, then cut what is left."""
         self._running = False
         self._upkeep.stop()
+        self._operated.samples.stop()
         self._listeners.stop()
         done: Deferred[None] = Deferred()
         self._await_drained(done, self._reactor.seconds() + self.assembly.config.perimeter.drain_timeout)
@@ -191,11 +198,11 @@ class Worker:
     def count_reload(self, success: bool, reason: str = "") -> None:
         """Count a reload in the metrics. ``reason`` is why it was refused."""
         self._runtime.metrics.count_reload(success)
-        self._refused_reload = "" if success else reason
+        self.last_reload = Reload(self._reactor.seconds(), "" if success else reason)
 
     def examination(self) -> Examination:
         """See `RunningGateway`."""
-        return Examination(self.assembly, self._runtime, self._listeners.identities(), self._refused_reload)
+        return Examination(self.assembly, self._runtime, self._listeners.identities(), self.last_reload.refused)
 
     def report_repeats(self) -> None:
         """Log how often refusals and failed TLS handshakes have repeated."""
@@ -216,6 +223,7 @@ class Worker:
             authenticators=assembly.chain.guarded,
             keys=assembly.keyring.entries,
             queues={"work": self._runtime.offload, "hashing": self._runtime.hashing, "blocking": self._runtime.blocking},
+            sessions=len(assembly.sessions),
         )
 
 

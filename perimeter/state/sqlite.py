@@ -30,7 +30,8 @@ _BUSY: Final = 5.0
 
 LOG_SECONDS: Final = 3600.0
 LOG_ENTRIES: Final = 100_000
-"""The log keeps the entries of the last `LOG_SECONDS` and the last `LOG_ENTRIES`, whichever are more."""
+LOG_BYTES: Final = 64 * 1024 * 1024
+"""The log keeps the entries of the last `LOG_SECONDS`, and older ones up to `LOG_ENTRIES` and `LOG_BYTES` of text in all."""
 
 BATCH: Final = 1000
 """Changes that `SqliteStore.since` returns at most, since they are put in force in one turn of the reactor."""
@@ -41,6 +42,9 @@ _LOG: Final = "INSERT INTO change (at, kind, body) VALUES (?, ?, ?)"
 # A prefix, never single entries: a hole would look like a Gap. The time of an entry may be wrong, its number is not.
 _TRIM: Final = """
 DELETE FROM change WHERE seq <= (SELECT seq FROM change WHERE seq <= ? AND at < ? ORDER BY seq DESC LIMIT 1)
+"""
+_TOO_MUCH: Final = """
+SELECT coalesce(max(seq), 0) FROM (SELECT seq, sum(length(body)) OVER (ORDER BY seq DESC) AS text FROM change) WHERE text > ?
 """
 
 
@@ -155,7 +159,10 @@ class SqliteStore:
         with self._available(), self._transaction():
             for kind in self._kinds.all:
                 kind.table.forget(self._db.execute, now)
-            self._db.execute(_TRIM, (self._last() - LOG_ENTRIES, now - LOG_SECONDS))
+            too_much = self._db.execute(_TOO_MUCH, (LOG_BYTES,)).fetchone()[0]
+            last = self._last()
+            # The last entry stays: a log without any would not show that there were some.
+            self._db.execute(_TRIM, (min(max(last - LOG_ENTRIES, too_much), last - 1), now - LOG_SECONDS))
 
     def close(self) -> None:
         """Close the database."""

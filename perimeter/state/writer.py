@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from perimeter.state.changes import Change
 
@@ -26,3 +27,12 @@ class ChangeWriter(Protocol):
 
     def seconds(self) -> float:
         """The time, in epoch seconds."""
+
+
+async def finish(*changes: Deferred[Any]) -> Sequence[Any]:
+    """Wait until all ``changes`` are written, then raise what the first that failed has raised. Returns their results."""
+    results: list[tuple[bool, Any]] = await DeferredList(changes, consumeErrors=True)
+    for success, result in results:
+        if not success:
+            result.raiseException()
+    return [result for _, result in results]

@@ -5,7 +5,8 @@ had sent it to the gateway. Any other question is only about the user of the cre
 names no request, and each one to a gateway without routes, which has no rules to judge by.
 
 The answer is 200 with the identity in headers, as an upstream would get them, or a refusal that every proxy understands:
-401 if other credentials would help, 403 if not, 429 and 503 for "not now". What is 400 or 404 elsewhere is 403 here.
+401 if other credentials would help, 403 if not, 429 and 503 for "not now". What is 400 or 404 elsewhere is 403 here. A browser
+that has to sign in gets 302, or what the proxy can make one of.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from perimeter.audit.sink import IAuditSink
-from perimeter.errors import BadRequest, Challenges, InvalidCredentialsRequest, NoRoute, Refusal
+from perimeter.errors import (
+    BadRequest,
+    Challenges,
+    InvalidCredentialsRequest,
+    LoginNeeded,
+    LoginNeededBehindProxy,
+    NoRoute,
+    Refusal,
+)
 from perimeter.gate.access import Access, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
@@ -24,6 +33,7 @@ from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.original import original
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
+from perimeter.http.cookies import others
 from perimeter.http.exchange import Exchange, refuse_on_error
 
 #: The path of the endpoint. Envoy appends the path that it asks about.
@@ -31,7 +41,10 @@ ENDPOINT = b"/authenticate"
 #: The audience of an assertion if no route names an upstream: ``upstream:forward-auth``.
 AUDIENCE = "forward-auth"
 #: Envoy does not remove a field just because the answer lacks it, as other proxies do, so the answer says so (attack 16).
-_NO_CREDENTIAL = b"X-Envoy-Auth-Headers-To-Remove: authorization\r\n"
+_TO_REMOVE = b"X-Envoy-Auth-Headers-To-Remove: %b\r\n"
+#: What nginx describes the request by (`perimeter.gate.original`), which passes on no redirect of its questions.
+_OF_NGINX = (b"x-original-uri", b"x-original-url")
+_SCHEMES = (b"http", b"https")
 
 
 class Ambiguous(BadRequest):
@@ -59,14 +72,17 @@ class MalformedCredentials(InvalidCredentialsRequest):
 class ForwardAuthTarget:
     """Answers the questions of proxies.
 
-    ``gate`` has the configured routes, and none of the gateway's own endpoints; ``rules`` is False if there are none.
+    ``gate`` has the configured routes, and none of the gateway's own endpoints; ``rules`` is False if there are none. ``pages``
+    is the path of the gateway's own pages (``/.perimeter``), if people sign in on them: then the answer has the cookies that are
+    not the gateway's own, for the proxy to send on.
     """
 
     name = AUDIENCE
 
-    def __init__(self, gate: Gate, audit: IAuditSink, *, rules: bool) -> None:
+    def __init__(self, gate: Gate, audit: IAuditSink, *, rules: bool, pages: bytes = b"") -> None:
         self._gate = gate
         self._rules = rules
+        self._pages = pages
         self._bare = Route(
             name=ENDPOINT[1:].decode("ascii"),
             prefix=ENDPOINT,
@@ -85,11 +101,11 @@ class ForwardAuthTarget:
         try:
             admitted = self._judge(exchange)
             if isinstance(admitted, Admitted):
-                _answer(exchange, admitted)
+                self._answer(exchange, admitted)
             else:
-                Deferred.fromCoroutine(_answer_later(exchange, admitted))
+                Deferred.fromCoroutine(self._answer_later(exchange, admitted))
         except Exception as error:  # after any failure of the decision, the answer is not 200 (attack 41)
-            refuse_on_error(exchange, _as_refusal(error))
+            refuse_on_error(exchange, _as_refusal(error, exchange))
 
     def _judge(self, exchange: Exchange) -> Admitted | Awaitable[Admitted]:
         asking = exchange.decision
@@ -103,33 +119,42 @@ class ForwardAuthTarget:
         asked = original(head, behind)
         if asked is None:
             return self._gate.judge(exchange, head, self._bare, asking)
+        if self._pages and asked.target.startswith(self._pages + b"/"):
+            # the login page would need a login
+            raise NoSuchRoute("the gateway's own pages are not for a proxy to ask about: it has to send them to the gateway")
         exchange.asked = asked
         return self._gate.judge(exchange, asked, None if self._rules else self._bare, asking)
 
+    def _answer(self, exchange: Exchange, admitted: Admitted) -> None:
+        if exchange.ended:  # the proxy gave up while an authenticator was asked
+            return
+        exchange.decision = admitted
+        lines = admitted.identity
+        absent = []
+        headers = exchange.head.headers
+        sent = headers.authorization if admitted.route.passes_authorization else ()
+        if sent:  # the proxy passes on what the answer has, and not what the client sent
+            lines += b"Authorization: %b\r\n" % sent[0]
+        elif b"\nAuthorization: " not in b"\n" + lines:
+            absent.append(b"authorization")
+        if self._pages:
+            cookies = others(headers)
+            if cookies:
+                lines += b"Cookie: %b\r\n" % cookies
+            else:
+                absent.append(b"cookie")
+        if absent:
+            lines += _TO_REMOVE % b", ".join(absent)
+        exchange.answer(200, exchange.date_line() + b"Cache-Control: no-store\r\n" + lines, b"")
 
-def _answer(exchange: Exchange, admitted: Admitted) -> None:
-    if exchange.ended:  # the proxy gave up while an authenticator was asked
-        return
-    exchange.decision = admitted
-    identity = admitted.identity
-    route = admitted.route
-    asserted = admitted.principal is not None and route.identity.audience
-    sent = exchange.head.headers.authorization if route.passes_authorization else ()
-    if sent:  # the proxy passes on what the answer has, and not what the client sent
-        identity += b"Authorization: %b\r\n" % sent[0]
-    elif not asserted and not route.identity.fixed:
-        identity += _NO_CREDENTIAL
-    exchange.answer(200, exchange.date_line() + b"Cache-Control: no-store\r\n" + identity, b"")
+    async def _answer_later(self, exchange: Exchange, later: Awaitable[Admitted]) -> None:
+        try:
+            self._answer(exchange, await later)
+        except Exception as error:
+            refuse_on_error(exchange, _as_refusal(error, exchange))
 
 
-async def _answer_later(exchange: Exchange, later: Awaitable[Admitted]) -> None:
-    try:
-        _answer(exchange, await later)
-    except Exception as error:
-        refuse_on_error(exchange, _as_refusal(error))
-
-
-def _as_refusal(error: Exception) -> Exception:
+def _as_refusal(error: Exception, exchange: Exchange) -> Exception:
     """``error`` as a refusal that proxies pass on, with all challenges in one line. nginx makes 500 of all but 401 and 403."""
     if isinstance(error, BadRequest):
         error = Ambiguous(error.detail)
@@ -138,6 +163,23 @@ def _as_refusal(error: Exception) -> Exception:
     elif isinstance(error, InvalidCredentialsRequest):
         malformed, error = error, MalformedCredentials(error.detail)
         error.stranger = malformed.stranger
+    elif isinstance(error, LoginNeeded):
+        error = _login_needed(error, exchange)
     if isinstance(error, Refusal):
         error.one_line = True
     return error
+
+
+def _login_needed(needed: LoginNeeded, exchange: Exchange) -> LoginNeeded:
+    """A redirect in the way that the proxy passes on.
+
+    nginx gets 401 with the path in a header. Traefik resolves a path as one of the gateway, so it gets the whole URL; the scheme
+    and host are those that the client used.
+    """
+    asked, headers = exchange.asked, exchange.head.headers
+    if any(headers.get(name) is not None for name in _OF_NGINX):
+        return LoginNeededBehindProxy(needed.location, needed)
+    scheme = (headers.get(b"x-forwarded-proto") or b"").partition(b",")[0].strip().lower()
+    if asked is not None and headers.get(b"x-forwarded-uri") is not None and scheme in _SCHEMES:
+        return LoginNeeded(b"%b://%b%b" % (scheme, asked.host, needed.location), needed)
+    return needed

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import attrs
 
 from perimeter.errors import ExpiredToken, InvalidToken
-from perimeter.model import TOKEN_PREFIX, Grant, Principal, Restriction
+from perimeter.model import TOKEN_PREFIX, Grant, GrantKind, Principal, Restriction
 from perimeter.state.changes import Change
 from perimeter.tokens.format import EpochClock
 
@@ -87,4 +87,4 @@ class ApiTokenVerifier:
 
 def grant_of(kept: ApiToken) -> Grant:
     """The grant of a request with this token."""
-    return Grant(kept.id, kept.created, kept.expires, True, kept.restriction)
+    return Grant(kept.id, kept.created, kept.expires, GrantKind.API_TOKEN, kept.restriction)

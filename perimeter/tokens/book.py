@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
-from perimeter.model import Grant, Principal, Restriction
+from perimeter.model import Grant, GrantKind, Principal, Restriction
 from perimeter.tokens.api_token import ApiToken, digest_of, mint
 from perimeter.tokens.format import EpochClock
 from perimeter.tokens.revoking import Revoker
@@ -69,7 +69,7 @@ class TokenBook:
 
     def names(self, which: str, grant: Grant) -> bool:
         """Whether ``which``, an id or the text of a token, is the API token of the request."""
-        if not grant.stored:
+        if grant.kind is not GrantKind.API_TOKEN:
             return False
         kept = self._stored.find(digest_of(which))
         return which == grant.id or (kept is not None and kept.id == grant.id)

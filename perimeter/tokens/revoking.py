@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 
 from perimeter.errors import InvalidToken, NoSuchToken
-from perimeter.model import TOKEN_PREFIX, Principal
+from perimeter.model import TOKEN_PREFIX, GrantKind, Principal
+from perimeter.state.writer import finish
 from perimeter.tokens.api_token import ApiToken, digest_of
 from perimeter.tokens.stored import StoredTokens
 from perimeter.tokens.verifier import TokenVerifier
@@ -25,21 +26,34 @@ class Revocation:
 
 @attrs.frozen
 class Ended:
-    """How many tokens ended. The access tokens of a user are not counted, since they are not stored (``user`` is true then)."""
+    """How many tokens and sessions ended. The access tokens of a user are not counted, since they are not stored (``user`` is
+    true then)."""
 
     api_tokens: int = 0
     access_tokens: int = 0
     user: bool = False
+    sessions: int = 0
+
+
+class UserSessions(Protocol):
+    """What `Revoker` needs of `perimeter.sessions.stored.StoredSessions`."""
+
+    def end_user(self, realm: str, username: str) -> Deferred[list[Any]]:
+        """End every session of a user. Fires with those that the user had; fails with `Unavailable`."""
+
+    def realms(self) -> frozenset[str]:
+        """The realms of the users of sessions."""
 
 
 class Revoker:
-    """Ends tokens. Without ``verifier`` there are no access tokens.
+    """Ends tokens, and with all tokens of a user their ``sessions``. Without ``verifier`` there are no access tokens.
 
     Every method raises `perimeter.errors.Unavailable` if the end is in force but could not be written.
     """
 
-    def __init__(self, stored: StoredTokens, verifier: TokenVerifier | None) -> None:
+    def __init__(self, stored: StoredTokens, verifier: TokenVerifier | None, sessions: UserSessions) -> None:
         self._stored = stored
+        self._sessions = sessions
         self._verifier = verifier
 
     async def end(self, text: str) -> Principal:
@@ -57,9 +71,10 @@ class Revoker:
         await self._stored.revoke(principal.grant)
         return principal
 
-    async def end_user(self, realm: str, username: str) -> list[ApiToken]:
-        """End every token of a user: the API tokens, which are returned, and all access tokens issued until now."""
-        return await self._stored.revoke_user(realm, username)
+    async def end_user(self, realm: str, username: str) -> Ended:
+        """End all that a user was given until now: the API tokens, the access tokens and the sessions."""
+        tokens, sessions = await finish(self._stored.revoke_user(realm, username), self._sessions.end_user(realm, username))
+        return Ended(len(tokens), 0, True, len(sessions))
 
     async def revoke(self, wanted: Revocation) -> Ended:
         """End all that ``wanted`` names. Raises `NoSuchToken` and `InvalidToken`, and has ended nothing then."""
@@ -67,12 +82,11 @@ class Revoker:
         api_tokens, access_tokens = len(tokens), 0
         if wanted.token is not None:
             grant = (await self.end(wanted.token)).grant
-            access_tokens = int(grant is not None and not grant.stored)
+            access_tokens = int(grant is not None and grant.kind is GrantKind.ACCESS_TOKEN)
             api_tokens += 1 - access_tokens
-        await _all(*(self._stored.remove(token) for token in tokens))
-        if wanted.user is not None:
-            api_tokens += len(await self.end_user(*wanted.user))
-        return Ended(api_tokens, access_tokens, wanted.user is not None)
+        await finish(*(self._stored.remove(token) for token in tokens))
+        ended = Ended() if wanted.user is None else await self.end_user(*wanted.user)
+        return attrs.evolve(ended, api_tokens=ended.api_tokens + api_tokens, access_tokens=access_tokens)
 
     def _with_id(self, id: str) -> ApiToken:
         token = self._stored.with_id(id)
@@ -81,13 +95,5 @@ class Revoker:
         return token
 
     def realms(self) -> frozenset[str]:
-        """The realms of the owners of API tokens, which may be ones that are no longer configured."""
-        return frozenset(token.owner.realm for token in self._stored.all())
-
-
-async def _all(*ends: Deferred[None]) -> None:
-    """Wait for all of them, then raise what the first that failed has raised."""
-    results: list[tuple[bool, Any]] = await DeferredList(ends, consumeErrors=True)
-    for success, result in results:
-        if not success:
-            result.raiseException()
+        """The realms of the owners of API tokens and sessions, which may be ones that are no longer configured."""
+        return frozenset(token.owner.realm for token in self._stored.all()) | self._sessions.realms()

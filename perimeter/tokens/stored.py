@@ -9,7 +9,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from perimeter.model import Grant, Principal
+from perimeter.model import Grant, GrantKind, Principal
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
 from perimeter.state.state import unaffected
@@ -94,7 +94,7 @@ class StoredTokens:
         grant = principal.grant
         if grant is None:
             return True
-        if grant.stored:
+        if grant.kind is GrantKind.API_TOKEN:
             return grant.id in self._index.by_id
         return not self.revoked(grant, principal.realm, principal.username)
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any, Final
 
-from perimeter.model import Principal, Restriction
+from perimeter.model import Restriction
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Codec, Execute
 from perimeter.tokens.api_token import ApiToken
+from perimeter.tokens.owners import decode_owner, encode_owner
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
 
 # IF NOT EXISTS: databases of format 1 have these tables already (`perimeter.state.schema`).
@@ -75,12 +76,6 @@ class TokenTable:
 
 def _row(token: ApiToken) -> tuple[Any, ...]:
     owner, limits = token.owner, token.restriction
-    known = {
-        "roles": list(owner.roles),
-        "authenticator": owner.authenticator,
-        "attributes": dict(owner.attributes),
-        "scopes": {service: list(scopes) for service, scopes in owner.scopes.items()},
-    }
     restriction = None if limits is None else json.dumps(
         {
             "routes": sorted(limits.routes),
@@ -89,28 +84,20 @@ def _row(token: ApiToken) -> tuple[Any, ...]:
         }
     )  # fmt: skip
     return (
-        *(token.id, token.digest, token.name, owner.realm, owner.username, json.dumps(known)),
+        *(token.id, token.digest, token.name, owner.realm, owner.username, encode_owner(owner)),
         *(token.created, token.expires, restriction, int(token.passing)),
     )
 
 
 def _token(row: Sequence[Any]) -> ApiToken:
     id, digest, name, realm, username, owner, created, expires, limits, passing = row
-    known = json.loads(owner)
     restriction = None
     if limits is not None:
         limit = json.loads(limits)
         restriction = Restriction(
             frozenset(limit["routes"]), frozenset(limit["methods"]), tuple(map(ip_network, limit["networks"]))
         )
-    principal = Principal(
-        username,
-        realm,
-        tuple(known["roles"]),
-        known["authenticator"],
-        known["attributes"],
-        {service: tuple(scopes) for service, scopes in known["scopes"].items()},
-    )
+    principal = decode_owner(realm, username, owner)
     return ApiToken(id, digest, name, principal, created, expires, restriction, bool(passing))
 
 

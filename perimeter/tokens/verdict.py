@@ -6,7 +6,18 @@ kept: a flood of garbage would otherwise push out the good ones.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from perimeter.model import Principal
+
+
+class Revocations(Protocol):
+    """What was taken away (`perimeter.tokens.stored.StoredTokens`)."""
+
+    epoch: int
+
+    def good(self, principal: Principal) -> bool:
+        """Whether what the principal was established by is still valid."""
 
 
 class Verdict:
@@ -23,8 +34,17 @@ class Verdict:
         self.epoch = epoch
 
 
+def still_good(verdict: Verdict, revocations: Revocations) -> bool:
+    """Whether nothing that was taken away since ``verdict`` was last looked at concerns it."""
+    epoch = revocations.epoch
+    good = revocations.good(verdict.principal)
+    if good:
+        verdict.epoch = epoch
+    return good
+
+
 class VerdictCache:
-    """Verdicts by the raw bytes of Authorization, never more than ``limit`` of them.
+    """Verdicts by the bytes of a credential (Authorization, or a cookie), never more than ``limit`` of them.
 
     Three generations of a third each. A verdict enters the young one, and again when it is asked for while it is old; a full
     young generation becomes the old, and the old one is cleared away two entries with each entry that comes, because to drop

@@ -8,9 +8,9 @@ page; ``/events`` is a stream of server-sent events, one a second.
 from __future__ import annotations
 
 import json
-from html import escape
 from io import BytesIO
 from typing import Any
+from urllib.parse import unquote
 
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.task import LoopingCall
@@ -18,13 +18,18 @@ from twisted.web import server
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
-from perimeter.web.pages import HtmlPage, document
+from perimeter.web.html.inline import HtmlPage, inline_page
 from perimeter.web.request import UnparsedRequest
 
+_IDENTITY = "x-auth-"
 
-def sample_site(reactor: IReactorTime) -> server.Site:
-    """The sample service, for `perimeter.proxy` to connect to in memory. ``reactor`` is its clock."""
-    return _SampleSite(_Sample(reactor), requestFactory=_SampleRequest, reactor=reactor)  # type: ignore[no-untyped-call]
+
+def sample_site(reactor: IReactorTime, prefix: str = "") -> server.Site:
+    """The sample service, for `perimeter.proxy` to connect to in memory. ``reactor`` is its clock.
+
+    Its page links to the gateway's own pages, which are below ``prefix``; "" without links.
+    """
+    return _SampleSite(_Sample(reactor, prefix), requestFactory=_SampleRequest, reactor=reactor)  # type: ignore[no-untyped-call]
 
 
 class _SampleSite(server.Site):
@@ -59,9 +64,10 @@ class _Sample(Resource):
 
     isLeaf = True
 
-    def __init__(self, reactor: IReactorTime) -> None:
+    def __init__(self, reactor: IReactorTime, prefix: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
+        self._prefix = prefix
 
     def render(self, request: Any) -> Any:
         """The request as it was received."""
@@ -73,7 +79,7 @@ class _Sample(Resource):
         request.setHeader(b"Cache-Control", b"no-store")
         facts = {"method": _text(request.method), "path": _text(path), "query": _text(query)}
         if b"text/html" in (request.getHeader(b"accept") or b""):
-            page = _page(facts, headers, request.received)
+            page = _page(facts, headers, request.received, self._prefix)
             for name, value in page.fields:
                 request.setHeader(name, value)
             return page.body
@@ -94,20 +100,20 @@ def _merged(headers: list[tuple[str, str]]) -> dict[str, str | list[str]]:
     return merged
 
 
-def _page(facts: dict[str, str], headers: list[tuple[str, str]], size: int) -> HtmlPage:
-    target = escape(facts["path"] + ("?" + facts["query"] if facts["query"] else ""))
-    rows = "".join(
-        f"<tr{' class=identity' if name.lower().startswith('x-auth-') else ''}>"
-        f"<th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>"
-        for name, value in headers
+def _page(facts: dict[str, str], headers: list[tuple[str, str]], size: int, prefix: str) -> HtmlPage:
+    """A greeting, and the request. The names of the headers with the user's identity are the default ones."""
+    known = {name.lower(): unquote(value) for name, value in headers if name.lower().startswith(_IDENTITY)}
+    return inline_page(
+        "sample.html",
+        user=known.get("x-auth-username", ""),
+        realm=known.get("x-auth-realm", ""),
+        roles=", ".join(role for role in known.get("x-auth-roles", "").split(",") if role),
+        links={"account": f"{prefix}/account", "logout": f"{prefix}/logout"} if prefix else None,
+        method=facts["method"],
+        target=facts["path"] + ("?" + facts["query"] if facts["query"] else ""),
+        size=size,
+        headers=headers,
     )
-    body = (
-        "<h1>It works</h1>"
-        "<p>This is the sample service behind the gateway. It received this request:</p>"
-        f"<p><code>{escape(facts['method'])} {target}</code> with a body of {size} bytes</p>"
-        f"<table><caption>Headers; those from the gateway are marked</caption><tbody>{rows}</tbody></table>"
-    )
-    return document("Perimeter: the sample service", body)
 
 
 @implementer(IPushProducer)

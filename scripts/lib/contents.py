@@ -11,7 +11,13 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-SOURCES = ("perimeter/**/*.py", "perimeter/py.typed", "perimeter/web/assets/*", "twisted/plugins/perimeter_*.py")
+SOURCES = (
+    "perimeter/**/*.py",
+    "perimeter/py.typed",
+    "perimeter/web/assets/**/*",
+    "perimeter/web/templates/*.html",
+    "twisted/plugins/perimeter_*.py",
+)
 ARCHIVED = (
     *("tests/**/*.py", "tests/data/*", "bench/**/*.py", "docs/**/*.md", "etc/*", "newsfragments/*.md", "requirements/*.txt"),
     *("scripts/*", "scripts/lib/*", ".ci/run", "pyproject.toml", "setup.py", "tox.ini", "LICENSE", "*.md"),

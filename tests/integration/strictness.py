@@ -7,6 +7,8 @@ is one request to each proxy with the same service, or one response of the servi
 from __future__ import annotations
 
 import contextlib
+import http.client
+import re
 import socket
 import subprocess
 import tempfile
@@ -97,6 +99,10 @@ SERVICE: tuple[tuple[str, bytes], ...] = (
 ORDINARY = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
 
+_LENGTH = re.compile(rb"\ncontent-length: *(\d+)")
+_FAULTY = re.compile(rb"(?:[^\r\n]* )?HTTP/1\.0[ \r][^\0]*?\ntransfer-encoding:", re.I)
+"""Transfer-Encoding in a message of HTTP/1.0: RFC 9112, section 6.1."""
+
 ROUTES = """
 [upstream service]
 servers = {url}
@@ -120,9 +126,12 @@ class Service:
     def _serve(self, connection: Connection) -> None:
         connection.socket.settimeout(3)
         with contextlib.suppress(TimeoutError, OSError):
-            head = connection.head()
-            if b"chunked" in head.lower():
+            head = connection.head().lower()
+            length = _LENGTH.search(head)
+            if b"chunked" in head:
                 connection.read_until(b"0\r\n\r\n")
+            elif length is not None:
+                connection.read_exactly(int(length[1]))
             connection.send(OK if self.reply is None else self.reply)
             time.sleep(0.2)
 
@@ -132,22 +141,53 @@ def gateway(directory: Path, service: Service) -> Gateway:
     return Gateway(directory, site(ROUTES.format(url=service.upstream.url)), USERS)
 
 
-def outcome(port: int, data: bytes) -> str:
+def outcome(port: int, data: bytes, service: Service) -> str:
     """The status that a client gets which sends ``data``; what else is worth to be known follows it."""
+    connections = service.upstream.connections
     received = _received(port, data)
     if received.startswith(b"\0\0"):
         return "GOAWAY"
     if not received:
         return "closed"
-    final = received.rpartition(b"HTTP/1.")[2]
-    status = final[2:5].decode()
+    final = _final(received)
+    status = final[9:12].decode()
     if received.startswith(b"HTTP/1.1 103"):
-        status = f"103, {status}"
-    elif b"Upgrade: TLS" in final:
-        status += ", `Upgrade` kept"
-    elif status == "200" and not final.rstrip(b"\r\n0").endswith(b"ok"):
-        status += ", then cut"
+        return f"103, {status}"
+    if status == "426" and b"\nupgrade: tls" in final.lower():
+        return "426, `Upgrade` kept"
+    if status == "200":
+        return "200" + _changed(data, final, b"".join(service.upstream.raw[connections:]))
     return status
+
+
+def _changed(request: bytes, response: bytes, forwarded: bytes) -> str:
+    """What a client and a service are not likely to notice: another body, or framing that they read in two ways."""
+    if b"hello" in request and b"hello" not in forwarded:
+        return ", body dropped"
+    if any(_FAULTY.match(one) for one in (response, forwarded)):
+        return ", framing kept"
+    content = _content(response)
+    if content is None:
+        return ", then cut"
+    if not content:
+        return ", empty"
+    return "" if content == b"ok" else ", framing as content"
+
+
+def _final(received: bytes) -> bytes:
+    return received[received.rfind(b"HTTP/1.") :]
+
+
+def _content(response: bytes) -> bytes | None:
+    """The body as a client reads it; None where it is not complete."""
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        peer.sendall(response)
+        peer.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(http.client.HTTPException), http.client.HTTPResponse(ours) as parsed:
+            parsed.begin()
+            return parsed.read()
+    return None
 
 
 def _received(port: int, data: bytes) -> bytes:
@@ -156,7 +196,7 @@ def _received(port: int, data: bytes) -> bytes:
         client.sendall(data)
         end = time.monotonic() + 3.5
         with contextlib.suppress(TimeoutError, ConnectionError):
-            while not received.endswith((b"ok", b"ok\r\n0\r\n\r\n")):
+            while not _content(_final(received)):
                 client.settimeout(max(0.05, end - time.monotonic()))
                 part = client.recv(65536)
                 if not part:
@@ -171,10 +211,10 @@ def measured(ports: Mapping[str, int], service: Service) -> Iterator[tuple[str, 
     """For each case: who sends it, its name, and what becomes of it at each of ``ports``."""
     for name, data in CLIENT:
         service.reply = None
-        yield "client", name, [outcome(port, data) for port in ports.values()]
+        yield "client", name, [outcome(port, data, service) for port in ports.values()]
     for name, data in SERVICE:
         service.reply = data
-        yield "service", name, [outcome(port, ORDINARY) for port in ports.values()]
+        yield "service", name, [outcome(port, ORDINARY, service) for port in ports.values()]
 
 
 def _peers(directory: Path, url: str) -> tuple[dict[str, int], list[subprocess.Popen[bytes]]]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from playwright.sync_api import Page
 
-from tests.integration.devtools import Browser
+from tests.integration.browser import chromium
 from tests.integration.harness import GatewayCase, site
+from tests.integration.password_dialog import PasswordDialog
 from tests.integration.upstreams import GitServer
 from tests.integration.wire import basic
 
@@ -192,23 +194,30 @@ class ClientsThatWaitTests(GatewayCase):
         statuses = self.statuses("/files/maven/")
         self.assertEqual((statuses[0], 200 in statuses), (401, True), statuses)
 
+    def browser_page(self) -> Page:
+        context = chromium().context()
+        self.addCleanup(context.close)
+        return context.new_page()
+
     def test_browser_with_its_own_dialog(self) -> None:
-        self.need("chromium")
-        with Browser(self.directory()) as browser:
-            cancelled = browser.open(f"{self.base}/files/page.html", lambda _: None)
-            self.assertNotIn("behind the gateway", cancelled)
-            self.assertEqual([(one["scheme"], one["realm"]) for one in browser.dialogs], [("basic", "example")])
-            self.assertIn("behind the gateway", browser.open(f"{self.base}/files/page.html", lambda _: ("alice", "secret")))
-            self.assertEqual(len(browser.dialogs), 2)
-            # from now on the browser sends the password by itself
-            self.assertEqual(browser.run(f"fetch('{self.base}/echo/x').then(answer => answer.status)"), 200)
-            self.assertEqual(len(browser.dialogs), 2)
+        page = self.browser_page()
+        dialog = PasswordDialog(page)
+        page.goto(f"{self.base}/files/page.html")
+        self.assertNotIn("behind the gateway", page.inner_text("body"))
+        self.assertEqual([(one["scheme"], one["realm"]) for one in dialog.challenges], [("basic", "example")])
+        dialog.typed = ("alice", "secret")
+        page.goto(f"{self.base}/files/page.html")
+        self.assertIn("behind the gateway", page.inner_text("body"))
+        self.assertEqual(len(dialog.challenges), 2)
+        # from now on the browser sends the password by itself
+        self.assertEqual(page.evaluate("url => fetch(url).then(answer => answer.status)", f"{self.base}/echo/x"), 200)
+        self.assertEqual(len(dialog.challenges), 2)
 
     def test_browser_opens_no_dialog_where_only_a_token_is_asked_for(self) -> None:
-        self.need("chromium")
-        with Browser(self.directory()) as browser:
-            for path in ("/bearer/page.html", "/open/page.html"):
-                browser.open(self.base + path, lambda _: ("alice", "secret"))
-            self.assertEqual(browser.run("fetch('/bearer/file').then(answer => answer.status)"), 401)
-            self.assertEqual(browser.dialogs, [])
+        page = self.browser_page()
+        dialog = PasswordDialog(page, ("alice", "secret"))
+        for path in ("/bearer/page.html", "/open/page.html"):
+            page.goto(self.base + path)
+        self.assertEqual(page.evaluate("fetch('/bearer/file').then(answer => answer.status)"), 401)
+        self.assertEqual(dialog.challenges, [])
         self.assertEqual(set(self.statuses("/bearer/")), {401})

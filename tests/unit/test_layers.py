@@ -32,6 +32,7 @@ FLOORS = (
     ("http",),
     ("state",),
     ("tokens",),
+    ("sessions",),
     ("auth",),
     ("gate",),
     ("proxy",),

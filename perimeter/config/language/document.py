@@ -6,16 +6,27 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import attrs
+
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.option import SectionKind
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import ScannedSection, scan
-from perimeter.config.language.section import Section
+from perimeter.config.language.section import Section, Setting
 from perimeter.descriptors import system_reason
 from perimeter.errors import ConfigError, Problem
 
 # Names appear in the audit log and in headers, so they are plain.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@attrs.frozen
+class SectionInForce:
+    """A section as it is in force: the text between its brackets, its line (0 if the file does not have it), its options."""
+
+    header: str
+    line: int
+    settings: tuple[Setting, ...]
 
 
 class Document:
@@ -34,6 +45,8 @@ class Document:
         self._references = References(environ, self._base, here)
         self._kinds = {kind.word: kind for kind in kinds}
         self._sections: dict[str, list[Section]] = {word: [] for word in self._kinds}
+        #: by their kind, the sections that were asked for and that the file does not have
+        self._absent: dict[str, Section] = {}
         for one in scanned:
             self._add(self._section(one))
 
@@ -45,11 +58,16 @@ class Document:
     def one(self, word: str) -> Section:
         """The section of a kind that occurs once; an empty section if the file has none."""
         found = self._sections[word]
-        return found[0] if found else self._section(ScannedSection(word, 0, ()))
+        return found[0] if found else self._absent.setdefault(word, self._section(ScannedSection(word, 0, ())))
 
     def many(self, word: str) -> list[Section]:
         """The sections of a kind that have names, in the order of the file."""
         return self._sections[word]
+
+    def in_force(self) -> tuple[SectionInForce, ...]:
+        """All sections, with the options that were read of them: in the order of the file, then those that it does not have."""
+        there = sorted((one for several in self._sections.values() for one in several), key=lambda section: section.line)
+        return tuple(SectionInForce(one.header, one.line, one.settings()) for one in (*there, *self._absent.values()))
 
     def problem(self, message: str) -> None:
         """Report a fault of the file as a whole."""

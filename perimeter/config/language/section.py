@@ -31,6 +31,22 @@ _ASSIGNMENT = re.compile(r"(.*?(?:=|\s:|:\s))", re.DOTALL)
 _USER_INFORMATION = re.compile(r"//.*@", re.DOTALL)
 
 
+@attrs.frozen
+class Setting:
+    """One option as it is in force, for the operator.
+
+    ``text`` is its value as the file has it, or its default; `SECRET_TEXT` for a secret. ``line`` is 0 for a default.
+    """
+
+    name: str
+    text: str
+    line: int
+
+
+SECRET_TEXT: Final = "(secret)"  # noqa: S105  # stands for a secret
+"""What is shown instead of a secret."""
+
+
 class Section:
     """``[kind name]`` of ``file``; ``name`` is "" for a kind that occurs once, ``line`` is the line of the header."""
 
@@ -52,6 +68,8 @@ class Section:
         self._options = {option.name: option for option in scanned.options}
         self._origins: dict[str, str] = {}
         self._read: set[str] = set()
+        #: the options that were read by their declarations
+        self._declared: dict[str, Option[Any]] = {}
         self._faulty: set[str] = set()
 
     def __repr__(self) -> str:
@@ -114,7 +132,7 @@ class Section:
 
         Never raises: a faulty or missing value is reported, and the default or an empty value is returned instead.
         """
-        self._note(option.name)
+        self._note(option.name, option)
         scanned = self._options.get(option.name)
         if not option.available:
             if scanned is not None:
@@ -145,10 +163,28 @@ class Section:
             if name not in self._read and name not in self._faulty:
                 self.problem(name, "unknown option", closest(name, names))
 
+    def settings(self) -> tuple[Setting, ...]:
+        """What the section sets, in the order of the file, then the defaults of what it does not set.
+
+        A value is a secret if its option says so, and if no option is known that says that it is none. References are shown as
+        they are written, and of a URL neither user nor password.
+        """
+        given = [Setting(name, self._text(name), scanned.line) for name, scanned in self._options.items()]
+        unset = [one for name, one in self._declared.items() if name not in self._options and one.available]
+        return (*given, *(Setting(one.name, one.default, 0) for one in unset))
+
+    def _text(self, name: str) -> str:
+        option = self._declared.get(name)
+        if option is None or option.type.secret:
+            return SECRET_TEXT
+        return _without_user(", ".join(text for _, text in self._options[name].rows if text))
+
     # -- how values are made
 
-    def _note(self, name: str) -> None:
+    def _note(self, name: str, option: Option[Any] | None = None) -> None:
         self._read.add(name)
+        if option is not None:
+            self._declared[name] = option
 
     def _one(self, scanned: ScannedOption, kind: Datatype[Any]) -> Any:
         if "\n" in scanned.value and not kind.secret:
@@ -253,9 +289,9 @@ class _Under(Section):
         self._faulty.add(name)
         self._outer.problem(self._prefix + name if name else "", message, suggestion, line=line)
 
-    def _note(self, name: str) -> None:
-        super()._note(name)
-        self._outer._note(self._prefix + name)
+    def _note(self, name: str, option: Option[Any] | None = None) -> None:
+        super()._note(name, option)
+        self._outer._note(self._prefix + name, None if option is None else attrs.evolve(option, name=self._prefix + name))
 
 
 def _split(text: str, separators: str) -> list[str]:
@@ -272,4 +308,8 @@ def _shown(text: str) -> str:
     assignment = _ASSIGNMENT.match(text)
     if assignment:
         return repr(f"{assignment[1]}…")
-    return repr(_USER_INFORMATION.sub("//…@", text[:200]))
+    return repr(_without_user(text[:200]))
+
+
+def _without_user(text: str) -> str:
+    return _USER_INFORMATION.sub("//…@", text)

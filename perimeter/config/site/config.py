@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from perimeter.config.language.document import SectionInForce
 from perimeter.config.site.audit import AuditSettings
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import AuthenticationSettings
@@ -14,7 +15,9 @@ from perimeter.config.site.errors import ErrorPage
 from perimeter.config.site.limits import LimitSettings
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.logging import LoggingSettings
+from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.metrics import MetricsSettings
+from perimeter.config.site.operator import OperatorSettings
 from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.token import TokenSettings
@@ -26,6 +29,7 @@ class SiteConfig:
     """A valid site.ini. Times are seconds (float), sizes bytes (int), paths absolute.
 
     The settings of a section that has a name know where it stands: ``line`` in ``file``, for messages when the gateway starts.
+    ``sections`` has all of it as text, without secrets, for the operator.
     """
 
     file: Path
@@ -42,4 +46,12 @@ class SiteConfig:
     error_pages: tuple[ErrorPage, ...] = ()
     augmenters: tuple[AugmenterSettings, ...] = ()
     metrics: MetricsSettings = attrs.field(factory=MetricsSettings)
+    login: LoginSettings = attrs.field(factory=LoginSettings)
+    operator: OperatorSettings = attrs.field(factory=OperatorSettings)
     warnings: tuple[str, ...] = ()
+    sections: tuple[SectionInForce, ...] = attrs.field(default=(), repr=False)
+
+    @property
+    def signs_people_in(self) -> bool:
+        """Whether people sign in on a page: then there are pages of the gateway's own, and sessions."""
+        return bool(self.operator.role) or any(route.browser_login for route in self.routes)

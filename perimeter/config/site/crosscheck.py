@@ -17,6 +17,7 @@ from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.errors import ErrorSettings
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
+from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.route import Auth, RouteSettings, Rule, RuleKind
 from perimeter.config.site.route_matching import covers, prefix_of
@@ -98,6 +99,12 @@ def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
     if route.upstream and route.upstream not in upstreams:
         shown = section.bare(its.upstream, route.upstream)
         section.problem(its.upstream, f"there is no [upstream {shown}]", closest(route.upstream, upstreams))
+    pages = config.login.path
+    if covers(pages, prefix_of(route.path)) and not section.faulty(its.path):
+        section.problem(its.path, f"{pages} and all paths below it belong to the gateway's own pages: see path in [login]")
+    idle = config.login.idle
+    if route.idle is not None and 0 < idle < route.idle:
+        section.problem(its.idle, f"is longer than idle of [login], which ends the session after {idle:g} s")
     needs_users = route.auth is Auth.REQUIRED and config.perimeter.enabled and not section.faulty(its.auth)
     if needs_users and not config.authenticators:
         section.problem(its.auth, "no client could authenticate, because there is no [authenticator] section")
@@ -191,6 +198,8 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     ]
     found += _any_realm(config)
     found += _metrics(config)
+    if config.login != LoginSettings() and not config.signs_people_in:
+        found.append("[login] has no effect: no route has browser_login = yes")
     found += [
         f"[upstream {upstream.name}] {server.authority} is [listener {listener.name}] of this gateway: requests would go round "
         "until they are refused with 508"

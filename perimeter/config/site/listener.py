@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from perimeter.config.language.datatypes import BOOLEAN, PORT, SECRET, file_path, integer, one_of, optional
+from perimeter.config.language.datatypes import BOOLEAN, PORT, SECRET, Datatype, duration, file_path, integer, one_of, optional
 from perimeter.config.language.net_types import INTERFACE
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
@@ -28,6 +28,17 @@ class ClientCertificate(StrEnum):
 
     OPTIONAL = "optional"
     REQUIRED = "required"
+
+
+_YEAR = 365 * 86400
+_DURATION = duration()
+
+
+def _hsts(text: str, base: Path) -> float:
+    return 0.0 if text == "off" else _DURATION.convert(text, base)
+
+
+HSTS: Datatype[float] = Datatype("duration \\| off", _hsts, 0.0)
 
 
 @attrs.frozen
@@ -79,8 +90,21 @@ class ListenerSettings(Settings):
     redirect_to: int | None = option(
         optional(PORT), "with `serve = redirect` (then required): port of the https listener", default=""
     )
+    hsts: float | None = option(
+        optional(HSTS),
+        "with `tls = yes`: the gateway's own pages tell browsers to use https alone for this host, for this time "
+        "(`Strict-Transport-Security`); not set: `365d` with a `certificate` or `keystore`, otherwise `off`",
+        default="",
+    )
     file: str = ""
     line: int = 0
+
+    @property
+    def hsts_age(self) -> int:
+        """Seconds of ``hsts``; 0 if the header is not sent."""
+        if self.hsts is not None:
+            return int(self.hsts)
+        return _YEAR if self.tls and (self.certificate or self.keystore) else 0
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
@@ -88,7 +112,7 @@ class ListenerSettings(Settings):
         if not self.tls and not section.faulty(its.tls):
             tls_only = (
                 *(its.certificate, its.private_key, its.private_key_password),
-                *(its.keystore, its.keystore_password, its.client_ca),
+                *(its.keystore, its.keystore_password, its.client_ca, its.hsts),
             )
             section.refuse(tls_only, "is only allowed with tls = yes")
         section.needs(its.private_key, its.certificate)

@@ -23,9 +23,12 @@ from perimeter.config.site.kinds import KINDS
 from perimeter.config.site.limits import LimitSettings
 from perimeter.config.site.listener import read_listener
 from perimeter.config.site.logging import LoggingSettings
+from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.metrics import MetricsSettings
+from perimeter.config.site.operator import OperatorSettings
 from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.second_factor import SecondFactorSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.errors import ConfigError
@@ -58,7 +61,7 @@ def load_site(
     if inspect is not None and not document.problems:
         inspect(config, document)
     document.raise_problems()
-    return attrs.evolve(config, warnings=crosscheck.warnings(config))
+    return attrs.evolve(config, warnings=crosscheck.warnings(config), sections=document.in_force())
 
 
 def state_dir_of(path: Path) -> Path | None:
@@ -105,8 +108,11 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         audit=_whole(document.one("audit"), AuditSettings),
         logging=_whole(document.one("logging"), LoggingSettings),
         metrics=_whole(document.one("metrics"), MetricsSettings),
+        login=_whole(document.one("login"), LoginSettings),
+        operator=_whole(document.one("operator"), OperatorSettings),
         error_pages=_whole(sections.errors, ErrorSettings).pages,
     )
+    _whole(document.one("second_factor"), SecondFactorSettings)  # nothing of it is available yet
     crosscheck.check(config, sections)
     return config
 

@@ -17,7 +17,9 @@ from perimeter.config.language.datatypes import (
     BadValue,
     Datatype,
     closest,
+    duration,
     file_path,
+    integer,
     list_of,
     one_of,
     optional,
@@ -285,7 +287,31 @@ class RouteSettings(Settings):
         default="drop",
     )
     browser_login: bool = option(
-        BOOLEAN, "redirect browsers to the login page if the user is not authenticated", default="", available=False
+        BOOLEAN,
+        "`yes`: a browser that asks for a page is sent to the login page if its user is not known; other requests get 401",
+        default="no",
+    )
+    app_authorization: bool = option(
+        BOOLEAN,
+        "with `browser_login` and `upstream`: `yes` forwards what a signed-in browser sends in `Authorization`, for services "
+        "whose pages send tokens of their own to them; the session then counts before that header",
+        default="no",
+    )
+    keeps_session: bool = option(
+        BOOLEAN,
+        "`no`: requests of this route do not count as a use of the session, so that a page that asks for news by itself does not "
+        "keep it open",
+        default="yes",
+    )
+    idle: float | None = option(
+        optional(duration()),
+        "a session that was once unused for longer needs a new sign-in here; not set: `idle` of `[login]`, which it must not "
+        "exceed",
+        default="",
+    )
+    factors: int = option(integer(1, 2), "how many factors a session must have proved", default="", available=False)
+    factor_age: float | None = option(
+        optional(duration()), "how long ago the second factor may have been proved", default="", available=False
     )
     websocket: bool = option(
         BOOLEAN, "with `upstream`: `yes` lets admitted clients open WebSockets (`Upgrade: websocket`)", default="yes"
@@ -352,10 +378,25 @@ class RouteSettings(Settings):
             section.problem(its.authorization, "is not allowed with identity = jwt, which needs Authorization")
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
+        self._check_app_authorization(section)
         if self.auth is Auth.NONE and not section.faulty(its.auth):
-            section.refuse([its.cross_site, its.challenge], "has no effect with auth = none, because no credentials are checked")
+            section.refuse(
+                [its.cross_site, its.challenge, its.browser_login, its.keeps_session, its.idle],
+                "has no effect with auth = none, because no credentials are checked",
+            )
             _check_anonymous(section, its.allow, self.allow or ())
             _check_anonymous(section, its.deny, self.deny)
+
+    def _check_app_authorization(self, section: Section) -> None:
+        its = attrs.fields(RouteSettings)
+        if not self.app_authorization:
+            return
+        if not self.browser_login:
+            section.problem(its.app_authorization, "is only allowed with browser_login = yes")
+        if IdentityForm.JWT in self.identity:
+            section.problem(its.app_authorization, "is not allowed with identity = jwt, which needs Authorization")
+        if self.authorization != DROP:
+            section.problem(its.app_authorization, "is only allowed with authorization = drop")
 
     def _check_target(self, section: Section) -> None:
         its = attrs.fields(RouteSettings)
@@ -365,7 +406,7 @@ class RouteSettings(Settings):
         elif has_static:
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
-                *(its.authorization, its.websocket, its.upgrade_protocols, its.early_hints),
+                *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
                 *(its.cross_site, its.allow_encoded_slash, its.path_as_sent),
             )
             section.refuse(upstream_only, "is only allowed with upstream")

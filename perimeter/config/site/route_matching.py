@@ -93,6 +93,11 @@ def specificity(host: str) -> tuple[int, str]:
     return (2000 if host == ANY_HOST else 1000 - len(host) if host.startswith(WILDCARD) else 0), host
 
 
+def matching_order(host: str, prefix: str) -> tuple[tuple[int, str], int, str]:
+    """Sorts routes as they are matched: the more specific host before the other, and a longer prefix before a shorter one."""
+    return specificity(host), -len(prefix), prefix
+
+
 def hosts_for(host: str, known: Container[str], longest: int) -> Iterator[str]:
     """The hosts of routes that a canonical name belongs to, the most specific first, without ``*``. ``known`` are those that have
     routes; no wildcard among them has more than ``longest`` characters. A wildcard itself is a name, too."""

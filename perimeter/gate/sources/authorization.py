@@ -13,6 +13,7 @@ import attrs
 
 from perimeter.auth.credentials import MAX_AUTHORIZATION, parse_credentials, parse_realms
 from perimeter.errors import ForeignToken, InvalidToken, MissingCredentials, Refusal, Unavailable
+from perimeter.gate.sources.owner import RECALL_INTERVAL, check_realm
 from perimeter.gate.sources.source import Challenge, Found
 from perimeter.model import (
     TOKEN_PREFIX,
@@ -24,10 +25,7 @@ from perimeter.model import (
     Principal,
 )
 from perimeter.tokens.api_token import ApiToken, grant_of
-from perimeter.tokens.verdict import Verdict, VerdictCache
-
-RECALL_INTERVAL = 60.0
-"""Seconds until the owner of an API token is looked up again. A role that was taken away stays in effect at most this long."""
+from perimeter.tokens.verdict import Revocations, Verdict, VerdictCache, still_good
 
 _LONGEST_LIST = 2048
 """Bytes of an Authorization value with several credentials that is remembered as a whole."""
@@ -70,15 +68,6 @@ class ApiTokenLookup(Protocol):
         """What is stored of the token. Raises `InvalidToken`."""
 
 
-class Revocations(Protocol):
-    """What this source needs of `perimeter.tokens.stored.StoredTokens`."""
-
-    epoch: int
-
-    def good(self, principal: Principal) -> bool:
-        """Whether the token that the principal was established by is still valid."""
-
-
 class Authorization:
     """The source that reads Authorization (`perimeter.gate.sources.source.CredentialSource`).
 
@@ -87,6 +76,7 @@ class Authorization:
     """
 
     by_connection = False
+    by_session = False
 
     def __init__(
         self,
@@ -125,10 +115,10 @@ class Authorization:
             if (
                 verdict is not None
                 and verdict.expires > self._clock()
-                and (verdict.epoch == self._revocations.epoch or self._still_good(verdict))
+                and (verdict.epoch == self._revocations.epoch or still_good(verdict, self._revocations))
             ):
                 if headers.narrowed:
-                    _check_realm(verdict.principal, parse_realms(headers.get_all(b"x-auth-realm")))
+                    check_realm(verdict.principal, parse_realms(headers.get_all(b"x-auth-realm")))
                 return verdict.principal
         realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()
         if len(values) == 1:
@@ -182,18 +172,10 @@ class Authorization:
         if (
             verdict is not None
             and verdict.expires > self._clock()
-            and (verdict.epoch == self._revocations.epoch or self._still_good(verdict))
+            and (verdict.epoch == self._revocations.epoch or still_good(verdict, self._revocations))
         ):
             return verdict.principal
         return None
-
-    def _still_good(self, verdict: Verdict) -> bool:
-        """Whether no revocation since the verdict was last checked concerns it."""
-        epoch = self._revocations.epoch
-        good = self._revocations.good(verdict.principal)
-        if good:
-            verdict.epoch = epoch
-        return good
 
     def _remember(self, plain: bytes, principal: Principal, expires: float) -> Principal:
         self._verdicts.put(plain, Verdict(principal, expires, self._revocations.epoch))
@@ -209,7 +191,7 @@ class Authorization:
         if plain != raw:
             remembered = self._remembered(plain)
             if remembered is not None:
-                _check_realm(remembered, request.realms)
+                check_realm(remembered, request.realms)
                 return remembered
         if credentials.token.startswith(TOKEN_PREFIX):
             return self._by_api_token(self._api_tokens.verify(credentials.token), request, plain)
@@ -219,11 +201,11 @@ class Authorization:
             if not self._chain.takes_tokens:
                 raise
             return self._chain.authenticate(credentials, request, raw)
-        _check_realm(verdict.principal, request.realms)
+        check_realm(verdict.principal, request.realms)
         return self._remember(plain, verdict.principal, verdict.expires)
 
     def _by_api_token(self, kept: ApiToken, request: AuthenticationRequest, plain: bytes) -> Principal | Awaitable[Principal]:
-        _check_realm(kept.owner, request.realms)
+        check_realm(kept.owner, request.realms)
         owner = self._chain.recall(kept.owner, request)
         if isinstance(owner, Principal):
             return self._granted(kept, owner, plain)
@@ -287,9 +269,3 @@ class Authorization:
 
 def _plain(credentials: BearerCredentials) -> bytes:
     return b"Bearer " + credentials.token.encode("ascii")
-
-
-def _check_realm(principal: Principal, realms: frozenset[str]) -> None:
-    """A client may narrow the realms that it is known in, never widen them (attack 34)."""
-    if realms and principal.realm not in realms:
-        raise InvalidToken("the token is of a realm that the client excluded")

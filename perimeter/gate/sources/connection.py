@@ -26,6 +26,7 @@ class Connection:
     """
 
     by_connection = True
+    by_session = False
 
     def __init__(self, chain: ConnectionVerifier) -> None:
         self._chain = chain

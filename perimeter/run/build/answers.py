@@ -14,7 +14,7 @@ from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.http.answers import Answers, Page
 from perimeter.targets.static import content_type
-from perimeter.web.pages import error_page
+from perimeter.web.html.errors import error_page
 
 _MAX_PAGE = 1024 * 1024
 

@@ -21,16 +21,22 @@ from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.sources.authorization import Authorization
 from perimeter.gate.sources.connection import Connection
+from perimeter.gate.sources.session import SessionSource
+from perimeter.gate.sources.source import CredentialSource
 from perimeter.http.answers import Answers
+from perimeter.model import Principal
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields
 from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import listener_gates
-from perimeter.run.build.prepared import Prepared, serves_metrics
+from perimeter.run.build.pages import PageParts
+from perimeter.run.build.prepared import Prepared, counts
 from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstreams import upstream_pool
+from perimeter.sessions.book import SessionBook
+from perimeter.sessions.stored import SESSIONS, StoredSessions
 from perimeter.state.state import State
 from perimeter.tokens.api_token import ApiTokenVerifier
 from perimeter.tokens.book import TokenBook
@@ -39,6 +45,7 @@ from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS, StoredTokens
 from perimeter.tokens.verifier import TokenVerifier
+from perimeter.web.endpoints.operator.page import Desk
 
 
 @attrs.frozen(eq=False)
@@ -56,6 +63,7 @@ class Assembly:
     tokens: StoredTokens
     revoker: Revoker
     book: TokenBook | None
+    sessions: StoredSessions
     identifier: Identifier
     identity: IdentityLines
     pools: tuple[UpstreamPool, ...]
@@ -65,38 +73,69 @@ class Assembly:
         """The gate of a listener that serves the configured routes, if there is one."""
         return next((self.gates[one.name] for one in self.config.listeners if one.serve is Serve.GATEWAY), None)
 
+    def still_good(self, principal: Principal, since: float) -> bool:
+        """Whether nothing that was taken away concerns a request of ``principal`` that was admitted at ``since``."""
+        return self.sessions.good(principal) and self.tokens.good_since(principal, since)
+
     def keys_changed(self) -> None:
         """Forget what was verified or signed with the earlier keys."""
         self.identifier.forget()
         self.identity.clear()
 
 
-def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
-    """Build the parts. Binds and starts nothing. Raises `StartupError`, and whatever a plug-in's ``build`` raises."""
+def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> Assembly:
+    """Build the parts; ``desk`` is for the operator's page, and without it there is none.
+
+    Binds and starts nothing. Raises `StartupError`, and whatever a plug-in's ``build`` raises.
+    """
     config, keyring = prepared.config, prepared.keyring
     reactor = runtime.reactor
     clock: Callable[[], float] = reactor.seconds
     issuer = TokenIssuer(keyring, config.token, reactor)
-    chain = authenticator_chain(config, prepared.authenticators, runtime, runtime.metrics if serves_metrics(config) else None)
+    metrics = runtime.metrics if counts(config) else None
+    chain = authenticator_chain(config, prepared.authenticators, runtime, metrics)
     tokens = prepared.state.state.view(TOKENS)
     verifier = TokenVerifier(keyring, config.token, reactor, tokens.revoked)
-    revoker = Revoker(tokens, verifier)
+    sessions = prepared.state.state.view(SESSIONS)
+    revoker = Revoker(tokens, verifier, sessions)
     book = TokenBook(tokens, revoker, reactor, config.token.api_lifetime) if config.token.api_tokens else None
     remembered = config.limits.remembered_tokens
     api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
     authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered, config.limits.max_authorization)
-    # a source that no authenticator reads would be asked for each request without a credential
-    identifier = Identifier((authorization, Connection(chain)) if chain.takes_connections else (authorization,))
+    # A source that nothing leads to would be asked for each request without a credential.
+    sources: list[CredentialSource] = [authorization]
+    if config.signs_people_in:
+        sources.append(SessionSource(chain, sessions, clock, remembered, config.perimeter.trusted_proxies))
+    if chain.takes_connections:
+        sources.append(Connection(chain))
+    identifier = Identifier(sources)
     identity = IdentityLines(issuer.issue_assertion, clock, remembered)
     default_sink = prepared.sinks[None]
     pools = {
-        settings.name: upstream_pool(settings, prepared.upstream_tls[settings.name], runtime) for settings in config.upstreams
+        settings.name: upstream_pool(
+            settings,
+            prepared.upstream_tls[settings.name],
+            runtime,
+            config.login.path if config.signs_people_in else "",
+        )
+        for settings in config.upstreams
     }
     challenges = identifier.challenges()
     passwords = any(scheme == "basic" for scheme, _ in challenges)
-    shared = RouteParts(prepared.authenticators.services.directory_realms, passwords)
+    shared = RouteParts(
+        prepared.authenticators.services.directory_realms, passwords, f"{config.login.path}/login".encode("ascii")
+    )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, issuer, keyring, book)
+    pages = PageParts(
+        config,
+        prepared.look,
+        SessionBook(sessions, reactor, config.login),
+        chain,
+        metrics,
+        desk,
+        prepared.authenticators.services.directory_realms,
+    )
 
     def gate(own: Iterable[Route]) -> Gate:
         return Gate(
@@ -110,7 +149,7 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
 
     return Assembly(
         config=config,
-        gates=listener_gates(config, runtime, gate, routes, endpoints, default_sink),
+        gates=listener_gates(config, runtime, gate, routes, endpoints, pages, default_sink),
         answers=gateway_answers(config, prepared.pages, clock, challenges),
         audit=prepared.audit,
         default_sink=default_sink,
@@ -120,6 +159,7 @@ def assemble(prepared: Prepared, runtime: Runtime) -> Assembly:
         tokens=tokens,
         revoker=revoker,
         book=book,
+        sessions=sessions,
         identifier=identifier,
         identity=identity,
         pools=tuple(pools.values()),

@@ -36,6 +36,11 @@ def redirect_routes(listener: ListenerSettings, sink: IAuditSink) -> list[Route]
     return [builtin("redirect", RedirectTarget(listener.redirect_to or 443), sink)]
 
 
+def every_host(config: SiteConfig) -> tuple[str, ...]:
+    """Every host that a route names, and any other: the hosts of what is answered whatever the Host."""
+    return (*sorted({host for route in config.routes for host in route.hosts if host != "*"}), "*")
+
+
 def forward_auth_route(config: SiteConfig, target: ITarget, sink: IAuditSink) -> Route:
     """The route of ``/authenticate``: for every host, since most proxies ask with the client's Host.
 
@@ -47,7 +52,7 @@ def forward_auth_route(config: SiteConfig, target: ITarget, sink: IAuditSink) ->
         prefix=ENDPOINT,
         target=target,
         audit=sink,
-        hosts=(*sorted({host for route in config.routes for host in route.hosts if host != "*"}), "*"),
+        hosts=every_host(config),
         exact=not config.perimeter.trusted_proxies,
         access=ANYBODY,
         allow_encoded_slash=True,

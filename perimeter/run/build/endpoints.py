@@ -78,18 +78,21 @@ def _no_api_tokens() -> list[Endpoint]:
     return [Nothing("/tokens"), Nothing("/revoke")]
 
 
-def endpoint_routes(endpoints: Iterable[Endpoint], sink: IAuditSink, clock: Clock) -> list[Route]:
-    """The routes to ``endpoints``."""
+def endpoint_routes(endpoints: Iterable[Endpoint], sink: IAuditSink, clock: Clock, hosts: tuple[str, ...] = ()) -> list[Route]:
+    """The routes to ``endpoints``, on ``hosts``. Without these, routes of a host hide them."""
     return [
         Route(
             name=endpoint.name,
             prefix=prefix_of(endpoint.path).encode("ascii"),
             target=SiteTarget("perimeter", endpoint, clock),
             audit=sink,
+            hosts=hosts,
             access=endpoint.otherwise,
             by_method=endpoint.access,
+            policy=endpoint.policy,
             builtin=True,
             exact=not endpoint.beneath,
+            lasting=endpoint.lasting,
         )
         for endpoint in endpoints
     ]

@@ -10,8 +10,9 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.gate.gate import Gate
 from perimeter.gate.routes import Route
-from perimeter.run.build.builtin import forward_auth_route, metrics_routes, redirect_routes
+from perimeter.run.build.builtin import every_host, forward_auth_route, metrics_routes, redirect_routes
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
+from perimeter.run.build.pages import PageParts
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.forward_auth import ForwardAuthTarget
 
@@ -25,15 +26,22 @@ def listener_gates(
     gate: GateOf,
     routes: Sequence[Route],
     endpoints: EndpointParts,
+    pages: PageParts,
     sink: IAuditSink,
 ) -> dict[str, Gate]:
     """The gates by the name of their listener; ``routes`` are the configured ones."""
-    authenticate = forward_auth_route(config, ForwardAuthTarget(gate(routes), sink, rules=bool(routes)), sink)
+    own_path = config.login.path.encode("ascii") if config.signs_people_in else b""
+    judge = ForwardAuthTarget(gate(routes), sink, rules=bool(routes), pages=own_path)
+    authenticate = forward_auth_route(config, judge, sink)
 
     def gate_for(listener: ListenerSettings) -> Gate:
         match listener.serve:
             case Serve.GATEWAY:
-                return gate([*routes, authenticate, *endpoint_routes(endpoints.gateway(), sink, runtime.reactor)])
+                own = [
+                    *endpoint_routes(endpoints.gateway(), sink, runtime.reactor),
+                    *endpoint_routes(pages.endpoints(), sink, runtime.reactor, every_host(config)),
+                ]
+                return gate([*routes, authenticate, *own])
             case Serve.TOKENS:
                 return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, runtime.reactor)])
             case Serve.REDIRECT:

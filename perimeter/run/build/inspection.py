@@ -22,6 +22,7 @@ from perimeter.config.language.section import Named, Section
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.errors import ErrorSettings
 from perimeter.config.site.listener import ListenerSettings
+from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.errors import StartupError
 from perimeter.net.certificates import date_findings, load_identity
@@ -32,6 +33,8 @@ from perimeter.plugin.services import AuthServices
 from perimeter.run.build.answers import error_pages
 from perimeter.run.build.authentication import build_authenticator
 from perimeter.run.build.upstreams import client_contexts
+from perimeter.web.html.assets import read_logo
+from perimeter.web.html.look import read_look, read_message
 
 _log = Logger()
 
@@ -43,6 +46,7 @@ def inspect_files(kinds: PluginKinds, reactor: Any, config: SiteConfig, document
     for upstream, section in zip(config.upstreams, document.many("upstream"), strict=True):
         _report(section, attrs.fields(UpstreamSettings).ca_certificate, partial(client_contexts, upstream))
     _report(document.one("errors"), attrs.fields(ErrorSettings).pages, partial(error_pages, config))
+    _login(config, document.one("login"))
     _audit(config)
     _authenticators(kinds, reactor, config, document)
 
@@ -76,6 +80,15 @@ def _listener(config: SiteConfig, settings: ListenerSettings, section: Section) 
             section.problem(option, f"{identity.source}: {finding.text}")
     if settings.client_ca is not None:
         _report(section, its.client_ca, partial(ServerContexts, [identity], ClientAuthentication(settings.client_ca)))
+
+
+def _login(config: SiteConfig, section: Section) -> None:
+    """The logo, the message and the templates of the gateway's own pages."""
+    its, login = attrs.fields(LoginSettings), config.login
+    if login.logo is not None:
+        _report(section, its.logo, partial(read_logo, login.logo))
+    _report(section, its.message_file, partial(read_message, login))
+    _report(section, its.templates, partial(read_look, attrs.evolve(login, logo=None, message_file=None), config.perimeter.realm))
 
 
 def _audit(config: SiteConfig) -> None:

@@ -18,11 +18,13 @@ from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts, ServerIdentity
 from perimeter.run.build.answers import error_pages
 from perimeter.run.build.authentication import PreparedAuthenticators, auth_services, prepared_authenticators
+from perimeter.run.build.pages import site_look
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.state_dir import prepare_state_dir
 from perimeter.run.build.upstreams import client_contexts
 from perimeter.state.stores import OpenedState
 from perimeter.tokens.keyring import Keyring
+from perimeter.web.html.look import Look
 
 Contexts = Mapping[str, ServerContexts]
 """What each TLS listener serves with, by its name."""
@@ -46,6 +48,7 @@ class Prepared:
     audit: AuditLogs
     sinks: Mapping[Path | None, IAuditSink]
     pages: Mapping[int, Page]
+    look: Look
 
     def discard(self) -> None:
         """Close what was opened. Blocks as opening did; never raises anything but a bug."""
@@ -68,23 +71,27 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
         keyring = Keyring.open(state_dir, config.token, runtime.reactor)  # judges the directory before it is used
     contexts = _server_contexts(config, runtime)
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
-    pages = error_pages(config)
+    pages, look = error_pages(config), site_look(config)
     authenticators = prepared_authenticators(config, auth_services(runtime))
-    if serves_metrics(config):
+    if _serves_metrics(config):
         # Importing reads files, too: done here once, so that it is not done on the reactor thread.
         import perimeter.targets.metrics  # noqa: F401
     with runtime.acting(), ExitStack() as undo:
         state = runtime.states.open(config.perimeter)
         undo.callback(state.discard)
-        audit = AuditLogs(config.audit, runtime.reactor, runtime.metrics.requests.record if serves_metrics(config) else None)
+        audit = AuditLogs(config.audit, runtime.reactor, runtime.metrics.requests.record if counts(config) else None)
         sinks = {path: audit.sink(path) for path in (None, *(route.audit for route in config.routes))}
         audit.open()
         undo.pop_all()
-    return Prepared(config, found, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages)
+    return Prepared(config, found, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages, look)
 
 
-def serves_metrics(config: SiteConfig) -> bool:
-    """Whether a listener serves metrics: otherwise nothing is counted."""
+def counts(config: SiteConfig) -> bool:
+    """Whether anything is counted: for a listener that serves metrics, or for the operator's page."""
+    return bool(config.operator.role) or _serves_metrics(config)
+
+
+def _serves_metrics(config: SiteConfig) -> bool:
     return any(listener.serve is Serve.METRICS for listener in config.listeners)
 
 

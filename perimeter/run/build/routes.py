@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 
 import attrs
@@ -32,11 +33,13 @@ REALM_HEADER = "X-Auth-Realm"
 class RouteParts:
     """What routes follow besides their own settings.
 
-    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords.
+    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords. ``login`` is the path
+    of the login page, for routes with ``browser_login``.
     """
 
     directory_realms: frozenset[str] = frozenset()
     passwords: bool = False
+    login: bytes = b"/.perimeter/login"
 
 
 def configured_routes(
@@ -89,7 +92,11 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
         audit=sink,
         hosts=settings.hosts,
         rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
-        access=Access(Asks(settings.auth), stranger=_challenges(settings, shared.passwords)),
+        access=Access(
+            Asks(settings.auth),
+            stranger=_challenges(settings, shared.passwords),
+            login=shared.login if settings.browser_login else b"",
+        ),
         policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms),
         networks=settings.networks,
         identity=IdentityProfile(
@@ -101,6 +108,9 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
             fixed=b"Authorization: %b\r\n" % fixed.encode("ascii") if fixed else b"",
         ),
         passes_authorization=settings.authorization.passes,
+        app_authorization=settings.app_authorization,
+        keeps_session=settings.keeps_session,
+        idle=inf if settings.idle is None else settings.idle,
         allow_encoded_slash=settings.allow_encoded_slash,
         path_as_sent=settings.path_as_sent,
         upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from perimeter.sessions.stored import SESSIONS
 from perimeter.state.kinds import Kinds
 from perimeter.tokens.stored import TOKENS
 
-STATE_KINDS: Final = Kinds((TOKENS,))
+STATE_KINDS: Final = Kinds((TOKENS, SESSIONS))

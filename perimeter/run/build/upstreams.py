@@ -23,10 +23,15 @@ def client_contexts(settings: UpstreamSettings) -> dict[str, ClientTLS]:
     return {name: ClientTLS(name, settings.ca_certificate) for name in sorted(names)}
 
 
-def upstream_pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime) -> UpstreamPool:
-    """The connections to one upstream's servers: over TCP, over TLS, or in memory to the sample service."""
+def upstream_pool(
+    settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime, pages: str = ""
+) -> UpstreamPool:
+    """The connections to one upstream's servers: over TCP, over TLS, or in memory to the sample service.
+
+    ``pages`` is the path of the gateway's own pages, to which the sample service links; "" without links.
+    """
     reactor = runtime.reactor
-    samples = [sample_site(reactor)] if any(server.scheme is ServerScheme.SAMPLE for server in settings.servers) else []
+    samples = [sample_site(reactor, pages)] if any(server.scheme is ServerScheme.SAMPLE for server in settings.servers) else []
 
     def dial(server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float) -> Deferred[UpstreamConnection]:
         if server.scheme is ServerScheme.SAMPLE:

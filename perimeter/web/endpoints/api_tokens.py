@@ -28,7 +28,7 @@ _METHOD = re.compile(r"[A-Z]{1,20}(?:-[A-Z]{1,20}){0,3}")
 _MEMBERS = {"name", "expires_in", "routes", "methods", "networks"}
 
 
-def _time(seconds: float) -> str | None:
+def utc_time(seconds: float) -> str | None:
     """RFC 3339, rounded down; None for "never"."""
     return None if isinf(seconds) else datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
 
@@ -40,8 +40,8 @@ def described(token: ApiToken) -> dict[str, Any]:
         "version": 1,
         "id": token.id,
         "name": token.name,
-        "created": _time(token.created),
-        "expires": _time(token.expires),
+        "created": utc_time(token.created),
+        "expires": utc_time(token.expires),
         "routes": sorted(restriction.routes),
         "methods": sorted(restriction.methods),
         "networks": [str(network) for network in restriction.networks],

@@ -10,6 +10,7 @@ from twisted.web.resource import Resource
 
 from perimeter.errors import InvalidCredentialsRequest, MethodNotAllowed, NoRoute
 from perimeter.gate.access import ANYBODY, Access
+from perimeter.gate.policy import Policy
 from perimeter.model import Principal
 from perimeter.web.request import exchange_of
 
@@ -18,7 +19,9 @@ class Endpoint(Resource):
     """A built-in endpoint: a leaf of `twisted.web`, and where the gate finds it.
 
     ``path`` is where it stands; with ``beneath`` it answers for all paths below that too. ``access`` is what each method asks
-    for; any other method is refused with 405, and asks for ``otherwise``. ``name`` is that of its route in the audit log.
+    for; any other method is refused with 405, and asks for ``otherwise``. ``policy`` says which users may send any of them.
+    ``name`` is that of its route in the audit log. An answer of a ``lasting`` endpoint, such as a stream of events, ends when its
+    user is not admitted any more.
     """
 
     isLeaf = True
@@ -26,7 +29,9 @@ class Endpoint(Resource):
     name: str
     access: Mapping[bytes, Access]
     beneath = False
+    lasting = False
     otherwise = ANYBODY
+    policy = Policy()
 
     def __init__(self, path: str, access: Mapping[bytes, Access]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

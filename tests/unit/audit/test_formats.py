@@ -15,7 +15,7 @@ from perimeter.audit import formats
 from perimeter.audit.escaping import MOST_PARTS, REDACTED, Redactor, escape, redact
 from perimeter.audit.formats import FORMATS, combined, line_format, reactor
 from perimeter.audit.formats import json as json_format
-from perimeter.model import TOKEN_PREFIX, AccessRecord, Grant, Principal
+from perimeter.model import TOKEN_PREFIX, AccessRecord, Grant, GrantKind, Principal
 from tests.unit.doubles.audit_records import make_headers, make_record, records
 
 ALICE = Principal("alice", "local", ("admin", "ops"), "file")
@@ -116,7 +116,7 @@ class CombinedTests(InZone):
 class JsonTests(InZone):
     def test_object(self) -> None:
         headers = make_headers(referer=b"https://gw/", user_agent=b"curl/8", authorization=b"Basic eHl6enk=", cookie=b"s=xyzzy")
-        who = attrs.evolve(ALICE, grant=Grant("7", 0.0, 1.0, stored=True))
+        who = attrs.evolve(ALICE, grant=Grant("7", 0.0, 1.0, GrantKind.API_TOKEN))
         record = make_record(principal=who, headers=headers, reason="client_gone", received=5)
         self.assertEqual(
             json.loads(json_format(record)),
@@ -138,8 +138,10 @@ class JsonTests(InZone):
                 "roles": ["admin", "ops"],
                 "authenticator": "file",
                 "token": "7",
+                "session": None,
                 "route": "site",
                 "upstream": "web",
+                "event": None,
                 "reason": "client_gone",
                 "detail": "",
                 "attempted_user": None,
@@ -173,15 +175,27 @@ class JsonTests(InZone):
     def test_unknown_is_null(self) -> None:
         parsed = json.loads(json_format(make_record()))
         self.assertEqual(
-            [parsed[key] for key in ("user", "realm", "roles", "token", "referer", "user_agent")],
-            [None, None, [], None, None, None],
+            [parsed[key] for key in ("user", "realm", "roles", "token", "session", "referer", "user_agent")],
+            [None, None, [], None, None, None, None],
         )
+
+    def test_how_the_user_was_known(self) -> None:
+        for kind, token, session in (
+            (GrantKind.SESSION, None, "7"),
+            (GrantKind.API_TOKEN, "7", None),
+            (GrantKind.ACCESS_TOKEN, "7", None),
+        ):
+            who = attrs.evolve(ALICE, grant=Grant("7", 0.0, 1.0, kind))
+            parsed = json.loads(json_format(make_record(principal=who)))
+            self.assertEqual((parsed["token"], parsed["session"]), (token, session))
+        parsed = json.loads(json_format(make_record(principal=ALICE)))
+        self.assertEqual((parsed["token"], parsed["session"]), (None, None))
 
     @given(records)
     def test_attack_42_parses_back_to_what_was_sent(self, record: AccessRecord) -> None:
         line = json_format(record)
         parsed = json.loads(line)
-        self.assertEqual(len(parsed), 24)
+        self.assertEqual(len(parsed), 26)
 
         def from_text(text: str) -> str:
             return text.encode("utf-8", "backslashreplace").decode()

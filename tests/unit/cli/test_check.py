@@ -179,10 +179,11 @@ class ReferenceTests(TestCase):
 
 class ExampleTests(SiteCase):
     def test_the_examples_of_the_page_are_one_valid_site(self) -> None:
-        for name in ("gw.crt", "gw.key", "users.realm"):
+        for name in ("gw.crt", "gw.key", "users.realm", "logo.svg"):
             (self.directory / name).write_text("")
         parts = [example(kind).removeprefix("```ini\n").removesuffix("```\n") for kind in KINDS]
-        pages = f"[route pages]\npath = /50x.html\nstatic = {self.directory / 'html'}\n[listener m]\nport = 1\nserve = metrics\n"
+        static = f"path = /50x.html\nstatic = {self.directory / 'html'}\nbrowser_login = yes\n"
+        pages = f"[route pages]\n{static}[listener m]\nport = 1\nserve = metrics\n"
         self.site.write_text("\n".join([*parts, pages]))
         config = load_site(self.site, environ={}, kinds=installed_kinds())
         self.assertEqual(len(parts), len(KINDS))

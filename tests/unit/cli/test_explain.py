@@ -92,7 +92,8 @@ class ExplainTests(SiteCase):
                 "route: [route admin] (site.ini:16), host *, path /admin",
                 "    [route all] (site.ini:12), host *, path / matches too, and comes later: its path is shorter",
                 "authentication: auth = required",
-                "result: refused with 401 missing_credentials: the route requires a user; --user NAME explains for one",
+                "result: refused with 401 missing_credentials: no credential in the request that the gateway can use",
+                "    --user NAME explains for a user",
             ],
         )
 
@@ -130,15 +131,39 @@ class ExplainTests(SiteCase):
         self.assertEqual(self.explain("GET", "/x")[1], ["result: refused with 404 no_route: no route for this host and path"])
 
     def test_an_endpoint_of_the_gateway(self) -> None:
+        status, lines = self.explain("GET", "/.well-known/jwks.json")
+        self.assertEqual(
+            (status, lines),
+            (
+                0,
+                [
+                    "path: /.well-known/jwks.json",
+                    "route: the endpoint /.well-known/jwks.json of the gateway",
+                    "authentication: none, the client stays anonymous",
+                    "rules: the route has no rules",
+                    "result: admitted, the gateway answers by itself",
+                ],
+            ),
+        )
         status, lines = self.explain("GET", "/token")
-        self.assertEqual((status, lines[1]), (0, "route: the endpoint /token of the gateway"))
+        self.assertEqual((status, lines[1]), (1, "route: the endpoint /token of the gateway"))
+        self.assertIn("401 missing_credentials", lines[-2])
+        self.assertEqual(self.explain("GET", "/authenticate")[1][1], "route: the endpoint /authenticate of the gateway")
 
     def test_files_and_optional_authentication(self) -> None:
         status, lines = self.explain("GET", "/files/a")
         self.assertEqual((status, lines[-1]), (0, f"result: admitted, to the files in {self.directory.resolve()}/html"))
         status, lines = self.explain("GET", "/maybe")
         self.assertEqual(
-            (status, lines[-1]), (1, "result: refused with 401 missing_credentials: no term of allow = user:alice matches")
+            (status, lines[-3:]),
+            (
+                1,
+                [
+                    "rules: no term of allow = user:alice matches",
+                    "result: refused with 401 missing_credentials: a rule of the route needs to know the user",
+                    "    --user NAME explains for a user",
+                ],
+            ),
         )
 
     def test_security_off_and_maintenance(self) -> None:
@@ -148,7 +173,13 @@ class ExplainTests(SiteCase):
         self.assertTrue(lines[-1].endswith(" as /"), lines)
         self.site.write_text(SITE + "[perimeter]\nmaintenance = yes\n")
         self.assertEqual(self.explain("GET", "/x")[0], 1)
-        self.assertEqual(self.explain("GET", "/x")[1][-1], "result: refused with 503 maintenance: [perimeter] maintenance = yes")
+        self.assertEqual(
+            self.explain("GET", "/x")[1][-2:],
+            [
+                "maintenance: [perimeter] maintenance = yes",
+                "result: refused with 503 maintenance: The service is closed for maintenance",
+            ],
+        )
 
     def test_faults_of_the_file(self) -> None:
         self.site.write_text(SITE.replace("port = 9443", "prt = 9443"))
@@ -173,6 +204,39 @@ class ExplainTests(SiteCase):
             self.assertEqual((code, text.splitlines()[-1]), (status, result), (user, method, path))
             if user == "alice":
                 self.assertIn("user: alice of realm local, roles: admin\n", text)
+
+    def test_users_of_several_realms(self) -> None:
+        self.patch_look_up([Principal("alice", "local", ("admin",)), Principal("alice", "other")])
+        status, text = run_explain(self.site, "GET", "/admin", user="alice")
+        self.assertEqual(
+            (status, text.splitlines()[5:]),
+            (
+                0,
+                [
+                    "user: alice of realm local, roles: admin",
+                    "rules: allow = role:admin matches",
+                    "header: X-Auth-Username: alice",
+                    "header: X-Auth-Realm: local",
+                    "header: X-Auth-Roles: admin",
+                    "result: admitted, forwarded to upstream app (http://127.0.0.1:8888) as /",
+                    "user: alice of realm other, roles: none",
+                    "rules: no term of allow = role:admin matches",
+                    "result: refused with 403 insufficient_scope: no term of allow = role:admin matches",
+                ],
+            ),
+        )
+
+    def test_the_address_of_the_client(self) -> None:
+        for address, status, result in (
+            ("10.1.2.3", 0, "result: admitted, forwarded to upstream app (http://127.0.0.1:8888) as /admin"),
+            (
+                "192.0.2.1",
+                1,
+                "result: refused with 403 network_refused: the client's address is outside the networks of the route",
+            ),
+        ):
+            code, text = run_explain(self.site, "GET", "https://shop.example/admin", address=address)
+            self.assertEqual((code, text.splitlines()[-1]), (status, result))
 
     def patch_look_up(self, found: list[Principal]) -> None:
         # `react` needs a process of its own; the integration tests have one
@@ -205,6 +269,14 @@ class ExplainTests(SiteCase):
 
 
 class CommandTests(SiteCase):
+    def test_both_commands_say_the_same(self) -> None:
+        self.site.write_text(SITE)
+        (self.directory / "users").write_text("alice: {plain}x,admin\n")
+        one = CliRunner().invoke(main, ["check", str(self.site), "--explain", "DELETE", "/admin"])
+        other = CliRunner().invoke(main, ["explain", "-c", str(self.site), "DELETE", "/admin"])
+        self.assertEqual((other.exit_code, other.output), (one.exit_code, one.output))
+        self.assertEqual((one.exit_code, "401 missing_credentials" in one.output), (1, True))
+
     def test_the_command(self) -> None:
         self.site.write_text(SITE)
         (self.directory / "users").write_text("alice: {plain}x,admin\n")

@@ -22,6 +22,7 @@ from perimeter.state.sqlite import SqliteStore
 from perimeter.tokens.api_token import mint
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
+from tests.unit.doubles.sessions import session
 from tests.unit.doubles.tokens_site import ALICE, SECRET
 
 SITE = """\
@@ -61,6 +62,13 @@ class CommandCase(TestCase):
         self.assertIsInstance(result.exception, SystemExit)
         self.assertIn(text, result.stderr)
         return result.stderr
+
+    def stored(self, *changes: Change) -> None:
+        """Write to the database like a gateway that has stopped since."""
+        (self.directory / "var").mkdir(mode=0o700, exist_ok=True)
+        store = SqliteStore(self.directory / "var", STATE_KINDS)
+        store.write(changes)
+        store.close()
 
     def issue(self, *arguments: str) -> str:
         return self.output("token", "issue", "--user", "alice", "--realm", "local", *arguments).strip()
@@ -107,20 +115,14 @@ class TokenCommandTests(CommandCase):
         self.fails("one of these is needed", "token", "revoke", "--user", "alice")
         self.fails("there is no API token x", "token", "revoke", "--id", "x")
 
-    def stored(self, *changes: Change) -> None:
-        """Write to the database like a gateway that has stopped since."""
-        (self.directory / "var").mkdir(mode=0o700, exist_ok=True)
-        store = SqliteStore(self.directory / "var", STATE_KINDS)
-        store.write(changes)
-        store.close()
-
     def test_list_and_revoke_without_a_gateway(self) -> None:
         token = self.issue()
         text, one = mint("one", ALICE, 1.0, inf)
         kept = [one, *(mint(name, ALICE, 2.0, inf)[1] for name in ("two", "three"))]
         passing = mint("", ALICE, 3.0, inf, passing=True)[1]
         bobs = mint("bob's", Principal("bob", "corp"), 4.0, inf)[1]
-        self.stored(*kept, passing, bobs, mint("over", ALICE, 1.0, 2.0)[1])
+        sessions = [session(owner, 3.0, inf, 0.0) for owner in (ALICE, Principal("bob", "corp"))]
+        self.stored(*kept, passing, bobs, mint("over", ALICE, 1.0, 2.0)[1], *sessions)
 
         def listed(*arguments: str) -> list[str]:
             return [json.loads(line)["name"] for line in self.output("token", "list", *arguments).splitlines()]
@@ -139,8 +141,10 @@ class TokenCommandTests(CommandCase):
         twice = self.output("token", "revoke", "--id", kept[1].id, "--id", kept[1].id)
         self.assertEqual((twice, listed()), ("revoked: 1 API token\n", ["three", "bob's"]))
         everything = self.output("token", "revoke", "--user", "alice", "--realm", "local")
-        said = "revoked: 2 API tokens, every access token that was issued to alice of realm local until now\n"
+        said = "revoked: 2 API tokens, 1 session, every access token that was issued to alice of realm local until now\n"
         self.assertEqual((everything, listed()), (said, ["bob's"]))
+        left = [json.loads(line) for line in self.output("session", "list").splitlines()]
+        self.assertEqual([one["id"] for one in left], [sessions[1].id])
 
     def test_attack_39_revoke_says_that_there_is_no_such_realm(self) -> None:
         self.stored(mint("bob's", Principal("bob", "corp"), 4.0, inf)[1])

@@ -25,6 +25,7 @@ USUAL: dict[str, Any] = {
     "principal": None,
     "route": "site",
     "upstream": "web",
+    "event": "",
     "reason": "",
     "detail": "",
     "attempted_user": None,
@@ -87,6 +88,7 @@ _counts = st.integers(min_value=0, max_value=2**40)
 records = st.builds(
     _record,
     time=st.floats(min_value=0, max_value=4e9),
+    event=st.sampled_from(["", "login"]),
     duration=st.floats(min_value=0, max_value=1e6),
     address=_text,
     listener=_text,

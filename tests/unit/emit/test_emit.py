@@ -68,6 +68,8 @@ path = /app/x
 upstream = secure
 {more}
 """
+#: a route on which people sign in
+LOGIN = "[route login]\nhost = login.example.com\npath = /\nupstream = service\nbrowser_login = yes\n"
 TRUSTED = "trusted_proxies = 127.0.0.1"
 PLAIN = "[listener http]\nport = 10080\ninterface = 127.0.0.1"
 PROXIES = ("nginx", "haproxy", "haproxy-lua", "caddy", "traefik", "envoy")
@@ -161,17 +163,17 @@ class EmitTests(TestCase):
         text = self.emit("nginx")
         servers = dict(re.findall(r"server_name (\S+);(.*?)\n\}", text, re.DOTALL))
         found = {name: set(re.findall(r"location (= )?(\S+) \{", body)) for name, body in servers.items()}
-        paths = {name: {path for _, path in matches} - {"/.perimeter"} for name, matches in found.items()}
+        paths = {name: {path for _, path in matches} - {"/.perimeter-question"} for name, matches in found.items()}
         common = {"/app", "/app/", "/pub", "/pub/", "/"}
         self.assertEqual(paths["_"], common | {"/site/deep", "/site/deep/"})
         self.assertEqual(paths["api.example.com"], common | {"/app/x", "/app/x/", "/site/deep", "/site/deep/"})
         # what its own route covers is not the general one's
         self.assertEqual(paths["www.example.com"], common | {"/site", "/site/"})
-        self.assertEqual(text.count("auth_request /.perimeter;"), text.count("proxy_pass http") - len(servers))
+        self.assertEqual(text.count("auth_request /.perimeter-question;"), text.count("proxy_pass http") - len(servers))
 
     def test_every_identity_field_is_cleared_everywhere(self) -> None:
         text = self.emit("nginx")
-        for location in re.findall(r"auth_request /\.perimeter;.*?\n    \}", text, re.DOTALL):
+        for location in re.findall(r"auth_request /\.perimeter-question;.*?\n    \}", text, re.DOTALL):
             for name in ("Remote-User", "X-Remote-User", "X-Auth-Username", "X-Auth-Realm", "X-Auth-Roles", "Authorization"):
                 self.assertEqual(location.count(f"proxy_set_header {name} "), 1, name)
         for proxy in ("haproxy-lua", "caddy", "traefik", "envoy"):
@@ -196,11 +198,106 @@ class EmitTests(TestCase):
     def test_attack_50_the_gateway_is_told_the_origin(self) -> None:
         for proxy, forms in (
             ("nginx", ("proxy_set_header X-Forwarded-Proto $scheme;", "proxy_set_header X-Forwarded-Host $http_host;")),
-            ("haproxy-lua", ('"origin", "sec-fetch-site", "sec-websocket-key"', '["x-forwarded-proto"]')),
-            ("envoy", ("exact: origin", "exact: sec-fetch-site", "exact: sec-websocket-key", "exact: x-forwarded-proto")),
+            ("haproxy-lua", ('"origin"', '"sec-fetch-site"', '"sec-websocket-key"', '["x-forwarded-proto"]')),
+            ("envoy", ("exact: origin", "prefix: sec-fetch-", "exact: sec-websocket-key", "exact: x-forwarded-proto")),
         ):
             for form in forms:
                 self.assertIn(form, self.emit(proxy), proxy)
+
+    def signing_in(self, proxy: str, *options: str) -> str:
+        return self.emit(proxy, *options, more=LOGIN)
+
+    def test_without_a_sign_in_page_nothing_is_about_cookies(self) -> None:
+        for proxy in PROXIES:
+            text = self.emit(proxy)
+            self.assertNotIn(".perimeter/", text, proxy)
+            self.assertIsNone(re.search("exact: cookie|Set-Cookie|set_header Cookie|Authorization, Cookie", text), proxy)
+        self.assertIn("local PAGES = false", self.emit("haproxy-lua"))
+
+    def test_a_sign_in_page_needs_a_listener_that_has_it(self) -> None:
+        tokens = "[listener tokens]\nport = 10009\nserve = tokens\ninterface = 127.0.0.1\n"
+        tls = "[listener https]\nport = 10443\ntls = yes\n"
+        self.assertIn('"https://127.0.0.1:10443/', self.emit("haproxy-lua", listeners=tls + tokens, more=LOGIN))
+        self.emit("nginx", listeners=tokens, more=LOGIN, status=1)
+        self.assertIn("expected one with serve = gateway\n", self.warnings)
+
+    def test_the_sign_in_page_behind_nginx(self) -> None:
+        text = self.signing_in("nginx")
+        servers = re.findall(r"\nserver \{\n.*?\n\}", text, re.DOTALL)
+        self.assertEqual(len(servers), 4)
+        for server in servers:
+            (pages,) = re.findall(r"location \^~ /\.perimeter/ \{(.*?)\n    \}", server, re.DOTALL)
+            self.assertIn("proxy_pass http://perimeter_gateway;", pages)
+            self.assertNotIn("auth_request", pages)
+            for name in (
+                "X-Original-URI",
+                "X-Original-Method",
+                "X-Forwarded-Prefix",
+                "Forwarded",
+                "X-Remote-User",
+                "Remote-User",
+            ):
+                self.assertEqual(pages.count(f'proxy_set_header {name} "";'), 1, name)
+            self.assertEqual(pages.count("proxy_set_header X-Forwarded-Host "), 1)
+            self.assertEqual(server.count("location @perimeter_login"), 1)
+        asking = re.findall(r"auth_request /\.perimeter-question;.*?\n    \}", text, re.DOTALL)
+        for location in asking:
+            self.assertRegex(
+                location, r"auth_request_set (\$perimeter_\d) \$upstream_http_cookie;(?s:.*)proxy_set_header Cookie \1;"
+            )
+        (own,) = (server for server in servers if "server_name login.example.com;" in server)
+        self.assertEqual(own.count("error_page 401 = @perimeter_login;"), 1)
+        self.assertEqual(text.count("error_page 401 = @perimeter_login;"), 1)
+        secure = self.signing_in("nginx", "--gateway", "https://gw.example.com")
+        self.assertEqual(secure.count("proxy_ssl_name gw.example.com;"), 8)
+
+    def test_the_sign_in_page_behind_haproxy(self) -> None:
+        text = self.signing_in("haproxy")
+        self.assertIn("acl pages path_beg /.perimeter/\n", text)
+        self.assertIn("http-request lua.perimeter unless pages\n", text)
+        self.assertIn("http-request lua.perimeter_pages if pages\n", text)
+        self.assertIn("use_backend perimeter_gateway if pages\n", text)
+        self.assertLess(text.index("use_backend perimeter_gateway"), text.index("use_backend perimeter_app"))
+        self.assertIn("backend perimeter_gateway\n", text)
+        self.assertIn("    server s1 127.0.0.1:10080\n", text)
+        self.assertIn("local PAGES = true", self.signing_in("haproxy-lua"))
+        secure = self.signing_in("haproxy", "--gateway", "https://gw.example.com")
+        self.assertIn("server s1 gw.example.com:443 ssl verify required ca-file @system-ca sni str(gw.example.com)\n", secure)
+
+    def test_the_sign_in_page_behind_caddy(self) -> None:
+        text = self.signing_in("caddy")
+        self.assertEqual(text.count("handle @perimeter_pages {"), 4)
+        self.assertEqual(text.count("path_regexp ^/\\.perimeter/"), 4)
+        self.assertEqual(
+            text.count("request_header Cookie {http.reverse_proxy.header.Cookie}"), text.count("request_header Authorization {")
+        )
+
+    def test_the_sign_in_page_behind_traefik(self) -> None:
+        http: dict[str, Any] = yaml.safe_load(self.signing_in("traefik"))["http"]
+        self.assertEqual(http["middlewares"]["perimeter"]["forwardAuth"]["authResponseHeaders"], ["Authorization", "Cookie"])
+        pages = http["routers"]["perimeter-pages"]
+        self.assertEqual(pages["rule"], "PathPrefix(`/.perimeter/`)")
+        self.assertTrue(all(pages["priority"] > one["priority"] for one in http["routers"].values() if one is not pages))
+        self.assertNotIn("perimeter", pages["middlewares"])
+        self.assertLessEqual(set(pages["middlewares"]), set(http["middlewares"]))
+        self.assertEqual(http["services"][pages["service"]]["loadBalancer"]["servers"], [{"url": "http://127.0.0.1:10080"}])
+        cleared = http["middlewares"]["perimeter-identity"]["headers"]["customRequestHeaders"]
+        self.assertLessEqual({"X-Remote-User", "X-Auth-Username", "Remote-User"}, set(cleared))
+        self.assertEqual(set(cleared.values()), {""})
+
+    def test_the_sign_in_page_behind_envoy(self) -> None:
+        static: dict[str, Any] = yaml.safe_load(self.signing_in("envoy"))["static_resources"]
+        manager = static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+        asking = manager["http_filters"][1]["typed_config"]
+        self.assertIn({"exact": "cookie"}, asking["allowed_headers"]["patterns"])
+        upstream = asking["http_service"]["authorization_response"]["allowed_upstream_headers"]["patterns"]
+        self.assertIn({"exact": "Cookie", "ignore_case": True}, upstream)
+        for host in manager["route_config"]["virtual_hosts"]:
+            first = host["routes"][0]
+            self.assertEqual((first["match"], first["route"]), ({"prefix": "/.perimeter/"}, {"cluster": "perimeter_gateway"}))
+            self.assertIs(first["typed_per_filter_config"]["envoy.filters.http.ext_authz"]["disabled"], True)
+            for other in host["routes"][1:]:
+                self.assertNotIn("typed_per_filter_config", other)
 
     def test_traefik(self) -> None:
         http: dict[str, Any] = yaml.safe_load(self.emit("traefik"))["http"]

@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 from perimeter.errors import Challenges, InsufficientScope
 from perimeter.gate.access import ANY_USER, ANYBODY, FIRST_HAND, UNRESTRICTED, Access, Asks, Restricted, check_restriction
 from perimeter.http.grammar import parse_block, parse_request
-from perimeter.model import Grant, Restriction
+from perimeter.model import Grant, GrantKind, Restriction
 
 ON_ROUTE = Access()
 ADDRESS = "192.0.2.7"
@@ -33,14 +33,14 @@ class RestrictionTests(TestCase):
         restriction = Restriction(frozenset(routes), frozenset(methods), tuple(map(ip_network, networks)))
         head = parse_request(f"{method} /x HTTP/1.1".encode(), parse_block(f"Host: gw\r\n{fields}".encode(), 100))
         try:
-            check_restriction(Grant("7", 0.0, inf, True, restriction), access, route, head, target, address)
+            check_restriction(Grant("7", 0.0, inf, GrantKind.API_TOKEN, restriction), access, route, head, target, address)
         except InsufficientScope:
             return False
         return True
 
     def test_a_token_without_restrictions(self) -> None:
         head = parse_request(b"GET /x HTTP/1.1", parse_block(b"Host: gw\r\n", 100))
-        check_restriction(Grant("7", 0.0, inf, True), UNRESTRICTED, "app", head, b"/x", ADDRESS)
+        check_restriction(Grant("7", 0.0, inf, GrantKind.API_TOKEN), UNRESTRICTED, "app", head, b"/x", ADDRESS)
 
     def test_routes(self) -> None:
         self.assertTrue(self.allowed(ON_ROUTE, routes=("app", "other")))

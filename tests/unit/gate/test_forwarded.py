@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.gate.forwarded import in_networks, vouched_chain
+from perimeter.gate.forwarded import in_networks, vouched_chain, vouched_https
 from perimeter.http.grammar import parse_block
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
@@ -85,3 +85,33 @@ class VouchedChainTests(unittest.TestCase):
         self.assertTrue(in_networks("2001:db8::1", TRUSTED))
         self.assertFalse(in_networks("::1", TRUSTED))
         self.assertFalse(in_networks("10.0.0.1", ()))
+
+
+class SchemeTests(unittest.TestCase):
+    """What a trusted proxy says of the client's scheme (attack 80)."""
+
+    def test_what_proxies_say(self) -> None:
+        for said, lines in (
+            (None, ""),
+            (True, "X-Forwarded-Proto: https"),
+            (True, "X-Forwarded-Proto: HTTPS"),
+            (True, "X-Forwarded-Proto: wss"),
+            (False, "X-Forwarded-Proto: http"),
+            (False, "X-Forwarded-Proto: ws"),
+            (False, "X-Forwarded-Proto: "),
+            (False, "X-Forwarded-Proto: httpsx"),
+            (True, "X-Forwarded-Proto:  https , http"),
+            (False, "X-Forwarded-Proto: http, https"),
+            (False, "X-Forwarded-Proto: http\r\nX-Forwarded-Proto: https"),
+            (True, "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http"),
+            (True, "X-Original-URL: https://gw/x"),
+            (True, "X-Original-URL: WSS://gw/x"),
+            (False, "X-Original-URL: http://gw/x"),
+            (None, "X-Original-URL: /https"),
+            (False, "X-Forwarded-Proto: https\r\nX-Original-URL: http://gw/x"),
+            (False, "X-Forwarded-Proto: http\r\nX-Original-URL: https://gw/x"),
+            (True, "X-Forwarded-Proto: https\r\nX-Original-URL: https://gw/x"),
+            (True, "X-Forwarded-Proto: https\r\nX-Original-URL: /x"),
+        ):
+            headers = parse_block(f"Host: gw\r\n{lines}\r\n".encode() if lines else b"Host: gw\r\n", 20)
+            self.assertIs(vouched_https(headers), said, lines)

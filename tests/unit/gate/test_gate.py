@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable
 from ipaddress import ip_network
 from typing import Any
@@ -12,14 +13,24 @@ from twisted.trial import unittest
 
 from perimeter.config.site.route import Rule
 from perimeter.errors import Challenges, CrossSite, InvalidToken, Unavailable
-from perimeter.gate.access import ANYBODY, Access, Asks, Restricted
+from perimeter.gate.access import ANY_USER, ANYBODY, UNRESTRICTED, Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block
-from perimeter.model import ClientConnection, Grant, HeaderBlock, Principal, RequestHead, Restriction, Version
+from perimeter.model import (
+    ClientConnection,
+    Grant,
+    GrantKind,
+    HeaderBlock,
+    Principal,
+    RequestHead,
+    Restriction,
+    SessionUse,
+    Version,
+)
 from tests.unit.doubles.http_rig import Client, Holding, Site
 
 ALICE = Principal("alice", "local", ("user",))
@@ -31,6 +42,7 @@ class FakeIdentifier:
     """Finds principals by their Authorization; ``raises`` or returns ``later`` instead if a test sets it."""
 
     people = {b"Bearer alice": ALICE, b"Bearer admin": ADMIN}
+    sessions = {b"a" * 43: ALICE}
 
     def __init__(self) -> None:
         self.raises: BaseException | None = None
@@ -38,8 +50,12 @@ class FakeIdentifier:
         self.asked: list[str] = []
         self.by_connection: bool | None = None
 
-    def by_browser(self, headers: HeaderBlock) -> bool:
-        return not headers.authorization[0].startswith(b"Bearer")
+    def by_browser(self, headers: HeaderBlock, principal: Principal) -> bool:
+        by_session = principal.grant is not None and principal.grant.use is not None
+        return by_session or not headers.authorization[0].startswith(b"Bearer")
+
+    def identify_by_session(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Principal | None:
+        return self.sessions.get(headers.session or b"")
 
     def identify(
         self, headers: HeaderBlock, address: str, connection: ClientConnection, *, by_connection: bool = True
@@ -49,7 +65,7 @@ class FakeIdentifier:
         if self.raises is not None:
             raise self.raises
         if not headers.authorization:
-            return None
+            return self.sessions.get(headers.session or b"")
         if self.later is not None:
             return self.later
         principal = self.people.get(headers.authorization[0])
@@ -97,6 +113,105 @@ class GateTestCase(unittest.TestCase):
         self.assertEqual(len(self.target.exchanges), before + 1, (line, client.transport.written))
         self.assertEqual(client.transport.written, b"")
         return self.target.exchanges[-1].decision
+
+
+HTML = "Accept: text/html"
+OF_ALICE = f"Cookie: __Host-perimeter={'a' * 43}"
+ENDED = f"Cookie: __Host-perimeter={'b' * 43}"
+LOGIN = b"/.perimeter/login"
+
+
+class LoginTests(GateTestCase):
+    def sent(self, line: str, *lines: str, gate: Gate) -> Client:
+        """The client that was sent to the login page."""
+        return self.refused(302, line, *lines, gate=gate)
+
+    def test_a_navigation_is_sent_to_the_login_page(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
+        client = self.sent("GET /a%20b?c=d&e", HTML, gate=gate)
+        response = client.response()
+        self.assertEqual(response.get(b"location"), b"/.perimeter/login?to=/a%2520b%3Fc%3Dd%26e")
+        self.assertEqual(response.get(b"cache-control"), b"no-store")
+        self.assertEqual(response.get(b"vary"), b"Sec-Fetch-Mode, Sec-Fetch-Dest, Accept, Cookie")
+        self.assertEqual((response.get(b"www-authenticate"), response.body), (None, b""))
+        self.assertIsNotNone(response.get(b"date"))
+        record = client.records[-1]
+        self.assertEqual((record.status, record.reason, record.route), (302, "missing_credentials", "r"))
+        self.assertEqual(record.detail, "no credential in the request that the gateway can use")
+        self.assertEqual(self.admitted("GET /a", HTML, OF_ALICE, gate=gate).principal, ALICE)
+
+    def test_everything_else_gets_its_401(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN, stranger=Challenges.BEARER)))
+        for line, *lines in (
+            ("GET /",),
+            ("GET /", "Accept: */*"),
+            ("POST /", HTML, "Content-Length: 0"),
+            ("GET /", HTML, "Connection: upgrade", "Upgrade: websocket"),
+            ("GET /", HTML, "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"),
+        ):
+            response = self.refused(401, line, *lines, gate=gate).response()
+            self.assertIsNone(response.get(b"location"))
+            self.assertEqual(response.get(b"www-authenticate"), b'Bearer realm="realm"')
+        body = json.loads(self.refused(401, "GET /", gate=gate).response().body)
+        self.assertEqual(body, {"auth_uri": ["https://gw/token"], "login": "/.perimeter/login"})
+
+    def test_a_session_that_has_ended(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
+        self.assertEqual(self.sent("GET /a", HTML, ENDED, gate=gate).records[-1].reason, "session_expired")
+        client = self.refused(401, "GET /a", ENDED, gate=gate)
+        self.assertEqual(client.records[-1].reason, "session_expired")
+        body = {
+            "error": "session_expired",
+            "error_description": "The session has ended: sign in again",
+            "auth_uri": ["https://gw/token"],
+            "login": "/.perimeter/login",
+        }
+        self.assertEqual(json.loads(client.response().body), body)
+
+    def test_a_session_that_has_ended_is_anonymous_where_users_may_be(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(Asks.OPTIONAL, login=LOGIN)))
+        self.assertIsNone(self.admitted("GET /", HTML, ENDED, gate=gate).principal)
+        self.assertEqual(self.admitted("GET /", HTML, OF_ALICE, gate=gate).principal, ALICE)
+        policy = Policy((Rule("role", "user"),))
+        strict = self.gate(self.route("r", "/", access=Access(Asks.OPTIONAL, login=LOGIN), policy=policy))
+        self.sent("GET /", HTML, ENDED, gate=strict)
+
+    def test_a_route_without_browser_login(self) -> None:
+        response = self.refused(401, "GET /", HTML, ENDED).response()
+        self.assertIsNone(response.get(b"location"))
+        self.assertNotIn("login", json.loads(self.refused(401, "GET /").response().body))
+
+    def test_a_wrong_authorization_is_not_sent_round_in_a_circle(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
+        self.refused(401, "GET /", HTML, "Authorization: Bearer mallory", gate=gate)
+
+    def test_what_is_refused_later_is_sent_too(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
+        for authorization, result, status in (
+            ((), None, 302),
+            ((), InvalidToken("x"), 302),
+            (("Authorization: Basic x",), InvalidToken("x"), 401),
+            (("Authorization: Negotiate x",), None, 302),
+            ((), Unavailable(), 503),
+        ):
+            self.identifier.later = Deferred()
+            self.identifier.identify = lambda *_, **__: self.identifier.later  # type: ignore[method-assign]
+            client = self.ask("GET /x?y", HTML, *authorization, gate=gate)
+            self.assertEqual(client.transport.written, b"")
+            if isinstance(result, Exception):
+                self.identifier.later.errback(result)
+            else:
+                self.identifier.later.callback(result)
+            self.assertEqual(client.response().status, status, (authorization, result))
+            self.assertEqual(client.response().get(b"location"), b"/.perimeter/login?to=/x%3Fy" if status == 302 else None)
+
+    def test_only_a_session_is_good_for_some_pages(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(Asks.SESSION, login=LOGIN)))
+        self.assertEqual(self.admitted("GET /", OF_ALICE, gate=gate).principal, ALICE)
+        self.assertEqual(self.admitted("GET /", OF_ALICE, "Authorization: Bearer admin", gate=gate).principal, ALICE)
+        for lines in ((), ("Authorization: Bearer alice",), (ENDED,), ("Authorization: Bearer alice", ENDED)):
+            self.refused(401, "GET /", *lines, gate=gate)
+            self.sent("GET /", HTML, *lines, gate=gate)
 
 
 class AdmissionTests(GateTestCase):
@@ -300,7 +415,7 @@ class AdmissionTests(GateTestCase):
 
     def test_a_restricted_token_is_held_to_its_routes(self) -> None:
         for allowed, status in (("root", 200), ("open", 403)):
-            grant = Grant("7", 0.0, 9.0, True, Restriction(frozenset((allowed,))))
+            grant = Grant("7", 0.0, 9.0, GrantKind.API_TOKEN, Restriction(frozenset((allowed,))))
             self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant)}
             client = self.ask("GET /x", "Authorization: Bearer x")
             if status == 200:
@@ -309,7 +424,7 @@ class AdmissionTests(GateTestCase):
             self.assertEqual(self.target.exchanges, [])
 
     def test_attack_5_a_restricted_token_cannot_name_another_method_in_a_header(self) -> None:
-        grant = Grant("7", 0.0, 9.0, True, Restriction(methods=frozenset(("GET",))))
+        grant = Grant("7", 0.0, 9.0, GrantKind.API_TOKEN, Restriction(methods=frozenset(("GET",))))
         self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant)}
         self.admitted("GET /x", "Authorization: Bearer x")
         self.refused(403, "GET /x", "Authorization: Bearer x", "X-HTTP-Method-Override: DELETE")
@@ -325,11 +440,150 @@ class AdmissionTests(GateTestCase):
         self.assertFalse(self.identifier.by_connection)
 
     def test_an_endpoint_of_the_gateway_refuses_restricted_tokens(self) -> None:
-        grant = Grant("7", 0.0, 9.0, True, Restriction(methods=frozenset(("GET",))))
+        grant = Grant("7", 0.0, 9.0, GrantKind.API_TOKEN, Restriction(methods=frozenset(("GET",))))
         self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant), b"Bearer alice": ALICE}
         gate = self.gate(self.route("r", "/", access=Access(restricted=Restricted.NOTHING)))
         self.admitted("GET /", "Authorization: Bearer alice", gate=gate)
         self.refused(403, "GET /", "Authorization: Bearer x", gate=gate)
+
+    def test_a_request_by_a_session_is_a_use_of_it(self) -> None:
+        use = self.in_session()
+        self.admitted("GET /x", "Authorization: Bearer x")
+        self.assertEqual(use.at, self.site.clock())
+        for change in (7, 0):
+            self.site.reactor.advance(change)
+            self.admitted("GET /x", "Authorization: Bearer x")
+            self.assertEqual(use.at, self.site.clock())
+
+    def test_what_is_judged_again_is_no_use_of_a_session(self) -> None:
+        use = self.in_session()
+        self.admitted("GET /x", "Authorization: Bearer x")
+        exchange = self.target.exchanges[-1]
+        began = use.at
+        self.site.reactor.advance(60)
+        self.gate().judge(exchange, exchange.head)
+        self.assertEqual(use.at, began)
+        use.at = began + 30  # another request
+        self.gate().judge(exchange, exchange.head)
+        self.assertEqual(use.at, began + 30)
+
+    def test_a_route_whose_requests_are_no_use_of_a_session(self) -> None:
+        use = self.in_session()
+        began = use.at
+        self.site.reactor.advance(5)
+        self.admitted("GET /", "Authorization: Bearer x", gate=self.gate(self.route("r", "/", keeps_session=False)))
+        self.assertEqual(use.at, began)
+
+    def test_what_is_refused_is_no_use_of_a_session(self) -> None:
+        use = self.in_session()
+        began = use.at
+        self.site.reactor.advance(5)
+        self.refused(403, "GET /admin", "Authorization: Bearer x")
+        self.assertEqual(use.at, began)
+
+    def test_where_a_session_is_not_enough(self) -> None:
+        use = self.in_session()
+        began = use.at
+        self.site.reactor.advance(5)
+        gate = self.gate(self.route("r", "/", access=UNRESTRICTED, builtin=True))
+        client = self.refused(403, "GET /", "Authorization: Bearer x", gate=gate)
+        self.assertEqual((client.records[-1].reason, use.at), ("insufficient_scope", began))
+        self.assertFalse(UNRESTRICTED.by_session)
+        for access in (ANYBODY, ANY_USER, Access()):
+            self.assertTrue(access.by_session)
+
+    def test_a_route_for_sessions_that_are_never_unused_for_long(self) -> None:
+        """A use of another route does not make up for a time without a use."""
+        use = self.in_session()
+        strict = self.gate(self.route("r", "/", idle=10.0, access=Access(login=LOGIN)))
+        ask = ("GET /x", "Authorization: Bearer x")
+        for gap in (10, 10, 9):
+            self.site.reactor.advance(gap)
+            self.admitted(*ask, gate=strict)
+        self.assertEqual((use.gap, use.at), (10.0, self.site.clock()))
+        self.site.reactor.advance(10.5)
+        self.assertEqual(self.refused(401, *ask, gate=strict).records[-1].reason, "session_expired")
+        self.assertEqual(use.gap, 10.0)
+        self.admitted(*ask)
+        self.assertEqual(use.gap, 10.5)
+        self.refused(401, *ask, gate=strict)
+        # the login page is to be shown, although there is a session
+        location = self.refused(302, *ask, HTML, gate=strict).response().get(b"location")
+        self.assertEqual(location, b"/.perimeter/login?to=/x&again=1")
+        self.admitted(*ask, gate=self.gate(self.route("r", "/", idle=10.5)))
+        self.in_session()  # a new sign-in
+        self.admitted(*ask, gate=strict)
+
+    def test_a_use_is_never_taken_back(self) -> None:
+        use = SessionUse(100.0)
+        for at, expected in ((90.0, (100.0, 0.0)), (100.0, (100.0, 0.0)), (103.0, (103.0, 3.0)), (105.0, (105.0, 3.0))):
+            use.note(at)
+            self.assertEqual((use.at, use.gap, use.kept), (*expected, 100.0))
+
+    def test_attack_21_and_27_a_page_of_another_site_uses_no_session(self) -> None:
+        self.in_session()
+        upgrade = ("Connection: upgrade", "Upgrade: websocket")
+        for lines in (
+            ("Origin: https://evil.example",),
+            ("Origin: http://sister.gw",),
+            ("Origin: null",),
+            ("Sec-Fetch-Site: cross-site",),
+            ("Sec-Fetch-Site: same-site",),
+        ):
+            for line, *more in (("POST /x",), ("DELETE /x",), ("GET /x", *upgrade)):
+                client = self.refused(403, line, "Authorization: Bearer x", *lines, *more)
+                self.assertEqual(client.records[-1].reason, "cross_site", (line, lines))
+        for lines in (("Origin: http://gw",), ("Sec-Fetch-Site: same-origin",), ()):
+            self.admitted("POST /x", "Authorization: Bearer x", *lines)
+            self.admitted("GET /x", "Authorization: Bearer x", *lines, *upgrade)
+        self.admitted("GET /x", "Authorization: Bearer x", "Sec-Fetch-Site: cross-site")
+        trusting = self.gate(self.route("r", "/", cross_site=None))
+        self.admitted("POST /x", "Authorization: Bearer x", "Origin: null", gate=trusting)
+
+    def app(self, access: Access | None = None) -> Gate:
+        """A gate whose route forwards the Authorization of a signed-in browser; the cookie `OF_ALICE` stands for a session."""
+        self.site.reactor.advance(1000)
+        grant = Grant("7", 0.0, 9.0, GrantKind.SESSION, use=SessionUse(self.site.clock()))
+        self.identifier.sessions = {b"a" * 43: attrs.evolve(ALICE, grant=grant)}
+        return self.gate(self.route("r", "/", app_authorization=True, access=access or Access(login=LOGIN)))
+
+    def test_what_a_page_of_a_service_sends_to_it_in_authorization(self) -> None:
+        gate = self.app()
+        lines = b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\nX-Auth-Roles: user\r\n"
+        own = "Authorization: Bearer of the service"
+        decision = self.admitted("GET /", OF_ALICE, own, gate=gate)
+        self.assertEqual((decision.principal, decision.identity), (ALICE, b"Authorization: Bearer of the service\r\n" + lines))
+        self.assertEqual(self.admitted("GET /", OF_ALICE, gate=gate).identity, lines)
+        # the gateway's own token of somebody else is for the service, too, and says nothing here
+        self.assertEqual(self.admitted("GET /", OF_ALICE, "Authorization: Bearer admin", gate=gate).principal, ALICE)
+        # two of them could be read in two ways
+        self.refused(400, "GET /", OF_ALICE, own, "Authorization: Bearer other", gate=gate)
+
+    def test_without_a_session_authorization_is_for_the_gateway(self) -> None:
+        gate = self.app()
+        lines = b"X-Auth-Username: root\r\nX-Auth-Realm: local\r\nX-Auth-Roles: admin\r\n"
+        self.assertEqual(self.admitted("GET /", "Authorization: Bearer admin", gate=gate).identity, lines)
+        self.refused(401, "GET /", "Authorization: Bearer of the service", gate=gate)
+        # an ended session is not made good by a token, and the token goes nowhere
+        client = self.refused(401, "GET /", ENDED, "Authorization: Bearer admin", gate=gate)
+        self.assertEqual(client.records[-1].reason, "session_expired")
+        self.refused(302, "GET /", HTML, ENDED, "Authorization: Bearer of the service", gate=gate)
+        optional = self.app(Access(Asks.OPTIONAL))
+        decision = self.admitted("GET /", ENDED, "Authorization: Bearer admin", gate=optional)
+        self.assertEqual((decision.principal, decision.identity), (None, b""))
+
+    def test_attack_27_the_token_of_a_service_does_not_vouch_for_the_page(self) -> None:
+        gate = self.app()
+        foreign = ("Authorization: Bearer of the service", "Origin: https://evil.example")
+        self.assertEqual(self.refused(403, "POST /", OF_ALICE, *foreign, gate=gate).records[-1].reason, "cross_site")
+
+    def in_session(self) -> SessionUse:
+        """``Bearer x`` stands for a session, which was used at the present time."""
+        self.site.reactor.advance(1000)
+        use = SessionUse(self.site.clock())
+        grant = Grant("7", 0.0, 9.0, GrantKind.SESSION, use=use)
+        self.identifier.people = {b"Bearer x": attrs.evolve(ALICE, grant=grant)}
+        return use
 
     def test_max_body(self) -> None:
         gate = self.gate(self.route("r", "/", access=ANYBODY, max_body=10))

@@ -31,6 +31,7 @@ from perimeter.model import (
     ClientConnection,
     Credentials,
     Grant,
+    GrantKind,
     HeaderBlock,
     Principal,
     Restriction,
@@ -173,7 +174,7 @@ class IdentifierTests(IdentifierCase):
             ((basic("alice:y"), "X-Auth-Realm: a"), 60),
             ((), 0),
         ):
-            self.assertEqual(self.identifier.until(block(*lines)), until, lines)
+            self.assertEqual(self.identifier.until(block(*lines), ALICE), until, lines)
 
     def test_attack_50_what_a_browser_adds_by_itself(self) -> None:
         for lines, by_itself in (
@@ -186,7 +187,7 @@ class IdentifierTests(IdentifierCase):
             (("X-Remote-User: alice",), True),
             ((), True),
         ):
-            self.assertEqual(self.identifier.by_browser(block(*lines)), by_itself, lines)
+            self.assertEqual(self.identifier.by_browser(block(*lines), ALICE), by_itself, lines)
 
     def test_attack_36_expired_verdict_is_verified_anew(self) -> None:
         self.identify("Authorization: Bearer t1")
@@ -434,7 +435,7 @@ class ApiTokenTests(IdentifierCase):
         found = self.identify(self.LINE)
         assert isinstance(found, Principal)
         self.assertEqual((found.username, found.authenticator, found.roles), ("alice", "token", ("then",)))
-        self.assertEqual(found.grant, Grant("7", 0.0, 1000.0, True, self.kept.restriction))
+        self.assertEqual(found.grant, Grant("7", 0.0, 1000.0, GrantKind.API_TOKEN, self.kept.restriction))
         self.assertIs(self.identify(self.LINE), found)
         self.assertEqual((len(self.chain.recalled), self.verifier.asked), (1, []))
 

@@ -47,10 +47,10 @@ class FakeIdentifier:
             raise self.user
         return self.user
 
-    def by_browser(self, headers: HeaderBlock) -> bool:
+    def by_browser(self, headers: HeaderBlock, principal: Principal) -> bool:
         return False
 
-    def until(self, headers: HeaderBlock) -> float:
+    def until(self, headers: HeaderBlock, principal: Principal) -> float:
         if isinstance(self.user, Rejected):
             raise self.user
         return self.end
@@ -176,6 +176,10 @@ class EndTests(ReviewCase):
         self.reviewer.everything()
         self.wait(2 * INTERVAL)
         self.assertEqual(self.reason(client), "")
+
+    def test_attack_51_a_lasting_answer_of_the_gateways_own(self) -> None:
+        self.put_in_force(self.route(builtin=True, lasting=True))
+        self.ends(INTERVAL)
 
 
 class CutTests(ReviewCase):

@@ -59,6 +59,11 @@ class FindTests(unittest.TestCase):
         self.assertEqual((plain.upgrades, plain.early_hints), (frozenset((b"websocket",)), False))
         self.assertFalse(plain.allow_encoded_slash)
         self.assertFalse(plain.builtin)
+        self.assertTrue(plain.keeps_session)
+
+    def test_which_answers_are_never_cut(self) -> None:
+        for builtin, lasting, brief in ((False, False, False), (False, True, False), (True, False, True), (True, True, False)):
+            self.assertIs(route("a", builtin=builtin, lasting=lasting).brief, brief)
 
     def test_nothing_without_a_match(self) -> None:
         table = RouteTable([route("a", "/a")])

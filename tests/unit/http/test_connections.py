@@ -7,7 +7,7 @@ from twisted.trial import unittest
 
 from perimeter.gate.decision import Admitted
 from perimeter.http.connections import withdraw_unless
-from perimeter.model import Principal
+from perimeter.model import Grant, GrantKind, Principal
 from tests.unit.doubles.http_rig import Client, Holding, Site
 
 
@@ -42,3 +42,28 @@ class ConnectionsTests(unittest.TestCase):
         self.target.exchanges[2].decision = None
         withdraw_unless(lambda principal, _: principal is not alice, self.target.exchanges)
         self.assertEqual([exchange.ended for exchange in self.target.exchanges], [False, False, False, False, True, True])
+
+    def test_attack_21_a_lasting_answer_of_the_gateways_own_ends_too(self) -> None:
+        client = Client(self.site)
+        client.get()
+        stream = attrs.evolve(self.site.route, builtin=True, lasting=True)
+        (exchange,) = self.target.exchanges
+        exchange.decision = Admitted(stream, Principal("alice", "R"), b"/", b"", "192.0.2.7")
+        withdraw_unless(lambda principal, _: False, self.target.exchanges)
+        self.assertTrue(exchange.ended)
+
+    def test_attack_21_why_it_ends(self) -> None:
+        for kind, reason in (
+            (GrantKind.SESSION, "session_expired"),
+            (GrantKind.API_TOKEN, "revoked"),
+            (GrantKind.ACCESS_TOKEN, "revoked"),
+            (None, "revoked"),
+        ):
+            client = Client(self.site)
+            client.get()
+            exchange = self.target.exchanges[-1]
+            grant = None if kind is None else Grant("7", 0.0, 9.0, kind)
+            alice = Principal("alice", "R", grant=grant)
+            exchange.decision = Admitted(self.site.route, alice, b"/", b"", "192.0.2.7")
+            withdraw_unless(lambda principal, _: False, [exchange])
+            self.assertEqual(client.records[-1].reason, reason)

@@ -50,6 +50,10 @@ class ConnectTests(unittest.TestCase):
             self.assertIn(line.encode(), peer.request())
             peer.reply(OK)
             self.assertEqual((client.response().status, gateway.idle), (200, kept), line)
+            gateway = Gateway(app_authorization=True)
+            client, peer = gateway.begun("GET", "/", line)
+            peer.reply(OK)
+            self.assertEqual((client.response().status, gateway.idle), (200, kept), line)
         gateway = Gateway()
         _, peer = gateway.begun("GET", "/", "Authorization: NTLM x")
         self.assertNotIn(b"NTLM", peer.request())
@@ -519,6 +523,18 @@ class FlowControlTests(unittest.TestCase):
         self.assertEqual((gateway.idle, peer.transport.reading), (1, True))
         client.transport.take()
         self.assertEqual([response.status for response in client.responses()], [103, 103, 200])
+
+    def test_attack_25_a_service_sets_no_cookie_of_the_gateway_in_any_head(self) -> None:
+        own = b"Set-Cookie: __Host-perimeter=" + b"x" * 43 + b"\r\n"
+        for head in (
+            b"HTTP/1.1 103 Early Hints\r\n" + own + b"Link: x\r\n\r\n" + OK,
+            b"HTTP/1.1 200 OK\r\n" + own + b"Content-Length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n" + own + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + own + b"\r\n",
+        ):
+            client, peer = Gateway(early_hints=True).begun()
+            peer.reply(head)
+            self.assertEqual(client.responses()[-1].status, 200)
+            self.assertNotIn(b"erimeter=", client.transport.written, head)
 
     def test_after_the_client_has_caught_up_nothing_is_paused(self) -> None:
         gateway = Gateway()

@@ -146,6 +146,18 @@ class RequestTests(unittest.TestCase):
         for name in (*names, b"range", b"host", b"content-length", b"x-http-method-override", b"x-real-ip"):
             self.assertEqual(RULES.trailers([(name, b"x"), (b"x-sum", b"1")]), [(b"x-sum", b"1")], name)
 
+    def test_attack_16_the_gateways_own_cookies_stay_here(self) -> None:
+        own = "__Host-perimeter=" + "x" * 43
+        for lines, kept in (
+            ((f"Cookie: {own}",), []),
+            ((f"cookie:{own}; a=b",), ["cookie: a=b"]),
+            (("Cookie:a=b;c=d  ",), ["Cookie:a=b;c=d  "]),
+            ((f"COOKIE: a=b; {own.upper()};  c=d", "Accept: */*"), ["COOKIE: a=b;  c=d", "Accept: */*"]),
+            ((f"Cookie: {own}", "Cookie: a=b", "Cookie: __host-perimeter-pre=1"), ["Cookie: a=b"]),
+            (("X-Cookie: __Host-perimeter=1",), ["X-Cookie: __Host-perimeter=1"]),
+        ):
+            self.assertEqual(fields(*lines), [line.encode() for line in kept], lines)
+
     def test_attack_9_the_scheme_of_a_relayed_request(self) -> None:
         for lines, tls, scheme in (
             (("X-Forwarded-Proto: http",), "TLSv1.3", b"http"),
@@ -367,6 +379,20 @@ class ResponseTests(unittest.TestCase):
         ):
             self.assertEqual(self.lines(line), [], line)
         self.assertEqual(self.lines("Connection: X-Hop", "X-Hop: 1", "X-End: 2"), [b"X-End: 2"])
+
+    def test_attack_25_a_service_cannot_set_a_cookie_of_the_gateway(self) -> None:
+        for cookie in (
+            "__Host-perimeter=x; Path=/; Secure",
+            "__HOST-PERIMETER=x",
+            "__host-perimeter-flow-1=x",
+            "=__Host-perimeter=x",
+        ):
+            lines = (f"Set-Cookie: {cookie}", "set-cookie:a=b", f"set-cookie:{cookie}", "Server: x")
+            self.assertEqual(self.lines(*lines), [b"set-cookie:a=b", b"Server: x"], cookie)
+            mapped = self.lines(*lines, map_value=lambda name, value: value + b"; mapped")
+            self.assertEqual(mapped, [b"set-cookie: a=b; mapped", b"Server: x"], cookie)
+            self.assertEqual(self.lines(f"Set-Cookie: {cookie}"), [])
+        self.assertEqual(self.lines("Set-Cookie: a=__Host-perimeter"), [b"Set-Cookie: a=__Host-perimeter"])
 
     def test_mapped_fields_are_mapped_each_time(self) -> None:
         parsed = parse_response_head(b"HTTP/1.1 302 Found\r\nLocation:/a\r\nX: y\r\n\r\n", 100)

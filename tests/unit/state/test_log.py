@@ -88,7 +88,7 @@ class LogTests(StoreCase):
         with self.assertRaises(Unavailable):
             store.write([*grants(1, 1), kept])  # the second is there already
         self.assertEqual(store.since(1), ([], 1))
-        self.assertEqual(store.load(), ({"tokens": [kept]}, 1))
+        self.assertEqual(store.load(), ({"tokens": [kept], "sessions": []}, 1))
         self.assertEqual(store.write(grants(2, 2)), 2, "a transaction that failed uses up no number")
 
     def test_a_bounded_number_of_changes(self) -> None:
@@ -140,6 +140,25 @@ class LogTests(StoreCase):
         store.forget(self.now + 80000)
         self.assertIsInstance(store.since(2), Gap)
         self.assertEqual(store.since(3), (grants(4, 5), 5))
+
+    def test_the_log_keeps_so_much_text_of_old_entries(self) -> None:
+        self.assertEqual(sqlite_module.LOG_BYTES, 64 * 1024 * 1024)
+        store = self.open()
+        store.write(grants(1, 9))
+        size = len(STATE_KINDS.encode(grants(1, 1)[0])[1])
+        for limit, first in ((3 * size, 6), (3 * size - 1, 7), (0, 8)):
+            self.patch(sqlite_module, "LOG_BYTES", limit)
+            store.forget(self.now + 3600)
+            store.forget(self.now + 3600.25)
+            self.assertNotIsInstance(store.since(first), Gap)
+            self.assertIsInstance(store.since(first - 1), Gap)
+
+    def test_the_last_hour_is_kept_however_much_it_is(self) -> None:
+        self.patch(sqlite_module, "LOG_BYTES", 0)
+        store = self.open()
+        store.write(grants(1, 9))
+        store.forget(self.now + 3600)
+        self.assertEqual(store.since(0), (grants(1, 9), 9))
 
     def test_a_clock_that_was_put_back_leaves_no_hole(self) -> None:
         self.patch(sqlite_module, "LOG_ENTRIES", 1)
@@ -270,7 +289,7 @@ class MigrationTests(StoreCase):
         # the tables are the same, though written with and without IF NOT EXISTS
         self.assertEqual(migrated, self.sql("SELECT type, name, sql FROM sqlite_schema ORDER BY name"))
         self.assertEqual(self.sql("PRAGMA user_version"), [(FORMAT,)])
-        self.assertEqual(self.sql("SELECT * FROM kind"), [("tokens", 1)])
+        self.assertEqual(self.sql("SELECT * FROM kind"), [("sessions", 1), ("tokens", 1)])
 
     def test_a_migration_that_fails_leaves_the_file_as_it_was(self) -> None:
         self.old()
@@ -294,7 +313,7 @@ class MigrationTests(StoreCase):
 
     def test_a_kind_migrates_step_by_step(self) -> None:
         self.old()
-        self.open().close()
+        self.open(Kinds([TOKENS])).close()
         later = Kinds([attrs.evolve(TOKENS, table=_Later("ALTER TABLE revoked_grant ADD COLUMN why TEXT DEFAULT 'old'"))])
         self.open(later).close()
         self.open(later).close()

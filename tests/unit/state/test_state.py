@@ -18,7 +18,7 @@ from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
 from perimeter.errors import ExpiredToken, InvalidToken, Overloaded, StartupError, Unavailable
-from perimeter.model import Grant, Principal, Restriction
+from perimeter.model import Grant, GrantKind, Principal, Restriction
 from perimeter.offload import GRACE, Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state import sqlite as sqlite_module
@@ -272,7 +272,7 @@ class StateCase(unittest.TestCase):
         self.state.on_removed.add(lambda: self.told.append(self.tokens.epoch))
 
     def grant_of(self, kept: ApiToken) -> Principal:
-        return Principal("alice", "local", grant=Grant(kept.id, 0.0, kept.expires, True))
+        return Principal("alice", "local", grant=Grant(kept.id, 0.0, kept.expires, GrantKind.API_TOKEN))
 
     def access(self, jti: str = "jti", issued: float = 0.0, expires: float = 90000.0, username: str = "alice") -> Principal:
         return Principal(username, "local", grant=Grant(jti, issued, expires))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -18,11 +21,11 @@ from perimeter.gate.original import original
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block, parse_request
-from perimeter.model import Principal
+from perimeter.model import Grant, GrantKind, Principal, SessionUse
 from perimeter.targets.forward_auth import ENDPOINT, ForwardAuthTarget
 from tests.unit.doubles.http_rig import Response
 from tests.unit.doubles.properties import reached, reaches
-from tests.unit.gate.test_gate import ALICE, GateTestCase
+from tests.unit.gate.test_gate import ALICE, ENDED, HTML, LOGIN, OF_ALICE, GateTestCase
 
 PROXY = "10.0.0.1"
 CLIENT = "192.0.2.9"
@@ -39,7 +42,7 @@ class ForwardAuthTestCase(GateTestCase):
         self.other = self.route("other", "/", hosts=("open.example.com",), access=ANYBODY)
         self.site.dispatch = self.serving().dispatch  # type: ignore[method-assign]
 
-    def serving(self, *routes: Route, bare: bool = False, **options: Any) -> Gate:
+    def serving(self, *routes: Route, bare: bool = False, pages: bytes = b"", **options: Any) -> Gate:
         def sign(principal: Principal, audience: str, lifetime: float) -> str:
             return f"{principal.username}.for.{audience}"
 
@@ -49,7 +52,7 @@ class ForwardAuthTestCase(GateTestCase):
             return Gate(RouteTable(of), self.identifier, lines, trusted_proxies=networks, **options)  # type: ignore[arg-type]
 
         own = () if bare else routes or (self.open, self.closed, self.near, self.other, self.root)
-        target = ForwardAuthTarget(gate(*own), self.site.audit, rules=bool(own))
+        target = ForwardAuthTarget(gate(*own), self.site.audit, rules=bool(own), pages=pages)
         endpoint = Route(
             "authenticate", ENDPOINT, target, self.site.audit, builtin=True, access=ANYBODY, allow_encoded_slash=True
         )
@@ -100,6 +103,121 @@ class AuthorizationTests(ForwardAuthTestCase):
     def test_an_assertion(self) -> None:
         found = [self.sent(user, identity=IdentityProfile(audience="x")) for user in ("alice", None)]
         self.assertEqual(found, [(b"Bearer alice.for.x", False), (None, True)])
+
+
+class SessionTests(ForwardAuthTestCase):
+    """A browser behind a proxy: its session, and how it gets to the sign-in page."""
+
+    LOCATION = b"/.perimeter/login?to=/x%3Fy%3D1"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.own = self.serving(self.route("r", "/", access=Access(login=LOGIN)), self.open, pages=b"/.perimeter")
+
+    def ways(self, method: str = "GET", target: str = "/x?y=1") -> Iterator[tuple[tuple[str, ...], str]]:
+        """Headers and request line of a question about one request."""
+        yield nginx(method, target), ASK
+        yield (f"X-Original-Method: {method}", f"X-Original-URL: https://gw{target}"), ASK
+        yield traefik(method, target), ASK
+        yield (), f"{method} /authenticate{target}"
+
+    def test_by_a_session(self) -> None:
+        for lines, line in self.ways():
+            response = self.answers(200, *lines, OF_ALICE, line=line, user=None, gate=self.own)
+            self.assertEqual(response.get(b"x-auth-username"), b"alice", lines)
+            response = self.answers(401, *lines, ENDED, line=line, user=None, gate=self.own)
+            self.assertEqual(json.loads(response.body)["error"], "session_expired")
+
+    def test_a_navigation_is_sent_to_the_sign_in_page(self) -> None:
+        origin, url, forwarded, path = self.ways()
+        for (lines, line), scheme, status, location in (
+            (origin, "https", 401, None),
+            (url, "https", 401, None),
+            # Traefik takes a path for one of the gateway
+            (forwarded, "https", 302, b"https://gw" + self.LOCATION),
+            (forwarded, "http", 302, b"http://gw" + self.LOCATION),
+            (forwarded, "HTTPS, http", 302, b"https://gw" + self.LOCATION),
+            (forwarded, "javascript", 302, self.LOCATION),
+            (forwarded, "", 302, self.LOCATION),
+            (path, "https", 302, self.LOCATION),
+        ):
+            for session in ((), (ENDED,)):
+                proto = f"X-Forwarded-Proto: {scheme}"
+                response = self.answers(status, *lines, proto, HTML, *session, line=line, user=None, gate=self.own)
+                self.assertEqual(response.get(b"location"), location, (lines, scheme))
+                self.assertEqual(response.get(b"x-perimeter-login"), self.LOCATION if status == 401 else None)
+                self.assertEqual(response.get(b"cache-control"), b"no-store")
+                challenge = b'Bearer realm="realm"' if status == 401 else None
+                self.assertEqual(response.get(b"www-authenticate"), challenge)
+        lines, line = origin
+        body = json.loads(self.answers(401, *lines, HTML, line=line, user=None, gate=self.own).body)
+        self.assertEqual(body, {"auth_uri": ["https://gw/token"], "login": "/.perimeter/login"})
+
+    def test_what_is_no_navigation_gets_its_401(self) -> None:
+        for method, more in (
+            ("GET", ()),
+            ("POST", (HTML,)),
+            ("GET", (HTML, "Sec-WebSocket-Key: x")),
+            ("GET", (HTML, "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty")),
+        ):
+            for lines, line in self.ways(method):
+                response = self.answers(401, *lines, *more, line=line, user=None, gate=self.own)
+                self.assertEqual((response.get(b"location"), response.get(b"x-perimeter-login")), (None, None))
+        # nginx that does not name the method: it could be any
+        self.assertIsNone(self.answers(401, "X-Original-URI: /x", HTML, user=None, gate=self.own).get(b"x-perimeter-login"))
+
+    def test_later(self) -> None:
+        self.identifier.later = Deferred()
+        client = self.ask(ASK, *nginx("GET", "/x?y=1"), HTML, "Authorization: Negotiate x", gate=self.own, peer=PROXY)
+        self.identifier.later.callback(None)
+        response = client.response()
+        self.assertEqual((response.status, response.get(b"x-perimeter-login")), (401, self.LOCATION))
+
+    def test_attack_16_the_proxy_gets_the_cookies_that_are_for_the_service(self) -> None:
+        for cookies, kept in (
+            ((OF_ALICE,), None),
+            ((f"{OF_ALICE}; a=b",), b"a=b"),
+            (("Cookie: a=b",), b"a=b"),
+            ((f"Cookie: a=b; __host-perimeter-pre=1;c=d {OF_ALICE[:0]}",), b"a=b;c=d"),
+            ((OF_ALICE, "Cookie: a=b", "Cookie: c=d"), b"a=b; c=d"),
+            (("Cookie:", "Cookie: c=d"), b"c=d"),
+            ((), None),
+        ):
+            for target in ("/pub", "/x"):
+                user = None if OF_ALICE in "".join(cookies) else "alice"
+                response = self.answers(200, *nginx("GET", target), *cookies, user=user, gate=self.own)
+                self.assertEqual(response.get(b"cookie"), kept, cookies)
+                removed = b"authorization, cookie" if kept is None else b"authorization"
+                self.assertEqual(response.get(b"x-envoy-auth-headers-to-remove"), removed)
+
+    def test_without_a_sign_in_page_the_answer_has_no_cookies(self) -> None:
+        response = self.answers(200, *nginx("GET", "/x"), "Cookie: a=b")
+        self.assertIsNone(response.get(b"cookie"))
+        self.assertEqual(response.get(b"x-envoy-auth-headers-to-remove"), b"authorization")
+
+    def test_the_pages_themselves_are_not_asked_about(self) -> None:
+        """A proxy that asks about the sign-in page would send the browser to it for ever."""
+        for target, status in (
+            ("/.perimeter/login?to=/", 403),
+            ("/.perimeter/", 403),
+            ("/.perimeter", 401),
+            ("/.perimeterx", 401),
+        ):
+            for lines, line in self.ways(target=target):
+                self.answers(status, *lines, line=line, user=None, gate=self.own)
+        self.answers(401, *nginx("GET", "/.perimeter/login"), user=None)
+
+    def test_what_a_page_of_a_service_sends_to_it_in_authorization(self) -> None:
+        grant = Grant("7", 0.0, 9e9, GrantKind.SESSION, use=SessionUse(self.site.clock()))
+        self.identifier.sessions = {b"a" * 43: attrs.evolve(ALICE, grant=grant)}
+        route = self.route("r", "/", app_authorization=True, access=Access(login=LOGIN))
+        gate = self.serving(route, pages=b"/.perimeter")
+        own = "Authorization: Bearer of the service"
+        response = self.answers(200, *nginx("GET", "/x"), OF_ALICE, own, user=None, gate=gate)
+        self.assertEqual(response.get(b"authorization"), b"Bearer of the service")
+        self.assertEqual(response.get(b"x-envoy-auth-headers-to-remove"), b"cookie")
+        self.assertIsNone(self.answers(200, *nginx("GET", "/x"), OF_ALICE, user=None, gate=gate).get(b"authorization"))
+        self.assertIsNone(self.answers(200, *nginx("GET", "/x"), user="alice", gate=gate).get(b"authorization"))
 
 
 class IdentityTests(ForwardAuthTestCase):

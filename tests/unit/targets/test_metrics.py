@@ -44,6 +44,7 @@ class Connection:
 def in_force(**changes: Any) -> ScrapeSources:
     usual: dict[str, Any] = {
         "connections": {}, "pools": (), "audit_failing": False, "authenticators": (), "keys": (), "queues": {},
+        "sessions": 0,
     }  # fmt: skip
     return ScrapeSources(**{**usual, **changes})
 

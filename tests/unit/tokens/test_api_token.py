@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from perimeter.errors import ExpiredToken, InvalidToken
-from perimeter.model import Grant, Principal, Restriction
+from perimeter.model import Grant, GrantKind, Principal, Restriction
 from perimeter.tokens.api_token import ApiToken, ApiTokenVerifier, digest_of, grant_of, mint
 
 ALICE = Principal("alice", "local")
@@ -68,4 +68,4 @@ class ApiTokenTests(TestCase):
     def test_its_grant(self) -> None:
         limits = Restriction(methods=frozenset(("GET",)))
         kept = ApiToken("7", b"", "ci", ALICE, 5.0, 9.0, limits)
-        self.assertEqual(grant_of(kept), Grant("7", 5.0, 9.0, True, limits))
+        self.assertEqual(grant_of(kept), Grant("7", 5.0, 9.0, GrantKind.API_TOKEN, limits))

@@ -9,8 +9,9 @@ import attrs
 from twisted.internet.defer import ensureDeferred
 
 from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
-from perimeter.model import Grant, Principal, Restriction
+from perimeter.model import Grant, GrantKind, Principal, Restriction
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.sessions.stored import SESSIONS
 from perimeter.state.memory import MemoryStore
 from perimeter.state.state import State
 from perimeter.tokens import book as book_module
@@ -34,10 +35,11 @@ class BookTests(TokenCase):
         state = State(MemoryStore(), STATE_KINDS, self.time, offload_with(ImmediateThreads(), self.time, count=1))
         state.replace(state.load())
         self.stored = state.view(TOKENS)
+        self.sessions = state.view(SESSIONS)
         self.book = self.made_with(0)
 
     def made_with(self, longest: float) -> TokenBook:
-        return TokenBook(self.stored, Revoker(self.stored, self.verifier), self.time, longest)
+        return TokenBook(self.stored, Revoker(self.stored, self.verifier, self.sessions), self.time, longest)
 
     def done(self, work: Any) -> Any:
         return self.successResultOf(ensureDeferred(work))
@@ -112,7 +114,7 @@ class BookTests(TokenCase):
     def test_names_the_token_that_the_client_came_with(self) -> None:
         text, kept = self.make()
         other, second = self.make("other")
-        grant = Grant(kept.id, NOW, inf, stored=True)
+        grant = Grant(kept.id, NOW, inf, GrantKind.API_TOKEN)
         self.assertTrue(self.book.names(kept.id, grant))
         self.assertTrue(self.book.names(text, grant))
         for which in (second.id, other, "", "no such token"):

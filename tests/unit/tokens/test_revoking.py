@@ -11,6 +11,7 @@ from twisted.internet.defer import ensureDeferred
 from perimeter.errors import InvalidToken, NoSuchToken, Unavailable
 from perimeter.model import Grant, Principal
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.sessions.stored import SESSIONS
 from perimeter.state.changes import Cursor
 from perimeter.state.memory import MemoryStore
 from perimeter.state.state import State
@@ -43,7 +44,8 @@ class RevokerCase(TokenCase):
         state = State(self.store, STATE_KINDS, self.time, offload_with(ImmediateThreads(), self.time, count=1))
         state.replace(state.load())
         self.stored = state.view(TOKENS)
-        self.revoker = Revoker(self.stored, self.verifier)
+        self.sessions = state.view(SESSIONS)
+        self.revoker = Revoker(self.stored, self.verifier, self.sessions)
 
     def made(self, name: str = "ci", owner: Principal = ALICE) -> tuple[str, ApiToken]:
         text, kept = mint(name, owner, NOW, inf)
@@ -111,7 +113,7 @@ class RevokerTests(RevokerCase):
         self.assertEqual((ended, self.left()), (Ended(3, user=True), []))
 
     def test_without_access_tokens(self) -> None:
-        self.revoker = Revoker(self.stored, None)
+        self.revoker = Revoker(self.stored, None, self.sessions)
         self.refused(InvalidToken, token=self.token())
         self.assertEqual(self.revoke(token=self.made()[0]), Ended(1))
 

@@ -18,9 +18,10 @@ from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import RouteTable
 from perimeter.http.answers import Answers, Page
 from perimeter.http.grammar import parse_block
-from perimeter.model import ClientConnection, Grant, HeaderBlock, Principal, Restriction
+from perimeter.model import ClientConnection, Grant, GrantKind, HeaderBlock, Principal, Restriction
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.sessions.stored import SESSIONS
 from perimeter.state.memory import MemoryStore
 from perimeter.state.state import State
 from perimeter.tokens.book import TokenBook
@@ -61,7 +62,7 @@ class FakeIdentifier:
     """Knows `GOOD` as first-hand credentials of `ALICE`, and `OWN` as her token with the ``grant``."""
 
     def __init__(self) -> None:
-        self.grant = Grant("7", 0.0, 1e12, True)
+        self.grant = Grant("7", 0.0, 1e12, GrantKind.API_TOKEN)
         self.slow: Deferred[Principal] | None = None
 
     def identify(
@@ -279,7 +280,7 @@ class ApiTokenTests(EndpointCase):
         state = State(MemoryStore(), STATE_KINDS, clock, offload_with(ImmediateThreads(), clock, count=1))
         state.replace(state.load())
         stored = state.view(TOKENS)
-        book = TokenBook(stored, Revoker(stored, NoVerifier()), clock, 0)  # type: ignore[arg-type]
+        book = TokenBook(stored, Revoker(stored, NoVerifier(), state.view(SESSIONS)), clock, 0)  # type: ignore[arg-type]
         self.use(attrs.evolve(self.parts, book=book).gateway())
 
     def sent(self, line: str, *headers: str, body: bytes = b"") -> Response:
@@ -329,7 +330,7 @@ class ApiTokenTests(EndpointCase):
 
     def test_attack_37_a_restricted_one_ends_itself_alone(self) -> None:
         one, other = self.make(), self.make()
-        self.identifier.grant = Grant(one["id"], 0.0, 1e12, True, Restriction(methods=frozenset(("GET",))))
+        self.identifier.grant = Grant(one["id"], 0.0, 1e12, GrantKind.API_TOKEN, Restriction(methods=frozenset(("GET",))))
         self.assertEqual(self.sent(f"DELETE /token/{other['id']}", OWN).status, 403)
         self.assertEqual(self.sent(f"DELETE /token/{other['token']}", OWN).status, 403)
         self.assertEqual(self.sent(f"DELETE /token/{one['token']}", OWN).status, 204)
@@ -354,7 +355,7 @@ class RestrictedTests(EndpointCase):
     """What a restricted API token may do at an endpoint: the gate decides, by what the endpoint declares."""
 
     def restrict(self, **terms: Any) -> None:
-        self.identifier.grant = Grant("7", 0.0, 1e12, True, Restriction(**terms))
+        self.identifier.grant = Grant("7", 0.0, 1e12, GrantKind.API_TOKEN, Restriction(**terms))
 
     def test_any_user(self) -> None:
         self.use([Told("/told", reading(ANY_USER))])

@@ -54,8 +54,8 @@ class SampleTests(SampleTestCase):
         reply = self.ask("GET /x", "Accept: text/html,*/*;q=0.8", "X-Auth-Username: alice")
         self.assertEqual(reply.get("content-type"), "text/html; charset=utf-8")
         self.assertIn("default-src 'none'", reply.get("content-security-policy") or "")
-        marked = re.findall(rb"<tr class=identity>(.*?)</tr>", reply.body)
-        self.assertEqual(marked, [b"<th scope=row>X-Auth-Username</th><td>alice</td>"])
+        marked = re.findall(rb'<tr class="marked">(.*?)</tr>', reply.body)
+        self.assertEqual(marked, [b'<th scope="row">X-Auth-Username</th><td><code>alice</code></td>'])
 
     def test_attack_26_markup_is_escaped(self) -> None:
         evil = "<svg onload=alert(1)>"

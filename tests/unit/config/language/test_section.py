@@ -16,7 +16,7 @@ from perimeter.config.language.net_types import NETWORK
 from perimeter.config.language.option import Option
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import scan
-from perimeter.config.language.section import Section
+from perimeter.config.language.section import Section, Setting
 from perimeter.config.site.kinds import KINDS
 from perimeter.errors import Problem
 
@@ -215,3 +215,39 @@ class SilenceTests(SectionCase):
         for kind in (TEXT, SECRET_TYPE, BOOLEAN, integer(0, 9), duration(), SIZE, file_path(), list_of(TEXT)):
             section.value(_option("o", kind))
         section.finish()
+
+
+class SettingsTests(SectionCase):
+    """What the operator sees of a section."""
+
+    def test_what_is_given_then_the_defaults(self) -> None:
+        section = self.section("b = 2\na = 1\n  2\n")
+        for name, kind in (("a", list_of(TEXT)), ("b", TEXT), ("c", TEXT)):
+            section.value(_option(name, kind, "x" if name == "c" else ""))
+        self.assertEqual(section.settings(), (Setting("b", "2", 2), Setting("a", "1, 2", 3), Setting("c", "x", 0)))
+
+    def test_an_option_that_is_not_available_is_not_shown(self) -> None:
+        section = self.section("")
+        section.value(Option("later", TEXT, "", "x", available=False))
+        self.assertEqual(section.settings(), ())
+
+    def test_secrets(self) -> None:
+        (self.base / "file").write_text(SECRET)
+        section = self.section(f"a = {SECRET}\nb = file:file\nopt.c = {SECRET}\nopt.d = 1\nunknown = {SECRET}\n")
+        for name in ("a", "b"):
+            section.value(_option(name, SECRET_TYPE))
+        section.under("opt.").value(_option("c", optional(SECRET_TYPE)))
+        section.under("opt.").value(_option("d", TEXT))
+        texts = {one.name: one.text for one in section.settings()}
+        self.assertEqual(texts, {"a": "(secret)", "b": "(secret)", "opt.c": "(secret)", "opt.d": "1", "unknown": "(secret)"})
+
+    def test_references_are_shown_as_they_are_written(self) -> None:
+        self.environ["NAME"] = SECRET
+        section = self.section("a = env:NAME\n")
+        self.assertEqual(section.value(_option("a", TEXT)), SECRET)
+        self.assertEqual(section.settings(), (Setting("a", "env:NAME", 2),))
+
+    def test_the_user_of_a_url_is_not_shown(self) -> None:
+        section = self.section(f"uri = https://svc:{SECRET.replace(' ', '')}@sso.example/me\n")
+        section.value(_option("uri", TEXT))
+        self.assertEqual(section.settings(), (Setting("uri", "https://…@sso.example/me", 2),))

@@ -342,6 +342,36 @@ class RouteTests(SiteCase):
             ["cross_site: has no effect with auth = none, because no credentials are checked"],
         )
 
+    def test_what_a_route_makes_of_sessions(self) -> None:
+        (route,) = self.load(SITE).routes
+        found = (route.browser_login, route.app_authorization, route.keeps_session, route.idle)
+        self.assertEqual(found, (False, False, True, None))
+        options = "browser_login = yes\napp_authorization = yes\nkeeps_session = no\nidle = 15m\n"
+        (route,) = self.load(SITE.replace("path = /\n", f"path = /\n{options}")).routes
+        found = (route.browser_login, route.app_authorization, route.keeps_session, route.idle)
+        self.assertEqual(found, (True, True, False, 900))
+        base = "path = /\nupstream = app\n"
+        for more, told in (
+            ("app_authorization = yes\n", ["app_authorization: is only allowed with browser_login = yes"]),
+            (
+                "browser_login = yes\napp_authorization = yes\nidentity = jwt\n",
+                ["app_authorization: is not allowed with identity = jwt, which needs Authorization"],
+            ),
+            (
+                "browser_login = yes\napp_authorization = yes\nauthorization = pass\n",
+                ["app_authorization: is only allowed with authorization = drop"],
+            ),
+            ("idle = 0\n", ["idle: expected a duration greater than zero, not '0'"]),
+            ("idle = 61m\n", ["idle: is longer than idle of [login], which ends the session after 3600 s"]),
+        ):
+            self.assertEqual(self.route(base + more), told, more)
+        for option in ("browser_login = yes", "keeps_session = no", "idle = 5m"):
+            told = [f"{option.split()[0]}: has no effect with auth = none, because no credentials are checked"]
+            self.assertEqual(self.route(f"{base}auth = none\n{option}\n"), told)
+        self.assertEqual(self.load(SITE.replace("path = /\n", "path = /\nidle = 60m\n")).routes[0].idle, 3600)
+        without_end = SITE.replace("path = /\n", "path = /\nidle = 61m\n") + "[login]\nidle = 0\n"
+        self.assertEqual(self.load(without_end).routes[0].idle, 3660)
+
     def test_authorization(self) -> None:
         (self.directory / "secret").write_text("s3 cret\n")
         for value, word, sent in (

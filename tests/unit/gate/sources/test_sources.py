@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import TestCase
 
 from perimeter.errors import InvalidToken
 from perimeter.gate.identify import Identifier
 from perimeter.gate.sources.source import Challenge, Found
 from perimeter.http.grammar import parse_block
-from perimeter.model import ClientConnection, HeaderBlock, Principal
+from perimeter.model import ClientConnection, Grant, GrantKind, HeaderBlock, Principal, SessionUse
 
 ALICE = Principal("alice", "local")
 BOB = Principal("bob", "local")
@@ -21,6 +22,8 @@ class FakeSource:
     def __init__(self, found: Principal | Exception | None, *challenges: Challenge, by_connection: bool = False) -> None:
         self.found = found
         self.by_connection = by_connection
+        self.by_session = False
+        self.end = 0.0
         self.asked = 0
         self.forgotten = False
         self._challenges = challenges
@@ -35,6 +38,12 @@ class FakeSource:
         return self.found
 
     identify_first_hand = identify
+
+    def until(self, headers: HeaderBlock) -> float:
+        return self.end
+
+    def by_browser(self, headers: HeaderBlock) -> bool | None:
+        return False
 
     def forget(self) -> None:
         self.forgotten = True
@@ -54,6 +63,31 @@ class SourcesTests(TestCase):
             self.assertIs(self.ask(FakeSource(None), FakeSource(ALICE), last, first_hand=first_hand), ALICE)
             self.assertEqual(last.asked, 0)
             self.assertIsNone(self.ask(FakeSource(None), FakeSource(None), first_hand=first_hand))
+
+    def test_a_session_alone(self) -> None:
+        other, session = FakeSource(BOB), FakeSource(ALICE)
+        session.by_session = True
+        headers = parse_block(b"Host: gw\r\n", 20)
+        identifier = Identifier((other, session))
+        self.assertIs(identifier.identify_by_session(headers, "192.0.2.7", CONNECTION), ALICE)
+        self.assertEqual((other.asked, session.asked), (0, 1))
+        session.found = None
+        self.assertIsNone(identifier.identify_by_session(headers, "192.0.2.7", CONNECTION))
+        self.assertIsNone(Identifier((other,)).identify_by_session(headers, "192.0.2.7", CONNECTION))
+
+    def test_what_else_a_request_by_a_session_has_says_nothing(self) -> None:
+        token, session = FakeSource(BOB), FakeSource(ALICE)
+        session.by_session = True
+        token.end, session.end = 900.0, 60.0
+        headers = parse_block(b"Host: gw\r\n", 20)
+        identifier = Identifier((token, session))
+        by_session = attrs.evolve(ALICE, grant=Grant("7", 0.0, 9.0, GrantKind.SESSION, use=SessionUse(0.0)))
+        by_token = attrs.evolve(ALICE, grant=Grant("8", 0.0, 9.0))
+        self.assertEqual(identifier.until(headers, by_session), 60.0)
+        self.assertIs(identifier.by_browser(headers, by_session), True)
+        for principal in (ALICE, by_token):
+            self.assertEqual(identifier.until(headers, principal), 900.0)
+            self.assertIs(identifier.by_browser(headers, principal), False)
 
     def test_attack_41_a_wrong_credential_is_not_made_good_by_another_source(self) -> None:
         for first_hand in (False, True):

@@ -1,0 +1,120 @@
+"""``[login]``: the gateway's own pages, on which people sign in, and their sessions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+import attrs
+
+from perimeter.config.language.datatypes import (
+    BOOLEAN,
+    TEXT,
+    BadValue,
+    Datatype,
+    duration,
+    file_path,
+    integer,
+    list_of,
+    one_of,
+    optional,
+)
+from perimeter.config.language.net_types import SERVER_NAME, URL_PATH
+from perimeter.config.language.option import SectionKind, option
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings
+
+
+class Cleared(StrEnum):
+    """What a browser is told to forget of the host when its user signs out (Clear-Site-Data, section 3.1)."""
+
+    CACHE = "cache"
+    COOKIES = "cookies"
+    STORAGE = "storage"
+    NOTHING = "none"
+
+
+def _prefix(text: str, base: Path) -> str:
+    path = URL_PATH.convert(text, base)
+    if path == "/":
+        raise BadValue("expected a path below /, which the services keep", "/.perimeter")
+    return path
+
+
+def _cleared(words: tuple[Cleared, ...]) -> tuple[Cleared, ...]:
+    """``none`` is no word."""
+    if Cleared.NOTHING in words and len(words) > 1:
+        raise BadValue("none cannot be combined with other words")
+    return tuple(word for word in words if word is not Cleared.NOTHING)
+
+
+PREFIX: Datatype[str] = Datatype("path", _prefix, "")
+
+
+@attrs.frozen
+class LoginSettings(Settings):
+    """``[login]``. Times are seconds; ``idle`` and ``stay`` may be 0, "none"."""
+
+    path: str = option(
+        PREFIX,
+        "path of the gateway's own pages on every host: `PATH/login`, `PATH/logout` and others; no route may begin with it",
+        default="/.perimeter",
+    )
+    host: str = option(SERVER_NAME, "the only host that has these pages", default="", available=False)
+    title: str = option(TEXT, "name of the site on the pages; not set: the `realm` of `[perimeter]`", default="")
+    logo: Path | None = option(
+        optional(file_path("file")), "picture above the title: an SVG or PNG file of at most 256 KiB", default=""
+    )
+    message: str = option(TEXT, "text on the sign-in page, such as whom to ask for an account", default="")
+    message_file: Path | None = option(
+        optional(file_path("file")),
+        "file with the text on the sign-in page, instead of `message`: plain text in UTF-8, an empty line begins a paragraph",
+        default="",
+    )
+    templates: Path | None = option(
+        optional(file_path("directory")), "directory with templates of the site, which replace those of the same name", default=""
+    )
+    idle: float = option(
+        duration(zero=True), "a session ends when it was not used for this time; `0`: it does not end by itself", default="1h"
+    )
+    lifetime: float = option(duration(), "a session ends this long after the sign-in, however much it is used", default="12h")
+    stay: float = option(
+        duration(zero=True),
+        "lifetime of the session of a user who ticks “stay signed in”, which is then kept when the browser is closed; `0`: the "
+        "page does not offer it",
+        default="0",
+    )
+    fresh: float = option(
+        duration(), "pages that give out rights ask for the password again if the sign-in is older than this", default="15m"
+    )
+    max_sessions: int = option(
+        integer(1, 10_000), "sessions of one user at a time; for one more, the oldest one is ended", default="20"
+    )
+    choose_realm: bool = option(
+        BOOLEAN, "`yes` lets people choose the realm of their user name on the sign-in page", default="no"
+    )
+    passkeys: bool = option(BOOLEAN, "`yes` lets people sign in with a passkey", default="", available=False)
+    clear_on_logout: tuple[Cleared, ...] = option(
+        list_of(one_of(Cleared), label="cache, cookies, storage \\| none", whole=_cleared),
+        "what the browser is told to delete of the whole host when its user signs out: `cache`, so that the Back button shows "
+        "nothing, `cookies` and `storage` (those of the services, too), or `none`",
+        default="cache",
+    )
+
+    def check(self, section: Section) -> None:
+        """See `Settings.check`."""
+        its = attrs.fields(LoginSettings)
+        if section.given(its.message) and section.given(its.message_file):
+            section.problem(its.message_file, "set either message or message_file, not both")
+        if section.given(its.idle) and self.idle > self.lifetime and not section.faulty(its.lifetime):
+            section.problem(its.idle, "is longer than lifetime, so it has no effect")
+        if 0 < self.stay < self.lifetime and not section.faulty(its.lifetime):
+            section.problem(its.stay, "is shorter than lifetime: users who want to stay signed in would be signed out earlier")
+
+
+KIND = SectionKind(
+    "login",
+    LoginSettings,
+    "The gateway's own pages, on which people sign in, and how long their sessions last.",
+    "title = Forecast dashboards\nlogo = logo.svg\nmessage = Accounts: service-desk@example.com\nidle = 30m\nstay = 30d\n",
+)

@@ -1,0 +1,282 @@
+"""What would happen to a request, and why: for the operator.
+
+The verdict is `perimeter.gate.gate.Gate.judge`'s own: the gate judges a request that nobody sent, as if its credentials had been
+verified already. The steps that lead to the verdict are made of the same parts, in the order in which the gate uses them.
+Nothing is sent anywhere, nothing is signed, and no password is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import attrs
+
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_matching import canonical_host, covers, hosts_for, prefix_of
+from perimeter.errors import InvalidToken, Refusal
+from perimeter.gate.access import Access, Asks, Restricted
+from perimeter.gate.decision import Admitted
+from perimeter.gate.gate import Gate
+from perimeter.gate.identify import Identifier
+from perimeter.gate.identity_lines import IdentityLines
+from perimeter.gate.paths import normalise, split_target
+from perimeter.gate.review import Again
+from perimeter.gate.routes import Route
+from perimeter.gate.sources.source import Challenge, Found
+from perimeter.http.grammar import parse_block, parse_request
+from perimeter.model import ClientConnection, HeaderBlock, Principal, RequestHead, canonical_address
+
+SECRET = "(secret)"  # noqa: S105  # stands for a secret
+"""Stands for a header's value that is not shown."""
+
+#: The host of a URL that is only a path: only routes for any host match it.
+_NO_HOST = b"Host: any.invalid\r\n"
+_UNSIGNED = "signed"
+
+
+@attrs.frozen
+class Question:
+    """A request that somebody might send.
+
+    ``url`` is absolute, or a path. ``principal`` is the user whose credentials it would have, None for none. ``name`` is the name
+    by which the operator asked; without a principal, no authenticator can say who that is. ``address`` is the client's; "" for
+    one that the route's ``networks`` allow. ``listener`` names the listener that it would come over.
+    """
+
+    method: str
+    url: str
+    principal: Principal | None = None
+    name: str = ""
+    address: str = ""
+    listener: str = ""
+
+
+@attrs.frozen
+class Step:
+    """One step of a judgement: ``name`` (``path``, ``route``, ``networks``, …), and a sentence about it."""
+
+    name: str
+    text: str
+
+
+@attrs.frozen
+class Explanation:
+    """``status`` is 0 if the request would be admitted, otherwise that of the refusal, and None if that is not known.
+
+    ``reason`` is the refusal's code.
+    """
+
+    steps: tuple[Step, ...]
+    status: int | None = 0
+    reason: str = ""
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the request would reach its target."""
+        return self.status == 0
+
+
+class _NotKnown(Exception):
+    """There is no verdict; the text says why."""
+
+
+def explain(gate: Gate, config: SiteConfig, question: Question) -> Explanation:
+    """What ``gate``, which ``config`` describes, would decide about ``question``. Never raises for what the question says."""
+    steps: list[Step] = []
+    try:
+        for step in _explained(gate, config, question):
+            steps.append(step)  # those before a refusal count
+    except _NotKnown as why:
+        steps.append(Step("result", f"not known{why}"))
+        return Explanation(tuple(steps), None)
+    except Refusal as refusal:
+        steps.append(Step("result", f"refused with {refusal.status} {refusal.reason}: {refusal.detail or refusal.phrase}"))
+        return Explanation(tuple(steps), refusal.status, refusal.reason)
+    return Explanation(tuple(steps))
+
+
+def _explained(gate: Gate, config: SiteConfig, question: Question) -> Iterator[Step]:
+    """The steps up to the end, or up to the refusal that this raises."""
+    line = f"{question.method} {question.url} HTTP/1.1".encode("utf-8", "surrogatepass")
+    head = parse_request(line, parse_block(_NO_HOST, 1))
+    route, target = gate.locate(head.host, head.target)
+    address = _address(question.address, route)
+    yield Step("path", _path(head, route))
+    yield from _place(config, head, route)
+    yield from _networks(route, address, question.address)
+    access = route.access if route.by_method is None else route.by_method.get(head.method, route.access)
+    yield from _authentication(config, route, access, question.principal)
+    yield from _rules(config, route, access, question.principal, head)
+    if question.name and question.principal is None and access.asks is not Asks.NONE and _judges_users(config, route):
+        raise _NotKnown(", because no authenticator can look up the user")
+    connection = ClientConnection(address, 0, question.listener, 0, "")
+    admitted = _assuming(gate, question.principal).judge(Again(connection, head, 0.0), head)
+    if not isinstance(admitted, Admitted):  # an assumed user is known at once
+        raise TypeError("the judgement waits for an authenticator")
+    yield from _headers(admitted)
+    yield Step("result", f"admitted, {_forwarded(config, route, target)}")
+
+
+# -- the gate's own verdict
+
+
+class _Assumed:
+    """The source of a user whose credentials count as verified (`perimeter.gate.sources.source.CredentialSource`)."""
+
+    by_connection = False
+    by_session = True
+
+    def __init__(self, principal: Principal) -> None:
+        self._principal = principal
+
+    def challenges(self) -> tuple[Challenge, ...]:
+        return ()
+
+    def identify(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
+        return self._principal
+
+    def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
+        if self._principal.grant is not None:
+            raise InvalidToken("a token of the gateway's own where first-hand credentials are needed")
+        return self._principal
+
+    def by_browser(self, headers: HeaderBlock) -> bool | None:
+        return False
+
+    def until(self, headers: HeaderBlock) -> float:
+        return 0.0
+
+    def forget(self) -> None:
+        return
+
+
+def _assuming(gate: Gate, principal: Principal | None) -> Gate:
+    """``gate``, to which every request comes from ``principal``. Its identity lines are not signed."""
+    sources = () if principal is None else (_Assumed(principal),)
+    unsigned = IdentityLines(lambda *_: _UNSIGNED, lambda: 0.0, limit=1)
+    return attrs.evolve(gate, identifier=Identifier(sources), identity=unsigned, trusted_proxies=())
+
+
+def _address(given: str, route: Route) -> str:
+    if given:
+        try:
+            return canonical_address(str(ip_address(given)))
+        except ValueError:
+            raise _NotKnown(f": {given} is not an IP address") from None
+    return str(route.networks[0].network_address) if route.networks else "127.0.0.1"
+
+
+# -- the steps
+
+
+def _path(head: RequestHead, route: Route) -> str:
+    sent = split_target(head.target)[0]
+    if route.path_as_sent:
+        return f"{sent.decode('latin-1')}, as it was sent: the route says path_as_sent"
+    return normalise(sent).decode("latin-1")
+
+
+def _place(config: SiteConfig, head: RequestHead, route: Route) -> Iterator[Step]:
+    """The route, and the routes that match too and come later."""
+    settings = settings_of(config, route)
+    if settings is None:
+        yield Step("route", f"the endpoint {route.prefix.decode('latin-1') or '/'} of the gateway")
+        return
+    yield Step("route", named(settings))
+    host = canonical_host(head.host)
+    path = split_target(head.target)[0] if route.path_as_sent else normalise(split_target(head.target)[0])
+    for other in config.routes:
+        if other is not settings and covers(prefix_of(other.path), path.decode("latin-1")) and _on(host, other):
+            same_hosts = set(other.hosts) == set(settings.hosts)
+            why = "its path is shorter" if same_hosts else "its host is less specific, or its path shorter"
+            yield Step("later", f"{named(other)} matches too, and comes later: {why}")
+
+
+def settings_of(config: SiteConfig, route: Route) -> RouteSettings | None:
+    """The section that describes ``route``; None for a route of the gateway's own."""
+    return None if route.builtin else next((one for one in config.routes if one.name == route.name), None)
+
+
+def _on(host: str, settings: RouteSettings) -> bool:
+    return not settings.hosts or "*" in settings.hosts or any(hosts_for(host, settings.hosts, len(host) + 2))
+
+
+def named(settings: RouteSettings) -> str:
+    """A route with its place in the file, its hosts and its path."""
+    place = f"{settings.file.rpartition('/')[2]}:{settings.line}"
+    return f"[route {settings.name}] ({place}), host {', '.join(settings.hosts) or '*'}, path {settings.path}"
+
+
+def _networks(route: Route, address: str, given: str) -> Iterator[Step]:
+    if route.networks:
+        allowed = f"only clients in {', '.join(map(str, route.networks))}; others get 403 network_refused"
+        yield Step("networks", f"{allowed}; this client has {address}" if given else allowed)
+
+
+def _judges_users(config: SiteConfig, route: Route) -> bool:
+    """Whether it matters who asks: not during maintenance, and not while authentication is off."""
+    return route.builtin or (config.perimeter.enabled and not config.perimeter.maintenance)
+
+
+_WORDS = {
+    Asks.NONE: "none, the client stays anonymous",
+    Asks.OPTIONAL: "any good credentials, or none",
+    Asks.REQUIRED: "any good credentials",
+    Asks.FIRST_HAND: "what an authenticator accepts, such as a password; no token of the gateway's own",
+    Asks.SESSION: "the session of a browser, and nothing else",
+}
+
+
+def _authentication(config: SiteConfig, route: Route, access: Access, principal: Principal | None) -> Iterator[Step]:
+    if config.perimeter.maintenance and not route.builtin:
+        yield Step("maintenance", "[perimeter] maintenance = yes")
+        return
+    if not config.perimeter.enabled and not route.builtin:
+        yield Step("authentication", "off, because of [perimeter] enabled = no")
+        return
+    settings = settings_of(config, route)
+    yield Step("authentication", f"auth = {settings.auth}" if settings is not None else _WORDS.get(access.asks, access.asks))
+    if principal is not None:
+        roles = ", ".join(principal.roles) or "none"
+        unasked = "; the route does not ask who it is" if access.asks is Asks.NONE else ""
+        yield Step("user", f"{principal.username} of realm {principal.realm}, roles: {roles}{unasked}")
+
+
+def _rules(config: SiteConfig, route: Route, access: Access, principal: Principal | None, head: RequestHead) -> Iterator[Step]:
+    if not _judges_users(config, route):
+        return
+    who = None if access.asks is Asks.NONE else principal
+    if who is not None or access.asks in (Asks.NONE, Asks.OPTIONAL):
+        yield Step("rules", route.policy.explanation(who, head.method.decode("ascii")))
+    restriction = None if who is None or who.grant is None else who.grant.restriction
+    if restriction is not None:
+        parts = (
+            ("routes", sorted(restriction.routes)),
+            ("methods", sorted(restriction.methods)),
+            ("networks", list(map(str, restriction.networks))),
+        )
+        limits = "; ".join(f"{word} {', '.join(values)}" for word, values in parts if values)
+        nothing = "; a restricted token is not enough here" if access.restricted is Restricted.NOTHING else ""
+        yield Step("restriction", f"the API token is for {limits or 'everything'}{nothing}")
+
+
+def _headers(admitted: Admitted) -> Iterator[Step]:
+    """The lines that name the user to the service, without secrets."""
+    for line in admitted.identity.decode("latin-1").splitlines():
+        name, _, value = line.partition(": ")
+        if name.lower() == "authorization":
+            value = f"Bearer (an assertion, {_UNSIGNED})" if value == f"Bearer {_UNSIGNED}" else SECRET
+        yield Step("header", f"{name}: {value}")
+
+
+def _forwarded(config: SiteConfig, route: Route, target: bytes) -> str:
+    settings = settings_of(config, route)
+    if settings is None:
+        return "the gateway answers by itself"
+    if settings.static is not None:
+        return f"to the files in {settings.static}"
+    servers = next(upstream.servers for upstream in config.upstreams if upstream.name == settings.upstream)
+    places = ", ".join(server.url for server in servers)
+    return f"forwarded to upstream {settings.upstream} ({places}) as {target.decode('latin-1')}"

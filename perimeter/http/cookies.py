@@ -1,0 +1,112 @@
+"""The gateway's own cookies, in the headers of requests and responses (RFC 6265): found, taken out, recognised. Pure.
+
+The name of each begins with ``__Host-perimeter``. A browser keeps a cookie with the prefix ``__Host-`` only if the very host
+has set it over TLS, for all paths, so neither a sister domain nor plain HTTP can replace it. The gateway itself sees to the
+rest: its cookies reach no service (attacks 16, 28), and no service can set one (attack 25).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from string import ascii_letters, digits
+from typing import Final
+
+from perimeter.model import Field, HeaderBlock
+
+SESSION: Final = b"__Host-perimeter"
+"""The name of the session's cookie."""
+
+SESSION_LENGTH: Final = 43
+"""The characters of its value: 256 bits, base64url without padding."""
+
+OWN_PREFIX: Final = b"__host-perimeter"
+"""What the names of the gateway's own cookies begin with, in lower case."""
+
+FIELDS: Final = frozenset((b"cookie", b"set-cookie"))
+"""The headers that carry cookies."""
+
+_ALPHABET: Final = f"{ascii_letters}{digits}-_".encode("ascii")
+_BLANKS: Final = b" \t"
+_BLANKS_AND_EQUALS: Final = b" \t="
+_SEMICOLON: Final = ord(";")
+
+
+def own_value(cookies: Iterable[bytes], name: bytes, length: int) -> bytes | None:
+    """The value of the gateway's cookie ``name`` in the values of all Cookie headers of a request, or None.
+
+    It is ``length`` characters of base64url. Two cookies of the name have no value: one of them was planted. The name must be
+    spelt exactly so, without quotes. Cookies in the form of RFC 2965 (``$Version``) are not read: there, quotes may hide one
+    cookie in another.
+    """
+    found: bytes | None = None
+    count = 0
+    named = name + b"="
+    for value in cookies:
+        at = value.find(named)
+        while at >= 0:
+            start = at + len(named)
+            if _begins_cookie(value, at):
+                count += 1
+                end = start + length
+                text = value[start:end]
+                whole = len(text) == length and value[end : end + 1] in (b"", b";") and not text.translate(None, _ALPHABET)
+                found = text if whole and value[:1] != b"$" else None
+            if count > 1:
+                return None
+            at = value.find(named, start)
+    return found
+
+
+def _begins_cookie(value: bytes, at: int) -> bool:
+    """Whether a cookie begins ``at``: at the start, or after a semicolon and blanks."""
+    while at and value[at - 1] in _BLANKS:
+        at -= 1
+    return not at or value[at - 1] == _SEMICOLON
+
+
+def mentions_own(value: bytes) -> bool:
+    """Whether the value of a Cookie or Set-Cookie header could have a cookie of the gateway's own."""
+    return OWN_PREFIX in value.lower()
+
+
+def is_own(cookie: bytes) -> bool:
+    """Whether ``cookie`` (``name=value``, perhaps with attributes) has the name of a cookie of the gateway's own, in any case.
+
+    A cookie without a name counts by its value: browsers send both in the same way.
+    """
+    return cookie.lstrip(_BLANKS_AND_EQUALS)[: len(OWN_PREFIX)].lower() == OWN_PREFIX
+
+
+def without_own(cookies: bytes) -> bytes:
+    """The value of a Cookie header without the gateway's own cookies, in any case. The other cookies stay byte for byte.
+
+    A comma separates cookies too: a proxy may have joined two headers by one.
+    """
+    kept = [rest for one in cookies.split(b";") if (rest := _without_own(one)) is not None]
+    return b";".join(kept).strip(_BLANKS)
+
+
+def others(headers: HeaderBlock) -> bytes:
+    """All cookies of a request except the gateway's own, as the value of one Cookie header; empty if there are none."""
+    values = headers.get_all(b"cookie")
+    if headers.own_cookies:
+        values = [without_own(value) for value in values]
+    return b"; ".join(value for value in values if value)
+
+
+def _without_own(cookie: bytes) -> bytes | None:
+    kept = [one for one in cookie.split(b",") if not is_own(one)]
+    return b",".join(kept) if kept else None
+
+
+def foreign_lines(fields: Iterable[tuple[Field, bytes]]) -> Iterator[tuple[Field, bytes]]:
+    """Headers, each with its line as it was received, without the gateway's own cookies: neither sent on nor set."""
+    for (name, value), line in fields:
+        if name == b"cookie" and mentions_own(value):
+            value = without_own(value)
+            if not value:
+                continue
+            line = line[: len(name)] + b": " + value
+        elif name == b"set-cookie" and is_own(value):
+            continue
+        yield (name, value), line

@@ -1,0 +1,91 @@
+"""The gateway's own pages: what they look like, and the endpoints that they are."""
+
+from __future__ import annotations
+
+import attrs
+
+from perimeter.auth.chain.chain import AuthenticatorChain
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import Serve
+from perimeter.metrics.counts import Metrics
+from perimeter.plugin.authenticator import Scheme
+from perimeter.sessions.book import SessionBook
+from perimeter.web.endpoints.cleared import ClearedPicture
+from perimeter.web.endpoints.endpoint import Endpoint, Nothing
+from perimeter.web.endpoints.go import Go
+from perimeter.web.endpoints.login import Login
+from perimeter.web.endpoints.logout import Logout, SignedOut
+from perimeter.web.endpoints.operator.events import OperatorEvents
+from perimeter.web.endpoints.operator.page import Desk, OperatorPage
+from perimeter.web.endpoints.page import Pages
+from perimeter.web.endpoints.static_assets import StaticAssets
+from perimeter.web.html.look import Look, read_look
+
+
+def site_look(config: SiteConfig) -> Look:
+    """The look of the pages. Blocks. Raises `StartupError`."""
+    return read_look(config.login, config.perimeter.realm)
+
+
+@attrs.frozen
+class PageParts:
+    """What the pages are made of.
+
+    ``metrics`` is None if nothing is counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose roles
+    compare without case.
+    """
+
+    config: SiteConfig
+    look: Look
+    book: SessionBook
+    chain: AuthenticatorChain
+    metrics: Metrics | None = None
+    desk: Desk | None = None
+    directory_realms: frozenset[str] = frozenset()
+
+    def endpoints(self) -> list[Endpoint]:
+        """The pages of a ``gateway`` listener; none if nobody can sign in. No path below their prefix is a service's."""
+        config, login = self.config, self.config.login
+        if not config.signs_people_in:
+            return []
+        pages = Pages(
+            login.path,
+            self.look,
+            self.book,
+            {listener.name: listener.hsts_age for listener in config.listeners},
+            config.perimeter.trusted_proxies,
+        )
+        sign_in = Login(
+            pages,
+            self.chain,
+            self._realms() if login.choose_realm else (),
+            login.stay,
+            _https_port(config),
+            None if self.metrics is None else self.metrics.count_login,
+        )
+        return [
+            sign_in,
+            Go(pages),
+            Logout(pages, login.clear_on_logout),
+            SignedOut(pages),
+            ClearedPicture(login.path, login.clear_on_logout),
+            StaticAssets(login.path, self.look.assets),
+            *self._operator(pages),
+            Nothing(login.path, "pages", beneath=True),
+        ]
+
+    def _operator(self, pages: Pages) -> list[Endpoint]:
+        desk, realms = self.desk, self.directory_realms
+        if desk is None or not self.config.operator.role:
+            return []
+        role = self.config.operator.role
+        return [OperatorPage(pages, desk, role, realms), OperatorEvents(pages, desk.audience, role, realms)]
+
+    def _realms(self) -> tuple[str, ...]:
+        """The realms of the authenticators that take passwords, in the order in which they are asked."""
+        return tuple(dict.fromkeys(one.realm for one in self.chain.guarded if Scheme.BASIC in one.schemes))
+
+
+def _https_port(config: SiteConfig) -> int:
+    """The port of a listener on which people can sign in; 0 if there is none."""
+    return next((one.port for one in config.listeners if one.serve is Serve.GATEWAY and one.tls), 0)

@@ -1,0 +1,100 @@
+"""The running gateway as the operator's page sees it (`perimeter.web.endpoints.operator.gateway.Gateway`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from perimeter.metrics.counts import Metrics
+from perimeter.metrics.samples import Sampler
+from perimeter.net.contexts import ServerIdentity
+from perimeter.offload import Offload
+from perimeter.run.build.assembly import Assembly
+from perimeter.run.build.runtime import Runtime
+from perimeter.run.operations import ListenerStatus
+from perimeter.run.problems import Examination, Problem, problems
+from perimeter.web.endpoints.operator.gateway import Reload
+
+KNOWN_FOR: Final = 5.0
+"""Seconds for which it is known what is wrong: directories and services are not asked again for each one who looks."""
+
+
+class OperatedWorker(Protocol):
+    """What is needed of `perimeter.run.worker.Worker`."""
+
+    last_reload: Reload
+
+    @property
+    def assembly(self) -> Assembly:
+        """What is in force. Raises ValueError while the gateway stops."""
+
+    def listeners(self) -> list[ListenerStatus]:
+        """The listeners."""
+
+    def uptime(self) -> float:
+        """Seconds since the start."""
+
+    def examination(self) -> Examination:
+        """What is to be examined for problems."""
+
+
+class OperatedGateway:
+    """See `perimeter.web.endpoints.operator.gateway.Gateway`."""
+
+    def __init__(self, worker: OperatedWorker, runtime: Runtime) -> None:
+        self._worker = worker
+        self._runtime = runtime
+        self.samples = Sampler(runtime.metrics, runtime.reactor)
+        self.seconds = runtime.reactor.seconds
+        self.uptime = worker.uptime
+        self.listeners = worker.listeners
+        self._known: Sequence[Problem] = ()
+        self._known_until = 0.0
+        self._waiting: list[Deferred[Sequence[Problem]]] = []
+
+    @property
+    def assembly(self) -> Assembly:
+        """What is in force. Raises ValueError while the gateway stops."""
+        return self._worker.assembly
+
+    @property
+    def metrics(self) -> Metrics:
+        """The counts."""
+        return self._runtime.metrics
+
+    @property
+    def offload(self) -> Offload:
+        """The threads for the gateway's own work."""
+        return self._runtime.offload
+
+    @property
+    def last_reload(self) -> Reload:
+        """The last reload."""
+        return self._worker.last_reload
+
+    def identities(self) -> Mapping[str, tuple[ServerIdentity, ...]]:
+        """The certificates that each listener with TLS serves."""
+        return self._worker.examination().identities
+
+    def troubles(self) -> Deferred[Sequence[Problem]]:
+        """What is wrong, the worst first. All who ask at the same time share one examination, which is good for `KNOWN_FOR`."""
+        if self._runtime.reactor.seconds() < self._known_until:
+            return succeed(self._known)
+        waiting: Deferred[Sequence[Problem]] = Deferred()
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            Deferred.fromCoroutine(self._examine()).addBoth(self._examined)
+        return waiting
+
+    async def _examine(self) -> Sequence[Problem]:
+        return await problems(self._worker.examination())
+
+    def _examined(self, found: Any) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not isinstance(found, Failure):
+            self._known, self._known_until = found, self._runtime.reactor.seconds() + KNOWN_FOR
+        for one in waiting:
+            one.callback(found)

@@ -1,0 +1,1 @@
+"""Sessions of browsers: what a sign-in leaves behind, until it ends."""

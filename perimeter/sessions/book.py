@@ -1,0 +1,128 @@
+"""The sessions of users: begun at a sign-in, listed and ended by their owner."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.python.failure import Failure
+
+from perimeter.errors import NoSuchSession
+from perimeter.model import GrantKind, Principal
+from perimeter.sessions.session import Session, digest_of, mint
+from perimeter.sessions.stored import StoredSessions
+from perimeter.state.writer import finish
+from perimeter.tokens.format import EpochClock
+
+LONGEST_AGENT = 200
+"""Characters of a User-Agent that are kept."""
+
+
+class SessionSettings(Protocol):
+    """What this module needs of ``[login]``. Times are in seconds."""
+
+    @property
+    def idle(self) -> float:
+        """A session that is not used for so long ends; 0 if none does."""
+
+    @property
+    def lifetime(self) -> float:
+        """A session ends so long after the sign-in."""
+
+    @property
+    def stay(self) -> float:
+        """The lifetime with "stay signed in", which has no end by idleness; 0 if that is not offered."""
+
+    @property
+    def fresh(self) -> float:
+        """How long the proof of who the user is counts as fresh."""
+
+    @property
+    def max_sessions(self) -> int:
+        """What one user may have."""
+
+
+class SessionBook:
+    """Begins, finds and ends sessions, by ``settings``."""
+
+    def __init__(self, stored: StoredSessions, clock: EpochClock, settings: SessionSettings) -> None:
+        self._stored = stored
+        self._clock = clock
+        self._settings = settings
+
+    async def begin(
+        self,
+        owner: Principal,
+        *,
+        address: str,
+        agent: str,
+        method: str = "password",
+        stay: bool = False,
+        old: bytes | None = None,
+    ) -> tuple[str, Session]:
+        """A new session of ``owner``, who has just been verified by ``method``: the value of its cookie, and the session.
+
+        With ``stay`` it lives for `SessionSettings.stay`, if that is offered. ``old`` is the cookie that the browser has sent
+        with the sign-in: that session ends, whoever its user is (attack 25). If the user has too many sessions by now, the oldest
+        ends. Raises `Overloaded` if there are too many of all users, and `Unavailable` if the session cannot be written; nothing
+        has ended then.
+        """
+        settings, now = self._settings, self._clock.seconds()
+        stays = stay and settings.stay > 0
+        expires = min(now + (settings.stay if stays else settings.lifetime), owner.until)
+        idle = 0.0 if stays else settings.idle
+        cookie, session = mint(owner, now, expires, idle, ((method, now),), address, agent[:LONGEST_AGENT])
+        await self._stored.add(session)
+        before = None if old is None else self._stored.find(digest_of(old))
+        if before is not None:
+            await self._stored.end(before).addErrback(_logged)
+        others = [one for one in self._stored.owned(owner.realm, owner.username) if one.id != session.id]
+        for one in others[: max(0, len(others) + 1 - settings.max_sessions)]:
+            self._stored.end(one).addErrback(_logged)
+        return cookie, session
+
+    def current(self, cookie: bytes) -> Session | None:
+        """The session of a cookie's value; None if there is none, or it is over."""
+        session = self._stored.find(digest_of(cookie))
+        return None if session is None or self._stored.ends(session) <= self._clock.seconds() else session
+
+    def owned(self, principal: Principal) -> list[Session]:
+        """The sessions of a user, the oldest first."""
+        return self._stored.owned(principal.realm, principal.username)
+
+    def session_of(self, principal: Principal) -> Session | None:
+        """The session of the request that ``principal`` was established by; None if it came with something else."""
+        grant = principal.grant
+        return None if grant is None or grant.kind is not GrantKind.SESSION else self._stored.with_id(grant.id)
+
+    def fresh(self, session: Session) -> bool:
+        """Whether the user has shown who they are a short time ago (``[login] fresh``)."""
+        return self._clock.seconds() - max(at for _, at in session.proved) < self._settings.fresh
+
+    async def end(self, principal: Principal, id: str) -> Session:
+        """End a session of the user. Raises `NoSuchSession`, for one of another user too, and `Unavailable`."""
+        for session in self.owned(principal):
+            if session.id == id:
+                await self._stored.end(session)
+                return session
+        raise NoSuchSession
+
+    async def end_others(self, principal: Principal, keep_id: str) -> int:
+        """End all sessions of the user except ``keep_id``. Returns how many ended. Raises `Unavailable`."""
+        others = [session for session in self.owned(principal) if session.id != keep_id]
+        await finish(*(self._stored.end(session) for session in others))
+        return len(others)
+
+    async def end_all(self, principal: Principal) -> int:
+        """End all sessions of the user, also those that are being made. Returns how many ended. Raises `Unavailable`."""
+        return len(await self._stored.end_user(principal.realm, principal.username))
+
+    async def end_cookie(self, cookie: bytes) -> Session | None:
+        """End the session of a cookie's value, over or not. Returns it, or None if there is none. Raises `Unavailable`."""
+        session = self._stored.find(digest_of(cookie))
+        if session is not None:
+            await self._stored.end(session)
+        return session
+
+
+def _logged(_: Failure) -> None:
+    """The state has logged it, and tries again."""

@@ -1,0 +1,119 @@
+"""A session of a browser, and what ends it, as changes of the state.
+
+The browser holds 256 random bits in a cookie, the state their SHA-256: there is nothing to guess, so a slow hash, as passwords
+need, would only cost time. A cookie that cannot be found is worth nothing, so a session can be ended at any time.
+"""
+
+from __future__ import annotations
+
+import secrets
+from hashlib import sha256
+
+import attrs
+
+from perimeter.model import Grant, GrantKind, Principal, SessionUse
+from perimeter.state.changes import Change
+
+Proof = tuple[str, float]
+"""How a user has shown who they are (``password``), and when (epoch seconds)."""
+
+
+@attrs.frozen(slots=True)
+class Session(Change):
+    """What is kept of a session. Times are seconds since the epoch.
+
+    ``id`` is what pages, the log and the audit log show: 16 hexadecimal digits. ``digest`` is the SHA-256 of the cookie's value.
+    ``owner`` is the user as the authenticator knew them at the sign-in. ``expires`` is the end in any case. A session that was
+    not used for ``idle`` seconds ends too (0: it does not). ``address`` and ``agent`` (the User-Agent) are those of the sign-in.
+    """
+
+    id: str
+    digest: bytes = attrs.field(repr=False)
+    owner: Principal
+    created: float
+    expires: float
+    idle: float
+    proved: tuple[Proof, ...]
+    address: str
+    agent: str
+
+    @property
+    def adds(self) -> bool:
+        """True: a session counts once it is written."""
+        return True
+
+
+@attrs.frozen(slots=True)
+class Seen(Change):
+    """When sessions were used last: their ids, and epoch seconds."""
+
+    uses: tuple[tuple[str, float], ...]
+
+    @property
+    def adds(self) -> bool:
+        """True: it takes nothing away."""
+        return True
+
+    @property
+    def passing(self) -> bool:
+        """True: after a power failure a session may end by idleness a minute early."""
+        return True
+
+
+@attrs.frozen(slots=True)
+class EndedSession(Change):
+    """The session with this id ends."""
+
+    id: str
+
+
+@attrs.frozen(slots=True)
+class EndedUser(Change):
+    """All sessions of a user end that were begun up to ``before`` (epoch seconds).
+
+    After ``until`` no session that is older than that can still be on its way to the store.
+    """
+
+    realm: str
+    username: str
+    before: float
+    until: float
+
+    def covers(self, session: Session) -> bool:
+        """Whether ``session``, of this user, was begun before the end."""
+        return session.created <= self.before
+
+    def merged(self, other: EndedUser | None) -> EndedUser:
+        """This and an earlier end for the same user as one: neither takes anything back."""
+        if other is None:
+            return self
+        return attrs.evolve(self, before=max(self.before, other.before), until=max(self.until, other.until))
+
+
+def digest_of(cookie: bytes) -> bytes:
+    """What is kept in place of a cookie's value: 32 bytes."""
+    return sha256(cookie).digest()
+
+
+def mint(
+    owner: Principal, now: float, expires: float, idle: float, proved: tuple[Proof, ...], address: str, agent: str
+) -> tuple[str, Session]:
+    """A new session: the value of its cookie, 43 characters of base64url, and what is kept."""
+    cookie = secrets.token_urlsafe(32)
+    kept = Session(
+        secrets.token_hex(8),
+        digest_of(cookie.encode("ascii")),
+        attrs.evolve(owner, grant=None),
+        now,
+        expires,
+        idle,
+        proved,
+        address,
+        agent,
+    )
+    return cookie, kept
+
+
+def grant_of(session: Session, use: SessionUse) -> Grant:
+    """The grant of a request by this session."""
+    return Grant(session.id, session.created, session.expires, GrantKind.SESSION, use=use)

@@ -1,0 +1,191 @@
+"""Sessions as one kind of state: looked up in memory, changed through `perimeter.state.writer.ChangeWriter`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from perimeter.errors import Overloaded
+from perimeter.model import Grant, GrantKind, Principal
+from perimeter.sessions.index import SessionIndex
+from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, grant_of
+from perimeter.sessions.tables import CODECS, SessionTable
+from perimeter.state.changes import Change
+from perimeter.state.kinds import Kind
+from perimeter.state.state import unaffected
+from perimeter.state.writer import ChangeWriter
+
+MOST_SESSIONS: Final = 200_000
+"""Sessions that there may be, of all users together."""
+
+SEEN_INTERVAL: Final = 60.0
+"""Seconds between two writes of when a session was used last."""
+
+_SEEN_AT_ONCE: Final = 1000
+"""Sessions in one change."""
+
+_UNDER_WAY: Final = 86400.0
+"""Seconds after which a session is surely not on its way to the store any more."""
+
+
+class StoredSessions:
+    """The sessions that exist (`perimeter.state.kinds.View`)."""
+
+    def __init__(self, writer: ChangeWriter) -> None:
+        self._writer = writer
+        self._index = SessionIndex()
+        #: sessions on their way to the store
+        self._coming = 0
+        #: ids of sessions that were looked up by a request, and whose last use may have to be written
+        self._used: set[str] = set()
+        #: changes whenever something was taken away, so that a remembered verdict on a session is checked again
+        self.epoch = 0
+
+    # -- View
+
+    def index(self, changes: Iterable[Change]) -> SessionIndex:
+        """A new index of ``changes``."""
+        index = SessionIndex()
+        for change in changes:
+            index.apply(change)
+        return index
+
+    def replace(self, index: SessionIndex) -> None:
+        """Use ``index`` from now on. A session keeps what is known of its last use."""
+        for id, use in self._index.uses.items():
+            loaded = index.uses.get(id)
+            if loaded is not None:
+                use.at, use.kept = max(use.at, loaded.at), loaded.kept
+                index.uses[id] = use
+        self._index = index
+
+    def apply(self, change: Change) -> None:
+        """Put one change in force."""
+        self._index.apply(change)
+
+    def removed(self) -> None:
+        """Something was taken away."""
+        self.epoch += 1
+
+    def forget(self, now: float) -> None:
+        """Drop what had ended by ``now`` (epoch seconds)."""
+        self._index.forget(now)
+
+    # -- looking things up
+
+    def __len__(self) -> int:
+        """How many sessions are kept, with those that have ended a short time ago."""
+        return len(self._index.by_id)
+
+    def find(self, digest: bytes) -> Session | None:
+        """The session with this SHA-256, perhaps over."""
+        return self._index.by_digest.get(digest)
+
+    def with_id(self, id: str) -> Session | None:
+        """The session with this id, perhaps over."""
+        return self._index.by_id.get(id)
+
+    def ends(self, session: Session) -> float:
+        """When ``session`` ends if it is not used any more (epoch seconds): 0 if it was ended."""
+        if session.id not in self._index.by_id:
+            return 0.0
+        return self._index.ends(session)
+
+    def seen_at(self, id: str) -> float:
+        """When the session was used last (epoch seconds). Raises KeyError if there is no such session."""
+        return self._index.uses[id].at
+
+    def all(self) -> list[Session]:
+        """All sessions that are not over, the oldest first."""
+        now, ends = self._writer.seconds(), self._index.ends
+        return sorted((one for one in self._index.by_id.values() if ends(one) > now), key=lambda session: session.created)
+
+    def latest(self) -> Iterator[Session]:
+        """The sessions that are not over, those that were kept last first. Nothing may change meanwhile."""
+        now, ends = self._writer.seconds(), self._index.ends
+        return (one for one in reversed(self._index.by_id.values()) if ends(one) > now)
+
+    def owned(self, realm: str, username: str) -> list[Session]:
+        """The sessions of a user that are not over, the oldest first."""
+        now, index = self._writer.seconds(), self._index
+        return sorted(
+            (one for one in index.owned.get((realm, username), ()) if index.ends(one) > now), key=lambda session: session.created
+        )
+
+    def realms(self) -> frozenset[str]:
+        """The realms of the users of sessions, which may be ones that are no longer configured."""
+        return frozenset(realm for realm, _ in self._index.owned)
+
+    def grant(self, session: Session) -> Grant:
+        """The grant of a request by ``session``, which is one of these. Its use may have to be written soon."""
+        self._used.add(session.id)
+        return grant_of(session, self._index.uses[session.id])
+
+    def good(self, principal: Principal) -> bool:
+        """Whether the session that ``principal`` came with still counts. Always true for a principal without one."""
+        grant = principal.grant
+        return grant is None or grant.kind is not GrantKind.SESSION or grant.id in self._index.by_id
+
+    # -- changing them
+
+    def add(self, session: Session) -> Deferred[None]:
+        """Keep a new session, which is valid once this has fired.
+
+        Fails with `Overloaded` if there are too many, and with `Unavailable` if it cannot be written.
+        """
+        if len(self) + self._coming >= MOST_SESSIONS:
+            full: Deferred[None] = Deferred()
+            full.errback(Overloaded("there are too many sessions"))
+            return full
+        self._coming += 1
+
+        def written(result: Any) -> Any:
+            self._coming -= 1
+            return result
+
+        return unaffected(self._writer.add(session).addBoth(written))
+
+    def end(self, session: Session) -> Deferred[None]:
+        """End a session, at once; fires when that is written. Fails with `Unavailable` if it cannot be written yet."""
+        return self._writer.remove(EndedSession(session.id))
+
+    def end_user(self, realm: str, username: str) -> Deferred[list[Session]]:
+        """End every session of a user, also those on their way to the store; as `end`. Fires with those that the user had."""
+        had, now = self.owned(realm, username), self._writer.seconds()
+        return self._writer.remove(EndedUser(realm, username, now, now + _UNDER_WAY)).addCallback(lambda _: had)
+
+    def keep_uses(self) -> Deferred[None]:
+        """Write when sessions were used last: of those that were used, and not written for `SEEN_INTERVAL`. Never fails.
+
+        All of them at once; what cannot be written is tried again by the next call.
+        """
+        due, before = [], self._writer.seconds() - SEEN_INTERVAL
+        for id in list(self._used):
+            use = self._index.uses.get(id)
+            if use is None or use.at <= use.kept:
+                self._used.discard(id)
+            elif use.kept <= before:
+                self._used.discard(id)
+                due.append((id, use.at))
+        return self._keep(due)
+
+    def keep_all_uses(self) -> Deferred[None]:
+        """Like `keep_uses`, of all sessions, because the process stops."""
+        return self._keep([(id, use.at) for id, use in self._index.uses.items() if use.at > use.kept])
+
+    def _keep(self, uses: Sequence[tuple[str, float]]) -> Deferred[None]:
+        def write(some: Sequence[tuple[str, float]]) -> Deferred[None]:
+            return self._writer.add(Seen(tuple(some))).addErrback(failed, some)
+
+        def failed(_: Failure, some: Sequence[tuple[str, float]]) -> None:
+            self._used.update(id for id, _ in some)  # whoever signs in or out next learns what is wrong with the store
+
+        writes = [write(uses[at : at + _SEEN_AT_ONCE]) for at in range(0, len(uses), _SEEN_AT_ONCE)]
+        return DeferredList(writes).addCallback(lambda _: None)
+
+
+SESSIONS: Final[Kind[StoredSessions]] = Kind("sessions", CODECS, SessionTable(), StoredSessions)
+"""Sessions of browsers."""

@@ -1,0 +1,128 @@
+"""How SQLite keeps sessions, and their text in the change log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from perimeter.model import Principal
+from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
+from perimeter.state.changes import Change
+from perimeter.state.kinds import Codec, Execute
+from perimeter.tokens.owners import decode_owner, encode_owner
+
+FORGET_AFTER: Final = 600.0
+"""Seconds for which a session that has ended by idleness is still kept: its last use may not be written yet."""
+
+_TABLES: Final = """
+CREATE TABLE session (
+    id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, realm TEXT NOT NULL, username TEXT NOT NULL, owner TEXT NOT NULL,
+    created REAL NOT NULL, expires REAL NOT NULL, idle REAL NOT NULL, seen REAL NOT NULL, proved TEXT NOT NULL,
+    address TEXT NOT NULL, agent TEXT NOT NULL
+);
+CREATE INDEX session_of ON session (realm, username);
+CREATE TABLE session_user_ended (
+    realm TEXT NOT NULL, username TEXT NOT NULL, before REAL NOT NULL, until REAL NOT NULL, PRIMARY KEY (realm, username)
+) WITHOUT ROWID;
+"""
+
+_ALL: Final = """
+SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, seen FROM session ORDER BY created
+"""
+# Not a session that was begun before all of its user's were ended, and is written only now (attack 39).
+_ADD: Final = """
+INSERT INTO session (id, digest, realm, username, owner, created, expires, idle, proved, address, agent, seen)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?6
+WHERE NOT EXISTS (SELECT 1 FROM session_user_ended WHERE realm = ?3 AND username = ?4 AND before >= ?6)
+"""
+_SEEN: Final = "UPDATE session SET seen = max(seen, ?) WHERE id = ?"
+_END_USER: Final = """
+INSERT INTO session_user_ended (realm, username, before, until) VALUES (?, ?, ?, ?)
+ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before), until = max(until, excluded.until)
+"""
+
+
+class SessionTable:
+    """`perimeter.state.kinds.Table` of sessions."""
+
+    migrations: Sequence[str] = (_TABLES,)
+
+    def load(self, execute: Execute) -> Iterator[Change]:
+        """Everything; ended users first, since they decide which sessions count."""
+        for row in execute("SELECT realm, username, before, until FROM session_user_ended"):
+            yield EndedUser(*row)
+        owners: dict[tuple[str, str, str], Principal] = {}
+        uses = []
+        for *row, seen in execute(_ALL):
+            session = _session(row, owners)
+            yield session
+            if seen > session.created:
+                uses.append((session.id, seen))
+        if uses:
+            yield Seen(tuple(uses))
+
+    def write(self, execute: Execute, change: Change) -> None:
+        """Apply one change."""
+        if isinstance(change, Session):
+            execute(_ADD, _row(change))
+        elif isinstance(change, Seen):
+            for id, at in change.uses:
+                execute(_SEEN, (at, id))
+        elif isinstance(change, EndedSession):
+            execute("DELETE FROM session WHERE id = ?", (change.id,))
+        elif isinstance(change, EndedUser):
+            gone = (change.realm, change.username, change.before)
+            execute("DELETE FROM session WHERE realm = ? AND username = ? AND created <= ?", gone)
+            execute(_END_USER, (*gone, change.until))
+
+    def forget(self, execute: Execute, now: float) -> None:
+        """Delete what ended by ``now``."""
+        execute("DELETE FROM session WHERE expires <= ? OR (idle > 0 AND seen + idle <= ?)", (now, now - FORGET_AFTER))
+        execute("DELETE FROM session_user_ended WHERE until <= ?", (now,))
+
+
+def _row(session: Session) -> tuple[Any, ...]:
+    owner = session.owner
+    return (
+        *(session.id, session.digest, owner.realm, owner.username, encode_owner(owner)),
+        *(session.created, session.expires, session.idle, json.dumps(session.proved), session.address, session.agent),
+    )
+
+
+def _session(row: Sequence[Any], owners: dict[tuple[str, str, str], Principal]) -> Session:
+    """The session of a row. ``owners`` are those of earlier rows: a user's sessions share theirs."""
+    id, digest, realm, username, owner, created, expires, idle, proved, address, agent = row
+    key = realm, username, owner
+    principal = owners.get(key)
+    if principal is None:
+        principal = owners[key] = decode_owner(*key)
+    proofs = tuple((method, at) for method, at in json.loads(proved))
+    return Session(id, digest, principal, created, expires, idle, proofs, address, agent)
+
+
+def _encode_session(session: Session) -> str:
+    id, digest, *rest = _row(session)
+    return json.dumps([id, digest.hex(), *rest])
+
+
+def _decode_session(text: str) -> Session:
+    id, digest, *rest = json.loads(text)
+    return _session([id, bytes.fromhex(digest), *rest], {})
+
+
+def _decode_seen(text: str) -> Seen:
+    return Seen(tuple((id, at) for id, at in json.loads(text)))
+
+
+CODECS: Final[Mapping[str, Codec[Any]]] = {
+    "session": Codec(Session, _encode_session, _decode_session),
+    "session_seen": Codec(Seen, lambda seen: json.dumps(seen.uses, separators=(",", ":")), _decode_seen),
+    "session_ended": Codec(EndedSession, lambda ended: json.dumps([ended.id]), lambda text: EndedSession(*json.loads(text))),
+    "session_user_ended": Codec(
+        EndedUser,
+        lambda user: json.dumps([user.realm, user.username, user.before, user.until]),
+        lambda text: EndedUser(*json.loads(text)),
+    ),
+}
+"""By the word in the log. A word and its text keep their meaning for ever: processes of two versions may share a log."""

@@ -1,0 +1,46 @@
+"""``/go`` below the prefix of the pages: leads a browser on, after the sign-in, to the path where it wanted to go.
+
+Chromium applies the policy ``form-action`` to every redirect that follows a form, and a service may well redirect to another
+site. This page, which is no redirect, ends the chain; to reload it repeats nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from perimeter.gate.access import ANYBODY
+from perimeter.gate.return_path import safe_path
+from perimeter.web.endpoints.endpoint import reading
+from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
+from perimeter.web.request import exchange_of
+
+_FOREIGN: Final = (b"cross-site", b"same-site")
+
+
+class Go(PageEndpoint):
+    """Leads to the path in ``to`` at once: by script with the fragment of its own URL, otherwise by a refresh."""
+
+    by_workers = True
+
+    def __init__(self, pages: Pages) -> None:
+        super().__init__("/go", reading(ANYBODY), pages)
+
+    def render_GET(self, request: Any) -> bytes:
+        """The page; it says so if the browser has not kept the session's cookie, which would lead back to the sign-in page.
+
+        A page of another site that opens this one gets a link alone: what follows must not look as if it came from here.
+        """
+        to = safe_path(query_fields(request).get("to", ""))
+        if self.session_of(request) is None:
+            return self.render_page(
+                request,
+                "message.html",
+                heading="You are not signed in",
+                text="Your browser has sent no cookie for this site. Allow its cookies, then sign in again.",
+                link=f"{self.pages.prefix}/login",
+                label="Sign in",
+            )
+        foreign = exchange_of(request).head.headers.get(b"sec-fetch-site") in _FOREIGN
+        body = self.render_page(request, "go.html", location=to, onwards=not foreign)
+        request.setHeader(b"Referrer-Policy", b"no-referrer")  # the service need not know of this page, which has no form
+        return body

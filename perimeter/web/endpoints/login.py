@@ -1,0 +1,274 @@
+"""``/login`` below the prefix of the pages: people sign in with a user name and a password.
+
+A password is verified as one in ``Authorization: Basic`` is: by the same authenticators, with the same throttle and at the same
+cost, and one refusal for a name that does not exist and for a wrong password (attacks 29, 78). The page needs no memory of the
+gateway, however often it is asked for (attack 79): its form's token comes from a cookie. An answer never holds a password.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+import attrs
+
+from perimeter.auth.credentials import password_credentials
+from perimeter.errors import (
+    CrossSite,
+    Overloaded,
+    PlainConnection,
+    Refusal,
+    Rejected,
+    StateUnavailable,
+    TooManyAttempts,
+    Unavailable,
+)
+from perimeter.gate.access import ANYBODY
+from perimeter.gate.return_path import safe_path
+from perimeter.http.cookies import own_value
+from perimeter.http.exchange import Exchange
+from perimeter.model import AuthenticationRequest, Credentials, Principal
+from perimeter.web.endpoints.endpoint import reading
+from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session, query_fields, text_fields
+from perimeter.web.form import form
+from perimeter.web.html.cookies import BEFORE_LOGIN, BEFORE_LOGIN_LENGTH, before_login_cookie, session_cookie
+from perimeter.web.html.forms import TOKEN, form_token, is_token, sent_by_program
+from perimeter.web.html.words import in_words
+from perimeter.web.request import exchange_of, respond
+
+EVENT: Final = "login"
+"""The event in the audit log, and the purpose of the form's token."""
+
+SAME_USER: Final = "1"
+"""The value of ``again`` in the URL if the same user is to sign in again; with any other value the name is left open."""
+
+#: as browsers write it, with its ``#``
+_FRAGMENT: Final = re.compile(r"#[\x21-\x7e]{1,2000}")
+_PASSWORD: Final = "password"  # noqa: S105  # the method of the sign-in
+
+
+class PasswordVerifier(Protocol):
+    """What this page needs of `perimeter.auth.chain.chain.AuthenticatorChain`."""
+
+    def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Awaitable[Principal]:
+        """Ask the authenticators."""
+
+
+@attrs.frozen
+class SignInForm:
+    """The fields of the form. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, or "".
+
+    A fragment may hold a secret, which no browser sends to a service: it travels in this form and in a redirect's own fragment,
+    so no log has it.
+    """
+
+    to: str
+    fragment: str = ""
+    username: str = ""
+    password: str = attrs.field(default="", repr=False)
+    realm: str = ""
+    stay: bool = False
+    token: str = attrs.field(default="", repr=False)
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> SignInForm:
+        """The form as it was sent."""
+        fragment = fields.get("fragment", "")
+        return cls(
+            safe_path(fields.get("to", "")),
+            fragment if _FRAGMENT.fullmatch(fragment) else "",
+            fields.get("username", ""),
+            fields.get("password", ""),
+            fields.get("realm", ""),
+            bool(fields.get("stay")),
+            fields.get(TOKEN, ""),
+        )
+
+
+class Login(PageEndpoint):
+    """The sign-in page, and what becomes of its form.
+
+    ``realms``: those that a user may choose among; none if the page has no choice. ``stay``: seconds of a session that stays
+    signed in, or 0. ``https_port`` is where people can sign in who use plain HTTP; 0 if there is no such listener. ``count``
+    takes the method and the outcome of each sign-in.
+    """
+
+    by_workers = True
+
+    def __init__(
+        self,
+        pages: Pages,
+        verifier: PasswordVerifier,
+        realms: Sequence[str] = (),
+        stay: float = 0.0,
+        https_port: int = 0,
+        count: Callable[[str, str], None] | None = None,
+    ) -> None:
+        super().__init__("/login", {**reading(ANYBODY), b"POST": ANYBODY}, pages)
+        self._verifier = verifier
+        self._realms = tuple(realms)
+        self._stay = stay
+        self._https_port = https_port
+        self._count = count
+
+    # -- the page
+
+    def render_GET(self, request: Any) -> bytes:
+        """The page; a browser that is signed in already goes on, unless it is to sign in ``again``."""
+        fields = query_fields(request)
+        to, again = safe_path(fields.get("to", "")), fields.get("again", "")
+        if not self.pages.is_secure(exchange_of(request)):
+            return self._needs_https(request, to)
+        current = self.session_of(request)
+        if current is None:
+            return self._page(request, SignInForm(to))
+        if not again:
+            return self.redirect(request, to)
+        name = current.owner.username
+        return self._page(request, SignInForm(to, username=name if again == SAME_USER else ""), current=name)
+
+    def _page(self, request: Any, filled: SignInForm, status: int = 200, error: str = "", current: str = "") -> bytes:
+        return self.render_page(
+            request,
+            "login.html",
+            status,
+            to=filled.to,
+            fragment=filled.fragment,
+            username=filled.username,
+            realm=filled.realm,
+            token=form_token(self._before(request), "", EVENT),
+            error=error,
+            realms=self._realms,
+            stay=in_words(self._stay) if self._stay else "",
+            current=current,
+        )
+
+    @staticmethod
+    def _before(request: Any) -> bytes:
+        """The value of the cookie that a browser has before the sign-in. It is set if it is not there."""
+        before = _before_login(exchange_of(request))
+        if before is None:
+            before = secrets.token_urlsafe(16).encode("ascii")
+            request.responseHeaders.addRawHeader(b"Set-Cookie", before_login_cookie(before))
+        return before
+
+    def _needs_https(self, request: Any, to: str) -> bytes:
+        """A page that says why people cannot sign in here, and where they can."""
+        head = exchange_of(request).head
+        link = ""
+        if self._https_port:
+            host = head.host.decode("ascii", "replace")
+            name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+            port = "" if self._https_port == 443 else f":{self._https_port}"
+            link = f"https://{name}{port}{self.path}?to={quote(to, safe='')}"
+        return self.render_page(
+            request,
+            "message.html",
+            403,
+            heading="Sign in over https",
+            text="This connection is not encrypted: others could read your password. Use the address that begins with https.",
+            link=link,
+            label="Go to the encrypted site",
+        )
+
+    # -- the form
+
+    def render_POST(self, request: Any) -> int:
+        """Begin a session, and send the browser to the page that leads on; or show what is wrong."""
+        return respond(request, self._sign_in(request))
+
+    async def _sign_in(self, request: Any) -> bytes:
+        exchange = exchange_of(request)
+        exchange.event = EVENT
+        if not self.pages.is_secure(exchange):
+            raise PlainConnection
+        self.check_origin(request)
+        sent = SignInForm.of(text_fields(form(request)))
+        if not _is_own(exchange, sent.token):
+            if self.session_of(request) is not None:  # in another tab
+                return self._go(request, sent)
+            return self._refused(request, sent, CrossSite("a form without the token of its page"))
+        asking = authentication_request(exchange, sent.realm)
+        stays = sent.stay and self._stay > 0
+        try:
+            principal = await self._verifier.authenticate(password_credentials(sent.username, sent.password), asking)
+            cookie, session = await self.pages.sessions.begin(
+                principal,
+                address=asking.address,
+                agent=request.getHeader("user-agent") or "",
+                method=_PASSWORD,
+                stay=stays,
+                old=exchange.head.headers.session,
+            )
+        except Refusal as refusal:
+            refusal.attempted_user = sent.username
+            return self._refused(request, sent, refusal)
+        self._note("success")
+        note_session(request, session)
+        kept = int(self._stay) if stays else 0
+        request.responseHeaders.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), kept))
+        return self._go(request, sent)
+
+    def _go(self, request: Any, sent: SignInForm) -> bytes:
+        """The page that leads on: Chromium refuses a redirect to another site that follows a form, so none does."""
+        return self.redirect(request, f"{self.pages.prefix}/go?to={quote(sent.to, safe='')}{sent.fragment}")
+
+    def _refused(self, request: Any, sent: SignInForm, refusal: Refusal) -> bytes:
+        """The page again, with a sentence that says what is wrong. The name stays in its field, the password does not."""
+        status, sentence, outcome = _explained(refusal)
+        self._note(outcome)
+        exchange_of(request).explain(refusal)
+        if refusal.retry_after is not None:
+            request.setHeader(b"Retry-After", b"%d" % refusal.retry_after)
+        return self._page(request, sent, status, sentence)
+
+    def _note(self, outcome: str) -> None:
+        if self._count is not None:
+            self._count(_PASSWORD, outcome)
+
+
+def _is_own(exchange: Exchange, token: str) -> bool:
+    """Whether a form has the token of its page, or comes from a program that needs none."""
+    before = _before_login(exchange)
+    if before is None:
+        return sent_by_program(exchange.head.headers)
+    return is_token(token, before, "", EVENT)
+
+
+def authentication_request(exchange: Exchange, realm: str = "") -> AuthenticationRequest:
+    """The circumstances of a sign-in, as those of a password in Authorization (`perimeter.gate.sources.authorization`)."""
+    decision, peer = exchange.decision, exchange.connection.address
+    address = peer if decision is None else decision.address
+    return AuthenticationRequest(address, frozenset((realm,)) if realm else frozenset(), peer)
+
+
+def _before_login(exchange: Exchange) -> bytes | None:
+    return own_value(exchange.head.headers.get_all(b"cookie"), BEFORE_LOGIN, BEFORE_LOGIN_LENGTH)
+
+
+def _explained(refusal: Refusal) -> tuple[int, str, str]:
+    """The status of a sign-in that failed, its sentence for the user, and its word in the metrics."""
+    match refusal:
+        case TooManyAttempts():
+            wait = in_words(refusal.retry_after or 1)
+            return 429, f"There were too many attempts with a wrong password. Wait {wait}, then try again.", "throttled"
+        case Rejected():
+            return 403, "The user name or the password is wrong.", "wrong"
+        case Overloaded():
+            return 503, "Too many people are signing in at this moment. Try again in a few seconds.", "overloaded"
+        case StateUnavailable():
+            return 503, "You cannot sign in at the moment, because your session cannot be saved.", "unavailable"
+        case Unavailable():
+            return (
+                503,
+                "Your password cannot be checked at the moment, because the directory of users does not answer. "
+                "Try again in a few minutes.",
+                "unavailable",
+            )
+        case CrossSite():
+            return 403, "This page had been open for too long, so nothing was sent. Sign in now.", "cross_site"
+        case _:
+            return refusal.status, f"{refusal.phrase}.", "failed"

@@ -1,0 +1,121 @@
+"""The search in the audit logs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import attrs
+
+from perimeter.audit.search import Answer, StaleCursor, Wanted, at, search
+from perimeter.config.site.audit import AuditFormat
+from perimeter.errors import Overloaded, Refusal
+from perimeter.offload import Offload
+from perimeter.web.endpoints.operator.section import Asked, Section, moment
+
+_STATUS: Final = re.compile(r"0|[1-5](?:[0-9]{2}|xx)")
+_FIELDS: Final = ("log", "user", "path", "status", "reason", "since", "until")
+_LONGEST: Final = 1024
+
+
+class Searches:
+    """Lets one search read at a time: each may take two seconds of a thread, and more at once would take them from requests."""
+
+    def __init__(self) -> None:
+        self._busy = False
+
+    async def run(self, offload: Offload, path: Path, wanted: Wanted, cursor: str) -> Answer:
+        """`perimeter.audit.search.search` in a thread. Raises as that does, and `Overloaded` during another search."""
+        if self._busy:
+            raise Overloaded("another search in the audit log is under way", retry_after=2)
+        self._busy = True
+        try:
+            return await offload.run(search, path, wanted, cursor)
+        finally:
+            self._busy = False
+
+
+def _wanted(asked: Asked) -> Wanted:
+    """What is searched for. Raises ValueError with what is wrong."""
+    status = asked.field("status").lower()
+    if status and not _STATUS.fullmatch(status):
+        raise ValueError("A status is a number like 401, a class like 4xx, or 0 for no answer.")
+    try:
+        since, until = at(asked.field("since")), at(asked.field("until"))
+    except (ValueError, OverflowError):
+        raise ValueError("A time looks like 2026-11-27 or 2026-11-27T13:30.") from None
+    texts = {name: asked.field(name)[:_LONGEST] for name in ("user", "path", "reason")}
+    return Wanted(status=status, since=since, until=until, **texts)
+
+
+@attrs.frozen
+class AuditSearch:
+    """The section. ``searches`` are those of all operators."""
+
+    searches: Searches
+
+    async def show(self, asked: Asked) -> Mapping[str, Any]:
+        """What was found, if something was searched for."""
+        assembly = asked.gateway.assembly
+        logs = {str(path): path for path in assembly.audit.paths}
+        log = asked.field("log") if asked.field("log") in logs else next(iter(logs), "")
+        given = {name: asked.field(name)[:_LONGEST] for name in _FIELDS}
+        values: dict[str, Any] = {
+            "given": given,
+            "logs": list(logs),
+            "log": log,
+            "has_reasons": assembly.config.audit.format is AuditFormat.JSON,
+            "answer": None,
+            "error": "",
+            "more": "",
+        }
+        if asked.field("search") != "1" or not log:
+            return values
+        try:
+            answer = await self.searches.run(asked.gateway.offload, logs[log], _wanted(asked), asked.field("cursor"))
+        except StaleCursor:
+            values["error"] = "The file that was searched is gone. Search again."
+        except ValueError as error:
+            values["error"] = str(error)
+        except OSError as error:
+            values["error"] = f"The log cannot be read: {error.strerror}"
+        except Refusal as error:
+            values["error"] = (
+                f"{error.detail}. Try again in a moment."[:1].upper() + f"{error.detail}. Try again in a moment."[1:]
+            )
+        else:
+            kept = {name: value for name, value in given.items() if value}
+            values["answer"] = answer
+            values["hits"] = [_hit(hit) for hit in answer.hits]
+            values["read"] = f"{answer.read / 1024 / 1024:.1f} MiB"
+            if answer.cursor:
+                values["more"] = "?" + urlencode({**kept, "search": "1", "cursor": answer.cursor})
+        return values
+
+    def section(self) -> Section:
+        """As a section of the page."""
+        return Section("audit", "Audit log", "operator_audit.html", self.show, "audit_search")
+
+
+def _hit(hit: Any) -> dict[str, str]:
+    line = hit.line
+    user = line.user.decode("utf-8", "replace")
+    attempted = line.attempted.decode("utf-8", "replace")
+    return {
+        "time": moment(line.time.timestamp()),
+        "address": line.address,
+        "user": user if user != "-" or not attempted else f"({attempted})",
+        "request": f"{line.method} {line.target}".strip() or "-",
+        "status": line.status,
+        "reason": line.reason,
+        "event": line.event,
+        "text": hit.text,
+        "state": "bad"
+        if line.status.startswith("5") or line.status == "0"
+        else "warn"
+        if line.status.startswith("4")
+        else "good",
+    }

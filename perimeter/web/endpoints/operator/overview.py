@@ -1,0 +1,103 @@
+"""The overview: what is wrong first, then what happens now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+import perimeter
+from perimeter.metrics.samples import CLASSES, Sample, Totals
+from perimeter.web.endpoints.operator.charts import CHARTS, draw, series
+from perimeter.web.endpoints.operator.events import described_trouble
+from perimeter.web.endpoints.operator.section import Asked, Section, duration, moment
+
+SHORTEST_REFRESH: Final = 5
+"""Seconds between two loads of the page by itself, at least."""
+
+_LONGEST_REFRESH: Final = 3600
+_MOST_REASONS: Final = 8
+
+
+async def _show(asked: Asked) -> Mapping[str, Any]:
+    gateway = asked.gateway
+    troubles = await gateway.troubles()
+    samples = gateway.samples.look()
+    totals = Totals(gateway.metrics)
+    reload = gateway.last_reload
+    return {
+        "troubles": [described_trouble(one) for one in troubles],
+        "charts": [draw(chart, samples) for chart in CHARTS],
+        "moment": moment,
+        "history": {
+            "times": [one.time for one in samples],
+            "series": [series(one) for one in samples],
+            "refusals": [list(one.refusals.items()) for one in samples[-60:]],
+        },
+        "totals": list(zip(CLASSES, totals.requests, strict=True)),
+        "refusals": _refusals(samples),
+        "all_refusals": totals.refusals.most_common(_MOST_REASONS),
+        "version": perimeter.__version__,
+        "uptime": duration(gateway.uptime()),
+        "started": moment(gateway.seconds() - gateway.uptime()),
+        "reloaded": moment(reload.at),
+        "refused_reload": reload.refused,
+        "listeners": gateway.listeners(),
+        "sessions": len(gateway.assembly.sessions),
+        "servers": _servers(
+            asked, {f"{one.name} {one.message.partition(': ')[0]}" for one in troubles if one.subject == "upstream"}
+        ),
+        "authenticators": _authenticators(asked, {one.name for one in troubles if one.subject == "authenticator"}),
+        "viewed": moment(gateway.seconds()),
+        "refresh": refresh_of(asked),
+    }
+
+
+def _refusals(samples: Sequence[Sample]) -> list[tuple[str, int]]:
+    """Refusals of the last minute by reason, the most frequent first."""
+    found: Counter[str] = Counter()
+    for one in samples[-60:]:
+        found.update(one.refusals)
+    return found.most_common(_MOST_REASONS)
+
+
+def _servers(asked: Asked, faulty: Collection[str]) -> list[dict[str, Any]]:
+    """``faulty`` has the names and URLs of those that did not answer when they were asked."""
+    return [
+        {
+            "upstream": pool.name,
+            "url": server.settings.url,
+            "busy": max(0, len(server.connections) - len(server.idle)),
+            "idle": len(server.idle),
+            "up": not server.resting_until and f"{pool.name} {server.settings.url}" not in faulty,
+        }
+        for pool in asked.gateway.assembly.pools
+        for server in pool.servers
+    ]
+
+
+def _authenticators(asked: Asked, faulty: Collection[str]) -> list[dict[str, Any]]:
+    """``faulty`` has the names of those that did not answer when they were asked."""
+    kinds = {one.name: one.kind for one in asked.gateway.assembly.config.authenticators}
+    return [
+        {
+            "name": one.name,
+            "kind": kinds.get(one.name, ""),
+            "realm": one.realm,
+            "faulty": one.name in faulty,
+            "down": one.breaker.open,
+            "next_try": max(0, round(one.breaker.remaining)),
+        }
+        for one in asked.gateway.assembly.chain.guarded
+    ]
+
+
+def refresh_of(asked: Asked) -> int:
+    """Seconds until the page is to be loaded again by itself, for browsers without script; 0 for never."""
+    text = asked.field("refresh")
+    if not (text.isascii() and text.isdecimal() and len(text) < 6):
+        return 0
+    return min(_LONGEST_REFRESH, max(SHORTEST_REFRESH, int(text)))
+
+
+OVERVIEW: Final = Section("", "Overview", "operator_overview.html", _show)

@@ -1,0 +1,78 @@
+"""Routes in the order in which they are matched, and what would happen to a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from perimeter.auth.chain.looking_up import look_up
+from perimeter.config.site.authorization import DROP
+from perimeter.config.site.listener import Serve
+from perimeter.config.site.route import Auth, RouteSettings
+from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
+from perimeter.gate.explain import Question, explain
+from perimeter.model import Principal
+from perimeter.web.endpoints.operator.section import Asked, Section
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_LONGEST: Final = 4096
+
+
+async def _routes(asked: Asked) -> Mapping[str, Any]:
+    config = asked.gateway.assembly.config
+    found = [(host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)]
+    found.sort(key=lambda one: matching_order(one[0], prefix_of(one[1].path)))
+    enabled = config.perimeter.enabled
+    return {"routes": [_route(host, route, enabled=enabled) for host, route in found], "file": config.file.name}
+
+
+def _route(host: str, route: RouteSettings, *, enabled: bool) -> dict[str, Any]:
+    identity = ", ".join(route.identity) or "none"
+    if route.authorization != DROP:
+        identity += f"; authorization {route.authorization.word}"
+    return {
+        "name": route.name,
+        "line": route.line,
+        "host": host,
+        "path": route.path,
+        "target": str(route.static) if route.static is not None else str(route.upstream),
+        "rewrite": route.rewrite or "",
+        "auth": str(route.auth) if enabled or route.auth is Auth.NONE else "off",
+        "allow": ", ".join(map(str, route.allow)) if route.allow is not None else "",
+        "deny": ", ".join(map(str, route.deny)),
+        "networks": ", ".join(map(str, route.networks)),
+        "identity": identity if route.upstream else "-",
+    }
+
+
+async def _explain(asked: Asked) -> Mapping[str, Any]:
+    assembly = asked.gateway.assembly
+    listeners = [one.name for one in assembly.config.listeners if one.serve in (Serve.GATEWAY, Serve.TOKENS)]
+    given = {name: asked.field(name)[:_LONGEST] for name in ("method", "url", "user", "realm", "address", "listener")}
+    values: dict[str, Any] = {
+        "given": given,
+        "methods": _METHODS,
+        "listeners": listeners,
+        "realms": sorted({one.realm for one in assembly.config.authenticators}),
+        "explanations": [],
+        "notes": [],
+    }
+    if not given["url"]:
+        return values
+    listener = given["listener"] if given["listener"] in listeners else (listeners or [""])[0]
+    gate = assembly.gates.get(listener)
+    if gate is None:
+        values["notes"] = ["There is no listener for clients."]
+        return values
+    users: list[Principal | None] = [None]
+    if given["user"]:
+        found, values["notes"] = await look_up(assembly.chain, given["user"], given["realm"])
+        users = [*found] or [None]
+    for principal in users:
+        question = Question(given["method"] or "GET", given["url"], principal, given["user"], given["address"], listener)
+        values["explanations"].append(explain(gate, assembly.config, question))
+    return values
+
+
+ROUTES: Final = Section("routes", "Routes", "operator_routes.html", _routes)
+EXPLAIN: Final = Section("explain", "What would happen", "operator_explain.html", _explain, "explain")

@@ -1,0 +1,74 @@
+"""Services and authenticators: the servers of each upstream, and who vouches for users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from perimeter.web.endpoints.operator.section import Asked, Section, duration
+
+
+async def _services(asked: Asked) -> Mapping[str, Any]:
+    now = asked.gateway.seconds()
+    found = [one for one in await asked.gateway.troubles() if one.subject == "upstream"]
+    return {
+        "upstreams": [
+            {
+                "name": pool.name,
+                "line": pool.settings.line,
+                "servers": [
+                    {
+                        "url": server.settings.url,
+                        "fault": _fault(found, pool.name, server.settings.url),
+                        "busy": max(0, len(server.connections) - len(server.idle)),
+                        "idle": len(server.idle),
+                        "resting": max(0, round(server.resting_until - now)) if server.resting_until else 0,
+                    }
+                    for server in pool.servers
+                ],
+                "timeouts": [
+                    ("connect_timeout", duration(pool.settings.connect_timeout)),
+                    ("read_timeout", duration(pool.settings.read_timeout)),
+                ],
+                "routes": [one.name for one in asked.gateway.assembly.config.routes if one.upstream == pool.name],
+            }
+            for pool in asked.gateway.assembly.pools
+        ]
+    }
+
+
+def _fault(found: list[Any], name: str, url: str) -> str:
+    return next(
+        (one.message.removeprefix(f"{url}: ") for one in found if one.name == name and one.message.startswith(f"{url}: ")), ""
+    )
+
+
+async def _authenticators(asked: Asked) -> Mapping[str, Any]:
+    assembly = asked.gateway.assembly
+    kinds = {one.name: one for one in assembly.config.authenticators}
+    troubles = {one.name: one.message for one in await asked.gateway.troubles() if one.subject == "authenticator"}
+    counts = asked.gateway.metrics.auth.attempts
+    return {
+        "authenticators": [
+            {
+                "name": one.name,
+                "kind": kinds[one.name].kind if one.name in kinds else "",
+                "line": kinds[one.name].line if one.name in kinds else 0,
+                "realm": one.realm,
+                "schemes": ", ".join(sorted(one.schemes)),
+                "timeout": duration(one.timeout) if one.timeout >= 1 else f"{one.timeout:g} s",
+                "down": one.breaker.open,
+                "next_try": max(0, round(one.breaker.remaining)),
+                "fault": troubles.get(one.name, ""),
+                "attempts": [
+                    (result, count) for (name, _, _, result), count in sorted(counts.items()) if name == one.name and count
+                ],
+            }
+            for one in assembly.chain.guarded
+        ],
+        "augmenters": [{"name": one.name, "kind": one.kind, "realm": one.realm} for one in assembly.config.augmenters],
+    }
+
+
+SERVICES: Final = Section("services", "Services", "operator_services.html", _services)
+AUTHENTICATORS: Final = Section("authenticators", "Authenticators", "operator_authenticators.html", _authenticators)

@@ -1,0 +1,36 @@
+"""The cookies that the gateway's own pages set (RFC 6265). Pure.
+
+``__Host-``: only this very host can set them, over TLS, for all its paths; HttpOnly: no script reads them; SameSite=Lax: other
+sites can add them to nothing but a link (attack 28).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from perimeter.http.cookies import SESSION
+
+BEFORE_LOGIN: Final = b"__Host-perimeter-pre"
+"""The name of the cookie that a browser has before there is a session. All its tabs share it."""
+
+BEFORE_LOGIN_LENGTH: Final = 22
+"""The characters of its value: 128 bits, base64url without padding."""
+
+_ATTRIBUTES: Final = b"; Path=/; Secure; HttpOnly; SameSite=Lax"
+_HOUR: Final = b"; Max-Age=3600"
+
+
+def session_cookie(value: bytes, stay: int = 0) -> bytes:
+    """A Set-Cookie with a session's cookie. It lasts until the browser is closed, or for ``stay`` seconds."""
+    lasting = b"; Max-Age=%d" % stay if stay else b""
+    return SESSION + b"=" + value + _ATTRIBUTES + lasting
+
+
+def before_login_cookie(value: bytes) -> bytes:
+    """A Set-Cookie with the cookie that a browser has before the sign-in: for an hour."""
+    return BEFORE_LOGIN + b"=" + value + _ATTRIBUTES + _HOUR
+
+
+def no_session_cookie() -> bytes:
+    """A Set-Cookie that deletes a session's cookie."""
+    return SESSION + b"=" + _ATTRIBUTES + b"; Max-Age=0"

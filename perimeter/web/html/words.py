@@ -1,0 +1,16 @@
+"""Durations in words, for sentences on pages. Pure."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Final
+
+_UNITS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
+def in_words(seconds: float) -> str:
+    """``seconds`` in one unit, rounded up: ``1 second``, ``2 minutes``, ``30 days``. A number below 100 seconds stays seconds."""
+    whole = max(1, ceil(seconds))
+    size, unit = next((size, unit) for size, unit in _UNITS if whole >= size and (size != 60 or whole >= 100))
+    count = ceil(whole / size)
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"

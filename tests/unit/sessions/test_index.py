@@ -1,0 +1,88 @@
+"""Sessions in memory: found by all that they are looked up by, and by nothing after their end."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import TestCase
+
+from perimeter.sessions.index import SessionIndex
+from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
+from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START, session
+
+
+class IndexTests(TestCase):
+    def setUp(self) -> None:
+        self.index = SessionIndex()
+
+    def apply(self, *changes: Session | Seen | EndedSession | EndedUser) -> None:
+        for change in changes:
+            self.index.apply(change)
+
+    def empty(self) -> bool:
+        index = self.index
+        return not (index.by_digest or index.by_id or index.uses or index.owned)
+
+    def test_a_session_is_found_by_digest_id_and_owner(self) -> None:
+        one, other = session(), session(BOB)
+        self.apply(one, other)
+        self.assertIs(self.index.by_digest[one.digest], one)
+        self.assertIs(self.index.by_id[one.id], one)
+        self.assertEqual(self.index.owned, {("local", "alice"): [one], ("local", "bob"): [other]})
+        self.assertEqual((self.index.uses[one.id].at, self.index.uses[one.id].kept), (START, START))
+
+    def test_an_ended_session_is_found_by_nothing(self) -> None:
+        one, other = session(), session()
+        self.apply(one, other, EndedSession(one.id), EndedSession("of none"))
+        self.assertEqual(self.index.owned, {("local", "alice"): [other]})
+        self.apply(EndedSession(other.id), EndedSession(other.id))
+        self.assertTrue(self.empty())
+
+    def test_a_change_that_is_applied_again_has_no_effect(self) -> None:
+        one = session()
+        self.apply(one, Seen(((one.id, START + 5),)), one)
+        self.assertEqual(self.index.owned, {("local", "alice"): [one]})
+        self.assertEqual(self.index.uses[one.id].at, START + 5)
+
+    def test_uses_only_grow(self) -> None:
+        one = session()
+        self.apply(one)
+        use = self.index.uses[one.id]
+        use.at = START + 9
+        self.apply(Seen(((one.id, START + 5), ("of none", START))))
+        self.assertEqual((use.at, use.kept), (START + 9, START + 5))
+        self.apply(Seen(((one.id, START + 4),)))
+        self.assertEqual((use.at, use.kept), (START + 9, START + 5))
+        self.apply(Seen(((one.id, START + 10),)))
+        self.assertEqual((use.at, use.kept), (START + 10, START + 10))
+
+    def test_attack_39_the_end_of_a_user_ends_the_sessions_from_before(self) -> None:
+        old, newer, namesake, others = session(), session(created=START + 0.25), session(NAMESAKE), session(BOB)
+        self.apply(old, newer, namesake, others, EndedUser("local", "alice", START, START + 9))
+        self.assertEqual(list(self.index.by_id.values()), [newer, namesake, others])
+        late, same, later = (session(created=START + more) for more in (-0.5, 0.0, 0.5))
+        self.apply(late, same, later)
+        self.assertEqual(self.index.owned[ALICE.realm, ALICE.username], [newer, later])
+        self.apply(EndedUser("local", "alice", START - 5, START + 20), session(created=START))
+        self.assertEqual(self.index.ended, {("local", "alice"): EndedUser("local", "alice", START, START + 20)})
+        self.assertEqual(self.index.owned[ALICE.realm, ALICE.username], [newer, later])
+
+    def test_when_a_session_ends(self) -> None:
+        used, without, short = session(idle=60.0), session(idle=0.0), session(idle=60.0, expires=START + 50)
+        self.apply(used, without, short)
+        self.assertEqual([self.index.ends(one) for one in (used, without, short)], [START + 60, START + 43200, START + 50])
+        self.index.uses[used.id].at = START + 7
+        self.assertEqual(self.index.ends(used), START + 67)
+
+    def test_what_has_ended_is_dropped(self) -> None:
+        self.apply(session(expires=START + 10), EndedUser("r", "u", 1.0, START + 10))
+        self.index.forget(START + 9.75)
+        self.assertEqual((len(self.index.by_id), len(self.index.ended)), (1, 1))
+        self.index.forget(START + 10)
+        self.assertTrue(self.empty())
+        self.assertEqual(self.index.ended, {})
+
+    def test_what_is_not_used_any_more_is_dropped_after_a_while(self) -> None:
+        self.apply(session(idle=60.0))
+        self.index.forget(START + 659.75)
+        self.assertEqual(len(self.index.by_id), 1)
+        self.index.forget(START + 660)
+        self.assertTrue(self.empty())

@@ -1,0 +1,135 @@
+"""Sessions in SQLite and in the change log: what is written is read again, and what ended is deleted."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from twisted.trial.unittest import TestCase
+
+from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
+from perimeter.sessions.tables import CODECS, FORGET_AFTER, SessionTable
+from perimeter.state.changes import Change
+from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START, session
+
+
+class TableCase(TestCase):
+    def setUp(self) -> None:
+        self.database = sqlite3.connect(":memory:")
+        self.addCleanup(self.database.close)
+        self.table = SessionTable()
+        for script in self.table.migrations:
+            self.database.executescript(script)
+
+    def write(self, *changes: Change) -> None:
+        for change in changes:
+            self.table.write(self.database.execute, change)
+
+    def held(self) -> list[Change]:
+        return list(self.table.load(self.database.execute))
+
+    def sessions(self) -> list[Change]:
+        return [change for change in self.held() if isinstance(change, Session)]
+
+    def uses(self) -> tuple[tuple[str, float], ...]:
+        (seen,) = (change for change in self.held() if isinstance(change, Seen))
+        return seen.uses
+
+
+class TableTests(TableCase):
+    def test_a_session_is_read_as_it_was_written(self) -> None:
+        one, other = session(), session(BOB, START + 1, START + 2.5, 0.0, "é\U0001f600")
+        self.write(one, other)
+        self.assertEqual(self.held(), [one, other])
+        for kept, found in zip((one, other), self.sessions(), strict=True):
+            assert isinstance(found, Session)
+            # not part of the equality of principals
+            self.assertEqual(
+                (found.owner.authenticator, found.owner.attributes, found.owner.scopes),
+                (kept.owner.authenticator, kept.owner.attributes, kept.owner.scopes),
+            )
+
+    def test_ended_users_come_first_and_the_oldest_session_next(self) -> None:
+        old, new = session(created=START), session(created=START + 1)
+        user = EndedUser("corp", "bob", 3.0, 9.0)
+        self.write(new, old, user)
+        self.assertEqual(self.held(), [user, old, new])
+
+    def test_sessions_of_a_user_share_their_owner(self) -> None:
+        self.write(session(), session(), session(NAMESAKE))
+        one, other, third = (found.owner for found in self.sessions() if isinstance(found, Session))
+        self.assertIs(one, other)
+        self.assertEqual((one, third), (ALICE, NAMESAKE))
+
+    def test_an_ended_session_is_gone_and_the_others_stay(self) -> None:
+        one, other = session(), session()
+        self.write(one, other, EndedSession(one.id), EndedSession("of none"))
+        self.assertEqual(self.sessions(), [other])
+
+    def test_uses_only_grow(self) -> None:
+        one, other, third = session(), session(), session()
+        self.write(one, other, third, Seen(((one.id, START + 5), (other.id, START + 7), ("of none", START))))
+        self.write(Seen(((one.id, START + 4), (third.id, START - 1))))
+        self.assertEqual(sorted(self.uses()), sorted(((one.id, START + 5), (other.id, START + 7))))
+
+    def test_attack_39_no_session_from_before_is_written_later(self) -> None:
+        mine, namesake, others = session(), session(NAMESAKE), session(BOB)
+        self.write(mine, namesake, others, EndedUser("local", "alice", START, START + 9))
+        late, same, newer = (session(created=START + more) for more in (-0.5, 0.0, 0.25))
+        self.write(late, same, newer)
+        self.assertEqual(self.sessions(), [namesake, others, newer])
+
+    def test_the_end_of_a_user_leaves_newer_sessions(self) -> None:
+        old, newer = session(created=START), session(created=START + 0.25)
+        self.write(old, newer, EndedUser("local", "alice", START, START + 9))
+        self.assertEqual(self.sessions(), [newer])
+
+    def test_an_earlier_end_takes_nothing_back(self) -> None:
+        self.write(EndedUser("local", "alice", 20.0, 30.0), EndedUser("local", "alice", 10.0, 40.0))
+        self.assertEqual(self.held()[0], EndedUser("local", "alice", 20.0, 40.0))
+
+    def test_what_has_ended_is_deleted(self) -> None:
+        kept = session(expires=START + 10.25)
+        self.write(session(expires=START + 10), kept, EndedUser("r", "u", 1.0, START + 10), EndedUser("r", "v", 1.0, START + 11))
+        self.table.forget(self.database.execute, START + 9.75)
+        self.assertEqual(len(self.held()), 4)
+        self.table.forget(self.database.execute, START + 10)
+        self.assertEqual(self.held(), [EndedUser("r", "v", 1.0, START + 11), kept])
+
+    def test_what_is_not_used_any_more_is_deleted_after_a_while(self) -> None:
+        unused, used, without = session(idle=60.0), session(idle=60.0), session(idle=0.0)
+        self.write(unused, used, without, Seen(((used.id, START + 0.25),)))
+        self.assertEqual(FORGET_AFTER, 600.0)
+        self.table.forget(self.database.execute, START + 659.75)
+        self.assertEqual(len(self.sessions()), 3)
+        self.table.forget(self.database.execute, START + 660)
+        self.assertEqual({found.id for found in self.sessions() if isinstance(found, Session)}, {used.id, without.id})
+
+
+class CodecTests(TestCase):
+    def test_the_text_of_each_change_is_read_again(self) -> None:
+        changes = {
+            "session": session(),
+            "session_seen": Seen((("7", 1.25), ("8", 2.0))),
+            "session_ended": EndedSession("7"),
+            "session_user_ended": EndedUser("local", "alice", 1.0, 2.0),
+        }
+        self.assertEqual(list(changes), list(CODECS))
+        for word, change in changes.items():
+            codec = CODECS[word]
+            self.assertIs(codec.change, type(change))
+            self.assertEqual(codec.decode(codec.encode(change)), change)
+
+    def test_the_text_never_changes(self) -> None:
+        kept = Session("7", b"\1" * 32, BOB, 1.0, 2.0, 3.0, (("password", 1.0),), "192.0.2.7", "Firefox")
+        known = '{"roles": ["dev"], "authenticator": "users", "attributes": {}, "scopes": {}}'
+        row = ["7", "01" * 32, "local", "bob", known, 1.0, 2.0, 3.0, '[["password", 1.0]]', "192.0.2.7", "Firefox"]
+        self.assertEqual(CODECS["session"].encode(kept), json.dumps(row))
+        self.assertEqual(CODECS["session_seen"].encode(Seen((("7", 1.25),))), '[["7",1.25]]')
+        self.assertEqual(CODECS["session_ended"].encode(EndedSession("7")), '["7"]')
+        self.assertEqual(CODECS["session_user_ended"].encode(EndedUser("r", "u", 1.0, 2.0)), '["r", "u", 1.0, 2.0]')
+
+    def test_what_cannot_be_read(self) -> None:
+        for word, text in (("session", "[]"), ("session", '["7"]'), ("session_seen", "7"), ("session_ended", "[]")):
+            with self.assertRaises((ValueError, TypeError, KeyError), msg=text):
+                CODECS[word].decode(text)

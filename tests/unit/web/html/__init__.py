@@ -1,0 +1,1 @@
+"""Templates, assets, headers and forms of the pages."""
