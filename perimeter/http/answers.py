@@ -33,6 +33,7 @@ _LONGEST_ACCEPT = 512
 _BEARER, _BASIC, _BOTH, _FIRST_HAND = Challenges
 #: What decides between a redirect to the login page and a 401 (`perimeter.gate.navigation`), for caches.
 _TO_LOGIN = b"Location: %b\r\nCache-Control: no-store\r\nVary: Sec-Fetch-Mode, Sec-Fetch-Dest, Accept, Cookie\r\n"
+_OF_PAGES = frozenset((b"origin", b"x-requested-with"))
 _JSON = b"Content-Type: application/json;charset=UTF-8\r\nCache-Control: no-store\r\nPragma: no-cache\r\n"
 
 
@@ -107,10 +108,11 @@ class Answers:
         if page is not None and not prefers_json(headers):
             lines, body = self._challenge(refusal) + page.lines, page.body
         else:
-            key = (type(refusal), refusal.stranger, refusal.one_line, html, refusal.login)
+            login = refusal.login if refusal.login and sent_by_page(headers) else b""
+            key = (type(refusal), refusal.stranger, refusal.one_line, html, login)
             made = self._made.get(key)
             if made is None:
-                made = self._made[key] = self._make(refusal, html)
+                made = self._made[key] = self._make(refusal, html, login)
             lines, body = made
         if refusal.retry_after is not None:
             lines += b"Retry-After: %d\r\n" % refusal.retry_after
@@ -121,15 +123,15 @@ class Answers:
     def _to_login(self, refusal: LoginNeeded) -> tuple[int, bytes, bytes]:
         if refusal.status != 401:
             return refusal.status, self.date() + _TO_LOGIN % refusal.location, b""
-        lines, body = self._make(refusal, html=False)
+        lines, body = self._make(refusal, False, refusal.login)
         return refusal.status, self.date() + lines + b"X-Perimeter-Login: %b\r\n" % refusal.location, body
 
-    def _make(self, refusal: Refusal, html: bool) -> tuple[bytes, bytes]:
+    def _make(self, refusal: Refusal, html: bool, login: bytes) -> tuple[bytes, bytes]:
         lines = self._challenge(refusal)
         if html:
             page = self._error_page(refusal.status, refusal.phrase)
             return lines + page.lines, page.body
-        body = json.dumps(self._fields(refusal), separators=(",", ":")).encode("ascii")
+        body = json.dumps(self._fields(refusal, login), separators=(",", ":")).encode("ascii")
         return lines + _JSON, body
 
     def _challenge(self, refusal: Refusal) -> bytes:
@@ -149,14 +151,14 @@ class Answers:
         # One line for all (RFC 9110, section 11.6.1): of several lines, nginx before 1.23 passes on the first.
         return lines.replace(b"\r\nWWW-Authenticate: ", b", ") if refusal.one_line else lines
 
-    def _fields(self, refusal: Refusal) -> dict[str, object]:
+    def _fields(self, refusal: Refusal, login: bytes) -> dict[str, object]:
         fields: dict[str, object] = {}
         if not isinstance(refusal, MissingCredentials):
             fields = {"error": _bearer_error(refusal) or refusal.reason, "error_description": refusal.phrase}
         if refusal.status == 401:
             fields["auth_uri"] = self._auth_uri
-            if refusal.login:
-                fields["login"] = refusal.login.decode("ascii")
+            if login:
+                fields["login"] = login.decode("ascii")
         return fields
 
 
@@ -181,6 +183,14 @@ def quoted(text: str) -> str:
     """``text`` fit to stand in a quoted-string (RFC 9110, section 5.6.4), as ASCII."""
     visible = "".join(c if " " <= c <= "~" else "?" for c in text)
     return visible.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def sent_by_page(headers: HeaderBlock) -> bool:
+    """Whether a page in a browser sent the request, which can lead its user to the sign-in page.
+
+    Other clients get no more than ``auth_uri``: those of Reactor read each member of a 401 as a list of URLs.
+    """
+    return any(name.startswith(b"sec-fetch-") or name in _OF_PAGES for name, _ in headers.fields)
 
 
 def accepts_html(headers: HeaderBlock) -> bool:

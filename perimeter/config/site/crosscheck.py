@@ -19,6 +19,7 @@ from perimeter.config.site.errors import ErrorSettings
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
 from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.metrics import MetricsSettings
+from perimeter.config.site.perimeter import StateKind
 from perimeter.config.site.route import Auth, RouteSettings, Rule, RuleKind
 from perimeter.config.site.route_matching import covers, prefix_of
 from perimeter.config.site.server import ServerSettings
@@ -198,8 +199,7 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     ]
     found += _any_realm(config)
     found += _metrics(config)
-    if config.login != LoginSettings() and not config.signs_people_in:
-        found.append("[login] has no effect: no route has browser_login = yes")
+    found += _sign_in(config)
     found += [
         f"[upstream {upstream.name}] {server.authority} is [listener {listener.name}] of this gateway: requests would go round "
         "until they are refused with 508"
@@ -242,6 +242,20 @@ def _is_served_at(listener: ListenerSettings, server: ServerSettings) -> bool:
     if not listener.interface or ip_address(listener.interface).is_unspecified:
         return address.is_loopback or address.is_unspecified
     return address == ip_address(listener.interface)
+
+
+def _sign_in(config: SiteConfig) -> list[str]:
+    """Where people could not sign in, or not for long."""
+    if not config.signs_people_in:
+        return ["[login] has no effect: no route has browser_login = yes"] if config.login != LoginSettings() else []
+    found = [
+        f"[listener {listener.name}] has no TLS: a browser that asks for a page there is told to use https"
+        for listener in config.listeners
+        if listener.serve is Serve.GATEWAY and not listener.tls and not config.perimeter.trusted_proxies
+    ]
+    if config.perimeter.state is StateKind.MEMORY:
+        found.append("[perimeter] state = memory: everybody is signed out when the gateway stops")
+    return found
 
 
 def _metrics(config: SiteConfig) -> list[str]:

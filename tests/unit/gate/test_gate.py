@@ -153,12 +153,15 @@ class LoginTests(GateTestCase):
             self.assertIsNone(response.get(b"location"))
             self.assertEqual(response.get(b"www-authenticate"), b'Bearer realm="realm"')
         body = json.loads(self.refused(401, "GET /", gate=gate).response().body)
-        self.assertEqual(body, {"auth_uri": ["https://gw/token"], "login": "/.perimeter/login"})
+        self.assertEqual(body, {"auth_uri": ["https://gw/token"]}, "a client of Reactor takes each member for a list of URLs")
+        for line in ("Sec-Fetch-Mode: cors", "Origin: https://gw", "X-Requested-With: XMLHttpRequest"):
+            body = json.loads(self.refused(401, "GET /", line, gate=gate).response().body)
+            self.assertEqual(body, {"auth_uri": ["https://gw/token"], "login": "/.perimeter/login"}, line)
 
     def test_a_session_that_has_ended(self) -> None:
         gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
         self.assertEqual(self.sent("GET /a", HTML, ENDED, gate=gate).records[-1].reason, "session_expired")
-        client = self.refused(401, "GET /a", ENDED, gate=gate)
+        client = self.refused(401, "GET /a", ENDED, "Sec-Fetch-Mode: cors", gate=gate)
         self.assertEqual(client.records[-1].reason, "session_expired")
         body = {
             "error": "session_expired",

@@ -50,6 +50,34 @@ class LoginTests(SiteCase):
         self.assertIn("none cannot be combined with other words", found)
 
 
+class WarningTests(SiteCase):
+    def warned(self, text: str) -> tuple[str, ...]:
+        return tuple(
+            found for found in self.load(text).warnings if "signed out" in found or "told to use" in found or "[login]" in found
+        )
+
+    def test_login_without_a_route_for_browsers(self) -> None:
+        self.assertEqual(self.warned(f"{SITE}[login]\nidle = 1m\n"), ("[login] has no effect: no route has browser_login = yes",))
+        self.assertNotIn(
+            "[login]", str(self.warned(self.with_option("route app", "browser_login", "yes") + "[login]\nidle = 1m\n"))
+        )
+
+    def test_a_listener_without_tls(self) -> None:
+        site = self.with_option("route app", "browser_login", "yes")
+        plain = f"{site}[listener plain]\nport = 8080\ninterface = 127.0.0.1\n"
+        told = "[listener plain] has no TLS: a browser that asks for a page there is told to use https"
+        self.assertIn(told, self.warned(plain))
+        self.assertNotIn(told, self.warned(f"{plain}[perimeter]\ntrusted_proxies = 127.0.0.1\n"))
+        self.assertNotIn(told, self.warned(f"{plain}serve = tokens\n"))
+        self.assertNotIn(told, self.warned(f"{SITE}[listener plain]\nport = 8080\ninterface = 127.0.0.1\n"))
+
+    def test_sessions_in_memory(self) -> None:
+        site = f"{self.with_option('route app', 'browser_login', 'yes')}[perimeter]\nstate = "
+        told = "[perimeter] state = memory: everybody is signed out when the gateway stops"
+        self.assertIn(told, self.warned(f"{site}memory\n"))
+        self.assertNotIn(told, self.warned(f"{site}sqlite\n"))
+
+
 class HstsTests(SiteCase):
     def test_a_certificate_of_ones_own_is_for_a_year(self) -> None:
         listener = ListenerSettings("x", port=1, tls=True)
