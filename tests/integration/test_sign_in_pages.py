@@ -206,3 +206,28 @@ class AttackTests(PagesCase):
             visitor.session.cookies.clear()
             visitor.navigate(f"{LOGIN}?to=/{number}")
         self.assertLess(gateway.memory() - before, 4 * 1024 * 1024)
+
+
+class GrafanaTests(PagesCase):
+    """The recipe for Grafana in docs/how-to/sign-in.md, with a service that believes the header as Grafana does."""
+
+    def test_who_signs_in_is_known_to_the_service_and_nobody_else_is(self) -> None:
+        self.service = self.upstream()
+        recipe = "identity_username_header = X-WEBAUTH-USER\nidentity_roles_header = X-WEBAUTH-GROUPS\napp_authorization = yes\n"
+        routes = f"[upstream grafana]\nservers = {self.service.url}\n[route grafana]\npath = /grafana\nupstream = grafana\n"
+        gateway = self.gateway(site(f"{routes}browser_login = yes\n{recipe}", tls=True), USERS)
+        visitor = self.visitor(gateway)
+        forged = {"X-WEBAUTH-USER": "admin", "X_WEBAUTH_USER": "admin", "x.webauth.user": "admin", "X-WEBAUTH-GROUPS": "admin"}
+        self.assertEqual(visitor.session.get(f"{visitor.origin}/grafana/", headers=forged, timeout=10).status_code, 401)
+        self.assertEqual(visitor.sign_in("alice", "secret", to="/grafana/").status_code, 303)
+        headers = {
+            **forged,
+            "Authorization": "Bearer glsa_of_grafana_itself",
+            "Cookie": f"__Host-perimeter={visitor.cookie}; grafana_session=1",
+        }
+        self.assertEqual(visitor.session.get(f"{visitor.origin}/grafana/api", headers=headers, timeout=10).status_code, 200)
+        (got,) = self.service.requests
+        believed = [(name, value) for name, value in got.fields if "webauth" in name]
+        self.assertEqual(sorted(believed), [("x-webauth-groups", "admin,ops"), ("x-webauth-user", "alice")])
+        self.assertIn(("authorization", "Bearer glsa_of_grafana_itself"), got.fields)
+        self.assertIn(("cookie", "grafana_session=1"), got.fields)

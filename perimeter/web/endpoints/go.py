@@ -7,6 +7,7 @@ site. This page, which is no redirect, ends the chain; to reload it repeats noth
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import quote
 
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.return_path import safe_path
@@ -37,7 +38,7 @@ class Go(PageEndpoint):
                 "message.html",
                 heading="You are not signed in",
                 text="Your browser has sent no cookie for this site. Allow its cookies, then sign in again.",
-                link=f"{self.pages.prefix}/login",
+                link=f"{self.pages.prefix}/login?to={quote(to, safe='')}",
                 label="Sign in",
             )
         foreign = exchange_of(request).head.headers.get(b"sec-fetch-site") in _FOREIGN

@@ -38,6 +38,7 @@ class GoTests(PageCase):
         page = Browser(self).open(f"{GO}?to=/x")
         self.assertEqual(page.status, 200)
         self.assertIn(b"Allow its cookies", page.body)
+        self.assertIn(b'href="/.perimeter/login?to=%2Fx"', page.body)
         self.assertNotIn(b"refresh", page.body)
 
     def test_attack_24_another_site(self) -> None:
