@@ -1,19 +1,13 @@
-"""``perimeter ecflowrc``: write the entry of a user into ``.ecflowapirc``, where ecFlow's client finds its credentials.
-
-The client uses the first of the ``tokens`` whose ``server``, a regular expression, matches the whole of ``https://host:port``. A
-bearer entry needs ``url``, ``key`` and ``email``, a basic one ``username`` and ``password``.
-"""
+"""``perimeter ecflowrc``: write the entry of a user into ``.ecflowapirc`` (`perimeter.tokens.ecflow_file`)."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -24,56 +18,9 @@ from perimeter.cli.site import Duration, config_option, explained, read_site
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
 from perimeter.model import Principal
+from perimeter.tokens.ecflow_file import RcError, basic_entry, bearer_entry, document, merged, pattern
 
-VERSION = 1
 _LARGEST = 1 << 20
-
-
-class RcError(Exception):
-    """A ``.ecflowapirc`` that cannot be used. The message has nothing of its content."""
-
-
-def pattern(url: str) -> str:
-    """A regular expression that matches ``url`` and nothing else, in the dialect of C++ (ECMAScript's) and in Python's."""
-    return re.sub(r"([.\[\]])", r"\\\1", url)
-
-
-def merged(text: str, entry: dict[str, Any], url: str | None) -> str:
-    """A file with ``entry`` added: in place of an entry for the same ``server``, otherwise where the client finds it for ``url``.
-
-    ``text`` is the file so far. ``url`` is that of the gateway, or None if the user gave a pattern as ``server``. Everything else
-    is unchanged. Raises `RcError`.
-    """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        raise RcError("is not JSON") from None
-    if not isinstance(document, dict) or document.get("version") != VERSION:
-        raise RcError(f"is not of version {VERSION}")
-    tokens = document.setdefault("tokens", [])
-    if not isinstance(tokens, list) or not all(isinstance(token, dict) for token in tokens):
-        raise RcError("has no list of tokens")
-    for index, token in enumerate(tokens):
-        if token.get("server") == entry["server"]:
-            tokens[index] = entry
-            break
-    else:
-        tokens.insert(_place(tokens, url), entry)
-    return rendered(document)
-
-
-def _place(tokens: list[dict[str, Any]], url: str | None) -> int:
-    """The position before the first entry that matches (such as ``.*``): behind it, an entry would never be used."""
-    for index, token in enumerate(tokens):
-        with contextlib.suppress(re.error):
-            if url is not None and re.fullmatch(str(token.get("server")), url):
-                return index
-    return len(tokens)
-
-
-def rendered(document: dict[str, Any]) -> str:
-    """The text of a file."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def gateway_url(site: SiteConfig, host: str | None) -> str:
@@ -137,18 +84,18 @@ def command(
         site = read_site(file)
     url = None if server is not None else gateway_url(site, host)
     existing = None if to_print else _existing(output, merge)
+    servers = pattern(url) if url is not None else str(server)
     if kind == "basic":
         password = _first_line() if from_stdin else click.prompt("Password", hide_input=True, err=True)
-        api = {"username": user, "password": password}
+        entry = basic_entry(servers, user, password)
     else:
         key = _first_line() if from_stdin else _issued(site, user, realm, roles, lifetime)
-        api = {"url": url or _any_url(site, host), "key": key, "email": email or user}
-    entry = {"server": pattern(url) if url is not None else server, "type": kind, "api": api}
+        entry = bearer_entry(servers, url or _any_url(site, host), key, email or user)
     if to_print:
         click.echo(json.dumps(entry, indent=2, ensure_ascii=False))
         return
     try:
-        text = rendered({"version": VERSION, "tokens": [entry]}) if existing is None else merged(existing, entry, url)
+        text = document(entry) if existing is None else merged(existing, entry, url)
         write_private(output, text)
     except RcError as error:
         raise click.ClickException(f"{output} {error}") from None

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.cli.ecflowrc import pattern
 from perimeter.cli.main import main
+from perimeter.tokens.ecflow_file import pattern
 
 SITE = """\
 [perimeter]
