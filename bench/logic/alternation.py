@@ -32,9 +32,10 @@ state_dir = state
 [limits]
 idle_timeout = 24h
 remembered_tokens = 48
-[listener plain]
+[listener https]
 port = 0
 interface = 127.0.0.1
+tls = yes
 [authenticator local]
 type = realmfile
 path = users.realm
@@ -43,6 +44,7 @@ servers = http://127.0.0.1:UPSTREAM
 [route service]
 path = /v1/ecflow
 upstream = service
+PAGES
 [audit]
 path = access.log
 """
@@ -59,7 +61,9 @@ class Child:
         self._name = name
         self._directory = tempfile.TemporaryDirectory(prefix="perimeter-logic-")
         directory = Path(self._directory.name)
-        (directory / "site.ini").write_text(_SITE)
+        # without the line, an older checkout can be measured
+        pages = "browser_login = yes" if (checkout / "perimeter" / "sessions").exists() else ""
+        (directory / "site.ini").write_text(_SITE.replace("PAGES", pages))
         (directory / "users.realm").write_text(_USERS)
         self._log = directory / "child.log"
         path = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -123,8 +127,9 @@ def compare(checkouts: Mapping[str, Path], pairs: int, say: Callable[[str], None
     for number in range(pairs):
         with ExitStack() as stack:
             children = [(name, stack.enter_context(Child(name, path, core()))) for name, path in _turn(checkouts.items(), number)]
-            # each child prints its scenarios when it is ready; all children have the same ones
-            scenarios = [child.scenarios() for _, child in children][-1]
+            # each child prints its scenarios when it is ready; an older checkout may not have all of them
+            several = [child.scenarios() for _, child in children]
+            scenarios = [name for name in several[0] if all(name in names for names in several)]
             counts = {scenario: _size([child for _, child in children], scenario) for scenario in scenarios}
             for batch in range(batches):
                 for scenario, count in counts.items():

@@ -33,6 +33,7 @@ from twisted.application.service import IServiceMaker
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, ITCPTransport
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.plugin import getPlugins
@@ -56,7 +57,7 @@ LARGE = (_HEAD + b"Content-Length: %d\r\n\r\n" % (4 * len(_QUARTER)) + _QUARTER,
 class Traffic:
     """The requests of each scenario, with the upstream's answer. Requests that differ have not been sent before."""
 
-    def __init__(self, tokens: Sequence[bytes]) -> None:
+    def __init__(self, tokens: Sequence[bytes], session: bytes) -> None:
         self._token = tokens[0]
         in_turn, numbers = itertools.cycle(tokens[1:]), itertools.count(1)
         same, anonymous = self._request(), self._request(token=b"")
@@ -70,6 +71,11 @@ class Traffic:
             "chunked": (lambda: same, CHUNKED, b"200"),
             "64k-in-four": (lambda: same, LARGE, b"200"),
         }
+        if session:
+            cookie = b"Cookie: %b\r\n" % session
+            again = self._request(credential=cookie)
+            self._kinds["by-session"] = (lambda: again, SMALL, b"200")
+            self._kinds["session-other-field"] = (lambda: self._request(number=next(numbers), credential=cookie), SMALL, b"200")
         self.scenarios = tuple(self._kinds)
 
     def of(self, scenario: str, count: int) -> tuple[list[bytes], Sequence[bytes], bytes]:
@@ -77,12 +83,16 @@ class Traffic:
         make, answer, status = self._kinds[scenario]
         return [make() for _ in range(count)], answer, status
 
-    def _request(self, target: bytes = b"/small", number: int = 0, token: bytes | None = None) -> bytes:
+    def _request(
+        self, target: bytes = b"/small", number: int = 0, token: bytes | None = None, credential: bytes | None = None
+    ) -> bytes:
+        """A request with a token, or with the header line ``credential`` in its place."""
         token = self._token if token is None else token
-        authorization = b"Authorization: Bearer %b\r\n" % token if token else b""
+        if credential is None:
+            credential = b"Authorization: Bearer %b\r\n" % token if token else b""
         return (
             b"GET /v1/ecflow%b HTTP/1.1\r\nHost: gateway.example.int\r\nUser-Agent: client/1.0\r\nAccept: application/json\r\n"
-            b"Accept-Encoding: gzip\r\nX-Request-Id: %032x\r\n%b\r\n" % (target, number, authorization)
+            b"Accept-Encoding: gzip\r\nX-Request-Id: %032x\r\n%b\r\n" % (target, number, credential)
         )
 
 
@@ -136,11 +146,11 @@ class Bench:
         factory = ClientFactory()
         factory.protocol = lambda: self._client
         gateway = await self._until(self._port)
-        self._reactor.connectTCP("127.0.0.1", gateway.getHost().port, factory)
+        self._reactor.connectSSL("127.0.0.1", gateway.getHost().port, factory, CertificateOptions(verify=False))
         await self._until(lambda: self._client.connected)
         ask = b"GET /token HTTP/1.1\r\nHost: gateway.example.int\r\nAuthorization: Basic %b\r\n\r\n" % base64.b64encode(_USER)
         tokens = [json.loads(await self._ask(ask))["access_token"].encode() for _ in range(_TOKENS)]
-        self.traffic = Traffic(tokens)
+        self.traffic = Traffic(tokens, await self._sign_in())
         (request,), _, _ = self.traffic.of("same-head", 1)
         await self._ask(request)
         own = self._client.transport.getHost().port
@@ -212,6 +222,18 @@ class Bench:
         head, body = await self._until(lambda: _answer(client.got))
         assert head.startswith(b"HTTP/1.1 200 "), client.got
         return bytes(body)
+
+    async def _sign_in(self) -> bytes:
+        """The cookie of a session, name and value; nothing if this gateway has no login page."""
+        client, form = self._client, b"username=%b&password=%b" % tuple(_USER.split(b":"))
+        client.got = b""
+        client.transport.write(
+            b"POST /.perimeter/login HTTP/1.1\r\nHost: gateway.example.int\r\nAccept: */*\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%b" % (len(form), form)
+        )
+        head, _ = await self._until(lambda: _answer(client.got))
+        fields = (line for line in head.split(b"\r\n") if line.lower().startswith(b"set-cookie: __host-perimeter="))
+        return next((field.split(b" ")[1].rstrip(b";") for field in fields), b"")
 
     def _port(self) -> Any:
         """The port on which the gateway listens, or None."""
