@@ -377,12 +377,9 @@ class BoundTests(OperatorPageCase):
         searcher.start()
         try:
             during = self.slowest(5)
-            other = self.signed_in()
-            busy = [other.navigate(f"{PAGE}/audit?search=1&user=nobody").text for _ in range(5)]
         finally:
             over.set()
             searcher.join()
-        self.assertTrue(any("another search in the audit log is under way" in text for text in busy))
         self.assertEqual(set(statuses), {200})
         self.assertLess(during, max(20, 2 * before))
 

@@ -83,9 +83,7 @@ class AuditSearch:
         except OSError as error:
             values["error"] = f"The log cannot be read: {error.strerror}"
         except Refusal as error:
-            values["error"] = (
-                f"{error.detail}. Try again in a moment."[:1].upper() + f"{error.detail}. Try again in a moment."[1:]
-            )
+            values["error"] = f"Not now: {error.detail or error.phrase}. Try again in a moment."
         else:
             kept = {name: value for name, value in given.items() if value}
             values["answer"] = answer

@@ -228,7 +228,6 @@ class NotYetTests(SiteCase):
                 "second_factor enroll",
                 "second_factor issuer",
                 "second_factor rp_id",
-                "operator role",
             },
         )
         for kind, option in later:

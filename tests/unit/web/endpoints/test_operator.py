@@ -37,7 +37,7 @@ from perimeter.web.endpoints.endpoint import Endpoint
 from perimeter.web.endpoints.operator.events import MOST_VIEWERS, TROUBLES_EVERY, Audience, OperatorEvents
 from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.web.endpoints.operator.page import Desk, OperatorPage
-from tests.unit.doubles.auth import offload_with
+from tests.unit.doubles.auth import ManualThreads, offload_with
 from tests.unit.doubles.http_rig import Client, Response
 from tests.unit.doubles.pages import NAVIGATION, OWN_FORM, Browser, FakeChain, PageCase
 from tests.unit.doubles.sessions import ALICE, BOB, START
@@ -412,6 +412,24 @@ class QuestionTests(OperatorCase):
         self.assertIn("A time looks like", self.page(browser, "/audit?search=1&since=yesterday"))
         self.assertIn("is gone", self.page(browser, "/audit?search=1&cursor=1:1"))
         self.assertNotIn("lines</h2>", self.page(browser, "/audit"))
+
+    def test_attack_79_one_search_at_a_time(self) -> None:
+        log = self.directory / "access.log"
+        log.write_text("")
+        self.logs.paths = [log]
+        threads = ManualThreads()
+        self.gateway.offload = offload_with(threads, self.clock)
+        browser, other = self.enter(), self.enter()
+        client = Client(self.served, "TLSv1.3", "192.0.2.7")
+        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        client.request("GET", "/.perimeter/operator/audit?search=1", f"Cookie: {cookies}", *NAVIGATION)
+        self.assertIn("Not now: another search in the audit log is under way", self.page(other, "/audit?search=1"))
+        threads.step()
+        self.clock.advance(0)
+        self.assertEqual(client.response(b"GET").status, 200)
+        client.transport.lose(ConnectionDone())
+        self.gateway.offload = offload_with(self.threads, self.clock)
+        self.assertIn("0 lines", self.page(other, "/audit?search=1"))
 
     def test_the_page_refreshes_itself_if_it_is_told_to(self) -> None:
         browser = self.enter()
