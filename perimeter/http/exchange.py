@@ -270,7 +270,7 @@ class Exchange:
         self.answer(status, lines, body)
 
     def explain(self, refusal: Refusal) -> None:
-        """The response, which a target of the gateway's own makes itself, is a refusal: the logs say why."""
+        """Log why this request is refused, for a target that writes the answer itself."""
         self.reason = refusal.reason
         self.refusal = refusal
         self._carrier.site.refusals.note(refusal, self)

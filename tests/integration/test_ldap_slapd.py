@@ -91,6 +91,11 @@ class PopulatedCase(LdapCase):
         """The names in bind requests during this test, without the gateway's own."""
         return [dn for dn in re.findall(r'BIND dn="([^"]*)" method=128', self.log) if dn != SEARCHER]
 
+    @property
+    def operations(self) -> list[str]:
+        """The operations that the directory was asked for. It may log the connection that found it ready only now."""
+        return re.findall(r"\b(?:BIND|SRCH) .*", self.log)
+
 
 class LoginTests(PopulatedCase):
     async def test_a_right_password_gives_a_principal_with_roles(self) -> None:
@@ -301,7 +306,7 @@ class AttackTests(PopulatedCase):
         ldap = self.authenticator(settings_for(self.server))
         with self.assertRaises(Rejected):
             await self.login(ldap, "john", "")
-        self.assertEqual(self.log, "")
+        self.assertEqual(self.operations, [])
 
     async def test_attack_33_logins_at_the_same_time_do_not_mix(self) -> None:
         ldap = self.authenticator(settings_for(self.server, search_connections=2, bind_connections=8))
@@ -331,7 +336,7 @@ class AttackTests(PopulatedCase):
         with self.assertRaises(Rejected):
             await self.login(ldap, "a@evil.com@company.com", "secret")
         # connections of an earlier test may still be closing
-        self.assertEqual(re.findall(r"\b(?:BIND|SRCH) .*", self.log), [])
+        self.assertEqual(self.operations, [])
 
     async def test_attack_41_what_is_set_up_wrong_lets_no_client_in(self) -> None:
         for options, reason in (

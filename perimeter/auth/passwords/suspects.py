@@ -20,6 +20,7 @@ _SUSPECTS = tuple(
         ),
         (r":.*", "missing, as in a line of a shadow file"),
         (r"[^:]*:[0-9]*:.*", "followed by more fields, as in a line of a passwd or shadow file"),
+        (r"[0-9]+:[0-9A-Fa-f*X]{32}:.*", "followed by more fields, as in a line of an smbpasswd file"),
         (r"[^:]*:[0-9A-Fa-f]{32}", "a hash of htdigest, for HTTP Digest"),
         (r"[./0-9A-Za-z]{13}", "written like a hash of DES crypt (write CRYPT: before a hash)"),
         (r"_[./0-9A-Za-z]{19}", "written like a hash of BSDi's crypt"),

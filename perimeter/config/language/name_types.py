@@ -29,6 +29,9 @@ _KIND = re.compile(r"(?:not\s+)?(?:role|group|user|realm|method)s?\s*[:=]", re.I
 _LEADING = re.compile(r"[!~^@+-]")
 _SPECIAL = re.compile(r"[*?|&()\[\]{};<>^\"]")
 
+#: Those of word processors too.
+_QUOTES = "'\"\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
+
 
 def checked_name(text: str) -> str:
     """``text`` as the name of one user or role, without its quotes. Raises `BadValue`."""
@@ -37,8 +40,8 @@ def checked_name(text: str) -> str:
         if len(text) < 3 or not text.endswith('"') or '"' in inner or inner != inner.strip():
             raise BadValue("expected a name, bare or in one pair of double quotes")
         return inner
-    if text[:1] in "'" or text.endswith(("'", '"')):
-        bare = text.strip("'\"")
+    if text[:1] in _QUOTES or text[-1:] in _QUOTES:
+        bare = text.strip(_QUOTES)
         raise BadValue("expected a name, bare or in one pair of double quotes", spelled_name(bare) if bare else "")
     if _KIND.search(text):
         raise BadValue("expected one name: separate several with commas")

@@ -16,6 +16,8 @@ _AUTHORITY = r"(\[[^\]/@]*\]|[^:/@\[\]?#]*)(?::([0-9]{1,5}))?"
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@/-]*")
 # wildcards, groups, alternatives, anchors and quantifiers of patterns; parameters of other programs' paths; lists; quotes
 _PATTERN = re.compile(r"[*?\[\]{}|^\\;\"<>\s]|\$(?=[/0-9]|$)|\([^()]*\)|,(?=\s*/|\s|$)|^'|'$|\.\+|(?<=/):(?=[A-Za-z])")
+_FURTHER_SEGMENT = re.compile(r"/(?!\])")
+_ANYTHING = re.compile(r"\.?\*+\$?")
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
 _URL_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?")
 
@@ -139,12 +141,21 @@ def _url(text: str, base: Path) -> str:
 
 
 def _before_pattern(text: str) -> str | None:
-    """The path in front of what is meant as a pattern or as a list, "" if there is none; None if nothing is meant so."""
+    """The path that covers what is meant as a pattern or as a list, and little else: "" if there is none.
+
+    None if nothing is meant so. A wider path would be bad advice: with ``auth = none``, ``/`` for ``/public*`` opens everything.
+    """
     bare = re.sub(r"^(?:\^|[~=]\*?\s*\^?|\^~\s*)", "", text)
     found = _PATTERN.search(bare)
     if found is None:
         return None if bare == text else bare.rstrip("/") or "/"
-    return (bare[: found.start()].rpartition("/")[0] or "/") if bare.startswith("/") else ""
+    before, pattern = bare[: found.start()], bare[found.start() :]
+    if pattern == "$":
+        return before.rstrip("/") or "/"
+    parent, _, begun = before.rpartition("/")
+    if not before.startswith("/") or begun not in ("", ".") or _FURTHER_SEGMENT.search(pattern):
+        return ""
+    return parent or ("/" if _ANYTHING.fullmatch(begun + pattern) else "")
 
 
 def _path(text: str, base: Path) -> str:

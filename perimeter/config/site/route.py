@@ -111,7 +111,8 @@ def _rule(text: str, base: Path) -> Rule:
         near = f"{word}:{rest}" if equals and word in list(RuleKind) else ""
         raise BadValue(expected, f"method:{text}" if text in _METHODS else near)
     if kind not in list(RuleKind):
-        near = closest(kind, tuple(RuleKind))
+        # "!user" and "not role" exclude: the rule without that word would admit.
+        near = closest(kind, tuple(RuleKind)) if kind.isalpha() else ""
         raise BadValue(expected, f"{near}:{value}" if near else "")
     if kind == RuleKind.METHOD:
         if not _METHOD.fullmatch(value) or value in ("ALL", "ANY"):
@@ -163,7 +164,7 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 def _protocol(text: str, base: Path) -> str:
     name, slash, version = text.partition("/")
-    if not _TOKEN.fullmatch(name) or (slash and not _TOKEN.fullmatch(version)):
+    if name == "*" or not _TOKEN.fullmatch(name) or (slash and not _TOKEN.fullmatch(version)):
         raise BadValue("expected a protocol such as SPDY/3.1")
     if name.lower() in _NEVER_TUNNELLED:
         raise BadValue(f"{text} would carry requests that the gateway does not see", complete=True)

@@ -42,7 +42,8 @@ class Endpoint(Resource):
     def render(self, request: Any) -> Any:
         """Answer by ``render_GET`` or the like."""
         if request.method not in self.access:
-            raise MethodNotAllowed(allow=tuple(sorted(method.decode("ascii") for method in self.access)))
+            allow = tuple(sorted(method.decode("ascii") for method in self.access))
+            raise MethodNotAllowed(f"{self.path} takes {', '.join(allow)}", allow=allow)
         return super().render(request)  # type: ignore[no-untyped-call]
 
 
@@ -57,7 +58,7 @@ class Nothing(Endpoint):
 
     def render(self, request: Any) -> Any:
         """404."""
-        raise NoRoute
+        raise NoRoute("nothing is here")
 
 
 def reading(access: Access) -> dict[bytes, Access]:
@@ -88,7 +89,7 @@ def json_answer(request: Any, value: Mapping[str, Any], status: int = 200) -> by
 
 def invalid_request(request: Any, description: str) -> bytes:
     """A 400 whose body says what is wrong. ``description`` holds nothing that the client wrote."""
-    exchange_of(request).reason = InvalidCredentialsRequest.reason
+    exchange_of(request).explain(InvalidCredentialsRequest(description))
     return json_answer(request, {"error": "invalid_request", "error_description": description}, 400)
 
 

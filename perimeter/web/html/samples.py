@@ -9,6 +9,7 @@ from typing import Any, Final
 _COMMON: Final = {"nonce": "n", "user": None}
 
 SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "layout.html": _COMMON,
     "login.html": {
         **_COMMON,
         "to": "/x?y=1",

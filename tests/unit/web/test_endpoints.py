@@ -163,6 +163,7 @@ class GatewayEndpointTests(EndpointCase):
             for method in ("POST", "PUT", "DELETE", "OPTIONS", "BREW", "get"):
                 reply = self.ask(f"{method} {path}", GOOD)
                 self.assertEqual((reply.status, reply.get(b"allow")), (405, b"GET, HEAD"), (method, path))
+                self.assertEqual(self.served.audit.records[-1].detail, f"{path} takes GET, HEAD")
         self.assertEqual(self.issuer.issued, [])
 
     def test_status_asks_for_nothing(self) -> None:
@@ -314,7 +315,8 @@ class ApiTokenTests(EndpointCase):
         ):
             reply = self.sent("POST /tokens", GOOD, self.JSON, body=body)
             self.assertEqual((reply.status, json.loads(reply.body)["error"]), (400, "invalid_request"), body)
-            self.assertEqual(self.served.audit.records[-1].reason, "invalid_request")
+            record = self.served.audit.records[-1]
+            self.assertEqual((record.reason, record.detail), ("invalid_request", json.loads(reply.body)["error_description"]))
         self.assertEqual(self.sent("POST /tokens", GOOD, self.FORM, body=b'{"name":"a"}').status, 400)
         self.assertEqual(self.sent("POST /tokens", OWN, self.JSON, body=b'{"name":"a"}').status, 401)
         self.assertEqual(self.listed(), [])

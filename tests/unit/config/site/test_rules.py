@@ -201,7 +201,7 @@ class RouteTests(SiteCase):
             self.assertEqual(
                 self.route(f"path = /\nupstream = app\nupgrade_protocols = tcp, {value}\n"), [problem.format(value=value)]
             )
-        for value in ("a b", "a/", "/b", "a/b/c"):
+        for value in ("*", "a b", "a/", "/b", "a/b/c"):
             (found,) = self.route(f"path = /\nupstream = app\nupgrade_protocols = {value}\n")
             self.assertIn("expected a protocol such as SPDY/3.1", found)
         (found,) = self.route("path = /\nupstream = app\nupgrade_protocols = WebSocket\n")

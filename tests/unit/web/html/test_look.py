@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.trial.unittest import TestCase
 
+import perimeter
 from perimeter.config.site.login import LoginSettings
 from perimeter.errors import StartupError
 from perimeter.web.html.assets import MAX_LOGO, asset_of, assets_of, read_logo
@@ -100,7 +102,7 @@ class TemplateTests(FileCase):
         self.assertTrue(pages <= set(SAMPLES), pages - set(SAMPLES))
         for name, values in SAMPLES.items():
             page = look.render(name, values).decode()
-            self.assertIn("&lt;b&gt;", page)
+            self.assertIn("&lt;b&gt;", page, name)
             self.assertNotIn("<b>", page)
             self.assertTrue(page.endswith("</html>\n"), name)
             for word in ("http:", "https:", " style=", "javascript:", "onclick"):
@@ -117,6 +119,14 @@ class TemplateTests(FileCase):
         self.file("notes.txt", "{{")
         page = self.look(templates=self.directory).render("signed_out.html", SAMPLES["signed_out.html"]).decode()
         self.assertIn("<p>/.perimeter</p>", page)
+
+    def test_the_template_in_the_manual(self) -> None:
+        manual = Path(perimeter.__file__).parents[1] / "docs" / "how-to" / "sign-in.md"
+        (example,) = re.findall(r"```html\n<!-- templates/card\.html: [^\n]*\n(.*?)```", manual.read_text(), re.DOTALL)
+        self.file("card.html", example)
+        page = self.sign_in(self.look(templates=self.directory, message="whom to ask"))
+        for part in ("Example Weather Service", "whom to ask", '<form method="post"', "<script nonce="):
+            self.assertIn(part, page)
 
     def test_faults_are_found_with_file_and_line(self) -> None:
         for source, words in (
