@@ -73,15 +73,29 @@ class Challenges(StrEnum):
     FIRST_HAND = "first-hand"
 
 
+@attrs.frozen
+class SignIn:
+    """What the page of a refusal offers to a person in a browser, on a route where people sign in.
+
+    ``location`` is path and query of the sign-in page. ``framed``: the page is shown in a frame of another page. ``sent``: a
+    form's fields came with the request, and nothing was done with them. ``user``: who is signed in; "" if nobody is.
+    """
+
+    location: str
+    framed: bool = False
+    sent: bool = False
+    user: str = ""
+
+
 class Refusal(PerimeterError):
     """A request that is answered with an error.
 
-    ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot be
-    used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to authenticate:
-    the gate sets it according to the route, just before the answer is rendered. ``one_line`` puts them in one header, for a proxy
-    that asks on behalf of a client. ``login`` is the path of the login page, where the client can get a session for this request;
-    empty if it cannot. ``attempted_user`` is the user name of a login that failed, as the client sent it: an
-    unverified claim, which the logs show as such.
+    ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot
+    be used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to
+    authenticate: the gate sets it according to the route, just before the answer is rendered. ``one_line`` puts them in one
+    header, for a proxy that asks on behalf of a client. ``login`` is the path of the login page, where the client can get a
+    session for this request; empty if it cannot. ``sign_in`` is for the page that a browser shows. ``attempted_user`` is the
+    user name of a login that failed, as the client sent it: an unverified claim, which the logs show as such.
     """
 
     status: ClassVar[int] = 500
@@ -91,6 +105,7 @@ class Refusal(PerimeterError):
     stranger: Challenges = Challenges.BEARER
     one_line: bool = False
     login: bytes = b""
+    sign_in: SignIn | None = None
     attempted_user: str | None = None
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
@@ -288,7 +303,7 @@ class LoginNeeded(MissingCredentials):
         self.location = location
         self.reason = cause.reason
         self.stranger = cause.stranger
-        self.login = cause.login
+        self.login = cause.login or location.partition(b"?")[0]
 
 
 class LoginNeededBehindProxy(LoginNeeded):

@@ -89,6 +89,8 @@ static_resources:
                               - {{ exact: cache-control, ignore_case: true }}
                               - {{ exact: content-type, ignore_case: true }}
                               - {{ exact: vary, ignore_case: true }}
+                              - {{ exact: content-security-policy, ignore_case: true }}
+                              - {{ exact: referrer-policy, ignore_case: true }}
                   - name: envoy.filters.http.router
                     typed_config:
                       "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router

@@ -77,7 +77,10 @@ local ASKED = {{
     "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-purpose", "purpose", "x-moz"
 }}
 -- the headers of a refusal that the client gets
-local SHOWN = {{ "www-authenticate", "content-type", "cache-control", "retry-after", "location", "vary" }}
+local SHOWN = {{
+    "www-authenticate", "content-type", "cache-control", "retry-after", "location", "vary", "content-security-policy",
+    "referrer-policy", "x-content-type-options"
+}}
 -- whether people sign in on the gateway's own pages: then a service gets the cookies of the answer
 local PAGES = {pages}
 

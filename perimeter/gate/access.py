@@ -15,12 +15,13 @@ from perimeter.errors import (
     Refusal,
     SessionExpired,
     SessionUnused,
+    SignIn,
 )
 from perimeter.gate.forwarded import in_networks
-from perimeter.gate.navigation import is_navigation
+from perimeter.gate.navigation import Shown, shown
 from perimeter.gate.overrides import overrides_method
-from perimeter.gate.return_path import with_return
-from perimeter.model import Grant, RequestHead, Restriction
+from perimeter.gate.return_path import Again, referring_path, with_return
+from perimeter.model import Grant, Principal, RequestHead, Restriction
 
 
 class Asks(StrEnum):
@@ -82,19 +83,38 @@ FIRST_HAND = Access(Asks.FIRST_HAND, stranger=Challenges.FIRST_HAND)
 """An endpoint that issues tokens."""
 
 
-def for_client(error: Exception, access: Access, head: RequestHead) -> Exception:
+def for_client(error: Exception, access: Access, head: RequestHead, principal: Principal | None = None) -> Exception:
     """``error`` as the client that sent ``head`` gets it: with the challenges of the route, or as a redirect to its login page.
 
-    A wrong Authorization is never redirected: it counts before a session, so the browser would come back for ever.
+    ``principal`` is the user, if that is known. A wrong Authorization is never redirected: it counts before a session, so the
+    browser would come back for ever.
     """
     if not isinstance(error, Refusal):
         return error
     error.stranger = access.stranger
     if access.login:
         error.login = access.login
-        helps = isinstance(error, MissingCredentials | SessionExpired) or not head.headers.authorization
-        if error.status == 401 and helps and is_navigation(head):
-            return LoginNeeded(with_return(access.login, head.target, again=isinstance(error, SessionUnused)), error)
+        place = shown(head) if error.status in (401, 403) else Shown.NOWHERE
+        if place is not Shown.NOWHERE:
+            return _for_person(error, access, head, place, principal)
+    return error
+
+
+def _for_person(error: Refusal, access: Access, head: RequestHead, place: Shown, principal: Principal | None) -> Refusal:
+    """The refusal of a request whose answer somebody sees in a browser."""
+    framed, sent = place is Shown.FRAME, place is Shown.FORM
+    target = head.target if place is Shown.PAGE else referring_path(head)
+    if error.status == 403:
+        if principal is not None and principal.grant is not None and principal.grant.use is not None:
+            elsewhere = with_return(access.login, target, again=Again.OTHER_USER).decode("ascii")
+            error.sign_in = SignIn(elsewhere, framed, sent, principal.username)
+        return error
+    location = with_return(access.login, target, again=Again.SAME_USER if isinstance(error, SessionUnused) else None)
+    helps = isinstance(error, MissingCredentials | SessionExpired) or not head.headers.authorization
+    if helps and place is Shown.PAGE:
+        return LoginNeeded(location, error)
+    if helps:
+        error.sign_in = SignIn(location.decode("ascii"), framed, sent)
     return error
 
 

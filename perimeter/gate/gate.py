@@ -34,7 +34,7 @@ from perimeter.gate.paths import has_encoded_slash, normalise, readings, reading
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.sources.source import Found
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.model import HeaderBlock, Principal, RequestHead, SessionUse
+from perimeter.model import HeaderBlock, Principal, RequestHead
 from perimeter.recent import Memo
 
 #: Targets that are remembered at most, and the longest one with its host: 2 MiB in all.
@@ -143,7 +143,7 @@ class Gate:
                 return self._admit(exchange, route, access, None, head, target, address, relayed)
         except Exception as error:
             exchange.decision = Located(route, principal, target, address, relayed)
-            raise for_client(error, access, head) from None
+            raise for_client(error, access, head, principal) from None
         exchange.decision = located = Located(route, None, target, address, relayed)
         if found is None:  # the usual refusal: raised here, where no handler catches and raises it again
             raise _missing(access, head)
@@ -161,7 +161,7 @@ class Gate:
         except Exception as error:
             if not exchange.ended:
                 exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
-            raise for_client(error, access, head) from None
+            raise for_client(error, access, head, principal) from None
 
     # -- the steps of a judgement
 
@@ -192,25 +192,22 @@ class Gate:
         if grant is not None:
             if grant.restriction is not None:
                 check_restriction(grant, access, route.name, head, target, address)
-            if grant.use is not None:
-                lines = self._by_session(exchange, route, access, grant.use, head)
-                lines += self.identity.lines(route.identity, principal)
-                return Admitted(route, principal, target, lines, address, relayed)
+            use = grant.use
+            if use is not None:
+                # The time of the request: what is judged again (`perimeter.gate.review`) was not asked for again.
+                gap = exchange.time - use.at
+                idle = route.idle
+                if gap > idle or use.gap > idle or not access.by_session:
+                    raise _too_little(access)
+                if gap > 0 and route.keeps_session:
+                    use.at = exchange.time
+                    if gap > use.gap:
+                        use.gap = gap
+                if route.app_authorization and head.headers.authorization:
+                    line = b"Authorization: %b\r\n" % head.headers.authorization[0]
+                    line += self.identity.lines(route.identity, principal)
+                    return Admitted(route, principal, target, line, address, relayed)
         return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
-
-    @staticmethod
-    def _by_session(exchange: Judged, route: Route, access: Access, use: SessionUse, head: RequestHead) -> bytes:
-        """Whether a session is enough, and a use of it. Returns the header line with the client's Authorization, or nothing."""
-        if not access.by_session:
-            raise InsufficientScope("a session of a browser is not enough here")
-        # The time of the request: what is judged again (`perimeter.gate.review`) was not asked for again.
-        now = exchange.time
-        if now - use.at > route.idle or use.gap > route.idle:
-            raise SessionUnused("the session was unused for longer than idle of the route")
-        if route.keeps_session:
-            use.note(now)
-        sent = head.headers.authorization if route.app_authorization else ()
-        return b"Authorization: %b\r\n" % sent[0] if sent else b""
 
     def _check_site(
         self, exchange: Judged, route: Route, head: RequestHead, principal: Principal, relayed: bool, question: bool
@@ -283,6 +280,13 @@ class Gate:
         for reading in readings(path):
             if self.routes.find(host, reading) is not route:
                 raise BadTarget("a path that another server could read as another route's")
+
+
+def _too_little(access: Access) -> Refusal:
+    """Why a session is not enough."""
+    if not access.by_session:
+        return InsufficientScope("a session of a browser is not enough here")
+    return SessionUnused("the session was unused for longer than idle of the route")
 
 
 def _missing(access: Access, head: RequestHead) -> Exception:

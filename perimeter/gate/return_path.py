@@ -6,11 +6,13 @@ The path travels through the browser, in a query or a form, so it is judged when
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Final
 from urllib.parse import quote
 
 from perimeter.errors import BadTarget
 from perimeter.gate.paths import normalise, readings, split_target
+from perimeter.model import RequestHead
 
 FRONT: Final = "/"
 """Where a browser goes if its path is not safe."""
@@ -20,6 +22,8 @@ LONGEST: Final = 2000
 
 #: One slash, and then no second one; no blank, control, backslash or ``#`` anywhere.
 _ON_THIS_HOST = re.compile(r"/(?!/)[\x21-\x7e]*+")
+#: Referer of a page: its host, its path and query (RFC 9110, section 10.1.3).
+_REFERRER = re.compile(rb"https?://([^/?#\\\x00-\x20\x7f-\xff]*+)(/[\x21-\x7e]*+)")
 _ELSEWHERE = re.compile(r"[\\#]")
 
 
@@ -41,10 +45,22 @@ def safe_path(text: str) -> str:
     return FRONT if normal.startswith(b"/%2F") else text
 
 
-def with_return(page: bytes, target: bytes, *, again: bool = False) -> bytes:
-    """The path of ``page`` with ``target`` (path and query, as a client sent them) as its parameter ``to``.
+class Again(StrEnum):
+    """The parameter ``again``: the login page is to be shown to a browser that is signed in, for the same user or another."""
 
-    ``again``: the login page is to be shown to a browser that is signed in, too.
-    """
-    more = b"&again=1" if again else b""
+    SAME_USER = "1"
+    OTHER_USER = "other"
+
+
+def with_return(page: bytes, target: bytes, *, again: Again | None = None) -> bytes:
+    """The path of ``page`` with ``target`` (path and query, as a client sent them) as its parameter ``to``."""
+    more = b"" if again is None else b"&again=%b" % again.encode("ascii")
     return b"%b?to=%b%b" % (page, quote(safe_path(target.decode("ascii"))).encode("ascii"), more)
+
+
+def referring_path(head: RequestHead) -> bytes:
+    """Path and query of the page on this host from which a form was sent or a frame is shown; "/" if it is not known."""
+    match = _REFERRER.fullmatch(head.headers.get(b"referer") or b"")
+    if match is None or match[1].lower() != head.host.lower():
+        return FRONT.encode("ascii")
+    return match[2]

@@ -24,6 +24,7 @@ from perimeter.errors import (
     MethodNotAllowed,
     MissingCredentials,
     Refusal,
+    SignIn,
 )
 from perimeter.model import HeaderBlock
 
@@ -48,17 +49,17 @@ class Page:
 class Answers:
     """Renders refusals.
 
-    ``auth_uri`` lists where clients get tokens; ``error_page`` makes the built-in HTML page for a status and a phrase;
-    ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm of what 401 answers ask for beside the
-    gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`). If all of them are Basic, one challenge
-    with the gateway's own realm stands for them.
+    ``auth_uri`` lists where clients get tokens; ``error_page`` makes the built-in HTML page for a status, a phrase and what
+    it offers to a person who can sign in; ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm
+    of what 401 answers ask for beside the gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`).
+    If all of them are Basic, one challenge with the gateway's own realm stands for them.
     """
 
     def __init__(
         self,
         realm: str,
         auth_uri: tuple[str, ...],
-        error_page: Callable[[int, str], Page],
+        error_page: Callable[[int, str, SignIn | None], Page],
         pages: Mapping[int, Page],
         clock: Callable[[], float],
         challenges: tuple[tuple[str, str], ...] = (),
@@ -100,15 +101,21 @@ class Answers:
 
     def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
         """Status, header lines and body of the answer to a refused request that has these ``headers``."""
-        if isinstance(refusal, LoginNeeded):
-            return self._to_login(refusal)
+        login = refusal.login
+        if login:  # not asked of every refusal, of which those without a credential come in floods
+            if isinstance(refusal, LoginNeeded):
+                return self._to_login(refusal)
+            if not sent_by_page(headers):
+                login = b""
         json_only = isinstance(refusal, Maintenance)
         html = prefers_html(headers) and not json_only
         page = None if json_only else self._pages.get(refusal.status)
         if page is not None and not prefers_json(headers):
             lines, body = self._challenge(refusal) + page.lines, page.body
+        elif html and refusal.sign_in is not None:
+            made_page = self._error_page(refusal.status, refusal.phrase, refusal.sign_in)
+            lines, body = self._challenge(refusal) + made_page.lines, made_page.body
         else:
-            login = refusal.login if refusal.login and sent_by_page(headers) else b""
             key = (type(refusal), refusal.stranger, refusal.one_line, html, login)
             made = self._made.get(key)
             if made is None:
@@ -129,7 +136,7 @@ class Answers:
     def _make(self, refusal: Refusal, html: bool, login: bytes) -> tuple[bytes, bytes]:
         lines = self._challenge(refusal)
         if html:
-            page = self._error_page(refusal.status, refusal.phrase)
+            page = self._error_page(refusal.status, refusal.phrase, None)
             return lines + page.lines, page.body
         body = json.dumps(self._fields(refusal, login), separators=(",", ":")).encode("ascii")
         return lines + _JSON, body

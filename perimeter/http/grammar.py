@@ -23,7 +23,7 @@ from perimeter.errors import (
     VersionNotSupported,
 )
 from perimeter.http.cookies import FIELDS as COOKIE_FIELDS
-from perimeter.http.cookies import SESSION, SESSION_LENGTH, mentions_own, own_value
+from perimeter.http.cookies import mentions_own, session_value
 from perimeter.model import Field, HeaderBlock, RequestHead, ResponseHead, Version
 from perimeter.recent import Memo
 
@@ -244,7 +244,7 @@ def _read_framing(headers: HeaderBlock) -> bytes | None:
     headers.host = single.get(b"host")
     headers.authorization = tuple(authorization)
     if cookies:
-        headers.session = own_value(cookies, SESSION, SESSION_LENGTH)
+        headers.session = session_value(cookies)
     length = single.get(b"content-length")
     if length is not None:
         if not _LENGTH.fullmatch(length):

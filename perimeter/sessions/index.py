@@ -20,7 +20,7 @@ class SessionIndex:
         #: by id: when each session was used last
         self.uses: dict[str, SessionUse] = {}
         #: by owner, the oldest first
-        self.owned: dict[Owner, list[Session]] = {}
+        self.owned: dict[Owner, tuple[Session, ...]] = {}
         self.ended: dict[Owner, EndedUser] = {}
 
     def apply(self, change: Change) -> None:
@@ -37,8 +37,9 @@ class SessionIndex:
         elif isinstance(change, EndedUser):
             key = (change.realm, change.username)
             self.ended[key] = change.merged(self.ended.get(key))
-            for session in [session for session in self.owned.get(key, ()) if change.covers(session)]:
-                self.remove(session)
+            for session in self.owned.get(key, ()):
+                if change.covers(session):
+                    self.remove(session)
 
     def _add(self, session: Session) -> None:
         key = (session.owner.realm, session.owner.username)
@@ -47,7 +48,7 @@ class SessionIndex:
             self.by_id[session.id] = session
             self.by_digest[session.digest] = session
             self.uses[session.id] = SessionUse(session.created)
-            self.owned.setdefault(key, []).append(session)
+            self.owned[key] = (*self.owned.get(key, ()), session)
 
     def _seen(self, id: str, at: float) -> None:
         use = self.uses.get(id)
@@ -61,9 +62,10 @@ class SessionIndex:
         del self.by_digest[session.digest]
         del self.uses[session.id]
         key = (session.owner.realm, session.owner.username)
-        owned = self.owned[key]
-        owned.remove(session)
-        if not owned:
+        owned = tuple(one for one in self.owned[key] if one is not session)
+        if owned:
+            self.owned[key] = owned
+        else:
             del self.owned[key]
 
     def ends(self, session: Session) -> float:

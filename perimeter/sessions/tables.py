@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import attrs
 
 from perimeter.model import Principal
 from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Codec, Execute
 from perimeter.tokens.owners import decode_owner, encode_owner
+
+T = TypeVar("T")
 
 FORGET_AFTER: Final = 600.0
 """Seconds for which a session that has ended by idleness is still kept: its last use may not be written yet."""
@@ -28,7 +32,8 @@ CREATE TABLE session_user_ended (
 """
 
 _ALL: Final = """
-SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, seen FROM session ORDER BY created
+SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, seen FROM session
+ORDER BY realm, username, created
 """
 # Not a session that was begun before all of its user's were ended, and is written only now (attack 39).
 _ADD: Final = """
@@ -49,13 +54,13 @@ class SessionTable:
     migrations: Sequence[str] = (_TABLES,)
 
     def load(self, execute: Execute) -> Iterator[Change]:
-        """Everything; ended users first, since they decide which sessions count."""
+        """Everything; ended users first, since they decide which sessions count, then users by name."""
         for row in execute("SELECT realm, username, before, until FROM session_user_ended"):
             yield EndedUser(*row)
-        owners: dict[tuple[str, str, str], Principal] = {}
+        shared = _Shared()
         uses = []
         for *row, seen in execute(_ALL):
-            session = _session(row, owners)
+            session = shared.session(row)
             yield session
             if seen > session.created:
                 uses.append((session.id, seen))
@@ -90,15 +95,30 @@ def _row(session: Session) -> tuple[Any, ...]:
     )
 
 
-def _session(row: Sequence[Any], owners: dict[tuple[str, str, str], Principal]) -> Session:
-    """The session of a row. ``owners`` are those of earlier rows: a user's sessions share theirs."""
-    id, digest, realm, username, owner, created, expires, idle, proved, address, agent = row
-    key = realm, username, owner
-    principal = owners.get(key)
-    if principal is None:
-        principal = owners[key] = decode_owner(*key)
-    proofs = tuple((method, at) for method, at in json.loads(proved))
-    return Session(id, digest, principal, created, expires, idle, proofs, address, agent)
+class _Shared:
+    """Makes sessions of rows. Equal texts, and the owner of rows that follow each other, take memory only once."""
+
+    def __init__(self) -> None:
+        self._values: dict[Any, Any] = {}
+        self._row: tuple[str, str, str] | None = None
+        self._owner: Principal | None = None
+
+    def session(self, row: Sequence[Any]) -> Session:
+        """The session of a row. Raises ValueError, TypeError or KeyError."""
+        id, digest, realm, username, owner, created, expires, idle, proved, address, agent = row
+        once = self._once
+        if self._owner is None or self._row != (realm, username, owner):
+            known = decode_owner(once(realm), username, owner)
+            roles = once(tuple(map(once, known.roles)))
+            self._owner = attrs.evolve(known, roles=roles, authenticator=once(known.authenticator))
+            self._row = realm, username, owner
+        proofs = tuple((once(method), created if at == created else at) for method, at in json.loads(proved))
+        return Session(id, digest, self._owner, created, expires, once(idle), proofs, once(address), once(agent))
+
+    def _once(self, value: T) -> T:
+        """The first value that was equal to ``value``."""
+        first: T = self._values.setdefault(value, value)
+        return first
 
 
 def _encode_session(session: Session) -> str:
@@ -108,7 +128,7 @@ def _encode_session(session: Session) -> str:
 
 def _decode_session(text: str) -> Session:
     id, digest, *rest = json.loads(text)
-    return _session([id, bytes.fromhex(digest), *rest], {})
+    return _Shared().session([id, bytes.fromhex(digest), *rest])
 
 
 def _decode_seen(text: str) -> Seen:

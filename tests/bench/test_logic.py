@@ -31,7 +31,7 @@ class ChildTests(TestCase):
     def test_every_scenario_is_answered_by_this_checkout(self) -> None:
         with Child("perimeter", CHECKOUT, core()) as child:
             names = child.scenarios()
-            self.assertEqual(len(names), 8)
+            self.assertEqual(len(names), 10)
             for name in names:
                 self.assertGreater(child.batch(name, 3), 0.0, name)
 
@@ -132,7 +132,7 @@ class CommandTests(TestCase):
         self.assertEqual(lines[1].split(), ["best", "median", "before:", "best", "median", "bests", "medians"])
         self.assertIn("PGO", output.getvalue())
         read = json.loads(file.read_text())
-        self.assertEqual([one["scenario"] for one in read["measurements"]], [line.split()[0] for line in lines[2:10]])
+        self.assertEqual([one["scenario"] for one in read["measurements"]], [line.split()[0] for line in lines[2:12]])
         self.assertEqual(len(read["measurements"][0]["peers"]["perimeter-before"]["samples"]), alternation.BATCHES)
 
     def refused(self, *arguments: str) -> str:

@@ -11,10 +11,10 @@ from perimeter.config.site.errors import ErrorPage
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route_matching import covers, prefix_of
 from perimeter.descriptors import system_reason
-from perimeter.errors import StartupError
+from perimeter.errors import SignIn, StartupError
 from perimeter.http.answers import Answers, Page
 from perimeter.targets.static import content_type
-from perimeter.web.html.errors import error_page
+from perimeter.web.html.errors import error_page, sign_in_page
 
 _MAX_PAGE = 1024 * 1024
 
@@ -27,8 +27,8 @@ def gateway_answers(
     return Answers(config.perimeter.realm, auth_uri, _built_in_page, pages, clock, challenges)
 
 
-def _built_in_page(status: int, phrase: str) -> Page:
-    page = error_page(status, phrase)
+def _built_in_page(status: int, phrase: str, sign_in: SignIn | None) -> Page:
+    page = error_page(status, phrase) if sign_in is None else sign_in_page(status, phrase, sign_in)
     return Page(b"Cache-Control: no-store\r\n" + b"".join(b"%b: %b\r\n" % field for field in page.fields), page.body)
 
 

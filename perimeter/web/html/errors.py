@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import attrs
+
+from perimeter.errors import SignIn
 from perimeter.web.html.inline import HtmlPage, inline_page
 
 _HINTS = {
@@ -24,4 +27,10 @@ _HINTS = {
 @lru_cache(maxsize=128)
 def error_page(status: int, phrase: str) -> HtmlPage:
     """The page for an error: ``phrase`` is the refusal's fixed sentence."""
-    return inline_page("error.html", status=status, phrase=phrase, hint=_HINTS.get(status, ""))
+    return inline_page("error.html", status=status, phrase=phrase, hint=_HINTS.get(status, ""), sign_in=None)
+
+
+def sign_in_page(status: int, phrase: str, sign_in: SignIn) -> HtmlPage:
+    """The page for 401 or 403 to a person who can sign in, or sign in as another user."""
+    page = inline_page("error.html", status=status, phrase=phrase, hint="", sign_in=sign_in)
+    return attrs.evolve(page, frame_ancestors="'self'") if sign_in.framed else page

@@ -24,17 +24,22 @@ _ENVIRONMENT.globals["style"] = Markup(_STYLE)  # noqa: S704  # our own file, wh
 
 @attrs.frozen
 class HtmlPage:
-    """A whole page. ``form_action`` is where its forms may be sent: a source list of CSP, ``'none'`` for a page without forms."""
+    """A whole page.
+
+    ``form_action`` is where its forms may be sent: a source list of CSP, ``'none'`` for a page without forms.
+    ``frame_ancestors`` are the pages that may show it in a frame, likewise.
+    """
 
     body: bytes
     form_action: str = "'none'"
+    frame_ancestors: str = "'none'"
 
     @property
     def fields(self) -> tuple[tuple[bytes, bytes], ...]:
         """The headers (name, value) that belong to the page."""
         policy = (
             f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action {self.form_action}; "
-            "frame-ancestors 'none'"
+            f"frame-ancestors {self.frame_ancestors}"
         )
         return (
             (b"Content-Type", b"text/html; charset=utf-8"),

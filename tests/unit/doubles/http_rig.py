@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.limits import LimitSettings
+from perimeter.errors import SignIn
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
@@ -357,8 +358,8 @@ class Echoing:
         exchange.receive(Body(done))
 
 
-def error_page(status: int, phrase: str) -> Page:
-    return Page(b"Content-Type: text/html; charset=utf-8\r\n", f"<h1>{status} {phrase}</h1>".encode())
+def error_page(status: int, phrase: str, sign_in: SignIn | None) -> Page:
+    return Page(b"Content-Type: text/html; charset=utf-8\r\n", f"<h1>{status} {phrase}</h1>{sign_in or ''}".encode())
 
 
 class Site:

@@ -12,13 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
 from perimeter.config.site.route import Rule
-from perimeter.errors import Challenges, CrossSite, InvalidToken, Unavailable
+from perimeter.errors import Challenges, CrossSite, InvalidToken, SignIn, Unavailable
 from perimeter.gate.access import ANY_USER, ANYBODY, UNRESTRICTED, Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
+from perimeter.http.answers import Answers, Page
 from perimeter.http.grammar import parse_block
 from perimeter.model import (
     ClientConnection,
@@ -31,7 +32,7 @@ from perimeter.model import (
     SessionUse,
     Version,
 )
-from tests.unit.doubles.http_rig import Client, Holding, Site
+from tests.unit.doubles.http_rig import Client, Holding, Site, error_page
 
 ALICE = Principal("alice", "local", ("user",))
 ADMIN = Principal("root", "local", ("admin",))
@@ -187,6 +188,50 @@ class LoginTests(GateTestCase):
     def test_a_wrong_authorization_is_not_sent_round_in_a_circle(self) -> None:
         gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
         self.refused(401, "GET /", HTML, "Authorization: Bearer mallory", gate=gate)
+
+    def seen(self, status: int, line: str, *lines: str, gate: Gate) -> tuple[SignIn | None, bool]:
+        """What the page offers to a person, and whether it is HTML."""
+        offered: list[SignIn | None] = []
+
+        def page(status: int, phrase: str, sign_in: SignIn | None) -> Page:
+            offered.append(sign_in)
+            return error_page(status, phrase, sign_in)
+
+        self.site.answers = Answers("realm", (), page, {}, self.site.clock)
+        self.refused(status, line, *lines, gate=gate)
+        return (offered[0] if offered else None), bool(offered)
+
+    def test_the_page_in_a_frame_and_after_a_form(self) -> None:
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))
+        navigate, referrer = ("Sec-Fetch-Mode: navigate", HTML), "Referer: http://gw/page?a"
+        frame, form = (*navigate, "Sec-Fetch-Dest: iframe"), (*navigate, "Sec-Fetch-Dest: document")
+        for line, lines, expected in (
+            ("GET /x", frame, SignIn("/.perimeter/login?to=/", framed=True)),
+            ("GET /x", (*frame, referrer), SignIn("/.perimeter/login?to=/page%3Fa", framed=True)),
+            ("POST /x", form, SignIn("/.perimeter/login?to=/", sent=True)),
+            ("POST /x", (*form, ENDED, referrer), SignIn("/.perimeter/login?to=/page%3Fa", sent=True)),
+            ("POST /x", (HTML, "Referer: http://evil/page"), SignIn("/.perimeter/login?to=/", sent=True)),
+            ("POST /x", (*form, "Authorization: Bearer mallory"), None),
+            ("POST /x", (HTML, "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"), None),
+        ):
+            self.assertEqual(self.seen(401, line, *lines, gate=gate), (expected, True), (line, lines))
+        self.assertEqual(self.seen(401, "POST /x", gate=gate), (None, False))
+        self.assertEqual(self.seen(401, "POST /x", HTML, gate=self.gate()), (None, True))
+
+    def test_the_page_of_a_user_who_may_not(self) -> None:
+        policy = Policy((Rule("role", "admin"),))
+        gate = self.gate(self.route("r", "/", access=Access(login=LOGIN), policy=policy))
+        grant = Grant("7", 0.0, 9.0, GrantKind.SESSION, use=SessionUse(self.site.clock()))
+        self.identifier.sessions = {b"a" * 43: attrs.evolve(ALICE, grant=grant)}
+        location = "/.perimeter/login?to=/x%3Fy&again=other"
+        self.assertEqual(self.seen(403, "GET /x?y", HTML, OF_ALICE, gate=gate), (SignIn(location, user="alice"), True))
+        sent = SignIn("/.perimeter/login?to=/&again=other", sent=True, user="alice")
+        self.assertEqual(self.seen(403, "POST /x?y", HTML, OF_ALICE, gate=gate), (sent, True))
+        self.assertEqual(self.seen(403, "GET /x", OF_ALICE, gate=gate), (None, False))
+        # not by a session
+        self.assertEqual(self.seen(403, "GET /x", HTML, "Authorization: Bearer alice", gate=gate), (None, True))
+        near = self.gate(self.route("r", "/", access=Access(login=LOGIN), networks=(ip_network("198.51.100.0/24"),)))
+        self.assertEqual(self.seen(403, "GET /x", HTML, OF_ALICE, gate=near), (None, True))
 
     def test_what_is_refused_later_is_sent_too(self) -> None:
         gate = self.gate(self.route("r", "/", access=Access(login=LOGIN)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from perimeter.gate.navigation import is_navigation
+from perimeter.gate.navigation import Shown, shown
 from perimeter.http.grammar import parse_block, parse_request
+from perimeter.model import RequestHead
 
 HTML = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 ANY = "Accept: */*"
@@ -17,8 +18,11 @@ def fetch(mode: str, dest: str) -> tuple[str, str, str]:
 
 class NavigationTests(unittest.TestCase):
     def navigates(self, *lines: str, method: str = "GET") -> bool:
+        return shown(self.head(*lines, method=method)) is Shown.PAGE
+
+    def head(self, *lines: str, method: str) -> RequestHead:
         fields = "".join(f"{line}\r\n" for line in ("Host: gw", *lines))
-        return is_navigation(parse_request(f"{method} / HTTP/1.1".encode(), parse_block(fields.encode(), 20)))
+        return parse_request(f"{method} / HTTP/1.1".encode(), parse_block(fields.encode(), 20))
 
     def test_of_browsers_with_fetch_metadata(self) -> None:
         for lines, navigates in (
@@ -79,6 +83,32 @@ class NavigationTests(unittest.TestCase):
             ((HTML, "Purpose: prefetch"), False),
         ):
             self.assertEqual(self.navigates(*lines), navigates, lines)
+
+    def test_where_an_answer_is_shown(self) -> None:
+        at_home, plain = fetch("navigate", "document"), (HTML,)
+        for method, lines, place in (
+            ("GET", at_home, Shown.PAGE),
+            ("HEAD", at_home, Shown.PAGE),
+            ("POST", at_home, Shown.FORM),
+            ("PUT", at_home, Shown.FORM),
+            ("GET", fetch("navigate", "iframe"), Shown.FRAME),
+            ("GET", fetch("navigate", "frame"), Shown.FRAME),
+            ("GET", fetch("navigate", "object"), Shown.NOWHERE),
+            ("GET", fetch("navigate", "empty"), Shown.NOWHERE),
+            ("POST", fetch("navigate", "iframe"), Shown.FORM),
+            ("POST", fetch("navigate", "empty"), Shown.NOWHERE),
+            ("POST", (*fetch("navigate", "empty"), HTML), Shown.FORM),
+            ("POST", fetch("cors", "empty"), Shown.NOWHERE),
+            ("POST", fetch("cors", "document"), Shown.NOWHERE),
+            ("POST", (*at_home, "Sec-Purpose: prefetch"), Shown.NOWHERE),
+            ("GET", plain, Shown.PAGE),
+            ("POST", plain, Shown.FORM),
+            ("POST", (*plain, "Origin: https://gw"), Shown.FORM),
+            ("GET", (*plain, "Origin: https://gw"), Shown.NOWHERE),
+            ("POST", (*plain, "X-Requested-With: XMLHttpRequest"), Shown.NOWHERE),
+            ("POST", (ANY,), Shown.NOWHERE),
+        ):
+            self.assertIs(shown(self.head(*lines, method=method)), place, (method, lines))
 
     def test_methods(self) -> None:
         for method in ("GET", "HEAD"):

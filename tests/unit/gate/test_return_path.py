@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.gate.return_path import LONGEST, safe_path, with_return
+from perimeter.gate.return_path import LONGEST, Again, referring_path, safe_path, with_return
+from perimeter.http.grammar import parse_block, parse_request
 
 KEPT = (
     "/",
@@ -138,6 +139,29 @@ class WithReturnTests(unittest.TestCase):
         ):
             self.assertEqual(with_return(b"/.perimeter/login", target), location)
             self.assertEqual(parse_qs(location.decode().partition("?")[2])["to"], [target.decode()])
+
+    def test_the_sign_in_page_is_shown_again(self) -> None:
+        for again, more in ((None, b""), (Again.SAME_USER, b"&again=1"), (Again.OTHER_USER, b"&again=other")):
+            self.assertEqual(with_return(b"/l", b"/a", again=again), b"/l?to=/a" + more)
+
+    def test_the_page_from_which_a_form_was_sent(self) -> None:
+        for referrer, path in (
+            ("https://gw.example:9443/a?b=c", b"/a?b=c"),
+            ("http://GW.example:9443/", b"/"),
+            ("https://gw.example/a", b"/"),
+            ("https://evil.example/a", b"/"),
+            ("https://gw.example:9443@evil.example/a", b"/"),
+            ("https://gw.example:9443", b"/"),
+            ("//gw.example:9443/a", b"/"),
+            ("/a", b"/"),
+            ("about:blank", b"/"),
+            ("", b"/"),
+            ("https://gw.example:9443/a b", b"/"),
+        ):
+            block = parse_block(f"Host: gw.example:9443\r\nReferer: {referrer}\r\n".encode(), 5)
+            self.assertEqual(referring_path(parse_request(b"POST /x HTTP/1.1", block)), path, referrer)
+        block = parse_block(b"Host: gw.example\r\n", 5)
+        self.assertEqual(referring_path(parse_request(b"POST /x HTTP/1.1", block)), b"/")
 
     def test_what_is_not_safe_leads_to_the_front_page(self) -> None:
         for target in (b"//evil", b"/\\evil", b"/" + b"a" * LONGEST):

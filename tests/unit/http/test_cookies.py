@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.http.cookies import SESSION, SESSION_LENGTH, is_own, mentions_own, own_value, without_own
+from perimeter.http import cookies as cookies_module
+from perimeter.http.cookies import (
+    SESSION,
+    SESSION_LENGTH,
+    foreign_lines,
+    is_own,
+    mentions_own,
+    own_value,
+    session_value,
+    without_own,
+)
 from perimeter.http.grammar import parse_block, parse_response_head
 
 VALUE = "aZ09-_" + "x" * 37
@@ -164,3 +174,26 @@ class TakenOutTests(unittest.TestCase):
             ("", False),
         ):
             self.assertEqual(is_own(cookie.encode()), own, cookie)
+
+
+class RepeatedTests(unittest.TestCase):
+    """A browser sends the same cookies with each request: what was found in them is found again."""
+
+    def test_the_answer_is_the_same_again(self) -> None:
+        value = b"a=1; __Host-perimeter=" + b"A" * 43
+        planted = value + b"; __Host-perimeter=" + b"B" * 43
+        line = ((b"cookie", value), b"Cookie: " + value)
+        for _ in range(3):
+            self.assertEqual(session_value([value]), b"A" * 43)
+            self.assertIsNone(session_value([planted]))
+            self.assertIsNone(session_value([value, value]))
+            self.assertEqual(foreign_lines([line]), [((b"cookie", b"a=1"), b"Cookie: a=1")])
+            self.assertEqual(foreign_lines([((b"cookie", value[5:]), b"Cookie: " + value[5:])]), [])
+
+    def test_long_values_are_not_kept(self) -> None:
+        for size, kept in ((1024, True), (1025, False)):
+            value = b"__Host-perimeter=%b; a=" % (b"A" * 43)
+            value += b"1" * (size - len(value))
+            self.assertEqual(session_value([value]), b"A" * 43)
+            foreign_lines([((b"cookie", value), b"Cookie: " + value)])
+            self.assertEqual((value in cookies_module._sessions, value in cookies_module._rests), (kept, kept))

@@ -26,20 +26,20 @@ class IndexTests(TestCase):
         self.apply(one, other)
         self.assertIs(self.index.by_digest[one.digest], one)
         self.assertIs(self.index.by_id[one.id], one)
-        self.assertEqual(self.index.owned, {("local", "alice"): [one], ("local", "bob"): [other]})
+        self.assertEqual(self.index.owned, {("local", "alice"): (one,), ("local", "bob"): (other,)})
         self.assertEqual((self.index.uses[one.id].at, self.index.uses[one.id].kept), (START, START))
 
     def test_an_ended_session_is_found_by_nothing(self) -> None:
         one, other = session(), session()
         self.apply(one, other, EndedSession(one.id), EndedSession("of none"))
-        self.assertEqual(self.index.owned, {("local", "alice"): [other]})
+        self.assertEqual(self.index.owned, {("local", "alice"): (other,)})
         self.apply(EndedSession(other.id), EndedSession(other.id))
         self.assertTrue(self.empty())
 
     def test_a_change_that_is_applied_again_has_no_effect(self) -> None:
         one = session()
         self.apply(one, Seen(((one.id, START + 5),)), one)
-        self.assertEqual(self.index.owned, {("local", "alice"): [one]})
+        self.assertEqual(self.index.owned, {("local", "alice"): (one,)})
         self.assertEqual(self.index.uses[one.id].at, START + 5)
 
     def test_uses_only_grow(self) -> None:
@@ -60,10 +60,10 @@ class IndexTests(TestCase):
         self.assertEqual(list(self.index.by_id.values()), [newer, namesake, others])
         late, same, later = (session(created=START + more) for more in (-0.5, 0.0, 0.5))
         self.apply(late, same, later)
-        self.assertEqual(self.index.owned[ALICE.realm, ALICE.username], [newer, later])
+        self.assertEqual(self.index.owned[ALICE.realm, ALICE.username], (newer, later))
         self.apply(EndedUser("local", "alice", START - 5, START + 20), session(created=START))
         self.assertEqual(self.index.ended, {("local", "alice"): EndedUser("local", "alice", START, START + 20)})
-        self.assertEqual(self.index.owned[ALICE.realm, ALICE.username], [newer, later])
+        self.assertEqual(self.index.owned[ALICE.realm, ALICE.username], (newer, later))
 
     def test_when_a_session_ends(self) -> None:
         used, without, short = session(idle=60.0), session(idle=0.0), session(idle=60.0, expires=START + 50)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
+import attrs
 from twisted.trial.unittest import TestCase
 
 from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
@@ -56,10 +57,18 @@ class TableTests(TableCase):
         self.assertEqual(self.held(), [user, old, new])
 
     def test_sessions_of_a_user_share_their_owner(self) -> None:
-        self.write(session(), session(), session(NAMESAKE))
-        one, other, third = (found.owner for found in self.sessions() if isinstance(found, Session))
+        other_roles = attrs.evolve(ALICE, roles=("dev",))
+        self.write(session(), session(NAMESAKE), session(created=START + 1), session(other_roles, START + 2))
+        namesake, one, other, changed = (found.owner for found in self.sessions() if isinstance(found, Session))
         self.assertIs(one, other)
-        self.assertEqual((one, third), (ALICE, NAMESAKE))
+        self.assertEqual((namesake, one, changed), (NAMESAKE, ALICE, other_roles))
+
+    def test_sessions_share_equal_texts(self) -> None:
+        self.write(session(agent="Firefox" * 9), session(attrs.evolve(BOB, roles=ALICE.roles), agent="Firefox" * 9))
+        one, other = (found for found in self.sessions() if isinstance(found, Session))
+        self.assertIsNot(one.owner, other.owner)
+        for first, second in ((one.agent, other.agent), (one.owner.roles, other.owner.roles), (one.proved[0][1], one.created)):
+            self.assertIs(first, second)
 
     def test_an_ended_session_is_gone_and_the_others_stay(self) -> None:
         one, other = session(), session()
@@ -77,7 +86,7 @@ class TableTests(TableCase):
         self.write(mine, namesake, others, EndedUser("local", "alice", START, START + 9))
         late, same, newer = (session(created=START + more) for more in (-0.5, 0.0, 0.25))
         self.write(late, same, newer)
-        self.assertEqual(self.sessions(), [namesake, others, newer])
+        self.assertEqual(self.sessions(), [namesake, newer, others])
 
     def test_the_end_of_a_user_leaves_newer_sessions(self) -> None:
         old, newer = session(created=START), session(created=START + 0.25)

@@ -21,15 +21,18 @@ from perimeter.state.changes import Change, Gap
 from perimeter.state.kinds import Codec, Execute, Kind, Kinds
 from perimeter.state.schema import FORMAT, statements
 from perimeter.state.sqlite import SqliteStore
-from perimeter.tokens.api_token import digest_of
+from perimeter.tokens.api_token import ApiToken, digest_of
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
 from perimeter.tokens.stored import TOKENS, StoredTokens
 from perimeter.tokens.tables import TokenTable
+from tests.unit.doubles.sessions import session
 from tests.unit.state.test_database_file import descriptors
 from tests.unit.state.test_state import ALICE, LIMITS, token
 
 FORMAT_1 = Path(__file__).parents[2] / "data" / "state-format-1.db"
 """Written by the code of format 1: two API tokens, one revoked access token, two revoked users."""
+WITHOUT_SESSIONS = Path(__file__).parents[2] / "data" / "state-format-2.db"
+"""Written by the code of format 2 before there were sessions: an API token, a revoked access token, a revoked user."""
 
 
 class StoreCase(unittest.TestCase):
@@ -279,6 +282,22 @@ class MigrationTests(StoreCase):
         store = self.open()
         self.assertEqual(store.write(grants(1, 2)), 2)
         self.assertEqual(self.open().since(0), (grants(1, 2), 2))
+
+    def test_a_file_from_before_there_were_sessions(self) -> None:
+        shutil.copyfile(WITHOUT_SESSIONS, self.path)
+        self.path.chmod(0o600)
+        self.assertEqual(self.sql("SELECT * FROM kind"), [("tokens", 1)])
+        store = self.open()
+        held, cursor = store.load()
+        user, grant, kept = held["tokens"]
+        self.assertEqual((user, grant), (RevokedUser("local", "carol", 3000.0), RevokedGrant("jti-1", 7200.0)))
+        assert isinstance(kept, ApiToken)
+        self.assertEqual((kept.id, kept.digest, kept.owner.roles), ("0123456789abcdef", digest_of("perimeter_first"), ("admin",)))
+        self.assertEqual((held["sessions"], cursor), ([], 3))
+        begun = session()
+        self.assertEqual(store.write([begun]), 4)
+        self.assertEqual(self.open().load()[0], {**held, "sessions": [begun]})
+        self.assertEqual(self.sql("SELECT * FROM kind"), [("sessions", 1), ("tokens", 1)])
 
     def test_a_migrated_file_is_like_a_new_one(self) -> None:
         self.old()

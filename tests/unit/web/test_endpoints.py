@@ -397,7 +397,7 @@ class AnswerTests(unittest.TestCase):
     """The endpoints' refusals as `perimeter.http.answers` renders them."""
 
     def render(self, refusal: Any) -> tuple[int, bytes, bytes]:
-        answers = Answers("example", ("https://gw/token",), lambda status, phrase: Page(b"", b""), {}, lambda: 0.0)
+        answers = Answers("example", ("https://gw/token",), lambda *_: Page(b"", b""), {}, lambda: 0.0)
         refusal.stranger = Challenges.FIRST_HAND
         return answers.render(refusal, parse_block(b"Host: gw\r\n", 20))
 

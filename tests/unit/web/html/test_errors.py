@@ -7,8 +7,8 @@ from html import unescape
 
 from twisted.trial import unittest
 
-from perimeter.errors import NoRoute, Refusal
-from perimeter.web.html.errors import error_page
+from perimeter.errors import NoRoute, Refusal, SignIn
+from perimeter.web.html.errors import error_page, sign_in_page
 from perimeter.web.html.inline import inline_page
 
 
@@ -55,3 +55,33 @@ class PageTests(unittest.TestCase):
         page = error_page(404, "There is nothing here").body
         self.assertTrue(page.startswith(b'<!doctype html>\n<html lang="en">'))
         self.assertEqual((page.count(b"<main "), page.count(b"<h1>")), (1, 1))
+
+
+class SignInPageTests(unittest.TestCase):
+    def page(self, status: int, sign_in: SignIn) -> str:
+        return sign_in_page(status, "What was wrong", sign_in).body.decode()
+
+    def test_a_link_to_the_sign_in_page(self) -> None:
+        page = self.page(401, SignIn("/.perimeter/login?to=/a%3Fb"))
+        self.assertIn('href="/.perimeter/login?to=/a%3Fb">Sign in</a>', page)
+        self.assertIn("<h1>What was wrong</h1>", page)
+        for words in ("Nothing was done", "signed in as", "_top"):
+            self.assertNotIn(words, page)
+
+    def test_in_a_frame(self) -> None:
+        framed = sign_in_page(401, "x", SignIn("/l", framed=True))
+        self.assertIn(b'href="/l" target="_top">', framed.body)
+        for page, ancestors in ((framed, b"'self'"), (sign_in_page(401, "x", SignIn("/l")), b"'none'")):
+            self.assertIn(b"frame-ancestors " + ancestors, dict(page.fields)[b"Content-Security-Policy"])
+
+    def test_after_a_form(self) -> None:
+        self.assertIn("Nothing was done with what you sent.", self.page(401, SignIn("/l", sent=True)))
+
+    def test_a_user_who_may_not(self) -> None:
+        page = self.page(403, SignIn("/l?to=/&again=other", user="alice"))
+        self.assertIn("You are signed in as <strong>alice</strong>.", page)
+        self.assertIn('href="/l?to=/&amp;again=other">Sign in as somebody else</a>', page)
+
+    def test_attack_26_a_name_is_text(self) -> None:
+        page = self.page(403, SignIn('/l?to="><svg>', user="<svg onload=alert(1)>"))
+        self.assertNotIn("<svg", page)
