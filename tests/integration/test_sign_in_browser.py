@@ -32,6 +32,10 @@ browser_login = yes
 SIGN_IN = secure(site(ROUTES))
 
 ASK = "fetch('/data', {method: 'POST', body: 'x'}).then(async answer => [answer.status, await answer.text()])"
+SEND_FORM = """
+    document.body.insertAdjacentHTML('beforeend', '<form method=post action=/send><input name=x></form>');
+    document.forms[0].submit()
+"""
 
 
 def shows(page: Page, name: str, text: str) -> None:
@@ -192,6 +196,32 @@ class EndedTests(SignInCase):
         self.assertIn("auth_uri", answer)
         self.assertTrue(answer["login"].startswith(f"{OWN}login"), answer)
         self.assertEqual(page.inner_text("h1"), "Page of the service")
+
+    def test_a_form_that_comes_too_late_is_not_sent_and_says_so(self) -> None:
+        page = self.page()
+        self.arrive(page, "/page")
+        self.sign_out(page.context.new_page())
+        seen = len(self.service.requests)
+        with page.expect_navigation() as answer:
+            page.evaluate(SEND_FORM)
+        assert answer.value is not None
+        self.assertEqual((answer.value.status, page.url), (401, f"{self.origin}/send"))
+        self.assertIn("nothing was done with what you sent", page.inner_text("body").lower())
+        self.assertEqual([one.line for one in self.service.requests[seen:] if "/send" in one.line], [])
+        page.get_by_role("link", name="Sign in").click()
+        type_password(page)
+        # back to the page with the form
+        page.wait_for_url(f"{self.origin}/page")
+
+    def test_a_frame_leads_out_of_itself_to_the_sign_in(self) -> None:
+        page = self.page()
+        self.arrive(page, "/page")
+        self.sign_out(page.context.new_page())
+        page.evaluate("document.body.insertAdjacentHTML('beforeend', '<iframe name=part src=/part?x=1></iframe>')")
+        page.frame_locator("iframe").get_by_role("link", name="Sign in").click()
+        page.wait_for_url(self.login_url("/page"))
+        type_password(page)
+        page.wait_for_url(f"{self.origin}/page")
 
     def test_attack_21_a_session_ended_from_another_browser(self) -> None:
         """Its next request is 401, and its WebSocket and event stream are cut within a second."""

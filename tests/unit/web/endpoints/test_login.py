@@ -101,10 +101,11 @@ class PageTests(PageCase):
     def test_who_is_to_sign_in_again_sees_who_they_are(self) -> None:
         self.browser.sign_in()
         page = self.browser.open(f"{LOGIN}?again=1")
-        self.assertIn(b"You are signed in as <strong>alice</strong>", page.body)
+        self.assertIn(b"You are signed in as <strong>alice</strong>. To go on, sign in again.", page.body)
         self.assertIn(b'name="username" type="text" value="alice"', page.body)
         other = self.browser.open(f"{LOGIN}?again=other")
         self.assertIn(b'name="username" type="text" value=""', other.body)
+        self.assertIn(b"<strong>alice</strong>. Sign in here as somebody else.", other.body)
 
     def test_the_message_and_the_title(self) -> None:
         self.serve(title="Forecasts <3", message="Ask <us>")
