@@ -15,11 +15,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 GATEWAY = "127.0.0.1:9443"
-SCHEMES = {"light": "", "dark": "-dark"}
+ColorScheme = Literal["light", "dark"]
+SCHEMES: dict[ColorScheme, str] = {"light": "", "dark": "-dark"}
 
 
 def basic(user: str) -> dict[str, str]:
@@ -45,6 +47,15 @@ def photograph(page: Page, name: str) -> None:
     page.screenshot(path=Path(__file__).with_name(f"{name}.png"))
 
 
+def photograph_sign_in(chromium: Browser, scheme: ColorScheme, name: str) -> None:
+    """The sign-in page in a smaller window, with as many pixels as the operator page."""
+    page = chromium.new_page(
+        viewport={"width": 800, "height": 500}, device_scale_factor=1.6, color_scheme=scheme, ignore_https_errors=True
+    )
+    page.goto(f"https://{GATEWAY}/.perimeter/login")
+    photograph(page, name)
+
+
 def main() -> None:
     """Sign in, wait, photograph."""
     stop = threading.Event()
@@ -56,8 +67,8 @@ def main() -> None:
             page = chromium.new_page(
                 viewport={"width": 1280, "height": 800}, color_scheme=scheme, ignore_https_errors=True, locale="en-GB"
             )
+            photograph_sign_in(chromium, scheme, f"sign-in{suffix}")
             page.goto(f"https://{GATEWAY}/.perimeter/login?to=/.perimeter/operator")
-            photograph(page, f"sign-in{suffix}")
             page.fill("input[name=username]", "alice")
             page.fill("input[name=password]", "wonderland")
             page.keyboard.press("Enter")
