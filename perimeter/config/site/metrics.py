@@ -33,6 +33,7 @@ class MetricsSettings(Settings):
 KIND = SectionKind(
     "metrics",
     MetricsSettings,
-    "Metrics for Prometheus, served by a listener with `serve = metrics`. Without such a listener, and without `[operator]`, nothing is counted.",
+    "Metrics for Prometheus, served by a listener with `serve = metrics`. Without such a listener, and without `[operator]`, "
+    "nothing is counted.",
     "networks = 10.0.0.0/8\n",
 )
