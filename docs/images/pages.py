@@ -1,6 +1,6 @@
 """Makes the pictures of the sign-in page and the operator page: ``python docs/images/pages.py [SECONDS]``.
 
-A gateway has to run with etc/site.ini and its ``[operator]`` section (``./scripts/run``). Its pages are photographed by Debian's
+A gateway has to run with etc/site.ini (``./scripts/run``). Its pages are photographed by Debian's
 Chromium, light and dark, after SECONDS (240) of requests, so that the charts have something to show.
 """
 
