@@ -89,6 +89,10 @@ class SessionBook:
         """The sessions of a user, the oldest first."""
         return self._stored.owned(principal.realm, principal.username)
 
+    def seen_at(self, session: Session) -> float:
+        """When a session that is not over was used last (epoch seconds)."""
+        return self._stored.seen_at(session.id)
+
     def session_of(self, principal: Principal) -> Session | None:
         """The session of the request that ``principal`` was established by; None if it came with something else."""
         grant = principal.grant

@@ -51,11 +51,18 @@ def digest_of(token: str) -> bytes:
 
 
 def mint(
-    name: str, owner: Principal, now: float, expires: float, restriction: Restriction | None = None, *, passing: bool = False
+    name: str,
+    owner: Principal,
+    now: float,
+    expires: float,
+    restriction: Restriction | None = None,
+    *,
+    passing: bool = False,
+    id: str = "",
 ) -> tuple[str, ApiToken]:
-    """A new token: the text, which only its owner gets, and what is kept."""
+    """A new token: the text, which only its owner gets, and what is kept. Without ``id`` it gets a random one."""
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    kept = ApiToken(secrets.token_hex(8), digest_of(token), name, owner, now, expires, restriction, passing)
+    kept = ApiToken(id or secrets.token_hex(8), digest_of(token), name, owner, now, expires, restriction, passing)
     return token, kept
 
 

@@ -36,6 +36,11 @@ class TokenBook:
         self._clock = clock
         self.longest = longest
 
+    @property
+    def usual(self) -> float:
+        """The lifetime in seconds of a token that is made without one."""
+        return min(USUAL_LIFETIME, self.longest) if self.longest else USUAL_LIFETIME
+
     async def passing(self, owner: Principal) -> str:
         """A token without a name, for an hour. Raises `Unavailable` if it cannot be written."""
         lifetime = min(PASSING_LIFETIME, self.longest) if self.longest else PASSING_LIFETIME
@@ -45,21 +50,21 @@ class TokenBook:
         return text
 
     async def make(
-        self, owner: Principal, name: str, lifetime: float | None, restriction: Restriction | None
+        self, owner: Principal, name: str, lifetime: float | None, restriction: Restriction | None, *, id: str = ""
     ) -> tuple[str, ApiToken]:
-        """A token for ``lifetime`` seconds: `USUAL_LIFETIME` if that is None, without an end if it is 0.
+        """A token for ``lifetime`` seconds: `usual` if that is None, without an end if it is 0.
 
-        Returns its text and what is kept of it. Raises ValueError for a longer lifetime than allowed, `TooManyTokens`, and
-        `Unavailable` if it cannot be written.
+        Without ``id`` it gets a random one. Returns its text and what is kept of it. Raises ValueError for a longer lifetime than
+        allowed, `TooManyTokens`, and `Unavailable` if it cannot be written.
         """
         if lifetime is None:
-            lifetime = min(USUAL_LIFETIME, self.longest) if self.longest else USUAL_LIFETIME
+            lifetime = self.usual
         elif self.longest and not 0 < lifetime <= self.longest:
             raise ValueError(f"an API token may live up to {self.longest:.0f} seconds (api_lifetime)")
         if self._stored.count(owner.realm, owner.username) >= MOST_NAMED:
             raise TooManyTokens
         now = self._clock.seconds()
-        text, kept = mint(name, attrs.evolve(owner, grant=None), now, now + lifetime if lifetime else inf, restriction)
+        text, kept = mint(name, attrs.evolve(owner, grant=None), now, now + lifetime if lifetime else inf, restriction, id=id)
         await self._stored.add(kept)
         return text, kept
 

@@ -35,6 +35,9 @@ browser_login = yes
 title = Forecast dashboards
 message = Accounts: service-desk@example.com
 stay = 30d
+
+[operator]
+role = admin
 """,
     )
 )
@@ -71,6 +74,34 @@ def _ended(page: Page) -> None:
         page.evaluate(_SEND_FORM)
 
 
+def _token(page: Page) -> None:
+    page.goto(f"{OWN}account/tokens/new")
+    page.fill("input[name=name]", "nightly job")
+    page.get_by_role("button", name="Make the token").click()
+    page.get_by_text("nightly job").first.wait_for()
+
+
+def _wrong_token(page: Page) -> None:
+    page.goto(f"{OWN}account/tokens/new")
+    page.evaluate("document.querySelectorAll('[required]').forEach(one => one.removeAttribute('required'))")
+    page.get_by_role("button", name="Make the token").click()
+    page.get_by_role("alert").wait_for()
+
+
+def _operator(page: Page) -> None:
+    page.goto(f"{OWN}operator")
+    page.get_by_text("Live, ").wait_for()
+
+
+_OPERATOR = {
+    **{name: name for name in ("services", "authenticators", "certificates", "sessions", "tokens", "waiting")},
+    **{name: name for name in ("routes", "explain", "audit", "configuration", "keys")},
+    "explained": "explain?method=GET&url=/admin&user=bob",
+    "found": "audit?search=1",
+}
+"""Sections of the operator's page, and their paths."""
+
+
 def at(path: str) -> Callable[[Page], object]:
     """Open the page at ``path``."""
     return lambda page: page.goto(path)
@@ -86,6 +117,13 @@ SCENES = (
     Scene("forbidden", at("/admin/settings"), "bob"),
     Scene("not-found", at(f"{OWN}nowhere"), "alice"),
     Scene("ended", _ended, "alice"),
+    Scene("account", at(f"{OWN}account"), "alice"),
+    Scene("account-token", at(f"{OWN}account/tokens/new"), "alice"),
+    Scene("account-token-wrong", _wrong_token, "alice"),
+    Scene("account-token-made", _token, "alice"),
+    Scene("account-end-others", at(f"{OWN}account/sessions/others"), "alice"),
+    Scene("operator", _operator, "alice"),
+    *(Scene(f"operator-{name}", at(f"{OWN}operator/{path}"), "alice") for name, path in _OPERATOR.items()),
 )
 
 

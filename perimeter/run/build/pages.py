@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
+from perimeter.gate.routes import Route
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.authenticator import Scheme
 from perimeter.sessions.book import SessionBook
+from perimeter.tokens.book import TokenBook
+from perimeter.web.endpoints.account.account import Account
+from perimeter.web.endpoints.account.base import AccountParts
+from perimeter.web.endpoints.account.sessions import AccountSessions
+from perimeter.web.endpoints.account.tokens import AccountTokens
 from perimeter.web.endpoints.cleared import ClearedPicture
 from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.go import Go
@@ -29,10 +37,10 @@ def site_look(config: SiteConfig) -> Look:
 
 @attrs.frozen
 class PageParts:
-    """What the pages are made of.
+    """What the pages are made of. ``metrics`` is None if nothing is counted.
 
-    ``metrics`` is None if nothing is counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose roles
-    compare without case.
+    ``desk`` is for the operator's page; ``directory_realms`` are those whose roles compare without case. Without ``tokens`` there
+    are no API tokens. ``routes`` are those that one can be restricted to.
     """
 
     config: SiteConfig
@@ -42,6 +50,8 @@ class PageParts:
     metrics: Metrics | None = None
     desk: Desk | None = None
     directory_realms: frozenset[str] = frozenset()
+    tokens: TokenBook | None = None
+    routes: Sequence[Route] = ()
 
     def endpoints(self) -> list[Endpoint]:
         """The pages of a ``gateway`` listener; none if nobody can sign in. No path below their prefix is a service's."""
@@ -68,6 +78,7 @@ class PageParts:
             Go(pages),
             Logout(pages, login.clear_on_logout),
             SignedOut(pages),
+            *self._account(pages),
             ClearedPicture(login.path, login.clear_on_logout),
             StaticAssets(login.path, self.look.assets),
             *self._operator(pages),
@@ -80,6 +91,11 @@ class PageParts:
             return []
         role = self.config.operator.role
         return [OperatorPage(pages, desk, role, realms), OperatorEvents(pages, desk.audience, role, realms)]
+
+    def _account(self, pages: Pages) -> list[Endpoint]:
+        parts = AccountParts(pages, self.tokens, self.routes)
+        tokens = [] if self.tokens is None else [AccountTokens(parts, self.tokens)]
+        return [Account(parts), AccountSessions(parts), *tokens]
 
     def _realms(self) -> tuple[str, ...]:
         """The realms of the authenticators that take passwords, in the order in which they are asked."""

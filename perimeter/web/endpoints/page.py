@@ -116,14 +116,18 @@ class PageEndpoint(Endpoint):
         return form_token(cookie, session.id, purpose)
 
     def form(self, request: Any, purpose: str) -> dict[str, str]:
-        """The fields of a form that this page has sent, the last value of each.
+        """The fields of a form that this page has sent, the last value of each. See `form_lists`."""
+        return {name: values[-1] for name, values in self.form_lists(request, purpose).items()}
+
+    def form_lists(self, request: Any, purpose: str) -> dict[str, list[str]]:
+        """The fields of a form that this page has sent, with all values of each.
 
         Raises `CrossSite` if it was sent by another site, without its token, or with that of another purpose or session, and
         `BadRequest` if it is malformed.
         """
         self.check_origin(request)
-        fields = text_fields(form(request))
-        if not self.has_token(request, fields.get(TOKEN, ""), purpose):
+        fields = text_lists(form(request))
+        if not self.has_token(request, fields.get(TOKEN, [""])[-1], purpose):
             raise CrossSite("a form without the token of its page in this session")
         return fields
 
@@ -200,7 +204,12 @@ def query_fields(request: Any) -> dict[str, str]:
 
 def text_fields(fields: Mapping[bytes, list[bytes]]) -> dict[str, str]:
     """The last value of each field, as text. Raises `BadRequest` if one is not UTF-8."""
+    return {name: values[-1] for name, values in text_lists(fields).items()}
+
+
+def text_lists(fields: Mapping[bytes, list[bytes]]) -> dict[str, list[str]]:
+    """The values of each field, as text. Raises `BadRequest` if one is not UTF-8."""
     try:
-        return {name.decode("utf-8"): values[-1].decode("utf-8") for name, values in fields.items()}
+        return {name.decode("utf-8"): [value.decode("utf-8") for value in values] for name, values in fields.items()}
     except UnicodeDecodeError:
         raise BadRequest("the form is not UTF-8") from None

@@ -1,7 +1,8 @@
-"""Durations in words, for sentences on pages. Pure."""
+"""Durations and times in words, for sentences on pages. Pure."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from math import ceil
 from typing import Final
 
@@ -14,3 +15,8 @@ def in_words(seconds: float) -> str:
     size, unit = next((size, unit) for size, unit in _UNITS if whole >= size and (size != 60 or whole >= 100))
     count = ceil(whole / size)
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def moment(seconds: float) -> str:
+    """A time in epoch seconds, to the minute: ``2026-11-27 10:52``. It is in UTC, as those in the logs are."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M")

@@ -131,7 +131,7 @@ class PageCase(SessionCase):
 
     def endpoints(self, login: LoginSettings) -> list[Endpoint]:
         """Those that are tested."""
-        config = _Config(login, self.trusted_proxies)
+        config = PageConfig(login, self.trusted_proxies)
         return PageParts(config, self.look, self.book, self.chain, self).endpoints()  # type: ignore[arg-type]
 
     def count_login(self, method: str, outcome: str) -> None:
@@ -158,7 +158,7 @@ class _Perimeter:
     trusted_proxies: tuple[Network, ...]
 
 
-class _Config:
+class PageConfig:
     """The parts of a `perimeter.config.site.config.SiteConfig` that the pages need."""
 
     signs_people_in = True
@@ -185,4 +185,4 @@ def text_of(page: Response) -> str:
     return unescape(found[1].decode()) if found else ""
 
 
-__all__ = ["NAVIGATION", "OWN_FORM", "Browser", "FakeChain", "Look", "PageCase", "hidden", "text_of"]
+__all__ = ["NAVIGATION", "OWN_FORM", "Browser", "FakeChain", "Look", "PageCase", "PageConfig", "hidden", "text_of"]

@@ -1,0 +1,100 @@
+"""``/account`` below the prefix of the pages: who the user is, and what they have."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from perimeter.model import Principal, Restriction
+from perimeter.sessions.session import Session
+from perimeter.tokens.api_token import ApiToken
+from perimeter.tokens.book import MOST_NAMED
+from perimeter.web.endpoints.account import purposes
+from perimeter.web.endpoints.account.base import AccountEndpoint, AccountParts
+from perimeter.web.endpoints.api_tokens import utc_time
+from perimeter.web.endpoints.endpoint import user_of
+from perimeter.web.endpoints.page import query_fields
+from perimeter.web.html.browser import browser_in_words
+from perimeter.web.html.words import moment
+
+_DONE: Final = {
+    "session": "The session has ended.",
+    "sessions": "All other sessions have ended.",
+    "token": "The API token has ended.",
+}
+#: methods of a sign-in, in words
+_METHODS: Final = {"password": "password"}
+
+
+class Account(AccountEndpoint):
+    """The page. What is changed on it is sent to other paths."""
+
+    def __init__(self, parts: AccountParts) -> None:
+        super().__init__("", (b"GET", b"HEAD"), parts)
+
+    def render_GET(self, request: Any) -> bytes:
+        """The page. ``done`` in the URL says what has just been done."""
+        user, session, book = user_of(request), self.signed_in(request), self.parts.tokens
+        owned = [] if book is None else book.owned(user)
+        named = [token for token in owned if not token.passing]
+        return self.render_page(
+            request,
+            "account.html",
+            done=_DONE.get(query_fields(request).get("done", ""), ""),
+            facts=_facts(user, session),
+            sessions=[self._session(one, session) for one in reversed(self.pages.sessions.owned(user))],
+            tokens=[described(token) for token in reversed(named)],
+            passing=len(owned) - len(named),
+            full=len(named) >= MOST_NAMED,
+            most=MOST_NAMED,
+            with_tokens=book is not None,
+            end_session=self.token_for(request, purposes.SESSION_END),
+            end_token=self.token_for(request, purposes.TOKEN_END),
+        )
+
+    def _session(self, session: Session, current: Session) -> dict[str, Any]:
+        """What the page shows of a session."""
+        seen = self.pages.sessions.seen_at(session)
+        return {
+            "id": session.id,
+            "current": session.id == current.id,
+            "browser": browser_in_words(session.agent),
+            "address": session.address,
+            "since": time_of(session.created),
+            "seen": time_of(seen),
+        }
+
+
+def time_of(seconds: float) -> tuple[str, str]:
+    """A time for programs and for people; two empty strings for "never"."""
+    exact = utc_time(seconds)
+    return ("", "") if exact is None else (exact, moment(seconds))
+
+
+def described(token: ApiToken) -> dict[str, Any]:
+    """What the page shows of an API token: never the token."""
+    restriction = token.restriction or Restriction()
+    limits = {
+        "routes": sorted(restriction.routes),
+        "methods": sorted(restriction.methods),
+        "networks": [str(network) for network in restriction.networks],
+    }
+    return {
+        "id": token.id,
+        "name": token.name,
+        "created": time_of(token.created),
+        "expires": time_of(token.expires),
+        "limits": [(name, ", ".join(values)) for name, values in limits.items() if values],
+    }
+
+
+def _facts(user: Principal, session: Session) -> list[tuple[str, str]]:
+    """Who the user is, as rows of a table."""
+    proofs = "; ".join(f"{_METHODS.get(method, method)}, {moment(at)} UTC" for method, at in session.proved)
+    return [
+        ("Name", user.username),
+        ("Realm", user.realm),
+        ("Roles", ", ".join(user.roles) or "none"),
+        *((name, value) for name, value in sorted(user.attributes.items())),
+        ("Vouched for by", user.authenticator),
+        ("Signed in with", proofs),
+    ]

@@ -1,0 +1,72 @@
+"""What the parts of the account page share: only a session opens them, and an id is the part of a path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+
+from perimeter.gate.access import Access, Asks, Restricted
+from perimeter.gate.routes import Route
+from perimeter.model import Principal
+from perimeter.sessions.session import Session
+from perimeter.tokens.book import TokenBook
+from perimeter.web.endpoints.page import PageEndpoint, Pages
+from perimeter.web.request import exchange_of
+
+ACCOUNT: Final = "/account"
+"""The path of the account page, below the prefix of the pages."""
+
+_USUAL_METHODS: Final = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "PROPFIND")
+
+
+@attrs.frozen(eq=False)
+class AccountParts:
+    """What the account page works on. Without ``tokens`` there are no API tokens. ``routes`` are the configured ones."""
+
+    pages: Pages
+    tokens: TokenBook | None
+    routes: Sequence[Route]
+
+    def usable(self, user: Principal) -> list[str]:
+        """The names of the routes that ask for credentials and may admit the user: other names are none of their business."""
+        return [
+            route.name
+            for route in self.routes
+            if route.access.asks is not Asks.NONE and any(route.policy.permits(user, method) for method in _USUAL_METHODS)
+        ]
+
+    @property
+    def route_names(self) -> frozenset[str]:
+        """The names of all routes."""
+        return frozenset(route.name for route in self.routes)
+
+
+class AccountEndpoint(PageEndpoint):
+    """A part of the account page at ``path`` below it, for the ``methods``. Neither API tokens nor passwords open it."""
+
+    def __init__(self, path: str, methods: Sequence[bytes], parts: AccountParts) -> None:
+        login = f"{parts.pages.prefix}/login".encode("ascii")
+        access = Access(Asks.SESSION, Restricted.NOTHING, login=login)
+        super().__init__(ACCOUNT + path, dict.fromkeys(methods, access), parts.pages)
+        self.otherwise = access
+        self.parts = parts
+
+    @property
+    def front(self) -> str:
+        """The path of the account page."""
+        return self.pages.prefix + ACCOUNT
+
+    def beneath_path(self, request: Any) -> list[str]:
+        """The segments of the request's path below this endpoint's."""
+        decision = exchange_of(request).decision
+        assert decision is not None
+        path = decision.target.partition(b"?")[0].decode("ascii", "replace")
+        return [segment for segment in path[len(self.path) :].split("/") if segment]
+
+    def signed_in(self, request: Any) -> Session:
+        """The session of the request, which the gate has found good."""
+        session = self.session_of(request)
+        assert session is not None
+        return session
