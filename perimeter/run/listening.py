@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
+from ipaddress import ip_address
 from itertools import islice
 from math import inf
 from operator import itemgetter
@@ -18,7 +19,7 @@ import attrs
 from twisted.logger import Logger
 
 from perimeter.config.site.limits import LimitSettings
-from perimeter.config.site.listener import ListenerSettings
+from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.descriptors import clients_share, descriptor_limit
 from perimeter.errors import StartupError
 from perimeter.http.connections import Connections
@@ -40,6 +41,17 @@ ROOM = 16
 
 LOOK = 5e-6
 """Seconds between two searches that find little, for each connection: so they take a tenth of the time at most."""
+
+
+def described(settings: ListenerSettings, number: int) -> str:
+    """The listener with its port, and with the URL to open in a browser if it serves routes."""
+    text = f"{settings.name} on port {number}"
+    if settings.serve is not Serve.GATEWAY:
+        return text
+    everywhere = not settings.interface or ip_address(settings.interface).is_unspecified
+    host = "localhost" if everywhere else settings.interface
+    host = f"[{host}]" if ":" in host else host
+    return f"{text} (http{'s' * settings.tls}://{host}:{number}/)"
 
 
 @attrs.define(eq=False)
@@ -262,4 +274,4 @@ class Listeners:
         return {name: one.identities for name, one in contexts.items() if one is not None}
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} on port {listening.number}" for name, listening in self._listening.items())
+        return ", ".join(described(listening.settings, listening.number) for listening in self._listening.values())

@@ -1,4 +1,4 @@
-"""The manual agrees with the code wherever that can be checked."""
+"""The manual agrees with the code wherever that can be checked, and its examples can be read without scrolling sideways."""
 
 from __future__ import annotations
 
@@ -43,7 +43,35 @@ class LinkTests(TestCase):
     def test_readme_and_contributing_link_to_files_that_exist(self) -> None:
         for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
             text = (DOCS.parent / name).read_text()
-            targets = [target for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in target]
+            links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) + re.findall(r'\bsrc(?:set)?="([^"]+)"', text)
+            targets = [target for target in links if "://" not in target]
             self.assertNotEqual(targets, [])
             missing = [target for target in targets if not (DOCS.parent / target).exists()]
             self.assertEqual(missing, [], name)
+
+
+class ExampleTests(TestCase):
+    """At 1280 pixels, the column of the manual has room for 89 characters of code."""
+
+    COLUMN = 88
+
+    def examples(self) -> Iterator[tuple[str, str]]:
+        """The place and the text of each line of an example: the shipped configurations, and the blocks of the manual."""
+        for path in (DOCS.parent / "etc").iterdir():
+            if path.suffix in (".ini", ".realm"):
+                for number, line in enumerate(path.read_text().splitlines(), 1):
+                    yield f"{path.name}:{number}", line
+        for path in (DOCS.parent / "README.md", *DOCS.rglob("*.md")):
+            fence = ""
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                mark = re.match(r" *(`{3,})", line)
+                if mark:
+                    fence = "" if mark[1] == fence else fence or mark[1]
+                elif fence:
+                    yield f"{path.name}:{number}", line
+
+    def test_comments_of_examples_fit_the_column(self) -> None:
+        lines = list(self.examples())
+        commented = [(place, line) for place, line in lines if re.search(r"(^|\s)[;#]", line)]
+        self.assertGreater(len(commented), 100)
+        self.assertEqual([f"{place}: {len(line)}" for place, line in commented if len(line) > self.COLUMN], [])
