@@ -68,18 +68,25 @@ def _ended(page: Page) -> None:
         page.evaluate(_SEND_FORM)
 
 
-def _token(page: Page) -> None:
+def _token_form(page: Page, name: str = "nightly build", networks: str = "") -> None:
     page.goto(f"{OWN}account/tokens/new")
-    page.fill("input[name=name]", "nightly job")
-    page.get_by_role("button", name="Make the token").click()
-    page.get_by_text("nightly job").first.wait_for()
+    page.fill("input[name=name]", name)
+    page.fill("textarea[name=networks]", networks)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Make the token").click()
 
 
-def _wrong_token(page: Page) -> None:
-    page.goto(f"{OWN}account/tokens/new")
-    page.evaluate("document.querySelectorAll('[required]').forEach(one => one.removeAttribute('required'))")
-    page.get_by_role("button", name="Make the token").click()
-    page.get_by_role("alert").wait_for()
+def _account(page: Page) -> None:
+    """The account page with tokens and other sessions."""
+    browser = page.context.browser
+    assert browser is not None
+    for agent in ("Mozilla/5.0 (iPhone; CPU iPhone OS 26_0 like Mac OS X) Version/26.0 Mobile/1 Safari/6", "x" * 300):
+        other = browser.new_context(user_agent=agent, base_url=page.url, ignore_https_errors=True)
+        sign_in(other.new_page(), "alice")
+        other.close()
+    for number in range(2):
+        _token_form(page, f"{number} " + "long_name" * 10 * number, "192.0.2.0/24 2001:db8::/32" * number)
+    page.goto(f"{OWN}account?done=token")
 
 
 def _operator(page: Page) -> None:
@@ -111,21 +118,27 @@ SCENES = (
     Scene("forbidden", at("/admin/settings"), "bob"),
     Scene("not-found", at(f"{OWN}nowhere"), "alice"),
     Scene("ended", _ended, "alice"),
-    Scene("account", at(f"{OWN}account"), "alice"),
-    Scene("account-token", at(f"{OWN}account/tokens/new"), "alice"),
-    Scene("account-token-wrong", _wrong_token, "alice"),
-    Scene("account-token-made", _token, "alice"),
-    Scene("account-end-others", at(f"{OWN}account/sessions/others"), "alice"),
+    Scene("account", at(f"{OWN}account"), "bob"),
+    Scene("account-used", _account, "alice"),
+    Scene("account-others", at(f"{OWN}account/sessions/others"), "bob"),
+    Scene("token-form", at(f"{OWN}account/tokens/new"), "bob"),
+    Scene("token-form-wrong", lambda page: _token_form(page, "x", "10.0.0.1/8"), "bob"),
+    Scene("token-shown", _token_form, "bob"),
     Scene("operator", _operator, "alice"),
     *(Scene(f"operator-{name}", at(f"{OWN}operator/{path}"), "alice") for name, path in _OPERATOR.items()),
 )
 
 
+def sign_in(page: Page, user: str) -> None:
+    """Sign ``user`` in."""
+    page.goto(f"{OWN}login?to=/dashboards")
+    type_password(page, user, PASSWORDS[user])
+    page.wait_for_url("**/dashboards")
+
+
 def enter(page: Page, scene: Scene) -> None:
     """Bring ``page``, of a new context, to the scene."""
     if scene.user:
-        page.goto(f"{OWN}login?to=/dashboards")
-        type_password(page, scene.user, PASSWORDS[scene.user])
-        page.wait_for_url("**/dashboards")
+        sign_in(page, scene.user)
     scene.play(page)
     page.wait_for_load_state()

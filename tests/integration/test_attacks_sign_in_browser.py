@@ -64,7 +64,10 @@ POPUP = """url => new Promise(done => {
     setTimeout(look, 500);
 })"""
 
-PAGES = ("login?again=1", "logout", "signed-out", "go?to=/", "account", "account/tokens/new", "operator", "operator/sessions")
+PAGES = (
+    *("login?again=1", "logout", "signed-out", "go?to=/"),
+    *("account", "account/tokens/new", "account/sessions/others", "operator", "operator/sessions"),
+)
 """Own pages that a user who is signed in can open."""
 
 

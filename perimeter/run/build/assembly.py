@@ -135,8 +135,8 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         metrics,
         desk,
         prepared.authenticators.services.directory_realms,
-        book,
-        routes,
+        tokens=book,
+        routes=routes,
     )
 
     def gate(own: Iterable[Route]) -> Gate:

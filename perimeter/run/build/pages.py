@@ -37,10 +37,10 @@ def site_look(config: SiteConfig) -> Look:
 
 @attrs.frozen
 class PageParts:
-    """What the pages are made of. ``metrics`` is None if nothing is counted.
+    """What the pages are made of.
 
-    ``desk`` is for the operator's page; ``directory_realms`` are those whose roles compare without case. Without ``tokens`` there
-    are no API tokens. ``routes`` are those that one can be restricted to.
+    ``metrics`` is None if nothing is counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose roles
+    compare without case. Without ``tokens`` there are no API tokens; ``routes`` are those that one can be restricted to.
     """
 
     config: SiteConfig
@@ -85,17 +85,17 @@ class PageParts:
             Nothing(login.path, "pages", beneath=True),
         ]
 
+    def _account(self, pages: Pages) -> list[Endpoint]:
+        parts = AccountParts(pages, self.tokens, self.routes)
+        tokens = [] if self.tokens is None else [AccountTokens(parts, self.tokens)]
+        return [Account(parts), AccountSessions(parts), *tokens]
+
     def _operator(self, pages: Pages) -> list[Endpoint]:
         desk, realms = self.desk, self.directory_realms
         if desk is None or not self.config.operator.role:
             return []
         role = self.config.operator.role
         return [OperatorPage(pages, desk, role, realms), OperatorEvents(pages, desk.audience, role, realms)]
-
-    def _account(self, pages: Pages) -> list[Endpoint]:
-        parts = AccountParts(pages, self.tokens, self.routes)
-        tokens = [] if self.tokens is None else [AccountTokens(parts, self.tokens)]
-        return [Account(parts), AccountSessions(parts), *tokens]
 
     def _realms(self) -> tuple[str, ...]:
         """The realms of the authenticators that take passwords, in the order in which they are asked."""

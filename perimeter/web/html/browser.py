@@ -32,13 +32,13 @@ _SYSTEMS: Final = (
     ("CrOS", "ChromeOS"),
     ("Linux", "Linux"),
 )
-_PRODUCT: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:/([0-9]+))?")
+_PRODUCT: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,40})(?:/([0-9]{1,10}))?")
 
 
 def browser_in_words(agent: str) -> str:
     """The browser and its system (``Firefox 140 on Linux``), else the first product of ``agent`` (``curl 8``; RFC 9110, section
     10.1.5), else ``unknown``."""
-    products = dict(re.findall(r"([A-Za-z]+)/([0-9]+)", agent))
+    products = dict(re.findall(r"([A-Za-z]+)/([0-9]{1,10})", agent))
     first = _PRODUCT.match(agent)
     name = next((f"{words} {products[product]}" for product, words in _BROWSERS if product in products), "")
     if not name or first is None or first[1] != "Mozilla":

@@ -35,13 +35,14 @@ class Account(AccountEndpoint):
         """The page. ``done`` in the URL says what has just been done."""
         user, session, book = user_of(request), self.signed_in(request), self.parts.tokens
         owned = [] if book is None else book.owned(user)
+        sessions = sorted(self.pages.sessions.owned(user), key=lambda one: (one.id != session.id, -one.created))
         named = [token for token in owned if not token.passing]
         return self.render_page(
             request,
             "account.html",
             done=_DONE.get(query_fields(request).get("done", ""), ""),
             facts=_facts(user, session),
-            sessions=[self._session(one, session) for one in reversed(self.pages.sessions.owned(user))],
+            sessions=[self._session(one, session) for one in sessions],
             tokens=[described(token) for token in reversed(named)],
             passing=len(owned) - len(named),
             full=len(named) >= MOST_NAMED,

@@ -123,6 +123,15 @@ class PageTests(AccountCase):
         self.assertNotIn("198.51.100.1", page)
         self.assertEqual(re.findall(r"/sessions/(\w+)/end", page), [other.id])
 
+    def test_this_session_comes_first_and_then_the_latest(self) -> None:
+        self.clock.advance(1)
+        self.begin(address="203.0.113.1")
+        self.clock.advance(1)
+        self.begin(address="203.0.113.2")
+        page = self.browser.open(ACCOUNT).body
+        addresses = re.findall(rb'data-label="Address" class="address">([^<]*)<', page)
+        self.assertEqual(addresses, [b"192.0.2.7", b"203.0.113.2", b"203.0.113.1"])
+
     def test_times_of_a_session(self) -> None:
         self.clock.advance(120)
         self.browser.open(ACCOUNT)

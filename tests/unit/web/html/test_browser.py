@@ -33,5 +33,6 @@ class BrowserTests(TestCase):
             ("", "unknown"),
             ("<script>", "unknown"),
             ("x<script>/1", "x"),
+            ("x" * 41 + "/1", "x" * 40),
         ):
             self.assertEqual(browser_in_words(agent), words)
