@@ -191,6 +191,10 @@ class Reviewer:
         if not _same(before.principal, found.principal):
             exchange.withdraw(IdentityChanged("the credential is another user's by now, or the user has lost a role"))
             return
+        if before.route.builtin and (not found.route.builtin or found.route.name != before.route.name):
+            # what is at its path now, such as an open endpoint above it, asks for other credentials and gives something else
+            exchange.withdraw(NoRoute("the endpoint is not in the configuration any more"))
+            return
         exchange.review = self._end(exchange, found, self._clock.seconds())
 
     def _refused(self, exchange: Exchange, error: Exception) -> None:

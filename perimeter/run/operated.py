@@ -53,6 +53,7 @@ class OperatedGateway:
         self.listeners = worker.listeners
         self._known: Sequence[Problem] = ()
         self._known_until = 0.0
+        self._known_reload = self._asked_reload = worker.last_reload
         self._waiting: list[Deferred[Sequence[Problem]]] = []
 
     @property
@@ -80,12 +81,16 @@ class OperatedGateway:
         return self._worker.examination().identities
 
     def troubles(self) -> Deferred[Sequence[Problem]]:
-        """What is wrong, the worst first. All who ask at the same time share one examination, which is good for `KNOWN_FOR`."""
-        if self._runtime.reactor.seconds() < self._known_until:
+        """What is wrong, the worst first.
+
+        All who ask at the same time share one examination, which is good for `KNOWN_FOR`, or until a reload.
+        """
+        if self._runtime.reactor.seconds() < self._known_until and self._known_reload is self._worker.last_reload:
             return succeed(self._known)
         waiting: Deferred[Sequence[Problem]] = Deferred()
         self._waiting.append(waiting)
         if len(self._waiting) == 1:
+            self._asked_reload = self._worker.last_reload
             Deferred.fromCoroutine(self._examine()).addBoth(self._examined)
         return waiting
 
@@ -96,5 +101,6 @@ class OperatedGateway:
         waiting, self._waiting = self._waiting, []
         if not isinstance(found, Failure):
             self._known, self._known_until = found, self._runtime.reactor.seconds() + KNOWN_FOR
+            self._known_reload = self._asked_reload
         for one in waiting:
             one.callback(found)

@@ -414,6 +414,31 @@ class RoleTests(OperatorPageCase):
         self.assertTrue(ended.wait(60 - (time.monotonic() - began)))
         reader.join()
 
+    def test_the_stream_survives_a_reload_and_ends_with_the_page(self) -> None:
+        self.served, visitor = self.fresh()
+        visitor.sign_in("alice", "secret")
+        wire = self.listen(visitor)
+        wire.read_until(b"event: sample")
+        site_ini = self.served.directory / "site.ini"
+        text = site_ini.read_text()
+        site_ini.write_text(text + "\n[limits]\n".replace("[limits]", "; a comment"))
+        self.served.reload()
+        for _ in range(3):
+            wire.read_until(b"event: sample")
+        page = visitor.navigate(f"{PAGE}/configuration").text
+        self.assertIn('<span class="badge good">in force</span>', page)
+        site_ini.write_text(text.replace("[listener metrics]", "[listner metrics]"))
+        self.served.reload()
+        page = visitor.navigate(f"{PAGE}/configuration").text
+        self.assertIn('<span class="badge bad">refused</span>', page)
+        self.assertIn("listner", page)
+        self.assertIn("the last reload was refused", visitor.navigate(PAGE).text)
+        site_ini.write_text(text.replace("[operator]\nrole = admin\n", ""))
+        self.served.reload()
+        with contextlib.suppress(OSError):
+            wire.read_all()
+        self.assertEqual(visitor.navigate(PAGE).status_code, 404)
+
     def test_nobody_without_the_role(self) -> None:
         visitor = self.signed_in("bob", "hunter2")
         for path in SECTIONS:

@@ -233,6 +233,20 @@ class CutTests(ReviewCase):
         self.wait(1)
         self.assertEqual(self.reason(client), "no_route")
 
+    def test_attack_51_an_endpoint_that_is_gone(self) -> None:
+        """Its path belongs to another endpoint or route by now, which may be open to everybody."""
+        old = self.route("/x", builtin=True, lasting=True)
+        for now, reason in (
+            (attrs.evolve(self.route(builtin=True, access=ANYBODY), name="pages"), "no_route"),
+            (self.route("/x", access=ANYBODY), "no_route"),
+            (self.route("/x", builtin=True, lasting=True, access=ANYBODY), ""),
+        ):
+            self.put_in_force(old)
+            client = self.open()
+            self.put_in_force(now)
+            self.wait(1)
+            self.assertEqual(self.reason(client), reason)
+
     def test_attack_39_a_role_that_was_taken_away(self) -> None:
         for roles, reason in ((("user",), "identity_changed"), (("user", "admin", "more"), "")):
             client = self.open()

@@ -53,6 +53,13 @@ class LookUpTests(StoredCase):
         self.assertEqual(self.stored.all(), [first, second, bobs, namesakes])
         self.assertEqual(self.stored.realms(), {"local", "corp"})
 
+    def test_the_latest_come_first_and_only_as_many_as_are_wanted(self) -> None:
+        first, second, third = self.added(), self.added(owner=BOB), self.added()
+        over = self.added(expires=START)
+        self.assertEqual([one.id for one in self.stored.latest()], [third.id, second.id, first.id])
+        self.assertNotIn(over.id, [one.id for one in self.stored.latest()])
+        self.assertEqual(next(self.stored.latest()).id, third.id)
+
     def test_what_is_over_is_in_no_list(self) -> None:
         kept = self.added(idle=60.0)
         self.clock.advance(59.75)

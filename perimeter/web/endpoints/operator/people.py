@@ -155,7 +155,7 @@ async def _release(asked: Asked) -> str:
     released = asked.gateway.assembly.chain.release(what) if what else []
     if not released:
         raise Refused("There were no wrong passwords for this name or address.")
-    return f"{' and '.join(map(str, released))} may try again."
+    return f"May try again: {', '.join(map(str, released))}."
 
 
 SESSIONS: Final = Section(

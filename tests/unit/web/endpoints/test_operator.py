@@ -304,7 +304,7 @@ class ActionTests(OperatorCase):
         self.act(browser, self.page(browser, "/waiting"), "release")
         self.assertEqual((self.record.event, self.chain.waiting), ("unban", []))
         page = self.page(browser, "/waiting")
-        self.assertIn("may try again.", page)
+        self.assertIn("May try again: name", page)
         self.assertIn("Nobody has to wait", page)
 
     def test_keys_are_rotated(self) -> None:
