@@ -204,9 +204,10 @@ class Gate:
                     if gap > use.gap:
                         use.gap = gap
                 if route.app_authorization and head.headers.authorization:
-                    line = b"Authorization: %b\r\n" % head.headers.authorization[0]
-                    line += self.identity.lines(route.identity, principal)
-                    return Admitted(route, principal, target, line, address, relayed)
+                    lines = b"Authorization: %b\r\n" % head.headers.authorization[0] + self.identity.lines(
+                        route.identity, principal
+                    )
+                    return Admitted(route, principal, target, lines, address, relayed)
         return Admitted(route, principal, target, self.identity.lines(route.identity, principal), address, relayed)
 
     def _check_site(

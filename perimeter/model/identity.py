@@ -50,14 +50,6 @@ class SessionUse:
         self.kept = at
         self.gap = 0.0
 
-    def note(self, at: float) -> None:
-        """The session is used, at the time ``at``. An earlier time than that of the last use changes nothing."""
-        gap = at - self.at
-        if gap > 0:
-            self.at = at
-            if gap > self.gap:
-                self.gap = gap
-
 
 @attrs.frozen(slots=True)
 class Grant:

@@ -563,10 +563,14 @@ class AdmissionTests(GateTestCase):
         self.admitted(*ask, gate=strict)
 
     def test_a_use_is_never_taken_back(self) -> None:
-        use = SessionUse(100.0)
-        for at, expected in ((90.0, (100.0, 0.0)), (100.0, (100.0, 0.0)), (103.0, (103.0, 3.0)), (105.0, (105.0, 3.0))):
-            use.note(at)
-            self.assertEqual((use.at, use.gap, use.kept), (*expected, 100.0))
+        use = self.in_session()
+        began = use.at
+        self.admitted("GET /x", "Authorization: Bearer x")
+        exchange = self.target.exchanges[-1]
+        for at, last, gap in ((-10, 0, 0), (0, 0, 0), (3, 3, 3), (5, 5, 3)):
+            exchange.time = began + at
+            self.gate().judge(exchange, exchange.head)
+            self.assertEqual((use.at, use.gap, use.kept), (began + last, gap, began))
 
     def test_attack_21_and_27_a_page_of_another_site_uses_no_session(self) -> None:
         self.in_session()
