@@ -109,7 +109,8 @@ def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any
     if not isinstance(first, int):
         raise ValueError("first: expected a number")
     user, realm = _text(question, "user"), _text(question, "realm")
-    return list_tokens(assembly.tokens, user, realm, passing=question.get("passing") is True, first=max(0, first))
+    realms = [one.realm for one in assembly.config.authenticators]
+    return list_tokens(realms, assembly.tokens, user, realm, passing=question.get("passing") is True, first=max(0, first))
 
 
 async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
