@@ -115,7 +115,7 @@ class Gate:
         try:
             # Whether the route is open now, to this address, for this request.
             if self.maintenance and not route.builtin:
-                raise Maintenance
+                raise Maintenance("the operator has closed the gateway (maintenance)")
             if not route.audit.healthy():
                 raise AuditUnavailable(route.audit.problem())
             for rule in route.entry:  # a rule of one route: see `perimeter.gate.entry`
@@ -153,7 +153,7 @@ class Gate:
         try:
             principal = await later
             if principal is None and access.asks is not _OPTIONAL:
-                raise MissingCredentials
+                raise MissingCredentials("no source knows the user of the request")
             return self._admit(exchange, located.route, access, principal, head, located.target, located.address, located.relayed)
         except Exception as error:
             if not exchange.ended:

@@ -83,4 +83,4 @@ def withdraw_unless(good: Callable[[Principal, float], bool], exchanges: Iterabl
         if decision is None or decision.principal is None or decision.route.builtin:
             continue
         if not good(decision.principal, exchange.time):
-            exchange.withdraw(RevokedToken())
+            exchange.withdraw(RevokedToken("the token was revoked while the request was under way"))
