@@ -14,7 +14,7 @@ import click
 
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
-from perimeter.cli.site import Duration, config_option, explained, read_site
+from perimeter.cli.site import Duration, config_option, explained, read_site, realms_exist
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
 from perimeter.model import Principal
@@ -143,8 +143,9 @@ def _issued(site: SiteConfig, user: str, realm: str | None, roles: tuple[str, ..
     realms = sorted({one.realm for one in site.authenticators})
     if realm is None and len(realms) == 1:
         realm = realms[0]
-    if realm not in realms:
+    if realm is None:
         raise click.BadParameter(f"expected one of the realms {', '.join(realms) or '(there is none)'}", param_hint="--realm")
+    realms_exist(site, [realm])
     for role in roles:
         if not role or unfit_for_name(role):
             raise click.BadParameter("expected a name without control characters", param_hint="--role")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perimeter.audit.escaping import escape_line
-from perimeter.cli.site import config_option, explained, read_site
+from perimeter.cli.site import config_option, explained, read_site, realms_exist
 from perimeter.errors import Rejected, StartupError, Unavailable
 from perimeter.model import AuthenticationRequest, BasicCredentials
 from perimeter.plugin.authenticator import Scheme
@@ -42,6 +42,7 @@ def command(file: Path, user: str, realms: tuple[str, ...], from_stdin: bool) ->
     """
     with explained():
         site = read_site(file)
+    realms_exist(site, realms)
     password = sys.stdin.readline().rstrip("\r\n") if from_stdin else click.prompt("Password", hide_input=True, err=True)
 
     def say(line: str) -> None:

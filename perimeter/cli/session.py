@@ -12,6 +12,7 @@ import click
 from perimeter.cli.site import explained, gateway_of, gateway_options
 from perimeter.cli.state import check_owner, gateway_or_store, written
 from perimeter.config.site.config import SiteConfig
+from perimeter.errors import StartupError
 from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.sessions.stored import SESSIONS
 from perimeter.state.direct import DirectState
@@ -56,8 +57,11 @@ def end(file: Path | None, state_dir: Path | None, ids: tuple[str, ...], user: s
 def _answer(site: SiteConfig | None, state: DirectState, question: Mapping[str, Any]) -> Mapping[str, Any]:
     """The answer without a gateway."""
     stored, user, realm = state.view(SESSIONS), question["user"], question["realm"]
-    if question["command"] == "sessions":
-        return list_sessions(stored, user, realm, question["first"])
     realms = [] if site is None else [one.realm for one in site.authenticators]
+    if question["command"] == "sessions":
+        try:
+            return list_sessions(realms, stored, user, realm, question["first"])
+        except ValueError as error:
+            raise StartupError(str(error)) from None
     ended: Mapping[str, Any] = written(end_sessions(realms, stored, question["ids"], (realm, user) if user else None))
     return ended

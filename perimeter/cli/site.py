@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site, state_dir_of
 from perimeter.errors import StartupError
 from perimeter.run.control import ask
+from perimeter.run.known_realms import known_realm
 
 config_option: Callable[[Any], Any] = click.option(
     "--config", "file", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The gateway's site.ini."
@@ -97,6 +98,16 @@ def read_site(file: Path) -> SiteConfig:
     from perimeter.auth.registry import installed_kinds
 
     return load_site(file, kinds=installed_kinds())
+
+
+def realms_exist(site: SiteConfig, realms: Iterable[str]) -> None:
+    """Refuse ``--realm`` with a name that no authenticator has. A site without authenticators has no realms to misspell."""
+    configured = [one.realm for one in site.authenticators]
+    for realm in realms if configured else ():
+        try:
+            known_realm(realm, configured)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--realm") from None
 
 
 @contextlib.contextmanager

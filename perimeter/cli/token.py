@@ -13,7 +13,7 @@ import click
 
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
-from perimeter.cli.site import Duration, WallClock, config_option, explained, gateway_of, gateway_options, read_site
+from perimeter.cli.site import Duration, WallClock, config_option, explained, gateway_of, gateway_options, read_site, realms_exist
 from perimeter.cli.state import check_owner, gateway_or_store, written
 from perimeter.config.site.config import SiteConfig
 from perimeter.errors import InvalidToken, StartupError
@@ -46,6 +46,7 @@ def issue(file: Path, user: str, realm: str, roles: tuple[str, ...], lifetime: f
             raise click.BadParameter("expected a name without control characters", param_hint=option)
     with explained():
         site = read_site(file)
+    realms_exist(site, [realm])
     click.echo(access_token(site, Principal(user, realm, roles), lifetime))
 
 
@@ -117,8 +118,12 @@ def _answer(site: SiteConfig | None, state: DirectState, question: Mapping[str, 
     """The answer without a gateway."""
     stored = state.view(TOKENS)
     user, realm = question["user"], question["realm"]
+    realms = [] if site is None else [one.realm for one in site.authenticators]
     if question["command"] == "tokens":
-        return list_tokens(stored, user, realm, passing=question["passing"], first=question["first"])
+        try:
+            return list_tokens(realms, stored, user, realm, passing=question["passing"], first=question["first"])
+        except ValueError as error:
+            raise StartupError(str(error)) from None
     token = question.get("token")
     verifier = None
     if token is not None and not token.startswith(TOKEN_PREFIX):
@@ -128,7 +133,6 @@ def _answer(site: SiteConfig | None, state: DirectState, question: Mapping[str, 
         keyring = Keyring.read(site.perimeter.state_dir, site.token, clock)
         verifier = TokenVerifier(keyring, site.token, clock, stored.revoked)
     wanted = Revocation(tuple(question["ids"]), (realm, user) if user else None, token)
-    realms = [] if site is None else [one.realm for one in site.authenticators]
     ended = written(revoke_tokens(realms, Revoker(stored, verifier, state.view(SESSIONS)), wanted))
     return attrs.asdict(ended)
 

@@ -118,7 +118,7 @@ class Gate:
         try:
             # Whether the route is open now, to this address, for this request.
             if self.maintenance and not route.builtin:
-                raise Maintenance
+                raise Maintenance("the operator has closed the gateway (maintenance)")
             if not route.audit.healthy():
                 raise AuditUnavailable(route.audit.problem())
             for rule in route.entry:  # a rule of one route: see `perimeter.gate.entry`

@@ -87,4 +87,8 @@ def withdraw_unless(good: Callable[[Principal, float], bool], exchanges: Iterabl
         if decision is None or decision.principal is None or decision.route.brief:
             continue
         if not good(decision.principal, exchange.time):
-            exchange.withdraw(SessionExpired() if _by_session(decision.principal) else RevokedToken())
+            exchange.withdraw(
+                SessionExpired("the session ended while the request was under way")
+                if _by_session(decision.principal)
+                else RevokedToken("the token was revoked while the request was under way")
+            )

@@ -287,7 +287,7 @@ class Exchange:
             self.tunnel_close(EarlyEnd.SHUTDOWN)
             self._leave()
         else:
-            self.withdraw(ShuttingDown())
+            self.withdraw(ShuttingDown("not answered before the end of drain_timeout"))
 
     def abort(self, reason: str) -> None:
         """Cut the connection: the client sees that the response is not whole. ``reason`` is an `EarlyEnd`, or a refusal's."""

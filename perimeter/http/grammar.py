@@ -35,8 +35,8 @@ _CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\r\n"
 #: Names of headers that were found to be tokens: as they came -> in lower case.
 _names: Memo[bytes, bytes] = Memo(2000)
 _LONGEST_NAME = 64
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([0-9])")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 _ANY_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/[0-9]++(?:\.[0-9]++)?")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _TOKEN_LIST_ITEM = re.compile(_TOKEN + rb"++")
@@ -86,7 +86,9 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, Version]:
         # RFC 9112, section 3: an invalid request line SHOULD be answered with 400, not repaired.
         raise BadRequest("the request line is malformed")
     method, target, minor = match.groups()
-    return method, target, _HTTP_1_1 if minor == b"1" else _HTTP_1_0
+    # RFC 9110, section 2.5: with a higher minor version of a known major version, a recipient SHOULD process the message "as if
+    # it was in the highest minor version within that major version to which the recipient is conformant": HTTP/1.2 is HTTP/1.1.
+    return method, target, _HTTP_1_0 if minor == b"0" else _HTTP_1_1
 
 
 def parse_request(line: bytes, headers: HeaderBlock) -> RequestHead:
@@ -178,7 +180,7 @@ def parse_block(block: bytes, max_fields: int) -> HeaderBlock:
     if headers.host is not None and not _is_authority(headers.host):
         # RFC 9112, section 3.2: an invalid value of Host MUST be answered with 400.
         raise BadRequest("the Host field is malformed")
-    if expect is not None:
+    if expect:  # RFC 9110, sections 5.6.1 and 10.1.1: Expect is a list; one without elements expects nothing
         if expect.lower() != b"100-continue":
             # RFC 9110, section 10.1.1: an expectation other than 100-continue MAY be answered with 417.
             raise ExpectationFailed("an unknown expectation")
@@ -207,7 +209,8 @@ def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
     if headers.chunked and minor == b"0":
         # RFC 9112, section 6.1: the framing of such a message MUST be treated as faulty.
         raise UpstreamBadReply("Transfer-Encoding in HTTP/1.0")
-    return ResponseHead(int(status), reason or b"", 1 if minor == b"1" else 0, headers)
+    # RFC 9110, section 2.5: a higher minor version is processed as HTTP/1.1, as that of a request.
+    return ResponseHead(int(status), reason or b"", 0 if minor == b"0" else 1, headers)
 
 
 def _read_framing(headers: HeaderBlock) -> bytes | None:

@@ -58,7 +58,7 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
     if command == "revoke":
         return _revoke(gateway.assembly, question)
     if command == "sessions":
-        return list_sessions(gateway.assembly.sessions, *_owner(question), _first(question))
+        return list_sessions(_realms(gateway.assembly), gateway.assembly.sessions, *_owner(question), _first(question))
     if command == "end_sessions":
         return _end_sessions(gateway.assembly, question)
     what = question.get("what")
@@ -112,7 +112,8 @@ async def examined_status(gateway: RunningGateway, examination: Examination) -> 
 
 
 def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    return list_tokens(assembly.tokens, *_owner(question), passing=question.get("passing") is True, first=_first(question))
+    passing = question.get("passing") is True
+    return list_tokens(_realms(assembly), assembly.tokens, *_owner(question), passing=passing, first=_first(question))
 
 
 async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from perimeter.run.known_realms import known_realm
 from perimeter.sessions.session import Session
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.writer import finish
@@ -14,11 +15,16 @@ PAGE: Final = 1000
 """Sessions in one answer."""
 
 
-def list_sessions(stored: StoredSessions, user: str | None, realm: str | None, first: int = 0) -> dict[str, Any]:
+def list_sessions(
+    realms: Iterable[str], stored: StoredSessions, user: str | None, realm: str | None, first: int = 0
+) -> dict[str, Any]:
     """Up to `PAGE` sessions, the oldest first, from number ``first`` on; ``next`` is the number to go on with, or None.
 
-    ``user`` and ``realm`` select, unless None.
+    ``user`` and ``realm`` select, unless None. ``realms`` are those of the configuration. Raises ValueError if there is no
+    ``realm``.
     """
+    if realm is not None:
+        known_realm(realm, realms, stored.realms())
     found = [one for one in stored.all() if user in (None, one.owner.username) and realm in (None, one.owner.realm)]
     page = found[first : first + PAGE]
     return {
@@ -60,10 +66,3 @@ async def end_sessions(
     await finish(*(stored.end(session) for session in sessions))
     more = [] if user is None else await stored.end_user(*user)
     return {"sessions": len(sessions) + len(more)}
-
-
-def known_realm(realm: str, configured: Iterable[str], stored: Iterable[str]) -> None:
-    """Raise ValueError if there is no ``realm``: a misspelt name would end nothing, and that would not be noticed."""
-    known = {*configured, *stored}
-    if realm not in known:
-        raise ValueError(f"there is no realm {realm}; there are: {', '.join(sorted(known)) or 'none'}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from perimeter.errors import InvalidToken, NoSuchToken
-from perimeter.run.session_operations import known_realm
+from perimeter.run.known_realms import known_realm
 from perimeter.tokens.revoking import Ended, Revocation, Revoker
 from perimeter.tokens.stored import StoredTokens
 from perimeter.web.endpoints.api_tokens import described
@@ -15,11 +15,16 @@ PAGE: Final = 1000
 """API tokens in one answer."""
 
 
-def list_tokens(stored: StoredTokens, user: str | None, realm: str | None, *, passing: bool, first: int = 0) -> dict[str, Any]:
+def list_tokens(
+    realms: Iterable[str], stored: StoredTokens, user: str | None, realm: str | None, *, passing: bool, first: int = 0
+) -> dict[str, Any]:
     """Up to `PAGE` API tokens, the oldest first, from number ``first`` on; ``next`` is the number to go on with, or None.
 
-    ``user`` and ``realm`` select, unless None; ``passing`` adds those from ``GET /token``.
+    ``user`` and ``realm`` select, unless None; ``passing`` adds those from ``GET /token``. ``realms`` are those of the
+    configuration. Raises ValueError if ``realm`` is neither one of them nor that of an owner.
     """
+    if realm is not None:
+        known_realm(realm, realms, stored.realms())
     found = [
         token
         for token in stored.all()

@@ -188,7 +188,7 @@ class StaticTarget:
         head, decision = exchange.head, exchange.decision
         assert isinstance(decision, Admitted)
         if head.method not in (b"GET", b"HEAD"):
-            exchange.refuse(MethodNotAllowed(allow=("GET", "HEAD")))
+            exchange.refuse(MethodNotAllowed("files are served to GET and HEAD", allow=("GET", "HEAD")))
             return
         path, mark, query = decision.target.partition(b"?")
         inner = path[len(decision.route.prefix) :]

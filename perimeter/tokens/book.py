@@ -62,7 +62,7 @@ class TokenBook:
         elif self.longest and not 0 < lifetime <= self.longest:
             raise ValueError(f"an API token may live up to {self.longest:.0f} seconds (api_lifetime)")
         if self._stored.count(owner.realm, owner.username) >= MOST_NAMED:
-            raise TooManyTokens
+            raise TooManyTokens(f"the user has {MOST_NAMED} API tokens")
         now = self._clock.seconds()
         text, kept = mint(name, attrs.evolve(owner, grant=None), now, now + lifetime if lifetime else inf, restriction, id=id)
         await self._stored.add(kept)
@@ -86,7 +86,7 @@ class TokenBook:
             if which == token.id or digest == token.digest:
                 await self._stored.remove(token)
                 return token
-        raise NoSuchToken
+        raise NoSuchToken("the user has no such API token")
 
     async def revoke(self, text: str) -> Principal | None:
         """End a token of either kind, on behalf of its holder (RFC 7009). Returns its owner, or None if it is not a valid token.

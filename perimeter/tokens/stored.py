@@ -79,6 +79,10 @@ class StoredTokens:
         now = self._writer.seconds()
         return sorted((one for one in self._index.by_id.values() if one.expires > now), key=lambda token: token.created)
 
+    def realms(self) -> frozenset[str]:
+        """The realms of the owners of API tokens, which may be ones that are no longer configured."""
+        return frozenset(token.owner.realm for token in self.all())
+
     def owned(self, realm: str, username: str) -> list[ApiToken]:
         """The API tokens of a user that have not expired, the oldest first."""
         now, owner, index = self._writer.seconds(), (realm, username), self._index

@@ -145,13 +145,14 @@ class BridgedRequest(UnparsedRequest):
     def render(self, resrc: Any) -> None:
         """Ask ``resrc`` to render; every way to fail ends in `processingFailed`."""
         if isinstance(resrc, resource.NoResource):
-            raise NoRoute
+            raise NoRoute("no built-in resource has this path")
         if isinstance(resrc, resource.ErrorPage | resource.ForbiddenResource):
             raise InternalError(f"a twisted.web error page: {resrc.brief}")
         try:
             body = resrc.render(self)
         except UnsupportedMethod as error:
-            raise MethodNotAllowed(allow=_methods(error.allowedMethods)) from None
+            allow = _methods(error.allowedMethods)
+            raise MethodNotAllowed(f"the resource takes {', '.join(allow)}", allow=allow) from None
         if body is server.NOT_DONE_YET:
             return
         if not isinstance(body, bytes):

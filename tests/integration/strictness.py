@@ -65,6 +65,8 @@ CLIENT: tuple[tuple[str, bytes], ...] = (
     ("two `Host`", b"GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
     ("`Host` with a user", b"GET /x HTTP/1.1\r\nHost: u@a\r\n\r\n"),
     ("unknown `Expect`", b"POST /x HTTP/1.1\r\nHost: a\r\nExpect: x\r\nContent-Length: 5\r\n\r\nhello"),
+    ("empty `Expect`", b"POST /x HTTP/1.1\r\nHost: a\r\nExpect:\r\nContent-Length: 5\r\n\r\nhello"),
+    ("HTTP/1.2", b"GET /x HTTP/1.2\r\nHost: a\r\n\r\n"),
     ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"),
     ("empty lines before the request", b"\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("`#` in the target", b"GET /x#y HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -92,6 +94,7 @@ SERVICE: tuple[tuple[str, bytes], ...] = (
     ("204 with a body", b"HTTP/1.1 204 N\r\nContent-Length: 2\r\n\r\nok"),
     ("103 before the response", b"HTTP/1.1 103 E\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
     ("426 with `Upgrade`", b"HTTP/1.1 426 U\r\nConnection: upgrade\r\nUpgrade: TLS/1.3\r\nContent-Length: 2\r\n\r\nok"),
+    ("HTTP/1.2", b"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok"),
     ("status line without a reason", b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok"),
 )
 """What a service answers, and the bytes."""

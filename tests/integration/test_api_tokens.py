@@ -459,6 +459,7 @@ class RevocationTests(ApiTokenCase):
         refused = self.refused("revoke", "--user", "alice", "--realm", "TYPO")
         self.assertIn("there is no realm TYPO; there are: ", refused)
         self.assertIn("local", refused)
+        self.assertIn("there is no realm TYPO; there are: ", self.refused("list", "--realm", "TYPO"))
         self.assertEqual(self.status(token), 200)
         self.served.stop()
         self.assertIn("there is no realm TYPO; there are: ", self.refused("revoke", "--user", "alice", "--realm", "TYPO"))
@@ -493,7 +494,7 @@ class RevocationTests(ApiTokenCase):
         listed = [json.loads(line)["id"] for line in self.command("list", "--user", "alice", "--realm", "local").splitlines()]
         self.assertLessEqual(made, set(listed))
         self.assertEqual(len(listed), len(set(listed)))
-        self.assertEqual(self.command("list", "--realm", "nowhere"), "")
+        self.assertEqual(self.command("list", "--user", "nobody-else", "--realm", "local"), "")
 
     def test_attack_39_a_write_by_another_process_is_seen_within_a_second(self) -> None:
         """Write to the file directly, as the process of another worker would."""

@@ -151,7 +151,7 @@ class Requests(StageCase):
         hosts = ((b"Host: a",), (b"Host: b",), (b"host: A",), (b"HOST: a", b"Host: a"))
         for more in hosts:
             self.refused(post(*more))
-        for line in (b"GET /x", b"GET /x HTTP/1.1 x", b"GET /x HTTP/1.2", b"GET /x http/1.1", b"GET /x HTTP/1.10"):
+        for line in (b"GET /x", b"GET /x HTTP/1.1 x", b"GET /x HTTP/1.", b"GET /x http/1.1", b"GET /x HTTP/1.10"):
             self.refused(post(line=line))
         for line in (b" GET /x HTTP/1.1", b"G(T /x HTTP/1.1", b"G\xcbT /x HTTP/1.1", b"/x HTTP/1.1", b"GET /x HTTP/1.1\x20"):
             self.refused(post(line=line))
@@ -486,7 +486,7 @@ class Replies(StageCase):
             b"HTTP/1.1 099 OK",
             b"HTTP/1.1  200 OK",
             b"HTTP/2 200 OK",
-            b"HTTP/1.2 200 OK",
+            b"HTTP/1.10 200 OK",
         )
         more = (
             b"ICY 200 OK",

@@ -148,10 +148,14 @@ class LoginTests(OperatorCase):
             ran = self.login(config, user, password)
             self.assertEqual((ran.status, words in ran.output), (status, True), ran.output)
             self.assertNotIn("guess-42", ran.output)
+
+    def test_realms_that_are_not_asked_and_realms_that_do_not_exist(self) -> None:
+        config = self.config("[authenticator more]\ntype = realmfile\npath = more.realm\n")
         self.assertIn(
-            "local: not asked, its realm is not asked for",
-            self.login(config, "alice", "secret", "--realm", "x").output,
+            "more: not asked, its realm is not asked for",
+            self.login(config, "nobody", "secret", "--realm", "local").output,
         )
+        self.assertIn("there is no realm x; there are: local, more", self.login(config, "alice", "secret", "--realm", "x").output)
 
     def test_a_password_of_common_words_changes_no_output(self) -> None:
         # masking it would show which of the words is the secret

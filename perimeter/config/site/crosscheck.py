@@ -18,6 +18,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.errors import ErrorSettings
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
 from perimeter.config.site.login import LoginSettings
+from perimeter.config.site.methods import REGISTERED_METHODS
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.perimeter import StateKind
 from perimeter.config.site.route import Auth, RouteSettings, Rule, RuleKind
@@ -198,6 +199,7 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
         if route.authorization.value and route.auth is Auth.NONE
     ]
     found += _any_realm(config)
+    found += _odd_methods(config)
     found += _metrics(config)
     found += _sign_in(config)
     found += [
@@ -228,6 +230,19 @@ def _any_realm(config: SiteConfig) -> list[str]:
                 f"[route {route.name}] allow: {', '.join(map(str, rules))} holds in every realm ({', '.join(realms)}): "
                 f"write {rules[0].kind}:{realms[0]}/{rules[0].value} for one realm"
             )
+    return found
+
+
+def _odd_methods(config: SiteConfig) -> list[str]:
+    """Rules for a method that is not registered: a misspelt one in ``deny`` refuses nothing, and in ``allow`` admits nothing."""
+    found = []
+    for route in config.routes:
+        for option, rules in (("allow", route.allow or ()), ("deny", route.deny)):
+            for rule in rules:
+                if rule.kind is RuleKind.METHOD and rule.value not in REGISTERED_METHODS:
+                    near = closest(rule.value, [one.lower() for one in REGISTERED_METHODS]).upper()
+                    hint = f", did you mean {near}?" if near else ""
+                    found.append(f"[route {route.name}] {option}: {rule.value} is not a registered method of HTTP{hint}")
     return found
 
 

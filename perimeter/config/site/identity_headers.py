@@ -30,6 +30,8 @@ KNOWN: Final = (
     # Pomerium, Tailscale, Cloudflare, Google, AWS and Azure
     *("X-Pomerium-Claim-*", "Tailscale-User-*", "CF-Access-Authenticated-User-Email", "X-Goog-Authenticated-User-*"),
     *("X-Amzn-OIDC-*", "X-MS-Client-Principal", "X-MS-Client-Principal-*"),
+    # API gateways (APISIX and Kong with OpenID Connect, Google's endpoints, WSO2, Oathkeeper's recipes), Kubernetes, Shibboleth
+    *("X-Userinfo", "X-Endpoint-API-UserInfo", "X-JWT-Assertion", "X-Auth-Subject", "Impersonate-*", "Shib-*"),
     # client certificates, for a service behind the end of TLS (RFC 9440)
     *("Client-Cert", "Client-Cert-Chain", "X-Client-Cert", "X-Client-Cert-*", "X-Client-DN", "X-Client-Verify"),
     *("SSL-Client-*", "X-SSL-Cert", "X-SSL-Client-*"),

@@ -231,7 +231,7 @@ class Authorization:
 
         Raises the refusal of the first one, or `Unavailable` if any of them could not be verified.
         """
-        refusal: Refusal = MissingCredentials()
+        refusal: Refusal = MissingCredentials("no credential in the request that the gateway can use")
         for index, credentials in enumerate(several):
             try:
                 found = one(credentials, request, raw)

@@ -37,7 +37,7 @@ class OwnToken(Endpoint):
     def render(self, request: Any) -> Any:
         """404 for everything but DELETE."""
         if request.method not in self.access:
-            raise NoRoute
+            raise NoRoute(f"below {_PATH} there is only DELETE of a token")
         return super().render(request)
 
     def render_DELETE(self, request: Any) -> int:
@@ -49,7 +49,7 @@ class OwnToken(Endpoint):
         assert decision is not None
         which = _which(decision.target)
         if which is None:
-            raise NoRoute
+            raise NoRoute("the path is deeper than the id of a token")
         await self._book.remove(user_of(request), which)
         request.setResponseCode(204)
         never_store(request)

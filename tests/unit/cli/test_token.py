@@ -152,6 +152,21 @@ class TokenCommandTests(CommandCase):
         said = self.output("token", "revoke", "--user", "nobody", "--realm", "corp")
         self.assertIn("revoked: 0 API tokens, every access token", said)
 
+    def test_list_says_that_there_is_no_such_realm(self) -> None:
+        self.stored(mint("bob's", Principal("bob", "corp"), 4.0, inf)[1])
+        self.fails("there is no realm TYPO; there are: corp", "token", "list", "--realm", "TYPO")
+        self.assertEqual(self.output("token", "list", "--realm", "corp", "--user", "nobody"), "")
+
+    def test_issue_and_login_say_that_there_is_no_such_realm(self) -> None:
+        (self.directory / "users.realm").write_text("alice: {plain}secret\n")
+        self.site.write_text(f"{SITE}[authenticator users]\ntype = realmfile\npath = users.realm\nrealm = local\n")
+        self.issue()
+        self.fails("--realm: there is no realm TYPO; there are: local", "token", "issue", "--user", "alice", "--realm", "TYPO")
+        arguments = ("--config", str(self.site), "--user", "alice", "--realm", "local", "--realm", "TYPO", "--stdin")
+        result = CliRunner().invoke(main, ["login", *arguments], input="secret\n")
+        self.assertEqual((result.exit_code, result.stdout), (2, ""))
+        self.assertIn("--realm: there is no realm TYPO; there are: local", result.stderr)
+
     def test_a_database_that_cannot_be_written(self) -> None:
         kept = mint("one", ALICE, 1.0, inf)[1]
         self.stored(kept)

@@ -107,8 +107,9 @@ BAD_LINES = [
     b" GET / HTTP/1.1",
     b"GET / HTTP/1.1 ",
     b"GET\t/\tHTTP/1.1",
-    b"GET / HTTP/1.2",
     b"GET / HTTP/1.10",
+    b"GET / HTTP/1.",
+    b"GET / HTTP/1.a",
     b"GET / http/1.1",
     b"GET / HTTP/1.1\r",
     b"GET / HTTP/1.1\nX: y",
@@ -277,10 +278,28 @@ class RequestTests(unittest.TestCase):
         ):
             self.assertEqual(offered_protocols(value), protocols, value)
 
+    def test_a_higher_minor_version_is_the_highest_known_one(self) -> None:
+        for minor in range(1, 10):
+            line = b"GET / HTTP/1.%d" % minor
+            self.assertIs(request(line, HOST + b"Transfer-Encoding: chunked\r\n").version, Version.HTTP_1_1, line)
+            with self.assertRaises(BadRequest, msg="1.1 needs Host") as raised:
+                request(line, b"X: y\r\n")
+            self.assertEqual(raised.exception.status, 400)
+        self.assertIs(request(b"GET / HTTP/1.0", HOST).version, Version.HTTP_1_0)
+        for line in (b"GET / HTTP/2.0", b"GET / HTTP/0.9", b"GET / HTTP/2.1", b"GET / HTTP/11.1"):
+            with self.assertRaises(VersionNotSupported, msg=line):
+                request(line, HOST)
+
     def test_expectations(self) -> None:
         with self.assertRaises(ExpectationFailed) as raised:
             request(b"GET / HTTP/1.1", HOST + b"Expect: 200-ok\r\n")
         self.assertEqual(raised.exception.status, 417)
+        for field, expects in ((b"Expect:", False), (b"Expect: \t", False), (b"Expect: 100-CONTINUE", True)):
+            head = request(b"GET / HTTP/1.1", HOST + field + b"\r\n")
+            self.assertIs(head.headers.expect_continue, expects, field)
+        for value in (b"100-continue, x", b"x, 100-continue", b"100-continue;a=b", b'""', b"100"):
+            with self.assertRaises(ExpectationFailed, msg=value):
+                request(b"GET / HTTP/1.1", HOST + b"Expect: " + value + b"\r\n")
 
     def test_attack_23_header_count(self) -> None:
         block = HOST + b"X: y\r\n" * 99
@@ -318,7 +337,9 @@ class ResponseTests(unittest.TestCase):
             b"HTTP/1.1  200 OK",
             b"HTTP/1.1 200\tOK",
             b"HTTP/2.0 200 OK",
-            b"HTTP/1.2 200 OK",
+            b"HTTP/1.10 200 OK",
+            b"HTTP/1. 200 OK",
+            b"HTTP/0.9 200 OK",
             b"http/1.1 200 OK",
             b"ICY 200 OK",
             b" HTTP/1.1 200 OK",
@@ -334,6 +355,7 @@ class ResponseTests(unittest.TestCase):
         for line, status, reason, minor in (
             (b"HTTP/1.1 200 OK", 200, b"OK", 1),
             (b"HTTP/1.0 404 ", 404, b"", 0),
+            *((b"HTTP/1.%d 200 OK" % higher, 200, b"OK", 1) for higher in range(2, 10)),
             (b"HTTP/1.1 500", 500, b"", 1),
             (b"HTTP/1.1 299 tr\xe8s  bien ", 299, b"tr\xe8s  bien ", 1),
         ):

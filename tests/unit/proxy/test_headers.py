@@ -64,6 +64,8 @@ class RequestTests(unittest.TestCase):
         for name in (
             *("X-Remote-User", "Remote-User", "REMOTE_USER", "X-Forwarded-User", "X-Auth-Request-User", "x_auth_request_email"),
             *("X-WEBAUTH-USER", "x.webauth.role", "OIDC_CLAIM_sub", "X-Remote-Extra-Scopes", "X-User", "SM_USER", "Client-Cert"),
+            *("X-Userinfo", "X_UserInfo", "X-Endpoint-API-UserInfo", "X-JWT-Assertion", "X-Auth-Subject", "Shib-Session-ID"),
+            *("Impersonate-User", "Impersonate-Group", "Impersonate-Extra-scopes", "SHIB_eppn", "Shib-Identity-Provider"),
             *("X-SSL-Client-S-DN", "ssl_client_verify", "CF-Access-Authenticated-User-Email", "X-Consumer-Username"),
         ):
             self.assertEqual(fields(f"{name}: root"), [], name)

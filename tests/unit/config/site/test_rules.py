@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perimeter.config.site.authorization import UPSTREAM_AUTHORIZATION
+from perimeter.config.site.methods import REGISTERED_METHODS
 from tests.unit.doubles.site import SITE, SiteCase
 
 LABEL = UPSTREAM_AUTHORIZATION.label
@@ -463,6 +464,23 @@ class WarningTests(SiteCase):
 
     def test_a_self_made_certificate(self) -> None:
         self.assertEqual(self.load(SITE).warnings, (self.CERTIFICATE,))
+
+    def test_a_method_that_is_not_registered(self) -> None:
+        for option, rules, told in (
+            ("deny", "method:FETCH", ["deny: FETCH is not a registered method of HTTP, did you mean PATCH?"]),
+            (
+                "deny",
+                "method:DELET, method:GET",
+                ["deny: DELET is not a registered method of HTTP, did you mean DELETE?"],
+            ),
+            ("deny", "method:QXZ", ["deny: QXZ is not a registered method of HTTP"]),
+            ("allow", "method:PSOT", ["allow: PSOT is not a registered method of HTTP, did you mean POST?"]),
+            ("deny", ", ".join(f"method:{one}" for one in REGISTERED_METHODS), []),
+            ("allow", "user:FETCH, role:FETCH", []),
+        ):
+            warnings = self.load(SITE.replace("path = /\n", f"path = /\n{option} = {rules}\n")).warnings
+            found = [one.removeprefix("[route app] ") for one in warnings if "registered" in one]
+            self.assertEqual(found, told, rules)
 
     def test_nothing_to_warn_of(self) -> None:
         for name in ("gw.crt", "gw.key"):

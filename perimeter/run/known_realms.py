@@ -1,0 +1,12 @@
+"""Realms that commands of the operator name: one that does not exist is refused, since it would select nothing, unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def known_realm(realm: str, configured: Iterable[str], stored: Iterable[str] = ()) -> None:
+    """Raise ValueError, with the realms that exist, if ``realm`` is neither ``configured`` nor in the state (``stored``)."""
+    known = {*configured, *stored}
+    if realm not in known:
+        raise ValueError(f"there is no realm {realm}; there are: {', '.join(sorted(known)) or 'none'}")
