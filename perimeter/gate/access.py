@@ -10,6 +10,7 @@ import attrs
 from perimeter.errors import (
     Challenges,
     InsufficientScope,
+    InvalidToken,
     LoginNeeded,
     MissingCredentials,
     Refusal,
@@ -109,13 +110,20 @@ def _for_person(error: Refusal, access: Access, head: RequestHead, place: Shown,
             elsewhere = with_return(access.login, target, again=Again.OTHER_USER).decode("ascii")
             error.sign_in = SignIn(elsewhere, framed, sent, principal.username)
         return error
-    location = with_return(access.login, target, again=Again.SAME_USER if isinstance(error, SessionUnused) else None)
+    location = with_return(access.login, target, again=_again(error, head))
     helps = isinstance(error, MissingCredentials | SessionExpired) or not head.headers.authorization
     if helps and place is Shown.PAGE:
         return LoginNeeded(location, error)
     if helps:
         error.sign_in = SignIn(location.decode("ascii"), framed, sent)
     return error
+
+
+def _again(error: Refusal, head: RequestHead) -> Again | None:
+    """For a session that is open and of no use here: the login page would send its browser back at once, and so for ever."""
+    if isinstance(error, SessionUnused):
+        return Again.SAME_USER
+    return Again.OTHER_USER if isinstance(error, InvalidToken) and head.headers.session is not None else None
 
 
 def check_restriction(grant: Grant, access: Access, route: str, head: RequestHead, target: bytes, address: str) -> None:

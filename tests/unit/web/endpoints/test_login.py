@@ -310,6 +310,14 @@ class SignInTests(PageCase):
             self.assertEqual(self.stored.all()[-1].agent, kept)
             self.clock.advance(1)
 
+    def test_a_session_of_a_realm_that_is_excluded_leads_to_the_page_and_not_back(self) -> None:
+        """Otherwise the browser of a user behind a proxy that sets X-Auth-Realm would be redirected for ever."""
+        self.browser.sign_in()
+        sent = self.browser.open("/.perimeter/account", *NAVIGATION, "X-Auth-Realm: other")
+        self.assertEqual(sent.get(b"location"), b"/.perimeter/login?to=/.perimeter/account&again=other")
+        self.assertEqual(self.browser.open(sent.get(b"location").decode(), *NAVIGATION, "X-Auth-Realm: other").status, 200)
+        self.assertEqual(self.browser.open("/.perimeter/account").status, 200)
+
 
 class RelayedTests(PageCase):
     trusted_proxies = (ip_network("192.0.2.0/24"),)
