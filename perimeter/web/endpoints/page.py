@@ -112,7 +112,7 @@ class PageEndpoint(Endpoint):
         """The token of a form for ``purpose`` in the user's session. Raises `MissingCredentials` without one."""
         cookie, session = self._cookie(request), self.session_of(request)
         if cookie is None or session is None:
-            raise MissingCredentials
+            raise MissingCredentials("the session has ended meanwhile")
         return form_token(cookie, session.id, purpose)
 
     def form(self, request: Any, purpose: str) -> dict[str, str]:
