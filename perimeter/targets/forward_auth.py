@@ -2,7 +2,8 @@
 
 A trusted proxy's question is about the client's own request (`perimeter.gate.original`), which the gate judges as if the client
 had sent it to the gateway. Any other question is only about the user of the credentials in it: one from another peer, one that
-names no request, and each one to a gateway without routes, which has no rules to judge by.
+names no request, and each one to a gateway without routes, which has no rules to judge by. Only a trusted proxy may ask with
+the session of a browser, and gets cookies in the answer: a script of a service could read them.
 
 The answer is 200 with the identity in headers, as an upstream would get them, or a refusal that every proxy understands:
 401 if other credentials would help, 403 if not, 429 and 503 for "not now". What is 400 or 404 elsewhere is 403 here. A browser
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
+import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -94,6 +96,9 @@ class ForwardAuthTarget:
             # nor from which page the client does it: it is for the proxy to judge
             cross_site=None,
         )
+        # A browser that asks by itself is no proxy: a script of a service would read the assertion, and cookies that no script
+        # may read (attack 76).
+        self._by_client = attrs.evolve(self._bare, access=attrs.evolve(self._bare.access, by_session=False))
 
     def handle(self, exchange: Exchange) -> None:
         """Answer ``exchange``. Never raises."""
@@ -115,7 +120,7 @@ class ForwardAuthTarget:
         if not asking.relayed:  # not a trusted proxy
             if behind.startswith(b"/"):
                 raise NoSuchRoute("only a trusted proxy may ask about a path")
-            return self._gate.judge(exchange, head, self._bare, asking)
+            return self._gate.judge(exchange, head, self._by_client, asking)
         asked = original(head, behind)
         if asked is None:
             return self._gate.judge(exchange, head, self._bare, asking)
@@ -138,7 +143,8 @@ class ForwardAuthTarget:
         elif b"\nAuthorization: " not in b"\n" + lines:
             absent.append(b"authorization")
         if self._pages:
-            cookies = others(headers)
+            # only for a proxy: a script that asks by itself could read them
+            cookies = others(headers) if admitted.relayed else b""
             if cookies:
                 lines += b"Cookie: %b\r\n" % cookies
             else:

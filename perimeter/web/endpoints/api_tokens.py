@@ -70,7 +70,7 @@ class ApiTokens(Endpoint):
 
         A form of another site cannot send this media type without asking first (attack 27).
         """
-        if (request.getHeader("content-type") or "").partition(";")[0].strip().lower() != "application/json":
+        if (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower() != b"application/json":
             raise ValueError("Content-Type: application/json is needed")
         try:
             body = decode(request.content.read())

@@ -198,7 +198,7 @@ class Login(PageEndpoint):
             cookie, session = await self.pages.sessions.begin(
                 principal,
                 address=asking.address,
-                agent=request.getHeader("user-agent") or "",
+                agent=(request.getHeader(b"user-agent") or b"").decode("utf-8", "replace"),  # any bytes
                 method=_PASSWORD,
                 stay=stays,
                 old=exchange.head.headers.session,

@@ -190,6 +190,19 @@ class SessionTests(ForwardAuthTestCase):
                 removed = b"authorization, cookie" if kept is None else b"authorization"
                 self.assertEqual(response.get(b"x-envoy-auth-headers-to-remove"), removed)
 
+    def test_attack_76_a_script_of_a_service_asks_with_the_users_session(self) -> None:
+        """It would read an assertion about the user, and the cookies that no script may read."""
+        grant = Grant("7", 0.0, 9e9, GrantKind.SESSION, use=SessionUse(self.site.clock()))
+        self.identifier.sessions = {b"a" * 43: attrs.evolve(ALICE, grant=grant)}
+        for gate in (self.own, self.serving(bare=True, pages=b"/.perimeter")):
+            for lines in ((), nginx("GET", "/pub"), nginx("GET", "/x")):
+                self.answers(200, *lines, f"{OF_ALICE}; a=b", user=None, gate=gate)
+                response = self.answers(403, *lines, f"{OF_ALICE}; a=b", user=None, gate=gate, peer=CLIENT)
+                self.assertEqual(json.loads(response.body)["error"], "insufficient_scope")
+                self.assertIsNone(response.get(b"cookie"))
+                response = self.answers(200, *lines, "Cookie: a=b", gate=gate, peer=CLIENT)
+                self.assertIsNone(response.get(b"cookie"))
+
     def test_without_a_sign_in_page_the_answer_has_no_cookies(self) -> None:
         response = self.answers(200, *nginx("GET", "/x"), "Cookie: a=b")
         self.assertIsNone(response.get(b"cookie"))

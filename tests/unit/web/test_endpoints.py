@@ -298,6 +298,10 @@ class ApiTokenTests(EndpointCase):
     def listed(self) -> list[str]:
         return [one["id"] for one in json.loads(self.sent("GET /tokens", OWN).body)["tokens"]]
 
+    def test_a_content_type_may_hold_any_bytes(self) -> None:
+        for value in ("caf\xe9", "application/json\xff"):
+            self.assertEqual(self.sent("POST /tokens", GOOD, f"Content-Type: {value}", body=b"{}").status, 400)
+
     def test_made_and_listed(self) -> None:
         made = self.make(routes=["app"], methods=["get"], networks=["192.0.2.0/24"])
         self.assertEqual((made["methods"], made["networks"]), (["GET"], ["192.0.2.0/24"]))

@@ -301,6 +301,15 @@ class SignInTests(PageCase):
     def test_methods(self) -> None:
         self.assertEqual(self.browser.ask(f"PUT {LOGIN}", *PROGRAM).status, 405)
 
+    def test_a_user_agent_may_hold_any_bytes(self) -> None:
+        for agent, kept in ((b"caf\xe9/1", "caf\ufffd/1"), ("caf\u00e9/1".encode(), "caf\u00e9/1"), (b"x" * 900, "x" * 200)):
+            browser = Browser(self)
+            page = browser.open(LOGIN)
+            sent = browser.send(LOGIN, {**hidden(page), **FORM}, *OWN_FORM, "User-Agent: " + agent.decode("latin-1"))
+            self.assertEqual(sent.status, 303)
+            self.assertEqual(self.stored.all()[-1].agent, kept)
+            self.clock.advance(1)
+
 
 class RelayedTests(PageCase):
     trusted_proxies = (ip_network("192.0.2.0/24"),)
