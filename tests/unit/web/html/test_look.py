@@ -143,6 +143,12 @@ class TemplateTests(FileCase):
             self.file("login.html", source)
             self.assertIn(words, self.fault(templates=self.directory), source)
 
+    def test_templates_of_the_account_and_the_operator_are_tried(self) -> None:
+        for name in ("account.html", "operator_overview.html"):
+            self.file(name, "\n{{ no_such_name }}")
+            self.assertIn(f"{name}:2: 'no_such_name' is undefined", self.fault(templates=self.directory))
+            (self.directory / name).unlink()
+
     def test_a_template_that_replaces_none(self) -> None:
         self.file("lgoin.html", "x")
         self.assertEqual(
