@@ -20,7 +20,7 @@ from perimeter.config.language.net_types import Network
 from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import Inspect, load_site
-from perimeter.config.site.route import Auth, RouteSettings, Rule
+from perimeter.config.site.route import RouteSettings, Rule
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
 from perimeter.errors import StartupError
 from perimeter.plugin.kinds import PluginKinds
@@ -113,7 +113,7 @@ def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], in
 
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
-    auth = route.auth if config.perimeter.enabled or route.auth is Auth.NONE else "off"
+    auth = config.auth_in_words(route)
     identity = ", ".join(route.identity) or "none"
     if route.authorization != DROP:
         identity += f"; authorization {route.authorization.word}"

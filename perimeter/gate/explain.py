@@ -127,6 +127,7 @@ class _Assumed:
 
     by_connection = False
     by_session = True
+    by_authorization = False
 
     def __init__(self, principal: Principal) -> None:
         self._principal = principal

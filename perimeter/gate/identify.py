@@ -18,6 +18,9 @@ class Identifier:
         self._sources = tuple(sources)
         self._of_message = tuple(source for source in sources if not source.by_connection)
         self._of_sessions = tuple(source for source in sources if source.by_session)
+        # what is left to ask about a request without Authorization: a call less for people with a session, and for strangers
+        self._others = tuple(source for source in sources if not source.by_authorization)
+        self._others_of_message = tuple(source for source in self._of_message if not source.by_authorization)
 
     def challenges(self) -> tuple[Challenge, ...]:
         """The challenges of all sources, in their order."""
@@ -34,7 +37,11 @@ class Identifier:
         ``address`` is the client's, as rules and the audit log see it. ``by_connection`` is False if the connection, and what
         its peer says, do not belong to the client. Raises (at once, or from the awaitable) a refusal of `perimeter.errors`.
         """
-        for source in self._sources if by_connection else self._of_message:
+        if headers.authorization:
+            sources = self._sources if by_connection else self._of_message
+        else:
+            sources = self._others if by_connection else self._others_of_message
+        for source in sources:
             found = source.identify(headers, address, connection)
             if found is not None:
                 return found

@@ -1,8 +1,9 @@
 """The lines about refused requests in the daemon's own log: what was refused, for whom, and why.
 
 A refusal that is the client's fault is logged at info, a failed login with the name that was tried, and a fault of the gateway or
-of a service as a warning. Each kind is logged a few times and then counted (`perimeter.repeats`), so that refused requests in a
-loop cost little. The audit log has every request, with the same reason and detail.
+of a service as a warning. A browser that is sent to the sign-in page because it has no credentials yet is at no fault: debug.
+Each kind is logged a few times and then counted (`perimeter.repeats`), so that refused requests in a loop cost little.
+The audit log has every request, with the same reason and detail.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, Protocol
 from twisted.logger import Logger
 
 from perimeter.audit.escaping import escape, escape_text, redact, shown_name
-from perimeter.errors import Refusal
+from perimeter.errors import LoginNeeded, MissingCredentials, Refusal
 from perimeter.http.roles import Admission
 from perimeter.model import ClientConnection, RequestHead
 from perimeter.repeats import Count, Repeats
@@ -35,6 +36,9 @@ _CUT: Final = 56
 
 _LONGEST_METHOD: Final = 32
 
+_REFUSED: Final = "request refused for {address}, {method} {target}: {status} {reason}: {detail}"
+_SENT_TO_LOGIN: Final = "request of {address} sent to the sign-in page, {method} {target}: {status} {reason}: {detail}"
+
 _Kind = tuple[str, str]
 """Reason and detail of a refusal; reason and address of a failed login."""
 
@@ -54,6 +58,7 @@ class RefusalLog:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._faults: Repeats[_Kind] = Repeats(clock)
         self._refusals: Repeats[_Kind] = Repeats(clock, REFUSALS)
+        self._sent_to_login: Repeats[_Kind] = Repeats(clock, REFUSALS)
         self._logins: Repeats[_Kind] = Repeats(clock, LOGINS)
 
     def note(self, refusal: Refusal, exchange: RefusedExchange) -> None:
@@ -62,9 +67,12 @@ class RefusalLog:
         if refusal.status >= 500:
             if self._faults.admit(kind):
                 _log.warn("{reason}: {detail}", reason=refusal.reason, detail=_detail(refusal), counted=True)
+        elif isinstance(refusal, LoginNeeded) and refusal.reason == MissingCredentials.reason:
+            if self._sent_to_login.admit(kind):
+                _log_request(_log.debug, _SENT_TO_LOGIN, refusal, exchange)
         elif refusal.attempted_user is None:
             if self._refusals.admit(kind):
-                _log_refusal(refusal, _address(exchange), exchange.asked or exchange.head)
+                _log_request(_log.info, _REFUSED, refusal, exchange)
         else:
             address = _address(exchange)
             if self._logins.admit((refusal.reason, address)):
@@ -79,17 +87,20 @@ class RefusalLog:
 
     def report(self) -> None:
         """Log the counts that are due."""
-        self._write(self._faults.due(), self._refusals.due(), self._logins.due())
+        self._write(self._faults.due(), self._refusals.due(), self._sent_to_login.due(), self._logins.due())
 
     def finish(self) -> None:
         """Log all counts, at the end."""
-        self._write(self._faults.rest(), self._refusals.rest(), self._logins.rest())
+        self._write(self._faults.rest(), self._refusals.rest(), self._sent_to_login.rest(), self._logins.rest())
 
     @staticmethod
-    def _write(faults: list[Count[_Kind]], refusals: list[Count[_Kind]], logins: list[Count[_Kind]]) -> None:
+    def _write(
+        faults: list[Count[_Kind]], refusals: list[Count[_Kind]], sent: list[Count[_Kind]], logins: list[Count[_Kind]]
+    ) -> None:
         for log, counts, words in (
             (_log.warn, faults, "{reason}: {detail}: {more} more in {seconds} s"),
             (_log.info, refusals, "requests refused: {reason}: {detail}: {more} more in {seconds} s"),
+            (_log.debug, sent, "requests sent to the sign-in page: {reason}: {detail}: {more} more in {seconds} s"),
             (_log.info, logins, "logins refused for {detail}: {reason}: {more} more in {seconds} s"),
         ):
             for count in counts:
@@ -103,10 +114,11 @@ def _address(exchange: RefusedExchange) -> str:
     return exchange.connection.address if decision is None else decision.address
 
 
-def _log_refusal(refusal: Refusal, address: str, head: RequestHead) -> None:
-    _log.info(
-        "request refused for {address}, {method} {target}: {status} {reason}: {detail}",
-        address=address,
+def _log_request(log: Callable[..., None], words: str, refusal: Refusal, exchange: RefusedExchange) -> None:
+    head = exchange.asked or exchange.head
+    log(
+        words,
+        address=_address(exchange),
         method=escape(head.method[:_LONGEST_METHOD]).decode() or "-",
         target=_shown_target(head.target),
         status=refusal.status,

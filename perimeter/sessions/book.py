@@ -108,7 +108,7 @@ class SessionBook:
             if session.id == id:
                 await self._stored.end(session)
                 return session
-        raise NoSuchSession
+        raise NoSuchSession("the user has no session with this id")
 
     async def end_others(self, principal: Principal, keep_id: str) -> int:
         """End all sessions of the user except ``keep_id``. Returns how many ended. Raises `Unavailable`."""

@@ -1,4 +1,4 @@
-"""16, 21, 25 to 28: attacks on sign-in, sessions and cookies, on the wire."""
+"""16, 21, 25 to 28, 77: attacks on sign-in, sessions and cookies, on the wire."""
 
 from __future__ import annotations
 
@@ -209,6 +209,24 @@ class FixationTests(SignInAttackCase):
             *(f"x{COOKIE}={value}", f"{COOKIE}-pre={value}", f"perimeter={value}"),
         ):
             self.assertEqual(self.ask("/page", f"Cookie: {cookie}").status, 401, cookie)
+
+    def test_attack_77_half_a_sign_in_is_none(self) -> None:
+        """Only the session's own cookie opens anything: not that of the form, nor one of a sign-in that is not complete."""
+        visitor = self.signed_in()
+        genuine = str(visitor.cookie)
+        before = self.visitor()
+        before.navigate(f"{OWN}login")
+        form = before.session.cookies[f"{COOKIE}-pre"]
+        asked = len(self.service.requests)
+        targets = ("/page", "/sealed", "/authenticate", f"{OWN}account", f"{OWN}account/tokens/new")
+        for target in targets:
+            for name in ("-pre", "-pending", "-flow-0", "-flow-4", "2", "_pending"):
+                for value in (genuine, PLANTED, form):
+                    self.assertEqual(self.ask(target, f"Cookie: {COOKIE}{name}={value}").status, 401, (target, name))
+            for value in (form, form.ljust(43, "A")):
+                self.assertEqual(self.with_cookie(value, target), 401, target)
+        self.assertEqual(len(self.service.requests), asked)
+        self.assertEqual(self.with_cookie(genuine), 200)
 
     def test_attack_25_replay_after_the_sign_out(self) -> None:
         visitor = self.signed_in()

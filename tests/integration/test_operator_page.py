@@ -8,7 +8,8 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -328,10 +329,27 @@ class BoundTests(OperatorPageCase):
         assert found is not None, done.stdout
         return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000}[found[2]]
 
+    def check_speed(self, during: Callable[[], AbstractContextManager[None]]) -> None:
+        """Others are served as fast as before within ``during``.
+
+        Measured in turns, the best of each: other processes of the machine disturb some of them, but a gateway that does
+        something for 100 ms at a time disturbs all.
+        """
+        before, meanwhile = [], []
+        for _ in range(2):
+            before.append(self.slowest(3))
+            with during():
+                meanwhile.append(self.slowest(4))
+        self.assertLess(min(meanwhile), max(20, 2 * min(before)), f"before: {before}, during: {meanwhile}")
+
     def test_attack_79_viewers_that_read_nothing(self) -> None:
         """Twenty of them at most, they cost no memory, and others are served as before."""
         visitor = self.signed_in()
-        before = self.slowest(3)
+        self.check_speed(lambda: self.twenty_viewers(visitor))
+
+    @contextlib.contextmanager
+    def twenty_viewers(self, visitor: Visitor) -> Iterator[None]:
+        """The stream has no room while they are there, and afterwards it has."""
         viewers = [self.listen(visitor) for _ in range(20)]
         refused = requests.get(
             visitor.origin + self.stream(visitor),
@@ -341,7 +359,7 @@ class BoundTests(OperatorPageCase):
         )
         self.assertEqual(refused.status_code, 503)
         memory = self.served.memory()
-        self.assertLess(self.slowest(5), max(20, 2 * before))
+        yield
         self.assertLess(self.served.memory() - memory, 16 * 1024 * 1024)
         for wire in viewers:
             wire.close()
@@ -361,7 +379,10 @@ class BoundTests(OperatorPageCase):
         line = self.served.audit()[0]
         log = self.served.directory / "access.log"
         Path(f"{log}.2020-01-01").write_text(f"{line}\n" * (80 * 1024 * 1024 // len(line)))
-        before = self.slowest(3)
+        self.check_speed(lambda: self.searching(visitor))
+
+    @contextlib.contextmanager
+    def searching(self, visitor: Visitor) -> Iterator[None]:
         over = threading.Event()
         statuses: list[int] = []
 
@@ -372,12 +393,11 @@ class BoundTests(OperatorPageCase):
         searcher = threading.Thread(target=search)
         searcher.start()
         try:
-            during = self.slowest(5)
+            yield
         finally:
             over.set()
             searcher.join()
         self.assertEqual(set(statuses), {200})
-        self.assertLess(during, max(20, 2 * before))
 
 
 class RoleTests(OperatorPageCase):

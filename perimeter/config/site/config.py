@@ -19,7 +19,7 @@ from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.operator import OperatorSettings
 from perimeter.config.site.perimeter import PerimeterSettings
-from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route import Auth, RouteSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.upstream import UpstreamSettings
 
@@ -55,3 +55,9 @@ class SiteConfig:
     def signs_people_in(self) -> bool:
         """Whether people sign in on a page: then there are pages of the gateway's own, and sessions."""
         return bool(self.operator.role) or any(route.browser_login for route in self.routes)
+
+    def auth_in_words(self, route: RouteSettings) -> str:
+        """What ``route`` asks for, as the operator reads it: ``required; sign-in page``. ``off`` where nothing is asked."""
+        if not self.perimeter.enabled and route.auth is not Auth.NONE:
+            return "off"
+        return f"{route.auth}; sign-in page" if route.browser_login else str(route.auth)

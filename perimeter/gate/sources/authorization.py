@@ -77,6 +77,7 @@ class Authorization:
 
     by_connection = False
     by_session = False
+    by_authorization = True
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ class Connection:
 
     by_connection = True
     by_session = False
+    by_authorization = False
 
     def __init__(self, chain: ConnectionVerifier) -> None:
         self._chain = chain

@@ -43,6 +43,7 @@ class SessionSource:
 
     by_connection = False
     by_session = True
+    by_authorization = False
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import attrs
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
+from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.authenticator import Scheme
@@ -23,6 +24,7 @@ from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.go import Go
 from perimeter.web.endpoints.login import Login
 from perimeter.web.endpoints.logout import Logout, SignedOut
+from perimeter.web.endpoints.operator.access import operator_policy
 from perimeter.web.endpoints.operator.events import OperatorEvents
 from perimeter.web.endpoints.operator.page import Desk, OperatorPage
 from perimeter.web.endpoints.page import Pages
@@ -64,6 +66,7 @@ class PageParts:
             self.book,
             {listener.name: listener.hsts_age for listener in config.listeners},
             config.perimeter.trusted_proxies,
+            self._operators(),
         )
         sign_in = Login(
             pages,
@@ -89,6 +92,12 @@ class PageParts:
         parts = AccountParts(pages, self.tokens, self.routes)
         tokens = [] if self.tokens is None else [AccountTokens(parts, self.tokens)]
         return [Account(parts), AccountSessions(parts), *tokens]
+
+    def _operators(self) -> Policy | None:
+        """Who may open the operator's page; None if there is none."""
+        if self.desk is None or not self.config.operator.role:
+            return None
+        return operator_policy(self.config.operator.role, self.directory_realms)
 
     def _operator(self, pages: Pages) -> list[Endpoint]:
         desk, realms = self.desk, self.directory_realms

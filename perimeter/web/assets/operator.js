@@ -126,7 +126,6 @@
       table(figure);
     }
     state.textContent = `Live, ${clock(sample.time)} UTC`;
-    document.getElementById("sessions").textContent = sample.sessions;
     refusals(sample.refusals);
     if (document.getElementById("servers")) table_of("servers", sample.servers, (row, [busy, idle, resting]) => {
       const up = !resting && !faulty.has(row.dataset.server);

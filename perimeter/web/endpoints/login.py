@@ -184,7 +184,7 @@ class Login(PageEndpoint):
         exchange = exchange_of(request)
         exchange.event = EVENT
         if not self.pages.is_secure(exchange):
-            raise PlainConnection
+            raise PlainConnection("a password that came over plain HTTP")
         self.check_origin(request)
         sent = SignInForm.of(text_fields(form(request)))
         if not _is_own(exchange, sent.token):

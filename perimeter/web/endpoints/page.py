@@ -19,9 +19,10 @@ from perimeter.gate.access import Access
 from perimeter.gate.cross_site import own_origins
 from perimeter.gate.decision import Admitted, recognise
 from perimeter.gate.forwarded import in_networks, vouched_https
+from perimeter.gate.policy import Policy
 from perimeter.http.answers import accepts_html
 from perimeter.http.exchange import Exchange
-from perimeter.model import ClientConnection, HeaderBlock, SessionUse
+from perimeter.model import ClientConnection, HeaderBlock, Principal, SessionUse
 from perimeter.sessions.book import SessionBook
 from perimeter.sessions.session import Session, grant_of
 from perimeter.web.endpoints.endpoint import Endpoint
@@ -40,7 +41,7 @@ class Pages:
     """What all pages of a configuration share.
 
     ``prefix`` is the path that all of them are below. ``hsts`` has seconds by the name of a listener. What ``trusted_proxies``
-    say of scheme and host of a request counts.
+    say of scheme and host of a request counts. ``operators`` admits users to the operator's page; None if there is none.
     """
 
     prefix: str
@@ -48,6 +49,7 @@ class Pages:
     sessions: SessionBook
     hsts: Mapping[str, int] = attrs.field(factory=dict)
     trusted_proxies: tuple[Network, ...] = ()
+    operators: Policy | None = None
 
     def origins(self, exchange: Exchange) -> frozenset[bytes]:
         """The origins of the pages, as the client of ``exchange`` sees them."""
@@ -59,6 +61,10 @@ class Pages:
         connection = exchange.connection
         said = vouched_https(exchange.head.headers) if self._relayed(connection) else None
         return bool(connection.tls) if said is None else said
+
+    def operates(self, user: Principal | None) -> bool:
+        """Whether the operator's page admits ``user``: only then do other pages link to it."""
+        return user is not None and self.operators is not None and self.operators.permits(user, "GET")
 
     def _relayed(self, connection: ClientConnection) -> bool:
         return bool(self.trusted_proxies) and in_networks(connection.address, self.trusted_proxies)
@@ -112,7 +118,7 @@ class PageEndpoint(Endpoint):
         """The token of a form for ``purpose`` in the user's session. Raises `MissingCredentials` without one."""
         cookie, session = self._cookie(request), self.session_of(request)
         if cookie is None or session is None:
-            raise MissingCredentials
+            raise MissingCredentials("the session has ended meanwhile")
         return form_token(cookie, session.id, purpose)
 
     def form(self, request: Any, purpose: str) -> dict[str, str]:
@@ -150,12 +156,13 @@ class PageEndpoint(Endpoint):
     def render_page(self, request: Any, template: str, status: int = 200, **values: Any) -> bytes:
         """The page that ``template`` makes of ``values``, with its headers and ``status``.
 
-        A template gets ``nonce`` (for style sheets and scripts) and ``user`` (the signed-in principal, or None) besides.
+        A template gets ``nonce`` (for style sheets and scripts), ``user`` (the signed-in principal, or None) and ``operates``
+        (whether the operator's page admits them) besides.
         """
         nonce = secrets.token_urlsafe(16)
         decision = exchange_of(request).decision
         user = None if decision is None else decision.principal
-        body = self.pages.look.render(template, {"nonce": nonce, "user": user, **values})
+        body = self.pages.look.render(template, {"nonce": nonce, "user": user, "operates": self.pages.operates(user), **values})
         request.setResponseCode(status)
         hsts = self.pages.hsts.get(exchange_of(request).connection.listener, 0)
         for name, value in page_fields(nonce, hsts):

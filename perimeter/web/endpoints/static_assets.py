@@ -33,7 +33,7 @@ class StaticAssets(Endpoint):
         name = decision.target.partition(b"?")[0][self._start :].decode("ascii", "replace")
         asset = self._assets.get(name)
         if asset is None:
-            raise NoRoute
+            raise NoRoute("no file of the pages has this name")
         for field, value in ASSET_FIELDS:
             request.setHeader(field, value)
         request.setHeader(b"Content-Type", asset.content_type.encode("ascii"))

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 #: what `perimeter.web.endpoints.page.PageEndpoint.render_page` gives to every template
-_COMMON: Final = {"nonce": "n", "user": None}
+_COMMON: Final = {"nonce": "n", "user": None, "operates": False}
+_SIGNED_IN: Final = {**_COMMON, "user": {"username": "alice", "realm": "staff"}, "operates": True}
 
 _TIME: Final = ("2026-11-27T10:52:00Z", "2026-11-27 10:52")
 _SESSION: Final = {
@@ -23,6 +24,198 @@ _TOKEN: Final = {
     "created": _TIME,
     "expires": _TIME,
     "limits": (("routes", "ecflow"), ("methods", "GET")),
+}
+
+_TIME_OF_OPERATOR: Final = "2026-11-27 10:52:00"
+_OPERATOR: Final = {
+    **_SIGNED_IN,
+    "section": {"title": "Overview", "actions": {"end": "e"}},
+    "sections": (("Overview", "/operator", True), ("Services", "/operator/services", False)),
+    "here": "/operator",
+    "tokens": {"end": "t", "end-user": "t", "release": "t", "rotate": "t"},
+    "fresh": True,
+    "done": True,
+    "note": "The session has ended.",
+    "stream": "/operator/events?token=t",
+}
+_PAGES: Final = {"user": "alice", "realm": "staff", "previous": "?first=0", "next": "?first=200"}
+_SERVER: Final = {"upstream": "app", "url": "app.example", "up": True, "busy": 1, "idle": 2, "fault": "", "resting": 0}
+_AUTHENTICATOR: Final = {
+    "name": "local",
+    "kind": "realmfile",
+    "realm": "staff",
+    "line": 7,
+    "schemes": "basic",
+    "timeout": "5 s",
+    "down": False,
+    "faulty": False,
+    "fault": "",
+    "next_try": 0,
+    "attempts": (("accepted", 1),),
+}
+_CHART: Final = {
+    "chart": {"title": "Data", "unit": "/s", "digits": 1, "lines": ({"name": "sent", "colour": "mark"},)},
+    "latest": ("1/s",),
+    "runs": (("0,0 1,1",),),
+    "top": "1/s",
+    "rows": ((1.0, ("1/s",)),),
+}
+_OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "operator_overview.html": {
+        "troubles": ({"severity": 2, "subject": "upstream", "name": "app", "message": "m"},),
+        "charts": (_CHART, {**_CHART, "rows": ()}),
+        "moment": lambda seconds: _TIME_OF_OPERATOR,
+        "history": {"times": [], "series": [], "refusals": []},
+        "totals": (("2xx", 1000),),
+        "refusals": (("no_route", 1),),
+        "all_refusals": (("no_route", 1),),
+        "version": "1",
+        "uptime": "1 d",
+        "started": _TIME_OF_OPERATOR,
+        "viewed": _TIME_OF_OPERATOR,
+        "refresh": 10,
+        "reloaded": _TIME_OF_OPERATOR,
+        "refused_reload": "r",
+        "sessions": 1,
+        "listeners": ({"name": "https", "port": 443, "connections": 2},),
+        "servers": (_SERVER, {**_SERVER, "up": False}),
+        "authenticators": (_AUTHENTICATOR, {**_AUTHENTICATOR, "down": True, "next_try": 3}),
+    },
+    "operator_services.html": {
+        "upstreams": (
+            {
+                "name": "app",
+                "line": 3,
+                "timeouts": (("connect", "5 s"),),
+                "routes": ("all",),
+                "servers": (_SERVER, {**_SERVER, "fault": "f"}, {**_SERVER, "resting": 3}),
+            },
+        ),
+    },
+    "operator_authenticators.html": {
+        "authenticators": (
+            _AUTHENTICATOR,
+            {**_AUTHENTICATOR, "down": True, "next_try": 3, "attempts": ()},
+            {**_AUTHENTICATOR, "fault": "f"},
+        ),
+        "augmenters": ({"name": "roles", "kind": "file", "realm": "staff"},),
+    },
+    "operator_certificates.html": {
+        "listeners": (
+            {
+                "name": "https",
+                "source": "site.pem",
+                "chain": ({"subject": "s", "issuer": "i", "since": "a", "until": "b", "state": "good", "left": "9 d"},),
+            },
+        ),
+        "plain": ("metrics",),
+    },
+    "operator_sessions.html": {
+        "pages": _PAGES,
+        "count": 1,
+        "sessions": (
+            {
+                "own": True,
+                "user": "alice",
+                "realm": "staff",
+                "roles": "admin",
+                "created": "c",
+                "seen": "s",
+                "id": "i",
+                "expires": "e",
+                "address": "192.0.2.7",
+                "agent": "a",
+                "end": "id=i",
+                "end_all": "user=alice",
+            },
+        ),
+    },
+    "operator_tokens.html": {
+        "pages": _PAGES,
+        "count": 1,
+        "passing": True,
+        "tokens_found": (
+            {
+                "user": "alice",
+                "realm": "staff",
+                "name": "n",
+                "id": "i",
+                "created": "c",
+                "expires": "e",
+                "routes": "all",
+                "methods": "GET",
+                "networks": "192.0.2.0/24",
+                "end": "id=i",
+            },
+        ),
+    },
+    "operator_waiting.html": {
+        "waiting": tuple(
+            {"value": "bob", "kind": "name", "realm": "staff", "failures": 5, "last": "l", "seconds": seconds, "release": "r"}
+            for seconds in (0, 9)
+        ),
+    },
+    "operator_routes.html": {
+        "file": "site.ini",
+        "routes": (
+            {
+                "name": "all",
+                "line": 9,
+                "host": "*",
+                "path": "/",
+                "target": "app",
+                "rewrite": "/x",
+                "auth": "required",
+                "allow": "role:a",
+                "deny": "user:b",
+                "networks": "192.0.2.0/24",
+                "identity": "headers",
+            },
+        ),
+    },
+    "operator_explain.html": {
+        "methods": ("GET",),
+        "realms": ("staff",),
+        "listeners": ("https", "other"),
+        "notes": ("n",),
+        "given": {"method": "GET", "url": "/", "user": "bob", "realm": "", "address": "", "listener": "https"},
+        "explanations": ({"admitted": False, "status": 403, "reason": "r", "steps": ({"name": "path", "text": "/"},)},),
+    },
+    "operator_audit.html": {
+        "logs": ("a.log", "b.log"),
+        "log": "a.log",
+        "has_reasons": True,
+        "error": "e",
+        "more": "?page=2",
+        "read": "1 MiB",
+        "given": {"user": "", "path": "", "status": "", "reason": "", "since": "", "until": ""},
+        "answer": {"remarks": ("r",)},
+        "hits": (
+            {
+                "time": "t",
+                "user": "alice",
+                "address": "192.0.2.7",
+                "request": "GET /",
+                "text": "t",
+                "state": "bad",
+                "status": 403,
+                "reason": "r",
+                "event": "e",
+            },
+        ),
+    },
+    "operator_configuration.html": {
+        "file": "site.ini",
+        "reloaded": _TIME_OF_OPERATOR,
+        "refused_reload": "",
+        "started": _TIME_OF_OPERATOR,
+        "warnings": ("w",),
+        "sections_in_force": ({"header": "login", "line": 3, "given": (("a", "b", 4),), "defaults": (("c", "", 0),)},),
+    },
+    "operator_keys.html": {
+        "shared_secret": False,
+        "keys": ({"state": "signing", "algorithm": "ES256", "kid": "k", "created": "c", "activated": "a", "until": "u"},),
+    },
 }
 
 SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -44,7 +237,7 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "signed_out.html": _COMMON,
     "message.html": {**_COMMON, "heading": "h", "text": "t", "link": "/", "label": "l"},
     "account.html": {
-        **_COMMON,
+        **_SIGNED_IN,
         "done": "The session has ended.",
         "facts": (("Name", "alice"),),
         "sessions": (_SESSION, {**_SESSION, "current": False}),
@@ -56,9 +249,9 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "end_session": "t",
         "end_token": "t",
     },
-    "account_others.html": {**_COMMON, "others": 2, "token": "t"},
+    "account_others.html": {**_SIGNED_IN, "others": 2, "token": "t"},
     "account_token.html": {
-        **_COMMON,
+        **_SIGNED_IN,
         "token": "t",
         "once": "o",
         "name": "nightly build",
@@ -74,9 +267,10 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "error": "Networks are needed.",
     },
     "account_token_shown.html": {
-        **_COMMON,
+        **_SIGNED_IN,
         "made": _TOKEN,
         "shown": {"token": "t", "header": "h", "curl": "c", "ecflow": "e"},
     },
-    "account_token_made.html": _COMMON,
+    "account_token_made.html": _SIGNED_IN,
+    **{name: {**_OPERATOR, **values} for name, values in _OPERATOR_SAMPLES.items()},
 }

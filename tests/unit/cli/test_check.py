@@ -93,6 +93,11 @@ class CheckTests(CheckCase):
             ],
         )
 
+    def test_the_table_says_which_routes_have_the_sign_in_page(self) -> None:
+        text = SITE.replace("path = /\n", "path = /\nbrowser_login = yes\n")
+        self.assertEqual(re.split(" {2,}", self.check(text)[1][-1])[3], "required; sign-in page")
+        self.assertEqual(re.split(" {2,}", self.check(f"{text}[perimeter]\nenabled = no\n")[1][-1])[3], "off")
+
     def test_attack_42_credentials_for_a_service_are_not_shown(self) -> None:
         for value, shown in (
             ("basic bob hunter2", "fixed"),

@@ -177,7 +177,7 @@ class ExplainTests(SiteCase):
             self.explain("GET", "/x")[1][-2:],
             [
                 "maintenance: [perimeter] maintenance = yes",
-                "result: refused with 503 maintenance: The service is closed for maintenance",
+                "result: refused with 503 maintenance: the operator has closed the gateway (maintenance)",
             ],
         )
 

@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectionDone
 from perimeter.config.language.net_types import Network
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.login import LoginSettings
+from perimeter.config.site.operator import OperatorSettings
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
@@ -164,8 +165,11 @@ class PageConfig:
     signs_people_in = True
     listeners = (ListenerSettings("https", port=9443, tls=True, hsts=60.0),)
 
-    def __init__(self, login: LoginSettings, trusted_proxies: tuple[Network, ...]) -> None:
+    def __init__(
+        self, login: LoginSettings, trusted_proxies: tuple[Network, ...], operator: OperatorSettings | None = None
+    ) -> None:
         self.login = login
+        self.operator = operator or OperatorSettings()
         self.perimeter = _Perimeter(trusted_proxies)
 
 

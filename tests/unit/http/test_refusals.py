@@ -14,9 +14,12 @@ from perimeter.errors import (
     BadTarget,
     InsufficientScope,
     InvalidToken,
+    LoginNeeded,
+    LoginNeededBehindProxy,
     MissingCredentials,
     Refusal,
     Rejected,
+    SessionExpired,
     TooManyAttempts,
     Unavailable,
     UpstreamUnreachable,
@@ -63,6 +66,31 @@ class RefusalLogTests(TestCase):
         ):
             self.note(refusal)
             self.assertEqual(self.said(), [start + line])
+
+    def test_a_browser_that_is_sent_to_the_sign_in_page_is_no_refusal(self) -> None:
+        start = "debug request of 192.0.2.7 sent to the sign-in page, GET /x?y: "
+        for refusal, line in (
+            (LoginNeeded(b"/login", MissingCredentials()), "302 missing_credentials: Sign in to see this page"),
+            (LoginNeededBehindProxy(b"/login", MissingCredentials("a")), "401 missing_credentials: a"),
+        ):
+            self.note(refusal)
+            self.assertEqual(self.said(), [start + line])
+
+    def test_what_was_sent_to_the_sign_in_page_is_counted_after_some_lines(self) -> None:
+        for _ in range(REFUSALS + 3):
+            self.note(LoginNeeded(b"/login", MissingCredentials("a")))
+        self.assertEqual(len(self.said()), REFUSALS)
+        self.clock.advance(10)
+        self.log.report()
+        self.assertEqual(self.said(), ["debug requests sent to the sign-in page: missing_credentials: a: 3 more in 10 s"])
+        for _ in range(2):
+            self.note(LoginNeeded(b"/login", MissingCredentials("a")))
+        self.log.finish()
+        self.assertEqual(self.said(), ["debug requests sent to the sign-in page: missing_credentials: a: 2 more in 0 s"])
+
+    def test_a_session_that_has_ended_stays_a_refusal_where_a_sign_in_helps(self) -> None:
+        self.note(LoginNeeded(b"/login", SessionExpired("unused")))
+        self.assertEqual(self.said(), ["info request refused for 192.0.2.7, GET /x?y: 302 session_expired: unused"])
 
     def test_a_failed_login_has_the_name_that_was_tried(self) -> None:
         for refusal, line in (

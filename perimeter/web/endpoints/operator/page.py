@@ -84,14 +84,14 @@ class OperatorPage(PageEndpoint):
         """A section."""
         section = self._by_path.get(self._rest(request))
         if section is None:
-            raise NoRoute
+            raise NoRoute("the operator page has no such section or action")
         exchange_of(request).event = section.event
         return respond(request, self._show(request, section))
 
     async def _show(self, request: Any, section: Section) -> bytes:
         session = self.session_of(request)
         if session is None:
-            raise MissingCredentials
+            raise MissingCredentials("the session has ended meanwhile")
         values = await section.show(self._asked(request))
         done, note = self._notes.pop(session.id, (True, ""))
         return self.render_page(
@@ -119,7 +119,7 @@ class OperatorPage(PageEndpoint):
         section = self._by_path.get(path)
         action = None if section is None else section.actions.get(name)
         if section is None or action is None:
-            raise NoRoute
+            raise NoRoute("the operator page has no such section or action")
         exchange_of(request).event = action.event
         return respond(request, self._do(request, section, name, action))
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from perimeter.auth.chain.looking_up import look_up
 from perimeter.config.site.authorization import DROP
 from perimeter.config.site.listener import Serve
-from perimeter.config.site.route import Auth, RouteSettings
+from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
 from perimeter.gate.explain import Question, explain
 from perimeter.model import Principal
@@ -22,11 +22,10 @@ async def _routes(asked: Asked) -> Mapping[str, Any]:
     config = asked.gateway.assembly.config
     found = [(host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)]
     found.sort(key=lambda one: matching_order(one[0], prefix_of(one[1].path)))
-    enabled = config.perimeter.enabled
-    return {"routes": [_route(host, route, enabled=enabled) for host, route in found], "file": config.file.name}
+    return {"routes": [_route(host, route, config.auth_in_words(route)) for host, route in found], "file": config.file.name}
 
 
-def _route(host: str, route: RouteSettings, *, enabled: bool) -> dict[str, Any]:
+def _route(host: str, route: RouteSettings, auth: str) -> dict[str, Any]:
     identity = ", ".join(route.identity) or "none"
     if route.authorization != DROP:
         identity += f"; authorization {route.authorization.word}"
@@ -37,7 +36,7 @@ def _route(host: str, route: RouteSettings, *, enabled: bool) -> dict[str, Any]:
         "path": route.path,
         "target": str(route.static) if route.static is not None else str(route.upstream),
         "rewrite": route.rewrite or "",
-        "auth": str(route.auth) if enabled or route.auth is Auth.NONE else "off",
+        "auth": auth,
         "allow": ", ".join(map(str, route.allow)) if route.allow is not None else "",
         "deny": ", ".join(map(str, route.deny)),
         "networks": ", ".join(map(str, route.networks)),

@@ -23,6 +23,7 @@ class FakeSource:
         self.found = found
         self.by_connection = by_connection
         self.by_session = False
+        self.by_authorization = False
         self.end = 0.0
         self.asked = 0
         self.forgotten = False
@@ -74,6 +75,16 @@ class SourcesTests(TestCase):
         session.found = None
         self.assertIsNone(identifier.identify_by_session(headers, "192.0.2.7", CONNECTION))
         self.assertIsNone(Identifier((other,)).identify_by_session(headers, "192.0.2.7", CONNECTION))
+
+    def test_a_source_that_reads_authorization_is_asked_about_nothing_else(self) -> None:
+        token, other = FakeSource(ALICE), FakeSource(BOB)
+        token.by_authorization = True
+        identifier = Identifier((token, other))
+        for lines, found in ((b"Host: gw\r\n", BOB), (b"Host: gw\r\nAuthorization: Bearer x\r\n", ALICE)):
+            headers = parse_block(lines, 20)
+            for by_connection in (True, False):
+                self.assertIs(identifier.identify(headers, "192.0.2.7", CONNECTION, by_connection=by_connection), found)
+        self.assertEqual((token.asked, other.asked), (2, 2))
 
     def test_what_else_a_request_by_a_session_has_says_nothing(self) -> None:
         token, session = FakeSource(BOB), FakeSource(ALICE)

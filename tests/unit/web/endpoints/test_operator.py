@@ -20,6 +20,7 @@ from perimeter.auth.chain.throttle import Attempts, Counted, Key
 from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.load import load_site
 from perimeter.config.site.login import LoginSettings
+from perimeter.config.site.operator import OperatorSettings
 from perimeter.errors import StartupError, Unavailable
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
@@ -29,17 +30,18 @@ from perimeter.metrics.counts import Metrics
 from perimeter.metrics.samples import STREAM_ROUTE, Sampler
 from perimeter.metrics.sources import ScrapeSources
 from perimeter.model import AuthenticationRequest, Principal
+from perimeter.run.build.pages import PageParts
 from perimeter.run.build.routes import RouteParts, route_of
 from perimeter.run.problems import Problem
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS
 from perimeter.web.endpoints.endpoint import Endpoint
-from perimeter.web.endpoints.operator.events import MOST_VIEWERS, TROUBLES_EVERY, Audience, OperatorEvents
+from perimeter.web.endpoints.operator.events import MOST_VIEWERS, TROUBLES_EVERY, Audience
 from perimeter.web.endpoints.operator.gateway import Reload
-from perimeter.web.endpoints.operator.page import Desk, OperatorPage
+from perimeter.web.endpoints.operator.page import Desk
 from tests.unit.doubles.auth import ManualThreads, offload_with
 from tests.unit.doubles.http_rig import Client, Response
-from tests.unit.doubles.pages import NAVIGATION, OWN_FORM, Browser, FakeChain, PageCase
+from tests.unit.doubles.pages import NAVIGATION, OWN_FORM, Browser, FakeChain, PageCase, PageConfig
 from tests.unit.doubles.sessions import ALICE, BOB, START
 
 MARKUP = "<script>alert(1)</script>"
@@ -189,13 +191,8 @@ class OperatorCase(PageCase):
         self.keys = keys
         self.audience = Audience(self.gateway.samples, self.gateway.troubles)
         desk = Desk(self.gateway, self.audience)  # type: ignore[arg-type]
-        parts = super().endpoints(login)
-        pages = parts[0].pages  # type: ignore[attr-defined]
-        return [
-            *parts,
-            OperatorPage(pages, desk, "admin", frozenset()),
-            OperatorEvents(pages, self.audience, "admin", frozenset()),
-        ]
+        config = PageConfig(login, self.trusted_proxies, OperatorSettings(role="admin"))
+        return PageParts(config, self.look, self.book, self.chain, self, desk).endpoints()  # type: ignore[arg-type]
 
     def enter(self, user: Principal = ALICE) -> Browser:
         self.chain.answer = user
@@ -232,6 +229,17 @@ class AccessTests(OperatorCase):
             self.assertEqual(text.count('aria-current="page"'), 1, path)
             event = {"/explain": "explain", "/audit": "audit_search"}.get(path, "operator_view")
             self.assertEqual((self.record.event, self.record.route), (event, "operator"))
+
+    def test_the_links_in_the_header(self) -> None:
+        """To the account page and to sign out; to the operator's page from the account page for those whom it admits."""
+        text = self.page(self.enter(), "")
+        for path in ("account", "operator", "logout"):
+            self.assertIn(f'<a href="/.perimeter/{path}"', text)
+        link = b'<a href="/.perimeter/operator"'
+        self.assertIn(link, self.enter().open("/.perimeter/account").body)
+        account = self.enter(BOB).open("/.perimeter/account")
+        self.assertEqual(account.status, 200)
+        self.assertNotIn(link, account.body)
 
     def test_nobody_else(self) -> None:
         for path in (*SECTIONS, "/nothing", "/events?token=x"):

@@ -97,13 +97,15 @@ class MessageTests(FileCase):
 
 class TemplateTests(FileCase):
     def test_every_page_can_be_rendered(self) -> None:
-        look = self.look(title="<b>")
-        pages = {name for name, source in TEMPLATES.items() if 'extends "card.html"' in source}
+        look = self.look(title="<u>")
+        bases = ("card.html", "account_base.html", "operator.html")
+        pages = {name for name, source in TEMPLATES.items() if any(f'extends "{base}"' in source for base in bases)}
+        pages -= set(bases)
         self.assertTrue(pages <= set(SAMPLES), pages - set(SAMPLES))
         for name, values in SAMPLES.items():
             page = look.render(name, values).decode()
-            self.assertIn("&lt;b&gt;", page, name)
-            self.assertNotIn("<b>", page)
+            self.assertIn("&lt;u&gt;", page, name)
+            self.assertNotIn("<u>", page)
             self.assertTrue(page.endswith("</html>\n"), name)
             for word in ("http:", "https:", " style=", "javascript:", "onclick"):
                 self.assertNotIn(word, page, name)
@@ -140,6 +142,12 @@ class TemplateTests(FileCase):
         ):
             self.file("login.html", source)
             self.assertIn(words, self.fault(templates=self.directory), source)
+
+    def test_templates_of_the_account_and_the_operator_are_tried(self) -> None:
+        for name in ("account.html", "operator_overview.html"):
+            self.file(name, "\n{{ no_such_name }}")
+            self.assertIn(f"{name}:2: 'no_such_name' is undefined", self.fault(templates=self.directory))
+            (self.directory / name).unlink()
 
     def test_a_template_that_replaces_none(self) -> None:
         self.file("lgoin.html", "x")
