@@ -44,13 +44,18 @@ KNOWN = answering(200, b'{"username": "alice"}')
 
 
 class Hanging:
-    """A service that never answers. ``left`` is set when the client has closed the connection."""
+    """A service that never answers.
+
+    ``asked`` is set when it has a request, ``left`` when the client has closed the connection.
+    """
 
     def __init__(self) -> None:
+        self.asked = threading.Event()
         self.left = threading.Event()
 
     def __call__(self, connection: Connection) -> None:
         connection.request()
+        self.asked.set()
         with contextlib.suppress(OSError):
             while connection.read_some():
                 pass
@@ -69,7 +74,12 @@ class RacingTests(GatewayCase):
 
     def test_the_quick_one_wins_and_the_slow_one_is_let_go(self) -> None:
         hanging = Hanging()
-        gateway = self.running(hanging, KNOWN)
+
+        def quick(connection: Connection) -> None:
+            hanging.asked.wait(2)  # else the gateway may win before it has asked the slow one
+            KNOWN(connection)
+
+        gateway = self.running(hanging, quick)
         began = time.monotonic()
         self.assertEqual(self.login(gateway), 200)
         self.assertLess(time.monotonic() - began, 2.5, "the slow one was not waited for")
