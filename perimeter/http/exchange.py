@@ -269,11 +269,11 @@ class Exchange:
         status, lines, body = self._carrier.site.answers.render(refusal, self.head.headers)
         self.answer(status, lines, body)
 
-    def explain(self, refusal: Refusal) -> None:
-        """Log why this request is refused, for a target that writes the answer itself."""
+    def explain(self, refusal: Refusal, status: int | None = None) -> None:
+        """Log why this request is refused. ``status`` is that of the response, if a target writes that itself."""
         self.reason = refusal.reason
         self.refusal = refusal
-        self._carrier.site.refusals.note(refusal, self)
+        self._carrier.site.refusals.note(refusal, self, status)
 
     def withdraw(self, refusal: Refusal) -> None:
         """Refuse a request that was admitted before: answer with ``refusal``, or cut a response that has begun."""

@@ -61,18 +61,18 @@ class RefusalLog:
         self._sent_to_login: Repeats[_Kind] = Repeats(clock, REFUSALS)
         self._logins: Repeats[_Kind] = Repeats(clock, LOGINS)
 
-    def note(self, refusal: Refusal, exchange: RefusedExchange) -> None:
-        """Log ``refusal`` of ``exchange``, or count it."""
+    def note(self, refusal: Refusal, exchange: RefusedExchange, status: int | None = None) -> None:
+        """Log ``refusal`` of ``exchange``, or count it. ``status`` is that of the response, if it is not the refusal's own."""
         kind = (refusal.reason, refusal.detail)
         if refusal.status >= 500:
             if self._faults.admit(kind):
                 _log.warn("{reason}: {detail}", reason=refusal.reason, detail=_detail(refusal), counted=True)
         elif isinstance(refusal, LoginNeeded) and refusal.reason == MissingCredentials.reason:
             if self._sent_to_login.admit(kind):
-                _log_request(_log.debug, _SENT_TO_LOGIN, refusal, exchange)
+                _log_request(_log.debug, _SENT_TO_LOGIN, refusal, exchange, status)
         elif refusal.attempted_user is None:
             if self._refusals.admit(kind):
-                _log_request(_log.info, _REFUSED, refusal, exchange)
+                _log_request(_log.info, _REFUSED, refusal, exchange, status)
         else:
             address = _address(exchange)
             if self._logins.admit((refusal.reason, address)):
@@ -80,7 +80,7 @@ class RefusalLog:
                     'login refused for {address}, user "{user}": {status} {reason}: {detail}',
                     address=address,
                     user=escape_text(shown_name(refusal.attempted_user), blank=True).decode(),
-                    status=refusal.status,
+                    status=status or refusal.status,
                     reason=refusal.reason,
                     detail=_detail(refusal),
                 )
@@ -114,14 +114,14 @@ def _address(exchange: RefusedExchange) -> str:
     return exchange.connection.address if decision is None else decision.address
 
 
-def _log_request(log: Callable[..., None], words: str, refusal: Refusal, exchange: RefusedExchange) -> None:
+def _log_request(log: Callable[..., None], words: str, refusal: Refusal, exchange: RefusedExchange, status: int | None) -> None:
     head = exchange.asked or exchange.head
     log(
         words,
         address=_address(exchange),
         method=escape(head.method[:_LONGEST_METHOD]).decode() or "-",
         target=_shown_target(head.target),
-        status=refusal.status,
+        status=status or refusal.status,
         reason=refusal.reason,
         detail=_detail(refusal),
     )

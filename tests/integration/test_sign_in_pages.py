@@ -97,6 +97,7 @@ class PageTests(PagesCase):
         )
         wrong, right, out = events
         self.assertEqual((wrong["reason"], wrong["attempted_user"]), ("wrong_credentials", "alice"))
+        gateway.await_log('login refused for 127.0.0.1, user "alice": 403 wrong_credentials: wrong password')
         self.assertRegex(right["session"], "^[0-9a-f]{16}$")
         self.assertEqual(out["session"], right["session"])
         counted = requests.get(f"http://127.0.0.1:{gateway['metrics']}/metrics", timeout=10).text

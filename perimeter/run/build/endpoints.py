@@ -28,6 +28,8 @@ from perimeter.web.endpoints.revoke import Revoke
 from perimeter.web.endpoints.sources import Source, Sources
 from perimeter.web.endpoints.who_am_i import WhoAmI
 
+_NO_API_TOKENS = "there are no API tokens: [token] api_tokens = no"
+
 
 @attrs.frozen
 class EndpointParts:
@@ -60,7 +62,9 @@ class EndpointParts:
             *([access_token("/")] if standalone else []),
             AccessToken("/extendedtoken", self.issuer, token.extended_lifetime),
             *(self._api_tokens(book) if book is not None else _no_api_tokens()),
-            OwnToken(book, unknown) if book is not None else Nothing("/token", beneath=True, otherwise=unknown),
+            OwnToken(book, unknown)
+            if book is not None
+            else Nothing("/token", beneath=True, otherwise=unknown, why=_NO_API_TOKENS),
             KeySet(self.keyring.jwks),
             Health("/status"),
             Health("/health"),
@@ -75,7 +79,7 @@ class EndpointParts:
 
 def _no_api_tokens() -> list[Endpoint]:
     """Without API tokens these paths stay the gateway's: what clients send there never reaches a service."""
-    return [Nothing("/tokens"), Nothing("/revoke")]
+    return [Nothing("/tokens", why=_NO_API_TOKENS), Nothing("/revoke", why=_NO_API_TOKENS)]
 
 
 def endpoint_routes(endpoints: Iterable[Endpoint], sink: IAuditSink, clock: Clock, hosts: tuple[str, ...] = ()) -> list[Route]:

@@ -85,7 +85,7 @@ class PageParts:
             ClearedPicture(login.path, login.clear_on_logout),
             StaticAssets(login.path, self.look.assets),
             *self._operator(pages),
-            Nothing(login.path, "pages", beneath=True),
+            Nothing(login.path, "pages", beneath=True, why=_no_page(config)),
         ]
 
     def _account(self, pages: Pages) -> list[Endpoint]:
@@ -109,6 +109,12 @@ class PageParts:
     def _realms(self) -> tuple[str, ...]:
         """The realms of the authenticators that take passwords, in the order in which they are asked."""
         return tuple(dict.fromkeys(one.realm for one in self.chain.guarded if Scheme.BASIC in one.schemes))
+
+
+def _no_page(config: SiteConfig) -> str:
+    """Why a path below the prefix leads nowhere."""
+    found = "no page of the gateway has this path"
+    return found if config.operator.role else f"{found}; for the operator's page, set [operator] role"
 
 
 def _https_port(config: SiteConfig) -> int:

@@ -48,17 +48,26 @@ class Endpoint(Resource):
 
 
 class Nothing(Endpoint):
-    """A path that leads nowhere: 404 for each method, to those who satisfy ``otherwise``."""
+    """A path that leads nowhere: 404 for each method, to those who satisfy ``otherwise``. ``why`` is for the operator's log."""
 
-    def __init__(self, path: str, name: str = "", *, beneath: bool = False, otherwise: Access = ANYBODY) -> None:
+    def __init__(
+        self,
+        path: str,
+        name: str = "",
+        *,
+        beneath: bool = False,
+        otherwise: Access = ANYBODY,
+        why: str = "the gateway has no endpoint at this path",
+    ) -> None:
         super().__init__(path, {})
         self.name = name or self.name
         self.beneath = beneath
         self.otherwise = otherwise
+        self._why = why
 
     def render(self, request: Any) -> Any:
         """404."""
-        raise NoRoute("nothing is here")
+        raise NoRoute(self._why)
 
 
 def reading(access: Access) -> dict[bytes, Access]:
@@ -89,7 +98,7 @@ def json_answer(request: Any, value: Mapping[str, Any], status: int = 200) -> by
 
 def invalid_request(request: Any, description: str) -> bytes:
     """A 400 whose body says what is wrong. ``description`` holds nothing that the client wrote."""
-    exchange_of(request).explain(InvalidCredentialsRequest(description))
+    exchange_of(request).explain(InvalidCredentialsRequest(description), 400)
     return json_answer(request, {"error": "invalid_request", "error_description": description}, 400)
 
 

@@ -220,7 +220,7 @@ class Login(PageEndpoint):
         """The page again, with a sentence that says what is wrong. The name stays in its field, the password does not."""
         status, sentence, outcome = _explained(refusal)
         self._note(outcome)
-        exchange_of(request).explain(refusal)
+        exchange_of(request).explain(refusal, status)
         if refusal.retry_after is not None:
             request.setHeader(b"Retry-After", b"%d" % refusal.retry_after)
         return self._page(request, sent, status, sentence)

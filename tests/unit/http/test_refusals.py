@@ -52,9 +52,10 @@ class RefusalLogTests(TestCase):
         self.events.clear()
         return found
 
-    def note(self, refusal: Refusal, address: str = "192.0.2.7", target: bytes = b"/x?y") -> None:
+    def note(self, refusal: Refusal, address: str = "192.0.2.7", target: bytes = b"/x?y", status: int | None = None) -> None:
         connection = ClientConnection(address, 4711, "http", 80, "")
-        self.log.note(refusal, SimpleNamespace(head=head(target), asked=None, connection=connection, decision=None))
+        exchange = SimpleNamespace(head=head(target), asked=None, connection=connection, decision=None)
+        self.log.note(refusal, exchange, status)
 
     def test_a_refusal_of_every_kind_has_its_line(self) -> None:
         start = "info request refused for 192.0.2.7, GET /x?y: "
@@ -99,6 +100,13 @@ class RefusalLogTests(TestCase):
         ):
             self.note(tried(refusal, "bob"))
             self.assertEqual(self.said(), [f'info login refused for 192.0.2.7, user "bob": {line}'])
+
+    def test_the_status_is_that_of_the_response(self) -> None:
+        """The sign-in page answers a wrong password with 403."""
+        self.note(tried(Rejected("no"), "bob"), status=403)
+        self.assertEqual(self.said(), ['info login refused for 192.0.2.7, user "bob": 403 wrong_credentials: no'])
+        self.note(MissingCredentials("a"), status=403)
+        self.assertEqual(self.said(), ["info request refused for 192.0.2.7, GET /x?y: 403 missing_credentials: a"])
 
     def test_attack_42_a_name_forges_no_part_of_the_line(self) -> None:
         self.note(tried(Rejected("no"), 'x" : 200\nlogin refused for 192.0.2.9, user "y'))
@@ -184,7 +192,7 @@ class ExchangeTests(TestCase):
     def noted(self, site: Site) -> list[tuple[str, str, bytes]]:
         found: list[tuple[str, str, bytes]] = []
 
-        def note(refusal: Refusal, exchange: Any) -> None:
+        def note(refusal: Refusal, exchange: Any, status: int | None = None) -> None:
             asked = exchange.asked or exchange.head
             found.append((refusal.reason, exchange.connection.address, asked.target))
 
