@@ -69,6 +69,10 @@ allow = role:admin
 [route users]
 path = /users
 upstream = sample
+[route people]
+path = /people
+upstream = sample
+browser_login = yes
 """
 SERVICES = ("refused", "nameless", "signed", "plain", "secret", "closing", "full", "slow")
 
@@ -225,6 +229,21 @@ class TroubleshootingTests(GatewayCase):
                 statuses.append(wire.get("/users", basic("alice", f"WRONG{len(statuses)}"), "X-Auth-Realm: local").status)
         self.assertIn(until, statuses)
 
+    def wrong_on_the_page(self) -> None:
+        form = "Content-Type: application/x-www-form-urlencoded"
+        with self.site.connect("https", tls=insecure_context()) as wire:
+            answer = wire.get("/.perimeter/login", form, method="POST", body=b"username=bob&password=wrong&realm=local")
+        self.assertEqual(answer.status, 403)
+
+    def ended_session(self) -> None:
+        with self.site.connect("https", tls=insecure_context()) as wire:
+            answer = wire.get("/people", f"Cookie: __Host-perimeter={'A' * 43}", "Accept: text/html")
+        self.assertEqual(answer.status, 302)
+
+    def foreign_page(self) -> None:
+        password = basic("bob", "hunter2")
+        self.ask("/users", password, "X-Auth-Realm: local", "Origin: https://other.example", status=403, method="POST")
+
     def private_ca(self) -> None:
         # the directories before it would be asked first
         before, corp, after = self.config.partition("[authenticator corp]")
@@ -289,12 +308,16 @@ class TroubleshootingTests(GatewayCase):
         yield self.tls_at_a_plain_port
         yield lambda: self.ask("/users", status=401)
         yield self.wrong_password
+        yield self.wrong_on_the_page
+        yield self.ended_session
         yield self.own_token
         yield self.foreign_token
         yield lambda: self.ask("/admins", basic("bob", "hunter2"), "X-Auth-Realm: local", status=403)
+        yield self.foreign_page
         yield lambda: self.ask("/near", status=403)
         yield self.by_a_proxy
         yield lambda: self.ask("/nothing", status=404)
+        yield lambda: self.ask("/.perimeter/operator", status=404)
         yield lambda: self.ask("/small", status=413, method="POST", body=b"four")
         yield lambda: self.wrong_password(until=429)
         for name, status in zip(SERVICES, (502, 502, 502, 502, 502, 502, 504, 504), strict=True):
