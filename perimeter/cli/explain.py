@@ -20,6 +20,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
 from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
+from perimeter.gate.access import session_only
 from perimeter.gate.explain import Explanation, Question, Step, explain
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
@@ -40,8 +41,9 @@ from perimeter.tokens.key_file import KeyFile
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import StoredTokens
+from perimeter.web.endpoints.account.base import ACCOUNT
 from perimeter.web.endpoints.endpoint import Endpoint, Nothing
-from perimeter.web.endpoints.operator.access import PATH, operator_access, operator_policy
+from perimeter.web.endpoints.operator.access import PATH, operator_policy
 
 
 @click.command("explain")
@@ -173,10 +175,12 @@ def _pages(config: SiteConfig, realms: frozenset[str]) -> list[Endpoint]:
     """The gateway's own pages. Those for everybody judge alike."""
     if not config.signs_people_in:
         return []
-    pages: list[Endpoint] = [Nothing(config.login.path, "pages", beneath=True)]
+    prefix = config.login.path
+    access = session_only(f"{prefix}/login")
+    account = Nothing(f"{prefix}{ACCOUNT}", "account", beneath=True, otherwise=access)
+    pages: list[Endpoint] = [Nothing(prefix, "pages", beneath=True), account]
     if config.operator.role:
-        access = operator_access(config.login.path)
-        operator = Nothing(f"{config.login.path}{PATH}", "operator", beneath=True, otherwise=access)
+        operator = Nothing(f"{prefix}{PATH}", "operator", beneath=True, otherwise=access)
         operator.policy = operator_policy(config.operator.role, realms)
         pages.append(operator)
     return pages

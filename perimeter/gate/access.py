@@ -126,6 +126,11 @@ def _again(error: Refusal, head: RequestHead) -> Again | None:
     return Again.OTHER_USER if isinstance(error, InvalidToken) and head.headers.session is not None else None
 
 
+def session_only(login: str) -> Access:
+    """A page for which only the session of a browser is good. A browser without one is sent to the path ``login``."""
+    return Access(Asks.SESSION, Restricted.NOTHING, login=login.encode("ascii"))
+
+
 def check_restriction(grant: Grant, access: Access, route: str, head: RequestHead, target: bytes, address: str) -> None:
     """Raise `InsufficientScope` if the restriction of an API token does not allow the request.
 

@@ -82,6 +82,15 @@ class ExplainTests(SiteCase):
         _, lines = self.explain("GET", "http://shop.example/admin/x")
         self.assertIn("[route wide]", "".join(lines[2:]))
 
+    def test_pages_that_need_a_session(self) -> None:
+        self.site.write_text(SITE + "\n[route people]\npath = /people\nupstream = app\nbrowser_login = yes\n")
+        for path, status in (("", 1), ("/tokens/new", 1), ("/sessions/others", 1)):
+            found, lines = self.explain("GET", f"/.perimeter/account{path}")
+            self.assertEqual(found, status, path)
+            self.assertIn("authentication: the session of a browser, and nothing else", lines)
+        for page in ("login", "logout", "signed-out"):
+            self.assertEqual(self.explain("GET", f"/.perimeter/{page}")[0], 0, page)
+
     def test_the_route_and_those_that_come_later(self) -> None:
         status, lines = self.explain("GET", "/admin/x?y")
         self.assertEqual(status, 1)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from perimeter.gate.access import Access, Asks, Restricted
+from perimeter.gate.access import Asks, session_only
 from perimeter.gate.routes import Route
 from perimeter.model import Principal
 from perimeter.sessions.session import Session
@@ -47,8 +47,7 @@ class AccountEndpoint(PageEndpoint):
     """A part of the account page at ``path`` below it, for the ``methods``. Neither API tokens nor passwords open it."""
 
     def __init__(self, path: str, methods: Sequence[bytes], parts: AccountParts) -> None:
-        login = f"{parts.pages.prefix}/login".encode("ascii")
-        access = Access(Asks.SESSION, Restricted.NOTHING, login=login)
+        access = session_only(f"{parts.pages.prefix}/login")
         super().__init__(ACCOUNT + path, dict.fromkeys(methods, access), parts.pages)
         self.otherwise = access
         self.parts = parts

@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from perimeter.config.site.route import Rule, RuleKind
-from perimeter.gate.access import Access, Asks, Restricted
 from perimeter.gate.policy import Policy
 
 PATH: Final = "/operator"
 """The page's path below the prefix of the gateway's pages."""
-
-
-def operator_access(prefix: str) -> Access:
-    """A session and nothing else; a browser without one is sent to the login page below ``prefix``."""
-    return Access(Asks.SESSION, Restricted.NOTHING, login=f"{prefix}/login".encode("ascii"))
 
 
 def operator_policy(role: str, directory_realms: frozenset[str]) -> Policy:

@@ -18,8 +18,9 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from perimeter.errors import CrossSite, Overloaded
+from perimeter.gate.access import session_only
 from perimeter.metrics.samples import STREAM_ROUTE, Sample, Sampler
-from perimeter.web.endpoints.operator.access import PATH, operator_access, operator_policy
+from perimeter.web.endpoints.operator.access import PATH, operator_policy
 from perimeter.web.endpoints.operator.charts import series
 from perimeter.web.endpoints.operator.gateway import Trouble
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
@@ -170,7 +171,7 @@ class OperatorEvents(PageEndpoint):
     lasting = True
 
     def __init__(self, pages: Pages, audience: Audience, role: str, directory_realms: frozenset[str]) -> None:
-        access = operator_access(pages.prefix)
+        access = session_only(f"{pages.prefix}/login")
         super().__init__(STREAM_PATH, {b"GET": access}, pages)
         self.name = STREAM_ROUTE
         self.otherwise = access

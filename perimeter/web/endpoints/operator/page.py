@@ -12,9 +12,10 @@ from typing import Any, Final
 import attrs
 
 from perimeter.errors import MissingCredentials, NoRoute, StartupError, Unavailable
+from perimeter.gate.access import session_only
 from perimeter.recent import Recent
 from perimeter.web.endpoints.endpoint import reading, user_of
-from perimeter.web.endpoints.operator.access import PATH, operator_access, operator_policy
+from perimeter.web.endpoints.operator.access import PATH, operator_policy
 from perimeter.web.endpoints.operator.audit import AuditSearch, Searches
 from perimeter.web.endpoints.operator.certificates import CERTIFICATES, KEYS
 from perimeter.web.endpoints.operator.configuration import CONFIGURATION
@@ -47,7 +48,7 @@ class OperatorPage(PageEndpoint):
     beneath = True
 
     def __init__(self, pages: Pages, desk: Desk, role: str, directory_realms: frozenset[str]) -> None:
-        access = operator_access(pages.prefix)
+        access = session_only(f"{pages.prefix}/login")
         super().__init__(PATH, {**reading(access), b"POST": access}, pages)
         self.otherwise = access
         self.policy = operator_policy(role, directory_realms)
