@@ -387,7 +387,7 @@ class InsufficientScope(Refusal):
 
     status = 403
     reason = "insufficient_scope"
-    phrase = "This identity is not allowed to do this"
+    phrase = "You are not allowed to do this"
 
 
 class NetworkRefused(Refusal):

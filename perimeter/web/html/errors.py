@@ -32,5 +32,6 @@ def error_page(status: int, phrase: str) -> HtmlPage:
 
 def sign_in_page(status: int, phrase: str, sign_in: SignIn) -> HtmlPage:
     """The page for 401 or 403 to a person who can sign in, or sign in as another user."""
-    page = inline_page("error.html", status=status, phrase=phrase, hint="", sign_in=sign_in)
+    hint = _HINTS[403] if status == 403 else ""
+    page = inline_page("error.html", status=status, phrase=phrase, hint=hint, sign_in=sign_in)
     return attrs.evolve(page, frame_ancestors="'self'") if sign_in.framed else page

@@ -81,6 +81,7 @@ class SignInPageTests(unittest.TestCase):
         page = self.page(403, SignIn("/l?to=/&again=other", user="alice"))
         self.assertIn("You are signed in as <strong>alice</strong>.", page)
         self.assertIn('href="/l?to=/&amp;again=other">Sign in as somebody else</a>', page)
+        self.assertIn("ask the operator of this service", page)
 
     def test_attack_26_a_name_is_text(self) -> None:
         page = self.page(403, SignIn('/l?to="><svg>', user="<svg onload=alert(1)>"))
