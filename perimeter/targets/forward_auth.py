@@ -126,7 +126,7 @@ class ForwardAuthTarget:
             return self._gate.judge(exchange, head, self._bare, asking)
         if self._pages and asked.target.startswith(self._pages + b"/"):
             # the login page would need a login
-            raise NoSuchRoute("the gateway's own pages are not for a proxy to ask about: it has to send them to the gateway")
+            raise NoSuchRoute("the proxy asked about one of the gateway's own pages: it has to forward these requests instead")
         exchange.asked = asked
         return self._gate.judge(exchange, asked, None if self._rules else self._bare, asking)
 

@@ -117,7 +117,7 @@ class ForeignPagesTests(SignInCase):
         self.assertEqual(self.user.evaluate(FETCH, ["/forged", {"method": "DELETE"}])[0], 200)
 
     def test_attack_27_forms_of_foreign_pages(self) -> None:
-        """They neither sign the user out, nor in as somebody else."""
+        """They cannot sign the user out, or sign them in as another user."""
         for origin in self.attackers.values():
             for path, fields in (
                 ("logout", {}),

@@ -58,7 +58,7 @@ class Nothing(Endpoint):
 
     def render(self, request: Any) -> Any:
         """404."""
-        raise NoRoute("nothing is here")
+        raise NoRoute("the gateway has no page at this path")
 
 
 def reading(access: Access) -> dict[bytes, Access]:

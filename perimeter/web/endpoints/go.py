@@ -37,7 +37,7 @@ class Go(PageEndpoint):
                 request,
                 "message.html",
                 heading="You are not signed in",
-                text="Your browser has sent no cookie for this site. Allow its cookies, then sign in again.",
+                text="Your browser has not sent the cookie of this site. Allow cookies for this site, then sign in again.",
                 link=f"{self.pages.prefix}/login?to={quote(to, safe='')}",
                 label="Sign in",
             )

@@ -62,7 +62,7 @@ class SignInForm:
     """The fields of the form. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, or "".
 
     A fragment may hold a secret, which no browser sends to a service: it travels in this form and in a redirect's own fragment,
-    so no log has it.
+    so it is in no log.
     """
 
     to: str
@@ -269,6 +269,6 @@ def _explained(refusal: Refusal) -> tuple[int, str, str]:
                 "unavailable",
             )
         case CrossSite():
-            return 403, "This page had been open for too long, so nothing was sent. Sign in now.", "cross_site"
+            return 403, "This page was open for too long, so your password was not checked. Sign in now.", "cross_site"
         case _:
             return refusal.status, f"{refusal.phrase}.", "failed"

@@ -30,7 +30,7 @@ class AccountParts:
     routes: Sequence[Route]
 
     def usable(self, user: Principal) -> list[str]:
-        """The names of the routes that ask for credentials and may admit the user: other names are none of their business."""
+        """The names of the routes that ask for credentials and may admit the user. The page does not show other names."""
         return [
             route.name
             for route in self.routes

@@ -139,7 +139,7 @@ class OperatorPage(PageEndpoint):
         except Unavailable as error:
             note = False, f"This is in force, but it is not on disk yet: {error.detail or error.phrase}"
         except StartupError as error:
-            note = False, f"Nothing was done: {error}"
+            note = False, f"Not done: {error}"
         self._notes.keep(session.id, note)
         return self.redirect(request, url)
 

@@ -105,7 +105,7 @@ class PageTests(PageCase):
         self.assertIn(b'name="username" type="text" value="alice"', page.body)
         other = self.browser.open(f"{LOGIN}?again=other")
         self.assertIn(b'name="username" type="text" value=""', other.body)
-        self.assertIn(b"<strong>alice</strong>. Sign in here as somebody else.", other.body)
+        self.assertIn(b"<strong>alice</strong>. To use another account, sign in here.", other.body)
 
     def test_the_message_and_the_title(self) -> None:
         self.serve(title="Forecasts <3", message="Ask <us>")
