@@ -48,7 +48,7 @@ class Identifier:
         return None
 
     def identify_by_session(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
-        """Like `identify`, by the session of a browser and nothing else."""
+        """Like `identify`, but only by the session of a browser."""
         for source in self._of_sessions:
             found = source.identify(headers, address, connection)
             if found is not None:

@@ -1,4 +1,4 @@
-"""Realms that commands of the operator name: one that does not exist is refused, since it would select nothing, unnoticed."""
+"""The realms in commands of the operator. A realm that does not exist is an error: the command would have no effect."""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ class ForwardAuthTarget:
             # nor from which page the client does it: it is for the proxy to judge
             cross_site=None,
         )
-        # A browser that asks by itself is no proxy: a script of a service would read the assertion, and cookies that no script
-        # may read (attack 76).
+        # Only for a proxy: a script of a service in a browser could read the assertion and the HttpOnly cookies of
+        # the answer (attack 76).
         self._by_client = attrs.evolve(self._bare, access=attrs.evolve(self._bare.access, by_session=False))
 
     def handle(self, exchange: Exchange) -> None:

@@ -97,7 +97,7 @@ class SessionSource:
         return 0.0 if verdict is None else verdict.expires
 
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
-        """None: a session is no proof at first hand. A script of a service could get itself a token with it."""
+        """None: with a session, a script of a service could get a token."""
         return None
 
     def _over_https(self, headers: HeaderBlock, connection: ClientConnection) -> bool:

@@ -29,7 +29,8 @@ class Go(PageEndpoint):
     def render_GET(self, request: Any) -> bytes:
         """The page; it says so if the browser has not kept the session's cookie, which would lead back to the sign-in page.
 
-        A page of another site that opens this one gets a link alone: what follows must not look as if it came from here.
+        If a page of another site opens this page, it only has a link and does not redirect: the next page must not look as if
+        this host had chosen it.
         """
         to = safe_path(query_fields(request).get("to", ""))
         if self.session_of(request) is None:
@@ -43,5 +44,5 @@ class Go(PageEndpoint):
             )
         foreign = exchange_of(request).head.headers.get(b"sec-fetch-site") in _FOREIGN
         body = self.render_page(request, "go.html", location=to, onwards=not foreign)
-        request.setHeader(b"Referrer-Policy", b"no-referrer")  # the service need not know of this page, which has no form
+        request.setHeader(b"Referrer-Policy", b"no-referrer")  # services do not need the URL of this page, and it has no form
         return body

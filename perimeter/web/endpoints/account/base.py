@@ -44,7 +44,7 @@ class AccountParts:
 
 
 class AccountEndpoint(PageEndpoint):
-    """A part of the account page at ``path`` below it, for the ``methods``. Neither API tokens nor passwords open it."""
+    """A part of the account page at ``path`` below it, for the ``methods``. It does not accept API tokens or passwords."""
 
     def __init__(self, path: str, methods: Sequence[bytes], parts: AccountParts) -> None:
         login = f"{parts.pages.prefix}/login".encode("ascii")

@@ -1,7 +1,7 @@
 """``/account/tokens`` below the prefix of the pages: a user makes and ends API tokens.
 
-A new token is shown in the response to the form that makes it, and nowhere else. The form has a number that is used once: a
-browser that sends it again, since the user has reloaded the page, makes no second token.
+A new token is shown only in the response to the form that makes it. The form has a number that can be used once: if the
+user reloads the page and the browser sends the form again, no second token is made.
 """
 
 from __future__ import annotations

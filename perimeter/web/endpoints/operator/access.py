@@ -13,7 +13,7 @@ PATH: Final = "/operator"
 
 
 def operator_access(prefix: str) -> Access:
-    """A session and nothing else; a browser without one is sent to the login page below ``prefix``."""
+    """Only a session; a browser without a session is redirected to the sign-in page below ``prefix``."""
     return Access(Asks.SESSION, Restricted.NOTHING, login=f"{prefix}/login".encode("ascii"))
 
 

@@ -1,6 +1,6 @@
 """``/operator`` below the prefix of the gateway's pages, for the users with the role of ``[operator]``.
 
-The gate judges as for any route: by a session and nothing else, and by the role. Every look and every action has a record with
+The gate checks the session and the role, as for any route. Every view and every action has a record with
 its event in the audit log; what an action was about is in the URL of its form. Actions need a fresh sign-in and the token of
 their form (attack 27).
 """
@@ -34,7 +34,7 @@ _MOST_NOTES: Final = 100
 
 @attrs.frozen(eq=False)
 class Desk:
-    """What all operators share, across reloads: the gateway, the streams, and the one search in the audit log."""
+    """The parts that all operators share, across reloads: the gateway, the streams, and the search in the audit log."""
 
     gateway: Gateway
     audience: Audience
