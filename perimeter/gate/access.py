@@ -88,7 +88,7 @@ def for_client(error: Exception, access: Access, head: RequestHead, principal: P
     """``error`` as the client that sent ``head`` gets it: with the challenges of the route, or as a redirect to its login page.
 
     ``principal`` is the user, if that is known. A wrong Authorization is never redirected: it counts before a session, so the
-    browser would come back for ever.
+    browser would come back without end.
     """
     if not isinstance(error, Refusal):
         return error

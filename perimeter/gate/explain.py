@@ -83,7 +83,7 @@ class _NotKnown(Exception):
 
 
 def explain(gate: Gate, config: SiteConfig, question: Question) -> Explanation:
-    """The verdict of ``gate``, which ``config`` describes, about ``question``. Does not raise, whatever the question has."""
+    """The verdict of ``gate``, which ``config`` describes, about ``question``. Does not raise for any question."""
     steps: list[Step] = []
     try:
         for step in _explained(gate, config, question):

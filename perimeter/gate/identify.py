@@ -57,7 +57,7 @@ class Identifier:
 
     def by_browser(self, headers: HeaderBlock, principal: Principal) -> bool:
         """Whether a browser may have added the credentials of ``principal`` by itself; see `CredentialSource.by_browser`."""
-        if _by_session(principal):  # whatever else the request has
+        if _by_session(principal):  # also with other credentials in the request
             return True
         return next((found for source in self._sources if (found := source.by_browser(headers)) is not None), True)
 

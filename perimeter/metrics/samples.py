@@ -31,7 +31,10 @@ LINGER: Final = 60.0
 """Seconds for which samples are still made after the last request: a page without scripts is loaded every ten seconds."""
 
 STREAM_ROUTE: Final = "operator/events"
-"""The name of the route to the stream of samples. It lasts until its viewer closes it, so its length is no response time."""
+"""The name of the route to the stream of samples.
+
+It lasts until its viewer closes it, so its duration does not count as a response time.
+"""
 
 CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 """Classes of statuses. ``none``: there was no answer, such as for a client that left."""

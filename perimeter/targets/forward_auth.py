@@ -74,7 +74,7 @@ class MalformedCredentials(InvalidCredentialsRequest):
 class ForwardAuthTarget:
     """Answers the questions of proxies.
 
-    ``gate`` has the configured routes, and none of the gateway's own endpoints; ``rules`` is False if there are none. ``pages``
+    ``gate`` has the configured routes, without the gateway's own endpoints; ``rules`` is False without routes. ``pages``
     is the path of the gateway's own pages (``/.perimeter``), if people sign in on them: then the answer has the cookies that are
     not the gateway's own, for the proxy to send on.
     """

@@ -190,7 +190,7 @@ class FixationTests(SignInAttackCase):
         self.assertIn("own=1", answer.headers["set-cookie"])
 
     def test_attack_25_two_cookies(self) -> None:
-        """One of them is not the user's: neither counts, in one header or in two."""
+        """One of them is not the user's: both are ignored, in one header or in two."""
         good = f"{COOKIE}={self.signed_in().cookie}"
         for lines in (
             (f"Cookie: {good}; {COOKIE}={PLANTED}",),
@@ -315,7 +315,7 @@ class ForgedFormTests(SignInAttackCase):
         self.assertEqual(answer.status_code, 403, (why, answer.text))
 
     def test_attack_27_sign_out(self) -> None:
-        """Whatever is wrong with the form: 403, and the session goes on."""
+        """Every fault of the form: 403, and the session does not end."""
         visitor, other = self.signed_in(), self.signed_in("bob", "hunter2")
         action = f"{OWN}logout"
         good = visitor.form(action, "logout").fields

@@ -114,7 +114,7 @@ class WholeVisitTests(SignInCase):
         self.visit(False)
 
     def test_back_in_one_step_over_the_sign_out(self) -> None:
-        """The page that was left is in both caches, and comes from neither."""
+        """The previous page is in both caches, and is loaded from the gateway."""
         for javascript in (True, False):
             page = self.page(javascript=javascript)
             self.arrive(page, "/kept")

@@ -1,8 +1,8 @@
 """Sessions of browsers, by their cookie.
 
-What was looked up before is found again by the bytes of the cookie. Each minute the session is looked up anew, and its owner with
-it (`perimeter.gate.sources.owner`). A cookie that belongs to no session is no credential: browsers send it by themselves, long
-after the session has ended.
+What was looked up before is found again by the bytes of the cookie. Each minute the session is looked up anew, and its owner
+with it (`perimeter.gate.sources.owner`). A cookie without a session does not count as a credential: browsers send it by
+themselves, long after the session has ended.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ def directory(expression: str) -> str:
 
 
 def hidden(expression: str) -> bool:
-    """Whether every path that ``expression`` matches has a part that begins with a dot. A route for files serves none of them,
-    except ``/.well-known``."""
+    """Whether every path that ``expression`` matches has a part that begins with a dot. A route for files does not serve
+    them, except ``/.well-known``."""
     return _HIDDEN.match(expression) is not None and "|" not in re.sub(r"\([^()]*\)", "", expression)
 
 

@@ -1,7 +1,7 @@
 """``/go`` below the prefix of the pages: leads a browser on, after the sign-in, to the path where it wanted to go.
 
 Chromium applies the policy ``form-action`` to every redirect that follows a form, and a service may well redirect to another
-site. This page, which is no redirect, ends the chain; to reload it repeats nothing.
+site. This page is not a redirect, so it ends the chain. If the user reloads it, the form is not sent again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the operator is told about a request is what the gate decides about it."""
+"""The explanation of a request is the decision of the gate."""
 
 from __future__ import annotations
 

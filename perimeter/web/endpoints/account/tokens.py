@@ -58,7 +58,7 @@ class AccountTokens(AccountEndpoint):
             case ["new"]:
                 pass
             case _:
-                raise NoRoute("the account page has no such path")
+                raise NoRoute("the account page does not have this path")
         values = _known(text_lists(parse_form(request.uri.partition(b"?")[2])))
         return self._again(request, values) or self._form(request, values)
 
@@ -108,7 +108,7 @@ class AccountTokens(AccountEndpoint):
                 await self._book.remove(user_of(request), which)
                 return self.redirect(request, f"{self.front}?done=token")
             case _:
-                raise NoRoute("the account page has no such path")
+                raise NoRoute("the account page does not have this path")
 
     async def _make(self, request: Any) -> bytes:
         exchange_of(request).event = purposes.TOKEN_CREATE

@@ -84,7 +84,7 @@ class OperatorPage(PageEndpoint):
         """A section."""
         section = self._by_path.get(self._rest(request))
         if section is None:
-            raise NoRoute("the operator page has no such section or action")
+            raise NoRoute("the operator page does not have this section or action")
         exchange_of(request).event = section.event
         return respond(request, self._show(request, section))
 
@@ -119,7 +119,7 @@ class OperatorPage(PageEndpoint):
         section = self._by_path.get(path)
         action = None if section is None else section.actions.get(name)
         if section is None or action is None:
-            raise NoRoute("the operator page has no such section or action")
+            raise NoRoute("the operator page does not have this section or action")
         exchange_of(request).event = action.event
         return respond(request, self._do(request, section, name, action))
 
