@@ -78,7 +78,7 @@ class SignIn:
     """What the page of a refusal offers to a person in a browser, on a route where people sign in.
 
     ``location`` is path and query of the sign-in page. ``framed``: the page is shown in a frame of another page. ``sent``: a
-    form's fields came with the request, and nothing was done with them. ``user``: who is signed in; "" if nobody is.
+    form came with the request and was not processed. ``user``: the signed-in user; "" without a session.
     """
 
     location: str
@@ -211,14 +211,14 @@ class NoSuchToken(NoRoute):
     """The user has no such API token. The answer does not reveal whether another user has it (attack 37)."""
 
     reason = "no_such_token"
-    phrase = "There is no such API token"
+    phrase = "This API token does not exist"
 
 
 class NoSuchSession(NoRoute):
     """The user has no such session. The answer does not reveal whether another user has it."""
 
     reason = "no_such_session"
-    phrase = "There is no such session"
+    phrase = "This session does not exist"
 
 
 class TooManyTokens(Refusal):
@@ -278,7 +278,7 @@ class MissingCredentials(Refusal):
 
 
 class SessionExpired(Refusal):
-    """The session's cookie is of no session, or of one that has ended: by its age, unused, signed out, or revoked."""
+    """The session of the cookie does not exist or has ended: too old, not used, signed out, or revoked."""
 
     status = 401
     reason = "session_expired"
@@ -286,7 +286,7 @@ class SessionExpired(Refusal):
 
 
 class SessionUnused(SessionExpired):
-    """The session is open, but was not used for longer than the route admits: the user has to sign in anew."""
+    """The session is open, but was not used for a longer time than the route allows: the user has to sign in again."""
 
 
 class LoginNeeded(MissingCredentials):
@@ -307,7 +307,7 @@ class LoginNeeded(MissingCredentials):
 
 
 class LoginNeededBehindProxy(LoginNeeded):
-    """The same where a proxy asks that passes on no redirect (nginx): 401, and X-Perimeter-Login has the location."""
+    """The same for a proxy that does not pass on redirects (nginx): 401, and X-Perimeter-Login has the location."""
 
     status = 401
 

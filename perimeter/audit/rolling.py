@@ -82,7 +82,7 @@ class RollingFile:
         """Open or create the file, and roll it if it is from an earlier day. Raises OSError.
 
         Takes up to 25 ms if the file ends in a torn line. At a reload it is called in a thread, while the configuration in force
-        goes on writing: what is seen of a line that is being written is not torn.
+        still writes to the file: a line that is just being written does not count as torn.
         """
         self._attach(_PAUSES)
         now = self._seconds()
@@ -133,7 +133,7 @@ class RollingFile:
         return fd
 
     def _ends_torn(self, fd: int, pauses: Sequence[float]) -> bool:
-        """Whether the last line of the file is torn: whether it is at each look, with ``pauses`` (seconds) before them."""
+        """Whether the last line of the file is torn: it is torn at each check, with ``pauses`` (seconds) before the checks."""
         for pause in pauses:
             time.sleep(pause)
             size = os.fstat(fd).st_size

@@ -45,8 +45,8 @@ _SLICE = 50
 _PAUSE = 0.0005
 #: Longer lines are left out; the gateway writes none (`perimeter.config.site.limits`).
 _LONGEST_LINE = 1024 * 1024
-#: So many lines before the time that was asked for, one after the other: the rest is older. A tunnel's line has the time of its
-#: beginning, so one older line says nothing.
+#: After so many successive lines from before the wanted time, all further lines are older. One older line is no proof: the line
+#: of a tunnel has the time when the tunnel began.
 _OLD_ENOUGH = 10_000
 #: Bytes of the content of a compressed file that a question passes over, which takes about a second.
 _MOST_SKIPPED = 256 * 1024 * 1024

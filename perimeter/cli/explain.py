@@ -62,9 +62,9 @@ from perimeter.web.endpoints.operator.access import PATH, operator_policy
 @click.option("--user", metavar="NAME", help="The request of this user, with the roles that they have now.")
 @click.option("--address", metavar="ADDRESS", default="", help="The client's address; otherwise one that the route allows.")
 def command(method: str, url: str, file: Path, user: str | None, address: str) -> None:
-    """Say which route a request belongs to, and whether it would be admitted and why.
+    """Print the route of a request, and whether the request would be allowed and why.
 
-    URL is absolute, or a path. The request is not sent. Ends with 1 if it would be refused.
+    URL is absolute, or a path. The command does not send the request. The exit status is 1 if it would be refused.
     """
     status, text = run_explain(file, method, url, user=user, address=address)
     # names and paths come from files and users
@@ -87,14 +87,14 @@ class _NoReactor:
     """The clock of endpoints that answer nothing."""
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> Any:
-        raise AssertionError("nothing is sent to an endpoint")
+        raise AssertionError("requests are not sent to an endpoint")
 
 
 class _NoState:
-    """The state of endpoints that answer nothing (`perimeter.state.writer.ChangeWriter`)."""
+    """The state of endpoints that never answer (`perimeter.state.writer.ChangeWriter`)."""
 
     def add(self, change: Change) -> Deferred[None]:
-        raise AssertionError("nothing is sent to an endpoint")
+        raise AssertionError("requests are not sent to an endpoint")
 
     remove = add
 
@@ -130,7 +130,7 @@ def run_explain(path: Path, method: str, url: str, *, user: str | None = None, a
 
 
 def _lines(explanations: Sequence[Explanation]) -> list[str]:
-    """What one user after the other may do; what is the same for all of them is written once."""
+    """The explanations for one user after the other. Steps that are the same for all users are written once."""
     lines: list[str] = []
     before: tuple[Step, ...] = ()
     for one in explanations:
@@ -172,7 +172,7 @@ def _no_tokens(config: SiteConfig) -> TokenBook | None:
 
 
 def _pages(config: SiteConfig, realms: frozenset[str]) -> list[Endpoint]:
-    """The gateway's own pages. Those for everybody judge alike."""
+    """The gateway's own pages. One endpoint stands for all pages that need no sign-in."""
     if not config.signs_people_in:
         return []
     prefix = config.login.path

@@ -26,9 +26,9 @@ def command() -> None:
 @command.command("list")
 @gateway_options
 @click.option("--user", metavar="NAME", help="Only the sessions of this user.")
-@click.option("--realm", metavar="REALM", help="Only those of users of this realm.")
+@click.option("--realm", metavar="REALM", help="Only the sessions of users of this realm.")
 def list_(file: Path | None, state_dir: Path | None, user: str | None, realm: str | None) -> None:
-    """List the sessions, the oldest first: their users, since when, from where, and when they were used last."""
+    """List the sessions, the oldest first, with user, sign-in time, address and last use."""
     first: int | None = 0
     with explained(), gateway_or_store(*gateway_of(file, state_dir), _answer) as ask:
         while first is not None:
@@ -44,7 +44,7 @@ def list_(file: Path | None, state_dir: Path | None, user: str | None, realm: st
 @click.option("--user", metavar="NAME", help="Every session of this user, with --realm.")
 @click.option("--realm", metavar="REALM", help="The realm that knows the user.")
 def end(file: Path | None, state_dir: Path | None, ids: tuple[str, ...], user: str | None, realm: str | None) -> None:
-    """End sessions, at once. The user may sign in again: to prevent that, remove the user from where users are kept."""
+    """End sessions at once. The user can sign in again; to prevent this, delete the user from the directory or file."""
     if (user is None) != (realm is None) or not (ids or user):
         raise click.UsageError("one of these is needed: --id, --user with --realm")
     check_owner(user, realm)

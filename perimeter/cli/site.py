@@ -101,7 +101,7 @@ def read_site(file: Path) -> SiteConfig:
 
 
 def realms_exist(site: SiteConfig, realms: Iterable[str]) -> None:
-    """Refuse ``--realm`` with a name that no authenticator has. A site without authenticators has no realms to misspell."""
+    """Refuse ``--realm`` with a name that no authenticator has. Without authenticators any name is accepted."""
     configured = [one.realm for one in site.authenticators]
     for realm in realms if configured else ():
         try:

@@ -1,4 +1,4 @@
-"""What is kept in the state, for commands: through the running gateway, or in its database if none runs."""
+"""The state for commands: through the running gateway, or in its database if the gateway is stopped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def gateway_or_store(directory: Path, site: SiteConfig | None, answer: Answer) -
         if site is None and not (directory / DATABASE).exists():
             raise
         if site is not None and site.perimeter.state is not StateKind.SQLITE:
-            raise StartupError(f"no gateway is running with state_dir {directory}, and state = memory keeps nothing") from None
+            raise StartupError(
+                f"no gateway is running with state_dir {directory}, and with state = memory nothing is stored"
+            ) from None
         store = SqliteStore(directory, STATE_KINDS)
         try:
             yield partial(answer, site, DirectState(store, STATE_KINDS, time.time))

@@ -71,7 +71,7 @@ _PAGES = """
         proxy_buffering off;
     }}
 
-    # a browser that asks for a page is sent to the sign-in page, everything else gets its 401
+    # a browser that asks for a page is redirected to the sign-in page, other requests get 401
     location @perimeter_login {{
         absolute_redirect off;
         add_header Cache-Control no-store always;

@@ -175,7 +175,7 @@ def refuse_wildcards(plan: Plan, proxy: str) -> None:
     for host, _ in plan.hosts:
         if host.startswith(WILDCARD):
             raise StartupError(
-                f"host = {host}: {proxy} has no such wildcard; list the names of the hosts, or use nginx or haproxy"
+                f"host = {host}: {proxy} has no wildcard for this; list the names of the hosts, or use nginx or haproxy"
             )
 
 

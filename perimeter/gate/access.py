@@ -88,7 +88,7 @@ def for_client(error: Exception, access: Access, head: RequestHead, principal: P
     """``error`` as the client that sent ``head`` gets it: with the challenges of the route, or as a redirect to its login page.
 
     ``principal`` is the user, if that is known. A wrong Authorization is never redirected: it counts before a session, so the
-    browser would come back for ever.
+    browser would come back without end.
     """
     if not isinstance(error, Refusal):
         return error
@@ -102,7 +102,7 @@ def for_client(error: Exception, access: Access, head: RequestHead, principal: P
 
 
 def _for_person(error: Refusal, access: Access, head: RequestHead, place: Shown, principal: Principal | None) -> Refusal:
-    """The refusal of a request whose answer somebody sees in a browser."""
+    """The refusal of a request whose answer a browser shows to its user."""
     framed, sent = place is Shown.FRAME, place is Shown.FORM
     target = head.target if place is Shown.PAGE else referring_path(head)
     if error.status == 403:
@@ -120,7 +120,7 @@ def _for_person(error: Refusal, access: Access, head: RequestHead, place: Shown,
 
 
 def _again(error: Refusal, head: RequestHead) -> Again | None:
-    """For a session that is open and of no use here: the login page would send its browser back at once, and so for ever."""
+    """For an open session that this route does not accept: the sign-in page would redirect the browser back, without end."""
     if isinstance(error, SessionUnused):
         return Again.SAME_USER
     return Again.OTHER_USER if isinstance(error, InvalidToken) and head.headers.session is not None else None

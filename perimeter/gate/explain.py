@@ -1,8 +1,8 @@
 """What would happen to a request, and why: for the operator.
 
-The verdict is `perimeter.gate.gate.Gate.judge`'s own: the gate judges a request that nobody sent, as if its credentials had been
+The verdict is that of `perimeter.gate.gate.Gate.judge`: the gate judges a made-up request, as if its credentials had been
 verified already. The steps that lead to the verdict are made of the same parts, in the order in which the gate uses them.
-Nothing is sent anywhere, nothing is signed, and no password is needed.
+It sends and signs nothing, and needs no password.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _UNSIGNED = "signed"
 
 @attrs.frozen
 class Question:
-    """A request that somebody might send.
+    """A made-up request.
 
     ``url`` is absolute, or a path. ``principal`` is the user whose credentials it would have, None for none. ``name`` is the name
-    by which the operator asked; without a principal, no authenticator can say who that is. ``address`` is the client's; "" for
+    that the operator gave; without a principal, no authenticator can look that user up. ``address`` is the client's; "" for
     one that the route's ``networks`` allow. ``listener`` names the listener that it would come over.
     """
 
@@ -79,11 +79,11 @@ class Explanation:
 
 
 class _NotKnown(Exception):
-    """There is no verdict; the text says why."""
+    """The verdict is not known. The text says why."""
 
 
 def explain(gate: Gate, config: SiteConfig, question: Question) -> Explanation:
-    """What ``gate``, which ``config`` describes, would decide about ``question``. Never raises for what the question says."""
+    """The verdict of ``gate``, which ``config`` describes, about ``question``. Does not raise for any question."""
     steps: list[Step] = []
     try:
         for step in _explained(gate, config, question):
@@ -140,7 +140,7 @@ class _Assumed:
 
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         if self._principal.grant is not None:
-            raise InvalidToken("a token of the gateway's own where first-hand credentials are needed")
+            raise InvalidToken("a token of the gateway, but the endpoint needs a password or the like")
         return self._principal
 
     def by_browser(self, headers: HeaderBlock) -> bool | None:
@@ -175,7 +175,7 @@ def _address(given: str, route: Route) -> str:
 def _path(head: RequestHead, route: Route) -> str:
     sent = split_target(head.target)[0]
     if route.path_as_sent:
-        return f"{sent.decode('latin-1')}, as it was sent: the route says path_as_sent"
+        return f"{sent.decode('latin-1')}, unchanged because the route has path_as_sent = yes"
     return normalise(sent).decode("latin-1")
 
 
@@ -217,7 +217,7 @@ def _networks(route: Route, address: str, given: str) -> Iterator[Step]:
 
 
 def _judges_users(config: SiteConfig, route: Route) -> bool:
-    """Whether it matters who asks: not during maintenance, and not while authentication is off."""
+    """Whether the verdict depends on the user: not during maintenance, and not while authentication is off."""
     return route.builtin or (config.perimeter.enabled and not config.perimeter.maintenance)
 
 
@@ -225,8 +225,8 @@ _WORDS = {
     Asks.NONE: "none, the client stays anonymous",
     Asks.OPTIONAL: "any good credentials, or none",
     Asks.REQUIRED: "any good credentials",
-    Asks.FIRST_HAND: "what an authenticator accepts, such as a password; no token of the gateway's own",
-    Asks.SESSION: "the session of a browser, and nothing else",
+    Asks.FIRST_HAND: "a credential that an authenticator accepts, such as a password; not a token of the gateway",
+    Asks.SESSION: "only the session of a browser",
 }
 
 
@@ -259,7 +259,7 @@ def _rules(config: SiteConfig, route: Route, access: Access, principal: Principa
             ("networks", list(map(str, restriction.networks))),
         )
         limits = "; ".join(f"{word} {', '.join(values)}" for word, values in parts if values)
-        nothing = "; a restricted token is not enough here" if access.restricted is Restricted.NOTHING else ""
+        nothing = "; the endpoint does not accept a restricted token" if access.restricted is Restricted.NOTHING else ""
         yield Step("restriction", f"the API token is for {limits or 'everything'}{nothing}")
 
 

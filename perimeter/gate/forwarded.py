@@ -48,8 +48,8 @@ def vouched_chain(peer: str, headers: HeaderBlock, trusted: tuple[Network, ...])
 def vouched_https(headers: HeaderBlock) -> bool | None:
     """Whether the client used https, as a trusted proxy says (X-Forwarded-Proto, X-Original-URL); None if it says nothing.
 
-    Of several proxies the first one's word is about the client. A proxy may pass on one of the two from the client, so what is
-    said must not contradict itself.
+    With several proxies, the value of the first one describes the client. A proxy may pass on one of the two headers from the
+    client, so the two headers must not contradict each other.
     """
     said = None
     for name, value in headers.fields:

@@ -286,8 +286,8 @@ class Gate:
 def _too_little(access: Access) -> Refusal:
     """Why a session is not enough."""
     if not access.by_session:
-        return InsufficientScope("a session of a browser is not enough here")
-    return SessionUnused("the session was unused for longer than idle of the route")
+        return InsufficientScope("this endpoint does not accept a session of a browser")
+    return SessionUnused("the session was not used for a longer time than idle of the route")
 
 
 def _missing(access: Access, head: RequestHead) -> Exception:
@@ -296,7 +296,7 @@ def _missing(access: Access, head: RequestHead) -> Exception:
     if head.headers.session is None:
         refusal = MissingCredentials("no credential in the request that the gateway can use")
     else:
-        refusal = SessionExpired("the session's cookie is of no session that is open")
+        refusal = SessionExpired("the session of the cookie does not exist or has ended")
     if access.login:
         return for_client(refusal, access, head)
     refusal.stranger = access.stranger

@@ -48,7 +48,7 @@ class Identifier:
         return None
 
     def identify_by_session(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
-        """Like `identify`, by the session of a browser and nothing else."""
+        """Like `identify`, but only by the session of a browser."""
         for source in self._of_sessions:
             found = source.identify(headers, address, connection)
             if found is not None:
@@ -57,7 +57,7 @@ class Identifier:
 
     def by_browser(self, headers: HeaderBlock, principal: Principal) -> bool:
         """Whether a browser may have added the credentials of ``principal`` by itself; see `CredentialSource.by_browser`."""
-        if _by_session(principal):  # whatever else the request has
+        if _by_session(principal):  # also with other credentials in the request
             return True
         return next((found for source in self._sources if (found := source.by_browser(headers)) is not None), True)
 

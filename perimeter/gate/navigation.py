@@ -2,7 +2,7 @@
 
 Browsers say what a request is for in the fields of Fetch Metadata, towards https and localhost. Without them Accept has to do:
 only a navigation names ``text/html``, unless a script does. Everything else (scripts, images, downloads, WebSockets, programs)
-must get its 401: a redirect would give it the login page in place of what it asked for.
+must get 401: with a redirect it would get the sign-in page instead of its data.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where a browser goes after the sign-in: a path on this host, and nothing else (attack 24). Pure.
+"""The path on this host to which a browser is redirected after the sign-in; no other host (attack 24). Pure.
 
-The path travels through the browser, in a query or a form, so it is judged whenever it is used.
+The browser sends the path in a query or a form, so it is checked before each use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from perimeter.gate.paths import normalise, readings, split_target
 from perimeter.model import RequestHead
 
 FRONT: Final = "/"
-"""Where a browser goes if its path is not safe."""
+"""The path if the browser's path is not safe."""
 
 LONGEST: Final = 2000
 """Characters of a path with its query."""

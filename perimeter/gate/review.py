@@ -212,7 +212,7 @@ class Reviewer:
 
 
 def _same(before: Principal | None, now: Principal | None) -> bool:
-    """Whether the service still serves the user that it was given. A user who need not be known any more is still the same."""
+    """Whether the user is still the one that the service was given. True if the route does not ask for the user any more."""
     if before is None or now is None:
         return True
     return (before.realm, before.username) == (now.realm, now.username) and set(before.roles) <= set(now.roles)

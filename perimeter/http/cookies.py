@@ -1,8 +1,8 @@
 """The gateway's own cookies, in the headers of requests and responses (RFC 6265): found, taken out, recognised. Pure.
 
-The name of each begins with ``__Host-perimeter``. A browser keeps a cookie with the prefix ``__Host-`` only if the very host
-has set it over TLS, for all paths, so neither a sister domain nor plain HTTP can replace it. The gateway itself sees to the
-rest: its cookies reach no service (attacks 16, 28), and no service can set one (attack 25).
+The name of each begins with ``__Host-perimeter``. A browser keeps a cookie with the prefix ``__Host-`` only if this host itself
+has set it over TLS, for all paths. So other hosts of the domain and plain HTTP cannot replace it. The gateway
+removes its cookies from requests to services (attacks 16, 28) and from their responses (attack 25).
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _rests: Memo[bytes, bytes] = Memo(2000)
 def own_value(cookies: Iterable[bytes], name: bytes, length: int) -> bytes | None:
     """The value of the gateway's cookie ``name`` in the values of all Cookie headers of a request, or None.
 
-    It is ``length`` characters of base64url. Two cookies of the name have no value: one of them was planted. The name must be
-    spelt exactly so, without quotes. Cookies in the form of RFC 2965 (``$Version``) are not read: there, quotes may hide one
-    cookie in another.
+    It is ``length`` characters of base64url. None if there are two cookies of the name, because an attacker set one of them. The
+    name must be spelt exactly like this, without quotes. Cookies in the form of RFC 2965 (``$Version``) are not read: there,
+    quotes may hide one cookie in another.
     """
     found: bytes | None = None
     count = 0
@@ -111,7 +111,7 @@ Line = tuple[Field, bytes]
 
 
 def foreign_lines(lines: Iterable[Line]) -> list[Line]:
-    """Headers, each with its line, without the gateway's own cookies: neither sent on nor set."""
+    """Headers, each with its line, without the gateway's own cookies."""
     return [kept for line in lines if (kept := line if line[0][0] not in FIELDS else _foreign(line)) is not None]
 
 

@@ -1,9 +1,9 @@
 """The lines about refused requests in the daemon's own log: what was refused, for whom, and why.
 
 A refusal that is the client's fault is logged at info, a failed login with the name that was tried, and a fault of the gateway or
-of a service as a warning. A browser that is sent to the sign-in page because it has no credentials yet is at no fault: debug.
-Each kind is logged a few times and then counted (`perimeter.repeats`), so that refused requests in a loop cost little.
-The audit log has every request, with the same reason and detail.
+of a service as a warning. A redirect of a browser without credentials to the sign-in page is not an error: it is logged at level
+debug. Each kind is logged a few times and then counted (`perimeter.repeats`), so that refused requests in a loop cost little. The
+audit log has every request, with the same reason and detail.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One sample a second of what the gateway does, for the operator's page.
 
 A sample is made of differences between the counts (`perimeter.metrics.counts`) and of what is read from the running gateway
-(`perimeter.metrics.sources`). Samples are only made while somebody looks, and the last `RING` of them are kept meanwhile.
+(`perimeter.metrics.sources`). Samples are only made while there is a viewer, and the last `RING` of them are kept.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ SECOND: Final = 1.0
 """Seconds between two samples."""
 
 LINGER: Final = 60.0
-"""Seconds after the last look for which samples are still made: a page without script comes back every ten seconds."""
+"""Seconds for which samples are still made after the last request: a page without scripts is loaded every ten seconds."""
 
 STREAM_ROUTE: Final = "operator/events"
-"""The name of the route to the stream of samples. It lasts until its viewer closes it, so its length is no response time."""
+"""The name of the route to the stream of samples.
+
+It lasts until its viewer closes it, so its duration does not count as a response time.
+"""
 
 CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
-"""Classes of statuses. ``none``: the client left before any answer, or nothing was answered."""
+"""Classes of statuses. ``none``: there was no answer, such as for a client that left."""
 
 _SWITCHING_PROTOCOLS = 101
 _CLIENT_GONE = 499
@@ -63,7 +66,7 @@ class AuthenticatorNow:
 
 @attrs.frozen
 class Sample:
-    """One second, or as long as it took until this sample was made.
+    """The figures of about one second.
 
     ``time`` is its end (epoch seconds) and ``seconds`` its length. ``requests`` are those that ended, by class (`CLASSES`).
     ``quantiles`` are the medians and the 95th and 99th percentile of their durations (seconds), None without requests.
@@ -173,7 +176,7 @@ def _servers(now: ScrapeSources, time: float) -> list[ServerNow]:
 
 
 class Sampler:
-    """Makes samples of ``metrics`` while somebody looks, and gives each one to its viewers."""
+    """Makes samples of ``metrics`` while there are viewers, and gives them each sample."""
 
     def __init__(self, metrics: Metrics, clock: IReactorTime) -> None:
         self._metrics = metrics

@@ -56,7 +56,7 @@ class Grant:
     """The token or session that established a principal. Revocation and the token's own restriction need it.
 
     ``id`` is the ``jti`` of an access token, or the id of an API token or a session. Times are seconds since the epoch.
-    ``expires`` is infinite for a token that does not expire. ``use`` is set for a session, and for nothing else.
+    ``expires`` is infinite for a token that does not expire. ``use`` is set only for a session.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Realms that commands of the operator name: one that does not exist is refused, since it would select nothing, unnoticed."""
+"""The realms in commands of the operator. A realm that does not exist is an error: the command would have no effect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def known_realm(realm: str, configured: Iterable[str], stored: Iterable[str] = ()) -> None:
-    """Raise ValueError, with the realms that exist, if ``realm`` is neither ``configured`` nor in the state (``stored``)."""
+    """Raise ValueError, with the realms that exist, if ``realm`` is not ``configured`` and not in the state (``stored``)."""
     known = {*configured, *stored}
     if realm not in known:
         raise ValueError(f"there is no realm {realm}; there are: {', '.join(sorted(known)) or 'none'}")

@@ -19,7 +19,7 @@ from perimeter.run.problems import Examination, Problem, problems
 from perimeter.web.endpoints.operator.gateway import Reload
 
 KNOWN_FOR: Final = 5.0
-"""Seconds for which it is known what is wrong: directories and services are not asked again for each one who looks."""
+"""Seconds for which found problems are kept: directories and services are not asked again for each operator."""
 
 
 class OperatedWorker(Protocol):

@@ -156,7 +156,7 @@ def _owner(question: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 
 def _whole_owner(question: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Realm and user, or None if the question names neither."""
+    """Realm and user, or None if the question does not name them."""
     user, realm = _owner(question)
     if (user is None) != (realm is None):
         raise ValueError("user and realm are needed together")

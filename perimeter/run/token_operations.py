@@ -21,7 +21,7 @@ def list_tokens(
     """Up to `PAGE` API tokens, the oldest first, from number ``first`` on; ``next`` is the number to go on with, or None.
 
     ``user`` and ``realm`` select, unless None; ``passing`` adds those from ``GET /token``. ``realms`` are those of the
-    configuration. Raises ValueError if ``realm`` is neither one of them nor that of an owner.
+    configuration. Raises ValueError if ``realm`` is not one of them and not that of an owner.
     """
     if realm is not None:
         known_realm(realm, realms, stored.realms())

@@ -22,11 +22,11 @@ class SessionSettings(Protocol):
 
     @property
     def idle(self) -> float:
-        """A session that is not used for so long ends; 0 if none does."""
+        """Seconds without use after which a session ends; 0: it does not end by idleness."""
 
     @property
     def lifetime(self) -> float:
-        """A session ends so long after the sign-in."""
+        """Seconds from the sign-in to the end of a session."""
 
     @property
     def stay(self) -> float:
@@ -62,9 +62,9 @@ class SessionBook:
         """A new session of ``owner``, who has just been verified by ``method``: the value of its cookie, and the session.
 
         With ``stay`` it lives for `SessionSettings.stay`, if that is offered. ``old`` is the cookie that the browser has sent
-        with the sign-in: that session ends, whoever its user is (attack 25). If the user has too many sessions by now, the oldest
-        ends. Raises `Overloaded` if there are too many of all users, and `Unavailable` if the session cannot be written; nothing
-        has ended then.
+        with the sign-in: that session ends, also if it is of another user (attack 25). If the user has too many sessions by now,
+        the oldest ends. Raises `Overloaded` if there are too many of all users, and `Unavailable` if the session cannot be
+        written; nothing has ended then.
         """
         settings, now = self._settings, self._clock.seconds()
         stays = stay and settings.stay > 0

@@ -1,7 +1,7 @@
 """A session of a browser, and what ends it, as changes of the state.
 
-The browser holds 256 random bits in a cookie, the state their SHA-256: there is nothing to guess, so a slow hash, as passwords
-need, would only cost time. A cookie that cannot be found is worth nothing, so a session can be ended at any time.
+The browser stores 256 random bits in a cookie, and the state stores their SHA-256. Random bits cannot be guessed, so they need no
+slow hash as passwords do. A cookie without a stored session is refused, so a session can be ended at any time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Seen(Change):
 
     @property
     def adds(self) -> bool:
-        """True: it takes nothing away."""
+        """True: it ends no session."""
         return True
 
     @property
@@ -84,7 +84,7 @@ class EndedUser(Change):
         return session.created <= self.before
 
     def merged(self, other: EndedUser | None) -> EndedUser:
-        """This and an earlier end for the same user as one: neither takes anything back."""
+        """One change with the effect of this and of an earlier end for the same user."""
         if other is None:
             return self
         return attrs.evolve(self, before=max(self.before, other.before), until=max(self.until, other.until))

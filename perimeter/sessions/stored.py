@@ -95,7 +95,7 @@ class StoredSessions:
         return self._index.ends(session)
 
     def seen_at(self, id: str) -> float:
-        """When the session was used last (epoch seconds). Raises KeyError if there is no such session."""
+        """When the session was used last (epoch seconds). Raises KeyError if the session does not exist."""
         return self._index.uses[id].at
 
     def all(self) -> list[Session]:
@@ -104,7 +104,7 @@ class StoredSessions:
         return sorted((one for one in self._index.by_id.values() if ends(one) > now), key=lambda session: session.created)
 
     def latest(self) -> Iterator[Session]:
-        """The sessions that are not over, those that were kept last first. Nothing may change meanwhile."""
+        """The sessions that are not over, those that were kept last first. The index must not change meanwhile."""
         now, ends = self._writer.seconds(), self._index.ends
         return (one for one in reversed(self._index.by_id.values()) if ends(one) > now)
 
@@ -181,7 +181,7 @@ class StoredSessions:
             return self._writer.add(Seen(tuple(some))).addErrback(failed, some)
 
         def failed(_: Failure, some: Sequence[tuple[str, float]]) -> None:
-            self._used.update(id for id, _ in some)  # whoever signs in or out next learns what is wrong with the store
+            self._used.update(id for id, _ in some)  # the next sign-in or sign-out gets the error of the store
 
         writes = [write(uses[at : at + _SEEN_AT_ONCE]) for at in range(0, len(uses), _SEEN_AT_ONCE)]
         return DeferredList(writes).addCallback(lambda _: None)

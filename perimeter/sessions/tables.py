@@ -145,4 +145,4 @@ CODECS: Final[Mapping[str, Codec[Any]]] = {
         lambda text: EndedUser(*json.loads(text)),
     ),
 }
-"""By the word in the log. A word and its text keep their meaning for ever: processes of two versions may share a log."""
+"""By the word in the log. The meaning of a word and its text must never change: processes of two versions may share a log."""

@@ -74,7 +74,7 @@ class MalformedCredentials(InvalidCredentialsRequest):
 class ForwardAuthTarget:
     """Answers the questions of proxies.
 
-    ``gate`` has the configured routes, and none of the gateway's own endpoints; ``rules`` is False if there are none. ``pages``
+    ``gate`` has the configured routes, without the gateway's own endpoints; ``rules`` is False without routes. ``pages``
     is the path of the gateway's own pages (``/.perimeter``), if people sign in on them: then the answer has the cookies that are
     not the gateway's own, for the proxy to send on.
     """
@@ -96,8 +96,8 @@ class ForwardAuthTarget:
             # nor from which page the client does it: it is for the proxy to judge
             cross_site=None,
         )
-        # A browser that asks by itself is no proxy: a script of a service would read the assertion, and cookies that no script
-        # may read (attack 76).
+        # Only for a proxy: a script of a service in a browser could read the assertion and the HttpOnly cookies of
+        # the answer (attack 76).
         self._by_client = attrs.evolve(self._bare, access=attrs.evolve(self._bare.access, by_session=False))
 
     def handle(self, exchange: Exchange) -> None:
@@ -126,7 +126,7 @@ class ForwardAuthTarget:
             return self._gate.judge(exchange, head, self._bare, asking)
         if self._pages and asked.target.startswith(self._pages + b"/"):
             # the login page would need a login
-            raise NoSuchRoute("the gateway's own pages are not for a proxy to ask about: it has to send them to the gateway")
+            raise NoSuchRoute("the proxy asked about one of the gateway's own pages: it has to forward these requests instead")
         exchange.asked = asked
         return self._gate.judge(exchange, asked, None if self._rules else self._bare, asking)
 

@@ -18,11 +18,11 @@ Entry = dict[str, Any]
 
 
 class RcError(Exception):
-    """A ``.ecflowapirc`` that cannot be used. The message has nothing of its content."""
+    """A ``.ecflowapirc`` that cannot be used. The message does not quote its content."""
 
 
 def pattern(url: str) -> str:
-    """A regular expression that matches ``url`` and nothing else, in the dialect of C++ (ECMAScript's) and in Python's."""
+    """A regular expression that matches only ``url``, in the dialect of C++ (ECMAScript's) and in Python's."""
     return re.sub(r"([.\[\]])", r"\\\1", url)
 
 

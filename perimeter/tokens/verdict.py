@@ -35,7 +35,7 @@ class Verdict:
 
 
 def still_good(verdict: Verdict, revocations: Revocations) -> bool:
-    """Whether nothing that was taken away since ``verdict`` was last looked at concerns it."""
+    """Whether ``verdict`` is still valid: since it was last checked, its token or session has not been revoked."""
     epoch = revocations.epoch
     good = revocations.good(verdict.principal)
     if good:

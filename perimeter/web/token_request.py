@@ -23,7 +23,7 @@ _METHOD: Final = re.compile(r"[A-Z]{1,20}(?:-[A-Z]{1,20}){0,3}")
 
 
 class Unfit(ValueError):
-    """``member`` of a request is wrong. The text says what is needed, and has nothing that the client wrote."""
+    """``member`` of a request is wrong. The text says what is needed, and does not quote the client's text."""
 
     def __init__(self, member: str, needed: str) -> None:
         super().__init__(f"{member}: {needed}")
@@ -41,7 +41,7 @@ class TokenRequest:
 
 
 def token_request(members: Mapping[str, Any], routes: frozenset[str]) -> TokenRequest:
-    """What ``members`` ask for; ``routes`` are the names that there are. Raises `Unfit`: nothing that is wrong is left out."""
+    """The token that ``members`` describe; ``routes`` are the existing names. Raises `Unfit` if a member is wrong."""
     name = members.get("name")
     if not isinstance(name, str) or not 0 < len(name.strip()) <= LONGEST_NAME or unfit_for_name(name):
         raise Unfit("name", f"up to {LONGEST_NAME} characters are needed, no control characters")
@@ -80,7 +80,7 @@ def members_of(fields: Mapping[str, list[str]]) -> dict[str, Any]:
 
 
 def _terms(members: Mapping[str, Any], member: str) -> list[str]:
-    """A list that restricts. An empty one would restrict to nothing, or to all: it is refused."""
+    """A list that restricts. An empty list is refused: it could mean everything or nothing."""
     if member not in members:
         return []
     terms = members[member]
@@ -91,7 +91,7 @@ def _terms(members: Mapping[str, Any], member: str) -> list[str]:
 
 def _network(term: str) -> Any:
     try:
-        if "%" in term:  # whatever follows would be an interface of this machine, and is any text at all
+        if "%" in term:  # the text behind it would be an interface of this machine, and can be any text
             raise ValueError
         return ip_network(term)
     except ValueError:

@@ -47,7 +47,7 @@ _SEND_FORM = "document.body.insertAdjacentHTML('beforeend', '<form method=post a
 
 @attrs.frozen
 class Scene:
-    """A page. ``play`` brings a browser to it, in which ``user`` is signed in; with "" nobody is."""
+    """A page. ``play`` brings a browser to it, in which ``user`` is signed in; with "" no user is."""
 
     name: str
     play: Callable[[Page], object]

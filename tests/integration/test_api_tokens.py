@@ -592,5 +592,5 @@ class MemoryTests(ApiTokenCase):
         self.assertEqual(self.command("revoke", "--id", made["id"]), "revoked: 1 API token\n")
         self.assertEqual(self.status(made["token"]), 401)
         self.served.stop()
-        self.assertIn("state = memory keeps nothing", self.refused("list"))
+        self.assertIn("with state = memory nothing is stored", self.refused("list"))
         self.served.start()

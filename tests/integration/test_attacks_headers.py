@@ -558,7 +558,7 @@ class DroppedHeadersTests(StageCase):
     FILES: ClassVar = FILES
 
     def test_attack_72_a_header_that_a_service_trusts(self) -> None:
-        """Neither a stranger nor a user sends it, in no spelling."""
+        """No client can send it, in any spelling."""
         for target, lines, host in (
             ("/pub", (), "gateway.test"),
             ("/x", (BOB,), "a.sites.test"),

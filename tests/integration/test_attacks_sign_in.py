@@ -160,7 +160,7 @@ class WebSocketAttackTests(SignInAttackCase):
 
 class FixationTests(SignInAttackCase):
     def test_attack_25_a_cookie_from_before_the_sign_in(self) -> None:
-        """A value that somebody else has chosen, or knows: the sign-in makes a new one, and the old one is worth nothing."""
+        """A value that an attacker has chosen, or knows: the sign-in makes a new value, and the old value is not a session."""
         for planted in (PLANTED, str(self.signed_in("bob", "hunter2").cookie)):
             visitor = self.visitor()
             visitor.session.cookies.set(COOKIE, planted, path="/", secure=True)
@@ -190,7 +190,7 @@ class FixationTests(SignInAttackCase):
         self.assertIn("own=1", answer.headers["set-cookie"])
 
     def test_attack_25_two_cookies(self) -> None:
-        """One of them is not the user's: neither counts, in one header or in two."""
+        """One of them is not the user's: both are ignored, in one header or in two."""
         good = f"{COOKIE}={self.signed_in().cookie}"
         for lines in (
             (f"Cookie: {good}; {COOKIE}={PLANTED}",),
@@ -315,7 +315,7 @@ class ForgedFormTests(SignInAttackCase):
         self.assertEqual(answer.status_code, 403, (why, answer.text))
 
     def test_attack_27_sign_out(self) -> None:
-        """Whatever is wrong with the form: 403, and the session goes on."""
+        """Every fault of the form: 403, and the session does not end."""
         visitor, other = self.signed_in(), self.signed_in("bob", "hunter2")
         action = f"{OWN}logout"
         good = visitor.form(action, "logout").fields
@@ -347,7 +347,7 @@ class ForgedFormTests(SignInAttackCase):
         self.assertEqual(visitor.get("/page").status_code, 401)
 
     def test_attack_27_sign_in(self) -> None:
-        """A page of another site cannot sign its visitor in as somebody else."""
+        """A page of another site cannot sign its visitor in as another user."""
         port = self.served["https"]
         right = {"username": "alice", "password": "secret"}
         foreign = self.visitor().form(f"{OWN}login", "login").fields["token"]

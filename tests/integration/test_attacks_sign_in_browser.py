@@ -117,7 +117,7 @@ class ForeignPagesTests(SignInCase):
         self.assertEqual(self.user.evaluate(FETCH, ["/forged", {"method": "DELETE"}])[0], 200)
 
     def test_attack_27_forms_of_foreign_pages(self) -> None:
-        """They neither sign the user out, nor in as somebody else."""
+        """They cannot sign the user out, or sign them in as another user."""
         for origin in self.attackers.values():
             for path, fields in (
                 ("logout", {}),
@@ -195,7 +195,7 @@ class OwnHostTests(SignInCase):
             self.assert_nothing(text)
 
     def test_attack_76_a_script_sends_no_form(self) -> None:
-        """A form by navigation is a user's own, but for the token that the script cannot read."""
+        """A script can send a form by navigation, but cannot read the token."""
         fields = ({}, {"everywhere": "1"}, {"token": "x"}, {"token": "x", "name": "stolen"})
         for path in ("logout", "account/tokens", "account/sessions/others/end", "operator/keys/rotate"):
             for sent in fields:

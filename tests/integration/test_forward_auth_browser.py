@@ -1,4 +1,4 @@
-"""Chromium before real proxies that ask the gateway: somebody signs in there, uses the service, and signs out."""
+"""Chromium before real proxies that ask the gateway: a user signs in there, uses the service, and signs out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ProxiedCase(BrowserCase):
 
 
 class Tests:
-    def test_somebody_signs_in_and_out(self: Any) -> None:
+    def test_a_user_signs_in_and_out(self: Any) -> None:
         context = self.context()
         page = context.new_page()
         page.goto("/page?a=b%20c")

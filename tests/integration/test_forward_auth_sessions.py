@@ -136,7 +136,7 @@ class SessionCase(ForwardAuthCase):
         return self.ask(form.action, *lines, "Sec-Fetch-Site: same-origin", method="POST", body=body)
 
     def session(self) -> str:
-        """The Cookie header of somebody who has signed in."""
+        """The Cookie header of a signed-in user."""
         answer = self.sign_in()
         self.assertEqual(answer.status, 303, answer)
         (cookie,) = (one for one in answer.get_all("set-cookie") if one.startswith("__Host-perimeter="))

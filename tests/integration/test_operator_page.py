@@ -145,7 +145,7 @@ class PageTests(OperatorPageCase):
         with self.load():
             eventually(lambda: _number(page.inner_text('[data-value="0.0"]')) > 10, "more than ten requests a second")
 
-    def test_each_section_can_be_used_by_everybody(self) -> None:
+    def test_each_section_is_accessible(self) -> None:
         """axe-core in both colour schemes, at both sizes; nothing is wider than the page."""
         page = self.operator()
         for path in SECTIONS:
@@ -459,7 +459,7 @@ class RoleTests(OperatorPageCase):
             wire.read_all()
         self.assertEqual(visitor.navigate(PAGE).status_code, 404)
 
-    def test_nobody_without_the_role(self) -> None:
+    def test_users_without_the_role_are_refused(self) -> None:
         visitor = self.signed_in("bob", "hunter2")
         for path in SECTIONS:
             answer = visitor.navigate(PAGE + path)

@@ -48,7 +48,7 @@ class SignInCase(BrowserCase):
     FILES: ClassVar = USERS
 
     def login_url(self, to: str) -> str:
-        """The URL of the login page for somebody who wanted to see ``to``."""
+        """The URL of the login page for a user who asked for ``to``."""
         return f"{self.origin}{OWN}login?to={quote(to)}"
 
     def arrive(self, page: Page, path: str, username: str = "alice", password: str = "secret") -> None:
@@ -114,7 +114,7 @@ class WholeVisitTests(SignInCase):
         self.visit(False)
 
     def test_back_in_one_step_over_the_sign_out(self) -> None:
-        """The page that was left is in both caches, and comes from neither."""
+        """The previous page is in both caches, and is loaded from the gateway."""
         for javascript in (True, False):
             page = self.page(javascript=javascript)
             self.arrive(page, "/kept")
@@ -166,19 +166,19 @@ class TabsTests(SignInCase):
         type_password(second)
         second.wait_for_url(f"{self.origin}/second")
 
-    def test_the_login_page_of_somebody_who_is_signed_in_leads_on(self) -> None:
+    def test_the_login_page_redirects_a_signed_in_user(self) -> None:
         page = self.page()
         self.arrive(page, "/page")
         page.goto(f"{OWN}login?to=/other")
         page.wait_for_url(f"{self.origin}/other")
 
-    def test_a_user_without_the_role_is_told_who_they_are_and_may_change(self) -> None:
+    def test_a_user_without_the_role_sees_their_name_and_can_sign_in_as_another_user(self) -> None:
         page = self.page()
         page.goto("/admin/x")
         type_password(page, "bob", "hunter2")
         page.wait_for_url(f"{self.origin}/admin/x")
         self.assertIn("bob", page.inner_text("body"))
-        page.get_by_role("link", name="Sign in as somebody else").click()
+        page.get_by_role("link", name="Sign in as another user").click()
         type_password(page)
         page.wait_for_url(f"{self.origin}/admin/x")
         shows(page, "socket", "hello alice")

@@ -212,7 +212,7 @@ class AttackTests(PagesCase):
 class GrafanaTests(PagesCase):
     """The recipe for Grafana in docs/how-to/sign-in.md, with a service that believes the header as Grafana does."""
 
-    def test_who_signs_in_is_known_to_the_service_and_nobody_else_is(self) -> None:
+    def test_the_service_gets_the_name_of_a_signed_in_user_only(self) -> None:
         self.service = self.upstream()
         recipe = "identity_username_header = X-WEBAUTH-USER\nidentity_roles_header = X-WEBAUTH-GROUPS\napp_authorization = yes\n"
         routes = f"[upstream grafana]\nservers = {self.service.url}\n[route grafana]\npath = /grafana\nupstream = grafana\n"

@@ -18,7 +18,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 
 @attrs.define
 class Form:
-    """A form of a page: where it goes, and its fields as they are before somebody types."""
+    """A form of a page: its target, and its fields before a user types."""
 
     action: str
     method: str

@@ -1,7 +1,7 @@
 """Names of users and roles as values: what is plausible but would be taken literally is refused, with the right spelling.
 
 A rule with the name of a user who does not exist admits no user, and does not refuse the user it was meant for. So words,
-wildcards, operators and blanks are refused in a bare name. In double quotes a name is taken as it is, whatever it holds.
+wildcards, operators and blanks are refused in a bare name. In double quotes a name can have all characters.
 """
 
 from __future__ import annotations

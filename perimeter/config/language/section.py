@@ -167,7 +167,7 @@ class Section:
         """What the section sets, in the order of the file, then the defaults of what it does not set.
 
         A value is a secret if its option says so, and if no option is known that says that it is none. References are shown as
-        they are written, and of a URL neither user nor password.
+        they are written, and a URL without user and password.
         """
         given = [Setting(name, self._text(name), scanned.line) for name, scanned in self._options.items()]
         unset = [one for name, one in self._declared.items() if name not in self._options and one.available]

@@ -57,7 +57,7 @@ class SiteConfig:
         return bool(self.operator.role) or any(route.browser_login for route in self.routes)
 
     def auth_in_words(self, route: RouteSettings) -> str:
-        """What ``route`` asks for, as the operator reads it: ``required; sign-in page``. ``off`` where nothing is asked."""
+        """``auth`` of ``route`` for the operator, such as ``required; sign-in page``; ``off`` if authentication is off."""
         if not self.perimeter.enabled and route.auth is not Auth.NONE:
             return "off"
         return f"{route.auth}; sign-in page" if route.browser_login else str(route.auth)

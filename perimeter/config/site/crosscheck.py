@@ -234,7 +234,7 @@ def _any_realm(config: SiteConfig) -> list[str]:
 
 
 def _odd_methods(config: SiteConfig) -> list[str]:
-    """Rules for a method that is not registered: a misspelt one in ``deny`` refuses nothing, and in ``allow`` admits nothing."""
+    """Rules with a method that is not registered: with a misspelt method the rule has no effect."""
     found = []
     for route in config.routes:
         for option, rules in (("allow", route.allow or ()), ("deny", route.deny)):
@@ -260,16 +260,16 @@ def _is_served_at(listener: ListenerSettings, server: ServerSettings) -> bool:
 
 
 def _sign_in(config: SiteConfig) -> list[str]:
-    """Where people could not sign in, or not for long."""
+    """Warnings about listeners and options with which users cannot sign in, or lose their sessions."""
     if not config.signs_people_in:
         return ["[login] has no effect: no route has browser_login = yes"] if config.login != LoginSettings() else []
     found = [
-        f"[listener {listener.name}] has no TLS: a browser that asks for a page there is told to use https"
+        f"[listener {listener.name}] has no TLS: a browser that asks for a page there gets a page with a link to https"
         for listener in config.listeners
         if listener.serve is Serve.GATEWAY and not listener.tls and not config.perimeter.trusted_proxies
     ]
     if config.perimeter.state is StateKind.MEMORY:
-        found.append("[perimeter] state = memory: everybody is signed out when the gateway stops")
+        found.append("[perimeter] state = memory: all users are signed out when the gateway stops")
     return found
 
 

@@ -53,7 +53,7 @@ def _pattern(text: str, base: Path) -> str:
 
 
 def known(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that an operator lists, in place of `KNOWN` or, with ``default``, besides it; ``none`` is no name."""
+    """The names that an operator lists, instead of `KNOWN` or, with ``default``, besides it; ``none``: no names."""
     if NONE in names and len(names) > 1:
         raise BadValue("none cannot be combined with names")
     listed = tuple(name for name in names if name not in (NONE, DEFAULT))

@@ -92,8 +92,8 @@ class ListenerSettings(Settings):
     )
     hsts: float | None = option(
         optional(HSTS),
-        "with `tls = yes`: the gateway's own pages tell browsers to use https alone for this host, for this time "
-        "(`Strict-Transport-Security`); not set: `365d` with a `certificate` or `keystore`, otherwise `off`",
+        "with `tls = yes`: time for which browsers use only https for this host, after they have opened one of the gateway's own "
+        "pages (header `Strict-Transport-Security`); not set: `365d` with a `certificate` or `keystore`, otherwise `off`",
         default="",
     )
     file: str = ""

@@ -26,7 +26,7 @@ from perimeter.config.language.settings import Settings
 
 
 class Cleared(StrEnum):
-    """What a browser is told to forget of the host when its user signs out (Clear-Site-Data, section 3.1)."""
+    """Data of the host that a browser deletes when its user signs out (Clear-Site-Data, section 3.1)."""
 
     CACHE = "cache"
     COOKIES = "cookies"
@@ -37,12 +37,12 @@ class Cleared(StrEnum):
 def _prefix(text: str, base: Path) -> str:
     path = URL_PATH.convert(text, base)
     if path == "/":
-        raise BadValue("expected a path below /, which the services keep", "/.perimeter")
+        raise BadValue("expected a path below /", "/.perimeter")
     return path
 
 
 def _cleared(words: tuple[Cleared, ...]) -> tuple[Cleared, ...]:
-    """``none`` is no word."""
+    """The words without ``none``, which stands for an empty list. Raises `BadValue` if it is not alone."""
     if Cleared.NOTHING in words and len(words) > 1:
         raise BadValue("none cannot be combined with other words")
     return tuple(word for word in words if word is not Cleared.NOTHING)
@@ -75,20 +75,20 @@ class LoginSettings(Settings):
         optional(file_path("directory")), "directory with templates of the site, which replace those of the same name", default=""
     )
     idle: float = option(
-        duration(zero=True), "a session ends when it was not used for this time; `0`: it does not end by itself", default="1h"
+        duration(zero=True), "a session ends if it is not used for this time; `0`: it does not end by idleness", default="1h"
     )
-    lifetime: float = option(duration(), "a session ends this long after the sign-in, however much it is used", default="12h")
+    lifetime: float = option(duration(), "a session ends this long after the sign-in, also if it is in use", default="12h")
     stay: float = option(
         duration(zero=True),
-        "lifetime of the session of a user who ticks “stay signed in”, which is then kept when the browser is closed; `0`: the "
-        "page does not offer it",
+        "lifetime of the session of a user who ticks “stay signed in”; the browser then keeps the session when it is closed; "
+        "`0`: the page does not offer this",
         default="0",
     )
     fresh: float = option(
         duration(), "pages that give out rights ask for the password again if the sign-in is older than this", default="15m"
     )
     max_sessions: int = option(
-        integer(1, 10_000), "sessions of one user at a time; for one more, the oldest one is ended", default="20"
+        integer(1, 10_000), "sessions that one user can have at a time; one more sign-in ends the oldest session", default="20"
     )
     choose_realm: bool = option(
         BOOLEAN, "`yes` lets people choose the realm of their user name on the sign-in page", default="no"
@@ -96,8 +96,8 @@ class LoginSettings(Settings):
     passkeys: bool = option(BOOLEAN, "`yes` lets people sign in with a passkey", default="", available=False)
     clear_on_logout: tuple[Cleared, ...] = option(
         list_of(one_of(Cleared), label="cache, cookies, storage \\| none", whole=_cleared),
-        "what the browser is told to delete of the whole host when its user signs out: `cache`, so that the Back button shows "
-        "nothing, `cookies` and `storage` (those of the services, too), or `none`",
+        "data of this host that the browser deletes when the user signs out: `cache`, so that the Back button does not show "
+        "earlier pages; `cookies` and `storage`, also those of the services; or `none`",
         default="cache",
     )
 

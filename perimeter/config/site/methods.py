@@ -13,4 +13,4 @@ REGISTERED_METHODS: Final = (
     *("BASELINE-CONTROL", "CHECKIN", "CHECKOUT", "LABEL", "MERGE", "MKACTIVITY", "MKWORKSPACE", "REPORT", "UNCHECKOUT", "UPDATE"),
     *("VERSION-CONTROL", "MKCALENDAR", "MKREDIRECTREF", "UPDATEREDIRECTREF", "BIND", "REBIND", "UNBIND"),
 )
-"""The methods of IANA's HTTP Method Registry (RFC 9110, section 16.1), without PRI, which is no request's."""
+"""The methods of IANA's HTTP Method Registry (RFC 9110, section 16.1), without PRI, which is not a method of requests."""

@@ -33,7 +33,7 @@ class MetricsSettings(Settings):
 KIND = SectionKind(
     "metrics",
     MetricsSettings,
-    "Metrics for Prometheus, served by a listener with `serve = metrics`. Without such a listener, and without `[operator]`, "
-    "nothing is counted.",
+    "Metrics for Prometheus, served by a listener with `serve = metrics`. The gateway counts requests only with such a "
+    "listener or with `[operator]`.",
     "networks = 10.0.0.0/8\n",
 )

@@ -13,13 +13,15 @@ from perimeter.config.language.settings import Settings
 class OperatorSettings(Settings):
     """``[operator]``. ``role`` is "" without an operator page."""
 
-    role: str = option(TEXT, "role of the users who may open the operator page; not set: there is none", default="")
+    role: str = option(
+        TEXT, "role of the users who may open the operator page; not set: the gateway has no operator page", default=""
+    )
 
 
 KIND = SectionKind(
     "operator",
     OperatorSettings,
-    "The page for the operator of the gateway: what is wrong, what happens now, and what may be ended. It is at "
-    "`/.perimeter/operator`, and users who sign in there need the role. While the section is set, requests are counted.",
+    "The operator page at `/.perimeter/operator`: it shows problems and live figures, and can end sessions and tokens. Users "
+    "need the role to open it. While the section is set, the gateway counts requests.",
     "role = admin\n",
 )

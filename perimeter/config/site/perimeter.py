@@ -74,7 +74,8 @@ class PerimeterSettings(Settings):
         list_of(HEADER_PATTERN, whole=known),
         "headers that a service could take for the identity of the user: dropped from requests and responses of "
         "every route, also with other characters in place of the hyphens; `NAME*`: all names that begin with `NAME`. A list "
-        "replaces the default, `default` in it stands for that; `none`: only the headers that routes and authenticators use",
+        "replaces the default; `default` in a list means the default names; `none`: only the headers that routes and "
+        "authenticators use",
         default=", ".join(KNOWN),
     )
 

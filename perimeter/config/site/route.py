@@ -225,8 +225,8 @@ class RouteSettings(Settings):
     )
     hosts: tuple[str, ...] = option(
         list_of(ROUTE_HOST, whole=_hosts),
-        "host names of the requests; `*.example.com`: every name below `example.com`, at any depth; `*`: any. The routes of the "
-        "name itself decide if one of them matches the path, then those of its wildcards, the longest first, then those of `*`",
+        "host names of the requests; `*.example.com`: every name below `example.com`, at any depth; `*`: any. The gateway "
+        "tries the routes with the name itself first, then those with a wildcard, the longest first, then those with `*`",
         name="host",
         default="*",
     )
@@ -289,31 +289,29 @@ class RouteSettings(Settings):
     )
     browser_login: bool = option(
         BOOLEAN,
-        "`yes`: a browser that asks for a page is sent to the login page if its user is not known; other requests get 401",
+        "`yes`: a browser without a session that asks for a page is redirected to the sign-in page; other requests get 401",
         default="no",
     )
     app_authorization: bool = option(
         BOOLEAN,
-        "with `browser_login` and `upstream`: `yes` forwards what a signed-in browser sends in `Authorization`, for services "
-        "whose pages send tokens of their own to them; the session then counts before that header",
+        "with `browser_login` and `upstream`: `yes` forwards the `Authorization` header of a signed-in browser, for services "
+        "whose pages send their own tokens; the gateway then checks the session before this header",
         default="no",
     )
     keeps_session: bool = option(
         BOOLEAN,
-        "`no`: requests of this route do not count as a use of the session, so that a page that asks for news by itself does not "
-        "keep it open",
+        "`no`: requests of this route do not count as a use of the session, so a page that loads data by itself does not keep "
+        "the session open",
         default="yes",
     )
     idle: float | None = option(
         optional(duration()),
-        "a session that was once unused for longer needs a new sign-in here; not set: `idle` of `[login]`, which it must not "
-        "exceed",
+        "a session that was not used for this time needs a new sign-in on this route; not set: `idle` of `[login]`; a longer "
+        "time than that is an error",
         default="",
     )
-    factors: int = option(integer(1, 2), "how many factors a session must have proved", default="", available=False)
-    factor_age: float | None = option(
-        optional(duration()), "how long ago the second factor may have been proved", default="", available=False
-    )
+    factors: int = option(integer(1, 2), "number of factors that a session needs", default="", available=False)
+    factor_age: float | None = option(optional(duration()), "maximum age of the second factor", default="", available=False)
     websocket: bool = option(
         BOOLEAN, "with `upstream`: `yes` lets admitted clients open WebSockets (`Upgrade: websocket`)", default="yes"
     )

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 ANY_HOST = "*"
 WILDCARD = "*."
-"""How a host begins that stands for every name below another one."""
+"""The beginning of a wildcard, which stands for every name below another one."""
 
 _MOST_REMEMBERED = 1000
 _LONGEST_REMEMBERED = 64

@@ -1,8 +1,8 @@
 """Sessions of browsers, by their cookie.
 
-What was looked up before is found again by the bytes of the cookie. Each minute the session is looked up anew, and its owner with
-it (`perimeter.gate.sources.owner`). A cookie that belongs to no session is no credential: browsers send it by themselves, long
-after the session has ended.
+What was looked up before is found again by the bytes of the cookie. Each minute the session is looked up anew, and its owner
+with it (`perimeter.gate.sources.owner`). A cookie without a session does not count as a credential: browsers send it by
+themselves, long after the session has ended.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class SessionSource:
         return 0.0 if verdict is None else verdict.expires
 
     def identify_first_hand(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
-        """None: a session is no proof at first hand. A script of a service could get itself a token with it."""
+        """None: with a session, a script of a service could get a token."""
         return None
 
     def _over_https(self, headers: HeaderBlock, connection: ClientConnection) -> bool:

@@ -21,7 +21,7 @@ class CredentialSource(Protocol):
     A source remembers what it has verified, in a memory of its own, so that a value of one source is never taken for a value of
     another. ``by_connection`` is True if the source goes by the connection and what its peer says: such a source is not asked
     about a request that came over the connection of a proxy. ``by_session`` is True if it goes by the session of a browser.
-    ``by_authorization`` is True if it reads Authorization and nothing else: it is not asked about a request without one.
+    ``by_authorization`` is True if it reads only Authorization: it is not asked about a request without one.
     """
 
     by_connection: bool

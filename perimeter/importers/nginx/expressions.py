@@ -1,6 +1,6 @@
 """Regular expressions of locations and of server names, as far as they stand for plain paths and names. Pure.
 
-An expression that does not is never guessed: what it applies to is not known, so the importer closes what it may guard.
+The importer does not guess the paths of other expressions: it closes every route that they may restrict.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def plain_paths(expression: str) -> tuple[tuple[str, bool], ...]:
 
 
 def directory(expression: str) -> str:
-    """The directory, with a slash at its end, that every path is below that a case-sensitive ``expression`` matches; or ""."""
+    """The directory that contains all paths that a case-sensitive ``expression`` matches, with a slash at its end; or ""."""
     found, rest = _expanded(expression[1:]) if expression.startswith("^/") else ((), "|")
     below = found[0].rpartition("/")[0] if len(found) == 1 and "|" not in rest else ""
     return f"{below}/" if below else ""
 
 
 def hidden(expression: str) -> bool:
-    """Whether every path that ``expression`` matches has a part that begins with a dot. A route for files serves none of them,
-    except ``/.well-known``."""
+    """Whether every path that ``expression`` matches has a part that begins with a dot. A route for files does not serve
+    them, except ``/.well-known``."""
     return _HIDDEN.match(expression) is not None and "|" not in re.sub(r"\([^()]*\)", "", expression)
 
 

@@ -93,7 +93,7 @@ class Fate(Enum):
 
     ``SAME``: the gateway does the same. ``USER``: it carries the user. ``EMAIL``: it carries the user's e-mail address.
     ``PASSES``: a client may send it without harm. ``DROPPED``: clients must not send it, and the service does without it.
-    ``MISSING``: clients must not send it, and the service may miss it. ``CLOSES``: the gateway can neither set nor drop it.
+    ``MISSING``: clients must not send it, and the service may miss it. ``CLOSES``: the gateway cannot set or drop it.
     """
 
     SAME = auto()

@@ -183,8 +183,8 @@ def _methods(location: Location) -> tuple[tuple[str, ...] | None, Directive | No
 
 
 def stripping(location: Location) -> tuple[Directive, str] | None:
-    """The ``rewrite`` of a location that only replaces the beginning of the path, and what the path of its route becomes; None if
-    it has no such one."""
+    """The ``rewrite`` of a location that only replaces the beginning of the path, and what the path of its route becomes; None
+    without such a ``rewrite``."""
     found = location.directive.all("rewrite")
     passes = location.directive.all("proxy_pass")
     match = PASS.fullmatch(passes[0].args[0]) if passes and passes[0].args else None

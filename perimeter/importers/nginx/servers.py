@@ -210,7 +210,7 @@ class Servers(NginxFile):
 
     def _expressions(self, groups: Sequence[Sequence[Server]]) -> None:
         """Give each group the names that its expressions stand for, if nginx takes it for them: no server has the name or a
-        wildcard for it, and there is no name that is not understood."""
+        wildcard for it, and all names are understood."""
         plain = {name for group in groups for name in group[0].names}
         unknown = any(group[0].untold for group in groups)
         for group in groups:

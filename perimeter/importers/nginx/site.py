@@ -41,7 +41,7 @@ _OF_QUESTIONS = frozenset(
         *("proxy_read_timeout", "proxy_send_timeout", "client_max_body_size", "auth_request", "access_log", "allow", "deny"),
     )
 )
-"""Directives of a location that asks, which are no longer needed."""
+"""Directives of a location with authentication that are not needed any more."""
 
 
 Passwords = Callable[[str], tuple[str, str] | None]
@@ -136,7 +136,7 @@ class Locations(NginxFile):
         paths = plain_paths(text) if alone and not flags else ()
         if alone and not paths and well_known(text) and not judged.standing.asks and judged.standing.networks is None:
             paths = (("/.well-known/", False),)
-            self.left(one, "here it is for /.well-known alone")
+            self.left(one, "here it is only for /.well-known")
         if paths and all(plain_path(path) for path, _ in paths):
             site.expressions += [_judged(Location(path, exact, hosts, one, outer)) for path, exact in paths]
             return

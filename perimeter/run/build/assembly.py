@@ -74,7 +74,7 @@ class Assembly:
         return next((self.gates[one.name] for one in self.config.listeners if one.serve is Serve.GATEWAY), None)
 
     def still_good(self, principal: Principal, since: float) -> bool:
-        """Whether nothing that was taken away concerns a request of ``principal`` that was admitted at ``since``."""
+        """Whether the token or session of ``principal``, of a request admitted at ``since``, has not ended."""
         return self.sessions.good(principal) and self.tokens.good_since(principal, since)
 
     def keys_changed(self) -> None:
@@ -86,7 +86,7 @@ class Assembly:
 def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> Assembly:
     """Build the parts; ``desk`` is for the operator's page, and without it there is none.
 
-    Binds and starts nothing. Raises `StartupError`, and whatever a plug-in's ``build`` raises.
+    Does not bind or start anything. Raises `StartupError`, and the exceptions of a plug-in's ``build``.
     """
     config, keyring = prepared.config, prepared.keyring
     reactor = runtime.reactor
@@ -102,7 +102,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     remembered = config.limits.remembered_tokens
     api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
     authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered, config.limits.max_authorization)
-    # A source that nothing leads to would be asked for each request without a credential.
+    # Without pages there are no sessions, and this source would cost time for each request without a credential.
     sources: list[CredentialSource] = [authorization]
     if config.signs_people_in:
         sources.append(SessionSource(chain, sessions, clock, remembered, config.perimeter.trusted_proxies))

@@ -37,7 +37,7 @@ def redirect_routes(listener: ListenerSettings, sink: IAuditSink) -> list[Route]
 
 
 def every_host(config: SiteConfig) -> tuple[str, ...]:
-    """Every host that a route names, and any other: the hosts of what is answered whatever the Host."""
+    """Every host that a route names, and any other host: the hosts of endpoints that answer for each Host."""
     return (*sorted({host for route in config.routes for host in route.hosts if host != "*"}), "*")
 
 

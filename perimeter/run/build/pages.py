@@ -1,4 +1,4 @@
-"""The gateway's own pages: what they look like, and the endpoints that they are."""
+"""The gateway's own pages: their look and their endpoints."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def site_look(config: SiteConfig) -> Look:
 class PageParts:
     """What the pages are made of.
 
-    ``metrics`` is None if nothing is counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose roles
-    compare without case. Without ``tokens`` there are no API tokens; ``routes`` are those that one can be restricted to.
+    ``metrics`` is None if requests are not counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose
+    roles compare without case. Without ``tokens`` there are no API tokens; ``routes`` are those that one can be restricted to.
     """
 
     config: SiteConfig
@@ -56,7 +56,7 @@ class PageParts:
     routes: Sequence[Route] = ()
 
     def endpoints(self) -> list[Endpoint]:
-        """The pages of a ``gateway`` listener; none if nobody can sign in. No path below their prefix is a service's."""
+        """The pages of a ``gateway`` listener; empty without sign-in pages. No path below their prefix reaches a service."""
         config, login = self.config, self.config.login
         if not config.signs_people_in:
             return []

@@ -87,7 +87,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
 
 
 def counts(config: SiteConfig) -> bool:
-    """Whether anything is counted: for a listener that serves metrics, or for the operator's page."""
+    """Whether the gateway counts requests: for a listener that serves metrics, or for the operator page."""
     return bool(config.operator.role) or _serves_metrics(config)
 
 

@@ -1,4 +1,4 @@
-"""``/cleared`` below the prefix of the pages: a picture that makes the browser forget what it has of the host.
+"""``/cleared`` below the prefix of the pages: a picture whose header makes the browser delete its data of the host.
 
 The Back button shows pages as they were left, out of a memory of the browser. With `Clear-Site-Data` on the redirect or on the
 page that follows a sign-out, Chromium forgets all pages except the one that was just left, since that is stored later. With the
@@ -21,7 +21,7 @@ _CACHED: Final = b"cache-control"
 
 
 class ClearedPicture(Endpoint):
-    """Has the header if a page of this origin loads the picture: other sites must not be able to empty the memory."""
+    """Has the header if a page of this origin loads the picture: other sites must not be able to clear the cache."""
 
     def __init__(self, prefix: str, cleared: Sequence[Cleared]) -> None:
         super().__init__(prefix + "/cleared", reading(ANYBODY))

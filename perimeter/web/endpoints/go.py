@@ -1,7 +1,7 @@
 """``/go`` below the prefix of the pages: leads a browser on, after the sign-in, to the path where it wanted to go.
 
 Chromium applies the policy ``form-action`` to every redirect that follows a form, and a service may well redirect to another
-site. This page, which is no redirect, ends the chain; to reload it repeats nothing.
+site. This page is not a redirect, so it ends the chain. If the user reloads it, the form is not sent again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Go(PageEndpoint):
     def render_GET(self, request: Any) -> bytes:
         """The page; it says so if the browser has not kept the session's cookie, which would lead back to the sign-in page.
 
-        A page of another site that opens this one gets a link alone: what follows must not look as if it came from here.
+        If a page of another site opens this page, it only has a link and does not redirect: the next page must not look as if
+        this host had chosen it.
         """
         to = safe_path(query_fields(request).get("to", ""))
         if self.session_of(request) is None:
@@ -37,11 +38,11 @@ class Go(PageEndpoint):
                 request,
                 "message.html",
                 heading="You are not signed in",
-                text="Your browser has sent no cookie for this site. Allow its cookies, then sign in again.",
+                text="Your browser has not sent the cookie of this site. Allow cookies for this site, then sign in again.",
                 link=f"{self.pages.prefix}/login?to={quote(to, safe='')}",
                 label="Sign in",
             )
         foreign = exchange_of(request).head.headers.get(b"sec-fetch-site") in _FOREIGN
         body = self.render_page(request, "go.html", location=to, onwards=not foreign)
-        request.setHeader(b"Referrer-Policy", b"no-referrer")  # the service need not know of this page, which has no form
+        request.setHeader(b"Referrer-Policy", b"no-referrer")  # services do not need the URL of this page, and it has no form
         return body

@@ -1,8 +1,8 @@
 """``/login`` below the prefix of the pages: people sign in with a user name and a password.
 
 A password is verified as one in ``Authorization: Basic`` is: by the same authenticators, with the same throttle and at the same
-cost, and one refusal for a name that does not exist and for a wrong password (attacks 29, 78). The page needs no memory of the
-gateway, however often it is asked for (attack 79): its form's token comes from a cookie. An answer never holds a password.
+cost, and with the same refusal for a name that does not exist and for a wrong password (attacks 29, 78). The gateway stores
+nothing for the page, also for many requests (attack 79): the token of its form comes from a cookie. No answer has a password.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class SignInForm:
     """The fields of the form. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, or "".
 
     A fragment may hold a secret, which no browser sends to a service: it travels in this form and in a redirect's own fragment,
-    so no log has it.
+    so it is in no log.
     """
 
     to: str
@@ -89,10 +89,10 @@ class SignInForm:
 
 
 class Login(PageEndpoint):
-    """The sign-in page, and what becomes of its form.
+    """The sign-in page, and the processing of its form.
 
     ``realms``: those that a user may choose among; none if the page has no choice. ``stay``: seconds of a session that stays
-    signed in, or 0. ``https_port`` is where people can sign in who use plain HTTP; 0 if there is no such listener. ``count``
+    signed in, or 0. ``https_port`` is the port of a listener with TLS, for users of plain HTTP; 0 without one. ``count``
     takes the method and the outcome of each sign-in.
     """
 
@@ -269,6 +269,6 @@ def _explained(refusal: Refusal) -> tuple[int, str, str]:
                 "unavailable",
             )
         case CrossSite():
-            return 403, "This page had been open for too long, so nothing was sent. Sign in now.", "cross_site"
+            return 403, "This page was open for too long, so your password was not checked. Sign in now.", "cross_site"
         case _:
             return refusal.status, f"{refusal.phrase}.", "failed"

@@ -17,11 +17,11 @@ EVENT: Final = "logout"
 """The event in the audit log, and the purpose of the form's token."""
 
 SIGNED_OUT: Final = "/signed-out"
-"""The page to which a browser comes that has signed out, below the prefix."""
+"""The path of the page after the sign-out, below the prefix."""
 
 
 class Logout(PageEndpoint):
-    """Asks, and ends the session. ``cleared`` is what the browser is to forget of the whole host."""
+    """Asks, and ends the session. ``cleared`` is the data of the whole host that the browser deletes."""
 
     by_workers = True
 
@@ -68,7 +68,7 @@ class Logout(PageEndpoint):
 
 
 class SignedOut(PageEndpoint):
-    """What a user sees who has signed out. A picture on it empties the browser's memory of pages (`Cleared`)."""
+    """The page after the sign-out. A picture on it clears the browser's cache (`Cleared`)."""
 
     by_workers = True
 

@@ -1,6 +1,6 @@
 """The base of the gateway's own pages: for people, in a browser.
 
-A page answers navigations only: a script of a service on the same host can neither read it nor send its forms (attack 76). Its
+A page answers navigations only: a script of a service on the same host cannot read it or send its forms (attack 76). Its
 forms are POST navigations with a token (`perimeter.web.html.forms`, attack 27).
 """
 
@@ -76,9 +76,8 @@ class PageEndpoint(Endpoint):
     by_workers: ClassVar[bool] = False
     """Whether a service worker may get the page on behalf of a navigation.
 
-    A service may register one for the whole host. It reads what passes through it, and puts pages of its own in the place of
-    others as it likes. Without these pages nobody could sign in or out while it is there; pages that give out rights are not for
-    it.
+    A service may register one for the whole host. It can read requests and responses, and replace pages. If it did not get these
+    pages, users could not sign in or out while it is registered; pages that give out rights are not for it.
     """
 
     def __init__(self, path: str, access: Mapping[bytes, Access], pages: Pages) -> None:

@@ -1,7 +1,7 @@
 """Files that pages load: style sheets, scripts, pictures. Each has a name that changes with its content, and is kept in memory.
 
-So browsers and proxies may keep them for a year, and a new release or another logo is seen at once. They are public, and hold
-nothing of any user. Pure, apart from reading the site's logo.
+So browsers and proxies may keep them for a year, and a new release or another logo is seen at once. They are public, and have no
+data of users. Pure, apart from reading the site's logo.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def assets_of(files: Mapping[str, bytes]) -> dict[str, Asset]:
 
 
 def read_logo(path: Path) -> Asset:
-    """The site's logo. Blocks. Raises `StartupError` if it is neither an SVG nor a PNG picture, or too large."""
+    """The site's logo. Blocks. Raises `StartupError` if it is not an SVG or PNG picture, or too large."""
     try:
         with path.open("rb") as opened:
             content = opened.read(MAX_LOGO + 1)
@@ -70,5 +70,5 @@ def read_logo(path: Path) -> Asset:
     except (ParseError, DefusedXmlException, ValueError, LookupError):
         root = ""
     if root != _SVG_ROOT:
-        raise StartupError(f"{path} is neither an SVG nor a PNG picture")
+        raise StartupError(f"{path} is not an SVG or PNG picture")
     return asset_of("logo.svg", content)

@@ -1,6 +1,6 @@
 """A User-Agent in a few words, for a list of sessions. Pure.
 
-What a browser sends is a guess at best and a lie at worst: it helps users to recognise their own browsers, and nothing else.
+The header can be wrong or false. It only helps users to recognise their own browsers.
 """
 
 from __future__ import annotations

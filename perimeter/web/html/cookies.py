@@ -1,7 +1,7 @@
 """The cookies that the gateway's own pages set (RFC 6265). Pure.
 
-``__Host-``: only this very host can set them, over TLS, for all its paths; HttpOnly: no script reads them; SameSite=Lax: other
-sites can add them to nothing but a link (attack 28).
+``__Host-``: only this host itself can set them, over TLS, for all its paths. HttpOnly: scripts cannot read them. SameSite=Lax:
+the browser sends them for a page of another site only with a navigation by a link (attack 28).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pages for errors: no script, nothing from elsewhere, the same look as the gateway's other pages."""
+"""The pages for errors: without scripts and other files, with the same look as the gateway's other pages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Forms on the gateway's own pages: who sent them (attack 27). Pure.
 
 A form counts if the browser says that a page of this origin sent it, and if it has the token of this page. The token is made
-from a cookie that no script can read and that reaches no service, so nothing has to be stored, nor shared by several gateways.
+from a cookie that scripts cannot read and services do not get. So it is not stored, and several gateways need no shared key.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def is_token(text: str, cookie: bytes, session: str, purpose: str) -> bool:
 def check_origin(headers: HeaderBlock, own: Collection[bytes]) -> None:
     """Raise `CrossSite` if the browser says that a page of another origin than ``own`` has sent the request.
 
-    ``Origin: null`` is foreign: sandboxed pages of any site send it. Clients that are no browsers say nothing, and pass.
+    ``Origin: null`` is foreign: sandboxed pages of any site send it. Clients that are not browsers do not send these headers, and
+    are accepted.
     """
     origins = headers.get_all(b"origin")
     if headers.get_all(b"sec-fetch-site") not in _OWN_SITES or len(origins) > 1 or any(one.lower() not in own for one in origins):
@@ -46,9 +47,9 @@ def check_origin(headers: HeaderBlock, own: Collection[bytes]) -> None:
 
 
 def sent_by_program(headers: HeaderBlock) -> bool:
-    """Whether no browser sends such a request: it has no cookie, does not say where it is from, and wants no HTML.
+    """Whether the request is not from a browser: no Cookie, Origin, Referer or Sec-Fetch header, and no HTML in Accept.
 
-    ``wget --post-data`` is like that. What no browser sends needs no protection from other sites.
+    ``wget --post-data`` sends such requests. A page of another site cannot make a browser send one.
     """
     for name, value in headers.fields:
         if name in (b"origin", b"referer", b"cookie") or name.startswith(b"sec-fetch-"):

@@ -46,5 +46,5 @@ def page_fields(nonce: str, hsts: int) -> tuple[Field, ...]:
 
 
 def strict_transport(hsts: int) -> tuple[Field, ...]:
-    """Strict-Transport-Security for ``hsts`` seconds; nothing for 0."""
+    """Strict-Transport-Security for ``hsts`` seconds; empty for 0."""
     return ((b"Strict-Transport-Security", b"max-age=%d" % hsts),) if hsts else ()

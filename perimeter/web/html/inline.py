@@ -1,6 +1,6 @@
-"""Pages that stand alone: the style sheet is in the page, so that it shows whatever else is down, on every listener.
+"""Pages without other files: the style sheet is in the page, so every listener can show it, also when other parts are down.
 
-The Content-Security-Policy allows the style sheet by its hash and nothing else, so nothing that was smuggled into the page runs
+The Content-Security-Policy allows only the style sheet, by its hash, so nothing that was smuggled into the page runs
 (attack 26).
 """
 

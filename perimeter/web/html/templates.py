@@ -1,7 +1,7 @@
 """The templates of pages: Jinja2, read and compiled at the start. Text is escaped, and a name that does not exist is an error.
 
 A site may replace templates by its own ones of the same names. They are compiled and tried when the configuration is read, so
-that a broken one is found by ``perimeter check``, at the start and at a reload, and not by a user.
+``perimeter check``, a start or a reload reports a broken template, before a user sees it.
 """
 
 from __future__ import annotations

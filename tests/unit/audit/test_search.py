@@ -148,7 +148,7 @@ class WantedTests(SearchCase):
 class BlockTests(SearchCase):
     """Files that are longer than a block, cut at every place."""
 
-    def test_every_line_is_found_once_whatever_the_blocks(self) -> None:
+    def test_every_line_is_found_once_for_each_block_size(self) -> None:
         names = [f"/{number}" for number in range(40)]
         self.path.write_bytes(b"".join(line(AuditFormat.REACTOR, target=name.encode()) for name in names))
         for size in (1, 2, 7, 61, 62, 63, 64, 100, 1000, 4096):

@@ -366,4 +366,4 @@ class EmitTests(TestCase):
         )
         for proxy in ("caddy", "traefik", "envoy"):
             self.emit(proxy, trusted=TRUSTED, listeners=PLAIN, more=more, status=1)
-            self.assertIn("has no such wildcard", self.warnings)
+            self.assertIn("has no wildcard for this", self.warnings)

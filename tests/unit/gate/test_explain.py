@@ -1,4 +1,4 @@
-"""What the operator is told about a request is what the gate decides about it."""
+"""The explanation of a request is the decision of the gate."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class ExplainTests(SiteCase):
     def test_a_route_that_takes_paths_as_they_are_sent(self) -> None:
         found = self.ask("GET", "/raw/a%2Fb//c")
         self.assertEqual(found.status, 0)
-        self.assertEqual(self.steps(found, "path"), ["/raw/a%2Fb//c, as it was sent: the route says path_as_sent"])
+        self.assertEqual(self.steps(found, "path"), ["/raw/a%2Fb//c, unchanged because the route has path_as_sent = yes"])
         self.assertEqual(len(self.steps(found, "later")), 1)
 
     def test_the_restriction_of_an_api_token(self) -> None:
@@ -203,7 +203,7 @@ class ExplainTests(SiteCase):
         found = self.ask("GET", "/tokens", token())
         self.assertEqual(
             (found.status, self.steps(found, "restriction")),
-            (403, ["the API token is for everything; a restricted token is not enough here"]),
+            (403, ["the API token is for everything; the endpoint does not accept a restricted token"]),
         )
         self.assertEqual(self.ask("GET", "/token", token()).reason, "invalid_token")
         self.assertEqual(self.ask("GET", "/token", ALICE).status, 0)

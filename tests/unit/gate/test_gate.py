@@ -606,7 +606,7 @@ class AdmissionTests(GateTestCase):
         decision = self.admitted("GET /", OF_ALICE, own, gate=gate)
         self.assertEqual((decision.principal, decision.identity), (ALICE, b"Authorization: Bearer of the service\r\n" + lines))
         self.assertEqual(self.admitted("GET /", OF_ALICE, gate=gate).identity, lines)
-        # the gateway's own token of somebody else is for the service, too, and says nothing here
+        # the gateway's own token of another user is for the service, too, and does not identify the user
         self.assertEqual(self.admitted("GET /", OF_ALICE, "Authorization: Bearer admin", gate=gate).principal, ALICE)
         # two of them could be read in two ways
         self.refused(400, "GET /", OF_ALICE, own, "Authorization: Bearer other", gate=gate)

@@ -234,7 +234,7 @@ class CutTests(ReviewCase):
         self.assertEqual(self.reason(client), "no_route")
 
     def test_attack_51_an_endpoint_that_is_gone(self) -> None:
-        """Its path belongs to another endpoint or route by now, which may be open to everybody."""
+        """Its path now belongs to another endpoint or route, which may need no credentials."""
         old = self.route("/x", builtin=True, lasting=True)
         for now, reason in (
             (attrs.evolve(self.route(builtin=True, access=ANYBODY), name="pages"), "no_route"),

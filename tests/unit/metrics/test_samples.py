@@ -152,7 +152,7 @@ class SamplerTests(TestCase):
         self.assertEqual(len(self.sampler.samples), RING)
         self.assertEqual(self.sampler.samples[0].time, 1006.0)
 
-    def test_no_samples_are_made_while_nobody_looks(self) -> None:
+    def test_no_samples_are_made_without_a_viewer(self) -> None:
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.sampler.look()
         self.clock.pump([1.0] * int(LINGER))

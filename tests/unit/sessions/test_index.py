@@ -1,4 +1,4 @@
-"""Sessions in memory: found by all that they are looked up by, and by nothing after their end."""
+"""Sessions in memory: found by each key, and not found after their end."""
 
 from __future__ import annotations
 

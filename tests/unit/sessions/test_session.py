@@ -31,7 +31,7 @@ class SessionTests(TestCase):
         self.assertEqual(len({cookie for cookie, _ in made}), 100)
         self.assertEqual(len({kept.id for _, kept in made}), 100)
 
-    def test_neither_the_cookie_nor_its_digest_shows(self) -> None:
+    def test_the_cookie_and_its_digest_are_not_shown(self) -> None:
         cookie, kept = mint(ALICE, 0.0, 1.0, 0.0, (), "", "")
         self.assertNotIn(cookie, repr(kept))
         self.assertNotIn(repr(kept.digest), repr(kept))

@@ -209,7 +209,7 @@ class SessionTests(ForwardAuthTestCase):
         self.assertEqual(response.get(b"x-envoy-auth-headers-to-remove"), b"authorization")
 
     def test_the_pages_themselves_are_not_asked_about(self) -> None:
-        """A proxy that asks about the sign-in page would send the browser to it for ever."""
+        """A proxy that asks about the sign-in page would redirect the browser to it without end."""
         for target, status in (
             ("/.perimeter/login?to=/", 403),
             ("/.perimeter/", 403),

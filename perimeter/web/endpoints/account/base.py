@@ -30,7 +30,7 @@ class AccountParts:
     routes: Sequence[Route]
 
     def usable(self, user: Principal) -> list[str]:
-        """The names of the routes that ask for credentials and may admit the user: other names are none of their business."""
+        """The names of the routes that ask for credentials and may admit the user. The page does not show other names."""
         return [
             route.name
             for route in self.routes
@@ -44,7 +44,7 @@ class AccountParts:
 
 
 class AccountEndpoint(PageEndpoint):
-    """A part of the account page at ``path`` below it, for the ``methods``. Neither API tokens nor passwords open it."""
+    """A part of the account page at ``path`` below it, for the ``methods``. It does not accept API tokens or passwords."""
 
     def __init__(self, path: str, methods: Sequence[bytes], parts: AccountParts) -> None:
         access = session_only(f"{parts.pages.prefix}/login")

@@ -31,7 +31,7 @@ class AccountSessions(AccountEndpoint):
             case [which] if which == _OTHERS:
                 pass
             case _:
-                raise NoRoute("the account page has no such path")
+                raise NoRoute("the account page does not have this path")
         again = self.stale(request, f"{self.path}/{_OTHERS}")
         if again is not None:
             return again
@@ -49,7 +49,7 @@ class AccountSessions(AccountEndpoint):
             case [which, "end"]:
                 exchange_of(request).event = purposes.SESSION_END
             case _:
-                raise NoRoute("the account page has no such path")
+                raise NoRoute("the account page does not have this path")
         user, session, book = user_of(request), self.signed_in(request), self.pages.sessions
         if which == _OTHERS:
             self.form(request, purposes.SESSIONS_END)

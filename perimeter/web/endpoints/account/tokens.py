@@ -1,7 +1,7 @@
 """``/account/tokens`` below the prefix of the pages: a user makes and ends API tokens.
 
-A new token is shown in the response to the form that makes it, and nowhere else. The form has a number that is used once: a
-browser that sends it again, since the user has reloaded the page, makes no second token.
+A new token is shown only in the response to the form that makes it. The form has a number that can be used once: if the
+user reloads the page and the browser sends the form again, no second token is made.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class AccountTokens(AccountEndpoint):
             case ["new"]:
                 pass
             case _:
-                raise NoRoute("the account page has no such path")
+                raise NoRoute("the account page does not have this path")
         values = _known(text_lists(parse_form(request.uri.partition(b"?")[2])))
         return self._again(request, values) or self._form(request, values)
 
@@ -108,7 +108,7 @@ class AccountTokens(AccountEndpoint):
                 await self._book.remove(user_of(request), which)
                 return self.redirect(request, f"{self.front}?done=token")
             case _:
-                raise NoRoute("the account page has no such path")
+                raise NoRoute("the account page does not have this path")
 
     async def _make(self, request: Any) -> bytes:
         exchange_of(request).event = purposes.TOKEN_CREATE

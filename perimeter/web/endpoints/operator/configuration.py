@@ -31,7 +31,7 @@ async def _configuration(asked: Asked) -> Mapping[str, Any]:
 
 
 def _setting(name: str, text: str, line: int) -> tuple[str, str, int]:
-    """A URL may hold a secret in its query, whatever the option says."""
+    """The text without queries of URLs, because a query may have a secret in every option."""
     shown = redact(text.encode("utf-8")).decode("utf-8", "replace") if "://" in text else text
     return name, shown, line
 

@@ -1,8 +1,9 @@
 """``/operator/events``: a stream of figures for the operator's page, one event a second (server-sent events).
 
-A page answers navigations only, and this does not: a script reads it. So its URL has a token that stands in the page and that
-only this session has. A stream ends with its session, and with the role of its user, as everything does that is open for long
-(`perimeter.gate.review`). There are at most `MOST_VIEWERS`; one that reads too slowly loses samples, and delays nothing.
+Pages answer navigations only, but a script reads this stream. So its URL has a token, which is in the page and is valid
+only for this session. A stream ends with its session, and with the role of its user, as everything does that is open for long
+(`perimeter.gate.review`). There are at most `MOST_VIEWERS`; a viewer that reads too slowly loses samples, and does not delay
+others.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ MOST_VIEWERS: Final = 20
 """Streams at a time, of all operators together."""
 
 TROUBLES_EVERY: Final = 10
-"""Samples between two looks at what is wrong."""
+"""Samples between two searches for problems."""
 
 
 def described(sample: Sample) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def event(name: str, value: Any) -> bytes:
 
 
 class Audience:
-    """All streams, across reloads. A sample is made into an event once, whatever their number.
+    """All streams, across reloads. Each sample is encoded once for all streams.
 
     ``troubles`` finds what is wrong (`perimeter.web.endpoints.operator.gateway.Gateway.troubles`).
     """

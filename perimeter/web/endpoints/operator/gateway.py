@@ -36,7 +36,7 @@ class Listening(Protocol):
 
 
 class Trouble(Protocol):
-    """A problem. ``severity`` is 0 if nothing is served, 1 if some requests fail, 2 if all works for now."""
+    """A problem. ``severity`` is 0 if all requests are refused, 1 if some requests fail, 2 if requests do not fail yet."""
 
     @property
     def severity(self) -> int: ...  # noqa: D102

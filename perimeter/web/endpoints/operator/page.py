@@ -1,6 +1,6 @@
 """``/operator`` below the prefix of the gateway's pages, for the users with the role of ``[operator]``.
 
-The gate judges as for any route: by a session and nothing else, and by the role. Every look and every action has a record with
+The gate checks the session and the role, as for any route. Every view and every action has a record with
 its event in the audit log; what an action was about is in the URL of its form. Actions need a fresh sign-in and the token of
 their form (attack 27).
 """
@@ -35,7 +35,7 @@ _MOST_NOTES: Final = 100
 
 @attrs.frozen(eq=False)
 class Desk:
-    """What all operators share, across reloads: the gateway, the streams, and the one search in the audit log."""
+    """The parts that all operators share, across reloads: the gateway, the streams, and the search in the audit log."""
 
     gateway: Gateway
     audience: Audience
@@ -85,7 +85,7 @@ class OperatorPage(PageEndpoint):
         """A section."""
         section = self._by_path.get(self._rest(request))
         if section is None:
-            raise NoRoute("the operator page has no such section or action")
+            raise NoRoute("the operator page does not have this section or action")
         exchange_of(request).event = section.event
         return respond(request, self._show(request, section))
 
@@ -120,7 +120,7 @@ class OperatorPage(PageEndpoint):
         section = self._by_path.get(path)
         action = None if section is None else section.actions.get(name)
         if section is None or action is None:
-            raise NoRoute("the operator page has no such section or action")
+            raise NoRoute("the operator page does not have this section or action")
         exchange_of(request).event = action.event
         return respond(request, self._do(request, section, name, action))
 
@@ -140,7 +140,7 @@ class OperatorPage(PageEndpoint):
         except Unavailable as error:
             note = False, f"This is in force, but it is not on disk yet: {error.detail or error.phrase}"
         except StartupError as error:
-            note = False, f"Nothing was done: {error}"
+            note = False, f"Not done: {error}"
         self._notes.keep(session.id, note)
         return self.redirect(request, url)
 

@@ -81,7 +81,7 @@ async def _end_user(asked: Asked) -> str:
     """End all sessions of a user, and all their tokens of both kinds."""
     user, realm = asked.field("user"), asked.field("realm")
     if not user or not realm:
-        raise Refused("A user has a name and a realm.")
+        raise Refused("Give both the name and the realm of the user.")
     await asked.gateway.assembly.revoker.revoke(Revocation(user=(realm, user)))
     return f"All sessions and tokens of {user} of realm {realm} have ended."
 

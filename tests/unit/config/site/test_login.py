@@ -20,7 +20,7 @@ class LoginTests(SiteCase):
     def test_the_prefix_is_not_the_root(self) -> None:
         self.assertEqual(
             self.problems(self.with_option("login", "path", "/")),
-            ["site.ini:21: [login] path: expected a path below /, which the services keep, not '/', did you mean /.perimeter?"],
+            ["site.ini:21: [login] path: expected a path below /, not '/', did you mean /.perimeter?"],
         )
 
     def test_no_route_takes_the_prefix_or_a_path_below_it(self) -> None:
@@ -53,7 +53,7 @@ class LoginTests(SiteCase):
 class WarningTests(SiteCase):
     def warned(self, text: str) -> tuple[str, ...]:
         return tuple(
-            found for found in self.load(text).warnings if "signed out" in found or "told to use" in found or "[login]" in found
+            found for found in self.load(text).warnings if "signed out" in found or "link to https" in found or "[login]" in found
         )
 
     def test_login_without_a_route_for_browsers(self) -> None:
@@ -65,17 +65,17 @@ class WarningTests(SiteCase):
     def test_a_listener_without_tls(self) -> None:
         site = self.with_option("route app", "browser_login", "yes")
         plain = f"{site}[listener plain]\nport = 8080\ninterface = 127.0.0.1\n"
-        told = "[listener plain] has no TLS: a browser that asks for a page there is told to use https"
-        self.assertIn(told, self.warned(plain))
-        self.assertNotIn(told, self.warned(f"{plain}[perimeter]\ntrusted_proxies = 127.0.0.1\n"))
-        self.assertNotIn(told, self.warned(f"{plain}serve = tokens\n"))
-        self.assertNotIn(told, self.warned(f"{SITE}[listener plain]\nport = 8080\ninterface = 127.0.0.1\n"))
+        warning = "[listener plain] has no TLS: a browser that asks for a page there gets a page with a link to https"
+        self.assertIn(warning, self.warned(plain))
+        self.assertNotIn(warning, self.warned(f"{plain}[perimeter]\ntrusted_proxies = 127.0.0.1\n"))
+        self.assertNotIn(warning, self.warned(f"{plain}serve = tokens\n"))
+        self.assertNotIn(warning, self.warned(f"{SITE}[listener plain]\nport = 8080\ninterface = 127.0.0.1\n"))
 
     def test_sessions_in_memory(self) -> None:
         site = f"{self.with_option('route app', 'browser_login', 'yes')}[perimeter]\nstate = "
-        told = "[perimeter] state = memory: everybody is signed out when the gateway stops"
-        self.assertIn(told, self.warned(f"{site}memory\n"))
-        self.assertNotIn(told, self.warned(f"{site}sqlite\n"))
+        warning = "[perimeter] state = memory: all users are signed out when the gateway stops"
+        self.assertIn(warning, self.warned(f"{site}memory\n"))
+        self.assertNotIn(warning, self.warned(f"{site}sqlite\n"))
 
 
 class HstsTests(SiteCase):

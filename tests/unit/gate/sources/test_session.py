@@ -254,7 +254,7 @@ class SchemeTests(SourceCase):
         self.find()
         self.assertIsNone(self.find(connection=PLAIN), "not even if it is remembered")
 
-    def test_attack_80_nobody_but_a_trusted_proxy_calls_a_connection_https(self) -> None:
+    def test_attack_80_only_a_trusted_proxy_can_declare_https(self) -> None:
         https = "X-Forwarded-Proto: https"
         self.assertIsNone(self.find(https, connection=PLAIN))
         self.source = self.made(trusted=TRUSTED)

@@ -170,7 +170,7 @@ class PageTests(AccountCase):
             self.assertEqual(reply.status, 302)
             self.assertIn(b"/.perimeter/login?to=", reply.get(b"location") or b"")
 
-    def test_neither_passwords_nor_tokens_open_it(self) -> None:
+    def test_passwords_and_tokens_are_refused(self) -> None:
         for credentials in ("Basic YWxpY2U6d29uZGVybGFuZA==", "Bearer perimeter_" + "x" * 43):
             for line in (f"GET {ACCOUNT}", f"GET {NEW}", f"POST {TOKENS_PATH}", f"POST {OTHERS}/end"):
                 reply = Browser(self).ask(line, f"Authorization: {credentials}", "Accept: */*")

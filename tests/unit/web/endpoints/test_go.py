@@ -37,7 +37,7 @@ class GoTests(PageCase):
     def test_a_browser_without_cookies_is_not_sent_round_in_a_circle(self) -> None:
         page = Browser(self).open(f"{GO}?to=/x")
         self.assertEqual(page.status, 200)
-        self.assertIn(b"Allow its cookies", page.body)
+        self.assertIn(b"Allow cookies for this site", page.body)
         self.assertIn(b'href="/.perimeter/login?to=%2Fx"', page.body)
         self.assertNotIn(b"refresh", page.body)
 

@@ -105,7 +105,7 @@ class PageTests(PageCase):
         self.assertIn(b'name="username" type="text" value="alice"', page.body)
         other = self.browser.open(f"{LOGIN}?again=other")
         self.assertIn(b'name="username" type="text" value=""', other.body)
-        self.assertIn(b"<strong>alice</strong>. Sign in here as somebody else.", other.body)
+        self.assertIn(b"<strong>alice</strong>. To use another account, sign in here.", other.body)
 
     def test_the_message_and_the_title(self) -> None:
         self.serve(title="Forecasts <3", message="Ask <us>")
@@ -206,7 +206,7 @@ class SignInTests(PageCase):
         self.assertEqual([one.owner for one in self.stored.all()], [BOB])
         self.assertIsNone(self.book.current(first.encode()))
 
-    def test_the_name_is_trimmed_of_nothing_and_the_password_neither(self) -> None:
+    def test_the_name_and_the_password_are_not_trimmed(self) -> None:
         self.browser.sign_in(username="José", password=" päss ")
         self.assertEqual(self.chain.asked[0][0], BasicCredentials("José", " päss "))
         self.assertEqual(self.chain.asked[0][1].address, "192.0.2.7")
@@ -311,7 +311,7 @@ class SignInTests(PageCase):
             self.clock.advance(1)
 
     def test_a_session_of_a_realm_that_is_excluded_leads_to_the_page_and_not_back(self) -> None:
-        """Otherwise the browser of a user behind a proxy that sets X-Auth-Realm would be redirected for ever."""
+        """Otherwise the browser of a user behind a proxy that sets X-Auth-Realm would be redirected without end."""
         self.browser.sign_in()
         sent = self.browser.open("/.perimeter/account", *NAVIGATION, "X-Auth-Realm: other")
         self.assertEqual(sent.get(b"location"), b"/.perimeter/login?to=/.perimeter/account&again=other")

@@ -241,7 +241,7 @@ class AccessTests(OperatorCase):
         self.assertEqual(account.status, 200)
         self.assertNotIn(link, account.body)
 
-    def test_nobody_else(self) -> None:
+    def test_other_users_are_refused(self) -> None:
         for path in (*SECTIONS, "/nothing", "/events?token=x"):
             response = Browser(self).open(f"/.perimeter/operator{path}")
             self.assertEqual(response.status, 302)
@@ -313,7 +313,7 @@ class ActionTests(OperatorCase):
         self.assertEqual((self.record.event, self.chain.waiting), ("unban", []))
         page = self.page(browser, "/waiting")
         self.assertIn("May try again: name", page)
-        self.assertIn("Nobody has to wait", page)
+        self.assertIn("No user or address has to wait", page)
 
     def test_keys_are_rotated(self) -> None:
         browser = self.enter()
@@ -323,7 +323,7 @@ class ActionTests(OperatorCase):
         self.keys.fault = "keyring.json: read-only file system"
         self.act(browser, page, "rotate")
         self.assertEqual((self.keys.rotated, self.gateway.assembly.forgotten), (1, 1))
-        self.assertIn("Nothing was done: keyring.json: read-only file system", self.page(browser, "/keys"))
+        self.assertIn("Not done: keyring.json: read-only file system", self.page(browser, "/keys"))
 
     def test_what_has_ended_already(self) -> None:
         browser = self.enter()
@@ -439,7 +439,7 @@ class QuestionTests(OperatorCase):
         self.gateway.offload = offload_with(self.threads, self.clock)
         self.assertIn("0 lines", self.page(other, "/audit?search=1"))
 
-    def test_the_page_refreshes_itself_if_it_is_told_to(self) -> None:
+    def test_the_page_refreshes_itself_with_the_parameter_refresh(self) -> None:
         browser = self.enter()
         for query, seconds in (("10", "10"), ("1", "5"), ("99999", "3600")):
             self.assertIn(f'http-equiv="refresh" content="{seconds}"', self.page(browser, f"?refresh={query}"))
@@ -482,7 +482,7 @@ class StreamTests(OperatorCase):
         self.assertEqual(len(self.audience), 0)
         self.assertEqual((self.record.event, self.record.route), ("operator_stream", STREAM_ROUTE))
 
-    def test_what_is_wrong_is_told_every_few_seconds(self) -> None:
+    def test_problems_are_sent_every_few_seconds(self) -> None:
         browser = self.enter()
         client = self.listen(browser, self.stream_of(browser))
         self.gateway.found = [Problem(1, "upstream", "app", "http://x: gone")]

@@ -65,7 +65,7 @@ class SignInPageTests(unittest.TestCase):
         page = self.page(401, SignIn("/.perimeter/login?to=/a%3Fb"))
         self.assertIn('href="/.perimeter/login?to=/a%3Fb">Sign in</a>', page)
         self.assertIn("<h1>What was wrong</h1>", page)
-        for words in ("Nothing was done", "signed in as", "_top"):
+        for words in ("not processed", "signed in as", "_top"):
             self.assertNotIn(words, page)
 
     def test_in_a_frame(self) -> None:
@@ -75,12 +75,12 @@ class SignInPageTests(unittest.TestCase):
             self.assertIn(b"frame-ancestors " + ancestors, dict(page.fields)[b"Content-Security-Policy"])
 
     def test_after_a_form(self) -> None:
-        self.assertIn("Nothing was done with what you sent.", self.page(401, SignIn("/l", sent=True)))
+        self.assertIn("Your form was not processed.", self.page(401, SignIn("/l", sent=True)))
 
     def test_a_user_who_may_not(self) -> None:
         page = self.page(403, SignIn("/l?to=/&again=other", user="alice"))
         self.assertIn("You are signed in as <strong>alice</strong>.", page)
-        self.assertIn('href="/l?to=/&amp;again=other">Sign in as somebody else</a>', page)
+        self.assertIn('href="/l?to=/&amp;again=other">Sign in as another user</a>', page)
         self.assertIn("ask the operator of this service", page)
 
     def test_attack_26_a_name_is_text(self) -> None:

@@ -67,7 +67,7 @@ class AssetTests(FileCase):
     def test_what_is_no_logo(self) -> None:
         bomb = b'<!DOCTYPE x [<!ENTITY a "b">]><svg xmlns="http://www.w3.org/2000/svg">&a;</svg>'
         for content in (b"", b"GIF89a", b"<svg/>", b"<html/>", b"<svg", bomb, b'<?xml version="1.0" encoding="nonsense"?><svg/>'):
-            self.assertEqual(self.fault(logo=self.file("x", content)), "x is neither an SVG nor a PNG picture", content)
+            self.assertEqual(self.fault(logo=self.file("x", content)), "x is not an SVG or PNG picture", content)
         self.assertEqual(self.fault(logo=self.file("x", PNG + b"x" * MAX_LOGO)), "x is larger than 256 KiB")
         self.assertEqual(self.fault(logo=self.directory / "none"), "none: No such file or directory")
 

@@ -1,4 +1,4 @@
-"""Each of the gateway's own pages can be used by everybody: axe-core, both colour schemes, desktop and phone, errors shown."""
+"""axe-core finds no barriers on the gateway's own pages: both colour schemes, desktop and phone, errors shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.integration.browser import BrowserCase
 from tests.integration.scenes import CONFIG, FILES, SCENES, Scene, enter
 
 
-class PagesForEverybodyTests(BrowserCase):
+class AccessiblePagesTests(BrowserCase):
     CONFIG = CONFIG
     FILES: ClassVar = FILES
 
@@ -20,13 +20,13 @@ class PagesForEverybodyTests(BrowserCase):
 
 
 def _test(scene: Scene) -> None:
-    def test(self: PagesForEverybodyTests) -> None:
+    def test(self: AccessiblePagesTests) -> None:
         self.look(scene)
 
     name = f"test_{scene.name.replace('-', '_')}"
     test.__name__ = name
-    test.__qualname__ = f"PagesForEverybodyTests.{name}"
-    setattr(PagesForEverybodyTests, name, test)
+    test.__qualname__ = f"AccessiblePagesTests.{name}"
+    setattr(AccessiblePagesTests, name, test)
 
 
 for _scene in SCENES:
