@@ -20,8 +20,9 @@ from perimeter.config.language.net_types import Network
 from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import Inspect, load_site
-from perimeter.config.site.route import RouteSettings, Rule
+from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
+from perimeter.config.site.rule import Rule
 from perimeter.errors import StartupError
 from perimeter.plugin.kinds import PluginKinds
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from perimeter.cli.site import explained, gateway_of, gateway_options
-from perimeter.cli.state import check_owner, gateway_or_store, written
+from perimeter.cli.state import check_owner, gateway_or_store, print_all, written
 from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.run.session_operations import end_sessions, list_sessions
@@ -29,13 +28,8 @@ def command() -> None:
 @click.option("--realm", metavar="REALM", help="Only the sessions of users of this realm.")
 def list_(file: Path | None, state_dir: Path | None, user: str | None, realm: str | None) -> None:
     """List the sessions, the oldest first, with user, sign-in time, address and last use."""
-    first: int | None = 0
     with explained(), gateway_or_store(*gateway_of(file, state_dir), _answer) as ask:
-        while first is not None:
-            answer = ask({"command": "sessions", "user": user, "realm": realm, "first": first})
-            for session in answer["sessions"]:
-                click.echo(json.dumps(session))
-            first = answer["next"]
+        print_all(ask, {"command": "sessions", "user": user, "realm": realm})
 
 
 @command.command("end")

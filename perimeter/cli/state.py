@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
@@ -49,6 +50,16 @@ def gateway_or_store(directory: Path, site: SiteConfig | None, answer: Answer) -
             store.close()
     else:
         yield partial(ask, directory)
+
+
+def print_all(ask: Ask, question: Mapping[str, Any]) -> None:
+    """Print what the command of ``question`` lists, each as a line of JSON. The answer comes in pages. Raises `StartupError`."""
+    first: int | None = 0
+    while first is not None:
+        answer = ask({**question, "first": first})
+        for one in answer[question["command"]]:
+            click.echo(json.dumps(one))
+        first = answer["next"]
 
 
 def written(work: Awaitable[Any]) -> Any:

@@ -14,7 +14,7 @@ import click
 from perimeter.auth.text import unfit_for_name
 from perimeter.cli.issuing import access_token
 from perimeter.cli.site import Duration, WallClock, config_option, explained, gateway_of, gateway_options, read_site, realms_exist
-from perimeter.cli.state import check_owner, gateway_or_store, written
+from perimeter.cli.state import check_owner, gateway_or_store, print_all, written
 from perimeter.config.site.config import SiteConfig
 from perimeter.errors import InvalidToken, StartupError
 from perimeter.model import TOKEN_PREFIX, Principal
@@ -73,14 +73,8 @@ def show(file: Path) -> None:
 @click.option("--all", "passing", is_flag=True, help="Also the tokens from GET /token, which live for an hour.")
 def list_(file: Path | None, state_dir: Path | None, user: str | None, realm: str | None, passing: bool) -> None:
     """List the API tokens: their owners, names and restrictions. The tokens themselves are not known to the gateway."""
-    question = {"command": "tokens", "user": user, "realm": realm, "passing": passing}
-    first: int | None = 0
     with explained(), gateway_or_store(*gateway_of(file, state_dir), _answer) as ask:
-        while first is not None:
-            answer = ask({**question, "first": first})
-            for token in answer["tokens"]:
-                click.echo(json.dumps(token))
-            first = answer["next"]
+        print_all(ask, {"command": "tokens", "user": user, "realm": realm, "passing": passing})
 
 
 @command.command("revoke")

@@ -7,7 +7,7 @@ from typing import assert_never
 import attrs
 
 from perimeter.auth.roles import has_role
-from perimeter.config.site.route import Rule, RuleKind
+from perimeter.config.site.rule import Rule, RuleKind
 from perimeter.model import Principal
 
 #: Stands for the method of a request whose method is not known, as a proxy that asks about it may leave it out.

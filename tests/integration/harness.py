@@ -323,3 +323,20 @@ path = access.log
 
 USERS = {"users.realm": "alice: secret,admin,ops\nbob: hunter2\n"}
 """The realm file that `site` names: alice has the roles admin and ops, bob has no role."""
+
+LOGIN_ROUTES = """\
+[upstream service]
+servers = <service>
+
+[route admin]
+path = /admin
+upstream = service
+allow = role:admin
+browser_login = yes
+
+[route all]
+path = /
+upstream = service
+browser_login = yes
+"""
+"""Routes to ``<service>`` with a login page: ``/admin`` is for the role admin, all else for every user."""

@@ -8,25 +8,11 @@ import attrs
 from playwright.sync_api import Page
 
 from tests.integration.browser import OWN, secure, type_password
-from tests.integration.harness import site
+from tests.integration.harness import LOGIN_ROUTES, site
 
 CONFIG = secure(
     site(
-        """\
-[upstream service]
-servers = <service>
-
-[route admin]
-path = /admin
-upstream = service
-allow = role:admin
-browser_login = yes
-
-[route all]
-path = /
-upstream = service
-browser_login = yes
-""",
+        LOGIN_ROUTES,
         extra="""\
 [login]
 title = Forecast dashboards

@@ -24,23 +24,7 @@ from tests.integration.stage import StageCase
 from tests.integration.upstreams import Process, Received
 from tests.integration.wire import Response, Wire, basic
 
-CONFIG = """\
-[perimeter]
-realm = example
-state_dir = state
-trusted_proxies = {trusted}
-
-[listener http]
-port = @http@
-interface = 127.0.0.1
-
-[authenticator local]
-type = realmfile
-path = users.realm
-
-[audit]
-path = access.log
-
+ROUTES = """\
 [upstream service]
 servers = <service>
 
@@ -100,6 +84,11 @@ ALICE = basic("alice", "secret")
 BOB = basic("bob", "hunter2")
 
 
+def gateway_behind(proxies: str, routes: str, extra: str = "") -> str:
+    """The configuration of a gateway that trusts ``proxies`` (networks): see `tests.integration.harness.site`."""
+    return site(routes, perimeter=f"trusted_proxies = {proxies}", extra=extra)
+
+
 def emitted(proxy: str, site: Path, *options: str) -> str:
     """What ``perimeter emit`` prints."""
     result = CliRunner().invoke(main, ["emit", proxy, "--config", str(site), *options])
@@ -149,7 +138,7 @@ class ForwardAuthCase(StageCase):
     """A proxy in front of the service of a `Stage`, with the stage's gateway at its side."""
 
     KIND: ClassVar[str]
-    CONFIG = CONFIG.format(trusted="127.0.0.1/32")
+    CONFIG = gateway_behind("127.0.0.1/32", ROUTES)
     FILES = FILES
 
     def setUp(self) -> None:
@@ -496,7 +485,7 @@ class CaddyTests(Tests, ForwardAuthCase):
 class UntrustedTests(StageCase):
     """A peer that is no trusted proxy learns who the credentials belong to, and nothing about routes."""
 
-    CONFIG = CONFIG.format(trusted="192.0.2.7/32")
+    CONFIG = gateway_behind("192.0.2.7/32", ROUTES)
     FILES = FILES
 
     def test_attack_8_and_9_an_untrusted_peer_learns_who_asks(self) -> None:
@@ -519,8 +508,8 @@ class UntrustedTests(StageCase):
 class TrustedTests(StageCase):
     """The other ways to ask, of Traefik and Envoy, from a trusted proxy; and a listener that only authenticates."""
 
-    CONFIG = (
-        CONFIG.format(trusted="127.0.0.1/32") + "\n[listener tokens]\nport = @tokens@\ninterface = 127.0.0.1\nserve = tokens\n"
+    CONFIG = gateway_behind(
+        "127.0.0.1/32", ROUTES, extra="[listener tokens]\nport = @tokens@\ninterface = 127.0.0.1\nserve = tokens\n"
     )
     FILES = FILES
 

@@ -15,27 +15,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.integration.netkit import identity, pem
-from tests.integration.test_forward_auth import ForwardAuthCase, Proxy
+from tests.integration.test_forward_auth import ForwardAuthCase, Proxy, gateway_behind
 from tests.integration.visitor import forms
 from tests.integration.wire import Response, Wire, basic
 
-CONFIG = """\
-[perimeter]
-realm = example
-state_dir = state
-trusted_proxies = 127.0.0.1/32
-
-[listener http]
-port = @http@
-interface = 127.0.0.1
-
-[authenticator local]
-type = realmfile
-path = users.realm
-
-[audit]
-path = access.log
-
+CONFIG = gateway_behind(
+    "127.0.0.1/32",
+    """\
 [upstream service]
 servers = <service>
 
@@ -64,7 +50,8 @@ upstream = service
 path = /pub
 upstream = service
 auth = none
-"""
+""",
+)
 HOST = "gateway.test"
 HTML = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 BY_SCRIPT = ("Accept: text/html", "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty", "Sec-Fetch-Site: same-origin")

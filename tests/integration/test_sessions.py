@@ -9,26 +9,11 @@ from typing import Any
 from click.testing import CliRunner
 
 from perimeter.cli.main import main
-from tests.integration.harness import USERS, GatewayCase, site
+from tests.integration.harness import LOGIN_ROUTES, USERS, GatewayCase, site
 from tests.integration.ports import eventually
 from tests.integration.upstreams import Connection
 from tests.integration.wire import Response
 
-ROUTES = """\
-[upstream service]
-servers = <service>
-
-[route admin]
-path = /admin
-upstream = service
-allow = role:admin
-browser_login = yes
-
-[route all]
-path = /
-upstream = service
-browser_login = yes
-"""
 EXTRA = """\
 [listener metrics]
 serve = metrics
@@ -45,7 +30,7 @@ UPGRADE = (
 class SessionCase(GatewayCase):
     def setUp(self) -> None:
         self.app = self.upstream(self.answer)
-        routes = ROUTES.replace("<service>", self.app.url)
+        routes = LOGIN_ROUTES.replace("<service>", self.app.url)
         self.served = self.gateway(site(routes, tls=True, extra=EXTRA), USERS)
 
     def answer(self, connection: Connection) -> None:

@@ -11,25 +11,9 @@ from urllib.parse import quote
 from playwright.sync_api import Page
 
 from tests.integration.browser import OWN, BrowserCase, back, secure, type_password
-from tests.integration.harness import USERS, site
+from tests.integration.harness import LOGIN_ROUTES, USERS, site
 
-ROUTES = """\
-[upstream service]
-servers = <service>
-
-[route admin]
-path = /admin
-upstream = service
-allow = role:admin
-browser_login = yes
-
-[route all]
-path = /
-upstream = service
-browser_login = yes
-"""
-
-SIGN_IN = secure(site(ROUTES))
+SIGN_IN = secure(site(LOGIN_ROUTES))
 
 ASK = "fetch('/data', {method: 'POST', body: 'x'}).then(async answer => [answer.status, await answer.text()])"
 SEND_FORM = """

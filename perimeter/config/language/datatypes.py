@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -232,6 +232,15 @@ def file_path(what: str = "") -> Datatype[Path]:
         return found
 
     return Datatype(what or "path", convert, _NO_PATH)
+
+
+def _file_name(text: str, base: Path) -> str:
+    if PurePosixPath(text).name != text or text == "..":
+        raise BadValue("expected the name of a file, without a directory")
+    return text
+
+
+FILE_NAME: Datatype[str] = Datatype("file name", _file_name, "")
 
 
 def _pair(text: str, base: Path) -> tuple[str, str]:

@@ -21,8 +21,9 @@ from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.methods import REGISTERED_METHODS
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.perimeter import StateKind
-from perimeter.config.site.route import Auth, RouteSettings, Rule, RuleKind
+from perimeter.config.site.route import Auth, RouteSettings
 from perimeter.config.site.route_matching import covers, prefix_of
+from perimeter.config.site.rule import Rule, RuleKind
 from perimeter.config.site.server import ServerSettings
 
 

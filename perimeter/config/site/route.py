@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import attrs
 
 from perimeter.config.language.datatypes import (
     BOOLEAN,
+    FILE_NAME,
     SIZE,
     TEXT,
     BadValue,
-    Datatype,
-    closest,
     duration,
     file_path,
     integer,
@@ -24,13 +21,15 @@ from perimeter.config.language.datatypes import (
     one_of,
     optional,
 )
-from perimeter.config.language.name_types import checked_name
-from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, Network, checked_host
+from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.language.settings import Settings
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
-from perimeter.config.site.route_matching import ANY_HOST, WILDCARD
+from perimeter.config.site.origins import ORIGINS
+from perimeter.config.site.route_host import ROUTE_HOSTS
+from perimeter.config.site.rule import RULE, Rule, RuleKind
+from perimeter.config.site.upgrade_protocol import PROTOCOL
 
 
 class Auth(StrEnum):
@@ -57,102 +56,6 @@ class Challenge(StrEnum):
     BOTH = "both"
 
 
-class RuleKind(StrEnum):
-    """What a rule compares."""
-
-    ROLE = "role"
-    USER = "user"
-    REALM = "realm"
-    METHOD = "method"
-
-
-@attrs.frozen
-class Rule:
-    """One term of ``allow`` or ``deny``. A user or role is of the realm ``realm``, or of any realm if that is ""."""
-
-    kind: RuleKind = attrs.field(converter=RuleKind)
-    value: str
-    realm: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.realm}/{self.value}" if self.realm else f"{self.kind}:{self.value}"
-
-    def of_realm(self, realms: Collection[str]) -> Rule:
-        """The rule with the realm that its value begins with, if that is one of ``realms``: ``staff/root`` is staff's root."""
-        if self.kind not in (RuleKind.USER, RuleKind.ROLE):
-            return self
-        for realm in sorted(realms, key=len, reverse=True):
-            value = self.value.removeprefix(f"{realm}/")
-            if value and value != self.value:
-                return attrs.evolve(self, value=value, realm=realm)
-        return self
-
-
-_METHOD = re.compile(r"[A-Z][A-Z0-9-]*")
-# one rule and another: role:admin and method:POST
-_JOINED = re.compile(
-    r"(?:\s|[|&;+])(?:and|or|not|unless|except|but|with|&&?|\|\|?|[+;])\s|(?:role|user|realm|method)\s*[:=]|&&|\|\|",
-    re.IGNORECASE,
-)
-# other programs' words for "any host"; as names they would match no request
-_ANY_HOST = ("_", "any", "all", "default", "default_server", "everything", "*.*", "**")
-_UNSPECIFIED = (str(IPv4Address(0)), f"[{IPv6Address(0)}]")
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-#: Protocols that carry requests (attack 20).
-_NEVER_TUNNELLED = ("h2c", "h2", "h3", "http", "tls")
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-
-
-def _rule(text: str, base: Path) -> Rule:
-    kind, colon, value = (part.strip() for part in text.partition(":"))
-    expected = f"expected {', '.join(f'{one}:…' for one in list(RuleKind)[:-1])} or {RuleKind.METHOD}:…"
-    if not colon or not value:
-        word, equals, rest = (part.strip() for part in text.partition("="))
-        near = f"{word}:{rest}" if equals and word in list(RuleKind) else ""
-        raise BadValue(expected, f"method:{text}" if text in _METHODS else near)
-    if kind not in list(RuleKind):
-        # "!user" and "not role" exclude: the rule without that word would admit.
-        near = closest(kind, tuple(RuleKind)) if kind.isalpha() else ""
-        raise BadValue(expected, f"{near}:{value}" if near else "")
-    if kind == RuleKind.METHOD:
-        if not _METHOD.fullmatch(value) or value in ("ALL", "ANY"):
-            raise BadValue("expected one method in capitals", f"method:{value.upper()}" if value.upper() in _METHODS else "")
-        return Rule(RuleKind.METHOD, value)
-    try:
-        return Rule(RuleKind(kind), checked_name(value))
-    except BadValue as bad:
-        joined = _JOINED.search(value)
-        if joined:
-            raise BadValue(
-                "expected one rule: separate several with commas. One match is enough; rules that have to hold together need a "
-                "route of their own"
-            ) from None
-        raise BadValue(bad.message, f"{kind}:{bad.suggestion}" if bad.suggestion else "") from None
-
-
-def _route_host(text: str, base: Path) -> str:
-    if text.lower() in _ANY_HOST:
-        raise BadValue("expected a host name, or * for any", ANY_HOST)
-    if text.startswith(WILDCARD):
-        name = checked_host(text.removeprefix(WILDCARD))
-        if name.startswith("[") or name.rpartition(".")[2].isdigit():
-            raise BadValue("expected a host name after *., not an address")
-        return WILDCARD + name
-    host = text if text == ANY_HOST else checked_host(text)
-    if host in _UNSPECIFIED:
-        raise BadValue("expected a host name, or * for any", ANY_HOST)
-    return host
-
-
-def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
-    """Every host is "no host in particular"."""
-    if ANY_HOST in hosts and len(hosts) > 1:
-        raise BadValue("* cannot be combined with other hosts: it includes them")
-    if len(set(hosts)) != len(hosts):
-        raise BadValue("the same host is listed twice")
-    return () if hosts == (ANY_HOST,) else hosts
-
-
 def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
     """``none`` is no form."""
     if IdentityForm.NONE in forms and len(forms) > 1:
@@ -160,56 +63,6 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
     if len(set(forms)) != len(forms):
         raise BadValue("the same word is given twice")
     return tuple(form for form in forms if form is not IdentityForm.NONE)
-
-
-def _protocol(text: str, base: Path) -> str:
-    name, slash, version = text.partition("/")
-    if name == "*" or not _TOKEN.fullmatch(name) or (slash and not _TOKEN.fullmatch(version)):
-        raise BadValue("expected a protocol such as SPDY/3.1")
-    if name.lower() in _NEVER_TUNNELLED:
-        raise BadValue(f"{text} would carry requests that the gateway does not see", complete=True)
-    if name.lower() == "websocket":
-        raise BadValue("websocket has an option of its own: websocket = yes", complete=True)
-    return text.lower()
-
-
-def _file_name(text: str, base: Path) -> str:
-    if PurePosixPath(text).name != text or text == "..":
-        raise BadValue("expected the name of a file, without a directory")
-    return text
-
-
-ANY_SITE = "allow"
-"""The word of ``cross_site`` for all origins."""
-
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.\-]*)://(?:\[[0-9a-f:.]+\]|[a-z0-9._\-]+)(?::[0-9]{1,5})?")
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-
-
-def _site(text: str, base: Path) -> str:
-    """``refuse``, ``allow``, or an origin as browsers write it (RFC 6454, section 6.2)."""
-    if text in ("refuse", ANY_SITE):
-        return text
-    match = _ORIGIN.match(text.lower())
-    if match is None:
-        raise BadValue("expected refuse, allow or an origin such as https://app.example.com", ANY_SITE if text == "*" else "")
-    if match.end() != len(text):
-        raise BadValue("expected an origin, without a path", match[0])
-    return match[0].removesuffix(_DEFAULT_PORTS.get(match[1], "\0"))
-
-
-def _sites(sites: tuple[str, ...]) -> tuple[str, ...]:
-    """The other origins that are allowed; ``("allow",)`` for all."""
-    if len(sites) > 1 and ("refuse" in sites or ANY_SITE in sites):
-        raise BadValue("refuse and allow cannot be combined with other values")
-    return () if sites == ("refuse",) else sites
-
-
-RULE: Datatype[Rule] = Datatype("rule", _rule, Rule(RuleKind.ROLE, ""))
-ROUTE_HOST: Datatype[str] = Datatype("host name", _route_host, "")
-SITE: Datatype[str] = Datatype("refuse \\| allow \\| origin", _site, "")
-PROTOCOL: Datatype[str] = Datatype("protocol", _protocol, "")
-FILE_NAME: Datatype[str] = Datatype("file name", _file_name, "")
 
 
 @attrs.frozen
@@ -224,7 +77,7 @@ class RouteSettings(Settings):
         URL_PATH, "path of the requests; includes all paths below it. The route with the longest matching path is used"
     )
     hosts: tuple[str, ...] = option(
-        list_of(ROUTE_HOST, whole=_hosts),
+        ROUTE_HOSTS,
         "host names of the requests; `*.example.com`: every name below `example.com`, at any depth; `*`: any. The gateway "
         "tries the routes with the name itself first, then those with a wildcard, the longest first, then those with `*`",
         name="host",
@@ -328,7 +181,7 @@ class RouteSettings(Settings):
         default="no",
     )
     cross_site: tuple[str, ...] = option(
-        list_of(SITE, label="refuse \\| allow \\| list of origins", whole=_sites),
+        ORIGINS,
         "with `upstream`: pages of other sites whose requests with an unsafe method or `Upgrade` are accepted with credentials "
         "such as browsers add by themselves (cached password, client certificate, trusted header)",
         default="refuse",

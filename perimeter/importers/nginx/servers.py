@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.datatypes import BadValue
-from perimeter.config.site.route import ROUTE_HOST
+from perimeter.config.site.route_host import ROUTE_HOST
 from perimeter.config.site.route_matching import WILDCARD, hosts_for
 from perimeter.importers.nginx.expressions import host_names
 from perimeter.importers.nginx.file import NginxFile

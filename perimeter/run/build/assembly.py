@@ -6,7 +6,7 @@ their ``build`` may create what belongs to the reactor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import attrs
 
@@ -19,32 +19,26 @@ from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import Route, RouteTable
-from perimeter.gate.sources.authorization import Authorization
-from perimeter.gate.sources.connection import Connection
-from perimeter.gate.sources.session import SessionSource
-from perimeter.gate.sources.source import CredentialSource
 from perimeter.http.answers import Answers
 from perimeter.model import Principal
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields
 from perimeter.run.build.endpoints import EndpointParts
-from perimeter.run.build.gates import listener_gates
+from perimeter.run.build.gates import GateOf, listener_gates
+from perimeter.run.build.grants import grants_of, identifier_of
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.prepared import Prepared, counts
 from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
-from perimeter.run.build.upstreams import upstream_pool
+from perimeter.run.build.upstreams import upstream_pools
 from perimeter.sessions.book import SessionBook
-from perimeter.sessions.stored import SESSIONS, StoredSessions
+from perimeter.sessions.stored import StoredSessions
 from perimeter.state.state import State
-from perimeter.tokens.api_token import ApiTokenVerifier
 from perimeter.tokens.book import TokenBook
-from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revoker
-from perimeter.tokens.stored import TOKENS, StoredTokens
-from perimeter.tokens.verifier import TokenVerifier
+from perimeter.tokens.stored import StoredTokens
 from perimeter.web.endpoints.operator.page import Desk
 
 
@@ -88,60 +82,46 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
 
     Does not bind or start anything. Raises `StartupError`, and the exceptions of a plug-in's ``build``.
     """
-    config, keyring = prepared.config, prepared.keyring
-    reactor = runtime.reactor
-    clock: Callable[[], float] = reactor.seconds
-    issuer = TokenIssuer(keyring, config.token, reactor)
+    config, reactor = prepared.config, runtime.reactor
     metrics = runtime.metrics if counts(config) else None
     chain = authenticator_chain(config, prepared.authenticators, runtime, metrics)
-    tokens = prepared.state.state.view(TOKENS)
-    verifier = TokenVerifier(keyring, config.token, reactor, tokens.revoked)
-    sessions = prepared.state.state.view(SESSIONS)
-    revoker = Revoker(tokens, verifier, sessions)
-    book = TokenBook(tokens, revoker, reactor, config.token.api_lifetime) if config.token.api_tokens else None
-    remembered = config.limits.remembered_tokens
-    api_tokens = ApiTokenVerifier(tokens if book else None, reactor)
-    authorization = Authorization(chain, verifier, api_tokens, tokens, clock, remembered, config.limits.max_authorization)
-    # Without pages there are no sessions, and this source would cost time for each request without a credential.
-    sources: list[CredentialSource] = [authorization]
-    if config.signs_people_in:
-        sources.append(SessionSource(chain, sessions, clock, remembered, config.perimeter.trusted_proxies))
-    if chain.takes_connections:
-        sources.append(Connection(chain))
-    identifier = Identifier(sources)
-    identity = IdentityLines(issuer.issue_assertion, clock, remembered)
-    default_sink = prepared.sinks[None]
-    pools = {
-        settings.name: upstream_pool(
-            settings,
-            prepared.upstream_tls[settings.name],
-            runtime,
-            config.login.path if config.signs_people_in else "",
-        )
-        for settings in config.upstreams
-    }
+    grants = grants_of(prepared, reactor)
+    identifier = identifier_of(config, chain, grants, reactor)
+    identity = IdentityLines(grants.issuer.issue_assertion, reactor.seconds, config.limits.remembered_tokens)
     challenges = identifier.challenges()
+    default_sink = prepared.sinks[None]
+    pools = upstream_pools(config, prepared.upstream_tls, runtime)
+    directory_realms = prepared.authenticators.services.directory_realms
     passwords = any(scheme == "basic" for scheme, _ in challenges)
-    shared = RouteParts(
-        prepared.authenticators.services.directory_realms, passwords, f"{config.login.path}/login".encode("ascii")
-    )
+    shared = RouteParts(directory_realms, passwords, f"{config.login.path}/login".encode("ascii"))
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
-    endpoints = EndpointParts(config, issuer, keyring, book)
-    pages = PageParts(
-        config,
-        prepared.look,
-        SessionBook(sessions, reactor, config.login),
-        chain,
-        metrics,
-        desk,
-        prepared.authenticators.services.directory_realms,
-        tokens=book,
-        routes=routes,
+    endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
+    book = SessionBook(grants.sessions, reactor, config.login)
+    pages = PageParts(config, prepared.look, book, chain, metrics, desk, directory_realms, tokens=grants.book, routes=routes)
+    gate = _gate_of(config, identifier, identity)
+    return Assembly(
+        config=config,
+        gates=listener_gates(config, runtime, gate, routes, endpoints, pages, default_sink),
+        answers=gateway_answers(config, prepared.pages, reactor.seconds, challenges),
+        audit=prepared.audit,
+        default_sink=default_sink,
+        chain=chain,
+        keyring=prepared.keyring,
+        state=prepared.state.state,
+        tokens=grants.tokens,
+        revoker=grants.revoker,
+        book=grants.book,
+        sessions=grants.sessions,
+        identifier=identifier,
+        identity=identity,
+        pools=tuple(pools.values()),
     )
 
-    def gate(own: Iterable[Route]) -> Gate:
+
+def _gate_of(config: SiteConfig, identifier: Identifier, identity: IdentityLines) -> GateOf:
+    def gate(routes: Iterable[Route]) -> Gate:
         return Gate(
-            routes=RouteTable(own),
+            routes=RouteTable(routes),
             identifier=identifier,
             identity=identity,
             enabled=config.perimeter.enabled,
@@ -149,20 +129,4 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
             trusted_proxies=config.perimeter.trusted_proxies,
         )
 
-    return Assembly(
-        config=config,
-        gates=listener_gates(config, runtime, gate, routes, endpoints, pages, default_sink),
-        answers=gateway_answers(config, prepared.pages, clock, challenges),
-        audit=prepared.audit,
-        default_sink=default_sink,
-        chain=chain,
-        keyring=keyring,
-        state=prepared.state.state,
-        tokens=tokens,
-        revoker=revoker,
-        book=book,
-        sessions=sessions,
-        identifier=identifier,
-        identity=identity,
-        pools=tuple(pools.values()),
-    )
+    return gate

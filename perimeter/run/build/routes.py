@@ -10,7 +10,8 @@ import attrs
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.route import ANY_SITE, IdentityForm, RouteSettings
+from perimeter.config.site.origins import ANY_SITE
+from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.errors import Challenges
 from perimeter.gate.access import Access, Asks

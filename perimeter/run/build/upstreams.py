@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, succeed
 
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.net.connect import connect
@@ -23,9 +24,15 @@ def client_contexts(settings: UpstreamSettings) -> dict[str, ClientTLS]:
     return {name: ClientTLS(name, settings.ca_certificate) for name in sorted(names)}
 
 
-def upstream_pool(
-    settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime, pages: str = ""
-) -> UpstreamPool:
+def upstream_pools(
+    config: SiteConfig, contexts: Mapping[str, Mapping[str, ClientTLS]], runtime: Runtime
+) -> dict[str, UpstreamPool]:
+    """The pool of each upstream, by its name; ``contexts`` are the `client_contexts` of each."""
+    pages = config.login.path if config.signs_people_in else ""
+    return {one.name: _pool(one, contexts[one.name], runtime, pages) for one in config.upstreams}
+
+
+def _pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime, pages: str) -> UpstreamPool:
     """The connections to one upstream's servers: over TCP, over TLS, or in memory to the sample service.
 
     ``pages`` is the path of the gateway's own pages, to which the sample service links; "" without links.

@@ -11,7 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from perimeter.config.site.route import Rule
+from perimeter.config.site.rule import Rule
 from perimeter.errors import Challenges, CrossSite, InvalidToken, SignIn, Unavailable
 from perimeter.gate.access import ANY_USER, ANYBODY, UNRESTRICTED, Access, Asks, Restricted
 from perimeter.gate.decision import Admitted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from perimeter.config.site.route import Rule
+from perimeter.config.site.rule import Rule
 from perimeter.gate.policy import Policy
 from perimeter.model import Principal
 

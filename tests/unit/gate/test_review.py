@@ -10,7 +10,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from perimeter.config.site.route import Rule
+from perimeter.config.site.rule import Rule
 from perimeter.errors import ExpiredToken, InvalidToken, Rejected, TooManyAttempts, Unavailable
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.gate import Gate

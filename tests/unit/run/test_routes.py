@@ -18,7 +18,7 @@ from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
 from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
-from perimeter.run.build.upstreams import client_contexts, upstream_pool
+from perimeter.run.build.upstreams import client_contexts, upstream_pools
 from perimeter.targets.slash import SlashTarget
 
 SITE = """\
@@ -45,7 +45,7 @@ class BuiltRouteTests(unittest.TestCase):
         config = attrs.evolve(config, routes=tuple(attrs.evolve(route, **changes) for route in config.routes))
         clock: Any = Clock()
         runtime = Runtime(clock, Offload(clock), Deadlines(clock))
-        pools = {one.name: upstream_pool(one, client_contexts(one), runtime) for one in config.upstreams}
+        pools = upstream_pools(config, {one.name: client_contexts(one) for one in config.upstreams}, runtime)
         sinks: Any = {None: object()}
         (route,) = configured_routes(config, runtime, pools, sinks, set(), RouteParts(passwords=passwords))
         return route

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 
 import attrs
 from twisted.trial.unittest import TestCase
@@ -12,22 +11,11 @@ from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
 from perimeter.sessions.tables import CODECS, FORGET_AFTER, SessionTable
 from perimeter.state.changes import Change
 from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START, session
+from tests.unit.doubles.tables import TableCase
 
 
-class TableCase(TestCase):
-    def setUp(self) -> None:
-        self.database = sqlite3.connect(":memory:")
-        self.addCleanup(self.database.close)
-        self.table = SessionTable()
-        for script in self.table.migrations:
-            self.database.executescript(script)
-
-    def write(self, *changes: Change) -> None:
-        for change in changes:
-            self.table.write(self.database.execute, change)
-
-    def held(self) -> list[Change]:
-        return list(self.table.load(self.database.execute))
+class TableTests(TableCase):
+    TABLE = SessionTable
 
     def sessions(self) -> list[Change]:
         return [change for change in self.held() if isinstance(change, Session)]
@@ -36,8 +24,6 @@ class TableCase(TestCase):
         (seen,) = (change for change in self.held() if isinstance(change, Seen))
         return seen.uses
 
-
-class TableTests(TableCase):
     def test_a_session_is_read_as_it_was_written(self) -> None:
         one, other = session(), session(BOB, START + 1, START + 2.5, 0.0, "é\U0001f600")
         self.write(one, other)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from perimeter.config.site.route import Rule
+from perimeter.config.site.rule import Rule
 from perimeter.errors import BadRequest, Challenges, InvalidCredentialsRequest, TooManyAttempts, Unavailable
 from perimeter.gate.access import ANYBODY, Access, Asks
 from perimeter.gate.gate import Gate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from ipaddress import ip_network
 from math import inf
 
@@ -14,6 +13,7 @@ from perimeter.state.changes import Change
 from perimeter.tokens.api_token import ApiToken, mint
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
 from perimeter.tokens.tables import CODECS, TokenTable
+from tests.unit.doubles.tables import TableCase
 
 ALICE = Principal("alice", "local", ("admin", "a,b"), "ldap", {"mail": "é@x"}, {"data": ("read", "write")})
 BOB = Principal("bob", "corp")
@@ -24,23 +24,9 @@ def token(owner: Principal = ALICE, created: float = 10.0, expires: float = inf,
     return mint("ci", owner, created, expires, passing=passing)[1]
 
 
-class TableCase(TestCase):
-    def setUp(self) -> None:
-        self.database = sqlite3.connect(":memory:")
-        self.addCleanup(self.database.close)
-        self.table = TokenTable()
-        for script in self.table.migrations:
-            self.database.executescript(script)
-
-    def write(self, *changes: Change) -> None:
-        for change in changes:
-            self.table.write(self.database.execute, change)
-
-    def held(self) -> list[Change]:
-        return list(self.table.load(self.database.execute))
-
-
 class TableTests(TableCase):
+    TABLE = TokenTable
+
     def test_a_token_is_read_as_it_was_written(self) -> None:
         limited = mint("ci", ALICE, 10.0, 20.5, LIMITS)[1]
         plain, passing = token(BOB, 11.0), token(ALICE, 12.0, 3612.0, passing=True)

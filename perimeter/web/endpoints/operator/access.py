@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from perimeter.config.site.route import Rule, RuleKind
+from perimeter.config.site.rule import Rule, RuleKind
 from perimeter.gate.policy import Policy
 
 PATH: Final = "/operator"

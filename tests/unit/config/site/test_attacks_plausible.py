@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from perimeter.config.language.datatypes import BadValue
 from perimeter.config.language.name_types import checked_name, spelled_name
-from perimeter.config.site.route import Rule
+from perimeter.config.site.rule import Rule
 from tests.unit.doubles.properties import reached, reaches
 from tests.unit.doubles.site import SITE, SiteCase
 

@@ -20,7 +20,8 @@ from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.load import load_site
 from perimeter.config.site.logging import LoggingSettings
 from perimeter.config.site.perimeter import PerimeterSettings
-from perimeter.config.site.route import RouteSettings, Rule
+from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.rule import Rule
 from perimeter.config.site.server import ServerSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.upstream import UpstreamSettings

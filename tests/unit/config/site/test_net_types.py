@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perimeter.config.language import net_types as nettypes
-from perimeter.config.language.datatypes import BadValue
-from perimeter.config.site import errors, route, server
+from perimeter.config.language.datatypes import FILE_NAME, BadValue
+from perimeter.config.site import errors, server
 from perimeter.config.site.errors import ErrorPage
-from perimeter.config.site.route import Rule
+from perimeter.config.site.route_host import ROUTE_HOST
+from perimeter.config.site.rule import RULE, Rule
 from perimeter.config.site.server import ServerSettings
 from tests.unit.config.language.test_datatypes import HERE, DatatypeCase
 from tests.unit.doubles.properties import reached, reaches
@@ -38,7 +39,7 @@ class NetworkTests(DatatypeCase):
 class NameTests(DatatypeCase):
     def test_hosts(self) -> None:
         self.good(
-            route.ROUTE_HOST,
+            ROUTE_HOST,
             {
                 "*": "*",
                 "gw.example.com": "gw.example.com",
@@ -53,7 +54,7 @@ class NameTests(DatatypeCase):
             },
         )
         self.bad(
-            route.ROUTE_HOST,
+            ROUTE_HOST,
             [
                 "a b",
                 "-a",
@@ -73,7 +74,7 @@ class NameTests(DatatypeCase):
             ],
         )
         self.suggests(
-            route.ROUTE_HOST,
+            ROUTE_HOST,
             {"gw.example.com:9443": "gw.example.com", "2001:db8::1": "[2001:db8::1]", "bücher.example": "xn--bcher-kva.example"},
         )
 
@@ -87,8 +88,8 @@ class NameTests(DatatypeCase):
         )
 
     def test_index_files(self) -> None:
-        self.good(route.FILE_NAME, {"index.html": "index.html"})
-        self.bad(route.FILE_NAME, ["a/b", "..", ".", "/x", "a/"])
+        self.good(FILE_NAME, {"index.html": "index.html"})
+        self.bad(FILE_NAME, ["a/b", "..", ".", "/x", "a/"])
 
 
 class ServerTests(DatatypeCase):
@@ -202,7 +203,7 @@ class RoutePathTests(DatatypeCase):
 class RuleTests(DatatypeCase):
     def test_rules(self) -> None:
         self.good(
-            route.RULE,
+            RULE,
             {
                 "role:admin": Rule("role", "admin"),
                 "user: alice": Rule("user", "alice"),
@@ -210,8 +211,8 @@ class RuleTests(DatatypeCase):
                 "method:GET": Rule("method", "GET"),
             },
         )
-        self.bad(route.RULE, ["admin", "role:", ":x", "Role:x", "group:x", "method:G T"])
-        self.suggests(route.RULE, {"rol:x": "role:x", "method:get": "method:GET", "GET": "method:GET", "usr:alice": "user:alice"})
+        self.bad(RULE, ["admin", "role:", ":x", "Role:x", "group:x", "method:G T"])
+        self.suggests(RULE, {"rol:x": "role:x", "method:get": "method:GET", "GET": "method:GET", "usr:alice": "user:alice"})
 
     def test_error_pages(self) -> None:
         self.good(errors.PAGE, {"500 502 503 504 /50x.html": ErrorPage((500, 502, 503, 504), "/50x.html")})

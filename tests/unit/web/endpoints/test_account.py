@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import attrs
 
 from perimeter.config.site.login import LoginSettings
-from perimeter.config.site.route import Rule, RuleKind
+from perimeter.config.site.rule import Rule, RuleKind
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route

@@ -1,0 +1,64 @@
+"""Tokens and sessions of one configuration, and how the gate knows users by them and by the authenticators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from perimeter.auth.chain.chain import AuthenticatorChain
+from perimeter.config.site.config import SiteConfig
+from perimeter.gate.identify import Identifier
+from perimeter.gate.sources.authorization import Authorization
+from perimeter.gate.sources.connection import Connection
+from perimeter.gate.sources.session import SessionSource
+from perimeter.gate.sources.source import CredentialSource
+from perimeter.run.build.prepared import Prepared
+from perimeter.sessions.stored import SESSIONS, StoredSessions
+from perimeter.tokens.api_token import ApiTokenVerifier
+from perimeter.tokens.book import TokenBook
+from perimeter.tokens.issuer import TokenIssuer
+from perimeter.tokens.revoking import Revoker
+from perimeter.tokens.stored import TOKENS, StoredTokens
+from perimeter.tokens.verifier import TokenVerifier
+
+
+@attrs.frozen(eq=False)
+class Grants:
+    """What is kept of tokens and sessions, and what issues, verifies and revokes them. ``book`` is None without API tokens."""
+
+    tokens: StoredTokens
+    sessions: StoredSessions
+    issuer: TokenIssuer
+    verifier: TokenVerifier
+    revoker: Revoker
+    book: TokenBook | None
+
+
+def grants_of(prepared: Prepared, reactor: Any) -> Grants:
+    """The tokens and sessions of the state that ``prepared`` has opened."""
+    settings, keyring, state = prepared.config.token, prepared.keyring, prepared.state.state
+    tokens, sessions = state.view(TOKENS), state.view(SESSIONS)
+    verifier = TokenVerifier(keyring, settings, reactor, tokens.revoked)
+    revoker = Revoker(tokens, verifier, sessions)
+    book = TokenBook(tokens, revoker, reactor, settings.api_lifetime) if settings.api_tokens else None
+    return Grants(tokens, sessions, TokenIssuer(keyring, settings, reactor), verifier, revoker, book)
+
+
+def identifier_of(config: SiteConfig, chain: AuthenticatorChain, grants: Grants, reactor: Any) -> Identifier:
+    """What the gates know users by. A source that nothing leads to would be asked for each request without a credential."""
+    clock: Callable[[], float] = reactor.seconds
+    limits = config.limits
+    api_tokens = ApiTokenVerifier(grants.tokens if grants.book else None, reactor)
+    sources: list[CredentialSource] = [
+        Authorization(
+            chain, grants.verifier, api_tokens, grants.tokens, clock, limits.remembered_tokens, limits.max_authorization
+        )
+    ]
+    if config.signs_people_in:
+        proxies = config.perimeter.trusted_proxies
+        sources.append(SessionSource(chain, grants.sessions, clock, limits.remembered_tokens, proxies))
+    if chain.takes_connections:
+        sources.append(Connection(chain))
+    return Identifier(sources)
