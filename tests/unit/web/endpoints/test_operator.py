@@ -42,7 +42,7 @@ from perimeter.web.endpoints.operator.page import Desk
 from tests.unit.doubles.auth import ManualThreads, offload_with
 from tests.unit.doubles.http_rig import Client, Response
 from tests.unit.doubles.pages import NAVIGATION, OWN_FORM, Browser, FakeChain, PageCase, PageConfig
-from tests.unit.doubles.sessions import ALICE, BOB, START
+from tests.unit.doubles.sessions import ALICE, BOB, START, session
 
 MARKUP = "<script>alert(1)</script>"
 
@@ -298,6 +298,17 @@ class ActionTests(OperatorCase):
         page = self.page(browser, "/sessions")
         self.assertIn("of bob has ended.", page)
         self.assertNotIn("has ended.", self.page(browser, "/sessions"))
+
+    def test_a_user_of_a_realm_that_is_no_longer_configured(self) -> None:
+        former = attrs.evolve(BOB, realm="former")
+        browser, others = self.enter(), [session(former, START + more) for more in (1, 2)]
+        self.enter(BOB)
+        for one in others:
+            self.done(self.stored.add(one))
+        for query, rows in (("user=bob", 3), ("user=bob&realm=former", 2), ("user=bob&realm=local", 1), ("realm=former", 2)):
+            page = self.page(browser, f"/sessions?{query}")
+            self.assertEqual(page.count("/sessions/end?"), rows, query)
+            self.assertEqual(page.count(f"id={others[0].id}"), int("local" not in query), query)
 
     def test_all_of_a_user_is_ended(self) -> None:
         browser = self.enter()
