@@ -34,11 +34,11 @@ _MOST_NOTES: Final = 100
 
 @attrs.frozen(eq=False)
 class Desk:
-    """What all operators share, across reloads: the gateway, the streams, and the one search in the audit log."""
+    """What all operators share, across reloads: the gateway, the streams, and the turns of searches in the audit log."""
 
     gateway: Gateway
     audience: Audience
-    searches: Searches = attrs.field(factory=Searches)
+    searches: Searches
 
 
 class OperatorPage(PageEndpoint):
