@@ -28,8 +28,8 @@ from perimeter.audit.formats import user_column
 from perimeter.audit.reading import Line, parse_line
 from perimeter.descriptors import system_reason
 
-BLOCK: Final = 256 * 1024
-"""Bytes that are read at a time."""
+BLOCK: Final = 32 * 1024
+"""Bytes that are read at a time. Between two pauses no more are looked through."""
 
 MOST_READ: Final = 64 * 1024 * 1024
 """Bytes that one question reads, after decompression."""
@@ -40,9 +40,10 @@ LONGEST: Final = 2.0
 MOST_LINES: Final = 200
 """Lines in one answer."""
 
-#: Lines that are looked at between two pauses (some 5 µs each), and the seconds of a pause.
-_SLICE = 50
-_PAUSE = 0.0005
+#: Lines that are looked at between two pauses (some 5 µs each), and the seconds of a pause: the reactor thread, which needs the
+#: interpreter again after each of its system calls, waits for a tenth of a millisecond.
+_SLICE = 20
+_PAUSE = 0.0002
 #: Longer lines are left out; the gateway writes none (`perimeter.config.site.limits`).
 _LONGEST_LINE = 1024 * 1024
 #: After so many successive lines from before the wanted time, all further lines are older. One older line is no proof: the line

@@ -33,6 +33,7 @@ from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
 from perimeter.run.upkeep import Upkeep
+from perimeter.web.endpoints.operator.audit import Searches
 from perimeter.web.endpoints.operator.events import Audience
 from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.web.endpoints.operator.page import Desk
@@ -62,7 +63,8 @@ class Worker:
         self.last_reload = Reload()
         self._started = 0.0
         self._operated = OperatedGateway(self, self._runtime)
-        self._desk = Desk(self._operated, Audience(self._operated.samples, self._operated.troubles))
+        audience = Audience(self._operated.samples, self._operated.troubles)
+        self._desk = Desk(self._operated, audience, Searches(reactor))
 
     # -- from one configuration to the next
 

@@ -28,8 +28,8 @@ class SessionIndex:
         if isinstance(change, Session):
             self._add(change)
         elif isinstance(change, Seen):
-            for id, at in change.uses:
-                self._seen(id, at)
+            for id, at, gap in change.uses:
+                self._seen(id, at, gap)
         elif isinstance(change, EndedSession):
             session = self.by_id.get(change.id)
             if session is not None:
@@ -50,11 +50,12 @@ class SessionIndex:
             self.uses[session.id] = SessionUse(session.created)
             self.owned[key] = (*self.owned.get(key, ()), session)
 
-    def _seen(self, id: str, at: float) -> None:
+    def _seen(self, id: str, at: float, gap: float) -> None:
         use = self.uses.get(id)
         if use is not None:
             use.at = max(use.at, at)
             use.kept = max(use.kept, at)
+            use.gap = max(use.gap, gap)
 
     def remove(self, session: Session) -> None:
         """Drop ``session``, which is one of these."""

@@ -45,9 +45,9 @@ class Session(Change):
 
 @attrs.frozen(slots=True)
 class Seen(Change):
-    """When sessions were used last: their ids, and epoch seconds."""
+    """When sessions were used last: their ids, epoch seconds, and the longest time without a use so far (seconds)."""
 
-    uses: tuple[tuple[str, float], ...]
+    uses: tuple[tuple[str, float, float], ...]
 
     @property
     def adds(self) -> bool:

@@ -30,6 +30,8 @@ _SEEN_AT_ONCE: Final = 1000
 _UNDER_WAY: Final = 86400.0
 """Seconds after which a session is surely not on its way to the store any more."""
 
+_Use = tuple[str, float, float]  # as in `Seen`
+
 
 class StoredSessions:
     """The sessions that exist (`perimeter.state.kinds.View`)."""
@@ -58,7 +60,7 @@ class StoredSessions:
         for id, use in self._index.uses.items():
             loaded = index.uses.get(id)
             if loaded is not None:
-                use.at, use.kept = max(use.at, loaded.at), loaded.kept
+                use.at, use.kept, use.gap = max(use.at, loaded.at), loaded.kept, max(use.gap, loaded.gap)
                 index.uses[id] = use
         self._index = index
 
@@ -162,26 +164,26 @@ class StoredSessions:
 
         All of them at once; what cannot be written is tried again by the next call.
         """
-        due, before = [], self._writer.seconds() - SEEN_INTERVAL
+        due, before = list[_Use](), self._writer.seconds() - SEEN_INTERVAL
         for id in list(self._used):
             use = self._index.uses.get(id)
             if use is None or use.at <= use.kept:
                 self._used.discard(id)
             elif use.kept <= before:
                 self._used.discard(id)
-                due.append((id, use.at))
+                due.append((id, use.at, use.gap))
         return self._keep(due)
 
     def keep_all_uses(self) -> Deferred[None]:
         """Like `keep_uses`, of all sessions, because the process stops."""
-        return self._keep([(id, use.at) for id, use in self._index.uses.items() if use.at > use.kept])
+        return self._keep([(id, use.at, use.gap) for id, use in self._index.uses.items() if use.at > use.kept])
 
-    def _keep(self, uses: Sequence[tuple[str, float]]) -> Deferred[None]:
-        def write(some: Sequence[tuple[str, float]]) -> Deferred[None]:
+    def _keep(self, uses: Sequence[_Use]) -> Deferred[None]:
+        def write(some: Sequence[_Use]) -> Deferred[None]:
             return self._writer.add(Seen(tuple(some))).addErrback(failed, some)
 
-        def failed(_: Failure, some: Sequence[tuple[str, float]]) -> None:
-            self._used.update(id for id, _ in some)  # the next sign-in or sign-out gets the error of the store
+        def failed(_: Failure, some: Sequence[_Use]) -> None:
+            self._used.update(id for id, *_ in some)  # the next sign-in or sign-out gets the error of the store
 
         writes = [write(uses[at : at + _SEEN_AT_ONCE]) for at in range(0, len(uses), _SEEN_AT_ONCE)]
         return DeferredList(writes).addCallback(lambda _: None)

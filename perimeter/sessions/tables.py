@@ -31,8 +31,14 @@ CREATE TABLE session_user_ended (
 ) WITHOUT ROWID;
 """
 
+# Of a session from before nothing is known: it may have been unused for all of that time.
+_GAPS: Final = """
+ALTER TABLE session ADD COLUMN gap REAL NOT NULL DEFAULT 0;
+UPDATE session SET gap = seen - created;
+"""
+
 _ALL: Final = """
-SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, seen FROM session
+SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, seen, gap FROM session
 ORDER BY realm, username, created
 """
 # Not a session that was begun before all of its user's were ended, and is written only now (attack 39).
@@ -41,7 +47,7 @@ INSERT INTO session (id, digest, realm, username, owner, created, expires, idle,
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?6
 WHERE NOT EXISTS (SELECT 1 FROM session_user_ended WHERE realm = ?3 AND username = ?4 AND before >= ?6)
 """
-_SEEN: Final = "UPDATE session SET seen = max(seen, ?) WHERE id = ?"
+_SEEN: Final = "UPDATE session SET seen = max(seen, ?), gap = max(gap, ?) WHERE id = ?"
 _END_USER: Final = """
 INSERT INTO session_user_ended (realm, username, before, until) VALUES (?, ?, ?, ?)
 ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before), until = max(until, excluded.until)
@@ -51,7 +57,7 @@ ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before
 class SessionTable:
     """`perimeter.state.kinds.Table` of sessions."""
 
-    migrations: Sequence[str] = (_TABLES,)
+    migrations: Sequence[str] = (_TABLES, _GAPS)
 
     def load(self, execute: Execute) -> Iterator[Change]:
         """Everything; ended users first, since they decide which sessions count, then users by name."""
@@ -59,11 +65,11 @@ class SessionTable:
             yield EndedUser(*row)
         shared = _Shared()
         uses = []
-        for *row, seen in execute(_ALL):
+        for *row, seen, gap in execute(_ALL):
             session = shared.session(row)
             yield session
             if seen > session.created:
-                uses.append((session.id, seen))
+                uses.append((session.id, seen, gap))
         if uses:
             yield Seen(tuple(uses))
 
@@ -72,8 +78,8 @@ class SessionTable:
         if isinstance(change, Session):
             execute(_ADD, _row(change))
         elif isinstance(change, Seen):
-            for id, at in change.uses:
-                execute(_SEEN, (at, id))
+            for id, at, gap in change.uses:
+                execute(_SEEN, (at, gap, id))
         elif isinstance(change, EndedSession):
             execute("DELETE FROM session WHERE id = ?", (change.id,))
         elif isinstance(change, EndedUser):
@@ -132,7 +138,10 @@ def _decode_session(text: str) -> Session:
 
 
 def _decode_seen(text: str) -> Seen:
-    return Seen(tuple((id, at) for id, at in json.loads(text)))
+    def use(id: str, at: float, gap: float = 0.0) -> tuple[str, float, float]:  # earlier versions wrote no gap
+        return id, at, gap
+
+    return Seen(tuple(use(*given) for given in json.loads(text)))
 
 
 CODECS: Final[Mapping[str, Codec[Any]]] = {

@@ -282,11 +282,24 @@ class FilesTests(SearchCase):
 
 
 class PausesTests(SearchCase):
-    def test_the_thread_pauses_between_blocks_and_lines(self) -> None:
-        """A thread that computes without pause would let the reactor thread wait for each of its system calls."""
-        pauses: list[float] = []
-        sleep: Callable[[float], None] = pauses.append
+    """A thread that computes without pause would let the reactor thread wait for each of its system calls."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pauses: list[float] = []
+        sleep: Callable[[float], None] = self.pauses.append
         self.patch(module.time, "sleep", sleep)
-        self.path.write_bytes(line(status=200) * 1000)
-        self.search(status="2xx", user="")
-        self.assertGreaterEqual(len(pauses), MOST_LINES // 50)
+
+    def test_attack_79_a_pause_for_each_block(self) -> None:
+        self.assertEqual(module.BLOCK, 32 * 1024)
+        self.path.write_bytes(line(target=b"/a") * 10_000)
+        answer = self.search(user="nobody")
+        self.assertEqual(self.pauses, [0.0002] * -(-answer.read // module.BLOCK))
+        self.assertGreater(answer.read, 30 * module.BLOCK)
+
+    def test_attack_79_a_pause_for_each_few_lines(self) -> None:
+        for lines, pauses in ((19, 0), (20, 1), (39, 1), (40, 2)):
+            self.pauses.clear()
+            self.path.write_bytes(line(target=b"/a") * lines)
+            self.assertEqual(len(self.search(path="/a").hits), lines)
+            self.assertEqual(self.pauses, [0.0002] * (1 + pauses), "one for the block")

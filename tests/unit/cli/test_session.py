@@ -20,7 +20,7 @@ class SessionCommandTests(CommandCase):
         self.first, self.second = self.made(), self.made(created=self.now - 3)
         self.bobs, self.namesakes = self.made(owner=BOB, created=self.now - 2), self.made(owner=NAMESAKE, created=self.now - 1)
         over = self.made(expires=self.now - 1)
-        self.stored(self.first, self.second, self.bobs, self.namesakes, over, Seen(((self.first.id, self.now - 2),)))
+        self.stored(self.first, self.second, self.bobs, self.namesakes, over, Seen(((self.first.id, self.now - 2, 2.0),)))
 
     def made(self, **more: object) -> Session:
         return session(**{"created": self.now - 4, "expires": self.now + 900, "idle": 300.0, **more})  # type: ignore[arg-type]

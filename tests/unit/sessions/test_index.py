@@ -38,21 +38,21 @@ class IndexTests(TestCase):
 
     def test_a_change_that_is_applied_again_has_no_effect(self) -> None:
         one = session()
-        self.apply(one, Seen(((one.id, START + 5),)), one)
+        self.apply(one, Seen(((one.id, START + 5, 2.0),)), one)
         self.assertEqual(self.index.owned, {("local", "alice"): (one,)})
-        self.assertEqual(self.index.uses[one.id].at, START + 5)
+        self.assertEqual((self.index.uses[one.id].at, self.index.uses[one.id].gap), (START + 5, 2.0))
 
     def test_uses_only_grow(self) -> None:
         one = session()
         self.apply(one)
         use = self.index.uses[one.id]
         use.at = START + 9
-        self.apply(Seen(((one.id, START + 5), ("of none", START))))
-        self.assertEqual((use.at, use.kept), (START + 9, START + 5))
-        self.apply(Seen(((one.id, START + 4),)))
-        self.assertEqual((use.at, use.kept), (START + 9, START + 5))
-        self.apply(Seen(((one.id, START + 10),)))
-        self.assertEqual((use.at, use.kept), (START + 10, START + 10))
+        self.apply(Seen(((one.id, START + 5, 2.0), ("of none", START, 1.0))))
+        self.assertEqual((use.at, use.kept, use.gap), (START + 9, START + 5, 2.0))
+        self.apply(Seen(((one.id, START + 4, 3.0),)))
+        self.assertEqual((use.at, use.kept, use.gap), (START + 9, START + 5, 3.0))
+        self.apply(Seen(((one.id, START + 10, 1.0),)))
+        self.assertEqual((use.at, use.kept, use.gap), (START + 10, START + 10, 3.0))
 
     def test_attack_39_the_end_of_a_user_ends_the_sessions_from_before(self) -> None:
         old, newer, namesake, others = session(), session(created=START + 0.25), session(NAMESAKE), session(BOB)

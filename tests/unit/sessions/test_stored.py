@@ -203,12 +203,12 @@ class UseTests(StoredCase):
         self.assertEqual(self.seen(), [])
         self.clock.advance(0.25)
         self.done(self.stored.keep_uses())
-        self.assertEqual(self.seen(), [Seen(((kept.id, START + 59.75),))])
+        self.assertEqual(self.seen(), [Seen(((kept.id, START + 59.75, 0.0),))])
         self.used(kept, 119.5)
         self.done(self.stored.keep_uses())
         self.used(kept, 119.75)
         self.done(self.stored.keep_uses())
-        self.assertEqual(self.seen()[1:], [Seen(((kept.id, START + 119.75),))])
+        self.assertEqual(self.seen()[1:], [Seen(((kept.id, START + 119.75, 0.0),))])
         self.clock.advance(1000)
         self.done(self.stored.keep_uses())
         self.assertEqual(len(self.seen()), 2)
@@ -246,7 +246,7 @@ class UseTests(StoredCase):
         self.assertEqual((self.seen(), self.stored.seen_at(kept.id)), ([], START + 61))
         self.store.fails = False
         self.done(self.stored.keep_uses())
-        self.assertEqual(self.seen(), [Seen(((kept.id, START + 61),))])
+        self.assertEqual(self.seen(), [Seen(((kept.id, START + 61, 0.0),))])
 
     def test_too_many_changes_wait(self) -> None:
         self.patch(state_module, "MOST_WAITING", 0)
@@ -262,7 +262,7 @@ class UseTests(StoredCase):
         kept, unused = self.added(), self.added()
         self.used(kept, 1)
         self.done(self.stored.keep_all_uses())
-        self.assertEqual(self.seen(), [Seen(((kept.id, START + 1),))])
+        self.assertEqual(self.seen(), [Seen(((kept.id, START + 1, 0.0),))])
         self.done(self.stored.keep_all_uses())
         self.assertEqual(len(self.seen()), 1)
         self.assertEqual(self.stored.seen_at(unused.id), START)
@@ -339,6 +339,36 @@ class RestartTests(StoredCase):
         self.state.on_removed.add(lambda: cut.append(1))
         self.done(self.state.follow())
         self.assertEqual((self.stored.seen_at(kept.id), self.stored.epoch, cut), (START + 61, epoch, []))
+
+    def test_the_longest_time_without_a_use_survives_a_restart(self) -> None:
+        """A route that admits only shorter ones would else admit a browser that was left alone, after any restart."""
+        kept = self.added()
+        use = self.stored.grant(kept).use
+        assert use is not None
+        use.at, use.gap = START + 61, 55.0
+        self.clock.advance(61)
+        running = self.other()
+        self.done(self.stored.keep_uses())
+        self.done(running.follow())
+        for state in (running, self.other()):
+            found = state.view(SESSIONS).grant(kept).use
+            assert found is not None
+            self.assertEqual((found.at, found.kept, found.gap), (START + 61, START + 61, 55.0))
+
+    def test_a_longer_time_without_a_use_in_another_process_survives_a_gap_in_the_log(self) -> None:
+        kept = self.added()
+        use, other = self.stored.grant(kept).use, self.other().view(SESSIONS)
+        theirs = other.grant(kept).use
+        assert use is not None
+        assert theirs is not None
+        self.patch(self.state._store, "since", lambda cursor: Gap())
+        for own, gap, longest in ((10.0, 20.0, 20.0), (30.0, 25.0, 30.0)):
+            use.gap, theirs.gap = own, gap
+            self.clock.advance(61)
+            theirs.at = self.clock.seconds()
+            self.done(other.keep_uses())
+            self.done(self.state.follow())
+            self.assertEqual(use.gap, longest)
 
     def test_a_gap_in_the_log_loses_no_use(self) -> None:
         kept, newer = self.added(), session(created=START + 1)

@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
 from perimeter.sessions.tables import CODECS, FORGET_AFTER, SessionTable
 from perimeter.state.changes import Change
+from perimeter.tokens.owners import encode_owner
 from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START, session
 from tests.unit.doubles.tables import TableCase
 
@@ -20,7 +21,7 @@ class TableTests(TableCase):
     def sessions(self) -> list[Change]:
         return [change for change in self.held() if isinstance(change, Session)]
 
-    def uses(self) -> tuple[tuple[str, float], ...]:
+    def uses(self) -> tuple[tuple[str, float, float], ...]:
         (seen,) = (change for change in self.held() if isinstance(change, Seen))
         return seen.uses
 
@@ -63,9 +64,19 @@ class TableTests(TableCase):
 
     def test_uses_only_grow(self) -> None:
         one, other, third = session(), session(), session()
-        self.write(one, other, third, Seen(((one.id, START + 5), (other.id, START + 7), ("of none", START))))
-        self.write(Seen(((one.id, START + 4), (third.id, START - 1))))
-        self.assertEqual(sorted(self.uses()), sorted(((one.id, START + 5), (other.id, START + 7))))
+        self.write(one, other, third, Seen(((one.id, START + 5, 2.0), (other.id, START + 7, 3.0), ("of none", START, 1.0))))
+        self.write(Seen(((one.id, START + 4, 4.0), (other.id, START + 8, 1.0), (third.id, START - 1, 0.0))))
+        self.assertEqual(sorted(self.uses()), sorted(((one.id, START + 5, 4.0), (other.id, START + 8, 3.0))))
+
+    def test_a_session_of_an_earlier_version_may_have_been_unused_for_all_of_its_time(self) -> None:
+        self.database = sqlite3.connect(":memory:")
+        self.addCleanup(self.database.close)
+        first, second = self.table.migrations
+        self.database.executescript(first)
+        row = ("7", b"7", "local", "bob", encode_owner(BOB), START, START + 99, 9.0, "[]", "::1", "")
+        self.database.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1800000007.5, ?, ?, ?)", row)
+        self.database.executescript(second)
+        self.assertEqual(self.uses(), (("7", START + 7.5, 7.5),))
 
     def test_attack_39_no_session_from_before_is_written_later(self) -> None:
         mine, namesake, others = session(), session(NAMESAKE), session(BOB)
@@ -93,7 +104,7 @@ class TableTests(TableCase):
 
     def test_what_is_not_used_any_more_is_deleted_after_a_while(self) -> None:
         unused, used, without = session(idle=60.0), session(idle=60.0), session(idle=0.0)
-        self.write(unused, used, without, Seen(((used.id, START + 0.25),)))
+        self.write(unused, used, without, Seen(((used.id, START + 0.25, 0.25),)))
         self.assertEqual(FORGET_AFTER, 600.0)
         self.table.forget(self.database.execute, START + 659.75)
         self.assertEqual(len(self.sessions()), 3)
@@ -105,7 +116,7 @@ class CodecTests(TestCase):
     def test_the_text_of_each_change_is_read_again(self) -> None:
         changes = {
             "session": session(),
-            "session_seen": Seen((("7", 1.25), ("8", 2.0))),
+            "session_seen": Seen((("7", 1.25, 0.5), ("8", 2.0, 0.0))),
             "session_ended": EndedSession("7"),
             "session_user_ended": EndedUser("local", "alice", 1.0, 2.0),
         }
@@ -120,11 +131,18 @@ class CodecTests(TestCase):
         known = '{"roles": ["dev"], "authenticator": "users", "attributes": {}, "scopes": {}}'
         row = ["7", "01" * 32, "local", "bob", known, 1.0, 2.0, 3.0, '[["password", 1.0]]', "192.0.2.7", "Firefox"]
         self.assertEqual(CODECS["session"].encode(kept), json.dumps(row))
-        self.assertEqual(CODECS["session_seen"].encode(Seen((("7", 1.25),))), '[["7",1.25]]')
+        self.assertEqual(CODECS["session_seen"].encode(Seen((("7", 1.25, 0.5),))), '[["7",1.25,0.5]]')
+        self.assertEqual(CODECS["session_seen"].decode('[["7",1.25]]'), Seen((("7", 1.25, 0.0),)), "of an earlier version")
         self.assertEqual(CODECS["session_ended"].encode(EndedSession("7")), '["7"]')
         self.assertEqual(CODECS["session_user_ended"].encode(EndedUser("r", "u", 1.0, 2.0)), '["r", "u", 1.0, 2.0]')
 
     def test_what_cannot_be_read(self) -> None:
-        for word, text in (("session", "[]"), ("session", '["7"]'), ("session_seen", "7"), ("session_ended", "[]")):
+        for word, text in (
+            ("session", "[]"),
+            ("session", '["7"]'),
+            ("session_seen", "7"),
+            ("session_seen", '["7"]'),
+            ("session_ended", "[]"),
+        ):
             with self.assertRaises((ValueError, TypeError, KeyError), msg=text):
                 CODECS[word].decode(text)

@@ -37,11 +37,6 @@ class AccountParts:
             if route.access.asks is not Asks.NONE and any(route.policy.permits(user, method) for method in _USUAL_METHODS)
         ]
 
-    @property
-    def route_names(self) -> frozenset[str]:
-        """The names of all routes."""
-        return frozenset(route.name for route in self.routes)
-
 
 class AccountEndpoint(PageEndpoint):
     """A part of the account page at ``path`` below it, for the ``methods``. It does not accept API tokens or passwords."""

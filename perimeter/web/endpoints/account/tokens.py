@@ -123,7 +123,7 @@ class AccountTokens(AccountEndpoint):
             return again
         self._asked.keep(id, True)
         try:
-            asked = token_request(members_of(values), self.parts.route_names)
+            asked = token_request(members_of(values), frozenset(self.parts.usable(user)))
             text, kept = await self._made(user, asked, id)
         except Unfit as error:
             self._asked.pop(id, None)

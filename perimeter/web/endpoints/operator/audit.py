@@ -9,10 +9,13 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from perimeter.audit.search import Answer, StaleCursor, Wanted, at, search
 from perimeter.config.site.audit import AuditFormat
-from perimeter.errors import Overloaded, Refusal
+from perimeter.errors import Overloaded
 from perimeter.offload import Offload
 from perimeter.web.endpoints.operator.section import Asked, Section, moment
 
@@ -20,22 +23,43 @@ _STATUS: Final = re.compile(r"0|[1-5](?:[0-9]{2}|xx)")
 _FIELDS: Final = ("log", "user", "path", "status", "reason", "since", "until")
 _LONGEST: Final = 1024
 
+EVERY: Final = 1.0
+"""Seconds between the beginnings of two searches."""
+
 
 class Searches:
-    """Lets one search read at a time: each may take two seconds of a thread, and more at once would take them from requests."""
+    """Lets one search read at a time, and begin one in `EVERY` seconds: each takes time of the interpreter from all requests.
 
-    def __init__(self) -> None:
-        self._busy = False
+    A search that comes too early waits for its turn. Meanwhile, as during a search, others are refused, which costs least.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._taken = False
+        self._next = clock.seconds()
 
     async def run(self, offload: Offload, path: Path, wanted: Wanted, cursor: str) -> Answer:
-        """`perimeter.audit.search.search` in a thread. Raises as that does, and `Overloaded` during another search."""
-        if self._busy:
+        """`perimeter.audit.search.search` in a thread. Raises as that does, and `Overloaded` if it is the turn of another."""
+        if self._taken:
             raise Overloaded("another search in the audit log is under way", retry_after=2)
-        self._busy = True
+        self._taken = True
         try:
-            return await offload.run(search, path, wanted, cursor)
-        finally:
-            self._busy = False
+            rest = min(EVERY, self._next - self._clock.seconds())  # the clock may have been set back
+            if rest > 0:
+                await deferLater(self._clock, rest)
+            self._next = self._clock.seconds() + EVERY
+        except BaseException:  # the client has left
+            self._taken = False
+            raise
+        answer: Deferred[Answer] = Deferred()
+        offload.run(search, path, wanted, cursor).addBoth(self._ended, answer)
+        return await answer
+
+    def _ended(self, result: Any, answer: Deferred[Answer]) -> None:
+        """The thread is done, whether or not the client has left meanwhile."""
+        self._taken = False
+        if not answer.called:
+            answer.callback(result)
 
 
 def _wanted(asked: Asked) -> Wanted:
@@ -82,8 +106,6 @@ class AuditSearch:
             values["error"] = str(error)
         except OSError as error:
             values["error"] = f"The log cannot be read: {error.strerror}"
-        except Refusal as error:
-            values["error"] = f"Not now: {error.detail or error.phrase}. Try again in a moment."
         else:
             kept = {name: value for name, value in given.items() if value}
             values["answer"] = answer

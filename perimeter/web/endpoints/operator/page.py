@@ -35,11 +35,11 @@ _MOST_NOTES: Final = 100
 
 @attrs.frozen(eq=False)
 class Desk:
-    """The parts that all operators share, across reloads: the gateway, the streams, and the search in the audit log."""
+    """The parts that all operators share, across reloads: the gateway, the streams, and the turns of searches in the audit log."""
 
     gateway: Gateway
     audience: Audience
-    searches: Searches = attrs.field(factory=Searches)
+    searches: Searches
 
 
 class OperatorPage(PageEndpoint):

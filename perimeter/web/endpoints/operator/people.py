@@ -38,7 +38,7 @@ async def _sessions(asked: Asked) -> Mapping[str, Any]:
     user, realm, first = asked.field("user"), asked.field("realm"), first_of(asked)
     wanted: Iterable[Session]
     if user:
-        realms = [realm] if realm else sorted({one.realm for one in asked.gateway.assembly.config.authenticators})
+        realms = [realm] if realm else sorted(stored.realms())
         wanted = sorted((one for each in realms for one in stored.owned(each, user)), key=lambda one: -one.created)
     else:  # there may be many: only as many as it takes are looked at
         wanted = (one for one in stored.latest() if realm in ("", one.owner.realm))

@@ -301,6 +301,8 @@ class TokenTests(AccountCase):
             ({"expires_in": "soon"}, "A number of seconds is needed, or 0 for a token that does not expire."),
             ({"expires_in": "-1"}, "A number of seconds is needed, or 0 for a token that does not expire."),
             ({"routes": ["ecflow", "nowhere"]}, "There is no route of this name."),
+            ({"routes": ["ecflow", "others"]}, "There is no route of this name."),
+            ({"routes": "open"}, "There is no route of this name."),
             ({"methods": "G<T"}, "Names of HTTP methods are needed."),
             ({"methods": ","}, "A list of 1 to 100 strings is needed; leave it out for any."),
             ({"networks": "192.0.2.1/24"}, "Addresses or networks such as 192.0.2.0/24 are needed."),

@@ -36,13 +36,14 @@ from perimeter.run.problems import Problem
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS
 from perimeter.web.endpoints.endpoint import Endpoint
+from perimeter.web.endpoints.operator.audit import EVERY, Searches
 from perimeter.web.endpoints.operator.events import MOST_VIEWERS, TROUBLES_EVERY, Audience
 from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.web.endpoints.operator.page import Desk
 from tests.unit.doubles.auth import ManualThreads, offload_with
 from tests.unit.doubles.http_rig import Client, Response
 from tests.unit.doubles.pages import NAVIGATION, OWN_FORM, Browser, FakeChain, PageCase, PageConfig
-from tests.unit.doubles.sessions import ALICE, BOB, START
+from tests.unit.doubles.sessions import ALICE, BOB, START, session
 
 MARKUP = "<script>alert(1)</script>"
 
@@ -190,7 +191,7 @@ class OperatorCase(PageCase):
         )
         self.keys = keys
         self.audience = Audience(self.gateway.samples, self.gateway.troubles)
-        desk = Desk(self.gateway, self.audience)  # type: ignore[arg-type]
+        desk = Desk(self.gateway, self.audience, Searches(self.clock))  # type: ignore[arg-type]
         config = PageConfig(login, self.trusted_proxies, OperatorSettings(role="admin"))
         return PageParts(config, self.look, self.book, self.chain, self, desk).endpoints()  # type: ignore[arg-type]
 
@@ -298,6 +299,17 @@ class ActionTests(OperatorCase):
         page = self.page(browser, "/sessions")
         self.assertIn("of bob has ended.", page)
         self.assertNotIn("has ended.", self.page(browser, "/sessions"))
+
+    def test_a_user_of_a_realm_that_is_no_longer_configured(self) -> None:
+        former = attrs.evolve(BOB, realm="former")
+        browser, others = self.enter(), [session(former, START + more) for more in (1, 2)]
+        self.enter(BOB)
+        for one in others:
+            self.done(self.stored.add(one))
+        for query, rows in (("user=bob", 3), ("user=bob&realm=former", 2), ("user=bob&realm=local", 1), ("realm=former", 2)):
+            page = self.page(browser, f"/sessions?{query}")
+            self.assertEqual(page.count("/sessions/end?"), rows, query)
+            self.assertEqual(page.count(f"id={others[0].id}"), int("local" not in query), query)
 
     def test_all_of_a_user_is_ended(self) -> None:
         browser = self.enter()
@@ -410,34 +422,21 @@ class QuestionTests(OperatorCase):
         )
         self.logs.paths = [log]
         browser = self.enter()
-        page = self.page(browser, "/audit?search=1")
+
+        def found(query: str) -> str:
+            self.clock.advance(EVERY)
+            return self.page(browser, f"/audit?search=1{query}")
+
+        page = found("")
         self.assertIn("2 lines", page)
         self.assertNotIn("<b>x", page)
         self.assertEqual(self.record.event, "audit_search")
-        self.assertIn("1 lines", self.page(browser, "/audit?search=1&reason=wrong_credentials"))
-        self.assertIn("2026-11-27 10:00:01", self.page(browser, "/audit?search=1&user=eve"))
-        self.assertIn("A status is a number", self.page(browser, "/audit?search=1&status=40"))
-        self.assertIn("A time looks like", self.page(browser, "/audit?search=1&since=yesterday"))
-        self.assertIn("is gone", self.page(browser, "/audit?search=1&cursor=1:1"))
+        self.assertIn("1 lines", found("&reason=wrong_credentials"))
+        self.assertIn("2026-11-27 10:00:01", found("&user=eve"))
+        self.assertIn("A status is a number", found("&status=40"))
+        self.assertIn("A time looks like", found("&since=yesterday"))
+        self.assertIn("is gone", found("&cursor=1:1"))
         self.assertNotIn("lines</h2>", self.page(browser, "/audit"))
-
-    def test_attack_79_one_search_at_a_time(self) -> None:
-        log = self.directory / "access.log"
-        log.write_text("")
-        self.logs.paths = [log]
-        threads = ManualThreads()
-        self.gateway.offload = offload_with(threads, self.clock)
-        browser, other = self.enter(), self.enter()
-        client = Client(self.served, "TLSv1.3", "192.0.2.7")
-        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-        client.request("GET", "/.perimeter/operator/audit?search=1", f"Cookie: {cookies}", *NAVIGATION)
-        self.assertIn("Not now: another search in the audit log is under way", self.page(other, "/audit?search=1"))
-        threads.step()
-        self.clock.advance(0)
-        self.assertEqual(client.response(b"GET").status, 200)
-        client.transport.lose(ConnectionDone())
-        self.gateway.offload = offload_with(self.threads, self.clock)
-        self.assertIn("0 lines", self.page(other, "/audit?search=1"))
 
     def test_the_page_refreshes_itself_with_the_parameter_refresh(self) -> None:
         browser = self.enter()
@@ -446,6 +445,92 @@ class QuestionTests(OperatorCase):
         for query in ("", "0x", "-1", "999999", "%D9%A3"):
             self.assertNotIn('http-equiv="refresh" content="0', self.page(browser, f"?refresh={query}"))
         self.assertNotIn("http-equiv", self.page(browser))
+
+
+class SearchTurnsTests(OperatorCase):
+    """Attack 79: what several operators, or one in a loop, make of the searches."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        log = self.directory / "access.log"
+        log.write_text("")
+        self.logs.paths = [log]
+        self.slow = ManualThreads()
+        self.gateway.offload = offload_with(self.slow, self.clock)
+        self.visitor = self.enter()
+
+    def ask(self) -> Client:
+        """A search, which needs a step of the thread."""
+        client = Client(self.served, "TLSv1.3", "192.0.2.7")
+        cookies = "; ".join(f"{name}={value}" for name, value in self.visitor.cookies.items())
+        client.request("GET", "/.perimeter/operator/audit?search=1", f"Cookie: {cookies}", *NAVIGATION)
+        return client
+
+    def end(self, client: Client) -> None:
+        """The thread's answer reaches the client."""
+        self.slow.step()
+        self.clock.advance(0)
+        self.assertEqual(client.response(b"GET").status, 200)
+        client.transport.lose(ConnectionDone())
+
+    def check_refused(self) -> None:
+        """It is the turn of another: the answer is the one that costs least, and no page of the operator's."""
+        response = self.ask().response(b"GET")
+        self.assertEqual((response.status, response.get(b"retry-after")), (503, b"2"))
+        self.assertNotIn(b"Audit log", response.body)
+        self.assertEqual((self.record.event, self.record.reason), ("audit_search", "overloaded"))
+
+    def test_attack_79_one_search_at_a_time(self) -> None:
+        client = self.ask()
+        for _ in range(3):
+            self.check_refused()
+            self.clock.advance(EVERY)
+        self.assertEqual(len(self.slow.jobs), 1)
+        self.end(client)
+        self.end(self.ask())
+
+    def test_attack_79_one_search_begins_in_a_second(self) -> None:
+        self.assertEqual(EVERY, 1.0)
+        self.end(self.ask())
+        self.clock.advance(0.25)
+        client = self.ask()
+        self.clock.advance(0.5)
+        self.assertEqual(len(self.slow.jobs), 0)
+        self.check_refused()
+        self.clock.advance(0.25)
+        self.assertEqual(len(self.slow.jobs), 1)
+        self.end(client)
+        self.clock.advance(EVERY)
+        self.end(self.ask())
+
+    def test_a_clock_that_was_set_back_delays_no_search_for_long(self) -> None:
+        self.end(self.ask())
+        self.clock.rightNow -= 3600
+        client = self.ask()
+        self.clock.advance(EVERY)
+        self.end(client)
+
+    def test_attack_79_clients_that_do_not_wait_for_the_answer(self) -> None:
+        """The thread reads on when its client has left, so nobody else's search begins; one that has not begun never does."""
+        self.ask().transport.lose(ConnectionDone())
+        self.clock.advance(EVERY)
+        self.check_refused()
+        self.slow.step()
+        self.end(self.ask())
+        waiting = self.ask()
+        self.assertEqual(len(self.slow.jobs), 0)
+        waiting.transport.lose(ConnectionDone())
+        self.clock.advance(EVERY)
+        self.assertEqual(len(self.slow.jobs), 0)
+        self.end(self.ask())
+
+    def test_what_goes_wrong_in_the_thread_is_answered_and_gives_the_turn_back(self) -> None:
+        self.logs.paths = [self.directory / "none" / "access.log"]
+        for _ in range(2):
+            client = self.ask()
+            self.slow.step()
+            self.clock.advance(EVERY)
+            self.assertIn(b"The log cannot be read: No such file", client.response(b"GET").body)
 
 
 class StreamTests(OperatorCase):
