@@ -86,7 +86,7 @@ class TokenBook:
             if which == token.id or digest == token.digest:
                 await self._stored.remove(token)
                 return token
-        raise NoSuchToken("the user has no such API token")
+        raise NoSuchToken("the user does not have this API token")
 
     async def revoke(self, text: str) -> Principal | None:
         """End a token of either kind, on behalf of its holder (RFC 7009). Returns its owner, or None if it is not a valid token.

@@ -148,7 +148,7 @@ def standing(location: Location) -> Standing:
     # directives further out do not close a location that asks for users; only `return` does, which refuses every request
     closes += [(one, "") for one in location.inherited if not known(one) and (not wants or one.name == "return")]
     if location.proxied:
-        missing = "a service may take a request without it for another user's" if not wants else ""
+        missing = "a service may assign a request without it to another user" if not wants else ""
         for one in location.of("proxy_set_header"):
             found = fate(one, location.variables)
             if found is Fate.CLOSES:

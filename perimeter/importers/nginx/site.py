@@ -146,7 +146,7 @@ class Locations(NginxFile):
         site.placeless.append(found)
         what = f"; open routes {f'at {under}' if under else 'of this server'} are closed"
         if dots:
-            what = "; no route serves a file whose name begins with a dot, and open routes to services are closed"
+            what = "; routes do not serve files whose names begin with a dot, and open routes to services are closed"
         self.left(one, f"{found.why}{'' if files else what}")
         closed = attrs.evolve(judged, standing=Standing(((one, found.why),)))
         if dots and not judged.standing.open and may_match(text, "/.well-known/x", flags):
@@ -209,7 +209,7 @@ class Locations(NginxFile):
                 if one.standing.methods is not None:
                     close(one, directive, "a rule for a method would admit the users of the other files, too")
             elif place != places[0]:
-                close(one, directive, "its users are not those of the locations before it")
+                close(one, directive, "its users differ from those of the earlier locations")
 
     def _no_servers(self, location: Location) -> None:
         """Close a location whose upstream has no server that could be translated: its name would become a host name."""

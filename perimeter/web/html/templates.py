@@ -8,20 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Final
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined, TemplateError, TemplateSyntaxError, meta
+from jinja2 import BytecodeCache, Environment, FunctionLoader, StrictUndefined, TemplateError, TemplateSyntaxError, meta
+from jinja2.bccache import Bucket
 
 from perimeter.config.language.datatypes import closest
 from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
+from perimeter.recent import Memo
 
 MAX_TEMPLATE: Final = 256 * 1024
 """Bytes of the largest template of a site."""
 
 Sources = Mapping[str, tuple[str, str]]
 """The name of each template, its source, and the file that it is from."""
+
+_MOST_COMPILED: Final = 200
+
+
+class Compiled(BytecodeCache):
+    """Keeps templates compiled, by name, file and source: a reload compiles those that have changed, and no others.
+
+    For environments with the same options, since these change what a template is compiled to.
+    """
+
+    def __init__(self) -> None:
+        self._codes: Memo[tuple[str, str], CodeType] = Memo(_MOST_COMPILED)
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Fill in the code, if it is there."""
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code."""
+        if bucket.code is not None:
+            self._codes.keep((bucket.key, bucket.checksum), bucket.code)
+
+
+_COMPILED: Final = Compiled()
 
 
 def environment(sources: Sources) -> Environment:
@@ -36,6 +62,7 @@ def environment(sources: Sources) -> Environment:
         autoescape=True,
         undefined=StrictUndefined,
         auto_reload=False,
+        bytecode_cache=_COMPILED,
         cache_size=-1,  # without a limit: there are no other names than those in sources
         trim_blocks=True,
         lstrip_blocks=True,

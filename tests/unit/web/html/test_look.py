@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from jinja2 import Environment, FunctionLoader
 from twisted.trial.unittest import TestCase
 
 import perimeter
@@ -16,7 +17,7 @@ from perimeter.web.html.assets import MAX_LOGO, asset_of, assets_of, read_logo
 from perimeter.web.html.files import ASSETS, TEMPLATES
 from perimeter.web.html.look import MAX_MESSAGE, Look, read_look, read_message
 from perimeter.web.html.samples import SAMPLES
-from perimeter.web.html.templates import MAX_TEMPLATE
+from perimeter.web.html.templates import MAX_TEMPLATE, Compiled
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 20
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
@@ -172,3 +173,41 @@ class TemplateTests(FileCase):
         self.file("message.html", "{{ text }}")
         look = self.look(templates=self.directory)
         self.assertEqual(look.render("message.html", {"text": "<svg>"}), b"&lt;svg&gt;")
+
+
+class CompiledTests(TestCase):
+    def environment(self, compiled: Compiled, source: str, file: str = "a.html") -> Environment:
+        def load(name: str) -> tuple[str, str, None]:
+            return source, file, None
+
+        return Environment(loader=FunctionLoader(load), bytecode_cache=compiled)
+
+    def test_a_template_is_compiled_again_if_its_source_or_its_file_has_changed(self) -> None:
+        compiled, made = Compiled(), list[str]()
+        compile_template = Environment.compile
+
+        def counted(self: Environment, source: str, *more: Any) -> Any:
+            made.append(source)
+            return compile_template(self, source, *more)
+
+        self.patch(Environment, "compile", counted)
+        for source, file, count in (
+            ("1", "a.html", 1), ("1", "a.html", 1), ("2", "a.html", 2), ("1", "b.html", 3), ("2", "a.html", 3),
+        ):  # fmt: skip
+            self.assertEqual(self.environment(compiled, source, file).get_template("a").render(), source)
+            self.assertEqual(len(made), count)
+
+    def test_a_look_that_is_read_again_compiles_nothing(self) -> None:
+        first = read_look(LoginSettings(), "one")
+        self.patch(Environment, "compile", None)
+        second = read_look(LoginSettings(title="other"), "two")
+        for look, title in ((first, "one"), (second, "other")):
+            page = look.render("login.html", SAMPLES["login.html"]).decode()
+            self.assertIn(title, page)
+
+    def test_at_most_so_many_are_kept(self) -> None:
+        compiled = Compiled()
+        self.assertEqual(compiled._codes.limit, 200)
+        for number in range(201):
+            self.environment(compiled, str(number)).get_template("a")
+        self.assertEqual(len(compiled._codes), 1)
