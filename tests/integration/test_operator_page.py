@@ -314,7 +314,7 @@ class ActionTests(OperatorPageCase):
             wire.get("/open/needle-4711", host=HOST)
         page = operator.navigate(f"{PAGE}/audit?search=1&path=/open/needle")
         self.assertIn("/open/needle-4711", page.text)
-        self.assertIn("1 lines", page.text)
+        self.assertIn("1 line", page.text)
 
 
 class BoundTests(OperatorPageCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import attrs
 from twisted.trial.unittest import TestCase

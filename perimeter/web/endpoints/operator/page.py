@@ -35,7 +35,7 @@ _MOST_NOTES: Final = 100
 
 @attrs.frozen(eq=False)
 class Desk:
-    """The parts that all operators share, across reloads: the gateway, the streams, and the turns of searches in the audit log."""
+    """The parts that all operators share, across reloads: the gateway, the streams, and the turns of audit searches."""
 
     gateway: Gateway
     audience: Audience

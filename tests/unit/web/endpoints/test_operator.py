@@ -431,7 +431,7 @@ class QuestionTests(OperatorCase):
         self.assertIn("2 lines", page)
         self.assertNotIn("<b>x", page)
         self.assertEqual(self.record.event, "audit_search")
-        self.assertIn("1 lines", found("&reason=wrong_credentials"))
+        self.assertIn("1 line", found("&reason=wrong_credentials"))
         self.assertIn("2026-11-27 10:00:01", found("&user=eve"))
         self.assertIn("A status is a number", found("&status=40"))
         self.assertIn("A time looks like", found("&since=yesterday"))
