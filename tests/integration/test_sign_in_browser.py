@@ -190,7 +190,7 @@ class EndedTests(SignInCase):
             page.evaluate(SEND_FORM)
         assert answer.value is not None
         self.assertEqual((answer.value.status, page.url), (401, f"{self.origin}/send"))
-        self.assertIn("nothing was done with what you sent", page.inner_text("body").lower())
+        self.assertIn("your form was not processed", page.inner_text("body").lower())
         self.assertEqual([one.line for one in self.service.requests[seen:] if "/send" in one.line], [])
         page.get_by_role("link", name="Sign in").click()
         type_password(page)
