@@ -22,7 +22,6 @@ from perimeter.errors import (
     NoRoute,
     Refusal,
     SessionExpired,
-    SessionUnused,
 )
 from perimeter.gate.access import Access, Asks, check_restriction, for_client
 from perimeter.gate.cross_site import SAFE_METHODS, asks_for_websocket, from_another_site, own_origins
@@ -32,6 +31,7 @@ from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, readings_as_sent, split_target
 from perimeter.gate.routes import Route, RouteTable
+from perimeter.gate.session_use import count_use
 from perimeter.gate.sources.source import Found
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.model import HeaderBlock, Principal, RequestHead
@@ -195,14 +195,7 @@ class Gate:
             use = grant.use
             if use is not None:
                 # The time of the request: what is judged again (`perimeter.gate.review`) was not asked for again.
-                gap = exchange.time - use.at
-                idle = route.idle
-                if gap > idle or use.gap > idle or not access.by_session:
-                    raise _too_little(access)
-                if gap > 0 and route.keeps_session:
-                    use.at = exchange.time
-                    if gap > use.gap:
-                        use.gap = gap
+                count_use(use, exchange.time, route, access)
                 if route.app_authorization and head.headers.authorization:
                     lines = b"Authorization: %b\r\n" % head.headers.authorization[0] + self.identity.lines(
                         route.identity, principal
@@ -281,13 +274,6 @@ class Gate:
         for reading in readings(path):
             if self.routes.find(host, reading) is not route:
                 raise BadTarget("a path that another server could read as another route's")
-
-
-def _too_little(access: Access) -> Refusal:
-    """Why a session is not enough."""
-    if not access.by_session:
-        return InsufficientScope("this endpoint does not accept a session of a browser")
-    return SessionUnused("the session was not used for a longer time than idle of the route")
 
 
 def _missing(access: Access, head: RequestHead) -> Exception:

@@ -87,7 +87,7 @@ class ExplainTests(SiteCase):
         for path, status in (("", 1), ("/tokens/new", 1), ("/sessions/others", 1)):
             found, lines = self.explain("GET", f"/.perimeter/account{path}")
             self.assertEqual(found, status, path)
-            self.assertIn("authentication: the session of a browser, and nothing else", lines)
+            self.assertIn("authentication: only the session of a browser", lines)
         for page in ("login", "logout", "signed-out"):
             self.assertEqual(self.explain("GET", f"/.perimeter/{page}")[0], 0, page)
 
