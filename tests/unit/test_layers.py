@@ -22,7 +22,7 @@ FLOORS = (
     ("errors",),
     ("recent", "repeats", "fair_queue", "strict_json", "descriptors"),
     ("connection_faults",),
-    ("offload",),
+    ("offload", "workers"),
     ("config.language",),
     ("web_client",),
     ("plugin",),

@@ -1,0 +1,172 @@
+"""A few numbers that the worker processes and the manager share, in memory that each of them maps.
+
+A row for each slot (the place of one worker). A word has one writer and is written whole, so no lock is needed. The numbers are
+hints, never the truth: a process that misses one finds out otherwise, from the log of the state or from its connection to the
+manager. Each slot also has an eventfd, by which the others wake its worker. It carries no data.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import IntEnum
+from typing import Final
+
+SLOTS: Final = 128
+"""Rows of a page. An upgrade needs two for each worker for a short time, so a gateway has half as many workers at most."""
+
+_WORD: Final = 8
+_WORDS: Final = 8
+"""Words of a row: a row is one line of the processor's cache, so that no writer slows another one down."""
+_SIZE: Final = SLOTS * _WORDS * _WORD
+
+
+class SlotState(IntEnum):
+    """What the worker of a slot does."""
+
+    EMPTY = 0
+    """There is no worker."""
+    STARTING = 1
+    SERVING = 2
+    DRAINING = 3
+    """It accepts no more connections, and ends when the present ones have ended."""
+
+
+class Slot:
+    """The row of one slot. All values are integers from 0 to 2**64 - 1.
+
+    The manager resets the row (`SharedPage.clear`) before a worker starts and after its end; the rest is written by the worker.
+    """
+
+    __slots__ = ("_at", "_words", "number")
+
+    def __init__(self, words: memoryview, number: int) -> None:
+        self.number = number
+        self._words = words
+        self._at = number * _WORDS
+
+    def _get(self, word: int) -> int:
+        found: int = self._words[self._at + word]
+        return found
+
+    @property
+    def state(self) -> SlotState:
+        """What the worker does."""
+        return SlotState(self._get(0))
+
+    @state.setter
+    def state(self, value: SlotState) -> None:
+        self._words[self._at] = int(value)
+
+    @property
+    def pid(self) -> int:
+        """The worker's process."""
+        return self._get(1)
+
+    @pid.setter
+    def pid(self, value: int) -> None:
+        self._words[self._at + 1] = value
+
+    @property
+    def held(self) -> int:
+        """How many client connections the worker has."""
+        return self._get(2)
+
+    @held.setter
+    def held(self, value: int) -> None:
+        self._words[self._at + 2] = value
+
+    @property
+    def heartbeat(self) -> int:
+        """When the worker's reactor last turned, in milliseconds of the monotonic clock."""
+        return self._get(3)
+
+    @heartbeat.setter
+    def heartbeat(self, value: int) -> None:
+        self._words[self._at + 3] = value
+
+    @property
+    def committed(self) -> int:
+        """The number of the last change of the state that this worker has written."""
+        return self._get(4)
+
+    @committed.setter
+    def committed(self, value: int) -> None:
+        self._words[self._at + 4] = value
+
+    @property
+    def applied(self) -> int:
+        """The number of the last change of the state that is in force in this worker."""
+        return self._get(5)
+
+    @applied.setter
+    def applied(self, value: int) -> None:
+        self._words[self._at + 5] = value
+
+    @property
+    def generation(self) -> int:
+        """The number of the configuration that is in force in this worker: 1 at the start, 1 more at each reload."""
+        return self._get(6)
+
+    @generation.setter
+    def generation(self, value: int) -> None:
+        self._words[self._at + 6] = value
+
+
+class SharedPage:
+    """The rows of all slots, in the memory of ``descriptor``, and the eventfd of each slot, ``wakers``.
+
+    The descriptors are inherited by workers; they belong to the page, and `close` closes them.
+    """
+
+    def __init__(self, descriptor: int, wakers: list[int]) -> None:
+        self.descriptor = descriptor
+        self.wakers = wakers
+        self._map = mmap.mmap(descriptor, _SIZE)
+        self._words = memoryview(self._map).cast("B").cast("Q")
+        self.slots = tuple(Slot(self._words, number) for number in range(SLOTS))
+
+    @classmethod
+    def create(cls) -> SharedPage:
+        """A new page, all zero."""
+        descriptor = os.memfd_create("perimeter-workers", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, _SIZE)
+        return cls(descriptor, [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(SLOTS)])
+
+    def clear(self, number: int, state: SlotState) -> None:
+        """Begin the row of a slot anew. Only for the manager, when the slot has no worker."""
+        start = number * _WORDS
+        for word in range(_WORDS):
+            self._words[start + word] = 0
+        self.slots[number].state = state
+
+    def serving(self) -> Iterator[Slot]:
+        """The slots whose worker serves clients."""
+        return (slot for slot in self.slots if slot.state is SlotState.SERVING)
+
+    @property
+    def committed(self) -> int:
+        """The number of the last change of the state that any worker has written."""
+        return max(slot.committed for slot in self.slots)
+
+    def wake(self, number: int) -> None:
+        """Wake the worker of a slot: there is something new on the page."""
+        with suppress(BlockingIOError):  # it has been woken 2**64 - 2 times, and has not looked yet
+            os.eventfd_write(self.wakers[number], 1)
+
+    def woken(self, number: int) -> bool:
+        """Whether the worker of a slot has been woken since the last call. Only for that worker."""
+        try:
+            os.eventfd_read(self.wakers[number])
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Unmap the page and close its descriptors. Its slots must not be used afterwards."""
+        self._words.release()
+        self._map.close()
+        for descriptor in (self.descriptor, *self.wakers):
+            os.close(descriptor)

@@ -1,0 +1,67 @@
+"""The memory that workers share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from perimeter.workers.page import SLOTS, SharedPage, SlotState
+
+WRITER = """
+import sys
+from perimeter.workers.page import SharedPage, SlotState
+page = SharedPage(int(sys.argv[1]), [int(one) for one in sys.argv[2].split(",")])
+slot = page.slots[3]
+slot.state, slot.pid, slot.held, slot.heartbeat = SlotState.SERVING, 12, 2**40, 5
+slot.committed, slot.applied, slot.generation = 2**64 - 1, 8, 2
+page.wake(7)
+"""
+
+
+class PageTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.page = SharedPage.create()
+        self.addCleanup(self.page.close)
+
+    def test_words_written_by_another_process_are_read_here(self) -> None:
+        handed = (self.page.descriptor, *self.page.wakers)
+        subprocess.run(
+            [sys.executable, "-c", WRITER, str(handed[0]), ",".join(map(str, handed[1:]))],
+            pass_fds=handed,
+            check=True,
+            timeout=30,
+        )
+        slot = self.page.slots[3]
+        self.assertEqual(
+            (slot.state, slot.pid, slot.held, slot.heartbeat, slot.committed, slot.applied, slot.generation),
+            (SlotState.SERVING, 12, 2**40, 5, 2**64 - 1, 8, 2),
+        )
+        self.assertEqual([one.number for one in self.page.serving()], [3])
+        self.assertEqual(self.page.committed, 2**64 - 1)
+        self.assertTrue(self.page.woken(7))
+        self.assertFalse(self.page.woken(7))
+        self.assertFalse(self.page.woken(3))
+
+    def test_clear_resets_one_row_only(self) -> None:
+        for slot in self.page.slots:
+            slot.held = slot.applied = 9
+        self.page.clear(5, SlotState.STARTING)
+        self.assertEqual((self.page.slots[5].held, self.page.slots[5].state), (0, SlotState.STARTING))
+        self.assertEqual([self.page.slots[at].held for at in (4, 6, SLOTS - 1)], [9, 9, 9])
+        self.assertEqual([self.page.slots[at].applied for at in (4, 6)], [9, 9])
+
+    def test_several_wakes_are_one(self) -> None:
+        self.page.wake(0)
+        self.page.wake(0)
+        self.assertTrue(self.page.woken(0))
+        self.assertFalse(self.page.woken(0))
+
+    def test_close_closes_every_descriptor(self) -> None:
+        page = SharedPage.create()
+        handed = (page.descriptor, *page.wakers)
+        page.close()
+        for descriptor in handed:
+            self.assertRaises(OSError, os.fstat, descriptor)
