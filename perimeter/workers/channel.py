@@ -65,7 +65,7 @@ class Channel(Int32StringReceiver):
 
     # -- to the other side
 
-    def ask(self, name: str, timeout: float, **arguments: Any) -> Deferred[Any]:
+    def ask(self, name: str, timeout: float, /, **arguments: Any) -> Deferred[Any]:
         """The answer to a question. Fails with `Refused`, `ChannelClosed` or, after ``timeout`` seconds, with TimeoutError."""
         answer: Deferred[Any] = Deferred()
         if not self._open:
@@ -82,7 +82,7 @@ class Channel(Int32StringReceiver):
 
         return answer.addTimeout(timeout, self._clock, _late).addBoth(ended)
 
-    def tell(self, name: str, **arguments: Any) -> None:
+    def tell(self, name: str, /, **arguments: Any) -> None:
         """Send what needs no answer. Does nothing if the other end has gone."""
         if self._open:
             self._send({"name": name, "with": arguments})

@@ -1,0 +1,62 @@
+"""The place of a worker process among the others: its slot on the shared page, and the way to the other workers.
+
+The way leads through the manager, which passes questions on without reading them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from perimeter.workers.channel import Channel, Handler
+from perimeter.workers.page import SharedPage, Slot
+
+
+@attrs.frozen
+class Reply:
+    """What the worker of ``slot`` has answered: a value, or the text of a refusal; ``late`` if it has not answered in time."""
+
+    slot: int
+    value: Any = None
+    refused: str = ""
+    late: bool = False
+
+
+@attrs.frozen(eq=False)
+class Place:
+    """Slot ``number`` of ``page``, and the ``channel`` to the manager.
+
+    ``handlers`` are the channel's: a part of the worker that answers questions of the others adds its own by name.
+    """
+
+    number: int
+    page: SharedPage
+    channel: Channel
+    handlers: dict[str, Handler]
+
+    @property
+    def slot(self) -> Slot:
+        """The row of this worker."""
+        return self.page.slots[self.number]
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker does what one of them does for all: it has the lowest number of those that serve."""
+        first = next(self.page.serving(), None)
+        return first is not None and first.number == self.number
+
+    def gather(self, name: str, timeout: float, /, **arguments: Any) -> Deferred[Sequence[Reply]]:
+        """Ask all other serving workers the same question, for ``timeout`` seconds each. Fails as `Channel.ask` does."""
+        asked = self.channel.ask("gather", timeout + 1.0, name=name, timeout=timeout, arguments=arguments)
+        return asked.addCallback(_replies)
+
+    def tell_others(self, name: str, /, **arguments: Any) -> None:
+        """Tell all other serving workers something that needs no answer."""
+        self.channel.tell("others", name=name, arguments=arguments)
+
+
+def _replies(found: Sequence[Mapping[str, Any]]) -> Sequence[Reply]:
+    return tuple(Reply(**one) for one in found)
