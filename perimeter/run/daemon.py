@@ -148,6 +148,8 @@ class Daemon(Service):
         self._files.watch(prepared.versions)
         if self._log is not None:
             self._log.configure(config.logging, config.audit.redact)
+        if config.perimeter.workers > 1:
+            _log.warn("workers = {count}: this takes a restart; one process serves until then", count=config.perimeter.workers)
         for warning in config.warnings:
             _log.warn("{finding}", finding=warning, counted=True)  # an event with "warning" in it is Python's own to Twisted
 
