@@ -17,11 +17,12 @@ from twisted.python.logfile import LogFile
 
 from perimeter.errors import StartupError
 from perimeter.manager.handover import LogTarget
+from perimeter.net.activation import activated, matched
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.launch import Launch, detach, forget_own_pid
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
-from perimeter.run.plan import read_site
+from perimeter.run.plan import addresses_of, read_site
 
 
 class Options(usage.Options):
@@ -71,6 +72,7 @@ def makeService(options: Options) -> IService:
     twistd: Any = options.parent or {}
     try:
         config, data = read_site(file)
+        given = matched(addresses_of(config), activated(os.environ, os.getpid()))
         user = _daemon_user(twistd)
         _check_paths(twistd)
         outfile = _log_file(twistd, user)
@@ -89,7 +91,7 @@ def makeService(options: Options) -> IService:
         from perimeter.manager.start import Start
 
         target = LogTarget(getattr(outfile, "path", ""))
-        Start(file, config, data, launch, target, user).setServiceParent(application)  # type: ignore[no-untyped-call]
+        Start(file, config, data, launch, target, user, given).setServiceParent(application)  # type: ignore[no-untyped-call]
         return application
     # Late, so that --help and --check need no reactor.
     from perimeter.net.reactor import install
@@ -99,7 +101,8 @@ def makeService(options: Options) -> IService:
 
     from perimeter.run.daemon import Daemon
 
-    gateway = Daemon(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log, launch, user)
+    notifier = Notifier.from_environment(os.environ, os.getpid())
+    gateway = Daemon(file, config, reactor, notifier, log, launch, user, given)
     gateway.setServiceParent(application)  # type: ignore[no-untyped-call]
     return application
 
