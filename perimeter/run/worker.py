@@ -24,6 +24,7 @@ from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operated import OperatedGateway
@@ -31,12 +32,16 @@ from perimeter.run.operations import ListenerStatus
 from perimeter.run.preparation import Preparation
 from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
+from perimeter.run.state_peers import WorkerPeers
 from perimeter.run.steps import run_all
 from perimeter.run.upkeep import Upkeep
+from perimeter.state.peers import ALONE
+from perimeter.state.stores import States
 from perimeter.web.endpoints.operator.audit import Searches
 from perimeter.web.endpoints.operator.events import Audience
 from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.web.endpoints.operator.page import Desk
+from perimeter.workers.place import Place
 
 _log = Logger()
 
@@ -46,13 +51,23 @@ _CUT_TIME = 1.0
 
 class Worker:
     """Serves clients on ``sockets``. ``limits`` are the first ones. ``user`` writes the files, if it is not the present user.
+    ``place`` is the place among several workers.
 
     First `prepare_now` and `put_in_force`, which bind the listeners, then `start`.
     """
 
-    def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets, user: DaemonUser | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        limits: LimitSettings,
+        sockets: Sockets,
+        user: DaemonUser | None = None,
+        place: Place | None = None,
+    ) -> None:
         self._reactor = reactor
-        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user)
+        peers = ALONE if place is None else WorkerPeers(place, reactor, self._late)
+        states = States(reactor, STATE_KINDS, peers)
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), states=states, user=user, place=place)
         self._runtime.metrics.in_force = self._measured
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
@@ -111,6 +126,10 @@ class Worker:
         )
         if old is not None:
             _retire(old)
+
+    def _late(self, late: bool) -> None:
+        """Leave new connections to the other workers while this one does not see what they have revoked."""
+        self._listeners.pause(late)
 
     def reopen_logs(self) -> None:
         """Use the audit files that are at their paths now."""
