@@ -73,6 +73,7 @@ class WorkerPeers:
         self._read()
         if not self._checking.running:
             self._checking.start(_CHECK, now=False)
+        follow()  # the others may have written since this state was loaded
 
     def end(self) -> None:
         """See `Peers`."""

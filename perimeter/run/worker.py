@@ -24,19 +24,16 @@ from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
-from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operated import OperatedGateway
 from perimeter.run.operations import ListenerStatus
+from perimeter.run.other_workers import OtherWorkers
 from perimeter.run.preparation import Preparation
 from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
-from perimeter.run.state_peers import WorkerPeers
 from perimeter.run.steps import run_all
 from perimeter.run.upkeep import Upkeep
-from perimeter.state.peers import ALONE
-from perimeter.state.stores import States
 from perimeter.web.endpoints.operator.audit import Searches
 from perimeter.web.endpoints.operator.events import Audience
 from perimeter.web.endpoints.operator.gateway import Reload
@@ -65,9 +62,9 @@ class Worker:
         place: Place | None = None,
     ) -> None:
         self._reactor = reactor
-        peers = ALONE if place is None else WorkerPeers(place, reactor, self._late)
-        states = States(reactor, STATE_KINDS, peers)
-        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), states=states, user=user, place=place)
+        self._others = None if place is None else OtherWorkers(place, reactor, self._pause)
+        parts = {} if self._others is None else self._others.parts()
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place, **parts)
         self._runtime.metrics.in_force = self._measured
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
@@ -123,13 +120,14 @@ class Worker:
             partial(self._runtime.states.adopt, prepared.state),
             partial(self._listeners.put_in_force, bound),
             partial(self._upkeep.look_after, bound.assembly),
+            *([partial(self._others.put_in_force, bound.assembly)] if self._others is not None else []),
         )
         if old is not None:
             _retire(old)
 
-    def _late(self, late: bool) -> None:
-        """Leave new connections to the other workers while this one does not see what they have revoked."""
-        self._listeners.pause(late)
+    def _pause(self, paused: bool) -> None:
+        """Leave new connections to the other workers, or accept some again."""
+        self._listeners.pause(paused)
 
     def reopen_logs(self) -> None:
         """Use the audit files that are at their paths now."""
@@ -148,6 +146,12 @@ class Worker:
         self._upkeep.start()
         self._running = True
         self._started = self._reactor.seconds()
+        if self._others is not None:
+            self._reactor.callLater(0, self._join, self._others)
+
+    def _join(self, others: OtherWorkers) -> None:
+        if self._running:
+            others.join(self.assembly.state)
 
     def stop(self) -> Deferred[None]:
         """Accept no more, let requests in flight finish for ``drain_timeout``, then cut what is left."""
@@ -155,6 +159,8 @@ class Worker:
         self._upkeep.stop()
         self._operated.samples.stop()
         self._listeners.stop()
+        if self._others is not None:
+            self._others.stop()
         done: Deferred[None] = Deferred()
         self._await_drained(done, self._reactor.seconds() + self.assembly.config.perimeter.drain_timeout)
         return done.addCallback(self._close)

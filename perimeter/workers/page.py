@@ -24,7 +24,9 @@ _COMMITTED: Final = 4
 _APPLIED: Final = 5
 LAST: Final = 2**64 - 1
 """The highest value of a word."""
-_SIZE: Final = SLOTS * _WORDS * _WORD
+_ROWS: Final = SLOTS * _WORDS * _WORD
+_SECRET: Final = 32
+_SIZE: Final = _ROWS + _SECRET
 
 
 class SlotState(IntEnum):
@@ -129,14 +131,17 @@ class SharedPage:
         self.descriptor = descriptor
         self.wakers = wakers
         self._map = mmap.mmap(descriptor, _SIZE)
-        self._words = memoryview(self._map).cast("B").cast("Q")
+        self._words = memoryview(self._map)[:_ROWS].cast("B").cast("Q")
+        #: 32 random bytes that only the processes of this gateway have, for digests of what they send to each other
+        self.secret = self._map[_ROWS:_SIZE]
         self.slots = tuple(Slot(self._words, number) for number in range(SLOTS))
 
     @classmethod
     def create(cls) -> SharedPage:
-        """A new page, all zero."""
+        """A new page, all zero but for the secret."""
         descriptor = os.memfd_create("perimeter-workers", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, _SIZE)
+        os.pwrite(descriptor, os.urandom(_SECRET), _ROWS)
         return cls(descriptor, [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(SLOTS)])
 
     def clear(self, number: int, state: SlotState) -> None:
