@@ -1,7 +1,7 @@
 """What each worker process adds to the metrics of the gateway, as JSON values, and how they become one set of families.
 
-Counters and histograms are added up; the counts of workers that have ended, or do not answer, come from the manager
-(`perimeter.workers.sums.Tally`), so that no sum ever goes back. Gauges are merged as `perimeter.metrics.gauges.MERGES` says.
+Counters and histograms are added up by the manager (`perimeter.workers.shares`), which also has the counts of workers that have
+ended or do not answer, so that no sum ever goes back. Gauges are merged as `perimeter.metrics.gauges.MERGES` says.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from perimeter.metrics.counted import counted, from_counts
 from perimeter.metrics.counts import Metrics
 from perimeter.metrics.families import families
 from perimeter.metrics.gauges import MERGES
-from perimeter.workers.sums import Counts, total
+from perimeter.workers.sums import Counts
 
 _ADDED: Final = ("counter", "histogram")
 _GAUGE: Final = "gauge"
@@ -40,38 +40,36 @@ def system_registry() -> CollectorRegistry:
 
 @attrs.frozen
 class Share:
-    """The share of one worker. ``reloaded`` is `Metrics.reloaded`."""
+    """The share of one worker, without its counts.
 
-    counts: Counts
+    ``reloaded`` is `Metrics.reloaded`; ``cpu`` (seconds) and ``memory`` (bytes) are what the process has used.
+    """
+
     gauges: Gauges
     reloaded: bool = True
-
-    def value(self, name: str) -> float | None:
-        """The value of a gauge or counter without labels; None if there is none."""
-        for _, value in self.gauges.get(name, ()):
-            return float(value)
-        for _, (value,) in self.counts.get(name, ()):
-            return float(value)
-        return None
+    cpu: float | None = None
+    memory: float | None = None
 
 
-def share(metrics: Metrics, read: Iterable[Metric]) -> Share:
-    """The share of this process: its counts, and the families that were ``read`` at this moment."""
+def share(metrics: Metrics, read: Iterable[Metric]) -> tuple[Counts, Share]:
+    """The counts of this process and its share. ``read`` are the families that were read at this moment."""
     counts, gauges = dict(counted(metrics)), {}
+    values: dict[str, float] = {}
     for family in read:
+        values.update({sample.name: sample.value for sample in family.samples if not sample.labels})
         if family.type in _ADDED:
             counts[family.name] = [[_flat(sample.name, sample.labels), [sample.value]] for sample in family.samples]
         elif family.type == _GAUGE:
             gauges[family.name] = [[sample.labels, sample.value] for sample in family.samples]
-    return Share(counts, gauges, metrics.reloaded)
+    cpu, memory = values.get("process_cpu_seconds_total"), values.get("process_resident_memory_bytes")
+    return counts, Share(gauges, metrics.reloaded, cpu, memory)
 
 
-def merged(shares: Sequence[Share], rest: Counts, read: Iterable[Metric]) -> Iterator[Metric]:
-    """The families of all workers. ``rest`` are the counts of those without a share.
+def merged(counts: Counts, shares: Sequence[Share], read: Iterable[Metric]) -> Iterator[Metric]:
+    """The families of all workers, of the sum of their ``counts`` and of their ``shares``.
 
     ``read`` are the families that this process has read: their names, texts and types are those of all workers.
     """
-    counts = total((*(one.counts for one in shares), rest))
     metrics = from_counts(counts)
     metrics.reloaded = all(one.reloaded for one in shares)
     yield from families(metrics)

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import attrs
 from prometheus_client.core import CollectorRegistry, Metric
-from twisted.internet.defer import TimeoutError
 
 from perimeter.errors import Unavailable
 from perimeter.metrics.gauges import build_info, gauges
@@ -40,23 +39,24 @@ class Scraping:
         workers would go back.
         """
         read = await self._read()
-        own = share(self._metrics, read)
-        asked = self._place.channel.ask("shares", SLOW + _MARGIN, counts=own.counts, timeout=SLOW)
+        counts, own = share(self._metrics, read)
+        asked = self._place.channel.ask("shares", SLOW + _MARGIN, counts=counts, timeout=SLOW)
         try:
             answer = await asked
         except (ChannelClosed, Refused, TimeoutError) as error:
             raise Unavailable(f"the metrics of the other workers are not known: {error}") from None
         shares = {self._place.number: own}
-        shares |= {one["slot"]: Share(**one["value"]) for one in answer["shares"] if one.get("value") is not None}
+        shares |= {one["slot"]: Share(**one["value"]) for one in answer["shares"] if one["value"] is not None}
         workers = [_worker(one, shares.get(one["slot"])) for one in answer["workers"]]
-        return _all(merged(tuple(shares.values()), answer["rest"], read), workers)
+        return _all(merged(answer["counts"], tuple(shares.values()), read), workers)
 
     async def answer(self) -> Mapping[str, Any]:
-        """The share of this worker, as JSON values. Raises ValueError while it stops."""
+        """The counts and the share of this worker, as JSON values. Raises ValueError while it stops."""
         try:
-            return attrs.asdict(share(self._metrics, await self._read()), recurse=False)
+            counts, own = share(self._metrics, await self._read())
         except NotRunning as error:
             raise ValueError(error.phrase) from None
+        return {"counts": counts, **attrs.asdict(own, recurse=False)}
 
     async def _read(self) -> list[Metric]:
         """What is read at the time of a scrape, with what the library reads of this process."""
@@ -72,10 +72,9 @@ def _collected(registry: CollectorRegistry) -> list[Metric]:
 
 
 def _worker(one: Mapping[str, Any], found: Share | None) -> WorkerNow:
-    serving = one["state"] == "serving"
     if found is None:
-        return WorkerNow(**one, slow=serving)
-    return WorkerNow(**one, cpu=found.value("process_cpu_seconds"), memory=found.value("process_resident_memory_bytes"))
+        return WorkerNow(**one, slow=one["state"] == "serving")
+    return WorkerNow(**one, cpu=found.cpu, memory=found.memory)
 
 
 def _all(several: Iterable[Metric], workers: Iterable[WorkerNow]) -> Iterator[Metric]:

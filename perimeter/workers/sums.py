@@ -8,7 +8,7 @@ another one: names are not interpreted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 Counts = Mapping[str, Sequence[Sequence[Any]]]
@@ -51,6 +51,6 @@ class Tally:
         """``process`` has ended: there are no later counts of it."""
         self._ended = total((self._ended, self._last.pop(process, {})))
 
-    def rest(self, without: Collection[Hashable]) -> Counts:
-        """The sum of all processes, living or not, except ``without``."""
-        return total((self._ended, *(counts for process, counts in self._last.items() if process not in without)))
+    def sum(self) -> Counts:
+        """The sum of all processes, living or not."""
+        return total((self._ended, *self._last.values()))

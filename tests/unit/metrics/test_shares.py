@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import attrs
 from prometheus_client.core import (
@@ -25,7 +24,7 @@ from perimeter.metrics.counts import Metrics
 from perimeter.metrics.gauges import MERGES, gauges
 from perimeter.metrics.shares import Share, merged, share, system_registry
 from perimeter.metrics.worker_families import WorkerNow, worker_families
-from perimeter.workers.sums import Counts
+from perimeter.workers.sums import Counts, total
 from tests.unit.doubles.audit_records import make_record
 from tests.unit.doubles.figures import Figures, read
 from tests.unit.metrics.test_samples import NOTHING
@@ -54,16 +53,23 @@ def gauge(name: str, **values: float) -> Metric:
     return family
 
 
-def sent(metrics: Metrics, *families: Metric) -> Share:
-    """A share as it arrives at the other process."""
-    return Share(**json.loads(json.dumps(attrs.asdict(share(metrics, families), recurse=False))))
+def sent(metrics: Metrics, *families: Metric) -> tuple[Counts, Share]:
+    """The counts and the share as they arrive at the other process."""
+    counts, own = share(metrics, families)
+    arrived = json.loads(json.dumps([counts, attrs.asdict(own, recurse=False)]))
+    return arrived[0], Share(**arrived[1])
+
+
+def together(parts: Sequence[tuple[Counts, Share]], read: Iterable[Metric] = (), *more: Counts) -> Figures:
+    """The figures of several processes; ``more`` counts are those of processes without a share."""
+    counts = total([*(counts for counts, _ in parts), *more])
+    return shown(merged(counts, [own for _, own in parts], read))
 
 
 class MergeTests(TestCase):
-    def merge(self, *families: Iterable[Metric], rest: Counts | None = None) -> Figures:
+    def merge(self, *families: Iterable[Metric], more: Counts | None = None) -> Figures:
         """Of several processes that have read ``families``; the first is this one."""
-        shares = [sent(Metrics(), *each) for each in families]
-        return shown(merged(shares, rest or {}, families[0]))
+        return together([sent(Metrics(), *each) for each in families], families[0], more or {})
 
     def test_gauges_by_the_table(self) -> None:
         for name, value in (("perimeter_connections", 7), ("perimeter_upstream_server_up", 2), ("perimeter_sessions", 5)):
@@ -83,8 +89,8 @@ class MergeTests(TestCase):
                 histogram.add_metric((key,), [("1.0", count), ("+Inf", 2 * count)], 0.5 * count)
             return [counter, histogram]
 
-        rest = sent(Metrics(), *families(100, "b", "c")).counts
-        figures = self.merge(families(1, "a"), families(10, "a", "b"), rest=rest)
+        more, _ = sent(Metrics(), *families(100, "b", "c"))
+        figures = self.merge(families(1, "a"), families(10, "a", "b"), more=more)
         self.assertEqual([figures("retries_total", key=key, other="x") for key in "abc"], [11, 110, 100])
         self.assertEqual([figures("wait_bucket", key=key, le="+Inf") for key in "abc"], [22, 220, 200])
         self.assertEqual([figures("wait_bucket", key=key, le="1.0") for key in "abc"], [11, 110, 100])
@@ -100,16 +106,15 @@ class MergeTests(TestCase):
         for number, each in enumerate(metrics):
             for _ in range(10**number):
                 each.requests.record(make_record())
-        rest = sent(metrics[2]).counts
-        figures = shown(merged([sent(metrics[0]), sent(metrics[1])], rest, ()))
+        figures = together([sent(metrics[0]), sent(metrics[1])], (), sent(metrics[2])[0])
         self.assertEqual(figures("perimeter_requests_total", listener="https", route="site", status="200"), 111)
 
     def test_one_refused_reload_is_shown(self) -> None:
         good, bad = Metrics(), Metrics()
         bad.count_reload(False)
         name = "perimeter_config_last_reload_successful"
-        self.assertEqual(shown(merged([sent(good), sent(bad)], {}, ()))(name), 0)
-        self.assertEqual(shown(merged([sent(good), sent(good)], {}, ()))(name), 1)
+        self.assertEqual(together([sent(good), sent(bad)])(name), 0)
+        self.assertEqual(together([sent(good), sent(good)])(name), 1)
 
     def test_every_gauge_has_its_entry_in_the_table(self) -> None:
         read: list[Metric] = [*gauges(NOTHING), *system_registry().collect()]
@@ -119,15 +124,14 @@ class MergeTests(TestCase):
     def test_what_the_library_reads_of_processes(self) -> None:
         read = list(system_registry().collect())
         one = sent(Metrics(), *read)
-        figures = shown(merged([one, one, one], {}, read))
-        values: Any = {
-            name: one.value(name) for name in ("process_cpu_seconds", "process_open_fds", "process_start_time_seconds")
-        }
-        self.assertAlmostEqual(figures("process_cpu_seconds_total") or 0, 3 * values["process_cpu_seconds"])
-        self.assertEqual(figures("process_open_fds"), 3 * values["process_open_fds"])
-        self.assertEqual(figures("process_start_time_seconds"), values["process_start_time_seconds"])
+        figures, alone = together([one] * 3, read), shown(read)
+        for name, times in (("process_cpu_seconds_total", 3), ("process_open_fds", 3), ("process_start_time_seconds", 1)):
+            self.assertAlmostEqual(figures(name) or 0, times * (alone(name) or 0))
         self.assertEqual(figures.total("python_info"), 1)
-        self.assertIsNone(one.value("unknown"))
+        self.assertEqual(
+            (one[1].cpu, one[1].memory), (alone("process_cpu_seconds_total"), alone("process_resident_memory_bytes"))
+        )
+        self.assertEqual((sent(Metrics())[1].cpu, sent(Metrics())[1].memory), (None, None))
 
 
 class WorkerFamilyTests(TestCase):
