@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 from prometheus_client.core import CollectorRegistry, Metric
 
-from perimeter.errors import Unavailable
 from perimeter.metrics.gauges import build_info, gauges
 from perimeter.metrics.shares import Share, merged, share, system_registry
 from perimeter.metrics.sources import NotRunning
-from perimeter.metrics.worker_families import WorkerNow, worker_families
+from perimeter.metrics.worker_families import worker_families
 from perimeter.run.build.runtime import Runtime
-from perimeter.workers.channel import ChannelClosed, Refused
+from perimeter.workers.gathered import gathered
 from perimeter.workers.place import Place
-
-SLOW: Final = 1.0
-"""Seconds in which a worker has to answer. Otherwise it is shown as slow, and its counts are the last that the manager has."""
-
-_MARGIN: Final = 1.0
 
 
 class Scraping:
@@ -33,22 +27,16 @@ class Scraping:
         self._system = system_registry()
 
     async def families(self) -> Iterator[Metric]:
-        """The families of all workers, to be iterated in any thread. Takes little more than `SLOW`.
+        """The families of all workers, to be iterated in any thread. Takes little more than `perimeter.workers.gathered.SLOW`.
 
         Raises `NotRunning` while the gateway stops, and `Unavailable` if the manager does not answer: sums without the other
         workers would go back.
         """
         read = await self._read()
         counts, own = share(self._metrics, read)
-        asked = self._place.channel.ask("shares", SLOW + _MARGIN, counts=counts, timeout=SLOW)
-        try:
-            answer = await asked
-        except (ChannelClosed, Refused, TimeoutError) as error:
-            raise Unavailable(f"the metrics of the other workers are not known: {error}") from None
-        shares = {self._place.number: own}
-        shares |= {one["slot"]: Share(**one["value"]) for one in answer["shares"] if one["value"] is not None}
-        workers = [_worker(one, shares.get(one["slot"])) for one in answer["workers"]]
-        return _all(merged(answer["counts"], tuple(shares.values()), read), workers)
+        found = await gathered(self._place, "share", counts)
+        shares = {self._place.number: own, **{slot: Share(**one) for slot, one in found.shares.items()}}
+        return _all(merged(found.counts, tuple(shares.values()), read), worker_families(found.workers, shares))
 
     async def answer(self) -> Mapping[str, Any]:
         """The counts and the share of this worker, as JSON values. Raises ValueError while it stops."""
@@ -71,13 +59,7 @@ def _collected(registry: CollectorRegistry) -> list[Metric]:
     return list(registry.collect())
 
 
-def _worker(one: Mapping[str, Any], found: Share | None) -> WorkerNow:
-    if found is None:
-        return WorkerNow(**one, slow=one["state"] == "serving")
-    return WorkerNow(**one, cpu=found.cpu, memory=found.memory)
-
-
-def _all(several: Iterable[Metric], workers: Iterable[WorkerNow]) -> Iterator[Metric]:
+def _all(several: Iterable[Metric], workers: Iterable[Metric]) -> Iterator[Metric]:
     yield build_info()
     yield from several
-    yield from worker_families(tuple(workers))
+    yield from workers

@@ -1,4 +1,4 @@
-"""The manager's part in the metrics: it asks the workers for their shares, keeps their counts, and adds them up.
+"""The manager's part in the figures of all workers: it asks for their shares, keeps their counts, and adds them up.
 
 Everything that a scrape shows has been kept before. So when a worker is killed a moment later, or does not answer, the next one
 shows no less.
@@ -34,7 +34,7 @@ class Sharing(Protocol):
 
 
 class Shares:
-    """``serving`` returns the workers that serve, ``described`` what is shown of all workers (`WorkerNow`, except answers)."""
+    """``serving`` returns the workers that serve, ``described`` the members of a `WorkerNow` for all workers."""
 
     def __init__(self, serving: Callable[[], Iterable[Sharing]], described: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
         self._serving = serving
@@ -49,7 +49,7 @@ class Shares:
 
         def shares(asked: Mapping[str, Any]) -> Deferred[Mapping[str, Any]]:
             kept(asked)
-            return self._gather(worker, asked["timeout"])
+            return self._gather(worker, asked["question"], asked["timeout"])
 
         return {"counted": kept, "shares": shares}
 
@@ -57,8 +57,8 @@ class Shares:
         """The channel to ``worker`` is closed, so everything that it sent has been read."""
         self._tally.end(worker)
 
-    def _gather(self, asking: Sharing, timeout: float) -> Deferred[Mapping[str, Any]]:
-        asked = DeferredList([self._share(worker, timeout) for worker in self._serving() if worker is not asking])
+    def _gather(self, asking: Sharing, question: str, timeout: float) -> Deferred[Mapping[str, Any]]:
+        asked = DeferredList([self._share(worker, question, timeout) for worker in self._serving() if worker is not asking])
 
         def gathered(results: Sequence[tuple[bool, Mapping[str, Any]]]) -> Mapping[str, Any]:
             shares = [share for _, share in results]
@@ -66,11 +66,11 @@ class Shares:
 
         return asked.addCallback(gathered)
 
-    def _share(self, worker: Sharing, timeout: float) -> Deferred[Mapping[str, Any]]:
+    def _share(self, worker: Sharing, question: str, timeout: float) -> Deferred[Mapping[str, Any]]:
         """The share of a worker, whose value is None if it does not answer. Never fails."""
 
         def arrived(share: Mapping[str, Any]) -> Mapping[str, Any]:
-            self._tally.keep(worker, share["counts"])
+            self._tally.keep(worker, share.get("counts", {}))
             return {"slot": worker.number, "value": {name: value for name, value in share.items() if name != "counts"}}
 
         def missing(failure: Failure) -> Mapping[str, Any]:
@@ -78,4 +78,4 @@ class Shares:
                 _log.failure("the share of worker {slot} could not be used", failure=failure, slot=worker.number)
             return {"slot": worker.number, "value": None}
 
-        return worker.channel.ask("share", timeout).addCallback(arrived).addErrback(missing)
+        return worker.channel.ask(question, timeout).addCallback(arrived).addErrback(missing)

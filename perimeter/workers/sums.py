@@ -9,9 +9,12 @@ another one: names are not interpreted.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 Counts = Mapping[str, Sequence[Sequence[Any]]]
+
+MOST_ROWS: Final = 100_000
+"""Rows of a name that are kept of processes that have ended. Some labels are addresses, which change with time."""
 
 
 def total(several: Iterable[Counts]) -> Counts:
@@ -48,8 +51,9 @@ class Tally:
         self._last[process] = {**self._last.get(process, {}), **counts}
 
     def end(self, process: Hashable) -> None:
-        """``process`` has ended: there are no later counts of it."""
-        self._ended = total((self._ended, self._last.pop(process, {})))
+        """``process`` has ended: there are no later counts of it. Of each name, `MOST_ROWS` are kept, the latest ones."""
+        ended = total((self._last.pop(process, {}), self._ended))
+        self._ended = {name: rows[:MOST_ROWS] for name, rows in ended.items()}
 
     def sum(self) -> Counts:
         """The sum of all processes, living or not."""

@@ -23,7 +23,8 @@ from twisted.trial.unittest import TestCase
 from perimeter.metrics.counts import Metrics
 from perimeter.metrics.gauges import MERGES, gauges
 from perimeter.metrics.shares import Share, merged, share, system_registry
-from perimeter.metrics.worker_families import WorkerNow, worker_families
+from perimeter.metrics.worker_families import worker_families
+from perimeter.workers.gathered import WorkerNow
 from perimeter.workers.sums import Counts, total
 from tests.unit.doubles.audit_records import make_record
 from tests.unit.doubles.figures import Figures, read
@@ -137,11 +138,11 @@ class MergeTests(TestCase):
 class WorkerFamilyTests(TestCase):
     def test_by_slot(self) -> None:
         workers = (
-            WorkerNow(0, 71, "serving", 5, 1000.5, 2, 3, cpu=1.5, memory=4096.0),
+            WorkerNow(0, 71, "serving", 5, 1000.5, 2, 3),
             WorkerNow(1, 72, "serving", 6, 1001.0, 0, 3, slow=True),
             WorkerNow(2, 73, "draining", 1, 900.0, 0, 2),
         )
-        figures = shown(worker_families(workers))
+        figures = shown(worker_families(workers, {0: Share({}, cpu=1.5, memory=4096.0)}))
 
         def of(name: str) -> list[float | None]:
             return [figures(f"perimeter_worker_{name}", slot=slot) for slot in "012"]

@@ -49,7 +49,7 @@ class SharesTests(TestCase):
                 worker.pump()
 
     def ask(self, worker: Worker) -> Deferred[Any]:
-        asked = worker.own.ask("shares", 2.0, counts=worker.counts(), timeout=1.0)
+        asked = worker.own.ask("shares", 2.0, question="share", counts=worker.counts(), timeout=1.0)
         self.pump()
         return asked
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
+from perimeter.workers import sums
 from perimeter.workers.sums import Counts, Tally, total
 
 _numbers = st.integers(0, 1000)
@@ -85,6 +86,13 @@ class TallyTests(TestCase):
         self.tally.keep("p", {"x": [[["a"], [1]]], "cpu": [[[], [3]]]})
         self.tally.keep("p", {"x": [[["a"], [2]]]})
         self.assertEqual(self.tally.sum(), {"x": [[["a"], [2]]], "cpu": [[[], [3]]]})
+
+    def test_what_is_kept_is_bounded_and_the_latest(self) -> None:
+        self.patch(sums, "MOST_ROWS", 3)
+        for number in range(5):
+            self.keep("p", a=1, **{f"address{number}": 1})
+            self.tally.end("p")
+        self.assertEqual(self.sum(), {"a": 5, "address4": 1, "address3": 1})
 
     @given(st.lists(st.tuples(st.sampled_from("pqrs"), st.integers(0, 5), st.sampled_from(["count", "count", "send", "end"]))))
     def test_the_sum_never_goes_back(self, steps: list[tuple[str, int, str]]) -> None:
