@@ -111,6 +111,7 @@ class ListeningPort(tcp.Port):
         self.waiting: dict[ServerTransport, float] = {}
         self._accepts = MAX_ACCEPTS
         self._refused = 0
+        self._paused = False
 
     def release(self, address: str) -> None:
         """A connection from ``address`` has ended."""
@@ -188,13 +189,22 @@ class ListeningPort(tcp.Port):
                 self.limits.release(address)
                 sock.close()
 
+    def pause(self, paused: bool) -> None:
+        """Accept no connections for the time being, or accept some again."""
+        self._paused = paused
+        if self.connected and not self.disconnecting:
+            if paused:
+                self.stopReading()  # type: ignore[no-untyped-call]
+            else:
+                self.startReading()  # type: ignore[no-untyped-call]
+
     def _pause(self, problem: OSError) -> None:
         log.warn("Cannot accept connections for {pause} s: {problem}", pause=PAUSE, problem=system_reason(problem))
         self.reactor.removeReader(self)
         self.reactor.callLater(PAUSE, self._resume)
 
     def _resume(self) -> None:
-        if self.connected and not self.disconnecting:
+        if self.connected and not self.disconnecting and not self._paused:
             self.reactor.addReader(self)
 
 

@@ -121,6 +121,7 @@ class Listeners:
         self._listening: dict[str, ActiveListener] = {}
         #: those that accept no more, and still have connections
         self._leaving: list[ActiveListener] = []
+        self._paused = False
 
     # -- from one configuration to the next
 
@@ -166,6 +167,13 @@ class Listeners:
             *(partial(one.put_in_force, bound.assembly, bound.contexts.get(name)) for name, one in bound.kept.items()),
             *(one.start for one in bound.opened.values()),
         )
+        self.pause(self._paused)
+
+    def pause(self, paused: bool) -> None:
+        """Accept no connections for the time being, or accept some again. Present connections go on."""
+        changed, self._paused = self._paused != paused, paused
+        for listening in self._listening.values() if changed or paused else ():
+            listening.port.pause(paused)
 
     def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> ActiveListener:
         limits = assembly.config.limits

@@ -29,6 +29,7 @@ from perimeter.run.build.user import DaemonUser
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operated import OperatedGateway
 from perimeter.run.operations import ListenerStatus
+from perimeter.run.other_workers import OtherWorkers
 from perimeter.run.preparation import Preparation
 from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
@@ -70,7 +71,9 @@ class Worker:
         place: Place | None = None,
     ) -> None:
         self._reactor = reactor
-        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place)
+        self._others = None if place is None else OtherWorkers(place, reactor, self._pause)
+        parts = {} if self._others is None else self._others.parts()
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place, **parts)
         self._runtime.metrics.in_force = self._measured
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
@@ -142,9 +145,14 @@ class Worker:
             partial(self._runtime.states.adopt, made.prepared.state),
             partial(self._listeners.put_in_force, bound),
             partial(self._upkeep.look_after, bound.assembly),
+            *([partial(self._others.put_in_force, bound.assembly)] if self._others is not None else []),
         )
         if old is not None:
             _retire(old)
+
+    def _pause(self, paused: bool) -> None:
+        """Leave new connections to the other workers, or accept some again."""
+        self._listeners.pause(paused)
 
     def reopen_logs(self) -> None:
         """Use the audit files that are at their paths now."""
@@ -163,6 +171,12 @@ class Worker:
         self._upkeep.start()
         self.running = True
         self._started = self._reactor.seconds()
+        if self._others is not None:
+            self._reactor.callLater(0, self._join, self._others)
+
+    def _join(self, others: OtherWorkers) -> None:
+        if self.running:
+            others.join(self.assembly.state)
 
     def stop(self) -> Deferred[None]:
         """Accept no more, let requests in flight finish for ``drain_timeout``, then cut what is left."""
@@ -170,6 +184,8 @@ class Worker:
         self._upkeep.stop()
         self._operated.samples.stop()
         self._listeners.stop()
+        if self._others is not None:
+            self._others.stop()
         done: Deferred[None] = Deferred()
         self._await_drained(done, self._reactor.seconds() + self.assembly.config.perimeter.drain_timeout)
         return done.addCallback(self._close)

@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 
 from perimeter.audit.sinks import NoAudit
+from perimeter.auth.chain.attempts import Attempts, Counted, Key
 from perimeter.auth.chain.breaker import CircuitBreaker
-from perimeter.auth.chain.throttle import Attempts, Counted, Key
 from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.load import load_site
 from perimeter.config.site.login import LoginSettings
