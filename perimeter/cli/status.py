@@ -1,39 +1,36 @@
-"""``perimeter status``, ``perimeter reload`` and ``perimeter unban``: ask the running gateway, through the socket in its state
-directory."""
+"""``perimeter status``: show the running gateway."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from perimeter.audit.escaping import escape_line
-from perimeter.cli.site import config_option, explained, gateway_of, gateway_options, read_site
-from perimeter.run.control import ask
+from perimeter.cli.exits import Exit
+from perimeter.cli.site import Site, explained, gateway_options, json_option, print_json
 
 
 @click.command("status")
 @gateway_options
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
-def command(file: Path | None, state_dir: Path | None, as_json: bool) -> None:
+@json_option
+def command(file: Path, state_dir: Path | None, as_json: bool) -> None:
     """Show the running gateway: problems, the worst first; listeners, authenticators, and who has to wait after wrong passwords.
 
-    Directories and services are asked whether they answer. Ends with 1 if there is a problem.
+    Directories and services are asked whether they answer. The exit status is 1 if there is a problem.
     """
+    from perimeter.audit.escaping import escape_line
+
     with explained():
-        answer = ask(gateway_of(file, state_dir)[0], {"command": "status"})
+        answer = Site(file, state_dir).ask({"command": "status"})
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
         for line in _lines(answer):
             # names come from clients
             click.echo(escape_line(line))
-    sys.exit(1 if answer.get("problems") else 0)
+    sys.exit(Exit.NO if answer.get("problems") else Exit.DONE)
 
 
 def _lines(answer: dict[str, Any]) -> list[str]:
@@ -55,34 +52,3 @@ def _lines(answer: dict[str, Any]) -> list[str]:
         state = f"refused for {one['seconds']} s" if one["seconds"] else "may try once more"
         lines.append(f"{who}: {one['wrong_passwords']} wrong passwords, {state}")
     return lines
-
-
-@click.command("unban")
-@gateway_options
-@click.argument("what", metavar="NAME|ADDRESS")
-def unban(file: Path | None, state_dir: Path | None, what: str) -> None:
-    """Forget the wrong passwords for a user name, in any of its spellings, or from an address."""
-    with explained():
-        released = ask(gateway_of(file, state_dir)[0], {"command": "unban", "what": what})["released"]
-    if not released:
-        raise click.ClickException(f"there were no wrong passwords for {what!r}")
-    for one in released:
-        click.echo(escape_line(f"{one} may try again"))
-
-
-@click.command("reload")
-@config_option
-def reload(file: Path) -> None:
-    """Check FILE, and make the running gateway load it. Open connections and requests go on.
-
-    Ends with 1, and changes nothing, if FILE has a fault or no gateway runs with it. The gateway reports in its log what it did.
-    """
-    with explained():
-        running = ask(read_site(file).perimeter.state_dir, {"command": "status", "brief": True})
-    if Path(running["config"]).resolve() != file.resolve():
-        raise click.ClickException(f"the gateway that runs in this state_dir has another configuration: {running['config']}")
-    try:
-        os.kill(running["pid"], signal.SIGHUP)
-    except OSError as error:
-        raise click.ClickException(f"process {running['pid']} cannot be signalled: {error.strerror}") from None
-    click.echo(f"process {running['pid']} loads {file}")

@@ -76,6 +76,7 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
         "pid": os.getpid(),
         "uptime": int(gateway.uptime()),
         "config": str(config.file),
+        "drain_timeout": config.perimeter.drain_timeout,
         "sessions": len(gateway.assembly.sessions),
         "listeners": [attrs.asdict(place) for place in gateway.listeners()],
         "authenticators": [
