@@ -1,8 +1,12 @@
-"""``perimeter status``: show the running gateway."""
+"""``perimeter status``: show the running gateway (`perimeter.cli.showing`)."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +19,62 @@ from perimeter.cli.site import Site, explained, gateway_options, json_option, pr
 @click.command("status")
 @gateway_options
 @json_option
-def command(file: Path, state_dir: Path | None, as_json: bool) -> None:
-    """Show the running gateway: problems, the worst first; listeners, authenticators, and who has to wait after wrong passwords.
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option("--every", type=click.FloatRange(min=0.5), default=2.0, show_default=True, metavar="SECONDS", help="With --watch.")
+def command(file: Path, state_dir: Path | None, as_json: bool, watch: bool, every: float) -> None:
+    """Show the running gateway: what is wrong first, the worst at the top.
 
-    Directories and services are asked whether they answer. The exit status is 1 if there is a problem.
+    Then the workers, the last reload, requests, listeners, upstreams, authenticators, certificates, and the users and addresses
+    that have to wait after wrong passwords. Directories and services are asked whether they answer, which takes three seconds at
+    most. The exit status is 1 if there is a problem.
     """
-    from perimeter.audit.escaping import escape_line
-
+    site = Site(file, state_dir)
+    if watch:
+        _watch(site, every, as_json)
     with explained():
-        answer = Site(file, state_dir).ask({"command": "status"})
+        answer = site.ask({"command": "status"})
     if as_json:
         print_json(answer)
     else:
-        for line in _lines(answer):
-            # names come from clients
-            click.echo(escape_line(line))
+        from perimeter.cli.showing import lines
+
+        _print(lines(answer, time.time()))
     sys.exit(Exit.NO if answer.get("problems") else Exit.DONE)
 
 
-def _lines(answer: dict[str, Any]) -> list[str]:
-    lines = [f"problem: {one['subject']} {one['name']}: {one['message']}" for one in answer.get("problems", ())]
-    lines += [f"perimeter {answer['version']}, process {answer['pid']}, up for {answer['uptime']} s with {answer['config']}"]
-    if answer.get("sessions"):
-        lines.append(f"sessions of browsers: {answer['sessions']}")
-    for place in answer["listeners"]:
-        lines.append(f"listener {place['name']}: port {place['port']}, {place['connections']} connections")
-    for one in answer["authenticators"]:
-        state = "in use"
-        if one["down"]:
-            state = f"down, next try in {one['next_try']} s"
-        elif one.get("fault"):
-            state = "cannot be used at the moment"
-        lines.append(f"authenticator {one['name']} ({one['type']}, realm {one['realm']}): {state}")
-    for one in answer["waiting"]:
-        who = f"name {one['value']!r} of realm {one['realm']}" if one["kind"] == "name" else f"address {one['value']}"
-        state = f"refused for {one['seconds']} s" if one["seconds"] else "may try once more"
-        lines.append(f"{who}: {one['wrong_passwords']} wrong passwords, {state}")
-    return lines
+def _watch(site: Site, every: float, as_json: bool) -> None:
+    """Show the gateway every ``every`` seconds, also while it does not run. Ends with Ctrl-C."""
+    from perimeter.cli.showing import lines
+    from perimeter.errors import StartupError
+
+    before: dict[str, Any] | None = None
+    answer: dict[str, Any] | None
+    try:
+        while True:
+            began = time.monotonic()
+            try:
+                answer = site.ask({"command": "status"})
+                fault, shown = "", lines(answer, time.time(), before)
+            except StartupError as error:
+                answer, fault, shown = None, str(error), [f"problem: {error}"]
+            if as_json:
+                click.echo(json.dumps(answer if answer is not None else {"problems": [{"message": fault}]}))
+            else:
+                click.clear()
+                _print(shown, shutil.get_terminal_size().lines - 1 if sys.stdout.isatty() else None)
+            before = answer
+            time.sleep(max(0.0, began + every - time.monotonic()))
+    except KeyboardInterrupt:
+        sys.exit(Exit.DONE)
+
+
+def _print(shown: list[str], most: int | None = None) -> None:
+    """Print lines, ``most`` at most. Problems are red on a terminal."""
+    from perimeter.audit.escaping import escape_line
+
+    if most is not None and len(shown) > most:
+        shown = [*shown[: most - 1], f"… {len(shown) - most + 1} more lines"]
+    for line in shown:
+        # names come from clients
+        text = escape_line(line)
+        click.echo(click.style(text, fg="red") if line.startswith("problem: ") and "NO_COLOR" not in os.environ else text)

@@ -86,8 +86,7 @@ class ProblemTests(StatusCase):
         self.assertTrue(problem.startswith("authenticator corp: the directory of corp cannot be asked: 127.0.0.1:"), problem)
         self.assertIn("nothing listens there", problem)
         shown = Ran("status", "--config", str(gateway.config)).output
-        self.assertIn("authenticator corp (ldap, realm corp): cannot be used at the moment", shown)
-        self.assertIn("authenticator local (realmfile, realm local): in use", shown)
+        self.assertRegex(shown, "corp +cannot be used at the moment +ldap +corp\nlocal +in use +realmfile +local\n")
 
     def test_the_keys_of_an_issuer_that_is_down(self) -> None:
         url = f"http://127.0.0.1:{free_port()}/jwks"
@@ -162,7 +161,7 @@ class BrokenFileTests(StatusCase):
             gateway.configure(site(ROUTES.format(servers="sample:"), extra="[logging]\nformat = console\n").replace(*fault))
             config = ("--config", str(gateway.config))
             for command, words, code in (
-                (("status",), f"listener http: port {gateway['http']}", 0),
+                (("status",), f"  {gateway['http']}  ", 0),
                 (("unban", "alice"), "there were no wrong passwords", 1),
                 (("token", "list"), "", 0),
                 (("token", "revoke", "--user", "alice", "--realm", "local"), "revoked: 0 API tokens", 0),
