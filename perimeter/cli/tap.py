@@ -15,6 +15,7 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
+from perimeter.cli.site import DEFAULT, VARIABLE
 from perimeter.errors import StartupError
 from perimeter.manager.handover import LogTarget
 from perimeter.net.activation import activated, matched
@@ -36,7 +37,9 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Refuse to go on without a configuration. There is a pid file only if it is asked for."""
         if not self["config"]:
-            raise usage.UsageError("--config FILE is needed: the gateway's site.ini (etc/site.ini is an example)")
+            self["config"] = os.environ.get(VARIABLE) or (str(DEFAULT) if DEFAULT.exists() else None)
+        if not self["config"]:
+            raise usage.UsageError(f"--config FILE is needed: there is no {DEFAULT}, and {VARIABLE} is not set")
         twistd = self.parent
         if twistd is None:
             return
@@ -65,7 +68,7 @@ def makeService(options: Options) -> IService:
     file = Path(options["config"]).absolute()  # twistd --rundir changes the directory before a reload reads it again
     if options["check"]:
         # Here, so that the daemon does not import what only commands need.
-        from perimeter.cli.check import run_check
+        from perimeter.cli.checking import run_check
 
         status, text = run_check(file)
         _exit(status, text)
