@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import perimeter
-from perimeter.cli import audit, check, ecflowrc, emit, explain, import_, keys, login, password, session, status, token
+from perimeter.cli import audit, check, doctor, ecflowrc, emit, explain, import_, keys, login, password, session, status, token
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,6 +16,7 @@ def main() -> None:
 
 main.add_command(check.command)
 main.add_command(explain.command)
+main.add_command(doctor.command)
 main.add_command(audit.command)
 main.add_command(password.command)
 main.add_command(keys.command)
