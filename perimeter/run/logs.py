@@ -79,10 +79,14 @@ def _level(event: LogEvent) -> str:
 
 
 def console_line(event: LogEvent, redact: Redactor = redact) -> str:
-    """``2026-11-22T12:00:00+0000 info perimeter.gate: …``, local time; a traceback follows, indented."""
+    """``2026-11-22T12:00:00+0000 info perimeter.gate: …``, local time; a traceback follows, indented.
+
+    If the event is about one request and has its ``request_id``, the line ends with it.
+    """
     stamp = formatTime(event.get("log_time", time.time()))
     namespace = escape_line(str(event.get("log_namespace", "-")))
-    line = f"{stamp} {_level(event)} {namespace}: {escape_line(redacted(_message(event), redact))}\n"
+    request = f" (request_id {escape_line(event['request_id'])})" if event.get("request_id") else ""
+    line = f"{stamp} {_level(event)} {namespace}: {escape_line(redacted(_message(event), redact))}{request}\n"
     trace = _trace(event)
     if trace:
         # Only at newlines: every other character that some program takes for a line end is escaped.
@@ -91,7 +95,7 @@ def console_line(event: LogEvent, redact: Redactor = redact) -> str:
 
 
 def json_line(event: LogEvent, redact: Redactor = redact) -> str:
-    """One JSON object: time (UTC), level, namespace, message, and trace where there is one."""
+    """One JSON object: time (UTC), level, namespace, message, and request_id and trace where there is one."""
     when = event.get("log_time", time.time())
     fields = {
         "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(when))}.{int(when % 1 * 1000):03}Z",
@@ -99,6 +103,8 @@ def json_line(event: LogEvent, redact: Redactor = redact) -> str:
         "namespace": str(event.get("log_namespace", "-")),
         "message": redacted(_message(event), redact),
     }
+    if event.get("request_id"):
+        fields["request_id"] = str(event["request_id"])
     trace = _trace(event)
     if trace:
         fields["trace"] = redacted(trace, redact)

@@ -75,6 +75,15 @@ class ConsoleTests(LogsCase):
         Logger(namespace="x", observer=DaemonLog(LoggingSettings(), out)).info("José")
         self.assertTrue(raw.getvalue().endswith(b"info x: Jos\\xe9\n"))
 
+    def test_the_id_of_the_request_ends_the_line(self) -> None:
+        logger = self.logger()
+        for request_id in ("0af7", "", "a\nb"):
+            logger.info("refused", request_id=request_id)
+        self.assertEqual(
+            [line.partition(": ")[2] for line in self.lines()],
+            ["refused (request_id 0af7)", "refused", "refused (request_id a\\x0ab)"],
+        )
+
 
 class JsonTests(LogsCase):
     def test_object(self) -> None:
@@ -85,6 +94,11 @@ class JsonTests(LogsCase):
         self.assertEqual(parsed, {"level": "error", "namespace": "perimeter.gate", "message": "José \\ud800\n\x7f"})
         self.assertTrue(line.isascii())
         self.assertTrue(line.isprintable())
+
+    def test_the_id_of_the_request(self) -> None:
+        for request_id, expected in (("0af7", "0af7"), ("", None)):
+            self.logger(format="json").info("refused", request_id=request_id)
+            self.assertEqual(json.loads(self.lines()[-1]).get("request_id"), expected)
 
     def test_trace(self) -> None:
         self.logger(format="json").failure("it broke", failing("password=xyzzy"))
