@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,9 +92,32 @@ class JsonTests(LogsCase):
         (line,) = self.lines()
         parsed = json.loads(line)
         self.assertRegex(parsed.pop("time"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
-        self.assertEqual(parsed, {"level": "error", "namespace": "perimeter.gate", "message": "José \\ud800\n\x7f"})
+        text = "José \\ud800"
+        message = {"level": "error", "namespace": "perimeter.gate", "message": f"{text}\n\x7f", "values": {"who": text}}
+        self.assertEqual(parsed, message)
         self.assertTrue(line.isascii())
         self.assertTrue(line.isprintable())
+
+    def test_the_values_of_the_message(self) -> None:
+        logger = self.logger(format="json")
+        logger.info(
+            "{address} {target} {status} {twice} {twice} {path} {object} {a.b}",
+            address="192.0.2.7",
+            target="/x?token=xyzzy",
+            status=401,
+            twice="\ud800",
+            path=Path("/etc/x"),
+            object=object(),
+            a=None,
+            other="not in the message",
+        )
+        self.assertEqual(
+            json.loads(self.lines()[0])["values"],
+            {"address": "192.0.2.7", "target": "/x?token=REDACTED", "status": 401, "twice": "\\ud800", "path": "/etc/x"},
+        )
+        for words in ("none", "{address}", "{", "{0}"):
+            logger.info(words, address="192.0.2.7")
+            self.assertNotIn("values", json.loads(self.lines()[-1]), words)
 
     def test_the_id_of_the_request(self) -> None:
         for request_id, expected in (("0af7", "0af7"), ("", None)):
