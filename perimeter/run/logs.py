@@ -84,8 +84,8 @@ def _level(event: LogEvent) -> str:
 def console_line(event: LogEvent, redact: Redactor = redact, slot: int | None = None) -> str:
     """``2026-11-22T12:00:00+0000 info perimeter.gate: …``, local time; a traceback follows, indented.
 
-    ``slot`` is that of a worker: ``2026-11-22T12:00:00+0000 info perimeter.gate slot=0: …``. If the event is about one request and
-    has its ``request_id``, the line ends with it.
+    ``slot`` is that of a worker: ``2026-11-22T12:00:00+0000 info perimeter.gate slot=0: …``. If the event is about one request
+    and has its ``request_id``, the line ends with it.
     """
     stamp = formatTime(event.get("log_time", time.time()))
     namespace = escape_line(str(event.get("log_namespace", "-")))
@@ -131,7 +131,7 @@ def _values(event: LogEvent, redact: Redactor) -> dict[str, object]:
 def json_line(event: LogEvent, redact: Redactor = redact, slot: int | None = None) -> str:
     """One JSON object: time (UTC), level, namespace and message; first the ``slot`` of a worker.
 
-    With ``values``, those in the message, such as address and reason; ``request_id``; ``trace``, a traceback: where there are any.
+    With ``values``, those in the message, such as address and reason; ``request_id``; ``trace``, a traceback: if there are any.
     """
     when = event.get("log_time", time.time())
     fields: dict[str, object] = {
