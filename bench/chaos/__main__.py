@@ -85,9 +85,9 @@ async def run(case: Case, workers: int, clients: int) -> Result:
         finally:
             outcome = await load.stop()
         await gateway.stop()
-        return Result(
-            case, outcome, judge(gateway.audit, outcome.answered, mark), max(0.0, outcome.last_trouble - over), tuple(scene.notes)
-        )
+        answers = {target: status for target, status in outcome.answered.items() if status != 503 or not case.unrecorded}
+        judgement = judge(gateway.audit, answers, mark)
+        return Result(case, outcome, judgement, max(0.0, outcome.last_trouble - over), tuple(scene.notes))
     raise AssertionError("unreachable")
 
 
@@ -106,7 +106,7 @@ async def sorts(gateway: Gateway, case: Case) -> tuple[Sort, ...]:
     status = await gateway.revoke("bob", "builder", id)
     if status not in (200, 204):
         raise BenchError(f"the token was not revoked: {status}")
-    found = (
+    found: tuple[Sort, ...] = (
         Sort("user", f"Authorization: {basic('alice', 'wonderland')}\r\n", frozenset({200}), "alice"),
         Sort("token", f"Authorization: Bearer {token}\r\n", frozenset({200}), "bob"),
         Sort("stranger", "", frozenset({401})),

@@ -1,4 +1,4 @@
-"""The service behind the gateway: ``python -m bench.chaos.service PORT``. It answers every request with its target and the user."""
+"""The service behind the gateway: ``python -m bench.chaos.service PORT``. It answers with the target and the user."""
 
 from __future__ import annotations
 
