@@ -71,7 +71,7 @@ async def run(case: Case, workers: int, clients: int) -> Result:
             known.__enter__()
             stack.callback(known.stop)
             more = cases.directory_section(known.port)
-        environ = {**case.environ, **({"FAKETIME_TIMESTAMP_FILE": str(folder / "clock")} if case.environ else {})}
+        environ = {"LD_PRELOAD": str(folder / "clock.so"), "CLOCK_OFFSET": str(folder / "clock")} if case.clock else {}
         gateway = Gateway(folder, workers, port, more, environ)
         stack.push_async_callback(gateway.stop)
         await gateway.start()

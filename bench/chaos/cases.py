@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import attrs
 
-from bench import directory
+from bench import directory, programs
 from bench.chaos.gateway import Gateway
 from bench.directory import Directory
 from bench.errors import BenchError
@@ -43,7 +44,8 @@ class Case:
     """A fault. ``workers`` is the least number that it needs.
 
     While ``unrecorded``, an answer of 503 needs no record: it says that the audit log cannot be written.
-    ``prepare`` is called with the folder before the gateway starts, and may return sections of site.ini; ``environ`` is for it.
+    ``prepare`` is called with the folder before the gateway starts, and may return sections of site.ini.
+    With ``clock`` the gateway's clock can be moved.
     ``tidy`` is called with the folder at the end.
     """
 
@@ -53,7 +55,7 @@ class Case:
     workers: int = 1
     prepare: Callable[[Path], str] = lambda folder: ""
     tidy: Callable[[Path], None] = lambda folder: None
-    environ: dict[str, str] = attrs.field(factory=dict)
+    clock: bool = False
     directory: bool = False
     unrecorded: bool = False
 
@@ -156,14 +158,14 @@ async def _directory_away(scene: Scene) -> None:
     await asyncio.sleep(12)  # the breaker asks again
 
 
-def _clock(folder: Path, shift: str) -> None:
-    waiting = folder / "clock.new"
-    waiting.write_text(shift + "\n")
-    waiting.rename(folder / "clock")
+def _clock(folder: Path, shift: float) -> None:
+    """Move the gateway's clock to ``shift`` seconds beside the right time."""
+    with (folder / "clock").open("r+b" if (folder / "clock").exists() else "wb") as file:
+        file.write(struct.pack("d", shift))
 
 
 async def _move_clock(scene: Scene) -> None:
-    for shift in ("+1h", "-1h", "+0"):
+    for shift in (3600.0, -3600.0, 0.0):
         _clock(scene.folder, shift)
         await asyncio.sleep(3)
 
@@ -203,14 +205,11 @@ async def _upgrades(scene: Scene) -> None:
         scene.notes.append(f"new workers after {time.monotonic() - began:.1f} s")
 
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
-
-
-def _faked(start: str) -> Callable[[Path], str]:
+def _moved(shift: float) -> Callable[[Path], str]:
     def prepare(folder: Path) -> str:
-        if not FAKETIME.exists():
-            raise BenchError("libfaketime is not installed (scripts/install-bench-peers)")
-        _clock(folder, start)
+        source = Path(__file__).with_name("clock.c")
+        programs.run(("gcc", "-shared", "-fPIC", "-O2", "-o", str(folder / "clock.so"), str(source)))
+        _clock(folder, shift)
         return ""
 
     return prepare
@@ -219,10 +218,8 @@ def _faked(start: str) -> Callable[[Path], str]:
 def _before_midnight(folder: Path) -> str:
     now = time.localtime()
     left = 86400 - (now.tm_hour * 3600 + now.tm_min * 60 + now.tm_sec)
-    return _faked(f"+{left - 8}s")(folder)
+    return _moved(left - 8.0)(folder)
 
-
-_FAKED = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
 
 CASES = (
     Case("calm", "no fault", _nothing),
@@ -241,8 +238,8 @@ CASES = (
     ),
     Case("state-full", "full disk under the state for 2 s", _full_state, 1, _small_disk("state"), _unmount("state")),
     Case("directory-away", "the directory is stopped for 4 s", _directory_away, directory=True),
-    Case("clock", "the clock is moved by an hour, both ways", _move_clock, 1, _faked("+0"), environ=_FAKED),
-    Case("midnight", "midnight", _midnight, 1, _before_midnight, environ=_FAKED),
+    Case("clock", "the clock is moved by an hour, both ways", _move_clock, 1, _moved(0.0), clock=True),
+    Case("midnight", "midnight", _midnight, 1, _before_midnight, clock=True),
     Case("reloads", "100 reloads, 10 of them with a fault in site.ini", _reloads),
     Case("upgrades", "3 upgrades", _upgrades, workers=2),
 )

@@ -45,6 +45,7 @@ path = users.realm
 
 [authentication]
 timeout = 2s
+remember_password = 0
 
 {more}
 

@@ -53,9 +53,13 @@ class Outcome:
 
 
 class Load:
-    """``clients`` connections of each of ``sorts`` to ``port``; ``mark`` begins the targets."""
+    """``clients`` connections of each of ``sorts`` to ``port``; ``mark`` begins the targets.
 
-    def __init__(self, port: int, sorts: tuple[Sort, ...], clients: int, mark: str) -> None:
+    ``think`` is the time between an answer and the next request, in seconds.
+    """
+
+    def __init__(self, port: int, sorts: tuple[Sort, ...], clients: int, mark: str, think: float = THINK) -> None:
+        self._think = think
         self.outcome = Outcome()
         self._port = port
         self._mark = mark
@@ -83,7 +87,7 @@ class Load:
                     sent += 1
                     if not await self._request(reader, writer, sort, f"/{self._mark}/{sort.name}/{number}/{sent}"):
                         break
-                    await asyncio.sleep(THINK)
+                    await asyncio.sleep(self._think)
             finally:
                 writer.close()
 
