@@ -1,7 +1,7 @@
 """``python -m bench.chaos.soak``: many lasting connections for minutes; the memory of the gateway must stay flat.
 
-Connections ask now and then; some end and begin anew all the time. A line for each minute: processes, memory, answers, and what went
-wrong. Memory is the proportional set size, which counts pages that processes share once.
+Each connection asks every five seconds, one in twenty five times a second. A line for each minute: memory, descriptors, answers.
+Memory is the proportional set size, which counts pages that processes share once.
 """
 
 from __future__ import annotations
