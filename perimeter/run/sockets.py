@@ -6,7 +6,7 @@ import socket
 from typing import Protocol
 
 from perimeter.config.site.listener import ListenerSettings
-from perimeter.net.listeners import bind
+from perimeter.net.binding import bind
 
 
 class Sockets(Protocol):
@@ -21,4 +21,4 @@ class BoundSockets:
 
     def socket_for(self, settings: ListenerSettings) -> socket.socket:
         """See `Sockets`."""
-        return bind(settings)
+        return bind(settings.name, settings.interface, settings.port)
