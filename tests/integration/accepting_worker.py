@@ -53,7 +53,7 @@ def main(page: str, listening: str, number: str) -> None:
         Deadlines(reactor),
         listening=socket.socket(fileno=int(listening)),
         port_type=SharedPort,
-    )
+    ).startListening()  # type: ignore[no-untyped-call]
 
     class Parent(protocol.Protocol):
         def connectionLost(self, reason: object = None) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from perimeter.net.listeners import listening_socket
+from perimeter.net.binding import listening_socket
 from perimeter.workers.page import SharedPage, SlotState
 
 WORKERS = 4

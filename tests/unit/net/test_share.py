@@ -10,8 +10,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from perimeter.config.site.listener import ListenerSettings
+from perimeter.net.binding import listening_socket
 from perimeter.net.deadlines import Deadlines
-from perimeter.net.listeners import listen, listening_socket
+from perimeter.net.listeners import listen
 from perimeter.net.share import (
     ALONE,
     CALM_LOOK,
@@ -192,6 +193,7 @@ class SharedPortTests(ShareTestCase):
             port_type=SharedPort,
         )
         assert isinstance(port, SharedPort)
+        port.startListening()
         self.addCleanup(port.socket.close)
         self.made: list[Any] = []
 
