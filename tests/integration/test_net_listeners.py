@@ -264,7 +264,7 @@ class ExhaustionTests(NetTestCase):
         self.assertIn(port, clock.readers)
         port.doRead()
         port.pause(True)
-        clock.advance(listeners.PAUSE)
+        clock.advance(PAUSE)
         self.assertNotIn(port, clock.readers)
         port.pause(False)
         self.assertIn(port, clock.readers)
