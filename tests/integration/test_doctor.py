@@ -89,7 +89,7 @@ class AroundTests(DoctorCase):
         web = self.web("0.0.0.0")
         found = self.findings(self.configured(site(ROUTE.format(url=f"http://127.0.0.1:{web.port}"))))
         finding = found["service-open"]
-        self.assertEqual((finding["grade"], finding["subject"], self.status), ("open", "[upstream app]", 2))
+        self.assertEqual((finding["grade"], finding["subject"], self.status), ("open", "[upstream app]", 1))
         self.assertIn(f"listens on 0.0.0.0:{web.port}", finding["message"])
         self.assertIn("answers requests without credentials (status 200)", finding["message"])
         self.assertIn("127.0.0.1", finding["remedy"])
@@ -169,7 +169,7 @@ class CertificateTests(DoctorCase):
         self.assertEqual((finding["grade"], finding["subject"]), ("soon", "[listener https]"))
         self.assertRegex(finding["message"], r"gw\.crt: .* expires on [0-9-]+, in 3 days$")
         self.assertNotIn("certificate-name", found)
-        self.assertEqual(self.status, 1)
+        self.assertEqual(self.status, 3)
 
     def test_a_certificate_that_has_expired(self) -> None:
         start = datetime.now(UTC) - timedelta(days=9)
