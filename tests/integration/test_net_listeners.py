@@ -18,7 +18,7 @@ from twisted.trial import unittest
 
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
-from perimeter.net import binding
+from perimeter.net import binding, listeners
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.listeners import ConnectionLimits, listen
 from tests.integration.netkit import NetTestCase, Remembering, Serving, client_context, eventually, identity, pause, read_all
