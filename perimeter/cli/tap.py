@@ -16,9 +16,9 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from perimeter.errors import StartupError
-from perimeter.manager.handover import LogTarget
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.launch import Launch, detach, forget_own_pid
+from perimeter.run.log_target import LogTarget
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
 from perimeter.run.plan import read_site
@@ -88,7 +88,9 @@ def makeService(options: Options) -> IService:
     if config.perimeter.workers > 1:
         from perimeter.manager.start import Start
 
-        target = LogTarget(getattr(outfile, "path", ""))
+        if twistd.get("chroot"):
+            _exit(1, "--chroot: the processes of several workers cannot be started there; set [perimeter] workers = 1")
+        target = LogTarget(getattr(outfile, "path", ""), twistd["prefix"] if twistd.get("syslog") else "")
         Start(file, config, data, launch, target, user).setServiceParent(application)  # type: ignore[no-untyped-call]
         return application
     # Late, so that --help and --check need no reactor.
