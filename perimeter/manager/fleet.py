@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ from perimeter.manager.backoff import Backoff
 from perimeter.manager.child import Child, Generation
 from perimeter.manager.listening import close_sockets
 from perimeter.manager.relay import Relay
+from perimeter.run.log_target import LogTarget
 from perimeter.workers.channel import ChannelClosed, Refused
 from perimeter.workers.page import SharedPage
 
@@ -45,11 +45,16 @@ class Slot:
     pause: Deferred[None] | None = None
     kept: Deferred[None] | None = None
 
+    @property
+    def serves(self) -> bool:
+        """Whether its worker has begun to serve."""
+        return self.child is not None and self.child.serving and bool(self.child.status)
+
 
 class Fleet:
     """Keeps the workers of ``generation`` running. ``changed`` is called when a worker serves, or could not be started."""
 
-    def __init__(self, reactor: Any, page: SharedPage, file: Path, log: str, generation: Generation) -> None:
+    def __init__(self, reactor: Any, page: SharedPage, file: Path, log: LogTarget, generation: Generation) -> None:
         self.slots: list[Slot] = []
         self.generation = generation
         self.fault = ""
@@ -89,8 +94,7 @@ class Fleet:
         if slot.pause is not None:
             slot.pause.cancel()
         if slot.child is not None:
-            slot.child.serving = False
-            slot.child.channel.tell("stop")
+            slot.child.leave()
 
     def _pin(self, slot: Slot) -> None:
         allowed = sorted(os.sched_getaffinity(0))
@@ -115,19 +119,22 @@ class Fleet:
                 self.changed()
             except START_FAULTS as error:
                 fault = str(error)
-                child.end()
+                if isinstance(error, TimeoutError):
+                    child.end()  # it hangs
+                else:
+                    child.signal(signal.SIGKILL)
             how = await child.ended
             slot.child = None
             if self._is_leaving(slot):
                 break
             served = 0.0 if fault else self._reactor.seconds() - began
             wait = slot.backoff.ended(served)
+            self.fault = fault or f"worker {slot.number} has ended {how}"
             if fault:
-                self.fault = fault
                 _log.error("worker {slot} could not be started: {error}", slot=slot.number, error=fault, counted=True)
-                self.changed()
             else:
                 _log.error("worker {slot} has ended {how}: another one is started", slot=slot.number, how=how, counted=True)
+            self.changed()
             await self._pause(slot, wait)
         self._leaving.discard(slot)
 
@@ -177,7 +184,7 @@ class Fleet:
                 await gatherResults([Deferred.fromCoroutine(self._prepare(child, new)) for child in missing], consumeErrors=True)
                 prepared += missing
         except FirstError as error:
-            self.tell("abort", self.serving())
+            self.tell("abort")
             error.subFailure.raiseException()
         before, self.generation = self.generation, new
         commits = [Deferred.fromCoroutine(self._commit(child)) for child in prepared if child.serving]
@@ -211,10 +218,29 @@ class Fleet:
         for child in self.all_children():
             child.watch()
 
-    def tell(self, name: str, children: Iterable[Child], **arguments: Any) -> None:
-        """Tell several workers something."""
-        for child in children:
+    def tell(self, name: str, /, **arguments: Any) -> None:
+        """Tell all workers something."""
+        for child in self.all_children():
             child.channel.tell(name, **arguments)
+
+    def described(self) -> list[dict[str, Any]]:
+        """What is known of each worker, for the operator. ``since`` is in seconds; ``state`` is `SlotState` in small letters."""
+        found = []
+        for slot in self.slots:
+            child, row = slot.child, self._page.slots[slot.number]
+            found.append(
+                {
+                    "slot": slot.number,
+                    "pid": 0 if child is None else child.pid,
+                    "state": row.state.name.lower(),
+                    "connections": row.held,
+                    "since": 0 if child is None else int(self._reactor.seconds() - child.since),
+                    "restarts": max(0, slot.starts - 1),
+                    "generation": row.generation,
+                    "slow": False,
+                }
+            )
+        return found
 
     async def stop(self) -> None:
         """Accept no more; let requests in flight finish for ``drain_timeout``; then end what is left.
@@ -231,7 +257,8 @@ class Fleet:
         while not all(one.called for one in kept):
             if self._reactor.stop_now and not hurried:
                 hurried = True
-                self.tell("stop", self.all_children())
+                for child in self.all_children():
+                    child.leave()
                 deadline = self._reactor.seconds() + GRACE
             if self._reactor.seconds() > deadline:
                 for child in self.all_children():
