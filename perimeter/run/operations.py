@@ -11,11 +11,13 @@ import attrs
 
 import perimeter
 from perimeter.errors import Unavailable
+from perimeter.run.all_workers import all_problems, all_status
 from perimeter.run.build.assembly import Assembly
-from perimeter.run.problems import Examination, Subject, problems
+from perimeter.run.problems import Examination, Subject, noticed
 from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.tokens.revoking import Revocation
+from perimeter.workers.place import Place
 
 
 @attrs.frozen
@@ -52,7 +54,8 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
     """
     command = question.get("command")
     if command == "status":
-        return status(gateway) if question.get("brief") is True else examined_status(gateway, gateway.examination())
+        examination = gateway.examination()
+        return brief_status(gateway, examination) if question.get("brief") is True else examined_status(gateway, examination)
     if command == "tokens":
         return _tokens(gateway.assembly, question)
     if command == "revoke":
@@ -101,14 +104,26 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
     }
 
 
+async def brief_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
+    """`status` of all worker processes."""
+    place = examination.runtime.place
+    return status(gateway) if place is None else await all_status(place, status(gateway))
+
+
 async def examined_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
-    """`status`, with ``problems``: the worst first. Directories and services are asked; this takes some seconds at most."""
-    found = await problems(examination)
-    answer = status(gateway)
+    """`brief_status`, with ``problems``: the worst first. Directories and services are asked; this takes some seconds at most."""
+    found = await all_problems(examination)
+    answer = await brief_status(gateway, examination)
     down = {one.name: one.message for one in found if one.subject is Subject.AUTHENTICATOR}
     for authenticator in answer["authenticators"]:
         authenticator["fault"] = down.get(authenticator["name"], "")
     return {**answer, "problems": [attrs.asdict(one) for one in found]}
+
+
+def answer_workers(gateway: RunningGateway, place: Place) -> None:
+    """Answer the other worker processes when they are asked about all of them."""
+    place.handlers["status"] = lambda _: {"status": status(gateway)}
+    place.handlers["noticed"] = lambda _: {"problems": [attrs.asdict(one) for one in noticed(gateway.examination())]}
 
 
 def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.net import binding
 from perimeter.net.contexts import ServerContexts
-from perimeter.net.listeners import ConnectionLimits, listen
+from perimeter.net.listeners import PAUSE, ConnectionLimits, listen
 from tests.integration.netkit import NetTestCase, Remembering, Serving, client_context, eventually, identity, pause, read_all
 
 LOCALHOST = identity("localhost", "127.0.0.1")
@@ -253,7 +253,7 @@ class ExhaustionTests(NetTestCase):
         port.doRead()
         self.assertEqual(exhausted.accepts, 1)
         self.assertNotIn(port, clock.readers)
-        clock.advance(listeners.PAUSE)
+        clock.advance(PAUSE)
         self.assertIn(port, clock.readers)
 
     def test_a_port_that_pauses_accepts_nothing_until_it_goes_on(self) -> None:
@@ -264,7 +264,7 @@ class ExhaustionTests(NetTestCase):
         self.assertIn(port, clock.readers)
         port.doRead()
         port.pause(True)
-        clock.advance(listeners.PAUSE)
+        clock.advance(PAUSE)
         self.assertNotIn(port, clock.readers)
         port.pause(False)
         self.assertIn(port, clock.readers)
