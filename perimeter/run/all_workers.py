@@ -9,6 +9,8 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from perimeter.errors import Unavailable
+from perimeter.metrics.figures import Totals
+from perimeter.run.overview import requests_so_far
 from perimeter.run.problems import Examination, Problem, Severity, Subject, problems
 from perimeter.workers.gathered import Gathered, WorkerNow, gathered
 from perimeter.workers.place import Place
@@ -59,10 +61,10 @@ def _of_workers(workers: Sequence[WorkerNow]) -> Iterable[Problem]:
             )
 
 
-async def all_status(place: Place, own: Mapping[str, Any]) -> dict[str, Any]:
-    """The status of all workers. ``own`` is that of this one."""
+async def all_status(place: Place, own: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
+    """The status of all workers. ``own`` is that of this one, and ``totals`` are its requests."""
     try:
-        found = await gathered(place, "status", {})
+        found = await gathered(place, "status", totals.counts())
     except Unavailable:  # which is one of the problems
         return dict(own)
     return merged_status(own, found)
@@ -71,8 +73,11 @@ async def all_status(place: Place, own: Mapping[str, Any]) -> dict[str, Any]:
 def merged_status(own: Mapping[str, Any], found: Gathered) -> dict[str, Any]:
     """The status of all workers: connections are added up, a state is the worst one."""
     several = [own, *(share["status"] for share in found.shares.values())]
+    reloads = [one["last_reload"] for one in several if one["last_reload"] is not None]
     return {
         **own,
+        **(requests_so_far(Totals.from_counts(found.counts)) if "requests" in own else {}),
+        "last_reload": max(reloads, key=lambda one: str(one["at"]), default=None),
         "uptime": max(one["uptime"] for one in several),
         "sessions": max(one["sessions"] for one in several),
         "listeners": _rows(several, "listeners", ("name",), {"connections": sum}),

@@ -41,7 +41,7 @@ class Runtime:
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
     (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
-    the daemon; None for the present user. ``place`` is that of this worker process among the others; None if there are none.
+    the daemon; None for the present user. ``place`` is that of a worker process among the others, None in a single process.
     """
 
     reactor: Any

@@ -17,7 +17,8 @@ from twisted.logger import Logger, LogPublisher, globalLogPublisher
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.audit.log import BACKLOG, AuditLogs
+from perimeter.audit.log import BACKLOG
+from perimeter.audit.logs import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import NoAudit
 from perimeter.config.site.audit import AuditSettings
@@ -31,7 +32,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from twisted.internet import reactor
-from perimeter.audit.log import AuditLogs
+from perimeter.audit.logs import AuditLogs
 from perimeter.config.site.audit import AuditSettings
 from tests.unit.doubles.audit_records import make_record
 logs = AuditLogs(AuditSettings(path=Path(sys.argv[1]), roll=4000, keep=0), reactor)
