@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
 
-from perimeter.audit.formats import line_format
+from perimeter.audit.formats import Format, line_format
 from perimeter.audit.log import AuditLog
 from perimeter.audit.rolling import RollingFile
 from perimeter.audit.shared import SharedFile
@@ -56,6 +56,10 @@ class AuditLogs:
         sink = NoAudit() if log is None else log
         return sink if self._count is None else self._sinks.setdefault(log, CountingSink(sink, self._count))
 
+    def _line_format(self) -> Format:
+        settings = self._settings
+        return line_format(settings.format, settings.redact, settings.request_id)
+
     def _log(self, path: Path) -> AuditLog:
         # two spellings of one path must not become two writers, which would roll the file twice
         key = os.path.realpath(path)
@@ -65,7 +69,7 @@ class AuditLogs:
             if path.is_file() or not path.exists():
                 path = Path(key)
             file = self._file(key, path)
-            log = AuditLog(file, line_format(self._settings.format, self._settings.redact), self._settings.strict, self._clock)
+            log = AuditLog(file, self._line_format(), self._settings.strict, self._clock)
             if self._opened:
                 log.open()
             self._logs[key] = log

@@ -5,18 +5,13 @@ The files that it names are read as a start reads them (`perimeter.run.build.ins
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
-from zope.interface import implementer
+from typing import Any
 
 from perimeter.config.language.net_types import Network
 from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.load import Inspect, load_site
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
 from perimeter.config.site.rule import Rule
@@ -35,39 +30,19 @@ def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = Tru
     from perimeter.auth.registry import installed_kinds
 
     known = installed_kinds() if kinds is None else kinds
-    with _logged_warnings() as logged:
-        try:
-            config = load_site(path, kinds=known, here=files, inspect=_inspection(known) if files else None)
-        except StartupError as error:
-            return 1, str(error)
-    warnings = [f"warning: {warning}" for warning in dict.fromkeys((*config.warnings, *logged))]
-    return 0, "\n".join([*warnings, *([""] if warnings else []), *_table(config)])
+    from perimeter.run.build.inspection import inspected
 
+    reactor: Any = None
+    if files:
+        from twisted.internet import reactor as installed
 
-def _inspection(kinds: PluginKinds) -> Inspect:
-    # Late, so that other commands need no reactor.
-    from twisted.internet import reactor
-
-    from perimeter.run.build.inspection import inspect_files
-
-    return partial(inspect_files, kinds, reactor)
-
-
-@contextlib.contextmanager
-def _logged_warnings() -> Iterator[list[str]]:
-    """What is logged as a warning meanwhile: a start with the same files logs it too."""
-    found: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if event.get("log_level") is LogLevel.warn:
-            found.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
+        reactor = installed
     try:
-        yield found
-    finally:
-        globalLogPublisher.removeObserver(observe)
+        found = inspected(path, known, reactor)
+    except StartupError as error:
+        return 1, str(error)
+    warnings = [f"warning: {warning}" for warning in found.warnings]
+    return 0, "\n".join([*warnings, *([""] if warnings else []), *_table(found.config)])
 
 
 def _table(config: SiteConfig) -> list[str]:

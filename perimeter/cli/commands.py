@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
     ),
     "Look at it": (
         Entry("status", "status", "Show the running gateway: problems first."),
+        Entry("doctor", "doctor", "Look for what is wrong around the gateway, or will be."),
         Entry("explain", "explain", "Show what would happen to a request, and why."),
         Entry("audit", "audit", "Look into audit logs."),
     ),

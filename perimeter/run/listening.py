@@ -190,6 +190,7 @@ class Listeners:
             deadlines=self._runtime.deadlines,
             turns=self._runtime.turns,
             clock=reactor.seconds,
+            next_id_line=assembly.next_id_line,
             dispatch=assembly.gates[settings.name].dispatch,
             answers=assembly.answers,
             audit=assembly.default_sink,
