@@ -22,6 +22,18 @@ config_option: Callable[[Any], Any] = click.option(
 )
 
 
+optional_config: Callable[[Any], Any] = click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=None,
+    envvar="PERIMETER_CONFIG",
+    metavar="FILE",
+    help="The configuration, for a command that can do without.",
+)
+
+
 def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--config`` or ``--state-dir``, for commands that ask the running gateway: arguments ``file`` and ``state_dir``."""
     file = click.option(
