@@ -13,7 +13,7 @@ import attrs
 from perimeter.audit.formats import user_column
 
 # address, user, time, request, status, length of both text formats: combined has one more column before the user
-_TEXT = re.compile(rb'(\S+) (?:- )?(\S+) \[([^\]]+)\] "([^"]*)" (\d{1,3}) (\d{1,18})(?: "|\n|$)')
+_TEXT = re.compile(rb'(\S+) (?:- )?(\S+) \[([^\]]+)\] "([^"]*)" (\d{1,3}) (\d{1,18})(?: |\n|$)')
 _STATUS = re.compile(r"[0-9]{1,3}")
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from perimeter.cli.site import optional_config
+from perimeter.cli.site import config_option, json_option
 
 if TYPE_CHECKING:
     from perimeter.audit.follow import Followed
@@ -67,7 +67,6 @@ _FILTERS = (
 _files = click.argument(
     "files", metavar="[FILE]…", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path, allow_dash=False)
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,7 +81,7 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
         command(wanted=Wanted(user, path, status or "", reason, since, until), **others)
 
     decorated: Callable[..., Any] = called
-    for option in (*reversed(_FILTERS), optional_config, _files):
+    for option in (*reversed(_FILTERS), config_option, _files):
         decorated = option(decorated)
     return decorated
 
@@ -101,8 +100,8 @@ def command() -> None:
     "-n", "--lines", "count", type=click.IntRange(0, 100_000), default=10, show_default=True, help="Lines to begin with."
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines, over rolls too, until the command is interrupted.")
-@_json
-def tail(files: tuple[Path, ...], file: Path | None, wanted: Wanted, count: int, follow: bool, as_json: bool) -> None:
+@json_option
+def tail(files: tuple[Path, ...], file: Path, wanted: Wanted, count: int, follow: bool, as_json: bool) -> None:
     """Print the last lines that match all options. Lines of several logs are in the order of their times."""
     from perimeter.audit.follow import Followed
     from perimeter.cli.auditing import Out, configured_logs, last_lines
@@ -137,8 +136,8 @@ def _go_on(followed: Iterable[Followed], wanted: Wanted, out: Out) -> None:
 
 @command.command("search")
 @_filtered
-@_json
-def search(files: tuple[Path, ...], file: Path | None, wanted: Wanted, as_json: bool) -> None:
+@json_option
+def search(files: tuple[Path, ...], file: Path, wanted: Wanted, as_json: bool) -> None:
     """Print all lines that match all options, the oldest file first.
 
     The exit status is 1 if there is none, and 3 if a file could not be read.
@@ -149,13 +148,13 @@ def search(files: tuple[Path, ...], file: Path | None, wanted: Wanted, as_json: 
 
 @command.command("show", hidden=True)
 @_filtered
-def show(files: tuple[Path, ...], file: Path | None, wanted: Wanted) -> None:
+def show(files: tuple[Path, ...], file: Path, wanted: Wanted) -> None:
     """The earlier name of search. The exit status is 0 without a match."""
     _, whole = _print_matching(files, file, wanted, as_json=False)
     sys.exit(0 if whole else INCOMPLETE)
 
 
-def _print_matching(files: tuple[Path, ...], file: Path | None, wanted: Wanted, as_json: bool) -> tuple[int, bool]:
+def _print_matching(files: tuple[Path, ...], file: Path, wanted: Wanted, as_json: bool) -> tuple[int, bool]:
     """How many lines were printed, and whether all files could be read."""
     from perimeter.cli.auditing import Matching, Out, files_to_read
 
@@ -171,8 +170,8 @@ def _print_matching(files: tuple[Path, ...], file: Path | None, wanted: Wanted, 
 @command.command("report")
 @_filtered
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Entries in each list.")
-@_json
-def report(files: tuple[Path, ...], file: Path | None, wanted: Wanted, top: int, as_json: bool) -> None:
+@json_option
+def report(files: tuple[Path, ...], file: Path, wanted: Wanted, top: int, as_json: bool) -> None:
     """Count the requests that match all options: by status, user, address, path, reason, and which took longest.
 
     The exit status is 3 if a file could not be read.
@@ -195,9 +194,9 @@ def report(files: tuple[Path, ...], file: Path | None, wanted: Wanted, top: int,
 
 @command.command("verify")
 @_files
-@optional_config
-@_json
-def verify(files: tuple[Path, ...], file: Path | None, as_json: bool) -> None:
+@config_option
+@json_option
+def verify(files: tuple[Path, ...], file: Path, as_json: bool) -> None:
     """Check that each line is whole and of the gateway: count lines that are torn, empty, too long, or from something else.
 
     The exit status is 1 if there is such a line, or a file that cannot be read.

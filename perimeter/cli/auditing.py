@@ -23,10 +23,8 @@ Found = tuple[Line, bytes]
 """A line: its parts, and its text without the newline."""
 
 
-def configured_logs(file: Path | None) -> list[Path]:
+def configured_logs(file: Path) -> list[Path]:
     """The audit logs of the configuration ``file``."""
-    if file is None:
-        raise click.UsageError("name FILEs, or the configuration: -c FILE")
     with explained():
         config = read_site(file)
     paths = (config.audit.path, *(route.audit for route in config.routes))
@@ -44,7 +42,7 @@ def with_old_files(log: Path) -> list[Path]:
         raise click.ClickException(f"{log.parent}: {error.strerror}") from None
 
 
-def files_to_read(files: Sequence[Path], file: Path | None, since: float | None) -> list[Path]:
+def files_to_read(files: Sequence[Path], file: Path, since: float | None) -> list[Path]:
     """``files``, or those of the configuration. Old ones that were last written before ``since`` are left out."""
     if files:
         return list(files)

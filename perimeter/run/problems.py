@@ -26,7 +26,7 @@ from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
 
 TIMEOUT: Final = 3.0
-"""Seconds for all that is asked. It is less than `perimeter.run.control.TIMEOUT`."""
+"""Seconds for all that is asked. It is less than `perimeter.run.asking.TIMEOUT`."""
 
 MOST_SERVERS: Final = 100
 """Servers of upstreams that are asked."""
