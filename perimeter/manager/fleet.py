@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,8 @@ from perimeter.manager.child import Child, Generation
 from perimeter.manager.listening import close_sockets
 from perimeter.manager.relay import Relay
 from perimeter.workers.channel import ChannelClosed, Refused
-from perimeter.workers.page import SharedPage
+from perimeter.workers.page import SharedPage, SlotState
+from perimeter.workers.shares import Shares
 
 _log = Logger()
 
@@ -54,6 +56,7 @@ class Fleet:
         self.generation = generation
         self.fault = ""
         self.relay = Relay(self.serving)
+        self.shares = Shares(self.serving, self.described)
         self.changed: Any = lambda: None
         self._reactor = reactor
         self._page = page
@@ -66,6 +69,25 @@ class Fleet:
     def serving(self) -> list[Child]:
         """The workers that serve, by their slots."""
         return [slot.child for slot in self.slots if slot.child is not None and slot.child.serving]
+
+    def described(self) -> list[dict[str, Any]]:
+        """The members of a `perimeter.workers.gathered.WorkerNow` for each worker."""
+        found = []
+        for slot in (*self.slots, *self._leaving):
+            child, row = slot.child, self._page.slots[slot.number]
+            state = SlotState.EMPTY if child is None else row.state
+            found.append(
+                {
+                    "slot": slot.number,
+                    "pid": 0 if child is None else child.pid,
+                    "state": state.name.lower(),
+                    "connections": row.held,
+                    "since": 0.0 if child is None else child.since,
+                    "restarts": slot.starts - 1,
+                    "generation": row.generation,
+                }
+            )
+        return found
 
     # -- the number of workers
 
@@ -104,7 +126,8 @@ class Fleet:
         """Keep a worker in the slot until it is to leave."""
         while not self._is_leaving(slot):
             child = slot.child = Child(slot.number, self._page, {}, self._reactor)
-            child.channel.handlers = self.relay.handlers(child)
+            child.channel.handlers = {**self.relay.handlers(child), **self.shares.handlers(child)}
+            child.closed.addCallback(partial(self._closed, child))
             slot.starts += 1
             began, fault = self._reactor.seconds(), ""
             try:
@@ -130,6 +153,9 @@ class Fleet:
                 _log.error("worker {slot} has ended {how}: another one is started", slot=slot.number, how=how, counted=True)
             await self._pause(slot, wait)
         self._leaving.discard(slot)
+
+    def _closed(self, child: Child, _: None) -> None:
+        self.shares.ended(child)
 
     def _is_leaving(self, slot: Slot) -> bool:
         return slot in self._leaving

@@ -25,7 +25,7 @@ from perimeter.run.control import ControlPort
 from perimeter.run.launch import Launch
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
-from perimeter.workers.page import SharedPage, SlotState
+from perimeter.workers.page import SharedPage
 from perimeter.workers.plan import Plan
 
 _log = Logger()
@@ -187,28 +187,8 @@ class Service:
     async def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = await self._fleet.relay.control(question)
         if question.get("command") == "status":
-            answer |= {"pid": os.getpid(), "workers": self._workers()}
+            answer |= {"pid": os.getpid()}
         return answer
-
-    def _workers(self) -> list[dict[str, Any]]:
-        """What is known of each worker."""
-        found = []
-        for slot in self._fleet.slots:
-            child, row = slot.child, self._page.slots[slot.number]
-            state = SlotState.EMPTY if child is None else row.state
-            found.append(
-                {
-                    "slot": slot.number,
-                    "pid": child.pid if child is not None else 0,
-                    "state": state.name.lower(),
-                    "connections": row.held,
-                    "since": 0 if child is None else int(self._reactor.seconds() - child.since),
-                    "restarts": slot.starts - 1,
-                    "generation": row.generation,
-                    "slow": False,
-                }
-            )
-        return found
 
     # -- stop
 
