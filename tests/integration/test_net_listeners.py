@@ -256,6 +256,19 @@ class ExhaustionTests(NetTestCase):
         clock.advance(PAUSE)
         self.assertIn(port, clock.readers)
 
+    def test_a_port_that_pauses_accepts_nothing_until_it_goes_on(self) -> None:
+        port, clock, _ = self.make(EMFILE)
+        port.pause(True)
+        self.assertNotIn(port, clock.readers)
+        port.pause(False)
+        self.assertIn(port, clock.readers)
+        port.doRead()
+        port.pause(True)
+        clock.advance(PAUSE)
+        self.assertNotIn(port, clock.readers)
+        port.pause(False)
+        self.assertIn(port, clock.readers)
+
     def test_attack_58_silent_connections_make_room_for_descriptors(self) -> None:
         port, clock, exhausted = self.make(EMFILE, EMFILE)
         left = [3, 0]
