@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from perimeter.errors import StartupError
 from perimeter.run.control import NoGateway
 from tests.integration import authplugin
 from tests.integration.fleet import FleetCase, asked, await_serving, described, workers
-from tests.integration.harness import START_TIMEOUT, USERS, site
+from tests.integration.harness import START_TIMEOUT, USERS
 from tests.integration.ports import eventually, free_port
 from tests.integration.traffic import Held, InFlight, Load
 from tests.integration.wire import basic
@@ -183,13 +184,11 @@ class CrashTests(FleetCase):
             # a connection that the worker had accepted hangs with it; the next ones do not
             with gateway.connect("http") as wire:
                 wire.socket.settimeout(0.5)
-                try:
+                with contextlib.suppress(TimeoutError):
                     served += wire.get("/x").status == 200
-                except TimeoutError:
-                    pass
             self.assertLess(time.monotonic() - began, 20)
         self.assertGreater(served, 20)
-        self.assertTrue(4 < time.monotonic() - began, "after 5 s")
+        self.assertTrue(time.monotonic() - began > 4, "after 5 s")
         gateway.await_log("has ended by SIGABRT: another one is started")
         self.assertRegex(gateway.log, r"worker [01] \(pid \d+\) hangs: it is ended")
         self.assertRegex(gateway.log, r"acme_authenticator.py\", line \d+ in authenticate")
@@ -203,10 +202,8 @@ class CrashTests(FleetCase):
         while second.is_running() and second.status() != psutil.STATUS_ZOMBIE:
             with gateway.connect("http") as wire:
                 wire.socket.settimeout(0.5)
-                try:
+                with contextlib.suppress(TimeoutError):
                     wire.get("/x")
-                except TimeoutError:
-                    pass
             self.assertLess(time.monotonic() - began, 20)
         self.assertGreater(time.monotonic() - began, 5)
         gateway.await_log("worker 1 has ended by SIGKILL")
