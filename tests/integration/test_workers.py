@@ -12,7 +12,7 @@ import time
 import psutil
 
 from perimeter.errors import StartupError
-from perimeter.run.control import NoGateway
+from perimeter.run.asking import NoGateway
 from tests.integration import authplugin
 from tests.integration.fleet import FleetCase, asked, await_serving, described, workers
 from tests.integration.harness import START_TIMEOUT, USERS
@@ -326,7 +326,8 @@ class ReloadTests(FleetCase):
         flight = InFlight(gateway, held)
         gateway.configure(self.config(1, url=url))
         gateway.reload()
-        eventually(lambda: len(described(gateway)) == 1, "one worker is left")
+        states = ["serving", "draining", "draining", "draining"]
+        eventually(lambda: [one["state"] for one in described(gateway)] == states, "one worker is left")
         self.assertEqual(self.status_of(gateway), 200)
         flight.finish()
         await_serving(gateway, 1)

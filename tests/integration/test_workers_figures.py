@@ -13,9 +13,9 @@ import psutil
 
 from perimeter.run.asking import ask
 from perimeter.workers.gathered import SLOW
+from tests.integration.fleet import workers
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
-from tests.integration.test_workers import workers
 from tests.integration.wire import Wire, basic
 from tests.unit.doubles.figures import Figures, read
 
