@@ -44,6 +44,9 @@ from perimeter.workers.place import Place
 
 _log = Logger()
 
+#: Seconds at a stop in which idle connections may still send a request, which may be on its way already.
+_PATIENCE = 0.25
+
 #: Seconds in which connections that were cut at a stop may still deliver their last answers.
 _CUT_TIME = 1.0
 
@@ -190,12 +193,20 @@ class Worker:
         self.running = False
         self._upkeep.stop()
         self._operated.samples.stop()
-        self._listeners.stop()
         if self._others is not None:
             self._others.stop()
         done: Deferred[None] = Deferred()
-        self._await_drained(done, self._reactor.seconds() + self.assembly.config.perimeter.drain_timeout)
+        now, most = self._reactor.seconds(), self.assembly.config.perimeter.drain_timeout
+        self._await_idle(done, now + min(_PATIENCE, most), now + most)
         return done.addCallback(self._close)
+
+    def _await_idle(self, done: Deferred[None], patience: float, deadline: float) -> None:
+        """Answer what is under way, or on its way, until ``patience`` has come."""
+        if self._listeners.drain() and not self._hurried() and self._reactor.seconds() < patience:
+            self._reactor.callLater(0.05, self._await_idle, done, patience, deadline)
+            return
+        self._listeners.stop()
+        self._await_drained(done, deadline)
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
         connections = self._connections()
