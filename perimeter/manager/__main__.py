@@ -9,8 +9,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-# Twisted imports pyOpenSSL if it is installed, which takes 13 MB of memory. The manager has no connection with TLS.
-sys.modules["OpenSSL"] = None  # type: ignore[assignment]
+# Twisted imports TLS if it is installed, which takes 15 MB of memory. The manager has no connection with TLS.
+sys.modules["OpenSSL"] = sys.modules["ssl"] = None  # type: ignore[assignment]
 
 from twisted.logger import globalLogBeginner  # noqa: E402
 

@@ -89,8 +89,12 @@ class Channel(Int32StringReceiver):
             self._send({"name": name, "with": arguments})
 
     def send_descriptor(self, descriptor: int) -> None:
-        """Give the other process a copy of ``descriptor``, which stays this one's."""
-        self.transport.sendFileDescriptor(descriptor)
+        """Give the other process a copy of ``descriptor``, which stays this one's. Does nothing if the other end has gone.
+
+        The system drops what is too much for the limit of the other process, so a message has to say how many were sent.
+        """
+        if self._open:
+            self.transport.sendFileDescriptor(descriptor)
 
     def _send(self, message: Mapping[str, Any]) -> None:
         self.sendString(json.dumps(message, separators=(",", ":")).encode("ascii"))  # type: ignore[no-untyped-call]
