@@ -56,9 +56,8 @@ def _of_workers(workers: Sequence[WorkerNow]) -> Iterable[Problem]:
             message = f"process {one.pid} does not answer"
             yield Problem(Severity.SOME_REQUESTS_FAIL, Subject.WORKER, str(one.slot), message)
         elif one.state in ("empty", "starting") and one.restarts:
-            yield Problem(
-                Severity.WORKS_FOR_NOW, Subject.WORKER, str(one.slot), f"it is being replaced, for the {one.restarts}. time"
-            )
+            message = f"it has ended and is started again (restart {one.restarts})"
+            yield Problem(Severity.WORKS_FOR_NOW, Subject.WORKER, str(one.slot), message)
 
 
 async def all_status(place: Place, own: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
