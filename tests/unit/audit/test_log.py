@@ -314,6 +314,35 @@ class AuditLogsTests(LogCase):
         self.assertIs(logs.sink(), logs.sink(self.directory / "link" / "access.log"))
         self.assertIsNot(logs.sink(), logs.sink(self.directory / "other.log"))
 
+    def test_several_processes_tell_each_other_of_a_torn_line(self) -> None:
+        told: list[str] = []
+        one, other = (AuditLogs(AuditSettings(path=self.path), self.clock, None, told.append) for _ in range(2))
+        for logs in (one, other):
+            self.addCleanup(logs.close)
+            logs.sink()
+            logs.open()
+        real, full = os.write, OSError(errno.ENOSPC, "full")
+
+        def write(fd: int, data: bytes, left: list[int] = [5]) -> int:  # noqa: B006
+            if not left:
+                raise full
+            return real(fd, data[: left.pop()])
+
+        with mock.patch("os.write", write):
+            self.assertIs(one.sink().record(numbered(1)), False)
+        self.assertEqual(told, [str(self.path)])
+        other.torn("/another")
+        other.torn(told[0])
+        self.assertIs(other.sink().record(numbered(2)), True)
+        first, second = self.path.read_bytes().splitlines()
+        self.assertEqual((len(first), second.split(b" ")[5]), (5, b"/2"))
+
+    def test_single_process_tells_nothing(self) -> None:
+        self.sink()
+        self.all.torn(str(self.path))
+        self.assertTrue(self.all.sink().record(numbered(1)))
+        self.assertEqual(self.numbers(), [1])
+
     def test_no_audit_log(self) -> None:
         logs = self.logs(None)
         own = logs.sink(self.path)
