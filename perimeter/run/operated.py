@@ -21,9 +21,15 @@ from perimeter.run.build.runtime import Runtime
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.problems import Examination, Problem
 from perimeter.web.endpoints.operator.gateway import Reload
+from perimeter.web.endpoints.operator.notes import Note, Notes
+from perimeter.workers.channel import ChannelClosed, Refused
+from perimeter.workers.place import Place
 
 KNOWN_FOR: Final = 5.0
 """Seconds for which found problems are kept: directories and services are not asked again for each operator."""
+
+NOTE_TIMEOUT: Final = 0.5
+"""Seconds in which another worker has to give the note about what an operator did there."""
 
 
 class OperatedWorker(Protocol):
@@ -121,3 +127,20 @@ class OperatedGateway:
             self._known_reload = self._asked_reload
         for one in waiting:
             one.callback(found)
+
+
+def notes_of(place: Place | None) -> Notes:
+    """The notes of this process, with those of the other workers."""
+    if place is None:
+        return Notes()
+
+    async def elsewhere(session: str) -> Note | None:
+        try:
+            replies = await place.gather("note", NOTE_TIMEOUT, session=session)
+        except (ChannelClosed, Refused, TimeoutError):
+            return None
+        return next(((bool(one.value[0]), str(one.value[1])) for one in replies if one.value is not None), None)
+
+    notes = Notes(elsewhere)
+    place.handlers["note"] = lambda asked: notes.pop(asked["session"])
+    return notes

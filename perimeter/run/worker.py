@@ -28,7 +28,7 @@ from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.counting import Counting
 from perimeter.run.listening import BoundListeners, Listeners
-from perimeter.run.operated import OperatedGateway
+from perimeter.run.operated import OperatedGateway, notes_of
 from perimeter.run.operations import ListenerStatus, answer_workers
 from perimeter.run.other_workers import OtherWorkers
 from perimeter.run.preparation import Preparation
@@ -91,7 +91,7 @@ class Worker:
         if place is not None:
             answer_workers(self, place)
         audience = Audience(self._operated.samples, self._operated.troubles)
-        self._desk = Desk(self._operated, audience, Searches(reactor))
+        self._desk = Desk(self._operated, audience, Searches(reactor), notes_of(place))
 
     # -- from one configuration to the next
 
