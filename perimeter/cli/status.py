@@ -43,6 +43,14 @@ def _lines(answer: dict[str, Any]) -> list[str]:
         lines.append(f"sessions of browsers: {answer['sessions']}")
     for place in answer["listeners"]:
         lines.append(f"listener {place['name']}: port {place['port']}, {place['connections']} connections")
+    for upstream in answer.get("upstreams", ()):
+        waiting = f", {upstream['waiting']} requests wait" if upstream["waiting"] else ""
+        for one in upstream["servers"]:
+            kind = ", backup" if one["backup"] else ""
+            fault = f" ({one['fault']})" if one["fault"] else ""
+            lines.append(
+                f"upstream {upstream['name']}: {one['url']}{kind}: {one['state']}{fault}, {one['active']} requests{waiting}"
+            )
     for one in answer["authenticators"]:
         state = "in use"
         if one["down"]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 import perimeter
 from perimeter.metrics.sources import ScrapeSources
-from perimeter.proxy.pool import UpstreamPool
+from perimeter.metrics.upstreams import upstream_gauges
 from perimeter.tokens.key_file import KeyState
 
 
@@ -20,7 +20,7 @@ def build_info() -> Metric:
 def gauges(now: ScrapeSources) -> Iterator[Metric]:
     """All gauges."""
     yield from _listeners(now)
-    yield from _upstreams(now.pools)
+    yield from upstream_gauges(now.pools)
     healthy = GaugeMetricFamily("perimeter_audit_healthy", "1 unless an audit log cannot be written.")
     healthy.add_metric((), not now.audit_failing)
     yield healthy
@@ -58,23 +58,3 @@ def _listeners(now: ScrapeSources) -> Iterator[Metric]:
         busy.add_metric((listener,), there.in_flight())
     yield connections
     yield busy
-
-
-def _upstreams(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
-    connections = GaugeMetricFamily(
-        "perimeter_upstream_connections", "Connections to services.", labels=("upstream", "server", "state")
-    )
-    up = GaugeMetricFamily(
-        "perimeter_upstream_server_up",
-        "0 if a server could not be reached when it was last tried.",
-        labels=("upstream", "server"),
-    )
-    for pool in pools:
-        for server in pool.servers:
-            name = server.settings.url
-            idle = len(server.idle)
-            connections.add_metric((pool.name, name, "idle"), idle)
-            connections.add_metric((pool.name, name, "busy"), max(0, len(server.connections) - idle))
-            up.add_metric((pool.name, name), not server.resting_until)
-    yield connections
-    yield up

@@ -45,13 +45,13 @@ _CLIENT_GONE = 499
 
 @attrs.frozen
 class ServerNow:
-    """A server of an upstream. ``busy`` and ``idle`` count connections; ``resting`` is in seconds, 0 if it could be reached."""
+    """A server of an upstream. ``busy`` and ``idle`` count connections; ``state`` is a `ServerState`."""
 
     upstream: str
     url: str
     busy: int
     idle: int
-    resting: int
+    state: str
 
 
 @attrs.frozen
@@ -154,25 +154,15 @@ def sample(before: Totals, after: Totals, now: ScrapeSources, time: float, secon
         in_flight=sum(connections.in_flight() for connections in now.connections.values()),
         sessions=now.sessions,
         audit_failing=now.audit_failing,
-        servers=tuple(_servers(now, time)),
+        servers=tuple(_servers(now)),
         authenticators=tuple(
             AuthenticatorNow(one.name, one.realm, one.breaker.open, ceil(one.breaker.remaining)) for one in now.authenticators
         ),
     )
 
 
-def _servers(now: ScrapeSources, time: float) -> list[ServerNow]:
-    return [
-        ServerNow(
-            pool.name,
-            server.settings.url,
-            max(0, len(server.connections) - len(server.idle)),
-            len(server.idle),
-            max(1, ceil(server.resting_until - time)) if server.resting_until else 0,
-        )
-        for pool in now.pools
-        for server in pool.servers
-    ]
+def _servers(now: ScrapeSources) -> list[ServerNow]:
+    return [ServerNow(pool.name, one.url, one.busy, one.idle, one.state) for pool in now.pools for one in pool.view()]
 
 
 class Sampler:

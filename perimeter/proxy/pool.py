@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -19,9 +20,12 @@ from perimeter.config.site.server import ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
-from perimeter.proxy.balance import BalancedServer, Balancer
+from perimeter.proxy.balance import BalancedServer
+from perimeter.proxy.choice import ServerChoice, health_rules
 from perimeter.proxy.connection import UpstreamConnection
+from perimeter.proxy.counts import UpstreamCounts
 from perimeter.proxy.faults import connection_fault
+from perimeter.proxy.health import GOOD_STATES, ServerHealth, ServerState
 
 _PROBATION = 1.0
 """Seconds after its first response for which a connection does not count as reliable."""
@@ -31,18 +35,27 @@ class Dial(Protocol):
     """Opens a connection to one server within ``timeout`` seconds, TLS handshake included."""
 
     def __call__(
-        self, server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float
+        self, server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float, address: str = ""
     ) -> Deferred[UpstreamConnection]:
-        """Fire with the connected protocol. Fails like `perimeter.net.connect.connect`."""
+        """Fire with the connected protocol. Fails like `perimeter.net.connect.connect`.
+
+        ``address`` is used instead of an address of the server's host, whose name the certificate still has to have.
+        """
+
+
+def at_address(settings: ServerSettings, address: str) -> str:
+    """What tells a server at one of the addresses of its host from those at the others."""
+    return f"{settings.url} ({address})" if address else settings.url
 
 
 class PooledServer(BalancedServer):
-    """One server, and the `ConnectionOwner` of its connections."""
+    """One server, and the `ConnectionOwner` of its connections. ``address`` is the one that is used, if not its host's name."""
 
-    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "idle_timeout", "read_timeout", "turns")
+    __slots__ = ("_pool", "address", "clock", "connections", "deadlines", "idle", "idle_timeout", "read_timeout", "turns")
 
-    def __init__(self, settings: ServerSettings, pool: UpstreamPool) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: ServerSettings, pool: UpstreamPool, address: str = "") -> None:
+        super().__init__(settings, ServerHealth(pool.rules, pool.clock), at_address(settings, address))
+        self.address = address
         self._pool = pool
         self.clock = pool.clock
         self.deadlines = pool.deadlines
@@ -79,26 +92,70 @@ class PooledServer(BalancedServer):
             self._pool.idle_count -= 1
 
 
+@attrs.frozen
+class ServerView:
+    """A server for operators. ``url`` has its address too, if that was looked up. ``fault`` says why it is not up.
+
+    ``active`` counts its requests, if they are counted (an upstream with one server and no options for it does not count them),
+    ``busy`` and ``idle`` count connections.
+    """
+
+    url: str
+    state: ServerState
+    fault: str
+    weight: int
+    backup: bool
+    active: int
+    busy: int
+    idle: int
+
+    @property
+    def usable(self) -> bool:
+        """Whether it gets its share of the requests."""
+        return self.state in GOOD_STATES
+
+
 class UpstreamPool:
     """The connections to one upstream. ``clock`` returns seconds, ``deadlines`` watches the connections.
 
-    A connection waits in ``turns`` with the rest of a response that takes long to parse.
+    A connection waits in ``turns`` with the rest of a response that takes long to parse. ``counts`` are those of all upstreams.
+    ``workers`` is the number of processes that divide ``max_requests``.
     """
 
     def __init__(
-        self, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, turns: Turns, clock: Callable[[], float]
+        self,
+        settings: UpstreamSettings,
+        dial: Dial,
+        deadlines: Deadlines,
+        turns: Turns,
+        clock: Callable[[], float],
+        counts: UpstreamCounts | None = None,
+        workers: int = 1,
     ) -> None:
         self.settings = settings
         self.name = settings.name
         self.deadlines = deadlines
         self.turns = turns
         self.clock = clock
-        self.servers = tuple(PooledServer(server, self) for server in settings.servers)
-        self.balancer = Balancer(self.servers, clock)
+        self.rules = health_rules(settings)
+        limit = None if settings.max_requests is None else max(1, settings.max_requests // workers)
+        servers = [PooledServer(server, self) for server in settings.servers]
+        self.choice = ServerChoice(settings, servers, limit, deadlines, clock, counts or UpstreamCounts())
+        #: all requests go to one server at once: there is nothing to choose and nothing to find out
+        self.plain = len(servers) == 1 and limit is None and settings.health is None and not settings.retries
         self._dial = dial
         self.closed = False
         #: number of idle connections to all servers
         self.idle_count = 0
+
+    @property
+    def servers(self) -> tuple[PooledServer, ...]:
+        """The servers."""
+        return self.choice.balancer.servers
+
+    def view(self) -> tuple[ServerView, ...]:
+        """Each server, for operators."""
+        return tuple(_view(server) for server in self.servers)
 
     @property
     def connections(self) -> list[UpstreamConnection]:
@@ -126,7 +183,7 @@ class UpstreamPool:
 
     def connect(self, server: PooledServer) -> Deferred[UpstreamConnection]:
         """Open a connection to ``server``."""
-        return self._dial(server.settings, lambda: UpstreamConnection(server), self.settings.connect_timeout)
+        return self._dial(server.settings, lambda: UpstreamConnection(server), self.settings.connect_timeout, server.address)
 
     async def probe(self, server: PooledServer, timeout: float, clock: IReactorTime) -> str:
         """Connect to ``server``, for at most ``timeout`` seconds, and close. Returns what is wrong, or ""."""
@@ -145,3 +202,18 @@ class UpstreamPool:
             idle, server.idle = server.idle, []
             for connection in idle:
                 connection.close()
+
+
+def _view(server: PooledServer) -> ServerView:
+    settings, health = server.settings, server.health
+    state = health.state()
+    return ServerView(
+        url=server.place,
+        state=state,
+        fault="" if state in GOOD_STATES else health.fault,
+        weight=settings.weight,
+        backup=settings.backup,
+        active=server.active,
+        busy=max(0, len(server.connections) - len(server.idle)),
+        idle=len(server.idle),
+    )

@@ -78,6 +78,15 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
         "config": str(config.file),
         "sessions": len(gateway.assembly.sessions),
         "listeners": [attrs.asdict(place) for place in gateway.listeners()],
+        "upstreams": [
+            {
+                "name": pool.name,
+                "balance": str(pool.settings.balance),
+                "waiting": len(pool.choice.queue),
+                "servers": [attrs.asdict(one) for one in pool.view()],
+            }
+            for pool in gateway.assembly.pools
+        ],
         "authenticators": [
             {
                 "name": one.name,

@@ -40,13 +40,15 @@ def _pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime
     reactor = runtime.reactor
     samples = [sample_site(reactor, pages)] if any(server.scheme is ServerScheme.SAMPLE for server in settings.servers) else []
 
-    def dial(server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float) -> Deferred[UpstreamConnection]:
+    def dial(
+        server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float, address: str = ""
+    ) -> Deferred[UpstreamConnection]:
         if server.scheme is ServerScheme.SAMPLE:
             connection = factory()
             protocol = samples[0].buildProtocol(None)
             connect_in_memory(reactor, connection, protocol)
             return succeed(connection)
         tls = contexts[settings.server_name or server.host] if server.scheme is ServerScheme.HTTPS else None
-        return connect(reactor, server.host, server.port, tls, factory, timeout)  # type: ignore[return-value]
+        return connect(reactor, address or server.host, server.port, tls, factory, timeout)  # type: ignore[return-value]
 
-    return UpstreamPool(settings, dial, runtime.deadlines, runtime.turns, reactor.seconds)
+    return UpstreamPool(settings, dial, runtime.deadlines, runtime.turns, reactor.seconds, runtime.metrics.upstreams)

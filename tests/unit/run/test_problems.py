@@ -17,6 +17,7 @@ from zope.interface import implementer
 from perimeter.config.site.server import ServerScheme
 from perimeter.errors import Unavailable
 from perimeter.plugin.authenticator import IProbe
+from perimeter.proxy.health import HealthRules, ServerHealth
 from perimeter.run import problems as module
 from perimeter.run.problems import TIMEOUT, Examination, Problem, Severity, problems
 from tests.integration.netkit import identity
@@ -44,7 +45,14 @@ def pool(name: str, **faults: str) -> Any:
     async def probe(server: Any, timeout: float, clock: Any) -> str:
         return faults[server.settings.url]
 
-    servers = [SimpleNamespace(settings=SimpleNamespace(url=url, scheme=ServerScheme.HTTP)) for url in faults]
+    servers = [
+        SimpleNamespace(
+            settings=SimpleNamespace(url=url, scheme=ServerScheme.HTTP),
+            place=url,
+            health=ServerHealth(HealthRules(), lambda: 0.0),
+        )
+        for url in faults
+    ]
     return SimpleNamespace(name=name, servers=servers, probe=probe)
 
 

@@ -11,6 +11,7 @@ from perimeter.metrics.samples import CLASSES, Sample, Totals
 from perimeter.web.endpoints.operator.charts import CHARTS, draw, series
 from perimeter.web.endpoints.operator.events import described_trouble
 from perimeter.web.endpoints.operator.section import Asked, Section, duration, moment
+from perimeter.web.endpoints.operator.services import state_word
 
 SHORTEST_REFRESH: Final = 5
 """Seconds between two loads of the page by itself, at least."""
@@ -66,13 +67,14 @@ def _servers(asked: Asked, faulty: Collection[str]) -> list[dict[str, Any]]:
     return [
         {
             "upstream": pool.name,
-            "url": server.settings.url,
-            "busy": max(0, len(server.connections) - len(server.idle)),
-            "idle": len(server.idle),
-            "up": not server.resting_until and f"{pool.name} {server.settings.url}" not in faulty,
+            "url": server.url,
+            "busy": server.busy,
+            "idle": server.idle,
+            "up": server.usable and f"{pool.name} {server.url}" not in faulty,
+            "word": "unreachable" if server.usable and f"{pool.name} {server.url}" in faulty else state_word(server.state),
         }
         for pool in asked.gateway.assembly.pools
-        for server in pool.servers
+        for server in pool.view()
     ]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from perimeter.proxy.health import ServerState
 from perimeter.web.endpoints.operator.section import Asked, Section, duration
 
 
 async def _services(asked: Asked) -> Mapping[str, Any]:
-    now = asked.gateway.seconds()
     found = [one for one in await asked.gateway.troubles() if one.subject == "upstream"]
     return {
         "upstreams": [
@@ -18,14 +18,20 @@ async def _services(asked: Asked) -> Mapping[str, Any]:
                 "line": pool.settings.line,
                 "servers": [
                     {
-                        "url": server.settings.url,
-                        "fault": _fault(found, pool.name, server.settings.url),
-                        "busy": max(0, len(server.connections) - len(server.idle)),
-                        "idle": len(server.idle),
-                        "resting": max(0, round(server.resting_until - now)) if server.resting_until else 0,
+                        "url": server.url,
+                        "fault": _fault(found, pool.name, server.url) or server.fault,
+                        "up": server.usable and not _fault(found, pool.name, server.url),
+                        "word": state_word(server.state),
+                        "weight": server.weight,
+                        "backup": server.backup,
+                        "active": server.active,
+                        "busy": server.busy,
+                        "idle": server.idle,
                     }
-                    for server in pool.servers
+                    for server in pool.view()
                 ],
+                "balance": str(pool.settings.balance) if len(pool.servers) > 1 else "",
+                "waiting": len(pool.choice.queue),
                 "timeouts": [
                     ("connect_timeout", duration(pool.settings.connect_timeout)),
                     ("read_timeout", duration(pool.settings.read_timeout)),
@@ -35,6 +41,11 @@ async def _services(asked: Asked) -> Mapping[str, Any]:
             for pool in asked.gateway.assembly.pools
         ]
     }
+
+
+def state_word(state: str) -> str:
+    """The state of a server (`ServerState`) as the pages show it."""
+    return "unreachable" if state == ServerState.RESTING else str(state)
 
 
 def _fault(found: list[Any], name: str, url: str) -> str:
