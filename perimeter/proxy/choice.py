@@ -83,6 +83,15 @@ class ServerChoice(Generic[S]):
         self.counts.retries[self.name, "sent" if granted else "refused"] += 1
         return granted
 
+    def replace(self, servers: Sequence[S]) -> None:
+        """Choose among ``servers`` from now on."""
+        gone = {server.place for server in self.balancer.servers} - {server.place for server in servers}
+        self.balancer.servers = tuple(servers)
+        for place in gone:
+            self.counts.forget(self.name, place)
+        if self.queue:
+            self.admit_next()
+
     # -- what is told about a server
 
     def unreachable(self, server: S, fault: str) -> None:
@@ -109,6 +118,11 @@ class ServerChoice(Generic[S]):
         """A check of ``server`` has ended: it passed, or ``fault`` says what was wrong."""
         self.counts.checks[self.name, server.place, "failed" if fault else "passed"] += 1
         server.health.checked(fault)
+        self.report(server)
+
+    def unchecked(self, server: S) -> None:
+        """Nothing is known about checks of ``server`` any more."""
+        server.health.unchecked()
         self.report(server)
 
     def look(self) -> None:

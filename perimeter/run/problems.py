@@ -88,6 +88,12 @@ async def problems(subject: Examination) -> list[Problem]:
     ]
     answers = await DeferredList([Deferred.fromCoroutine(one) for one in asked], consumeErrors=True)
     found = [problem for success, answer in answers if success for problem in answer]
+    found += [
+        Problem(Severity.WORKS_FOR_NOW, Subject.UPSTREAM, one.pool.name, f"{lookup.host} cannot be looked up: {lookup.fault}")
+        for one in assembly.upkeep
+        for lookup in one.lookups.values()
+        if lookup.fault
+    ]
     strict = assembly.config.audit.strict
     for text in assembly.audit.problems():
         worst = Severity.NOTHING_IS_SERVED if strict else Severity.WORKS_FOR_NOW

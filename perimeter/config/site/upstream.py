@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import attrs
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 
-from perimeter.config.language.datatypes import duration, file_path, integer, list_of, optional
+from perimeter.config.language.datatypes import duration, file_path, integer, list_of, one_of, optional
 from perimeter.config.language.net_types import SERVER_NAME
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
 from perimeter.config.site.balancing import BALANCE, HEALTH, PERCENT, Balance, HealthCheck
+from perimeter.config.site.lookup import NAME_SERVER, NameServer, Resolve
 from perimeter.config.site.server import SERVER, ServerScheme, ServerSettings
 
 
@@ -104,8 +106,34 @@ class UpstreamSettings(Settings):
     server_name: str | None = option(
         optional(SERVER_NAME), "with https servers: host name in their certificate, if it is not the one in `servers`", default=""
     )
+    resolve: Resolve = option(
+        one_of(Resolve),
+        "who finds the addresses of names in `servers`. `system`: the system, for each new connection, and the first address "
+        "that accepts it is used. `dns`: the gateway, again when the time of the last answer (TTL) is over; each address, IPv4 "
+        "and IPv6, is a server of its own with the weight of its name",
+        default="system",
+    )
+    nameservers: tuple[NameServer, ...] = option(
+        list_of(NAME_SERVER),
+        "with `resolve = dns`: DNS servers to ask. Not set: those of /etc/resolv.conf. /etc/hosts is read first in each case",
+        default="",
+    )
+    ttl_min: float = option(
+        duration(), "with `resolve = dns`: shortest time until a name is looked up again, also after a failure", default="5s"
+    )
+    ttl_max: float = option(duration(), "with `resolve = dns`: longest time until a name is looked up again", default="5m")
     file: str = ""
     line: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hosts of the servers that are names."""
+        return tuple(one.host for one in self.servers if one.host and not isIPAddress(one.host) and not isIPv6Address(one.host))
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether the gateway looks up names of servers."""
+        return self.resolve is Resolve.DNS
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
@@ -121,6 +149,14 @@ class UpstreamSettings(Settings):
             section.problem(its.servers, "one server at least must not be a backup")
         if ServerScheme.HTTPS not in schemes:
             section.refuse((its.ca_certificate, its.server_name), "is only allowed with https servers")
+        if ServerScheme.SAMPLE in schemes:
+            section.refuse((its.health,), "is only allowed with http and https servers")
+        if not self.looks_up:
+            section.refuse((its.nameservers, its.ttl_min, its.ttl_max), "is only allowed with resolve = dns")
+        elif not self.names:
+            section.problem(its.resolve, "dns is only allowed with names in servers: they are all addresses")
+        elif self.ttl_min > self.ttl_max:
+            section.problem(its.ttl_min, "must not be longer than ttl_max")
         if self.max_requests is None:
             section.refuse((its.queue, its.queue_timeout), "is only allowed with max_requests")
         if self.health is None:

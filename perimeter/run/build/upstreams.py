@@ -3,25 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
+from perimeter.net.addresses import LookUp
 from perimeter.net.connect import connect
 from perimeter.net.contexts import ClientTLS
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.in_memory import connect_in_memory
 from perimeter.proxy.pool import UpstreamPool
+from perimeter.proxy.upkeep import UpstreamUpkeep
 from perimeter.run.build.runtime import Runtime
 from perimeter.web.sample import sample_site
+from perimeter.workers.place import Place
 
 
 def client_contexts(settings: UpstreamSettings) -> dict[str, ClientTLS]:
     """TLS settings for an upstream's https servers, by the host name to verify. Blocks. Raises `StartupError`."""
     names = {settings.server_name or server.host for server in settings.servers if server.scheme is ServerScheme.HTTPS}
     return {name: ClientTLS(name, settings.ca_certificate) for name in sorted(names)}
+
+
+HEALTH: Final = "upstream_health"
+"""The name of what the leading worker tells the others about a check."""
+
+
+@attrs.frozen
+class WorkersTold:
+    """The other workers, for health checks."""
+
+    place: Place
+
+    @property
+    def leads(self) -> bool:
+        """See `Others`."""
+        return self.place.leads
+
+    def tell(self, upstream: str, server: str, fault: str) -> None:
+        """See `Others`."""
+        self.place.tell_others(HEALTH, upstream=upstream, server=server, fault=fault)
+
+
+def upstream_upkeep(pool: UpstreamPool, runtime: Runtime) -> UpstreamUpkeep:
+    """What looks after ``pool``."""
+    names: LookUp | None = None
+    if pool.settings.looks_up:
+        from perimeter.net.dns import Names  # takes 0.1 s
+
+        names = Names(runtime.reactor, pool.settings.nameservers, runtime.offload.run)
+    others = None if runtime.place is None else WorkersTold(runtime.place)
+    return UpstreamUpkeep(pool, runtime.reactor, names, others)
 
 
 def upstream_pools(

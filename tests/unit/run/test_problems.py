@@ -61,6 +61,7 @@ class ProblemsTests(TestCase):
         self.clock = Clock()
         self.guarded: list[Any] = []
         self.pools: list[Any] = []
+        self.upkeep: list[Any] = []
         self.audit: list[str] = []
         self.paths: list[Path] = []
         self.strict = True
@@ -70,6 +71,7 @@ class ProblemsTests(TestCase):
         assembly: Any = SimpleNamespace(
             chain=SimpleNamespace(guarded=self.guarded),
             pools=self.pools,
+            upkeep=self.upkeep,
             audit=SimpleNamespace(problems=lambda: self.audit, paths=self.paths),
             config=SimpleNamespace(
                 audit=SimpleNamespace(strict=self.strict),
@@ -143,6 +145,11 @@ class ProblemsTests(TestCase):
         self.assertEqual((first[:3], second[:3]), ((1, "certificate", "two"), (2, "certificate", "one")))
         self.assertIn("the certificate of CN=a.example expired on", first[3])
         self.assertIn("the certificate of CN=b.example expires on", second[3])
+
+    def test_names_that_cannot_be_looked_up(self) -> None:
+        lookups = {host: SimpleNamespace(host=host, fault=fault) for host, fault in (("a", ""), ("b", "it has no address"))}
+        self.upkeep = [SimpleNamespace(pool=SimpleNamespace(name="app"), lookups=lookups)]
+        self.assertEqual(self.found(), [(2, "upstream", "app", "b cannot be looked up: it has no address")])
 
     def test_state_and_reload(self) -> None:
         self.state = "1 revocations are in force, but not on disk yet"
