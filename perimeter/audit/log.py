@@ -250,6 +250,10 @@ class AuditLogs:
         sink = NoAudit() if log is None else log
         return sink if self._count is None else self._sinks.setdefault(log, CountingSink(sink, self._count))
 
+    def _line_format(self) -> Format:
+        settings = self._settings
+        return line_format(settings.format, settings.redact, settings.request_id)
+
     def _log(self, path: Path) -> AuditLog:
         # two spellings of one path must not become two writers, which would roll the file twice
         key = os.path.realpath(path)
@@ -259,7 +263,7 @@ class AuditLogs:
             if path.is_file() or not path.exists():
                 path = Path(key)
             file = RollingFile(path, self._settings.roll, self._settings.keep, self._clock.seconds)
-            log = AuditLog(file, line_format(self._settings.format, self._settings.redact), self._settings.strict, self._clock)
+            log = AuditLog(file, self._line_format(), self._settings.strict, self._clock)
             if self._opened:
                 log.open()
             self._logs[key] = log

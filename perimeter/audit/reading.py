@@ -11,7 +11,7 @@ import attrs
 from perimeter.audit.formats import user_column
 
 # address, user, time, request, status of both text formats: combined has one more column before the user
-_TEXT = re.compile(rb'(\S+) (?:- )?(\S+) \[([^\]]+)\] "([^"]*)" (\d+) \d+(?: "|\n|$)')
+_TEXT = re.compile(rb'(\S+) (?:- )?(\S+) \[([^\]]+)\] "([^"]*)" (\d+) \d+(?: |\n|$)')
 
 
 @attrs.frozen

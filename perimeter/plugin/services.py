@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface
 
-from perimeter.offload import Offload
-from perimeter.web_client.clients import WebClients
+if TYPE_CHECKING:  # commands read configurations, and shall not wait for Twisted
+    from twisted.internet.interfaces import IReactorTime
+
+    from perimeter.offload import Offload
+    from perimeter.web_client.clients import WebClients
 
 
 @attrs.frozen
@@ -31,6 +35,8 @@ class AuthServices:
 
     @web.default
     def _own(self) -> WebClients:
+        from perimeter.web_client.clients import WebClients
+
         return WebClients(self.reactor)
 
     #: the realms whose roles compare without case (`perimeter.plugin.authenticator.IDirectoryRoles`)

@@ -12,10 +12,13 @@ import attrs
 import perimeter
 from perimeter.errors import Unavailable
 from perimeter.run.build.assembly import Assembly
+from perimeter.run.build.prepared import counts
+from perimeter.run.overview import certificates, last_reload, requests_so_far
 from perimeter.run.problems import Examination, Subject, problems
 from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.tokens.revoking import Revocation
+from perimeter.web.endpoints.operator.gateway import Reload
 
 
 @attrs.frozen
@@ -29,6 +32,8 @@ class ListenerStatus:
 
 class RunningGateway(Protocol):
     """What the answers need of `perimeter.run.worker.Worker`."""
+
+    last_reload: Reload
 
     @property
     def assembly(self) -> Assembly:
@@ -76,6 +81,7 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
         "pid": os.getpid(),
         "uptime": int(gateway.uptime()),
         "config": str(config.file),
+        "drain_timeout": config.perimeter.drain_timeout,
         "sessions": len(gateway.assembly.sessions),
         "listeners": [attrs.asdict(place) for place in gateway.listeners()],
         "upstreams": [
@@ -111,9 +117,18 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
 
 
 async def examined_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
-    """`status`, with ``problems``: the worst first. Directories and services are asked; this takes some seconds at most."""
+    """`status`, with ``problems``, the worst first, and with what `perimeter.run.overview` says.
+
+    Directories and services are asked; this takes some seconds at most.
+    """
     found = await problems(examination)
-    answer = status(gateway)
+    config, runtime = examination.assembly.config, examination.runtime
+    answer = {
+        **status(gateway),
+        **(requests_so_far(runtime.metrics) if counts(config) else {}),
+        "certificates": certificates(examination.identities, runtime.reactor.seconds()),
+        "last_reload": last_reload(gateway.last_reload),
+    }
     down = {one.name: one.message for one in found if one.subject is Subject.AUTHENTICATOR}
     for authenticator in answer["authenticators"]:
         authenticator["fault"] = down.get(authenticator["name"], "")

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from perimeter.auth.chain.throttle import IAttemptStore, MemoryAttempts
+from perimeter.auth.chain.attempts import ALONE, AttemptPeers, IAttemptStore, MemoryAttempts
 from perimeter.http.refusals import RefusalLog
 from perimeter.metrics.counts import Metrics
 from perimeter.net.deadlines import Deadlines
@@ -41,8 +41,7 @@ class Runtime:
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
     (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
-    the daemon; None for the present user. ``place`` is the worker's place among the others; None in a
-    single process.
+    the daemon; None for the present user. ``place`` is that of a worker process among the others, None in a single process.
     """
 
     reactor: Any
@@ -50,6 +49,7 @@ class Runtime:
     deadlines: Deadlines
     turns: Turns = attrs.field(default=attrs.Factory(lambda self: Turns(self.reactor), takes_self=True))
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
+    attempt_peers: AttemptPeers = ALONE
     states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor, STATE_KINDS), takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
     handshakes: FailedHandshakes = attrs.field(

@@ -65,10 +65,13 @@ def upstream_pools(
 ) -> dict[str, UpstreamPool]:
     """The pool of each upstream, by its name; ``contexts`` are the `client_contexts` of each."""
     pages = config.login.path if config.signs_people_in else ""
-    return {one.name: _pool(one, contexts[one.name], runtime, pages) for one in config.upstreams}
+    workers = 1 if runtime.place is None else config.perimeter.workers
+    return {one.name: _pool(one, contexts[one.name], runtime, pages, workers) for one in config.upstreams}
 
 
-def _pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime, pages: str) -> UpstreamPool:
+def _pool(
+    settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime, pages: str, workers: int
+) -> UpstreamPool:
     """The connections to one upstream's servers: over TCP, over TLS, or in memory to the sample service.
 
     ``pages`` is the path of the gateway's own pages, to which the sample service links; "" without links.
@@ -87,4 +90,4 @@ def _pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime
         tls = contexts[settings.server_name or server.host] if server.scheme is ServerScheme.HTTPS else None
         return connect(reactor, address or server.host, server.port, tls, factory, timeout)  # type: ignore[return-value]
 
-    return UpstreamPool(settings, dial, runtime.deadlines, runtime.turns, reactor.seconds, runtime.metrics.upstreams)
+    return UpstreamPool(settings, dial, runtime.deadlines, runtime.turns, reactor.seconds, runtime.metrics.upstreams, workers)

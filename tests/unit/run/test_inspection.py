@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from perimeter.cli.check import run_check
+from perimeter.cli.checking import run_check
 from perimeter.net.contexts import ServerIdentity
 from tests.integration.netkit import identity, pem
 from tests.unit.doubles.site import SiteCase

@@ -31,7 +31,7 @@ class TroublesTests(TestCase):
             listeners=lambda: ["https"],
             examination=lambda: SimpleNamespace(identities={"https": ()}),
         )
-        runtime: Any = SimpleNamespace(metrics=Metrics(), reactor=self.clock, offload="threads")
+        runtime: Any = SimpleNamespace(metrics=Metrics(), reactor=self.clock, offload="threads", place=None)
         self.gateway = OperatedGateway(worker, runtime)  # type: ignore[arg-type]
 
     async def examine(self, _: Any) -> list[Problem]:

@@ -10,6 +10,7 @@ from perimeter.web.endpoints.operator.section import Asked, Section, duration
 
 
 async def _services(asked: Asked) -> Mapping[str, Any]:
+    figures = await asked.gateway.figures()
     found = [one for one in await asked.gateway.troubles() if one.subject == "upstream"]
     return {
         "upstreams": [
@@ -28,10 +29,11 @@ async def _services(asked: Asked) -> Mapping[str, Any]:
                         "busy": server.busy,
                         "idle": server.idle,
                     }
-                    for server in pool.view()
+                    for server in figures.now.servers
+                    if server.upstream == pool.name
                 ],
                 "balance": str(pool.settings.balance) if len(pool.servers) > 1 else "",
-                "waiting": len(pool.choice.queue),
+                "waiting": figures.now.waiting.get(pool.name, 0),
                 "timeouts": [
                     ("connect_timeout", duration(pool.settings.connect_timeout)),
                     ("read_timeout", duration(pool.settings.read_timeout)),
@@ -58,7 +60,8 @@ async def _authenticators(asked: Asked) -> Mapping[str, Any]:
     assembly = asked.gateway.assembly
     kinds = {one.name: one for one in assembly.config.authenticators}
     troubles = {one.name: one.message for one in await asked.gateway.troubles() if one.subject == "authenticator"}
-    counts = asked.gateway.metrics.auth.attempts
+    figures, counts = await asked.gateway.figures(), await asked.gateway.attempts()
+    next_try = {one.name: one.next_try for one in figures.now.authenticators if one.down}
     return {
         "authenticators": [
             {
@@ -68,8 +71,8 @@ async def _authenticators(asked: Asked) -> Mapping[str, Any]:
                 "realm": one.realm,
                 "schemes": ", ".join(sorted(one.schemes)),
                 "timeout": duration(one.timeout) if one.timeout >= 1 else f"{one.timeout:g} s",
-                "down": one.breaker.open,
-                "next_try": max(0, round(one.breaker.remaining)),
+                "down": one.name in next_try,
+                "next_try": next_try.get(one.name, 0),
                 "fault": troubles.get(one.name, ""),
                 "attempts": [
                     (result, count) for (name, _, _, result), count in sorted(counts.items()) if name == one.name and count
