@@ -11,7 +11,7 @@ from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.subject import Subject
 from perimeter.errors import StartupError
 from perimeter.run import problems
-from perimeter.run.control import ask
+from perimeter.run.asking import ask
 
 _OWN: Final = (problems.Subject.AUDIT, problems.Subject.STATE, problems.Subject.RELOAD)
 """What other looks do not find."""

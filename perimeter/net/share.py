@@ -95,6 +95,8 @@ class SharedLimits(ConnectionLimits):
 
     def admit(self, address: str) -> bool:
         """See `ConnectionLimits`."""
+        if self.total - self._open <= MAX_ACCEPTS * len(self._others):
+            self.look()  # the others may have accepted some in this turn
         admitted = super().admit(address)
         self._slot.held = self._open
         return admitted

@@ -26,7 +26,7 @@ from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
 from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
-from perimeter.net.share import SharedLimits, SharedPort
+from perimeter.net.share import SharedLimits, SharedPort, limit_for_one
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
 from perimeter.run.build.runtime import Runtime
@@ -157,15 +157,19 @@ class Listeners:
         self._leaving = [listening for listening in (*self._leaving, *leaving) if listening.site.connections]
         limits = bound.assembly.config.limits
         self._limits.change(limits.connections, limits.connections_per_address)
-        share = clients_share(limits.connections)
-        if share < limits.connections:
+        workers = bound.assembly.config.perimeter.workers
+        wanted = limit_for_one(limits.connections, workers)
+        share = clients_share(wanted)
+        if share < wanted:
             _log.warn(
                 "the process may have {limit} file descriptors, and half of them are kept for services and files: at most "
-                "{share} clients can be connected, not {wanted}. Raise the limit (LimitNOFILE= of the service, ulimit -n), or "
-                "set [limits] connections = {share}",
+                "{share} clients can be connected{each}, not {wanted}. Raise the limit (LimitNOFILE= of the service, ulimit -n), "
+                "or set [limits] connections = {possible}",
                 limit=descriptor_limit(),
                 share=share,
-                wanted=limits.connections,
+                each=" to each worker" if workers > 1 else "",
+                wanted=wanted,
+                possible=share * workers,
             )
         run_all(
             "a listener does not follow the configuration",

@@ -58,7 +58,7 @@ class Made:
 
 class Worker:
     """Serves clients on ``sockets``. ``limits`` are the first ones. ``user`` writes the files, if it is not the present user.
-    ``place`` is the place among several workers.
+    ``place`` is the place among several workers, ``workers`` their number.
 
     First `prepare_now` and `put_in_force`, which bind the listeners, then `start`.
     """
@@ -70,11 +70,12 @@ class Worker:
         sockets: Sockets,
         user: DaemonUser | None = None,
         place: Place | None = None,
+        workers: int = 1,
     ) -> None:
         self._reactor = reactor
         self._others = None if place is None else OtherWorkers(place, reactor, self._pause)
         parts = {} if self._others is None else self._others.parts()
-        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place, **parts)
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place, workers=workers, **parts)
         self._runtime.metrics.in_force = self._measured
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)

@@ -1,7 +1,9 @@
-"""A worker process that accepts connections, for tests: ``python -m tests.integration.accepting_worker PAGE LISTENING NUMBER``.
+"""A worker process that accepts connections, for tests.
 
-``PAGE`` and ``LISTENING`` are inherited descriptors, ``NUMBER`` is the slot. Each connection gets one byte, the number, and stays
-open until the client closes it. The process ends when its standard input does.
+Its command is ``python -m tests.integration.accepting_worker PAGE SOCKET NUMBER LIMIT``.
+
+PAGE and SOCKET are inherited descriptors, NUMBER is the slot, LIMIT is the largest number of connections of all workers. Each
+connection gets one byte, the number, and stays open until the client closes it. The process ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ class _Numbered(protocol.Protocol):
         cast(Any, self.transport).write(self.number)
 
 
-def main(page: str, listening: str, number: str) -> None:
+def main(page: str, listening: str, number: str, total: str) -> None:
     """Serve until the standard input ends."""
     install()
     from twisted.internet import reactor as installed
@@ -40,7 +42,7 @@ def main(page: str, listening: str, number: str) -> None:
     reactor: Any = installed
     place = Place(int(number), SharedPage(int(page), []), cast(Any, None), {})
     limits = SharedLimits(place, reactor)
-    limits.change(total=100_000, per_address=100_000)
+    limits.change(int(total), per_address=100_000)
     _Numbered.number = number.encode()
     factory = protocol.Factory.forProtocol(_Numbered)
     factory.noisy = False
@@ -53,7 +55,7 @@ def main(page: str, listening: str, number: str) -> None:
         Deadlines(reactor),
         listening=socket.socket(fileno=int(listening)),
         port_type=SharedPort,
-    )
+    ).startListening()  # type: ignore[no-untyped-call]
 
     class Parent(protocol.Protocol):
         def connectionLost(self, reason: object = None) -> None:

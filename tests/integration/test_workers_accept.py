@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from perimeter.net.listeners import listening_socket
+from perimeter.net.binding import listening_socket
 from perimeter.workers.page import SharedPage, SlotState
 
 WORKERS = 4
@@ -50,11 +50,11 @@ class SharedSocketTests(SynchronousTestCase):
             assert worker.stdin is not None
             worker.stdin.close()
 
-    def start(self, count: int = WORKERS) -> None:
+    def start(self, count: int = WORKERS, limit: int = 100_000) -> None:
         numbers = range(len(self.workers), len(self.workers) + count)
         for number in numbers:
             self.page.clear(number, SlotState.STARTING)
-            arguments = [str(self.page.descriptor), str(self.listening.fileno()), str(number)]
+            arguments = [str(self.page.descriptor), str(self.listening.fileno()), str(number), str(limit)]
             self.workers.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "tests.integration.accepting_worker", *arguments],
@@ -71,7 +71,7 @@ class SharedSocketTests(SynchronousTestCase):
         return int(client.recv(1))
 
     def connect_at_once(self, count: int) -> Counter[int]:
-        """Open lasting connections all at the same time, and return how many each worker has."""
+        """Open lasting connections all at the same time, and return how many each worker has; -1 has refused the rest."""
         poll = select.poll()
         waiting = {}
         for _ in range(count):
@@ -86,7 +86,8 @@ class SharedSocketTests(SynchronousTestCase):
         while waiting and time.monotonic() < end:
             for descriptor, _ in poll.poll(100):
                 poll.unregister(descriptor)
-                found[int(waiting.pop(descriptor).recv(1))] += 1
+                answer = waiting.pop(descriptor).recv(1)
+                found[int(answer or b"-1")] += 1
         self.assertEqual(len(waiting), 0)
         return found
 
@@ -126,6 +127,13 @@ class SharedSocketTests(SynchronousTestCase):
         self.assertEqual(one_by_one, {0: 100})
         self.assertLess(taken, 5.0)
         self.assertEqual(self.connect_at_once(400), {0: 400})
+
+    def test_attack_86_limit_of_connections_is_one_of_all_workers(self) -> None:
+        self.start(WORKERS, limit=200)
+        found = self.connect_at_once(600)
+        admitted = found.total() - found[-1]
+        self.assertTrue(190 <= admitted <= 210, found)
+        self.assertEqual(sum(slot.held for slot in self.page.slots), admitted)
 
     def test_workers_that_ended_without_a_trace_on_the_page(self) -> None:
         self.start(2)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
-from perimeter.audit.log import AuditLogs
+from perimeter.audit.logs import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig

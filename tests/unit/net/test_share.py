@@ -10,8 +10,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from perimeter.config.site.listener import ListenerSettings
+from perimeter.net.binding import listening_socket
 from perimeter.net.deadlines import Deadlines
-from perimeter.net.listeners import listen, listening_socket
+from perimeter.net.listeners import listen
 from perimeter.net.share import (
     ALONE,
     CALM_LOOK,
@@ -131,10 +132,18 @@ class SharedLimitsTests(ShareTestCase):
         self.assertFalse(self.limits.admit("one more"))
         self.assertEqual(self.own.held, 2)
         self.other(2, 2, SlotState.DRAINING)
-        self.assertFalse(self.limits.admit("one more"), "looked at in the next turn only")
-        self.limits.look()
         self.assertTrue(self.limits.admit("one more"))
         self.assertFalse(self.limits.admit("one more"))
+
+    def test_others_are_looked_at_for_each_connection_near_the_limit(self) -> None:
+        self.other(1, 0)
+        self.limits.change(100, 1000)
+        self.hold(100 - MAX_ACCEPTS - 1)
+        self.other(1, MAX_ACCEPTS - 1)
+        self.assertTrue(self.limits.admit("not near"))
+        self.assertTrue(self.limits.admit("near"))
+        self.assertFalse(self.limits.admit("one more"))
+        self.assertEqual(self.own.held, 100 - MAX_ACCEPTS + 1)
 
     def test_nothing_is_admitted_if_the_others_have_more_than_all_may_have(self) -> None:
         self.other(1, 12)
@@ -192,6 +201,7 @@ class SharedPortTests(ShareTestCase):
             port_type=SharedPort,
         )
         assert isinstance(port, SharedPort)
+        port.startListening()
         self.addCleanup(port.socket.close)
         self.made: list[Any] = []
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import attrs
 
-from perimeter.audit.log import AuditLogs
+from perimeter.audit.logs import AuditLogs
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
 from perimeter.gate.gate import Gate
