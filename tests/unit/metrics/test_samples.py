@@ -32,6 +32,7 @@ def buckets(**counts: int) -> list[int]:
 class Pool:
     name: str
     servers: Sequence[ServerView]
+    plain: bool = True
 
     def view(self) -> Sequence[ServerView]:
         return self.servers
