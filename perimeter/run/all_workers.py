@@ -37,17 +37,23 @@ async def all_problems(subject: Examination) -> list[Problem]:
 def merged_problems(own: Iterable[Problem], others: Mapping[int, Iterable[Problem]]) -> list[Problem]:
     """``own`` problems, and those of the ``others`` by slot that are not known here, with the slots."""
     known = list(own)
-    subjects = {(one.subject, one.name) for one in known}
-    more: dict[tuple[str, str], list[tuple[int, Problem]]] = {}
+    subjects = {_what(one) for one in known}
+    more: dict[object, list[tuple[int, Problem]]] = {}
     for slot, several in others.items():
         for one in several:
-            if (one.subject, one.name) not in subjects:
-                more.setdefault((one.subject, one.name), []).append((slot, one))
+            if _what(one) not in subjects:
+                more.setdefault(_what(one), []).append((slot, one))
     for found in more.values():
         slots = sorted({slot for slot, _ in found})
         where = f"(worker {slots[0]})" if len(slots) == 1 else f"(workers {', '.join(map(str, slots))})"
         known.append(attrs.evolve(found[0][1], message=f"{found[0][1].message} {where}"))
     return sorted(known, key=lambda one: one.severity)
+
+
+def _what(problem: Problem) -> object:
+    """What has the problem: two workers may describe it with different numbers. A server is named by the message."""
+    server = problem.message.partition(": ")[0] if problem.subject == Subject.UPSTREAM else ""
+    return problem.subject, problem.name, server
 
 
 def _of_workers(workers: Sequence[WorkerNow]) -> Iterable[Problem]:

@@ -20,8 +20,11 @@ from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.problems import Examination, Problem
+from perimeter.web.endpoints.operator.audit import Searches
+from perimeter.web.endpoints.operator.events import Audience
 from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.web.endpoints.operator.notes import Note, Notes
+from perimeter.web.endpoints.operator.page import Desk
 from perimeter.workers.channel import ChannelClosed, Refused
 from perimeter.workers.place import Place
 
@@ -127,6 +130,13 @@ class OperatedGateway:
             self._known_reload = self._asked_reload
         for one in waiting:
             one.callback(found)
+
+
+def make_desk(worker: OperatedWorker, runtime: Runtime) -> Desk:
+    """What all operators of this process share."""
+    operated = OperatedGateway(worker, runtime)
+    audience = Audience(operated.samples, operated.troubles)
+    return Desk(operated, audience, Searches(runtime.reactor), notes_of(runtime.place))
 
 
 def notes_of(place: Place | None) -> Notes:

@@ -7,7 +7,7 @@ at all (`put_in_force`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from typing import Any
@@ -25,10 +25,11 @@ from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.upstreams import HEALTH
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.counting import Counting
 from perimeter.run.listening import BoundListeners, Listeners
-from perimeter.run.operated import OperatedGateway, notes_of
+from perimeter.run.operated import make_desk
 from perimeter.run.operations import ListenerStatus, answer_workers
 from perimeter.run.other_workers import OtherWorkers
 from perimeter.run.preparation import Preparation
@@ -36,10 +37,7 @@ from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
 from perimeter.run.upkeep import Upkeep
-from perimeter.web.endpoints.operator.audit import Searches
-from perimeter.web.endpoints.operator.events import Audience
 from perimeter.web.endpoints.operator.gateway import Reload
-from perimeter.web.endpoints.operator.page import Desk
 from perimeter.workers.place import Place
 
 _log = Logger()
@@ -86,12 +84,11 @@ class Worker:
         self.running = False
         self.last_reload = Reload()
         self._started = 0.0
-        self._operated = OperatedGateway(self, self._runtime)
+        self._desk = make_desk(self, self._runtime)
         self._counting = None if place is None else Counting(place, self._runtime)
         if place is not None:
             answer_workers(self, place)
-        audience = Audience(self._operated.samples, self._operated.troubles)
-        self._desk = Desk(self._operated, audience, Searches(reactor), notes_of(place))
+            place.handlers[HEALTH] = self._heard
 
     # -- from one configuration to the next
 
@@ -150,7 +147,9 @@ class Worker:
             partial(self._runtime.states.adopt, made.prepared.state),
             partial(self._listeners.put_in_force, bound),
             partial(self._upkeep.look_after, bound.assembly),
+            partial(_go_on, old, bound.assembly),
             *([partial(self._others.put_in_force, bound.assembly)] if self._others is not None else []),
+            *(one.start for one in bound.assembly.upkeep if self.running),
         )
         if old is not None:
             _retire(old)
@@ -174,6 +173,8 @@ class Worker:
         self._preparation.start()
         self._assembly.chain.start()
         self._upkeep.start()
+        for one in self._assembly.upkeep:
+            one.start()
         self.running = True
         self._started = self._reactor.seconds()
         if self._counting is not None:
@@ -189,7 +190,7 @@ class Worker:
         """Accept no more, let requests in flight finish for ``drain_timeout``, then cut what is left."""
         self.running = False
         self._upkeep.stop()
-        self._operated.samples.stop()
+        self._desk.gateway.samples.stop()
         self._listeners.stop()
         if self._others is not None:
             self._others.stop()
@@ -277,6 +278,13 @@ class Worker:
         self._runtime.refusals.report()
         self._runtime.handshakes.report()
 
+    def _heard(self, told: Mapping[str, Any]) -> None:
+        """The worker that leads has checked a server of a service."""
+        if self._assembly is not None:
+            for one in self._assembly.upkeep:
+                if one.pool.name == told["upstream"]:
+                    one.heard(told["server"], told["fault"])
+
     def __str__(self) -> str:
         return f"listening: {self._listeners}"
 
@@ -295,11 +303,20 @@ class Worker:
         )
 
 
+def _go_on(old: Assembly | None, new: Assembly) -> None:
+    """Go on with what is known about the servers of services that both configurations have."""
+    known = {} if old is None else {one.pool.name: one for one in old.upkeep}
+    for one in new.upkeep:
+        if one.pool.name in known:
+            one.adopt(known[one.pool.name])
+
+
 def _retire(assembly: Assembly) -> None:
     """Stop what is not needed to finish requests in flight; the audit files still take their records."""
     run_all(
         "a part of the old configuration is still in use",
         assembly.chain.stop,
+        *(one.stop for one in assembly.upkeep),
         *(pool.close for pool in assembly.pools),
         assembly.audit.close,
     )
