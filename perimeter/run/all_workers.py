@@ -12,7 +12,9 @@ from perimeter.errors import Unavailable
 from perimeter.metrics.figures import Totals
 from perimeter.run.overview import requests_so_far
 from perimeter.run.problems import Examination, Problem, Severity, Subject, problems
-from perimeter.workers.gathered import Gathered, WorkerNow, gathered
+from perimeter.web.endpoints.operator.gateway import Reload
+from perimeter.workers.channel import ChannelClosed, Refused
+from perimeter.workers.gathered import SLOW, Gathered, WorkerNow, gathered
 from perimeter.workers.place import Place
 
 
@@ -64,6 +66,15 @@ def _of_workers(workers: Sequence[WorkerNow]) -> Iterable[Problem]:
         elif one.state in ("empty", "starting") and one.restarts:
             message = f"it has ended and is started again (restart {one.restarts})"
             yield Problem(Severity.WORKS_FOR_NOW, Subject.WORKER, str(one.slot), message)
+
+
+async def known_reload(place: Place) -> Reload:
+    """The last reload that the other workers know, for a worker that has begun to serve after it."""
+    try:
+        replies = await place.gather("last_reload", SLOW)
+    except (ChannelClosed, Refused, TimeoutError):
+        return Reload()
+    return max((Reload(*one.value) for one in replies if one.value is not None), key=lambda one: one.at, default=Reload())
 
 
 async def all_status(place: Place, own: Mapping[str, Any], totals: Totals) -> dict[str, Any]:

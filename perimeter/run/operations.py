@@ -147,6 +147,7 @@ def answer_workers(gateway: RunningGateway, place: Place) -> None:
         return {"status": status(gateway), "counts": totals(gateway.examination().runtime.metrics).counts()}
 
     place.handlers["status"] = own
+    place.handlers["last_reload"] = lambda _: attrs.astuple(gateway.last_reload)
     place.handlers["noticed"] = lambda _: {"problems": [attrs.asdict(one) for one in noticed(gateway.examination())]}
 
 

@@ -188,6 +188,13 @@ class StatusTests(FiguresCase):
         self.assertEqual(figures("perimeter_config_reloads_total", result="error"), 1)
         self.assertEqual(figures("perimeter_config_last_reload_successful"), 0)
         self.assertIn("reload", [one["subject"] for one in self.status(gateway)["problems"]])
+        for process in workers(gateway):  # those that come after them know it, too
+            process.send_signal(signal.SIGKILL)
+            eventually(lambda gone=process.pid: not psutil.pid_exists(gone), "the end of a worker")
+            eventually(lambda: self.scrape(gateway).total("perimeter_worker_serving") == 2, "service")
+        status = self.status(gateway)
+        self.assertIn("broken", status["last_reload"]["refused"])
+        self.assertEqual(self.scrape(gateway)("perimeter_config_last_reload_successful"), 0)
         gateway.configure(self.text)
         gateway.reload()
         figures = self.scrape(gateway)

@@ -6,14 +6,19 @@ from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from perimeter.metrics.figures import totals
 from perimeter.run import all_workers as module
-from perimeter.run.all_workers import all_problems, all_status, merged_problems, merged_status
+from perimeter.run.all_workers import all_problems, all_status, known_reload, merged_problems, merged_status
 from perimeter.run.problems import Problem
+from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.workers.gathered import Gathered, WorkerNow
+from perimeter.workers.page import SharedPage
+from perimeter.workers.place import Place
 from tests.unit.doubles.workers import FakeFleet
+from tests.unit.workers.channels import connected
 
 AUDIT = Problem(0, "audit", "access.log", "it cannot be written")
 DOWN = Problem(1, "authenticator", "corp", "it failed, and is not asked for 7 s")
@@ -158,3 +163,33 @@ class AskedTests(TestCase):
             asked = self.fleet.ask(all_status(self.one.place, own, totals(self.one.runtime.metrics)))
             self.fleet.clock.advance(2.0)
         self.assertEqual(self.successResultOf(asked), own)
+
+
+class KnownReloadTests(TestCase):
+    def setUp(self) -> None:
+        page = SharedPage.create()
+        self.addCleanup(page.close)
+        self.clock = Clock()
+        self.replies: list[dict[str, Any]] = []
+        _, own, self.pump = connected({"gather": lambda _: self.replies}, {}, self.clock)
+        self.place = Place(0, page, own, {})
+
+    def known(self) -> Deferred[Reload]:
+        known = Deferred.fromCoroutine(known_reload(self.place))
+        self.pump()
+        return known
+
+    def test_the_latest_one(self) -> None:
+        self.replies = [
+            {"slot": 1, "value": [5.0, ""]}, {"slot": 2, "value": [7.0, "a fault"]}, {"slot": 3, "late": True},
+            {"slot": 4, "refused": "it stops"},
+        ]  # fmt: skip
+        self.assertEqual(self.successResultOf(self.known()), Reload(7.0, "a fault"))
+
+    def test_no_other_worker(self) -> None:
+        self.assertEqual(self.successResultOf(self.known()), Reload())
+
+    def test_a_manager_that_does_not_answer(self) -> None:
+        known = Deferred.fromCoroutine(known_reload(self.place))
+        self.clock.advance(2.0)
+        self.assertEqual(self.successResultOf(known), Reload())
