@@ -9,50 +9,78 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
+from perimeter.cli.table import columns
 from perimeter.config.language.net_types import Network
 from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
 from perimeter.config.site.rule import Rule
-from perimeter.errors import StartupError
+from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
+from perimeter.run.build.inspection import inspected
 
 _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 
 
-def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> tuple[int, str]:
-    """An exit status and the text to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
+@attrs.frozen
+class Checked:
+    """The result: ``problems``, or ``warnings`` and a row for each host of each route, in the order in which they are matched."""
+
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    routes: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it in lines."""
+        if self.problems:
+            return "\n".join(map(str, self.problems))
+        warnings = [f"warning: {warning}" for warning in self.warnings]
+        table = columns([_COLUMNS, *self.routes]) if self.routes else ["There are no routes."]
+        return "\n".join([*warnings, *([""] if warnings else []), *table])
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """All of it as members of a JSON object."""
+        return {
+            "problems": [attrs.asdict(one) for one in self.problems],
+            "warnings": list(self.warnings),
+            "routes": [dict(zip(map(str.lower, _COLUMNS), row, strict=True)) for row in self.routes],
+        }
+
+
+def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> Checked:
+    """Check the configuration in the file ``path``.
 
     ``kinds`` replaces the kinds that are installed. Without ``files``, the files that the configuration names need not exist.
     """
     # Finding plug-ins imports them, which costs time: only commands that read a configuration do it.
     from perimeter.auth.registry import installed_kinds
 
-    known = installed_kinds() if kinds is None else kinds
-    from perimeter.run.build.inspection import inspected
-
     reactor: Any = None
     if files:
+        # Late, so that other commands need no reactor.
         from twisted.internet import reactor as installed
 
         reactor = installed
     try:
-        found = inspected(path, known, reactor)
+        found = inspected(path, installed_kinds() if kinds is None else kinds, reactor)
+    except ConfigError as error:
+        return Checked(error.problems)
     except StartupError as error:
-        return 1, str(error)
-    warnings = [f"warning: {warning}" for warning in found.warnings]
-    return 0, "\n".join([*warnings, *([""] if warnings else []), *_table(found.config)])
+        return Checked((Problem(str(path), 0, "", "", str(error)),))
+    config = found.config
+    routes = sorted(((host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)), key=_matching_order)
+    return Checked((), found.warnings, tuple(_row(route, host, config) for host, route in routes))
 
 
-def _table(config: SiteConfig) -> list[str]:
-    """The routes in columns, in the order in which they are matched, with a row for each of their hosts."""
-    if not config.routes:
-        return ["There are no routes."]
-    found = [(host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)]
-    rows = [_COLUMNS, *(_row(route, host, config) for host, route in sorted(found, key=_matching_order))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> tuple[int, str]:
+    """`checked` as an exit status (1 if there is a problem) and a text."""
+    found = checked(path, kinds=kinds, files=files)
+    return int(bool(found.problems)), found.text
 
 
 def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], int, str]:

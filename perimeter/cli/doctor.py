@@ -30,7 +30,7 @@ def command(file: Path, as_json: bool, ignore: tuple[str, ...]) -> None:
     Nothing is changed. The command tells what check and status tell, and more; it works whether the gateway runs or not. Run it
     as root or as the gateway's user: others may not look at everything. It takes some seconds.
 
-    The exit status is 0 if there is at most advice, 1 if something works for now, and 2 if something is open or fails.
+    The exit status is 0 if there is at most advice, 3 if something works only for now, and 1 if something is open or fails.
     """
     from perimeter.doctor.finding import Name, exit_status
 

@@ -21,7 +21,7 @@ MEANINGS: Final = {
     Exit.DONE: "The command did what it is for, or the answer is yes.",
     Exit.NO: "The answer is no, or there is a fault: the text says which. Nothing has changed.",
     Exit.USAGE: "The command line is wrong.",
-    Exit.PARTLY: "A part is done. The text lists what is left.",
+    Exit.PARTLY: "A part is done, or works only for now. The text lists what is left.",
     Exit.NO_GATEWAY: "No gateway is running with this configuration.",
     Exit.UNDECIDED: "An authenticator did not answer, so there is no answer.",
 }

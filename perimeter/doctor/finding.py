@@ -83,6 +83,6 @@ class Finding:
 
 
 def exit_status(findings: list[Finding]) -> int:
-    """0 if there is at most advice, 1 if something works for now, 2 if something is open or fails."""
+    """0 if there is at most advice, 3 if something works only for now, 1 if something is open or fails (`perimeter.cli`)."""
     worst = min((one.grade for one in findings), default=Grade.ADVICE)
-    return 2 if worst <= Grade.FAILS else 1 if worst is Grade.SOON else 0
+    return 1 if worst <= Grade.FAILS else 3 if worst is Grade.SOON else 0

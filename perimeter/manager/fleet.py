@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from perimeter.manager.backoff import Backoff
 from perimeter.manager.child import Child, Generation
 from perimeter.manager.listening import close_sockets
 from perimeter.manager.relay import Relay
+from perimeter.run.log_target import LogTarget
 from perimeter.workers.channel import ChannelClosed, Refused
 from perimeter.workers.page import SharedPage, SlotState
 from perimeter.workers.shares import Shares
@@ -47,11 +47,16 @@ class Slot:
     pause: Deferred[None] | None = None
     kept: Deferred[None] | None = None
 
+    @property
+    def serves(self) -> bool:
+        """Whether its worker has begun to serve."""
+        return self.child is not None and self.child.serving and bool(self.child.status)
+
 
 class Fleet:
     """Keeps the workers of ``generation`` running. ``changed`` is called when a worker serves, or could not be started."""
 
-    def __init__(self, reactor: Any, page: SharedPage, file: Path, log: str, generation: Generation) -> None:
+    def __init__(self, reactor: Any, page: SharedPage, file: Path, log: LogTarget, generation: Generation) -> None:
         self.slots: list[Slot] = []
         self.generation = generation
         self.fault = ""
@@ -83,7 +88,7 @@ class Fleet:
                     "state": state.name.lower(),
                     "connections": row.held,
                     "since": 0.0 if child is None else child.since,
-                    "restarts": slot.starts - 1,
+                    "restarts": max(0, slot.starts - 1),
                     "generation": row.generation,
                 }
             )
@@ -111,8 +116,7 @@ class Fleet:
         if slot.pause is not None:
             slot.pause.cancel()
         if slot.child is not None:
-            slot.child.serving = False
-            slot.child.channel.tell("stop")
+            slot.child.leave()
 
     def _pin(self, slot: Slot) -> None:
         allowed = sorted(os.sched_getaffinity(0))
@@ -138,19 +142,22 @@ class Fleet:
                 self.changed()
             except START_FAULTS as error:
                 fault = str(error)
-                child.end()
+                if isinstance(error, TimeoutError):
+                    child.end()  # it hangs
+                else:
+                    child.signal(signal.SIGKILL)
             how = await child.ended
             slot.child = None
             if self._is_leaving(slot):
                 break
             served = 0.0 if fault else self._reactor.seconds() - began
             wait = slot.backoff.ended(served)
+            self.fault = fault or f"worker {slot.number} has ended {how}"
             if fault:
-                self.fault = fault
                 _log.error("worker {slot} could not be started: {error}", slot=slot.number, error=fault, counted=True)
-                self.changed()
             else:
                 _log.error("worker {slot} has ended {how}: another one is started", slot=slot.number, how=how, counted=True)
+            self.changed()
             await self._pause(slot, wait)
         self._leaving.discard(slot)
 
@@ -203,7 +210,7 @@ class Fleet:
                 await gatherResults([Deferred.fromCoroutine(self._prepare(child, new)) for child in missing], consumeErrors=True)
                 prepared += missing
         except FirstError as error:
-            self.tell("abort", self.serving())
+            self.tell("abort")
             error.subFailure.raiseException()
         before, self.generation = self.generation, new
         commits = [Deferred.fromCoroutine(self._commit(child)) for child in prepared if child.serving]
@@ -237,9 +244,9 @@ class Fleet:
         for child in self.all_children():
             child.watch()
 
-    def tell(self, name: str, children: Iterable[Child], **arguments: Any) -> None:
-        """Tell several workers something."""
-        for child in children:
+    def tell(self, name: str, /, **arguments: Any) -> None:
+        """Tell all workers something."""
+        for child in self.all_children():
             child.channel.tell(name, **arguments)
 
     async def stop(self) -> None:
@@ -257,7 +264,8 @@ class Fleet:
         while not all(one.called for one in kept):
             if self._reactor.stop_now and not hurried:
                 hurried = True
-                self.tell("stop", self.all_children())
+                for child in self.all_children():
+                    child.leave()
                 deadline = self._reactor.seconds() + GRACE
             if self._reactor.seconds() > deadline:
                 for child in self.all_children():

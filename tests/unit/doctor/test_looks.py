@@ -85,7 +85,7 @@ class SideBySideTests(TestCase):
 class ExitStatusTests(TestCase):
     def test_by_the_worst_finding(self) -> None:
         self.assertEqual(exit_status([]), 0)
-        expected = {Grade.ADVICE: 0, Grade.SOON: 1, Grade.FAILS: 2, Grade.DOWN: 2, Grade.OPEN: 2}
+        expected = {Grade.ADVICE: 0, Grade.SOON: 3, Grade.FAILS: 1, Grade.DOWN: 1, Grade.OPEN: 1}
         for grade, status in expected.items():
             self.assertEqual(exit_status([finding(1, Grade.ADVICE), finding(2, grade)]), status, grade)
         self.assertEqual(set(expected), set(Grade))
