@@ -94,7 +94,7 @@ def merged_status(own: Mapping[str, Any], found: Gathered) -> dict[str, Any]:
         **own,
         **(requests_so_far(Totals.from_counts(found.counts)) if "requests" in own else {}),
         "last_reload": max(reloads, key=lambda one: str(one["at"]), default=None),
-        "uptime": max(one["uptime"] for one in several),
+        "uptime": int(found.uptime),
         "sessions": max(one["sessions"] for one in several),
         "listeners": _rows(several, "listeners", ("name",), {"connections": sum}),
         "authenticators": _rows(several, "authenticators", ("name", "realm"), {"down": any, "next_try": max}),

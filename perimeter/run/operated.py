@@ -63,7 +63,6 @@ class OperatedGateway:
         self._all = None if runtime.place is None else AllFigures(runtime.place, runtime)
         self.samples = Sampler(runtime.metrics, runtime.reactor, None if self._all is None else self._all.sample)
         self.seconds = runtime.reactor.seconds
-        self.uptime = worker.uptime
         self.listeners = worker.listeners
         self._known: Sequence[Problem] = ()
         self._known_until = 0.0
@@ -97,7 +96,7 @@ class OperatedGateway:
         if self._all is not None:
             with suppress(Unavailable):
                 return await self._all.all()
-        return own_figures(self._runtime.metrics, self._runtime.reactor.seconds())
+        return own_figures(self._runtime.metrics, self._runtime.reactor.seconds(), self._worker.uptime())
 
     async def attempts(self) -> Mapping[tuple[str, ...], int]:
         """Questions to authenticators by name, type, realm and result, as `figures`."""

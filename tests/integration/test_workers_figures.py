@@ -131,7 +131,8 @@ class MetricsTests(FiguresCase):
             eventually(lambda gone=victim.pid: not psutil.pid_exists(gone), "the end of a worker")
             eventually(lambda: self.scrape(gateway).total("perimeter_worker_serving") == 2, "service")
             self.assert_no_less(after, self.scrape(gateway))
-        figures = self.scrape(gateway)
+        figures, started = self.scrape(gateway), psutil.Process(gateway.pid).create_time()
+        self.assertGreater(self.status(gateway)["uptime"], time.time() - started - 5, "that of the gateway, not of a worker")
         self.assertEqual(figures.total("perimeter_requests_total", listener="http", route="open"), 36)
         self.assertEqual(figures.total("perimeter_worker_restarts_total"), 3)
 

@@ -59,7 +59,7 @@ class FakeFleet:
         self.clock = Clock()
         self.clock.advance(1000)
         self.page = SharedPage.create()
-        self.shares = Shares(lambda: self.workers, self._described)
+        self.shares = Shares(lambda: self.workers, self._described, self.clock.seconds)
         self.workers: list[FakeWorker] = []
         #: what the manager says of a slot, other than usual
         self.states: dict[int, dict[str, Any]] = {}

@@ -67,12 +67,12 @@ class MergedStatusTests(TestCase):
     def merge(self, own: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
         shares = {number: {"status": one} for number, one in enumerate(others, 1)}
         worker = WorkerNow(0, 71, "serving", 5, 1000.0, 0, 1, slow=True)
-        return merged_status(own, Gathered(shares, [worker], {"figures.refusals": []}))
+        return merged_status(own, Gathered(shares, [worker], {"figures.refusals": []}, 9.9))
 
     def test_connections_are_added_and_states_are_the_worst(self) -> None:
         found = self.merge(
             status(
-                uptime=9, listeners=[listener("http", 1), listener("https", 2)], authenticators=[authenticator("a", False, 0)],
+                uptime=5, listeners=[listener("http", 1), listener("https", 2)], authenticators=[authenticator("a", False, 0)],
                 waiting=[waiting("alice", 3, 10)],
             ),
             status(
