@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from perimeter.errors import Unavailable
 from perimeter.metrics.figures import Totals
+from perimeter.proxy.health import ServerState
 from perimeter.run.overview import requests_so_far
 from perimeter.run.problems import Examination, Problem, Severity, Subject, problems
 from perimeter.web.endpoints.operator.gateway import Reload
@@ -97,10 +98,26 @@ def merged_status(own: Mapping[str, Any], found: Gathered) -> dict[str, Any]:
         "uptime": int(found.uptime),
         "sessions": max(one["sessions"] for one in several),
         "listeners": _rows(several, "listeners", ("name",), {"connections": sum}),
+        "upstreams": _rows(several, "upstreams", ("name",), {"waiting": sum, "servers": _servers}),
         "authenticators": _rows(several, "authenticators", ("name", "realm"), {"down": any, "next_try": max}),
         "waiting": _rows(several, "waiting", ("kind", "value", "realm"), {"wrong_passwords": max, "seconds": max}),
         "workers": [attrs.asdict(one) for one in found.workers],
     }
+
+
+def _servers(several: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The servers of an upstream: the worst state of each, with its fault, and its connections and requests in all workers."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for one in (one for servers in several for one in servers):
+        found.setdefault(one["url"], []).append(one)
+    worse = tuple(map(str, ServerState))
+    return [
+        {
+            **max(same, key=lambda one: worse.index(one["state"])),
+            **{member: sum(one[member] for one in same) for member in ("active", "busy", "idle")},
+        }
+        for same in found.values()
+    ]
 
 
 def _rows(
@@ -108,7 +125,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """The rows ``name`` of all, one for each value of ``key``, whose other members are merged or those of the first."""
     found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in (row for status in several for row in status[name]):
+    for row in (row for status in several for row in status.get(name, ())):
         found.setdefault(tuple(row[each] for each in key), []).append(row)
 
     def merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

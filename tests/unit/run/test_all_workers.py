@@ -87,6 +87,20 @@ class MergedStatusTests(TestCase):
         self.assertEqual((found["workers"][0]["pid"], found["workers"][0]["slow"]), (71, True))
         self.assertNotIn("requests", found)
 
+    def test_servers_have_the_worst_state_and_the_connections_of_all(self) -> None:
+        def upstream(waiting: int, *servers: tuple[str, str, int]) -> dict[str, Any]:
+            rows = [
+                {"url": url, "state": state, "fault": f"is {state}", "active": count, "busy": 10 * count, "idle": 100 * count}
+                for url, state, count in servers
+            ]
+            return {"name": "app", "balance": "round-robin", "waiting": waiting, "servers": rows}
+
+        found = self.merge(
+            status(upstreams=[upstream(1, ("a", "up", 1), ("b", "down", 1))]),
+            status(upstreams=[upstream(2, ("a", "ejected", 2), ("b", "starting", 2), ("c", "up", 3))]),
+        )
+        self.assertEqual(found["upstreams"], [upstream(3, ("a", "ejected", 3), ("b", "down", 3), ("c", "up", 3))])
+
     def test_the_last_reload_is_the_latest_one_of_any_worker(self) -> None:
         first, second = {"at": "2026-01-01T00:00:00Z", "refused": ""}, {"at": "2026-01-02T00:00:00Z", "refused": "a fault"}
         self.assertIsNone(self.merge(status(), status())["last_reload"])
