@@ -64,7 +64,7 @@ class Fleet:
         self.generation = generation
         self.fault = ""
         self.relay = Relay(self.serving)
-        self.shares = Shares(self.serving, self.described)
+        self.shares = Shares(self.serving, self.described, reactor.seconds)
         self.changed: Any = lambda: None
         self._reactor = reactor
         self._page = page

@@ -30,7 +30,7 @@ class InheritedWorker:
     """What is handed over of a worker: its ``slot`` and ``pid``; when it was started (epoch seconds); whether it is to leave.
 
     ``channel`` is the descriptor of the connection to it, from which ``unread`` (in hexadecimal) has been read already; ``asked``
-    is the number of the last question.
+    is the number of the last question, ``counts`` the last counts that it has sent.
     """
 
     slot: int
@@ -41,19 +41,22 @@ class InheritedWorker:
     channel: int
     unread: str
     asked: int
+    counts: Counts
 
 
 @attrs.frozen
 class Present:
     """The workers that there are at an upgrade, the number of their configuration, and the descriptors of the shared page.
 
-    ``counts`` are those of workers that have ended, ``ending`` processes that end and are waited for.
+    The gateway has been up ``since`` then. ``counts`` are those of workers that have ended, ``ending`` processes that end and are
+    waited for.
     """
 
     generation: int
     page: int
     wakers: tuple[int, ...]
     workers: tuple[InheritedWorker, ...]
+    since: float
     counts: Counts
     ending: tuple[int, ...]
 

@@ -34,11 +34,21 @@ class Sharing(Protocol):
 
 
 class Shares:
-    """``serving`` returns the workers that serve, ``described`` the members of a `WorkerNow` for all workers."""
+    """``serving`` returns the workers that serve, ``described`` the members of a `WorkerNow` for all workers.
 
-    def __init__(self, serving: Callable[[], Iterable[Sharing]], described: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+    ``seconds`` is the time (epoch seconds). The gateway has been up since this object was made, unless ``since`` is set.
+    """
+
+    def __init__(
+        self,
+        serving: Callable[[], Iterable[Sharing]],
+        described: Callable[[], Sequence[Mapping[str, Any]]],
+        seconds: Callable[[], float],
+    ) -> None:
         self._serving = serving
         self._described = described
+        self._seconds = seconds
+        self.since = seconds()
         self.tally = Tally()
 
     def handlers(self, worker: Sharing) -> dict[str, Handler]:
@@ -62,7 +72,12 @@ class Shares:
 
         def gathered(results: Sequence[tuple[bool, Mapping[str, Any]]]) -> Mapping[str, Any]:
             shares = [share for _, share in results]
-            return {"counts": self.tally.sum(), "shares": shares, "workers": self._described()}
+            return {
+                "counts": self.tally.sum(),
+                "shares": shares,
+                "workers": self._described(),
+                "uptime": self._seconds() - self.since,
+            }
 
         return asked.addCallback(gathered)
 

@@ -51,6 +51,10 @@ class Tally:
         """``counts`` are the latest of ``process``. Names that it does not send each time keep their rows."""
         self._last[process] = {**self._last.get(process, {}), **counts}
 
+    def last(self, process: Hashable) -> Counts:
+        """The last counts of ``process``."""
+        return self._last.get(process, {})
+
     def end(self, process: Hashable) -> None:
         """``process`` has ended: there are no later counts of it. Of each name, `MOST_ROWS` are kept, the latest ones."""
         ended = total((self._last.pop(process, {}), self.ended))
