@@ -15,19 +15,19 @@ from perimeter.manager.child import Child
 from perimeter.manager.handover import InheritedWorker
 from perimeter.workers.channel import Handler
 from perimeter.workers.page import SharedPage, SlotState
+from perimeter.workers.sums import Counts
 
 REAP: Final = 0.05
 """Seconds between two looks whether such a worker has ended, once its connection is closed."""
 
 
-def handed_over(child: Child, leaving: bool) -> InheritedWorker:
-    """``child``, to be adopted by the next program. Its connection is inherited."""
+def handed_over(child: Child, leaving: bool, counts: Counts) -> InheritedWorker:
+    """``child``, to be adopted by the next program, with its last ``counts``. Its connection is inherited."""
     channel = child.channel
     descriptor = channel.transport.fileno()
     os.set_inheritable(descriptor, True)
-    return InheritedWorker(
-        child.number, child.pid, child.since, child.status, leaving, descriptor, channel.unread.hex(), channel.asked
-    )
+    unread, asked = channel.unread.hex(), channel.asked
+    return InheritedWorker(child.number, child.pid, child.since, child.status, leaving, descriptor, unread, asked, counts)
 
 
 class Adopted(Child):

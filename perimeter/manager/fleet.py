@@ -211,6 +211,7 @@ class Fleet:
             child = Adopted(worker, self._page, {}, self._reactor)
             child.channel.handlers = {**self.relay.handlers(child), **self.shares.handlers(child)}
             child.closed.addCallback(partial(self._closed, child))
+            self.shares.tally.keep(child, worker.counts)
             slot = Slot(worker.slot, child)
             if worker.leaving:
                 self._leaving.add(slot)
@@ -239,7 +240,7 @@ class Fleet:
             if child is None or not child.pid:
                 continue
             if child.status:
-                kept.append(handed_over(child, slot in self._leaving))
+                kept.append(handed_over(child, slot in self._leaving, self.shares.tally.last(child)))
             else:
                 child.signal(signal.SIGKILL)
                 ending.append(child.pid)

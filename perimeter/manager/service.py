@@ -75,6 +75,7 @@ class Service:
         signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self._upgrade_asked))
         if self._present is not None:
             self._fleet.shares.tally.ended = self._present.counts
+            self._fleet.shares.since = self._present.since
             self._ending.update(self._present.ending)
             self._fleet.adopt(self._present.workers)
         take_signals()
@@ -219,9 +220,16 @@ class Service:
         if self._control is not None:
             self._control.close()
         workers, ending = self._fleet.hand_over()
-        counts = self._fleet.shares.tally.ended
-        page = self._page
-        present = Present(new.number, page.descriptor, tuple(page.wakers), tuple(workers), counts, (*ending, *self._ending))
+        shares, page = self._fleet.shares, self._page
+        present = Present(
+            generation=new.number,
+            page=page.descriptor,
+            wakers=tuple(page.wakers),
+            workers=tuple(workers),
+            since=shares.since,
+            counts=shares.tally.ended,
+            ending=(*ending, *self._ending),
+        )
         handed = attrs.evolve(self._handed, plan=new.plan, text=new.text, sockets=new.sockets, waiting=None, present=present)
         handed.execute(executable)
 

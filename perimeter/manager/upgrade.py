@@ -41,7 +41,7 @@ class _Check(ProcessProtocol):
 
 
 async def check_program(reactor: Any, executable: str) -> None:
-    """Let the interpreter ``executable`` load the manager's program as it is installed now. Raises `StartupError` if it cannot."""
+    """Let the interpreter ``executable`` load the manager's program, as it is installed now. Raises `StartupError`."""
     if not (os.path.isabs(executable) and os.path.isfile(executable) and os.access(executable, os.X_OK)):
         raise StartupError(f"{executable}: not a program that can be executed")
     check = _Check()

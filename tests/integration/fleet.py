@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from perimeter.run.control import ask
+from perimeter.run.asking import ask
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
 

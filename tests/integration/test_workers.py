@@ -12,7 +12,7 @@ import time
 import psutil
 
 from perimeter.errors import StartupError
-from perimeter.run.control import NoGateway
+from perimeter.run.asking import NoGateway
 from tests.integration import authplugin
 from tests.integration.fleet import FleetCase, asked, await_serving, described, workers
 from tests.integration.harness import START_TIMEOUT, USERS

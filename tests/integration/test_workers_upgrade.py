@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 
+from tests.integration.fleet import FleetCase, workers
 from tests.integration.ports import eventually
-from tests.integration.test_workers import ALICE, WorkersCase, workers
-from tests.integration.wire import Wire
+from tests.integration.wire import Wire, basic
+
+ALICE = basic("alice", "secret")
 
 
-class UpgradeTests(WorkersCase):
+class UpgradeTests(FleetCase):
     def test_new_workers_serve_and_the_old_ones_finish(self) -> None:
         gateway = self.fleet(2)
         old = workers(gateway)
