@@ -176,6 +176,13 @@ def explained() -> Iterator[None]:
         raise click.ClickException(str(error)) from None
 
 
+def print_text(text: str) -> None:
+    """Print lines that have names and paths of files and users in them: none of them controls the terminal."""
+    from perimeter.audit.escaping import escape_line
+
+    click.echo("\n".join(map(escape_line, text.split("\n"))))
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     click.echo(json.dumps(value, indent=2))

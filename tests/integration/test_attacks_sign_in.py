@@ -118,7 +118,7 @@ class WebSocketAttackTests(SignInAttackCase):
     def test_attack_21_closed_by_commands_of_the_operator(self) -> None:
         """A session by its id, all of a user, and with all tokens of the user: within a second, and a replay is 401."""
         self.signed_in("bob", "hunter2")
-        found = json.loads(self.command("session", "list", "--user", "bob").splitlines()[-1])
+        found = json.loads(self.command("session", "list", "--json", "--user", "bob").splitlines()[-1])
         self.assertEqual((found["username"], found["realm"]), ("bob", "local"))
         for command in (
             ("session", "end", "--id"),
@@ -128,7 +128,7 @@ class WebSocketAttackTests(SignInAttackCase):
             visitor = self.signed_in()
             cookie, wire = str(visitor.cookie), self.open(visitor)
             if command[-1] == "--id":
-                listed = [json.loads(line) for line in self.command("session", "list", "--user", "alice").splitlines()]
+                listed = [json.loads(line) for line in self.command("session", "list", "--json", "--user", "alice").splitlines()]
                 command = (*command, listed[-1]["id"])
             self.command(*command)
             self.assert_ends(wire)
