@@ -267,11 +267,11 @@ class MarkupTests(SignInAttackCase):
             self.assertNotIn(attacker, text)
 
     def test_attack_26_in_the_form(self) -> None:
-        for name in (MARKUP, QUOTED, "</title><script>alert(1)</script>", "{{ 7*7 }}", "\u202ealice"):
+        for name in (MARKUP, QUOTED, "</title><script>alert(1)</script>", "{{ 1234*1234 }}", "\u202ealice"):
             answer = self.visitor().sign_in(name, "wrong")
             self.assertEqual(answer.status_code, 403)
             self.assert_plain(answer.text)
-        self.assertNotIn("49", answer.text.replace("%7B", ""))
+            self.assertNotIn("1522756", answer.text, "no expression of a template is evaluated")
 
     def test_attack_26_in_the_name_of_a_user_and_in_roles(self) -> None:
         for name in (MARKUP, QUOTED):
