@@ -15,14 +15,15 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
-from perimeter.auth.registry import installed_kinds
 from perimeter.cli.site import DEFAULT, VARIABLE
-from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
+from perimeter.net.activation import activated, matched
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.launch import Launch, detach, forget_own_pid
+from perimeter.run.log_target import LogTarget
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
+from perimeter.run.plan import addresses_of, read_site
 
 
 class Options(usage.Options):
@@ -73,7 +74,8 @@ def makeService(options: Options) -> IService:
         _exit(status, text)
     twistd: Any = options.parent or {}
     try:
-        config = load_site(file, kinds=installed_kinds())
+        config, data = read_site(file)
+        given = matched(addresses_of(config), activated(os.environ, os.getpid()))
         user = _daemon_user(twistd)
         _check_paths(twistd)
         outfile = _log_file(twistd, user)
@@ -86,6 +88,16 @@ def makeService(options: Options) -> IService:
         twistd["nodaemon"] = True
         if twistd.get("umask") is None:
             twistd["umask"] = 0o077
+    log = None if outfile is None else DaemonLog(config.logging, outfile)
+    application = _Application(log)
+    if config.perimeter.workers > 1:
+        from perimeter.manager.start import Start
+
+        if twistd.get("chroot"):
+            _exit(1, "--chroot: the processes of several workers cannot be started there; set [perimeter] workers = 1")
+        target = LogTarget(getattr(outfile, "path", ""), twistd["prefix"] if twistd.get("syslog") else "")
+        Start(file, config, data, launch, target, user, given).setServiceParent(application)  # type: ignore[no-untyped-call]
+        return application
     # Late, so that --help and --check need no reactor.
     from perimeter.net.reactor import install
 
@@ -94,9 +106,8 @@ def makeService(options: Options) -> IService:
 
     from perimeter.run.daemon import Daemon
 
-    log = None if outfile is None else DaemonLog(config.logging, outfile)
-    application = _Application(log)
-    gateway = Daemon(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log, launch, user)
+    notifier = Notifier.from_environment(os.environ, os.getpid())
+    gateway = Daemon(file, config, reactor, notifier, log, launch, user, given)
     gateway.setServiceParent(application)  # type: ignore[no-untyped-call]
     return application
 

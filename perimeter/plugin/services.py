@@ -39,8 +39,14 @@ class AuthServices:
 
         return WebClients(self.reactor)
 
+    #: the processes that serve the site: each may use a part of what a service allows (see `share`)
+    workers: int = 1
     #: the realms whose roles compare without case (`perimeter.plugin.authenticator.IDirectoryRoles`)
     directory_realms: frozenset[str] = frozenset()
+
+    def share(self, limit: int) -> int:
+        """This process's part of a limit of the whole gateway, such as a number of connections: 1 at least."""
+        return max(1, limit // self.workers)
 
 
 class IBuildsInThread(Interface):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from perimeter.run.operations import answer
 from perimeter.run.sockets import BoundSockets
 from perimeter.run.steps import run_all
 from perimeter.run.worker import Worker
+from perimeter.workers.plan import Address
 
 _log = Logger()
 
@@ -51,7 +53,7 @@ class Daemon(Service):
     """The gateway as a Twisted service. ``config_file`` is read again at each reload; ``log`` follows its ``[logging]``.
 
     ``launch`` reports how the start ends. ``user`` is the user that twistd makes of the process between `privilegedStartService`
-    and `startService`; None if it stays what it is.
+    and `startService`; None if it stays what it is. ``activated`` are listening sockets from systemd.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Daemon(Service):
         log: DaemonLog | None = None,
         launch: Launch | None = None,
         user: DaemonUser | None = None,
+        activated: Mapping[Address, socket.socket] | None = None,
     ) -> None:
         self._config_file = config_file
         self._config = config
@@ -74,7 +77,7 @@ class Daemon(Service):
         self._watchdog = Watchdog(notifier, reactor)
         self._counting = LoopingCall(self._report)
         self._counting.clock = reactor
-        self._worker = Worker(reactor, config.limits, BoundSockets(), user)
+        self._worker = Worker(reactor, config.limits, BoundSockets(activated), user)
         self._bound = False
         self._control: ControlPort | None = None
         self._reloading: Deferred[Any] | None = None

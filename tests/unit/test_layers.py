@@ -42,7 +42,7 @@ FLOORS = (
     ("emit", "importers"),
     ("run.build",),
     ("run",),
-    ("doctor",),
+    ("manager", "doctor"),
     ("cli",),
 )
 """The packages, the lowest first. Those of one floor do not know each other."""

@@ -6,11 +6,11 @@ their ``build`` may create what belongs to the reactor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 
-from perimeter.audit.log import AuditLogs
+from perimeter.audit.logs import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
@@ -20,6 +20,7 @@ from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.answers import Answers
+from perimeter.http.request_ids import next_line, no_line
 from perimeter.model import Principal
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.answers import gateway_answers
@@ -36,6 +37,7 @@ from perimeter.sessions.book import SessionBook
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.state import State
 from perimeter.tokens.book import TokenBook
+from perimeter.tokens.followed_keys import FollowedKeys
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import StoredTokens
@@ -49,10 +51,12 @@ class Assembly:
     config: SiteConfig
     gates: dict[str, Gate]
     answers: Answers
+    next_id_line: Callable[[], bytes]
     audit: AuditLogs
     default_sink: IAuditSink
     chain: AuthenticatorChain
     keyring: Keyring
+    keys: FollowedKeys
     state: State
     tokens: StoredTokens
     revoker: Revoker
@@ -85,7 +89,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     config, reactor = prepared.config, runtime.reactor
     metrics = runtime.metrics if counts(config) else None
     chain = authenticator_chain(config, prepared.authenticators, runtime, metrics)
-    grants = grants_of(prepared, reactor)
+    grants = grants_of(prepared, runtime)
     identifier = identifier_of(config, chain, grants, reactor)
     identity = IdentityLines(grants.issuer.issue_assertion, reactor.seconds, config.limits.remembered_tokens)
     challenges = identifier.challenges()
@@ -103,10 +107,12 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         config=config,
         gates=listener_gates(config, runtime, gate, routes, endpoints, pages, default_sink),
         answers=gateway_answers(config, prepared.pages, reactor.seconds, challenges),
+        next_id_line=next_line if config.perimeter.request_ids else no_line,
         audit=prepared.audit,
         default_sink=default_sink,
         chain=chain,
         keyring=prepared.keyring,
+        keys=grants.keys,
         state=prepared.state.state,
         tokens=grants.tokens,
         revoker=grants.revoker,

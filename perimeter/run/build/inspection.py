@@ -29,6 +29,7 @@ from perimeter.config.site.load import load_site
 from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.errors import StartupError
+from perimeter.file_systems import is_network, type_of
 from perimeter.net.certificates import date_findings, load_identity
 from perimeter.net.contexts import ClientAuthentication, ServerContexts
 from perimeter.offload import Offload
@@ -140,16 +141,29 @@ def _login(config: SiteConfig, section: Section) -> None:
 
 
 def _audit(config: SiteConfig) -> None:
-    """Warn about audit logs in directories that do not exist. systemd may make them, and a start makes ``state_dir``."""
+    """Warn about audit logs in directories that do not exist. systemd may make them, and a start makes ``state_dir``.
+
+    Also about logs on a network file system: an append of one process may overwrite that of another there.
+    """
     made = config.perimeter.state_dir
     for path in dict.fromkeys((config.audit.path, *(route.audit for route in config.routes))):
-        if path is not None and not path.parent.is_dir() and not made.is_relative_to(path.parent):
+        if path is None:
+            continue
+        kind = type_of(path)
+        if config.perimeter.workers > 1 and is_network(kind):
+            _log.warn(
+                "{path}: this audit log is on a network file system ({kind}), where lines of several workers may overwrite each "
+                "other: use a local file system, or workers = 1",
+                path=path,
+                kind=kind,
+            )
+        if not path.parent.is_dir() and not made.is_relative_to(path.parent):
             _log.warn("{path}: there is no directory for this audit log, and a start does not make it", path=path)
 
 
 def _authenticators(kinds: PluginKinds, reactor: Any, config: SiteConfig, document: Document) -> None:
     """Build each one, which reads realm files and CA certificates, and looks for programs and libraries."""
-    services = AuthServices(reactor, Offload(reactor))
+    services = AuthServices(reactor, Offload(reactor), workers=config.perimeter.workers)
     for one, section in zip(config.authenticators, document.many("authenticator"), strict=True):
         _report(section, "", partial(build_authenticator, one, kinds.authenticators, services))
     for augmenter, section in zip(config.augmenters, document.many("augmenter"), strict=True):
