@@ -41,12 +41,11 @@ def command(
 ) -> None:
     """Convert SOURCEs that belong together to one site.ini.
 
-    They are Auth-o-tron's YAML, Helm values or manifests with their environment files, Reactor's continuuity-site.xml and
-    logback.xml (CDAP's cdap-site.xml and cdap-security.xml),
-    htpasswd files, and nginx configurations.
+    They are Auth-o-tron's YAML (also in Helm values or a ConfigMap, with its environment files), continuuity-site.xml,
+    cdap-site.xml, cdap-security.xml and logback.xml of Reactor, htpasswd files, and nginx configurations.
 
     What could not be translated is listed with its line, and the exit status is 3. A route is open only if the importer
-    understands every directive that applies to it; other routes are closed to all clients, and listed.
+    understands every directive that applies to it. Other routes are closed to all clients, and listed.
     """
     from perimeter.cli.importing import made
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perimeter.cli.site import WallClock, config_option, explained, json_option, print_json, read_site
+from perimeter.cli.site import Nested, WallClock, config_option, explained, json_option, print_json, read_site
 from perimeter.cli.table import columns
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _HEADING = ("STATE", "ALGORITHM", "KID", "CREATED", "SIGNS SINCE", "VERIFIES UNT
 _MEMBERS = ("state", "algorithm", "kid", "created", "signs_since", "verifies_until")
 
 
-@click.group("keys")
+@click.group("keys", cls=Nested)
 def command() -> None:
     """Show or rotate the keys that sign tokens."""
 

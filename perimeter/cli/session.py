@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from perimeter.cli.site import Site, check_names, explained, gateway_options, json_option, print_json
+from perimeter.cli.site import Nested, Site, check_names, explained, gateway_options, json_option, print_json
 from perimeter.cli.state import gateway_or_store, print_list
 
 _HEADING = ("ID", "USER", "REALM", "SIGNED IN", "LAST USED", "EXPIRES", "ADDRESS")
 
 
-@click.group("session")
+@click.group("session", cls=Nested)
 def command() -> None:
     """List and end the sessions of users who have signed in with a browser."""
 

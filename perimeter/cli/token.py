@@ -12,6 +12,7 @@ import click
 
 from perimeter.cli.site import (
     Duration,
+    Nested,
     Site,
     WallClock,
     check_names,
@@ -28,7 +29,7 @@ from perimeter.cli.state import gateway_or_store, print_list
 _HEADING = ("ID", "USER", "REALM", "NAME", "CREATED", "EXPIRES", "ONLY FOR")
 
 
-@click.group("token")
+@click.group("token", cls=Nested)
 def command() -> None:
     """Issue, show, list and revoke tokens."""
 

@@ -61,7 +61,7 @@ class Generation:
 class Child(ProcessProtocol):
     """The worker process in slot ``number``. ``handlers`` answer what it asks.
 
-    ``told`` is set when it is told to serve, ``status`` is what it then says of itself; ``ended`` fires with the way it ended, and
+    ``told`` is set when it is told to serve, ``status`` is what it then says of itself; ``ended`` fires with how it ended, and
     ``closed`` when everything that it has sent was read.
     """
 
