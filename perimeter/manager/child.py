@@ -22,6 +22,7 @@ from perimeter.manager.handover import environment, python
 from perimeter.manager.listening import Sockets
 from perimeter.run.log_target import LogTarget
 from perimeter.workers.channel import Channel, Handler
+from perimeter.workers.lag import Lag
 from perimeter.workers.page import SharedPage, SlotState
 from perimeter.workers.plan import Plan
 
@@ -35,6 +36,9 @@ COMMIT: Final = 5.0
 
 SILENT: Final = 5
 """A worker whose heartbeat has not changed for so many seconds is ended."""
+
+LATE: Final = 5
+"""A worker in which a change of the state is not in force after so many seconds is ended."""
 
 ABORTED: Final = 2.0
 """Seconds from SIGABRT, at which a worker writes where it is, to SIGKILL."""
@@ -73,7 +77,8 @@ class Child(ProcessProtocol):
         self.channel = Channel(handlers, reactor)
         self._page = page
         self._reactor = reactor
-        self._heartbeat = self._unchanged = 0
+        self._heartbeat = self._unchanged = self._watched = 0
+        self._lag = Lag()
         self._ending = False
 
     @property
@@ -132,10 +137,17 @@ class Child(ProcessProtocol):
     # -- watch and end
 
     def watch(self) -> None:
-        """To be called once a second: ends a worker that does not turn any more, which it shows by its heartbeat."""
+        """To be called once a second: ends a worker that hangs, or that does not see what the others have revoked."""
         if not self.status or self._ending:
             return
-        heartbeat = self._page.slots[self.number].heartbeat
+        slot = self._page.slots[self.number]
+        self._watched += 1  # counts calls: it does not jump when the clock is set, or when the manager was stopped for a while
+        late = self._lag.look(slot.applied, self._page.committed, self._watched) > LATE
+        if late and slot.state is SlotState.SERVING:
+            _log.error("worker {slot} (pid {pid}) does not see changes of the state: it is ended", slot=self.number, pid=self.pid)
+            self.end()
+            return
+        heartbeat = slot.heartbeat
         self._unchanged = self._unchanged + 1 if heartbeat == self._heartbeat else 0
         self._heartbeat = heartbeat
         if self._unchanged > SILENT:
