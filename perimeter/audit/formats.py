@@ -153,6 +153,10 @@ def _attempted(record: AccessRecord) -> str:
     return "null" if record.attempted_user is None else _string(shown_name(record.attempted_user))
 
 
+def _id(record: AccessRecord) -> str:
+    return f'"{record.request_id.decode("ascii")}"' if record.request_id else "null"
+
+
 def _grant(grant: Grant | None) -> str:
     """The members that say by which token or session the user was known."""
     if grant is None:
@@ -184,7 +188,8 @@ def json(record: AccessRecord, redact: Redactor = redact) -> bytes:
         f'{who},"route":{_string(record.route)},"upstream":{_string(record.upstream)},'
         f'"event":{_string(record.event) if record.event else "null"},"reason":{_string(record.reason)},'
         f'"detail":{_string(record.detail)},"attempted_user":{_attempted(record)},'
-        f'"referer":{_header(record, b"referer", redact)},"user_agent":{_header(record, b"user-agent", redact)}}}\n'
+        f'"referer":{_header(record, b"referer", redact)},"user_agent":{_header(record, b"user-agent", redact)},'
+        f'"request_id":{_id(record)}}}\n'
     )
     return line.encode("ascii")
 
@@ -197,6 +202,14 @@ FORMATS: dict[AuditFormat, Callable[..., bytes]] = {
 """What makes the line of each format: of a record, and of a `Redactor` if there are more secrets than usual."""
 
 
-def line_format(kind: AuditFormat, secrets: Sequence[str] = ()) -> Format:
-    """What makes the line of a format. ``secrets`` are more parameters to redact (`Redactor`)."""
-    return partial(FORMATS[kind], redact=Redactor(secrets)) if secrets else FORMATS[kind]
+def line_format(kind: AuditFormat, secrets: Sequence[str] = (), request_id: bool = False) -> Format:
+    """What makes the line of a format. ``secrets`` are more parameters to redact (`Redactor`).
+
+    ``request_id``: a line in one of the text formats has the request's id as its last column. JSON always has it.
+    """
+    make: Format = partial(FORMATS[kind], redact=Redactor(secrets)) if secrets else FORMATS[kind]
+    return partial(_with_id, make) if request_id and kind is not AuditFormat.JSON else make
+
+
+def _with_id(make: Format, record: AccessRecord) -> bytes:
+    return b"%b %b\n" % (make(record)[:-1], record.request_id or b"-")

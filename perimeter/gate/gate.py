@@ -34,6 +34,7 @@ from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.session_use import count_use
 from perimeter.gate.sources.source import Found
 from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.http.request_ids import id_line, id_of_proxy
 from perimeter.model import HeaderBlock, Principal, RequestHead
 from perimeter.recent import Memo
 
@@ -65,6 +66,8 @@ class Gate:
     def dispatch(self, exchange: Exchange) -> None:
         """Admit the exchange and hand it to its target, or refuse it. Never raises."""
         try:
+            if self.trusted_proxies and exchange.id_line:
+                self._take_id(exchange)
             admitted = self.judge(exchange, exchange.head)
             if isinstance(admitted, Admitted):
                 self._enter(exchange, admitted)
@@ -219,6 +222,13 @@ class Gate:
             )
 
     # -- where the request goes, and where it came from
+
+    def _take_id(self, exchange: Exchange) -> None:
+        """Use the id that a trusted proxy gave the request: before the judgement, so that a refusal has it, too."""
+        headers = exchange.head.headers
+        request_id = id_of_proxy(headers)
+        if request_id and self._relayed(exchange.connection.address, headers):
+            exchange.id_line = id_line(request_id)
 
     def _relayed(self, peer: str, headers: HeaderBlock) -> tuple[str, ...]:
         """`vouched_chain`, or nothing if ``peer`` is not trusted. Remembered: reading addresses takes 20 µs."""

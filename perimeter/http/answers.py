@@ -26,6 +26,7 @@ from perimeter.errors import (
     Refusal,
     SignIn,
 )
+from perimeter.http.request_ids import PLACE, id_in
 from perimeter.model import HeaderBlock
 
 #: Bytes of Accept that are read, and remembered. A client that sends more expresses no preference: reading 32 KiB takes 8 ms.
@@ -52,7 +53,8 @@ class Answers:
     ``auth_uri`` lists where clients get tokens; ``error_page`` makes the built-in HTML page for a status, a phrase and what
     it offers to a person who can sign in; ``pages`` holds the operator's pages by status. ``challenges`` are scheme and realm
     of what 401 answers ask for beside the gateway's own tokens (`perimeter.auth.chain.chain.AuthenticatorChain.challenges`).
-    If all of them are Basic, one challenge with the gateway's own realm stands for them.
+    If all of them are Basic, one challenge with the gateway's own realm stands for them. ``ids``: requests have ids, which error
+    pages and bodies show. The pages have `PLACE` where the id belongs.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Answers:
         pages: Mapping[int, Page],
         clock: Callable[[], float],
         challenges: tuple[tuple[str, str], ...] = (),
+        ids: bool = False,
     ) -> None:
         self._realm = quoted(realm)
         # The gateway's own Bearer comes first, in Reactor's form.
@@ -89,6 +92,7 @@ class Answers:
         self._error_page = error_page
         self._pages = pages
         self._clock = clock
+        self._ids = ids
         self._made: dict[tuple[type[Refusal], Challenges, bool, bool, bytes], tuple[bytes, bytes]] = {}
         self._date = (-1, b"")
 
@@ -99,8 +103,11 @@ class Answers:
             self._date = (second, b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii"))
         return self._date[1]
 
-    def render(self, refusal: Refusal, headers: HeaderBlock) -> tuple[int, bytes, bytes]:
-        """Status, header lines and body of the answer to a refused request that has these ``headers``."""
+    def render(self, refusal: Refusal, headers: HeaderBlock, id_line: bytes = b"") -> tuple[int, bytes, bytes]:
+        """Status, header lines and body of the answer to a refused request that has these ``headers``.
+
+        ``id_line`` is the header line with its id (`perimeter.http.request_ids`).
+        """
         login = refusal.login
         if login:  # not asked of every refusal, of which those without a credential come in floods
             if isinstance(refusal, LoginNeeded):
@@ -125,6 +132,8 @@ class Answers:
             lines += b"Retry-After: %d\r\n" % refusal.retry_after
         if isinstance(refusal, MethodNotAllowed) and refusal.allow:
             lines += b"Allow: %b\r\n" % ", ".join(refusal.allow).encode("ascii")
+        if refusal.status != 401 or html or page is not None:
+            body = body.replace(PLACE, id_in(id_line))
         return refusal.status, self.date() + lines, body
 
     def _to_login(self, refusal: LoginNeeded) -> tuple[int, bytes, bytes]:
@@ -166,6 +175,9 @@ class Answers:
             fields["auth_uri"] = self._auth_uri
             if login:
                 fields["login"] = login.decode("ascii")
+        elif self._ids:
+            # not in a 401: Reactor's clients read each member of it as a list of URLs, beside error and error_description
+            fields["request_id"] = PLACE.decode("ascii")
         return fields
 
 

@@ -21,6 +21,8 @@ class ExchangeSite(Protocol):
     """What all exchanges of a listener share. A reload may replace its attributes between requests."""
 
     clock: Callable[[], float]
+    #: makes the id of a request, and its header line (`perimeter.http.request_ids`)
+    next_id_line: Callable[[], bytes]
     answers: Answers
     refusals: RefusalLog
     #: takes the records of exchanges without a route

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.errors import AuditUnavailable, BodyTooLarge, InternalError, Refusal, ShuttingDown
+from perimeter.http.request_ids import id_in
 from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, RequestHead
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Exchange:
     response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
     ``upstream`` is the target's name for the audit log, if it is not the route's. ``refusal`` is the refusal that ended it.
     ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like.
+    ``id_line`` is the header line with the request's id, for the service and for the client; empty if requests have no ids.
     ``has_body``: the request is chunked, or has a Content-Length above 0. ``held``: the response's head waits in the writer (see
     `start`). ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
     """
@@ -56,6 +58,7 @@ class Exchange:
         "has_body",
         "head",
         "held",
+        "id_line",
         "max_body",
         "reason",
         "received",
@@ -75,6 +78,7 @@ class Exchange:
         self.connection = connection
         self.time = time
         self.has_body = has_body
+        self.id_line = carrier.site.next_id_line()
         self.decision: Admission | None = None
         self.responder: IResponder | None = None
         self.asked: RequestHead | None = None
@@ -99,6 +103,11 @@ class Exchange:
         self.held = False
         #: bytes of the response's body that were announced and are still to come; None if the length is not known
         self._body_left: int | None = 0
+
+    @property
+    def request_id(self) -> str:
+        """The request's id, empty if requests have none."""
+        return id_in(self.id_line).decode("ascii")
 
     # -- the request's body, for the target
 
@@ -150,7 +159,7 @@ class Exchange:
         if self._body_left == 0 and not self._record(unseen=True):
             return
         self.held = not flush
-        self._carrier.writer.head(status, lines, length, reason, bodiless, self.held)
+        self._carrier.writer.head(status, lines + self.id_line, length, reason, bodiless, self.held)
 
     def flush(self) -> None:
         """Send a head that `start` kept back."""
@@ -203,7 +212,7 @@ class Exchange:
             self.sent = len(body)
         if not self._record(unseen=True):
             return
-        self._carrier.writer.whole(status, lines, body, reason, bodiless)
+        self._carrier.writer.whole(status, lines + self.id_line, body, reason, bodiless)
         self._end()
 
     def interim(self, status: int, lines: bytes) -> None:
@@ -236,7 +245,7 @@ class Exchange:
         if self._record(unseen=True, opens_tunnel=True):
             self._sink = sink
             self.tunnel = True
-            self._carrier.open_tunnel(lines)
+            self._carrier.open_tunnel(lines + self.id_line)
 
     def tunnel_send(self, data: bytes) -> None:
         """Send bytes to the client's end of the tunnel."""
@@ -266,7 +275,7 @@ class Exchange:
             self._carrier.close_after()
         if not self.body_done:
             self._sink = None  # the sink has failed: the carrier skips the rest of the body
-        status, lines, body = self._carrier.site.answers.render(refusal, self.head.headers)
+        status, lines, body = self._carrier.site.answers.render(refusal, self.head.headers, self.id_line)
         self.answer(status, lines, body)
 
     def explain(self, refusal: Refusal, status: int | None = None) -> None:
@@ -398,6 +407,7 @@ class Exchange:
         record.sent = self.sent
         record.received = self.received
         record.event = self.event
+        record.request_id = self.id_line[14:-2]  # as `id_in`, without the call
         record.reason = _TUNNEL_OPENED if opens_tunnel else self.reason
         refusal = self.refusal
         if refusal is None:
@@ -435,7 +445,7 @@ class Exchange:
         refusal = AuditUnavailable(sink.problem())
         carrier = self._carrier
         carrier.site.refusals.note(refusal, self)
-        status, lines, body = carrier.site.answers.render(refusal, self.head.headers)
+        status, lines, body = carrier.site.answers.render(refusal, self.head.headers, self.id_line)
         bodiless = self.head.method == b"HEAD"
         self.status = record.status = status
         self.sent = record.sent = 0 if bodiless else len(body)
@@ -445,7 +455,7 @@ class Exchange:
         self._leave()
         if self.held:
             carrier.writer.discard_head()
-        carrier.writer.whole(status, lines, body, b"", bodiless)
+        carrier.writer.whole(status, lines + self.id_line, body, b"", bodiless)
         self._end()
 
 
@@ -454,5 +464,5 @@ def refuse_on_error(exchange: Exchange, error: BaseException) -> None:
     if isinstance(error, Refusal):
         exchange.refuse(error)
         return
-    _log.failure("a request ended in an unexpected error", failure=Failure(error))
+    _log.failure("a request ended in an unexpected error", failure=Failure(error), request_id=exchange.request_id)
     exchange.refuse(InternalError("an unexpected error"))

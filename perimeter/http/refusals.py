@@ -51,6 +51,10 @@ class RefusedExchange(Protocol):
     connection: ClientConnection
     decision: Admission | None
 
+    @property
+    def request_id(self) -> str:
+        """The request's id, or ""."""
+
 
 class RefusalLog:
     """Logs refusals. ``clock`` returns seconds. The owner calls `report` about once a second, and `finish` at the end."""
@@ -66,7 +70,13 @@ class RefusalLog:
         kind = (refusal.reason, refusal.detail)
         if refusal.status >= 500:
             if self._faults.admit(kind):
-                _log.warn("{reason}: {detail}", reason=refusal.reason, detail=_detail(refusal), counted=True)
+                _log.warn(
+                    "{reason}: {detail}",
+                    reason=refusal.reason,
+                    detail=_detail(refusal),
+                    counted=True,
+                    request_id=exchange.request_id,
+                )
         elif isinstance(refusal, LoginNeeded) and refusal.reason == MissingCredentials.reason:
             if self._sent_to_login.admit(kind):
                 _log_request(_log.debug, _SENT_TO_LOGIN, refusal, exchange, status)
@@ -83,6 +93,7 @@ class RefusalLog:
                     status=status or refusal.status,
                     reason=refusal.reason,
                     detail=_detail(refusal),
+                    request_id=exchange.request_id,
                 )
 
     def report(self) -> None:
@@ -124,6 +135,7 @@ def _log_request(log: Callable[..., None], words: str, refusal: Refusal, exchang
         status=status or refusal.status,
         reason=refusal.reason,
         detail=_detail(refusal),
+        request_id=exchange.request_id,
     )
 
 

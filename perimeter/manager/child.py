@@ -65,7 +65,8 @@ class Generation:
 class Child(ProcessProtocol):
     """The worker process in slot ``number``. ``handlers`` answer what it asks.
 
-    ``told`` is set when it is told to serve, ``status`` is what it then says of itself; ``ended`` fires with the way it ended.
+    ``told`` is set when it is told to serve, ``status`` is what it then says of itself; ``ended`` fires with the way it ended, and
+    ``closed`` when everything that it has sent was read.
     """
 
     def __init__(self, number: int, page: SharedPage, handlers: Mapping[str, Handler], reactor: Any) -> None:
@@ -74,7 +75,8 @@ class Child(ProcessProtocol):
         self.status = ""
         self.since = reactor.seconds()
         self.ended: Deferred[str] = Deferred()
-        self.channel = Channel(handlers, reactor)
+        self.closed: Deferred[None] = Deferred()
+        self.channel = Channel(handlers, reactor, lambda: self.closed.callback(None))
         self._page = page
         self._reactor = reactor
         self._heartbeat = self._unchanged = self._watched = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,8 @@ from perimeter.manager.listening import close_sockets
 from perimeter.manager.relay import Relay
 from perimeter.run.log_target import LogTarget
 from perimeter.workers.channel import ChannelClosed, Refused
-from perimeter.workers.page import SharedPage
+from perimeter.workers.page import SharedPage, SlotState
+from perimeter.workers.shares import Shares
 
 _log = Logger()
 
@@ -59,6 +61,7 @@ class Fleet:
         self.generation = generation
         self.fault = ""
         self.relay = Relay(self.serving)
+        self.shares = Shares(self.serving, self.described)
         self.changed: Any = lambda: None
         self._reactor = reactor
         self._page = page
@@ -71,6 +74,25 @@ class Fleet:
     def serving(self) -> list[Child]:
         """The workers that serve, by their slots."""
         return [slot.child for slot in self.slots if slot.child is not None and slot.child.serving]
+
+    def described(self) -> list[dict[str, Any]]:
+        """The members of a `perimeter.workers.gathered.WorkerNow` for each worker."""
+        found = []
+        for slot in (*self.slots, *self._leaving):
+            child, row = slot.child, self._page.slots[slot.number]
+            state = SlotState.EMPTY if child is None else row.state
+            found.append(
+                {
+                    "slot": slot.number,
+                    "pid": 0 if child is None else child.pid,
+                    "state": state.name.lower(),
+                    "connections": row.held,
+                    "since": 0.0 if child is None else child.since,
+                    "restarts": max(0, slot.starts - 1),
+                    "generation": row.generation,
+                }
+            )
+        return found
 
     # -- the number of workers
 
@@ -108,7 +130,8 @@ class Fleet:
         """Keep a worker in the slot until it is to leave."""
         while not self._is_leaving(slot):
             child = slot.child = Child(slot.number, self._page, {}, self._reactor)
-            child.channel.handlers = self.relay.handlers(child)
+            child.channel.handlers = {**self.relay.handlers(child), **self.shares.handlers(child)}
+            child.closed.addCallback(partial(self._closed, child))
             slot.starts += 1
             began, fault = self._reactor.seconds(), ""
             try:
@@ -137,6 +160,9 @@ class Fleet:
             self.changed()
             await self._pause(slot, wait)
         self._leaving.discard(slot)
+
+    def _closed(self, child: Child, _: None) -> None:
+        self.shares.ended(child)
 
     def _is_leaving(self, slot: Slot) -> bool:
         return slot in self._leaving
@@ -222,25 +248,6 @@ class Fleet:
         """Tell all workers something."""
         for child in self.all_children():
             child.channel.tell(name, **arguments)
-
-    def described(self) -> list[dict[str, Any]]:
-        """What is known of each worker, for the operator. ``since`` is in seconds; ``state`` is `SlotState` in small letters."""
-        found = []
-        for slot in self.slots:
-            child, row = slot.child, self._page.slots[slot.number]
-            found.append(
-                {
-                    "slot": slot.number,
-                    "pid": 0 if child is None else child.pid,
-                    "state": row.state.name.lower(),
-                    "connections": row.held,
-                    "since": 0 if child is None else int(self._reactor.seconds() - child.since),
-                    "restarts": max(0, slot.starts - 1),
-                    "generation": row.generation,
-                    "slow": False,
-                }
-            )
-        return found
 
     async def stop(self) -> None:
         """Accept no more; let requests in flight finish for ``drain_timeout``; then end what is left.

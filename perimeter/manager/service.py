@@ -172,7 +172,7 @@ class Service:
             return {}
         answer = await self._fleet.relay.control(question)
         if command == "status":
-            return {**answer, "pid": os.getpid(), "workers": self._fleet.described()}
+            return {**answer, "pid": os.getpid()}
         return answer
 
     def _stop(self) -> None:

@@ -20,10 +20,20 @@ from perimeter.workers.plan import sealed
 
 
 class Start(Service):
-    """Binds the listeners of ``config``, whose text is ``data``. twistd then makes ``user`` of the process."""
+    """Binds the listeners of ``config``, whose text is ``data``. twistd then makes ``user`` of the process.
+
+    ``activated`` are sockets from systemd, which need not be bound.
+    """
 
     def __init__(
-        self, file: Path, config: SiteConfig, data: bytes, launch: Launch, log: LogTarget, user: DaemonUser | None = None
+        self,
+        file: Path,
+        config: SiteConfig,
+        data: bytes,
+        launch: Launch,
+        log: LogTarget,
+        user: DaemonUser | None = None,
+        activated: Sockets | None = None,
     ) -> None:
         self._file = file
         self._config = config
@@ -31,6 +41,7 @@ class Start(Service):
         self._launch = launch
         self._log = log
         self._user = user
+        self._activated: Sockets = activated or {}
         self._sockets: Sockets | None = None
 
     def privilegedStartService(self) -> None:
@@ -40,7 +51,7 @@ class Start(Service):
             if self._user is not None:
                 self._refuse_unreadable(self._user)
             prepare_state_dir(Path(plan.state_dir), self._user)
-            self._sockets = open_sockets(plan.listeners, {})
+            self._sockets = open_sockets(plan.listeners, self._activated)
         except StartupError as error:
             self._launch.failed(str(error))
 

@@ -29,6 +29,7 @@ class AccessRecord:
         "principal",
         "reason",
         "received",
+        "request_id",
         "route",
         "sent",
         "status",
@@ -66,6 +67,8 @@ class AccessRecord:
     reason: str
     #: what explains the refusal to the operator, or ""
     detail: str
+    #: empty if requests have no ids
+    request_id: bytes
     #: what a page of the gateway did (``login``, ``logout``), or ""
     event: str
     #: the user name of a login that failed, as the client sent it; None if no login failed

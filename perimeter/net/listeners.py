@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.logger import Logger
 
 from perimeter.config.site.listener import ListenerSettings
-from perimeter.descriptors import system_reason
+from perimeter.descriptors import clients_share, system_reason
 from perimeter.net.binding import bind
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.contract import Reactor
@@ -28,7 +28,7 @@ from perimeter.net.transport import ServerTransport, socket_address
 log = Logger()
 
 MAX_ACCEPTS = 100
-"""Maximum number of connections accepted in one turn of the event loop."""
+"""Maximum number of connections accepted in one turn of the event loop. With several processes it is less."""
 
 PAUSE = 0.5
 """Seconds for which no connection is accepted after descriptors or memory ran out. Clients wait in the backlog meanwhile."""
@@ -51,6 +51,11 @@ class ConnectionLimits:
         self.make_room = make_room
         self._open = 0
         self._by_address: dict[str, int] = {}
+
+    def change(self, total: int, per_address: int) -> None:
+        """Apply other limits from now on; half of the descriptors at most. Present connections stay."""
+        self.total = clients_share(total)
+        self.per_address = per_address
 
     @property
     def open(self) -> int:
@@ -85,6 +90,7 @@ class ListeningPort(tcp.Port):
     """A `tcp.Port` on a socket that already listens, with limits, and with TLS if ``contexts`` is not None."""
 
     reactor: Reactor  # type: ignore[assignment]  # Twisted's type has no timers
+    max_accepts = MAX_ACCEPTS
 
     def __init__(
         self,
@@ -109,7 +115,7 @@ class ListeningPort(tcp.Port):
         self.build_protocol: Callable[[IAddress, bytes], IProtocol | None] = lambda peer, alpn: factory.buildProtocol(peer)
         self.transport: type[ServerTransport] = ServerTransport if contexts is None else TLSServerTransport
         self.waiting: dict[ServerTransport, float] = {}
-        self._accepts = MAX_ACCEPTS
+        self._accepts = self.max_accepts
         self._refused = 0
         self._paused = False
 
@@ -158,7 +164,7 @@ class ListeningPort(tcp.Port):
             accepted += 1
             # `socket.accept` wraps the socket in another class and two enumerations, which takes 3 of 6 µs.
             self._accepted(cast(socket.socket, socket.SocketType(self.addressFamily, socket.SOCK_STREAM, 0, fd)), name)
-        self._accepts = min(MAX_ACCEPTS, accepted + 20) if accepted == self._accepts else max(1, accepted)
+        self._accepts = min(self.max_accepts, accepted + 20) if accepted == self._accepts else max(1, accepted)
 
     def _accepted(self, sock: socket.socket, name: tuple[Any, ...]) -> None:
         peer = socket_address(name)
@@ -200,12 +206,12 @@ class ListeningPort(tcp.Port):
 
     def _pause(self, problem: OSError) -> None:
         log.warn("Cannot accept connections for {pause} s: {problem}", pause=PAUSE, problem=system_reason(problem))
-        self.reactor.removeReader(self)
+        self.stopReading()  # type: ignore[no-untyped-call]
         self.reactor.callLater(PAUSE, self._resume)
 
     def _resume(self) -> None:
         if self.connected and not self.disconnecting and not self._paused:
-            self.reactor.addReader(self)
+            self.startReading()  # type: ignore[no-untyped-call]
 
 
 def listen(
@@ -218,12 +224,13 @@ def listen(
     handshake_timeout: float = 10.0,
     listening: socket.socket | None = None,
     handshakes: FailedHandshakes | None = None,
+    port_type: type[ListeningPort] = ListeningPort,
 ) -> ListeningPort:
     """A port for connections to ``listening``, which it then owns (None: to a new socket, see `bind`).
 
     It accepts none before its `startListening` is called.
     """
-    return ListeningPort(
+    return port_type(
         bind(settings.name, settings.interface, settings.port) if listening is None else listening,
         factory,
         reactor,

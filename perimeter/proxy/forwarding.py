@@ -175,7 +175,13 @@ class Forwarding:
             fault = connection_fault(failure.value, pool.settings.connect_timeout)
             self._servers = self._servers[1:]
             if self._servers:
-                _log.warn("upstream {name}: cannot connect to {place}: {fault}", name=pool.name, place=place, fault=fault)
+                _log.warn(
+                    "upstream {name}: cannot connect to {place}: {fault}",
+                    name=pool.name,
+                    place=place,
+                    fault=fault,
+                    request_id=self._exchange.request_id,
+                )
                 self._use_next()
                 return
             detail = f"upstream {pool.name}: cannot connect to {place}: {fault}"

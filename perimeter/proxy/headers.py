@@ -248,7 +248,7 @@ def request_head(
         rest += b"Content-Length: %d\r\n" % headers.content_length
     if upgrade is not None:
         rest += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\n%b%b\r\n" % (
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\n%b%b%b\r\n" % (
         head.method,
         decision.target,
         host,
@@ -256,6 +256,7 @@ def request_head(
         client,
         client_host,
         decision.identity,
+        exchange.id_line,
         rest,
     )
 

@@ -26,6 +26,7 @@ from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
 from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
+from perimeter.net.share import SharedLimits, SharedPort, limit_for_one
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
 from perimeter.run.build.runtime import Runtime
@@ -107,13 +108,19 @@ class BoundListeners:
             listening.stop()
 
 
+def _connection_limits(runtime: Runtime, make_room: Callable[[str | None], int]) -> ConnectionLimits:
+    place = runtime.place
+    return ConnectionLimits(make_room=make_room) if place is None else SharedLimits(place, runtime.reactor, make_room)
+
+
 class Listeners:
     """All listeners of the gateway, by name. ``limits`` are the first ones; ``sockets`` has the sockets to listen on."""
 
     def __init__(self, runtime: Runtime, limits: LimitSettings, sockets: Sockets) -> None:
         self._runtime = runtime
         self._sockets = sockets
-        self._limits = ConnectionLimits(clients_share(limits.connections), limits.connections_per_address, self._make_room)
+        self._limits = _connection_limits(runtime, self._make_room)
+        self._limits.change(limits.connections, limits.connections_per_address)
         #: silent connections that were closed to make room; the last search for some, and how long there is no other
         self._crowded = 0
         self._looked_at = -inf
@@ -149,17 +156,21 @@ class Listeners:
         self._listening = {**bound.kept, **bound.opened}
         self._leaving = [listening for listening in (*self._leaving, *leaving) if listening.site.connections]
         limits = bound.assembly.config.limits
-        self._limits.total = share = clients_share(limits.connections)
-        if share < limits.connections:
+        self._limits.change(limits.connections, limits.connections_per_address)
+        workers = bound.assembly.config.perimeter.workers
+        wanted = limit_for_one(limits.connections, workers)
+        share = clients_share(wanted)
+        if share < wanted:
             _log.warn(
                 "the process may have {limit} file descriptors, and half of them are kept for services and files: at most "
-                "{share} clients can be connected, not {wanted}. Raise the limit (LimitNOFILE= of the service, ulimit -n), or "
-                "set [limits] connections = {share}",
+                "{share} clients can be connected{each}, not {wanted}. Raise the limit (LimitNOFILE= of the service, ulimit -n), "
+                "or set [limits] connections = {possible}",
                 limit=descriptor_limit(),
                 share=share,
-                wanted=limits.connections,
+                each=" to each worker" if workers > 1 else "",
+                wanted=wanted,
+                possible=share * workers,
             )
-        self._limits.per_address = limits.connections_per_address
         run_all(
             "a listener does not follow the configuration",
             *(listening.stop for listening in leaving),
@@ -183,6 +194,7 @@ class Listeners:
             deadlines=self._runtime.deadlines,
             turns=self._runtime.turns,
             clock=reactor.seconds,
+            next_id_line=assembly.next_id_line,
             dispatch=assembly.gates[settings.name].dispatch,
             answers=assembly.answers,
             audit=assembly.default_sink,
@@ -199,6 +211,7 @@ class Listeners:
             limits.handshake_timeout,
             self._socket(settings),
             self._runtime.handshakes,
+            ListeningPort if self._runtime.place is None else SharedPort,
         )
         factory.port = port.getHost().port
         port.build_protocol = factory.build

@@ -15,6 +15,9 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from string import Formatter
 from typing import TextIO
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, formatTime
@@ -81,12 +84,14 @@ def _level(event: LogEvent) -> str:
 def console_line(event: LogEvent, redact: Redactor = redact, slot: int | None = None) -> str:
     """``2026-11-22T12:00:00+0000 info perimeter.gate: …``, local time; a traceback follows, indented.
 
-    ``slot`` is that of a worker: ``2026-11-22T12:00:00+0000 info perimeter.gate slot=0: …``.
+    ``slot`` is that of a worker: ``2026-11-22T12:00:00+0000 info perimeter.gate slot=0: …``. If the event is about one request
+    and has its ``request_id``, the line ends with it.
     """
     stamp = formatTime(event.get("log_time", time.time()))
     namespace = escape_line(str(event.get("log_namespace", "-")))
     place = "" if slot is None else f" slot={slot}"
-    line = f"{stamp} {_level(event)} {namespace}{place}: {escape_line(redacted(_message(event), redact))}\n"
+    request = f" (request_id {escape_line(event['request_id'])})" if event.get("request_id") else ""
+    line = f"{stamp} {_level(event)} {namespace}{place}: {escape_line(redacted(_message(event), redact))}{request}\n"
     trace = _trace(event)
     if trace:
         # Only at newlines: every other character that some program takes for a line end is escaped.
@@ -94,21 +99,56 @@ def console_line(event: LogEvent, redact: Redactor = redact, slot: int | None = 
     return line
 
 
+@lru_cache(maxsize=1024)
+def _names(words: str) -> tuple[str, ...]:
+    """The names of the values in the format of a message. None of a message that is one value."""
+    try:
+        parts = list(Formatter().parse(words))
+    except ValueError:
+        return ()
+    if len(parts) == 1 and not parts[0][0]:
+        return ()
+    return tuple(dict.fromkeys(name for _, name, _, _ in parts if name and name.isidentifier()))
+
+
+def _clean(text: str) -> str:
+    # Strict readers refuse a line with a lone surrogate.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _values(event: LogEvent, redact: Redactor) -> dict[str, object]:
+    """The values in the message that are text, a path or an integer."""
+    found: dict[str, object] = {}
+    for name in _names(str(event.get("log_format") or "")):
+        value = event.get(name)
+        if isinstance(value, int):
+            found[name] = value
+        elif isinstance(value, str | Path):
+            found[name] = _clean(redacted(str(value), redact))
+    return found
+
+
 def json_line(event: LogEvent, redact: Redactor = redact, slot: int | None = None) -> str:
-    """One JSON object: time (UTC), level, namespace, slot (of a worker), message, and trace where there is one."""
+    """One JSON object: time (UTC), level, namespace and message; first the ``slot`` of a worker.
+
+    With ``values``, those in the message, such as address and reason; ``request_id``; ``trace``, a traceback: if there are any.
+    """
     when = event.get("log_time", time.time())
-    fields = {
+    fields: dict[str, object] = {
         "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(when))}.{int(when % 1 * 1000):03}Z",
         "level": _level(event),
-        "namespace": str(event.get("log_namespace", "-")),
-        "message": redacted(_message(event), redact),
+        "namespace": _clean(str(event.get("log_namespace", "-"))),
+        "message": _clean(redacted(_message(event), redact)),
     }
+    values = _values(event, redact)
+    if values:
+        fields["values"] = values
+    if event.get("request_id"):
+        fields["request_id"] = _clean(str(event["request_id"]))
     trace = _trace(event)
     if trace:
-        fields["trace"] = redacted(trace, redact)
-    # Strict readers refuse a line with a lone surrogate.
-    clean = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in fields.items()}
-    return json.dumps(clean if slot is None else {"slot": slot, **clean}) + "\n"
+        fields["trace"] = _clean(redacted(trace, redact))
+    return json.dumps(fields if slot is None else {"slot": slot, **fields}) + "\n"
 
 
 _FORMATS = {LogFormat.CONSOLE: console_line, LogFormat.JSON: json_line}

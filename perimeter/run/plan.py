@@ -30,13 +30,18 @@ def read_site(file: Path) -> tuple[SiteConfig, bytes]:
     return load_site(file, kinds=installed_kinds(), data=data), data
 
 
+def addresses_of(config: SiteConfig) -> tuple[Address, ...]:
+    """The addresses of the listeners."""
+    return tuple(Address(one.name, one.interface, one.port) for one in config.listeners)
+
+
 def plan_of(config: SiteConfig) -> Plan:
     """What the manager has to know of a configuration."""
     site = config.perimeter
     return Plan(
         workers=site.workers,
         pin=site.pin,
-        listeners=tuple(Address(one.name, one.interface, one.port) for one in config.listeners),
+        listeners=addresses_of(config),
         state_dir=str(site.state_dir),
         drain_timeout=site.drain_timeout,
         level=config.logging.level.value,

@@ -31,6 +31,7 @@ class Site:
     deadlines: Deadlines
     turns: Turns
     clock: Callable[[], float]
+    next_id_line: Callable[[], bytes]
     dispatch: Callable[[Exchange], None]
     answers: Answers
     audit: IAuditSink
@@ -40,6 +41,7 @@ class Site:
     def put_in_force(self, assembly: Assembly, listener: str) -> None:
         """Serve from now on what ``assembly`` has for ``listener``. Requests in flight finish as they began."""
         self.limits = assembly.config.limits
+        self.next_id_line = assembly.next_id_line
         self.dispatch = assembly.gates[listener].dispatch
         self.answers = assembly.answers
         self.audit = assembly.default_sink

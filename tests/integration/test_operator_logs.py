@@ -61,12 +61,13 @@ class RefusalTests(GatewayCase):
     def check(self, gateway: Gateway, target: str, *lines: str, reason: str, detail: str) -> None:
         before = len(gateway.audit())
         with gateway.connect("http") as wire:
-            wire.get(target, *lines)
+            response = wire.get(target, *lines)
         eventually(lambda: len(gateway.audit()) > before, "the audit line")
         record = records(gateway)[-1]
         self.assertEqual(record["reason"], reason)
         self.assertIn(detail, str(record["detail"]))
-        gateway.await_log(f" {reason}: {record['detail']}")
+        self.assertEqual(record["request_id"], response.get("x-request-id"))
+        gateway.await_log(f" {reason}: {record['detail']} (request_id {record['request_id']})\n")
 
     def test_every_kind_has_reason_and_detail(self) -> None:
         gateway = self.gateway(json_site(perimeter="trusted_proxies = 127.0.0.1"), USERS)
@@ -205,7 +206,7 @@ class FullDiskTests(GatewayCase):
         self.assertTrue(log.read_bytes().endswith(b"}\n"), "the torn line is removed")
         gateway.await_log("access.log cannot be written, and no request is served until it can be: File too large")
         self.assertEqual(len(lines_of(gateway, "warn perimeter.http.refusals: audit_unavailable: ")), 1)
-        self.assertIn(f"audit_unavailable: {log}: File too large\n", gateway.log)
+        self.assertIn(f"audit_unavailable: {log}: File too large (request_id ", gateway.log)
         self.limit(gateway, resource.RLIM_INFINITY)
         eventually(lambda: wire.get("/open/again").status == 200, "it serves again")
         found = records(gateway)[whole:]

@@ -12,7 +12,7 @@ from perimeter.config.language.datatypes import closest
 from perimeter.config.language.option import SectionKind
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import ScannedSection, scan
-from perimeter.config.language.section import Section, Setting
+from perimeter.config.language.section import Secret, Section, Setting
 from perimeter.descriptors import system_reason
 from perimeter.errors import ConfigError, Problem
 
@@ -76,6 +76,10 @@ class Document:
         """All sections, with the options that were read of them: in the order of the file, then those that it does not have."""
         there = sorted((one for several in self._sections.values() for one in several), key=lambda section: section.line)
         return tuple(SectionInForce(one.header, one.line, one.settings()) for one in (*there, *self._absent.values()))
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """The secrets of all sections."""
+        return tuple(secret for several in self._sections.values() for one in several for secret in one.secrets())
 
     def problem(self, message: str) -> None:
         """Report a fault of the file as a whole."""

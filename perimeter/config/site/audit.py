@@ -60,6 +60,11 @@ class AuditSettings(Settings):
     format: AuditFormat = option(
         one_of(AuditFormat), "format of a line: that of Reactor, the Combined Log Format, or a JSON object", default="reactor"
     )
+    request_id: bool = option(
+        BOOLEAN,
+        "`yes` adds the id of the request to each line of the text formats, as the last column; lines in JSON always have it",
+        default="no",
+    )
     roll: Roll | int = option(
         ROLL,
         "when to start a new file: `daily` (access.log is renamed to access.log.2026-11-22), or when it reaches a size",

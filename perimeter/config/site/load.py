@@ -31,7 +31,6 @@ from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.second_factor import SecondFactorSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.upstream import UpstreamSettings
-from perimeter.errors import ConfigError
 from perimeter.plugin.kinds import PluginKinds
 
 S = TypeVar("S", bound=Settings)
@@ -63,17 +62,6 @@ def load_site(
         inspect(config, document)
     document.raise_problems()
     return attrs.evolve(config, warnings=crosscheck.warnings(config), sections=document.in_force())
-
-
-def state_dir_of(path: Path) -> Path | None:
-    """The ``state_dir`` that a file names, whatever else is wrong with it. None if even that cannot be read."""
-    try:
-        document = Document(path, KINDS, os.environ, here=False)
-    except ConfigError:
-        return None
-    section = document.one("perimeter")
-    directory = read(section, PerimeterSettings).state_dir
-    return None if section.faulty(attrs.fields(PerimeterSettings).state_dir) else directory
 
 
 def _config(document: Document, kinds: PluginKinds) -> SiteConfig:

@@ -88,6 +88,13 @@ class PerimeterSettings(Settings):
         "not set: none",
         default="",
     )
+    request_ids: bool = option(
+        BOOLEAN,
+        "`yes` gives each request an id, in the `X-Request-ID` header of the request to the service and of the response, in "
+        "both logs and on error pages. It is that of a trusted proxy (`trusted_proxies`), otherwise a random one; what "
+        "other clients send is dropped. `no`: no ids, and the header passes as any other",
+        default="yes",
+    )
     identity_headers: tuple[str, ...] = option(
         list_of(HEADER_PATTERN, whole=known),
         "headers that a service could take for the identity of the user: dropped from requests and responses of "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from perimeter.config.site.config import SiteConfig
@@ -13,6 +14,7 @@ from perimeter.config.site.route_matching import covers, prefix_of
 from perimeter.descriptors import system_reason
 from perimeter.errors import SignIn, StartupError
 from perimeter.http.answers import Answers, Page
+from perimeter.http.request_ids import PLACE
 from perimeter.targets.static import content_type
 from perimeter.web.html.errors import error_page, sign_in_page
 
@@ -24,11 +26,13 @@ def gateway_answers(
 ) -> Answers:
     """The gateway's own responses. ``pages`` are the operator's, by status (`error_pages`)."""
     auth_uri = config.perimeter.announce or _live_endpoints(config.listeners)
-    return Answers(config.perimeter.realm, auth_uri, _built_in_page, pages, clock, challenges)
+    ids = config.perimeter.request_ids
+    page = partial(_built_in_page, PLACE.decode("ascii") if ids else "")
+    return Answers(config.perimeter.realm, auth_uri, page, pages, clock, challenges, ids)
 
 
-def _built_in_page(status: int, phrase: str, sign_in: SignIn | None) -> Page:
-    page = error_page(status, phrase) if sign_in is None else sign_in_page(status, phrase, sign_in)
+def _built_in_page(request_id: str, status: int, phrase: str, sign_in: SignIn | None) -> Page:
+    page = error_page(status, phrase, request_id) if sign_in is None else sign_in_page(status, phrase, sign_in, request_id)
     return Page(b"Cache-Control: no-store\r\n" + b"".join(b"%b: %b\r\n" % field for field in page.fields), page.body)
 
 

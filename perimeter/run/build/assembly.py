@@ -6,11 +6,11 @@ their ``build`` may create what belongs to the reactor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 
-from perimeter.audit.log import AuditLogs
+from perimeter.audit.logs import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
@@ -20,6 +20,7 @@ from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.answers import Answers
+from perimeter.http.request_ids import next_line, no_line
 from perimeter.model import Principal
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.answers import gateway_answers
@@ -50,6 +51,7 @@ class Assembly:
     config: SiteConfig
     gates: dict[str, Gate]
     answers: Answers
+    next_id_line: Callable[[], bytes]
     audit: AuditLogs
     default_sink: IAuditSink
     chain: AuthenticatorChain
@@ -105,6 +107,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         config=config,
         gates=listener_gates(config, runtime, gate, routes, endpoints, pages, default_sink),
         answers=gateway_answers(config, prepared.pages, reactor.seconds, challenges),
+        next_id_line=next_line if config.perimeter.request_ids else no_line,
         audit=prepared.audit,
         default_sink=default_sink,
         chain=chain,

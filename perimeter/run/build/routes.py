@@ -19,6 +19,7 @@ from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
+from perimeter.http.request_ids import HEADER as REQUEST_ID_HEADER
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
@@ -57,6 +58,8 @@ def configured_routes(
     ``believed`` are headers that reach no upstream (`believed_fields`).
     """
     names = {*config.perimeter.identity_headers, REALM_HEADER}
+    if config.perimeter.request_ids:
+        names.add(REQUEST_ID_HEADER)
     for route in config.routes:
         names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header}
     hidden = believed | {name.encode("ascii") for name in names}

@@ -34,6 +34,11 @@ BLOCKING_QUEUE = 256
 """Logins that may wait for one of these threads."""
 
 
+def hashing_threads(workers: int) -> int:
+    """Threads for password hashes of one of so many processes: together they have no more than one process, but one each."""
+    return max(1, HASHING_THREADS // workers)
+
+
 @attrs.frozen(eq=False)
 class Runtime:
     """The reactor, the thread pools, the sweep of deadlines, the turns, the wrong passwords so far, the state, the metrics
@@ -41,12 +46,14 @@ class Runtime:
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
     (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
-    the daemon; None for the present user. ``place`` is that of this worker process among the others; None if there are none.
+    the daemon; None for the present user. ``place`` is that of a worker process among the others, None in a single process;
+    ``workers`` is how many there are at the start.
     """
 
     reactor: Any
     offload: Offload
     deadlines: Deadlines
+    workers: int = 1
     turns: Turns = attrs.field(default=attrs.Factory(lambda self: Turns(self.reactor), takes_self=True))
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
     attempt_peers: AttemptPeers = ALONE
@@ -58,7 +65,7 @@ class Runtime:
     refusals: RefusalLog = attrs.field(default=attrs.Factory(lambda self: RefusalLog(self.reactor.seconds), takes_self=True))
     hashing: Offload = attrs.field(
         default=attrs.Factory(
-            lambda self: Offload(self.reactor, HASHING_THREADS, HASHING_QUEUE, polite=True),
+            lambda self: Offload(self.reactor, hashing_threads(self.workers), HASHING_QUEUE, polite=True),
             takes_self=True,
         )
     )

@@ -25,13 +25,14 @@ _HINTS = {
 
 
 @lru_cache(maxsize=128)
-def error_page(status: int, phrase: str) -> HtmlPage:
-    """The page for an error: ``phrase`` is the refusal's fixed sentence."""
-    return inline_page("error.html", status=status, phrase=phrase, hint=_HINTS.get(status, ""), sign_in=None)
+def error_page(status: int, phrase: str, request_id: str = "") -> HtmlPage:
+    """The page for an error: ``phrase`` is the refusal's fixed sentence. ``request_id`` is shown, unless it is empty."""
+    hint = _HINTS.get(status, "")
+    return inline_page("error.html", status=status, phrase=phrase, hint=hint, sign_in=None, request_id=request_id)
 
 
-def sign_in_page(status: int, phrase: str, sign_in: SignIn) -> HtmlPage:
+def sign_in_page(status: int, phrase: str, sign_in: SignIn, request_id: str = "") -> HtmlPage:
     """The page for 401 or 403 to a person who can sign in, or sign in as another user."""
     hint = _HINTS[403] if status == 403 else ""
-    page = inline_page("error.html", status=status, phrase=phrase, hint=hint, sign_in=sign_in)
+    page = inline_page("error.html", status=status, phrase=phrase, hint=hint, sign_in=sign_in, request_id=request_id)
     return attrs.evolve(page, frame_ancestors="'self'") if sign_in.framed else page

@@ -15,10 +15,13 @@ from perimeter.audit import formats
 from perimeter.audit.escaping import MOST_PARTS, REDACTED, Redactor, escape, redact
 from perimeter.audit.formats import FORMATS, combined, line_format, reactor
 from perimeter.audit.formats import json as json_format
+from perimeter.audit.reading import parse_line
+from perimeter.config.site.audit import AuditFormat
 from perimeter.model import TOKEN_PREFIX, AccessRecord, Grant, GrantKind, Principal
 from tests.unit.doubles.audit_records import make_headers, make_record, records
 
 ALICE = Principal("alice", "local", ("admin", "ops"), "file")
+ID = b"0af7651916cd43dd8448eb211c80319c"
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202e]")
 COLUMNS = re.compile(rb'([^ ]+) ([^ ]+) \[([^\]]+)\] "(-|[^ "]+ [^ "]+ [^ "]+)" ([0-9]+) ([0-9]+)\n')
 UNESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
@@ -113,11 +116,32 @@ class CombinedTests(InZone):
         self.assertEqual(line.count(b'"'), 6)
 
 
+class RequestIdTests(InZone):
+    """The column of ``request_id = yes``."""
+
+    def test_the_last_column_of_a_text_format(self) -> None:
+        self.zone("UTC0")
+        record = make_record(request_id=ID)
+        for kind in (AuditFormat.REACTOR, AuditFormat.COMBINED):
+            plain, with_id = line_format(kind)(record), line_format(kind, request_id=True)(record)
+            self.assertEqual(with_id, plain[:-1] + b" " + ID + b"\n")
+            self.assertEqual(line_format(kind, ["ref"], request_id=True)(record), with_id)
+            self.assertEqual(line_format(kind, request_id=True)(make_record()), plain[:-1] + b" -\n")
+            parsed = parse_line(with_id)
+            assert parsed is not None
+            self.assertEqual(parsed, parse_line(plain))
+
+    def test_json_always_has_it(self) -> None:
+        record = make_record(request_id=ID)
+        self.assertEqual(line_format(AuditFormat.JSON, request_id=True)(record), json_format(record))
+        self.assertIsNone(json.loads(json_format(make_record()))["request_id"])
+
+
 class JsonTests(InZone):
     def test_object(self) -> None:
         headers = make_headers(referer=b"https://gw/", user_agent=b"curl/8", authorization=b"Basic eHl6enk=", cookie=b"s=xyzzy")
         who = attrs.evolve(ALICE, grant=Grant("7", 0.0, 1.0, GrantKind.API_TOKEN))
-        record = make_record(principal=who, headers=headers, reason="client_gone", received=5)
+        record = make_record(principal=who, headers=headers, reason="client_gone", received=5, request_id=ID)
         self.assertEqual(
             json.loads(json_format(record)),
             {
@@ -147,6 +171,7 @@ class JsonTests(InZone):
                 "attempted_user": None,
                 "referer": "https://gw/",
                 "user_agent": "curl/8",
+                "request_id": "0af7651916cd43dd8448eb211c80319c",
             },
         )
 
@@ -195,7 +220,7 @@ class JsonTests(InZone):
     def test_attack_42_parses_back_to_what_was_sent(self, record: AccessRecord) -> None:
         line = json_format(record)
         parsed = json.loads(line)
-        self.assertEqual(len(parsed), 26)
+        self.assertEqual(len(parsed), 27)
 
         def from_text(text: str) -> str:
             return text.encode("utf-8", "backslashreplace").decode()

@@ -26,6 +26,7 @@ from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.connection import Http1Connection
 from perimeter.http.h1.flow import Phase
 from perimeter.http.refusals import RefusalLog
+from perimeter.http.request_ids import no_line
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import AccessRecord, Field
 from perimeter.net.deadlines import Deadlines
@@ -369,6 +370,7 @@ class Site:
         self.reactor = clock or Clock()
         self.limits = limits or LimitSettings()
         self.clock = self.reactor.seconds
+        self.next_id_line: Callable[[], bytes] = no_line
         self.deadlines = Deadlines(self.reactor)
         self.turns = Turns(self.reactor)
         self.audit = Audit()

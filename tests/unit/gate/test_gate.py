@@ -669,6 +669,30 @@ class NetworkTests(GateTestCase):
         self.admitted("GET /", "X-Forwarded-For: 10.0.0.1", gate=trusting, peer="172.16.0.1")
         self.refused(403, "GET /", "X-Forwarded-For: 10.0.0.1, 192.0.2.1", gate=trusting, peer="172.16.0.1")
 
+    def test_attack_100_the_id_of_a_request_is_taken_from_a_trusted_proxy_alone(self) -> None:
+        self.site.next_id_line = lambda: b"X-Request-ID: made\r\n"
+        trusting = self.gate(trusted_proxies=(ip_network("172.16.0.0/12"),))
+        for gate, peer, line, expected in (
+            (None, "172.16.0.1", "X-Request-ID: sent", "made"),
+            (trusting, "192.0.2.1", "X-Request-ID: sent", "made"),
+            (trusting, "172.16.0.1", "X-Request-ID: sent", "sent"),
+            (trusting, "172.16.0.1", "X-Request-ID: s e n t", "made"),
+            (trusting, "172.16.0.1", "X-Request: sent", "made"),
+        ):
+            for path, status in (("/pub", 0), ("/admin/x", 401), ("/%2e%2e", 400)):
+                client = self.ask(f"GET {path}", line, gate=gate, peer=peer)
+                if not status:
+                    self.target.exchanges[-1].answer(200, b"", b"")
+                else:
+                    self.assertEqual(client.response().status, status)
+                self.assertIn(b"X-Request-ID: " + expected.encode() + b"\r\n", client.transport.written, (peer, line, path))
+                self.assertEqual(client.records[-1].request_id, expected.encode())
+
+    def test_without_ids_none_is_taken_from_a_trusted_proxy(self) -> None:
+        gate = self.gate(trusted_proxies=(ip_network("172.16.0.0/12"),))
+        client = self.refused(401, "GET /admin/x", "X-Request-ID: sent", gate=gate, peer="172.16.0.1")
+        self.assertNotIn(b"X-Request-ID", client.transport.written)
+
     def test_attack_23_chains_of_proxies_are_remembered_within_bounds(self) -> None:
         gate = self.gate(self.open, trusted_proxies=(ip_network("172.16.0.0/12"),))
         for _ in range(2):

@@ -13,6 +13,7 @@ from perimeter.errors import (
     AuditUnavailable,
     BadTarget,
     InsufficientScope,
+    InternalError,
     InvalidToken,
     LoginNeeded,
     LoginNeededBehindProxy,
@@ -54,7 +55,7 @@ class RefusalLogTests(TestCase):
 
     def note(self, refusal: Refusal, address: str = "192.0.2.7", target: bytes = b"/x?y", status: int | None = None) -> None:
         connection = ClientConnection(address, 4711, "http", 80, "")
-        exchange = SimpleNamespace(head=head(target), asked=None, connection=connection, decision=None)
+        exchange = SimpleNamespace(head=head(target), asked=None, connection=connection, request_id="0af7", decision=None)
         self.log.note(refusal, exchange, status)
 
     def test_a_refusal_of_every_kind_has_its_line(self) -> None:
@@ -67,6 +68,14 @@ class RefusalLogTests(TestCase):
         ):
             self.note(refusal)
             self.assertEqual(self.said(), [start + line])
+
+    def test_every_line_about_a_request_has_its_id(self) -> None:
+        for refusal in (
+            *(BadTarget("x"), InsufficientScope("y"), InternalError("z"), tried(Rejected("no"), "bob")),
+            LoginNeeded(b"/login", MissingCredentials()),
+        ):
+            self.note(refusal)
+        self.assertEqual([event.get("request_id") for event in self.events], ["0af7"] * 5)
 
     def test_a_browser_that_is_sent_to_the_sign_in_page_is_no_refusal(self) -> None:
         start = "debug request of 192.0.2.7 sent to the sign-in page, GET /x?y: "

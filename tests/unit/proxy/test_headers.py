@@ -56,6 +56,23 @@ class RequestTests(unittest.TestCase):
             b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\nX-Perimeter-Hops: 1\r\nContent-Length: 5\r\n\r\n",
         )
 
+    def test_attack_100_the_service_gets_the_id_of_the_gateway_alone(self) -> None:
+        rules = HeaderRules((b"X-Request-ID",))
+        for name in ("X-Request-ID", "x-request-id", "X_Request_Id", "x.request.id"):
+            self.assertEqual(fields(f"{name}: chosen", rules=rules), [], name)
+        site = Site(Holding())
+        site.next_id_line = lambda: b"X-Request-ID: made\r\n"
+        client = Client(site)
+        client.get("/", "X-Request-ID: chosen")
+        exchange = site.route.target.exchanges[0]  # type: ignore[attr-defined]
+        decision = Admitted(site.route, None, b"/", OWN, "192.0.2.7")
+        self.assertEqual(
+            request_head(exchange, decision, rules, b"fallback", None),
+            b"GET / HTTP/1.1\r\nHost: gw.example\r\nX-Real-IP: 192.0.2.7\r\nX-Forwarded-For: 192.0.2.7\r\n"
+            b"X-Forwarded-Proto: http\r\nX-Forwarded-Host: gw.example\r\n"
+            b"X-Auth-Username: alice\r\nX-Auth-Realm: local\r\nX-Request-ID: made\r\nX-Perimeter-Hops: 1\r\n\r\n",
+        )
+
     def test_attack_11_identity_of_the_client(self) -> None:
         for line in ("X-Auth-Roles: admin", "X-Auth-Username: x", "X-Auth-Realm: y", "X-AUTH-ROLES: a", "CDAP-UserId: x"):
             self.assertEqual(fields(line), [], line)

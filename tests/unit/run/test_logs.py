@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +76,15 @@ class ConsoleTests(LogsCase):
         Logger(namespace="x", observer=DaemonLog(LoggingSettings(), out)).info("José")
         self.assertTrue(raw.getvalue().endswith(b"info x: Jos\\xe9\n"))
 
+    def test_the_id_of_the_request_ends_the_line(self) -> None:
+        logger = self.logger()
+        for request_id in ("0af7", "", "a\nb"):
+            logger.info("refused", request_id=request_id)
+        self.assertEqual(
+            [line.partition(": ")[2] for line in self.lines()],
+            ["refused (request_id 0af7)", "refused", "refused (request_id a\\x0ab)"],
+        )
+
 
 class JsonTests(LogsCase):
     def test_object(self) -> None:
@@ -82,9 +92,37 @@ class JsonTests(LogsCase):
         (line,) = self.lines()
         parsed = json.loads(line)
         self.assertRegex(parsed.pop("time"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
-        self.assertEqual(parsed, {"level": "error", "namespace": "perimeter.gate", "message": "José \\ud800\n\x7f"})
+        text = "José \\ud800"
+        message = {"level": "error", "namespace": "perimeter.gate", "message": f"{text}\n\x7f", "values": {"who": text}}
+        self.assertEqual(parsed, message)
         self.assertTrue(line.isascii())
         self.assertTrue(line.isprintable())
+
+    def test_the_values_of_the_message(self) -> None:
+        logger = self.logger(format="json")
+        logger.info(
+            "{address} {target} {status} {twice} {twice} {path} {object} {a.b}",
+            address="192.0.2.7",
+            target="/x?token=xyzzy",
+            status=401,
+            twice="\ud800",
+            path=Path("/etc/x"),
+            object=object(),
+            a=None,
+            other="not in the message",
+        )
+        self.assertEqual(
+            json.loads(self.lines()[0])["values"],
+            {"address": "192.0.2.7", "target": "/x?token=REDACTED", "status": 401, "twice": "\\ud800", "path": "/etc/x"},
+        )
+        for words in ("none", "{address}", "{", "{0}"):
+            logger.info(words, address="192.0.2.7")
+            self.assertNotIn("values", json.loads(self.lines()[-1]), words)
+
+    def test_the_id_of_the_request(self) -> None:
+        for request_id, expected in (("0af7", "0af7"), ("", None)):
+            self.logger(format="json").info("refused", request_id=request_id)
+            self.assertEqual(json.loads(self.lines()[-1]).get("request_id"), expected)
 
     def test_trace(self) -> None:
         self.logger(format="json").failure("it broke", failing("password=xyzzy"))
