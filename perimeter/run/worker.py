@@ -262,8 +262,6 @@ class Worker:
         """Count a reload in the metrics, once for all workers. ``reason`` is why it was refused."""
         place = self._runtime.place
         if place is None or place.leads:
-            place = self._runtime.place
-        if place is None or place.leads:
             self._runtime.metrics.count_reload(success)
         self._runtime.metrics.reloaded = success
         self.last_reload = Reload(self._reactor.seconds(), "" if success else reason)

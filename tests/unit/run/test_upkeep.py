@@ -46,6 +46,7 @@ class UpkeepTests(WorkersCase):
         for assembly in self.assemblies:
             runtime: Any = SimpleNamespace(
                 reactor=self.clock,
+                place=None,
                 offload=Offload(self.clock, 1, pool=ImmediateThreads()),
                 states=SimpleNamespace(keep=lambda state: succeed(None)),
             )
