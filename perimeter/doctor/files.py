@@ -11,6 +11,7 @@ from perimeter.auth.kinds.realm_file import RealmFileSettings
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.subject import Subject
 from perimeter.file_systems import LAYERED, VOLATILE, is_network, space_at, type_of
+from perimeter.run.build.inspection import SHARED, shared_logs
 from perimeter.run.build.user import read_files, written_files
 
 _OTHERS_READ, _OTHERS_WRITE = 0o004, 0o002
@@ -91,14 +92,9 @@ def file_systems(subject: Subject) -> Iterator[Finding]:
         gone = "at the next boot" if kind in VOLATILE else "with the container"
         message = f"state_dir {state} is on {kind}: keys, API tokens and sessions are lost {gone}"
         yield Finding(Name.STATE_VOLATILE, Grade.SOON, str(state), message, "set state_dir to a directory that stays (a volume)")
-    for path in subject.audit_logs:
-        kind = type_of(path)
-        if is_network(kind):
-            message = (
-                f"the audit log {path} is on a network file system ({kind}): lines of two processes may overwrite each other"
-            )
-            remedy = "write it to a local disk, and copy the rolled files"
-            yield Finding(Name.AUDIT_SHARED, Grade.SOON, str(path), message, remedy)
+    for path, kind in shared_logs(subject.config).items():
+        message, _, remedy = SHARED.format(kind=kind).partition(": ")
+        yield Finding(Name.AUDIT_SHARED, Grade.SOON, str(path), message, remedy)
     yield from _full((*subject.audit_logs, state))
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from twisted.trial.unittest import TestCase
 
+from perimeter.cli.doctor import exit_status
 from perimeter.doctor import looks as module
-from perimeter.doctor.finding import Finding, Grade, Name, exit_status
+from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.looks import MOST, Look, SideBySide
 
 
