@@ -61,8 +61,8 @@ class Generation:
 class Child(ProcessProtocol):
     """The worker process in slot ``number``. ``handlers`` answer what it asks.
 
-    ``told`` is set when it is told to serve, ``status`` is what it then says of itself; ``ended`` fires with the way it ended, and
-    ``closed`` when everything that it has sent was read.
+    ``told`` is set when it is told to serve, ``status`` is what it then says of itself; ``ended`` fires with the way it ended,
+    and ``closed`` when everything that it has sent was read.
     """
 
     def __init__(self, number: int, page: SharedPage, handlers: Mapping[str, Handler], reactor: Any) -> None:
