@@ -111,8 +111,11 @@ def clock(subject: Subject, kernel: bool | None = None) -> Iterable[Finding]:
 
 def _times(subject: Subject) -> Iterable[tuple[float, Path]]:
     directory = subject.config.perimeter.state_dir
-    paths = (*(directory.iterdir() if directory.is_dir() else ()), *subject.audit_logs)
-    for path in paths:
+    try:
+        inside = list(directory.iterdir())
+    except OSError:
+        inside = []  # none yet, or this user may not look
+    for path in (*inside, *subject.audit_logs):
         try:
             yield path.stat().st_mtime, path
         except OSError:

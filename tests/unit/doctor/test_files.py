@@ -13,7 +13,9 @@ from tests.unit.doctor.examined import SITE, ExaminedCase
 
 class PermissionTests(ExaminedCase):
     def seen(self, text: str = SITE, user: GatewayUser | None = None) -> list[tuple[str, str, str]]:
-        return self.said(list(files.permissions(self.subject(text, user=user))))
+        subject = self.subject(text, user=user)
+        looks = (files.state, files.secrets, files.changeable, files.unusable)
+        return self.said([finding for look in looks for finding in look(subject)])
 
     def test_good_modes(self) -> None:
         self.file("state/keyring.json", "{}")
@@ -76,6 +78,12 @@ class PermissionTests(ExaminedCase):
         names = {(name, subject) for name, _, subject in self.seen(user=other)}
         expected = {("file-unreadable", "users.realm"), ("file-unreadable", "site.ini"), ("file-unwritable", "state")}
         self.assertTrue(expected <= names, names)
+
+    def test_a_state_dir_that_cannot_be_made(self) -> None:
+        other = GatewayUser(os.geteuid() + 4711, frozenset(), "gateway")
+        names = {(name, grade, subject) for name, grade, subject in self.seen(user=other)}
+        self.assertIn(("file-unwritable", "down", str(self.directory)), names)
+        self.assertNotIn("file-unwritable", [name for name, _, _ in self.seen()])
 
 
 class UserTests(ExaminedCase):
