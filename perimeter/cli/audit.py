@@ -115,7 +115,9 @@ def tail(files: tuple[Path, ...], file: Path, wanted: Wanted, count: int, follow
     out = Out(as_json)
     try:
         found = [one for each in followed for one in last_lines(each.path, each.begin(), wanted, count)]
-        for one in sorted(found, key=lambda one: one[0].time)[-count:] if count else ():
+        if len(followed) > 1:
+            found.sort(key=lambda one: one[0].time)
+        for one in found[-count:] if count else ():
             out.write(one)
         while follow:
             sys.stdout.flush()
