@@ -9,6 +9,7 @@ import time
 
 from perimeter.doctor import machine
 from perimeter.doctor.finding import Grade, Name
+from perimeter.interpreter import built_with_pgo
 from tests.unit.doctor.examined import SITE, ExaminedCase
 
 
@@ -21,8 +22,8 @@ class MachineTests(ExaminedCase):
             ({}, False, False),
             ({"CONFIG_ARGS": "'--enable-shared'"}, True, True),
         ):
-            self.assertEqual(machine.built_with_pgo(variables, distribution), expected, variables)
-        self.assertIsInstance(machine.built_with_pgo(), bool)
+            self.assertEqual(built_with_pgo(variables, distribution), expected, variables)
+        self.assertIsInstance(built_with_pgo(), bool)
 
     def test_the_interpreter(self) -> None:
         self.patch(machine, "built_with_pgo", lambda: True)
