@@ -136,7 +136,10 @@ class SamplerTests(TestCase):
         self.assertEqual((found.connections, found.in_flight, found.sessions, found.audit_failing), (2, 7, 4, True))
         self.assertEqual(
             found.servers,
-            (ServerNow("app", "http://127.0.0.1:1", 2, 1, "resting"), ServerNow("app", "http://127.0.0.1:2", 0, 0, "up")),
+            (
+                ServerNow("app", "http://127.0.0.1:1", 2, 1, "resting", "refused"),
+                ServerNow("app", "http://127.0.0.1:2", 0, 0, "up"),
+            ),
         )
         self.assertEqual(found.authenticators, (AuthenticatorNow("corp", "example", True, 3),))
         self.assertLess(len(json.dumps(found.members())), 1024)
