@@ -27,7 +27,6 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
     ),
     "Look at it": (
         Entry("status", "status", "Show the running gateway: problems first."),
-        Entry("doctor", "doctor", "Look for what is wrong around the gateway, or will be."),
         Entry("explain", "explain", "Show what would happen to a request, and why."),
         Entry("doctor", "doctor", "Look for what is wrong around the gateway, and say what to do."),
         Entry("audit", "audit", "Look into audit logs."),

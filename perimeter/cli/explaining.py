@@ -69,6 +69,9 @@ class _NoState:
 
     remove = add
 
+    def catch_up(self) -> None:
+        """There is no store."""
+
     def seconds(self) -> float:
         return 0.0
 

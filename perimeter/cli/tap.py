@@ -17,10 +17,10 @@ from twisted.python.logfile import LogFile
 
 from perimeter.cli.site import DEFAULT, VARIABLE
 from perimeter.errors import StartupError
-from perimeter.manager.handover import LogTarget
 from perimeter.net.activation import activated, matched
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.launch import Launch, detach, forget_own_pid
+from perimeter.run.log_target import LogTarget
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
 from perimeter.run.plan import addresses_of, read_site
@@ -93,7 +93,9 @@ def makeService(options: Options) -> IService:
     if config.perimeter.workers > 1:
         from perimeter.manager.start import Start
 
-        target = LogTarget(getattr(outfile, "path", ""))
+        if twistd.get("chroot"):
+            _exit(1, "--chroot: the processes of several workers cannot be started there; set [perimeter] workers = 1")
+        target = LogTarget(getattr(outfile, "path", ""), twistd["prefix"] if twistd.get("syslog") else "")
         Start(file, config, data, launch, target, user, given).setServiceParent(application)  # type: ignore[no-untyped-call]
         return application
     # Late, so that --help and --check need no reactor.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import Any
@@ -12,11 +14,9 @@ sys.modules["OpenSSL"] = None  # type: ignore[assignment]
 
 from twisted.logger import globalLogBeginner  # noqa: E402
 
-from perimeter.config.site.logging import LoggingSettings  # noqa: E402
 from perimeter.manager.handover import Handover  # noqa: E402
 from perimeter.net.reactor import install  # noqa: E402
 from perimeter.run.launch import Launch  # noqa: E402
-from perimeter.run.logs import DaemonLog  # noqa: E402
 from perimeter.run.notify import Notifier  # noqa: E402
 
 
@@ -29,8 +29,8 @@ def main(descriptor: int) -> None:
     from perimeter.manager.service import Service
 
     reactor: Any = installed
-    outfile = open(handed.log.path, "a") if handed.log.path else sys.stdout  # noqa: SIM115
-    log = DaemonLog(LoggingSettings(), outfile)
+    faulthandler.enable()  # systemd's watchdog sends SIGABRT
+    log = handed.log.open()
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
     launch = Launch(handed.waiting, handed.pidfile)
     notifier = Notifier.from_environment(os.environ, os.getpid())
@@ -43,6 +43,10 @@ def main(descriptor: int) -> None:
     if handed.pidfile:
         with suppress(OSError):
             os.unlink(handed.pidfile)
+    ended_by = reactor._exitSignal
+    if ended_by is not None:  # as twistd: the parent sees the signal
+        signal.signal(ended_by, signal.SIG_DFL)
+        os.kill(os.getpid(), ended_by)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +19,10 @@ from perimeter.manager.backoff import Backoff
 from perimeter.manager.child import Child, Generation
 from perimeter.manager.listening import close_sockets
 from perimeter.manager.relay import Relay
+from perimeter.run.log_target import LogTarget
 from perimeter.workers.channel import ChannelClosed, Refused
-from perimeter.workers.page import SharedPage
+from perimeter.workers.page import SharedPage, SlotState
+from perimeter.workers.shares import Shares
 
 _log = Logger()
 
@@ -45,15 +47,21 @@ class Slot:
     pause: Deferred[None] | None = None
     kept: Deferred[None] | None = None
 
+    @property
+    def serves(self) -> bool:
+        """Whether its worker has begun to serve."""
+        return self.child is not None and self.child.serving and bool(self.child.status)
+
 
 class Fleet:
     """Keeps the workers of ``generation`` running. ``changed`` is called when a worker serves, or could not be started."""
 
-    def __init__(self, reactor: Any, page: SharedPage, file: Path, log: str, generation: Generation) -> None:
+    def __init__(self, reactor: Any, page: SharedPage, file: Path, log: LogTarget, generation: Generation) -> None:
         self.slots: list[Slot] = []
         self.generation = generation
         self.fault = ""
         self.relay = Relay(self.serving)
+        self.shares = Shares(self.serving, self.described)
         self.changed: Any = lambda: None
         self._reactor = reactor
         self._page = page
@@ -66,6 +74,25 @@ class Fleet:
     def serving(self) -> list[Child]:
         """The workers that serve, by their slots."""
         return [slot.child for slot in self.slots if slot.child is not None and slot.child.serving]
+
+    def described(self) -> list[dict[str, Any]]:
+        """The members of a `perimeter.workers.gathered.WorkerNow` for each worker."""
+        found = []
+        for slot in (*self.slots, *self._leaving):
+            child, row = slot.child, self._page.slots[slot.number]
+            state = SlotState.EMPTY if child is None else row.state
+            found.append(
+                {
+                    "slot": slot.number,
+                    "pid": 0 if child is None else child.pid,
+                    "state": state.name.lower(),
+                    "connections": row.held,
+                    "since": 0.0 if child is None else child.since,
+                    "restarts": max(0, slot.starts - 1),
+                    "generation": row.generation,
+                }
+            )
+        return found
 
     # -- the number of workers
 
@@ -89,8 +116,7 @@ class Fleet:
         if slot.pause is not None:
             slot.pause.cancel()
         if slot.child is not None:
-            slot.child.serving = False
-            slot.child.channel.tell("stop")
+            slot.child.leave()
 
     def _pin(self, slot: Slot) -> None:
         allowed = sorted(os.sched_getaffinity(0))
@@ -104,7 +130,8 @@ class Fleet:
         """Keep a worker in the slot until it is to leave."""
         while not self._is_leaving(slot):
             child = slot.child = Child(slot.number, self._page, {}, self._reactor)
-            child.channel.handlers = self.relay.handlers(child)
+            child.channel.handlers = {**self.relay.handlers(child), **self.shares.handlers(child)}
+            child.closed.addCallback(partial(self._closed, child))
             slot.starts += 1
             began, fault = self._reactor.seconds(), ""
             try:
@@ -115,21 +142,27 @@ class Fleet:
                 self.changed()
             except START_FAULTS as error:
                 fault = str(error)
-                child.end()
+                if isinstance(error, TimeoutError):
+                    child.end()  # it hangs
+                else:
+                    child.signal(signal.SIGKILL)
             how = await child.ended
             slot.child = None
             if self._is_leaving(slot):
                 break
             served = 0.0 if fault else self._reactor.seconds() - began
             wait = slot.backoff.ended(served)
+            self.fault = fault or f"worker {slot.number} has ended {how}"
             if fault:
-                self.fault = fault
                 _log.error("worker {slot} could not be started: {error}", slot=slot.number, error=fault, counted=True)
-                self.changed()
             else:
                 _log.error("worker {slot} has ended {how}: another one is started", slot=slot.number, how=how, counted=True)
+            self.changed()
             await self._pause(slot, wait)
         self._leaving.discard(slot)
+
+    def _closed(self, child: Child, _: None) -> None:
+        self.shares.ended(child)
 
     def _is_leaving(self, slot: Slot) -> bool:
         return slot in self._leaving
@@ -177,7 +210,7 @@ class Fleet:
                 await gatherResults([Deferred.fromCoroutine(self._prepare(child, new)) for child in missing], consumeErrors=True)
                 prepared += missing
         except FirstError as error:
-            self.tell("abort", self.serving())
+            self.tell("abort")
             error.subFailure.raiseException()
         before, self.generation = self.generation, new
         commits = [Deferred.fromCoroutine(self._commit(child)) for child in prepared if child.serving]
@@ -211,9 +244,9 @@ class Fleet:
         for child in self.all_children():
             child.watch()
 
-    def tell(self, name: str, children: Iterable[Child], **arguments: Any) -> None:
-        """Tell several workers something."""
-        for child in children:
+    def tell(self, name: str, /, **arguments: Any) -> None:
+        """Tell all workers something."""
+        for child in self.all_children():
             child.channel.tell(name, **arguments)
 
     async def stop(self) -> None:
@@ -231,7 +264,8 @@ class Fleet:
         while not all(one.called for one in kept):
             if self._reactor.stop_now and not hurried:
                 hurried = True
-                self.tell("stop", self.all_children())
+                for child in self.all_children():
+                    child.leave()
                 deadline = self._reactor.seconds() + GRACE
             if self._reactor.seconds() > deadline:
                 for child in self.all_children():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import site
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,14 +19,9 @@ import attrs
 
 import perimeter
 from perimeter.manager.listening import Sockets
+from perimeter.net.binding import inherited_socket
+from perimeter.run.log_target import LogTarget
 from perimeter.workers.plan import Address, Plan, content, sealed
-
-
-@attrs.frozen
-class LogTarget:
-    """Where the daemon's log goes: the file ``path``, or standard output if it is empty."""
-
-    path: str = ""
 
 
 @attrs.frozen(eq=False)
@@ -71,7 +65,7 @@ class Handover:
         os.close(descriptor)
         sockets = {}
         for name, interface, port, inherited in told["listeners"]:
-            sockets[Address(name, interface, port)] = socket.socket(fileno=inherited)
+            sockets[Address(name, interface, port)] = inherited_socket(inherited)
         for inherited in (told["text"], told["waiting"], *(one.fileno() for one in sockets.values())):
             if inherited is not None:
                 os.set_inheritable(inherited, False)

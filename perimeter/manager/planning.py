@@ -15,7 +15,7 @@ from perimeter.errors import StartupError
 from perimeter.manager.handover import environment, python
 from perimeter.workers.plan import Plan, content
 
-TIMEOUT = 60.0
+TIMEOUT = 20.0
 """Seconds to read and check a site.ini."""
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -25,13 +24,17 @@ from perimeter.run.control import ControlPort
 from perimeter.run.launch import Launch
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
-from perimeter.workers.page import SharedPage, SlotState
+from perimeter.run.reloads import STOPPING, Reloads
+from perimeter.workers.page import SharedPage
 from perimeter.workers.plan import Plan
 
 _log = Logger()
 
 WATCH: Final = 1.0
 """Seconds between two looks at the workers."""
+
+ANSWER_LEAVES: Final = 0.1
+"""Seconds between the answer to the command that stops the gateway and the stop: the answer leaves first."""
 
 
 class Service:
@@ -44,15 +47,13 @@ class Service:
         self._notifier = notifier
         self._log = log
         self._launch = launch
-        self._page = SharedPage.create()
         first = Generation(1, handed.text, handed.plan, handed.sockets)
-        self._fleet = Fleet(reactor, self._page, handed.file, handed.log.path, first)
+        self._fleet = Fleet(reactor, SharedPage.create(), handed.file, handed.log, first)
         self._fleet.changed = self._changed
         self._fleet.relay.renewed = self._renewed
         self._ready = self._stopping = False
         self._control: ControlPort | None = None
-        self._reloading: Deferred[None] | None = None
-        self._reload_next: Callable[[], Deferred[tuple[Plan, int]]] | None = None
+        self._reloads = Reloads(self._reload)
         self._watching = LoopingCall(self._watch)
         self._watching.clock = reactor
 
@@ -60,7 +61,7 @@ class Service:
 
     def start(self) -> None:
         """Start the workers. Ends the reactor with ``fault`` if none can be started."""
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reloads.ask, True))
         signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._reopen))
         self._apply()
         self._watching.start(WATCH)
@@ -68,22 +69,22 @@ class Service:
 
     def _changed(self) -> None:
         """A worker serves, or could not be started."""
-        slots, serving = self._fleet.slots, self._fleet.serving()
+        slots = self._fleet.slots
         if self._ready or self._stopping:
             return
-        if not serving and all(slot.backoff.failures for slot in slots):
+        if all(slot.backoff.failures for slot in slots):
             self.fault = self._fleet.fault
             self._reactor.stop()
-        elif serving and all((slot.child and slot.child.serving) or slot.backoff.failures >= TRIES for slot in slots):
+        elif all(slot.serves or slot.backoff.failures >= TRIES for slot in slots):
             self._ready = True
-            self._notifier.ready(self._status())
-            _log.info("ready: {status}", status=self._status())
+            status = self._status()
+            self._notifier.ready(status)
+            _log.info("ready: {status}", status=status)
             self._launch.ready()
 
     def _status(self) -> str:
         serving = self._fleet.serving()
-        listening = serving[0].status if serving else "no worker serves"
-        return f"{len(serving)} workers, {listening}"
+        return f"{serving[0].status}; {len(serving)} workers" if serving else "no worker serves"
 
     def _apply(self) -> None:
         """Follow the configuration in force."""
@@ -101,80 +102,55 @@ class Service:
 
     # -- reload
 
-    def reload(self) -> None:
-        """Read the configuration again and put it in force in all workers, or in none."""
-        self._reload(self._read)
-
-    def _read(self) -> Deferred[tuple[Plan, int]]:
-        return Deferred.fromCoroutine(plan_file(self._file, self._reactor))
-
-    def _in_force(self) -> Deferred[tuple[Plan, int]]:
-        present = self._fleet.generation
-        found: Deferred[tuple[Plan, int]] = Deferred()
-        found.callback((attrs.evolve(present.plan, warnings=()), os.dup(present.text)))
-        return found
-
     def _renewed(self, generation: int, paths: list[str]) -> None:
+        """A worker has found that these files have changed, which the configuration in force names."""
         if generation == self._fleet.generation.number:
             _log.info("changed: {paths}; reading the files again", paths=", ".join(paths))
-            self._reload(self._in_force)
+            self._reloads.ask(False)
 
-    def _reload(self, read: Callable[[], Deferred[tuple[Plan, int]]]) -> None:
-        if self._stopping or not self._ready:
-            return
-        if self._reloading is not None:
-            if self._reload_next is None or read == self._read:
-                self._reload_next = read
-            return
-        self._reload_next = None
+    async def _reload(self, whole: bool) -> str:
+        """Put a configuration in force in all workers, or in none. Returns "", or why it is not in force."""
         self._notifier.reloading("reading the configuration")
-        self._reloading = Deferred()
-        reloading = Deferred.fromCoroutine(self._put_in_force(read))
-        if not reloading.called:
-            self._reloading = reloading
-        reloading.addBoth(self._reloaded)
-
-    def _reloaded(self, _: object) -> None:
-        self._reloading = None
-        if self._reload_next is not None:
-            self._reload(self._reload_next)
-
-    async def _put_in_force(self, read: Callable[[], Deferred[tuple[Plan, int]]]) -> None:
-        fleet = self._fleet
-        before = fleet.generation
         try:
-            plan, text = await read()
-            try:
-                sockets = open_sockets(plan.listeners, before.sockets)
-                try:
-                    await fleet.put_in_force(Generation(before.number + 1, text, plan, sockets))
-                except BaseException:
-                    close_sockets(sockets, before.sockets)
-                    raise
-            except BaseException:
-                os.close(text)
-                raise
+            await self._put_in_force(whole)
+        except CancelledError:
+            return STOPPING
         except StartupError as error:
-            self._refused(str(error))
-            return
+            return self._refused(str(error))
         except Exception:
             _log.failure("not reloaded", counted=True)
-            self._refused("see the log")
-            return
-        os.close(before.text)
+            return self._refused("the gateway failed to reload; its log says why")
         self._apply()
-        _log.info("reloaded: {status}", status=self._status())
-        self._notifier.ready(self._status())
+        status = self._status()
+        _log.info("reloaded: {status}", status=status)
+        self._notifier.ready(status)
+        return ""
 
-    def _refused(self, reason: str) -> None:
+    async def _put_in_force(self, whole: bool) -> None:
+        before = self._fleet.generation
+        plan, text = await plan_file(self._file, self._reactor) if whole else _same(before)
+        try:
+            sockets = open_sockets(plan.listeners, before.sockets)
+            try:
+                await self._fleet.put_in_force(Generation(before.number + 1, text, plan, sockets))
+            except BaseException:
+                close_sockets(sockets, before.sockets)
+                raise
+        except BaseException:
+            os.close(text)
+            raise
+        os.close(before.text)
+
+    def _refused(self, reason: str) -> str:
         first, *_ = lines = reason.splitlines()
         for line in lines:
             _log.error("not reloaded: {error}", error=line, counted=True)
-        self._fleet.tell("not_reloaded", self._fleet.serving(), reason=first)
+        self._fleet.tell("not_reloaded", reason=first)
         self._notifier.ready(f"not reloaded: {first}")
+        return reason
 
     def _reopen(self) -> None:
-        self._fleet.tell("reopen", self._fleet.all_children())
+        self._fleet.tell("reopen")
 
     # -- while it runs
 
@@ -185,43 +161,41 @@ class Service:
             self._notifier.alive()
 
     async def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        command = question.get("command")
+        if command == "reload":
+            refused = await self._reloads.ask(True)
+            if refused:
+                raise ValueError(refused)
+            return {"generation": self._fleet.generation.number, "status": self._status()}
+        if command == "stop":
+            self._reactor.callLater(ANSWER_LEAVES, self._stop)
+            return {}
         answer = await self._fleet.relay.control(question)
-        if question.get("command") == "status":
-            answer |= {"pid": os.getpid(), "workers": self._workers()}
+        if command == "status":
+            return {**answer, "pid": os.getpid()}
         return answer
 
-    def _workers(self) -> list[dict[str, Any]]:
-        """What is known of each worker."""
-        found = []
-        for slot in self._fleet.slots:
-            child, row = slot.child, self._page.slots[slot.number]
-            state = SlotState.EMPTY if child is None else row.state
-            found.append(
-                {
-                    "slot": slot.number,
-                    "pid": child.pid if child is not None else 0,
-                    "state": state.name.lower(),
-                    "connections": row.held,
-                    "since": 0 if child is None else int(self._reactor.seconds() - child.since),
-                    "restarts": slot.starts - 1,
-                    "generation": row.generation,
-                    "slow": False,
-                }
-            )
-        return found
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._reactor.stop()
 
     # -- stop
 
     def stop(self) -> Deferred[None]:
         """Accept no more, let requests in flight finish, end all workers."""
         self._stopping = True
-        self._reload_next = None
         self._notifier.stopping("requests in flight finish")
+        self._reloads.stop()
         if self._control is not None:
             self._control.close()
-        return Deferred.fromCoroutine(self._fleet.stop()).addBoth(partial(self._stopped))
+        return Deferred.fromCoroutine(self._fleet.stop()).addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:
         self._watching.stop()
         self._log.finish()
         return result
+
+
+def _same(present: Generation) -> tuple[Plan, int]:
+    """The plan and the text in force. Its warnings have been reported."""
+    return attrs.evolve(present.plan, warnings=()), os.dup(present.text)

@@ -9,11 +9,12 @@ from twisted.application.service import Service
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
-from perimeter.manager.handover import Handover, LogTarget
+from perimeter.manager.handover import Handover
 from perimeter.manager.listening import Sockets, open_sockets
 from perimeter.run.build.state_dir import prepare_state_dir
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.launch import Launch
+from perimeter.run.log_target import LogTarget
 from perimeter.run.plan import plan_of
 from perimeter.workers.plan import sealed
 
@@ -57,7 +58,7 @@ class Start(Service):
     def _refuse_unreadable(self, user: DaemonUser) -> None:
         """Workers read all files as the user that they are: none of them ever is root."""
         user.refuse_unwritable(self._config)
-        unreadable = ", ".join(map(str, user.unreadable(self._config)))
+        unreadable = ", ".join(str(path) for path in user.unreadable(self._config) if path != self._config.file)
         if unreadable:
             raise StartupError(f"user {user.name} may not read {unreadable}; with several workers, root reads nothing for them")
 

@@ -40,6 +40,13 @@ def listening_socket(interface: str, port: int, backlog: int = BACKLOG) -> socke
         return _bound(socket.AF_INET, ("", port), backlog, only_v6=False)
 
 
+def inherited_socket(descriptor: int) -> socket.socket:
+    """The listening socket that another process has opened. The object owns the descriptor."""
+    listening = socket.socket(fileno=descriptor)
+    listening.setblocking(False)  # it is, but the object has to know: its copies would be blocking, and with them all others
+    return listening
+
+
 def _bound(family: int, name: tuple[Any, ...], backlog: int, *, only_v6: bool) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -15,10 +15,11 @@ from perimeter.metrics.samples import Sampler
 from perimeter.net.contexts import ServerIdentity
 from perimeter.offload import Offload
 from perimeter.run.all_figures import AllFigures
+from perimeter.run.all_workers import all_problems
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.operations import ListenerStatus
-from perimeter.run.problems import Examination, Problem, problems
+from perimeter.run.problems import Examination, Problem
 from perimeter.web.endpoints.operator.gateway import Reload
 
 KNOWN_FOR: Final = 5.0
@@ -111,7 +112,7 @@ class OperatedGateway:
         return waiting
 
     async def _examine(self) -> Sequence[Problem]:
-        return await problems(self._worker.examination())
+        return await all_problems(self._worker.examination())
 
     def _examined(self, found: Any) -> None:
         waiting, self._waiting = self._waiting, []

@@ -6,21 +6,19 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from perimeter.metrics.counts import Metrics
-from perimeter.metrics.figures import CLASSES, totals
+from perimeter.metrics.figures import CLASSES, Totals
 from perimeter.net.contexts import ServerIdentity
 from perimeter.web.endpoints.operator.gateway import Reload
 
 _SECONDS_A_DAY: Final = 86400
 
 
-def requests_so_far(metrics: Metrics) -> dict[str, Any]:
+def requests_so_far(totals: Totals) -> dict[str, Any]:
     """``requests`` by the class of their status, and the bytes of bodies ``received`` and ``sent``, since the start."""
-    so_far = totals(metrics)
     return {
-        "requests": dict(zip(CLASSES, so_far.requests, strict=True)),
-        "received": so_far.received,
-        "sent": so_far.sent,
+        "requests": dict(zip(CLASSES, totals.requests, strict=True)),
+        "received": totals.received,
+        "sent": totals.sent,
     }
 
 

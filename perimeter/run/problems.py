@@ -50,6 +50,7 @@ class Subject(StrEnum):
     UPSTREAM = "upstream"
     STATE = "state"
     RELOAD = "reload"
+    WORKER = "worker"
 
 
 @attrs.frozen
@@ -82,7 +83,17 @@ async def problems(subject: Examination) -> list[Problem]:
     ]
     answers = await DeferredList([Deferred.fromCoroutine(one) for one in asked], consumeErrors=True)
     found = [problem for success, answer in answers if success for problem in answer]
-    found += [
+    return sorted([*found, *_seen(subject)], key=lambda one: one.severity)
+
+
+def noticed(subject: Examination) -> list[Problem]:
+    """Problems that this process sees without asking anybody: those of another worker process may differ."""
+    return [*(problem for one in subject.assembly.chain.guarded for problem in _open_breaker(one)), *_seen(subject)]
+
+
+def _seen(subject: Examination) -> list[Problem]:
+    assembly = subject.assembly
+    found = [
         Problem(Severity.WORKS_FOR_NOW, Subject.UPSTREAM, one.pool.name, f"{lookup.host} cannot be looked up: {lookup.fault}")
         for one in assembly.upkeep
         for lookup in one.lookups.values()
@@ -101,7 +112,7 @@ async def problems(subject: Examination) -> list[Problem]:
     if subject.refused_reload:
         message = f"the last reload was refused, the earlier configuration is in force: {subject.refused_reload}"
         found.append(Problem(Severity.WORKS_FOR_NOW, Subject.RELOAD, str(assembly.config.file), message))
-    return sorted(found, key=lambda one: one.severity)
+    return found
 
 
 def _certificates(identities: Mapping[str, tuple[ServerIdentity, ...]]) -> Iterable[Problem]:
@@ -119,9 +130,14 @@ async def ask_authenticator(one: GuardedAuthenticator, runtime: Runtime) -> list
     authenticator = one.authenticator
     if IProbe.providedBy(authenticator):
         fault = await _fault(authenticator.probe(), runtime)
-    if not fault and one.breaker.open:
-        fault = f"it failed, and is not asked for {one.breaker.remaining:.0f} s"
-    return [Problem(Severity.SOME_REQUESTS_FAIL, Subject.AUTHENTICATOR, one.name, fault)] if fault else []
+    return [Problem(Severity.SOME_REQUESTS_FAIL, Subject.AUTHENTICATOR, one.name, fault)] if fault else _open_breaker(one)
+
+
+def _open_breaker(one: GuardedAuthenticator) -> list[Problem]:
+    if not one.breaker.open:
+        return []
+    fault = f"it failed, and is not asked for {one.breaker.remaining:.0f} s"
+    return [Problem(Severity.SOME_REQUESTS_FAIL, Subject.AUTHENTICATOR, one.name, fault)]
 
 
 async def _fault(probe: Awaitable[None], runtime: Runtime) -> str:

@@ -13,7 +13,7 @@ from math import inf
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from perimeter.config.site.config import SiteConfig
@@ -27,9 +27,10 @@ from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstreams import HEALTH
 from perimeter.run.build.user import DaemonUser
+from perimeter.run.counting import Counting
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operated import OperatedGateway
-from perimeter.run.operations import ListenerStatus
+from perimeter.run.operations import ListenerStatus, answer_workers
 from perimeter.run.other_workers import OtherWorkers
 from perimeter.run.preparation import Preparation
 from perimeter.run.problems import Examination
@@ -87,6 +88,9 @@ class Worker:
         self.last_reload = Reload()
         self._started = 0.0
         self._operated = OperatedGateway(self, self._runtime)
+        self._counting = None if place is None else Counting(place, self._runtime)
+        if place is not None:
+            answer_workers(self, place)
         audience = Audience(self._operated.samples, self._operated.troubles)
         if self._runtime.place is not None:
             self._runtime.place.handlers[HEALTH] = self._heard
@@ -179,6 +183,8 @@ class Worker:
             one.start()
         self.running = True
         self._started = self._reactor.seconds()
+        if self._counting is not None:
+            self._counting.start()
         if self._others is not None:
             self._reactor.callLater(0, self._join, self._others)
 
@@ -236,7 +242,11 @@ class Worker:
             threads.stop()
         self._runtime.refusals.finish()
         self._runtime.handshakes.finish()
-        return written
+        return written if self._counting is None else written.addBoth(lambda _: self._counted())
+
+    def _counted(self) -> Deferred[None]:
+        """All requests have ended: the manager keeps their counts."""
+        return succeed(None) if self._counting is None else self._counting.stop()
 
     # -- for the operator and the metrics
 
@@ -259,7 +269,10 @@ class Worker:
         """Count a reload in the metrics, once for all workers. ``reason`` is why it was refused."""
         place = self._runtime.place
         if place is None or place.leads:
+            place = self._runtime.place
+        if place is None or place.leads:
             self._runtime.metrics.count_reload(success)
+        self._runtime.metrics.reloaded = success
         self.last_reload = Reload(self._reactor.seconds(), "" if success else reason)
 
     def examination(self) -> Examination:

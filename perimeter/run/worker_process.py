@@ -1,14 +1,15 @@
 """``python -m perimeter.run.worker_process SLOT FILE LOG``: one of several workers, which the manager has started.
 
 Descriptors: 3 is the connection to the manager, 4 the shared page, from 5 on the eventfd of each slot. The manager says what to
-serve by (``prepare``, then ``commit`` or ``abort``) and when to stop; its end is the end of the worker, too. LOG is the file of
-the daemon's log, or empty for standard output.
+serve by (``prepare``, then ``commit`` or ``abort``) and when to stop; its end is the end of the worker, too. LOG says
+where the daemon's log is, a `LogTarget` in JSON.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import gc
+import json
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
@@ -27,10 +28,11 @@ from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.load import load_site
-from perimeter.config.site.logging import LoggingSettings
 from perimeter.errors import StartupError
+from perimeter.net.binding import inherited_socket
 from perimeter.net.reactor import install
 from perimeter.run.file_watch import FileWatch
+from perimeter.run.log_target import LogTarget
 from perimeter.run.logs import DaemonLog
 from perimeter.workers.channel import Channel, Handler
 from perimeter.workers.page import SLOTS, SharedPage, SlotState
@@ -108,7 +110,7 @@ class WorkerProcess:
         """Read a configuration and make everything of it that can fail. Raises `StartupError`."""
         self._give_up()
         arrived = self._place.channel.descriptors
-        self._sockets.receive({name: socket.socket(fileno=arrived.popleft()) for name in asked["listeners"]})
+        self._sockets.receive({name: inherited_socket(arrived.popleft()) for name in asked["listeners"]})
         text = arrived.popleft()
         data = content(text)
         os.close(text)
@@ -126,7 +128,10 @@ class WorkerProcess:
             prepared = worker.prepare_now(lambda: config)
         elif worker.running:
             self._preparing = worker.prepare(read)
-            prepared = await self._preparing
+            try:
+                prepared = await self._preparing
+            except CancelledError:
+                raise StartupError("given up") from None
             self._preparing = None
         else:
             prepared = worker.prepare_now(read)
@@ -220,14 +225,13 @@ class WorkerProcess:
         return (succeed(None) if worker is None else worker.stop()).addCallback(lambda _: self._log.finish())
 
 
-def main(number: int, file: Path, log_file: str) -> None:
+def main(number: int, file: Path, target: LogTarget) -> None:
     """Serve until the manager says stop, or is gone."""
     install()
     from twisted.internet import reactor
 
-    outfile = open(log_file, "a") if log_file else sys.stdout  # noqa: SIM115
-    faulthandler.enable(outfile)
-    log = DaemonLog(LoggingSettings(), outfile, slot=number)
+    log = target.open(number)
+    faulthandler.enable()  # the manager sends SIGABRT to a worker that hangs
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
     process = WorkerProcess(number, file, reactor, log)
     reactor.callWhenRunning(process.start)
@@ -235,4 +239,4 @@ def main(number: int, file: Path, log_file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), Path(sys.argv[2]), LogTarget(**json.loads(sys.argv[3])))

@@ -239,8 +239,20 @@ class Gateway:
         return Wire(self.ports[name], tls=name == "https" if tls is None else tls, server_name=server_name)
 
 
+class GatewayOfTwo(Gateway):
+    """A gateway with two workers, unless the configuration says how many."""
+
+    def configure(self, config: str) -> None:
+        """See `Gateway`."""
+        if "workers =" not in config:
+            config = config.replace("[perimeter]\n", "[perimeter]\nworkers = 2\n", 1)
+        super().configure(config)
+
+
 class GatewayCase(TestCase):
     """A test with gateways, upstreams and connections. At its end all of them are checked and removed."""
+
+    gateway_class = Gateway
 
     def directory(self) -> Path:
         """A new directory. trial keeps it until its next run, so that it can be inspected."""
@@ -265,7 +277,7 @@ class GatewayCase(TestCase):
         before: tuple[str, ...] = (),
     ) -> Gateway:
         """A gateway that the test starts with `Gateway.start` or `Gateway.launch`."""
-        gateway = Gateway(self.directory(), config, files, environ, before=before)
+        gateway = self.gateway_class(self.directory(), config, files, environ, before=before)
         self.addCleanup(gateway.stop)
         return gateway
 

@@ -38,6 +38,7 @@ from perimeter.sessions.book import SessionBook
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.state import State
 from perimeter.tokens.book import TokenBook
+from perimeter.tokens.followed_keys import FollowedKeys
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import StoredTokens
@@ -56,6 +57,7 @@ class Assembly:
     default_sink: IAuditSink
     chain: AuthenticatorChain
     keyring: Keyring
+    keys: FollowedKeys
     state: State
     tokens: StoredTokens
     revoker: Revoker
@@ -89,7 +91,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     config, reactor = prepared.config, runtime.reactor
     metrics = runtime.metrics if counts(config) else None
     chain = authenticator_chain(config, prepared.authenticators, runtime, metrics)
-    grants = grants_of(prepared, reactor)
+    grants = grants_of(prepared, runtime)
     identifier = identifier_of(config, chain, grants, reactor)
     identity = IdentityLines(grants.issuer.issue_assertion, reactor.seconds, config.limits.remembered_tokens)
     challenges = identifier.challenges()
@@ -112,6 +114,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         default_sink=default_sink,
         chain=chain,
         keyring=prepared.keyring,
+        keys=grants.keys,
         state=prepared.state.state,
         tokens=grants.tokens,
         revoker=grants.revoker,

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.net.binding import bind_fault
+from perimeter.net.binding import bind_fault, inherited_socket, listening_socket
+
+
+class InheritedTests(TestCase):
+    def test_copies_stay_non_blocking(self) -> None:
+        listening = listening_socket("127.0.0.1", 0)
+        inherited = inherited_socket(os.dup(listening.fileno()))
+        for one in (listening, inherited, inherited.dup()):
+            self.addCleanup(one.close)
+            self.assertFalse(os.get_blocking(one.fileno()))
+            self.assertRaises(BlockingIOError, one.accept)
 
 
 class BindTests(TestCase):

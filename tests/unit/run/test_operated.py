@@ -23,7 +23,7 @@ class TroublesTests(TestCase):
         self.clock = Clock()
         self.clock.advance(1000)
         self.waiting: list[Deferred[list[Problem]]] = []
-        self.patch(module, "problems", self.examine)
+        self.patch(module, "all_problems", self.examine)
         self.worker = worker = SimpleNamespace(
             assembly="in force",
             last_reload=Reload(5.0, "why"),

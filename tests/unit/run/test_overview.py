@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from twisted.trial.unittest import TestCase
 
 from perimeter.metrics.counts import Metrics, RequestRow
+from perimeter.metrics.figures import totals
 from perimeter.run.overview import certificates, last_reload, requests_so_far
 from perimeter.web.endpoints.operator.gateway import Reload
 from tests.integration.netkit import identity
@@ -19,7 +20,7 @@ class OverviewTests(TestCase):
             row = metrics.requests.rows["https", "all", status, None] = RequestRow()
             row.buckets[0], row.sent, row.received = count, 10, 1
         self.assertEqual(
-            requests_so_far(metrics),
+            requests_so_far(totals(metrics)),
             {"requests": {"none": 5, "1xx": 0, "2xx": 4, "3xx": 0, "4xx": 2, "5xx": 7}, "received": 5, "sent": 50},
         )
 
