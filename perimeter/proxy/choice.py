@@ -86,7 +86,7 @@ class ServerChoice(Generic[S]):
     def replace(self, servers: Sequence[S]) -> None:
         """Choose among ``servers`` from now on."""
         gone = {server.place for server in self.balancer.servers} - {server.place for server in servers}
-        self.balancer.servers = tuple(servers)
+        self.balancer.use(servers)
         for place in gone:
             self.counts.forget(self.name, place)
         if self.queue:
