@@ -36,10 +36,11 @@ class BalancedServer:
     its URL, or the address that its name stands for.
     """
 
-    __slots__ = ("active", "credit", "health", "place", "seed", "settings", "shown")
+    __slots__ = ("active", "credit", "health", "place", "seed", "settings", "shown", "weight")
 
     def __init__(self, settings: ServerSettings, health: ServerHealth, place: str = "") -> None:
         self.settings = settings
+        self.weight = settings.weight
         self.health = health
         self.place = place or settings.url
         #: for `Balancer._by_hash`
@@ -111,7 +112,7 @@ class Balancer(Generic[S]):
         total = 0.0
         best, most = tier[0], -inf
         for server in tier:
-            weight = server.settings.weight if server.health.steady else _weight(server)
+            weight = server.weight if server.health.steady else _weight(server)
             total += weight
             server.credit = credit = server.credit + weight
             if credit > most:
@@ -120,10 +121,11 @@ class Balancer(Generic[S]):
         return best
 
     def _least_connections(self, tier: Sequence[S], key: bytes) -> S:
-        loads = [(server.active + 1) / _weight(server) for server in tier]
+        loads = [(server.active + 1) / (server.weight if server.health.steady else _weight(server)) for server in tier]
         least = min(loads)
-        equal = [server for server, load in zip(tier, loads, strict=True) if load == least]
-        return equal[0] if len(equal) == 1 else self._in_turn(equal)
+        if loads.count(least) == 1:
+            return tier[loads.index(least)]
+        return self._in_turn([server for server, load in zip(tier, loads, strict=True) if load == least])
 
     def _by_hash(self, tier: Sequence[S], key: bytes) -> S:
         """Rendezvous hashing: when a server goes, only its own keys get another one, and they are spread over all the others."""
@@ -145,9 +147,8 @@ class Balancer(Generic[S]):
 
 
 def _weight(server: BalancedServer) -> float:
-    health = server.health
-    weight = server.settings.weight
-    return weight if health.steady else weight * health.share()
+    """The weight of ``server`` now."""
+    return server.weight * server.health.share()
 
 
 def _number(text: bytes) -> int:
