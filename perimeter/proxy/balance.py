@@ -6,7 +6,7 @@ these the method of the configuration decides. The effort is proportional to the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 from math import inf, log
 from typing import Final, Generic, TypeVar
@@ -36,7 +36,7 @@ class BalancedServer:
     its URL, or the address that its name stands for.
     """
 
-    __slots__ = ("active", "credit", "health", "place", "seed", "settings", "shown", "weight")
+    __slots__ = ("active", "credit", "health", "place", "seed", "settings", "shown", "successor", "weight")
 
     def __init__(self, settings: ServerSettings, health: ServerHealth, place: str = "") -> None:
         self.settings = settings
@@ -46,6 +46,8 @@ class BalancedServer:
         #: for `Balancer._by_hash`
         self.seed = _number(self.place.encode())
         self.active = 0
+        #: takes each change of ``active``: of the same server in the configuration after a reload
+        self.successor: Callable[[int], None] | None = None
         #: its state as it was reported last
         self.shown = ServerState.UP
         #: what it has waited for its turn, in weights (`Balancer._in_turn`)
