@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from perimeter.errors import Unavailable
 from perimeter.metrics.figures import Totals
+from perimeter.proxy.health import GRAVITY
 from perimeter.run.overview import requests_so_far
 from perimeter.run.problems import Examination, Problem, Severity, Subject, problems
 from perimeter.workers.gathered import Gathered, WorkerNow, gathered
@@ -80,11 +81,26 @@ def merged_status(own: Mapping[str, Any], found: Gathered) -> dict[str, Any]:
         "last_reload": max(reloads, key=lambda one: str(one["at"]), default=None),
         "uptime": max(one["uptime"] for one in several),
         "sessions": max(one["sessions"] for one in several),
+        "upstreams": _rows(several, "upstreams", ("name",), {"waiting": sum, "servers": _servers}),
         "listeners": _rows(several, "listeners", ("name",), {"connections": sum}),
         "authenticators": _rows(several, "authenticators", ("name", "realm"), {"down": any, "next_try": max}),
         "waiting": _rows(several, "waiting", ("kind", "value", "realm"), {"wrong_passwords": max, "seconds": max}),
         "workers": [attrs.asdict(one) for one in found.workers],
     }
+
+
+def _servers(several: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The servers of one upstream: each in its worst state, with what all workers have under way."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for server in (server for servers in several for server in servers):
+        found.setdefault(server["url"], []).append(server)
+    return [
+        {
+            **max(same, key=lambda one: GRAVITY[one["state"]]),
+            **{member: sum(one[member] for one in same) for member in ("active", "busy", "idle")},
+        }
+        for same in found.values()
+    ]
 
 
 def _rows(

@@ -89,6 +89,15 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
         "last_reload": last_reload(gateway.last_reload),
         "sessions": len(gateway.assembly.sessions),
         "listeners": [attrs.asdict(place) for place in gateway.listeners()],
+        "upstreams": [
+            {
+                "name": pool.name,
+                "balance": str(pool.settings.balance),
+                "waiting": len(pool.choice.queue),
+                "servers": [attrs.asdict(one) for one in pool.view()],
+            }
+            for pool in gateway.assembly.pools
+        ],
         "authenticators": [
             {
                 "name": one.name,

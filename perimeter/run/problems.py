@@ -21,6 +21,7 @@ from perimeter.file_systems import space_at
 from perimeter.net.certificates import date_findings
 from perimeter.net.contexts import ServerIdentity
 from perimeter.plugin.authenticator import IProbe
+from perimeter.proxy.health import ServerState
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
@@ -91,8 +92,13 @@ def noticed(subject: Examination) -> list[Problem]:
 
 
 def _seen(subject: Examination) -> list[Problem]:
-    found: list[Problem] = []
     assembly = subject.assembly
+    found = [
+        Problem(Severity.WORKS_FOR_NOW, Subject.UPSTREAM, one.pool.name, f"{lookup.host} cannot be looked up: {lookup.fault}")
+        for one in assembly.upkeep
+        for lookup in one.lookups.values()
+        if lookup.fault
+    ]
     strict = assembly.config.audit.strict
     for text in assembly.audit.problems():
         worst = Severity.NOTHING_IS_SERVED if strict else Severity.WORKS_FOR_NOW
@@ -149,13 +155,24 @@ async def _fault(probe: Awaitable[None], runtime: Runtime) -> str:
     return ""
 
 
+#: What is wrong with a server that can be connected to.
+_FAULTS = {
+    ServerState.DOWN: "it does not pass its checks: %(fault)s",
+    ServerState.EJECTED: "it gets no requests for some time: %(fault)s",
+}
+
+
 async def ask_upstream(pool: UpstreamPool, runtime: Runtime) -> list[Problem]:
     """What is wrong with the servers of an upstream: the gateway connects to each, for `TIMEOUT` at most."""
     servers = [server for server in pool.servers if server.settings.scheme is not ServerScheme.SAMPLE][:MOST_SERVERS]
     answers = await DeferredList(
         [Deferred.fromCoroutine(pool.probe(server, TIMEOUT, runtime.reactor)) for server in servers], consumeErrors=True
     )
-    faults = [(server.settings.url, str(fault)) for server, (_, fault) in zip(servers, answers, strict=True) if fault]
+    faults = [
+        (server.place, found)
+        for server, (_, fault) in zip(servers, answers, strict=True)
+        if (found := str(fault) or _FAULTS.get(server.health.state(), "") % {"fault": server.health.fault})
+    ]
     severity = Severity.SOME_REQUESTS_FAIL if len(faults) == len(pool.servers) else Severity.WORKS_FOR_NOW
     return [Problem(severity, Subject.UPSTREAM, pool.name, f"{url}: {fault}") for url, fault in faults]
 

@@ -7,7 +7,7 @@ at all (`put_in_force`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from typing import Any
@@ -25,6 +25,7 @@ from perimeter.offload import Offload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.upstreams import HEALTH
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.counting import Counting
 from perimeter.run.listening import BoundListeners, Listeners
@@ -91,6 +92,8 @@ class Worker:
         if place is not None:
             answer_workers(self, place)
         audience = Audience(self._operated.samples, self._operated.troubles)
+        if self._runtime.place is not None:
+            self._runtime.place.handlers[HEALTH] = self._heard
         self._desk = Desk(self._operated, audience, Searches(reactor))
 
     # -- from one configuration to the next
@@ -150,7 +153,9 @@ class Worker:
             partial(self._runtime.states.adopt, made.prepared.state),
             partial(self._listeners.put_in_force, bound),
             partial(self._upkeep.look_after, bound.assembly),
+            partial(_go_on, old, bound.assembly),
             *([partial(self._others.put_in_force, bound.assembly)] if self._others is not None else []),
+            *(one.start for one in bound.assembly.upkeep if self.running),
         )
         if old is not None:
             _retire(old)
@@ -174,6 +179,8 @@ class Worker:
         self._preparation.start()
         self._assembly.chain.start()
         self._upkeep.start()
+        for one in self._assembly.upkeep:
+            one.start()
         self.running = True
         self._started = self._reactor.seconds()
         if self._counting is not None:
@@ -277,6 +284,13 @@ class Worker:
         self._runtime.refusals.report()
         self._runtime.handshakes.report()
 
+    def _heard(self, told: Mapping[str, Any]) -> None:
+        """The worker that leads has checked a server of a service."""
+        if self._assembly is not None:
+            for one in self._assembly.upkeep:
+                if one.pool.name == told["upstream"]:
+                    one.heard(told["server"], told["fault"])
+
     def __str__(self) -> str:
         return f"listening: {self._listeners}"
 
@@ -295,11 +309,20 @@ class Worker:
         )
 
 
+def _go_on(old: Assembly | None, new: Assembly) -> None:
+    """Go on with what is known about the servers of services that both configurations have."""
+    known = {} if old is None else {one.pool.name: one for one in old.upkeep}
+    for one in new.upkeep:
+        if one.pool.name in known:
+            one.adopt(known[one.pool.name])
+
+
 def _retire(assembly: Assembly) -> None:
     """Stop what is not needed to finish requests in flight; the audit files still take their records."""
     run_all(
         "a part of the old configuration is still in use",
         assembly.chain.stop,
+        *(one.stop for one in assembly.upkeep),
         *(pool.close for pool in assembly.pools),
         assembly.audit.close,
     )
