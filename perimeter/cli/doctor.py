@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perimeter.cli.exits import Exit
 from perimeter.cli.site import config_option, json_option
 
 if TYPE_CHECKING:
     from perimeter.doctor.examination import Report
+    from perimeter.doctor.finding import Finding
 
 _RESOLVER = "timeout:2 attempts:1"
 """resolv.conf(5): a name server that is gone must not keep the command from ending."""
@@ -32,7 +34,7 @@ def command(file: Path, as_json: bool, ignore: tuple[str, ...]) -> None:
 
     The exit status is 0 if there is at most advice, 3 if something works only for now, and 1 if something is open or fails.
     """
-    from perimeter.doctor.finding import Name, exit_status
+    from perimeter.doctor.finding import Name
 
     unknown = [name for name in ignore if name not in set(Name)]
     if unknown:
@@ -51,6 +53,14 @@ def command(file: Path, as_json: bool, ignore: tuple[str, ...]) -> None:
             # names come from files, certificates and users
             click.echo(escape_line(line))
     sys.exit(exit_status(findings))
+
+
+def exit_status(findings: list[Finding]) -> Exit:
+    """The status for the worst finding."""
+    from perimeter.doctor.finding import Grade
+
+    worst = min((one.grade for one in findings), default=Grade.ADVICE)
+    return Exit.NO if worst <= Grade.FAILS else Exit.PARTLY if worst is Grade.SOON else Exit.DONE
 
 
 def _members(report: Report, ignore: tuple[str, ...]) -> dict[str, object]:

@@ -13,7 +13,7 @@ import attrs
 
 from perimeter.metrics.counts import REQUEST_BOUNDS, Metrics
 from perimeter.metrics.sources import NotRunning, ScrapeSources
-from perimeter.proxy.health import GOOD_STATES, ServerState
+from perimeter.proxy.health import GOOD_STATES, GRAVITY, ServerState
 from perimeter.workers.gathered import WorkerNow
 from perimeter.workers.sums import Counts
 
@@ -80,10 +80,6 @@ def totals(metrics: Metrics) -> Totals:
 
 def _class(status: int) -> int:
     return 0 if status == _CLIENT_GONE else min(max(status // 100, 0), len(CLASSES) - 1)
-
-
-_WORSE = tuple(map(str, ServerState))
-"""The states of a server, the worst one last."""
 
 
 @attrs.frozen
@@ -177,7 +173,7 @@ def together(own: Now, others: Iterable[Now]) -> Now:
         audit_failing=any(one.audit_failing for one in several),
         servers=[
             attrs.evolve(
-                max(same, key=lambda one: _WORSE.index(one.state)),
+                max(same, key=lambda one: GRAVITY[one.state]),
                 busy=sum(one.busy for one in same),
                 idle=sum(one.idle for one in same),
                 active=sum(one.active for one in same),

@@ -6,9 +6,9 @@ these the method of the configuration decides. The effort is proportional to the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
-from math import log
+from math import inf, log
 from typing import Final, Generic, TypeVar
 
 from perimeter.config.site.balancing import Balance, Method
@@ -36,15 +36,18 @@ class BalancedServer:
     its URL, or the address that its name stands for.
     """
 
-    __slots__ = ("active", "credit", "health", "place", "seed", "settings", "shown")
+    __slots__ = ("active", "credit", "health", "place", "seed", "settings", "shown", "successor", "weight")
 
     def __init__(self, settings: ServerSettings, health: ServerHealth, place: str = "") -> None:
         self.settings = settings
+        self.weight = settings.weight
         self.health = health
         self.place = place or settings.url
         #: for `Balancer._by_hash`
-        self.seed = blake2b(self.place.encode(), digest_size=16).digest()
+        self.seed = _number(self.place.encode())
         self.active = 0
+        #: takes each change of ``active``: of the same server in the configuration after a reload
+        self.successor: Callable[[int], None] | None = None
         #: its state as it was reported last
         self.shown = ServerState.UP
         #: what it has waited for its turn, in weights (`Balancer._in_turn`)
@@ -55,13 +58,18 @@ S = TypeVar("S", bound=BalancedServer)
 
 
 class Balancer(Generic[S]):
-    """Chooses among ``servers``, which may be replaced. ``limit`` is the largest number of requests of a server at a time."""
+    """Chooses among ``servers``. ``limit`` is the largest number of requests of a server at a time."""
 
     def __init__(self, servers: Sequence[S], balance: Balance = _ROUND_ROBIN, limit: int | None = None) -> None:
-        self.servers = tuple(servers)
+        self.use(servers)
         self.balance = balance
         self.limit = limit
         self._pick = {_LEAST: self._least_connections, _HASH: self._by_hash}.get(balance.method, self._round_robin)
+
+    def use(self, servers: Sequence[S]) -> None:
+        """Choose among ``servers`` from now on."""
+        self.servers = tuple(servers)
+        self._backups = any(server.settings.backup for server in servers)
 
     def choose(self, key: bytes = b"", tried: Collection[S] = ()) -> S | None:
         """The server for a request that has tried ``tried``; ``key`` is what is hashed. None: there is none, or all are full."""
@@ -75,6 +83,12 @@ class Balancer(Generic[S]):
 
     def tier(self, tried: Collection[S] = ()) -> Sequence[S]:
         """The servers, except ``tried``, among which the next request has its server, whether or not they are full."""
+        if not tried and not self._backups:
+            for server in self.servers:
+                if not server.health.steady:
+                    break
+            else:
+                return self.servers
         best: list[S] = []
         rank = (_OUT, False)
         for server in self.servers:
@@ -98,30 +112,32 @@ class Balancer(Generic[S]):
     def _in_turn(self, tier: Sequence[S]) -> S:
         """Smooth weighted round-robin: the turns of a heavy server are spread between those of the others (as in nginx)."""
         total = 0.0
-        best = tier[0]
+        best, most = tier[0], -inf
         for server in tier:
-            weight = _weight(server)
+            weight = server.weight if server.health.steady else _weight(server)
             total += weight
-            server.credit += weight
-            if server.credit > best.credit:
-                best = server
-        best.credit -= total
+            server.credit = credit = server.credit + weight
+            if credit > most:
+                best, most = server, credit
+        best.credit = most - total
         return best
 
     def _least_connections(self, tier: Sequence[S], key: bytes) -> S:
-        loads = [(server.active + 1) / _weight(server) for server in tier]
+        loads = [(server.active + 1) / (server.weight if server.health.steady else _weight(server)) for server in tier]
         least = min(loads)
-        equal = [server for server, load in zip(tier, loads, strict=True) if load == least]
-        return equal[0] if len(equal) == 1 else self._in_turn(equal)
+        if loads.count(least) == 1:
+            return tier[loads.index(least)]
+        return self._in_turn([server for server, load in zip(tier, loads, strict=True) if load == least])
 
     def _by_hash(self, tier: Sequence[S], key: bytes) -> S:
         """Rendezvous hashing: when a server goes, only its own keys get another one, and they are spread over all the others."""
         weights = [_weight(server) for server in tier]
         most = MOST_AHEAD * (sum(server.active for server in tier) + 1) / sum(weights)
+        number = _number(key)
         best, highest = tier[0], -1.0
         for server, weight in zip(tier, weights, strict=True):
             if server.active < max(FREE_OF_BALANCE, most * weight):
-                score = weight / -log(_fraction(key, server.seed))
+                score = weight / -log(_fraction(number ^ server.seed))
                 if score > highest:
                     best, highest = server, score
         return best
@@ -133,11 +149,17 @@ class Balancer(Generic[S]):
 
 
 def _weight(server: BalancedServer) -> float:
-    health = server.health
-    weight = server.settings.weight
-    return weight if health.steady else weight * health.share()
+    """The weight of ``server`` now."""
+    return server.weight * server.health.share()
 
 
-def _fraction(key: bytes, seed: bytes) -> float:
-    """A number between 0 and 1, without both, that looks random."""
-    return (1 + int.from_bytes(blake2b(key, digest_size=6, key=seed).digest())) / (2**48 + 1)
+def _number(text: bytes) -> int:
+    """64 bits that look random."""
+    return int.from_bytes(blake2b(text, digest_size=8).digest())
+
+
+def _fraction(number: int) -> float:
+    """A number between 0 and 1, without both, that looks random: the last steps of SplitMix64, which cost less than a hash."""
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return (((number ^ (number >> 31)) >> 12) + 1) / (2**52 + 1)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from math import inf
 
+from twisted.python.failure import Failure
+
 from perimeter.config.site.balancing import Balance, HashOf, Method
 from perimeter.errors import Refusal, UpstreamBusy, UpstreamDown
 from perimeter.fair_queue import retry_after
@@ -127,7 +129,10 @@ class BalancedForwarding(Forwarding):
     def admit(self) -> None:
         """See `Waiter`."""
         self._waits = False
-        self._choose()
+        try:
+            self._choose()
+        except Exception:  # the one whose place it takes must not suffer
+            self._broken(Failure())
 
     def turn_away(self, refusal: UpstreamBusy) -> None:
         """See `Waiter`."""

@@ -53,26 +53,39 @@ class ServerChoice(Generic[S]):
         self.budget = RetryBudget(settings.retry_budget)
         self.counts = counts
         self._floor = settings.eject_floor
+        self._admitting = False
 
     # -- a request
 
     def occupy(self, server: S) -> None:
         """A request begins with ``server``."""
-        server.active += 1
+        self.carry(server, 1)
         if not server.health.steady:
             server.health.tried()
 
     def vacate(self, server: S) -> None:
         """A request has ended with ``server``: the next one that waits may have its place."""
-        server.active -= 1
-        if self.queue:
+        self.carry(server, -1)
+
+    def carry(self, server: S, change: int) -> None:
+        """``server`` has one request more or less. It may have begun before a reload, with the same server of that time."""
+        server.active += change
+        if server.successor is not None:
+            server.successor(change)
+        if change < 0 and self.queue:
             self.admit_next()
 
     def admit_next(self) -> None:
         """Let requests that wait begin, as long as a server has room; or if none can be used any more, let all of them go."""
-        while self.queue and (self.balancer.has_room() or not self.balancer.tier()):
-            waiter: Waiter = self.queue.next()
-            waiter.admit()
+        if self._admitting:  # one that begins may end at once
+            return
+        self._admitting = True
+        try:
+            while self.queue and (self.balancer.has_room() or not self.balancer.tier()):
+                waiter: Waiter = self.queue.next()
+                waiter.admit()
+        finally:
+            self._admitting = False
 
     def _count_wait(self, how: str) -> None:
         self.counts.queue[self.name, how] += 1
@@ -86,7 +99,7 @@ class ServerChoice(Generic[S]):
     def replace(self, servers: Sequence[S]) -> None:
         """Choose among ``servers`` from now on."""
         gone = {server.place for server in self.balancer.servers} - {server.place for server in servers}
-        self.balancer.servers = tuple(servers)
+        self.balancer.use(servers)
         for place in gone:
             self.counts.forget(self.name, place)
         if self.queue:

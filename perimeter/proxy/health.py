@@ -7,7 +7,7 @@ and bad answers are guesses about the next request, so they never take the last 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -39,6 +39,10 @@ class ServerState(StrEnum):
 
 GOOD_STATES: Final = frozenset((ServerState.UP, ServerState.STARTING))
 """The states of a server that gets requests as usual."""
+
+
+GRAVITY: Final[Mapping[str, int]] = {state: at for at, state in enumerate(ServerState)}
+"""How bad a state is, to find the worst one of several."""
 
 
 class Standing(IntEnum):

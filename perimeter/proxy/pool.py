@@ -10,6 +10,7 @@ connection is used after ``idle_timeout``, or shortly before the end of the time
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -221,12 +222,13 @@ class UpstreamPool:
         return server
 
     def adopt(self, old: UpstreamPool) -> None:
-        """Go on with what ``old`` knows about the health of the same servers."""
+        """Go on with what ``old`` knows about the health of the same servers, and with the requests that they have."""
         known = {server.place: server for server in old.servers}
         for server in self.servers:
             before = known.get(server.place)
             if before is not None:
-                server.health, server.shown = before.health, before.shown
+                server.health, server.shown, server.active = before.health, before.shown, before.active
+                before.successor = partial(self.choice.carry, server)
                 server.health.rules = self.rules
                 if self.settings.health is None:
                     self.choice.unchecked(server)

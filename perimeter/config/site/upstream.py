@@ -149,6 +149,9 @@ class UpstreamSettings(Settings):
             section.problem(its.servers, "one server at least must not be a backup")
         if ServerScheme.HTTPS not in schemes:
             section.refuse((its.ca_certificate, its.server_name), "is only allowed with https servers")
+        if len(self.servers) == 1 and not self.looks_up:
+            several = (its.balance, its.slow_start, its.eject_after, its.retries)
+            section.refuse(several, "is only allowed with several servers, or with resolve = dns")
         if ServerScheme.SAMPLE in schemes:
             section.refuse((its.health,), "is only allowed with http and https servers")
         if not self.looks_up:

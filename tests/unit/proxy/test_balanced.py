@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import fail
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.trial import unittest
 
@@ -451,3 +452,56 @@ class EjectionTests(BalancedCase):
 
     def states(self) -> list[ServerState]:
         return [server.health.state() for server in self.site.pool.servers]
+
+
+class ReloadTests(BalancedCase):
+    """What the pool of the next configuration counts of requests that began before."""
+
+    def test_requests_under_way_count_for_the_limit(self) -> None:
+        before = self.gateway("one", max_requests=1)
+        client, _ = self.send()
+        peer = self.last
+        after = self.gateway("one", max_requests=1)
+        after.pool.adopt(before.pool)
+        self.accepted = 0
+        later, host = self.send()
+        self.assertEqual((host, self.active(), len(after.pool.choice.queue)), ("", [1], 1))
+        assert peer is not None
+        peer.reply(OK)
+        self.assertEqual(client.response().body, b"ok")
+        self.assertEqual([one.server.host for one in self.accept()], ["one"])
+        self.assertEqual(([server.active for server in before.pool.servers], self.active()), ([0], [1]))
+        self.peers[-1].reply(OK)
+        self.assertEqual((later.response().body, self.active()), (b"ok", [0]))
+
+
+class FaultTests(BalancedCase):
+    def test_a_bug_with_a_request_that_waited_spoils_no_other(self) -> None:
+        self.gateway("one", max_requests=1)
+        client, _ = self.send()
+        held = self.last
+        waiting, _ = self.send()
+        self.patch(self.site.pool, "connect", lambda server: 1 / 0)
+        self.patch(self.site.pool, "take", lambda server, repeatable: 1 / 0)
+        assert held is not None
+        held.reply(OK)
+        self.assertEqual(client.response().body, b"ok")
+        self.assertEqual(waiting.response().status, 500)
+        self.assertEqual((len(self.flushLoggedErrors(ZeroDivisionError)), self.active()), (1, [0]))
+
+    def test_many_that_wait_and_end_at_once(self) -> None:
+        """No recursion: each of them ends within the begin of the one before."""
+        self.gateway("one", max_requests=1, queue=5000)
+        _, _ = self.send()
+        held = self.last
+        waiting = [self.send()[0] for _ in range(2000)]
+
+        def refuse(*arguments: Any) -> Any:
+            return fail(ConnectionRefusedError())
+
+        self.patch(self.site.pool, "_dial", refuse)
+        self.patch(self.site.pool, "take", lambda server, repeatable: None)
+        assert held is not None
+        held.reply(OK)
+        self.assertEqual({client.response().status for client in waiting}, {502})
+        self.assertEqual(self.active(), [0])
