@@ -129,7 +129,7 @@ def _values(event: LogEvent, redact: Redactor) -> dict[str, object]:
 def json_line(event: LogEvent, redact: Redactor = redact) -> str:
     """One JSON object: time (UTC), level, namespace and message.
 
-    With ``values``, those in the message, such as address and reason; ``request_id``; ``trace``, a traceback: where there are any.
+    Where there are any: ``values``, those in the message, such as address and reason; ``request_id``; ``trace``, a traceback.
     """
     when = event.get("log_time", time.time())
     fields: dict[str, object] = {

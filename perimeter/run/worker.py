@@ -167,7 +167,10 @@ class Worker:
     def _close(self, _: None) -> Deferred[None]:
         assembly, self._assembly = self._assembly, None
         written = self._upkeep.look_after(None)
+        flushed = None
         if assembly is not None:
+            if assembly.tracer is not None:
+                flushed = assembly.tracer.exporter.stop()
             _retire(assembly)
             for pool in assembly.pools:
                 for connection in list(pool.connections):
@@ -178,7 +181,7 @@ class Worker:
             threads.stop()
         self._runtime.refusals.finish()
         self._runtime.handshakes.finish()
-        return written
+        return written if flushed is None else written.addCallback(lambda _: flushed)
 
     # -- for the operator and the metrics
 
@@ -236,4 +239,5 @@ def _retire(assembly: Assembly) -> None:
         assembly.chain.stop,
         *(pool.close for pool in assembly.pools),
         assembly.audit.close,
+        *(() if assembly.tracer is None else (assembly.tracer.exporter.stop,)),
     )
