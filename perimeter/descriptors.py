@@ -20,8 +20,12 @@ def descriptor_limit() -> int | None:
 
 
 def clients_share(wanted: int) -> int:
-    """How many connections clients may have, who may have ``wanted`` at most: half of the descriptors, and one at least."""
-    limit = descriptor_limit()
+    """How many connections clients may have, who may have ``wanted`` at most."""
+    return share_of(descriptor_limit(), wanted)
+
+
+def share_of(limit: int | None, wanted: int) -> int:
+    """The share of clients in ``limit`` descriptors: half of them, one at least, and ``wanted`` at most."""
     return wanted if limit is None else max(1, min(wanted, limit // 2))
 
 

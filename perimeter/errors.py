@@ -363,6 +363,14 @@ class ForeignToken(InvalidToken):
     """
 
 
+class UnknownKey(ForeignToken):
+    """The token names a key that this process does not have. Another process may have made it a moment ago."""
+
+
+class UnknownToken(InvalidToken):
+    """This process does not have the API token. Another process may have written it a moment ago."""
+
+
 class Rejected(Refusal):
     """An authenticator knows that these credentials are wrong: 401. No other authenticator is asked."""
 

@@ -1,4 +1,4 @@
-"""The audit logs: they write records to files as lines, and handle files that cannot be written.
+"""An audit log: it writes records to a file as lines, and handles a file that cannot be written.
 
 A strict log writes at once: `AuditLog.record` returns True only if the line is in the file. If a write fails (the disk is full,
 for example), `record` returns False, and the log is unhealthy. The caller then says what the client has seen
@@ -9,19 +9,13 @@ of the event loop; it counts the lines that it cannot keep, and drops them. `per
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
-
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
-from perimeter.audit.formats import Format, line_format
+from perimeter.audit.formats import Format
 from perimeter.audit.rolling import RollingFile, Unwritten
 from perimeter.audit.sink import IAuditSink
-from perimeter.audit.sinks import CountingSink, NoAudit
-from perimeter.config.site.audit import AuditSettings
 from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.model import AccessRecord
@@ -223,77 +217,3 @@ class AuditLog:
             return True
         finally:
             self._file.close()
-
-
-class AuditLogs:
-    """All audit logs of a configuration: that of ``[audit]``, and those of the routes that have their own.
-
-    The caller uses `sink` while it builds the gateway, then `open`; `reopen` after files were moved; `close` at the end or, at a
-    reload, as soon as another set is open. ``count`` is called with every record.
-    """
-
-    def __init__(self, settings: AuditSettings, clock: IReactorTime, count: Callable[[AccessRecord], None] | None = None) -> None:
-        self._settings = settings
-        self._count = count
-        self._sinks: dict[AuditLog | None, IAuditSink] = {}
-        self._clock = clock
-        self._logs: dict[str, AuditLog] = {}
-        self._opened = False
-
-    def sink(self, path: Path | None = None) -> IAuditSink:
-        """Return the sink for the file at ``path`` (None: the file of ``[audit]``). The same file has the same sink.
-
-        Raises `StartupError` if `open` was called before and the file cannot be opened.
-        """
-        path = path or self._settings.path
-        log = None if path is None else self._log(path)
-        sink = NoAudit() if log is None else log
-        return sink if self._count is None else self._sinks.setdefault(log, CountingSink(sink, self._count))
-
-    def _line_format(self) -> Format:
-        settings = self._settings
-        return line_format(settings.format, settings.redact, settings.request_id)
-
-    def _log(self, path: Path) -> AuditLog:
-        # two spellings of one path must not become two writers, which would roll the file twice
-        key = os.path.realpath(path)
-        log = self._logs.get(key)
-        if log is None:
-            # a symbolic link stays when its file is rolled; but a path that is no regular file (/dev/stdout) is used as it is
-            if path.is_file() or not path.exists():
-                path = Path(key)
-            file = RollingFile(path, self._settings.roll, self._settings.keep, self._clock.seconds)
-            log = AuditLog(file, self._line_format(), self._settings.strict, self._clock)
-            if self._opened:
-                log.open()
-            self._logs[key] = log
-        return log
-
-    def problems(self) -> list[str]:
-        """Path and reason for each file that cannot be written."""
-        return [problem for log in self._logs.values() if (problem := log.problem())]
-
-    @property
-    def paths(self) -> list[Path]:
-        """The files."""
-        return [Path(key) for key in self._logs]
-
-    def open(self) -> None:
-        """Open every file. Raises `StartupError` for the first that cannot be opened, and closes the others."""
-        try:
-            for log in self._logs.values():
-                log.open()
-        except StartupError:
-            self.close()
-            raise
-        self._opened = True
-
-    def reopen(self) -> None:
-        """Switch to the files that are at their paths now (SIGUSR1, after an external logrotate)."""
-        for log in self._logs.values():
-            log.reopen()
-
-    def close(self) -> None:
-        """Write the pending lines and close every file."""
-        for log in self._logs.values():
-            log.close()

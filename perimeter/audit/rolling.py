@@ -15,14 +15,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 
 from twisted.logger import Logger
 
+from perimeter.audit.old_files import OldFiles, day_bounds
 from perimeter.config.site.audit import Roll
 
 _log = Logger(namespace="perimeter.audit")
@@ -47,34 +48,33 @@ class Unwritten(Exception):
         self.rest = rest
 
 
-def day_bounds(moment: float) -> tuple[float, float]:
-    """Return the first second of the local day that contains ``moment``, and of the next day (seconds since the epoch)."""
-    year, month, day = time.localtime(moment)[:3]
-    # mktime knows that the 32nd of a month is the 1st of the next, and which days have 23 or 25 hours
-    return time.mktime((year, month, day, 0, 0, 0, 0, 0, -1)), time.mktime((year, month, day + 1, 0, 0, 0, 0, 0, -1))
-
-
 class RollingFile:
     """An append-only file and its old files. ``roll`` is `Roll.DAILY` or a size in bytes; ``seconds`` returns the time (epoch).
 
-    The owner calls `open` first and `close` last. Not thread-safe.
+    The owner calls `open` first and `close` last. Not thread-safe. With several processes, see `perimeter.audit.shared`.
     """
+
+    #: seconds before each look at the end of a file that is opened while others are in use
+    _pauses: Sequence[float] = (0.0,)
 
     def __init__(self, path: Path, roll: Roll | int, keep: int, seconds: Callable[[], float]) -> None:
         self.path = path
         self._name = os.fspath(path)
         self._limit = 0 if roll is Roll.DAILY else roll
-        self._keep = keep
+        self._old = OldFiles(path, bool(self._limit), keep)
         self._seconds = seconds
         self._fd = -1
         self._regular = True
         self._identity = (0, 0)
         self._size = 0
+        #: a file that is larger is rolled
+        self._full_at: float = inf
         #: the file ends in the middle of a line: the next write begins with a newline
         self._torn = False
         self._day = (0.0, 0.0)
         self._looked = self._next_look = 0.0
         self._rolling_fails = False
+        self._failed_at = 0.0
 
     # -- opening and closing
 
@@ -88,12 +88,13 @@ class RollingFile:
         now = self._seconds()
         if self._size and self._due(now):
             self._roll(now)
-        self._prune()
+        if self._regular:
+            self._old.prune()
         self._plan(now)
 
     def reopen(self) -> None:
         """Switch to the file that is at the path now. Raises OSError, and then keeps the old file open if there is one."""
-        self._attach()
+        self._attach(self._pauses)
         self._plan(self._seconds())
 
     def close(self) -> None:
@@ -103,14 +104,15 @@ class RollingFile:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
-    def _attach(self, pauses: Sequence[float] = (0.0,)) -> None:
+    def _attach(self, pauses: Sequence[float]) -> None:
         try:
             fd = os.open(self._name, _FLAGS)
         except FileNotFoundError:
             fd = self._create()
         try:
             self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
-            self._torn = self._regular and self._ends_torn(fd, pauses)
+            if self._regular:  # of a pipe, nothing can be read: it ends as this process has left it
+                self._torn = self._ends_torn(fd, pauses)
             found = os.fstat(fd)
         except OSError:
             os.close(fd)
@@ -118,7 +120,7 @@ class RollingFile:
         self.close()
         self._fd = fd
         self._identity = (found.st_dev, found.st_ino)
-        self._size = found.st_size
+        self._measured(found.st_size)
         # the gateway may have been down at midnight: the file belongs to the day of its last line
         self._day = day_bounds(found.st_mtime if found.st_size else self._seconds())
 
@@ -136,19 +138,20 @@ class RollingFile:
         """Whether the last line of the file is torn: it is torn at each check, with ``pauses`` (seconds) before the checks."""
         for pause in pauses:
             time.sleep(pause)
-            size = os.fstat(fd).st_size
-            if not size or self._ends_in_newline(size):
+            found = os.fstat(fd)
+            if not found.st_size or self._ends_in_newline(found):
                 return False
         return True
 
-    def _ends_in_newline(self, size: int) -> bool:
+    def _ends_in_newline(self, found: os.stat_result) -> bool:
         try:
             fd = os.open(self._name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             # we may write to the file but not read it: at worst this adds an empty line
             return False
         try:
-            return os.pread(fd, 1, size - 1) == b"\n"
+            # another process may have rolled the file meanwhile; it ends in a whole line then
+            return not os.path.samestat(os.fstat(fd), found) or os.pread(fd, 1, found.st_size - 1) == b"\n"
         finally:
             os.close(fd)
 
@@ -160,12 +163,12 @@ class RollingFile:
         try:
             if not self._looked <= now < self._next_look:
                 self._look(now)
-            if self._limit and self._regular and self._size and self._size + len(lines) > self._limit:
-                self._try_to_roll(now)
+            if self._size + len(lines) > self._full_at:
+                self._overflow(now, len(lines))
         except OSError as error:
             raise Unwritten(error, lines) from error
         if self._torn:
-            self._write_all(b"\n" + lines, lines)
+            self._mend(lines)
             return
         try:
             done = os.write(self._fd, lines)
@@ -174,8 +177,16 @@ class RollingFile:
             raise Unwritten(error, lines) from error
         self._size += done
         if done != len(lines):
-            self._torn = done > 0 and lines[done - 1 : done] != b"\n"
-            self._write_all(lines[done:], lines[lines.rfind(b"\n", 0, done) + 1 :])
+            self._complete(lines, done)
+
+    def _complete(self, lines: bytes, done: int) -> None:
+        """Write the rest of ``lines``: the file took only ``done`` bytes of them. Raises `Unwritten`."""
+        self._torn = done > 0 and lines[done - 1 : done] != b"\n"
+        self._write_all(lines[done:], lines[lines.rfind(b"\n", 0, done) + 1 :])
+
+    def _mend(self, lines: bytes) -> None:
+        """End the torn line, and write ``lines``. Raises `Unwritten`."""
+        self._write_all(b"\n" + lines, lines)
 
     def _write_all(self, data: bytes, lines: bytes) -> None:
         """Write ``data`` piece by piece. It is the end of the whole lines ``lines``, or a newline followed by ``lines``."""
@@ -215,23 +226,32 @@ class RollingFile:
         if not self._regular:
             self._plan(now)
             return
-        try:
-            there = os.stat(self._name)
-            moved = (there.st_dev, there.st_ino) != self._identity
-        except FileNotFoundError:
-            moved = True
-        if moved:
+        if self._is_moved():
             try:
-                self._attach()
+                self._attach(self._pauses)
             except OSError:
                 # writing to a file with another name is better than nothing, but a deleted file would lose the lines
                 if self._fd < 0 or not os.fstat(self._fd).st_nlink:
                     raise
-        elif self._due(now):
+        if self._due(now):
             self._try_to_roll(now)
-        else:
-            self._size = there.st_size
         self._plan(now)
+
+    def _is_moved(self) -> bool:
+        """Whether the file is not the one at its path any more. If it is, its size is known now."""
+        try:
+            there = os.stat(self._name)
+        except FileNotFoundError:
+            return True
+        if (there.st_dev, there.st_ino) != self._identity:
+            return True
+        self._measured(there.st_size)
+        return False
+
+    def _measured(self, size: int) -> None:
+        """The file has ``size`` bytes."""
+        self._size = size
+        self._full_at = self._limit if self._limit and self._regular else inf
 
     def _plan(self, now: float) -> None:
         self._looked = now
@@ -244,80 +264,30 @@ class RollingFile:
     def _due(self, now: float) -> bool:
         return not self._limit and self._regular and not self._day[0] <= now < self._day[1]
 
+    def _overflow(self, now: float, more: int) -> None:
+        """The file would be larger than `_full_at` with ``more`` bytes. Raises OSError."""
+        if self._size:
+            self._try_to_roll(now)
+
     def _try_to_roll(self, now: float) -> None:
-        """Roll the file. If that fails, log it once and go on with the present file."""
+        """Roll the file. If that fails, log it once and go on with the present file; try again after a second."""
+        if self._rolling_fails and self._failed_at <= now < self._failed_at + _LOOK:
+            return
         try:
             self._roll(now)
         except OSError as error:
             if not self._rolling_fails:
                 _log.error("{path} cannot be rolled and stays in use: {error}", path=self._name, error=error)
             self._rolling_fails = True
+            self._failed_at = now
             return
         self._rolling_fails = False
-        self._prune()
+        if self._regular:
+            self._old.prune()
 
     def _roll(self, now: float) -> None:
         if self._size == 0:
             self._day = day_bounds(now)
             return
-        if self._limit:
-            self._shift()
-            self._move_aside(iter([f"{self._name}.1"]))
-        else:
-            self._move_aside(self._dated_names())
-        self._attach()
-
-    def _dated_names(self) -> Iterator[str]:
-        # noon, because not every day has a midnight
-        day = time.strftime("%Y-%m-%d", time.localtime((self._day[0] + self._day[1]) / 2))
-        yield f"{self._name}.{day}"
-        for number in range(1, 10000):
-            yield f"{self._name}.{day}.{number}"
-
-    def _move_aside(self, names: Iterator[str]) -> None:
-        """Rename the file to the first of ``names`` that is free. Never replaces another file."""
-        for name in names:
-            try:
-                # link and unlink, because rename would replace a file that another process has made in the meantime
-                os.link(self._name, name, follow_symlinks=False)
-            except FileExistsError:
-                # a crash between link and unlink leaves one file with both names
-                if not os.path.samefile(self._name, name):
-                    continue
-            except OSError:
-                if os.path.lexists(name):
-                    continue
-                os.rename(self._name, name)
-                return
-            os.unlink(self._name)
-            return
-        raise FileExistsError(errno.EEXIST, "no free name to roll to", self._name)
-
-    def _shift(self) -> None:
-        """Free ``.1``: increase each number up to the first gap by one, and drop the file numbered ``keep``."""
-        free = 1
-        while os.path.lexists(f"{self._name}.{free}") and (not self._keep or free < self._keep):
-            free += 1
-        for number in range(free, 1, -1):
-            os.replace(f"{self._name}.{number - 1}", f"{self._name}.{number}")
-        if self._keep == 1:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self._name}.1")
-
-    def _prune(self) -> None:
-        """Remove files older than the newest ``keep`` days, or numbered above ``keep``. Compressed files too."""
-        if not self._keep or not self._regular:
-            return
-        kind = r"([0-9]+)" if self._limit else r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.[0-9]+)?"
-        pattern = re.compile(re.escape(self.path.name) + r"\." + kind + r"(?:\.(?:gz|bz2|xz|zst))?")
-        try:
-            found = [(match[1], name) for name in os.listdir(self.path.parent) if (match := pattern.fullmatch(name))]
-            if self._limit:
-                old = [name for number, name in found if int(number) > self._keep]
-            else:
-                kept = sorted({day for day, _ in found})[-self._keep :]
-                old = [name for day, name in found if day not in kept]
-            for name in old:
-                (self.path.parent / name).unlink()
-        except OSError as error:
-            _log.warn("old files of {path} cannot be removed: {error}", path=self._name, error=error)
+        self._old.move_aside(self._day)
+        self._attach(self._pauses)

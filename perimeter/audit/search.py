@@ -9,24 +9,16 @@ Compressed files (`.gz`, `.bz2`, `.xz`) cannot be read backwards: their lines co
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from json.encoder import encode_basestring_ascii as quote
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import attrs
 
-from perimeter.audit.escaping import escape_text
-from perimeter.audit.formats import user_column
+from perimeter.audit.files import UNREADABLE, is_compressed, log_files, opened, pass_over, why_unreadable
 from perimeter.audit.reading import Line, parse_line
-from perimeter.descriptors import system_reason
+from perimeter.audit.wanted import Wanted, candidates
 
 BLOCK: Final = 32 * 1024
 """Bytes that are read at a time. Between two pauses no more are looked through."""
@@ -51,56 +43,6 @@ _LONGEST_LINE = 1024 * 1024
 _OLD_ENOUGH = 10_000
 #: Bytes of the content of a compressed file that a question passes over, which takes about a second.
 _MOST_SKIPPED = 256 * 1024 * 1024
-_OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-
-
-@attrs.frozen
-class Wanted:
-    """What a line must have. An empty value, or None, stands for any.
-
-    ``user`` is a user's name (``-``: no user), also that of a login that failed; ``path`` is how the target begins; ``status`` is
-    a number, or a class like ``4xx``; ``reason`` is a code; times are epoch seconds.
-    """
-
-    user: str = ""
-    path: str = ""
-    status: str = ""
-    reason: str = ""
-    since: float | None = None
-    until: float | None = None
-
-    def matches(self, line: Line) -> bool:
-        """Whether ``line`` has it all."""
-        if self.user and _column(self.user) not in (line.user, line.attempted):
-            return False
-        if self.path and not line.target.startswith((self.path, escape_text(self.path).decode())):
-            return False
-        if self.status and line.status != self.status and not (self.status[1:] == "xx" and line.status[0] == self.status[0]):
-            return False
-        if self.reason and line.reason != self.reason:
-            return False
-        moment = line.time.timestamp()
-        return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
-
-    def needles(self) -> tuple[bytes, ...]:
-        """Texts of which each line that matches has one, in any of the formats; () if any line may match."""
-        if self.user:
-            if self.user == "-":
-                return b'"user":null', b" - ["
-            name = quote(self.user).encode("ascii")
-            return b'"user":' + name, b'"attempted_user":' + name, b" " + user_column(self.user) + b" ["
-        if self.reason:
-            return (b'"reason":' + quote(self.reason).encode("ascii"),)
-        if self.path:
-            return b'"target":' + quote(self.path).encode("ascii")[:-1], b" " + escape_text(self.path)
-        if self.status:
-            digits = self.status.removesuffix("xx").encode("ascii", "replace")
-            return b'"status":' + digits, b'" ' + digits
-        return ()
-
-
-def _column(user: str) -> bytes:
-    return user_column(None if user == "-" else user)
 
 
 @attrs.frozen
@@ -128,22 +70,19 @@ class StaleCursor(ValueError):
     """The file that a cursor names is gone: the search has to begin again."""
 
 
-def log_files(path: Path) -> list[Path]:
-    """The audit log ``path`` and its old files, the newest first: those that the gateway or logrotate has made."""
-    pattern = re.compile(re.escape(path.name) + r"(?:[.-][0-9][0-9.-]*)?(?:\.(?:gz|bz2|xz|zst))?")
-    found: list[tuple[float, Path]] = []
-    for entry in os.scandir(path.parent):
-        if pattern.fullmatch(entry.name) and entry.is_file():
-            found.append((float("inf") if entry.name == path.name else entry.stat().st_mtime, Path(entry.path)))
-    return [file for _, file in sorted(found, key=lambda one: (-one[0], one[1]))]
-
-
 def search(path: Path, wanted: Wanted, cursor: str = "", seconds: Callable[[], float] = time.monotonic) -> Answer:
     """The lines of the log ``path`` and its old files that match ``wanted``. Blocks: for a thread.
 
     Raises `StaleCursor`, and OSError if the directory of the log cannot be read.
     """
-    return _Search(wanted, seconds).run(log_files(path), cursor)
+    return search_files(log_files(path), wanted, cursor, seconds)
+
+
+def search_files(
+    files: Sequence[Path], wanted: Wanted, cursor: str = "", seconds: Callable[[], float] = time.monotonic
+) -> Answer:
+    """`search` of ``files``, the newest first. Raises `StaleCursor`."""
+    return _Search(wanted, seconds).run(files, cursor)
 
 
 class _Over(Exception):
@@ -180,17 +119,14 @@ class _Search:
             found = path.stat()
             if self._wanted.since is not None and found.st_mtime < self._wanted.since:
                 return
-            opener = _OPENERS.get(path.suffix)
-            if path.suffix == ".zst":
-                self._remarks.append(f"{path}: cannot be searched, because it is compressed with zstd")
-            elif opener is None:
+            if is_compressed(path):
+                with opened(path) as content:
+                    self._forwards(path, content.file, found.st_ino, place or 0)
+            else:
                 with path.open("rb") as file:
                     self._backwards(file, found.st_ino, found.st_size if place is None else min(place, found.st_size))
-            else:
-                with opener(path) as file:
-                    self._forwards(path, file, found.st_ino, place or 0)
-        except (OSError, EOFError, lzma.LZMAError) as error:
-            self._remarks.append(f"{path}: {system_reason(error) if isinstance(error, OSError) else 'is damaged'}")
+        except UNREADABLE as error:
+            self._remarks.append(f"{path}: {why_unreadable(error)}")
 
     # -- a file that is not compressed
 
@@ -208,7 +144,7 @@ class _Search:
             if start and not whole and len(block) > _LONGEST_LINE:
                 block, whole = b"", 0
             lines = block[whole:] if whole or not start else b""
-            for at, line in reversed(list(self._candidates(lines))):
+            for at, line in reversed(list(candidates(lines, self._needles))):
                 self._look_at(line, f"{inode}:{start + whole + at}")
             rest = block[:whole] if whole else block if start else b""
             end = start
@@ -221,7 +157,7 @@ class _Search:
         if place > _MOST_SKIPPED:
             self._remarks.append(f"{path}: the rest is not searched, because the file is too large for a compressed one")
             return
-        file.seek(place)
+        pass_over(file, place)
         rest, before = b"", len(self._hits)
         try:
             while True:
@@ -232,7 +168,7 @@ class _Search:
                 self._read += len(data)
                 block = rest + data
                 whole = block.rfind(b"\n") + 1
-                for at, line in self._candidates(block[:whole]):
+                for at, line in candidates(block[:whole], self._needles):
                     self._look_at(line, f"{inode}:{place + at + len(line) + 1}")
                 place += whole
                 self._cursor = f"{inode}:{place}"
@@ -244,20 +180,6 @@ class _Search:
             self._hits[before:] = reversed(self._hits[before:])
 
     # -- lines
-
-    def _candidates(self, lines: bytes) -> Iterator[tuple[int, bytes]]:
-        """The lines that may match, in their order: where each begins, and its text without the newline."""
-        if not self._needles:
-            at = 0
-            for line in lines.splitlines(keepends=True):
-                if line.endswith(b"\n"):
-                    yield at, line[:-1]
-                at += len(line)
-            return
-        for start in sorted({begin for needle in self._needles for begin in _lines_with(needle, lines)}):
-            end = lines.find(b"\n", start)
-            if end >= 0:
-                yield start, lines[start:end]
 
     def _look_at(self, text: bytes, place: str) -> None:
         self._looked_at += 1
@@ -283,15 +205,6 @@ class _Search:
             raise _Over
 
 
-def _lines_with(needle: bytes, lines: bytes) -> Iterator[int]:
-    """Where the lines begin that contain ``needle``."""
-    at = lines.find(needle)
-    while at >= 0:
-        yield lines.rfind(b"\n", 0, at) + 1
-        end = lines.find(b"\n", at)
-        at = lines.find(needle, end) if end >= 0 else -1
-
-
 def _from(files: Iterable[Path], cursor: str) -> Iterator[tuple[Path, int | None]]:
     """The files to search, each with the place to begin at (None: where it always begins)."""
     if not cursor:
@@ -312,14 +225,3 @@ def _from(files: Iterable[Path], cursor: str) -> Iterator[tuple[Path, int | None
         except FileNotFoundError:
             continue
     raise StaleCursor("the file is gone")
-
-
-def at(text: str) -> float | None:
-    """The epoch seconds of a time like ``2026-11-22``, ``2026-11-22T13:30`` or ``…+01:00`` (UTC without zone).
-
-    None for "". Raises ValueError and OverflowError.
-    """
-    if not text:
-        return None
-    moment = datetime.fromisoformat(text)
-    return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp()

@@ -1,35 +1,53 @@
-"""``perimeter audit show FILE…``: print matching lines of audit logs, whose formats may be mixed.
+"""``perimeter audit``: look into audit logs, which may be in any of the formats, rolled and compressed.
 
-Lines are printed as they are in the file. They are escaped there, so they cannot control a terminal.
+A line is printed as it is in the file, to a terminal without what could control it: the gateway escapes its lines, but something
+else may have written to the file (attack 95).
 """
 
 from __future__ import annotations
 
-import gzip
+import json
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from perimeter.audit.formats import user_column
-from perimeter.audit.reading import parse_line
+from perimeter.cli.site import config_option, json_option
+
+if TYPE_CHECKING:
+    from perimeter.audit.follow import Followed
+    from perimeter.audit.wanted import Wanted
+    from perimeter.cli.auditing import Out
+
+NOTHING_FOUND: Final = 1
+INCOMPLETE: Final = 3
+"""Exit status if a file could not be read, or not all of it."""
+
+POLL: Final = 0.2
+"""Seconds between two looks at a log that is followed."""
+
+_AGO = re.compile(r"[0-9]+[smhd]")
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        yield from file
-
-
-def _since(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Epoch seconds of a time (local time unless it has a zone), or of a duration before now."""
     if value is None:
         return None
+    if _AGO.fullmatch(value):
+        from perimeter.config.language.datatypes import duration
+
+        return time.time() - duration().convert(value, Path())
     try:
-        return datetime.fromisoformat(value).astimezone()
-    except ValueError as error:
-        raise click.BadParameter("expected a time like 2026-11-22 or 2026-11-22T13:30 or 2026-11-22T13:30+01:00") from error
+        return datetime.fromisoformat(value).astimezone().timestamp()
+    except (ValueError, OverflowError) as error:
+        expected = "expected a time like 2026-11-22 or 2026-11-22T13:30 or 2026-11-22T13:30+01:00, or a duration like 2h"
+        raise click.BadParameter(expected) from error
 
 
 def _status(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -38,31 +56,175 @@ def _status(_context: click.Context, _parameter: click.Parameter, value: str | N
     return value
 
 
+_FILTERS = (
+    click.option("--user", default="", help="Only requests of this user, or of failed logins with it; - for no user."),
+    click.option("--path", default="", help="Only requests whose target begins so."),
+    click.option("--status", callback=_status, help="Only this status: 401, or 4xx for a whole class."),
+    click.option("--reason", default="", help="Only refusals with this reason code (format json)."),
+    click.option("--since", callback=_moment, help="Only requests from this time on, or not older than a duration, such as 2h."),
+    click.option("--until", callback=_moment, help="Only requests before this time."),
+)
+_files = click.argument(
+    "files", metavar="[FILE]…", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path, allow_dash=False)
+)
+
+
+def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which lines are meant, as the argument ``wanted``; and FILEs or the configuration, as ``files``."""
+
+    @wraps(command)
+    def called(
+        user: str, path: str, status: str | None, reason: str, since: float | None, until: float | None, **others: Any
+    ) -> None:
+        from perimeter.audit.wanted import Wanted
+
+        command(wanted=Wanted(user, path, status or "", reason, since, until), **others)
+
+    decorated: Callable[..., Any] = called
+    for option in (*reversed(_FILTERS), config_option, _files):
+        decorated = option(decorated)
+    return decorated
+
+
 @click.group("audit")
 def command() -> None:
-    """Look into audit logs."""
+    """Look into audit logs: those of the configuration with their old files, or the FILEs that are named.
+
+    All formats are read, and files that are compressed with gzip, bzip2 or xz.
+    """
 
 
-@command.command("show")
-@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--user", help="Only requests of this user; - for requests without a user.")
-@click.option("--status", callback=_status, help="Only this status: 401, or 4xx for a whole class.")
-@click.option("--since", callback=_since, help="Only requests from this time on; local time unless it has a zone.")
-def show(files: tuple[Path, ...], user: str | None, status: str | None, since: datetime | None) -> None:
-    """Print the lines of each FILE (.gz too) that match all options."""
-    wanted = None if user is None else user_column(None if user == "-" else user)
-    out = sys.stdout.buffer
-    unknown = 0
-    for path in files:
-        for line in _lines(path):
-            parsed = parse_line(line)
-            if parsed is None:
-                unknown += 1
-            elif (
-                wanted in (None, parsed.user)
-                and (since is None or parsed.time >= since)
-                and (status in (None, parsed.status) or (str(status).endswith("xx") and parsed.status[0] == str(status)[0]))
-            ):
-                out.write(line)
-    if unknown:
-        click.echo(f"{unknown} lines have an unknown format and were left out", err=True)
+@command.command("tail")
+@_filtered
+@click.option(
+    "-n", "--lines", "count", type=click.IntRange(0, 100_000), default=10, show_default=True, help="Lines to begin with."
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines, over rolls too, until the command is interrupted.")
+@json_option
+def tail(files: tuple[Path, ...], file: Path, wanted: Wanted, count: int, follow: bool, as_json: bool) -> None:
+    """Print the last lines that match all options. Lines of several logs are in the order of their times."""
+    from perimeter.audit.follow import Followed
+    from perimeter.cli.auditing import Out, configured_logs, last_lines
+
+    followed = [Followed(path) for path in files or configured_logs(file)]
+    out = Out(as_json)
+    try:
+        found = [one for each in followed for one in last_lines(each.path, each.begin(), wanted, count)]
+        for one in sorted(found, key=lambda one: one[0].time)[-count:] if count else ():
+            out.write(one)
+        while follow:
+            sys.stdout.flush()
+            time.sleep(POLL)
+            _go_on(followed, wanted, out)
+    except KeyboardInterrupt:
+        pass  # the usual end of -f
+    finally:
+        for each in followed:
+            each.close()
+
+
+def _go_on(followed: Iterable[Followed], wanted: Wanted, out: Out) -> None:
+    """Print the new lines of logs that match."""
+    from perimeter.audit.reading import parse_line
+
+    for each in followed:
+        for text in each.lines(time.monotonic()):
+            line = parse_line(text)
+            if line is not None and wanted.matches(line):
+                out.write((line, text.rstrip(b"\n")))
+
+
+@command.command("search")
+@_filtered
+@json_option
+def search(files: tuple[Path, ...], file: Path, wanted: Wanted, as_json: bool) -> None:
+    """Print all lines that match all options, the oldest file first.
+
+    The exit status is 1 if there is none, and 3 if a file could not be read.
+    """
+    found, whole = _print_matching(files, file, wanted, as_json)
+    sys.exit(INCOMPLETE if not whole else 0 if found else NOTHING_FOUND)
+
+
+@command.command("show", hidden=True)
+@_filtered
+def show(files: tuple[Path, ...], file: Path, wanted: Wanted) -> None:
+    """The earlier name of search. The exit status is 0 without a match."""
+    _, whole = _print_matching(files, file, wanted, as_json=False)
+    sys.exit(0 if whole else INCOMPLETE)
+
+
+def _print_matching(files: tuple[Path, ...], file: Path, wanted: Wanted, as_json: bool) -> tuple[int, bool]:
+    """How many lines were printed, and whether all files could be read."""
+    from perimeter.cli.auditing import Matching, Out, files_to_read
+
+    matching, out, count = Matching("searching", files_to_read(files, file, wanted.since), wanted), Out(as_json), 0
+    for found in matching:
+        matching.progress.clear()
+        out.write(found)
+        count += 1
+    matching.conclude()
+    return count, matching.whole
+
+
+@command.command("report")
+@_filtered
+@click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Entries in each list.")
+@json_option
+def report(files: tuple[Path, ...], file: Path, wanted: Wanted, top: int, as_json: bool) -> None:
+    """Count the requests that match all options: by status, user, address, path, reason, and which took longest.
+
+    The exit status is 3 if a file could not be read.
+    """
+    from perimeter.audit.report import Report
+    from perimeter.cli.audit_texts import report_lines, report_members
+    from perimeter.cli.auditing import Matching, files_to_read
+
+    counted = Report()
+    matching = Matching("counting", files_to_read(files, file, wanted.since), wanted)
+    for line, _ in matching:
+        counted.add(line)
+    if as_json:
+        click.echo(json.dumps(report_members(counted, matching.unknown, top), indent=2))
+    else:
+        _print(report_lines(counted, top))
+        matching.conclude()
+    sys.exit(0 if matching.whole else INCOMPLETE)
+
+
+@command.command("verify")
+@_files
+@config_option
+@json_option
+def verify(files: tuple[Path, ...], file: Path, as_json: bool) -> None:
+    """Check that each line is whole and of the gateway: count lines that are torn, empty, too long, or from something else.
+
+    The exit status is 1 if there is such a line, or a file that cannot be read.
+    """
+    from perimeter.audit.verify import verify
+    from perimeter.cli.audit_texts import verdict_lines, verdict_members
+    from perimeter.cli.auditing import configured_logs, size_of, with_old_files
+    from perimeter.cli.progress import Progress
+
+    current = list(files) or configured_logs(file)
+    paths = list(files) or [path for log in current for path in with_old_files(log)]
+    verdicts = []
+    before = 0
+    with Progress("verifying", sum(map(size_of, paths))) as progress:
+        for path in paths:
+            verdicts.append(verify(path, lambda done: progress.at(before + done), last=path in current))  # noqa: B023  # called at once
+            before += size_of(path)
+    if as_json:
+        click.echo(json.dumps([verdict_members(one) for one in verdicts], indent=2))
+    else:
+        for verdict in verdicts:
+            _print(verdict_lines(verdict))
+    sys.exit(0 if all(one.clean for one in verdicts) else 1)
+
+
+def _print(lines: Iterable[str]) -> None:
+    from perimeter.audit.escaping import escape_line
+
+    for line in lines:
+        # names come from clients
+        click.echo(escape_line(line))

@@ -1,142 +1,43 @@
-"""``perimeter check F`` and ``twistd perimeter --config F --check``: check a site.ini without opening ports or writing files.
-
-The files that it names are read as a start reads them (`perimeter.run.build.inspection`).
-"""
+"""``perimeter check``: check a configuration (`perimeter.cli.checking`)."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import click
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
-from perimeter.audit.escaping import escape_line
-from perimeter.config.language.net_types import Network
-from perimeter.config.site.authorization import DROP
-from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.load import Inspect, load_site
-from perimeter.config.site.route import RouteSettings
-from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
-from perimeter.config.site.rule import Rule
-from perimeter.errors import StartupError
-from perimeter.plugin.kinds import PluginKinds
-
-_COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
+from perimeter.cli.site import config_option, existing, explained
 
 
 @click.command("check")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--no-files", is_flag=True, help="Do not read the files that FILE names; they need not exist on this machine.")
-@click.option(
-    "--explain", nargs=2, metavar="METHOD URL", help="Say which route a request belongs to, and whether it would be admitted."
-)
-@click.option("--user", metavar="NAME", help="With --explain: the request of this user, with the roles that they have now.")
-def command(file: Path, no_files: bool, explain: tuple[str, str] | None, user: str | None) -> None:
-    """Check the configuration FILE and the files that it names: print every problem with its line, or the routes as a table.
+@click.argument("given", required=False, type=click.Path(path_type=Path), metavar="")
+@config_option
+@click.option("--no-files", is_flag=True, help="Do not read the files that the configuration names: they are on another machine.")
+@click.option("--explain", nargs=2, metavar="METHOD URL", hidden=True)
+@click.option("--user", metavar="NAME", hidden=True)
+def command(given: Path | None, file: Path, no_files: bool, explain: tuple[str, str] | None, user: str | None) -> None:
+    """Check the configuration and the files that it names.
 
-    The routes are in the order in which they are matched.
+    Prints every problem with its line, or the routes as a table, in the order in which they are matched. Opens no port and asks
+    no server. The exit status is 1 if there is a problem.
     """
     if user is not None and explain is None:
         raise click.UsageError("--user is only allowed with --explain")
+    if given is not None:
+        file = given
+    from perimeter.audit.escaping import escape_line
+
+    with explained():
+        existing(file)
     if explain is None:
+        from perimeter.cli.checking import run_check
+
         status, text = run_check(file, files=not no_files)
     else:
-        from perimeter.cli.explain import run_explain
+        from perimeter.cli.explaining import run_explain
 
         status, text = run_explain(file, *explain, user=user)
     # names and paths come from files and users
     click.echo("\n".join(map(escape_line, text.split("\n"))))
     sys.exit(status)
-
-
-def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> tuple[int, str]:
-    """An exit status and the text to print: 1 and every problem on a line of its own, or 0, the warnings and the routes.
-
-    ``kinds`` replaces the kinds that are installed. Without ``files``, the files that the configuration names need not exist.
-    """
-    # Finding plug-ins imports them, which costs time: only commands that read a configuration do it.
-    from perimeter.auth.registry import installed_kinds
-
-    known = installed_kinds() if kinds is None else kinds
-    with _logged_warnings() as logged:
-        try:
-            config = load_site(path, kinds=known, here=files, inspect=_inspection(known) if files else None)
-        except StartupError as error:
-            return 1, str(error)
-    warnings = [f"warning: {warning}" for warning in dict.fromkeys((*config.warnings, *logged))]
-    return 0, "\n".join([*warnings, *([""] if warnings else []), *_table(config)])
-
-
-def _inspection(kinds: PluginKinds) -> Inspect:
-    # Late, so that other commands need no reactor.
-    from twisted.internet import reactor
-
-    from perimeter.run.build.inspection import inspect_files
-
-    return partial(inspect_files, kinds, reactor)
-
-
-@contextlib.contextmanager
-def _logged_warnings() -> Iterator[list[str]]:
-    """What is logged as a warning meanwhile: a start with the same files logs it too."""
-    found: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if event.get("log_level") is LogLevel.warn:
-            found.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        yield found
-    finally:
-        globalLogPublisher.removeObserver(observe)
-
-
-def _table(config: SiteConfig) -> list[str]:
-    """The routes in columns, in the order in which they are matched, with a row for each of their hosts."""
-    if not config.routes:
-        return ["There are no routes."]
-    found = [(host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)]
-    rows = [_COLUMNS, *(_row(route, host, config) for host, route in sorted(found, key=_matching_order))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], int, str]:
-    host, route = one
-    return matching_order(host, prefix_of(route.path))
-
-
-def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
-    auth = config.auth_in_words(route)
-    identity = ", ".join(route.identity) or "none"
-    if route.authorization != DROP:
-        identity += f"; authorization {route.authorization.word}"
-    return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
-
-
-def _target(route: RouteSettings, config: SiteConfig) -> str:
-    if route.static is not None:
-        return str(route.static)
-    servers = next(upstream.servers for upstream in config.upstreams if upstream.name == route.upstream)
-    places = ", ".join(server.url for server in servers)
-    return f"{route.upstream} ({places})" + (f" as {route.rewrite}" if route.rewrite else "")
-
-
-def _rules(route: RouteSettings) -> str:
-    parts = [
-        ("allow", _terms(route.allow or ())),
-        ("deny", _terms(route.deny)),
-        ("from", _terms(route.networks)),
-    ]
-    return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
-
-
-def _terms(values: Sequence[Rule] | Sequence[Network]) -> str:
-    return ", ".join(str(value) for value in values)

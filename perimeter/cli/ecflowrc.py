@@ -8,23 +8,23 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
-from perimeter.auth.text import unfit_for_name
-from perimeter.cli.issuing import access_token
-from perimeter.cli.site import Duration, config_option, explained, read_site, realms_exist
-from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.listener import Serve
-from perimeter.model import Principal
-from perimeter.tokens.ecflow_file import RcError, basic_entry, bearer_entry, document, merged, pattern
+from perimeter.cli.site import Duration, check_names, config_option, explained, read_site, realms_exist
+
+if TYPE_CHECKING:
+    from perimeter.config.site.config import SiteConfig
 
 _LARGEST = 1 << 20
 
 
 def gateway_url(site: SiteConfig, host: str | None) -> str:
     """``https://host:port`` of the gateway as clients see it. Raises `click.UsageError` if the configuration does not say it."""
+    from perimeter.config.site.listener import Serve
+
     listener = next((one for one in site.listeners if one.tls and one.serve is Serve.GATEWAY), None)
     if listener is None:
         raise click.UsageError("the configuration has no [listener …] with tls and the routes: use --server")
@@ -78,6 +78,9 @@ def command(
     basic holds the user's password. bearer holds a key: one that --stdin reads, or an access token that is issued now. No secret
     is printed unless --print is given.
     """
+    from perimeter.auth.text import unfit_for_name
+    from perimeter.tokens.ecflow_file import RcError, basic_entry, bearer_entry, document, merged, pattern
+
     if not user or unfit_for_name(user) or (kind == "basic" and ":" in user):
         raise click.BadParameter("expected a name without a colon or control characters", param_hint="--user")
     with explained():
@@ -140,15 +143,16 @@ def _existing(path: Path, merge: bool) -> str | None:
 
 def _issued(site: SiteConfig, user: str, realm: str | None, roles: tuple[str, ...], lifetime: float | None) -> str:
     """An access token of the gateway."""
+    from perimeter.cli.issuing import access_token
+    from perimeter.model import Principal
+
     realms = sorted({one.realm for one in site.authenticators})
     if realm is None and len(realms) == 1:
         realm = realms[0]
     if realm is None:
         raise click.BadParameter(f"expected one of the realms {', '.join(realms) or '(there is none)'}", param_hint="--realm")
     realms_exist(site, [realm])
-    for role in roles:
-        if not role or unfit_for_name(role):
-            raise click.BadParameter("expected a name without control characters", param_hint="--role")
+    check_names(*(("--role", role) for role in roles))
     return access_token(site, Principal(user, realm, roles), lifetime)
 
 

@@ -1,228 +1,33 @@
-"""``perimeter explain METHOD URL`` and ``perimeter check FILE --explain METHOD URL``: what would happen to a request.
-
-The gate of the configuration answers (`perimeter.gate.explain`). The request is sent nowhere.
-"""
+"""``perimeter explain``: what would happen to a request (`perimeter.cli.explaining`)."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-from twisted.internet.defer import Deferred
-from zope.interface import implementer
 
-from perimeter.audit.escaping import escape_line
-from perimeter.audit.sinks import NoAudit
-from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.listener import Serve
-from perimeter.config.site.load import load_site
-from perimeter.errors import StartupError
-from perimeter.gate.access import session_only
-from perimeter.gate.explain import Explanation, Question, Step, explain
-from perimeter.gate.gate import Gate
-from perimeter.gate.identify import Identifier
-from perimeter.gate.identity_lines import IdentityLines
-from perimeter.gate.routes import RouteTable
-from perimeter.gate.target import ITarget
-from perimeter.http.exchange import Exchange
-from perimeter.model import Principal
-from perimeter.run.build.authentication import directory_realms
-from perimeter.run.build.builtin import every_host, forward_auth_route
-from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
-from perimeter.run.build.routes import RouteParts, route_of
-from perimeter.sessions.stored import StoredSessions
-from perimeter.state.changes import Change
-from perimeter.tokens.book import TokenBook
-from perimeter.tokens.issuer import TokenIssuer
-from perimeter.tokens.key_file import KeyFile
-from perimeter.tokens.keyring import Keyring
-from perimeter.tokens.revoking import Revoker
-from perimeter.tokens.stored import StoredTokens
-from perimeter.web.endpoints.account.base import ACCOUNT
-from perimeter.web.endpoints.endpoint import Endpoint, Nothing
-from perimeter.web.endpoints.operator.access import PATH, operator_policy
+from perimeter.cli.site import config_option, existing, explained
 
 
 @click.command("explain")
 @click.argument("method")
 @click.argument("url")
-@click.option(
-    "--config",
-    "-c",
-    "file",
-    type=click.Path(path_type=Path),
-    default="site.ini",
-    show_default=True,
-    metavar="FILE",
-    help="The gateway's site.ini.",
-)
+@config_option
 @click.option("--user", metavar="NAME", help="The request of this user, with the roles that they have now.")
 @click.option("--address", metavar="ADDRESS", default="", help="The client's address; otherwise one that the route allows.")
 def command(method: str, url: str, file: Path, user: str | None, address: str) -> None:
-    """Print the route of a request, and whether the request would be allowed and why.
+    """Show the route of a request, and whether the request would be admitted and why.
 
-    URL is absolute, or a path. The command does not send the request. The exit status is 1 if it would be refused.
+    URL is absolute, or a path. The request is not sent, and no gateway has to run. The exit status is 1 if the request would be
+    refused.
     """
+    from perimeter.audit.escaping import escape_line
+    from perimeter.cli.explaining import run_explain
+
+    with explained():
+        existing(file)
     status, text = run_explain(file, method, url, user=user, address=address)
     # names and paths come from files and users
     click.echo("\n".join(map(escape_line, text.split("\n"))))
     sys.exit(status)
-
-
-@implementer(ITarget)
-class _NoTarget:
-    """The target of routes that answer nothing."""
-
-    name = ""
-
-    def handle(self, exchange: Exchange) -> None:
-        """See `ITarget`."""
-        raise AssertionError("nothing is sent to a target")
-
-
-class _NoReactor:
-    """The clock of endpoints that answer nothing."""
-
-    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> Any:
-        raise AssertionError("requests are not sent to an endpoint")
-
-
-class _NoState:
-    """The state of endpoints that never answer (`perimeter.state.writer.ChangeWriter`)."""
-
-    def add(self, change: Change) -> Deferred[None]:
-        raise AssertionError("requests are not sent to an endpoint")
-
-    remove = add
-
-    def seconds(self) -> float:
-        return 0.0
-
-
-def run_explain(path: Path, method: str, url: str, *, user: str | None = None, address: str = "") -> tuple[int, str]:
-    """An exit status and the text to print: 0 if the request would be admitted, 1 if not or if the file has a fault.
-
-    ``url`` is absolute, or a path. ``user`` is looked up where users can be looked up without their password. ``address`` is the
-    client's, "" for one that the route allows.
-    """
-    from perimeter.auth.registry import installed_kinds
-
-    try:
-        config = load_site(path, kinds=installed_kinds())
-    except StartupError as error:
-        return 1, str(error)
-    if not any(listener.serve is Serve.GATEWAY for listener in config.listeners):
-        return 1, "no listener has serve = gateway: no client can reach the routes"
-    gate = _gate(config)
-    users: Sequence[Principal | None] = [None]
-    notes: list[str] = []
-    if user is not None:
-        found, notes = _look_up(config, user)
-        users = found or [None]
-    found_out = [explain(gate, config, Question(method, url, one, user or "", address)) for one in users]
-    lines = [f"{method} {url}", *notes, *_lines(found_out)]
-    if user is None and found_out[0].status == 401:
-        lines.append("    --user NAME explains for a user")
-    return int(not any(one.admitted for one in found_out)), "\n".join(lines)
-
-
-def _lines(explanations: Sequence[Explanation]) -> list[str]:
-    """The explanations for one user after the other. Steps that are the same for all users are written once."""
-    lines: list[str] = []
-    before: tuple[Step, ...] = ()
-    for one in explanations:
-        same = 0
-        while same < min(len(before), len(one.steps)) and before[same] == one.steps[same]:
-            same += 1
-        lines += [f"    {step.text}" if step.name == "later" else f"{step.name}: {step.text}" for step in one.steps[same:]]
-        before = one.steps
-    return lines
-
-
-def _gate(config: SiteConfig) -> Gate:
-    """The gate of a ``gateway`` listener: its routes, without anything behind them."""
-    from perimeter.auth.registry import installed_kinds
-    from perimeter.cli.site import WallClock
-
-    clock, sink, target = WallClock(), NoAudit(), _NoTarget()
-    keyring = Keyring(KeyFile(config.perimeter.state_dir), config.token, clock)
-    issuer = TokenIssuer(keyring, config.token, clock)
-    own = endpoint_routes(EndpointParts(config, issuer, keyring, _no_tokens(config)).gateway(), sink, _NoReactor())
-    realms = directory_realms(config, installed_kinds())
-    own += endpoint_routes(_pages(config, realms), sink, _NoReactor(), every_host(config))
-    shared = RouteParts(realms, login=f"{config.login.path}/login".encode("ascii"))
-    routes = [route_of(settings, target, sink, shared) for settings in config.routes]
-    return Gate(
-        RouteTable([*routes, forward_auth_route(config, target, sink), *own]),
-        Identifier(()),
-        IdentityLines(lambda *_: "", clock.seconds, limit=1),
-        enabled=config.perimeter.enabled,
-        maintenance=config.perimeter.maintenance,
-    )
-
-
-def _no_tokens(config: SiteConfig) -> TokenBook | None:
-    """The book of API tokens, if there may be any."""
-    state = _NoState()
-    stored = StoredTokens(state)
-    return TokenBook(stored, Revoker(stored, None, StoredSessions(state)), state, 0) if config.token.api_tokens else None
-
-
-def _pages(config: SiteConfig, realms: frozenset[str]) -> list[Endpoint]:
-    """The gateway's own pages. One endpoint stands for all pages that need no sign-in."""
-    if not config.signs_people_in:
-        return []
-    prefix = config.login.path
-    access = session_only(f"{prefix}/login")
-    account = Nothing(f"{prefix}{ACCOUNT}", "account", beneath=True, otherwise=access)
-    pages: list[Endpoint] = [Nothing(prefix, "pages", beneath=True), account]
-    if config.operator.role:
-        operator = Nothing(f"{prefix}{PATH}", "operator", beneath=True, otherwise=access)
-        operator.policy = operator_policy(config.operator.role, realms)
-        pages.append(operator)
-    return pages
-
-
-def _look_up(config: SiteConfig, user: str) -> tuple[list[Principal], list[str]]:
-    """The user in each realm that knows them, and remarks. Asks as for the owner of an API token: without a password."""
-    # Late, so that other commands need no reactor.
-    from twisted.internet.task import react
-
-    found: list[Principal] = []
-    notes: list[str] = []
-
-    def main(reactor: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(_ask(reactor, config, user, found, notes))
-
-    try:
-        react(main, ())
-    except SystemExit as end:
-        if end.code:
-            notes.append("the authenticators could not be asked")
-    if not found:
-        notes.append(f"user: no authenticator can say who {user} is")
-    return found, notes
-
-
-async def _ask(reactor: Any, config: SiteConfig, user: str, found: list[Principal], notes: list[str]) -> None:
-    from perimeter.auth.chain.chain import AuthenticatorChain
-    from perimeter.auth.chain.looking_up import look_up
-    from perimeter.offload import Offload
-    from perimeter.plugin.services import AuthServices
-    from perimeter.run.build.authentication import authenticators_of, prepared_authenticators
-
-    offload = Offload(reactor)
-    offload.start()
-    try:
-        prepared = prepared_authenticators(config, AuthServices(reactor, offload))
-        chain = AuthenticatorChain(authenticators_of(config, prepared), config.authentication.timeout, 0, reactor)
-        known, remarks = await look_up(chain, user)
-        found += known
-        notes += remarks
-    except StartupError as error:
-        notes.append(str(error))
-    finally:
-        offload.stop()

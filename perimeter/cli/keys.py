@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from perimeter.cli.site import WallClock, config_option, explained, read_site
-from perimeter.config.site.token import Algorithm
-from perimeter.tokens.keyring import Keyring
+
+if TYPE_CHECKING:
+    from perimeter.tokens.keyring import Keyring
 
 _COLUMNS = ("STATE", "ALGORITHM", "KID", "CREATED", "SIGNS SINCE", "VERIFIES UNTIL")
 
@@ -27,6 +29,9 @@ def command() -> None:
 @config_option
 def list_keys(file: Path) -> None:
     """Show names and times of the keys, never the keys themselves."""
+    from perimeter.config.site.token import Algorithm
+    from perimeter.tokens.keyring import Keyring
+
     with explained():
         site = read_site(file)
         keyring = Keyring.read(site.perimeter.state_dir, site.token, WallClock())
@@ -40,6 +45,8 @@ def list_keys(file: Path) -> None:
 @click.option("--discard", is_flag=True, help="Delete all keys so far, for example after a theft: all tokens become invalid.")
 def rotate(file: Path, discard: bool) -> None:
     """Sign with the next key from now on. Older tokens stay valid, unless --discard is given."""
+    from perimeter.tokens.keyring import Keyring
+
     with explained():
         site = read_site(file)
         keyring = Keyring.open(site.perimeter.state_dir, site.token, WallClock())

@@ -1,74 +1,97 @@
-"""Shared parts of commands that work on a site: ``--config``, the clock, and errors."""
+"""Shared parts of commands that work on a site: how the configuration is named, the running gateway, the clock, and errors.
+
+It imports little: a command imports what reads a whole configuration when it does so.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from perimeter.config.language.datatypes import BadValue, duration
-from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.load import load_site, state_dir_of
-from perimeter.errors import StartupError
-from perimeter.run.control import ask
-from perimeter.run.known_realms import known_realm
+from perimeter.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from perimeter.config.site.config import SiteConfig
+
+VARIABLE: Final = "PERIMETER_CONFIG"
+"""The environment variable that names the configuration."""
+
+DEFAULT: Final = Path("/etc/perimeter/site.ini")
+"""The configuration that is meant if none is named."""
+
+Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Asks what `perimeter.run.operations.answer` answers. Raises `perimeter.errors.StartupError`."""
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 config_option: Callable[[Any], Any] = click.option(
-    "--config", "file", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The gateway's site.ini."
+    "-c",
+    "--config",
+    "file",
+    type=_FILE,
+    default=DEFAULT,
+    show_default=True,
+    envvar=VARIABLE,
+    show_envvar=True,
+    metavar="FILE",
+    help="The configuration.",
 )
+
+json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--config`` or ``--state-dir``, for commands that ask the running gateway: arguments ``file`` and ``state_dir``."""
-    file = click.option(
-        "--config", "file", type=click.Path(path_type=Path), default=None, metavar="FILE", help="The gateway's site.ini."
-    )
     directory = click.option(
         "--state-dir",
         type=click.Path(path_type=Path, file_okay=False),
         default=None,
         metavar="DIR",
-        help="Instead of --config: the gateway's state_dir. Works while site.ini has a fault.",
+        help="The gateway's state_dir, instead of -c FILE.",
     )
-    return file(directory(command))
+    chosen: Callable[..., Any] = config_option(directory(command))
+    return chosen
 
 
-def gateway_of(file: Path | None, state_dir: Path | None) -> tuple[Path, SiteConfig | None]:
-    """The ``state_dir`` that the options name, and the configuration.
+class Site:
+    """What the options name: a gateway by its configuration or by its ``state_dir``."""
 
-    The configuration is None with ``--state-dir``, and if the file has a fault but a gateway runs with an earlier version of it.
-    Raises `StartupError`.
-    """
-    if (file is None) == (state_dir is None):
-        raise click.UsageError("one of these is needed: --config, --state-dir")
-    if state_dir is not None:
-        return state_dir, None
-    assert file is not None
-    try:
-        site = read_site(file)
-    except StartupError as error:
-        running = _running_with(file)
-        if running is None:
-            raise StartupError(f"{error}\n(--state-dir DIR asks the running gateway without site.ini)") from None
-        click.echo(f"{file.name} has a fault; asking the gateway that runs with an earlier version of it:\n{error}", err=True)
-        return running, None
-    return site.perimeter.state_dir, site
+    def __init__(self, file: Path, state_dir: Path | None = None) -> None:
+        """Raises `click.UsageError` if the command line has both."""
+        self._file = file
+        self._state_dir = state_dir
+        context = click.get_current_context()
+        if state_dir is not None and context.get_parameter_source("file") is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("-c FILE and --state-dir DIR name the same thing: use one of them.")
 
+    @property
+    def directory(self) -> Path:
+        """The ``state_dir``. Of the file, only this is read; a fault elsewhere in it does not matter. Raises `StartupError`."""
+        if self._state_dir is not None:
+            return self._state_dir
+        from perimeter.config.site.state_dir import state_dir_of
+        from perimeter.errors import StartupError
 
-def _running_with(file: Path) -> Path | None:
-    """The ``state_dir`` of the gateway that runs with an earlier version of ``file``, if the file still names it."""
-    directory = state_dir_of(file)
-    if directory is None:
-        return None
-    try:
-        running = ask(directory, {"command": "status", "brief": True})
-    except StartupError:
-        return None
-    return directory if Path(str(running.get("config"))).resolve() == file.resolve() else None
+        try:
+            return state_dir_of(existing(self._file))
+        except StartupError as error:
+            raise StartupError(f"{error}\nTo ask the running gateway without this file: --state-dir DIR") from None
+
+    def ask(self, question: Mapping[str, Any], *, long: bool = False) -> dict[str, Any]:
+        """The answer of the running gateway; ``long`` for a question that changes it as a whole. Raises `StartupError`."""
+        from perimeter.run.asking import LONG_TIMEOUT, TIMEOUT, ask
+
+        return ask(self.directory, question, LONG_TIMEOUT if long else TIMEOUT)
+
+    def whole(self) -> SiteConfig | None:
+        """The configuration, None if only the directory is known. Raises `StartupError`."""
+        return None if self._state_dir is not None else read_site(self._file)
 
 
 class WallClock:
@@ -86,22 +109,36 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Seconds of ``30s``, ``1h``, ``7d``…"""
+        from perimeter.config.language.datatypes import BadValue, duration
+
         try:
             return duration().convert(str(value), Path())
         except BadValue as bad:
             self.fail(bad.message, param, ctx)
 
 
+def existing(file: Path) -> Path:
+    """``file``. Raises `StartupError` if none was named and there is none at the usual place."""
+    from perimeter.errors import StartupError
+
+    if file == DEFAULT and not file.exists():
+        raise StartupError(f"There is no {DEFAULT}. Name the configuration: -c FILE, or {VARIABLE} in the environment")
+    return file
+
+
 def read_site(file: Path) -> SiteConfig:
     """The configuration. Raises `StartupError`."""
-    # imported here, because finding plug-ins takes time, and only commands that read a configuration need them
+    # finding plug-ins takes time, and only commands that read a whole configuration need them
     from perimeter.auth.registry import installed_kinds
+    from perimeter.config.site.load import load_site
 
-    return load_site(file, kinds=installed_kinds())
+    return load_site(existing(file), kinds=installed_kinds())
 
 
 def realms_exist(site: SiteConfig, realms: Iterable[str]) -> None:
-    """Refuse ``--realm`` with a name that no authenticator has. Without authenticators any name is accepted."""
+    """Refuse ``--realm`` with a name that no authenticator has. A site without authenticators has no realms to misspell."""
+    from perimeter.run.known_realms import known_realm
+
     configured = [one.realm for one in site.authenticators]
     for realm in realms if configured else ():
         try:
@@ -110,10 +147,35 @@ def realms_exist(site: SiteConfig, realms: Iterable[str]) -> None:
             raise click.BadParameter(str(error), param_hint="--realm") from None
 
 
+def check_names(*named: tuple[str, str | None]) -> None:
+    """Refuse option values that are no names of users, realms or roles. Each is an option and its value."""
+    from perimeter.auth.text import unfit_for_name
+
+    for option, value in named:
+        if value is not None and (not value or unfit_for_name(value)):
+            raise click.BadParameter("expected a name without control characters", param_hint=option)
+
+
+class NoGatewayRuns(click.ClickException):
+    """No gateway is running."""
+
+    exit_code = Exit.NO_GATEWAY
+
+
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Turn a `StartupError` into a message and exit status 1."""
+    """Turn a `StartupError` into a message and an exit status."""
+    from perimeter.errors import StartupError
+    from perimeter.run.asking import NoGateway
+
     try:
         yield
+    except NoGateway as error:
+        raise NoGatewayRuns(str(error)) from None
     except StartupError as error:
         raise click.ClickException(str(error)) from None
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, indent=2))

@@ -1,88 +1,80 @@
-"""``perimeter status``, ``perimeter reload`` and ``perimeter unban``: ask the running gateway, through the socket in its state
-directory."""
+"""``perimeter status``: show the running gateway (`perimeter.cli.showing`)."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
+import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from perimeter.audit.escaping import escape_line
-from perimeter.cli.site import config_option, explained, gateway_of, gateway_options, read_site
-from perimeter.run.control import ask
+from perimeter.cli.exits import Exit
+from perimeter.cli.site import Site, explained, gateway_options, json_option, print_json
 
 
 @click.command("status")
 @gateway_options
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
-def command(file: Path | None, state_dir: Path | None, as_json: bool) -> None:
-    """Show the running gateway: problems, the worst first; listeners, authenticators, and who has to wait after wrong passwords.
+@json_option
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option("--every", type=click.FloatRange(min=0.5), default=2.0, show_default=True, metavar="SECONDS", help="With --watch.")
+def command(file: Path, state_dir: Path | None, as_json: bool, watch: bool, every: float) -> None:
+    """Show the running gateway: what is wrong first, the worst at the top.
 
-    Directories and services are asked whether they answer. Ends with 1 if there is a problem.
+    Then the workers, the last reload, requests, listeners, upstreams, authenticators, certificates, and the users and addresses
+    that have to wait after wrong passwords. Directories and services are asked whether they answer, which takes three seconds at
+    most. The exit status is 1 if there is a problem.
     """
+    site = Site(file, state_dir)
+    if watch:
+        _watch(site, every, as_json)
     with explained():
-        answer = ask(gateway_of(file, state_dir)[0], {"command": "status"})
+        answer = site.ask({"command": "status"})
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
-        for line in _lines(answer):
-            # names come from clients
-            click.echo(escape_line(line))
-    sys.exit(1 if answer.get("problems") else 0)
+        from perimeter.cli.showing import lines
+
+        _print(lines(answer, time.time()))
+    sys.exit(Exit.NO if answer.get("problems") else Exit.DONE)
 
 
-def _lines(answer: dict[str, Any]) -> list[str]:
-    lines = [f"problem: {one['subject']} {one['name']}: {one['message']}" for one in answer.get("problems", ())]
-    lines += [f"perimeter {answer['version']}, process {answer['pid']}, up for {answer['uptime']} s with {answer['config']}"]
-    if answer.get("sessions"):
-        lines.append(f"sessions of browsers: {answer['sessions']}")
-    for place in answer["listeners"]:
-        lines.append(f"listener {place['name']}: port {place['port']}, {place['connections']} connections")
-    for one in answer["authenticators"]:
-        state = "in use"
-        if one["down"]:
-            state = f"down, next try in {one['next_try']} s"
-        elif one.get("fault"):
-            state = "cannot be used at the moment"
-        lines.append(f"authenticator {one['name']} ({one['type']}, realm {one['realm']}): {state}")
-    for one in answer["waiting"]:
-        who = f"name {one['value']!r} of realm {one['realm']}" if one["kind"] == "name" else f"address {one['value']}"
-        state = f"refused for {one['seconds']} s" if one["seconds"] else "may try once more"
-        lines.append(f"{who}: {one['wrong_passwords']} wrong passwords, {state}")
-    return lines
+def _watch(site: Site, every: float, as_json: bool) -> None:
+    """Show the gateway every ``every`` seconds, also while it does not run. Ends with Ctrl-C."""
+    from perimeter.cli.showing import lines
+    from perimeter.errors import StartupError
 
-
-@click.command("unban")
-@gateway_options
-@click.argument("what", metavar="NAME|ADDRESS")
-def unban(file: Path | None, state_dir: Path | None, what: str) -> None:
-    """Forget the wrong passwords for a user name, in any of its spellings, or from an address."""
-    with explained():
-        released = ask(gateway_of(file, state_dir)[0], {"command": "unban", "what": what})["released"]
-    if not released:
-        raise click.ClickException(f"there were no wrong passwords for {what!r}")
-    for one in released:
-        click.echo(escape_line(f"{one} may try again"))
-
-
-@click.command("reload")
-@config_option
-def reload(file: Path) -> None:
-    """Check FILE, and make the running gateway load it. Open connections and requests go on.
-
-    Ends with 1, and changes nothing, if FILE has a fault or no gateway runs with it. The gateway reports in its log what it did.
-    """
-    with explained():
-        running = ask(read_site(file).perimeter.state_dir, {"command": "status", "brief": True})
-    if Path(running["config"]).resolve() != file.resolve():
-        raise click.ClickException(f"the gateway that runs in this state_dir has another configuration: {running['config']}")
+    before: dict[str, Any] | None = None
+    answer: dict[str, Any] | None
     try:
-        os.kill(running["pid"], signal.SIGHUP)
-    except OSError as error:
-        raise click.ClickException(f"process {running['pid']} cannot be signalled: {error.strerror}") from None
-    click.echo(f"process {running['pid']} loads {file}")
+        while True:
+            began = time.monotonic()
+            try:
+                answer = site.ask({"command": "status"})
+                fault, shown = "", lines(answer, time.time(), before)
+            except StartupError as error:
+                answer, fault, shown = None, str(error), [f"problem: {error}"]
+            if as_json:
+                click.echo(json.dumps(answer if answer is not None else {"problems": [{"message": fault}]}))
+            else:
+                click.clear()
+                _print(shown, shutil.get_terminal_size().lines - 1 if sys.stdout.isatty() else None)
+            before = answer
+            time.sleep(max(0.0, began + every - time.monotonic()))
+    except KeyboardInterrupt:
+        sys.exit(Exit.DONE)
+
+
+def _print(shown: list[str], most: int | None = None) -> None:
+    """Print lines, ``most`` at most. Problems are red on a terminal."""
+    from perimeter.audit.escaping import escape_line
+
+    if most is not None and len(shown) > most:
+        shown = [*shown[: most - 1], f"… {len(shown) - most + 1} more lines"]
+    for line in shown:
+        # names come from clients
+        text = escape_line(line)
+        click.echo(click.style(text, fg="red") if line.startswith("problem: ") and "NO_COLOR" not in os.environ else text)

@@ -15,13 +15,15 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
-from perimeter.auth.registry import installed_kinds
-from perimeter.config.site.load import load_site
+from perimeter.cli.site import DEFAULT, VARIABLE
 from perimeter.errors import StartupError
+from perimeter.net.activation import activated, matched
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.launch import Launch, detach, forget_own_pid
+from perimeter.run.log_target import LogTarget
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
+from perimeter.run.plan import addresses_of, read_site
 
 
 class Options(usage.Options):
@@ -35,7 +37,9 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Refuse to go on without a configuration. There is a pid file only if it is asked for."""
         if not self["config"]:
-            raise usage.UsageError("--config FILE is needed: the gateway's site.ini (etc/site.ini is an example)")
+            self["config"] = os.environ.get(VARIABLE) or (str(DEFAULT) if DEFAULT.exists() else None)
+        if not self["config"]:
+            raise usage.UsageError(f"--config FILE is needed: there is no {DEFAULT}, and {VARIABLE} is not set")
         twistd = self.parent
         if twistd is None:
             return
@@ -64,13 +68,14 @@ def makeService(options: Options) -> IService:
     file = Path(options["config"]).absolute()  # twistd --rundir changes the directory before a reload reads it again
     if options["check"]:
         # Here, so that the daemon does not import what only commands need.
-        from perimeter.cli.check import run_check
+        from perimeter.cli.checking import run_check
 
         status, text = run_check(file)
         _exit(status, text)
     twistd: Any = options.parent or {}
     try:
-        config = load_site(file, kinds=installed_kinds())
+        config, data = read_site(file)
+        given = matched(addresses_of(config), activated(os.environ, os.getpid()))
         user = _daemon_user(twistd)
         _check_paths(twistd)
         outfile = _log_file(twistd, user)
@@ -83,6 +88,16 @@ def makeService(options: Options) -> IService:
         twistd["nodaemon"] = True
         if twistd.get("umask") is None:
             twistd["umask"] = 0o077
+    log = None if outfile is None else DaemonLog(config.logging, outfile)
+    application = _Application(log)
+    if config.perimeter.workers > 1:
+        from perimeter.manager.start import Start
+
+        if twistd.get("chroot"):
+            _exit(1, "--chroot: the processes of several workers cannot be started there; set [perimeter] workers = 1")
+        target = LogTarget(getattr(outfile, "path", ""), twistd["prefix"] if twistd.get("syslog") else "")
+        Start(file, config, data, launch, target, user, given).setServiceParent(application)  # type: ignore[no-untyped-call]
+        return application
     # Late, so that --help and --check need no reactor.
     from perimeter.net.reactor import install
 
@@ -91,9 +106,8 @@ def makeService(options: Options) -> IService:
 
     from perimeter.run.daemon import Daemon
 
-    log = None if outfile is None else DaemonLog(config.logging, outfile)
-    application = _Application(log)
-    gateway = Daemon(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log, launch, user)
+    notifier = Notifier.from_environment(os.environ, os.getpid())
+    gateway = Daemon(file, config, reactor, notifier, log, launch, user, given)
     gateway.setServiceParent(application)  # type: ignore[no-untyped-call]
     return application
 

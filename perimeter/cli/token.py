@@ -8,24 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
 import click
 
-from perimeter.auth.text import unfit_for_name
-from perimeter.cli.issuing import access_token
-from perimeter.cli.site import Duration, WallClock, config_option, explained, gateway_of, gateway_options, read_site, realms_exist
-from perimeter.cli.state import check_owner, gateway_or_store, print_all, written
-from perimeter.config.site.config import SiteConfig
-from perimeter.errors import InvalidToken, StartupError
-from perimeter.model import TOKEN_PREFIX, Principal
-from perimeter.run.token_operations import list_tokens, revoke_tokens
-from perimeter.sessions.stored import SESSIONS
-from perimeter.state.direct import DirectState
-from perimeter.tokens.format import MAX_TOKEN
-from perimeter.tokens.keyring import Keyring
-from perimeter.tokens.revoking import Revocation, Revoker
-from perimeter.tokens.stored import TOKENS
-from perimeter.tokens.verifier import TokenVerifier
+from perimeter.cli.site import (
+    Duration,
+    Site,
+    WallClock,
+    check_names,
+    config_option,
+    explained,
+    gateway_options,
+    read_site,
+    realms_exist,
+)
+from perimeter.cli.state import gateway_or_store, print_lines
 
 
 @click.group("token")
@@ -41,9 +37,10 @@ def command() -> None:
 @click.option("--lifetime", type=Duration(), help="Lifetime, such as 1h; default: lifetime of [token].")
 def issue(file: Path, user: str, realm: str, roles: tuple[str, ...], lifetime: float | None) -> None:
     """Print an access token, for a service or for a test. No password is needed."""
-    for option, value in (("--user", user), ("--realm", realm), *(("--role", role) for role in roles)):
-        if not value or unfit_for_name(value):
-            raise click.BadParameter("expected a name without control characters", param_hint=option)
+    from perimeter.cli.issuing import access_token
+    from perimeter.model import Principal
+
+    check_names(("--user", user), ("--realm", realm), *(("--role", role) for role in roles))
     with explained():
         site = read_site(file)
     realms_exist(site, [realm])
@@ -54,6 +51,10 @@ def issue(file: Path, user: str, realm: str, roles: tuple[str, ...], lifetime: f
 @config_option
 def show(file: Path) -> None:
     """Verify the access token on standard input as the gateway does, and print its claims (not the token)."""
+    from perimeter.errors import InvalidToken
+    from perimeter.tokens.keyring import Keyring
+    from perimeter.tokens.verifier import TokenVerifier
+
     token = _standard_input()
     with explained():
         site = read_site(file)
@@ -71,10 +72,10 @@ def show(file: Path) -> None:
 @click.option("--user", metavar="NAME", help="Only the tokens of this user.")
 @click.option("--realm", metavar="REALM", help="Only those of users of this realm.")
 @click.option("--all", "passing", is_flag=True, help="Also the tokens from GET /token, which live for an hour.")
-def list_(file: Path | None, state_dir: Path | None, user: str | None, realm: str | None, passing: bool) -> None:
+def list_(file: Path, state_dir: Path | None, user: str | None, realm: str | None, passing: bool) -> None:
     """List the API tokens: their owners, names and restrictions. The tokens themselves are not known to the gateway."""
-    with explained(), gateway_or_store(*gateway_of(file, state_dir), _answer) as ask:
-        print_all(ask, {"command": "tokens", "user": user, "realm": realm, "passing": passing})
+    with explained(), gateway_or_store(Site(file, state_dir)) as ask:
+        print_lines(ask, {"command": "tokens", "user": user, "realm": realm, "passing": passing})
 
 
 @command.command("revoke")
@@ -83,17 +84,15 @@ def list_(file: Path | None, state_dir: Path | None, user: str | None, realm: st
 @click.option("--user", metavar="NAME", help="Every token and session of this user, with --realm.")
 @click.option("--realm", metavar="REALM", help="The realm that knows the user.")
 @click.option("--stdin", "given", is_flag=True, help="The token on standard input, of either kind.")
-def revoke(
-    file: Path | None, state_dir: Path | None, ids: tuple[str, ...], user: str | None, realm: str | None, given: bool
-) -> None:
+def revoke(file: Path, state_dir: Path | None, ids: tuple[str, ...], user: str | None, realm: str | None, given: bool) -> None:
     """End tokens before their time, at once. A password is not affected: change it where it is kept."""
     if (user is None) != (realm is None) or not (ids or user or given):
         raise click.UsageError("one of these is needed: --id, --user with --realm, --stdin")
-    check_owner(user, realm)
+    check_names(("--user", user), ("--realm", realm))
     question: dict[str, Any] = {"command": "revoke", "ids": list(ids), "user": user, "realm": realm}
     if given:
         question["token"] = _standard_input()
-    with explained(), gateway_or_store(*gateway_of(file, state_dir), _answer) as ask:
+    with explained(), gateway_or_store(Site(file, state_dir)) as ask:
         ended = ask(question)
     click.echo(_ended(ended, user, realm))
 
@@ -108,30 +107,9 @@ def _ended(ended: Mapping[str, Any], user: str | None, realm: str | None) -> str
     return f"revoked: {', '.join(parts)}"
 
 
-def _answer(site: SiteConfig | None, state: DirectState, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The answer without a gateway."""
-    stored = state.view(TOKENS)
-    user, realm = question["user"], question["realm"]
-    realms = [] if site is None else [one.realm for one in site.authenticators]
-    if question["command"] == "tokens":
-        try:
-            return list_tokens(realms, stored, user, realm, passing=question["passing"], first=question["first"])
-        except ValueError as error:
-            raise StartupError(str(error)) from None
-    token = question.get("token")
-    verifier = None
-    if token is not None and not token.startswith(TOKEN_PREFIX):
-        if site is None:
-            raise StartupError("no gateway is running: to verify an access token, --config is needed")
-        clock = WallClock()
-        keyring = Keyring.read(site.perimeter.state_dir, site.token, clock)
-        verifier = TokenVerifier(keyring, site.token, clock, stored.revoked)
-    wanted = Revocation(tuple(question["ids"]), (realm, user) if user else None, token)
-    ended = written(revoke_tokens(realms, Revoker(stored, verifier, state.view(SESSIONS)), wanted))
-    return attrs.asdict(ended)
-
-
 def _standard_input() -> str:
     """The token on standard input, alone or as the value of an Authorization header."""
+    from perimeter.tokens.format import MAX_TOKEN
+
     token = sys.stdin.buffer.readline(2 * MAX_TOKEN).decode("ascii", "replace").strip()
     return token[7:].strip() if token[:7].lower() == "bearer " else token

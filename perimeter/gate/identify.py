@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from perimeter.gate.sources.source import Challenge, CredentialSource, Found
 from perimeter.model import ClientConnection, HeaderBlock, Principal
@@ -44,7 +44,28 @@ class Identifier:
         for source in sources:
             found = source.identify(headers, address, connection)
             if found is not None:
+                if source.by_session and not isinstance(found, Principal):
+                    rest = sources[sources.index(source) + 1 :]
+                    return self._or_by_the_rest(found, rest, headers, address, connection)
                 return found
+        return None
+
+    async def _or_by_the_rest(
+        self,
+        session: Awaitable[Principal | None],
+        rest: Sequence[CredentialSource],
+        headers: HeaderBlock,
+        address: str,
+        connection: ClientConnection,
+    ) -> Principal | None:
+        """The user of a session that has to be looked up; without one, the other sources are asked."""
+        principal = await session
+        if principal is not None:
+            return principal
+        for source in rest:
+            found = source.identify(headers, address, connection)
+            if found is not None:
+                return found if isinstance(found, Principal) else await found
         return None
 
     def identify_by_session(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:

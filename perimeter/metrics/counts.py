@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from perimeter.model.reasons import EarlyEnd
 
 if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
     from perimeter.config.site.config import SiteConfig
     from perimeter.metrics.sources import ScrapeSources
     from perimeter.model import AccessRecord
@@ -141,7 +143,11 @@ class AuthCounts:
 
 
 class Metrics:
-    """All metrics of one daemon. ``in_force`` returns the running parts, or None before the start and after the stop."""
+    """All metrics of one process. ``in_force`` returns the running parts, or None before the start and after the stop.
+
+    ``of_all_workers`` gathers the families of all worker processes for a scrape; None if this is the only process. They may be
+    iterated in a thread.
+    """
 
     def __init__(self) -> None:
         self.requests = RequestCounts()
@@ -156,6 +162,7 @@ class Metrics:
         self.reloads = {"success": 0, "error": 0}
         self.reloaded = True
         self.in_force: Callable[[], ScrapeSources | None] = lambda: None
+        self.of_all_workers: Callable[[], Awaitable[Iterable[Metric]]] | None = None
 
     def configured(self, config: SiteConfig) -> None:
         """``config`` is in force, or about to be."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
@@ -10,6 +11,25 @@ import perimeter
 from perimeter.metrics.sources import ScrapeSources
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.tokens.key_file import KeyState
+
+MERGES: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
+    "perimeter_connections": sum,
+    "perimeter_requests_in_flight": sum,
+    "perimeter_upstream_connections": sum,
+    "perimeter_upstream_server_up": min,
+    "perimeter_audit_healthy": min,
+    "perimeter_authenticator_down": max,
+    "perimeter_offload_waiting": sum,
+    "perimeter_sessions": max,
+    "perimeter_signing_key_activated_timestamp_seconds": max,
+    "process_virtual_memory_bytes": sum,
+    "process_resident_memory_bytes": sum,
+    "process_start_time_seconds": min,
+    "process_open_fds": sum,
+    "process_max_fds": sum,
+    "python_info": max,
+}
+"""How the values of several worker processes become one. A state is the worst one; what all workers know is the latest one."""
 
 
 def build_info() -> Metric:

@@ -1,23 +1,24 @@
 """One sample a second of what the gateway does, for the operator's page.
 
-A sample is made of differences between the counts (`perimeter.metrics.counts`) and of what is read from the running gateway
-(`perimeter.metrics.sources`). Samples are only made while there is a viewer, and the last `RING` of them are kept.
+A sample is made of differences between the totals and of what there is at its end (`perimeter.metrics.figures`), in all worker
+processes if there are several. Samples are only made while there is a viewer, and the last `RING` of them are kept.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from math import ceil
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from perimeter.errors import Refusal
 from perimeter.metrics.counts import REQUEST_BOUNDS, Metrics
-from perimeter.metrics.sources import ScrapeSources
+from perimeter.metrics.figures import AuthenticatorNow, Now, ServerNow, Totals, now_of, totals
 
 _log = Logger()
 
@@ -29,39 +30,6 @@ SECOND: Final = 1.0
 
 LINGER: Final = 60.0
 """Seconds for which samples are still made after the last request: a page without scripts is loaded every ten seconds."""
-
-STREAM_ROUTE: Final = "operator/events"
-"""The name of the route to the stream of samples.
-
-It lasts until its viewer closes it, so its duration does not count as a response time.
-"""
-
-CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
-"""Classes of statuses. ``none``: there was no answer, such as for a client that left."""
-
-_SWITCHING_PROTOCOLS = 101
-_CLIENT_GONE = 499
-
-
-@attrs.frozen
-class ServerNow:
-    """A server of an upstream. ``busy`` and ``idle`` count connections; ``resting`` is in seconds, 0 if it could be reached."""
-
-    upstream: str
-    url: str
-    busy: int
-    idle: int
-    resting: int
-
-
-@attrs.frozen
-class AuthenticatorNow:
-    """An authenticator. While ``down`` it is not asked for ``next_try`` seconds (its circuit breaker is open)."""
-
-    name: str
-    realm: str
-    down: bool
-    next_try: int
 
 
 @attrs.frozen
@@ -92,33 +60,6 @@ class Sample:
         return attrs.asdict(self)
 
 
-class Totals:
-    """All counts of requests at one moment."""
-
-    __slots__ = ("buckets", "received", "refusals", "requests", "sent")
-
-    def __init__(self, metrics: Metrics) -> None:
-        self.requests = [0] * len(CLASSES)
-        #: of all requests except tunnels and streams of samples, which last until their user closes them
-        self.buckets = [0] * (len(REQUEST_BOUNDS) + 1)
-        self.sent = 0
-        self.received = 0
-        self.refusals: Counter[str] = Counter()
-        for (_, route, status, _), row in metrics.requests.rows.items():
-            self.requests[_class(status)] += sum(row.buckets)
-            self.sent += row.sent
-            self.received += row.received
-            if status != _SWITCHING_PROTOCOLS and route != STREAM_ROUTE:
-                for at, count in enumerate(row.buckets):
-                    self.buckets[at] += count
-        for (_, reason), count in metrics.requests.refusals.items():
-            self.refusals[reason] += count
-
-
-def _class(status: int) -> int:
-    return 0 if status == _CLIENT_GONE else min(max(status // 100, 0), len(CLASSES) - 1)
-
-
 def quantile(part: float, buckets: Sequence[int]) -> float | None:
     """The quantile ``part`` (0 to 1) of durations in ``buckets`` (one more than `REQUEST_BOUNDS`), in seconds.
 
@@ -139,55 +80,47 @@ def quantile(part: float, buckets: Sequence[int]) -> float | None:
     return REQUEST_BOUNDS[-1]
 
 
-def sample(before: Totals, after: Totals, now: ScrapeSources, time: float, seconds: float) -> Sample:
+def sample(before: Totals, after: Totals, now: Now, time: float, seconds: float) -> Sample:
     """What happened between two moments. ``time`` is the second one (epoch seconds), ``seconds`` what is between them."""
     buckets = [count - earlier for count, earlier in zip(after.buckets, before.buckets, strict=True)]
+    refusals = {reason: count - before.refusals.get(reason, 0) for reason, count in after.refusals.items()}
     return Sample(
         time=time,
         seconds=seconds,
         requests=tuple(count - earlier for count, earlier in zip(after.requests, before.requests, strict=True)),
         quantiles=(quantile(0.5, buckets), quantile(0.95, buckets), quantile(0.99, buckets)),
-        refusals=dict(after.refusals - before.refusals),
+        refusals={reason: count for reason, count in refusals.items() if count > 0},
         sent=after.sent - before.sent,
         received=after.received - before.received,
-        connections=sum(len(connections) for connections in now.connections.values()),
-        in_flight=sum(connections.in_flight() for connections in now.connections.values()),
+        connections=sum(now.connections.values()),
+        in_flight=now.in_flight,
         sessions=now.sessions,
         audit_failing=now.audit_failing,
-        servers=tuple(_servers(now, time)),
-        authenticators=tuple(
-            AuthenticatorNow(one.name, one.realm, one.breaker.open, ceil(one.breaker.remaining)) for one in now.authenticators
-        ),
+        servers=tuple(now.servers),
+        authenticators=tuple(now.authenticators),
     )
 
 
-def _servers(now: ScrapeSources, time: float) -> list[ServerNow]:
-    return [
-        ServerNow(
-            pool.name,
-            server.settings.url,
-            max(0, len(server.connections) - len(server.idle)),
-            len(server.idle),
-            max(1, ceil(server.resting_until - time)) if server.resting_until else 0,
-        )
-        for pool in now.pools
-        for server in pool.servers
-    ]
+Gather = Callable[[], Awaitable[tuple[Totals, Now]]]
+"""Returns the figures of all worker processes. Raises a `Refusal` if they are not known."""
 
 
 class Sampler:
-    """Makes samples of ``metrics`` while there are viewers, and gives them each sample."""
+    """Makes samples while there are viewers, and gives them each sample.
 
-    def __init__(self, metrics: Metrics, clock: IReactorTime) -> None:
+    They are samples of ``metrics``, or with ``gather`` of all worker processes.
+    """
+
+    def __init__(self, metrics: Metrics, clock: IReactorTime, gather: Gather | None = None) -> None:
         self._metrics = metrics
         self._clock = clock
+        self._gather = gather
         self._ring: deque[Sample] = deque(maxlen=RING)
         self._viewers: set[Callable[[Sample], None]] = set()
         self._before: Totals | None = None
         self._time = 0.0
         self._looked = 0.0
-        self._loop = LoopingCall(self._tick)
-        self._loop.clock = clock
+        self._loop: LoopingCall | None = None
 
     @property
     def samples(self) -> Sequence[Sample]:
@@ -197,9 +130,13 @@ class Sampler:
     def look(self) -> Sequence[Sample]:
         """The samples so far, perhaps none; more are made for `LINGER` seconds."""
         self._looked = self._clock.seconds()
-        if not self._loop.running:
-            self._before, self._time = Totals(self._metrics), self._looked
-            self._loop.start(SECOND, now=False)
+        if self._loop is None:
+            self._loop = LoopingCall(self._tick)
+            self._loop.clock = self._clock
+            if self._gather is None:
+                self._before, self._time = totals(self._metrics), self._looked
+            # The first figures of several processes take a moment; no sample is made of them.
+            self._loop.start(SECOND, now=self._gather is not None)
         return self.samples
 
     def watch(self, viewer: Callable[[Sample], None]) -> Callable[[], None]:
@@ -210,25 +147,44 @@ class Sampler:
 
     def stop(self) -> None:
         """Make no more samples, and forget those that were made."""
-        if self._loop.running:
+        if self._loop is not None:
             self._loop.stop()
+            self._loop = None
         self._ring.clear()
         self._before = None
 
-    def _tick(self) -> None:
+    def _tick(self) -> Deferred[None] | None:
         now = self._clock.seconds()
         if self._viewers:
             self._looked = now
         elif now - self._looked > LINGER:
             self.stop()
-            return
+            return None
+        if self._gather is not None:
+            return Deferred.fromCoroutine(self._ask(self._gather, self._loop))
         sources = self._metrics.in_force()
-        before = self._before
-        if sources is None or before is None:
+        if sources is not None:
+            self._add(totals(self._metrics), now_of(sources, now))
+        return None
+
+    async def _ask(self, gather: Gather, loop: LoopingCall | None) -> None:
+        try:
+            figures = await gather()
+        except Refusal:
+            return  # the next sample is of a longer time
+        except Exception:  # the LoopingCall must not end
+            _log.failure("the figures of all workers could not be gathered")
             return
-        after = Totals(self._metrics)
-        made = sample(before, after, sources, now, max(0.001, now - self._time))
-        self._before, self._time = after, now
+        if self._loop is loop:  # otherwise it was stopped meanwhile
+            self._add(*figures)
+
+    def _add(self, after: Totals, there: Now) -> None:
+        now = self._clock.seconds()
+        before, self._before = self._before, after
+        earlier, self._time = self._time, now
+        if before is None:
+            return
+        made = sample(before, after, there, now, max(0.001, now - earlier))
         self._ring.append(made)
         for viewer in tuple(self._viewers):
             try:

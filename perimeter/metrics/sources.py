@@ -7,10 +7,19 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from perimeter.auth.chain.asking import GuardedAuthenticator
+from perimeter.errors import Refusal
 from perimeter.http.connections import Connections
 from perimeter.offload import Offload
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.tokens.key_file import KeyEntry
+
+
+class NotRunning(Refusal):
+    """The gateway is about to stop."""
+
+    status = 503
+    reason = "not_running"
+    phrase = "The gateway is not running"
 
 
 @attrs.frozen

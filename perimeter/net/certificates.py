@@ -73,10 +73,11 @@ def _checked(
 
 @attrs.frozen
 class DateFinding:
-    """What is wrong with the dates of a certificate. ``unusable``: clients refuse it now."""
+    """What is wrong with the dates of a certificate. ``unusable``: clients refuse it now. ``left`` is the time until it ends."""
 
     text: str
     unusable: bool
+    left: timedelta
 
 
 def date_findings(chain: Iterable[x509.Certificate], now: datetime) -> list[DateFinding]:
@@ -86,11 +87,11 @@ def date_findings(chain: Iterable[x509.Certificate], now: datetime) -> list[Date
         start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         subject = f"the certificate of {certificate.subject.rfc4514_string()}"
         if end <= now:
-            found.append(DateFinding(f"{subject} expired on {end:%Y-%m-%d}", unusable=True))
+            found.append(DateFinding(f"{subject} expired on {end:%Y-%m-%d}", True, end - now))
         elif start > now:
-            found.append(DateFinding(f"{subject} is not valid before {start:%Y-%m-%d}", unusable=True))
+            found.append(DateFinding(f"{subject} is not valid before {start:%Y-%m-%d}", True, end - now))
         elif end <= now + SOON:
-            found.append(DateFinding(f"{subject} expires on {end:%Y-%m-%d}", unusable=False))
+            found.append(DateFinding(f"{subject} expires on {end:%Y-%m-%d}", False, end - now))
     return found
 
 

@@ -1,14 +1,13 @@
-"""Opens the listening sockets, accepts connections, limits their number, and gives them transports.
+"""Accepts connections on listening sockets, limits their number, and gives them transports.
 
 TLS contexts come from `perimeter.net.contexts`. The factory makes the protocol of a connection.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
-from errno import EAFNOSUPPORT, EMFILE, ENFILE, ENOBUFS, ENOMEM
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from typing import Any, cast
 
 from twisted.internet import tcp
@@ -17,9 +16,8 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.logger import Logger
 
 from perimeter.config.site.listener import ListenerSettings
-from perimeter.connection_faults import bind_fault
-from perimeter.descriptors import system_reason
-from perimeter.errors import StartupError
+from perimeter.descriptors import clients_share, system_reason
+from perimeter.net.binding import bind
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.contract import Reactor
 from perimeter.net.deadlines import Deadlines
@@ -29,11 +27,8 @@ from perimeter.net.transport import ServerTransport, socket_address
 
 log = Logger()
 
-BACKLOG = 20000
-"""Connections that wait to be accepted. The kernel lowers it to net.core.somaxconn."""
-
 MAX_ACCEPTS = 100
-"""Maximum number of connections accepted in one turn of the event loop."""
+"""Maximum number of connections accepted in one turn of the event loop. With several processes it is less."""
 
 PAUSE = 0.5
 """Seconds for which no connection is accepted after descriptors or memory ran out. Clients wait in the backlog meanwhile."""
@@ -56,6 +51,11 @@ class ConnectionLimits:
         self.make_room = make_room
         self._open = 0
         self._by_address: dict[str, int] = {}
+
+    def change(self, total: int, per_address: int) -> None:
+        """Apply other limits from now on; half of the descriptors at most. Present connections stay."""
+        self.total = clients_share(total)
+        self.per_address = per_address
 
     @property
     def open(self) -> int:
@@ -90,6 +90,7 @@ class ListeningPort(tcp.Port):
     """A `tcp.Port` on a socket that already listens, with limits, and with TLS if ``contexts`` is not None."""
 
     reactor: Reactor  # type: ignore[assignment]  # Twisted's type has no timers
+    max_accepts = MAX_ACCEPTS
 
     def __init__(
         self,
@@ -114,8 +115,9 @@ class ListeningPort(tcp.Port):
         self.build_protocol: Callable[[IAddress, bytes], IProtocol | None] = lambda peer, alpn: factory.buildProtocol(peer)
         self.transport: type[ServerTransport] = ServerTransport if contexts is None else TLSServerTransport
         self.waiting: dict[ServerTransport, float] = {}
-        self._accepts = MAX_ACCEPTS
+        self._accepts = self.max_accepts
         self._refused = 0
+        self._paused = False
 
     def release(self, address: str) -> None:
         """A connection from ``address`` has ended."""
@@ -123,7 +125,19 @@ class ListeningPort(tcp.Port):
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """The address of the listening socket."""
-        return socket_address(self.socket.getsockname())
+        return socket_address(self.listening.getsockname())
+
+    @property
+    def listening(self) -> socket.socket:
+        """The listening socket, which belongs to the port from the beginning."""
+        return cast(socket.socket, self._preexistingSocket or self.socket)
+
+    def close(self) -> None:
+        """Accept no more, and close the socket, whether or not connections were accepted so far."""
+        if self.connected:
+            self.stopListening()  # type: ignore[no-untyped-call]
+        else:
+            self.listening.close()
 
     def doRead(self) -> None:
         """Accept the waiting connections.
@@ -150,7 +164,7 @@ class ListeningPort(tcp.Port):
             accepted += 1
             # `socket.accept` wraps the socket in another class and two enumerations, which takes 3 of 6 µs.
             self._accepted(cast(socket.socket, socket.SocketType(self.addressFamily, socket.SOCK_STREAM, 0, fd)), name)
-        self._accepts = min(MAX_ACCEPTS, accepted + 20) if accepted == self._accepts else max(1, accepted)
+        self._accepts = min(self.max_accepts, accepted + 20) if accepted == self._accepts else max(1, accepted)
 
     def _accepted(self, sock: socket.socket, name: tuple[Any, ...]) -> None:
         peer = socket_address(name)
@@ -181,14 +195,23 @@ class ListeningPort(tcp.Port):
                 self.limits.release(address)
                 sock.close()
 
+    def pause(self, paused: bool) -> None:
+        """Accept no connections for the time being, or accept some again."""
+        self._paused = paused
+        if self.connected and not self.disconnecting:
+            if paused:
+                self.stopReading()  # type: ignore[no-untyped-call]
+            else:
+                self.startReading()  # type: ignore[no-untyped-call]
+
     def _pause(self, problem: OSError) -> None:
         log.warn("Cannot accept connections for {pause} s: {problem}", pause=PAUSE, problem=system_reason(problem))
-        self.reactor.removeReader(self)
+        self.stopReading()  # type: ignore[no-untyped-call]
         self.reactor.callLater(PAUSE, self._resume)
 
     def _resume(self) -> None:
-        if self.connected and not self.disconnecting:
-            self.reactor.addReader(self)
+        if self.connected and not self.disconnecting and not self._paused:
+            self.startReading()  # type: ignore[no-untyped-call]
 
 
 def listen(
@@ -201,10 +224,14 @@ def listen(
     handshake_timeout: float = 10.0,
     listening: socket.socket | None = None,
     handshakes: FailedHandshakes | None = None,
+    port_type: type[ListeningPort] = ListeningPort,
 ) -> ListeningPort:
-    """Accept connections on ``listening``, which the port then owns (None: on a new socket, see `bind`)."""
-    port = ListeningPort(
-        bind(settings) if listening is None else listening,
+    """A port for connections to ``listening``, which it then owns (None: to a new socket, see `bind`).
+
+    It accepts none before its `startListening` is called.
+    """
+    return port_type(
+        bind(settings.name, settings.interface, settings.port) if listening is None else listening,
         factory,
         reactor,
         contexts=tls,
@@ -213,49 +240,3 @@ def listen(
         handshake_timeout=handshake_timeout,
         handshakes=HandshakeLog(settings.name, handshakes or FailedHandshakes(reactor.seconds)),
     )
-    port.startListening()
-    return port
-
-
-def bind(settings: ListenerSettings) -> socket.socket:
-    """Return a listening socket for the address in ``settings`` (no interface: all, IPv4 and IPv6). Raises `StartupError`."""
-    try:
-        return listening_socket(settings.interface, settings.port)
-    except OSError as problem:
-        host = f"[{settings.interface}]" if ":" in settings.interface else settings.interface or "*"
-        reason = bind_fault(problem, settings.port)
-        raise StartupError(f"listener {settings.name}: cannot listen on {host}:{settings.port}: {reason}") from problem
-
-
-def listening_socket(interface: str, port: int, backlog: int = BACKLOG) -> socket.socket:
-    """Return a non-blocking listening socket. ``interface`` is an IP address, or empty for all addresses. Raises `OSError`."""
-    if interface:
-        family, _, _, _, name = socket.getaddrinfo(
-            interface, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        )[0]
-        return _bound(family, name, backlog, only_v6=True)
-    try:
-        return _bound(socket.AF_INET6, ("::", port), backlog, only_v6=False)
-    except OSError as problem:
-        if problem.errno != EAFNOSUPPORT and os.path.exists("/proc/net/if_inet6"):
-            raise
-        # The kernel has no IPv6.
-        return _bound(socket.AF_INET, ("", port), backlog, only_v6=False)
-
-
-def _bound(family: int, name: tuple[Any, ...], backlog: int, *, only_v6: bool) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
-        # On Linux, accepted sockets inherit these options, which saves two system calls for each of them.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        listening.bind(name)
-        listening.listen(backlog)
-    except BaseException:
-        listening.close()
-        raise
-    return listening

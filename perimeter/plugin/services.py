@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface
 
-from perimeter.offload import Offload
-from perimeter.web_client.clients import WebClients
+if TYPE_CHECKING:  # commands read configurations, and shall not wait for Twisted
+    from twisted.internet.interfaces import IReactorTime
+
+    from perimeter.offload import Offload
+    from perimeter.web_client.clients import WebClients
 
 
 @attrs.frozen
@@ -31,10 +35,18 @@ class AuthServices:
 
     @web.default
     def _own(self) -> WebClients:
+        from perimeter.web_client.clients import WebClients
+
         return WebClients(self.reactor)
 
+    #: the processes that serve the site: each may use a part of what a service allows (see `share`)
+    workers: int = 1
     #: the realms whose roles compare without case (`perimeter.plugin.authenticator.IDirectoryRoles`)
     directory_realms: frozenset[str] = frozenset()
+
+    def share(self, limit: int) -> int:
+        """This process's part of a limit of the whole gateway, such as a number of connections: 1 at least."""
+        return max(1, limit // self.workers)
 
 
 class IBuildsInThread(Interface):

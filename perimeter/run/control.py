@@ -1,4 +1,4 @@
-"""The control socket in ``state_dir``, through which the operator's commands talk to the running gateway.
+"""The control socket in ``state_dir``, through which the operator's commands ask the running gateway (`perimeter.run.asking`).
 
 One JSON object on a line each way, then the connection ends. The socket belongs to the gateway's user alone (mode 0600), and only
 that user and root may connect. The questions and answers are `perimeter.run.operations`'.
@@ -11,8 +11,8 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +22,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.descriptors import system_reason
-from perimeter.errors import StartupError
+from perimeter.run.asking import LONG_TIMEOUT, NAME, TIMEOUT, short_path
 
 _log = Logger()
 
-NAME = "control"
-"""Name of the socket in ``state_dir``."""
-
 MAX_QUESTION = 64 * 1024
-MAX_ANSWER = 64 * 1024 * 1024
-TIMEOUT = 5.0
-"""Seconds for a whole conversation, on either side."""
-
-
-class NoGateway(StartupError):
-    """No gateway is running with this ``state_dir``."""
-
 
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
-
-
-@contextmanager
-def _short(directory: Path) -> Iterator[str]:
-    """The socket's path, short enough for the limit of 108 bytes however deep the directory is."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{handle}/{NAME}"
-    finally:
-        os.close(handle)
 
 
 class ControlPort:
@@ -73,7 +52,7 @@ class ControlPort:
     def _bound(self) -> socket.socket:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            with _short(self.directory) as path:
+            with short_path(self.directory) as path:
                 _clear(path)
                 os.fchmod(listening.fileno(), 0o600)  # before it has a name: it never has another mode
                 listening.bind(path)
@@ -168,6 +147,7 @@ class _Conversation(Protocol):
             self.transport.abortConnection()
         elif b"\n" in self._received:
             self._asked = True
+            self._deadline.reset(LONG_TIMEOUT)
             Deferred.fromCoroutine(self._reply()).addCallback(self._send)
 
     def _send(self, reply: bytes) -> None:
@@ -192,30 +172,3 @@ class _Conversation(Protocol):
         """The connection has ended."""
         if self._deadline.active():
             self._deadline.cancel()
-
-
-def ask(directory: Path, question: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer of the gateway that uses the ``state_dir`` ``directory``. Blocks: for commands. Raises `StartupError`."""
-    try:
-        with _short(directory) as path, socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT)
-            connection.connect(path)
-            connection.sendall(json.dumps(question).encode("ascii") + b"\n")
-            received = bytearray()
-            while data := connection.recv(65536):
-                received += data
-                if len(received) > MAX_ANSWER:
-                    raise StartupError("the gateway's answer has no end")
-    except PermissionError:
-        raise StartupError(f"{directory}: only the gateway's own user and root may ask it") from None
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise NoGateway(f"no gateway is running with state_dir {directory}") from None
-    except OSError as problem:
-        raise StartupError(f"the gateway with state_dir {directory} does not answer: {system_reason(problem)}") from None
-    try:
-        answer = json.loads(received)
-    except ValueError:
-        raise StartupError(f"the gateway with state_dir {directory} did not answer") from None
-    if "error" in answer:
-        raise StartupError(str(answer["error"]))
-    return dict(answer)

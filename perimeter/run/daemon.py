@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.config import SiteConfig
@@ -34,18 +36,24 @@ from perimeter.run.operations import answer
 from perimeter.run.sockets import BoundSockets
 from perimeter.run.steps import run_all
 from perimeter.run.worker import Worker
+from perimeter.workers.plan import Address
 
 _log = Logger()
 
 #: Seconds between two looks at the counts of messages that repeat.
 _REPORT = 1.0
 
+#: Seconds between the answer to the command that stops the gateway and the stop: the answer leaves first.
+_ANSWER_LEAVES = 0.1
+
+_STOPPING = "the gateway is stopping"
+
 
 class Daemon(Service):
     """The gateway as a Twisted service. ``config_file`` is read again at each reload; ``log`` follows its ``[logging]``.
 
     ``launch`` reports how the start ends. ``user`` is the user that twistd makes of the process between `privilegedStartService`
-    and `startService`; None if it stays what it is.
+    and `startService`; None if it stays what it is. ``activated`` are listening sockets from systemd.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class Daemon(Service):
         log: DaemonLog | None = None,
         launch: Launch | None = None,
         user: DaemonUser | None = None,
+        activated: Mapping[Address, socket.socket] | None = None,
     ) -> None:
         self._config_file = config_file
         self._config = config
@@ -68,11 +77,15 @@ class Daemon(Service):
         self._watchdog = Watchdog(notifier, reactor)
         self._counting = LoopingCall(self._report)
         self._counting.clock = reactor
-        self._worker = Worker(reactor, config.limits, BoundSockets(), user)
+        self._worker = Worker(reactor, config.limits, BoundSockets(activated), user)
         self._bound = False
         self._control: ControlPort | None = None
-        self._reloading: Deferred[None] | None = None
+        self._reloading: Deferred[Any] | None = None
         self._reload_next: Callable[[], SiteConfig] | None = None
+        #: those who wait for the result of the next reload
+        self._waiting: list[Deferred[str]] = []
+        #: how many configurations have been put in force
+        self._generation = 0
         self._files = FileWatch(reactor, self._renewed)
 
     # -- start
@@ -139,68 +152,105 @@ class Daemon(Service):
             if self._control.directory == state_dir:
                 return
             self._control.close()
-        self._control = ControlPort(state_dir, partial(answer, self._worker), self._reactor)
+        self._control = ControlPort(state_dir, self._answer, self._reactor)
         self._control.open()
 
     def _apply(self, prepared: Prepared) -> None:
         """Put the daemon's part of a configuration in force."""
         config = self._config = prepared.config
+        self._generation += 1
         self._files.watch(prepared.versions)
         if self._log is not None:
             self._log.configure(config.logging, config.audit.redact)
         for warning in config.warnings:
             _log.warn("{finding}", finding=warning, counted=True)  # an event with "warning" in it is Python's own to Twisted
 
+    # -- questions of the operator
+
+    def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """The answer to what concerns the process; the worker answers everything else. Raises ValueError."""
+        command = question.get("command")
+        if command == "reload":
+            return self._reload_and_report()
+        if command == "stop":
+            self._reactor.callLater(_ANSWER_LEAVES, self._stop)
+            return {}
+        if command == "upgrade":
+            raise ValueError(
+                "an upgrade without a pause needs several workers: set workers = 2 or auto in [perimeter], or let systemd open "
+                "the sockets; see docs/how-to/operate.md"
+            )
+        return answer(self._worker, question)
+
+    async def _reload_and_report(self) -> Mapping[str, Any]:
+        refused = await self.reload()
+        if refused:
+            raise ValueError(refused)
+        return {"generation": self._generation, "status": str(self._worker)}
+
+    def _stop(self) -> None:
+        if self.running:
+            self._reactor.stop()
+
     # -- reload
 
-    def reload(self) -> None:
-        """Read the configuration again and put it in force, as a whole or not at all.
+    def reload(self) -> Deferred[str]:
+        """Read the configuration again and put it in force, as a whole or not at all. The result is "", or what is wrong.
 
         A reload that is asked for during another one is done after it, since the file may have changed: once, however often it
         was asked for.
         """
-        self._reload(self._read)
+        return self._reload(self._read)
 
     def _renewed(self, paths: list[Path]) -> None:
         """Files have changed that the configuration in force names: read these again. site.ini may be half edited, and waits."""
         _log.info("changed: {paths}; reading the files again", paths=", ".join(map(str, paths)))
         self._reload(self._in_force)
 
-    def _reload(self, read: Callable[[], SiteConfig]) -> None:
+    def _reload(self, read: Callable[[], SiteConfig]) -> Deferred[str]:
         if not self.running:
-            return
-        if self._reloading is not None:
-            if self._reload_next is None or read == self._read:  # reading site.ini again reads the files that it names, too
-                self._reload_next = read
-            return
+            return succeed(_STOPPING)
+        result: Deferred[str] = Deferred()
+        self._waiting.append(result)
+        if self._reloading is None:
+            self._begin_reload(read)
+        elif self._reload_next is None or read == self._read:  # reading site.ini again reads the files that it names, too
+            self._reload_next = read
+        return result
+
+    def _begin_reload(self, read: Callable[[], SiteConfig]) -> None:
         self._reload_next = None
+        waiting, self._waiting = self._waiting, []
         self._notifier.reloading("reading the configuration")
         self._reloading = Deferred()  # a placeholder, as what follows may be over at once
         reloading = Deferred.fromCoroutine(self._put_in_force(read))
         if not reloading.called:
             self._reloading = reloading
-        reloading.addBoth(self._reloaded)
+        reloading.addBoth(self._reloaded, waiting)
 
-    def _reloaded(self, _: object) -> None:
+    def _reloaded(self, refused: str | Failure, waiting: list[Deferred[str]]) -> None:
         self._reloading = None
+        for one in waiting:
+            one.callback(refused if isinstance(refused, str) else _STOPPING)
         if self._reload_next is not None:
-            self._reload(self._reload_next)
+            self._begin_reload(self._reload_next)
 
-    async def _put_in_force(self, read: Callable[[], SiteConfig]) -> None:
+    async def _put_in_force(self, read: Callable[[], SiteConfig]) -> str:
+        """Nothing (""), or why the configuration is not in force."""
         try:
             prepared = await self._worker.prepare(read)
             self._worker.put_in_force(prepared)
         except CancelledError:
-            return  # the daemon stops
+            return _STOPPING
         except StartupError as error:
             for line in str(error).splitlines():
                 _log.error("not reloaded: {error}", error=line, counted=True)
             self._refused(str(error).splitlines()[0])
-            return
+            return str(error)
         except Exception:
             _log.failure("not reloaded", counted=True)
             self._refused("see the log")
-            return
+            return "the gateway failed to reload; its log says why"
         config = prepared.config
         run_all(
             "a part of the new configuration is not in force",
@@ -210,6 +260,7 @@ class Daemon(Service):
         )
         _log.info("reloaded: {status}", status=self._worker)
         self._notifier.ready(str(self._worker))
+        return ""
 
     def _read(self) -> SiteConfig:
         return load_site(self._config_file, kinds=installed_kinds())
@@ -230,6 +281,9 @@ class Daemon(Service):
         self._reload_next = None
         if self._reloading is not None:
             self._reloading.cancel()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(_STOPPING)
         self._files.stop()
         if self._control is not None:
             self._control.close()

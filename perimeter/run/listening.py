@@ -1,7 +1,7 @@
 """The listeners: bound, kept or replaced at a reload, and closed.
 
 A listener whose address stays the same keeps its socket and its connections; only what these serve is replaced. All that can fail
-is in `Listeners.bind`, which changes nothing of the listeners in use.
+is in `Listeners.bind`, which changes nothing of the listeners in use and accepts no connection.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
 from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
+from perimeter.net.share import SharedLimits, SharedPort, limit_for_one
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
 from perimeter.run.build.runtime import Runtime
@@ -62,6 +63,10 @@ class ActiveListener:
     site: Site
     port: ListeningPort
 
+    def start(self) -> None:
+        """Accept connections."""
+        self.port.startListening()
+
     @property
     def number(self) -> int:
         """Number of the port: the one that the system has chosen if the configuration says 0."""
@@ -73,10 +78,10 @@ class ActiveListener:
         return (old.interface, old.port, old.tls) == (settings.interface, settings.port, settings.tls)
 
     def stop(self) -> None:
-        """Accept no more."""
+        """Accept no more, also if `start` was not called."""
         # A handshake under way must not end in a connection that follows rules which are no longer in force.
         self.port.build_protocol = lambda *_: None
-        self.port.stopListening()  # type: ignore[no-untyped-call]
+        self.port.close()
 
     def put_in_force(self, assembly: Assembly, contexts: ServerContexts | None) -> None:
         """Serve by ``assembly`` from now on."""
@@ -103,13 +108,19 @@ class BoundListeners:
             listening.stop()
 
 
+def _connection_limits(runtime: Runtime, make_room: Callable[[str | None], int]) -> ConnectionLimits:
+    place = runtime.place
+    return ConnectionLimits(make_room=make_room) if place is None else SharedLimits(place, runtime.reactor, make_room)
+
+
 class Listeners:
     """All listeners of the gateway, by name. ``limits`` are the first ones; ``sockets`` has the sockets to listen on."""
 
     def __init__(self, runtime: Runtime, limits: LimitSettings, sockets: Sockets) -> None:
         self._runtime = runtime
         self._sockets = sockets
-        self._limits = ConnectionLimits(clients_share(limits.connections), limits.connections_per_address, self._make_room)
+        self._limits = _connection_limits(runtime, self._make_room)
+        self._limits.change(limits.connections, limits.connections_per_address)
         #: silent connections that were closed to make room; the last search for some, and how long there is no other
         self._crowded = 0
         self._looked_at = -inf
@@ -117,6 +128,7 @@ class Listeners:
         self._listening: dict[str, ActiveListener] = {}
         #: those that accept no more, and still have connections
         self._leaving: list[ActiveListener] = []
+        self._paused = False
 
     # -- from one configuration to the next
 
@@ -144,23 +156,35 @@ class Listeners:
         self._listening = {**bound.kept, **bound.opened}
         self._leaving = [listening for listening in (*self._leaving, *leaving) if listening.site.connections]
         limits = bound.assembly.config.limits
-        self._limits.total = share = clients_share(limits.connections)
-        if share < limits.connections:
+        self._limits.change(limits.connections, limits.connections_per_address)
+        workers = bound.assembly.config.perimeter.workers
+        wanted = limit_for_one(limits.connections, workers)
+        share = clients_share(wanted)
+        if share < wanted:
             _log.warn(
                 "the process may have {limit} file descriptors, and half of them are kept for services and files: at most "
-                "{share} clients can be connected, not {wanted}. Raise the limit (LimitNOFILE= of the service, ulimit -n), or "
-                "set [limits] connections = {share}",
+                "{share} clients can be connected{each}, not {wanted}. Raise the limit (LimitNOFILE= of the service, ulimit -n), "
+                "or set [limits] connections = {possible}",
                 limit=descriptor_limit(),
                 share=share,
-                wanted=limits.connections,
+                each=" to each worker" if workers > 1 else "",
+                wanted=wanted,
+                possible=share * workers,
             )
-        self._limits.per_address = limits.connections_per_address
         run_all(
             "a listener does not follow the configuration",
             *(listening.stop for listening in leaving),
             *(listening.site.connections.shut_down for listening in leaving),
             *(partial(one.put_in_force, bound.assembly, bound.contexts.get(name)) for name, one in bound.kept.items()),
+            *(one.start for one in bound.opened.values()),
         )
+        self.pause(self._paused)
+
+    def pause(self, paused: bool) -> None:
+        """Accept no connections for the time being, or accept some again. Present connections go on."""
+        changed, self._paused = self._paused != paused, paused
+        for listening in self._listening.values() if changed or paused else ():
+            listening.port.pause(paused)
 
     def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> ActiveListener:
         limits = assembly.config.limits
@@ -187,6 +211,7 @@ class Listeners:
             limits.handshake_timeout,
             self._socket(settings),
             self._runtime.handshakes,
+            ListeningPort if self._runtime.place is None else SharedPort,
         )
         factory.port = port.getHost().port
         port.build_protocol = factory.build
@@ -200,7 +225,7 @@ class Listeners:
         if settings.port:
             for listening in self._listening.values():
                 if (listening.settings.interface, listening.settings.port) == (settings.interface, settings.port):
-                    shared: socket.socket = listening.port.socket.dup()
+                    shared: socket.socket = listening.port.listening.dup()
                     return shared
         return self._sockets.socket_for(settings)
 

@@ -81,15 +81,17 @@ def _level(event: LogEvent) -> str:
     return getattr(level, "name", "info")
 
 
-def console_line(event: LogEvent, redact: Redactor = redact) -> str:
+def console_line(event: LogEvent, redact: Redactor = redact, slot: int | None = None) -> str:
     """``2026-11-22T12:00:00+0000 info perimeter.gate: …``, local time; a traceback follows, indented.
 
-    If the event is about one request and has its ``request_id``, the line ends with it.
+    ``slot`` is that of a worker: ``2026-11-22T12:00:00+0000 info perimeter.gate slot=0: …``. If the event is about one request
+    and has its ``request_id``, the line ends with it.
     """
     stamp = formatTime(event.get("log_time", time.time()))
     namespace = escape_line(str(event.get("log_namespace", "-")))
+    place = "" if slot is None else f" slot={slot}"
     request = f" (request_id {escape_line(event['request_id'])})" if event.get("request_id") else ""
-    line = f"{stamp} {_level(event)} {namespace}: {escape_line(redacted(_message(event), redact))}{request}\n"
+    line = f"{stamp} {_level(event)} {namespace}{place}: {escape_line(redacted(_message(event), redact))}{request}\n"
     trace = _trace(event)
     if trace:
         # Only at newlines: every other character that some program takes for a line end is escaped.
@@ -126,8 +128,8 @@ def _values(event: LogEvent, redact: Redactor) -> dict[str, object]:
     return found
 
 
-def json_line(event: LogEvent, redact: Redactor = redact) -> str:
-    """One JSON object: time (UTC), level, namespace and message.
+def json_line(event: LogEvent, redact: Redactor = redact, slot: int | None = None) -> str:
+    """One JSON object: time (UTC), level, namespace and message; first the ``slot`` of a worker.
 
     Where there are any: ``values``, those in the message, such as address and reason; ``request_id``; ``trace``, a traceback.
     """
@@ -146,7 +148,7 @@ def json_line(event: LogEvent, redact: Redactor = redact) -> str:
     trace = _trace(event)
     if trace:
         fields["trace"] = _clean(redacted(trace, redact))
-    return json.dumps(fields) + "\n"
+    return json.dumps(fields if slot is None else {"slot": slot, **fields}) + "\n"
 
 
 _FORMATS = {LogFormat.CONSOLE: console_line, LogFormat.JSON: json_line}
@@ -156,14 +158,18 @@ _FORMATS = {LogFormat.CONSOLE: console_line, LogFormat.JSON: json_line}
 class DaemonLog:
     """Writes events of at least ``settings.level`` to ``outfile``, and flushes each. Never raises. Skips audit records.
 
-    ``clock`` returns seconds. The owner calls `report` about once a second, and `finish` at the end.
+    ``clock`` returns seconds. ``slot`` is that of a worker, and is in each line. The owner calls `report`
+    about once a second, and `finish` at the end.
     """
 
-    def __init__(self, settings: LoggingSettings, outfile: TextIO, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: LoggingSettings, outfile: TextIO, clock: Callable[[], float] = time.time, slot: int | None = None
+    ) -> None:
         self.configure(settings)
         self._same: Repeats[_Text] = Repeats(clock)
         self._alike: Repeats[_Text] = Repeats(clock, LIKE)
         self._outfile = outfile
+        self._slot = slot
         self._encoding = getattr(outfile, "encoding", None) or "utf-8"
 
     def configure(self, settings: LoggingSettings, secrets: Sequence[str] = ()) -> None:
@@ -179,11 +185,11 @@ class DaemonLog:
         try:
             if _LEVELS.get(_level(event), 0) >= _WARN and not event.get("counted") and self._held_back(event):
                 return
-            line = self._make_line(event, self._redact)
+            line = self._make_line(event, self._redact, self._slot)
         except Exception as error:
             # An event that cannot be turned into text must not be lost silently.
             line = self._make_line(
-                {"log_format": "An event cannot be written: {kind}", "kind": type(error).__name__}, self._redact
+                {"log_format": "An event cannot be written: {kind}", "kind": type(error).__name__}, self._redact, self._slot
             )
         self._write(line)
 
@@ -220,6 +226,7 @@ class DaemonLog:
                                 "seconds": round(count.seconds),
                             },
                             self._redact,
+                            self._slot,
                         )
                     )
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from perimeter.metrics.counts import Metrics
+from perimeter.errors import Unavailable
+from perimeter.metrics.figures import Figures, own_figures
 from perimeter.metrics.samples import Sampler
 from perimeter.net.contexts import ServerIdentity
 from perimeter.offload import Offload
+from perimeter.run.all_figures import AllFigures
+from perimeter.run.all_workers import all_problems
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.operations import ListenerStatus
-from perimeter.run.problems import Examination, Problem, problems
+from perimeter.run.problems import Examination, Problem
 from perimeter.web.endpoints.operator.gateway import Reload
 
 KNOWN_FOR: Final = 5.0
@@ -47,7 +51,8 @@ class OperatedGateway:
     def __init__(self, worker: OperatedWorker, runtime: Runtime) -> None:
         self._worker = worker
         self._runtime = runtime
-        self.samples = Sampler(runtime.metrics, runtime.reactor)
+        self._all = None if runtime.place is None else AllFigures(runtime.place, runtime)
+        self.samples = Sampler(runtime.metrics, runtime.reactor, None if self._all is None else self._all.sample)
         self.seconds = runtime.reactor.seconds
         self.uptime = worker.uptime
         self.listeners = worker.listeners
@@ -62,11 +67,6 @@ class OperatedGateway:
         return self._worker.assembly
 
     @property
-    def metrics(self) -> Metrics:
-        """The counts."""
-        return self._runtime.metrics
-
-    @property
     def offload(self) -> Offload:
         """The threads for the gateway's own work."""
         return self._runtime.offload
@@ -79,6 +79,23 @@ class OperatedGateway:
     def identities(self) -> Mapping[str, tuple[ServerIdentity, ...]]:
         """The certificates that each listener with TLS serves."""
         return self._worker.examination().identities
+
+    async def figures(self) -> Figures:
+        """The figures of all worker processes, or of this one alone if the others cannot be asked.
+
+        Raises `NotRunning` while the gateway stops.
+        """
+        if self._all is not None:
+            with suppress(Unavailable):
+                return await self._all.all()
+        return own_figures(self._runtime.metrics, self._runtime.reactor.seconds())
+
+    async def attempts(self) -> Mapping[tuple[str, ...], int]:
+        """Questions to authenticators by name, type, realm and result, as `figures`."""
+        if self._all is not None:
+            with suppress(Unavailable):
+                return await self._all.attempts()
+        return self._runtime.metrics.auth.attempts
 
     def troubles(self) -> Deferred[Sequence[Problem]]:
         """What is wrong, the worst first.
@@ -95,7 +112,7 @@ class OperatedGateway:
         return waiting
 
     async def _examine(self) -> Sequence[Problem]:
-        return await problems(self._worker.examination())
+        return await all_problems(self._worker.examination())
 
     def _examined(self, found: Any) -> None:
         waiting, self._waiting = self._waiting, []

@@ -11,11 +11,17 @@ import attrs
 
 import perimeter
 from perimeter.errors import Unavailable
+from perimeter.metrics.figures import totals
+from perimeter.run.all_workers import all_problems, all_status
 from perimeter.run.build.assembly import Assembly
-from perimeter.run.problems import Examination, Subject, problems
+from perimeter.run.build.prepared import counts
+from perimeter.run.overview import certificates, last_reload, requests_so_far
+from perimeter.run.problems import Examination, Subject, noticed
 from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.tokens.revoking import Revocation
+from perimeter.web.endpoints.operator.gateway import Reload
+from perimeter.workers.place import Place
 
 
 @attrs.frozen
@@ -29,6 +35,8 @@ class ListenerStatus:
 
 class RunningGateway(Protocol):
     """What the answers need of `perimeter.run.worker.Worker`."""
+
+    last_reload: Reload
 
     @property
     def assembly(self) -> Assembly:
@@ -52,7 +60,8 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
     """
     command = question.get("command")
     if command == "status":
-        return status(gateway) if question.get("brief") is True else examined_status(gateway, gateway.examination())
+        examination = gateway.examination()
+        return brief_status(gateway, examination) if question.get("brief") is True else examined_status(gateway, examination)
     if command == "tokens":
         return _tokens(gateway.assembly, question)
     if command == "revoke":
@@ -76,6 +85,8 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
         "pid": os.getpid(),
         "uptime": int(gateway.uptime()),
         "config": str(config.file),
+        "drain_timeout": config.perimeter.drain_timeout,
+        "last_reload": last_reload(gateway.last_reload),
         "sessions": len(gateway.assembly.sessions),
         "listeners": [attrs.asdict(place) for place in gateway.listeners()],
         "authenticators": [
@@ -101,14 +112,38 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
     }
 
 
+async def brief_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
+    """`status` of all worker processes, with the requests so far if they are counted."""
+    so_far = totals(examination.runtime.metrics)
+    own = {**status(gateway), **(requests_so_far(so_far) if counts(examination.assembly.config) else {})}
+    place = examination.runtime.place
+    return own if place is None else await all_status(place, own, so_far)
+
+
 async def examined_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
-    """`status`, with ``problems``: the worst first. Directories and services are asked; this takes some seconds at most."""
-    found = await problems(examination)
-    answer = status(gateway)
+    """`brief_status`, with ``problems``, the worst first, and ``certificates``.
+
+    Directories and services are asked; this takes some seconds at most.
+    """
+    found = await all_problems(examination)
+    answer = {
+        **await brief_status(gateway, examination),
+        "certificates": certificates(examination.identities, examination.runtime.reactor.seconds()),
+    }
     down = {one.name: one.message for one in found if one.subject is Subject.AUTHENTICATOR}
     for authenticator in answer["authenticators"]:
         authenticator["fault"] = down.get(authenticator["name"], "")
     return {**answer, "problems": [attrs.asdict(one) for one in found]}
+
+
+def answer_workers(gateway: RunningGateway, place: Place) -> None:
+    """Answer the other worker processes when they are asked about all of them."""
+
+    def own(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"status": status(gateway), "counts": totals(gateway.examination().runtime.metrics).counts()}
+
+    place.handlers["status"] = own
+    place.handlers["noticed"] = lambda _: {"problems": [attrs.asdict(one) for one in noticed(gateway.examination())]}
 
 
 def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ Directories and services are asked when the operator asks: what no request has u
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -18,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.config.site.server import ServerScheme
 from perimeter.errors import Refusal
+from perimeter.file_systems import space_at
 from perimeter.net.certificates import date_findings
 from perimeter.net.contexts import ServerIdentity
 from perimeter.plugin.authenticator import IProbe
@@ -26,16 +26,10 @@ from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
 
 TIMEOUT: Final = 3.0
-"""Seconds for all that is asked. It is less than `perimeter.run.control.TIMEOUT`."""
+"""Seconds for all that is asked. It is less than `perimeter.run.asking.TIMEOUT`."""
 
 MOST_SERVERS: Final = 100
 """Servers of upstreams that are asked."""
-
-FULL: Final = 64 * 1024
-"""A file system with fewer free bytes is full."""
-
-ALMOST_FULL: Final = 0.01
-"""The part of a file system that is free when it is reported."""
 
 
 class Severity(IntEnum):
@@ -55,6 +49,7 @@ class Subject(StrEnum):
     UPSTREAM = "upstream"
     STATE = "state"
     RELOAD = "reload"
+    WORKER = "worker"
 
 
 @attrs.frozen
@@ -81,12 +76,23 @@ async def problems(subject: Examination) -> list[Problem]:
     """Every problem, the worst first. Takes `TIMEOUT` at most. Never raises."""
     assembly = subject.assembly
     asked = [
-        *(_authenticator(one, subject.runtime) for one in assembly.chain.guarded),
-        *(_upstream(pool, subject.runtime) for pool in assembly.pools),
+        *(ask_authenticator(one, subject.runtime) for one in assembly.chain.guarded),
+        *(ask_upstream(pool, subject.runtime) for pool in assembly.pools),
         _disks(assembly.audit.paths, subject.runtime),
     ]
     answers = await DeferredList([Deferred.fromCoroutine(one) for one in asked], consumeErrors=True)
     found = [problem for success, answer in answers if success for problem in answer]
+    return sorted([*found, *_seen(subject)], key=lambda one: one.severity)
+
+
+def noticed(subject: Examination) -> list[Problem]:
+    """Problems that this process sees without asking anybody: those of another worker process may differ."""
+    return [*(problem for one in subject.assembly.chain.guarded for problem in _open_breaker(one)), *_seen(subject)]
+
+
+def _seen(subject: Examination) -> list[Problem]:
+    found: list[Problem] = []
+    assembly = subject.assembly
     strict = assembly.config.audit.strict
     for text in assembly.audit.problems():
         worst = Severity.NOTHING_IS_SERVED if strict else Severity.WORKS_FOR_NOW
@@ -100,7 +106,7 @@ async def problems(subject: Examination) -> list[Problem]:
     if subject.refused_reload:
         message = f"the last reload was refused, the earlier configuration is in force: {subject.refused_reload}"
         found.append(Problem(Severity.WORKS_FOR_NOW, Subject.RELOAD, str(assembly.config.file), message))
-    return sorted(found, key=lambda one: one.severity)
+    return found
 
 
 def _certificates(identities: Mapping[str, tuple[ServerIdentity, ...]]) -> Iterable[Problem]:
@@ -112,14 +118,20 @@ def _certificates(identities: Mapping[str, tuple[ServerIdentity, ...]]) -> Itera
                 yield Problem(severity, Subject.CERTIFICATE, listener, f"{identity.source}: {finding.text}")
 
 
-async def _authenticator(one: GuardedAuthenticator, runtime: Runtime) -> list[Problem]:
+async def ask_authenticator(one: GuardedAuthenticator, runtime: Runtime) -> list[Problem]:
+    """What is wrong with an authenticator: its backend is asked, for `TIMEOUT` at most."""
     fault = ""
     authenticator = one.authenticator
     if IProbe.providedBy(authenticator):
         fault = await _fault(authenticator.probe(), runtime)
-    if not fault and one.breaker.open:
-        fault = f"it failed, and is not asked for {one.breaker.remaining:.0f} s"
-    return [Problem(Severity.SOME_REQUESTS_FAIL, Subject.AUTHENTICATOR, one.name, fault)] if fault else []
+    return [Problem(Severity.SOME_REQUESTS_FAIL, Subject.AUTHENTICATOR, one.name, fault)] if fault else _open_breaker(one)
+
+
+def _open_breaker(one: GuardedAuthenticator) -> list[Problem]:
+    if not one.breaker.open:
+        return []
+    fault = f"it failed, and is not asked for {one.breaker.remaining:.0f} s"
+    return [Problem(Severity.SOME_REQUESTS_FAIL, Subject.AUTHENTICATOR, one.name, fault)]
 
 
 async def _fault(probe: Awaitable[None], runtime: Runtime) -> str:
@@ -137,7 +149,8 @@ async def _fault(probe: Awaitable[None], runtime: Runtime) -> str:
     return ""
 
 
-async def _upstream(pool: UpstreamPool, runtime: Runtime) -> list[Problem]:
+async def ask_upstream(pool: UpstreamPool, runtime: Runtime) -> list[Problem]:
+    """What is wrong with the servers of an upstream: the gateway connects to each, for `TIMEOUT` at most."""
     servers = [server for server in pool.servers if server.settings.scheme is not ServerScheme.SAMPLE][:MOST_SERVERS]
     answers = await DeferredList(
         [Deferred.fromCoroutine(pool.probe(server, TIMEOUT, runtime.reactor)) for server in servers], consumeErrors=True
@@ -158,12 +171,11 @@ def _full(paths: Iterable[Path]) -> list[Problem]:
     for path in paths:
         if not path.is_file():
             continue  # a terminal or a pipe
-        system = os.statvfs(path)
-        free = (system.f_bfree if os.geteuid() == 0 else system.f_bavail) * system.f_frsize
-        if free < FULL:
+        space = space_at(path)
+        if space.full:
             message = "the file system of the audit log is full: no request is served when it cannot be written"
             found.append(Problem(Severity.NOTHING_IS_SERVED, Subject.AUDIT, str(path), message))
-        elif free < ALMOST_FULL * system.f_blocks * system.f_frsize:
-            message = f"the file system of the audit log is almost full: {free >> 20} MiB are free"
+        elif space.almost_full:
+            message = f"the file system of the audit log is almost full: {space.free >> 20} MiB are free"
             found.append(Problem(Severity.WORKS_FOR_NOW, Subject.AUDIT, str(path), message))
     return found

@@ -8,7 +8,7 @@ from typing import Any, Final
 from perimeter.run.known_realms import known_realm
 from perimeter.sessions.session import Session
 from perimeter.sessions.stored import StoredSessions
-from perimeter.state.writer import finish
+from perimeter.state.writer import finish, look
 from perimeter.web.endpoints.api_tokens import utc_time
 
 PAGE: Final = 1000
@@ -56,6 +56,8 @@ async def end_sessions(
     `perimeter.errors.Unavailable` if the end is in force but could not be written.
     """
     sessions = []
+    if any(stored.with_id(id) is None for id in ids):
+        await look(stored)
     for id in dict.fromkeys(ids):
         session = stored.with_id(id)
         if session is None:

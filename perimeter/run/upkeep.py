@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
@@ -12,15 +12,16 @@ from perimeter.gate.review import Reviewer
 from perimeter.http.connections import withdraw_unless
 from perimeter.http.exchange import Exchange
 from perimeter.run.build.assembly import Assembly
+from perimeter.run.build.prepared import TORN
 from perimeter.run.build.runtime import Runtime
 
 _log = Logger()
 
-#: Seconds between checks for rotated keys, and between attempts to write what could not be written. A discarded key keeps working
-#: for at most this long.
+#: Seconds between checks whether keys are to be rotated, and between attempts to write what could not be written.
 _CHECK = 5.0
 
-#: Seconds between checks for changes of the state by another process: one query in the state's thread.
+#: Seconds between looks for what other processes have changed: one query for the state, one look at the file of the keys. A
+#: discarded key keeps working for at most this long.
 _FOLLOW = 1.0
 
 #: Seconds between looks for what is open for long and has to be judged again. 10,000 open exchanges take 10 ms of each.
@@ -43,12 +44,15 @@ class Upkeep:
         self._reviewer = Reviewer(runtime.reactor, exchanges)
         self._checks = {
             LoopingCall(self._review): _REVIEW,
-            LoopingCall(self._check_keys): _CHECK,
+            LoopingCall(self._rotate_keys): _CHECK,
+            LoopingCall(self._refresh_keys): _FOLLOW,
             LoopingCall(self._tend_state): _CHECK,
             LoopingCall(self.follow_state): _FOLLOW,
         }
         for check in self._checks:
             check.clock = runtime.reactor
+        if runtime.place is not None:
+            runtime.place.handlers[TORN] = self._audit_torn
 
     def start(self) -> None:
         """Begin all periodic checks."""
@@ -71,6 +75,7 @@ class Upkeep:
         if assembly is not None:
             assembly.state.on_removed.add(self._revoked)
             assembly.chain.users_changed = self._reviewer.everything
+            assembly.keys.changed = self._keys_changed
             self._users_revoked = assembly.tokens.users_revoked
             remember = assembly.config.authentication.remember_password
             self._reviewer.put_in_force(assembly.gates, assembly.gate_of_routes, assembly.identifier, remember)
@@ -79,6 +84,10 @@ class Upkeep:
     def follow_state(self) -> Deferred[None]:
         """Fires when what other processes have written to the state is in force."""
         return succeed(None) if self._assembly is None else self._assembly.state.follow()
+
+    def _audit_torn(self, told: Mapping[str, str]) -> None:
+        if self._assembly is not None:
+            self._assembly.audit.torn(told["path"])
 
     def _review(self) -> None:
         try:
@@ -92,21 +101,16 @@ class Upkeep:
         self._assembly.sessions.keep_uses()
         return self._assembly.state.tend()
 
-    def _check_keys(self) -> Deferred[None] | None:
-        assembly = self._assembly
-        if assembly is None:
-            return None
-        checking = self._runtime.offload.run(assembly.keyring.rotate_if_due)
+    def _rotate_keys(self) -> Deferred[None]:
+        return succeed(None) if self._assembly is None else self._assembly.keys.rotate_if_due()
 
-        def checked(changed: bool) -> None:
-            if changed:
-                assembly.keys_changed()
-                self._reviewer.everything()
-                _log.info("the signing keys have changed")
+    def _refresh_keys(self) -> Deferred[None]:
+        return succeed(None) if self._assembly is None else self._assembly.keys.refresh()
 
-        return checking.addCallback(checked).addErrback(
-            lambda failure: _log.error("the signing keys were not checked: {error}", error=failure.getErrorMessage())
-        )
+    def _keys_changed(self) -> None:
+        if self._assembly is not None:
+            self._assembly.keys_changed()
+            self._reviewer.everything()
 
     def _revoked(self) -> None:
         """Tokens were revoked: cut what flows to their holders, in one pass for all revocations of the next tenth of a second."""

@@ -12,7 +12,8 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from twisted.internet.defer import Deferred
+import attrs
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from perimeter.config.site.config import SiteConfig
@@ -25,9 +26,11 @@ from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.user import DaemonUser
+from perimeter.run.counting import Counting
 from perimeter.run.listening import BoundListeners, Listeners
 from perimeter.run.operated import OperatedGateway
-from perimeter.run.operations import ListenerStatus
+from perimeter.run.operations import ListenerStatus, answer_workers
+from perimeter.run.other_workers import OtherWorkers
 from perimeter.run.preparation import Preparation
 from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
@@ -37,6 +40,7 @@ from perimeter.web.endpoints.operator.audit import Searches
 from perimeter.web.endpoints.operator.events import Audience
 from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.web.endpoints.operator.page import Desk
+from perimeter.workers.place import Place
 
 _log = Logger()
 
@@ -44,25 +48,48 @@ _log = Logger()
 _CUT_TIME = 1.0
 
 
+@attrs.frozen(eq=False)
+class Made:
+    """What `Worker.make` has made of a configuration: all that is left to do are assignments."""
+
+    prepared: Prepared
+    bound: BoundListeners
+
+
 class Worker:
     """Serves clients on ``sockets``. ``limits`` are the first ones. ``user`` writes the files, if it is not the present user.
+    ``place`` is the place among several workers, ``workers`` their number.
 
     First `prepare_now` and `put_in_force`, which bind the listeners, then `start`.
     """
 
-    def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets, user: DaemonUser | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        limits: LimitSettings,
+        sockets: Sockets,
+        user: DaemonUser | None = None,
+        place: Place | None = None,
+        workers: int = 1,
+    ) -> None:
         self._reactor = reactor
-        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user)
+        self._others = None if place is None else OtherWorkers(place, reactor, self._pause)
+        parts = {} if self._others is None else self._others.parts()
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place, workers=workers, **parts)
         self._runtime.metrics.in_force = self._measured
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
         self._listeners = Listeners(self._runtime, limits, sockets)
         self._upkeep = Upkeep(self._runtime, self._listeners.exchanges)
         self._assembly: Assembly | None = None
-        self._running = False
+        #: whether `start` was called, and `stop` was not
+        self.running = False
         self.last_reload = Reload()
         self._started = 0.0
         self._operated = OperatedGateway(self, self._runtime)
+        self._counting = None if place is None else Counting(place, self._runtime)
+        if place is not None:
+            answer_workers(self, place)
         audience = Audience(self._operated.samples, self._operated.troubles)
         self._desk = Desk(self._operated, audience, Searches(reactor))
 
@@ -80,17 +107,19 @@ class Worker:
         return self._preparation.prepare(read)
 
     def put_in_force(self, prepared: Prepared) -> None:
-        """Serve by what was prepared: as a whole, or not at all.
+        """Serve by what was prepared: as a whole, or not at all. Raises as `make` does."""
+        self.assign(self.make(prepared))
 
-        Everything that can fail is done first: listeners are bound, plug-ins are built and started. Raises `StartupError` (or
-        what a bug raises) if that fails; it is undone and ``prepared`` is discarded then. After the first assignment nothing
-        fails: every step is taken, and what one of them raises is logged.
+    def make(self, prepared: Prepared) -> Made:
+        """Do everything that can fail: bind listeners, build and start plug-ins. The owner calls `assign` or `give_up` next.
+
+        Raises `StartupError` (or what a bug raises) if that fails; it is undone and ``prepared`` is discarded then.
         """
         try:
             assembly = assemble(prepared, self._runtime, self._desk)
             bound = self._listeners.bind(assembly, prepared.contexts)
             try:
-                if self._running:
+                if self.running:
                     assembly.chain.start()
             except BaseException:
                 bound.undo()
@@ -98,19 +127,37 @@ class Worker:
         except BaseException:
             self._preparation.discard(prepared)
             raise
-        self._assign(prepared, bound)
+        return Made(prepared, bound)
 
-    def _assign(self, prepared: Prepared, bound: BoundListeners) -> None:
+    def give_up(self, made: Made) -> None:
+        """Undo `make`."""
+        assembly = made.bound.assembly
+        run_all(
+            "what was made of a configuration is still there",
+            made.bound.undo,
+            *([assembly.chain.stop] if self.running else []),
+            *(pool.close for pool in assembly.pools),
+            partial(self._preparation.discard, made.prepared),
+        )
+
+    def assign(self, made: Made) -> None:
+        """Serve by what was made. Nothing fails here: every step is taken, and what one of them raises is logged."""
+        bound = made.bound
         old, self._assembly = self._assembly, bound.assembly
         run_all(
             "a part of the new configuration is not in force",
-            partial(self._runtime.metrics.configured, prepared.config),
-            partial(self._runtime.states.adopt, prepared.state),
+            partial(self._runtime.metrics.configured, made.prepared.config),
+            partial(self._runtime.states.adopt, made.prepared.state),
             partial(self._listeners.put_in_force, bound),
             partial(self._upkeep.look_after, bound.assembly),
+            *([partial(self._others.put_in_force, bound.assembly)] if self._others is not None else []),
         )
         if old is not None:
             _retire(old)
+
+    def _pause(self, paused: bool) -> None:
+        """Leave new connections to the other workers, or accept some again."""
+        self._listeners.pause(paused)
 
     def reopen_logs(self) -> None:
         """Use the audit files that are at their paths now."""
@@ -127,15 +174,25 @@ class Worker:
         self._preparation.start()
         self._assembly.chain.start()
         self._upkeep.start()
-        self._running = True
+        self.running = True
         self._started = self._reactor.seconds()
+        if self._counting is not None:
+            self._counting.start()
+        if self._others is not None:
+            self._reactor.callLater(0, self._join, self._others)
+
+    def _join(self, others: OtherWorkers) -> None:
+        if self.running:
+            others.join(self.assembly.state)
 
     def stop(self) -> Deferred[None]:
         """Accept no more, let requests in flight finish for ``drain_timeout``, then cut what is left."""
-        self._running = False
+        self.running = False
         self._upkeep.stop()
         self._operated.samples.stop()
         self._listeners.stop()
+        if self._others is not None:
+            self._others.stop()
         done: Deferred[None] = Deferred()
         self._await_drained(done, self._reactor.seconds() + self.assembly.config.perimeter.drain_timeout)
         return done.addCallback(self._close)
@@ -181,7 +238,13 @@ class Worker:
             threads.stop()
         self._runtime.refusals.finish()
         self._runtime.handshakes.finish()
-        return written if flushed is None else written.addCallback(lambda _: flushed)
+        if flushed is not None:
+            written.addCallback(lambda _: flushed)
+        return written if self._counting is None else written.addBoth(lambda _: self._counted())
+
+    def _counted(self) -> Deferred[None]:
+        """All requests have ended: the manager keeps their counts."""
+        return succeed(None) if self._counting is None else self._counting.stop()
 
     # -- for the operator and the metrics
 
@@ -201,8 +264,13 @@ class Worker:
         return float(self._reactor.seconds() - self._started)
 
     def count_reload(self, success: bool, reason: str = "") -> None:
-        """Count a reload in the metrics. ``reason`` is why it was refused."""
-        self._runtime.metrics.count_reload(success)
+        """Count a reload in the metrics, once for all workers. ``reason`` is why it was refused."""
+        place = self._runtime.place
+        if place is None or place.leads:
+            place = self._runtime.place
+        if place is None or place.leads:
+            self._runtime.metrics.count_reload(success)
+        self._runtime.metrics.reloaded = success
         self.last_reload = Reload(self._reactor.seconds(), "" if success else reason)
 
     def examination(self) -> Examination:

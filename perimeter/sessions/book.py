@@ -10,7 +10,7 @@ from perimeter.errors import NoSuchSession
 from perimeter.model import GrantKind, Principal
 from perimeter.sessions.session import Session, digest_of, mint
 from perimeter.sessions.stored import StoredSessions
-from perimeter.state.writer import finish
+from perimeter.state.writer import finish, look
 from perimeter.tokens.format import EpochClock
 
 LONGEST_AGENT = 200
@@ -104,11 +104,17 @@ class SessionBook:
 
     async def end(self, principal: Principal, id: str) -> Session:
         """End a session of the user. Raises `NoSuchSession`, for one of another user too, and `Unavailable`."""
-        for session in self.owned(principal):
-            if session.id == id:
-                await self._stored.end(session)
-                return session
-        raise NoSuchSession("the user has no session with this id")
+        session = self._owned(principal, id)
+        if session is None:
+            await look(self._stored)
+            session = self._owned(principal, id)
+        if session is None:
+            raise NoSuchSession("the user has no session with this id")
+        await self._stored.end(session)
+        return session
+
+    def _owned(self, principal: Principal, id: str) -> Session | None:
+        return next((session for session in self.owned(principal) if session.id == id), None)
 
     async def end_others(self, principal: Principal, keep_id: str) -> int:
         """End all sessions of the user except ``keep_id``. Returns how many ended. Raises `Unavailable`."""
@@ -122,7 +128,11 @@ class SessionBook:
 
     async def end_cookie(self, cookie: bytes) -> Session | None:
         """End the session of a cookie's value, over or not. Returns it, or None if there is none. Raises `Unavailable`."""
-        session = self._stored.find(digest_of(cookie))
+        digest = digest_of(cookie)
+        session = self._stored.find(digest)
+        if session is None:
+            await look(self._stored)
+            session = self._stored.find(digest)
         if session is not None:
             await self._stored.end(session)
         return session

@@ -131,6 +131,10 @@ class StoredSessions:
         grant = principal.grant
         return grant is None or grant.kind is not GrantKind.SESSION or grant.id in self._index.by_id
 
+    def news(self) -> Deferred[None] | None:
+        """Look for what this process does not know; see `ChangeWriter.catch_up`."""
+        return self._writer.catch_up()
+
     # -- changing them
 
     def add(self, session: Session) -> Deferred[None]:

@@ -39,6 +39,9 @@ class DirectState:
         """As `add`: nothing is in force before it is written, as no request is being served."""
         return self._write(change)
 
+    def catch_up(self) -> None:
+        """Nothing: the whole store was read a moment ago."""
+
     def _write(self, change: Change) -> Deferred[None]:
         try:
             self._store.write([change])

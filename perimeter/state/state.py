@@ -2,36 +2,41 @@
 
 A change that takes something away is in force at once and is written then; a change that adds something is in force once it is
 written. Changes that come while others are being written are written together after them, in one transaction. What other
-processes write is read from the store's log.
+processes write is read from the store's log. A change is answered when it is in force in every process (`perimeter.state.peers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any, Final, TypeVar, cast
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.errors import Overloaded, StartupError, StateUnavailable, Unavailable
+from perimeter.errors import StartupError, StateUnavailable, Unavailable
 from perimeter.offload import Offload
 from perimeter.state.changes import Change, Cursor, Gap
 from perimeter.state.kinds import Kind, Kinds, View
+from perimeter.state.peers import ALONE, Peers
 from perimeter.state.store import IStateStore
+from perimeter.state.write_queue import Batch, WriteQueue, settle
 
 _log = Logger()
 
 T = TypeVar("T")
 V = TypeVar("V", bound=View)
 
-MOST_WAITING: Final = 1000
-"""Changes that may wait to be written."""
-
 _LAST: Final = 10.0
 """Seconds that `State.stop` takes at most: another process may be writing."""
 _FORGET: Final = 600.0
 """Seconds between two rounds in which what has ended is dropped."""
+
+LOOK_INTERVAL: Final = 1.0
+"""Seconds between two looks into the store for what a client names and nobody has announced."""
+_LOOK: Final = 2.0
+"""Seconds that a client waits for such a look."""
 
 Indexes = Mapping[str, Any]
 """New indexes by the name of their kind, as `perimeter.state.kinds.View.index` makes them."""
@@ -53,10 +58,12 @@ class State:
         # thread of its own, so that no flood of logins delays a revocation.
         self._thread = thread or Offload(reactor, threads=1, queue=4)
         self._cursor: Cursor = 0
-        self._waiting: list[tuple[Change, Deferred[None]]] = []
-        self._under_way: list[tuple[Change, Deferred[None]]] = []
+        self._peers: Peers = ALONE
+        self._queue = WriteQueue(self._thread, self._commit, self._written)
         self._reading = DeferredLock()
-        self._quiet: Deferred[None] | None = None
+        #: those who wait for a look into the log that has not begun
+        self._asking: list[Deferred[None]] = []
+        self._looked = -inf
         #: removals that could not be written: tried again by each `tend`
         self._owed: list[Change] = []
         self._forgotten = reactor.seconds()
@@ -79,16 +86,25 @@ class State:
         """Write from now on."""
         self._thread.start()
 
+    def join(self, peers: Peers) -> None:
+        """Share the store with ``peers`` from now on."""
+        self._peers = peers
+        peers.begin(self._cursor, self.follow)
+
+    def leave(self) -> None:
+        """Share the store no more: another one is in use. Its numbers mean nothing to the peers from now on."""
+        self._peers = ALONE
+
     def stop(self) -> Deferred[None]:
         """Write what waits and what is owed, then release the store. Fires when that is done, or has taken too long."""
+        self._peers.end()
         owed, self._owed = self._owed, []
         for change in owed:
             self._write_removal(change).addErrback(lambda _: None)  # logged
-        quiet = self._quiet = Deferred()
+        quiet = self._queue.finish()
         # Only the store's thread closes the store: not if it hangs, then, and without a disk's delay for the reactor.
         quiet.addCallback(lambda _: self._thread.proceed(self._store.close))
         quiet.addTimeout(_LAST, self._reactor).addErrback(lambda _: None)
-        self._flush()
         return quiet.addBoth(lambda _: self._thread.stop())
 
     def view(self, kind: Kind[V]) -> V:
@@ -103,11 +119,7 @@ class State:
 
     def add(self, change: Change) -> Deferred[None]:
         """Write ``change``, then apply it. Fails with `Unavailable` if it cannot be written."""
-
-        def written(_: None) -> None:
-            self._view(change).apply(change)
-
-        return unaffected(self._write(change).addCallback(written))
+        return unaffected(self._queue.add(change))
 
     def remove(self, change: Change) -> Deferred[None]:
         """Apply ``change`` at once, and write it. Fails with `Unavailable` if it is not written yet."""
@@ -131,7 +143,7 @@ class State:
             _log.error("a revocation is in force but not on disk yet: {error}", error=failure.getErrorMessage())
             return failure
 
-        return unaffected(self._write(change, bounded=False).addErrback(failed))
+        return unaffected(self._queue.add(change, bounded=False).addErrback(failed))
 
     def problem(self) -> str:
         """What is wrong with the store, for the operator; "" if nothing is."""
@@ -141,39 +153,21 @@ class State:
 
     # -- writing
 
-    def _write(self, change: Change, *, bounded: bool = True) -> Deferred[None]:
-        done: Deferred[None] = Deferred()
-        if bounded and len(self._waiting) >= MOST_WAITING:
-            done.errback(Overloaded("too many changes wait to be written"))
-            return done
-        self._waiting.append((change, done))
-        self._flush()
-        return done
+    def _commit(self, changes: Sequence[Change]) -> Cursor:
+        """Write ``changes`` and inform the peers: in the store's thread, as nobody needs to wait for the reactor's."""
+        cursor = self._store.write(changes)
+        self._peers.wrote(cursor)
+        return cursor
 
-    def _flush(self) -> None:
-        if self._under_way:
-            return
-        if not self._waiting:
-            if self._quiet is not None and not self._quiet.called:
-                self._quiet.callback(None)
-            return
-        batch = self._under_way = self._waiting
-        self._waiting = []
-
-        def written(result: Cursor | Failure) -> None:
-            self._under_way = []
-            failed = None
-            if isinstance(result, Failure):
-                failed = result
-            # If another process has written in between, the next `follow` reads its changes, and these once more.
-            elif result == self._cursor + len(batch):
-                self._cursor = result
-            for _, done in batch:
-                done.callback(failed)
-            self._flush()
-
-        # `proceed`, not `run`: at most one write is queued, so the queue limit need not apply.
-        self._thread.proceed(self._store.write, [change for change, _ in batch]).addErrback(_as_unavailable).addBoth(written)
+    def _written(self, batch: Batch, cursor: Cursor) -> None:
+        # If another process has written in between, the next `follow` reads its changes, and these once more.
+        if cursor == self._cursor + len(batch):
+            self._cursor = cursor
+        for change, _ in batch:
+            if change.adds:
+                self._view(change).apply(change)
+        self._peers.applied(self._cursor)
+        self._peers.everywhere(cursor).addCallback(lambda _: settle(batch))
 
     # -- from time to time
 
@@ -188,14 +182,48 @@ class State:
         self._forgotten = now
         for view in self._views.values():
             view.forget(now)
-        return self._guarded(self._forget(now))
+        return self._guarded(self._forget(now) if self._peers.leads else _nothing())
 
     async def _forget(self, now: float) -> None:
         await self._thread.run(self._store.forget, now)
 
     def follow(self) -> Deferred[None]:
-        """Put in force what other processes have written. Never fails."""
-        return self._reading.run(lambda: self._guarded(self._follow()))
+        """Put in force what other processes have written until now. Never fails.
+
+        All who ask before the next look into the log has begun share it.
+        """
+        asked: Deferred[None] = Deferred()
+        self._asking.append(asked)
+        if len(self._asking) == 1:
+            self._reading.run(self._look)
+        return asked
+
+    def _look(self) -> Deferred[None]:
+        asking, self._asking = self._asking, []
+
+        def seen(_: None) -> None:
+            for asked in asking:
+                asked.callback(None)
+
+        return self._guarded(self._follow()).addCallback(seen)
+
+    def catch_up(self) -> Deferred[None] | None:
+        """Look into the store for what a client names and this process does not know, since another one may have written it.
+
+        None if there is nothing to look for: the peers have written nothing new, and the last look was not `LOOK_INTERVAL` ago.
+        So a flood of made-up names costs one look a second. Fails with `StateUnavailable` if it is known that there is something
+        new, and it cannot be read.
+        """
+        now, target = self.seconds(), self._peers.committed
+        if target <= self._cursor and 0 <= now - self._looked < LOOK_INTERVAL:
+            return None
+        self._looked = now
+
+        def seen(_: object) -> None:
+            if self._cursor < target:
+                raise StateUnavailable("what another process has written cannot be read")
+
+        return unaffected(self.follow()).addTimeout(_LOOK, self._reactor).addBoth(seen)
 
     async def _follow(self) -> None:
         while True:
@@ -203,6 +231,7 @@ class State:
             found = await self._thread.run(self._store.since, asked)
             if isinstance(found, Gap):
                 self.replace(await self._thread.run(self.load))
+                self._peers.applied(self._cursor)
                 for view in self._views.values():
                     view.removed()
                 self._notify()
@@ -210,6 +239,7 @@ class State:
                 changes, cursor = found
                 self._apply(changes[self._cursor - asked :])  # without what this process has written meanwhile
                 self._cursor = max(self._cursor, cursor)
+                self._peers.applied(self._cursor)
             self._unread = False
             if isinstance(found, Gap) or not changes:
                 return
@@ -230,8 +260,7 @@ class State:
 
         Additions on their way are applied when they are written.
         """
-        pending: Iterable[Change] = (*(change for change, _ in (*self._under_way, *self._waiting)), *self._owed)
-        for change in pending:
+        for change in (*self._queue.pending(), *self._owed):
             if not change.adds:
                 self._view(change).apply(change)
 
@@ -261,10 +290,3 @@ def unaffected(work: Deferred[T]) -> Deferred[T]:
 
     work.addBoth(over)
     return result
-
-
-def _as_unavailable(failure: Failure) -> Failure:
-    if failure.check(Unavailable):
-        return failure
-    _log.failure("the state cannot be written", failure)
-    return Failure(StateUnavailable("the state cannot be written"))

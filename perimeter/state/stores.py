@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from perimeter.config.site.perimeter import PerimeterSettings, StateKind
 from perimeter.state.kinds import Kinds
 from perimeter.state.memory import MemoryStore
+from perimeter.state.peers import ALONE, Peers
 from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import Indexes, State
 from perimeter.state.store import IStateStore
@@ -34,11 +35,12 @@ class OpenedState:
 
 
 class States:
-    """The states in use. ``kinds`` are what they keep."""
+    """The states in use. ``kinds`` are what they keep, and ``peers`` are the other processes that serve with the same state."""
 
-    def __init__(self, reactor: Any, kinds: Kinds) -> None:
+    def __init__(self, reactor: Any, kinds: Kinds, peers: Peers = ALONE) -> None:
         self._reactor = reactor
         self._kinds = kinds
+        self._peers = peers
         self._in_use: dict[Key, State] = {}
 
     def open(self, settings: PerimeterSettings) -> OpenedState:
@@ -62,6 +64,9 @@ class States:
         if opened.loaded is not None:
             opened.state.replace(opened.loaded)
             opened.state.start()
+            for other in self._in_use.values():
+                other.leave()
+            opened.state.join(self._peers)
             self._in_use[opened.key] = opened.state
         return opened.state
 

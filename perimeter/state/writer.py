@@ -25,8 +25,28 @@ class ChangeWriter(Protocol):
         Fails with `perimeter.errors.Unavailable` if it cannot be written now: it is in force, and is written as soon as possible.
         """
 
+    def catch_up(self) -> Deferred[None] | None:
+        """Look for what a client names and this process does not know, since another one may have written it.
+
+        None if there is nothing to look for. Fails with `perimeter.errors.Unavailable` if there is, and it cannot be read.
+        """
+
     def seconds(self) -> float:
         """The time, in epoch seconds."""
+
+
+class Follows(Protocol):
+    """What `look` needs of the view of a kind."""
+
+    def news(self) -> Deferred[None] | None:
+        """See `ChangeWriter.catch_up`."""
+
+
+async def look(view: Follows) -> None:
+    """Look once for what is not known here. Raises what `ChangeWriter.catch_up` fails with."""
+    news = view.news()
+    if news is not None:
+        await news
 
 
 async def finish(*changes: Deferred[Any]) -> Sequence[Any]:

@@ -1,29 +1,30 @@
 """The targets of a ``metrics`` listener: the metrics, as Prometheus's text or OpenMetrics, and ``OK`` for health checks.
 
-The metrics are gathered on the reactor thread and made into text on another one. Scrapes that arrive meanwhile share that text,
-so many of them cost no more than one.
+The metrics are gathered on the reactor thread and made into text on another one. With several worker processes, they are those of
+all of them (`perimeter.metrics.counts.Metrics.of_all_workers`). Scrapes that arrive meanwhile share that text, so many of them
+cost no more than one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 
 from prometheus_client.core import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.gc_collector import GCCollector
 from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perimeter.errors import MethodNotAllowed, Refusal
+from perimeter.errors import MethodNotAllowed
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.metrics.counts import Metrics
 from perimeter.metrics.families import families
 from perimeter.metrics.gauges import build_info, gauges
+from perimeter.metrics.shares import system_registry
+from perimeter.metrics.sources import NotRunning
 from perimeter.offload import Offload
 
 _NO_STORE = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
@@ -32,24 +33,17 @@ _TEXT = CONTENT_TYPE_PLAIN_0_0_4
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-class NotRunning(Refusal):
-    """The gateway is about to stop."""
-
-    status = 503
-    reason = "not_running"
-    phrase = "The gateway is not running"
-
-
 class _Gathered(Collector):
-    """Families that are already gathered, and those that the library reads from the system."""
+    """Families that are already gathered, and those that the library reads from the system, unless they are gathered too."""
 
-    def __init__(self, gathered: Sequence[Metric], system: CollectorRegistry) -> None:
+    def __init__(self, gathered: Iterable[Metric], system: CollectorRegistry | None) -> None:
         self._gathered = gathered
         self._system = system
 
     def collect(self) -> Iterable[Metric]:
         yield from self._gathered
-        yield from self._system.collect()
+        if self._system is not None:
+            yield from self._system.collect()
 
 
 def wants_openmetrics(accept: bytes | None) -> bool:
@@ -67,11 +61,7 @@ class MetricsTarget:
     def __init__(self, metrics: Metrics, offload: Offload) -> None:
         self._metrics = metrics
         self._offload = offload
-        # A registry of its own: the library's default registry is one for the whole process.
-        self._system = CollectorRegistry()
-        self._system.register(ProcessCollector(registry=None))
-        self._system.register(PlatformCollector(registry=None))
-        GCCollector(self._system)
+        self._system = system_registry()
         #: exchanges that wait for the text that is being made, by whether it is OpenMetrics
         self._waiting: dict[bool, list[Exchange]] = {}
 
@@ -83,9 +73,13 @@ class MetricsTarget:
         if form in self._waiting:
             self._waiting[form].append(exchange)
             return
-        gathered = self._gather()
+        if self._metrics.of_all_workers is None:
+            gathered = self._gather()
+            made = self._offload.proceed(self._text, _Gathered(gathered, self._system), form)
+        else:
+            made = Deferred.fromCoroutine(self._text_of_all(self._metrics.of_all_workers, form))
         self._waiting[form] = [exchange]
-        self._offload.proceed(self._text, gathered, form).addBoth(self._made, form)
+        made.addBoth(self._made, form)
 
     def _gather(self) -> list[Metric]:
         now = self._metrics.in_force()
@@ -93,8 +87,10 @@ class MetricsTarget:
             raise NotRunning
         return [build_info(), *families(self._metrics), *gauges(now)]
 
-    def _text(self, gathered: Sequence[Metric], form: bool) -> bytes:
-        everything = _Gathered(gathered, self._system)
+    async def _text_of_all(self, gather: Callable[[], Awaitable[Iterable[Metric]]], form: bool) -> bytes:
+        return await self._offload.proceed(self._text, _Gathered(await gather(), None), form)
+
+    def _text(self, everything: Collector, form: bool) -> bytes:
         if form:
             return openmetrics.generate_latest(everything, version="1.0.0")  # type: ignore[no-any-return, no-untyped-call]
         return generate_latest(everything)

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from perimeter.errors import ExpiredToken, InvalidToken
+from perimeter.errors import ExpiredToken, UnknownToken
 from perimeter.model import TOKEN_PREFIX, Grant, GrantKind, Principal, Restriction
 from perimeter.state.changes import Change
 from perimeter.tokens.format import EpochClock
@@ -81,12 +81,12 @@ class ApiTokenVerifier:
         self._clock = clock
 
     def verify(self, token: str) -> ApiToken:
-        """What is kept of ``token``, which begins with `TOKEN_PREFIX`. Raises `InvalidToken`, or `ExpiredToken`."""
+        """What is kept of ``token``, which begins with `TOKEN_PREFIX`. Raises `UnknownToken` or `ExpiredToken`."""
         # The look-up is by the hash, so its time does not depend on how much of a token was right.
         known = self._known
         kept = known.find(digest_of(token)) if known is not None and _FORM.fullmatch(token) else None
         if kept is None:
-            raise InvalidToken("no such API token, or it was revoked")
+            raise UnknownToken("no such API token, or it was revoked")
         if self._clock.seconds() >= kept.expires:
             raise ExpiredToken("the API token expired")
         return kept

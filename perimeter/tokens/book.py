@@ -12,6 +12,7 @@ import attrs
 
 from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
 from perimeter.model import Grant, GrantKind, Principal, Restriction
+from perimeter.state.writer import look
 from perimeter.tokens.api_token import ApiToken, digest_of, mint
 from perimeter.tokens.format import EpochClock
 from perimeter.tokens.revoking import Revoker
@@ -81,12 +82,18 @@ class TokenBook:
 
     async def remove(self, owner: Principal, which: str) -> ApiToken:
         """End one, by its id or its text. Raises `NoSuchToken`, for another user's token too, and `Unavailable`."""
+        token = self._owned(owner, which)
+        if token is None:
+            await look(self._stored)
+            token = self._owned(owner, which)
+        if token is None:
+            raise NoSuchToken("the user does not have this API token")
+        await self._stored.remove(token)
+        return token
+
+    def _owned(self, owner: Principal, which: str) -> ApiToken | None:
         digest = digest_of(which)
-        for token in self.owned(owner):
-            if which == token.id or digest == token.digest:
-                await self._stored.remove(token)
-                return token
-        raise NoSuchToken("the user does not have this API token")
+        return next((token for token in self.owned(owner) if which == token.id or digest == token.digest), None)
 
     async def revoke(self, text: str) -> Principal | None:
         """End a token of either kind, on behalf of its holder (RFC 7009). Returns its owner, or None if it is not a valid token.

@@ -58,6 +58,10 @@ class KeyEntry:
         return KeyState.NEXT if self.activated is None else KeyState.SIGNING
 
 
+Version = tuple[int, int, int, int]
+"""Device, inode, time of the last change in nanoseconds, and size."""
+
+
 class KeyFile:
     """``keyring.json`` in a state directory. Every method may block, and raises `StartupError` with one line that says why."""
 
@@ -80,6 +84,14 @@ class KeyFile:
             raise StartupError(f"state_dir {self._dir}: others may write to it (chmod 700 {self._dir})")
         if not os.access(self._dir, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             raise StartupError(f"state_dir {self._dir}: not writable")
+
+    def version(self) -> Version | None:
+        """What changes whenever the file is replaced or written; None if there is no file."""
+        try:
+            status = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

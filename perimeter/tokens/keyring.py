@@ -23,7 +23,7 @@ from perimeter.config.site.token import MIN_SECRET, Algorithm, TokenSettings
 from perimeter.errors import StartupError
 from perimeter.tokens.format import EpochClock
 from perimeter.tokens.jwk import PrivateKey, PublicKey, generate
-from perimeter.tokens.key_file import KeyEntry, KeyFile, KeyState
+from perimeter.tokens.key_file import KeyEntry, KeyFile, KeyState, Version
 
 #: seconds that a retired key is kept after its last token has expired: another process may have used it a little longer
 GRACE: Final = 60.0
@@ -66,6 +66,7 @@ class Keyring:
         self._clock = clock
         self._secret = _secret_key(settings) if settings.algorithm is Algorithm.HS256 else None
         self._ring = self._made_of(())
+        self._version: Version | None = None
 
     @classmethod
     def open(cls, state_dir: Path, settings: TokenSettings, clock: EpochClock) -> Keyring:
@@ -88,6 +89,11 @@ class Keyring:
             raise StartupError(f"{keyring._file.path}: there is no keyring yet")
         keyring._ring = keyring._made_of(entries or ())
         return keyring
+
+    def refresh(self) -> bool:
+        """As `rotate_if_due`, but nothing is done if the file is still the one that was read before: that takes 5 µs."""
+        version = self._file.version()
+        return version is not None and version != self._version and self.rotate_if_due()
 
     def rotate_if_due(self) -> bool:
         """Read the file again, which another process may have changed, and rotate if that is due.
@@ -119,6 +125,7 @@ class Keyring:
         settled = settle(entries, self._settings, self._clock.seconds(), force=force)
         if settled != entries:
             self._file.write(settled)
+        self._version = self._file.version()  # of what was read or written just now: no other process has had the lock
         changed = settled != self._ring.entries
         self._ring = self._made_of(settled)
         return changed

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.errors import InvalidToken, NoSuchToken
+from perimeter.errors import InvalidToken, NoSuchToken, UnknownToken
 from perimeter.model import TOKEN_PREFIX, GrantKind, Principal
-from perimeter.state.writer import finish
+from perimeter.state.writer import finish, look
 from perimeter.tokens.api_token import ApiToken, digest_of
+from perimeter.tokens.news import News, no_news
 from perimeter.tokens.stored import StoredTokens
 from perimeter.tokens.verifier import TokenVerifier
 
@@ -48,20 +49,35 @@ class UserSessions(Protocol):
 class Revoker:
     """Ends tokens, and with all tokens of a user their ``sessions``. Without ``verifier`` there are no access tokens.
 
+    ``news`` looks once for a token that is not known here: it must not stay valid because another process has issued it.
+
     Every method raises `perimeter.errors.Unavailable` if the end is in force but could not be written.
     """
 
-    def __init__(self, stored: StoredTokens, verifier: TokenVerifier | None, sessions: UserSessions) -> None:
+    def __init__(
+        self, stored: StoredTokens, verifier: TokenVerifier | None, sessions: UserSessions, news: News = no_news
+    ) -> None:
         self._stored = stored
+        self._news = news
         self._sessions = sessions
         self._verifier = verifier
 
     async def end(self, text: str) -> Principal:
         """End the token ``text``, of either kind. Returns its owner. Raises `InvalidToken` if it is not a valid token."""
+        try:
+            return await self._end(text)
+        except InvalidToken as error:
+            news = self._news(error)
+            if news is None:
+                raise
+            await news
+        return await self._end(text)
+
+    async def _end(self, text: str) -> Principal:
         if text.startswith(TOKEN_PREFIX):
             kept = self._stored.find(digest_of(text))
             if kept is None:
-                raise InvalidToken("no such API token, or it was revoked")
+                raise UnknownToken("no such API token, or it was revoked")
             await self._stored.remove(kept)
             return kept.owner
         if self._verifier is None:
@@ -78,7 +94,10 @@ class Revoker:
 
     async def revoke(self, wanted: Revocation) -> Ended:
         """End all that ``wanted`` names. Raises `NoSuchToken` and `InvalidToken`, and has ended nothing then."""
-        tokens = [self._with_id(id) for id in dict.fromkeys(wanted.ids)]
+        ids = dict.fromkeys(wanted.ids)
+        if any(self._stored.with_id(id) is None for id in ids):
+            await look(self._stored)
+        tokens = [self._with_id(id) for id in ids]
         api_tokens, access_tokens = len(tokens), 0
         if wanted.token is not None:
             grant = (await self.end(wanted.token)).grant

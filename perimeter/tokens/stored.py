@@ -124,6 +124,10 @@ class StoredTokens:
         user = index.users.get((realm, username))
         return user is not None and grant.issued <= user.before
 
+    def news(self) -> Deferred[None] | None:
+        """Look for what this process does not know; see `ChangeWriter.catch_up`."""
+        return self._writer.catch_up()
+
     # -- changing them
 
     def add(self, token: ApiToken) -> Deferred[None]:

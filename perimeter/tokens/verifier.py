@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from perimeter.config.site.token import TokenSettings
-from perimeter.errors import ForeignToken, InvalidToken
+from perimeter.errors import ForeignToken, InvalidToken, UnknownKey
 from perimeter.model import Grant, Principal
 from perimeter.tokens.format import ACCESS_TYPE, KID, MAX_HEADER, MAX_TOKEN, EpochClock
 from perimeter.tokens.jwt import check_times, parse
@@ -42,7 +42,8 @@ class TokenVerifier:
     def verify(self, token: str) -> Verdict:
         """The verdict on an access token.
 
-        Raises `InvalidToken`, `ExpiredToken` for a token that was good once, or `ForeignToken` for one of another issuer.
+        Raises `InvalidToken`, `ExpiredToken` for a token that was good once, `UnknownKey` if its key is not known, or
+        `ForeignToken` for one of another issuer.
         """
         claims = self.claims(token)
         grant = Grant(claims["jti"], float(claims["iat"]), float(claims["exp"]))
@@ -67,7 +68,7 @@ class TokenVerifier:
         kid, typ = _header(jwt.header)
         key = self._keyring.verification_key(kid)
         if key is None:
-            raise ForeignToken("signed with a key that is unknown or too old")
+            raise UnknownKey("signed with a key that is unknown or too old")
         return self._judge(typ, jwt.claims(key.key, key.algorithm))
 
     def _judge(self, typ: str, claims: dict[str, Any]) -> Mapping[str, Any]:

@@ -18,9 +18,9 @@ from twisted.trial import unittest
 
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
-from perimeter.net import listeners
+from perimeter.net import binding
 from perimeter.net.contexts import ServerContexts
-from perimeter.net.listeners import ConnectionLimits, listen
+from perimeter.net.listeners import PAUSE, ConnectionLimits, listen
 from tests.integration.netkit import NetTestCase, Remembering, Serving, client_context, eventually, identity, pause, read_all
 
 LOCALHOST = identity("localhost", "127.0.0.1")
@@ -102,7 +102,7 @@ class StartupTests(NetTestCase):
         def forbidden(*arguments: Any, **options: Any) -> None:
             raise PermissionError(EACCES, os.strerror(EACCES))
 
-        self.patch(listeners, "_bound", forbidden)
+        self.patch(binding, "_bound", forbidden)
         self.assertEqual(
             self.refused("", 443),
             "listener https: cannot listen on *:443: permission denied: ports below 1024 need root or "
@@ -253,7 +253,20 @@ class ExhaustionTests(NetTestCase):
         port.doRead()
         self.assertEqual(exhausted.accepts, 1)
         self.assertNotIn(port, clock.readers)
-        clock.advance(listeners.PAUSE)
+        clock.advance(PAUSE)
+        self.assertIn(port, clock.readers)
+
+    def test_a_port_that_pauses_accepts_nothing_until_it_goes_on(self) -> None:
+        port, clock, _ = self.make(EMFILE)
+        port.pause(True)
+        self.assertNotIn(port, clock.readers)
+        port.pause(False)
+        self.assertIn(port, clock.readers)
+        port.doRead()
+        port.pause(True)
+        clock.advance(PAUSE)
+        self.assertNotIn(port, clock.readers)
+        port.pause(False)
         self.assertIn(port, clock.readers)
 
     def test_attack_58_silent_connections_make_room_for_descriptors(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import requests
 from playwright.sync_api import Page
 
-from perimeter.cli.explain import run_explain
+from perimeter.cli.explaining import run_explain
 from tests.integration.axe import barriers
 from tests.integration.browser import HOST, BrowserCase, secure, type_password
 from tests.integration.harness import Gateway, site

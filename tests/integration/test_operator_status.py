@@ -86,8 +86,7 @@ class ProblemTests(StatusCase):
         self.assertTrue(problem.startswith("authenticator corp: the directory of corp cannot be asked: 127.0.0.1:"), problem)
         self.assertIn("nothing listens there", problem)
         shown = Ran("status", "--config", str(gateway.config)).output
-        self.assertIn("authenticator corp (ldap, realm corp): cannot be used at the moment", shown)
-        self.assertIn("authenticator local (realmfile, realm local): in use", shown)
+        self.assertRegex(shown, "corp +cannot be used at the moment +ldap +corp\nlocal +in use +realmfile +local\n")
 
     def test_the_keys_of_an_issuer_that_is_down(self) -> None:
         url = f"http://127.0.0.1:{free_port()}/jwks"
@@ -162,7 +161,7 @@ class BrokenFileTests(StatusCase):
             gateway.configure(site(ROUTES.format(servers="sample:"), extra="[logging]\nformat = console\n").replace(*fault))
             config = ("--config", str(gateway.config))
             for command, words, code in (
-                (("status",), f"listener http: port {gateway['http']}", 0),
+                (("status",), f"  {gateway['http']}  ", 0),
                 (("unban", "alice"), "there were no wrong passwords", 1),
                 (("token", "list"), "", 0),
                 (("token", "revoke", "--user", "alice", "--realm", "local"), "revoked: 0 API tokens", 0),
@@ -170,7 +169,6 @@ class BrokenFileTests(StatusCase):
                 ran = Ran(*command, *config)
                 self.assertEqual(ran.status, code, ran.output)
                 self.assertIn(words, ran.output)
-                self.assertIn("site.ini has a fault", ran.output)
 
     def test_a_file_whose_state_dir_cannot_be_read(self) -> None:
         gateway = self.gateway(site(ROUTES.format(servers="sample:")), USERS)
@@ -178,7 +176,7 @@ class BrokenFileTests(StatusCase):
         ran = Ran("status", "--config", str(gateway.config))
         self.assertEqual(ran.status, 1)
         self.assertIn("did you mean state_dir?", ran.output)
-        self.assertIn("--state-dir DIR asks the running gateway", ran.output)
+        self.assertIn("To ask the running gateway without this file: --state-dir DIR", ran.output)
 
     def test_without_a_gateway_the_store_is_used(self) -> None:
         gateway = self.gateway(site(ROUTES.format(servers="sample:")), USERS)

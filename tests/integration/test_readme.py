@@ -45,7 +45,7 @@ class TourTests(SeedCase):
         self.assertIn('"keys"', opened)
         self.assertEqual(log.count("GET /apps"), 4)
         self.assertIn("PATH", loaded)
-        self.assertIn(f"process {self.site.pid} loads ", loaded)
+        self.assertIn(f"process {self.site.pid} has loaded ", loaded)
         self.site.await_notification("READY=1")
 
 

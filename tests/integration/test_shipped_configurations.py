@@ -15,7 +15,7 @@ from pathlib import Path
 import jwt
 from twisted.trial.unittest import TestCase
 
-from perimeter.cli.check import run_check
+from perimeter.cli.checking import run_check
 from tests.integration.harness import ETC, Gateway, GatewayCase
 from tests.integration.wire import basic, bearer
 

@@ -59,4 +59,4 @@ class TutorialTests(GatewayCase):
     def test_the_commands_of_the_page(self) -> None:
         self.assertIn(self.service.url, self.run_as_written("perimeter check"))
         self.assertIn("result: admitted", self.run_as_written("perimeter explain"))
-        self.assertIn(f"process {self.site.pid} loads ", self.run_as_written("perimeter reload"))
+        self.assertIn(f"process {self.site.pid} has loaded ", self.run_as_written("perimeter reload"))

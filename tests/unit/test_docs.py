@@ -9,8 +9,9 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from perimeter.errors import Refusal
+from perimeter.metrics import sources
 from perimeter.model import EarlyEnd
-from perimeter.targets import forward_auth, metrics
+from perimeter.targets import forward_auth
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -30,7 +31,7 @@ class ReasonTests(TestCase):
     def test_the_table_of_refusals_is_that_of_the_code(self) -> None:
         rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \| (.+) \|$", self.page, re.MULTILINE)
         ours = [one for one in refusals() if one.__module__.startswith("perimeter.")]
-        self.assertTrue({forward_auth.__name__, metrics.__name__} < {one.__module__ for one in ours})
+        self.assertTrue({forward_auth.__name__, sources.__name__} < {one.__module__ for one in ours})
         self.assertEqual(sorted(rows), sorted({(str(one.status), one.reason, one.phrase) for one in ours}))
 
     def test_the_table_of_early_ends_is_that_of_the_code(self) -> None:

@@ -20,7 +20,7 @@ FLOORS = (
     ("perimeter",),  # the version
     ("model",),
     ("errors",),
-    ("recent", "repeats", "fair_queue", "strict_json", "descriptors"),
+    ("recent", "repeats", "fair_queue", "strict_json", "descriptors", "file_systems"),
     ("connection_faults",),
     ("offload", "workers"),
     ("config.language",),
@@ -42,6 +42,7 @@ FLOORS = (
     ("emit", "importers"),
     ("run.build",),
     ("run",),
+    ("manager", "doctor"),
     ("cli",),
 )
 """The packages, the lowest first. Those of one floor do not know each other."""

@@ -25,6 +25,7 @@ PACKAGES = {
     "samba-tool": "samba",
     "slapadd": "slapd",
     "systemd-analyze": "systemd",
+    "systemd-socket-activate": "systemd",
     "unshare": "util-linux",
 }
 

@@ -23,10 +23,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from perimeter.auth.chain.asking import QUEUE_TIMEOUT, GuardedAuthenticator
+from perimeter.auth.chain.attempts import Attempts, Key
 from perimeter.auth.chain.flights import Flights
 from perimeter.auth.chain.memory import CAPACITY, NOT_NARROWED, CredentialMemory, spell, spell_realms
 from perimeter.auth.chain.racing import Contradicted, race
-from perimeter.auth.chain.throttle import Attempts, Key, Throttle
+from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import Watch, decide
 from perimeter.errors import InvalidToken, Refusal, Rejected, StartupError
 from perimeter.model import (
@@ -73,9 +74,9 @@ class AuthenticatorChain:
 
     A verified Basic credential is remembered for ``remember`` seconds (0: never), until an authenticator reports that its users
     have changed. ``clock`` is for the timeouts. ``throttle`` counts wrong passwords, if there is one. With ``at_once`` all
-    authenticators are asked at the same time (`perimeter.auth.chain.racing`). ``watch`` counts outcomes. Work may
-    wait for a thread for ``queue_timeout`` seconds, besides the timeout. Call `start` before use
-    and `stop` after it.
+    authenticators are asked at the same time (`perimeter.auth.chain.racing`). ``watch`` counts outcomes. Work may wait for a
+    thread for ``queue_timeout`` seconds, besides the timeout. ``digest_key`` is that of `CredentialMemory`: the same in all
+    worker processes, so that each knows a guess which was counted already. Call `start` before use and `stop` after it.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class AuthenticatorChain:
         at_once: bool = False,
         watch: Watch | None = None,
         queue_timeout: float = QUEUE_TIMEOUT,
+        digest_key: bytes | None = None,
     ) -> None:
         self.authenticators: tuple[IAuthenticator, ...] = tuple(authenticators)
         times = timeouts or {}
@@ -98,10 +100,10 @@ class AuthenticatorChain:
             GuardedAuthenticator(one, times.get(one.name, timeout), clock, watch, queue_timeout) for one in authenticators
         )
         self._seconds = clock.seconds
-        self._throttle = throttle
+        self.throttle = throttle
         self._at_once = at_once
         self._watch = watch
-        self._memory = CredentialMemory(remember, clock.seconds, capacity)
+        self._memory = CredentialMemory(remember, clock.seconds, capacity, digest_key)
         #: verifications of passwords: one that has begun is counted, even if its client has left by then (attack 47)
         self._logins = Flights(finish=True)
         self._recollections = Flights()
@@ -250,9 +252,9 @@ class AuthenticatorChain:
         """One verification, counted."""
         # The names at all authenticators that may be asked, not at those that were: which one knows it must not show (attack 29).
         concerned = self.concerned(credentials, request)
-        if self._throttle is None or not concerned:
+        if self.throttle is None or not concerned:
             return await self._ask_all(credentials, request)
-        attempt = self._throttle.admit(
+        attempt = self.throttle.admit(
             [(one.realm, one.canonical_name(credentials.username)) for one in concerned], request.address, digest
         )
         try:
@@ -331,16 +333,16 @@ class AuthenticatorChain:
 
     def refused(self) -> list[tuple[Key, Attempts, int]]:
         """Names and addresses that are locked out, with the seconds that they still have to wait."""
-        if self._throttle is None:
+        if self.throttle is None:
             return []
         now = self._seconds()
-        return [(key, one, max(0, ceil(one.until - now))) for key, one in self._throttle.refused()]
+        return [(key, one, max(0, ceil(one.until - now))) for key, one in self.throttle.refused()]
 
     def release(self, text: str) -> list[Key]:
         """Forget the wrong passwords for the user name, or from the address, ``text``. Returns what was forgotten."""
-        if self._throttle is None:
+        if self.throttle is None:
             return []
-        return self._throttle.release(text, self._names(text))
+        return self.throttle.release(text, self._names(text))
 
     def _names(self, username: str) -> Iterable[tuple[str, str]]:
         return [(one.realm, one.canonical_name(username)) for one in self.guarded if Scheme.BASIC in one.schemes]

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import nlargest
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 
-import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from zope.interface import Interface, implementer
 
+from perimeter.auth.chain.attempts import ALONE, FORGOTTEN_AFTER, AttemptPeers, Attempts, Counted, IAttemptStore, Key
 from perimeter.errors import TooManyAttempts
 from perimeter.recent import Recent
 
@@ -31,86 +30,8 @@ _log = Logger()
 LONGEST_DELAY = 900.0
 """Seconds of the longest lockout."""
 
-FORGOTTEN_AFTER = 900.0
-"""Seconds without a wrong password, after the lockout has ended, until the count is forgotten."""
-
-CAPACITY = 100_000
-"""Names and addresses that are remembered: those with the latest wrong passwords."""
-
 REPEATED = 20_000
 """Wrong passwords from an address that are remembered by their digest: those that came last."""
-
-
-class Counted(StrEnum):
-    """The key of a count of wrong passwords."""
-
-    NAME = "name"
-    ADDRESS = "address"
-
-
-@attrs.frozen
-class Key:
-    """One counter; ``realm`` is "" for an address."""
-
-    kind: Counted
-    value: str
-    realm: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.value!r}" + (f" of realm {self.realm}" if self.realm else "")
-
-
-@attrs.frozen
-class Attempts:
-    """Wrong passwords so far. Times are seconds since the epoch; ``until`` is the end of the lockout, 0 if there is none."""
-
-    failures: int
-    last: float
-    until: float
-
-    def forgotten(self, now: float) -> bool:
-        """Whether this is too old to count."""
-        return now >= max(self.last, self.until) + FORGOTTEN_AFTER
-
-
-class IAttemptStore(Interface):
-    """Keeps the counts. No method blocks: a store that several processes share keeps a replica in each."""
-
-    def find(key: Key) -> Attempts | None:
-        """The count of ``key``, if there is one."""
-
-    def keep(key: Key, attempts: Attempts) -> None:
-        """Replace the count of ``key``."""
-
-    def drop(key: Key) -> None:
-        """Forget ``key``."""
-
-    def items() -> Iterable[tuple[Key, Attempts]]:
-        """All counts."""
-
-
-@implementer(IAttemptStore)
-class MemoryAttempts:
-    """Counts in the memory of this process, at most ``capacity`` of them."""
-
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self._attempts: Recent[Key, Attempts] = Recent(capacity)
-
-    def find(self, key: Key) -> Attempts | None:
-        """See `IAttemptStore`."""
-        return self._attempts.get(key)
-
-    def keep(self, key: Key, attempts: Attempts) -> None:
-        """See `IAttemptStore`. The count that has not changed for the longest time is dropped if there are too many."""
-        self._attempts.keep(key, attempts)
-
-    def drop(self, key: Key) -> None:
-        """See `IAttemptStore`."""
-        self._attempts.pop(key, None)
-
-    def items(self) -> list[tuple[Key, Attempts]]:
-        """See `IAttemptStore`."""
-        return list(self._attempts.items())
 
 
 class Attempt:
@@ -125,20 +46,21 @@ class Attempt:
 
     def failed(self) -> None:
         """The password was wrong, or no authenticator knew the name."""
-        self._throttle._landed(self._keys)
-        for key in self._keys:
-            if key.kind is Counted.NAME or not self._throttle._repeated(key, self._guess):
-                self._throttle._count(key)
+        throttle = self._throttle
+        throttle._landed(self._keys)
+        throttle._failed(self._keys, self._guess)
+        throttle._peers.failed(self._keys, self._guess)
 
     def succeeded(self, realm: str) -> None:
         """The password was right, for a user of ``realm``: the count of that name is dropped.
 
         The count of the address stays: a client with one good password could otherwise guess others for ever.
         """
-        self._throttle._landed(self._keys)
-        for key in self._keys:
-            if key.kind is Counted.NAME and key.realm == realm:
-                self._throttle._store.drop(key)
+        throttle, store = self._throttle, self._throttle._store
+        throttle._landed(self._keys)
+        counted = [key for key in self._keys if key.kind is Counted.NAME and key.realm == realm and store.find(key) is not None]
+        if counted:
+            throttle._drop(counted)
 
     def undecided(self) -> None:
         """It could not be found out."""
@@ -146,12 +68,24 @@ class Attempt:
 
 
 class Throttle:
-    """Locks a name out after ``allowed`` wrong passwords, and an address after ``allowed_from_address``; 0: never."""
+    """Locks a name out after ``allowed`` wrong passwords, and an address after ``allowed_from_address``; 0: never.
 
-    def __init__(self, allowed: int, store: IAttemptStore, clock: IReactorTime, *, allowed_from_address: int) -> None:
+    ``peers`` are the other worker processes: they learn of each failure, and this one of theirs (`heard_failure`).
+    """
+
+    def __init__(
+        self,
+        allowed: int,
+        store: IAttemptStore,
+        clock: IReactorTime,
+        *,
+        allowed_from_address: int,
+        peers: AttemptPeers = ALONE,
+    ) -> None:
         self._allowed = {Counted.NAME: allowed, Counted.ADDRESS: allowed_from_address}
         self._store = store
         self._clock = clock
+        self._peers = peers
         self._flying: Counter[Key] = Counter()
         self._guesses: Recent[tuple[Key, bytes], None] = Recent(REPEATED)
 
@@ -202,7 +136,17 @@ class Throttle:
             if self._flying[key] <= 0:
                 del self._flying[key]
 
-    def _count(self, key: Key) -> None:
+    def _failed(self, keys: Iterable[Key], guess: bytes, *, logged: bool = True) -> None:
+        for key in keys:
+            if key.kind is Counted.NAME or not self._repeated(key, guess):
+                self._count(key, logged=logged)
+
+    def _drop(self, keys: Sequence[Key]) -> None:
+        for key in keys:
+            self._store.drop(key)
+        self._peers.dropped(keys)
+
+    def _count(self, key: Key, *, logged: bool) -> None:
         now = self._clock.seconds()
         found = self._current(key, now)
         allowed = self._allowed[key.kind]
@@ -214,13 +158,38 @@ class Throttle:
             # The exponent is bounded; otherwise a patient guesser would make it compute ever larger numbers.
             delay = min(LONGEST_DELAY, 2.0 ** min(failures - allowed, 16))
             until = now + delay
-            _log.warn(
-                "{failures} wrong passwords for {key}: further ones are refused for {delay} s",
-                failures=failures,
-                key=str(key),
-                delay=int(delay),
-            )
+            if logged:
+                _log.warn(
+                    "{failures} wrong passwords for {key}: further ones are refused for {delay} s",
+                    failures=failures,
+                    key=str(key),
+                    delay=int(delay),
+                )
         self._store.keep(key, Attempts(failures, now, until))
+
+    # -- from other worker processes
+
+    def heard_failure(self, keys: Iterable[Key], guess: bytes) -> None:
+        """Another worker has found a password wrong (`AttemptPeers.failed`)."""
+        self._failed((key for key in keys if self._allowed[key.kind]), guess, logged=False)
+
+    def heard_drop(self, keys: Iterable[Key]) -> None:
+        """Another worker has dropped counts."""
+        for key in keys:
+            self._store.drop(key)
+
+    def worst(self, most: int) -> list[tuple[Key, Attempts]]:
+        """Counts for a worker that starts: the ``most`` with the most failures."""
+        now = self._clock.seconds()
+        counts = ((key, one) for key, one in self._store.items() if not one.forgotten(now))
+        return nlargest(most, counts, key=lambda item: item[1].failures)
+
+    def merge(self, counts: Iterable[tuple[Key, Attempts]]) -> None:
+        """Add what another worker had counted when this one started."""
+        for key, one in counts:
+            own = self._store.find(key) or one
+            merged = Attempts(max(own.failures, one.failures), max(own.last, one.last), max(own.until, one.until))
+            self._store.keep(key, merged)
 
     # -- for the operator
 
@@ -243,8 +212,7 @@ class Throttle:
         with contextlib.suppress(ValueError):
             keys.append(Key(Counted.ADDRESS, address_block(text)))
         found = [key for key in keys if self._store.find(key) is not None]
-        for key in found:
-            self._store.drop(key)
+        self._drop(keys)
         return found
 
 

@@ -78,7 +78,7 @@ def _read(path: Path, known: _Version | None) -> _Version:
         if known is not None and known.stamp == stamp and known.settled:
             return known
         settled = time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
-        data = _contents(path)
+        data = contents(path)
         digest = sha256(data).digest()
         if known is not None and known.digest == digest and known.users is not None:
             return attrs.evolve(known, stamp=stamp, settled=settled)
@@ -89,7 +89,8 @@ def _read(path: Path, known: _Version | None) -> _Version:
         return _Version(stamp, settled, digest, None, error)
 
 
-def _contents(path: Path) -> bytes:
+def contents(path: Path) -> bytes:
+    """The bytes of a realm file. Blocks. Raises OSError and `RealmFileError`."""
     # Without O_NONBLOCK a FIFO at this path would block the thread for ever.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

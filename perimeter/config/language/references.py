@@ -58,6 +58,11 @@ class References:
             raise BadValue(f"{kind}:{name} is empty", complete=True)
         return Resolved(found, f"{kind}:{name}")
 
+    def file_of(self, origin: str) -> Path | None:
+        """The file that the reference ``origin`` names; None for another reference."""
+        kind, _, name = origin.partition(":")
+        return self.base / name if kind == "file" else None
+
     def _variable(self, name: str) -> str:
         if not _VARIABLE.fullmatch(name):
             raise BadValue("env: needs the name of an environment variable", complete=True)

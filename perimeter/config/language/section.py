@@ -8,7 +8,7 @@ program does not start. An option that nothing has read by the end is reported a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
@@ -41,6 +41,17 @@ class Setting:
     name: str
     text: str
     line: int
+
+
+@attrs.frozen
+class Secret:
+    """The secret ``text`` of an option: from ``origin``, a reference ("" for a secret in site.ini itself), or from ``file``."""
+
+    header: str
+    option: str
+    text: str = attrs.field(repr=False)
+    origin: str = ""
+    file: Path | None = None
 
 
 SECRET_TEXT: Final = "(secret)"  # noqa: S105  # stands for a secret
@@ -178,6 +189,22 @@ class Section:
         if option is None or option.type.secret:
             return SECRET_TEXT
         return _without_user(", ".join(text for _, text in self._options[name].rows if text))
+
+    def secrets(self) -> Iterator[Secret]:
+        """The secrets that it sets, as far as they were read and can be used."""
+        for name, option in self._declared.items():
+            scanned = self._options.get(name)
+            if scanned is None or not scanned.value or not option.type.secret or name in self._faulty:
+                continue
+            before = None if option.type.before_reference is None else option.type.before_reference.match(scanned.value)
+            start = 0 if before is None else before.end()
+            if option.type.before_reference is not None and before is None:
+                continue  # a word, such as `drop`
+            try:
+                resolved = self._references.resolve(scanned.value[start:])
+            except BadValue:
+                continue
+            yield Secret(self.header, name, resolved.text, resolved.origin, self._references.file_of(resolved.origin))
 
     # -- how values are made
 

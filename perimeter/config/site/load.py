@@ -32,7 +32,6 @@ from perimeter.config.site.second_factor import SecondFactorSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.traces import TraceSettings
 from perimeter.config.site.upstream import UpstreamSettings
-from perimeter.errors import ConfigError
 from perimeter.plugin.kinds import PluginKinds
 
 S = TypeVar("S", bound=Settings)
@@ -49,31 +48,21 @@ def load_site(
     kinds: PluginKinds,
     here: bool = True,
     inspect: Inspect | None = None,
+    data: bytes | None = None,
 ) -> SiteConfig:
-    """The configuration in the file ``path``.
+    """The configuration in the file ``path``, whose content is ``data`` if it has been read already.
 
     ``environ`` is where ``env:NAME`` and ``credential:NAME`` are looked up (default: the environment of the process); ``kinds``
     are the kinds of authenticators and augmenters that it may use. Without ``here``, what does not exist on this machine is no
     problem: files, variables and credentials. ``inspect`` is called if there is no problem, and may report some. Raises
     `perimeter.errors.ConfigError` with every problem, in the order of the file.
     """
-    document = Document(path, KINDS, os.environ if environ is None else environ, here=here)
+    document = Document(path, KINDS, os.environ if environ is None else environ, here=here, data=data)
     config = _config(document, kinds)
     if inspect is not None and not document.problems:
         inspect(config, document)
     document.raise_problems()
     return attrs.evolve(config, warnings=crosscheck.warnings(config), sections=document.in_force())
-
-
-def state_dir_of(path: Path) -> Path | None:
-    """The ``state_dir`` that a file names, whatever else is wrong with it. None if even that cannot be read."""
-    try:
-        document = Document(path, KINDS, os.environ, here=False)
-    except ConfigError:
-        return None
-    section = document.one("perimeter")
-    directory = read(section, PerimeterSettings).state_dir
-    return None if section.faulty(attrs.fields(PerimeterSettings).state_dir) else directory
 
 
 def _config(document: Document, kinds: PluginKinds) -> SiteConfig:

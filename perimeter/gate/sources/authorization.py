@@ -25,6 +25,7 @@ from perimeter.model import (
     Principal,
 )
 from perimeter.tokens.api_token import ApiToken, grant_of
+from perimeter.tokens.news import News, no_news
 from perimeter.tokens.verdict import Revocations, Verdict, VerdictCache, still_good
 
 _LONGEST_LIST = 2048
@@ -71,8 +72,8 @@ class ApiTokenLookup(Protocol):
 class Authorization:
     """The source that reads Authorization (`perimeter.gate.sources.source.CredentialSource`).
 
-    ``clock`` gives seconds since the epoch. At most ``remembered`` verified tokens are kept.
-    ``longest`` is the limit of an Authorization value, in bytes.
+    ``clock`` gives seconds since the epoch. At most ``remembered`` verified tokens are kept. ``longest`` is the limit of an
+    Authorization value, in bytes. ``news`` looks once for a token, or its key, that is not known here.
     """
 
     by_connection = False
@@ -88,6 +89,7 @@ class Authorization:
         clock: Callable[[], float],
         remembered: int,
         longest: int = MAX_AUTHORIZATION,
+        news: News = no_news,
     ) -> None:
         self._chain = chain
         self._verifier = verifier
@@ -95,6 +97,7 @@ class Authorization:
         self._revocations = revocations
         self._clock = clock
         self._longest = longest
+        self._news = news
         self._verdicts = VerdictCache(remembered)
 
     def challenges(self) -> tuple[Challenge, ...]:
@@ -194,14 +197,35 @@ class Authorization:
             if remembered is not None:
                 check_realm(remembered, request.realms)
                 return remembered
-        if credentials.token.startswith(TOKEN_PREFIX):
-            return self._by_api_token(self._api_tokens.verify(credentials.token), request, plain)
         try:
-            verdict = self._verifier.verify(credentials.token)
+            return self._own(credentials, request, plain)
+        except InvalidToken as error:
+            news = self._news(error)
+            if news is not None:
+                return self._own_later(news, credentials, request, raw)
+            if not isinstance(error, ForeignToken) or not self._chain.takes_tokens:
+                raise
+        return self._chain.authenticate(credentials, request, raw)
+
+    async def _own_later(
+        self, news: Awaitable[None], credentials: BearerCredentials, request: AuthenticationRequest, raw: bytes
+    ) -> Principal:
+        await news
+        try:
+            found = self._own(credentials, request, _plain(credentials))
         except ForeignToken:
             if not self._chain.takes_tokens:
                 raise
-            return self._chain.authenticate(credentials, request, raw)
+            found = self._chain.authenticate(credentials, request, raw)
+        return found if isinstance(found, Principal) else await found
+
+    def _own(
+        self, credentials: BearerCredentials, request: AuthenticationRequest, plain: bytes
+    ) -> Principal | Awaitable[Principal]:
+        """The user of a token of the gateway's own."""
+        if credentials.token.startswith(TOKEN_PREFIX):
+            return self._by_api_token(self._api_tokens.verify(credentials.token), request, plain)
+        verdict = self._verifier.verify(credentials.token)
         check_realm(verdict.principal, request.realms)
         return self._remember(plain, verdict.principal, verdict.expires)
 

@@ -110,7 +110,10 @@ class SessionSource:
 
     def _look_up(self, cookie: bytes, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         session = self._stored.find(digest_of(cookie))
-        if session is None or self._stored.ends(session) <= self._clock():
+        if session is None:
+            news = self._stored.news()
+            return None if news is None else self._look_up_later(news, cookie, headers, address, connection)
+        if self._stored.ends(session) <= self._clock():
             return None
         realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()
         check_realm(session.owner, realms)
@@ -121,6 +124,16 @@ class SessionSource:
         if isinstance(owner, Principal):
             return self._granted(session, owner, cookie)
         return self._granted_later(session, owner, cookie)
+
+    async def _look_up_later(
+        self, news: Awaitable[None], cookie: bytes, headers: HeaderBlock, address: str, connection: ClientConnection
+    ) -> Principal | None:
+        """A session that another process may have begun a moment ago."""
+        await news
+        if self._stored.find(digest_of(cookie)) is None:
+            return None
+        found = self._look_up(cookie, headers, address, connection)
+        return found if found is None or isinstance(found, Principal) else await found
 
     async def _granted_later(self, session: Session, owner: Awaitable[Principal], cookie: bytes) -> Principal:
         try:

@@ -34,8 +34,8 @@ class CredentialSource(Protocol):
     def identify(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         """The user who sent the request. ``address`` is the client's, as rules and the audit log see it.
 
-        Only the last source of an `Identifier` may return an awaitable that yields None. Raises (at once, or from the awaitable)
-        a refusal of `perimeter.errors` if there are credentials that are wrong, malformed or cannot be verified.
+        Only a source ``by_session`` and the last one of an `Identifier` may return an awaitable that yields None. Raises, at once
+        or from the awaitable, a refusal of `perimeter.errors` if credentials are wrong, malformed or cannot be verified.
         """
 
     def by_browser(self, headers: HeaderBlock) -> bool | None:

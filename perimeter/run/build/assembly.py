@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
-from perimeter.audit.log import AuditLogs
+from perimeter.audit.logs import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
@@ -39,6 +39,7 @@ from perimeter.sessions.book import SessionBook
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.state import State
 from perimeter.tokens.book import TokenBook
+from perimeter.tokens.followed_keys import FollowedKeys
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import StoredTokens
@@ -58,6 +59,7 @@ class Assembly:
     default_sink: IAuditSink
     chain: AuthenticatorChain
     keyring: Keyring
+    keys: FollowedKeys
     state: State
     tokens: StoredTokens
     revoker: Revoker
@@ -96,7 +98,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     config, reactor = prepared.config, runtime.reactor
     metrics = runtime.metrics if counts(config) else None
     chain = authenticator_chain(config, prepared.authenticators, runtime, metrics)
-    grants = grants_of(prepared, reactor)
+    grants = grants_of(prepared, runtime)
     identifier = identifier_of(config, chain, grants, reactor)
     identity = IdentityLines(grants.issuer.issue_assertion, reactor.seconds, config.limits.remembered_tokens)
     challenges = identifier.challenges()
@@ -119,6 +121,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         default_sink=default_sink,
         chain=chain,
         keyring=prepared.keyring,
+        keys=grants.keys,
         state=prepared.state.state,
         tokens=grants.tokens,
         revoker=grants.revoker,

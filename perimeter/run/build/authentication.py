@@ -41,7 +41,7 @@ class PreparedAuthenticators:
 def prepared_authenticators(config: SiteConfig, services: AuthServices) -> PreparedAuthenticators:
     """Look for plug-ins, and build what may be built in a thread. Blocks. Raises `StartupError`."""
     kinds = installed_kinds()
-    services = attrs.evolve(services, directory_realms=directory_realms(config, kinds))
+    services = attrs.evolve(services, directory_realms=directory_realms(config, kinds), workers=config.perimeter.workers)
     threaded = IBuildsInThread.providedBy
     authenticators = {
         one.name: build_authenticator(one, kinds.authenticators, services)
@@ -114,7 +114,9 @@ def authenticator_chain(
     watch = None if metrics is None else metrics.auth
     authentication = config.authentication
     allowed, from_address = authentication.lockout_after, authentication.address_limit
-    throttle = Throttle(allowed, runtime.attempts, runtime.reactor, allowed_from_address=from_address)
+    throttle = Throttle(
+        allowed, runtime.attempts, runtime.reactor, allowed_from_address=from_address, peers=runtime.attempt_peers
+    )
     return AuthenticatorChain(
         authenticators_of(config, prepared, watch),
         authentication.timeout,
@@ -125,6 +127,7 @@ def authenticator_chain(
         at_once=authentication.ask is Ask.ALL_AT_ONCE,
         watch=watch,
         queue_timeout=authentication.queue_timeout,
+        digest_key=None if runtime.place is None else runtime.place.page.secret,
     )
 
 

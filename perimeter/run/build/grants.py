@@ -15,10 +15,13 @@ from perimeter.gate.sources.connection import Connection
 from perimeter.gate.sources.session import SessionSource
 from perimeter.gate.sources.source import CredentialSource
 from perimeter.run.build.prepared import Prepared
+from perimeter.run.build.runtime import Runtime
 from perimeter.sessions.stored import SESSIONS, StoredSessions
 from perimeter.tokens.api_token import ApiTokenVerifier
 from perimeter.tokens.book import TokenBook
+from perimeter.tokens.followed_keys import FollowedKeys
 from perimeter.tokens.issuer import TokenIssuer
+from perimeter.tokens.news import News, news_of
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS, StoredTokens
 from perimeter.tokens.verifier import TokenVerifier
@@ -34,16 +37,20 @@ class Grants:
     verifier: TokenVerifier
     revoker: Revoker
     book: TokenBook | None
+    keys: FollowedKeys
+    news: News
 
 
-def grants_of(prepared: Prepared, reactor: Any) -> Grants:
+def grants_of(prepared: Prepared, runtime: Runtime) -> Grants:
     """The tokens and sessions of the state that ``prepared`` has opened."""
-    settings, keyring, state = prepared.config.token, prepared.keyring, prepared.state.state
+    settings, keyring, state, reactor = prepared.config.token, prepared.keyring, prepared.state.state, runtime.reactor
     tokens, sessions = state.view(TOKENS), state.view(SESSIONS)
     verifier = TokenVerifier(keyring, settings, reactor, tokens.revoked)
-    revoker = Revoker(tokens, verifier, sessions)
+    keys = FollowedKeys(keyring, runtime.offload, reactor)
+    news = news_of(state.catch_up, keys.look)
+    revoker = Revoker(tokens, verifier, sessions, news)
     book = TokenBook(tokens, revoker, reactor, settings.api_lifetime) if settings.api_tokens else None
-    return Grants(tokens, sessions, TokenIssuer(keyring, settings, reactor), verifier, revoker, book)
+    return Grants(tokens, sessions, TokenIssuer(keyring, settings, reactor), verifier, revoker, book, keys, news)
 
 
 def identifier_of(config: SiteConfig, chain: AuthenticatorChain, grants: Grants, reactor: Any) -> Identifier:
@@ -53,7 +60,14 @@ def identifier_of(config: SiteConfig, chain: AuthenticatorChain, grants: Grants,
     api_tokens = ApiTokenVerifier(grants.tokens if grants.book else None, reactor)
     sources: list[CredentialSource] = [
         Authorization(
-            chain, grants.verifier, api_tokens, grants.tokens, clock, limits.remembered_tokens, limits.max_authorization
+            chain,
+            grants.verifier,
+            api_tokens,
+            grants.tokens,
+            clock,
+            limits.remembered_tokens,
+            limits.max_authorization,
+            grants.news,
         )
     ]
     if config.signs_people_in:

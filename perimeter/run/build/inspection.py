@@ -1,18 +1,21 @@
 """Reads the files that a configuration names, as a start does, and reports what is wrong with them at the options that name them.
 
-For ``perimeter check``. Makes and changes nothing: no state directory, no key, no certificate, no socket. What a start would log
-as a warning is logged here too.
+For ``perimeter check`` and ``perimeter doctor``. Makes and changes nothing: no state directory, no key, no certificate, no
+socket. What a start would log as a warning is logged here too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from perimeter.auth.augment.augmented import build_augmenter
 from perimeter.auth.passwords.users import RealmFileError
@@ -22,9 +25,11 @@ from perimeter.config.language.section import Named, Section
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.errors import ErrorSettings
 from perimeter.config.site.listener import ListenerSettings
+from perimeter.config.site.load import load_site
 from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.errors import StartupError
+from perimeter.file_systems import is_network, type_of
 from perimeter.net.certificates import date_findings, load_identity
 from perimeter.net.contexts import ClientAuthentication, ServerContexts
 from perimeter.offload import Offload
@@ -37,6 +42,50 @@ from perimeter.web.html.assets import read_logo
 from perimeter.web.html.look import read_look, read_message
 
 _log = Logger()
+
+
+@attrs.frozen
+class Inspected:
+    """A configuration whose files can be used, the document that it was read from, and what an operator should know."""
+
+    config: SiteConfig
+    document: Document
+    warnings: tuple[str, ...]
+
+
+def inspected(path: Path, kinds: PluginKinds, reactor: Any = None) -> Inspected:
+    """Read the configuration in the file ``path``. Raises `StartupError` with all faults.
+
+    With a ``reactor``, which the authenticators are built with and which need not run, the files that the configuration names are
+    read as well; without one, they need not exist.
+    """
+    documents: list[Document] = []
+
+    def inspect(config: SiteConfig, document: Document) -> None:
+        documents.append(document)
+        if reactor is not None:
+            inspect_files(kinds, reactor, config, document)
+
+    with _logged_warnings() as logged:
+        config = load_site(path, kinds=kinds, here=reactor is not None, inspect=inspect)
+    return Inspected(config, documents[0], tuple(dict.fromkeys((*config.warnings, *logged))))
+
+
+@contextlib.contextmanager
+def _logged_warnings() -> Iterator[list[str]]:
+    """What is logged as a warning meanwhile: a start with the same files logs it too."""
+    found: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event.get("log_level") is LogLevel.warn:
+            found.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield found
+    finally:
+        globalLogPublisher.removeObserver(observe)
 
 
 def inspect_files(kinds: PluginKinds, reactor: Any, config: SiteConfig, document: Document) -> None:
@@ -92,16 +141,29 @@ def _login(config: SiteConfig, section: Section) -> None:
 
 
 def _audit(config: SiteConfig) -> None:
-    """Warn about audit logs in directories that do not exist. systemd may make them, and a start makes ``state_dir``."""
+    """Warn about audit logs in directories that do not exist. systemd may make them, and a start makes ``state_dir``.
+
+    Also about logs on a network file system: an append of one process may overwrite that of another there.
+    """
     made = config.perimeter.state_dir
     for path in dict.fromkeys((config.audit.path, *(route.audit for route in config.routes))):
-        if path is not None and not path.parent.is_dir() and not made.is_relative_to(path.parent):
+        if path is None:
+            continue
+        kind = type_of(path)
+        if config.perimeter.workers > 1 and is_network(kind):
+            _log.warn(
+                "{path}: this audit log is on a network file system ({kind}), where lines of several workers may overwrite each "
+                "other: use a local file system, or workers = 1",
+                path=path,
+                kind=kind,
+            )
+        if not path.parent.is_dir() and not made.is_relative_to(path.parent):
             _log.warn("{path}: there is no directory for this audit log, and a start does not make it", path=path)
 
 
 def _authenticators(kinds: PluginKinds, reactor: Any, config: SiteConfig, document: Document) -> None:
     """Build each one, which reads realm files and CA certificates, and looks for programs and libraries."""
-    services = AuthServices(reactor, Offload(reactor))
+    services = AuthServices(reactor, Offload(reactor), workers=config.perimeter.workers)
     for one, section in zip(config.authenticators, document.many("authenticator"), strict=True):
         _report(section, "", partial(build_authenticator, one, kinds.authenticators, services))
     for augmenter, section in zip(config.augmenters, document.many("augmenter"), strict=True):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from perimeter.audit.log import AuditLogs
+from perimeter.audit.logs import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
@@ -27,9 +27,13 @@ from perimeter.run.build.upstreams import client_contexts
 from perimeter.state.stores import OpenedState
 from perimeter.tokens.keyring import Keyring
 from perimeter.web.html.look import Look
+from perimeter.workers.place import Place
 
 if TYPE_CHECKING:
     from perimeter.web_client.client import RemoteClient
+
+TORN: Final = "audit-torn"
+"""The message to the other workers that an audit log ends in a part of a line (`perimeter.audit.shared`)."""
 
 Contexts = Mapping[str, ServerContexts]
 """What each TLS listener serves with, by its name."""
@@ -86,11 +90,17 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     with runtime.acting(), ExitStack() as undo:
         state = runtime.states.open(config.perimeter)
         undo.callback(state.discard)
-        audit = AuditLogs(config.audit, runtime.reactor, runtime.metrics.requests.record if counts(config) else None)
+        count = runtime.metrics.requests.record if counts(config) else None
+        audit = AuditLogs(config.audit, runtime.reactor, count, _tells_torn(runtime.place))
         sinks = {path: audit.sink(path) for path in (None, *(route.audit for route in config.routes))}
         audit.open()
         undo.pop_all()
     return Prepared(config, found, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages, look, collector)
+
+
+def _tells_torn(place: Place | None) -> Callable[[str], None] | None:
+    """Tells the other workers that the audit log at a path ends in a part of a line; None if there are no others."""
+    return None if place is None else lambda path: place.tell_others(TORN, path=path)
 
 
 def counts(config: SiteConfig) -> bool:

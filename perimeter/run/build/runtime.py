@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from perimeter.auth.chain.throttle import IAttemptStore, MemoryAttempts
+from perimeter.auth.chain.attempts import ALONE, AttemptPeers, IAttemptStore, MemoryAttempts
 from perimeter.http.refusals import RefusalLog
 from perimeter.metrics.counts import Metrics
 from perimeter.net.deadlines import Deadlines
@@ -19,6 +19,7 @@ from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.build.user import DaemonUser
 from perimeter.state.stores import States
+from perimeter.workers.place import Place
 
 HASHING_THREADS = min(4, max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
 """Password hashes computed at a time: one on each processor, two at least, and no more than there is memory for."""
@@ -33,6 +34,11 @@ BLOCKING_QUEUE = 256
 """Logins that may wait for one of these threads."""
 
 
+def hashing_threads(workers: int) -> int:
+    """Threads for password hashes of one of so many processes: together they have no more than one process, but one each."""
+    return max(1, HASHING_THREADS // workers)
+
+
 @attrs.frozen(eq=False)
 class Runtime:
     """The reactor, the thread pools, the sweep of deadlines, the turns, the wrong passwords so far, the state, the metrics
@@ -40,14 +46,17 @@ class Runtime:
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
     (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
-    the daemon; None for the present user.
+    the daemon; None for the present user. ``place`` is that of a worker process among the others, None in a single process;
+    ``workers`` is how many there are at the start.
     """
 
     reactor: Any
     offload: Offload
     deadlines: Deadlines
+    workers: int = 1
     turns: Turns = attrs.field(default=attrs.Factory(lambda self: Turns(self.reactor), takes_self=True))
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
+    attempt_peers: AttemptPeers = ALONE
     states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor, STATE_KINDS), takes_self=True))
     metrics: Metrics = attrs.field(factory=Metrics)
     handshakes: FailedHandshakes = attrs.field(
@@ -56,7 +65,7 @@ class Runtime:
     refusals: RefusalLog = attrs.field(default=attrs.Factory(lambda self: RefusalLog(self.reactor.seconds), takes_self=True))
     hashing: Offload = attrs.field(
         default=attrs.Factory(
-            lambda self: Offload(self.reactor, HASHING_THREADS, HASHING_QUEUE, polite=True),
+            lambda self: Offload(self.reactor, hashing_threads(self.workers), HASHING_QUEUE, polite=True),
             takes_self=True,
         )
     )
@@ -64,6 +73,7 @@ class Runtime:
         default=attrs.Factory(lambda self: Offload(self.reactor, BLOCKING_THREADS, BLOCKING_QUEUE), takes_self=True)
     )
     user: DaemonUser | None = None
+    place: Place | None = None
 
     def acting(self) -> AbstractContextManager[None]:
         """A block in which the process acts as ``user``: what it writes belongs to them."""

@@ -60,7 +60,7 @@ class DaemonUser:
 
     def refuse_unwritable(self, config: SiteConfig) -> None:
         """Raise `StartupError` if the daemon has to write a file of ``config`` that this user may not write. Names them all."""
-        written = _written(config)
+        written = written_files(config)
         with self.acting():
             faulty = [path for path in written if not _access(path, os.R_OK | os.W_OK)]
         if not faulty:
@@ -75,7 +75,7 @@ class DaemonUser:
 
     def unreadable(self, config: SiteConfig) -> list[Path]:
         """The files of ``config`` that this user may not read: they are read at the start, and not at a reload."""
-        read = _read(config)
+        read = read_files(config)
         with self.acting():
             return [path for path in read if not _access(path, os.R_OK)]
 
@@ -88,7 +88,7 @@ def _topmost(path: Path, others: Iterable[Path]) -> Path:
     return min((other for other in others if path == other or other in path.parents), key=lambda one: len(one.parts))
 
 
-def _written(config: SiteConfig) -> list[Path]:
+def written_files(config: SiteConfig) -> list[Path]:
     """What the daemon writes, as far as it exists: the state, and the audit logs or the directories that they will be in."""
     state_dir = config.perimeter.state_dir
     logs = dict.fromkeys(path for path in (config.audit.path, *(route.audit for route in config.routes)) if path is not None)
@@ -101,7 +101,7 @@ def _written(config: SiteConfig) -> list[Path]:
     return [path for path in dict.fromkeys(found) if path.is_dir() or path.is_file()]
 
 
-def _read(config: SiteConfig) -> list[Path]:
+def read_files(config: SiteConfig) -> list[Path]:
     """What the sections name and the daemon only reads."""
     written = {config.perimeter.state_dir, config.audit.path, *(route.audit for route in config.routes)}
     sections = (

@@ -53,6 +53,7 @@ _AUTHENTICATOR: Final = {
     "next_try": 0,
     "attempts": (("accepted", 1),),
 }
+_WORKER: Final = {"slot": 0, "pid": 71, "connections": 2, "since": _TIME_OF_OPERATOR, "restarts": 0}
 _CHART: Final = {
     "chart": {"title": "Data", "unit": "/s", "digits": 1, "lines": ({"name": "sent", "colour": "mark"},)},
     "latest": ("1/s",),
@@ -77,6 +78,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "reloaded": _TIME_OF_OPERATOR,
         "refused_reload": "r",
         "sessions": 1,
+        "workers": ({**_WORKER, "good": True, "state": "serving"}, {**_WORKER, "good": False, "state": "draining"}),
         "listeners": ({"name": "https", "port": 443, "connections": 2},),
         "servers": (_SERVER, {**_SERVER, "up": False}),
         "authenticators": (_AUTHENTICATOR, {**_AUTHENTICATOR, "down": True, "next_try": 3}),

@@ -17,7 +17,8 @@ from twisted.logger import Logger, LogPublisher, globalLogPublisher
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
-from perimeter.audit.log import BACKLOG, AuditLogs
+from perimeter.audit.log import BACKLOG
+from perimeter.audit.logs import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.audit.sinks import NoAudit
 from perimeter.config.site.audit import AuditSettings
@@ -31,7 +32,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from twisted.internet import reactor
-from perimeter.audit.log import AuditLogs
+from perimeter.audit.logs import AuditLogs
 from perimeter.config.site.audit import AuditSettings
 from tests.unit.doubles.audit_records import make_record
 logs = AuditLogs(AuditSettings(path=Path(sys.argv[1]), roll=4000, keep=0), reactor)
@@ -312,6 +313,35 @@ class AuditLogsTests(LogCase):
         self.assertIs(logs.sink(), logs.sink(self.path))
         self.assertIs(logs.sink(), logs.sink(self.directory / "link" / "access.log"))
         self.assertIsNot(logs.sink(), logs.sink(self.directory / "other.log"))
+
+    def test_several_processes_tell_each_other_of_a_torn_line(self) -> None:
+        told: list[str] = []
+        one, other = (AuditLogs(AuditSettings(path=self.path), self.clock, None, told.append) for _ in range(2))
+        for logs in (one, other):
+            self.addCleanup(logs.close)
+            logs.sink()
+            logs.open()
+        real, full = os.write, OSError(errno.ENOSPC, "full")
+
+        def write(fd: int, data: bytes, left: list[int] = [5]) -> int:  # noqa: B006
+            if not left:
+                raise full
+            return real(fd, data[: left.pop()])
+
+        with mock.patch("os.write", write):
+            self.assertIs(one.sink().record(numbered(1)), False)
+        self.assertEqual(told, [str(self.path)])
+        other.torn("/another")
+        other.torn(told[0])
+        self.assertIs(other.sink().record(numbered(2)), True)
+        first, second = self.path.read_bytes().splitlines()
+        self.assertEqual((len(first), second.split(b" ")[5]), (5, b"/2"))
+
+    def test_single_process_tells_nothing(self) -> None:
+        self.sink()
+        self.all.torn(str(self.path))
+        self.assertTrue(self.all.sink().record(numbered(1)))
+        self.assertEqual(self.numbers(), [1])
 
     def test_no_audit_log(self) -> None:
         logs = self.logs(None)

@@ -13,7 +13,8 @@ from unittest import mock
 from twisted.trial import unittest
 
 from perimeter.audit import rolling
-from perimeter.audit.rolling import RollingFile, Unwritten, day_bounds
+from perimeter.audit.old_files import day_bounds
+from perimeter.audit.rolling import RollingFile, Unwritten
 from perimeter.config.site.audit import Roll
 
 NOON = datetime(2026, 11, 22, 12, 0).timestamp()
@@ -345,6 +346,22 @@ class FaultTests(RollingCase):
         self.there(b"one\non", datetime.fromtimestamp(NOON))
         self.opened().write(b"two\n")
         self.assertEqual(self.found(), {"access.log": b"one\non\ntwo\n"})
+
+    def test_a_file_that_another_process_rolls_while_it_is_opened_is_not_torn(self) -> None:
+        self.there(b"x" * 99 + b"\n", datetime.fromtimestamp(NOON))
+        real = os.open
+
+        def roll_first(name: str, flags: int, *mode: int) -> int:
+            if flags == os.O_RDONLY | os.O_CLOEXEC:
+                self.path.rename(self.directory / "access.log.1")
+                self.path.write_bytes(b"new\n")
+            return real(name, flags, *mode)
+
+        file = self.file()
+        with mock.patch("os.open", roll_first):
+            file.open()
+        file.write(b"one\n")
+        self.assertEqual(self.found(), {"access.log": b"new\n", "access.log.1": b"x" * 99 + b"\none\n"})
 
     def test_torn_twice(self) -> None:
         file = self.opened()

@@ -13,9 +13,11 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from perimeter.audit import search as module
+from perimeter.audit.files import log_files
 from perimeter.audit.formats import line_format
 from perimeter.audit.reading import parse_line
-from perimeter.audit.search import MOST_LINES, Answer, StaleCursor, Wanted, at, log_files, search
+from perimeter.audit.search import MOST_LINES, Answer, StaleCursor, search
+from perimeter.audit.wanted import Wanted, at
 from perimeter.config.site.audit import AuditFormat
 from perimeter.model import Principal
 from tests.unit.doubles.audit_records import make_record

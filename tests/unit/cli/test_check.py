@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from perimeter.auth.registry import installed_kinds
-from perimeter.cli.check import run_check
+from perimeter.cli.checking import run_check
 from perimeter.cli.main import main
 from perimeter.cli.reference import example, own_page
 from perimeter.config.site.kinds import KINDS

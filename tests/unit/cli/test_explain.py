@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 
 from perimeter.auth.registry import installed_kinds
-from perimeter.cli.explain import _ask, run_explain
+from perimeter.cli.explaining import _ask, run_explain
 from perimeter.cli.main import main
 from perimeter.config.site.load import load_site
 from perimeter.model import Principal
@@ -249,7 +249,7 @@ class ExplainTests(SiteCase):
 
     def patch_look_up(self, found: list[Principal]) -> None:
         # `react` needs a process of its own; the integration tests have one
-        self.patch(__import__("perimeter.cli.explain", fromlist=["x"]), "_look_up", lambda config, user: (found, []))
+        self.patch(__import__("perimeter.cli.explaining", fromlist=["x"]), "_look_up", lambda config, user: (found, []))
 
     async def look_up(self, name: str) -> tuple[list[Any], list[str]]:
         found: list[Any] = []

@@ -9,8 +9,9 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.passwords.users import read_users
-from perimeter.cli.check import run_check
-from perimeter.cli.import_ import LEFT, recognise
+from perimeter.cli.checking import run_check
+from perimeter.cli.exits import Exit
+from perimeter.cli.importing import recognise
 from perimeter.cli.main import main
 
 DATA = Path(__file__).parents[2] / "data"
@@ -117,7 +118,7 @@ class ImportTests(TestCase):
     def test_what_is_left_is_reported_with_its_line_and_in_the_file(self) -> None:
         source = self.source("a.yaml", "bind_address: 127.0.0.1:8080\nnovelty: 1\n")
         result = self.run_command(source)
-        self.assertEqual(result.exit_code, LEFT)
+        self.assertEqual(result.exit_code, Exit.PARTLY)
         self.assertIn(f"not translated: {source}:2: novelty", result.output)
         self.assertIn(f"; {source}:2: novelty", self.site.read_text())
         self.assertEqual(run_check(self.site)[0], 0)
@@ -128,7 +129,7 @@ class ImportTests(TestCase):
         source = self.source(
             "nginx.conf", f"server {{ listen 80; root {self.dir}/html; location / {{ }} location /admin {{ deny all; }} }}"
         )
-        self.assertEqual(self.run_command(source).exit_code, LEFT)
+        self.assertEqual(self.run_command(source).exit_code, Exit.PARTLY)
         self.assertEqual(self.site.read_text().count("networks = 255.255.255.255/32"), 2)
         status, text = run_check(self.site)
         self.assertEqual(status, 0, text)
@@ -206,7 +207,7 @@ class ImportTests(TestCase):
 
     def test_htpasswd(self) -> None:
         result = self.run_command(self.source(".htpasswd", BCRYPT + "bob:$apr1$abcdefgh$unknown\n"))
-        self.assertEqual(result.exit_code, LEFT)
+        self.assertEqual(result.exit_code, Exit.PARTLY)
         self.assertEqual(list(read_users((self.dir / "htpasswd.realm").read_bytes(), "f").by_name), ["alice"])
         self.assertEqual(run_check(self.site)[0], 0)
 

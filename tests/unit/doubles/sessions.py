@@ -45,12 +45,22 @@ class RecordingStore(MemoryStore):
         super().__init__()
         self.fails = False
         self.written: list[Sequence[Change]] = []
+        self._log: list[Change] = []
 
     def write(self, changes: Sequence[Change]) -> Cursor:
         if self.fails:
             raise Unavailable("disk full")
         self.written.append(changes)
+        self._log += changes
         return super().write(changes)
+
+    def others_write(self, *changes: Change) -> None:
+        """Another process has written these."""
+        self._log += changes
+        super().write(changes)
+
+    def since(self, cursor: Cursor) -> tuple[Sequence[Change], Cursor]:
+        return self._log[cursor:], len(self._log)
 
 
 def session(

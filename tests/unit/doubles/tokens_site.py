@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from perimeter.config.site.token import TokenSettings
-from perimeter.errors import ForeignToken, InvalidToken
+from perimeter.errors import ForeignToken, InvalidToken, UnknownKey
 from perimeter.model import Principal
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring, SigningKey
@@ -82,5 +82,5 @@ class TokenCase(TestCase):
     def refused(self, token: str, detail: str) -> None:
         """The token is refused as invalid, never as expired, and for this reason."""
         error = self.assertRaises(InvalidToken, self.verifier.verify, token)
-        self.assertIn(type(error), (InvalidToken, ForeignToken))
+        self.assertIn(type(error), (InvalidToken, ForeignToken, UnknownKey))
         self.assertIn(detail, error.detail)

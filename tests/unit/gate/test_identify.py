@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
@@ -18,6 +18,8 @@ from perimeter.errors import (
     Refusal,
     Rejected,
     Unavailable,
+    UnknownKey,
+    UnknownToken,
 )
 from perimeter.gate.identify import Identifier
 from perimeter.gate.sources.authorization import Authorization
@@ -288,6 +290,81 @@ class IdentifierTests(IdentifierCase):
         with self.assertRaises(Rejected):
             self.identify("Authorization: Basic ***")
 
+    def news(self, *answers: object) -> list[InvalidToken]:
+        """Look for what is unknown, with these answers in turn; returns the refusals for which it was looked."""
+        looked: list[InvalidToken] = []
+        left = list(answers)
+
+        def news(error: InvalidToken) -> Any:
+            looked.append(error)
+            return left.pop(0)
+
+        source = self.identifier._sources[0]
+        self.patch(source, "_news", news)
+        return looked
+
+    def test_a_token_that_another_worker_has_issued_a_moment_ago(self) -> None:
+        for text in ("foreign", TOKEN_PREFIX + "x"):
+            waiting: Deferred[None] = Deferred()
+            looked = self.news(waiting)
+            if text == "foreign":
+                self.patch(self.verifier, "verify", self.unknown_once(UnknownKey, Verdict(ALICE, 100.0)))
+            else:
+                self.patch(self.api_tokens, "verify", self.unknown_once(UnknownToken, ApiToken("id", b"", "ci", ALICE, 0.0)))
+            asked = ensureDeferred(self.identify(f"Authorization: Bearer {text}"))  # type: ignore[arg-type]
+            self.assertNoResult(asked)
+            waiting.callback(None)
+            self.assertEqual(self.successResultOf(asked).username, "alice")
+            self.assertEqual(len(looked), 1)
+            self.assertIsInstance(self.identify(f"Authorization: Bearer {text}"), Principal, "it is remembered")
+
+    def unknown_once(self, error: type[InvalidToken], found: object) -> Any:
+        calls: list[str] = []
+
+        def verify(token: str) -> Any:
+            calls.append(token)
+            if len(calls) == 1:
+                raise error
+            return found
+
+        return verify
+
+    def test_an_owner_who_has_to_be_asked_after_the_look(self) -> None:
+        self.news(succeed(None))
+        self.patch(self.api_tokens, "verify", self.unknown_once(UnknownToken, ApiToken("id", b"", "ci", ALICE, 0.0)))
+        self.chain.recollection = Deferred()
+        asked = ensureDeferred(self.identify(f"Authorization: Bearer {TOKEN_PREFIX}x"))  # type: ignore[arg-type]
+        self.assertNoResult(asked)
+        self.chain.recollection.callback(ALICE)
+        self.assertEqual(self.successResultOf(asked).username, "alice")
+
+    def test_a_token_that_is_still_unknown_after_the_look(self) -> None:
+        for takes_tokens in (False, True):
+            self.chain.takes_tokens = takes_tokens
+            self.news(succeed(None), None)
+            asked = ensureDeferred(self.identify("Authorization: Bearer foreign"))  # type: ignore[arg-type]
+            if takes_tokens:
+                self.chain.answer.callback(ALICE)
+                self.assertEqual(self.successResultOf(asked).username, "alice")
+            else:
+                self.failureResultOf(asked, ForeignToken)
+
+    def test_an_unknown_token_where_nothing_can_be_new(self) -> None:
+        looked = self.news(None, None)
+        for text, error in ((TOKEN_PREFIX + "x", InvalidToken), ("foreign", ForeignToken)):
+            with self.assertRaises(error):
+                self.identify(f"Authorization: Bearer {text}")
+        self.assertEqual([type(one) for one in looked], [InvalidToken, ForeignToken])
+        self.chain.takes_tokens = True
+        self.news(None)
+        with self.assertRaises(InvalidToken):  # an API token is nobody else's
+            self.identify(f"Authorization: Bearer {TOKEN_PREFIX}x")
+        self.assertEqual(self.chain.asked, [])
+
+    def test_a_store_that_cannot_be_read_is_not_a_wrong_token(self) -> None:
+        self.news(fail(Unavailable("the state cannot be read")))
+        self.failureResultOf(ensureDeferred(self.identify(f"Authorization: Bearer {TOKEN_PREFIX}x")), Unavailable)  # type: ignore[arg-type]
+
     def test_foreign_tokens_are_for_those_who_take_them(self) -> None:
         with self.assertRaises(ForeignToken):
             self.identify("Authorization: Bearer foreign")
@@ -540,3 +617,45 @@ class FirstHandTests(IdentifierCase):
         waiting = self.authenticate("Authorization: Bearer foreign")
         self.chain.answer.callback(ALICE)
         self.assertIs(self.successResultOf(waiting), ALICE)
+
+
+class SessionSourceDouble:
+    """A source by session that returns what a test says."""
+
+    by_connection = False
+    by_session = True
+    by_authorization = False
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def identify(self, headers: HeaderBlock, address: str, connection: ClientConnection) -> Any:
+        return self.found
+
+
+class SessionLookedUpTests(unittest.TestCase):
+    """A session that has to be looked up may turn out to be none: then the sources after it are asked."""
+
+    def identify(self, found: Any, chain: FakeChain | None = None) -> Any:
+        sources: list[Any] = [SessionSourceDouble(found)]
+        if chain is not None:
+            sources.append(Connection(chain))
+        return Identifier(sources).identify(block(), "192.0.2.7", CONNECTION)
+
+    def test_the_user_of_a_session(self) -> None:
+        other = Principal("bob", "local")
+        self.assertIs(self.identify(other, FakeChain()), other)
+        self.assertIs(self.successResultOf(ensureDeferred(self.identify(succeed(other), FakeChain()))), other)
+
+    def test_no_session(self) -> None:
+        chain = FakeChain()
+        chain.takes_connections = True
+        self.assertIs(self.successResultOf(ensureDeferred(self.identify(succeed(None), chain))), ALICE)
+        chain.vouched = None
+        self.assertIsNone(self.successResultOf(ensureDeferred(self.identify(succeed(None), chain))))
+        self.assertIsNone(self.successResultOf(ensureDeferred(self.identify(succeed(None)))))
+
+    def test_no_session_and_nothing_else(self) -> None:
+        sources: list[Any] = [SessionSourceDouble(succeed(None)), SessionSourceDouble(None), SessionSourceDouble(ALICE)]
+        found: Any = Identifier(sources).identify(block(), "192.0.2.7", CONNECTION)
+        self.assertIs(self.successResultOf(ensureDeferred(found)), ALICE)

@@ -11,7 +11,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from perimeter.metrics.counts import REQUEST_BOUNDS, Metrics
-from perimeter.metrics.samples import LINGER, RING, AuthenticatorNow, Sample, Sampler, ServerNow, quantile
+from perimeter.metrics.figures import AuthenticatorNow, ServerNow
+from perimeter.metrics.samples import LINGER, RING, Sample, Sampler, quantile
 from perimeter.metrics.sources import ScrapeSources
 from tests.unit.doubles.audit_records import make_record
 

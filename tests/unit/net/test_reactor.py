@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import subprocess
 import sys
+from errno import EINVAL
 
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
@@ -108,6 +110,36 @@ class LeanReactorTests(TestCase):
             one.sock = _RemovingSocket(one.sock, lambda other=other: self.reactor.removeReader(other))
         self.reactor.doPoll(0)
         self.assertEqual(sorted(first.events + second.events), ["read"])
+
+    def test_listener_is_read_until_it_is_removed(self) -> None:
+        near, far = socket.socketpair()
+        self.sockets += [near, far]
+        near.setblocking(False)
+        listener = _Selectable(self.reactor, near)
+        self.reactor.addListener(listener)
+        self.reactor.addListener(listener)
+        far.send(b"x")
+        self.reactor.doPoll(0)
+        self.assertEqual(listener.events, ["read"])
+        self.assertIn(listener, self.reactor.getReaders())
+        self.reactor.removeListener(listener)
+        self.reactor.removeListener(listener)
+        far.send(b"x")
+        self.reactor.doPoll(0)
+        self.assertEqual(listener.events, ["read"])
+        self.assertNotIn(listener, self.reactor.getReaders())
+        self.reactor.addListener(listener)
+        self.reactor.doPoll(0)
+        self.assertEqual(listener.events, ["read", "read"], "what had come before is reported")
+
+    def test_listener_is_watched_exclusively(self) -> None:
+        """The kernel refuses to change what an exclusive watch waits for, so that the refusal shows that it is one."""
+        near, far = socket.socketpair()
+        self.sockets += [near, far]
+        self.reactor.addListener(_Selectable(self.reactor, near))
+        with self.assertRaises(OSError) as caught:
+            self.reactor._poller.modify(near.fileno(), select.EPOLLIN)
+        self.assertEqual(caught.exception.errno, EINVAL)
 
     def test_gateway_runs_on_it_by_default(self) -> None:
         script = (

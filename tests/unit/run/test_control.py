@@ -18,8 +18,9 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 
 from perimeter.errors import StartupError
-from perimeter.run import control
-from perimeter.run.control import ControlPort, ask
+from perimeter.run import asking, control
+from perimeter.run.asking import ask
+from perimeter.run.control import ControlPort
 from perimeter.run.operations import ListenerStatus, answer
 
 
@@ -65,7 +66,7 @@ class ConversationTests(ControlCase):
 
     async def test_nonsense_is_reported_or_cut(self) -> None:
         def say(octets: bytes) -> bytes:
-            with socket.socket(socket.AF_UNIX) as raw, control._short(self.directory) as path:
+            with socket.socket(socket.AF_UNIX) as raw, asking.short_path(self.directory) as path:
                 raw.settimeout(20)
                 raw.connect(path)
                 raw.sendall(octets)
@@ -86,8 +87,25 @@ class ConversationTests(ControlCase):
             conversation.dataReceived(line)
         self.assertEqual(self.questions, [{"command": "look"}])
 
+    def test_a_question_has_seconds_and_an_answer_a_minute(self) -> None:
+        """A question that does not come is cut soon. An answer may take as long as a reload may."""
+        clock = Clock()
+        silent = control._Conversation(self.answer, clock)
+        silent.makeConnection(cut := StringTransport())
+        asking_ = control._Conversation(lambda question: Deferred(), clock)
+        asking_.makeConnection(waiting := StringTransport())
+        asking_.dataReceived(b'{"command": "reload"}\n')
+        clock.advance(asking.TIMEOUT - 0.1)
+        self.assertEqual((cut.disconnected, waiting.disconnected), (False, False))
+        clock.advance(0.1)
+        self.assertEqual((cut.disconnected, waiting.disconnected), (True, False))
+        clock.advance(asking.LONG_TIMEOUT - asking.TIMEOUT - 0.1)
+        self.assertFalse(waiting.disconnected)
+        clock.advance(0.1)
+        self.assertTrue(waiting.disconnected)
+
     async def test_attack_43_only_its_own_user_and_root_are_heard(self) -> None:
-        mode = os.stat(self.directory / control.NAME).st_mode
+        mode = os.stat(self.directory / asking.NAME).st_mode
         self.assertTrue(stat.S_ISSOCK(mode))
         self.assertEqual(stat.S_IMODE(mode), 0o600)
         self.patch(control, "_peer", lambda connection: os.geteuid() + 1)
@@ -96,7 +114,7 @@ class ConversationTests(ControlCase):
 
     async def test_no_gateway_runs(self) -> None:
         self.port.close()
-        self.assertFalse((self.directory / control.NAME).exists())
+        self.assertFalse((self.directory / asking.NAME).exists())
         error = await self.assertFailure(self.ask({}), StartupError)
         self.assertIn("no gateway is running", str(error))
 
@@ -104,7 +122,7 @@ class ConversationTests(ControlCase):
 class PlaceTests(ControlCase):
     async def test_a_socket_that_was_left_behind_is_replaced(self) -> None:
         self.port.close()
-        with socket.socket(socket.AF_UNIX) as left, control._short(self.directory) as path:
+        with socket.socket(socket.AF_UNIX) as left, asking.short_path(self.directory) as path:
             left.bind(path)
         self.open()
         self.assertEqual(await self.ask({}), {"fine": True})
@@ -114,14 +132,14 @@ class PlaceTests(ControlCase):
             second = self.open()
         self.assertEqual(second.fileno(), -1)
         self.assertIn("another gateway", str(events))
-        self.assertTrue((self.directory / control.NAME).exists())
+        self.assertTrue((self.directory / asking.NAME).exists())
 
     def test_what_is_no_socket_is_left_alone(self) -> None:
         self.port.close()
-        (self.directory / control.NAME).write_text("mine")
+        (self.directory / asking.NAME).write_text("mine")
         with capturedLogs():
             self.open().close()
-        self.assertEqual((self.directory / control.NAME).read_text(), "mine")
+        self.assertEqual((self.directory / asking.NAME).read_text(), "mine")
 
 
 class OperationsTests(unittest.TestCase):

@@ -8,8 +8,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from perimeter.cli.check import run_check
+from perimeter.cli.checking import run_check
 from perimeter.net.contexts import ServerIdentity
+from perimeter.run.build import inspection
 from tests.integration.netkit import identity, pem
 from tests.unit.doubles.site import SiteCase
 
@@ -173,6 +174,16 @@ class InspectionTests(SiteCase):
         text = f"{SITE.replace('access.log', 'var/access.log')}[perimeter]\nstate_dir = var\n"
         self.assertNotIn("there is no directory", "\n".join(self.check(text)[1]))
         self.assertFalse((self.directory / "var").exists())
+
+    def test_an_audit_log_of_several_workers_on_a_network_file_system(self) -> None:
+        warning = (
+            "warning: access.log: this audit log is on a network file system (nfs4), where lines of several workers may "
+            "overwrite each other: use a local file system, or workers = 1"
+        )
+        for workers, kind, warned in ((2, "nfs4", True), (1, "nfs4", False), (2, "ext4", False)):
+            self.patch(inspection, "type_of", lambda path, kind=kind: kind)
+            status, lines = self.check(f"{SITE}[perimeter]\nworkers = {workers}\n")
+            self.assertEqual((status, warning in lines), (0, warned), lines)
 
     def test_every_problem_is_reported_at_once(self) -> None:
         self.write("gw.key", key_pem(OTHER))

@@ -23,7 +23,7 @@ class TroublesTests(TestCase):
         self.clock = Clock()
         self.clock.advance(1000)
         self.waiting: list[Deferred[list[Problem]]] = []
-        self.patch(module, "problems", self.examine)
+        self.patch(module, "all_problems", self.examine)
         self.worker = worker = SimpleNamespace(
             assembly="in force",
             last_reload=Reload(5.0, "why"),
@@ -31,7 +31,7 @@ class TroublesTests(TestCase):
             listeners=lambda: ["https"],
             examination=lambda: SimpleNamespace(identities={"https": ()}),
         )
-        runtime: Any = SimpleNamespace(metrics=Metrics(), reactor=self.clock, offload="threads")
+        runtime: Any = SimpleNamespace(metrics=Metrics(), reactor=self.clock, offload="threads", place=None)
         self.gateway = OperatedGateway(worker, runtime)  # type: ignore[arg-type]
 
     async def examine(self, _: Any) -> list[Problem]:

@@ -17,7 +17,6 @@ from zope.interface import implementer
 from perimeter.config.site.server import ServerScheme
 from perimeter.errors import Unavailable
 from perimeter.plugin.authenticator import IProbe
-from perimeter.run import problems as module
 from perimeter.run.problems import TIMEOUT, Examination, Problem, Severity, problems
 from tests.integration.netkit import identity
 from tests.unit.doubles.exchange_rig import FakeOffload
@@ -158,7 +157,7 @@ class ProblemsTests(TestCase):
             (10**4, 10**6, None),
         ):
             system = SimpleNamespace(f_bfree=free, f_bavail=free, f_frsize=4096, f_blocks=blocks)
-            self.patch(module.os, "statvfs", lambda _, system=system: system)
+            self.patch(os, "statvfs", lambda _, system=system: system)
             found = self.found()
             self.assertEqual(found, [] if expected is None else [(expected[0], "audit", str(path), expected[1])], free)
 
@@ -166,7 +165,7 @@ class ProblemsTests(TestCase):
         path = Path(self.mktemp())
         path.write_text("")
         self.paths = [path]
-        self.patch(module.os, "statvfs", lambda _: SimpleNamespace(f_bfree=10**5, f_bavail=0, f_frsize=4096, f_blocks=10**6))
+        self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bfree=10**5, f_bavail=0, f_frsize=4096, f_blocks=10**6))
         self.patch(os, "geteuid", lambda: 0)
         self.assertEqual(self.found(), [])
         self.patch(os, "geteuid", lambda: 1000)

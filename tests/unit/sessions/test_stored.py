@@ -13,7 +13,7 @@ from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.sessions import stored as stored_module
 from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
 from perimeter.sessions.stored import SESSIONS
-from perimeter.state import state as state_module
+from perimeter.state import write_queue
 from perimeter.state.changes import Gap
 from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import State
@@ -249,7 +249,7 @@ class UseTests(StoredCase):
         self.assertEqual(self.seen(), [Seen(((kept.id, START + 61, 0.0),))])
 
     def test_too_many_changes_wait(self) -> None:
-        self.patch(state_module, "MOST_WAITING", 0)
+        self.patch(write_queue, "MOST_WAITING", 0)
         self.threads = ManualThreads()
         self.use(self.store)
         kept = session()

@@ -23,6 +23,7 @@ from perimeter.offload import GRACE, Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state import sqlite as sqlite_module
 from perimeter.state import state as state_module
+from perimeter.state import write_queue
 from perimeter.state.changes import Change, Cursor, Gap, Held
 from perimeter.state.memory import MemoryStore
 from perimeter.state.sqlite import SqliteStore
@@ -492,7 +493,7 @@ class OrderTests(StateCase):
         self.threads.step()
 
     def test_attack_23_too_many_at_once(self) -> None:
-        self.patch(state_module, "MOST_WAITING", 2)
+        self.patch(write_queue, "MOST_WAITING", 2)
         waiting = [self.tokens.add(token()) for _ in range(3)]  # one under way, two waiting
         self.failureResultOf(self.tokens.add(token()), Overloaded)
         grant = self.access().grant

@@ -65,3 +65,13 @@ class PageTests(SynchronousTestCase):
         page.close()
         for descriptor in handed:
             self.assertRaises(OSError, os.fstat, descriptor)
+
+    def test_connections_of_the_others(self) -> None:
+        states = SlotState.SERVING, SlotState.STARTING, SlotState.SERVING, SlotState.DRAINING, SlotState.SERVING
+        for slot, state in zip(self.page.slots, states, strict=False):
+            slot.state = state
+            slot.held = 10**slot.number
+        self.page.slots[SLOTS - 1].state = SlotState.SERVING
+        self.assertEqual(self.page.held_by_others(0), ([100, 10_000, 0], 11_110))
+        self.assertEqual(self.page.held_by_others(1), ([1, 100, 10_000, 0], 11_101))
+        self.assertEqual(self.page.held_by_others(SLOTS - 1), ([1, 100, 10_000], 11_111))

@@ -225,6 +225,23 @@ class LdapAuthenticator:
         return name
 
 
+def _share(name: str, option: str, limit: int, services: AuthServices) -> int:
+    """This worker's part of the connections that ``option`` allows to all of them."""
+    share = services.share(limit)
+    if share * services.workers != limit:
+        _log.warn(
+            "Authenticator {name}: {option} = {limit} is divided among {workers} workers: each has {share}, all together {total}",
+            name=name,
+            option=option,
+            limit=limit,
+            workers=services.workers,
+            share=share,
+            total=share * services.workers,
+            counted=True,
+        )
+    return share
+
+
 @implementer(IPlugin, IAuthenticatorFactory, IBuildsInThread, IDirectoryRoles)
 class LdapFactory:
     """``type = ldap``."""
@@ -259,8 +276,8 @@ class LdapFactory:
             reactor,
             timeout=settings.server_timeout,
             rest=settings.rest,
-            search_connections=settings.search_connections,
-            bind_connections=settings.bind_connections,
+            search_connections=_share(name, "search_connections", settings.search_connections, services),
+            bind_connections=_share(name, "bind_connections", settings.bind_connections, services),
         )
         if settings.tls is Tls.NONE:
             _log.warn(

@@ -176,8 +176,16 @@ class LdapSettings(Settings):
         duration(), "longest time for a server to accept a connection or to answer, before the next one is asked", default="2s"
     )
     rest: float = option(duration(), "how long a server that failed is moved to the end of the order", default="30s")
-    search_connections: int = option(integer(1, 100), "connections to each server, shared by all searches", default="4")
-    bind_connections: int = option(integer(1, 1000), "connections that try passwords at the same time", default="32")
+    search_connections: int = option(
+        integer(1, 100),
+        "connections to each server, shared by all searches; several workers divide them, and each has one at least",
+        default="4",
+    )
+    bind_connections: int = option(
+        integer(1, 1000),
+        "connections that try passwords at the same time; several workers divide them, and each has one at least",
+        default="32",
+    )
     debug: bool = option(BOOLEAN, "log each step of each login (never the password)", default="no")
 
     def __attrs_post_init__(self) -> None:

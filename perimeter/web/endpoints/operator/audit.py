@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from perimeter.audit.search import Answer, StaleCursor, Wanted, at, search
+from perimeter.audit.search import Answer, StaleCursor, search
+from perimeter.audit.wanted import Wanted, at
 from perimeter.config.site.audit import AuditFormat
 from perimeter.errors import Overloaded
 from perimeter.offload import Offload

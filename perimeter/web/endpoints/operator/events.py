@@ -20,7 +20,8 @@ from zope.interface import implementer
 
 from perimeter.errors import CrossSite, Overloaded
 from perimeter.gate.access import session_only
-from perimeter.metrics.samples import STREAM_ROUTE, Sample, Sampler
+from perimeter.metrics.figures import STREAM_ROUTE
+from perimeter.metrics.samples import Sample, Sampler
 from perimeter.web.endpoints.operator.access import PATH, operator_policy
 from perimeter.web.endpoints.operator.charts import series
 from perimeter.web.endpoints.operator.gateway import Trouble

@@ -7,11 +7,11 @@ from typing import Protocol
 
 import attrs
 
-from perimeter.audit.log import AuditLogs
+from perimeter.audit.logs import AuditLogs
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
 from perimeter.gate.gate import Gate
-from perimeter.metrics.counts import Metrics
+from perimeter.metrics.figures import Figures
 from perimeter.metrics.samples import Sampler
 from perimeter.net.contexts import ServerIdentity
 from perimeter.offload import Offload
@@ -101,9 +101,6 @@ class Gateway(Protocol):
         """What is in force. Raises ValueError while the gateway stops."""
 
     @property
-    def metrics(self) -> Metrics: ...  # noqa: D102
-
-    @property
     def samples(self) -> Sampler: ...  # noqa: D102
 
     @property
@@ -119,10 +116,16 @@ class Gateway(Protocol):
         """Seconds since the start."""
 
     def listeners(self) -> Sequence[Listening]:
-        """The listeners."""
+        """The listeners, with the connections of this process."""
 
     def identities(self) -> Mapping[str, tuple[ServerIdentity, ...]]:
         """The certificates that each listener with TLS serves."""
+
+    def figures(self) -> Awaitable[Figures]:
+        """The figures of all worker processes."""
+
+    def attempts(self) -> Awaitable[Mapping[tuple[str, ...], int]]:
+        """Questions to authenticators by name, type, realm and result, of all worker processes."""
 
     def troubles(self) -> Awaitable[Sequence[Trouble]]:
         """What is wrong, the worst first. Directories and services are asked, at most every few seconds for all who look."""

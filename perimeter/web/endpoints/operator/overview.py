@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import perimeter
-from perimeter.metrics.samples import CLASSES, Sample, Totals
+from perimeter.metrics.figures import CLASSES, Figures, Now
+from perimeter.metrics.samples import Sample
 from perimeter.web.endpoints.operator.charts import CHARTS, draw, series
 from perimeter.web.endpoints.operator.events import described_trouble
 from perimeter.web.endpoints.operator.section import Asked, Section, duration, moment
@@ -23,7 +24,7 @@ async def _show(asked: Asked) -> Mapping[str, Any]:
     gateway = asked.gateway
     troubles = await gateway.troubles()
     samples = gateway.samples.look()
-    totals = Totals(gateway.metrics)
+    figures = await gateway.figures()
     reload = gateway.last_reload
     return {
         "troubles": [described_trouble(one) for one in troubles],
@@ -34,20 +35,24 @@ async def _show(asked: Asked) -> Mapping[str, Any]:
             "series": [series(one) for one in samples],
             "refusals": [list(one.refusals.items()) for one in samples[-60:]],
         },
-        "totals": list(zip(CLASSES, totals.requests, strict=True)),
+        "totals": list(zip(CLASSES, figures.totals.requests, strict=True)),
         "refusals": _refusals(samples),
-        "all_refusals": totals.refusals.most_common(_MOST_REASONS),
+        "all_refusals": Counter(figures.totals.refusals).most_common(_MOST_REASONS),
         "version": perimeter.__version__,
         "uptime": duration(gateway.uptime()),
         "started": moment(gateway.seconds() - gateway.uptime()),
         "reloaded": moment(reload.at),
         "refused_reload": reload.refused,
-        "listeners": gateway.listeners(),
-        "sessions": len(gateway.assembly.sessions),
+        "listeners": [
+            {"name": one.name, "port": one.port, "connections": figures.now.connections.get(one.name, one.connections)}
+            for one in gateway.listeners()
+        ],
+        "workers": _workers(figures),
+        "sessions": figures.now.sessions,
         "servers": _servers(
-            asked, {f"{one.name} {one.message.partition(': ')[0]}" for one in troubles if one.subject == "upstream"}
+            figures.now, {f"{one.name} {one.message.partition(': ')[0]}" for one in troubles if one.subject == "upstream"}
         ),
-        "authenticators": _authenticators(asked, {one.name for one in troubles if one.subject == "authenticator"}),
+        "authenticators": _authenticators(asked, figures.now, {one.name for one in troubles if one.subject == "authenticator"}),
         "viewed": moment(gateway.seconds()),
         "refresh": refresh_of(asked),
     }
@@ -61,22 +66,36 @@ def _refusals(samples: Sequence[Sample]) -> list[tuple[str, int]]:
     return found.most_common(_MOST_REASONS)
 
 
-def _servers(asked: Asked, faulty: Collection[str]) -> list[dict[str, Any]]:
-    """``faulty`` has the names and URLs of those that did not answer when they were asked."""
+def _workers(figures: Figures) -> list[dict[str, Any]]:
     return [
         {
-            "upstream": pool.name,
-            "url": server.settings.url,
-            "busy": max(0, len(server.connections) - len(server.idle)),
-            "idle": len(server.idle),
-            "up": not server.resting_until and f"{pool.name} {server.settings.url}" not in faulty,
+            "slot": one.slot,
+            "pid": one.pid,
+            "good": one.state == "serving" and not one.slow,
+            "state": "does not answer" if one.slow else one.state,
+            "connections": one.connections,
+            "since": moment(one.since),
+            "restarts": one.restarts,
         }
-        for pool in asked.gateway.assembly.pools
-        for server in pool.servers
+        for one in figures.workers
     ]
 
 
-def _authenticators(asked: Asked, faulty: Collection[str]) -> list[dict[str, Any]]:
+def _servers(now: Now, faulty: Collection[str]) -> list[dict[str, Any]]:
+    """``faulty`` has the names and URLs of those that did not answer when they were asked."""
+    return [
+        {
+            "upstream": one.upstream,
+            "url": one.url,
+            "busy": one.busy,
+            "idle": one.idle,
+            "up": not one.resting and f"{one.upstream} {one.url}" not in faulty,
+        }
+        for one in now.servers
+    ]
+
+
+def _authenticators(asked: Asked, now: Now, faulty: Collection[str]) -> list[dict[str, Any]]:
     """``faulty`` has the names of those that did not answer when they were asked."""
     kinds = {one.name: one.kind for one in asked.gateway.assembly.config.authenticators}
     return [
@@ -85,10 +104,10 @@ def _authenticators(asked: Asked, faulty: Collection[str]) -> list[dict[str, Any
             "kind": kinds.get(one.name, ""),
             "realm": one.realm,
             "faulty": one.name in faulty,
-            "down": one.breaker.open,
-            "next_try": max(0, round(one.breaker.remaining)),
+            "down": one.down,
+            "next_try": one.next_try,
         }
-        for one in asked.gateway.assembly.chain.guarded
+        for one in now.authenticators
     ]
 
 

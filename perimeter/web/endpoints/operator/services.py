@@ -9,7 +9,7 @@ from perimeter.web.endpoints.operator.section import Asked, Section, duration
 
 
 async def _services(asked: Asked) -> Mapping[str, Any]:
-    now = asked.gateway.seconds()
+    figures = await asked.gateway.figures()
     found = [one for one in await asked.gateway.troubles() if one.subject == "upstream"]
     return {
         "upstreams": [
@@ -18,13 +18,14 @@ async def _services(asked: Asked) -> Mapping[str, Any]:
                 "line": pool.settings.line,
                 "servers": [
                     {
-                        "url": server.settings.url,
-                        "fault": _fault(found, pool.name, server.settings.url),
-                        "busy": max(0, len(server.connections) - len(server.idle)),
-                        "idle": len(server.idle),
-                        "resting": max(0, round(server.resting_until - now)) if server.resting_until else 0,
+                        "url": server.url,
+                        "fault": _fault(found, pool.name, server.url),
+                        "busy": server.busy,
+                        "idle": server.idle,
+                        "resting": server.resting,
                     }
-                    for server in pool.servers
+                    for server in figures.now.servers
+                    if server.upstream == pool.name
                 ],
                 "timeouts": [
                     ("connect_timeout", duration(pool.settings.connect_timeout)),
@@ -47,7 +48,8 @@ async def _authenticators(asked: Asked) -> Mapping[str, Any]:
     assembly = asked.gateway.assembly
     kinds = {one.name: one for one in assembly.config.authenticators}
     troubles = {one.name: one.message for one in await asked.gateway.troubles() if one.subject == "authenticator"}
-    counts = asked.gateway.metrics.auth.attempts
+    figures, counts = await asked.gateway.figures(), await asked.gateway.attempts()
+    next_try = {one.name: one.next_try for one in figures.now.authenticators if one.down}
     return {
         "authenticators": [
             {
@@ -57,8 +59,8 @@ async def _authenticators(asked: Asked) -> Mapping[str, Any]:
                 "realm": one.realm,
                 "schemes": ", ".join(sorted(one.schemes)),
                 "timeout": duration(one.timeout) if one.timeout >= 1 else f"{one.timeout:g} s",
-                "down": one.breaker.open,
-                "next_try": max(0, round(one.breaker.remaining)),
+                "down": one.name in next_try,
+                "next_try": next_try.get(one.name, 0),
                 "fault": troubles.get(one.name, ""),
                 "attempts": [
                     (result, count) for (name, _, _, result), count in sorted(counts.items()) if name == one.name and count

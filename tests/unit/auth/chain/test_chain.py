@@ -11,8 +11,9 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 from zope.interface import implementer
 
+from perimeter.auth.chain.attempts import Counted, Key, MemoryAttempts
 from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.auth.chain.throttle import Counted, Key, MemoryAttempts, Throttle
+from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import TimedOut
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable, Undecided
 from perimeter.fair_queue import CLIENT
@@ -839,7 +840,7 @@ class GuessingTests(ChainCase):
 
     def test_attack_47_no_attempt_is_left_in_flight(self) -> None:
         self.leave("guess").callback(None)  # type: ignore[arg-type]
-        self.assertEqual(self.throttled._throttle._flying, {})  # type: ignore[union-attr]
+        self.assertEqual(self.throttled.throttle._flying, {})  # type: ignore[union-attr]
 
     def test_attack_47_waiting_for_a_thread_takes_no_authenticator_down(self) -> None:
         """A guesser fills the queue: logins that waited too long get a Retry-After, and others can still log in."""

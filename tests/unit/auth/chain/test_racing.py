@@ -7,8 +7,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import capturedLogs
 
+from perimeter.auth.chain.attempts import MemoryAttempts
 from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.auth.chain.throttle import MemoryAttempts, Throttle
+from perimeter.auth.chain.throttle import Throttle
 from perimeter.errors import ExpiredToken, InvalidToken, Rejected, TooManyAttempts, Unavailable
 from perimeter.model import AuthenticationRequest, BasicCredentials, BearerCredentials, Principal
 from tests.unit.auth.chain.test_chain import ChainCase, Fake, Scheming, principal

@@ -13,8 +13,9 @@ from zope.interface.verify import verifyObject
 
 from perimeter.auth.augment.augmented import augmenters_of
 from perimeter.auth.augment.match import MatchAugmenterFactory, MatchAugmenterSettings
+from perimeter.auth.chain.attempts import MemoryAttempts
 from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.auth.chain.throttle import MemoryAttempts, Throttle
+from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import WatchedAugmenter
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.errors import InvalidToken, Rejected, TooManyAttempts, Unavailable

@@ -14,8 +14,8 @@ from pathlib import Path
 from click.testing import CliRunner
 from twisted.trial.unittest import TestCase
 
-from perimeter.cli.check import run_check
-from perimeter.cli.import_ import LEFT
+from perimeter.cli.checking import run_check
+from perimeter.cli.exits import Exit
 from perimeter.cli.main import main
 
 DATA = Path(__file__).parents[3] / "data" / "nginx"
@@ -33,7 +33,7 @@ def imported(name: str, directory: Path) -> tuple[int, str]:
             path.write_text(path.read_text().replace(LOGS, f"{directory}/log"))
     (copy / "site.ini").unlink(missing_ok=True)
     result = CliRunner().invoke(main, ["import", str(copy / "nginx.conf"), "-o", str(copy / "site.ini")])
-    assert result.exit_code in (0, LEFT), result.output
+    assert result.exit_code in (0, Exit.PARTLY), result.output
     text = (copy / "site.ini").read_text()
     return result.exit_code, text.replace(f"{directory}/log", LOGS).replace(f"{copy}/", "")
 
@@ -54,7 +54,7 @@ class SiteTests(TestCase):
             directory.mkdir()
             status, text = imported(name, directory)
             self.assertEqual(text, (DATA / name / "site.ini").read_text(), name)
-            self.assertEqual(status, 0 if name in self.COMPLETE else LEFT, name)
+            self.assertEqual(status, 0 if name in self.COMPLETE else Exit.PARTLY, name)
             self.assertEqual("; Not translated:" in text, name not in self.COMPLETE, name)
             status, output = run_check(directory / name / "site.ini")
             self.assertEqual(status, 0, f"{name}: {output}")

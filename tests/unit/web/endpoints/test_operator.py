@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 
 from perimeter.audit.sinks import NoAudit
+from perimeter.auth.chain.attempts import Attempts, Counted, Key
 from perimeter.auth.chain.breaker import CircuitBreaker
-from perimeter.auth.chain.throttle import Attempts, Counted, Key
 from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.load import load_site
 from perimeter.config.site.login import LoginSettings
@@ -27,7 +27,8 @@ from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import RouteTable
 from perimeter.metrics.counts import Metrics
-from perimeter.metrics.samples import STREAM_ROUTE, Sampler
+from perimeter.metrics.figures import STREAM_ROUTE, Figures, own_figures
+from perimeter.metrics.samples import Sampler
 from perimeter.metrics.sources import ScrapeSources
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.run.build.pages import PageParts
@@ -40,6 +41,7 @@ from perimeter.web.endpoints.operator.audit import EVERY, Searches
 from perimeter.web.endpoints.operator.events import MOST_VIEWERS, TROUBLES_EVERY, Audience
 from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.web.endpoints.operator.page import Desk
+from perimeter.workers.gathered import WorkerNow
 from tests.unit.doubles.auth import ManualThreads, offload_with
 from tests.unit.doubles.http_rig import Client, Response
 from tests.unit.doubles.pages import NAVIGATION, OWN_FORM, Browser, FakeChain, PageCase, PageConfig
@@ -138,13 +140,14 @@ class Gateway:
     def __init__(self, case: OperatorCase) -> None:
         self.assembly: Any = Assembly()
         self.metrics = Metrics()
-        self.metrics.in_force = lambda: ScrapeSources({}, (), False, (), (), {}, 3)
+        self.metrics.in_force = lambda: ScrapeSources({}, self.assembly.pools, False, self.assembly.chain.guarded, (), {}, 3)
         self.samples = Sampler(self.metrics, case.clock)
         self.offload = offload_with(case.threads, case.clock)
         self.last_reload = Reload()
         self.seconds = case.clock.seconds
         self.found: list[Problem] = []
         self.asked = 0
+        self.workers: list[WorkerNow] = []
 
     def uptime(self) -> float:
         return 60.0
@@ -154,6 +157,12 @@ class Gateway:
 
     def identities(self) -> Mapping[str, Any]:
         return {}
+
+    async def figures(self) -> Figures:
+        return attrs.evolve(own_figures(self.metrics, self.seconds()), workers=self.workers)
+
+    async def attempts(self) -> Mapping[tuple[str, ...], int]:
+        return self.metrics.auth.attempts
 
     def troubles(self) -> Deferred[Sequence[Problem]]:
         self.asked += 1

@@ -215,7 +215,7 @@ class RecallTests(LdapCase):
 
 
 class FactoryTests(LdapCase):
-    def build(self, **options: str) -> list[Any]:
+    def build(self, workers: int = 1, **options: str) -> list[Any]:
         """The addresses that the directory gets."""
         made: list[Any] = []
 
@@ -224,7 +224,7 @@ class FactoryTests(LdapCase):
             return self.directory
 
         self.patch(directory_module, "LdapDirectory", directory)
-        services = AuthServices(self.clock, offload_with(ImmediateThreads(), self.clock))
+        services = AuthServices(self.clock, offload_with(ImmediateThreads(), self.clock), workers=workers)
         built = LdapFactory().build("corp", "staff", parsed(**{**MINIMAL, **options}), services)
         self.assertTrue(verifyObject(IRunningAuthenticator, built))
         return made
@@ -241,6 +241,19 @@ class FactoryTests(LdapCase):
 
     def test_its_interface(self) -> None:
         self.assertTrue(verifyObject(IAuthenticatorFactory, LdapFactory()))
+
+    def test_workers_divide_the_connections(self) -> None:
+        for workers, searches, binds in ((1, 4, 32), (2, 2, 16), (4, 1, 8)):
+            settings = self.build(workers, tls="ldaps")[3]
+            self.assertEqual((settings["search_connections"], settings["bind_connections"]), (searches, binds))
+        self.assertEqual(self.lines, [])
+
+    def test_division_with_a_rest_is_said(self) -> None:
+        settings = self.build(5, tls="ldaps")[3]
+        self.assertEqual((settings["search_connections"], settings["bind_connections"]), (1, 6))
+        said = "".join(self.lines)
+        self.assertIn("search_connections = 4 is divided among 5 workers: each has 1, all together 5", said)
+        self.assertIn("bind_connections = 32 is divided among 5 workers: each has 6, all together 30", said)
 
     def test_plain_text(self) -> None:
         name, (address,), account, settings = self.build(bind_dn="cn=gw", bind_password="pw", server_timeout="3s", rest="7s")

@@ -1,0 +1,117 @@
+"""Counts of wrong passwords: what they are counted by, where they are kept, and how several worker processes share them.
+
+Each worker has all counts in its memory, and each failure is sent to the others (`AttemptPeers`), so no look-up waits for another
+process. A guesser who asks all workers at the same moment has as many guesses as each worker verifies at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Final, Protocol
+
+import attrs
+from zope.interface import Interface, implementer
+
+from perimeter.recent import Recent
+
+FORGOTTEN_AFTER = 900.0
+"""Seconds without a wrong password, after the lockout has ended, until the count is forgotten."""
+
+CAPACITY = 100_000
+"""Names and addresses that are remembered: those with the latest wrong passwords."""
+
+
+class Counted(StrEnum):
+    """The key of a count of wrong passwords."""
+
+    NAME = "name"
+    ADDRESS = "address"
+
+
+@attrs.frozen
+class Key:
+    """One counter; ``realm`` is "" for an address."""
+
+    kind: Counted
+    value: str
+    realm: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value!r}" + (f" of realm {self.realm}" if self.realm else "")
+
+
+@attrs.frozen
+class Attempts:
+    """Wrong passwords so far. Times are seconds since the epoch; ``until`` is the end of the lockout, 0 if there is none."""
+
+    failures: int
+    last: float
+    until: float
+
+    def forgotten(self, now: float) -> bool:
+        """Whether this is too old to count."""
+        return now >= max(self.last, self.until) + FORGOTTEN_AFTER
+
+
+class IAttemptStore(Interface):
+    """Keeps the counts. No method blocks: a store that several processes share keeps a replica in each."""
+
+    def find(key: Key) -> Attempts | None:
+        """The count of ``key``, if there is one."""
+
+    def keep(key: Key, attempts: Attempts) -> None:
+        """Replace the count of ``key``."""
+
+    def drop(key: Key) -> None:
+        """Forget ``key``."""
+
+    def items() -> Iterable[tuple[Key, Attempts]]:
+        """All counts."""
+
+
+@implementer(IAttemptStore)
+class MemoryAttempts:
+    """Counts in the memory of this process, at most ``capacity`` of them."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._attempts: Recent[Key, Attempts] = Recent(capacity)
+
+    def find(self, key: Key) -> Attempts | None:
+        """See `IAttemptStore`."""
+        return self._attempts.get(key)
+
+    def keep(self, key: Key, attempts: Attempts) -> None:
+        """See `IAttemptStore`. The count that has not changed for the longest time is dropped if there are too many."""
+        self._attempts.keep(key, attempts)
+
+    def drop(self, key: Key) -> None:
+        """See `IAttemptStore`."""
+        self._attempts.pop(key, None)
+
+    def items(self) -> list[tuple[Key, Attempts]]:
+        """See `IAttemptStore`."""
+        return list(self._attempts.items())
+
+
+class AttemptPeers(Protocol):
+    """The other worker processes, which count the same guesses. No method blocks or raises anything."""
+
+    def failed(self, keys: Sequence[Key], guess: bytes) -> None:
+        """A password was wrong, for ``keys``; ``guess`` as in `Throttle.admit`."""
+
+    def dropped(self, keys: Sequence[Key]) -> None:
+        """The counts of ``keys`` were dropped."""
+
+
+class _Alone:
+    """There are no others."""
+
+    def failed(self, keys: Sequence[Key], guess: bytes) -> None:
+        """See `AttemptPeers`."""
+
+    def dropped(self, keys: Sequence[Key]) -> None:
+        """See `AttemptPeers`."""
+
+
+ALONE: Final[AttemptPeers] = _Alone()

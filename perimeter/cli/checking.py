@@ -1,0 +1,117 @@
+"""Checks a site.ini without opening ports or writing files, for ``perimeter check`` and ``twistd perimeter --check``.
+
+The files that it names are read as a start reads them (`perimeter.run.build.inspection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from perimeter.cli.table import columns
+from perimeter.config.language.net_types import Network
+from perimeter.config.site.authorization import DROP
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
+from perimeter.config.site.rule import Rule
+from perimeter.errors import ConfigError, Problem, StartupError
+from perimeter.plugin.kinds import PluginKinds
+from perimeter.run.build.inspection import inspected
+
+_COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
+
+
+@attrs.frozen
+class Checked:
+    """The result: ``problems``, or ``warnings`` and a row for each host of each route, in the order in which they are matched."""
+
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    routes: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it in lines."""
+        if self.problems:
+            return "\n".join(map(str, self.problems))
+        warnings = [f"warning: {warning}" for warning in self.warnings]
+        table = columns([_COLUMNS, *self.routes]) if self.routes else ["There are no routes."]
+        return "\n".join([*warnings, *([""] if warnings else []), *table])
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """All of it as members of a JSON object."""
+        return {
+            "problems": [attrs.asdict(one) for one in self.problems],
+            "warnings": list(self.warnings),
+            "routes": [dict(zip(map(str.lower, _COLUMNS), row, strict=True)) for row in self.routes],
+        }
+
+
+def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> Checked:
+    """Check the configuration in the file ``path``.
+
+    ``kinds`` replaces the kinds that are installed. Without ``files``, the files that the configuration names need not exist.
+    """
+    # Finding plug-ins imports them, which costs time: only commands that read a configuration do it.
+    from perimeter.auth.registry import installed_kinds
+
+    reactor: Any = None
+    if files:
+        # Late, so that other commands need no reactor.
+        from twisted.internet import reactor as installed
+
+        reactor = installed
+    try:
+        found = inspected(path, installed_kinds() if kinds is None else kinds, reactor)
+    except ConfigError as error:
+        return Checked(error.problems)
+    except StartupError as error:
+        return Checked((Problem(str(path), 0, "", "", str(error)),))
+    config = found.config
+    routes = sorted(((host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)), key=_matching_order)
+    return Checked((), found.warnings, tuple(_row(route, host, config) for host, route in routes))
+
+
+def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> tuple[int, str]:
+    """`checked` as an exit status (1 if there is a problem) and a text."""
+    found = checked(path, kinds=kinds, files=files)
+    return int(bool(found.problems)), found.text
+
+
+def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], int, str]:
+    host, route = one
+    return matching_order(host, prefix_of(route.path))
+
+
+def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
+    auth = config.auth_in_words(route)
+    identity = ", ".join(route.identity) or "none"
+    if route.authorization != DROP:
+        identity += f"; authorization {route.authorization.word}"
+    return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
+
+
+def _target(route: RouteSettings, config: SiteConfig) -> str:
+    if route.static is not None:
+        return str(route.static)
+    servers = next(upstream.servers for upstream in config.upstreams if upstream.name == route.upstream)
+    places = ", ".join(server.url for server in servers)
+    return f"{route.upstream} ({places})" + (f" as {route.rewrite}" if route.rewrite else "")
+
+
+def _rules(route: RouteSettings) -> str:
+    parts = [
+        ("allow", _terms(route.allow or ())),
+        ("deny", _terms(route.deny)),
+        ("from", _terms(route.networks)),
+    ]
+    return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
+
+
+def _terms(values: Sequence[Rule] | Sequence[Network]) -> str:
+    return ", ".join(str(value) for value in values)

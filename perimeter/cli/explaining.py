@@ -1,0 +1,202 @@
+"""What would happen to a request, for ``perimeter explain``.
+
+The gate of the configuration answers (`perimeter.gate.explain`). The request is sent nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from perimeter.audit.sinks import NoAudit
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import Serve
+from perimeter.config.site.load import load_site
+from perimeter.errors import StartupError
+from perimeter.gate.access import session_only
+from perimeter.gate.explain import Explanation, Question, Step, explain
+from perimeter.gate.gate import Gate
+from perimeter.gate.identify import Identifier
+from perimeter.gate.identity_lines import IdentityLines
+from perimeter.gate.routes import RouteTable
+from perimeter.gate.target import ITarget
+from perimeter.http.exchange import Exchange
+from perimeter.model import Principal
+from perimeter.run.build.authentication import directory_realms
+from perimeter.run.build.builtin import every_host, forward_auth_route
+from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
+from perimeter.run.build.routes import RouteParts, route_of
+from perimeter.sessions.stored import StoredSessions
+from perimeter.state.changes import Change
+from perimeter.tokens.book import TokenBook
+from perimeter.tokens.issuer import TokenIssuer
+from perimeter.tokens.key_file import KeyFile
+from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.revoking import Revoker
+from perimeter.tokens.stored import StoredTokens
+from perimeter.web.endpoints.account.base import ACCOUNT
+from perimeter.web.endpoints.endpoint import Endpoint, Nothing
+from perimeter.web.endpoints.operator.access import PATH, operator_policy
+
+
+@implementer(ITarget)
+class _NoTarget:
+    """The target of routes that answer nothing."""
+
+    name = ""
+
+    def handle(self, exchange: Exchange) -> None:
+        """See `ITarget`."""
+        raise AssertionError("nothing is sent to a target")
+
+
+class _NoReactor:
+    """The clock of endpoints that answer nothing."""
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> Any:
+        raise AssertionError("requests are not sent to an endpoint")
+
+
+class _NoState:
+    """The state of endpoints that never answer (`perimeter.state.writer.ChangeWriter`)."""
+
+    def add(self, change: Change) -> Deferred[None]:
+        raise AssertionError("requests are not sent to an endpoint")
+
+    remove = add
+
+    def catch_up(self) -> None:
+        """There is no store."""
+
+    def seconds(self) -> float:
+        return 0.0
+
+
+def run_explain(path: Path, method: str, url: str, *, user: str | None = None, address: str = "") -> tuple[int, str]:
+    """An exit status and the text to print: 0 if the request would be admitted, 1 if not or if the file has a fault.
+
+    ``url`` is absolute, or a path. ``user`` is looked up where users can be looked up without their password. ``address`` is the
+    client's, "" for one that the route allows.
+    """
+    from perimeter.auth.registry import installed_kinds
+
+    try:
+        config = load_site(path, kinds=installed_kinds())
+    except StartupError as error:
+        return 1, str(error)
+    if not any(listener.serve is Serve.GATEWAY for listener in config.listeners):
+        return 1, "no listener has serve = gateway: no client can reach the routes"
+    gate = _gate(config)
+    users: Sequence[Principal | None] = [None]
+    notes: list[str] = []
+    if user is not None:
+        found, notes = _look_up(config, user)
+        users = found or [None]
+    found_out = [explain(gate, config, Question(method, url, one, user or "", address)) for one in users]
+    lines = [f"{method} {url}", *notes, *_lines(found_out)]
+    if user is None and found_out[0].status == 401:
+        lines.append("    --user NAME explains for a user")
+    return int(not any(one.admitted for one in found_out)), "\n".join(lines)
+
+
+def _lines(explanations: Sequence[Explanation]) -> list[str]:
+    """The explanations for one user after the other. Steps that are the same for all users are written once."""
+    lines: list[str] = []
+    before: tuple[Step, ...] = ()
+    for one in explanations:
+        same = 0
+        while same < min(len(before), len(one.steps)) and before[same] == one.steps[same]:
+            same += 1
+        lines += [f"    {step.text}" if step.name == "later" else f"{step.name}: {step.text}" for step in one.steps[same:]]
+        before = one.steps
+    return lines
+
+
+def _gate(config: SiteConfig) -> Gate:
+    """The gate of a ``gateway`` listener: its routes, without anything behind them."""
+    from perimeter.auth.registry import installed_kinds
+    from perimeter.cli.site import WallClock
+
+    clock, sink, target = WallClock(), NoAudit(), _NoTarget()
+    keyring = Keyring(KeyFile(config.perimeter.state_dir), config.token, clock)
+    issuer = TokenIssuer(keyring, config.token, clock)
+    own = endpoint_routes(EndpointParts(config, issuer, keyring, _no_tokens(config)).gateway(), sink, _NoReactor())
+    realms = directory_realms(config, installed_kinds())
+    own += endpoint_routes(_pages(config, realms), sink, _NoReactor(), every_host(config))
+    shared = RouteParts(realms, login=f"{config.login.path}/login".encode("ascii"))
+    routes = [route_of(settings, target, sink, shared) for settings in config.routes]
+    return Gate(
+        RouteTable([*routes, forward_auth_route(config, target, sink), *own]),
+        Identifier(()),
+        IdentityLines(lambda *_: "", clock.seconds, limit=1),
+        enabled=config.perimeter.enabled,
+        maintenance=config.perimeter.maintenance,
+    )
+
+
+def _no_tokens(config: SiteConfig) -> TokenBook | None:
+    """The book of API tokens, if there may be any."""
+    state = _NoState()
+    stored = StoredTokens(state)
+    return TokenBook(stored, Revoker(stored, None, StoredSessions(state)), state, 0) if config.token.api_tokens else None
+
+
+def _pages(config: SiteConfig, realms: frozenset[str]) -> list[Endpoint]:
+    """The gateway's own pages. One endpoint stands for all pages that need no sign-in."""
+    if not config.signs_people_in:
+        return []
+    prefix = config.login.path
+    access = session_only(f"{prefix}/login")
+    account = Nothing(f"{prefix}{ACCOUNT}", "account", beneath=True, otherwise=access)
+    pages: list[Endpoint] = [Nothing(prefix, "pages", beneath=True), account]
+    if config.operator.role:
+        operator = Nothing(f"{prefix}{PATH}", "operator", beneath=True, otherwise=access)
+        operator.policy = operator_policy(config.operator.role, realms)
+        pages.append(operator)
+    return pages
+
+
+def _look_up(config: SiteConfig, user: str) -> tuple[list[Principal], list[str]]:
+    """The user in each realm that knows them, and remarks. Asks as for the owner of an API token: without a password."""
+    # Late, so that other commands need no reactor.
+    from twisted.internet.task import react
+
+    found: list[Principal] = []
+    notes: list[str] = []
+
+    def main(reactor: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(_ask(reactor, config, user, found, notes))
+
+    try:
+        react(main, ())
+    except SystemExit as end:
+        if end.code:
+            notes.append("the authenticators could not be asked")
+    if not found:
+        notes.append(f"user: no authenticator can say who {user} is")
+    return found, notes
+
+
+async def _ask(reactor: Any, config: SiteConfig, user: str, found: list[Principal], notes: list[str]) -> None:
+    from perimeter.auth.chain.chain import AuthenticatorChain
+    from perimeter.auth.chain.looking_up import look_up
+    from perimeter.offload import Offload
+    from perimeter.plugin.services import AuthServices
+    from perimeter.run.build.authentication import authenticators_of, prepared_authenticators
+
+    offload = Offload(reactor)
+    offload.start()
+    try:
+        prepared = prepared_authenticators(config, AuthServices(reactor, offload))
+        chain = AuthenticatorChain(authenticators_of(config, prepared), config.authentication.timeout, 0, reactor)
+        known, remarks = await look_up(chain, user)
+        found += known
+        notes += remarks
+    except StartupError as error:
+        notes.append(str(error))
+    finally:
+        offload.stop()

@@ -1,0 +1,105 @@
+"""``perimeter reload``, ``stop`` and ``upgrade``: ask the running gateway, and wait until it is done."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from perimeter.cli.site import Site, explained, gateway_options, json_option, print_json
+
+_AFTER_DRAIN: Final = 10.0
+"""Seconds that a process may take to end after `drain_timeout`."""
+
+_STOPS: Final = 0.5
+"""Seconds after which a process that was asked to stop has begun to."""
+
+
+def _other_file(running: dict[str, Any], file: Path) -> None:
+    """Refuse to work on a gateway that runs with another configuration."""
+    if Path(running["config"]).resolve() != file.resolve():
+        raise click.ClickException(f"the gateway that runs in this state_dir has another configuration: {running['config']}")
+
+
+@click.command("reload")
+@gateway_options
+@json_option
+def reload(file: Path, state_dir: Path | None, as_json: bool) -> None:
+    """Make the running gateway load its configuration, and wait until the new one is in force.
+
+    Open connections and requests go on. If the file has a fault, nothing changes, and the exit status is 1.
+    """
+    site = Site(file, state_dir)
+    with explained():
+        running = site.ask({"command": "status", "brief": True})
+        if state_dir is None:
+            _other_file(running, file)
+        answer = site.ask({"command": "reload"}, long=True)
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(f"process {running['pid']} has loaded {running['config']}")
+
+
+@click.command("stop")
+@gateway_options
+@json_option
+@click.option("--now", is_flag=True, help="Do not let open requests finish.")
+def stop(file: Path, state_dir: Path | None, as_json: bool, now: bool) -> None:
+    """Stop the running gateway, and wait until it has ended.
+
+    It accepts no new connections, and open requests have drain_timeout to finish. Under systemd, use "systemctl stop": systemd
+    starts again what ends otherwise.
+    """
+    site = Site(file, state_dir)
+    with explained():
+        running = site.ask({"command": "status", "brief": True})
+        pid = int(running["pid"])
+        with suppress(ProcessLookupError):  # it has ended since
+            process = os.pidfd_open(pid)
+            try:
+                site.ask({"command": "stop"})
+                _await_end(process, pid, _STOPS + _AFTER_DRAIN if now else float(running["drain_timeout"]) + _AFTER_DRAIN, now)
+            finally:
+                os.close(process)
+    if as_json:
+        print_json({"pid": pid})
+    else:
+        click.echo(f"stopped: process {pid}")
+
+
+def _await_end(process: int, pid: int, seconds: float, now: bool) -> None:
+    """Wait until the process behind the descriptor ``process`` has ended."""
+    if now and not _ended(process, _STOPS):
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGTERM)  # the second request to stop: at once
+    if not _ended(process, seconds):
+        raise click.ClickException(f"process {pid} has not ended after {seconds:.0f} s; to end it: kill -KILL {pid}")
+
+
+def _ended(process: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+@click.command("upgrade")
+@gateway_options
+@json_option
+def upgrade(file: Path, state_dir: Path | None, as_json: bool) -> None:
+    """Replace the running gateway by the program that is installed now, without refusing a request.
+
+    Needs several workers, or sockets that systemd has opened. If the new program does not start, the old one goes on, and the
+    exit status is 1.
+    """
+    with explained():
+        answer = Site(file, state_dir).ask({"command": "upgrade"}, long=True)
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(f"upgraded: process {answer['pid']}")

@@ -1,0 +1,141 @@
+"""The running gateway as text, made of its answer to ``status`` (`perimeter.run.operations`). Pure.
+
+A table has the rows that have a problem first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from perimeter.cli.table import columns, duration
+
+_GOOD = frozenset({"serving", "up", "in use", "-"})
+"""States without a problem."""
+
+
+def lines(answer: Mapping[str, Any], now: float, before: Mapping[str, Any] | None = None) -> list[str]:
+    """All lines. ``now`` is in epoch seconds. ``before`` is an earlier answer, for the requests per second since then."""
+    found = [f"problem: {one['subject']} {one['name']}: {one['message']}" for one in answer.get("problems", ())]
+    if found:
+        found.append("")
+    found += [
+        f"perimeter {answer['version']}, process {answer['pid']}, up for {duration(answer['uptime'])}",
+        f"configuration {answer['config']}, {_reload(answer.get('last_reload'))}",
+        _requests(answer, before),
+        f"sessions of browsers: {answer['sessions']}",
+    ]
+    for rows in (
+        _workers(answer, now),
+        _listeners(answer),
+        _upstreams(answer),
+        _authenticators(answer),
+        _certificates(answer),
+        _waiting(answer),
+    ):
+        if rows:
+            found += ["", *columns(rows)]
+    return found
+
+
+def _reload(reload: Mapping[str, Any] | None) -> str:
+    if reload is None:
+        return "not reloaded since the start"
+    return f"last reload {reload['at']}, {'refused' if reload['refused'] else 'in force'}"
+
+
+def _requests(answer: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
+    counts: Mapping[str, int] | None = answer.get("requests")
+    if counts is None:
+        return "requests: not counted, because there is neither a metrics listener nor an operator page"
+    total, since, seconds = sum(counts.values()), "since the start", float(answer["uptime"])
+    earlier: Mapping[str, int] = {}
+    if before is not None and before["pid"] == answer["pid"] and answer["uptime"] > before["uptime"]:
+        earlier, since = before.get("requests") or {}, "now"
+        seconds = answer["uptime"] - before["uptime"]
+    rate = max(0, total - sum(earlier.values())) / max(seconds, 1.0)
+    kinds = ", ".join(f"{count} {_class(name)}" for name, count in counts.items() if count)
+    return f"requests: {total}{f' ({kinds})' if kinds else ''}, {rate:.1f} per second {since}"
+
+
+def _class(name: str) -> str:
+    return "without an answer" if name == "none" else name
+
+
+def _rows(
+    answer: Mapping[str, Any], name: str, heading: Sequence[str], row: Callable[[Mapping[str, Any]], Sequence[object]], state: int
+) -> list[Sequence[object]]:
+    """A heading and a row for each entry of ``name``; those whose column ``state`` is not a good one come first."""
+    return _table(heading, (row(one) for one in answer.get(name, ())), state)
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[object]], state: int) -> list[Sequence[object]]:
+    made = sorted(rows, key=lambda row: row[state] in _GOOD)
+    return [heading, *made] if made else []
+
+
+def _workers(answer: Mapping[str, Any], now: float) -> list[Sequence[object]]:
+    heading = ("WORKER", "STATE", "PROCESS", "CONNECTIONS", "UP", "RESTARTS", "CONFIGURATION")
+    return _rows(
+        answer,
+        "workers",
+        heading,
+        lambda one: (
+            one["slot"],
+            "slow" if one.get("slow") else one["state"],
+            one["pid"],
+            one["connections"],
+            duration(max(0.0, now - one["since"])) if one["since"] else "-",
+            one["restarts"],
+            one["generation"],
+        ),
+        1,
+    )
+
+
+def _listeners(answer: Mapping[str, Any]) -> list[Sequence[object]]:
+    heading = ("LISTENER", "PORT", "CONNECTIONS")
+    return [heading, *((one["name"], one["port"], one["connections"]) for one in answer["listeners"])]
+
+
+def _upstreams(answer: Mapping[str, Any]) -> list[Sequence[object]]:
+    heading = ("UPSTREAM", "SERVER", "STATE", "BUSY", "IDLE")
+    rows = [
+        (upstream["name"], server["url"], server["state"], server["busy"], server["idle"])
+        for upstream in answer.get("upstreams", ())
+        for server in upstream["servers"]
+    ]
+    return _table(heading, rows, 2)
+
+
+def _authenticators(answer: Mapping[str, Any]) -> list[Sequence[object]]:
+    heading = ("AUTHENTICATOR", "STATE", "TYPE", "REALM")
+    return _rows(answer, "authenticators", heading, lambda one: (one["name"], _authenticator(one), one["type"], one["realm"]), 1)
+
+
+def _authenticator(one: Mapping[str, Any]) -> str:
+    if one["down"]:
+        return f"down, next try in {one['next_try']} s"
+    return "cannot be used at the moment" if one.get("fault") else "in use"
+
+
+def _certificates(answer: Mapping[str, Any]) -> list[Sequence[object]]:
+    heading = ("CERTIFICATE OF", "DAYS LEFT", "UNTIL", "NAME", "FILE")
+    rows = sorted(answer.get("certificates", ()), key=lambda one: int(one["days"]))
+    made = [(one["listener"], one["days"], one["until"][:10], one["subject"], one["source"]) for one in rows]
+    return [heading, *made] if made else []
+
+
+def _waiting(answer: Mapping[str, Any]) -> list[Sequence[object]]:
+    heading = ("WRONG PASSWORDS", "OF", "REALM", "COUNT", "STATE")
+    made = [
+        (
+            one["value"],
+            one["kind"],
+            one["realm"] or "-",
+            one["wrong_passwords"],
+            f"refused for {one['seconds']} s" if one["seconds"] else "may try once more",
+        )
+        for one in sorted(answer["waiting"], key=lambda one: -one["seconds"])
+    ]
+    return [heading, *made] if made else []

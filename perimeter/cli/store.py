@@ -1,0 +1,93 @@
+"""Answers questions about tokens and sessions without a gateway, from the database that it has left."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Awaitable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from perimeter.cli.site import Ask, WallClock
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.perimeter import StateKind
+from perimeter.errors import StartupError, Unavailable
+from perimeter.model import TOKEN_PREFIX
+from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.run.session_operations import end_sessions, list_sessions
+from perimeter.run.token_operations import list_tokens, revoke_tokens
+from perimeter.sessions.stored import SESSIONS
+from perimeter.state.direct import DirectState
+from perimeter.state.sqlite import NAME as DATABASE
+from perimeter.state.sqlite import SqliteStore
+from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.revoking import Revocation, Revoker
+from perimeter.tokens.stored import TOKENS
+from perimeter.tokens.verifier import TokenVerifier
+
+
+@contextlib.contextmanager
+def opened(directory: Path, config: SiteConfig | None, nothing: StartupError) -> Iterator[Ask]:
+    """Open the store in ``directory`` and ask it. Raises ``nothing``, which says that no gateway runs, if there is no store."""
+    if config is None and not (directory / DATABASE).exists():
+        raise nothing
+    if config is not None and config.perimeter.state is not StateKind.SQLITE:
+        raise StartupError(f"no gateway is running with state_dir {directory}, and with state = memory nothing is stored")
+    store = SqliteStore(directory, STATE_KINDS)
+    try:
+        yield partial(answer, config, DirectState(store, STATE_KINDS, time.time))
+    finally:
+        store.close()
+
+
+def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `perimeter.run.operations.answer` answers to ``tokens``, ``revoke``, ``sessions`` and ``end_sessions``.
+
+    Raises `StartupError`.
+    """
+    tokens, sessions = state.view(TOKENS), state.view(SESSIONS)
+    realms = [] if config is None else [one.realm for one in config.authenticators]
+    user, realm = question["user"], question["realm"]
+    owner = (realm, user) if user else None
+    command = question["command"]
+    try:
+        if command == "tokens":
+            return list_tokens(realms, tokens, user, realm, passing=question["passing"], first=question["first"])
+        if command == "sessions":
+            return list_sessions(realms, sessions, user, realm, question["first"])
+    except ValueError as error:
+        raise StartupError(str(error)) from None
+    if command == "end_sessions":
+        ended: Mapping[str, Any] = _written(end_sessions(realms, sessions, question["ids"], owner))
+        return ended
+    token = question.get("token")
+    verifier = None
+    if token is not None and not token.startswith(TOKEN_PREFIX):
+        if config is None:
+            raise StartupError("no gateway is running: to verify an access token, -c FILE is needed")
+        clock = WallClock()
+        verifier = TokenVerifier(
+            Keyring.read(config.perimeter.state_dir, config.token, clock), config.token, clock, tokens.revoked
+        )
+    wanted = Revocation(tuple(question["ids"]), owner, token)
+    return attrs.asdict(_written(revoke_tokens(realms, Revoker(tokens, verifier, sessions), wanted)))
+
+
+def _written(work: Awaitable[Any]) -> Any:
+    """The result of ``work`` on a `DirectState`, which writes at once. Raises `StartupError`."""
+
+    async def waiting() -> Any:
+        return await work
+
+    results: list[Any] = []
+    Deferred.fromCoroutine(waiting()).addBoth(results.append)
+    (result,) = results
+    if isinstance(result, Failure):
+        result.trap(ValueError, Unavailable)
+        raise StartupError(str(result.value))
+    return result

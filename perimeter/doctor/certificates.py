@@ -1,0 +1,161 @@
+"""Certificates: of the listeners, of CAs, and of the servers that the gateway connects to."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import AuthorityInformationAccessOID
+from OpenSSL import SSL, crypto
+
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings, Serve
+from perimeter.config.site.renewed import renewed_files
+from perimeter.doctor.finding import Finding, Grade, Name
+from perimeter.doctor.subject import Server, Subject
+from perimeter.errors import StartupError
+from perimeter.net.certificates import DateFinding, date_findings, load_identity
+from perimeter.net.contexts import ServerIdentity
+from perimeter.net.keystores import MAX_FILE_SIZE
+
+SECONDS: Final = 3.0
+"""Time for each step of a handshake."""
+
+LEAST_RSA: Final = 2048
+"""Bits of a key that clients accept."""
+
+_RENEW = "renew it, or find out why the renewal does not run; the gateway takes up a new file within a minute"
+#: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, …_LOCALLY and …_VERIFY_LEAF_SIGNATURE of OpenSSL
+_NO_ISSUER = (2, 20, 21)
+
+
+def of_listener(subject: Subject, listener: ListenerSettings) -> Iterator[Finding]:
+    """The chain that a listener with a certificate of its own serves. Reads files."""
+    place = f"[listener {listener.name}]"
+    try:
+        identity = load_identity(listener, subject.config.perimeter.state_dir)
+    except StartupError:
+        return  # a fault of the configuration, which is reported as one
+    for dated in date_findings(identity.chain, datetime.now(UTC)):
+        grade = Grade.FAILS if dated.unusable else Grade.SOON
+        yield Finding(Name.CERTIFICATE_EXPIRES, grade, place, f"{identity.source}: {_dated(dated)}", _RENEW)
+    yield from _weak(place, identity)
+    yield from _incomplete(place, identity)
+    if listener.serve is Serve.GATEWAY:
+        yield from _names(place, identity, subject.config)
+
+
+def _dated(dated: DateFinding) -> str:
+    days = dated.left // timedelta(days=1)
+    return dated.text if dated.unusable else f"{dated.text}, in {days} {'day' if days == 1 else 'days'}"
+
+
+def _weak(place: str, identity: ServerIdentity) -> Iterator[Finding]:
+    for certificate in identity.chain:
+        key, algorithm = certificate.public_key(), certificate.signature_hash_algorithm
+        self_issued = certificate.issuer == certificate.subject
+        what = ""
+        if isinstance(key, rsa.RSAPublicKey) and key.key_size < LEAST_RSA:
+            what = f"an RSA key of {key.key_size} bits"
+        elif isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < 224:
+            what = f"an elliptic curve of {key.key_size} bits"
+        elif isinstance(algorithm, hashes.SHA1 | hashes.MD5) and not self_issued:
+            what = f"a signature with {algorithm.name}"
+        if what:
+            subject = certificate.subject.rfc4514_string()
+            message = f"{identity.source}: the certificate of {subject} has {what}, which clients refuse"
+            yield Finding(
+                Name.CERTIFICATE_WEAK, Grade.FAILS, place, message, "get a new certificate, with a key of EC P-256 or RSA 2048"
+            )
+
+
+def _incomplete(place: str, identity: ServerIdentity) -> Iterator[Finding]:
+    """A chain without the certificates between the server's and a CA that clients have.
+
+    Clients of a private CA have its certificate, so a chain that ends below an unknown CA may be right: only if the last
+    certificate says where its issuer's can be had, as those of public CAs do, is one missing.
+    """
+    last = identity.chain[-1]
+    if last.issuer == last.subject or not _says_where(last) or not _issuer_unknown(identity.chain):
+        return
+    message = (
+        f"{identity.source}: the certificate of {last.issuer.rfc4514_string()} is missing, so most clients other than browsers "
+        "cannot verify the chain"
+    )
+    remedy = "serve the whole chain: certbot calls the file fullchain.pem"
+    yield Finding(Name.CERTIFICATE_INCOMPLETE, Grade.FAILS, place, message, remedy)
+
+
+def _says_where(certificate: x509.Certificate) -> bool:
+    try:
+        access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return any(one.access_method == AuthorityInformationAccessOID.CA_ISSUERS for one in access)
+
+
+def _issuer_unknown(chain: Iterable[x509.Certificate]) -> bool:
+    """Whether the CAs of this system do not reach as far as the chain."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_default_verify_paths()
+    store = context.get_cert_store()
+    assert store is not None
+    leaf, *rest = map(crypto.X509.from_cryptography, chain)
+    try:
+        crypto.X509StoreContext(store, leaf, rest).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        return bool(error.errors) and error.errors[0] in _NO_ISSUER
+    return False
+
+
+def _names(place: str, identity: ServerIdentity, config: SiteConfig) -> Iterator[Finding]:
+    """Host names of routes that the certificate is not for."""
+    for host in dict.fromkeys(host for route in config.routes for host in route.hosts):
+        if "*" not in host and host not in identity.names and f"*.{host.partition('.')[2]}" not in identity.names:
+            message = f"{identity.source} is not for {host}, which is a host of a route: browsers refuse it there"
+            remedy = f"get a certificate with this name too (it has {', '.join(identity.names[:8]) or 'no names'})"
+            yield Finding(Name.CERTIFICATE_NAME, Grade.SOON, place, message, remedy)
+
+
+def of_authorities(subject: Subject) -> Iterator[Finding]:
+    """The dates of the CA certificates that the configuration names, those of listeners excepted."""
+    own = {path for one in subject.config.listeners for path in (one.certificate, one.private_key, one.keystore)}
+    for path in sorted(renewed_files(subject.config) - own):
+        for dated in date_findings(_certificates(path), datetime.now(UTC)):
+            grade = Grade.FAILS if dated.unusable else Grade.SOON
+            message = f"{path}: {_dated(dated)}: peers that it has issued certificates for are refused from then on"
+            yield Finding(Name.CA_EXPIRES, grade, str(path), message, "get the new certificate of the CA, and add it to the file")
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    try:
+        with path.open("rb") as file:
+            return x509.load_pem_x509_certificates(file.read(MAX_FILE_SIZE))
+    except (OSError, ValueError):
+        return []  # not certificates, or a fault that is reported as one of the configuration
+
+
+def of_server(server: Server) -> Iterator[Finding]:
+    """The dates of the certificate that a server shows. Connects to it; whether the gateway trusts it is another look."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((server.host, server.port), SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=server.host) as secured,
+        ):
+            data = secured.getpeercert(binary_form=True)
+        certificate = x509.load_der_x509_certificate(data or b"")
+    except (OSError, ValueError):
+        return  # another look reports that it cannot be reached
+    for dated in date_findings((certificate,), datetime.now(UTC)):
+        grade = Grade.FAILS if dated.unusable else Grade.SOON
+        message = f"{server.host}:{server.port}: {_dated(dated)}"
+        yield Finding(Name.SERVER_CERTIFICATE_EXPIRES, grade, server.place, message, "tell who runs the server to renew it")

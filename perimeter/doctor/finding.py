@@ -1,0 +1,88 @@
+"""What `perimeter doctor` finds: each finding has a stable name, a sentence, and what to do about it."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+import attrs
+
+
+class Grade(IntEnum):
+    """What a finding means, the worst first."""
+
+    OPEN = 0
+    """Others get past the gateway, or learn or replace its secrets."""
+
+    DOWN = 1
+    """No request is served, or none will be after the next start."""
+
+    FAILS = 2
+    """Some requests fail."""
+
+    SOON = 3
+    """It works for now."""
+
+    ADVICE = 4
+    """It works, and could be better."""
+
+    @property
+    def word(self) -> str:
+        """The grade for people and programs."""
+        return self.name.lower()
+
+
+class Name(StrEnum):
+    """The names of findings. They do not change; the list of the documentation has all of them."""
+
+    AUDIT_SHARED = "audit-shared"
+    AUTHENTICATOR_DOWN = "authenticator-down"
+    CA_EXPIRES = "ca-expires"
+    CERTIFICATE_EXPIRES = "certificate-expires"
+    CERTIFICATE_INCOMPLETE = "certificate-incomplete"
+    CERTIFICATE_NAME = "certificate-name"
+    CERTIFICATE_WEAK = "certificate-weak"
+    CLOCK_BEHIND = "clock-behind"
+    CLOCK_FREE = "clock-not-synchronised"
+    CONFIGURATION_FAULT = "configuration-fault"
+    CONFIGURATION_WARNING = "configuration-warning"
+    DESCRIPTORS_FEW = "descriptors-few"
+    DIRECTORY_WRITABLE = "directory-writable"
+    DISK_FULL = "disk-full"
+    FILE_READABLE = "file-readable"
+    FILE_UNREADABLE = "file-unreadable"
+    FILE_UNWRITABLE = "file-unwritable"
+    FILE_WRITABLE = "file-writable"
+    INTERPRETER_SLOW = "interpreter-slow"
+    LOOK_FAILED = "look-failed"
+    LOOK_LATE = "look-late"
+    NAME_SLOW = "name-slow"
+    NAME_UNKNOWN = "name-unknown"
+    NOT_RUNNING = "not-running"
+    PASSWORD_GUESSED = "password-guessed"  # noqa: S105  # the name of a finding
+    RUNNING_PROBLEM = "running-problem"
+    RUNNING_VERSION = "running-version"
+    SECRET_WEAK = "secret-weak"  # noqa: S105
+    SERVER_CERTIFICATE_EXPIRES = "server-certificate-expires"
+    SERVICE_ANSWERS_ALL = "service-answers-all"
+    SERVICE_LISTENS = "service-listens"
+    SERVICE_OPEN = "service-open"
+    STATE_SHARED = "state-shared"
+    STATE_VOLATILE = "state-volatile"
+    UPSTREAM_DOWN = "upstream-down"
+
+
+@attrs.frozen
+class Finding:
+    """``subject`` is what it is about: a section, a file, a server. ``message`` is a sentence; ``remedy`` is what to do."""
+
+    name: Name
+    grade: Grade
+    subject: str
+    message: str
+    remedy: str
+
+
+def exit_status(findings: list[Finding]) -> int:
+    """0 if there is at most advice, 3 if something works only for now, 1 if something is open or fails (`perimeter.cli`)."""
+    worst = min((one.grade for one in findings), default=Grade.ADVICE)
+    return 1 if worst <= Grade.FAILS else 3 if worst is Grade.SOON else 0

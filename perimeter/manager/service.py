@@ -1,0 +1,201 @@
+"""The manager as a daemon: signals, systemd, the control socket, reloads."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from perimeter.config.site.logging import LogFormat, LoggingSettings, LogLevel
+from perimeter.errors import StartupError
+from perimeter.manager.child import Generation
+from perimeter.manager.fleet import TRIES, Fleet
+from perimeter.manager.handover import Handover
+from perimeter.manager.listening import close_sockets, open_sockets
+from perimeter.manager.planning import plan_file
+from perimeter.run.control import ControlPort
+from perimeter.run.launch import Launch
+from perimeter.run.logs import DaemonLog
+from perimeter.run.notify import Notifier
+from perimeter.run.reloads import STOPPING, Reloads
+from perimeter.workers.page import SharedPage
+from perimeter.workers.plan import Plan
+
+_log = Logger()
+
+WATCH: Final = 1.0
+"""Seconds between two looks at the workers."""
+
+ANSWER_LEAVES: Final = 0.1
+"""Seconds between the answer to the command that stops the gateway and the stop: the answer leaves first."""
+
+
+class Service:
+    """Manages the workers of a gateway. ``fault`` says why it could not be started, in the end."""
+
+    def __init__(self, handed: Handover, reactor: Any, notifier: Notifier, log: DaemonLog, launch: Launch) -> None:
+        self.fault = ""
+        self._file = handed.file
+        self._reactor = reactor
+        self._notifier = notifier
+        self._log = log
+        self._launch = launch
+        first = Generation(1, handed.text, handed.plan, handed.sockets)
+        self._fleet = Fleet(reactor, SharedPage.create(), handed.file, handed.log, first)
+        self._fleet.changed = self._changed
+        self._fleet.relay.renewed = self._renewed
+        self._ready = self._stopping = False
+        self._control: ControlPort | None = None
+        self._reloads = Reloads(self._reload)
+        self._watching = LoopingCall(self._watch)
+        self._watching.clock = reactor
+
+    # -- start
+
+    def start(self) -> None:
+        """Start the workers. Ends the reactor with ``fault`` if none can be started."""
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reloads.ask, True))
+        signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._reopen))
+        self._apply()
+        self._watching.start(WATCH)
+        self._fleet.resize()
+
+    def _changed(self) -> None:
+        """A worker serves, or could not be started."""
+        slots = self._fleet.slots
+        if self._ready or self._stopping:
+            return
+        if all(slot.backoff.failures for slot in slots):
+            self.fault = self._fleet.fault
+            self._reactor.stop()
+        elif all(slot.serves or slot.backoff.failures >= TRIES for slot in slots):
+            self._ready = True
+            status = self._status()
+            self._notifier.ready(status)
+            _log.info("ready: {status}", status=status)
+            self._launch.ready()
+
+    def _status(self) -> str:
+        serving = self._fleet.serving()
+        return f"{serving[0].status}; {len(serving)} workers" if serving else "no worker serves"
+
+    def _apply(self) -> None:
+        """Follow the configuration in force."""
+        plan = self._fleet.generation.plan
+        self._log.configure(LoggingSettings(level=LogLevel(plan.level), format=LogFormat(plan.format)), plan.redact)
+        for warning in plan.warnings:
+            _log.warn("{finding}", finding=warning, counted=True)
+        directory = Path(plan.state_dir)
+        if self._control is not None:
+            if self._control.directory == directory:
+                return
+            self._control.close()
+        self._control = ControlPort(directory, self._answer, self._reactor)
+        self._control.open()
+
+    # -- reload
+
+    def _renewed(self, generation: int, paths: list[str]) -> None:
+        """A worker has found that these files have changed, which the configuration in force names."""
+        if generation == self._fleet.generation.number:
+            _log.info("changed: {paths}; reading the files again", paths=", ".join(paths))
+            self._reloads.ask(False)
+
+    async def _reload(self, whole: bool) -> str:
+        """Put a configuration in force in all workers, or in none. Returns "", or why it is not in force."""
+        self._notifier.reloading("reading the configuration")
+        try:
+            await self._put_in_force(whole)
+        except CancelledError:
+            return STOPPING
+        except StartupError as error:
+            return self._refused(str(error))
+        except Exception:
+            _log.failure("not reloaded", counted=True)
+            return self._refused("the gateway failed to reload; its log says why")
+        self._apply()
+        status = self._status()
+        _log.info("reloaded: {status}", status=status)
+        self._notifier.ready(status)
+        return ""
+
+    async def _put_in_force(self, whole: bool) -> None:
+        before = self._fleet.generation
+        plan, text = await plan_file(self._file, self._reactor) if whole else _same(before)
+        try:
+            sockets = open_sockets(plan.listeners, before.sockets)
+            try:
+                await self._fleet.put_in_force(Generation(before.number + 1, text, plan, sockets))
+            except BaseException:
+                close_sockets(sockets, before.sockets)
+                raise
+        except BaseException:
+            os.close(text)
+            raise
+        os.close(before.text)
+
+    def _refused(self, reason: str) -> str:
+        first, *_ = lines = reason.splitlines()
+        for line in lines:
+            _log.error("not reloaded: {error}", error=line, counted=True)
+        self._fleet.tell("not_reloaded", reason=first)
+        self._notifier.ready(f"not reloaded: {first}")
+        return reason
+
+    def _reopen(self) -> None:
+        self._fleet.tell("reopen")
+
+    # -- while it runs
+
+    def _watch(self) -> None:
+        self._fleet.watch()
+        self._log.report()
+        if self._notifier.watchdog is not None:
+            self._notifier.alive()
+
+    async def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        command = question.get("command")
+        if command == "reload":
+            refused = await self._reloads.ask(True)
+            if refused:
+                raise ValueError(refused)
+            return {"generation": self._fleet.generation.number, "status": self._status()}
+        if command == "stop":
+            self._reactor.callLater(ANSWER_LEAVES, self._stop)
+            return {}
+        answer = await self._fleet.relay.control(question)
+        if command == "status":
+            return {**answer, "pid": os.getpid()}
+        return answer
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._reactor.stop()
+
+    # -- stop
+
+    def stop(self) -> Deferred[None]:
+        """Accept no more, let requests in flight finish, end all workers."""
+        self._stopping = True
+        self._notifier.stopping("requests in flight finish")
+        self._reloads.stop()
+        if self._control is not None:
+            self._control.close()
+        return Deferred.fromCoroutine(self._fleet.stop()).addBoth(self._stopped)
+
+    def _stopped(self, result: Any) -> Any:
+        self._watching.stop()
+        self._log.finish()
+        return result
+
+
+def _same(present: Generation) -> tuple[Plan, int]:
+    """The plan and the text in force. Its warnings have been reported."""
+    return attrs.evolve(present.plan, warnings=()), os.dup(present.text)

@@ -1,0 +1,209 @@
+"""The figures of one moment, for the operator's page: what was counted, and what there is now.
+
+Both are values that one worker process sends to another as JSON, and those of several processes become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from perimeter.metrics.counts import REQUEST_BOUNDS, Metrics
+from perimeter.metrics.sources import NotRunning, ScrapeSources
+from perimeter.workers.gathered import WorkerNow
+from perimeter.workers.sums import Counts
+
+CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+"""Classes of statuses. ``none``: there was no answer, such as for a client that left."""
+
+STREAM_ROUTE: Final = "operator/events"
+"""The name of the route to the stream of samples.
+
+It lasts until its viewer closes it, so its duration does not count as a response time.
+"""
+
+_SWITCHING_PROTOCOLS = 101
+_CLIENT_GONE = 499
+
+_REQUESTS: Final = "figures.requests"
+_REFUSALS: Final = "figures.refusals"
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Totals:
+    """Requests so far.
+
+    ``requests`` are by class (`CLASSES`), ``refusals`` by reason. ``buckets`` are of the durations of all requests except tunnels
+    and streams of samples, which last until their user closes them. ``sent`` and ``received`` count bytes of bodies.
+    """
+
+    requests: Sequence[int]
+    buckets: Sequence[int]
+    refusals: Mapping[str, int]
+    sent: int = 0
+    received: int = 0
+
+    def counts(self) -> Counts:
+        """As counts that can be added up."""
+        refusals = [[[reason], [count]] for reason, count in self.refusals.items()]
+        return {_REQUESTS: [[[], [self.sent, self.received, *self.requests, *self.buckets]]], _REFUSALS: refusals}
+
+    @classmethod
+    def from_counts(cls, counts: Counts) -> Totals:
+        """The totals in the sum of several processes' counts."""
+        ((_, (sent, received, *rest)),) = counts.get(_REQUESTS) or [[[], [0] * (2 + len(CLASSES) + len(REQUEST_BOUNDS) + 1)]]
+        refusals = {reason: count for (reason,), (count,) in counts.get(_REFUSALS, ())}
+        return cls(rest[: len(CLASSES)], rest[len(CLASSES) :], refusals, sent, received)
+
+
+def totals(metrics: Metrics) -> Totals:
+    """The totals of this process."""
+    requests, buckets, sent, received = [0] * len(CLASSES), [0] * (len(REQUEST_BOUNDS) + 1), 0, 0
+    for (_, route, status, _), row in metrics.requests.rows.items():
+        requests[_class(status)] += sum(row.buckets)
+        sent += row.sent
+        received += row.received
+        if status != _SWITCHING_PROTOCOLS and route != STREAM_ROUTE:
+            for at, count in enumerate(row.buckets):
+                buckets[at] += count
+    refusals: dict[str, int] = {}
+    for (_, reason), count in metrics.requests.refusals.items():
+        refusals[reason] = refusals.get(reason, 0) + count
+    return Totals(requests, buckets, refusals, sent, received)
+
+
+def _class(status: int) -> int:
+    return 0 if status == _CLIENT_GONE else min(max(status // 100, 0), len(CLASSES) - 1)
+
+
+@attrs.frozen
+class ServerNow:
+    """A server of an upstream. ``busy`` and ``idle`` count connections; ``resting`` is in seconds, 0 if it could be reached."""
+
+    upstream: str
+    url: str
+    busy: int
+    idle: int
+    resting: int
+
+
+@attrs.frozen
+class AuthenticatorNow:
+    """An authenticator. While ``down`` it is not asked for ``next_try`` seconds (its circuit breaker is open)."""
+
+    name: str
+    realm: str
+    down: bool
+    next_try: int
+
+
+@attrs.frozen
+class Now:
+    """What there is. ``connections`` are by listener."""
+
+    connections: Mapping[str, int]
+    in_flight: int
+    sessions: int
+    audit_failing: bool
+    servers: Sequence[ServerNow]
+    authenticators: Sequence[AuthenticatorNow]
+
+    def members(self) -> dict[str, Any]:
+        """As members of a JSON object."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_members(cls, members: Mapping[str, Any]) -> Now:
+        """What `members` has returned, perhaps in another process."""
+        rows = {
+            "servers": [ServerNow(**one) for one in members["servers"]],
+            "authenticators": [AuthenticatorNow(**one) for one in members["authenticators"]],
+        }
+        return cls(**{**members, **rows})
+
+
+def now_of(sources: ScrapeSources, time: float) -> Now:
+    """What there is in this process. ``time`` is the present (epoch seconds)."""
+    return Now(
+        connections={name: len(several) for name, several in sources.connections.items()},
+        in_flight=sum(connections.in_flight() for connections in sources.connections.values()),
+        sessions=sources.sessions,
+        audit_failing=sources.audit_failing,
+        servers=[
+            ServerNow(
+                pool.name,
+                server.settings.url,
+                max(0, len(server.connections) - len(server.idle)),
+                len(server.idle),
+                max(1, ceil(server.resting_until - time)) if server.resting_until else 0,
+            )
+            for pool in sources.pools
+            for server in pool.servers
+        ],
+        authenticators=[
+            AuthenticatorNow(one.name, one.realm, one.breaker.open, ceil(one.breaker.remaining)) for one in sources.authenticators
+        ],
+    )
+
+
+def together(own: Now, others: Iterable[Now]) -> Now:
+    """What there is in all processes: connections are added up, a state is the worst one, and sessions are known to all.
+
+    Listeners, servers and authenticators are those of ``own``, in its order: another process may have another configuration for a
+    moment.
+    """
+    several = (own, *others)
+    servers = _grouped(several, lambda now: now.servers, lambda one: (one.upstream, one.url))
+    authenticators = _grouped(several, lambda now: now.authenticators, lambda one: (one.name, one.realm))
+    return Now(
+        connections={name: sum(one.connections.get(name, 0) for one in several) for name in own.connections},
+        in_flight=sum(one.in_flight for one in several),
+        sessions=max(one.sessions for one in several),
+        audit_failing=any(one.audit_failing for one in several),
+        servers=[
+            attrs.evolve(
+                first,
+                busy=sum(one.busy for one in same),
+                idle=sum(one.idle for one in same),
+                resting=max(one.resting for one in same),
+            )
+            for first, same in servers
+        ],
+        authenticators=[
+            attrs.evolve(first, down=any(one.down for one in same), next_try=max(one.next_try for one in same))
+            for first, same in authenticators
+        ],
+    )
+
+
+def _grouped(
+    several: Sequence[Now], rows: Callable[[Now], Sequence[T]], key: Callable[[T], object]
+) -> list[tuple[T, Sequence[T]]]:
+    """Each row of the first, with those of all that have the same key."""
+    found: dict[object, list[T]] = {}
+    for now in several:
+        for row in rows(now):
+            found.setdefault(key(row), []).append(row)
+    return [(row, found[key(row)]) for row in rows(several[0])]
+
+
+@attrs.frozen
+class Figures:
+    """The figures of the gateway. ``workers`` are its worker processes, none if there is one process."""
+
+    totals: Totals
+    now: Now
+    workers: Sequence[WorkerNow] = ()
+
+
+def own_figures(metrics: Metrics, time: float) -> Figures:
+    """The figures of this process. ``time`` is the present (epoch seconds). Raises `NotRunning` while it stops."""
+    sources = metrics.in_force()
+    if sources is None:
+        raise NotRunning
+    return Figures(totals(metrics), now_of(sources, time))

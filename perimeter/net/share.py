@@ -1,0 +1,208 @@
+"""How several worker processes share the connections to one listening socket, and the limits of their number.
+
+All workers wait on the same socket, so no connection is lost with a worker. The kernel wakes the same one first again and again,
+so a worker that has more than its share of the connections *steps back*: it does not wait on the sockets until it has less, or
+the others have more. The share is the mean of all serving workers and some slack. The slack is so small that the worker with the
+fewest connections has at least 7/8 of the mean, less 4, even if all others have all that they may have. One worker at least has
+no more than the mean, so one at least accepts.
+
+But a worker can be stuck, stopped or killed, also after the kernel has woken it for a connection that it has not accepted. So
+each worker looks from time to time whether connections wait. One that has stepped back looks more often, and accepts in spite of
+its share if the numbers of all others stay the same at `PATIENCE` looks while connections wait.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from math import ceil
+from typing import Any, Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from perimeter.descriptors import clients_share
+from perimeter.net.listeners import ConnectionLimits, ListeningPort
+from perimeter.workers.place import Place
+
+MAX_ACCEPTS: Final = 8
+"""Connections that a worker accepts in one turn of the event loop at most, so that the others get some."""
+
+LOOK: Final = 0.005
+"""Seconds between two looks of a worker that has stepped back, while connections wait."""
+
+LONGEST_LOOK: Final = 0.02
+"""The same while none waits: the time doubles from `LOOK` up to this."""
+
+CALM_LOOK: Final = 0.1
+"""Seconds between two looks of a worker that has not stepped back."""
+
+PATIENCE: Final = 4
+"""Looks at which the others have done nothing, although connections waited, before a worker that has its share accepts some."""
+
+ALONE: Final = 1_000_000
+"""The room of a worker that is the only one."""
+
+
+def room(own: int, others: list[int]) -> int:
+    """How many connections a worker with ``own`` may accept before it has its share. ``others`` is what the others have."""
+    if not others:
+        return ALONE
+    mean = (own + sum(others)) / (len(others) + 1)
+    return int(mean + max(1.0, (mean / 8 + 4) / len(others))) - own
+
+
+def limit_for_one(limit: int, workers: int) -> int:
+    """The part of a limit of the whole gateway that one of ``workers`` enforces: its share, and a little more."""
+    return min(limit, ceil(limit * 9 / 8 / workers) + 4) if workers > 1 else limit
+
+
+class SharedLimits(ConnectionLimits):
+    """`ConnectionLimits` of a worker, its share, and the ports that it accepts on. It publishes how many connections it has.
+
+    The total is a limit of all workers together; none has more than half of its descriptors. The limit for one address is divided
+    (`limit_for_one`).
+    """
+
+    def __init__(self, place: Place, clock: IReactorTime, make_room: Callable[[str | None], int] = lambda address: 0) -> None:
+        super().__init__(make_room=make_room)
+        self._page = place.page
+        self._slot = place.slot
+        self._clock = clock
+        #: the ports that are to accept, whether the worker has stepped back or not
+        self._ports: set[SharedPort] = set()
+        self._others: list[int] = []
+        self._next: IDelayedCall | None = None
+        self._pause = CALM_LOOK
+        #: what the others had at the last look of a worker that has stepped back, and at how many looks they did nothing
+        self._seen: list[int] | None = None
+        self._idle = 0
+        self.stepped_back = False
+        self.change(self.total, self.per_address)
+
+    def change(self, total: int, per_address: int) -> None:
+        """See `ConnectionLimits`. The limits are those of the whole gateway."""
+        self._of_all = (total, per_address)
+        self._most = clients_share(total)
+        self.look()
+
+    def look(self) -> int:
+        """Look at what the others have: the limits follow it. Returns how many connections there is room for (see `room`)."""
+        self._others, held = self._page.held_by_others(self._slot.number)
+        total, per_address = self._of_all
+        self.total = min(self._most, total - held)
+        self.per_address = limit_for_one(per_address, len(self._others) + 1)
+        return room(self._open, self._others)
+
+    def admit(self, address: str) -> bool:
+        """See `ConnectionLimits`."""
+        if self.total - self._open <= MAX_ACCEPTS * len(self._others):
+            self.look()  # the others may have accepted some in this turn
+        admitted = super().admit(address)
+        self._slot.held = self._open
+        return admitted
+
+    def release(self, address: str) -> None:
+        """See `ConnectionLimits`."""
+        super().release(address)
+        self._slot.held = self._open
+        if self.stepped_back and self.look() > 0:
+            self._join()
+
+    # -- stepping back
+
+    def add(self, port: SharedPort) -> None:
+        """Accept on ``port`` from now on, if the worker has not stepped back."""
+        if not self._ports:
+            self._look_in(CALM_LOOK)
+        self._ports.add(port)
+        if not self.stepped_back:
+            port.reactor.addListener(port)
+
+    def remove(self, port: SharedPort) -> None:
+        """Undo `add`."""
+        self._ports.discard(port)
+        port.reactor.removeListener(port)
+        if not self._ports and self._next is not None:
+            self._next.cancel()
+            self._next = None
+            self.stepped_back = False
+
+    def step_back(self) -> None:
+        """Accept nothing until there is room again."""
+        if self.stepped_back or not self._ports:
+            return
+        self.stepped_back = True
+        for port in self._ports:
+            port.reactor.removeListener(port)
+        self._seen, self._idle = None, 0
+        self._look_in(LOOK)
+
+    def _join(self) -> None:
+        self.stepped_back = False
+        for port in self._ports:
+            port.reactor.addListener(port)
+        self._look_in(CALM_LOOK)
+
+    # -- looking whether connections wait
+
+    def _look_in(self, pause: float) -> None:
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        self._pause = pause
+        self._next = self._clock.callLater(pause, self._look_again)
+
+    def _look_again(self) -> None:
+        if self.stepped_back and self.look() > 0:
+            self._join()
+            return
+        waiting = [port for port in self._ports if port.is_waited_for()]
+        if not self.stepped_back:
+            self._look_in(CALM_LOOK)
+            for port in waiting:
+                port.doRead()
+            return
+        if self._others != self._seen:
+            self._seen, self._idle = self._others, 0
+        elif waiting:
+            self._idle += 1
+        self._look_in(LOOK if waiting else min(self._pause * 2, LONGEST_LOOK))
+        if self._idle >= PATIENCE:
+            for port in waiting:
+                port.accept()
+
+
+class SharedPort(ListeningPort):
+    """A `ListeningPort` on a socket on which other workers accept, too. ``limits`` are `SharedLimits`."""
+
+    reactor: Any
+    limits: SharedLimits
+    max_accepts = MAX_ACCEPTS
+
+    def startReading(self) -> None:
+        """See `ListeningPort`."""
+        self.limits.add(self)
+
+    def stopReading(self) -> None:
+        """See `ListeningPort`."""
+        self.limits.remove(self)
+
+    def is_waited_for(self) -> bool:
+        """Whether a connection waits to be accepted."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def doRead(self) -> None:
+        """Accept waiting connections until the worker has its share."""
+        limits = self.limits
+        room = limits.look()
+        if room > 0:
+            self._accepts = min(self._accepts, room)
+            self.accept()
+            room = limits.look()
+        if room <= 0:
+            limits.step_back()
+
+    def accept(self) -> None:
+        """Accept some of the waiting connections, whatever the share."""
+        super().doRead()

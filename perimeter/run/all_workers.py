@@ -1,0 +1,101 @@
+"""What the operator asks, answered for all worker processes by the one that was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from perimeter.errors import Unavailable
+from perimeter.metrics.figures import Totals
+from perimeter.run.overview import requests_so_far
+from perimeter.run.problems import Examination, Problem, Severity, Subject, problems
+from perimeter.workers.gathered import Gathered, WorkerNow, gathered
+from perimeter.workers.place import Place
+
+
+async def all_problems(subject: Examination) -> list[Problem]:
+    """`problems` of this process, what the other workers have noticed, and what is wrong with the workers. Never raises.
+
+    The worst is first. Takes as long as `problems`.
+    """
+    place = subject.runtime.place
+    if place is None:
+        return await problems(subject)
+    asked = Deferred.fromCoroutine(gathered(place, "noticed", {}))
+    own = await problems(subject)
+    try:
+        found = await asked
+    except Unavailable as error:
+        return merged_problems([*own, Problem(Severity.SOME_REQUESTS_FAIL, Subject.WORKER, "manager", error.detail)], {})
+    others = {slot: [Problem(**one) for one in share["problems"]] for slot, share in found.shares.items()}
+    return merged_problems([*own, *_of_workers(found.workers)], others)
+
+
+def merged_problems(own: Iterable[Problem], others: Mapping[int, Iterable[Problem]]) -> list[Problem]:
+    """``own`` problems, and those of the ``others`` by slot that are not known here, with the slots."""
+    known = list(own)
+    subjects = {(one.subject, one.name) for one in known}
+    more: dict[tuple[str, str], list[tuple[int, Problem]]] = {}
+    for slot, several in others.items():
+        for one in several:
+            if (one.subject, one.name) not in subjects:
+                more.setdefault((one.subject, one.name), []).append((slot, one))
+    for found in more.values():
+        slots = sorted({slot for slot, _ in found})
+        where = f"(worker {slots[0]})" if len(slots) == 1 else f"(workers {', '.join(map(str, slots))})"
+        known.append(attrs.evolve(found[0][1], message=f"{found[0][1].message} {where}"))
+    return sorted(known, key=lambda one: one.severity)
+
+
+def _of_workers(workers: Sequence[WorkerNow]) -> Iterable[Problem]:
+    for one in workers:
+        if one.slow:
+            message = f"process {one.pid} does not answer"
+            yield Problem(Severity.SOME_REQUESTS_FAIL, Subject.WORKER, str(one.slot), message)
+        elif one.state in ("empty", "starting") and one.restarts:
+            yield Problem(
+                Severity.WORKS_FOR_NOW, Subject.WORKER, str(one.slot), f"it is being replaced, for the {one.restarts}. time"
+            )
+
+
+async def all_status(place: Place, own: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
+    """The status of all workers. ``own`` is that of this one, and ``totals`` are its requests."""
+    try:
+        found = await gathered(place, "status", totals.counts())
+    except Unavailable:  # which is one of the problems
+        return dict(own)
+    return merged_status(own, found)
+
+
+def merged_status(own: Mapping[str, Any], found: Gathered) -> dict[str, Any]:
+    """The status of all workers: connections are added up, a state is the worst one."""
+    several = [own, *(share["status"] for share in found.shares.values())]
+    reloads = [one["last_reload"] for one in several if one["last_reload"] is not None]
+    return {
+        **own,
+        **(requests_so_far(Totals.from_counts(found.counts)) if "requests" in own else {}),
+        "last_reload": max(reloads, key=lambda one: str(one["at"]), default=None),
+        "uptime": max(one["uptime"] for one in several),
+        "sessions": max(one["sessions"] for one in several),
+        "listeners": _rows(several, "listeners", ("name",), {"connections": sum}),
+        "authenticators": _rows(several, "authenticators", ("name", "realm"), {"down": any, "next_try": max}),
+        "waiting": _rows(several, "waiting", ("kind", "value", "realm"), {"wrong_passwords": max, "seconds": max}),
+        "workers": [attrs.asdict(one) for one in found.workers],
+    }
+
+
+def _rows(
+    several: Sequence[Mapping[str, Any]], name: str, key: Sequence[str], merges: Mapping[str, Callable[[Iterable[Any]], Any]]
+) -> list[dict[str, Any]]:
+    """The rows ``name`` of all, one for each value of ``key``, whose other members are merged or those of the first."""
+    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in (row for status in several for row in status[name]):
+        found.setdefault(tuple(row[each] for each in key), []).append(row)
+
+    def merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {**rows[0], **{member: merge(row[member] for row in rows) for member, merge in merges.items()}}
+
+    return [merged(rows) for rows in found.values()]

@@ -1,0 +1,72 @@
+"""What a worker process has in common with the others: the state, and the counts of wrong passwords.
+
+It accepts connections only while it knows what the others know: not before it has caught up with them at its start, and not while
+it is late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from perimeter.run.build.assembly import Assembly
+from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.run.shared_attempts import SharedAttempts
+from perimeter.run.state_peers import WorkerPeers
+from perimeter.state.state import State
+from perimeter.state.stores import States
+from perimeter.workers.page import SlotState
+from perimeter.workers.place import Place
+
+
+class OtherWorkers:
+    """The other workers, as the one at ``place`` sees them.
+
+    ``pause`` makes this worker accept no connections (True), or accept some again.
+    """
+
+    def __init__(self, place: Place, reactor: Any, pause: Callable[[bool], None]) -> None:
+        self._place = place
+        self._reactor = reactor
+        self._pause = pause
+        self._joined = False
+        self._late = False
+        self.state = WorkerPeers(place, reactor, self._be_late)
+        self.attempts = SharedAttempts(place, reactor)
+
+    def parts(self) -> dict[str, Any]:
+        """The fields of `Runtime` that are shared with the others."""
+        return {"states": States(self._reactor, STATE_KINDS, self.state), "attempt_peers": self.attempts}
+
+    def put_in_force(self, assembly: Assembly) -> None:
+        """``assembly`` is in force from now on."""
+        self.attempts.throttle = assembly.chain.throttle
+        self._update()
+
+    def join(self, state: State) -> Deferred[None]:
+        """Serve from now on: first learn what the others know, then accept connections, and fire.
+
+        What is revoked before the slot says that it serves is in the store by then, so a look into the store finds it. What is
+        revoked later waits for this worker.
+        """
+        slot = self._place.slot
+        if slot.state is SlotState.STARTING:
+            slot.state = SlotState.SERVING
+        return state.follow().addCallback(lambda _: self.attempts.learn()).addCallback(self._has_joined)
+
+    def _has_joined(self, _: None) -> None:
+        self._joined = True
+        self._update()
+
+    def stop(self) -> None:
+        """The worker stops: send what the others have to know."""
+        self.attempts.stop()
+
+    def _be_late(self, late: bool) -> None:
+        self._late = late
+        self._update()
+
+    def _update(self) -> None:
+        self._pause(self._late or not self._joined)

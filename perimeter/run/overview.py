@@ -1,0 +1,44 @@
+"""What ``perimeter status`` shows besides the parts of the gateway: requests so far, certificates, and the last reload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from perimeter.metrics.figures import CLASSES, Totals
+from perimeter.net.contexts import ServerIdentity
+from perimeter.web.endpoints.operator.gateway import Reload
+
+_SECONDS_A_DAY: Final = 86400
+
+
+def requests_so_far(totals: Totals) -> dict[str, Any]:
+    """``requests`` by the class of their status, and the bytes of bodies ``received`` and ``sent``, since the start."""
+    return {
+        "requests": dict(zip(CLASSES, totals.requests, strict=True)),
+        "received": totals.received,
+        "sent": totals.sent,
+    }
+
+
+def certificates(identities: Mapping[str, Iterable[ServerIdentity]], now: float) -> list[dict[str, Any]]:
+    """The certificates that listeners serve, with the ``days`` left (negative: expired). ``now`` is in epoch seconds."""
+    return [
+        {
+            "listener": listener,
+            "subject": identity.chain[0].subject.rfc4514_string(),
+            "until": identity.chain[0].not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "days": int((identity.chain[0].not_valid_after_utc.timestamp() - now) // _SECONDS_A_DAY),
+            "source": identity.source,
+        }
+        for listener, several in identities.items()
+        for identity in several
+    ]
+
+
+def last_reload(reload: Reload) -> dict[str, Any] | None:
+    """When the last reload was, and why it was refused, "" if it was not. None if there was none."""
+    if not reload.at:
+        return None
+    return {"at": datetime.fromtimestamp(reload.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "refused": reload.refused}

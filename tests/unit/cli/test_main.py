@@ -1,0 +1,191 @@
+"""The table of commands, how they find the configuration, and what their start costs."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import TestCase
+
+import perimeter
+from perimeter.cli import site
+from perimeter.cli.commands import COMMANDS, find
+from perimeter.cli.exits import MEANINGS, Exit
+from perimeter.cli.main import main
+
+ROOT = Path(perimeter.__file__).parents[1]
+
+MOST_CPU = 0.3
+"""Seconds of CPU for the start of a command."""
+
+
+def every_command() -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """All commands with their names: ``token``, ``token list``, …"""
+
+    def below(group: click.Command, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+        yield names, group
+        if isinstance(group, click.Group):
+            context = click.Context(group)
+            for name in group.list_commands(context):
+                command = group.get_command(context, name)
+                assert command is not None, name
+                yield from below(command, (*names, name))
+
+    yield from below(main, ())
+
+
+def cpu(*arguments: str) -> float:
+    """Seconds of CPU of a command, the least of three runs."""
+    code = "import sys; sys.argv[0] = 'perimeter'; from perimeter.cli.main import main; main()"
+    found = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode in (Exit.DONE, Exit.NO_GATEWAY), (arguments, done.stderr)
+        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        if found[-1] < MOST_CPU:
+            break
+    return min(found)
+
+
+class TableTests(TestCase):
+    def test_every_entry_is_a_command_of_that_name(self) -> None:
+        for entries in COMMANDS.values():
+            for entry in entries:
+                command = main.get_command(click.Context(main), entry.name)
+                assert command is not None
+                self.assertEqual(command.name, entry.name)
+                self.assertEqual(find(entry.name), entry)
+        self.assertIsNone(main.get_command(click.Context(main), "nothing"))
+
+    def test_the_help_lists_them_all(self) -> None:
+        text = CliRunner().invoke(main, ["--help"]).output
+        for heading, entries in COMMANDS.items():
+            self.assertIn(f"\n{heading}:\n", text)
+            for entry in entries:
+                self.assertRegex(text, rf"\n  {entry.name} +{entry.help}")
+
+    def test_the_list_needs_no_command(self) -> None:
+        """Neither the help nor the completion of names imports a subcommand."""
+        program = (
+            "import sys, click; from perimeter.cli.main import main;"
+            "context = click.Context(main); main.get_help(context); main.shell_complete(context, '');"
+            "from perimeter.cli.commands import COMMANDS;"
+            "sys.exit(any(f'perimeter.cli.{one.module}' in sys.modules for several in COMMANDS.values() for one in several))"
+        )
+        self.assertEqual(subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(ROOT)}).returncode, 0)
+
+    def test_an_unknown_command(self) -> None:
+        result = CliRunner().invoke(main, ["stats"])
+        self.assertEqual(result.exit_code, Exit.USAGE)
+        self.assertIn("There is no command 'stats': did you mean status?", result.stderr)
+        self.assertIn("There is no command 'xyz': perimeter --help lists", CliRunner().invoke(main, ["xyz"]).stderr)
+        self.assertIn("No such option", CliRunner().invoke(main, ["--xyz"]).stderr)
+
+    def test_completion_of_names(self) -> None:
+        found = main.shell_complete(click.Context(main), "re")
+        self.assertEqual([one.value for one in found], ["reload", "revoke"])
+        self.assertEqual(found[0].help, "Load the configuration into the running gateway.")
+
+    def test_every_status_is_explained(self) -> None:
+        self.assertEqual(list(MEANINGS), list(Exit))
+        self.assertEqual([int(one) for one in Exit], [0, 1, 2, 3, 4, 5])
+
+
+class StartTests(TestCase):
+    def test_every_help_costs_little(self) -> None:
+        slow = {}
+        for names, _ in every_command():
+            seconds = cpu(*names, "--help")
+            if seconds >= MOST_CPU:
+                slow[" ".join(names)] = seconds
+        self.assertEqual(slow, {})
+
+    def test_a_question_costs_little(self) -> None:
+        """What asks the running gateway reads no more than state_dir: no plug-ins, no Twisted."""
+        place = Path(self.mktemp())
+        place.mkdir()
+        file = place / "site.ini"
+        file.write_text("[perimeter]\nstate_dir = var\n[listener http]\nport = 8080\n")
+        for names in (("status",), ("reload",), ("stop",), ("upgrade",), ("unban", "alice")):
+            self.assertLess(cpu(*names, "-c", str(file)), MOST_CPU, names)
+
+    def test_the_measurement_notices_what_is_slow(self) -> None:
+        self.assertGreater(cpu("check", "-c", str(ROOT / "etc" / "site.ini"), "--no-files"), cpu("check", "--help") * 2)
+
+
+class ConfigurationTests(TestCase):
+    """One way to name the configuration: -c FILE, PERIMETER_CONFIG, /etc/perimeter/site.ini."""
+
+    def setUp(self) -> None:
+        self.place = Path(self.mktemp()).absolute()
+        self.place.mkdir()
+        self.file = self.site("site")
+
+    def site(self, name: str) -> Path:
+        """A configuration whose state_dir has a name of its own."""
+        file = self.place / f"{name}.ini"
+        file.write_text(f"[perimeter]\nstate_dir = {name}.state\n[listener http]\nport = 8080\n")
+        return file
+
+    def status(self, *arguments: str, **environ: str) -> Result:
+        return CliRunner(env={site.VARIABLE: None, **environ}).invoke(main, ["status", *arguments])
+
+    def test_every_command_that_needs_one_takes_it_alike(self) -> None:
+        found = 0
+        for names, command in every_command():
+            options = {param.name: param for param in command.params}
+            if "file" in options:
+                found += 1
+                option = options["file"]
+                self.assertEqual((option.opts, option.default), (["-c", "--config"], site.DEFAULT), names)
+                self.assertEqual(option.envvar, "PERIMETER_CONFIG", names)
+        self.assertGreater(found, 15)
+
+    def test_the_option_comes_first(self) -> None:
+        other = self.site("other")
+        for option in ("-c", "--config"):
+            result = self.status(option, str(self.file), PERIMETER_CONFIG=str(other))
+            self.assertEqual(result.exit_code, Exit.NO_GATEWAY)
+            self.assertIn(f"no gateway is running with state_dir {self.place}/site.state", result.stderr)
+
+    def test_then_the_environment(self) -> None:
+        result = self.status(PERIMETER_CONFIG=str(self.file))
+        self.assertIn(f"no gateway is running with state_dir {self.place}/site.state", result.stderr)
+
+    def test_then_the_usual_place(self) -> None:
+        missing = self.place / "missing.ini"
+        self.patch(site, "DEFAULT", missing)
+        for arguments in (["status"], ["check"], ["explain", "GET", "/"], ["keys", "list"], ["run"]):
+            result = CliRunner(env={site.VARIABLE: str(missing)}).invoke(main, arguments)
+            self.assertEqual(result.exit_code, Exit.NO, arguments)
+            self.assertIn(f"There is no {missing}. Name the configuration: -c FILE, or PERIMETER_CONFIG in", result.stderr)
+
+    def test_a_state_dir_instead(self) -> None:
+        state_dir = str(self.place / "elsewhere")
+        for environ in ({}, {"PERIMETER_CONFIG": str(self.file)}):
+            result = self.status("--state-dir", state_dir, **environ)
+            self.assertEqual(result.exit_code, Exit.NO_GATEWAY)
+            self.assertIn(f"no gateway is running with state_dir {state_dir}", result.stderr)
+        both = self.status("--state-dir", state_dir, "-c", str(self.file))
+        self.assertEqual(both.exit_code, Exit.USAGE)
+        self.assertIn("-c FILE and --state-dir DIR name the same thing: use one of them", both.stderr)
+
+    def test_the_old_spelling_of_check(self) -> None:
+        file = str(ROOT / "etc" / "site.ini")
+        results = [CliRunner().invoke(main, ["check", *one]) for one in ((file,), ("-c", file), ("--config", file))]
+        self.assertEqual({(one.exit_code, one.output) for one in results}, {(0, results[0].output)})
+        self.assertNotIn("FILE]", CliRunner().invoke(main, ["check", "--help"]).output)
