@@ -168,6 +168,12 @@ class Metrics:
         """``config`` is in force, or about to be."""
         self.requests.configured(config)
         self.auth.configured(config)
+        if config.traces.endpoint:
+            # so that Prometheus sees the first increase
+            for recorded in ("recorded", "limited"):
+                self.traces[recorded,] += 0
+            for outcome in ("sent", "dropped", "refused", "failed"):
+                self.spans[outcome,] += 0
 
     def count_trace(self, recorded: bool) -> None:
         """Count a request that traces record, or that is above their limit."""

@@ -297,6 +297,10 @@ class Worker:
             keys=assembly.keyring.entries,
             queues={"work": self._runtime.offload, "hashing": self._runtime.hashing, "blocking": self._runtime.blocking},
             sessions=len(assembly.sessions),
+            certificates={
+                name: min(one.not_valid_after_utc.timestamp() for identity in several for one in identity.chain)
+                for name, several in self._listeners.identities().items()
+            },
         )
 
 
