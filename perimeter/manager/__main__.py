@@ -50,4 +50,7 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    if sys.argv[1] == "check":  # before an upgrade: that the program can be loaded
+        import perimeter.manager.service  # noqa: F401
+    else:
+        main(int(sys.argv[1]))

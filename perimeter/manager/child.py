@@ -37,7 +37,7 @@ COMMIT: Final = 5.0
 SILENT: Final = 5
 """A worker whose heartbeat has not changed for so many seconds is ended."""
 
-BEHIND: Final = 5.0
+BEHIND: Final = 5
 """A worker in which a change of the state is not in force for so many seconds is ended: it may admit what was revoked."""
 
 ABORTED: Final = 2.0
@@ -79,9 +79,9 @@ class Child(ProcessProtocol):
         self.channel = Channel(handlers, reactor, lambda: self.closed.callback(None))
         self._page = page
         self._reactor = reactor
-        self._heartbeat = self._unchanged = 0
-        self._ending = False
+        self._heartbeat = self._unchanged = self._watched = 0
         self._lag = Lag()
+        self._ending = False
 
     @property
     def pid(self) -> int:
@@ -146,11 +146,12 @@ class Child(ProcessProtocol):
         if not self.status or self._ending:
             return
         row = self._page.slots[self.number]
+        self._watched += 1  # counts calls: it does not jump when the clock is set, or when the manager was stopped for a while
         self._unchanged = self._unchanged + 1 if row.heartbeat == self._heartbeat else 0
         self._heartbeat = row.heartbeat
         if self._unchanged > SILENT:
             self._give_up("hangs")
-        elif self._lag.look(row.applied, self._page.committed, self._reactor.seconds()) > BEHIND:
+        elif self._lag.look(row.applied, self._page.committed, self._watched) > BEHIND:
             self._give_up("does not see what was revoked")
 
     def _give_up(self, why: str) -> None:
