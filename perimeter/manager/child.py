@@ -169,10 +169,10 @@ class Child(ProcessProtocol):
             kill = self._reactor.callLater(ABORTED, self.signal, signal.SIGKILL)
             self.ended.addBoth(lambda how: (kill.active() and kill.cancel(), how)[1])
 
-    def leave(self) -> None:
-        """Let the worker finish its requests; at the second call, end at once."""
+    def leave(self, *, now: bool = False) -> None:
+        """Let the worker finish its requests and end, or end ``now``."""
         self.told = False
-        self.channel.tell("stop")
+        self.channel.tell("stop", now=now)
 
     def signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""

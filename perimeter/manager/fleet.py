@@ -286,7 +286,7 @@ class Fleet:
             if self._reactor.stop_now and not hurried:
                 hurried = True
                 for child in self.all_children():
-                    child.leave()
+                    child.leave(now=True)
                 deadline = self._reactor.seconds() + GRACE
             if self._reactor.seconds() > deadline:
                 for child in self.all_children():
