@@ -23,7 +23,7 @@ from perimeter.manager.fleet import TRIES, Fleet
 from perimeter.manager.handover import Handover, Present
 from perimeter.manager.listening import close_sockets, open_sockets
 from perimeter.manager.planning import plan_file
-from perimeter.manager.reload import put_in_force
+from perimeter.manager.reload import reload
 from perimeter.manager.upgrade import check_program, flushed, hold_signals, take_signals
 from perimeter.run.control import ControlPort
 from perimeter.run.launch import Launch
@@ -31,7 +31,6 @@ from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
 from perimeter.run.reloads import STOPPING, Reloads
 from perimeter.workers.page import SharedPage
-from perimeter.workers.plan import Plan
 
 _log = Logger()
 
@@ -145,7 +144,7 @@ class Service:
             return self._refused("the gateway starts, or is upgraded; try again")
         self._notifier.reloading("reading the configuration")
         try:
-            await self._put_in_force(whole)
+            await reload(self._fleet, self._file if whole else None, self._reactor)
         except CancelledError:
             return STOPPING
         except StartupError as error:
@@ -158,21 +157,6 @@ class Service:
         _log.info("reloaded: {status}", status=status)
         self._notifier.ready(status)
         return ""
-
-    async def _put_in_force(self, whole: bool) -> None:
-        before = self._fleet.generation
-        plan, text = await plan_file(self._file, self._reactor) if whole else _same(before)
-        try:
-            sockets = open_sockets(plan.listeners, before.sockets)
-            try:
-                await put_in_force(self._fleet, Generation(before.number + 1, text, plan, sockets))
-            except BaseException:
-                close_sockets(sockets, before.sockets)
-                raise
-        except BaseException:
-            os.close(text)
-            raise
-        os.close(before.text)
 
     def _refused(self, reason: str) -> str:
         first, *_ = lines = reason.splitlines()
@@ -308,8 +292,3 @@ class Service:
         self._watching.stop()
         self._log.finish()
         return result
-
-
-def _same(present: Generation) -> tuple[Plan, int]:
-    """The plan and the text in force. Its warnings have been reported."""
-    return attrs.evolve(present.plan, warnings=()), os.dup(present.text)
