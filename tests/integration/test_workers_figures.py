@@ -13,9 +13,9 @@ import psutil
 
 from perimeter.run.asking import ask
 from perimeter.workers.gathered import SLOW
+from tests.integration.fleet import await_serving, workers
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
-from tests.integration.test_workers import workers
 from tests.integration.wire import Wire, basic
 from tests.unit.doubles.figures import Figures, read
 
@@ -163,6 +163,37 @@ class MetricsTests(FiguresCase):
         figures = self.scrape(gateway)
         self.assertEqual(figures("perimeter_requests_total", listener="http", route="open", status="200"), 15)
         self.assertEqual(figures("perimeter_config_reloads_total", result="success"), 1)
+
+    def test_attack_92_no_sum_goes_back_over_an_upgrade(self) -> None:
+        gateway = self.fleet(2)
+        await_serving(gateway, 2)
+        wires = self.lasting(gateway, 12)
+        before, old = self.scrape(gateway), {process.pid for process in workers(gateway)}
+        uptime = self.status(gateway)["uptime"]
+        gateway.signal(signal.SIGUSR2)
+        seen = before
+        while old & {process.pid for process in workers(gateway)}:
+            for wire in wires:
+                wire.close()
+            figures = self.scrape(gateway)
+            self.assert_no_less(seen, figures)
+            seen = figures
+        await_serving(gateway, 2)
+        figures = self.scrape(gateway)
+        self.assert_no_less(seen, figures)
+        self.assertEqual(figures("perimeter_requests_total", listener="http", route="open", status="200"), 12)
+        self.assertGreaterEqual(self.status(gateway)["uptime"], uptime)
+
+    def test_without_the_manager_there_are_no_metrics_and_service_goes_on(self) -> None:
+        gateway = self.fleet(2)
+        await_serving(gateway, 2)
+        with self.stopped(psutil.Process(gateway.pid)):
+            wire = self.connect(gateway, "figures")
+            began = time.monotonic()
+            self.assertEqual(wire.get("/metrics").status, 503)
+            self.assertLess(time.monotonic() - began, SLOW + 1.5)
+            self.assertEqual(self.connect(gateway, "http").get("/open").status, 200)
+        self.assertEqual(self.scrape(gateway).total("perimeter_worker_serving"), 2)
 
 
 class StatusTests(FiguresCase):

@@ -11,9 +11,9 @@ import psutil
 
 from tests.integration import test_operator_page as single
 from tests.integration.axe import barriers
+from tests.integration.fleet import workers
 from tests.integration.ports import eventually
 from tests.integration.test_operator_page import PAGE, OperatorPageCase
-from tests.integration.test_workers import workers
 
 CONFIG = single.CONFIG.replace("[perimeter]\n", "[perimeter]\nworkers = 3\n", 1)
 
