@@ -126,7 +126,7 @@ class MergeTests(TestCase):
         read = list(system_registry().collect())
         one = sent(Metrics(), *read)
         figures, alone = together([one] * 3, read), shown(read)
-        for name, times in (("process_cpu_seconds_total", 3), ("process_open_fds", 3), ("process_start_time_seconds", 1)):
+        for name, times in (("process_cpu_seconds_total", 3), ("process_open_fds", 1), ("process_resident_memory_bytes", 3), ("process_start_time_seconds", 1)):
             self.assertAlmostEqual(figures(name) or 0, times * (alone(name) or 0))
         self.assertEqual(figures.total("python_info"), 1)
         self.assertEqual(
