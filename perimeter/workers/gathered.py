@@ -51,7 +51,7 @@ class Gathered:
 
 
 async def gathered(place: Place, question: str, counts: Counts, timeout: float = SLOW) -> Gathered:
-    """Ask all other serving workers, for ``timeout`` seconds. ``counts`` are the present ones of this worker.
+    """Ask all other workers that have clients, for ``timeout`` seconds. ``counts`` are the present ones of this worker.
 
     An answer is a mapping, in which ``counts`` may be the counts of that worker. Raises `Unavailable` if the manager does not
     answer.
@@ -62,6 +62,7 @@ async def gathered(place: Place, question: str, counts: Counts, timeout: float =
     except (ChannelClosed, Refused, TimeoutError) as error:
         raise Unavailable(f"the other workers could not be asked: {error}") from None
     shares = {one["slot"]: one["value"] for one in answer["shares"]}
-    workers = [WorkerNow(**one, slow=one["slot"] in shares and shares[one["slot"]] is None) for one in answer["workers"]]
+    late = {slot for slot, share in shares.items() if share is None}
+    workers = [WorkerNow(**one, slow=one["slot"] in late and one["state"] == "serving") for one in answer["workers"]]
     answered = {slot: share for slot, share in shares.items() if share is not None}
     return Gathered(answered, workers, answer["counts"], answer["uptime"])

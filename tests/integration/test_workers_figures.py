@@ -157,6 +157,22 @@ class MetricsTests(FiguresCase):
         self.assertIn(("worker", "does not answer"), [(one["subject"], one["message"][-15:]) for one in status["problems"]])
         eventually(lambda: self.scrape(gateway).total("perimeter_worker_slow") == 0, "no slow worker")
 
+    def test_connections_of_workers_that_finish_their_requests_are_shown(self) -> None:
+        gateway = self.fleet(3)
+        await_serving(gateway, 3)
+        busy = self.lasting(gateway, 9)
+        for wire in busy:
+            wire.send(b"POST /open HTTP/1.1\r\nHost: gw\r\nContent-Length: 2\r\n\r\n")
+        eventually(lambda: self.scrape(gateway)("perimeter_requests_in_flight", listener="http") == 9, "nine requests")
+        gateway.configure(self.text.replace("workers = 3", "workers = 1"))
+        gateway.reload()
+        eventually(lambda: self.scrape(gateway).total("perimeter_worker_serving") == 1, "one worker")
+        figures = self.scrape(gateway)
+        self.assertEqual(figures("perimeter_requests_in_flight", listener="http"), 9)
+        self.assertEqual(figures.total("perimeter_worker_slow"), 0)
+        for wire in busy:
+            self.assertEqual(wire.send(b"ab").response().status, 200)
+
     def test_workers_that_end_in_order_take_nothing_away(self) -> None:
         gateway = self.fleet(3)
         wires = self.lasting(gateway, 15)

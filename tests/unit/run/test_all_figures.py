@@ -47,6 +47,14 @@ class AllFiguresTests(FiguresCase):
         self.assertEqual((found.totals.requests[2], found.now.connections), (4, {"https": 1}))
         self.assertEqual([one.slow for one in found.workers], [False, True])
 
+    def test_a_worker_that_finishes_its_requests_is_not_slow(self) -> None:
+        self.fleet.states[1] = {"state": "draining"}
+        with self.fleet.stopped(self.two):
+            asked = self.fleet.ask(self.all[self.one].all())
+            self.fleet.clock.advance(1.0)
+            self.fleet.pump()
+        self.assertEqual([one.slow for one in self.successResultOf(asked).workers], [False, False])
+
     def test_attempts_of_all(self) -> None:
         for number, worker in enumerate(self.fleet.workers):
             worker.runtime.metrics.auth.attempts["users", "realmfile", "local", "success"] += 10**number
