@@ -45,10 +45,16 @@ def examine(file: Path, timeout: float = TIMEOUT) -> Report:
     if not read:
         seen += SideBySide([Look("interpreter", "", machine.interpreter)], timeout).finish()
         return report(seen)
-    looks = looks_of(read[0])
-    side_by_side = SideBySide(looks, timeout)
-    asked = _on_reactor(partial(services.see, read[0].config), reactor, timeout)
-    return report([*seen, *side_by_side.finish(), asked])
+    subject = read[0]
+    begun: list[SideBySide] = []
+
+    async def see(reactor: Any) -> list[Finding]:
+        addresses, missing = await services.look_up(subject.config, reactor)
+        begun.append(SideBySide(looks_of(subject, addresses), timeout))
+        return [*missing, *await services.see(subject.config, reactor, addresses)]
+
+    asked = _on_reactor(see, reactor, timeout + services.NAMES_TIME)
+    return report([*seen, *(one for looks in begun for one in looks.finish()), asked])
 
 
 def report(seen: Sequence[Seen]) -> Report:
@@ -88,11 +94,11 @@ def subject_of(found: Inspected) -> Subject:
     return attrs.evolve(subject, user=gateway_user(directory, subject.pid))
 
 
-def looks_of(subject: Subject) -> list[Look]:
-    """All looks that block, for threads."""
+def looks_of(subject: Subject, addresses: services.Addresses) -> list[Look]:
+    """All looks that block, for threads. ``addresses`` are those of names that the gateway has looked up by itself."""
     config = subject.config
     servers = servers_of(config)[:MOST_SERVERS]
-    named = {server.host: server for server in servers if not _is_address(server.host)}
+    named = {server.host: server for server in servers if server.by_system and not _is_address(server.host)}
     listeners = [one for one in config.listeners if one.certificate is not None or one.keystore is not None]
     whole: list[tuple[str, str, Callable[[Subject], Iterable[Finding]]]] = [
         ("permissions", "state_dir", files.state),
@@ -113,7 +119,10 @@ def looks_of(subject: Subject) -> list[Look]:
         *(Look("certificates", one.name, partial(certificates.of_listener, subject, one)) for one in listeners),
         *(Look("names", host, partial(names.see, server)) for host, server in named.items()),
         *(Look("server-certificates", one.host, partial(certificates.of_server, one)) for one in servers if one.tls),
-        *(Look("around", one.server.url, partial(around.see, one)) for one in around.protected_services(config)[:MOST_SERVERS]),
+        *(
+            Look("around", one.server.url, partial(around.see, one))
+            for one in around.protected_services(config, addresses)[:MOST_SERVERS]
+        ),
     ]
 
 

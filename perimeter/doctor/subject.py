@@ -65,12 +65,16 @@ class Subject:
 
 @attrs.frozen
 class Server:
-    """A server that the gateway connects to. ``place`` is the section; ``tls`` is whether TLS begins with the connection."""
+    """A server that the gateway connects to. ``place`` is the section; ``tls`` is whether TLS begins with the connection.
+
+    ``by_system`` is whether the system looks up its name, and not the gateway.
+    """
 
     place: str
     host: str
     port: int
     tls: bool
+    by_system: bool = True
 
 
 def gateway_user(state_dir: Path, pid: int = 0) -> GatewayUser:
@@ -93,7 +97,9 @@ def gateway_user(state_dir: Path, pid: int = 0) -> GatewayUser:
 def servers_of(config: SiteConfig) -> list[Server]:
     """All servers that the sections name: services, directories, and services that know users."""
     found = [
-        Server(f"[upstream {upstream.name}]", server.host, server.port, server.scheme is ServerScheme.HTTPS)
+        Server(
+            f"[upstream {upstream.name}]", server.host, server.port, server.scheme is ServerScheme.HTTPS, not upstream.looks_up
+        )
         for upstream in config.upstreams
         for server in upstream.servers
         if server.scheme is not ServerScheme.SAMPLE

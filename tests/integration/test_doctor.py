@@ -22,6 +22,7 @@ from tests.integration.harness import SOURCE, GatewayCase, site
 from tests.integration.ldapkit import PEOPLE
 from tests.integration.netkit import identity, pem
 from tests.integration.ports import free_port
+from tests.integration.test_upstreams import DnsServer
 
 USERS = {"users.realm": "alice: horse-battery-staple\n"}
 ROUTE = "[upstream app]\nservers = {url}\n[route app]\npath = /\nupstream = app\n"
@@ -151,6 +152,28 @@ class ServiceTests(DoctorCase):
         found = self.findings(self.configured(site(ROUTE.format(url="http://service.invalid:80"))))
         self.assertEqual(found["name-unknown"]["grade"], "fails")
         self.assertIn("service.invalid", found["name-unknown"]["message"])
+
+    def test_names_that_the_gateway_looks_up_by_itself(self) -> None:
+        names = DnsServer(self.directory())
+        self.addCleanup(names.close)
+        web = Web("127.0.0.1")
+        self.addCleanup(web.close)
+        route = ROUTE.format(url=f"http://app.internal:{web.port}")
+        config = self.configured(site(route.replace("[route", f"resolve = dns\nnameservers = 127.0.0.1:{names.port}\n[route", 1)))
+        found = self.findings(config)
+        self.assertIn("app.internal cannot be looked up at the DNS servers", found["name-unknown"]["message"])
+        names.say("app.internal", "127.0.0.1", "127.0.0.9")
+        found = self.findings(config)
+        self.assertNotIn("name-unknown", found)
+        self.assertEqual(found["upstream-down"]["grade"], "soon")  # one of the two
+        self.assertIn("127.0.0.9", found["upstream-down"]["message"])
+        names.say("app.internal", "127.0.0.1")
+        self.assertFalse({"name-unknown", "upstream-down", "service-open"} & set(self.findings(config)))
+        exposed = Web("0.0.0.0")
+        self.addCleanup(exposed.close)
+        config.write_text(config.read_text().replace(f"internal:{web.port}", f"internal:{exposed.port}"))
+        self.assertIn("service-open", self.findings(config))
+        self.assertEqual([head["host"] for head in exposed.seen], [f"app.internal:{exposed.port}"])
 
 
 class CertificateTests(DoctorCase):
