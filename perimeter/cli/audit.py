@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from perimeter.cli.exits import Exit
-from perimeter.cli.site import config_option, json_option
+from perimeter.cli.site import Nested, config_option, json_option
 
 if TYPE_CHECKING:
     from perimeter.audit.follow import Followed
@@ -91,7 +91,7 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-@click.group("audit")
+@click.group("audit", cls=Nested)
 def command() -> None:
     """Look into audit logs: those of the configuration with their old files, or the FILEs that are named.
 

@@ -29,8 +29,8 @@ _RESOLVER = "timeout:2 attempts:1"
 def command(file: Path, as_json: bool, ignore: tuple[str, ...]) -> None:
     """Look at files, certificates, names, the clock, services, secrets and this machine, and say what to do, the worst first.
 
-    Nothing is changed. The command tells what check and status tell, and more; it works whether the gateway runs or not. Run it
-    as root or as the gateway's user: others may not look at everything. It takes some seconds.
+    Nothing is changed. The command reports what check and status report, and more. It works whether the gateway runs or not, and
+    takes some seconds. Run it as root or as the gateway's user: other users may not look at everything.
 
     The exit status is 0 if there is at most advice, 3 if something works only for now, and 1 if something is open or fails.
     """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perimeter.cli.exits import Exit
+from perimeter.cli.site import json_option, print_json
 
 if TYPE_CHECKING:
     from perimeter.importers.draft import Draft, RealmUser
@@ -33,16 +34,18 @@ _NAMES = ("authotron", "reactor", "logback", "htpasswd", "nginx")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="An htpasswd file that an nginx configuration names, if it is not where the configuration says. Repeatable.",
 )
+@json_option
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
-def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, user_files: tuple[Path, ...], force: bool) -> None:
+def command(
+    sources: tuple[Path, ...], kind: str | None, output: Path | None, user_files: tuple[Path, ...], as_json: bool, force: bool
+) -> None:
     """Convert SOURCEs that belong together to one site.ini.
 
-    They are Auth-o-tron's YAML, Helm values or manifests with their environment files, Reactor's continuuity-site.xml and
-    logback.xml (CDAP's cdap-site.xml and cdap-security.xml),
-    htpasswd files, and nginx configurations.
+    They are Auth-o-tron's YAML (also in Helm values or a ConfigMap, with its environment files), continuuity-site.xml,
+    cdap-site.xml, cdap-security.xml and logback.xml of Reactor, htpasswd files, and nginx configurations.
 
     What could not be translated is listed with its line, and the exit status is 3. A route is open only if the importer
-    understands every directive that applies to it; other routes are closed to all clients, and listed.
+    understands every directive that applies to it. Other routes are closed to all clients, and listed.
     """
     from perimeter.cli.importing import made
     from perimeter.cli.progress import Progress
@@ -51,13 +54,17 @@ def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, us
     with Progress("reading", 0) as progress, progress.ticking():
         draft = made(sources, kind, user_files)
         draft.settle(lambda path, needs: _there(base / path, needs))
-    if output is None:
+    if output is None and not as_json:
         click.echo(draft.text(), nl=False)
         for name in (*draft.realms, *draft.files):
             click.echo(f"{name} belongs to it, and is written only with -o", err=True)
-    else:
+    elif output is not None:
         _write(draft, output, force)
-    _tell(draft)
+    if as_json:
+        remarks, left = [str(one) for one in draft.remarks], [str(one) for one in draft.remainder]
+        print_json({"remarks": remarks, "not_translated": left, "closed": draft.closed, "site": draft.text()})
+    else:
+        _tell(draft)
     sys.exit(Exit.PARTLY if draft.remainder or draft.closed else Exit.DONE)
 
 
