@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import errno
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,10 +15,11 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.state_dir import state_dir_of
 from perimeter.doctor import around, certificates, files, machine, names, running, secrets, services
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.looks import TIMEOUT, Look, Seen, SideBySide
-from perimeter.doctor.subject import Subject, gateway_user, servers_of
+from perimeter.doctor.subject import Subject, environment_of, gateway_user, pid_of, servers_of
 from perimeter.errors import ConfigError, StartupError
 from perimeter.run.build.inspection import Inspected, inspected
 
@@ -64,15 +68,21 @@ def report(seen: Sequence[Seen]) -> Report:
 
 
 def _configuration(file: Path, reactor: Any, read: list[Subject]) -> Iterable[Finding]:
-    """Read it as ``perimeter check`` does. What can be examined further is added to ``read``."""
+    """Read it as ``perimeter check`` does. What can be examined further is added to ``read``.
+
+    The secrets of a running gateway may be in its environment alone, so that is used as well.
+    """
+    answer = None
+    with suppress(StartupError):  # the faults are reported below, all of them
+        answer = running.running(state_dir_of(file))
     try:
-        found = inspected(file, installed_kinds(), reactor)
+        environ = {**os.environ, **environment_of(pid_of(answer))}
+        found = inspected(file, installed_kinds(), reactor, environ)
     except ConfigError as error:
-        remedy = _CORRECT
-        return [Finding(Name.CONFIGURATION_FAULT, Grade.DOWN, str(file), str(one), remedy) for one in error.problems]
+        return [_fault(file, str(one)) for one in error.problems]
     except StartupError as error:
-        return [Finding(Name.CONFIGURATION_FAULT, Grade.DOWN, str(file), str(error), _CORRECT)]
-    read.append(subject_of(found))
+        return [_fault(file, str(error))]
+    read.append(subject_of(found, answer))
     remedy = "change what the sentence names, or leave it if it is meant so"
     return [Finding(Name.CONFIGURATION_WARNING, _grade(one), str(file), one, remedy) for one in _further(found)]
 
@@ -86,12 +96,19 @@ def _further(found: Inspected) -> Iterable[str]:
     return [one for one in found.warnings if ": the certificate of " not in one and ": this audit log is on " not in one]
 
 
-def subject_of(found: Inspected) -> Subject:
-    """What is examined, with the running gateway. Blocks."""
-    directory = found.config.perimeter.state_dir
-    answer = running.running(directory)
-    subject = Subject(found.config, found.document, gateway_user(directory), answer)
-    return attrs.evolve(subject, user=gateway_user(directory, subject.pid))
+def _fault(file: Path, message: str) -> Finding:
+    remedy, grade = _CORRECT, Grade.DOWN
+    if os.strerror(errno.EACCES) in message:
+        remedy, grade = "run the command as the gateway's user, or as root", Grade.FAILS
+    elif "environment variable" in message or "CREDENTIALS_DIRECTORY" in message:
+        remedy = "set it as the gateway's service does; while the gateway runs, the command uses its environment"
+    return Finding(Name.CONFIGURATION_FAULT, grade, str(file), message, remedy)
+
+
+def subject_of(found: Inspected, answer: Mapping[str, Any] | None) -> Subject:
+    """What is examined; ``answer`` is that of the running gateway. Blocks."""
+    user = gateway_user(found.config.perimeter.state_dir, pid_of(answer))
+    return Subject(found.config, found.document, user, answer)
 
 
 def looks_of(subject: Subject, addresses: services.Addresses) -> list[Look]:

@@ -59,8 +59,7 @@ class Subject:
     @property
     def pid(self) -> int:
         """The process of the running gateway; 0 if there is none."""
-        pid = 0 if self.running is None else self.running.get("pid")
-        return pid if isinstance(pid, int) else 0
+        return pid_of(self.running)
 
 
 @attrs.frozen
@@ -75,6 +74,22 @@ class Server:
     port: int
     tls: bool
     by_system: bool = True
+
+
+def pid_of(answer: Mapping[str, Any] | None) -> int:
+    """The process in the status of a running gateway; 0 if there is none."""
+    pid = 0 if answer is None else answer.get("pid")
+    return pid if isinstance(pid, int) else 0
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment that the process ``pid`` was started with; {} if it may not be read."""
+    try:
+        data = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (part.partition(b"=") for part in data.split(b"\0"))
+    return {os.fsdecode(name): os.fsdecode(value) for name, equals, value in pairs if equals}
 
 
 def gateway_user(state_dir: Path, pid: int = 0) -> GatewayUser:
