@@ -37,8 +37,8 @@ COMMIT: Final = 5.0
 SILENT: Final = 5
 """A worker whose heartbeat has not changed for so many seconds is ended."""
 
-LATE: Final = 5
-"""A worker in which a change of the state is not in force after so many seconds is ended."""
+BEHIND: Final = 5
+"""A worker in which a change of the state is not in force for so many seconds is ended: it may admit what was revoked."""
 
 ABORTED: Final = 2.0
 """Seconds from SIGABRT, at which a worker writes where it is, to SIGKILL."""
@@ -139,22 +139,24 @@ class Child(ProcessProtocol):
     # -- watch and end
 
     def watch(self) -> None:
-        """To be called once a second: ends a worker that hangs, or that does not see what the others have revoked."""
+        """To be called once a second: ends a worker that hangs, which its heartbeat shows, or that does not follow the state.
+
+        A heartbeat is compared with the one before, not with a clock: after a pause of the whole machine no worker is blamed.
+        """
         if not self.status or self._ending:
             return
-        slot = self._page.slots[self.number]
+        row = self._page.slots[self.number]
         self._watched += 1  # counts calls: it does not jump when the clock is set, or when the manager was stopped for a while
-        late = self._lag.look(slot.applied, self._page.committed, self._watched) > LATE
-        if late and slot.state is SlotState.SERVING:
-            _log.error("worker {slot} (pid {pid}) does not see changes of the state: it is ended", slot=self.number, pid=self.pid)
-            self.end()
-            return
-        heartbeat = slot.heartbeat
-        self._unchanged = self._unchanged + 1 if heartbeat == self._heartbeat else 0
-        self._heartbeat = heartbeat
+        self._unchanged = self._unchanged + 1 if row.heartbeat == self._heartbeat else 0
+        self._heartbeat = row.heartbeat
         if self._unchanged > SILENT:
-            _log.error("worker {slot} (pid {pid}) hangs: it is ended", slot=self.number, pid=self.pid, counted=True)
-            self.end()
+            self._give_up("hangs")
+        elif self._lag.look(row.applied, self._page.committed, self._watched) > BEHIND:
+            self._give_up("does not see what was revoked")
+
+    def _give_up(self, why: str) -> None:
+        _log.error("worker {slot} (pid {pid}) {why}: it is ended", slot=self.number, pid=self.pid, why=why, counted=True)
+        self.end()
 
     def end(self) -> None:
         """End the process at once: with SIGABRT, so that it writes where it was, then with SIGKILL."""
