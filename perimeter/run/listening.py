@@ -195,7 +195,7 @@ class Listeners:
             turns=self._runtime.turns,
             clock=reactor.seconds,
             next_id_line=assembly.next_id_line,
-            dispatch=assembly.gates[settings.name].dispatch,
+            dispatch=assembly.dispatch(settings.name),
             answers=assembly.answers,
             audit=assembly.default_sink,
             refusals=self._runtime.refusals,

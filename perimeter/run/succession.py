@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from perimeter.http.connections import Connections
 from perimeter.metrics.sources import ScrapeSources
+from perimeter.net.contexts import ServerIdentity
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.steps import run_all
 
+Identities = Mapping[str, Iterable[ServerIdentity]]
+"""The certificates that each listener serves."""
 
-def measured(assembly: Assembly | None, connections: Mapping[str, Connections], runtime: Runtime) -> ScrapeSources | None:
-    """What a scrape reads of ``assembly``; None if there is none. ``connections`` are by listener."""
+
+def measured(
+    assembly: Assembly | None, connections: Mapping[str, Connections], identities: Identities, runtime: Runtime
+) -> ScrapeSources | None:
+    """What a scrape reads of ``assembly``; None if there is none. ``connections`` and ``identities`` are by listener."""
     if assembly is None:
         return None
     return ScrapeSources(
@@ -23,6 +29,10 @@ def measured(assembly: Assembly | None, connections: Mapping[str, Connections], 
         keys=assembly.keyring.entries,
         queues={"work": runtime.offload, "hashing": runtime.hashing, "blocking": runtime.blocking},
         sessions=len(assembly.sessions),
+        certificates={
+            name: min(one.not_valid_after_utc.timestamp() for identity in several for one in identity.chain)
+            for name, several in identities.items()
+        },
     )
 
 
@@ -40,6 +50,7 @@ def retire(assembly: Assembly) -> None:
         "a part of the old configuration is still in use",
         assembly.chain.stop,
         *(one.stop for one in assembly.upkeep),
+        *(() if assembly.tracer is None else (assembly.tracer.exporter.stop,)),
         *(pool.close for pool in assembly.pools),
         assembly.audit.close,
     )

@@ -78,7 +78,9 @@ class Worker:
         self._others = None if place is None else OtherWorkers(place, reactor, self._pause)
         parts = {} if self._others is None else self._others.parts()
         self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place, workers=workers, **parts)
-        self._runtime.metrics.in_force = lambda: measured(self._assembly, self._listeners.connections(), self._runtime)
+        self._runtime.metrics.in_force = lambda: measured(
+            self._assembly, self._listeners.connections(), self._listeners.identities(), self._runtime
+        )
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
         self._listeners = Listeners(self._runtime, limits, sockets)
@@ -238,7 +240,10 @@ class Worker:
     def _close(self, _: None) -> Deferred[None]:
         assembly, self._assembly = self._assembly, None
         written = self._upkeep.look_after(None)
+        flushed = None
         if assembly is not None:
+            if assembly.tracer is not None:
+                flushed = assembly.tracer.exporter.stop()
             retire(assembly)
             for pool in assembly.pools:
                 for connection in list(pool.connections):
@@ -249,6 +254,8 @@ class Worker:
             threads.stop()
         self._runtime.refusals.finish()
         self._runtime.handshakes.finish()
+        if flushed is not None:
+            written.addCallback(lambda _: flushed)
         return written if self._counting is None else written.addBoth(lambda _: self._counted())
 
     def _counted(self) -> Deferred[None]:

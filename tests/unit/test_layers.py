@@ -36,7 +36,7 @@ FLOORS = (
     ("auth",),
     ("gate",),
     ("proxy",),
-    ("metrics",),
+    ("metrics", "traces"),
     ("targets",),
     ("web",),
     ("emit", "importers"),
