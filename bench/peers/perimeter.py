@@ -38,7 +38,8 @@ class Perimeter(Peer):
     """A gateway with one measured route, and with the given numbers of ``routes``, ``users``, ``revoked`` tokens and ``workers``.
 
     ``authenticator`` is the section of its authenticator (by default a file with the users), with other sections after it;
-    ``authentication`` contains more lines for the section of that name.
+    ``authentication`` contains more lines for the section of that name, ``upstream`` for that of the service, which has so many
+    ``servers`` (3 at most).
     """
 
     def __init__(
@@ -53,12 +54,16 @@ class Perimeter(Peer):
         workers: int = 1,
         authenticator: str = REALM_FILE,
         authentication: str = "",
+        upstream: str = "",
+        servers: int = 1,
     ) -> None:
         super().__init__()
         self.name = name
         self.checkout = checkout
         self._authenticator = authenticator
         self._authentication = authentication
+        self._upstream = upstream
+        self._servers = servers
         self._routes = routes
         self._users = users
         self._revoked = revoked
@@ -107,6 +112,7 @@ class Perimeter(Peer):
         others = "\n".join(
             f"[route other{number}]\npath = /v1/other{number}\nupstream = service\n" for number in range(1, self._routes)
         )
+        servers = ", ".join(f"http://127.0.0.{number}:{around.upstream}" for number in range(1, self._servers + 1))
         return f"""\
 [perimeter]
 realm = {REALM}
@@ -132,8 +138,9 @@ remember_password = 1h
 {self._authentication}
 
 [upstream service]
-servers = http://127.0.0.1:{around.upstream}
+servers = {servers}
 keepalive = 512
+{self._upstream}
 
 [route service]
 path = {PREFIX}

@@ -20,12 +20,14 @@ from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.request_ids import HEADER as REQUEST_ID_HEADER
+from perimeter.proxy.balanced import proxy_target
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.slash import SlashTarget
 from perimeter.targets.static import StaticTarget
+from perimeter.traces.context import HEADERS as TRACE_HEADERS
 
 REALM_HEADER = "X-Auth-Realm"
 """A client narrows its realms by it, so it never passes."""
@@ -60,6 +62,8 @@ def configured_routes(
     names = {*config.perimeter.identity_headers, REALM_HEADER}
     if config.perimeter.request_ids:
         names.add(REQUEST_ID_HEADER)
+    if config.traces.endpoint:
+        names.update(TRACE_HEADERS)
     for route in config.routes:
         names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header}
     hidden = believed | {name.encode("ascii") for name in names}
@@ -78,7 +82,7 @@ def configured_routes(
             assert settings.upstream is not None
             key = (settings.upstream, settings.by_method, settings.authorization.passes)
             if key not in targets:
-                targets[key] = ProxyTarget(pools[settings.upstream], rules[key[1:]])
+                targets[key] = proxy_target(pools[settings.upstream], rules[key[1:]])
             target = targets[key]
             if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
                 target = SlashTarget(target)

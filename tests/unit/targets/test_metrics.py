@@ -223,6 +223,11 @@ class GaugeTests(TargetCase):
         self.assertEqual(self.put(keys=[KeyEntry(generate("ES256"), 5.0, 17.0), following])(name), 17)
         self.assertIsNone(self.put(keys=[following])(name))
 
+    def test_certificates(self) -> None:
+        name = "perimeter_certificate_expiry_timestamp_seconds"
+        self.assertEqual(self.put(certificates={"https": 17.0})(name, listener="https"), 17)
+        self.assertEqual(self.put()(name, listener="https"), None)
+
     def test_upstreams(self) -> None:
         gateway = Gateway("one", "two")
         one, two = {"upstream": "backend", "server": "http://one:8080"}, {"upstream": "backend", "server": "http://two:8080"}
@@ -235,12 +240,12 @@ class GaugeTests(TargetCase):
         idle = self.put(pools=[gateway.pool])
         self.assertEqual(idle.total("perimeter_upstream_connections", state="busy"), 0)
         self.assertEqual(idle.total("perimeter_upstream_connections", state="idle"), 1)
-        gateway.pool.balancer.failed(gateway.pool.servers[1])
+        gateway.pool.choice.unreachable(gateway.pool.servers[1], "refused")
         down = self.put(pools=[gateway.pool])
         self.assertEqual([down("perimeter_upstream_server_up", **which) for which in (one, two)], [1, 0])
         gateway.reactor.advance(3600)
         self.assertEqual(self.put(pools=[gateway.pool])("perimeter_upstream_server_up", **two), 0, "until it is reached again")
-        gateway.pool.balancer.succeeded(gateway.pool.servers[1])
+        gateway.pool.choice.reached(gateway.pool.servers[1])
         self.assertEqual(self.put(pools=[gateway.pool])("perimeter_upstream_server_up", **two), 1)
 
 
