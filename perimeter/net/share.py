@@ -100,6 +100,10 @@ class SharedLimits(ConnectionLimits):
         total, per_address = self._of_all
         self.total = min(self._most, total - held)
         self.per_address = limit_for_one(per_address, len(self._others) + 1)
+        return self.room()
+
+    def room(self) -> int:
+        """How many connections there is room for, by the last look."""
         return room(self._open, self._others)
 
     def admit(self, address: str) -> bool:
@@ -216,7 +220,7 @@ class SharedPort(ListeningPort):
         if room > 0:
             self._accepts = min(self._accepts, room)
             self.accept()
-            room = limits.look()
+            room = limits.room()
         if room <= 0:
             limits.step_back()
 
