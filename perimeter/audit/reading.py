@@ -12,8 +12,12 @@ import attrs
 
 from perimeter.audit.formats import user_column
 
-# address, user, time, request, status, length of both text formats: combined has one more column before the user
-_TEXT = re.compile(rb'(\S+) (?:- )?(\S+) \[([^\]]+)\] "([^"]*)" (\d{1,3}) (\d{1,18})(?: |\n|$)')
+# Address, user, time, request, status and length of both text formats, and the id of the request if it is there. Combined has
+# one more column before the user, and two in quotes after the length.
+_TEXT = re.compile(
+    rb'(\S+) (?:- )?(\S+) \[([^\]]+)\] "([^"]*)" (\d{1,3}) (\d{1,18})(?=[ \n]|$)'
+    rb'(?: "[^"]*" "[^"]*")?(?: ([A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127})(?=\n|$))?'
+)
 _STATUS = re.compile(r"[0-9]{1,3}")
 
 
@@ -23,7 +27,7 @@ class Line:
 
     ``user`` is as in the text formats, ``-`` for no user; ``attempted`` is the name of a login that failed. Only lines of the
     JSON format have ``attempted``, ``event``, ``reason`` and ``route``, else they are "", and ``duration``, else it is None.
-    ``target`` is "" if none could be read.
+    ``target`` is "" if none could be read, and ``request_id`` if the line has none.
     """
 
     time: datetime
@@ -38,6 +42,7 @@ class Line:
     sent: int = 0
     route: str = ""
     duration: float | None = None
+    request_id: str = ""
 
 
 def parse_line(line: bytes) -> Line | None:
@@ -72,6 +77,7 @@ def _json(line: bytes) -> Line | None:
         sent=sent if isinstance(sent, int) else 0,
         route=str(record.get("route") or ""),
         duration=duration if isinstance(duration, float) else None,
+        request_id=str(record.get("request_id") or ""),
     )
 
 
@@ -91,7 +97,7 @@ def _text(line: bytes) -> Line | None:
     match = _TEXT.match(line)
     if match is None:
         return None
-    address, user, time, request, status, sent = match.groups()
+    address, user, time, request, status, sent, request_id = match.groups()
     method, _, rest = request.decode("utf-8", "backslashreplace").partition(" ")
     return Line(
         time=_moment(time),
@@ -101,4 +107,5 @@ def _text(line: bytes) -> Line | None:
         target=rest.rpartition(" ")[0].removeprefix("-"),
         status=status.decode(),
         sent=int(sent),
+        request_id=(request_id or b"").decode("ascii"),
     )

@@ -61,6 +61,7 @@ _FILTERS = (
     click.option("--path", default="", help="Only requests whose target begins so."),
     click.option("--status", callback=_status, help="Only this status: 401, or 4xx for a whole class."),
     click.option("--reason", default="", help="Only refusals with this reason code (format json)."),
+    click.option("--request-id", default="", help="Only the request with this id (X-Request-ID)."),
     click.option("--since", callback=_moment, help="Only requests from this time on, or not older than a duration, such as 2h."),
     click.option("--until", callback=_moment, help="Only requests before this time."),
 )
@@ -74,11 +75,18 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def called(
-        user: str, path: str, status: str | None, reason: str, since: float | None, until: float | None, **others: Any
+        user: str,
+        path: str,
+        status: str | None,
+        reason: str,
+        request_id: str,
+        since: float | None,
+        until: float | None,
+        **others: Any,
     ) -> None:
         from perimeter.audit.wanted import Wanted
 
-        command(wanted=Wanted(user, path, status or "", reason, since, until), **others)
+        command(wanted=Wanted(user, path, status or "", reason, since, until, request_id), **others)
 
     decorated: Callable[..., Any] = called
     for option in (*reversed(_FILTERS), config_option, _files):

@@ -63,14 +63,14 @@ class Answer(Protocol):
 class Exporter:
     """Sends spans.
 
-    ``encode`` makes the body of a batch: ``run`` calls it in a thread. ``send`` sends a body, or raises `Unavailable`.
+    ``encode`` makes the body of a batch: ``run`` calls it in a thread, with True. ``send`` sends a body, or raises `Unavailable`.
     ``most`` spans wait at most. ``count`` counts spans by their outcome.
     """
 
     def __init__(
         self,
-        encode: Callable[[Sequence[Span]], bytes],
-        run: Callable[[Callable[[Sequence[Span]], bytes], Sequence[Span]], Awaitable[bytes]],
+        encode: Callable[[Sequence[Span], bool], bytes],
+        run: Callable[[Callable[[Sequence[Span], bool], bytes], Sequence[Span], bool], Awaitable[bytes]],
         send: Callable[[bytes], Awaitable[Answer]],
         most: int,
         clock: IReactorTime,
@@ -154,7 +154,7 @@ class Exporter:
             self._sleep = None
 
     async def _deliver(self, batch: Sequence[Span]) -> Outcome:
-        body = self._encode(batch) if self._stopping else await self._run(self._encode, batch)
+        body = self._encode(batch, False) if self._stopping else await self._run(self._encode, batch, True)
         pause = PAUSE
         tried = 1
         while True:

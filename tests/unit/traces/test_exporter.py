@@ -28,12 +28,12 @@ class ExporterCase(unittest.TestCase):
         self.exporter = self.made(2000)
 
     def made(self, most: int) -> Exporter:
-        def encode(spans: Sequence[Span]) -> bytes:
+        def encode(spans: Sequence[Span], in_thread: bool) -> bytes:
+            self.in_threads += in_thread
             return b"%d" % len(spans)
 
-        def run(make: Callable[[Sequence[Span]], bytes], spans: Sequence[Span]) -> Deferred[bytes]:
-            self.in_threads += 1
-            return succeed(make(spans))
+        def run(make: Callable[[Sequence[Span], bool], bytes], spans: Sequence[Span], in_thread: bool) -> Deferred[bytes]:
+            return succeed(make(spans, in_thread))
 
         def send(body: bytes) -> Deferred[Any]:
             self.sent.append(body)
