@@ -11,7 +11,20 @@ from bench.peers.haproxy import HAProxy
 from bench.peers.nginx import NginxPlain, NginxSeed, NginxTuned
 from bench.peers.perimeter import Perimeter
 from bench.peers.twisted_web import TwistedWeb
-from bench.scenarios import crowds, growth, guessing, handshakes, latency, logic, logins, requests, starvation, websocket
+from bench.scenarios import (
+    balancing,
+    crowds,
+    growth,
+    guessing,
+    handshakes,
+    latency,
+    logic,
+    logins,
+    requests,
+    starvation,
+    websocket,
+    workers,
+)
 from bench.scenarios.base import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -24,6 +37,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     *starvation.SCENARIOS,
     *guessing.SCENARIOS,
     *crowds.SCENARIOS,
+    *workers.SCENARIOS,
+    *balancing.SCENARIOS,
 )
 BY_NAME_ONLY = {logic.NAME: logic.TITLE}
 """The titles of scenarios that are measured alone, without peers."""

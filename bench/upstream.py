@@ -66,6 +66,8 @@ def _http(port: int, echo: int, files: Path) -> str:
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         listen [::1]:{port} backlog=4096;
+        listen 127.0.0.2:{port} backlog=4096;
+        listen 127.0.0.3:{port} backlog=4096;
         location = {PREFIX}/small {{ default_type application/json; return 200 '{SMALL}'; }}
         location = {PREFIX}/identity {{ return 200 "$http_x_auth_username $http_x_auth_realm $http_x_auth_roles"; }}
         location {PREFIX}/files/ {{ alias {files}/; }}

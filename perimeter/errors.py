@@ -469,6 +469,22 @@ class UpstreamUnreachable(Refusal):
     phrase = "The service behind the gateway cannot be reached"
 
 
+class UpstreamDown(Refusal):
+    """No server of the upstream passes its health checks (RFC 9110, section 15.6.4)."""
+
+    status = 503
+    reason = "upstream_down"
+    phrase = "The service behind the gateway is down at the moment"
+
+
+class UpstreamBusy(Refusal):
+    """All servers of the upstream have as many requests as they may have, and the request could not wait any longer."""
+
+    status = 503
+    reason = "upstream_busy"
+    phrase = "The service behind the gateway is too busy at the moment"
+
+
 class LoopDetected(Refusal):
     """The request has passed this gateway, or others like it, several times (RFC 5842, section 7.2)."""
 

@@ -12,12 +12,8 @@ import attrs
 
 from perimeter.audit.formats import user_column
 
-# Address, user, time, request, status and length of both text formats, and the id of the request if it is there. Combined has
-# one more column before the user, and two in quotes after the length.
-_TEXT = re.compile(
-    rb'(\S+) (?:- )?(\S+) \[([^\]]+)\] "([^"]*)" (\d{1,3}) (\d{1,18})(?=[ \n]|$)'
-    rb'(?: "[^"]*" "[^"]*")?(?: ([A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127})(?=\n|$))?'
-)
+# address, user, time, request, status, length of both text formats: combined has one more column before the user
+_TEXT = re.compile(rb'(\S+) (?:- )?(\S+) \[([^\]]+)\] "([^"]*)" (\d{1,3}) (\d{1,18})(?: |\n|$)')
 _STATUS = re.compile(r"[0-9]{1,3}")
 
 
@@ -87,6 +83,12 @@ def _name(name: object) -> bytes:
     return user_column(name)
 
 
+def _last_column(rest: bytes) -> str:
+    """The request id, if there is one: the text formats have it after all else, unquoted."""
+    last = rest.rstrip(b"\n").rpartition(b" ")[2]
+    return "" if not last or last == b"-" or last.endswith(b'"') else last.decode("utf-8", "backslashreplace")
+
+
 @lru_cache(maxsize=256)
 def _moment(text: bytes) -> datetime:
     """The time of a text format. Lines of one second have the same."""
@@ -97,7 +99,7 @@ def _text(line: bytes) -> Line | None:
     match = _TEXT.match(line)
     if match is None:
         return None
-    address, user, time, request, status, sent, request_id = match.groups()
+    address, user, time, request, status, sent = match.groups()
     method, _, rest = request.decode("utf-8", "backslashreplace").partition(" ")
     return Line(
         time=_moment(time),
@@ -107,5 +109,5 @@ def _text(line: bytes) -> Line | None:
         target=rest.rpartition(" ")[0].removeprefix("-"),
         status=status.decode(),
         sent=int(sent),
-        request_id=(request_id or b"").decode("ascii"),
+        request_id=_last_column(line[match.end(6) :]),
     )

@@ -18,7 +18,7 @@ class Wanted:
     """What a line must have. An empty value, or None, stands for any.
 
     ``user`` is a user's name (``-``: no user), also that of a login that failed; ``path`` is how the target begins; ``status`` is
-    a number, or a class like ``4xx``; ``reason`` is a code; times are epoch seconds; ``request_id`` is in lines that have one.
+    a number, or a class like ``4xx``; ``reason`` is a code; times are epoch seconds; ``request_id`` is the whole id.
     """
 
     user: str = ""
@@ -47,7 +47,7 @@ class Wanted:
     def needles(self) -> tuple[bytes, ...]:
         """Texts of which each line that matches has one, in any of the formats; () if any line may match."""
         if self.request_id:
-            return (quote(self.request_id)[1:-1].encode("ascii"),)
+            return (escape_text(self.request_id),)
         if self.user:
             if self.user == "-":
                 return b'"user":null', b" - ["

@@ -10,7 +10,7 @@ from typing import Any
 
 from perimeter.cli.table import columns, duration
 
-_GOOD = frozenset({"serving", "up", "in use", "-"})
+_GOOD = frozenset({"serving", "up", "up, slowly", "in use", "-"})
 """States without a problem."""
 
 
@@ -99,9 +99,18 @@ def _listeners(answer: Mapping[str, Any]) -> list[Sequence[object]]:
 
 
 def _upstreams(answer: Mapping[str, Any]) -> list[Sequence[object]]:
-    heading = ("UPSTREAM", "SERVER", "STATE", "BUSY", "IDLE")
+    heading = ("UPSTREAM", "SERVER", "STATE", "REQUESTS", "WAITING", "BUSY", "IDLE", "FAULT")
     rows = [
-        (upstream["name"], server["url"], server["state"], server["busy"], server["idle"])
+        (
+            upstream["name"],
+            f"{server['url']} (backup)" if server["backup"] else server["url"],
+            "up, slowly" if server["state"] == "starting" else server["state"],
+            server["active"],
+            upstream["waiting"],
+            server["busy"],
+            server["idle"],
+            server["fault"],
+        )
         for upstream in answer.get("upstreams", ())
         for server in upstream["servers"]
     ]

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from perimeter.model.reasons import EarlyEnd
+from perimeter.proxy.counts import UpstreamCounts
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -152,6 +153,7 @@ class Metrics:
     def __init__(self) -> None:
         self.requests = RequestCounts()
         self.auth = AuthCounts()
+        self.upstreams = UpstreamCounts()
         #: sign-ins on the page, by method and outcome
         self.logins: Counter[tuple[str, ...]] = Counter()
         #: requests that traces record (recorded), and those above the limit (limited)

@@ -23,6 +23,7 @@ from perimeter.errors import (
     Unavailable,
 )
 from perimeter.metrics.counts import REQUEST_BOUNDS, AuthCounts, Histogram, Metrics, RequestCounts
+from perimeter.metrics.upstreams import upstream_counters
 
 #: A refusal's reason -> the word of Auth-o-tron. It has no word for the last two.
 _RESULTS = {
@@ -45,6 +46,7 @@ def families(metrics: Metrics) -> Iterator[Metric]:
     yield from _requests(metrics.requests)
     yield _auth_requests(metrics)
     yield from _auth(metrics.auth)
+    yield from upstream_counters(metrics.upstreams)
     yield _counter("perimeter_logins", "Sign-ins on the page of the gateway.", ("method", "outcome"), metrics.logins.items())
     yield _counter("perimeter_traces", "Requests that were to be recorded in traces.", ("outcome",), metrics.traces.items())
     yield _counter("perimeter_trace_spans", "Spans, by what became of them.", ("outcome",), metrics.spans.items())

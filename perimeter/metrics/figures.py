@@ -13,6 +13,7 @@ import attrs
 
 from perimeter.metrics.counts import REQUEST_BOUNDS, Metrics
 from perimeter.metrics.sources import NotRunning, ScrapeSources
+from perimeter.proxy.health import GOOD_STATES, GRAVITY, ServerState
 from perimeter.workers.gathered import WorkerNow
 from perimeter.workers.sums import Counts
 
@@ -83,13 +84,22 @@ def _class(status: int) -> int:
 
 @attrs.frozen
 class ServerNow:
-    """A server of an upstream. ``busy`` and ``idle`` count connections; ``resting`` is in seconds, 0 if it could be reached."""
+    """A server of an upstream, as `perimeter.proxy.pool.ServerView` has it. ``state`` is a `ServerState`."""
 
     upstream: str
     url: str
     busy: int
     idle: int
-    resting: int
+    state: str = ServerState.UP
+    fault: str = ""
+    weight: int = 1
+    backup: bool = False
+    active: int = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether it gets its share of the requests."""
+        return self.state in GOOD_STATES
 
 
 @attrs.frozen
@@ -104,7 +114,7 @@ class AuthenticatorNow:
 
 @attrs.frozen
 class Now:
-    """What there is. ``connections`` are by listener."""
+    """What there is. ``connections`` are by listener, ``waiting`` are requests that wait for a server, by upstream."""
 
     connections: Mapping[str, int]
     in_flight: int
@@ -112,6 +122,7 @@ class Now:
     audit_failing: bool
     servers: Sequence[ServerNow]
     authenticators: Sequence[AuthenticatorNow]
+    waiting: Mapping[str, int] = attrs.field(factory=dict)
 
     def members(self) -> dict[str, Any]:
         """As members of a JSON object."""
@@ -135,19 +146,14 @@ def now_of(sources: ScrapeSources, time: float) -> Now:
         sessions=sources.sessions,
         audit_failing=sources.audit_failing,
         servers=[
-            ServerNow(
-                pool.name,
-                server.settings.url,
-                max(0, len(server.connections) - len(server.idle)),
-                len(server.idle),
-                max(1, ceil(server.resting_until - time)) if server.resting_until else 0,
-            )
+            ServerNow(pool.name, one.url, one.busy, one.idle, str(one.state), one.fault, one.weight, one.backup, one.active)
             for pool in sources.pools
-            for server in pool.servers
+            for one in pool.view()
         ],
         authenticators=[
             AuthenticatorNow(one.name, one.realm, one.breaker.open, ceil(one.breaker.remaining)) for one in sources.authenticators
         ],
+        waiting={pool.name: len(pool.choice.queue) for pool in sources.pools if not pool.plain},
     )
 
 
@@ -167,10 +173,10 @@ def together(own: Now, others: Iterable[Now]) -> Now:
         audit_failing=any(one.audit_failing for one in several),
         servers=[
             attrs.evolve(
-                first,
+                max(same, key=lambda one: GRAVITY[one.state]),
                 busy=sum(one.busy for one in same),
                 idle=sum(one.idle for one in same),
-                resting=max(one.resting for one in same),
+                active=sum(one.active for one in same),
             )
             for first, same in servers
         ],
@@ -178,6 +184,7 @@ def together(own: Now, others: Iterable[Now]) -> Now:
             attrs.evolve(first, down=any(one.down for one in same), next_try=max(one.next_try for one in same))
             for first, same in authenticators
         ],
+        waiting={name: sum(one.waiting.get(name, 0) for one in several) for name in own.waiting},
     )
 
 
@@ -194,16 +201,20 @@ def _grouped(
 
 @attrs.frozen
 class Figures:
-    """The figures of the gateway. ``workers`` are its worker processes, none if there is one process."""
+    """The figures of the gateway, which has been up for ``uptime`` seconds.
+
+    ``workers`` are its worker processes, none if there is one process.
+    """
 
     totals: Totals
     now: Now
+    uptime: float
     workers: Sequence[WorkerNow] = ()
 
 
-def own_figures(metrics: Metrics, time: float) -> Figures:
+def own_figures(metrics: Metrics, time: float, uptime: float = 0.0) -> Figures:
     """The figures of this process. ``time`` is the present (epoch seconds). Raises `NotRunning` while it stops."""
     sources = metrics.in_force()
     if sources is None:
         raise NotRunning
-    return Figures(totals(metrics), now_of(sources, time))
+    return Figures(totals(metrics), now_of(sources, time), uptime)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 import perimeter
 from perimeter.metrics.sources import ScrapeSources
-from perimeter.proxy.pool import UpstreamPool
+from perimeter.metrics.upstreams import upstream_gauges
 from perimeter.tokens.key_file import KeyState
 
 MERGES: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
@@ -17,6 +17,9 @@ MERGES: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
     "perimeter_requests_in_flight": sum,
     "perimeter_upstream_connections": sum,
     "perimeter_upstream_server_up": min,
+    "perimeter_upstream_server_state": max,
+    "perimeter_upstream_requests_in_flight": sum,
+    "perimeter_upstream_requests_waiting": sum,
     "perimeter_audit_healthy": min,
     "perimeter_authenticator_down": max,
     "perimeter_offload_waiting": sum,
@@ -41,7 +44,7 @@ def build_info() -> Metric:
 def gauges(now: ScrapeSources) -> Iterator[Metric]:
     """All gauges."""
     yield from _listeners(now)
-    yield from _upstreams(now.pools)
+    yield from upstream_gauges(now.pools)
     healthy = GaugeMetricFamily("perimeter_audit_healthy", "1 unless an audit log cannot be written.")
     healthy.add_metric((), not now.audit_failing)
     yield healthy
@@ -87,23 +90,3 @@ def _listeners(now: ScrapeSources) -> Iterator[Metric]:
         busy.add_metric((listener,), there.in_flight())
     yield connections
     yield busy
-
-
-def _upstreams(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
-    connections = GaugeMetricFamily(
-        "perimeter_upstream_connections", "Connections to services.", labels=("upstream", "server", "state")
-    )
-    up = GaugeMetricFamily(
-        "perimeter_upstream_server_up",
-        "0 if a server could not be reached when it was last tried.",
-        labels=("upstream", "server"),
-    )
-    for pool in pools:
-        for server in pool.servers:
-            name = server.settings.url
-            idle = len(server.idle)
-            connections.add_metric((pool.name, name, "idle"), idle)
-            connections.add_metric((pool.name, name, "busy"), max(0, len(server.connections) - idle))
-            up.add_metric((pool.name, name), not server.resting_until)
-    yield connections
-    yield up

@@ -225,7 +225,7 @@ class UpstreamConnection(TwistedProtocol):
         try:
             if phase is _HEAD:
                 rest = self._read_head(receiver, self._pending + data if self._pending else data)
-                if rest is not None:
+                if rest is not None and self._receiver is receiver:
                     self._read_body(receiver, rest)
             else:
                 self._read_body(receiver, data)
@@ -295,7 +295,8 @@ class UpstreamConnection(TwistedProtocol):
                 # RFC 9110, section 8.6: a server MUST NOT send Content-Length with 204; the bytes could be the next response.
                 raise UpstreamBadReply("a 204 response that announces a body")
             receiver.reply_head(head, length)
-            self._end(receiver, (), data)
+            if self._receiver is receiver:
+                self._end(receiver, (), data)
             return None
         if headers.chunked:
             self._reader = ChunkedReader()

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.config.site.server import ServerSettings
-from perimeter.errors import UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
+from perimeter.errors import Refusal, UpstreamBadReply, UpstreamTimeout, UpstreamUnreachable
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
@@ -37,12 +37,13 @@ _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 
 @implementer(ITarget)
 class ProxyTarget:
-    """Forwards to the servers of ``pool``. ``rules`` says which headers pass."""
+    """Forwards to the servers of ``pool``, each request by a ``forwarding``. ``rules`` says which headers pass."""
 
-    def __init__(self, pool: UpstreamPool, rules: HeaderRules) -> None:
+    def __init__(self, pool: UpstreamPool, rules: HeaderRules, forwarding: type[Forwarding] | None = None) -> None:
         self.pool = pool
         self.rules = rules
         self.name = pool.name
+        self._forwarding = forwarding or Forwarding
         first = pool.settings.servers[0]
         #: the authorities that this upstream may use in URLs that refer to itself
         self.authorities = tuple(_authority(server) for server in pool.settings.servers)
@@ -50,7 +51,7 @@ class ProxyTarget:
 
     def handle(self, exchange: Exchange) -> None:
         """Send the exchange's request to the upstream. Raises `LoopDetected` if it has passed too many gateways."""
-        Forwarding(self, exchange).begin()
+        self._forwarding(self, exchange).begin()
 
 
 def _authority(server: ServerSettings) -> bytes:
@@ -105,7 +106,7 @@ def _lower(protocols: list[bytes]) -> set[bytes]:
 
 @implementer(IResponder, IBodySink)
 class Forwarding:
-    """One request under way: it connects an `Exchange` with an `UpstreamConnection`."""
+    """One request under way: it connects an `Exchange` with an `UpstreamConnection` of the upstream's one server."""
 
     __slots__ = (
         "_body_taken",
@@ -117,7 +118,7 @@ class Forwarding:
         "_head",
         "_paused",
         "_route",
-        "_servers",
+        "_server",
         "_target",
         "_upgrade",
     )
@@ -127,7 +128,6 @@ class Forwarding:
         self._exchange = exchange
         self._connection: UpstreamConnection | None = None
         self._connecting: Deferred[UpstreamConnection] | None = None
-        self._servers: tuple[PooledServer, ...] = ()
         self._body_taken = False
         self._fresh = False
         self._paused = False
@@ -139,28 +139,36 @@ class Forwarding:
         self._head = request_head(exchange, decision, target.rules, target.fallback_host, self._upgrade)
 
     def begin(self) -> None:
-        """Choose a server, and take one of its idle connections or open one."""
+        """Send the request to the one server of the upstream."""
+        self._exchange.responder = self
+        self._start(self._target.pool.servers[0])
+
+    @property
+    def _repeatable(self) -> bool:
+        """Whether the request may be sent twice, even if the first time had an effect."""
         exchange = self._exchange
-        exchange.responder = self
-        pool = self._target.pool
-        self._servers = pool.balancer.order()
-        repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
-        connection = pool.take(self._servers[0], repeatable)
-        if connection is not None:
-            self._use(connection)
-        else:
+        return not exchange.has_body and exchange.head.method in _IDEMPOTENT
+
+    def _start(self, server: PooledServer) -> None:
+        """Send the request to ``server``, over an idle connection or a new one."""
+        self._server = server
+        connection = self._target.pool.take(server, self._repeatable)
+        if connection is None:
             self._connect()
+        else:
+            self._fresh = False
+            self._use(connection)
 
     def _connect(self) -> None:
-        """Open a connection to the first of the remaining servers."""
+        """Open a connection to the server."""
         self._fresh = True
-        server = self._servers[0]
+        server = self._server
         pool = self._target.pool
         attempt = pool.connect(server)
 
         def connected(connection: UpstreamConnection) -> None:
             self._connecting = None
-            pool.balancer.succeeded(server)
+            pool.choice.reached(server)
             if self._exchange.ended:
                 connection.drop()
             else:
@@ -170,37 +178,22 @@ class Forwarding:
             self._connecting = None
             if failure.check(CancelledError) and self._exchange.ended:
                 return
-            pool.balancer.failed(server)
-            place = f"{server.settings.host}:{server.settings.port}"
             fault = connection_fault(failure.value, pool.settings.connect_timeout)
-            self._servers = self._servers[1:]
-            if self._servers:
-                _log.warn(
-                    "upstream {name}: cannot connect to {place}: {fault}",
-                    name=pool.name,
-                    place=place,
-                    fault=fault,
-                    request_id=self._exchange.request_id,
-                )
-                self._use_next()
-                return
-            detail = f"upstream {pool.name}: cannot connect to {place}: {fault}"
-            self._exchange.refuse(UpstreamTimeout(detail) if failure.check(ConnectTimeout) else UpstreamUnreachable(detail))
+            pool.choice.unreachable(server, fault)
+            detail = f"upstream {pool.name}: cannot connect to {server.settings.host}:{server.settings.port}: {fault}"
+            self._not_connected(UpstreamTimeout(detail) if failure.check(ConnectTimeout) else UpstreamUnreachable(detail))
 
         # Before the callbacks, because the attempt may end at once, and the next attempt then replaces it.
         self._connecting = attempt
         attempt.addCallbacks(connected, failed).addErrback(self._broken)
 
-    def _use_next(self) -> None:
-        """Try the next server. Nothing has been sent yet, so every request may do this."""
-        exchange = self._exchange
-        repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
-        connection = self._target.pool.take(self._servers[0], repeatable)
-        if connection is None:
-            self._connect()
-        else:
-            self._fresh = False
-            self._use(connection)
+    def _not_connected(self, refusal: Refusal) -> None:
+        """The server could not be connected to. Nothing has been sent."""
+        self._exchange.refuse(refusal)
+
+    def _unanswered(self, refusal: Refusal) -> None:
+        """The server has not answered as it should. If the response has begun, the client's connection is cut."""
+        self._exchange.refuse(refusal)
 
     def _broken(self, failure: Failure) -> None:
         """A bug in the gateway. It is not reported as a failure of the upstream (attack 41)."""
@@ -371,7 +364,7 @@ class Forwarding:
         """The response is invalid."""
         self._connection = None
         refusal.detail = f"upstream {self._target.name}: {refusal.detail}"
-        self._exchange.refuse(refusal)
+        self._unanswered(refusal)
 
     def reply_lost(self, clean: bool, seen: bool) -> None:
         """The upstream closed the connection before the response was complete. Send the request again if that is safe."""
@@ -382,10 +375,10 @@ class Forwarding:
         elif exchange.started:
             exchange.abort(EarlyEnd.UPSTREAM_ABORTED)
         elif seen:
-            exchange.refuse(UpstreamBadReply(f"upstream {self._target.name}: closed in the middle of the response head"))
+            self._unanswered(UpstreamBadReply(f"upstream {self._target.name}: closed in the middle of the response head"))
         elif self._fresh or self._body_taken or exchange.head.method not in _IDEMPOTENT:
             name = self._target.name
-            exchange.refuse(
+            self._unanswered(
                 UpstreamUnreachable(
                     f"upstream {name}: it closed the connection before it answered: it may have failed, or servers may need https://"
                 )
@@ -400,4 +393,4 @@ class Forwarding:
         if exchange.started:
             exchange.abort(EarlyEnd.UPSTREAM_TIMEOUT)
         else:
-            exchange.refuse(UpstreamTimeout(f"upstream {self._target.name}: no answer within read_timeout"))
+            self._unanswered(UpstreamTimeout(f"upstream {self._target.name}: no answer within read_timeout"))

@@ -9,9 +9,11 @@ connection is used after ``idle_timeout``, or shortly before the end of the time
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -19,9 +21,12 @@ from perimeter.config.site.server import ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
-from perimeter.proxy.balance import BalancedServer, Balancer
-from perimeter.proxy.connection import UpstreamConnection
+from perimeter.proxy.balance import BalancedServer
+from perimeter.proxy.choice import ServerChoice, health_rules
+from perimeter.proxy.connection import ConnectionOwner, UpstreamConnection
+from perimeter.proxy.counts import UpstreamCounts
 from perimeter.proxy.faults import connection_fault
+from perimeter.proxy.health import GOOD_STATES, ServerHealth, ServerState
 
 _PROBATION = 1.0
 """Seconds after its first response for which a connection does not count as reliable."""
@@ -31,18 +36,29 @@ class Dial(Protocol):
     """Opens a connection to one server within ``timeout`` seconds, TLS handshake included."""
 
     def __call__(
-        self, server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float
+        self, server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float, address: str = ""
     ) -> Deferred[UpstreamConnection]:
-        """Fire with the connected protocol. Fails like `perimeter.net.connect.connect`."""
+        """Fire with the connected protocol. Fails like `perimeter.net.connect.connect`.
+
+        ``address`` is used instead of an address of the server's host, whose name the certificate still has to have.
+        """
+
+
+def at_address(settings: ServerSettings, address: str) -> str:
+    """What tells a server at one of the addresses of its host from those at the others."""
+    return f"{settings.url} ({address})" if address else settings.url
 
 
 class PooledServer(BalancedServer):
-    """One server, and the `ConnectionOwner` of its connections."""
+    """One server, and the `ConnectionOwner` of its connections. ``address`` is the one that is used, if not its host's name."""
 
-    __slots__ = ("_pool", "clock", "connections", "deadlines", "idle", "idle_timeout", "read_timeout", "turns")
+    __slots__ = ("_pool", "address", "clock", "connections", "deadlines", "gone", "idle", "idle_timeout", "read_timeout", "turns")
 
-    def __init__(self, settings: ServerSettings, pool: UpstreamPool) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: ServerSettings, pool: UpstreamPool, address: str = "") -> None:
+        super().__init__(settings, ServerHealth(pool.rules, pool.clock), at_address(settings, address))
+        self.address = address
+        #: the address is none of its host any more
+        self.gone = False
         self._pool = pool
         self.clock = pool.clock
         self.deadlines = pool.deadlines
@@ -61,7 +77,7 @@ class PooledServer(BalancedServer):
     def released(self, connection: UpstreamConnection) -> None:
         """See `ConnectionOwner`. Keeps the connection, unless ``keepalive`` connections are idle already."""
         pool = self._pool
-        if pool.closed or pool.idle_count >= pool.settings.keepalive:
+        if pool.closed or self.gone or pool.idle_count >= pool.settings.keepalive:
             connection.close()
         else:
             pool.idle_count += 1
@@ -79,31 +95,77 @@ class PooledServer(BalancedServer):
             self._pool.idle_count -= 1
 
 
+@attrs.frozen
+class ServerView:
+    """A server for operators. ``url`` has its address too, if that was looked up. ``fault`` says why it is not up.
+
+    ``active`` counts its requests, if they are counted (an upstream with one server and no options for it does not count them),
+    ``busy`` and ``idle`` count connections.
+    """
+
+    url: str
+    state: ServerState
+    fault: str
+    weight: int
+    backup: bool
+    active: int
+    busy: int
+    idle: int
+
+    @property
+    def usable(self) -> bool:
+        """Whether it gets its share of the requests."""
+        return self.state in GOOD_STATES
+
+
 class UpstreamPool:
     """The connections to one upstream. ``clock`` returns seconds, ``deadlines`` watches the connections.
 
-    A connection waits in ``turns`` with the rest of a response that takes long to parse.
+    A connection waits in ``turns`` with the rest of a response that takes long to parse. ``counts`` are those of all upstreams.
+    ``workers`` is the number of processes that divide ``max_requests``.
     """
 
     def __init__(
-        self, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, turns: Turns, clock: Callable[[], float]
+        self,
+        settings: UpstreamSettings,
+        dial: Dial,
+        deadlines: Deadlines,
+        turns: Turns,
+        clock: Callable[[], float],
+        counts: UpstreamCounts | None = None,
+        workers: int = 1,
     ) -> None:
         self.settings = settings
         self.name = settings.name
         self.deadlines = deadlines
         self.turns = turns
         self.clock = clock
-        self.servers = tuple(PooledServer(server, self) for server in settings.servers)
-        self.balancer = Balancer(self.servers, clock)
+        self.rules = health_rules(settings)
+        limit = None if settings.max_requests is None else max(1, settings.max_requests // workers)
+        servers = [PooledServer(server, self) for server in settings.servers]
+        self.choice = ServerChoice(settings, servers, limit, deadlines, clock, counts or UpstreamCounts())
+        #: all requests go to one server at once: there is nothing to choose and nothing to find out
+        self.plain = len(servers) == 1 and limit is None and not (settings.health or settings.retries or settings.looks_up)
         self._dial = dial
+        #: servers whose addresses are gone, and which have requests still
+        self._gone: list[PooledServer] = []
         self.closed = False
         #: number of idle connections to all servers
         self.idle_count = 0
 
     @property
+    def servers(self) -> tuple[PooledServer, ...]:
+        """The servers."""
+        return self.choice.balancer.servers
+
+    def view(self) -> tuple[ServerView, ...]:
+        """Each server, for operators."""
+        return tuple(_view(server) for server in self.servers)
+
+    @property
     def connections(self) -> list[UpstreamConnection]:
-        """Every connection to any of the servers, idle ones included."""
-        return [connection for server in self.servers for connection in server.connections]
+        """Every connection to any of the servers, idle ones and those of servers that are gone included."""
+        return [connection for server in (*self.servers, *self._gone) for connection in server.connections]
 
     def take(self, server: PooledServer, repeatable: bool) -> UpstreamConnection | None:
         """Remove and return the idle connection to ``server`` that was used last and suits the request, or None."""
@@ -124,9 +186,58 @@ class UpstreamPool:
                 return connection
         return None
 
-    def connect(self, server: PooledServer) -> Deferred[UpstreamConnection]:
-        """Open a connection to ``server``."""
-        return self._dial(server.settings, lambda: UpstreamConnection(server), self.settings.connect_timeout)
+    def connect(self, server: PooledServer, owner: ConnectionOwner | None = None) -> Deferred[UpstreamConnection]:
+        """Open a connection to ``server``. It belongs to ``server``, or to another ``owner``."""
+        timeout = self.settings.connect_timeout
+        return self._dial(server.settings, lambda: UpstreamConnection(owner or server), timeout, server.address)
+
+    # -- its servers
+
+    def renew(self, host: str, addresses: Sequence[str]) -> None:
+        """``host`` has these addresses now: each is a server. A server whose address is gone finishes its requests.
+
+        New addresses begin slowly, except the first ones of a name.
+        """
+        there = {server.place: server for server in self.servers}
+        servers: list[PooledServer] = []
+        for settings in self.settings.servers:
+            if settings.host == host:
+                slowly = any(server.settings is settings and server.address for server in self.servers)
+                servers += [self._server(settings, address, there, slowly) for address in addresses]
+            else:
+                servers += [server for server in self.servers if server.settings is settings]
+        gone = [server for server in self.servers if server not in servers]
+        self.choice.replace(servers)
+        self._gone = [server for server in (*self._gone, *gone) if server.connections]
+        for server in gone:
+            server.gone = True
+            self._close_idle(server)
+
+    def _server(self, settings: ServerSettings, address: str, there: Mapping[str, PooledServer], slowly: bool) -> PooledServer:
+        server = there.get(at_address(settings, address))
+        if server is None:
+            server = PooledServer(settings, self, address)
+            if slowly:
+                server.health.begin_slowly()
+        return server
+
+    def adopt(self, old: UpstreamPool) -> None:
+        """Go on with what ``old`` knows about the health of the same servers, and with the requests that they have."""
+        known = {server.place: server for server in old.servers}
+        for server in self.servers:
+            before = known.get(server.place)
+            if before is not None:
+                server.health, server.shown, server.active = before.health, before.shown, before.active
+                before.successor = partial(self.choice.carry, server)
+                server.health.rules = self.rules
+                if self.settings.health is None:
+                    self.choice.unchecked(server)
+
+    def _close_idle(self, server: PooledServer) -> None:
+        idle, server.idle = server.idle, []
+        self.idle_count -= len(idle)
+        for connection in idle:
+            connection.close()
 
     async def probe(self, server: PooledServer, timeout: float, clock: IReactorTime) -> str:
         """Connect to ``server``, for at most ``timeout`` seconds, and close. Returns what is wrong, or ""."""
@@ -140,8 +251,20 @@ class UpstreamPool:
     def close(self) -> None:
         """Close the idle connections. Connections in use close when their exchange is over."""
         self.closed = True
-        self.idle_count = 0
         for server in self.servers:
-            idle, server.idle = server.idle, []
-            for connection in idle:
-                connection.close()
+            self._close_idle(server)
+
+
+def _view(server: PooledServer) -> ServerView:
+    settings, health = server.settings, server.health
+    state = health.state()
+    return ServerView(
+        url=server.place,
+        state=state,
+        fault="" if state in GOOD_STATES else health.fault,
+        weight=settings.weight,
+        backup=settings.backup,
+        active=server.active,
+        busy=max(0, len(server.connections) - len(server.idle)),
+        idle=len(server.idle),
+    )

@@ -47,6 +47,10 @@ _SCHEME = re.compile(
 )
 _TOKEN = re.compile(rf"\beyJ[\w-]{{6,}}\.[\w-]+\.[\w-]*|\b{TOKEN_PREFIX}[\w-]{{20,}}")
 _URL = re.compile(r"[^\s'\"<>]*[=%@][^\s'\"<>]*")
+# Each look-up of a name opens and closes sockets, and Twisted reports each of these steps.
+_LOOKUP = re.compile(
+    r"\(UDP Port [0-9]+ Closed\)|DNSDatagramProtocol starting on |(?:Starting|Stopping) protocol <twisted\.names\."
+)
 _QUOTED = re.compile(r"((?:token|password|passwd|secret)['\"]?\s*(?:=\s*b?['\"]|['\"]\s*[,:]\s*b?['\"]))[^'\"]*", re.IGNORECASE)
 
 
@@ -183,6 +187,8 @@ class DaemonLog:
         if "access_record" in event or _LEVELS.get(_level(event), self._least) < self._least:
             return
         try:
+            if event.get("log_namespace") == "log_legacy" and _LOOKUP.match(_message(event)):
+                return
             if _LEVELS.get(_level(event), 0) >= _WARN and not event.get("counted") and self._held_back(event):
                 return
             line = self._make_line(event, self._redact, self._slot)

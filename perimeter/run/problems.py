@@ -21,7 +21,8 @@ from perimeter.file_systems import space_at
 from perimeter.net.certificates import date_findings
 from perimeter.net.contexts import ServerIdentity
 from perimeter.plugin.authenticator import IProbe
-from perimeter.proxy.pool import UpstreamPool
+from perimeter.proxy.health import ServerState
+from perimeter.proxy.pool import PooledServer, UpstreamPool
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
 
@@ -87,12 +88,22 @@ async def problems(subject: Examination) -> list[Problem]:
 
 def noticed(subject: Examination) -> list[Problem]:
     """Problems that this process sees without asking anybody: those of another worker process may differ."""
-    return [*(problem for one in subject.assembly.chain.guarded for problem in _open_breaker(one)), *_seen(subject)]
+    assembly = subject.assembly
+    return [
+        *(problem for one in assembly.chain.guarded for problem in _open_breaker(one)),
+        *(problem for pool in assembly.pools for problem in _faulty(pool, [(one, "") for one in pool.servers])),
+        *_seen(subject),
+    ]
 
 
 def _seen(subject: Examination) -> list[Problem]:
-    found: list[Problem] = []
     assembly = subject.assembly
+    found = [
+        Problem(Severity.WORKS_FOR_NOW, Subject.UPSTREAM, one.pool.name, f"{lookup.host} cannot be looked up: {lookup.fault}")
+        for one in assembly.upkeep
+        for lookup in one.lookups.values()
+        if lookup.fault
+    ]
     strict = assembly.config.audit.strict
     for text in assembly.audit.problems():
         worst = Severity.NOTHING_IS_SERVED if strict else Severity.WORKS_FOR_NOW
@@ -149,13 +160,29 @@ async def _fault(probe: Awaitable[None], runtime: Runtime) -> str:
     return ""
 
 
+#: What is wrong with a server that can be connected to.
+_FAULTS = {
+    ServerState.DOWN: "it does not pass its checks: %(fault)s",
+    ServerState.EJECTED: "it gets no requests for some time: %(fault)s",
+}
+
+
 async def ask_upstream(pool: UpstreamPool, runtime: Runtime) -> list[Problem]:
     """What is wrong with the servers of an upstream: the gateway connects to each, for `TIMEOUT` at most."""
     servers = [server for server in pool.servers if server.settings.scheme is not ServerScheme.SAMPLE][:MOST_SERVERS]
     answers = await DeferredList(
         [Deferred.fromCoroutine(pool.probe(server, TIMEOUT, runtime.reactor)) for server in servers], consumeErrors=True
     )
-    faults = [(server.settings.url, str(fault)) for server, (_, fault) in zip(servers, answers, strict=True) if fault]
+    return _faulty(pool, [(server, str(fault or "")) for server, (_, fault) in zip(servers, answers, strict=True)])
+
+
+def _faulty(pool: UpstreamPool, servers: Iterable[tuple[PooledServer, str]]) -> list[Problem]:
+    """The problems of ``servers``, each with the fault of a connection, "" if there was none."""
+    faults = [
+        (server.place, found)
+        for server, fault in servers
+        if (found := fault or _FAULTS.get(server.health.state(), "") % {"fault": server.health.fault})
+    ]
     severity = Severity.SOME_REQUESTS_FAIL if len(faults) == len(pool.servers) else Severity.WORKS_FOR_NOW
     return [Problem(severity, Subject.UPSTREAM, pool.name, f"{url}: {fault}") for url, fault in faults]
 

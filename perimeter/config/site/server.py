@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import attrs
 
@@ -25,13 +26,25 @@ class ServerScheme(StrEnum):
 _PORTS = {ServerScheme.HTTP: 80, ServerScheme.HTTPS: 443, ServerScheme.LDAP: 389, ServerScheme.LDAPS: 636}
 
 
+MOST_WEIGHT: Final = 1000
+"""The largest weight of a server."""
+
+_WEIGHT = re.compile(r"weight=([0-9]{1,4})")
+
+
 @attrs.frozen
 class ServerSettings:
-    """A server. IPv6 addresses have no brackets; the sample service has host "" and port 0."""
+    """A server. IPv6 addresses have no brackets; the sample service has host "" and port 0.
+
+    Of several servers of an upstream it gets requests in proportion to its ``weight``. A ``backup`` gets requests only while no
+    other server can be used.
+    """
 
     scheme: ServerScheme = attrs.field(converter=ServerScheme)
     host: str
     port: int
+    weight: int = 1
+    backup: bool = False
 
     @property
     def authority(self) -> str:
@@ -45,6 +58,22 @@ class ServerSettings:
 
 
 def _server(text: str, base: Path) -> ServerSettings:
+    url, *words = text.split()
+    server = _address(url)
+    for word in words:
+        weight = _WEIGHT.fullmatch(word)
+        if weight is not None and 1 <= int(weight[1]) <= MOST_WEIGHT:
+            server = attrs.evolve(server, weight=int(weight[1]))
+        elif word == "backup":
+            server = attrs.evolve(server, backup=True)
+        else:
+            raise BadValue(
+                f"expected weight=NUMBER (1 to {MOST_WEIGHT}) or backup after the URL", closest(word, ("weight=1", "backup"))
+            )
+    return server
+
+
+def _address(text: str) -> ServerSettings:
     if text == "sample:":
         return ServerSettings(ServerScheme.SAMPLE, "", 0)
     expected = "expected http://host:port, https://host:port or sample:"

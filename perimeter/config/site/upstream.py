@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import attrs
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 
-from perimeter.config.language.datatypes import duration, file_path, integer, list_of, optional
+from perimeter.config.language.datatypes import duration, file_path, integer, list_of, one_of, optional
 from perimeter.config.language.net_types import SERVER_NAME
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
+from perimeter.config.site.balancing import BALANCE, HEALTH, PERCENT, Balance, HealthCheck
+from perimeter.config.site.lookup import NAME_SERVER, NameServer, Resolve
 from perimeter.config.site.server import SERVER, ServerScheme, ServerSettings
 
 
@@ -22,7 +25,68 @@ class UpstreamSettings(Settings):
     servers: tuple[ServerSettings, ...] = option(
         list_of(SERVER),
         "servers of the service, `http://host:port` or `https://host:port` (its certificate is verified); requests are spread "
-        "over several. `sample:` is the built-in sample service",
+        "over several. `weight=NUMBER` after a server gives it that many times as many requests, and `backup` gives it requests "
+        "only while no other server can be used. `sample:` is the built-in sample service",
+    )
+    balance: Balance = option(
+        BALANCE,
+        "how the server of a request is chosen: each in turn; the one with the fewest requests at the moment; or by the user, "
+        "the client's address or a header, so that the same value gets the same server. A request without user or header counts "
+        "by its address. Weights count in each case",
+        default="round-robin",
+    )
+    max_requests: int | None = option(
+        optional(integer(1, 1_000_000)),
+        "largest number of requests that a server gets at a time, tunnels included. Other requests wait in a queue. Several "
+        "workers divide the number. Not set: no limit",
+        default="",
+    )
+    queue: int = option(
+        integer(0, 1_000_000),
+        "with `max_requests`: number of requests that may wait; for one more, the answer is 503",
+        default="100",
+    )
+    queue_timeout: float = option(
+        duration(), "with `max_requests`: longest time that a request may wait; then the answer is 503", default="5s"
+    )
+    health: HealthCheck | None = option(
+        HEALTH,
+        "a request that each server gets at intervals, such as `GET /health 200-399 every 5s within 2s`: path, statuses with "
+        "which it passes, interval, and time for the answer. A server that does not pass gets no requests; if none passes, the "
+        "answer is 503",
+        default="",
+    )
+    health_fall: int = option(integer(1, 100), "checks that fail in a row before a server gets no more requests", default="3")
+    health_rise: int = option(integer(1, 100), "checks that pass in a row before it gets requests again", default="2")
+    slow_start: float = option(
+        duration(zero=True),
+        "how long a server that can be used again gets fewer requests than its weight says: 10% at first, then more and more",
+        default="0s",
+    )
+    eject_after: int | None = option(
+        optional(integer(1, 10_000)),
+        "answers in a row with 502, 503 or 504, or not complete, after which a server gets no requests for `eject_time`. Not "
+        "set: never",
+        default="",
+    )
+    eject_time: float = option(
+        duration(),
+        "how long an ejected server gets no requests; the second time in a row twice as long, and so on up to ten times",
+        default="30s",
+    )
+    eject_floor: float = option(
+        PERCENT, "the part of the servers that stays in use whatever they answer; it is always one server at least", default="50%"
+    )
+    retries: int = option(
+        integer(0, 10),
+        "how many more servers are tried for a request that was answered with 502, 503 or 504, or not at all. Only requests "
+        "without a body whose method may be repeated (GET, HEAD, OPTIONS, PUT, DELETE) are sent again",
+        default="0",
+    )
+    retry_budget: float = option(
+        PERCENT,
+        "the largest part of all requests that may be sent again, so that retries do not multiply an overload",
+        default="20%",
     )
     connect_timeout: float = option(duration(), "longest time for a new connection to a server", default="10s")
     read_timeout: float = option(duration(), "longest time that a server may send nothing of its response", default="60s")
@@ -42,8 +106,34 @@ class UpstreamSettings(Settings):
     server_name: str | None = option(
         optional(SERVER_NAME), "with https servers: host name in their certificate, if it is not the one in `servers`", default=""
     )
+    resolve: Resolve = option(
+        one_of(Resolve),
+        "who finds the addresses of names in `servers`. `system`: the system, for each new connection, and the first address "
+        "that accepts it is used. `dns`: the gateway, again when the time of the last answer (TTL) is over; each address, IPv4 "
+        "and IPv6, is a server of its own with the weight of its name",
+        default="system",
+    )
+    nameservers: tuple[NameServer, ...] = option(
+        list_of(NAME_SERVER),
+        "with `resolve = dns`: DNS servers to ask. Not set: those of /etc/resolv.conf. /etc/hosts is read first in each case",
+        default="",
+    )
+    ttl_min: float = option(
+        duration(), "with `resolve = dns`: shortest time until a name is looked up again, also after a failure", default="5s"
+    )
+    ttl_max: float = option(duration(), "with `resolve = dns`: longest time until a name is looked up again", default="5m")
     file: str = ""
     line: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hosts of the servers that are names."""
+        return tuple(one.host for one in self.servers if one.host and not isIPAddress(one.host) and not isIPv6Address(one.host))
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether the gateway looks up names of servers."""
+        return self.resolve is Resolve.DNS
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
@@ -51,12 +141,33 @@ class UpstreamSettings(Settings):
         if section.faulty(its.servers):
             return
         schemes = {server.scheme for server in self.servers}
-        if len(set(self.servers)) != len(self.servers):
+        if len({server.url for server in self.servers}) != len(self.servers):
             section.problem(its.servers, "the same server is listed twice")
         elif ServerScheme.SAMPLE in schemes and len(self.servers) > 1:
             section.problem(its.servers, "sample: cannot be combined with other servers")
+        elif all(server.backup for server in self.servers):
+            section.problem(its.servers, "one server at least must not be a backup")
         if ServerScheme.HTTPS not in schemes:
             section.refuse((its.ca_certificate, its.server_name), "is only allowed with https servers")
+        if len(self.servers) == 1 and not self.looks_up:
+            several = (its.balance, its.slow_start, its.eject_after, its.retries)
+            section.refuse(several, "is only allowed with several servers, or with resolve = dns")
+        if ServerScheme.SAMPLE in schemes:
+            section.refuse((its.health,), "is only allowed with http and https servers")
+        if not self.looks_up:
+            section.refuse((its.nameservers, its.ttl_min, its.ttl_max), "is only allowed with resolve = dns")
+        elif not self.names:
+            section.problem(its.resolve, "dns is only allowed with names in servers: they are all addresses")
+        elif self.ttl_min > self.ttl_max:
+            section.problem(its.ttl_min, "must not be longer than ttl_max")
+        if self.max_requests is None:
+            section.refuse((its.queue, its.queue_timeout), "is only allowed with max_requests")
+        if self.health is None:
+            section.refuse((its.health_fall, its.health_rise), "is only allowed with health")
+        if self.eject_after is None:
+            section.refuse((its.eject_time, its.eject_floor), "is only allowed with eject_after")
+        if not self.retries:
+            section.refuse((its.retry_budget,), "is only allowed with retries")
 
 
 KIND = SectionKind(

@@ -19,6 +19,12 @@ from perimeter.importers.nginx.tree import Directive, Find, read
 
 SOURCE = "nginx"
 _SAFE_TLS = frozenset(("TLSv1.2", "TLSv1.3"))
+_Value = tuple[Directive, str]
+"""A directive, and the value of the option that it becomes."""
+
+_HEADER_VARIABLE = re.compile(r"\$http_([a-z][a-z0-9_]*[a-z0-9])")
+_WEIGHT = re.compile(r"weight=(?:[1-9][0-9]{0,2}|1000)")
+_MOST = re.compile(r"max_conns=([1-9][0-9]{0,5})")
 _SERVER = re.compile(r"[A-Za-z0-9_.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
 _OTHER_PROTOCOLS = frozenset(("stream", "mail"))
 
@@ -128,21 +134,55 @@ class _NginxImport(NginxFile):
 
     def upstream(self, directive: Directive) -> None:
         servers = []
+        ways: list[_Value] = []
+        limits: list[_Value] = []
         for one in directive.block or ():
             if one.name == "server" and one.args and _SERVER.fullmatch(one.args[0]):
                 if "down" in one.args:
                     self.left(one, "it is marked as down")
                     continue
-                servers.append(one.args[0])
-                if any(word == "backup" or word.startswith(("weight=", "route=", "service=", "max_conns=")) for word in one.args):
-                    self.left(one, "the gateway treats servers equally")
+                words = [word for word in one.args[1:] if word == "backup" or _WEIGHT.fullmatch(word)]
+                servers.append(" ".join((one.args[0], *words)))
+                limits += [(one, found[1]) for word in one.args if (found := _MOST.fullmatch(word))]
+                other = [word for word in one.args[1:] if word not in words and not _MOST.fullmatch(word)]
+                if any(word.startswith(("weight=", "max_conns=", "route=", "service=", "slow_start=")) for word in other):
+                    self.left(one)
             elif one.name == "keepalive" and one.args:
                 section = self.draft.section("upstream", directive.args[0])
                 self.draft.put(section, "keepalive", one.args[0], self.note(one))
             elif one.name in ("keepalive_requests", "keepalive_timeout", "keepalive_time"):
                 self.quiet.append(one.name)
-            elif one.name in ("least_conn", "random", "zone"):
+            elif (way := _balance(one)) is not None:
+                ways.append((one, way))
+            elif one.name in ("random", "zone"):
                 self.draft.remark(self.note(one, ""), f"{one.text}: the gateway balances in its own way")
             else:
                 self.left(one)
-        self.upstreams[directive.args[0] if directive.args else ""] = tuple(servers)
+        name = directive.args[0] if directive.args else ""
+        self._balanced(name, ways if len(servers) > 1 else [], limits, len(servers))
+        self.upstreams[name] = tuple(servers)
+
+    def _balanced(self, name: str, ways: Sequence[_Value], limits: Sequence[_Value], servers: int) -> None:
+        """How ``servers`` servers are balanced, and how many requests each of them may have."""
+        alike = len(limits) == servers and len({limit for _, limit in limits}) == 1
+        for option, values in (("balance", ways), ("max_requests", limits[:1] if alike else ())):
+            for one, value in values:
+                self.draft.put(self.draft.section("upstream", name), option, value, self.note(one))
+        for one, _ in () if alike else limits:
+            self.left(one, "max_requests is the same for all servers")
+
+
+def _balance(one: Directive) -> str | None:
+    """The value of ``balance`` that does what a directive of an upstream does, or None."""
+    if one.name == "least_conn":
+        return "least-connections"
+    if one.name == "ip_hash":
+        return "hash(address)"
+    if one.name != "hash" or not one.args:
+        return None
+    header = _HEADER_VARIABLE.fullmatch(one.args[0])
+    if header is not None:
+        return f"hash(header:{header[1].replace('_', '-')})"
+    return {"$remote_addr": "hash(address)", "$binary_remote_addr": "hash(address)", "$remote_user": "hash(user)"}.get(
+        one.args[0]
+    )

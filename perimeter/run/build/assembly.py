@@ -24,6 +24,7 @@ from perimeter.http.exchange import Exchange
 from perimeter.http.request_ids import next_line, no_line
 from perimeter.model import Principal
 from perimeter.proxy.pool import UpstreamPool
+from perimeter.proxy.upkeep import UpstreamUpkeep
 from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields
 from perimeter.run.build.endpoints import EndpointParts
@@ -34,7 +35,7 @@ from perimeter.run.build.prepared import Prepared, counts
 from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.traces import traced, tracer_of
-from perimeter.run.build.upstreams import upstream_pools
+from perimeter.run.build.upstreams import upstream_pools, upstream_upkeep
 from perimeter.sessions.book import SessionBook
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.state import State
@@ -68,6 +69,7 @@ class Assembly:
     identifier: Identifier
     identity: IdentityLines
     pools: tuple[UpstreamPool, ...]
+    upkeep: tuple[UpstreamUpkeep, ...]
     tracer: Tracer | None
 
     def dispatch(self, listener: str) -> Callable[[Exchange], None]:
@@ -130,6 +132,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         identifier=identifier,
         identity=identity,
         pools=tuple(pools.values()),
+        upkeep=tuple(upstream_upkeep(pool, runtime) for pool in pools.values()),
         tracer=tracer_of(config, prepared.collector, runtime),
     )
 

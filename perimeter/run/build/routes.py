@@ -20,6 +20,7 @@ from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.request_ids import HEADER as REQUEST_ID_HEADER
+from perimeter.proxy.balanced import proxy_target
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
@@ -81,7 +82,7 @@ def configured_routes(
             assert settings.upstream is not None
             key = (settings.upstream, settings.by_method, settings.authorization.passes)
             if key not in targets:
-                targets[key] = ProxyTarget(pools[settings.upstream], rules[key[1:]])
+                targets[key] = proxy_target(pools[settings.upstream], rules[key[1:]])
             target = targets[key]
             if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
                 target = SlashTarget(target)

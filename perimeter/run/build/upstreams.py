@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
+from perimeter.net.addresses import LookUp
 from perimeter.net.connect import connect
 from perimeter.net.contexts import ClientTLS
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.in_memory import connect_in_memory
 from perimeter.proxy.pool import UpstreamPool
+from perimeter.proxy.upkeep import UpstreamUpkeep
 from perimeter.run.build.runtime import Runtime
 from perimeter.web.sample import sample_site
+from perimeter.workers.place import Place
 
 
 def client_contexts(settings: UpstreamSettings) -> dict[str, ClientTLS]:
@@ -24,15 +29,49 @@ def client_contexts(settings: UpstreamSettings) -> dict[str, ClientTLS]:
     return {name: ClientTLS(name, settings.ca_certificate) for name in sorted(names)}
 
 
+HEALTH: Final = "upstream_health"
+"""The name of what the leading worker tells the others about a check."""
+
+
+@attrs.frozen
+class WorkersTold:
+    """The other workers, for health checks."""
+
+    place: Place
+
+    @property
+    def leads(self) -> bool:
+        """See `Others`."""
+        return self.place.leads
+
+    def tell(self, upstream: str, server: str, fault: str) -> None:
+        """See `Others`."""
+        self.place.tell_others(HEALTH, upstream=upstream, server=server, fault=fault)
+
+
+def upstream_upkeep(pool: UpstreamPool, runtime: Runtime) -> UpstreamUpkeep:
+    """What looks after ``pool``."""
+    names: LookUp | None = None
+    if pool.settings.looks_up:
+        from perimeter.net.dns import Names  # takes 0.1 s
+
+        names = Names(runtime.reactor, pool.settings.nameservers, runtime.offload.run)
+    others = None if runtime.place is None else WorkersTold(runtime.place)
+    return UpstreamUpkeep(pool, runtime.reactor, names, others)
+
+
 def upstream_pools(
     config: SiteConfig, contexts: Mapping[str, Mapping[str, ClientTLS]], runtime: Runtime
 ) -> dict[str, UpstreamPool]:
     """The pool of each upstream, by its name; ``contexts`` are the `client_contexts` of each."""
     pages = config.login.path if config.signs_people_in else ""
-    return {one.name: _pool(one, contexts[one.name], runtime, pages) for one in config.upstreams}
+    workers = 1 if runtime.place is None else config.perimeter.workers
+    return {one.name: _pool(one, contexts[one.name], runtime, pages, workers) for one in config.upstreams}
 
 
-def _pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime, pages: str) -> UpstreamPool:
+def _pool(
+    settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime, pages: str, workers: int
+) -> UpstreamPool:
     """The connections to one upstream's servers: over TCP, over TLS, or in memory to the sample service.
 
     ``pages`` is the path of the gateway's own pages, to which the sample service links; "" without links.
@@ -40,13 +79,15 @@ def _pool(settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime
     reactor = runtime.reactor
     samples = [sample_site(reactor, pages)] if any(server.scheme is ServerScheme.SAMPLE for server in settings.servers) else []
 
-    def dial(server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float) -> Deferred[UpstreamConnection]:
+    def dial(
+        server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float, address: str = ""
+    ) -> Deferred[UpstreamConnection]:
         if server.scheme is ServerScheme.SAMPLE:
             connection = factory()
             protocol = samples[0].buildProtocol(None)
             connect_in_memory(reactor, connection, protocol)
             return succeed(connection)
         tls = contexts[settings.server_name or server.host] if server.scheme is ServerScheme.HTTPS else None
-        return connect(reactor, server.host, server.port, tls, factory, timeout)  # type: ignore[return-value]
+        return connect(reactor, address or server.host, server.port, tls, factory, timeout)  # type: ignore[return-value]
 
-    return UpstreamPool(settings, dial, runtime.deadlines, runtime.turns, reactor.seconds)
+    return UpstreamPool(settings, dial, runtime.deadlines, runtime.turns, reactor.seconds, runtime.metrics.upstreams, workers)

@@ -127,9 +127,10 @@
     }
     state.textContent = `Live, ${clock(sample.time)} UTC`;
     refusals(sample.refusals);
-    if (document.getElementById("servers")) table_of("servers", sample.servers, (row, [busy, idle, resting]) => {
-      const up = !resting && !faulty.has(row.dataset.server);
-      badge(row, up, up ? "up" : "unreachable");
+    if (document.getElementById("servers")) table_of("servers", sample.servers, (row, [name, busy, idle, word]) => {
+      if (row.dataset.server !== name) return location.reload(); // its address has changed
+      const text = faulty.has(name) && word === "up" ? "unreachable" : word;
+      badge(row, text === "up" || text === "starting", text);
       row.cells[2].textContent = busy;
       row.cells[3].textContent = idle;
     });

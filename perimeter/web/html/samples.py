@@ -39,7 +39,18 @@ _OPERATOR: Final = {
     "stream": "/operator/events?token=t",
 }
 _PAGES: Final = {"user": "alice", "realm": "staff", "previous": "?first=0", "next": "?first=200"}
-_SERVER: Final = {"upstream": "app", "url": "app.example", "up": True, "busy": 1, "idle": 2, "fault": "", "resting": 0}
+_SERVER: Final = {
+    "upstream": "app",
+    "url": "app.example",
+    "up": True,
+    "word": "up",
+    "busy": 1,
+    "idle": 2,
+    "fault": "",
+    "active": 1,
+    "weight": 2,
+    "backup": False,
+}
 _AUTHENTICATOR: Final = {
     "name": "local",
     "kind": "realmfile",
@@ -80,7 +91,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "sessions": 1,
         "workers": ({**_WORKER, "good": True, "state": "serving"}, {**_WORKER, "good": False, "state": "draining"}),
         "listeners": ({"name": "https", "port": 443, "connections": 2},),
-        "servers": (_SERVER, {**_SERVER, "up": False}),
+        "servers": (_SERVER, {**_SERVER, "up": False, "word": "down"}),
         "authenticators": (_AUTHENTICATOR, {**_AUTHENTICATOR, "down": True, "next_try": 3}),
     },
     "operator_services.html": {
@@ -90,7 +101,9 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
                 "line": 3,
                 "timeouts": (("connect", "5 s"),),
                 "routes": ("all",),
-                "servers": (_SERVER, {**_SERVER, "fault": "f"}, {**_SERVER, "resting": 3}),
+                "balance": "round-robin",
+                "waiting": 1,
+                "servers": (_SERVER, {**_SERVER, "fault": "f"}, {**_SERVER, "up": False, "word": "ejected", "backup": True}),
             },
         ),
     },

@@ -85,16 +85,22 @@ class ShowingTests(TestCase):
         )
 
     def test_upstreams(self) -> None:
+        def one(url: str, state: str, busy: int, idle: int, **more: Any) -> dict[str, Any]:
+            return {"url": url, "state": state, "busy": busy, "idle": idle, "active": 0, "backup": False, "fault": "", **more}
+
         servers = [
-            {"url": "http://a:1", "state": "up", "busy": 1, "idle": 2},
-            {"url": "http://b:1", "state": "down", "busy": 0, "idle": 0},
+            one("http://a:1", "up", 1, 2, active=12),
+            one("http://b:1", "down", 0, 0, backup=True, fault="it answered 500"),
+            one("http://c:1", "starting", 0, 0),
         ]
+        shown = self.table("UPSTREAM", upstreams=[{"name": "app", "servers": servers, "waiting": 3}])
         self.assertEqual(
-            self.table("UPSTREAM", upstreams=[{"name": "app", "servers": servers}]),
+            [line.rstrip() for line in shown],
             [
-                "UPSTREAM  SERVER      STATE  BUSY  IDLE",
-                "app       http://b:1  down      0     0",
-                "app       http://a:1  up        1     2",
+                "UPSTREAM  SERVER               STATE       REQUESTS  WAITING  BUSY  IDLE  FAULT",
+                "app       http://b:1 (backup)  down               0        3     0     0  it answered 500",
+                "app       http://a:1           up                12        3     1     2",
+                "app       http://c:1           up, slowly         0        3     0     0",
             ],
         )
 

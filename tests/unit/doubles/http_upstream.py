@@ -14,8 +14,8 @@ from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.proxy.balanced import proxy_target
 from perimeter.proxy.connection import UpstreamConnection
-from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
 from tests.unit.doubles.http_rig import Client, FakeTransport, Site
@@ -31,6 +31,7 @@ class Attempt:
     server: ServerSettings
     factory: Callable[[], UpstreamConnection]
     timeout: float
+    address: str = ""
     result: Deferred[UpstreamConnection] = attrs.field(init=False)
     cancelled: bool = False
 
@@ -79,6 +80,13 @@ class Peer:
         return self.transport.disconnecting
 
 
+def _server(text: str) -> ServerSettings:
+    """A server by its host, and perhaps ``*WEIGHT`` or ``backup`` after it."""
+    host, _, words = text.partition(" ")
+    host, _, weight = host.partition("*")
+    return ServerSettings("http", host, 8080, int(weight or 1), words == "backup")
+
+
 class Gateway(Site):
     """A site whose requests all go to one upstream. Tests may change the attributes of the route and the decision."""
 
@@ -92,12 +100,12 @@ class Gateway(Site):
         clock = Clock()
         hosts = servers or ("one",)
         configured = UpstreamSettings(
-            "backend", tuple(ServerSettings("http", host, 8080) for host in hosts), **{"read_timeout": 60.0, **(settings or {})}
+            "backend", tuple(_server(host) for host in hosts), **{"read_timeout": 60.0, **(settings or {})}
         )
         super().__init__(None, clock)
         self.attempts: list[Attempt] = []
         self.pool = UpstreamPool(configured, self.dial, self.deadlines, self.turns, self.clock)
-        self.target = ProxyTarget(self.pool, rules or HeaderRules())
+        self.target = proxy_target(self.pool, rules or HeaderRules())
         options = {"name": "a-route", "prefix": b"", **route}
         self.route = Route(target=self.target, audit=self.audit, **options)
         self.identity = b""
@@ -106,9 +114,9 @@ class Gateway(Site):
         self.exchanges: list[Exchange] = []
 
     def dial(
-        self, server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float
+        self, server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float, address: str = ""
     ) -> Deferred[UpstreamConnection]:
-        attempt = Attempt(self.reactor, server, factory, timeout)
+        attempt = Attempt(self.reactor, server, factory, timeout, address)
         self.attempts.append(attempt)
         return attempt.result
 

@@ -55,27 +55,31 @@ class TotalsTests(TestCase):
 class NowTests(TestCase):
     def test_connections_are_added_and_states_are_the_worst(self) -> None:
         found = together(
-            now({"http": 1, "https": 2}, [ServerNow("app", "a", 1, 2, 0), ServerNow("app", "b", 0, 0, 3)],
+            now({"http": 1, "https": 2},
+                [ServerNow("app", "a", 1, 2, active=2), ServerNow("app", "b", 0, 0, "resting", "refused")],
                 [AuthenticatorNow("users", "local", False, 0), AuthenticatorNow("ads", "corp", True, 4)]),
             [
-                now({"https": 10, "gone": 1}, [ServerNow("app", "b", 3, 4, 1), ServerNow("app", "c", 1, 1, 0)],
+                now({"https": 10, "gone": 1}, [ServerNow("app", "b", 3, 4, "starting"), ServerNow("app", "c", 1, 1)],
                     [AuthenticatorNow("users", "local", True, 9)]),
-                now({"https": 100}, [ServerNow("app", "a", 5, 6, 7)], [], state=1),
+                now({"https": 100}, [ServerNow("app", "a", 5, 6, "down", "it answered 500", active=3)], [], state=1),
             ],
         )  # fmt: skip
         self.assertEqual(found.connections, {"http": 1, "https": 112})
-        self.assertEqual(found.servers, [ServerNow("app", "a", 6, 8, 7), ServerNow("app", "b", 3, 4, 3)])
+        self.assertEqual(
+            found.servers,
+            [ServerNow("app", "a", 6, 8, "down", "it answered 500", active=5), ServerNow("app", "b", 3, 4, "resting", "refused")],
+        )
         self.assertEqual(
             found.authenticators, [AuthenticatorNow("users", "local", True, 9), AuthenticatorNow("ads", "corp", True, 4)]
         )
         self.assertEqual((found.in_flight, found.sessions, found.audit_failing), (7, 6, True))
 
     def test_one_process_alone(self) -> None:
-        own = now({"http": 1}, [ServerNow("app", "a", 1, 2, 0)], [AuthenticatorNow("users", "local", False, 0)])
+        own = now({"http": 1}, [ServerNow("app", "a", 1, 2)], [AuthenticatorNow("users", "local", False, 0)])
         self.assertEqual(together(own, []), own)
 
     def test_there_and_back(self) -> None:
-        own = now({"http": 1}, [ServerNow("app", "a", 1, 2, 0)], [AuthenticatorNow("users", "local", False, 0)])
+        own = now({"http": 1}, [ServerNow("app", "a", 1, 2)], [AuthenticatorNow("users", "local", False, 0)])
         self.assertEqual(Now.from_members(json.loads(json.dumps(own.members()))), own)
 
     def test_a_gateway_that_stops_has_no_figures(self) -> None:

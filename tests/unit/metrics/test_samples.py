@@ -14,6 +14,8 @@ from perimeter.metrics.counts import REQUEST_BOUNDS, Metrics
 from perimeter.metrics.figures import AuthenticatorNow, ServerNow
 from perimeter.metrics.samples import LINGER, RING, Sample, Sampler, quantile
 from perimeter.metrics.sources import ScrapeSources
+from perimeter.proxy.health import ServerState
+from perimeter.proxy.pool import ServerView
 from tests.unit.doubles.audit_records import make_record
 
 NOTHING = ScrapeSources(connections={}, pools=(), audit_failing=False, authenticators=(), keys=(), queues={}, sessions=0)
@@ -27,22 +29,13 @@ def buckets(**counts: int) -> list[int]:
 
 
 @attrs.define
-class Settings:
-    url: str
-
-
-@attrs.define
-class Server:
-    settings: Settings
-    connections: set[int]
-    idle: list[int]
-    resting_until: float = 0.0
-
-
-@attrs.define
 class Pool:
     name: str
-    servers: Sequence[Server]
+    servers: Sequence[ServerView]
+    plain: bool = True
+
+    def view(self) -> Sequence[ServerView]:
+        return self.servers
 
 
 @attrs.define
@@ -127,8 +120,8 @@ class SamplerTests(TestCase):
         self.assertEqual(sum(sum(one.requests) for one in self.sampler.samples), sum(range(20)))
 
     def test_what_is_read_of_the_gateway(self) -> None:
-        server = Server(Settings("http://127.0.0.1:1"), {1, 2, 3}, [1], 1001.2)
-        other = Server(Settings("http://127.0.0.1:2"), set(), [])
+        server = ServerView("http://127.0.0.1:1", ServerState.RESTING, "refused", 1, False, 0, 2, 1)
+        other = ServerView("http://127.0.0.1:2", ServerState.UP, "", 1, False, 0, 0, 0)
         self.sources = ScrapeSources(
             connections={"http": There((1, 2))},  # type: ignore[dict-item]
             pools=(Pool("app", (server, other)),),  # type: ignore[arg-type]
@@ -142,7 +135,11 @@ class SamplerTests(TestCase):
         found = self.after()
         self.assertEqual((found.connections, found.in_flight, found.sessions, found.audit_failing), (2, 7, 4, True))
         self.assertEqual(
-            found.servers, (ServerNow("app", "http://127.0.0.1:1", 2, 1, 1), ServerNow("app", "http://127.0.0.1:2", 0, 0, 0))
+            found.servers,
+            (
+                ServerNow("app", "http://127.0.0.1:1", 2, 1, "resting", "refused"),
+                ServerNow("app", "http://127.0.0.1:2", 0, 0, "up"),
+            ),
         )
         self.assertEqual(found.authenticators, (AuthenticatorNow("corp", "example", True, 3),))
         self.assertLess(len(json.dumps(found.members())), 1024)

@@ -1,15 +1,12 @@
-"""Idle connections: which request gets which connection, how many are kept, and the order of servers."""
+"""Idle connections: which request gets which connection, how many are kept, and the share of servers."""
 
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionRefusedError
-from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from perimeter.config.site.server import ServerSettings
 from perimeter.net.connect import HandshakeFailed
-from perimeter.proxy.balance import BalancedServer, Balancer
 from tests.unit.doubles.http_upstream import OK, Gateway, Peer
 
 LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
@@ -288,7 +285,7 @@ class ShareTests(unittest.TestCase):
     def test_a_server_that_cannot_be_reached_leaves_its_share_to_the_others(self) -> None:
         gateway = Gateway("one", "two")
         self.share(gateway, 2)
-        gateway.pool.balancer.failed(gateway.pool.servers[0])
+        gateway.pool.choice.unreachable(gateway.pool.servers[0], "refused")
         # each request takes 2 s, and the failed server is tried last for 10 s
         self.assertEqual(self.share(gateway, 4), {"one": 0, "two": 4})
         gateway.reactor.advance(10)
@@ -305,55 +302,3 @@ class ShareTests(unittest.TestCase):
         self.assertTrue(self.peers[0].request())
         self.peers[0].reply(OK)
         self.assertEqual(client.response().body, b"ok")
-
-
-class BalancerTests(unittest.TestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.servers = [BalancedServer(ServerSettings("http", name, 80)) for name in "abc"]
-        self.balancer = Balancer(self.servers, self.clock.seconds)
-
-    def order(self) -> str:
-        return "".join(server.settings.host for server in self.balancer.order())
-
-    def test_in_turn(self) -> None:
-        firsts = [self.order()[0] for _ in range(6)]
-        self.assertEqual(firsts[:3], firsts[3:])
-        self.assertEqual(set(firsts), set("abc"))
-
-    def test_every_server_once(self) -> None:
-        for _ in range(4):
-            self.assertEqual(sorted(self.order()), list("abc"))
-
-    def test_the_next_server_is_the_next_of_the_list(self) -> None:
-        self.assertEqual([self.order() for _ in range(4)], ["bca", "cab", "abc", "bca"])
-
-    def test_failed_ones_come_last_for_ten_seconds(self) -> None:
-        self.clock.advance(100)
-        self.balancer.failed(self.servers[0])
-        self.clock.advance(9.75)
-        self.assertEqual([self.order()[-1] for _ in range(3)], ["a", "a", "a"])
-        self.clock.advance(0.25)
-        self.assertEqual([self.order()[0] for _ in range(3)], ["b", "c", "a"])
-
-    def test_failed_ones_come_last_for_a_while(self) -> None:
-        self.balancer.failed(self.servers[0])
-        for _ in range(4):
-            self.assertEqual(self.order()[-1], "a")
-        self.clock.advance(11)
-        self.assertIn("a", {self.order()[0] for _ in range(3)})
-
-    def test_succeeded_ones_count_at_once(self) -> None:
-        self.balancer.failed(self.servers[0])
-        self.balancer.succeeded(self.servers[0])
-        self.assertIn("a", {self.order()[0] for _ in range(3)})
-
-    def test_all_failed_are_all_tried(self) -> None:
-        for server in self.servers:
-            self.balancer.failed(server)
-        self.assertEqual(sorted(self.order()), list("abc"))
-
-    def test_one(self) -> None:
-        balancer = Balancer(self.servers[:1], self.clock.seconds)
-        balancer.failed(self.servers[0])
-        self.assertEqual(balancer.order(), tuple(self.servers[:1]))

@@ -145,6 +145,21 @@ class EveryFormatTests(LogsCase):
         self.logger().info("x", access_record=make_record())
         self.assertEqual(self.lines(), [])
 
+    def test_sockets_of_lookups_are_not_reported(self) -> None:
+        for format in ("console", "json"):
+            self.logger(format=format)
+            publisher = legacy.LogPublisher(publishPublisher=LogPublisher(self.observer))
+            for text in (
+                "(UDP Port 53 Closed)",
+                "DNSDatagramProtocol starting on 53",
+                "Starting protocol <twisted.names.dns.DNSDatagramProtocol object at 0x7f>",
+                "Stopping protocol <twisted.names.dns.DNSDatagramProtocol object at 0x7f>",
+            ):
+                publisher.msg(text)
+            self.assertEqual(self.lines(), [])
+            publisher.msg("(TCP Port 53 Closed)")
+            self.assertEqual(len(self.lines()), 1)
+
     def test_interface(self) -> None:
         self.logger()
         verifyObject(ILogObserver, self.observer)

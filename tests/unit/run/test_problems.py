@@ -17,6 +17,7 @@ from zope.interface import implementer
 from perimeter.config.site.server import ServerScheme
 from perimeter.errors import Unavailable
 from perimeter.plugin.authenticator import IProbe
+from perimeter.proxy.health import HealthRules, ServerHealth
 from perimeter.run.problems import TIMEOUT, Examination, Problem, Severity, problems
 from tests.integration.netkit import identity
 from tests.unit.doubles.exchange_rig import FakeOffload
@@ -43,7 +44,14 @@ def pool(name: str, **faults: str) -> Any:
     async def probe(server: Any, timeout: float, clock: Any) -> str:
         return faults[server.settings.url]
 
-    servers = [SimpleNamespace(settings=SimpleNamespace(url=url, scheme=ServerScheme.HTTP)) for url in faults]
+    servers = [
+        SimpleNamespace(
+            settings=SimpleNamespace(url=url, scheme=ServerScheme.HTTP),
+            place=url,
+            health=ServerHealth(HealthRules(), lambda: 0.0),
+        )
+        for url in faults
+    ]
     return SimpleNamespace(name=name, servers=servers, probe=probe)
 
 
@@ -52,6 +60,7 @@ class ProblemsTests(TestCase):
         self.clock = Clock()
         self.guarded: list[Any] = []
         self.pools: list[Any] = []
+        self.upkeep: list[Any] = []
         self.audit: list[str] = []
         self.paths: list[Path] = []
         self.strict = True
@@ -61,6 +70,7 @@ class ProblemsTests(TestCase):
         assembly: Any = SimpleNamespace(
             chain=SimpleNamespace(guarded=self.guarded),
             pools=self.pools,
+            upkeep=self.upkeep,
             audit=SimpleNamespace(problems=lambda: self.audit, paths=self.paths),
             config=SimpleNamespace(
                 audit=SimpleNamespace(strict=self.strict),
@@ -134,6 +144,11 @@ class ProblemsTests(TestCase):
         self.assertEqual((first[:3], second[:3]), ((1, "certificate", "two"), (2, "certificate", "one")))
         self.assertIn("the certificate of CN=a.example expired on", first[3])
         self.assertIn("the certificate of CN=b.example expires on", second[3])
+
+    def test_names_that_cannot_be_looked_up(self) -> None:
+        lookups = {host: SimpleNamespace(host=host, fault=fault) for host, fault in (("a", ""), ("b", "it has no address"))}
+        self.upkeep = [SimpleNamespace(pool=SimpleNamespace(name="app"), lookups=lookups)]
+        self.assertEqual(self.found(), [(2, "upstream", "app", "b cannot be looked up: it has no address")])
 
     def test_state_and_reload(self) -> None:
         self.state = "1 revocations are in force, but not on disk yet"

@@ -240,12 +240,12 @@ class GaugeTests(TargetCase):
         idle = self.put(pools=[gateway.pool])
         self.assertEqual(idle.total("perimeter_upstream_connections", state="busy"), 0)
         self.assertEqual(idle.total("perimeter_upstream_connections", state="idle"), 1)
-        gateway.pool.balancer.failed(gateway.pool.servers[1])
+        gateway.pool.choice.unreachable(gateway.pool.servers[1], "refused")
         down = self.put(pools=[gateway.pool])
         self.assertEqual([down("perimeter_upstream_server_up", **which) for which in (one, two)], [1, 0])
         gateway.reactor.advance(3600)
         self.assertEqual(self.put(pools=[gateway.pool])("perimeter_upstream_server_up", **two), 0, "until it is reached again")
-        gateway.pool.balancer.succeeded(gateway.pool.servers[1])
+        gateway.pool.choice.reached(gateway.pool.servers[1])
         self.assertEqual(self.put(pools=[gateway.pool])("perimeter_upstream_server_up", **two), 1)
 
 

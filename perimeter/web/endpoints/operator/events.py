@@ -25,6 +25,7 @@ from perimeter.metrics.samples import Sample, Sampler
 from perimeter.web.endpoints.operator.access import PATH, operator_policy
 from perimeter.web.endpoints.operator.charts import series
 from perimeter.web.endpoints.operator.gateway import Trouble
+from perimeter.web.endpoints.operator.services import state_word
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
 from perimeter.web.request import exchange_of
 
@@ -37,7 +38,7 @@ STREAM_PATH: Final = f"{PATH}/events"
 """Its path below the prefix of the gateway's pages."""
 
 MOST_VIEWERS: Final = 20
-"""Streams at a time, of all operators together."""
+"""Streams at a time in one process, of all operators together."""
 
 TROUBLES_EVERY: Final = 10
 """Samples between two searches for problems."""
@@ -51,7 +52,7 @@ def described(sample: Sample) -> dict[str, Any]:
         "sessions": sample.sessions,
         "refusals": sorted(sample.refusals.items(), key=lambda one: (-one[1], one[0])),
         "audit": not sample.audit_failing,
-        "servers": [[one.busy, one.idle, one.resting] for one in sample.servers],
+        "servers": [[f"{one.upstream} {one.url}", one.busy, one.idle, state_word(one.state)] for one in sample.servers],
         "authenticators": [one.next_try if one.down else -1 for one in sample.authenticators],
     }
 

@@ -12,6 +12,7 @@ from perimeter.metrics.samples import Sample
 from perimeter.web.endpoints.operator.charts import CHARTS, draw, series
 from perimeter.web.endpoints.operator.events import described_trouble
 from perimeter.web.endpoints.operator.section import Asked, Section, duration, moment
+from perimeter.web.endpoints.operator.services import state_word
 
 SHORTEST_REFRESH: Final = 5
 """Seconds between two loads of the page by itself, at least."""
@@ -39,8 +40,8 @@ async def _show(asked: Asked) -> Mapping[str, Any]:
         "refusals": _refusals(samples),
         "all_refusals": Counter(figures.totals.refusals).most_common(_MOST_REASONS),
         "version": perimeter.__version__,
-        "uptime": duration(gateway.uptime()),
-        "started": moment(gateway.seconds() - gateway.uptime()),
+        "uptime": duration(figures.uptime),
+        "started": moment(gateway.seconds() - figures.uptime),
         "reloaded": moment(reload.at),
         "refused_reload": reload.refused,
         "listeners": [
@@ -89,7 +90,8 @@ def _servers(now: Now, faulty: Collection[str]) -> list[dict[str, Any]]:
             "url": one.url,
             "busy": one.busy,
             "idle": one.idle,
-            "up": not one.resting and f"{one.upstream} {one.url}" not in faulty,
+            "up": one.usable and f"{one.upstream} {one.url}" not in faulty,
+            "word": "unreachable" if one.usable and f"{one.upstream} {one.url}" in faulty else state_word(one.state),
         }
         for one in now.servers
     ]

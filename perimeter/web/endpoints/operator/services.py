@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from perimeter.proxy.health import ServerState
 from perimeter.web.endpoints.operator.section import Asked, Section, duration
 
 
@@ -19,14 +20,20 @@ async def _services(asked: Asked) -> Mapping[str, Any]:
                 "servers": [
                     {
                         "url": server.url,
-                        "fault": _fault(found, pool.name, server.url),
+                        "fault": _fault(found, pool.name, server.url) or server.fault,
+                        "up": server.usable and not _fault(found, pool.name, server.url),
+                        "word": state_word(server.state),
+                        "weight": server.weight,
+                        "backup": server.backup,
+                        "active": server.active,
                         "busy": server.busy,
                         "idle": server.idle,
-                        "resting": server.resting,
                     }
                     for server in figures.now.servers
                     if server.upstream == pool.name
                 ],
+                "balance": str(pool.settings.balance) if len(pool.servers) > 1 else "",
+                "waiting": figures.now.waiting.get(pool.name, 0),
                 "timeouts": [
                     ("connect_timeout", duration(pool.settings.connect_timeout)),
                     ("read_timeout", duration(pool.settings.read_timeout)),
@@ -36,6 +43,11 @@ async def _services(asked: Asked) -> Mapping[str, Any]:
             for pool in asked.gateway.assembly.pools
         ]
     }
+
+
+def state_word(state: str) -> str:
+    """The state of a server (`ServerState`) as the pages show it."""
+    return "unreachable" if state == ServerState.RESTING else str(state)
 
 
 def _fault(found: list[Any], name: str, url: str) -> str:

@@ -39,7 +39,7 @@ def imported(name: str, directory: Path) -> tuple[int, str]:
 
 
 class SiteTests(TestCase):
-    COMPLETE = ("certbot", "ecflow", "gitea", "grafana", "monitoring")
+    COMPLETE = ("certbot", "ecflow", "gitea", "grafana", "monitoring", "pool")
     """The site.ini says all of these; for the others, a person has something to do."""
 
     def setUp(self) -> None:

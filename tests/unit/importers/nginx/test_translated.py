@@ -247,8 +247,42 @@ class ServiceTests(TestCase):
             "server { listen 80; location / { proxy_pass http://b; } }"
         )
         self.assertEqual((options(draft, "upstream b")["keepalive"], draft.remainder), ("8", []))
-        draft = conf("upstream b {\nserver 10.0.0.1 weight=3;\nserver 10.0.0.2 backup;\nip_hash;\n}\nserver { listen 80; }")
-        self.assertEqual([note.line for note in draft.remainder][:3], [2, 3, 4])
+
+    def upstream_of(self, lines: str) -> tuple[dict[str, str], list[str]]:
+        """What is made of the lines of an upstream, and what is left."""
+        draft = conf(f"upstream b {{\n{lines}\n}}\nserver {{ listen 80; location / {{ proxy_pass http://b; }} }}")
+        return options(draft, "upstream b"), left(draft)
+
+    def test_weights_and_ways_to_balance(self) -> None:
+        two = "server 10.0.0.1 weight=3;\nserver 10.0.0.2 backup;\n"
+        servers = "http://10.0.0.1 weight=3, http://10.0.0.2 backup"
+        self.assertEqual(self.upstream_of(two), ({"servers": servers}, []))
+        for line, balance in (
+            ("least_conn;", "least-connections"),
+            ("ip_hash;", "hash(address)"),
+            ("hash $remote_addr consistent;", "hash(address)"),
+            ("hash $binary_remote_addr;", "hash(address)"),
+            ("hash $remote_user;", "hash(user)"),
+            ("hash $http_x_session_id consistent;", "hash(header:x-session-id)"),
+        ):
+            self.assertEqual(self.upstream_of(two + line), ({"servers": servers, "balance": balance}, []), line)
+        self.assertEqual(self.upstream_of(two + "hash $request_uri;"), ({"servers": servers}, ["4: hash $request_uri"]))
+        self.assertEqual(self.upstream_of("server 10.0.0.1;\nip_hash;"), ({"servers": "http://10.0.0.1"}, []))
+        for words in ("weight=5000", "max_conns=0", "slow_start=30s"):
+            found = self.upstream_of(f"server 10.0.0.1 {words};")
+            self.assertEqual(found, ({"servers": "http://10.0.0.1"}, ["2: server 10.0.0.1"]))
+
+    def test_a_limit_that_all_servers_have(self) -> None:
+        self.assertEqual(
+            self.upstream_of("server 10.0.0.1 max_conns=9;\nserver 10.0.0.2 max_conns=9;"),
+            ({"servers": "http://10.0.0.1, http://10.0.0.2", "max_requests": "9"}, []),
+        )
+        for lines, left_out in (
+            ("server 10.0.0.1 max_conns=9;\nserver 10.0.0.2 max_conns=8;", 2),
+            ("server 10.0.0.1 max_conns=9;\nserver 10.0.0.2;", 1),
+        ):
+            found, rest = self.upstream_of(lines)
+            self.assertEqual((found, len(rest)), ({"servers": "http://10.0.0.1, http://10.0.0.2"}, left_out))
 
     def test_the_paths_that_services_get(self) -> None:
         for path, words, expected in (

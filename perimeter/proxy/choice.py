@@ -1,0 +1,165 @@
+"""Which server a request gets, whether it has to wait for one, and what its outcome tells about the server.
+
+The decisions are in `perimeter.proxy.balance`, `perimeter.proxy.health`, `perimeter.proxy.retries` and `perimeter.proxy.waiting`.
+Here they are put together for one upstream, counted, and reported: one line in the log for each change of a server's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from twisted.logger import Logger, LogLevel
+
+from perimeter.config.site.upstream import UpstreamSettings
+from perimeter.net.deadlines import Deadlines
+from perimeter.proxy.balance import BalancedServer, Balancer
+from perimeter.proxy.counts import UpstreamCounts
+from perimeter.proxy.health import GOOD_STATES, HealthRules
+from perimeter.proxy.retries import RetryBudget
+from perimeter.proxy.waiting import RequestQueue, Waiter
+
+_log = Logger()
+
+S = TypeVar("S", bound=BalancedServer)
+
+
+def health_rules(settings: UpstreamSettings) -> HealthRules:
+    """The numbers of ``settings`` that concern the health of servers."""
+    return HealthRules(
+        fall=settings.health_fall,
+        rise=settings.health_rise,
+        slow_start=settings.slow_start,
+        eject_after=settings.eject_after,
+        eject_time=settings.eject_time,
+    )
+
+
+class ServerChoice(Generic[S]):
+    """The servers of one upstream. ``limit`` is the largest number of requests of one server at a time, None for no limit."""
+
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        servers: Sequence[S],
+        limit: int | None,
+        deadlines: Deadlines,
+        clock: Callable[[], float],
+        counts: UpstreamCounts,
+    ) -> None:
+        self.name = settings.name
+        self.balancer = Balancer(servers, settings.balance, limit)
+        self.queue = RequestQueue(settings.queue, settings.queue_timeout, self.name, deadlines, clock, self._count_wait)
+        self.budget = RetryBudget(settings.retry_budget)
+        self.counts = counts
+        self._floor = settings.eject_floor
+        self._admitting = False
+
+    # -- a request
+
+    def occupy(self, server: S) -> None:
+        """A request begins with ``server``."""
+        self.carry(server, 1)
+        if not server.health.steady:
+            server.health.tried()
+
+    def vacate(self, server: S) -> None:
+        """A request has ended with ``server``: the next one that waits may have its place."""
+        self.carry(server, -1)
+
+    def carry(self, server: S, change: int) -> None:
+        """``server`` has one request more or less. It may have begun before a reload, with the same server of that time."""
+        server.active += change
+        if server.successor is not None:
+            server.successor(change)
+        if change < 0 and self.queue:
+            self.admit_next()
+
+    def admit_next(self) -> None:
+        """Let requests that wait begin, as long as a server has room; or if none can be used any more, let all of them go."""
+        if self._admitting:  # one that begins may end at once
+            return
+        self._admitting = True
+        try:
+            while self.queue and (self.balancer.has_room() or not self.balancer.tier()):
+                waiter: Waiter = self.queue.next()
+                waiter.admit()
+        finally:
+            self._admitting = False
+
+    def _count_wait(self, how: str) -> None:
+        self.counts.queue[self.name, how] += 1
+
+    def may_retry(self) -> bool:
+        """Whether the budget allows one more retry."""
+        granted = self.budget.take()
+        self.counts.retries[self.name, "sent" if granted else "refused"] += 1
+        return granted
+
+    def replace(self, servers: Sequence[S]) -> None:
+        """Choose among ``servers`` from now on."""
+        gone = {server.place for server in self.balancer.servers} - {server.place for server in servers}
+        self.balancer.use(servers)
+        for place in gone:
+            self.counts.forget(self.name, place)
+        if self.queue:
+            self.admit_next()
+
+    # -- what is told about a server
+
+    def unreachable(self, server: S, fault: str) -> None:
+        """``server`` could not be connected to."""
+        server.health.unreachable(fault)
+        self.report(server)
+
+    def reached(self, server: S) -> None:
+        """``server`` was connected to, or has answered on a connection that was open already."""
+        if server.health.resting_until:
+            server.health.reached()
+            self.report(server)
+
+    def answered(self, server: S, fault: str = "") -> None:
+        """``server`` has answered a request well, or ``fault`` says what was wrong."""
+        self.counts.answers[self.name, server.place, "bad" if fault else "good"] += 1
+        if not fault:
+            self.reached(server)
+        if server.health.answered(not fault) and self.balancer.may_eject(server, self._floor):
+            server.health.eject(fault)
+            self.report(server)
+
+    def checked(self, server: S, fault: str) -> None:
+        """A check of ``server`` has ended: it passed, or ``fault`` says what was wrong."""
+        self.counts.checks[self.name, server.place, "failed" if fault else "passed"] += 1
+        server.health.checked(fault)
+        self.report(server)
+
+    def unchecked(self, server: S) -> None:
+        """Nothing is known about checks of ``server`` any more."""
+        server.health.unchecked()
+        self.report(server)
+
+    def look(self) -> None:
+        """Report what has changed with time: the end of an ejection or of a slow start. Called once a second."""
+        for server in self.balancer.servers:
+            if not server.health.steady:
+                server.health.settle()
+                self.report(server)
+
+    def report(self, server: S) -> None:
+        """Log and count a change of the state of ``server``, if there is one. What waits may go on because of it."""
+        state = server.health.state()
+        if state is server.shown:
+            return
+        worse = state not in GOOD_STATES
+        server.shown = state
+        self.counts.changes[self.name, server.place, str(state)] += 1
+        _log.emit(
+            LogLevel.warn if worse else LogLevel.info,
+            "upstream {name}: server {server} is {state}{why}",
+            name=self.name,
+            server=server.place,
+            state=str(state),
+            why=f": {server.health.fault}" if worse else "",
+        )
+        if self.queue:
+            self.admit_next()
