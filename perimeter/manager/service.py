@@ -188,25 +188,42 @@ class Service:
 
         Raises `StartupError`, and has changed nothing then.
         """
-        if self._upgrading or not self._ready or self._stopping:
-            raise StartupError("the gateway starts, stops or is upgraded already; try again")
+        if self._upgrading or self._stopping or not (self._ready or self._fleet.before):
+            raise self._not_upgraded("the gateway starts, stops or is upgraded already; try again")
         self._upgrading = True
         self._notifier.reloading("upgrading")
-        before = self._fleet.generation
         try:
-            await check_program(self._reactor, executable)
-            plan, text = await plan_file(self._file, self._reactor, executable)
+            new = await self._next_generation(executable)
+        except StartupError as error:
+            self._upgrading = False
+            raise self._not_upgraded(str(error)) from None
+        except BaseException:
+            self._upgrading = False
+            raise
+        self._reactor.callLater(ANSWER_LEAVES, self._execute, new, executable)
+
+    async def _next_generation(self, executable: str) -> Generation:
+        """What the new program serves by. Raises `StartupError`."""
+        before = self._fleet.generation
+        await check_program(self._reactor, executable)
+        plan, text = await plan_file(self._file, self._reactor, executable)
+        sockets = before.sockets
+        try:
             if plan.workers == 1:
                 raise StartupError("site.ini has workers = 1: a gateway with a single process has no manager; restart it")
             sockets = open_sockets(plan.listeners, before.sockets)
             await flushed(self._fleet.all_children(), self._reactor)
-        except StartupError as error:
-            self._upgrading = False
-            for line in str(error).splitlines():
-                _log.error("not upgraded: {error}", error=line, counted=True)
-            self._notifier.ready(f"not upgraded: {str(error).splitlines()[0]}")
+        except BaseException:
+            os.close(text)
+            close_sockets(sockets, before.sockets)
             raise
-        self._reactor.callLater(ANSWER_LEAVES, self._execute, Generation(before.number + 1, text, plan, sockets), executable)
+        return Generation(before.number + 1, text, plan, sockets)
+
+    def _not_upgraded(self, reason: str) -> StartupError:
+        for line in reason.splitlines():
+            _log.error("not upgraded: {error}", error=line, counted=True)
+        self._notifier.ready(f"not upgraded: {reason.splitlines()[0]}")
+        return StartupError(reason)
 
     def _upgrade_state(self) -> dict[str, Any]:
         """Whether an upgrade is under way, and why its workers do not start, if they do not."""
