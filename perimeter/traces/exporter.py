@@ -88,6 +88,8 @@ class Exporter:
         self._ended: list[Deferred[None]] = []
         self._sleep: IDelayedCall | None = None
         self._stopping = False
+        #: the time of a stop is over
+        self._late = False
 
     def add(self, spans: Sequence[Span]) -> None:
         """Send ``spans`` soon, all or none. Never raises."""
@@ -112,9 +114,14 @@ class Exporter:
             return succeed(None)
         ended: Deferred[None] = Deferred()
         self._ended.append(ended)
-        limit = self._clock.callLater(LAST, self._sending.cancel)
+        limit = self._clock.callLater(LAST, self._give_up)
         ended.addCallback(lambda _: limit.cancel() if limit.active() else None)
         return ended
+
+    def _give_up(self) -> None:
+        # the client may make another exception of the cancellation, so that the coroutine goes on
+        self._late = True
+        self._sending.cancel()
 
     def _broken(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
@@ -131,6 +138,8 @@ class Exporter:
                 for _ in batch:
                     self._waiting.popleft()
                 self._count(outcome, len(batch))
+                if self._late or (self._stopping and outcome is Outcome.FAILED):
+                    break
         finally:
             self._busy = False
             if self._waiting:

@@ -165,6 +165,27 @@ class StopTests(ExporterCase):
         self.assertEqual(self.counts, {Outcome.FAILED: 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_attack_102_a_cancelled_exchange_may_end_in_another_exception(self) -> None:
+        def never() -> Deferred[Any]:
+            return Deferred(lambda it: it.errback(Unavailable("ResponseNeverReceived")))
+
+        self.answer = never
+        self.exporter.add([SPAN] * (BATCH + 1))
+        ended = self.exporter.stop()
+        self.clock.advance(LAST)
+        self.successResultOf(ended)
+        self.assertEqual((len(self.sent), self.counts), (1, {Outcome.FAILED: BATCH + 1}))
+
+    def test_after_one_batch_that_fails_a_stop_tries_no_other(self) -> None:
+        self.answer = Deferred
+        self.exporter.add([SPAN] * (BATCH + 1))
+        ended = self.exporter.stop()
+        self.answer = lambda: succeed(SimpleNamespace(status=503))
+        self.exporter._sending.cancel()
+        self.successResultOf(ended)
+        self.exporter.add([SPAN] * 2 * BATCH)
+        self.assertEqual((len(self.sent), self.counts), (2, {Outcome.FAILED: 3 * BATCH + 1}))
+
     def test_a_stop_ends_the_pause_between_attempts(self) -> None:
         self.answer = lambda: fail(Unavailable("away"))
         self.exporter.add([SPAN])
