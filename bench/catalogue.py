@@ -23,6 +23,7 @@ from bench.scenarios import (
     requests,
     starvation,
     websocket,
+    workers,
 )
 from bench.scenarios.base import Scenario
 
@@ -36,6 +37,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *starvation.SCENARIOS,
     *guessing.SCENARIOS,
     *crowds.SCENARIOS,
+    *workers.SCENARIOS,
     *balancing.SCENARIOS,
 )
 BY_NAME_ONLY = {logic.NAME: logic.TITLE}

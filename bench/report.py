@@ -17,6 +17,7 @@ from OpenSSL import SSL
 from bench import programs
 from bench.figures import Measurement
 from bench.peers.base import Peer
+from perimeter.interpreter import built_with_pgo
 
 _PACKAGES = ("twisted", "pyopenssl", "cryptography")
 
@@ -84,10 +85,15 @@ def today() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def interpreter() -> str:
+    """The version of Python, and whether it was built with profile-guided optimisation."""
+    return f"{platform.python_version()} ({'with' if built_with_pgo() else 'without'} PGO, as far as it says)"
+
+
 def versions(peers: Sequence[Peer]) -> dict[str, str]:
     """The versions of the peers, of the gateway's libraries, and of the load generators."""
     found = {
-        "python": platform.python_version(),
+        "python": interpreter(),
         **{name: _package(name) for name in _PACKAGES},
         "openssl of the gateway": str(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()),
         "openssl of the system": programs.version(("openssl", "version"), r"(OpenSSL \S+)"),

@@ -10,10 +10,13 @@ import time
 from pathlib import Path
 
 import perimeter
+from bench.errors import BenchError
 from bench.material import PASSWORD, REALM, ROLES, USER
 from bench.peers.base import Peer, Surroundings
-from bench.processes import Process
+from bench.processes import START_TIMEOUT, Process
 from bench.upstream import PREFIX
+from perimeter.errors import StartupError
+from perimeter.run.asking import ask
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.sqlite import SqliteStore
 from perimeter.tokens.revocation import RevokedGrant
@@ -32,7 +35,7 @@ realm = {REALM}
 
 
 class Perimeter(Peer):
-    """A gateway with one measured route, and with the given numbers of ``routes``, ``users`` and ``revoked`` tokens.
+    """A gateway with one measured route, and with the given numbers of ``routes``, ``users``, ``revoked`` tokens and ``workers``.
 
     ``authenticator`` is the section of its authenticator (by default a file with the users), with other sections after it;
     ``authentication`` contains more lines for the section of that name, ``upstream`` for that of the service, which has so many
@@ -48,6 +51,7 @@ class Perimeter(Peer):
         users: int = 1,
         revoked: int = 0,
         remembered: int | None = None,
+        workers: int = 1,
         authenticator: str = REALM_FILE,
         authentication: str = "",
         upstream: str = "",
@@ -65,6 +69,7 @@ class Perimeter(Peer):
         self._revoked = revoked
         # only if it is needed, because an older checkout does not know this option
         self._remembered = f"remembered_tokens = {remembered}" if remembered else ""
+        self._workers = workers
 
     def versions(self) -> dict[str, str]:
         """The commit, with a ``+`` if files were changed since."""
@@ -84,6 +89,20 @@ class Perimeter(Peer):
         process = Process(self.name, command, around.cores.gateway, own, {"PYTHONPATH": str(self.checkout)})
         self.processes = [process]
         process.wait_for_port(self.port)
+        # a connection that comes before the last worker serves is not for that one
+        end = time.monotonic() + START_TIMEOUT
+        while self._workers > 1 and len(self.serving(around)) < self._workers:
+            if time.monotonic() > end:
+                raise BenchError(f"{self.name}: not all of {self._workers} workers serve: {process.last_words()}")
+            time.sleep(0.1)
+
+    def serving(self, around: Surroundings) -> list[int]:
+        """The processes of its workers that serve."""
+        try:
+            workers = ask(around.directory / self.name / "state", {"command": "status", "brief": True})["workers"]
+        except StartupError:  # not yet
+            return []
+        return [worker["pid"] for worker in workers if worker["state"] == "serving"]
 
     def answered(self, around: Surroundings) -> int:
         """The number of requests it has answered: it writes an audit line for each before the answer ends."""
@@ -98,6 +117,7 @@ class Perimeter(Peer):
 [perimeter]
 realm = {REALM}
 state_dir = state
+{f"workers = {self._workers}" if self._workers > 1 else ""}
 
 [limits]
 idle_timeout = 1h

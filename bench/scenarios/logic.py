@@ -5,9 +5,7 @@ It needs no peer and no load generator, and runs only if its name is given. `ben
 
 from __future__ import annotations
 
-import platform
 import statistics
-import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -35,7 +33,7 @@ def run(against: Path | None, pairs: int, say: Callable[[str], None], batches: i
     """Measure this checkout, and ``against`` if there is one, in ``pairs`` of processes. Raises `BenchError`."""
     checkouts = {"perimeter": CHECKOUT} | ({BEFORE: against.resolve()} if against is not None else {})
     found = compare(checkouts, pairs, say, batches)
-    versions = {"python": interpreter()}
+    versions = {"python": report.interpreter()}
     for name, path in checkouts.items():
         versions |= Perimeter(name, path).versions()
     return Report(
@@ -79,9 +77,3 @@ def as_text(measurements: Sequence[Measurement], pairs: int) -> str:
     """Format for a terminal."""
     legend = [LEGEND, RATIOS] if BEFORE in measurements[0].peers else [LEGEND]
     return "\n".join([aligned(rows(measurements, pairs)), *legend])
-
-
-def interpreter() -> str:
-    """The version of Python, and whether its build options name PGO. Debian's Python uses PGO but does not name it."""
-    named = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
-    return f"{platform.python_version()} (PGO: {'named' if named else 'not named'} in its build options)"

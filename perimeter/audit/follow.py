@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -87,6 +88,8 @@ class Followed:
 
     def _open(self, path: Path, *, at_end: bool = False) -> _Open | None:
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                return None  # a pipe, such as /dev/stdout, is for others to read
             file = io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         except OSError:
             return None

@@ -23,7 +23,7 @@ class Line:
 
     ``user`` is as in the text formats, ``-`` for no user; ``attempted`` is the name of a login that failed. Only lines of the
     JSON format have ``attempted``, ``event``, ``reason`` and ``route``, else they are "", and ``duration``, else it is None.
-    ``target`` is "" if none could be read.
+    ``target`` is "" if none could be read, and ``request_id`` if the line has none.
     """
 
     time: datetime
@@ -38,6 +38,7 @@ class Line:
     sent: int = 0
     route: str = ""
     duration: float | None = None
+    request_id: str = ""
 
 
 def parse_line(line: bytes) -> Line | None:
@@ -72,6 +73,7 @@ def _json(line: bytes) -> Line | None:
         sent=sent if isinstance(sent, int) else 0,
         route=str(record.get("route") or ""),
         duration=duration if isinstance(duration, float) else None,
+        request_id=str(record.get("request_id") or ""),
     )
 
 
@@ -79,6 +81,12 @@ def _name(name: object) -> bytes:
     if name is not None and not isinstance(name, str):
         raise TypeError("not a name")
     return user_column(name)
+
+
+def _last_column(rest: bytes) -> str:
+    """The request id, if there is one: the text formats have it after all else, unquoted."""
+    last = rest.rstrip(b"\n").rpartition(b" ")[2]
+    return "" if not last or last == b"-" or last.endswith(b'"') else last.decode("utf-8", "backslashreplace")
 
 
 @lru_cache(maxsize=256)
@@ -101,4 +109,5 @@ def _text(line: bytes) -> Line | None:
         target=rest.rpartition(" ")[0].removeprefix("-"),
         status=status.decode(),
         sent=int(sent),
+        request_id=_last_column(line[match.end(6) :]),
     )

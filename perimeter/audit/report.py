@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from perimeter.audit.reading import Line
+from perimeter.model.reasons import EarlyEnd
 
 MOST_KEYS: Final = 20_000
 """Different values that a tally keeps. Clients choose names and paths, so there may be any number of them."""
@@ -53,7 +54,7 @@ class Slow:
 
 
 class Report:
-    """What is in the lines that were added. ``unknown`` and ``torn`` lines are the caller's to count."""
+    """What is in the lines that were added."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -71,7 +72,12 @@ class Report:
         self._slow: list[Slow] = []
 
     def add(self, line: Line) -> None:
-        """Count a line."""
+        """Count a line.
+
+        A tunnel has two, of which the first is left out; the text formats do not tell which that is, so both count there.
+        """
+        if line.reason == EarlyEnd.TUNNEL_OPENED:
+            return
         self.requests += 1
         self.sent += line.sent
         self.first = line.time if self.first is None else min(self.first, line.time)

@@ -163,7 +163,7 @@ class RollingFile:
         try:
             if not self._looked <= now < self._next_look:
                 self._look(now)
-            if self._size + len(lines) > self._full_at:
+            if self._limit and self._size + len(lines) > self._full_at:
                 self._overflow(now, len(lines))
         except OSError as error:
             raise Unwritten(error, lines) from error

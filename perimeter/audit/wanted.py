@@ -18,7 +18,7 @@ class Wanted:
     """What a line must have. An empty value, or None, stands for any.
 
     ``user`` is a user's name (``-``: no user), also that of a login that failed; ``path`` is how the target begins; ``status`` is
-    a number, or a class like ``4xx``; ``reason`` is a code; times are epoch seconds.
+    a number, or a class like ``4xx``; ``reason`` is a code; times are epoch seconds; ``request_id`` is the whole id.
     """
 
     user: str = ""
@@ -27,6 +27,7 @@ class Wanted:
     reason: str = ""
     since: float | None = None
     until: float | None = None
+    request_id: str = ""
 
     def matches(self, line: Line) -> bool:
         """Whether ``line`` has it all."""
@@ -38,11 +39,15 @@ class Wanted:
             return False
         if self.reason and line.reason != self.reason:
             return False
+        if self.request_id and line.request_id != self.request_id:
+            return False
         moment = line.time.timestamp()
         return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
 
     def needles(self) -> tuple[bytes, ...]:
         """Texts of which each line that matches has one, in any of the formats; () if any line may match."""
+        if self.request_id:
+            return (escape_text(self.request_id),)
         if self.user:
             if self.user == "-":
                 return b'"user":null', b" - ["

@@ -18,16 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from perimeter.cli.site import config_option, json_option
+from perimeter.cli.exits import Exit
+from perimeter.cli.site import Nested, config_option, json_option
 
 if TYPE_CHECKING:
     from perimeter.audit.follow import Followed
     from perimeter.audit.wanted import Wanted
     from perimeter.cli.auditing import Out
-
-NOTHING_FOUND: Final = 1
-INCOMPLETE: Final = 3
-"""Exit status if a file could not be read, or not all of it."""
 
 POLL: Final = 0.2
 """Seconds between two looks at a log that is followed."""
@@ -61,6 +58,7 @@ _FILTERS = (
     click.option("--path", default="", help="Only requests whose target begins so."),
     click.option("--status", callback=_status, help="Only this status: 401, or 4xx for a whole class."),
     click.option("--reason", default="", help="Only refusals with this reason code (format json)."),
+    click.option("--id", "request_id", default="", help="Only the request with this id."),
     click.option("--since", callback=_moment, help="Only requests from this time on, or not older than a duration, such as 2h."),
     click.option("--until", callback=_moment, help="Only requests before this time."),
 )
@@ -74,11 +72,18 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def called(
-        user: str, path: str, status: str | None, reason: str, since: float | None, until: float | None, **others: Any
+        user: str,
+        path: str,
+        status: str | None,
+        reason: str,
+        request_id: str,
+        since: float | None,
+        until: float | None,
+        **others: Any,
     ) -> None:
         from perimeter.audit.wanted import Wanted
 
-        command(wanted=Wanted(user, path, status or "", reason, since, until), **others)
+        command(wanted=Wanted(user, path, status or "", reason, since, until, request_id), **others)
 
     decorated: Callable[..., Any] = called
     for option in (*reversed(_FILTERS), config_option, _files):
@@ -86,7 +91,7 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-@click.group("audit")
+@click.group("audit", cls=Nested)
 def command() -> None:
     """Look into audit logs: those of the configuration with their old files, or the FILEs that are named.
 
@@ -110,7 +115,9 @@ def tail(files: tuple[Path, ...], file: Path, wanted: Wanted, count: int, follow
     out = Out(as_json)
     try:
         found = [one for each in followed for one in last_lines(each.path, each.begin(), wanted, count)]
-        for one in sorted(found, key=lambda one: one[0].time)[-count:] if count else ():
+        if len(followed) > 1:
+            found.sort(key=lambda one: one[0].time)
+        for one in found[-count:] if count else ():
             out.write(one)
         while follow:
             sys.stdout.flush()
@@ -143,7 +150,7 @@ def search(files: tuple[Path, ...], file: Path, wanted: Wanted, as_json: bool) -
     The exit status is 1 if there is none, and 3 if a file could not be read.
     """
     found, whole = _print_matching(files, file, wanted, as_json)
-    sys.exit(INCOMPLETE if not whole else 0 if found else NOTHING_FOUND)
+    sys.exit(Exit.PARTLY if not whole else Exit.DONE if found else Exit.NO)
 
 
 @command.command("show", hidden=True)
@@ -151,7 +158,7 @@ def search(files: tuple[Path, ...], file: Path, wanted: Wanted, as_json: bool) -
 def show(files: tuple[Path, ...], file: Path, wanted: Wanted) -> None:
     """The earlier name of search. The exit status is 0 without a match."""
     _, whole = _print_matching(files, file, wanted, as_json=False)
-    sys.exit(0 if whole else INCOMPLETE)
+    sys.exit(Exit.DONE if whole else Exit.PARTLY)
 
 
 def _print_matching(files: tuple[Path, ...], file: Path, wanted: Wanted, as_json: bool) -> tuple[int, bool]:
@@ -189,7 +196,7 @@ def report(files: tuple[Path, ...], file: Path, wanted: Wanted, top: int, as_jso
     else:
         _print(report_lines(counted, top))
         matching.conclude()
-    sys.exit(0 if matching.whole else INCOMPLETE)
+    sys.exit(Exit.DONE if matching.whole else Exit.PARTLY)
 
 
 @command.command("verify")
@@ -219,7 +226,7 @@ def verify(files: tuple[Path, ...], file: Path, as_json: bool) -> None:
     else:
         for verdict in verdicts:
             _print(verdict_lines(verdict))
-    sys.exit(0 if all(one.clean for one in verdicts) else 1)
+    sys.exit(Exit.DONE if all(one.clean for one in verdicts) else Exit.NO)
 
 
 def _print(lines: Iterable[str]) -> None:

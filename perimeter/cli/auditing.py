@@ -173,4 +173,5 @@ def _members(line: Line) -> dict[str, object]:
         "event": line.event or None,
         "route": line.route,
         "duration": line.duration,
+        "request_id": line.request_id or None,
     }

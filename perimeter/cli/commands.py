@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("ecflowrc", "ecflowrc", "Write the credentials file of an ecFlow client."),
     ),
     "Other programs": (
+        Entry("completion", "completion", "Complete commands with the Tab key in bash, zsh or fish."),
         Entry("import", "import_", "Make a site.ini from the configuration of another program."),
         Entry("emit", "emit", "Print the configuration of a proxy that asks this gateway."),
     ),

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perimeter.cli.site import config_option
+from perimeter.cli.exits import Exit
+from perimeter.cli.site import config_option, json_option
 
 if TYPE_CHECKING:
     from perimeter.doctor.examination import Report
+    from perimeter.doctor.finding import Finding
 
 _RESOLVER = "timeout:2 attempts:1"
 """resolv.conf(5): a name server that is gone must not keep the command from ending."""
@@ -22,17 +24,17 @@ _RESOLVER = "timeout:2 attempts:1"
 
 @click.command("doctor")
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@json_option
 @click.option("--ignore", metavar="NAME", multiple=True, help="Leave out the findings with this name. Repeatable.")
 def command(file: Path, as_json: bool, ignore: tuple[str, ...]) -> None:
     """Look at files, certificates, names, the clock, services, secrets and this machine, and say what to do, the worst first.
 
-    Nothing is changed. The command tells what check and status tell, and more; it works whether the gateway runs or not. Run it
-    as root or as the gateway's user: others may not look at everything. It takes some seconds.
+    Nothing is changed. The command reports what check and status report, and more. It works whether the gateway runs or not, and
+    takes some seconds. Run it as root or as the gateway's user: other users may not look at everything.
 
     The exit status is 0 if there is at most advice, 3 if something works only for now, and 1 if something is open or fails.
     """
-    from perimeter.doctor.finding import Name, exit_status
+    from perimeter.doctor.finding import Name
 
     unknown = [name for name in ignore if name not in set(Name)]
     if unknown:
@@ -51,6 +53,14 @@ def command(file: Path, as_json: bool, ignore: tuple[str, ...]) -> None:
             # names come from files, certificates and users
             click.echo(escape_line(line))
     sys.exit(exit_status(findings))
+
+
+def exit_status(findings: list[Finding]) -> Exit:
+    """The status for the worst finding."""
+    from perimeter.doctor.finding import Grade
+
+    worst = min((one.grade for one in findings), default=Grade.ADVICE)
+    return Exit.NO if worst <= Grade.FAILS else Exit.PARTLY if worst is Grade.SOON else Exit.DONE
 
 
 def _members(report: Report, ignore: tuple[str, ...]) -> dict[str, object]:

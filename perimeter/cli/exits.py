@@ -18,11 +18,11 @@ class Exit(IntEnum):
 
 
 MEANINGS: Final = {
-    Exit.DONE: "The command did what it is for, or the answer is yes.",
-    Exit.NO: "The answer is no, or there is a fault: the text says which. Nothing has changed.",
+    Exit.DONE: "Done, or the answer is yes.",
+    Exit.NO: "The answer is no, or something is wrong. The text says what.",
     Exit.USAGE: "The command line is wrong.",
     Exit.PARTLY: "A part is done, or works only for now. The text lists what is left.",
     Exit.NO_GATEWAY: "No gateway is running with this configuration.",
-    Exit.UNDECIDED: "An authenticator did not answer, so there is no answer.",
+    Exit.UNDECIDED: "An authenticator did not answer, so the result is not known.",
 }
 """In words."""

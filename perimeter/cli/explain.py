@@ -7,27 +7,29 @@ from pathlib import Path
 
 import click
 
-from perimeter.cli.site import config_option, existing, explained
+from perimeter.cli.exits import Exit
+from perimeter.cli.site import config_option, existing, explained, json_option, print_json, print_text
 
 
 @click.command("explain")
 @click.argument("method")
 @click.argument("url")
 @config_option
+@json_option
 @click.option("--user", metavar="NAME", help="The request of this user, with the roles that they have now.")
 @click.option("--address", metavar="ADDRESS", default="", help="The client's address; otherwise one that the route allows.")
-def command(method: str, url: str, file: Path, user: str | None, address: str) -> None:
+def command(method: str, url: str, file: Path, as_json: bool, user: str | None, address: str) -> None:
     """Show the route of a request, and whether the request would be admitted and why.
 
     URL is absolute, or a path. The request is not sent, and no gateway has to run. The exit status is 1 if the request would be
     refused.
     """
-    from perimeter.audit.escaping import escape_line
-    from perimeter.cli.explaining import run_explain
+    from perimeter.cli.explaining import explained_request
 
     with explained():
-        existing(file)
-    status, text = run_explain(file, method, url, user=user, address=address)
-    # names and paths come from files and users
-    click.echo("\n".join(map(escape_line, text.split("\n"))))
-    sys.exit(status)
+        answer = explained_request(existing(file), method, url, user=user, address=address)
+    if as_json:
+        print_json(answer.members)
+    else:
+        print_text(answer.text)
+    sys.exit(Exit.DONE if answer.admitted else Exit.NO)

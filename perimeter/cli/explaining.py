@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -76,31 +77,78 @@ class _NoState:
         return 0.0
 
 
-def run_explain(path: Path, method: str, url: str, *, user: str | None = None, address: str = "") -> tuple[int, str]:
-    """An exit status and the text to print: 0 if the request would be admitted, 1 if not or if the file has a fault.
+@attrs.frozen
+class Answer:
+    """What would happen to a request: one explanation for each user that it may be of, and ``notes`` about the look-up."""
+
+    method: str
+    url: str
+    notes: tuple[str, ...]
+    explanations: tuple[tuple[Principal | None, Explanation], ...]
+    asked_for_user: bool
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the request of one of the users would be admitted."""
+        return any(one.admitted for _, one in self.explanations)
+
+    @property
+    def text(self) -> str:
+        """All of it in lines."""
+        found = [one for _, one in self.explanations]
+        lines = [f"{self.method} {self.url}", *self.notes, *_lines(found)]
+        if not self.asked_for_user and found[0].status == 401:
+            lines.append("    --user NAME explains for a user")
+        return "\n".join(lines)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """All of it as members of a JSON object."""
+        return {
+            "admitted": self.admitted,
+            "notes": list(self.notes),
+            "explanations": [
+                {
+                    "user": None if user is None else user.username,
+                    "realm": None if user is None else user.realm,
+                    "admitted": one.admitted,
+                    "status": one.status,
+                    "reason": one.reason,
+                    "steps": [attrs.asdict(step) for step in one.steps],
+                }
+                for user, one in self.explanations
+            ],
+        }
+
+
+def explained_request(path: Path, method: str, url: str, *, user: str | None = None, address: str = "") -> Answer:
+    """Explain a request. Raises `StartupError` if the configuration has a fault or no routes for clients.
 
     ``url`` is absolute, or a path. ``user`` is looked up where users can be looked up without their password. ``address`` is the
     client's, "" for one that the route allows.
     """
     from perimeter.auth.registry import installed_kinds
 
-    try:
-        config = load_site(path, kinds=installed_kinds())
-    except StartupError as error:
-        return 1, str(error)
+    config = load_site(path, kinds=installed_kinds())
     if not any(listener.serve is Serve.GATEWAY for listener in config.listeners):
-        return 1, "no listener has serve = gateway: no client can reach the routes"
+        raise StartupError("no listener has serve = gateway: no client can reach the routes")
     gate = _gate(config)
     users: Sequence[Principal | None] = [None]
     notes: list[str] = []
     if user is not None:
         found, notes = _look_up(config, user)
         users = found or [None]
-    found_out = [explain(gate, config, Question(method, url, one, user or "", address)) for one in users]
-    lines = [f"{method} {url}", *notes, *_lines(found_out)]
-    if user is None and found_out[0].status == 401:
-        lines.append("    --user NAME explains for a user")
-    return int(not any(one.admitted for one in found_out)), "\n".join(lines)
+    explanations = [(one, explain(gate, config, Question(method, url, one, user or "", address))) for one in users]
+    return Answer(method, url, tuple(notes), tuple(explanations), user is not None)
+
+
+def run_explain(path: Path, method: str, url: str, *, user: str | None = None, address: str = "") -> tuple[int, str]:
+    """`explained_request` as an exit status (1 if the request is refused, or cannot be explained) and a text."""
+    try:
+        answer = explained_request(path, method, url, user=user, address=address)
+    except StartupError as error:
+        return 1, str(error)
+    return int(not answer.admitted), answer.text
 
 
 def _lines(explanations: Sequence[Explanation]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perimeter.cli.exits import Exit
+from perimeter.cli.site import json_option, print_json
 
 if TYPE_CHECKING:
     from perimeter.importers.draft import Draft, RealmUser
@@ -33,29 +34,37 @@ _NAMES = ("authotron", "reactor", "logback", "htpasswd", "nginx")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="An htpasswd file that an nginx configuration names, if it is not where the configuration says. Repeatable.",
 )
+@json_option
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
-def command(sources: tuple[Path, ...], kind: str | None, output: Path | None, user_files: tuple[Path, ...], force: bool) -> None:
+def command(
+    sources: tuple[Path, ...], kind: str | None, output: Path | None, user_files: tuple[Path, ...], as_json: bool, force: bool
+) -> None:
     """Convert SOURCEs that belong together to one site.ini.
 
-    They are Auth-o-tron's YAML, Helm values or manifests with their environment files, Reactor's continuuity-site.xml and
-    logback.xml (CDAP's cdap-site.xml and cdap-security.xml),
-    htpasswd files, and nginx configurations.
+    They are Auth-o-tron's YAML (also in Helm values or a ConfigMap, with its environment files), continuuity-site.xml,
+    cdap-site.xml, cdap-security.xml and logback.xml of Reactor, htpasswd files, and nginx configurations.
 
     What could not be translated is listed with its line, and the exit status is 3. A route is open only if the importer
-    understands every directive that applies to it; other routes are closed to all clients, and listed.
+    understands every directive that applies to it. Other routes are closed to all clients, and listed.
     """
     from perimeter.cli.importing import made
+    from perimeter.cli.progress import Progress
 
-    draft = made(sources, kind, user_files)
     base = output.parent if output is not None else Path()
-    draft.settle(lambda path, needs: _there(base / path, needs))
-    if output is None:
+    with Progress("reading", 0) as progress, progress.ticking():
+        draft = made(sources, kind, user_files)
+        draft.settle(lambda path, needs: _there(base / path, needs))
+    if output is None and not as_json:
         click.echo(draft.text(), nl=False)
         for name in (*draft.realms, *draft.files):
             click.echo(f"{name} belongs to it, and is written only with -o", err=True)
-    else:
+    elif output is not None:
         _write(draft, output, force)
-    _tell(draft)
+    if as_json:
+        remarks, left = [str(one) for one in draft.remarks], [str(one) for one in draft.remainder]
+        print_json({"remarks": remarks, "not_translated": left, "closed": draft.closed, "site": draft.text()})
+    else:
+        _tell(draft)
     sys.exit(Exit.PARTLY if draft.remainder or draft.closed else Exit.DONE)
 
 
@@ -74,13 +83,14 @@ def _there(path: Path, needs: str) -> bool:
 
 def _write(draft: Draft, output: Path, force: bool) -> None:
     """Write the site.ini, and beside it the files that it names; files with secrets have mode 0600."""
+    paths = [output, *(output.parent / name for name in (*draft.files, *draft.realms))]
+    if not force and (there := [str(path) for path in paths if path.exists()]):
+        raise click.ClickException(f"{', '.join(there)} exist already: --force overwrites them")
     texts = {output: (draft.text(), 0o644)}
     for name, secret in draft.files.items():
         texts[output.parent / name] = (secret + "\n", 0o600)
-    for name, users in draft.realms.items():
-        texts[output.parent / name] = ("".join(_line(user) for user in users), 0o600)
-    if not force and (there := [str(path) for path in texts if path.exists()]):
-        raise click.ClickException(f"{', '.join(there)} exist already: --force overwrites them")
+    for name, lines in _realms(draft).items():
+        texts[output.parent / name] = (lines, 0o600)
     for path, (text, mode) in texts.items():
         try:
             _replace(path, text, mode)
@@ -94,6 +104,24 @@ def _replace(path: Path, text: str, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def _realms(draft: Draft) -> dict[str, str]:
+    """The realm files, by their names. Each password that is still to be hashed takes a tenth of a second or more."""
+    from perimeter.cli.progress import Progress
+
+    found, done = {}, 0
+    with Progress(
+        "hashing passwords", sum(user.password is not None for users in draft.realms.values() for user in users)
+    ) as progress:
+        for name, users in draft.realms.items():
+            lines = []
+            for user in users:
+                lines.append(_line(user))
+                done += user.password is not None
+                progress.at(done)
+            found[name] = "".join(lines)
+    return found
 
 
 def _line(user: RealmUser) -> str:

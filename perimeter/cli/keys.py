@@ -12,57 +12,70 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perimeter.cli.site import WallClock, config_option, explained, read_site
+from perimeter.cli.site import Nested, WallClock, config_option, explained, json_option, print_json, read_site
+from perimeter.cli.table import columns
 
 if TYPE_CHECKING:
     from perimeter.tokens.keyring import Keyring
 
-_COLUMNS = ("STATE", "ALGORITHM", "KID", "CREATED", "SIGNS SINCE", "VERIFIES UNTIL")
+_HEADING = ("STATE", "ALGORITHM", "KID", "CREATED", "SIGNS SINCE", "VERIFIES UNTIL")
+_MEMBERS = ("state", "algorithm", "kid", "created", "signs_since", "verifies_until")
 
 
-@click.group("keys")
+@click.group("keys", cls=Nested)
 def command() -> None:
     """Show or rotate the keys that sign tokens."""
 
 
 @command.command("list")
 @config_option
-def list_keys(file: Path) -> None:
-    """Show names and times of the keys, never the keys themselves."""
+@json_option
+def list_keys(file: Path, as_json: bool) -> None:
+    """Show names and times of the keys, never the keys themselves. The key that signs comes first."""
     from perimeter.config.site.token import Algorithm
     from perimeter.tokens.keyring import Keyring
 
     with explained():
         site = read_site(file)
         keyring = Keyring.read(site.perimeter.state_dir, site.token, WallClock())
-        click.echo("\n".join(table(keyring)))
-        if site.token.algorithm is Algorithm.HS256:
-            click.echo("HS256: tokens are signed with the secret of the configuration.")
+    if as_json:
+        print_json([dict(zip(_MEMBERS, row, strict=True)) for row in rows(keyring)])
+        return
+    click.echo("\n".join(columns([_HEADING, *rows(keyring)])))
+    if site.token.algorithm is Algorithm.HS256:
+        click.echo("HS256: tokens are signed with the secret of the configuration.")
 
 
 @command.command("rotate")
 @config_option
+@json_option
 @click.option("--discard", is_flag=True, help="Delete all keys so far, for example after a theft: all tokens become invalid.")
-def rotate(file: Path, discard: bool) -> None:
-    """Sign with the next key from now on. Older tokens stay valid, unless --discard is given."""
+def rotate(file: Path, as_json: bool, discard: bool) -> None:
+    """Sign with the next key from now on. Older tokens stay valid, unless --discard is given.
+
+    A running gateway uses the change within seconds.
+    """
     from perimeter.tokens.keyring import Keyring
 
     with explained():
         site = read_site(file)
         keyring = Keyring.open(site.perimeter.state_dir, site.token, WallClock())
         keyring.rotate(discard=discard)
+    if as_json:
+        print_json({"kid": keyring.signing_key.kid})
+    else:
         click.echo(f"{keyring.signing_key.kid} signs now.")
 
 
-def table(keyring: Keyring) -> list[str]:
-    """The keys in columns, the one that signs first."""
-    rows = [_COLUMNS]
+def rows(keyring: Keyring) -> list[tuple[str, ...]]:
+    """The cells of the keys, the one that signs first."""
+    found: list[tuple[str, ...]] = []
     for entry in keyring.entries:
         key = keyring.verification_key(entry.jwk.kid)
         until = key.until if key is not None else 0.0
-        rows.append(
+        found.append(
             (
-                entry.state,
+                str(entry.state),
                 entry.jwk.algorithm,
                 entry.jwk.kid,
                 _written(entry.created),
@@ -70,8 +83,7 @@ def table(keyring: Keyring) -> list[str]:
                 "over" if key is None else "-" if until == math.inf else _written(until),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return found
 
 
 def _written(seconds: float) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from perimeter.cli.site import config_option, explained, read_site, realms_exist
+from perimeter.cli.exits import Exit
+from perimeter.cli.site import config_option, explained, json_option, print_json, read_site, realms_exist
+
+_RESULTS = {Exit.DONE: "succeeds", Exit.NO: "fails", Exit.UNDECIDED: "undecided"}
 
 
 @click.command("login")
@@ -21,8 +25,9 @@ from perimeter.cli.site import config_option, explained, read_site, realms_exist
     metavar="REALM",
     help="Exclude users of other realms, as X-Auth-Realm does; may be given several times.",
 )
+@json_option
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the password from the first line of standard input.")
-def command(file: Path, user: str, realms: tuple[str, ...], from_stdin: bool) -> None:
+def command(file: Path, user: str, realms: tuple[str, ...], as_json: bool, from_stdin: bool) -> None:
     """Ask the authenticators in their order who NAME is, as the gateway would, and print what each of them does.
 
     Wrong passwords are not counted, no secret is printed, and no gateway has to run. The exit status is 0 if the login succeeds,
@@ -35,9 +40,14 @@ def command(file: Path, user: str, realms: tuple[str, ...], from_stdin: bool) ->
     realms_exist(site, realms)
     password = sys.stdin.readline().rstrip("\r\n") if from_stdin else click.prompt("Password", hide_input=True, err=True)
 
+    steps: list[str] = []
+
     def say(line: str) -> None:
         # No step holds the password. A search for it would only show where its letters are in these words.
-        click.echo(escape_line(line))
+        if as_json:
+            steps.append(line)
+        else:
+            click.echo(escape_line(line))
 
     from twisted.internet.defer import Deferred
     from twisted.internet.task import react
@@ -45,7 +55,14 @@ def command(file: Path, user: str, realms: tuple[str, ...], from_stdin: bool) ->
     from perimeter.cli.trying import try_login
     from perimeter.model import BasicCredentials
 
-    def main(reactor: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(try_login(reactor, site, BasicCredentials(user, password), frozenset(realms), say))
+    outcome: list[Exit] = []
 
-    react(main, ())
+    async def trying(reactor: Any) -> None:
+        outcome.append(await try_login(reactor, site, BasicCredentials(user, password), frozenset(realms), say))
+
+    with contextlib.suppress(SystemExit):
+        react(lambda reactor: Deferred.fromCoroutine(trying(reactor)), ())
+    status = outcome[0] if outcome else Exit.NO  # without one, react has printed what failed
+    if as_json:
+        print_json({"result": _RESULTS[status], "steps": steps})
+    sys.exit(status)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, TextIO
 
@@ -55,6 +57,25 @@ class Progress:
         self._stream.write(_CLEAR + self._line(done, now - self._began))
         self._stream.flush()
         self._shown = True
+
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Show the time that passes during work that cannot say how much of it is done."""
+        over = threading.Event()
+
+        def tick() -> None:
+            while not over.wait(INTERVAL):
+                self.at(0)
+
+        thread = threading.Thread(target=tick, daemon=True)
+        if self._visible:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if self._visible:
+                thread.join()
 
     def clear(self) -> None:
         """Remove the line, so that something else can be printed. It comes back with the next change."""

@@ -31,7 +31,7 @@ One INI file contains the whole configuration. A section is `[kind]` or `[kind n
 of its own or after white space. An indented line continues the value above it.
 
 Nothing is ignored: an unknown section, option or value is an error, and the gateway does not start. All errors of a file are
-reported at once, each with its line. Run `perimeter check site.ini` before you reload.
+reported at once, each with its line. Run `perimeter check -c site.ini` before you reload.
 
 | type of value | how to write it |
 |---|---|

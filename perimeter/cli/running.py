@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +14,13 @@ from typing import Any, Final
 import click
 
 from perimeter.cli.site import Site, explained, gateway_options, json_option, print_json
+from perimeter.errors import StartupError
 
 _AFTER_DRAIN: Final = 10.0
 """Seconds that a process may take to end after `drain_timeout`."""
+
+_UPGRADED: Final = 100.0
+"""Seconds until the workers of a new program must serve."""
 
 _STOPS: Final = 0.5
 """Seconds after which a process that was asked to stop has begun to."""
@@ -88,6 +94,24 @@ def _ended(process: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
+def _await_upgrade(site: Site) -> None:
+    """Wait until all workers are of the new program."""
+    deadline = time.monotonic() + _UPGRADED
+    fault = "see the log"
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        try:
+            answer = site.ask({"command": "status", "brief": True})
+        except StartupError:  # the one program has gone, and the other does not answer yet
+            continue
+        if not answer.get("upgrading"):
+            return
+        if answer.get("upgrade_fault"):
+            fault = str(answer["upgrade_fault"])
+            break
+    raise StartupError(f"the workers of the new program do not serve, and those before go on: {fault}")
+
+
 @click.command("upgrade")
 @gateway_options
 @json_option
@@ -97,8 +121,10 @@ def upgrade(file: Path, state_dir: Path | None, as_json: bool) -> None:
     Needs several workers, or sockets that systemd has opened. If the new program does not start, the old one goes on, and the
     exit status is 1.
     """
+    site = Site(file, state_dir)
     with explained():
-        answer = Site(file, state_dir).ask({"command": "upgrade"}, long=True)
+        answer = site.ask({"command": "upgrade", "python": sys.executable}, long=True)
+        _await_upgrade(site)
     if as_json:
         print_json(answer)
     else:

@@ -59,6 +59,21 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return chosen
 
 
+class Nested(click.Group):
+    """A command with subcommands: its help has the first sentence of each, never a part of one."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help."""
+        with formatter.section("Commands"):
+            shown = [(name, one) for name, one in sorted(self.commands.items()) if not one.hidden]
+            formatter.write_dl([(name, first_sentence(one.help or "")) for name, one in shown])
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a help text."""
+    return " ".join(text.split("\n\n")[0].split()).split(". ")[0].removesuffix(".") + "."
+
+
 class Site:
     """What the options name: a gateway by its configuration or by its ``state_dir``."""
 
@@ -174,6 +189,13 @@ def explained() -> Iterator[None]:
         raise NoGatewayRuns(str(error)) from None
     except StartupError as error:
         raise click.ClickException(str(error)) from None
+
+
+def print_text(text: str) -> None:
+    """Print lines that have names and paths of files and users in them: none of them controls the terminal."""
+    from perimeter.audit.escaping import escape_line
+
+    click.echo("\n".join(map(escape_line, text.split("\n"))))
 
 
 def print_json(value: Any) -> None:

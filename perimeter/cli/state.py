@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
-from perimeter.cli.site import Ask, Site
+from perimeter.cli.site import Ask, Site, print_text
+from perimeter.cli.table import columns
+
+Row = Callable[[Mapping[str, Any]], Sequence[object]]
+"""The cells of one thing that is listed."""
 
 
 @contextlib.contextmanager
@@ -37,7 +41,18 @@ def pages(ask: Ask, question: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         first = answer["next"]
 
 
-def print_lines(ask: Ask, question: Mapping[str, Any]) -> None:
-    """Print what the command of ``question`` lists, each as a line of JSON. Raises `perimeter.errors.StartupError`."""
-    for one in pages(ask, question):
-        click.echo(json.dumps(one))
+def print_list(ask: Ask, question: Mapping[str, Any], as_json: bool, heading: Sequence[str], row: Row) -> None:
+    """Print what the command of ``question`` lists: as a table, or as a line of JSON each. Raises `StartupError`.
+
+    ``row`` gives the cells below ``heading``.
+    """
+    found = pages(ask, question)
+    if as_json:
+        for one in found:
+            click.echo(json.dumps(one))
+        return
+    rows = [row(one) for one in found]
+    if rows:
+        print_text("\n".join(columns([heading, *rows])))
+    else:
+        click.echo(f"there are no {question['command']}", err=True)

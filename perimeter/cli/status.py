@@ -20,7 +20,14 @@ from perimeter.cli.site import Site, explained, gateway_options, json_option, pr
 @gateway_options
 @json_option
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
-@click.option("--every", type=click.FloatRange(min=0.5), default=2.0, show_default=True, metavar="SECONDS", help="With --watch.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.5),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --watch: the time between two looks.",
+)
 def command(file: Path, state_dir: Path | None, as_json: bool, watch: bool, every: float) -> None:
     """Show the running gateway: what is wrong first, the worst at the top.
 

@@ -12,19 +12,24 @@ import click
 
 from perimeter.cli.site import (
     Duration,
+    Nested,
     Site,
     WallClock,
     check_names,
     config_option,
     explained,
     gateway_options,
+    json_option,
+    print_json,
     read_site,
     realms_exist,
 )
-from perimeter.cli.state import gateway_or_store, print_lines
+from perimeter.cli.state import gateway_or_store, print_list
+
+_HEADING = ("ID", "USER", "REALM", "NAME", "CREATED", "EXPIRES", "ONLY FOR")
 
 
-@click.group("token")
+@click.group("token", cls=Nested)
 def command() -> None:
     """Issue, show, list and revoke tokens."""
 
@@ -71,11 +76,16 @@ def show(file: Path) -> None:
 @gateway_options
 @click.option("--user", metavar="NAME", help="Only the tokens of this user.")
 @click.option("--realm", metavar="REALM", help="Only those of users of this realm.")
+@json_option
 @click.option("--all", "passing", is_flag=True, help="Also the tokens from GET /token, which live for an hour.")
-def list_(file: Path, state_dir: Path | None, user: str | None, realm: str | None, passing: bool) -> None:
-    """List the API tokens: their owners, names and restrictions. The tokens themselves are not known to the gateway."""
+def list_(file: Path, state_dir: Path | None, user: str | None, realm: str | None, as_json: bool, passing: bool) -> None:
+    """List the API tokens: their owners, names and restrictions.
+
+    The gateway does not know the tokens themselves. --json prints one JSON object per line.
+    """
     with explained(), gateway_or_store(Site(file, state_dir)) as ask:
-        print_lines(ask, {"command": "tokens", "user": user, "realm": realm, "passing": passing})
+        question = {"command": "tokens", "user": user, "realm": realm, "passing": passing}
+        print_list(ask, question, as_json, _HEADING, _row)
 
 
 @command.command("revoke")
@@ -84,8 +94,15 @@ def list_(file: Path, state_dir: Path | None, user: str | None, realm: str | Non
 @click.option("--user", metavar="NAME", help="Every token and session of this user, with --realm.")
 @click.option("--realm", metavar="REALM", help="The realm that knows the user.")
 @click.option("--stdin", "given", is_flag=True, help="The token on standard input, of either kind.")
-def revoke(file: Path, state_dir: Path | None, ids: tuple[str, ...], user: str | None, realm: str | None, given: bool) -> None:
-    """End tokens before their time, at once. A password is not affected: change it where it is kept."""
+@json_option
+def revoke(
+    file: Path, state_dir: Path | None, ids: tuple[str, ...], user: str | None, realm: str | None, given: bool, as_json: bool
+) -> None:
+    """End tokens before their time, at once: one of them, or all tokens and sessions of a user.
+
+    The gateway refuses them when the command returns. If no gateway runs, they are ended in its database. A password stays valid:
+    change it where it is kept.
+    """
     if (user is None) != (realm is None) or not (ids or user or given):
         raise click.UsageError("one of these is needed: --id, --user with --realm, --stdin")
     check_names(("--user", user), ("--realm", realm))
@@ -94,7 +111,16 @@ def revoke(file: Path, state_dir: Path | None, ids: tuple[str, ...], user: str |
         question["token"] = _standard_input()
     with explained(), gateway_or_store(Site(file, state_dir)) as ask:
         ended = ask(question)
-    click.echo(_ended(ended, user, realm))
+    if as_json:
+        print_json(ended)
+    else:
+        click.echo(_ended(ended, user, realm))
+
+
+def _row(token: Mapping[str, Any]) -> tuple[str, ...]:
+    limits = [*token["routes"], *token["methods"], *token["networks"]]
+    only = ", ".join(limits) or "-"
+    return (token["id"], token["username"], token["realm"], token["name"] or "-", token["created"], token["expires"], only)
 
 
 def _ended(ended: Mapping[str, Any], user: str | None, realm: str | None) -> str:

@@ -18,8 +18,8 @@ from perimeter.run.build.authentication import authenticators_of, prepared_authe
 
 async def try_login(
     reactor: Any, site: SiteConfig, credentials: BasicCredentials, realms: frozenset[str], say: Callable[[str], None]
-) -> None:
-    """Build the chain, ask it, and end the process with the exit status."""
+) -> Exit:
+    """Build the chain, and ask it. The result is the exit status of the command."""
     offload = Offload(reactor)
     offload.start()
     timeouts = {one.name: one.timeout for one in site.authenticators if one.timeout is not None}
@@ -27,20 +27,20 @@ async def try_login(
         authenticators = authenticators_of(site, prepared_authenticators(site, AuthServices(reactor, offload)))
         chain = AuthenticatorChain(authenticators, site.authentication.timeout, 0, reactor, timeouts=timeouts)
     except StartupError as error:
+        offload.stop()
         say(str(error))
-        raise SystemExit(Exit.UNDECIDED) from None
+        return Exit.UNDECIDED
     chain.start()
     try:
-        status = await _walk(chain, credentials, AuthenticationRequest("", realms, explain=lambda step: say(f"    {step}")), say)
+        return await _walk(chain, credentials, AuthenticationRequest("", realms, explain=lambda step: say(f"    {step}")), say)
     finally:
         chain.stop()
         offload.stop()
-    raise SystemExit(status)
 
 
 async def _walk(
     chain: AuthenticatorChain, credentials: BasicCredentials, request: AuthenticationRequest, say: Callable[[str], None]
-) -> int:
+) -> Exit:
     if not credentials.username or not credentials.password:
         say("refused: an empty user name or password is shown to no authenticator (RFC 4513, section 5.1.2)")
         return Exit.NO
@@ -69,7 +69,7 @@ async def _walk(
                 say("    --realm excludes this user: the next one is asked")
                 continue
             say("login succeeds")
-            return 0
+            return Exit.DONE
         say("    does not know the user: the next one is asked")
     say("login fails: no authenticator knows this user")
     return Exit.NO

@@ -76,8 +76,8 @@ def _grade(warning: str) -> Grade:
 
 
 def _further(found: Inspected) -> Iterable[str]:
-    """The warnings, without those about dates of certificates: another look reports them with the days that are left."""
-    return [one for one in found.warnings if ": the certificate of " not in one]
+    """The warnings, without those that other looks report: dates of certificates, and file systems of audit logs."""
+    return [one for one in found.warnings if ": the certificate of " not in one and ": this audit log is on " not in one]
 
 
 def subject_of(found: Inspected) -> Subject:
@@ -94,19 +94,22 @@ def looks_of(subject: Subject) -> list[Look]:
     servers = servers_of(config)[:MOST_SERVERS]
     named = {server.host: server for server in servers if not _is_address(server.host)}
     listeners = [one for one in config.listeners if one.certificate is not None or one.keystore is not None]
-    whole: list[tuple[str, Callable[[Subject], Iterable[Finding]]]] = [
-        ("permissions", files.permissions),
-        ("file-systems", files.file_systems),
-        ("clock", machine.clock),
-        ("descriptors", machine.descriptors),
-        ("secrets", secrets.configured),
-        ("passwords", secrets.of_users),
-        ("authorities", certificates.of_authorities),
-        ("running", running.see),
+    whole: list[tuple[str, str, Callable[[Subject], Iterable[Finding]]]] = [
+        ("permissions", "state_dir", files.state),
+        ("permissions", "secrets", files.secrets),
+        ("permissions", "others", files.changeable),
+        ("permissions", "the gateway's user", files.unusable),
+        ("file-systems", "", files.file_systems),
+        ("clock", "", machine.clock),
+        ("descriptors", "", machine.descriptors),
+        ("secrets", "", secrets.configured),
+        ("passwords", "", secrets.of_users),
+        ("authorities", "", certificates.of_authorities),
+        ("running", "", running.see),
     ]
     return [
         Look("interpreter", "", machine.interpreter),
-        *(Look(name, "", partial(see, subject)) for name, see in whole),
+        *(Look(name, part, partial(see, subject)) for name, part, see in whole),
         *(Look("certificates", one.name, partial(certificates.of_listener, subject, one)) for one in listeners),
         *(Look("names", host, partial(names.see, server)) for host, server in named.items()),
         *(Look("server-certificates", one.host, partial(certificates.of_server, one)) for one in servers if one.tls),

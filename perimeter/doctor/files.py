@@ -11,31 +11,29 @@ from perimeter.auth.kinds.realm_file import RealmFileSettings
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.subject import Subject
 from perimeter.file_systems import LAYERED, VOLATILE, is_network, space_at, type_of
+from perimeter.run.build.inspection import SHARED, shared_logs
 from perimeter.run.build.user import read_files, written_files
 
 _OTHERS_READ, _OTHERS_WRITE = 0o004, 0o002
 
 
-def permissions(subject: Subject) -> Iterator[Finding]:
-    """Secrets that other users may read, files that they may change or replace, and what the gateway itself may not use."""
-    yield from _readable(subject)
-    yield from _changeable(subject)
-    yield from _unusable(subject)
-
-
-def _readable(subject: Subject) -> Iterator[Finding]:
-    config = subject.config
-    state = config.perimeter.state_dir
-    for path in sorted(state.iterdir()) if state.is_dir() else ():
-        # the gateway does not start with a key or a database that others may use
+def state(subject: Subject) -> Iterator[Finding]:
+    """Files in ``state_dir`` that other users may read or write. The gateway does not start with such keys or databases."""
+    directory = subject.config.perimeter.state_dir
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
         if path.name != "selfsigned.crt" and _mode(path) & 0o066 and not stat.S_ISDIR(path.stat().st_mode):
             yield _read_by_others(path, "keys and tokens of the gateway", f"chmod 600 {path}")
-    secrets: list[tuple[Path | None, str]] = [(one.private_key, "a private key") for one in config.listeners]
-    secrets += [(one.keystore, "a private key") for one in config.listeners]
-    secrets += [(one.file, "a secret") for one in subject.document.secrets()]
+
+
+def secrets(subject: Subject) -> Iterator[Finding]:
+    """Files with secrets, and realm files, that other users may read."""
+    config = subject.config
+    found: list[tuple[Path | None, str]] = [(one.private_key, "a private key") for one in config.listeners]
+    found += [(one.keystore, "a private key") for one in config.listeners]
+    found += [(one.file, "a secret") for one in subject.document.secrets()]
     if any(not one.origin for one in subject.document.secrets()):
-        secrets.append((config.file, "passwords or keys (which could be references: file:PATH, credential:NAME)"))
-    for named, what in dict.fromkeys(secrets):
+        found.append((config.file, "passwords or keys (which could be references: file:PATH, credential:NAME)"))
+    for named, what in dict.fromkeys(found):
         if named is not None and _mode(named) & _OTHERS_READ:
             yield _read_by_others(named, what, f"chmod o= {named}")
     for one in config.authenticators:
@@ -49,7 +47,7 @@ def _read_by_others(path: Path, what: str, remedy: str) -> Finding:
     return Finding(Name.FILE_READABLE, Grade.OPEN, str(path), f"other users may read {path}, which holds {what}", remedy)
 
 
-def _changeable(subject: Subject) -> Iterator[Finding]:
+def changeable(subject: Subject) -> Iterator[Finding]:
     """What others may write: each file that is named, and each directory above it in which they could replace it."""
     state = subject.config.perimeter.state_dir
     files = [*read_files(subject.config), *subject.audit_logs, *([state] if state.is_dir() else [])]
@@ -65,7 +63,7 @@ def _changeable(subject: Subject) -> Iterator[Finding]:
             yield Finding(Name.DIRECTORY_WRITABLE, Grade.OPEN, str(parent), message, f"chmod o-w {parent}")
 
 
-def _unusable(subject: Subject) -> Iterator[Finding]:
+def unusable(subject: Subject) -> Iterator[Finding]:
     """What the gateway's user may not read or write. systemd may pass some files as credentials: those have other paths."""
     user, config = subject.user, subject.config
     for path in read_files(config):
@@ -73,7 +71,9 @@ def _unusable(subject: Subject) -> Iterator[Finding]:
             message = f"user {user.name}, as whom the gateway runs, may not read {path}"
             remedy = f"let the user read it: chgrp to a group of {user.name} and chmod g+r, or setfacl -m u:{user.name}:r"
             yield Finding(Name.FILE_UNREADABLE, Grade.FAILS, str(path), message, remedy)
-    for path in written_files(config):
+    directory = config.perimeter.state_dir
+    missing = [] if directory.exists() else [_nearest(directory)]  # a start makes it there
+    for path in (*written_files(config), *missing):
         wanted = os.W_OK | (os.X_OK if path.is_dir() else os.R_OK)
         if not user.may(path, wanted):
             message = f"user {user.name}, as whom the gateway runs, may not write {path}"
@@ -91,22 +91,15 @@ def file_systems(subject: Subject) -> Iterator[Finding]:
         gone = "at the next boot" if kind in VOLATILE else "with the container"
         message = f"state_dir {state} is on {kind}: keys, API tokens and sessions are lost {gone}"
         yield Finding(Name.STATE_VOLATILE, Grade.SOON, str(state), message, "set state_dir to a directory that stays (a volume)")
-    for path in subject.audit_logs:
-        kind = type_of(path)
-        if is_network(kind):
-            message = (
-                f"the audit log {path} is on a network file system ({kind}): lines of two processes may overwrite each other"
-            )
-            remedy = "write it to a local disk, and copy the rolled files"
-            yield Finding(Name.AUDIT_SHARED, Grade.SOON, str(path), message, remedy)
+    for path, kind in shared_logs(subject.config).items():
+        message, _, remedy = SHARED.format(kind=kind).partition(": ")
+        yield Finding(Name.AUDIT_SHARED, Grade.SOON, str(path), message, remedy)
     yield from _full((*subject.audit_logs, state))
 
 
 def _full(paths: Iterable[Path]) -> Iterator[Finding]:
     for path in paths:
-        place = path
-        while not place.exists() and place != place.parent:
-            place = place.parent
+        place = _nearest(path)
         if not (place.is_file() or place.is_dir()):
             continue
         space = space_at(place)
@@ -114,6 +107,13 @@ def _full(paths: Iterable[Path]) -> Iterator[Finding]:
             grade = Grade.DOWN if space.full else Grade.SOON
             message = f"the file system of {path} is {'' if space.full else 'almost '}full: {space.free >> 20} MiB are free"
             yield Finding(Name.DISK_FULL, grade, str(path), message, "make room: remove old files, or lower keep in [audit]")
+
+
+def _nearest(path: Path) -> Path:
+    """``path``, or its closest parent that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
 
 
 def _mode(path: Path) -> int:

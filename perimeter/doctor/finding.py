@@ -80,9 +80,3 @@ class Finding:
     subject: str
     message: str
     remedy: str
-
-
-def exit_status(findings: list[Finding]) -> int:
-    """0 if there is at most advice, 3 if something works only for now, 1 if something is open or fails (`perimeter.cli`)."""
-    worst = min((one.grade for one in findings), default=Grade.ADVICE)
-    return 1 if worst <= Grade.FAILS else 3 if worst is Grade.SOON else 0

@@ -71,11 +71,13 @@ class SideBySide:
     def _run(self, number: int, look: Look, slots: threading.BoundedSemaphore) -> None:
         with slots:
             began = time.monotonic()
+            findings: list[Finding] = []
             try:
-                findings = tuple(look.see())
+                findings.extend(look.see())
             except Exception as error:
-                findings = (_failed(look, error),)
-            self._done.put((number, Seen(look, _few(look, findings), time.monotonic() - began)))
+                # what was found before stays
+                findings.append(_failed(look, error))
+            self._done.put((number, Seen(look, _few(look, tuple(findings)), time.monotonic() - began)))
 
     def _late(self, look: Look) -> Seen:
         message = f"the look did not end within {self._timeout:g} s"

@@ -6,7 +6,6 @@ import ctypes
 import resource
 import struct
 import sys
-import sysconfig
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Final
 from perimeter.descriptors import descriptor_limit, share_of
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.subject import Subject
+from perimeter.interpreter import built_with_pgo
 
 DIFFERENCE: Final = 60.0
 """Seconds by which a file of the gateway may be from the future."""
@@ -48,21 +48,6 @@ def _limit_of(pid: int) -> int | None:
     except OSError:
         return descriptor_limit()
     return None if soft == resource.RLIM_INFINITY else soft
-
-
-def built_with_pgo(variables: dict[str, object] | None = None, distribution: bool | None = None) -> bool:
-    """Whether this interpreter was built with profile-guided optimisation, as far as it is known.
-
-    The variables of the build say it, except for those of Debian's interpreters, which are built with it: ``distribution`` is
-    whether this is one of them.
-    """
-    found = sysconfig.get_config_vars() if variables is None else variables
-    if distribution is None:
-        distribution = sys.base_prefix == "/usr" and Path("/etc/debian_version").exists()
-    if distribution:
-        return True
-    flags = " ".join(str(found.get(name) or "") for name in ("PY_CFLAGS", "PY_CFLAGS_NODIST", "PY_CORE_CFLAGS", "CONFIG_ARGS"))
-    return "--enable-optimizations" in flags or "-fprofile-use" in flags or "-fprofile-instr-use" in flags
 
 
 def interpreter() -> list[Finding]:
@@ -111,8 +96,11 @@ def clock(subject: Subject, kernel: bool | None = None) -> Iterable[Finding]:
 
 def _times(subject: Subject) -> Iterable[tuple[float, Path]]:
     directory = subject.config.perimeter.state_dir
-    paths = (*(directory.iterdir() if directory.is_dir() else ()), *subject.audit_logs)
-    for path in paths:
+    try:
+        inside = list(directory.iterdir())
+    except OSError:
+        inside = []  # none yet, or this user may not look
+    for path in (*inside, *subject.audit_logs):
         try:
             yield path.stat().st_mtime, path
         except OSError:

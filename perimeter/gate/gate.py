@@ -91,6 +91,8 @@ class Gate:
         route = admitted.route
         exchange.decision = admitted
         exchange.max_body = route.max_body
+        if exchange.trace is not None:
+            exchange.trace.admitted()
         route.target.handle(exchange)
 
     def judge(
@@ -223,11 +225,14 @@ class Gate:
 
     # -- where the request goes, and where it came from
 
+    def trusts(self, exchange: Exchange) -> bool:
+        """Whether ``exchange`` comes from a trusted proxy."""
+        return bool(self.trusted_proxies) and bool(self._relayed(exchange.connection.address, exchange.head.headers))
+
     def _take_id(self, exchange: Exchange) -> None:
         """Use the id that a trusted proxy gave the request: before the judgement, so that a refusal has it, too."""
-        headers = exchange.head.headers
-        request_id = id_of_proxy(headers)
-        if request_id and self._relayed(exchange.connection.address, headers):
+        request_id = id_of_proxy(exchange.head.headers)
+        if request_id and self.trusts(exchange):
             exchange.id_line = id_line(request_id)
 
     def _relayed(self, peer: str, headers: HeaderBlock) -> tuple[str, ...]:

@@ -23,8 +23,11 @@ class HttpConnection(Protocol):
     def exchanges(self) -> Collection[Exchange]:
         """Those under way: one at most in HTTP/1.1."""
 
-    def shut_down(self) -> None:
-        """Serve what is under way, or the next request if one has come, and nothing else; close at once if idle."""
+    def shut_down(self, idle: bool = True) -> None:
+        """Serve what is under way, or the next request if one has come, and nothing else; close at once if idle.
+
+        Without ``idle``, an idle connection stays open for one more request, which may be on its way.
+        """
 
     @property
     def silent_since(self) -> float:
@@ -56,10 +59,10 @@ class Connections(set["HttpConnection"]):
         """How many exchanges are under way, tunnels included."""
         return sum(len(connection.exchanges) for connection in self)
 
-    def shut_down(self) -> None:
-        """Serve no further request on any of the connections."""
+    def shut_down(self, idle: bool = True) -> None:
+        """`HttpConnection.shut_down` of each connection."""
         for connection in list(self):
-            connection.shut_down()
+            connection.shut_down(idle)
 
 
 class ConnectionSite(ExchangeSite, Protocol):

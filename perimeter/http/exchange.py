@@ -21,7 +21,7 @@ from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, Req
 if TYPE_CHECKING:
     from perimeter.audit.sink import IAuditSink
     from perimeter.http.carrier import Carrier
-    from perimeter.http.roles import Admission, IBodySink, IResponder
+    from perimeter.http.roles import Admission, ExchangeTrace, IBodySink, IResponder
 
 _log = Logger()
 
@@ -68,6 +68,7 @@ class Exchange:
         "sent",
         "status",
         "time",
+        "trace",
         "tunnel",
         "upstream",
     )
@@ -91,6 +92,8 @@ class Exchange:
         self.received = 0
         self.max_body: int | None = None
         self.tunnel = False
+        #: None without traces
+        self.trace: ExchangeTrace | None = None
         #: when it is judged again, in the clock's seconds; 0: not known yet (`perimeter.gate.review`)
         self.review = 0.0
         #: the request's body is complete
@@ -224,6 +227,8 @@ class Exchange:
         """Begin. Returns whether the response has no body, whatever its length (RFC 9110, section 6.4.1)."""
         self._started = True
         self.status = status
+        if self.trace is not None:
+            self.trace.answered()
         if not self.body_done:
             if self._sink is None:
                 self._carrier.discard_body()
@@ -242,6 +247,8 @@ class Exchange:
         """
         self._started = True
         self.status = 101
+        if self.trace is not None:
+            self.trace.answered()
         if self._record(unseen=True, opens_tunnel=True):
             self._sink = sink
             self.tunnel = True
@@ -416,9 +423,10 @@ class Exchange:
         else:
             record.detail = refusal.detail
             record.attempted_user = refusal.attempted_user
-        if sink.record(record):
-            return True
-        return self._unrecorded(sink, record, unsent, unseen)
+        written = sink.record(record) or self._unrecorded(sink, record, unsent, unseen)
+        if self.trace is not None and not opens_tunnel:
+            self.trace.end(record)
+        return written
 
     def _unrecorded(self, sink: IAuditSink, record: AccessRecord, unsent: int, unseen: bool) -> bool:
         """The record is not in the file: make it say what the client sees instead of the response (attack 41)."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from zope.interface import Interface
 
 from perimeter.audit.sink import IAuditSink
-from perimeter.model import Field, Principal
+from perimeter.model import AccessRecord, Field, Principal
 
 # zope interfaces describe what a caller sees, so their methods name no self.
 
@@ -59,6 +59,22 @@ class Admission(Protocol):
     @property
     def principal(self) -> Principal | None:
         """The authenticated user, or None."""
+
+
+class ExchangeTrace(Protocol):
+    """Notes when the parts of an exchange happen, for traces (`perimeter.traces.trace.Trace`). Nothing here raises."""
+
+    def admitted(self) -> None:
+        """The gate has admitted the request."""
+
+    def request_lines(self) -> bytes:
+        """The request to the service is made: the header lines with the context of the trace for it."""
+
+    def answered(self) -> None:
+        """The response begins."""
+
+    def end(self, record: AccessRecord) -> None:
+        """The exchange has ended with ``record``."""
 
 
 class IBodySink(Interface):

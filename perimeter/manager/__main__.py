@@ -9,8 +9,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-# Twisted imports pyOpenSSL if it is installed, which takes 13 MB of memory. The manager has no connection with TLS.
-sys.modules["OpenSSL"] = None  # type: ignore[assignment]
+# Twisted imports TLS if it is installed, which takes 15 MB of memory. The manager has no connection with TLS.
+sys.modules["OpenSSL"] = sys.modules["ssl"] = None  # type: ignore[assignment]
 
 from twisted.logger import globalLogBeginner  # noqa: E402
 
@@ -50,4 +50,7 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    if sys.argv[1] == "check":  # before an upgrade: that the program can be loaded
+        import perimeter.manager.service  # noqa: F401
+    else:
+        main(int(sys.argv[1]))

@@ -22,6 +22,7 @@ from perimeter.manager.handover import environment, python
 from perimeter.manager.listening import Sockets
 from perimeter.run.log_target import LogTarget
 from perimeter.workers.channel import Channel, Handler
+from perimeter.workers.lag import Lag
 from perimeter.workers.page import SharedPage, SlotState
 from perimeter.workers.plan import Plan
 
@@ -35,6 +36,9 @@ COMMIT: Final = 5.0
 
 SILENT: Final = 5
 """A worker whose heartbeat has not changed for so many seconds is ended."""
+
+BEHIND: Final = 5
+"""A worker in which a change of the state is not in force for so many seconds is ended: it may admit what was revoked."""
 
 ABORTED: Final = 2.0
 """Seconds from SIGABRT, at which a worker writes where it is, to SIGKILL."""
@@ -75,7 +79,8 @@ class Child(ProcessProtocol):
         self.channel = Channel(handlers, reactor, lambda: self.closed.callback(None))
         self._page = page
         self._reactor = reactor
-        self._heartbeat = self._unchanged = 0
+        self._heartbeat = self._unchanged = self._watched = 0
+        self._lag = Lag()
         self._ending = False
 
     @property
@@ -134,15 +139,24 @@ class Child(ProcessProtocol):
     # -- watch and end
 
     def watch(self) -> None:
-        """To be called once a second: ends a worker that does not turn any more, which it shows by its heartbeat."""
+        """To be called once a second: ends a worker that hangs, which its heartbeat shows, or that does not follow the state.
+
+        A heartbeat is compared with the one before, not with a clock: after a pause of the whole machine no worker is blamed.
+        """
         if not self.status or self._ending:
             return
-        heartbeat = self._page.slots[self.number].heartbeat
-        self._unchanged = self._unchanged + 1 if heartbeat == self._heartbeat else 0
-        self._heartbeat = heartbeat
+        row = self._page.slots[self.number]
+        self._watched += 1  # counts calls: it does not jump when the clock is set, or when the manager was stopped for a while
+        self._unchanged = self._unchanged + 1 if row.heartbeat == self._heartbeat else 0
+        self._heartbeat = row.heartbeat
         if self._unchanged > SILENT:
-            _log.error("worker {slot} (pid {pid}) hangs: it is ended", slot=self.number, pid=self.pid, counted=True)
-            self.end()
+            self._give_up("hangs")
+        elif self._lag.look(row.applied, self._page.committed, self._watched) > BEHIND:
+            self._give_up("does not see what was revoked")
+
+    def _give_up(self, why: str) -> None:
+        _log.error("worker {slot} (pid {pid}) {why}: it is ended", slot=self.number, pid=self.pid, why=why, counted=True)
+        self.end()
 
     def end(self) -> None:
         """End the process at once: with SIGABRT, so that it writes where it was, then with SIGKILL."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from perimeter.errors import StartupError
+from perimeter.manager.adopted import Adopted, handed_over
 from perimeter.manager.backoff import Backoff
 from perimeter.manager.child import Child, Generation
+from perimeter.manager.handover import InheritedWorker
 from perimeter.manager.listening import close_sockets
 from perimeter.manager.relay import Relay
 from perimeter.run.log_target import LogTarget
@@ -61,7 +64,7 @@ class Fleet:
         self.generation = generation
         self.fault = ""
         self.relay = Relay(self.serving)
-        self.shares = Shares(self.serving, self.described)
+        self.shares = Shares(self.serving, self.described, reactor.seconds)
         self.changed: Any = lambda: None
         self._reactor = reactor
         self._page = page
@@ -70,15 +73,17 @@ class Fleet:
         self._first = DeferredLock()
         self._proven = False
         self._leaving: set[Slot] = set()
+        #: workers of the program before, which serve until all new ones do
+        self.before: list[Slot] = []
 
     def serving(self) -> list[Child]:
-        """The workers that serve, by their slots."""
-        return [slot.child for slot in self.slots if slot.child is not None and slot.child.serving]
+        """The workers that serve, by their slots; those of the program before come last."""
+        return [slot.child for slot in (*self.slots, *self.before) if slot.child is not None and slot.child.serving]
 
     def described(self) -> list[dict[str, Any]]:
         """The members of a `perimeter.workers.gathered.WorkerNow` for each worker."""
         found = []
-        for slot in (*self.slots, *self._leaving):
+        for slot in self._all_slots():
             child, row = slot.child, self._page.slots[slot.number]
             state = SlotState.EMPTY if child is None else row.state
             found.append(
@@ -102,7 +107,7 @@ class Fleet:
         for slot in self.slots[wanted:]:
             self._leave(slot)
         del self.slots[wanted:]
-        taken = {slot.number for slot in (*self.slots, *self._leaving)}
+        taken = {slot.number for slot in self._all_slots()}
         free = (number for number in range(len(self._page.slots)) if number not in taken)
         while len(self.slots) < wanted:
             slot = Slot(next(free))
@@ -198,6 +203,49 @@ class Fleet:
         finally:
             self._first.release()
 
+    # -- an upgrade
+
+    def adopt(self, workers: Iterable[InheritedWorker]) -> None:
+        """Go on with the workers of the program before."""
+        for worker in workers:
+            child = Adopted(worker, self._page, {}, self._reactor)
+            child.channel.handlers = {**self.relay.handlers(child), **self.shares.handlers(child)}
+            child.closed.addCallback(partial(self._closed, child))
+            self.shares.tally.keep(child, worker.counts)
+            slot = Slot(worker.slot, child)
+            if worker.leaving:
+                self._leaving.add(slot)
+            else:
+                self.before.append(slot)
+            slot.kept = child.ended.addCallback(partial(self._adopted_ended, slot))
+            child.adopt()
+
+    def _adopted_ended(self, slot: Slot, _: str) -> None:
+        slot.child = None
+        self._leaving.discard(slot)
+        if slot in self.before:
+            self.before.remove(slot)
+
+    def retire(self) -> None:
+        """Let the workers of the program before finish their requests: the new ones serve."""
+        before, self.before = self.before, []
+        for slot in before:
+            self._leave(slot)
+
+    def hand_over(self) -> tuple[list[InheritedWorker], list[int]]:
+        """The workers for the next program, and the processes that are of no use to it and end."""
+        kept, ending = [], []
+        for slot in self._all_slots():
+            child = slot.child
+            if child is None or not child.pid:
+                continue
+            if child.status:
+                kept.append(handed_over(child, slot in self._leaving, self.shares.tally.last(child)))
+            else:
+                child.signal(signal.SIGKILL)
+                ending.append(child.pid)
+        return kept, ending
+
     # -- another configuration
 
     async def put_in_force(self, new: Generation) -> None:
@@ -237,7 +285,10 @@ class Fleet:
 
     def all_children(self) -> list[Child]:
         """Every process, also of slots that are being left."""
-        return [slot.child for slot in (*self.slots, *self._leaving) if slot.child is not None]
+        return [slot.child for slot in self._all_slots() if slot.child is not None]
+
+    def _all_slots(self) -> list[Slot]:
+        return [*self.slots, *self.before, *self._leaving]
 
     def watch(self) -> None:
         """To be called once a second."""
@@ -255,10 +306,11 @@ class Fleet:
         The reactor's ``stop_now`` (a second signal) ends it sooner.
         """
         close_sockets(self.generation.sockets, {})
-        kept = [slot.kept for slot in (*self.slots, *self._leaving) if slot.kept is not None]
-        for slot in self.slots:
+        kept = [slot.kept for slot in self._all_slots() if slot.kept is not None]
+        for slot in (*self.slots, *self.before):
             self._leave(slot)
         self.slots.clear()
+        self.before.clear()
         deadline = self._reactor.seconds() + self.generation.plan.drain_timeout + GRACE
         hurried = False
         while not all(one.called for one in kept):

@@ -22,11 +22,57 @@ from perimeter.manager.listening import Sockets
 from perimeter.net.binding import inherited_socket
 from perimeter.run.log_target import LogTarget
 from perimeter.workers.plan import Address, Plan, content, sealed
+from perimeter.workers.sums import Counts
+
+
+@attrs.frozen
+class InheritedWorker:
+    """What is handed over of a worker: its ``slot`` and ``pid``; when it was started (epoch seconds); whether it is to leave.
+
+    ``channel`` is the descriptor of the connection to it, from which ``unread`` (in hexadecimal) has been read already; ``asked``
+    is the number of the last question, ``counts`` the last counts that it has sent.
+    """
+
+    slot: int
+    pid: int
+    since: float
+    status: str
+    leaving: bool
+    channel: int
+    unread: str
+    asked: int
+    counts: Counts
+
+
+@attrs.frozen
+class Present:
+    """The workers that there are at an upgrade, the number of their configuration, and the descriptors of the shared page.
+
+    The gateway has been up ``since`` then. ``counts`` are those of workers that have ended, ``ending`` processes that end and are
+    waited for.
+    """
+
+    generation: int
+    page: int
+    wakers: tuple[int, ...]
+    workers: tuple[InheritedWorker, ...]
+    since: float
+    counts: Counts
+    ending: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Present:
+        """What `attrs.asdict` has turned into JSON."""
+        workers = tuple(InheritedWorker(**one) for one in found["workers"])
+        return cls(**{**found, "wakers": tuple(found["wakers"]), "workers": workers, "ending": tuple(found["ending"])})
 
 
 @attrs.frozen(eq=False)
 class Handover:
-    """``file`` is site.ini, ``text`` the descriptor of what was read from it. `Launch` has ``waiting`` and ``pidfile``."""
+    """``file`` is site.ini, ``text`` the descriptor of what was read from it. `Launch` has ``waiting`` and ``pidfile``.
+
+    At an upgrade there are workers already, in ``present``.
+    """
 
     file: Path
     plan: Plan
@@ -35,9 +81,10 @@ class Handover:
     log: LogTarget
     waiting: int | None
     pidfile: str
+    present: Present | None = None
 
-    def execute(self) -> NoReturn:
-        """Go on as the manager. Raises OSError if that is not possible."""
+    def execute(self, executable: str = sys.executable) -> NoReturn:
+        """Go on as the manager, run by the interpreter ``executable``. Raises OSError if that is not possible."""
         listeners = [[*attrs.astuple(address), one.fileno()] for address, one in self.sockets.items()]
         told = {
             "file": str(self.file),
@@ -47,16 +94,18 @@ class Handover:
             "log": attrs.asdict(self.log),
             "waiting": self.waiting,
             "pidfile": self.pidfile,
+            "present": None if self.present is None else attrs.asdict(self.present),
         }
         descriptor = sealed(json.dumps(told).encode())
-        for inherited in (descriptor, self.text, *(one.fileno() for one in self.sockets.values())):
+        kept = () if self.present is None else (self.present.page, *self.present.wakers)
+        for inherited in (descriptor, self.text, *kept, *(one.fileno() for one in self.sockets.values())):
             os.set_inheritable(inherited, True)
         if self.waiting is not None:
             os.set_inheritable(self.waiting, True)
         sys.stdout.flush()
         sys.stderr.flush()
-        program = python("perimeter.manager", str(descriptor), str(self.file))
-        os.execve(program[0], program, environment(os.environ))  # noqa: S606
+        program = python("perimeter.manager", str(descriptor), str(self.file), executable=executable)
+        os.execve(program[0], program, environment(os.environ, executable))  # noqa: S606
 
     @classmethod
     def received(cls, descriptor: int) -> Handover:
@@ -69,6 +118,10 @@ class Handover:
         for inherited in (told["text"], told["waiting"], *(one.fileno() for one in sockets.values())):
             if inherited is not None:
                 os.set_inheritable(inherited, False)
+        present = None if told.get("present") is None else Present.from_json(told["present"])
+        if present is not None:
+            for inherited in (present.page, *present.wakers, *(one.channel for one in present.workers)):
+                os.set_inheritable(inherited, False)
         return cls(
             file=Path(told["file"]),
             plan=Plan.from_json(told["plan"]),
@@ -77,16 +130,22 @@ class Handover:
             log=LogTarget(**told["log"]),
             waiting=told["waiting"],
             pidfile=told["pidfile"],
+            present=present,
         )
 
 
-def python(module: str, *arguments: str) -> list[str]:
+def python(module: str, *arguments: str, executable: str = sys.executable) -> list[str]:
     """The command that runs a module of this program. ``-P``: nothing is imported from the present directory."""
-    return [sys.executable, "-P", "-m", module, *arguments]
+    return [executable, "-P", "-m", module, *arguments]
 
 
-def environment(present: Mapping[str, str]) -> dict[str, str]:
-    """The environment for another process of this program, in which it finds the same code: also if that is not installed."""
+def environment(present: Mapping[str, str], executable: str = sys.executable) -> dict[str, str]:
+    """The environment for another process of this program, in which it finds the same code: also if that is not installed.
+
+    Another interpreter than this one finds the code that is installed with it.
+    """
+    if executable != sys.executable:
+        return dict(present)
     own = str(Path(perimeter.__file__).parent.parent)
     paths = [path for path in present.get("PYTHONPATH", "").split(os.pathsep) if path]
     if own in site.getsitepackages() or own in paths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,18 @@ class _Planner(ProcessProtocol):
             self.ended.callback(None)
 
 
-async def plan_file(file: Path, reactor: Any) -> tuple[Plan, int]:
-    """The plan of a file, and a descriptor with its text. Raises `StartupError` with every fault of the file."""
+async def plan_file(file: Path, reactor: Any, executable: str = sys.executable) -> tuple[Plan, int]:
+    """The plan of a file, and a descriptor with its text. Raises `StartupError` with every fault of the file.
+
+    ``executable`` is the interpreter that reads it.
+    """
     text = os.memfd_create("perimeter-site", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     result = os.memfd_create("perimeter-plan", os.MFD_CLOEXEC)
     try:
         planner = _Planner()
-        command = python("perimeter.run.plan", str(file))
+        command = python("perimeter.run.plan", str(file), executable=executable)
         descriptors = {0: 0, 1: result, 2: 2, 3: text}
-        reactor.spawnProcess(planner, command[0], command, env=environment(os.environ), childFDs=descriptors)
+        reactor.spawnProcess(planner, command[0], command, env=environment(os.environ, executable), childFDs=descriptors)
         await planner.ended.addTimeout(TIMEOUT, reactor, _late)
         try:
             found = json.loads(content(result))

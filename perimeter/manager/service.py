@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,14 +13,17 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from perimeter.config.site.logging import LogFormat, LoggingSettings, LogLevel
 from perimeter.errors import StartupError
+from perimeter.manager.adopted import reaped
 from perimeter.manager.child import Generation
 from perimeter.manager.fleet import TRIES, Fleet
-from perimeter.manager.handover import Handover
+from perimeter.manager.handover import Handover, Present
 from perimeter.manager.listening import close_sockets, open_sockets
 from perimeter.manager.planning import plan_file
+from perimeter.manager.upgrade import check_program, flushed, hold_signals, take_signals
 from perimeter.run.control import ControlPort
 from perimeter.run.launch import Launch
 from perimeter.run.logs import DaemonLog
@@ -47,13 +51,18 @@ class Service:
         self._notifier = notifier
         self._log = log
         self._launch = launch
-        first = Generation(1, handed.text, handed.plan, handed.sockets)
-        self._fleet = Fleet(reactor, SharedPage.create(), handed.file, handed.log, first)
+        present = self._present = handed.present
+        self._handed = handed
+        self._page = SharedPage.create() if present is None else SharedPage(present.page, list(present.wakers))
+        first = Generation(1 if present is None else present.generation, handed.text, handed.plan, handed.sockets)
+        self._fleet = Fleet(reactor, self._page, handed.file, handed.log, first)
         self._fleet.changed = self._changed
         self._fleet.relay.renewed = self._renewed
         self._ready = self._stopping = False
         self._control: ControlPort | None = None
         self._reloads = Reloads(self._reload)
+        self._upgrading = False
+        self._ending: set[int] = set()
         self._watching = LoopingCall(self._watch)
         self._watching.clock = reactor
 
@@ -63,6 +72,13 @@ class Service:
         """Start the workers. Ends the reactor with ``fault`` if none can be started."""
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reloads.ask, True))
         signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._reopen))
+        signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self._upgrade_asked))
+        if self._present is not None:
+            self._fleet.shares.tally.ended = self._present.counts
+            self._fleet.shares.since = self._present.since
+            self._ending.update(self._present.ending)
+            self._fleet.adopt(self._present.workers)
+        take_signals()
         self._apply()
         self._watching.start(WATCH)
         self._fleet.resize()
@@ -72,15 +88,24 @@ class Service:
         slots = self._fleet.slots
         if self._ready or self._stopping:
             return
-        if all(slot.backoff.failures for slot in slots):
-            self.fault = self._fleet.fault
-            self._reactor.stop()
+        if not any(slot.serves for slot in slots):
+            if all(slot.backoff.failures for slot in slots):
+                self._none_starts()
         elif all(slot.serves or slot.backoff.failures >= TRIES for slot in slots):
             self._ready = True
             status = self._status()
             self._notifier.ready(status)
             _log.info("ready: {status}", status=status)
             self._launch.ready()
+            self._fleet.retire()
+
+    def _none_starts(self) -> None:
+        if self._fleet.before:
+            self._notifier.ready(f"not upgraded: {self._fleet.fault}")
+            _log.error("the workers of the new program do not start; those before serve on", counted=True)
+        else:
+            self.fault = self._fleet.fault
+            self._reactor.stop()
 
     def _status(self) -> str:
         serving = self._fleet.serving()
@@ -149,6 +174,65 @@ class Service:
         self._notifier.ready(f"not reloaded: {first}")
         return reason
 
+    # -- upgrade
+
+    def _upgrade_asked(self) -> None:
+        def refused(failure: Failure) -> None:
+            if not failure.check(StartupError):
+                _log.failure("not upgraded", failure, counted=True)
+
+        Deferred.fromCoroutine(self._upgrade(sys.executable)).addErrback(refused)
+
+    async def _upgrade(self, executable: str) -> None:
+        """Check the program that is installed now with the interpreter ``executable``, and execute it.
+
+        Raises `StartupError`, and has changed nothing then.
+        """
+        if self._upgrading or not self._ready or self._stopping:
+            raise StartupError("the gateway starts, stops or is upgraded already; try again")
+        self._upgrading = True
+        self._notifier.reloading("upgrading")
+        before = self._fleet.generation
+        try:
+            await check_program(self._reactor, executable)
+            plan, text = await plan_file(self._file, self._reactor, executable)
+            if plan.workers == 1:
+                raise StartupError("site.ini has workers = 1: a gateway with a single process has no manager; restart it")
+            sockets = open_sockets(plan.listeners, before.sockets)
+            await flushed(self._fleet.all_children(), self._reactor)
+        except StartupError as error:
+            self._upgrading = False
+            for line in str(error).splitlines():
+                _log.error("not upgraded: {error}", error=line, counted=True)
+            self._notifier.ready(f"not upgraded: {str(error).splitlines()[0]}")
+            raise
+        self._reactor.callLater(ANSWER_LEAVES, self._execute, Generation(before.number + 1, text, plan, sockets), executable)
+
+    def _upgrade_state(self) -> dict[str, Any]:
+        """Whether an upgrade is under way, and why its workers do not start, if they do not."""
+        failing = self._fleet.before and all(slot.backoff.failures and not slot.serves for slot in self._fleet.slots)
+        return {"upgrading": self._upgrading or bool(self._fleet.before), "upgrade_fault": self._fleet.fault if failing else ""}
+
+    def _execute(self, new: Generation, executable: str) -> None:
+        """Execute the new program. There is no way back."""
+        hold_signals()
+        _log.info("upgrading: another program takes over")
+        if self._control is not None:
+            self._control.close()
+        workers, ending = self._fleet.hand_over()
+        shares, page = self._fleet.shares, self._page
+        present = Present(
+            generation=new.number,
+            page=page.descriptor,
+            wakers=tuple(page.wakers),
+            workers=tuple(workers),
+            since=shares.since,
+            counts=shares.tally.ended,
+            ending=(*ending, *self._ending),
+        )
+        handed = attrs.evolve(self._handed, plan=new.plan, text=new.text, sockets=new.sockets, waiting=None, present=present)
+        handed.execute(executable)
+
     def _reopen(self) -> None:
         self._fleet.tell("reopen")
 
@@ -156,6 +240,7 @@ class Service:
 
     def _watch(self) -> None:
         self._fleet.watch()
+        self._ending = {pid for pid in self._ending if reaped(pid) is None}
         self._log.report()
         if self._notifier.watchdog is not None:
             self._notifier.alive()
@@ -167,12 +252,15 @@ class Service:
             if refused:
                 raise ValueError(refused)
             return {"generation": self._fleet.generation.number, "status": self._status()}
+        if command == "upgrade":
+            await self._upgrade(str(question.get("python") or sys.executable))
+            return {"pid": os.getpid()}
         if command == "stop":
             self._reactor.callLater(ANSWER_LEAVES, self._stop)
             return {}
         answer = await self._fleet.relay.control(question)
         if command == "status":
-            return {**answer, "pid": os.getpid()}
+            return {**answer, "pid": os.getpid(), **self._upgrade_state()}
         return answer
 
     def _stop(self) -> None:

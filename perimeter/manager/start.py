@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,4 +74,5 @@ class Start(Service):
         try:
             Handover(self._file, plan, text, sockets, self._log, waiting, pidfile).execute()
         except OSError as error:
-            self._launch.failed(f"the manager of the workers cannot be started: {error.strerror}")
+            # typically an interpreter below /root, and --uid
+            self._launch.failed(f"user {os.geteuid()} cannot execute {sys.executable}, which workers need: {error.strerror}")

@@ -156,6 +156,10 @@ class Metrics:
         self.upstreams = UpstreamCounts()
         #: sign-ins on the page, by method and outcome
         self.logins: Counter[tuple[str, ...]] = Counter()
+        #: requests that traces record (recorded), and those above the limit (limited)
+        self.traces: Counter[tuple[str, ...]] = Counter()
+        #: spans, by what became of them (`perimeter.traces.exporter.Outcome`)
+        self.spans: Counter[tuple[str, ...]] = Counter()
         #: reloads that succeeded, and those that failed
         self.reloads = {"success": 0, "error": 0}
         self.reloaded = True
@@ -166,6 +170,20 @@ class Metrics:
         """``config`` is in force, or about to be."""
         self.requests.configured(config)
         self.auth.configured(config)
+        if config.traces.endpoint:
+            # so that Prometheus sees the first increase
+            for recorded in ("recorded", "limited"):
+                self.traces[recorded,] += 0
+            for outcome in ("sent", "dropped", "refused", "failed"):
+                self.spans[outcome,] += 0
+
+    def count_trace(self, recorded: bool) -> None:
+        """Count a request that traces record, or that is above their limit."""
+        self.traces["recorded" if recorded else "limited",] += 1
+
+    def count_spans(self, outcome: str, number: int) -> None:
+        """Count spans. The outcome is a word of the program."""
+        self.spans[outcome,] += number
 
     def count_login(self, method: str, outcome: str) -> None:
         """Count a sign-in. Both are words of the program."""

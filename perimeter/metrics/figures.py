@@ -201,16 +201,20 @@ def _grouped(
 
 @attrs.frozen
 class Figures:
-    """The figures of the gateway. ``workers`` are its worker processes, none if there is one process."""
+    """The figures of the gateway, which has been up for ``uptime`` seconds.
+
+    ``workers`` are its worker processes, none if there is one process.
+    """
 
     totals: Totals
     now: Now
+    uptime: float
     workers: Sequence[WorkerNow] = ()
 
 
-def own_figures(metrics: Metrics, time: float) -> Figures:
+def own_figures(metrics: Metrics, time: float, uptime: float = 0.0) -> Figures:
     """The figures of this process. ``time`` is the present (epoch seconds). Raises `NotRunning` while it stops."""
     sources = metrics.in_force()
     if sources is None:
         raise NotRunning
-    return Figures(totals(metrics), now_of(sources, time))
+    return Figures(totals(metrics), now_of(sources, time), uptime)

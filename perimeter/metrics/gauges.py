@@ -25,6 +25,7 @@ MERGES: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
     "perimeter_offload_waiting": sum,
     "perimeter_sessions": max,
     "perimeter_signing_key_activated_timestamp_seconds": max,
+    "perimeter_certificate_expiry_timestamp_seconds": min,
     "process_virtual_memory_bytes": sum,
     "process_resident_memory_bytes": sum,
     "process_start_time_seconds": min,
@@ -69,6 +70,14 @@ def gauges(now: ScrapeSources) -> Iterator[Metric]:
         if key.state is KeyState.SIGNING and key.activated is not None:
             signing.add_metric((), key.activated)
     yield signing
+    expiry = GaugeMetricFamily(
+        "perimeter_certificate_expiry_timestamp_seconds",
+        "When the first certificate of a listener's chain ends, in epoch seconds.",
+        labels=("listener",),
+    )
+    for name, end in now.certificates.items():
+        expiry.add_metric((name,), end)
+    yield expiry
 
 
 def _listeners(now: ScrapeSources) -> Iterator[Metric]:

@@ -26,7 +26,8 @@ class NotRunning(Refusal):
 class ScrapeSources:
     """The parts of the running gateway. ``connections`` are by listener, ``queues`` by their purpose.
 
-    ``sessions`` is how many sessions of browsers are kept.
+    ``sessions`` is how many sessions of browsers are kept. ``certificates`` are by listener: when the first one of its chains
+    ends, in epoch seconds.
     """
 
     connections: Mapping[str, Connections]
@@ -36,3 +37,4 @@ class ScrapeSources:
     keys: Sequence[KeyEntry]
     queues: Mapping[str, Offload]
     sessions: int
+    certificates: Mapping[str, float] = attrs.field(factory=dict)

@@ -118,6 +118,7 @@ class ListeningPort(tcp.Port):
         self._accepts = self.max_accepts
         self._refused = 0
         self._paused = False
+        self.closed = False
 
     def release(self, address: str) -> None:
         """A connection from ``address`` has ended."""
@@ -134,6 +135,9 @@ class ListeningPort(tcp.Port):
 
     def close(self) -> None:
         """Accept no more, and close the socket, whether or not connections were accepted so far."""
+        if self.closed:
+            return
+        self.closed = True
         if self.connected:
             self.stopListening()  # type: ignore[no-untyped-call]
         else:

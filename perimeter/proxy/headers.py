@@ -241,14 +241,16 @@ def request_head(
         client = client_lines(exchange.connection)
     if prefix:
         client += b"X-Forwarded-Prefix: %b\r\n" % prefix
-    rest = _next_hop(headers.hops) if headers.hops else _FIRST_HOP
+    rest = exchange.id_line + (_next_hop(headers.hops) if headers.hops else _FIRST_HOP)
+    if exchange.trace is not None:
+        rest += exchange.trace.request_lines()
     if headers.chunked:
         rest += b"Transfer-Encoding: chunked\r\n"
     elif headers.content_length is not None:
         rest += b"Content-Length: %d\r\n" % headers.content_length
     if upgrade is not None:
         rest += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\n%b%b%b\r\n" % (
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\n%b%b\r\n" % (
         head.method,
         decision.target,
         host,
@@ -256,7 +258,6 @@ def request_head(
         client,
         client_host,
         decision.identity,
-        exchange.id_line,
         rest,
     )
 

@@ -37,7 +37,7 @@ class AllFigures:
         own = self._own()
         found = await gathered(self._place, "figures", own.totals.counts(), timeout)
         others = [Now.from_members(share["now"]) for share in found.shares.values()]
-        return Figures(Totals.from_counts(found.counts), together(own.now, others), found.workers)
+        return Figures(Totals.from_counts(found.counts), together(own.now, others), found.uptime, found.workers)
 
     async def sample(self) -> tuple[Totals, Now]:
         """For `perimeter.metrics.samples.Sampler`."""

@@ -10,10 +10,12 @@ from twisted.internet.defer import Deferred
 
 from perimeter.errors import Unavailable
 from perimeter.metrics.figures import Totals
-from perimeter.proxy.health import GRAVITY
+from perimeter.proxy.health import ServerState
 from perimeter.run.overview import requests_so_far
 from perimeter.run.problems import Examination, Problem, Severity, Subject, problems
-from perimeter.workers.gathered import Gathered, WorkerNow, gathered
+from perimeter.web.endpoints.operator.gateway import Reload
+from perimeter.workers.channel import ChannelClosed, Refused
+from perimeter.workers.gathered import SLOW, Gathered, WorkerNow, gathered
 from perimeter.workers.place import Place
 
 
@@ -38,17 +40,23 @@ async def all_problems(subject: Examination) -> list[Problem]:
 def merged_problems(own: Iterable[Problem], others: Mapping[int, Iterable[Problem]]) -> list[Problem]:
     """``own`` problems, and those of the ``others`` by slot that are not known here, with the slots."""
     known = list(own)
-    subjects = {(one.subject, one.name) for one in known}
-    more: dict[tuple[str, str], list[tuple[int, Problem]]] = {}
+    subjects = {_what(one) for one in known}
+    more: dict[object, list[tuple[int, Problem]]] = {}
     for slot, several in others.items():
         for one in several:
-            if (one.subject, one.name) not in subjects:
-                more.setdefault((one.subject, one.name), []).append((slot, one))
+            if _what(one) not in subjects:
+                more.setdefault(_what(one), []).append((slot, one))
     for found in more.values():
         slots = sorted({slot for slot, _ in found})
         where = f"(worker {slots[0]})" if len(slots) == 1 else f"(workers {', '.join(map(str, slots))})"
         known.append(attrs.evolve(found[0][1], message=f"{found[0][1].message} {where}"))
     return sorted(known, key=lambda one: one.severity)
+
+
+def _what(problem: Problem) -> object:
+    """What has the problem: two workers may describe it with different numbers. A server is named by the message."""
+    server = problem.message.partition(": ")[0] if problem.subject == Subject.UPSTREAM else ""
+    return problem.subject, problem.name, server
 
 
 def _of_workers(workers: Sequence[WorkerNow]) -> Iterable[Problem]:
@@ -57,9 +65,17 @@ def _of_workers(workers: Sequence[WorkerNow]) -> Iterable[Problem]:
             message = f"process {one.pid} does not answer"
             yield Problem(Severity.SOME_REQUESTS_FAIL, Subject.WORKER, str(one.slot), message)
         elif one.state in ("empty", "starting") and one.restarts:
-            yield Problem(
-                Severity.WORKS_FOR_NOW, Subject.WORKER, str(one.slot), f"it is being replaced, for the {one.restarts}. time"
-            )
+            message = f"it has ended and is started again (restart {one.restarts})"
+            yield Problem(Severity.WORKS_FOR_NOW, Subject.WORKER, str(one.slot), message)
+
+
+async def known_reload(place: Place) -> Reload:
+    """The last reload that the other workers know, for a worker that has begun to serve after it."""
+    try:
+        replies = await place.gather("last_reload", SLOW)
+    except (ChannelClosed, Refused, TimeoutError):
+        return Reload()
+    return max((Reload(*one.value) for one in replies if one.value is not None), key=lambda one: one.at, default=Reload())
 
 
 async def all_status(place: Place, own: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
@@ -79,10 +95,10 @@ def merged_status(own: Mapping[str, Any], found: Gathered) -> dict[str, Any]:
         **own,
         **(requests_so_far(Totals.from_counts(found.counts)) if "requests" in own else {}),
         "last_reload": max(reloads, key=lambda one: str(one["at"]), default=None),
-        "uptime": max(one["uptime"] for one in several),
+        "uptime": int(found.uptime),
         "sessions": max(one["sessions"] for one in several),
-        "upstreams": _rows(several, "upstreams", ("name",), {"waiting": sum, "servers": _servers}),
         "listeners": _rows(several, "listeners", ("name",), {"connections": sum}),
+        "upstreams": _rows(several, "upstreams", ("name",), {"waiting": sum, "servers": _servers}),
         "authenticators": _rows(several, "authenticators", ("name", "realm"), {"down": any, "next_try": max}),
         "waiting": _rows(several, "waiting", ("kind", "value", "realm"), {"wrong_passwords": max, "seconds": max}),
         "workers": [attrs.asdict(one) for one in found.workers],
@@ -90,13 +106,14 @@ def merged_status(own: Mapping[str, Any], found: Gathered) -> dict[str, Any]:
 
 
 def _servers(several: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """The servers of one upstream: each in its worst state, with what all workers have under way."""
+    """The servers of an upstream: the worst state of each, with its fault, and its connections and requests in all workers."""
     found: dict[str, list[Mapping[str, Any]]] = {}
-    for server in (server for servers in several for server in servers):
-        found.setdefault(server["url"], []).append(server)
+    for one in (one for servers in several for one in servers):
+        found.setdefault(one["url"], []).append(one)
+    worse = tuple(map(str, ServerState))
     return [
         {
-            **max(same, key=lambda one: GRAVITY[one["state"]]),
+            **max(same, key=lambda one: worse.index(one["state"])),
             **{member: sum(one[member] for one in same) for member in ("active", "busy", "idle")},
         }
         for same in found.values()
@@ -108,7 +125,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """The rows ``name`` of all, one for each value of ``key``, whose other members are merged or those of the first."""
     found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in (row for status in several for row in status[name]):
+    for row in (row for status in several for row in status.get(name, ())):
         found.setdefault(tuple(row[each] for each in key), []).append(row)
 
     def merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

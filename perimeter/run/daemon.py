@@ -10,16 +10,15 @@ from __future__ import annotations
 import gc
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.config import SiteConfig
@@ -33,6 +32,7 @@ from perimeter.run.launch import Launch
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier, Watchdog
 from perimeter.run.operations import answer
+from perimeter.run.reloads import STOPPING, Reloads
 from perimeter.run.sockets import BoundSockets
 from perimeter.run.steps import run_all
 from perimeter.run.worker import Worker
@@ -45,8 +45,6 @@ _REPORT = 1.0
 
 #: Seconds between the answer to the command that stops the gateway and the stop: the answer leaves first.
 _ANSWER_LEAVES = 0.1
-
-_STOPPING = "the gateway is stopping"
 
 
 class Daemon(Service):
@@ -80,10 +78,7 @@ class Daemon(Service):
         self._worker = Worker(reactor, config.limits, BoundSockets(activated), user)
         self._bound = False
         self._control: ControlPort | None = None
-        self._reloading: Deferred[Any] | None = None
-        self._reload_next: Callable[[], SiteConfig] | None = None
-        #: those who wait for the result of the next reload
-        self._waiting: list[Deferred[str]] = []
+        self._reloads = Reloads(self._put_in_force)
         #: how many configurations have been put in force
         self._generation = 0
         self._files = FileWatch(reactor, self._renewed)
@@ -162,6 +157,8 @@ class Daemon(Service):
         self._files.watch(prepared.versions)
         if self._log is not None:
             self._log.configure(config.logging, config.audit.redact)
+        if config.perimeter.workers > 1:
+            _log.warn("workers = {count}: this takes a restart; one process serves until then", count=config.perimeter.workers)
         for warning in config.warnings:
             _log.warn("{finding}", finding=warning, counted=True)  # an event with "warning" in it is Python's own to Twisted
 
@@ -195,53 +192,22 @@ class Daemon(Service):
     # -- reload
 
     def reload(self) -> Deferred[str]:
-        """Read the configuration again and put it in force, as a whole or not at all. The result is "", or what is wrong.
-
-        A reload that is asked for during another one is done after it, since the file may have changed: once, however often it
-        was asked for.
-        """
-        return self._reload(self._read)
+        """Read the configuration again and put it in force, as a whole or not at all. The result is "", or what is wrong."""
+        return self._reloads.ask(True)
 
     def _renewed(self, paths: list[Path]) -> None:
         """Files have changed that the configuration in force names: read these again. site.ini may be half edited, and waits."""
         _log.info("changed: {paths}; reading the files again", paths=", ".join(map(str, paths)))
-        self._reload(self._in_force)
+        self._reloads.ask(False)
 
-    def _reload(self, read: Callable[[], SiteConfig]) -> Deferred[str]:
-        if not self.running:
-            return succeed(_STOPPING)
-        result: Deferred[str] = Deferred()
-        self._waiting.append(result)
-        if self._reloading is None:
-            self._begin_reload(read)
-        elif self._reload_next is None or read == self._read:  # reading site.ini again reads the files that it names, too
-            self._reload_next = read
-        return result
-
-    def _begin_reload(self, read: Callable[[], SiteConfig]) -> None:
-        self._reload_next = None
-        waiting, self._waiting = self._waiting, []
-        self._notifier.reloading("reading the configuration")
-        self._reloading = Deferred()  # a placeholder, as what follows may be over at once
-        reloading = Deferred.fromCoroutine(self._put_in_force(read))
-        if not reloading.called:
-            self._reloading = reloading
-        reloading.addBoth(self._reloaded, waiting)
-
-    def _reloaded(self, refused: str | Failure, waiting: list[Deferred[str]]) -> None:
-        self._reloading = None
-        for one in waiting:
-            one.callback(refused if isinstance(refused, str) else _STOPPING)
-        if self._reload_next is not None:
-            self._begin_reload(self._reload_next)
-
-    async def _put_in_force(self, read: Callable[[], SiteConfig]) -> str:
+    async def _put_in_force(self, whole: bool) -> str:
         """Nothing (""), or why the configuration is not in force."""
+        self._notifier.reloading("reading the configuration")
         try:
-            prepared = await self._worker.prepare(read)
+            prepared = await self._worker.prepare(self._read if whole else self._in_force)
             self._worker.put_in_force(prepared)
         except CancelledError:
-            return _STOPPING
+            return STOPPING
         except StartupError as error:
             for line in str(error).splitlines():
                 _log.error("not reloaded: {error}", error=line, counted=True)
@@ -278,12 +244,7 @@ class Daemon(Service):
         """Stop accepting, let requests in flight finish, then cut what is left. A reload under way is given up."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._notifier.stopping("requests in flight finish")
-        self._reload_next = None
-        if self._reloading is not None:
-            self._reloading.cancel()
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(_STOPPING)
+        self._reloads.stop()
         self._files.stop()
         if self._control is not None:
             self._control.close()

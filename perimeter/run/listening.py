@@ -195,7 +195,7 @@ class Listeners:
             turns=self._runtime.turns,
             clock=reactor.seconds,
             next_id_line=assembly.next_id_line,
-            dispatch=assembly.gates[settings.name].dispatch,
+            dispatch=assembly.dispatch(settings.name),
             answers=assembly.answers,
             audit=assembly.default_sink,
             refusals=self._runtime.refusals,
@@ -266,8 +266,18 @@ class Listeners:
 
     # -- the end
 
+    def drain(self) -> int:
+        """Accept no more, and let each connection end after its present request or the next one, which may be on its way.
+
+        To be called again and again: handshakes under way become connections. Returns how many of both there are.
+        """
+        for listening in self._listening.values():
+            listening.port.close()
+            listening.site.connections.shut_down(idle=False)
+        return sum(len(one.port.waiting) + len(one.site.connections) for one in self._listening.values())
+
     def stop(self) -> None:
-        """Accept no more, and let each connection end after the request that it is serving."""
+        """Accept no more, and let each connection end after the request that it is serving; close those that serve none."""
         for listening in self._listening.values():
             listening.stop()
         for listening in self._listening.values():

@@ -135,7 +135,7 @@ def _values(event: LogEvent, redact: Redactor) -> dict[str, object]:
 def json_line(event: LogEvent, redact: Redactor = redact, slot: int | None = None) -> str:
     """One JSON object: time (UTC), level, namespace and message; first the ``slot`` of a worker.
 
-    With ``values``, those in the message, such as address and reason; ``request_id``; ``trace``, a traceback: if there are any.
+    Where there are any: ``values``, those in the message, such as address and reason; ``request_id``; ``trace``, a traceback.
     """
     when = event.get("log_time", time.time())
     fields: dict[str, object] = {

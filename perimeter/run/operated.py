@@ -20,10 +20,19 @@ from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.problems import Examination, Problem
+from perimeter.web.endpoints.operator.audit import Searches
+from perimeter.web.endpoints.operator.events import Audience
 from perimeter.web.endpoints.operator.gateway import Reload
+from perimeter.web.endpoints.operator.notes import Note, Notes
+from perimeter.web.endpoints.operator.page import Desk
+from perimeter.workers.channel import ChannelClosed, Refused
+from perimeter.workers.place import Place
 
 KNOWN_FOR: Final = 5.0
 """Seconds for which found problems are kept: directories and services are not asked again for each operator."""
+
+NOTE_TIMEOUT: Final = 0.5
+"""Seconds in which another worker has to give the note about what an operator did there."""
 
 
 class OperatedWorker(Protocol):
@@ -54,7 +63,6 @@ class OperatedGateway:
         self._all = None if runtime.place is None else AllFigures(runtime.place, runtime)
         self.samples = Sampler(runtime.metrics, runtime.reactor, None if self._all is None else self._all.sample)
         self.seconds = runtime.reactor.seconds
-        self.uptime = worker.uptime
         self.listeners = worker.listeners
         self._known: Sequence[Problem] = ()
         self._known_until = 0.0
@@ -88,7 +96,7 @@ class OperatedGateway:
         if self._all is not None:
             with suppress(Unavailable):
                 return await self._all.all()
-        return own_figures(self._runtime.metrics, self._runtime.reactor.seconds())
+        return own_figures(self._runtime.metrics, self._runtime.reactor.seconds(), self._worker.uptime())
 
     async def attempts(self) -> Mapping[tuple[str, ...], int]:
         """Questions to authenticators by name, type, realm and result, as `figures`."""
@@ -121,3 +129,27 @@ class OperatedGateway:
             self._known_reload = self._asked_reload
         for one in waiting:
             one.callback(found)
+
+
+def make_desk(worker: OperatedWorker, runtime: Runtime) -> Desk:
+    """What all operators of this process share."""
+    operated = OperatedGateway(worker, runtime)
+    audience = Audience(operated.samples, operated.troubles)
+    return Desk(operated, audience, Searches(runtime.reactor), notes_of(runtime.place))
+
+
+def notes_of(place: Place | None) -> Notes:
+    """The notes of this process, with those of the other workers."""
+    if place is None:
+        return Notes()
+
+    async def elsewhere(session: str) -> Note | None:
+        try:
+            replies = await place.gather("note", NOTE_TIMEOUT, session=session)
+        except (ChannelClosed, Refused, TimeoutError):
+            return None
+        return next(((bool(one.value[0]), str(one.value[1])) for one in replies if one.value is not None), None)
+
+    notes = Notes(elsewhere)
+    place.handlers["note"] = lambda asked: notes.pop(asked["session"])
+    return notes

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import ceil
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -62,14 +62,9 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
     if command == "status":
         examination = gateway.examination()
         return brief_status(gateway, examination) if question.get("brief") is True else examined_status(gateway, examination)
-    if command == "tokens":
-        return _tokens(gateway.assembly, question)
-    if command == "revoke":
-        return _revoke(gateway.assembly, question)
-    if command == "sessions":
-        return list_sessions(_realms(gateway.assembly), gateway.assembly.sessions, *_owner(question), _first(question))
-    if command == "end_sessions":
-        return _end_sessions(gateway.assembly, question)
+    of_state = _OF_STATE.get(command) if isinstance(command, str) else None
+    if of_state is not None:
+        return _up_to_date(gateway.examination(), of_state, question)
     what = question.get("what")
     if command == "unban" and isinstance(what, str) and what:
         return {"released": [str(key) for key in gateway.assembly.chain.release(what)]}
@@ -152,10 +147,18 @@ def answer_workers(gateway: RunningGateway, place: Place) -> None:
         return {"status": status(gateway), "counts": totals(gateway.examination().runtime.metrics).counts()}
 
     place.handlers["status"] = own
+    place.handlers["last_reload"] = lambda _: attrs.astuple(gateway.last_reload)
     place.handlers["noticed"] = lambda _: {"problems": [attrs.asdict(one) for one in noticed(gateway.examination())]}
 
 
-def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _up_to_date(examination: Examination, answer: OfState, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The answer to a question about the state, with everything that the other worker processes have written before."""
+    if examination.runtime.place is not None:
+        await examination.assembly.state.follow()
+    return await answer(examination.assembly, question)
+
+
+async def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     passing = question.get("passing") is True
     return list_tokens(_realms(assembly), assembly.tokens, *_owner(question), passing=passing, first=_first(question))
 
@@ -168,11 +171,25 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
         raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None
 
 
+async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    return list_sessions(_realms(assembly), assembly.sessions, *_owner(question), _first(question))
+
+
 async def _end_sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return await end_sessions(_realms(assembly), assembly.sessions, _ids(question), _whole_owner(question))
     except Unavailable as error:
         raise ValueError(f"the sessions have ended, but this is not on disk yet: {error.detail}") from None
+
+
+OfState = Callable[[Assembly, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+
+_OF_STATE: Final[Mapping[str, OfState]] = {
+    "tokens": _tokens,
+    "revoke": _revoke,
+    "sessions": _sessions,
+    "end_sessions": _end_sessions,
+}
 
 
 def _realms(assembly: Assembly) -> list[str]:

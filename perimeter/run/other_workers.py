@@ -1,4 +1,4 @@
-"""What a worker process has in common with the others: the state, and the counts of wrong passwords.
+"""What a worker process has in common with the others: the state, the counts of wrong passwords, and the uses of sessions.
 
 It accepts connections only while it knows what the others know: not before it has caught up with them at its start, and not while
 it is late.
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.shared_attempts import SharedAttempts
+from perimeter.run.shared_uses import SharedUses
 from perimeter.run.state_peers import WorkerPeers
 from perimeter.state.state import State
 from perimeter.state.stores import States
@@ -35,6 +36,7 @@ class OtherWorkers:
         self._late = False
         self.state = WorkerPeers(place, reactor, self._be_late)
         self.attempts = SharedAttempts(place, reactor)
+        self.uses = SharedUses(place, reactor)
 
     def parts(self) -> dict[str, Any]:
         """The fields of `Runtime` that are shared with the others."""
@@ -43,6 +45,7 @@ class OtherWorkers:
     def put_in_force(self, assembly: Assembly) -> None:
         """``assembly`` is in force from now on."""
         self.attempts.throttle = assembly.chain.throttle
+        self.uses.put_in_force(assembly.sessions, assembly.config)
         self._update()
 
     def join(self, state: State) -> Deferred[None]:
@@ -54,15 +57,17 @@ class OtherWorkers:
         slot = self._place.slot
         if slot.state is SlotState.STARTING:
             slot.state = SlotState.SERVING
-        return state.follow().addCallback(lambda _: self.attempts.learn()).addCallback(self._has_joined)
+        known = DeferredList([state.follow(), self.attempts.learn(), self.uses.learn()])
+        return known.addCallback(self._has_joined)
 
-    def _has_joined(self, _: None) -> None:
+    def _has_joined(self, _: object) -> None:
         self._joined = True
         self._update()
 
     def stop(self) -> None:
         """The worker stops: send what the others have to know."""
         self.attempts.stop()
+        self.uses.stop()
 
     def _be_late(self, late: bool) -> None:
         self._late = late

@@ -22,7 +22,7 @@ from perimeter.net.certificates import date_findings
 from perimeter.net.contexts import ServerIdentity
 from perimeter.plugin.authenticator import IProbe
 from perimeter.proxy.health import ServerState
-from perimeter.proxy.pool import UpstreamPool
+from perimeter.proxy.pool import PooledServer, UpstreamPool
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
 
@@ -88,7 +88,12 @@ async def problems(subject: Examination) -> list[Problem]:
 
 def noticed(subject: Examination) -> list[Problem]:
     """Problems that this process sees without asking anybody: those of another worker process may differ."""
-    return [*(problem for one in subject.assembly.chain.guarded for problem in _open_breaker(one)), *_seen(subject)]
+    assembly = subject.assembly
+    return [
+        *(problem for one in assembly.chain.guarded for problem in _open_breaker(one)),
+        *(problem for pool in assembly.pools for problem in _faulty(pool, [(one, "") for one in pool.servers])),
+        *_seen(subject),
+    ]
 
 
 def _seen(subject: Examination) -> list[Problem]:
@@ -168,10 +173,15 @@ async def ask_upstream(pool: UpstreamPool, runtime: Runtime) -> list[Problem]:
     answers = await DeferredList(
         [Deferred.fromCoroutine(pool.probe(server, TIMEOUT, runtime.reactor)) for server in servers], consumeErrors=True
     )
+    return _faulty(pool, [(server, str(fault or "")) for server, (_, fault) in zip(servers, answers, strict=True)])
+
+
+def _faulty(pool: UpstreamPool, servers: Iterable[tuple[PooledServer, str]]) -> list[Problem]:
+    """The problems of ``servers``, each with the fault of a connection, "" if there was none."""
     faults = [
         (server.place, found)
-        for server, (_, fault) in zip(servers, answers, strict=True)
-        if (found := str(fault) or _FAULTS.get(server.health.state(), "") % {"fault": server.health.fault})
+        for server, fault in servers
+        if (found := fault or _FAULTS.get(server.health.state(), "") % {"fault": server.health.fault})
     ]
     severity = Severity.SOME_REQUESTS_FAIL if len(faults) == len(pool.servers) else Severity.WORKS_FOR_NOW
     return [Problem(severity, Subject.UPSTREAM, pool.name, f"{url}: {fault}") for url, fault in faults]

@@ -42,7 +42,7 @@ class Site:
         """Serve from now on what ``assembly`` has for ``listener``. Requests in flight finish as they began."""
         self.limits = assembly.config.limits
         self.next_id_line = assembly.next_id_line
-        self.dispatch = assembly.gates[listener].dispatch
+        self.dispatch = assembly.dispatch(listener)
         self.answers = assembly.answers
         self.audit = assembly.default_sink
 

@@ -75,6 +75,7 @@ class Upkeep:
         if assembly is not None:
             assembly.state.on_removed.add(self._revoked)
             assembly.chain.users_changed = self._reviewer.everything
+            assembly.chain.revoked_at = assembly.tokens.revoked_at
             assembly.keys.changed = self._keys_changed
             self._users_revoked = assembly.tokens.users_revoked
             remember = assembly.config.authentication.remember_password
@@ -114,6 +115,8 @@ class Upkeep:
 
     def _revoked(self) -> None:
         """Tokens were revoked: cut what flows to their holders, in one pass for all revocations of the next tenth of a second."""
+        if self._assembly is not None and self._assembly.tokens.users_revoked != self._users_revoked:
+            self._assembly.chain.doubt_users()
         if not self._cutting:
             self._cutting = True
             self._runtime.reactor.callLater(_CUT, self._cut_revoked)
@@ -125,7 +128,6 @@ class Upkeep:
             return
         tokens = assembly.tokens
         if tokens.users_revoked != self._users_revoked:
-            # A password that was verified before must be verified again: the operator may have removed it first.
             self._users_revoked = tokens.users_revoked
-            assembly.chain.forget_users(lambda principal: tokens.revoked_at(principal) > 0)
+            assembly.chain.forget_revoked()
         withdraw_unless(assembly.still_good, self._exchanges())

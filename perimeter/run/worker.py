@@ -19,9 +19,9 @@ from twisted.logger import Logger
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.limits import LimitSettings
 from perimeter.http.connections import HttpConnection
-from perimeter.metrics.sources import ScrapeSources
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
+from perimeter.run.all_workers import known_reload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
@@ -29,21 +29,22 @@ from perimeter.run.build.upstreams import HEALTH
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.counting import Counting
 from perimeter.run.listening import BoundListeners, Listeners
-from perimeter.run.operated import OperatedGateway
+from perimeter.run.operated import make_desk
 from perimeter.run.operations import ListenerStatus, answer_workers
 from perimeter.run.other_workers import OtherWorkers
 from perimeter.run.preparation import Preparation
 from perimeter.run.problems import Examination
 from perimeter.run.sockets import Sockets
 from perimeter.run.steps import run_all
+from perimeter.run.succession import go_on, measured, retire
 from perimeter.run.upkeep import Upkeep
-from perimeter.web.endpoints.operator.audit import Searches
-from perimeter.web.endpoints.operator.events import Audience
 from perimeter.web.endpoints.operator.gateway import Reload
-from perimeter.web.endpoints.operator.page import Desk
 from perimeter.workers.place import Place
 
 _log = Logger()
+
+#: Seconds at a stop in which idle connections may still send a request, which may be on its way already.
+_PATIENCE = 0.25
 
 #: Seconds in which connections that were cut at a stop may still deliver their last answers.
 _CUT_TIME = 1.0
@@ -77,7 +78,9 @@ class Worker:
         self._others = None if place is None else OtherWorkers(place, reactor, self._pause)
         parts = {} if self._others is None else self._others.parts()
         self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place, workers=workers, **parts)
-        self._runtime.metrics.in_force = self._measured
+        self._runtime.metrics.in_force = lambda: measured(
+            self._assembly, self._listeners.connections(), self._listeners.identities(), self._runtime
+        )
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
         self._listeners = Listeners(self._runtime, limits, sockets)
@@ -87,14 +90,11 @@ class Worker:
         self.running = False
         self.last_reload = Reload()
         self._started = 0.0
-        self._operated = OperatedGateway(self, self._runtime)
+        self._desk = make_desk(self, self._runtime)
         self._counting = None if place is None else Counting(place, self._runtime)
         if place is not None:
             answer_workers(self, place)
-        audience = Audience(self._operated.samples, self._operated.troubles)
-        if self._runtime.place is not None:
-            self._runtime.place.handlers[HEALTH] = self._heard
-        self._desk = Desk(self._operated, audience, Searches(reactor))
+            place.handlers[HEALTH] = self._heard
 
     # -- from one configuration to the next
 
@@ -153,12 +153,12 @@ class Worker:
             partial(self._runtime.states.adopt, made.prepared.state),
             partial(self._listeners.put_in_force, bound),
             partial(self._upkeep.look_after, bound.assembly),
-            partial(_go_on, old, bound.assembly),
+            partial(go_on, old, bound.assembly),
             *([partial(self._others.put_in_force, bound.assembly)] if self._others is not None else []),
             *(one.start for one in bound.assembly.upkeep if self.running),
         )
         if old is not None:
-            _retire(old)
+            retire(old)
 
     def _pause(self, paused: bool) -> None:
         """Leave new connections to the other workers, or accept some again."""
@@ -185,24 +185,33 @@ class Worker:
         self._started = self._reactor.seconds()
         if self._counting is not None:
             self._counting.start()
-        if self._others is not None:
-            self._reactor.callLater(0, self._join, self._others)
+        if self._others is not None and self._runtime.place is not None:
+            self._reactor.callLater(0, self._join, self._others, self._runtime.place)
 
-    def _join(self, others: OtherWorkers) -> None:
+    def _join(self, others: OtherWorkers, place: Place) -> None:
         if self.running:
             others.join(self.assembly.state)
+            Deferred.fromCoroutine(known_reload(place)).addCallback(self._was_reloaded)
 
     def stop(self) -> Deferred[None]:
         """Accept no more, let requests in flight finish for ``drain_timeout``, then cut what is left."""
         self.running = False
         self._upkeep.stop()
-        self._operated.samples.stop()
-        self._listeners.stop()
+        self._desk.gateway.samples.stop()
         if self._others is not None:
             self._others.stop()
         done: Deferred[None] = Deferred()
-        self._await_drained(done, self._reactor.seconds() + self.assembly.config.perimeter.drain_timeout)
+        now, most = self._reactor.seconds(), self.assembly.config.perimeter.drain_timeout
+        self._await_idle(done, now + min(_PATIENCE, most), now + most)
         return done.addCallback(self._close)
+
+    def _await_idle(self, done: Deferred[None], patience: float, deadline: float) -> None:
+        """Answer what is under way, or on its way, until ``patience`` has come."""
+        if self._listeners.drain() and not self._hurried() and self._reactor.seconds() < patience:
+            self._reactor.callLater(0.05, self._await_idle, done, patience, deadline)
+            return
+        self._listeners.stop()
+        self._await_drained(done, deadline)
 
     def _await_drained(self, done: Deferred[None], deadline: float) -> None:
         connections = self._connections()
@@ -231,8 +240,11 @@ class Worker:
     def _close(self, _: None) -> Deferred[None]:
         assembly, self._assembly = self._assembly, None
         written = self._upkeep.look_after(None)
+        flushed = None
         if assembly is not None:
-            _retire(assembly)
+            if assembly.tracer is not None:
+                flushed = assembly.tracer.exporter.stop()
+            retire(assembly)
             for pool in assembly.pools:
                 for connection in list(pool.connections):
                     connection.drop()
@@ -242,6 +254,8 @@ class Worker:
             threads.stop()
         self._runtime.refusals.finish()
         self._runtime.handshakes.finish()
+        if flushed is not None:
+            written.addCallback(lambda _: flushed)
         return written if self._counting is None else written.addBoth(lambda _: self._counted())
 
     def _counted(self) -> Deferred[None]:
@@ -269,11 +283,13 @@ class Worker:
         """Count a reload in the metrics, once for all workers. ``reason`` is why it was refused."""
         place = self._runtime.place
         if place is None or place.leads:
-            place = self._runtime.place
-        if place is None or place.leads:
             self._runtime.metrics.count_reload(success)
-        self._runtime.metrics.reloaded = success
-        self.last_reload = Reload(self._reactor.seconds(), "" if success else reason)
+        self._was_reloaded(Reload(self._reactor.seconds(), "" if success else reason))
+
+    def _was_reloaded(self, reload: Reload) -> None:
+        if reload.at >= self.last_reload.at:
+            self.last_reload = reload
+            self._runtime.metrics.reloaded = not reload.refused
 
     def examination(self) -> Examination:
         """See `RunningGateway`."""
@@ -293,36 +309,3 @@ class Worker:
 
     def __str__(self) -> str:
         return f"listening: {self._listeners}"
-
-    def _measured(self) -> ScrapeSources | None:
-        assembly = self._assembly
-        if assembly is None:
-            return None
-        return ScrapeSources(
-            connections=self._listeners.connections(),
-            pools=assembly.pools,
-            audit_failing=bool(assembly.audit.problems()),
-            authenticators=assembly.chain.guarded,
-            keys=assembly.keyring.entries,
-            queues={"work": self._runtime.offload, "hashing": self._runtime.hashing, "blocking": self._runtime.blocking},
-            sessions=len(assembly.sessions),
-        )
-
-
-def _go_on(old: Assembly | None, new: Assembly) -> None:
-    """Go on with what is known about the servers of services that both configurations have."""
-    known = {} if old is None else {one.pool.name: one for one in old.upkeep}
-    for one in new.upkeep:
-        if one.pool.name in known:
-            one.adopt(known[one.pool.name])
-
-
-def _retire(assembly: Assembly) -> None:
-    """Stop what is not needed to finish requests in flight; the audit files still take their records."""
-    run_all(
-        "a part of the old configuration is still in use",
-        assembly.chain.stop,
-        *(one.stop for one in assembly.upkeep),
-        *(pool.close for pool in assembly.pools),
-        assembly.audit.close,
-    )

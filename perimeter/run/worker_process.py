@@ -28,6 +28,7 @@ from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.load import load_site
+from perimeter.descriptors import descriptor_limit
 from perimeter.errors import StartupError
 from perimeter.net.binding import inherited_socket
 from perimeter.net.reactor import install
@@ -109,11 +110,7 @@ class WorkerProcess:
     async def _prepare(self, asked: Mapping[str, Any]) -> None:
         """Read a configuration and make everything of it that can fail. Raises `StartupError`."""
         self._give_up()
-        arrived = self._place.channel.descriptors
-        self._sockets.receive({name: inherited_socket(arrived.popleft()) for name in asked["listeners"]})
-        text = arrived.popleft()
-        data = content(text)
-        os.close(text)
+        data = self._receive(asked["listeners"])
         self._generation = asked["generation"]
 
         def read() -> SiteConfig:
@@ -137,6 +134,20 @@ class WorkerProcess:
             prepared = worker.prepare_now(read)
         self._made = worker.make(prepared)
         self._worker = worker
+
+    def _receive(self, listeners: list[str]) -> bytes:
+        """Take the sockets of ``listeners`` and the text of site.ini, which have been sent before. Raises `StartupError`."""
+        channel = self._place.channel
+        arrived = list(channel.descriptors)
+        channel.descriptors.clear()
+        if len(arrived) != len(listeners) + 1:
+            for descriptor in arrived:
+                os.close(descriptor)
+            raise StartupError(f"no file descriptor is free for the listeners: the limit of the process is {descriptor_limit()}")
+        *sockets, text = arrived
+        self._sockets.receive({name: inherited_socket(one) for name, one in zip(listeners, sockets, strict=True)})
+        with open(text, "rb") as file:
+            return content(file.fileno())
 
     def _commit(self, _: Mapping[str, Any]) -> str:
         """Serve by what was prepared. Returns what there is to say about it."""

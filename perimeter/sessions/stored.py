@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -30,7 +31,11 @@ _SEEN_AT_ONCE: Final = 1000
 _UNDER_WAY: Final = 86400.0
 """Seconds after which a session is surely not on its way to the store any more."""
 
-_Use = tuple[str, float, float]  # as in `Seen`
+_LOOKED_UP: Final = 120.0
+"""Seconds in which a session that is in use is surely looked up again."""
+
+Use = tuple[str, float, float]
+"""Id of a session, when it was used last, and its longest time without a use, as in `Seen`."""
 
 
 class StoredSessions:
@@ -43,6 +48,8 @@ class StoredSessions:
         self._coming = 0
         #: ids of sessions that were looked up by a request, and whose last use may have to be written
         self._used: set[str] = set()
+        #: by id of a session that was looked up a short time ago: the last use that other workers know; None without others
+        self._told: dict[str, float] | None = None
         #: changes whenever something was taken away, so that a remembered verdict on a session is checked again
         self.epoch = 0
 
@@ -124,6 +131,8 @@ class StoredSessions:
     def grant(self, session: Session) -> Grant:
         """The grant of a request by ``session``, which is one of these. Its use may have to be written soon."""
         self._used.add(session.id)
+        if self._told is not None:
+            self._told.setdefault(session.id, 0.0)
         return grant_of(session, self._index.uses[session.id])
 
     def good(self, principal: Principal) -> bool:
@@ -168,7 +177,7 @@ class StoredSessions:
 
         All of them at once; what cannot be written is tried again by the next call.
         """
-        due, before = list[_Use](), self._writer.seconds() - SEEN_INTERVAL
+        due, before = list[Use](), self._writer.seconds() - SEEN_INTERVAL
         for id in list(self._used):
             use = self._index.uses.get(id)
             if use is None or use.at <= use.kept:
@@ -178,15 +187,50 @@ class StoredSessions:
                 due.append((id, use.at, use.gap))
         return self._keep(due)
 
+    def share_uses(self) -> None:
+        """Remember from now on which uses other workers have to know."""
+        if self._told is None:
+            self._told = {}
+
+    def new_uses(self, resolution: float, most: int) -> list[Use]:
+        """Up to ``most`` uses that other workers do not know, though they were ``resolution`` seconds later than those known."""
+        found = list[Use]()
+        told, before = self._told or {}, self._writer.seconds() - _LOOKED_UP
+        for id, at in list(told.items()):
+            use = self._index.uses.get(id)
+            if use is None or max(use.at, at) <= before:
+                del told[id]
+            elif use.at >= at + resolution:
+                told[id] = use.at
+                found.append((id, use.at, use.gap))
+                if len(found) == most:
+                    break
+        return found
+
+    def unkept_uses(self, most: int) -> list[Use]:
+        """Up to ``most`` uses by requests to this worker that are not in the store yet."""
+        uses = ((id, self._index.uses.get(id)) for id in self._told or ())
+        unkept = ((id, use.at, use.gap) for id, use in uses if use is not None and use.at > use.kept)
+        return list(islice(unkept, most))
+
+    def heard_uses(self, uses: Iterable[Use]) -> None:
+        """Other workers have seen these uses."""
+        seen = Seen(tuple(uses))
+        self.apply(seen)
+        told = self._told or {}
+        for id, at, _ in seen.uses:
+            if id in told:
+                told[id] = max(told[id], at)
+
     def keep_all_uses(self) -> Deferred[None]:
         """Like `keep_uses`, of all sessions, because the process stops."""
         return self._keep([(id, use.at, use.gap) for id, use in self._index.uses.items() if use.at > use.kept])
 
-    def _keep(self, uses: Sequence[_Use]) -> Deferred[None]:
-        def write(some: Sequence[_Use]) -> Deferred[None]:
+    def _keep(self, uses: Sequence[Use]) -> Deferred[None]:
+        def write(some: Sequence[Use]) -> Deferred[None]:
             return self._writer.add(Seen(tuple(some))).addErrback(failed, some)
 
-        def failed(_: Failure, some: Sequence[_Use]) -> None:
+        def failed(_: Failure, some: Sequence[Use]) -> None:
             self._used.update(id for id, *_ in some)  # the next sign-in or sign-out gets the error of the store
 
         writes = [write(uses[at : at + _SEEN_AT_ONCE]) for at in range(0, len(uses), _SEEN_AT_ONCE)]

@@ -5,13 +5,13 @@ Each kind of authenticator decides what an answer means. No message contains a U
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 import attrs
 from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
@@ -116,17 +116,16 @@ class RemoteClient:
         """GET. Raises `Unavailable`, like `post`."""
         return await self._within("GET", url, {})
 
-    async def post(self, url: str, *, authorization: str = "", **body: Any) -> RemoteAnswer:
-        """POST with ``data=`` (a form) or ``json=``, and with ``authorization`` as Authorization header."""
-        return await self._within("POST", url, {"Authorization": authorization} if authorization else {}, **body)
+    async def post(self, url: str, *, authorization: str = "", content_type: str = "", **body: Any) -> RemoteAnswer:
+        """POST with ``data=`` (a form, or bytes of ``content_type``) or ``json=``; ``authorization`` is that header."""
+        headers = {"Authorization": authorization, "Content-Type": content_type}
+        return await self._within("POST", url, {name: value for name, value in headers.items() if value}, **body)
 
     async def _within(self, method: str, url: str, headers: dict[str, str], **body: Any) -> RemoteAnswer:
         await self._slots.acquire()
         try:
             exchange = Deferred.fromCoroutine(self._exchange(method, url, headers | _HEADERS, body))
-            return await exchange.addTimeout(self._timeout, self._clock)
-        except TimeoutError:
-            raise Unavailable(f"{self.service} took longer than {self._timeout:g} s") from None
+            return await exchange.addTimeout(self._timeout, self._clock, self._late)
         except (Unavailable, CancelledError):
             raise
         except Exception as error:
@@ -134,6 +133,10 @@ class RemoteClient:
             raise Unavailable(f"{self.service} cannot be asked: {_fault(error)}") from None
         finally:
             self._slots.release()
+
+    def _late(self, result: object, timeout: float) -> NoReturn:
+        # whatever became of the exchange when it was cancelled: Twisted reports an answer that never came in several ways
+        raise Unavailable(f"{self.service} took longer than {timeout:g} s")
 
     async def _exchange(self, method: str, url: str, headers: dict[str, str], body: dict[str, Any]) -> RemoteAnswer:
         reactor: Any = self._clock

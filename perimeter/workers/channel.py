@@ -59,7 +59,8 @@ class Channel(Int32StringReceiver):
         self.handlers = handlers
         self._clock = clock
         self._closed = closed
-        self._number = 0
+        #: the number of the last question
+        self.asked = 0
         self._asked: dict[int, Deferred[Any]] = {}
         self._open = True
 
@@ -71,8 +72,8 @@ class Channel(Int32StringReceiver):
         if not self._open:
             answer.errback(ChannelClosed("the other process has gone"))
             return answer
-        self._number += 1
-        number = self._number
+        self.asked += 1
+        number = self.asked
         self._asked[number] = answer
         self._send({"ask": number, "name": name, "with": arguments})
 
@@ -88,11 +89,28 @@ class Channel(Int32StringReceiver):
             self._send({"name": name, "with": arguments})
 
     def send_descriptor(self, descriptor: int) -> None:
-        """Give the other process a copy of ``descriptor``, which stays this one's."""
-        self.transport.sendFileDescriptor(descriptor)
+        """Give the other process a copy of ``descriptor``, which stays this one's. Does nothing if the other end has gone.
+
+        The system drops what is too much for the limit of the other process, so a message has to say how many were sent.
+        """
+        if self._open:
+            self.transport.sendFileDescriptor(descriptor)
 
     def _send(self, message: Mapping[str, Any]) -> None:
         self.sendString(json.dumps(message, separators=(",", ":")).encode("ascii"))  # type: ignore[no-untyped-call]
+
+    # -- for another program that goes on with the connection
+
+    @property
+    def unread(self) -> bytes:
+        """What has arrived of the next message."""
+        return bytes(self._unprocessed)
+
+    @property
+    def flushed(self) -> bool:
+        """Whether everything that was sent has left this process."""
+        transport = self.transport
+        return not self._open or not (transport.dataBuffer or transport._tempDataBuffer or transport._sendmsgQueue)
 
     # -- from the other side
 

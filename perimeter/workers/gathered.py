@@ -41,12 +41,13 @@ class WorkerNow:
 class Gathered:
     """``shares`` are the answers of the other workers by slot, without those of slow ones. ``workers`` are all of them.
 
-    ``counts`` is the sum of the counts of all workers that there are or were.
+    ``counts`` is the sum of the counts of all workers that there are or were, ``uptime`` (seconds) that of the whole gateway.
     """
 
     shares: Mapping[int, Mapping[str, Any]]
     workers: Sequence[WorkerNow]
     counts: Counts
+    uptime: float
 
 
 async def gathered(place: Place, question: str, counts: Counts, timeout: float = SLOW) -> Gathered:
@@ -62,4 +63,5 @@ async def gathered(place: Place, question: str, counts: Counts, timeout: float =
         raise Unavailable(f"the other workers could not be asked: {error}") from None
     shares = {one["slot"]: one["value"] for one in answer["shares"]}
     workers = [WorkerNow(**one, slow=one["slot"] in shares and shares[one["slot"]] is None) for one in answer["workers"]]
-    return Gathered({slot: share for slot, share in shares.items() if share is not None}, workers, answer["counts"])
+    answered = {slot: share for slot, share in shares.items() if share is not None}
+    return Gathered(answered, workers, answer["counts"], answer["uptime"])

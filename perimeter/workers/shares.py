@@ -34,18 +34,28 @@ class Sharing(Protocol):
 
 
 class Shares:
-    """``serving`` returns the workers that serve, ``described`` the members of a `WorkerNow` for all workers."""
+    """``serving`` returns the workers that serve, ``described`` the members of a `WorkerNow` for all workers.
 
-    def __init__(self, serving: Callable[[], Iterable[Sharing]], described: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+    ``seconds`` is the time (epoch seconds). The gateway has been up since this object was made, unless ``since`` is set.
+    """
+
+    def __init__(
+        self,
+        serving: Callable[[], Iterable[Sharing]],
+        described: Callable[[], Sequence[Mapping[str, Any]]],
+        seconds: Callable[[], float],
+    ) -> None:
         self._serving = serving
         self._described = described
-        self._tally = Tally()
+        self._seconds = seconds
+        self.since = seconds()
+        self.tally = Tally()
 
     def handlers(self, worker: Sharing) -> dict[str, Handler]:
         """The handlers for the channel to ``worker``."""
 
         def kept(told: Mapping[str, Any]) -> None:
-            self._tally.keep(worker, told["counts"])
+            self.tally.keep(worker, told["counts"])
 
         def shares(asked: Mapping[str, Any]) -> Deferred[Mapping[str, Any]]:
             kept(asked)
@@ -55,14 +65,19 @@ class Shares:
 
     def ended(self, worker: Sharing) -> None:
         """The channel to ``worker`` is closed, so everything that it sent has been read."""
-        self._tally.end(worker)
+        self.tally.end(worker)
 
     def _gather(self, asking: Sharing, question: str, timeout: float) -> Deferred[Mapping[str, Any]]:
         asked = DeferredList([self._share(worker, question, timeout) for worker in self._serving() if worker is not asking])
 
         def gathered(results: Sequence[tuple[bool, Mapping[str, Any]]]) -> Mapping[str, Any]:
             shares = [share for _, share in results]
-            return {"counts": self._tally.sum(), "shares": shares, "workers": self._described()}
+            return {
+                "counts": self.tally.sum(),
+                "shares": shares,
+                "workers": self._described(),
+                "uptime": self._seconds() - self.since,
+            }
 
         return asked.addCallback(gathered)
 
@@ -70,7 +85,7 @@ class Shares:
         """The share of a worker, whose value is None if it does not answer. Never fails."""
 
         def arrived(share: Mapping[str, Any]) -> Mapping[str, Any]:
-            self._tally.keep(worker, share.get("counts", {}))
+            self.tally.keep(worker, share.get("counts", {}))
             return {"slot": worker.number, "value": {name: value for name, value in share.items() if name != "counts"}}
 
         def missing(failure: Failure) -> Mapping[str, Any]:

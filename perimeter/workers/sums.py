@@ -42,19 +42,24 @@ class Tally:
     Processes are named by any value that is not used again, such as an object that stands for the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ended: Counts | None = None) -> None:
         self._last: dict[Hashable, Counts] = {}
-        self._ended: Counts = {}
+        #: the sum of those that have ended
+        self.ended: Counts = ended or {}
 
     def keep(self, process: Hashable, counts: Counts) -> None:
         """``counts`` are the latest of ``process``. Names that it does not send each time keep their rows."""
         self._last[process] = {**self._last.get(process, {}), **counts}
 
+    def last(self, process: Hashable) -> Counts:
+        """The last counts of ``process``."""
+        return self._last.get(process, {})
+
     def end(self, process: Hashable) -> None:
         """``process`` has ended: there are no later counts of it. Of each name, `MOST_ROWS` are kept, the latest ones."""
-        ended = total((self._last.pop(process, {}), self._ended))
-        self._ended = {name: rows[:MOST_ROWS] for name, rows in ended.items()}
+        ended = total((self._last.pop(process, {}), self.ended))
+        self.ended = {name: rows[:MOST_ROWS] for name, rows in ended.items()}
 
     def sum(self) -> Counts:
         """The sum of all processes, living or not."""
-        return total((self._ended, *self._last.values()))
+        return total((self.ended, *self._last.values()))

@@ -445,9 +445,9 @@ class RevocationTests(ApiTokenCase):
 
     def test_the_operator_lists_and_ends_single_ones(self) -> None:
         made, other, access = self.made(name="one"), self.made(name="two"), self.access_token()
-        (row,) = [json.loads(line) for line in self.command("list").splitlines() if '"one"' in line]
+        (row,) = [json.loads(line) for line in self.command("list", "--json").splitlines() if '"one"' in line]
         self.assertEqual((row["username"], row["id"]), ("alice", made["id"]))
-        self.assertNotIn(made["token"], self.command("list", "--all"))
+        self.assertNotIn(made["token"], self.command("list", "--json", "--all"))
         self.command("revoke", "--id", made["id"])
         self.assertEqual((self.status(made["token"]), self.status(other["token"]), self.status(access)), (401, 200, 200))
         self.command("revoke", "--stdin", stdin=f"Bearer {access}\n")
@@ -472,13 +472,13 @@ class RevocationTests(ApiTokenCase):
         path = self.served.directory / "state" / "state.db"
         path.chmod(0o000 if os.geteuid() else 0o644)  # a file that others may read is refused, by root as well
         self.addCleanup(path.chmod, 0o600)
-        self.assertIn(made["id"], self.command("list"))
+        self.assertIn(made["id"], self.command("list", "--json"))
         self.assertEqual(self.command("revoke", "--id", made["id"]), "revoked: 1 API token\n")
         self.assertEqual(self.status(made["token"]), 401)
         self.served.stop()
         self.assertIn("others may read or write it" if not os.geteuid() else "state.db", self.refused("list"))
         path.chmod(0o600)
-        self.assertNotIn(made["id"], self.command("list"))
+        self.assertNotIn(made["id"], self.command("list", "--json"))
         self.served.start()
 
     def test_the_operator_sees_what_was_refused(self) -> None:
@@ -491,10 +491,12 @@ class RevocationTests(ApiTokenCase):
 
     def test_many_tokens_are_listed(self) -> None:
         made = {self.made(name=f"n{number}")["id"] for number in range(5)}
-        listed = [json.loads(line)["id"] for line in self.command("list", "--user", "alice", "--realm", "local").splitlines()]
+        listed = [
+            json.loads(line)["id"] for line in self.command("list", "--json", "--user", "alice", "--realm", "local").splitlines()
+        ]
         self.assertLessEqual(made, set(listed))
         self.assertEqual(len(listed), len(set(listed)))
-        self.assertEqual(self.command("list", "--user", "nobody-else", "--realm", "local"), "")
+        self.assertEqual(self.command("list", "--json", "--user", "nobody-else", "--realm", "local"), "")
 
     def test_attack_39_a_write_by_another_process_is_seen_within_a_second(self) -> None:
         """Write to the file directly, as the process of another worker would."""
@@ -561,7 +563,7 @@ class FailingTests(ApiTokenCase):
             self.assertEqual(self.status(kept["token"]), 401)
             other.execute("ROLLBACK")
         other.close()
-        eventually(lambda: not self.command("list"), "the removal is written later")
+        eventually(lambda: not self.command("list", "--json"), "the removal is written later")
 
 
 class SwitchedOffTests(ApiTokenCase):
@@ -588,7 +590,7 @@ class MemoryTests(ApiTokenCase):
 
     def test_the_operator_ends_what_is_in_memory_alone(self) -> None:
         made = self.made()
-        self.assertIn(made["id"], self.command("list"))
+        self.assertIn(made["id"], self.command("list", "--json"))
         self.assertEqual(self.command("revoke", "--id", made["id"]), "revoked: 1 API token\n")
         self.assertEqual(self.status(made["token"]), 401)
         self.served.stop()

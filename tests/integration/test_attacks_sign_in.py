@@ -118,7 +118,7 @@ class WebSocketAttackTests(SignInAttackCase):
     def test_attack_21_closed_by_commands_of_the_operator(self) -> None:
         """A session by its id, all of a user, and with all tokens of the user: within a second, and a replay is 401."""
         self.signed_in("bob", "hunter2")
-        found = json.loads(self.command("session", "list", "--user", "bob").splitlines()[-1])
+        found = json.loads(self.command("session", "list", "--json", "--user", "bob").splitlines()[-1])
         self.assertEqual((found["username"], found["realm"]), ("bob", "local"))
         for command in (
             ("session", "end", "--id"),
@@ -128,7 +128,7 @@ class WebSocketAttackTests(SignInAttackCase):
             visitor = self.signed_in()
             cookie, wire = str(visitor.cookie), self.open(visitor)
             if command[-1] == "--id":
-                listed = [json.loads(line) for line in self.command("session", "list", "--user", "alice").splitlines()]
+                listed = [json.loads(line) for line in self.command("session", "list", "--json", "--user", "alice").splitlines()]
                 command = (*command, listed[-1]["id"])
             self.command(*command)
             self.assert_ends(wire)
@@ -267,11 +267,11 @@ class MarkupTests(SignInAttackCase):
             self.assertNotIn(attacker, text)
 
     def test_attack_26_in_the_form(self) -> None:
-        for name in (MARKUP, QUOTED, "</title><script>alert(1)</script>", "{{ 7*7 }}", "\u202ealice"):
+        for name in (MARKUP, QUOTED, "</title><script>alert(1)</script>", "{{ 1234*1234 }}", "\u202ealice"):
             answer = self.visitor().sign_in(name, "wrong")
             self.assertEqual(answer.status_code, 403)
             self.assert_plain(answer.text)
-        self.assertNotIn("49", answer.text.replace("%7B", ""))
+            self.assertNotIn("1522756", answer.text, "no expression of a template is evaluated")
 
     def test_attack_26_in_the_name_of_a_user_and_in_roles(self) -> None:
         for name in (MARKUP, QUOTED):

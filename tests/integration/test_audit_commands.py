@@ -23,7 +23,10 @@ LINE = (
 
 class AuditCase(GatewayCase):
     def audit(self, *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-        command = (sys.executable, "-c", "from perimeter.cli.main import main; main()", "audit", *arguments)
+        return self.perimeter("audit", *arguments, stdout=stdout, stderr=stderr)
+
+    def perimeter(self, *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+        command = (sys.executable, "-c", "from perimeter.cli.main import main; main()", *arguments)
         environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(SOURCE), "TERM": "xterm"}
         process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
         self.addCleanup(self.end, process)
@@ -112,6 +115,17 @@ class TerminalTests(AuditCase):
         process = self.audit("report", str(path), "--json")
         _, errors = process.communicate(timeout=60)
         self.assertEqual(errors, b"")
+
+    def test_hashing_many_passwords_shows_its_progress(self) -> None:
+        directory = self.directory()
+        users = "".join(f"  - {{username: u{number}, password: long-password-{number}}}\n" for number in range(20))
+        (directory / "auth.yaml").write_text(f"providers:\n- type: plain\n  name: p\n  realm: r\n  users:\n{users}")
+        ours, theirs = self.terminal()
+        process = self.perimeter("import", str(directory / "auth.yaml"), "-o", str(directory / "site.ini"), stderr=theirs)
+        os.close(theirs)
+        shown = self.shown(ours, process)
+        self.assertRegex(shown, rb"\r\x1b\[Khashing passwords \[#*\.*\] +[0-9]+%")
+        self.assertEqual(len((directory / "p.realm").read_text().splitlines()), 20)
 
     def test_attack_95_escape_sequences_in_a_line_do_not_reach_a_terminal(self) -> None:
         forged = b'10.0.0.1 \x1b]0;owned\x07\x9b2J [22/Nov/2026:13:30:00 +0000] "GET /\xe2\x80\xae\x1b[8m HTTP/1.1" 200 1\n'

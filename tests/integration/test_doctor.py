@@ -218,6 +218,13 @@ class MachineTests(DoctorCase):
         self.assertIn("the running gateway may have 512", found["descriptors-few"]["message"])
         self.assertNotIn("not-running", found)
 
+    def test_a_gateway_with_several_workers(self) -> None:
+        text = site("[route a]\npath = /\nstatic = html\nauth = none\n", perimeter="workers = 2")
+        gateway = self.gateway(text, {**USERS, "html/x": "x"})
+        (gateway.directory / "users.realm").chmod(0o600)
+        found = self.findings(gateway.config)
+        self.assertFalse({"not-running", "running-problem", "running-version", "look-failed", "look-late"} & set(found), found)
+
     def test_what_only_the_running_gateway_knows(self) -> None:
         gateway = self.gateway(site("[route a]\npath = /\nstatic = html\nauth = none\n"), {**USERS, "html/x": "x"})
         good = gateway.config.read_text()

@@ -84,7 +84,7 @@ class StatusTests(OperatorCase):
         state_dir = ("--state-dir", str(gateway.directory / "state"))
         self.assertRegex(Ran("status", *state_dir).output, rf"\nhttp +{gateway['http']} +0\n")
         self.assertIn("there were no wrong passwords", Ran("unban", "alice", *state_dir).output)
-        listed = Ran("token", "list", *state_dir)
+        listed = Ran("token", "list", "--json", *state_dir)
         self.assertEqual((listed.status, listed.output), (0, ""))
         revoked = Ran("token", "revoke", "--user", "alice", "--realm", "local", *state_dir)
         self.assertIn("revoked: 0 API tokens, every access token", revoked.output)
@@ -146,6 +146,11 @@ class LoginTests(OperatorCase):
             ran = self.login(config, user, password)
             self.assertEqual((ran.status, words in ran.output), (status, True), ran.output)
             self.assertNotIn("guess-42", ran.output)
+            found = json.loads(self.login(config, user, password, "--json").output)
+            self.assertEqual((found["result"], words in " ".join(found["steps"])), ("fails", True), found)
+            self.assertNotIn("guess-42", str(found))
+        succeeds = self.login(config, "alice", "secret", "--json")
+        self.assertEqual((succeeds.status, json.loads(succeeds.output)["result"]), (0, "succeeds"))
 
     def test_realms_that_are_not_asked_and_realms_that_do_not_exist(self) -> None:
         config = self.config("[authenticator more]\ntype = realmfile\npath = more.realm\n")

@@ -60,7 +60,7 @@ class SessionCase(GatewayCase):
         return self.ask(target, cookie).status
 
     def listed(self, *arguments: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.command("session", "list", *arguments).splitlines()]
+        return [json.loads(line) for line in self.command("session", "list", "--json", *arguments).splitlines()]
 
     def command(self, *arguments: str) -> str:
         """What a command of the operator prints."""

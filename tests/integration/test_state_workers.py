@@ -9,10 +9,10 @@ from pathlib import Path
 
 from twisted.trial import unittest
 
+from bench.revocations.worker import StateWorkers
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.sqlite import SqliteStore
 from perimeter.tokens.revocation import Removed
-from tests.integration.state_worker import StateWorkers
 
 WORKERS = 3
 TRIES = 500
@@ -44,7 +44,7 @@ class StateWorkersTests(unittest.SynchronousTestCase):
             kind = ({"id": self.workers.ask(first, do="add", user="alice")}, {"jti": f"jti-{number}"}, {"user": f"u{number}"})
             asked = kind[number % 3] if "user" not in kind[number % 3] else {"jti": "any", "user": f"u{number}"}
             self.assertEqual(self.good(**asked), [True] * WORKERS, "what was added is known everywhere, too")
-            committed, _ = self.workers.ask(first, do="revoke", **kind[number % 3])
+            committed, _, _ = self.workers.ask(first, do="revoke", **kind[number % 3])
             self.assertTrue(all(slot.applied >= committed for slot in slots), [slot.applied for slot in slots])
             self.assertEqual(self.good(**asked), [False] * WORKERS)
 
@@ -83,7 +83,7 @@ class StateWorkersTests(unittest.SynchronousTestCase):
     def test_a_worker_that_is_stopped_delays_an_answer_by_250_ms(self) -> None:
         token = self.workers.ask(0, do="add", user="alice")
         os.kill(self.workers.processes[2].pid, signal.SIGSTOP)
-        _, seconds = self.workers.ask(0, do="revoke", id=token)
+        _, seconds, _ = self.workers.ask(0, do="revoke", id=token)
         self.assertTrue(0.25 <= seconds < 1, seconds)
         self.assertEqual([self.workers.ask(number, do="good", id=token) for number in (0, 1)], [False, False])
         os.kill(self.workers.processes[2].pid, signal.SIGCONT)

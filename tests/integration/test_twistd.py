@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -31,6 +32,9 @@ SECONDS = 30.0
 class TwistdCase(GatewayCase):
     """A configuration in a directory that every user may enter, and commands that are run there."""
 
+    before: tuple[str, ...] = ()
+    """The command that runs twistd."""
+
     def setUp(self) -> None:
         self.place = Path(tempfile.mkdtemp(prefix="perimeter-twistd-"))
         self.addCleanup(shutil.rmtree, self.place, ignore_errors=True)
@@ -43,7 +47,7 @@ class TwistdCase(GatewayCase):
     def twistd(self, *options: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run ``twistd OPTIONS perimeter --config …`` to its end. What it has started in the background is killed at the end."""
         self.addCleanup(self.end_daemons)
-        command = [*TWISTD, *options, "perimeter", "--config", str(self.served.config)]
+        command = [*self.before, *TWISTD, *options, "perimeter", "--config", str(self.served.config)]
         return subprocess.run(
             command, cwd=cwd or self.place, env=self.environ(), capture_output=True, text=True, timeout=SECONDS, check=False
         )
@@ -61,8 +65,9 @@ class TwistdCase(GatewayCase):
 
     def end_daemons(self) -> None:
         for process in self.daemons():
-            process.kill()
-            process.wait(SECONDS)
+            with contextlib.suppress(psutil.NoSuchProcess):  # a worker ends with its manager
+                process.kill()
+                process.wait(SECONDS)
 
     def status(self) -> int:
         with self.served.connect("http") as wire:

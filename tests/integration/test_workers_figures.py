@@ -128,13 +128,11 @@ class MetricsTests(FiguresCase):
             victim.send_signal(signal.SIGKILL)
             after = self.scrape(gateway)
             self.assert_no_less(before, after)
-            eventually(
-                lambda gone=victim.pid: gone not in [one.pid for one in workers(gateway)] and len(workers(gateway)) == 2,
-                "another worker",
-            )
+            eventually(lambda gone=victim.pid: not psutil.pid_exists(gone), "the end of a worker")
             eventually(lambda: self.scrape(gateway).total("perimeter_worker_serving") == 2, "service")
             self.assert_no_less(after, self.scrape(gateway))
-        figures = self.scrape(gateway)
+        figures, started = self.scrape(gateway), psutil.Process(gateway.pid).create_time()
+        self.assertGreater(self.status(gateway)["uptime"], time.time() - started - 5, "that of the gateway, not of a worker")
         self.assertEqual(figures.total("perimeter_requests_total", listener="http", route="open"), 36)
         self.assertEqual(figures.total("perimeter_worker_restarts_total"), 3)
 
@@ -191,6 +189,13 @@ class StatusTests(FiguresCase):
         self.assertEqual(figures("perimeter_config_reloads_total", result="error"), 1)
         self.assertEqual(figures("perimeter_config_last_reload_successful"), 0)
         self.assertIn("reload", [one["subject"] for one in self.status(gateway)["problems"]])
+        for process in workers(gateway):  # those that come after them know it, too
+            process.send_signal(signal.SIGKILL)
+            eventually(lambda gone=process.pid: not psutil.pid_exists(gone), "the end of a worker")
+            eventually(lambda: self.scrape(gateway).total("perimeter_worker_serving") == 2, "service")
+        status = self.status(gateway)
+        self.assertIn("broken", status["last_reload"]["refused"])
+        self.assertEqual(self.scrape(gateway)("perimeter_config_last_reload_successful"), 0)
         gateway.configure(self.text)
         gateway.reload()
         figures = self.scrape(gateway)
@@ -205,7 +210,7 @@ class AnyWorkerTests(FiguresCase):
         """The worker that answers the operator ends; another one does from now on."""
         first = ask(gateway.directory / "state", {"command": "status", "brief": True})["workers"][0]["pid"]
         psutil.Process(first).send_signal(signal.SIGKILL)
-        eventually(lambda: first not in [one.pid for one in workers(gateway)], "the end of a worker")
+        eventually(lambda: not psutil.pid_exists(first), "the end of a worker")
 
     def test_tokens(self) -> None:
         gateway = self.fleet(2)

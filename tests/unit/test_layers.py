@@ -20,7 +20,7 @@ FLOORS = (
     ("perimeter",),  # the version
     ("model",),
     ("errors",),
-    ("recent", "repeats", "fair_queue", "strict_json", "descriptors", "file_systems"),
+    ("recent", "repeats", "fair_queue", "strict_json", "descriptors", "file_systems", "interpreter"),
     ("connection_faults",),
     ("offload", "workers"),
     ("config.language",),
@@ -36,7 +36,7 @@ FLOORS = (
     ("auth",),
     ("gate",),
     ("proxy",),
-    ("metrics",),
+    ("metrics", "traces"),
     ("targets",),
     ("web",),
     ("emit", "importers"),

@@ -22,6 +22,7 @@ PACKAGES = {
     "ldapmodify": "ldap-utils",
     "nginx": "nginx-light",
     "node": "nodejs",
+    "promtool": "prometheus",
     "samba-tool": "samba",
     "slapadd": "slapd",
     "systemd-analyze": "systemd",

@@ -14,7 +14,7 @@ not part of it: an authenticator must not decide by the address (routes have ``n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import attrs
@@ -46,6 +46,11 @@ _log = Logger()
 
 def _do_nothing() -> None:
     """No part needs to know."""
+
+
+def _never(principal: Principal) -> float:
+    """Nothing is ever revoked."""
+    return -inf
 
 
 _LONGEST_DETAIL = 300
@@ -109,6 +114,9 @@ class AuthenticatorChain:
         self._recollections = Flights()
         #: called after an authenticator has reported that its users have changed
         self.users_changed: Callable[[], None] = _do_nothing
+        #: when all that a user was given was revoked last (seconds of the clock); 0 for never
+        self.revoked_at: Callable[[Principal], float] = _never
+        self._doubting = False
         schemes = frozenset[str]().union(*(one.schemes for one in self.guarded))
         #: whether an authenticator takes tokens that the gateway has not issued
         self.takes_tokens = Scheme.BEARER in schemes
@@ -153,9 +161,14 @@ class AuthenticatorChain:
         self.forget()
         self.users_changed()
 
-    def forget_users(self, whom: Callable[[Principal], bool]) -> None:
-        """Remember no password of certain users: the operator has ended all that they were given."""
-        self._memory.forget_users(whom)
+    def doubt_users(self) -> None:
+        """Users were revoked: what is remembered of them does not count until `forget_revoked` has looked through the memory."""
+        self._doubting = True
+
+    def forget_revoked(self) -> None:
+        """Remember no password of a user who was revoked: the operator may have removed it first."""
+        self._doubting = False
+        self._memory.forget_users(lambda principal: self.revoked_at(principal) > 0)
 
     def challenges(self) -> tuple[tuple[str, str], ...]:
         """Scheme and realm of each credential that a client may use, in addition to the gateway's own tokens."""
@@ -169,7 +182,8 @@ class AuthenticatorChain:
 
         Called for every request, so it must be quick. The same object for as long as the verdict lasts.
         """
-        return self._memory.find((spell_realms(realms) if realms else NOT_NARROWED) + raw)
+        found = self._memory.find((spell_realms(realms) if realms else NOT_NARROWED) + raw)
+        return None if self._doubting and found is not None and self.revoked_at(found) > 0 else found
 
     def remembered_until(self, raw: bytes, realms: frozenset[str] = frozenset()) -> float:
         """When what `lookup_basic` returns ends (seconds of the clock); 0 if it returns None."""
@@ -201,7 +215,7 @@ class AuthenticatorChain:
             raise Rejected("an empty user name or password")
         began = self._memory.begin()
         principal = await self._verify(credentials, request)
-        if raw is not None:
+        if raw is not None and self.revoked_at(principal) < began.at:
             self._memory.keep(self._memory.digest(spell_realms(request.realms) + raw), principal, began)
         return principal
 

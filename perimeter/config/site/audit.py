@@ -67,7 +67,8 @@ class AuditSettings(Settings):
     )
     roll: Roll | int = option(
         ROLL,
-        "when to start a new file: `daily` (access.log is renamed to access.log.2026-11-22), or when it reaches a size",
+        "when to start a new file: `daily` (access.log is renamed to access.log.2026-11-22), or when it reaches a size "
+        "(several workers exceed it a little)",
         default="daily",
     )
     keep: int = option(integer(1, 100_000), "number of old files to keep", default="30")

@@ -21,6 +21,7 @@ from perimeter.config.site.operator import OperatorSettings
 from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.config.site.route import Auth, RouteSettings
 from perimeter.config.site.token import TokenSettings
+from perimeter.config.site.traces import TraceSettings
 from perimeter.config.site.upstream import UpstreamSettings
 
 
@@ -46,6 +47,7 @@ class SiteConfig:
     error_pages: tuple[ErrorPage, ...] = ()
     augmenters: tuple[AugmenterSettings, ...] = ()
     metrics: MetricsSettings = attrs.field(factory=MetricsSettings)
+    traces: TraceSettings = attrs.field(factory=TraceSettings)
     login: LoginSettings = attrs.field(factory=LoginSettings)
     operator: OperatorSettings = attrs.field(factory=OperatorSettings)
     warnings: tuple[str, ...] = ()

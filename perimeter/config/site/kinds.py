@@ -18,6 +18,7 @@ from perimeter.config.site import (
     route,
     second_factor,
     token,
+    traces,
     upstream,
 )
 
@@ -37,6 +38,7 @@ KINDS = (
     audit.KIND,
     logging.KIND,
     metrics.KIND,
+    traces.KIND,
     errors.KIND,
 )
 """In the order of the reference page."""

@@ -44,11 +44,16 @@ class LimitSettings(Settings):
     )
     connections: int = option(
         integer(1, 10_000_000),
-        "client connections at a time, at most half of the file descriptors that the process may have. For one more, those that "
-        "have sent no request for the longest time are closed",
+        "client connections at a time, of all workers together; in each process at most half of the file descriptors that it may "
+        "have. For one more, those that have sent no request for the longest time are closed",
         default="20000",
     )
-    connections_per_address: int = option(integer(1, 10_000_000), "client connections at a time from one address", default="1000")
+    connections_per_address: int = option(
+        integer(1, 10_000_000),
+        "client connections at a time from one address. Several workers divide the number; each allows its part, an eighth of "
+        "that more, and 4, but never more than the number itself",
+        default="1000",
+    )
 
 
 KIND = SectionKind(

@@ -30,6 +30,7 @@ from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.second_factor import SecondFactorSettings
 from perimeter.config.site.token import TokenSettings
+from perimeter.config.site.traces import TraceSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.plugin.kinds import PluginKinds
 
@@ -97,6 +98,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         audit=_whole(document.one("audit"), AuditSettings),
         logging=_whole(document.one("logging"), LoggingSettings),
         metrics=_whole(document.one("metrics"), MetricsSettings),
+        traces=_whole(document.one("traces"), TraceSettings),
         login=_whole(document.one("login"), LoginSettings),
         operator=_whole(document.one("operator"), OperatorSettings),
         error_pages=_whole(sections.errors, ErrorSettings).pages,

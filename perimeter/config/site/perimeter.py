@@ -12,6 +12,7 @@ import attrs
 from perimeter.config.language.datatypes import BOOLEAN, SECRET, BadValue, Datatype, closest, duration, file_path, list_of, one_of
 from perimeter.config.language.net_types import NETWORK, REALM, URL, Network
 from perimeter.config.language.option import SectionKind, option
+from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
 from perimeter.config.site.identity_headers import HEADER_PATTERN, KNOWN, known
 
@@ -49,7 +50,8 @@ class PerimeterSettings(Settings):
     )
     state: StateKind = option(
         one_of(StateKind, later=("redis",)),
-        "where API tokens and revocations are stored: `sqlite` is a file in `state_dir`; `memory` loses them at a stop",
+        "where API tokens and revocations are stored: `sqlite` is a file in `state_dir`; `memory` loses them at a stop, and "
+        "works with one worker only",
         default="sqlite",
     )
     enabled: bool = option(
@@ -101,6 +103,16 @@ class PerimeterSettings(Settings):
         "authenticators use",
         default=", ".join(KNOWN),
     )
+
+    def check(self, section: Section) -> None:
+        """See `Settings.check`."""
+        its = attrs.fields(PerimeterSettings)
+        if self.state is StateKind.MEMORY and self.workers > 1 and not section.faulty(its.workers):
+            section.problem(
+                its.state,
+                f"memory works with workers = 1 only, and here there are {self.workers}: what one of them revokes would stay "
+                "valid in the others",
+            )
 
 
 KIND = SectionKind(

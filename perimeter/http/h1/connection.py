@@ -125,11 +125,11 @@ class Http1Connection(TwistedProtocol):
         """The exchange under way, if there is one."""
         return () if self._exchange is None else (self._exchange,)
 
-    def shut_down(self) -> None:
-        """Serve nothing beyond the request in hand, or the next one if one waits; an idle connection closes now."""
+    def shut_down(self, idle: bool = True) -> None:
+        """See `HttpConnection`."""
         self._closing = True
         self.writer.last = True
-        if self._phase is _HEAD and not self._waiting:
+        if idle and self._phase is _HEAD and not self._waiting:
             self._close(_CLOSED)
 
     @property

@@ -20,6 +20,7 @@ from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.answers import Answers
+from perimeter.http.exchange import Exchange
 from perimeter.http.request_ids import next_line, no_line
 from perimeter.model import Principal
 from perimeter.proxy.pool import UpstreamPool
@@ -33,6 +34,7 @@ from perimeter.run.build.pages import PageParts
 from perimeter.run.build.prepared import Prepared, counts
 from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.traces import traced, tracer_of
 from perimeter.run.build.upstreams import upstream_pools, upstream_upkeep
 from perimeter.sessions.book import SessionBook
 from perimeter.sessions.stored import StoredSessions
@@ -42,6 +44,7 @@ from perimeter.tokens.followed_keys import FollowedKeys
 from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import StoredTokens
+from perimeter.traces.tracer import Tracer
 from perimeter.web.endpoints.operator.page import Desk
 
 
@@ -67,6 +70,12 @@ class Assembly:
     identity: IdentityLines
     pools: tuple[UpstreamPool, ...]
     upkeep: tuple[UpstreamUpkeep, ...]
+    tracer: Tracer | None
+
+    def dispatch(self, listener: str) -> Callable[[Exchange], None]:
+        """What takes the requests of a listener. Traces have those for services and of users, not those of Prometheus."""
+        serves_users = any(one.name == listener and one.serve in (Serve.GATEWAY, Serve.TOKENS) for one in self.config.listeners)
+        return traced(self.gates[listener], self.tracer if serves_users else None)
 
     @property
     def gate_of_routes(self) -> Gate | None:
@@ -124,6 +133,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         identity=identity,
         pools=tuple(pools.values()),
         upkeep=tuple(upstream_upkeep(pool, runtime) for pool in pools.values()),
+        tracer=tracer_of(config, prepared.collector, runtime),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogPublisher
@@ -42,6 +42,11 @@ from perimeter.web.html.assets import read_logo
 from perimeter.web.html.look import read_look, read_message
 
 _log = Logger()
+
+SHARED: Final = (
+    "this audit log is on a network file system ({kind}), where lines of several workers may overwrite each other: use a local "
+    "file system, or workers = 1"
+)
 
 
 @attrs.frozen
@@ -143,22 +148,29 @@ def _login(config: SiteConfig, section: Section) -> None:
 def _audit(config: SiteConfig) -> None:
     """Warn about audit logs in directories that do not exist. systemd may make them, and a start makes ``state_dir``.
 
-    Also about logs on a network file system: an append of one process may overwrite that of another there.
+    Also about logs on a network file system (`shared_logs`).
     """
     made = config.perimeter.state_dir
-    for path in dict.fromkeys((config.audit.path, *(route.audit for route in config.routes))):
-        if path is None:
-            continue
-        kind = type_of(path)
-        if config.perimeter.workers > 1 and is_network(kind):
-            _log.warn(
-                "{path}: this audit log is on a network file system ({kind}), where lines of several workers may overwrite each "
-                "other: use a local file system, or workers = 1",
-                path=path,
-                kind=kind,
-            )
+    for path, kind in shared_logs(config).items():
+        _log.warn("{path}: {fault}", path=path, fault=SHARED.format(kind=kind))
+    for path in _logs(config):
         if not path.parent.is_dir() and not made.is_relative_to(path.parent):
             _log.warn("{path}: there is no directory for this audit log, and a start does not make it", path=path)
+
+
+def shared_logs(config: SiteConfig) -> dict[Path, str]:
+    """The audit logs that several workers write to a network file system, with its type. Blocks.
+
+    An append of one process may overwrite that of another there.
+    """
+    if config.perimeter.workers == 1:
+        return {}
+    return {path: kind for path in _logs(config) if is_network(kind := type_of(path))}
+
+
+def _logs(config: SiteConfig) -> list[Path]:
+    paths = dict.fromkeys((config.audit.path, *(route.audit for route in config.routes)))
+    return [path for path in paths if path is not None]
 
 
 def _authenticators(kinds: PluginKinds, reactor: Any, config: SiteConfig, document: Document) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -22,11 +22,15 @@ from perimeter.run.build.authentication import PreparedAuthenticators, auth_serv
 from perimeter.run.build.pages import site_look
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.state_dir import prepare_state_dir
+from perimeter.run.build.traces import collector_client
 from perimeter.run.build.upstreams import client_contexts
 from perimeter.state.stores import OpenedState
 from perimeter.tokens.keyring import Keyring
 from perimeter.web.html.look import Look
 from perimeter.workers.place import Place
+
+if TYPE_CHECKING:
+    from perimeter.web_client.client import RemoteClient
 
 TORN: Final = "audit-torn"
 """The message to the other workers that an audit log ends in a part of a line (`perimeter.audit.shared`)."""
@@ -54,6 +58,7 @@ class Prepared:
     sinks: Mapping[Path | None, IAuditSink]
     pages: Mapping[int, Page]
     look: Look
+    collector: RemoteClient | None
 
     def discard(self) -> None:
         """Close what was opened. Blocks as opening did; never raises anything but a bug."""
@@ -78,6 +83,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
     pages, look = error_pages(config), site_look(config)
     authenticators = prepared_authenticators(config, auth_services(runtime))
+    collector = collector_client(config, runtime)
     if _serves_metrics(config):
         # Importing reads files, too: done here once, so that it is not done on the reactor thread.
         import perimeter.targets.metrics  # noqa: F401
@@ -89,7 +95,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
         sinks = {path: audit.sink(path) for path in (None, *(route.audit for route in config.routes))}
         audit.open()
         undo.pop_all()
-    return Prepared(config, found, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages, look)
+    return Prepared(config, found, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages, look, collector)
 
 
 def _tells_torn(place: Place | None) -> Callable[[str], None] | None:

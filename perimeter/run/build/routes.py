@@ -27,6 +27,7 @@ from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.slash import SlashTarget
 from perimeter.targets.static import StaticTarget
+from perimeter.traces.context import HEADERS as TRACE_HEADERS
 
 REALM_HEADER = "X-Auth-Realm"
 """A client narrows its realms by it, so it never passes."""
@@ -61,6 +62,8 @@ def configured_routes(
     names = {*config.perimeter.identity_headers, REALM_HEADER}
     if config.perimeter.request_ids:
         names.add(REQUEST_ID_HEADER)
+    if config.traces.endpoint:
+        names.update(TRACE_HEADERS)
     for route in config.routes:
         names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header}
     hidden = believed | {name.encode("ascii") for name in names}

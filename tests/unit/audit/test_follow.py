@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import TestCase
@@ -79,6 +80,11 @@ class FollowedTests(TestCase):
         self.followed.begin()
         self.path.write_bytes(b"new\n")
         self.assertEqual(self.new(), [b"new\n"])
+
+    def test_a_pipe_is_left_to_its_reader(self) -> None:
+        os.mkfifo(self.path)
+        self.assertEqual((self.followed.begin(), self.new()), ("", []))
+        self.assertRaises(OSError, os.open, self.path, os.O_WRONLY | os.O_NONBLOCK)  # there is no reader
 
     def test_attack_95_a_line_without_end(self) -> None:
         self.patch(module, "LONGEST_LINE", 100)

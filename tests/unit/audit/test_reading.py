@@ -26,6 +26,16 @@ class HostileLinesTests(TestCase):
             more = ("app", 0.25) if kind is AuditFormat.JSON else ("", None)
             self.assertEqual((line.route, line.duration), more)
 
+    def test_the_id_of_the_request(self) -> None:
+        for kind in AuditFormat:
+            for given, expected in ((b"abc-123", "abc-123"), (b"", "")):
+                line = parse_line(line_format(kind, request_id=True)(make_record(request_id=given)))
+                assert line is not None
+                self.assertEqual(line.request_id, expected, kind)
+            without = parse_line(line_format(kind)(make_record()))
+            assert without is not None
+            self.assertEqual(without.request_id, "", kind)
+
     def test_attack_95_deeply_nested_json(self) -> None:
         for depth in (1000, 100_000):
             self.assertIsNone(parse_line(b'{"time":' + b"[" * depth))

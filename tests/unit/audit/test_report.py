@@ -44,6 +44,12 @@ class ReportTests(TestCase):
         self.assertEqual(report.addresses.top(1), [("10.0.0.1", 2)])
         self.assertIn(("app", 1), report.routes.top(9))
 
+    def test_a_tunnel_is_one_request(self) -> None:
+        self.add(status=101, reason="tunnel_opened")
+        self.assertEqual(self.report.requests, 0)
+        self.add(status=101, sent=7)
+        self.assertEqual((self.report.requests, self.report.classes()), (1, {"1xx": 1}))
+
     def test_the_slowest(self) -> None:
         for number in range(3 * SLOWEST):
             self.add(duration=float(number * 7 % 30), target=b"/%d" % number)

@@ -120,6 +120,13 @@ class SearchTests(unittest.TestCase):
         found = json.loads(line)
         self.assertEqual((found["user"], found["status"], found["method"], found["duration"]), (r"alice\x20b", 200, "GET", None))
 
+    def test_by_the_id_of_the_request(self) -> None:
+        for kind in AuditFormat:
+            make_line = line_format(kind, request_id=True)
+            records = [make_record(target=b"/%d" % number, request_id=b"id-%d" % number) for number in range(20)]
+            self.log.write_bytes(b"".join(map(make_line, records)))
+            self.assertEqual(self.targets("search", "--id", "id-1"), ["/1"], kind)
+
     def test_exit_statuses(self) -> None:
         self.assertEqual(self.run_audit("search").exit_code, 0)
         self.assertEqual(self.run_audit("search", "--user", "eve").exit_code, 1)

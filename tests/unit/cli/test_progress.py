@@ -6,9 +6,12 @@ import io
 import os
 import pty
 import re
+import threading
+import time
 
 from twisted.trial.unittest import TestCase
 
+from perimeter.cli import progress as module
 from perimeter.cli.progress import INTERVAL, PATIENCE, Progress
 
 
@@ -93,6 +96,22 @@ class ProgressTests(TestCase):
                 self.now += 1
                 progress.at(1)
         self.assertEqual((stream.getvalue(), self.written()), ("", ""))
+
+    def test_work_that_cannot_say_how_much_is_done(self) -> None:
+        self.patch(module, "INTERVAL", 0.001)
+        with Progress("reading", 0, self.terminal) as progress, progress.ticking():
+            progress._next = 0.0  # patience is over
+            deadline = time.monotonic() + 20
+            while not self.terminal.getvalue() and time.monotonic() < deadline:
+                time.sleep(0.001)
+        shown = self.written()
+        self.assertTrue(shown.startswith("\r\x1b[Kreading: 0 s"), shown)
+        self.assertTrue(shown.endswith("\r\x1b[K"), shown)
+        stream = io.StringIO()
+        threads = threading.active_count()
+        with Progress("reading", 0, stream).ticking():
+            self.assertEqual(threading.active_count(), threads)
+        self.assertEqual(stream.getvalue(), "")
 
     def test_a_real_terminal(self) -> None:
         ours, theirs = pty.openpty()

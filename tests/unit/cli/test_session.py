@@ -26,7 +26,7 @@ class SessionCommandTests(CommandCase):
         return session(**{"created": self.now - 4, "expires": self.now + 900, "idle": 300.0, **more})  # type: ignore[arg-type]
 
     def listed(self, *arguments: str) -> list[str]:
-        return [json.loads(line)["id"] for line in self.output("session", "list", *arguments).splitlines()]
+        return [json.loads(line)["id"] for line in self.output("session", "list", "--json", *arguments).splitlines()]
 
     def test_list(self) -> None:
         mine, others = [self.first.id, self.second.id], [self.bobs.id, self.namesakes.id]
@@ -40,7 +40,7 @@ class SessionCommandTests(CommandCase):
             self.assertEqual(self.listed(), [*mine, *others], f"{size} in a page")
 
     def test_what_is_shown(self) -> None:
-        line = self.output("session", "list").splitlines()[0]
+        line = self.output("session", "list", "--json").splitlines()[0]
         shown = json.loads(line)
 
         def after(seconds: float) -> str:

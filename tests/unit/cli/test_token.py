@@ -125,7 +125,7 @@ class TokenCommandTests(CommandCase):
         self.stored(*kept, passing, bobs, mint("over", ALICE, 1.0, 2.0)[1], *sessions)
 
         def listed(*arguments: str) -> list[str]:
-            return [json.loads(line)["name"] for line in self.output("token", "list", *arguments).splitlines()]
+            return [json.loads(line)["name"] for line in self.output("token", "list", "--json", *arguments).splitlines()]
 
         self.assertEqual(listed(), ["one", "two", "three", "bob's"])
         self.assertEqual(listed("--all"), ["one", "two", "three", "", "bob's"])
@@ -143,7 +143,7 @@ class TokenCommandTests(CommandCase):
         everything = self.output("token", "revoke", "--user", "alice", "--realm", "local")
         said = "revoked: 2 API tokens, 1 session, every access token that was issued to alice of realm local until now\n"
         self.assertEqual((everything, listed()), (said, ["bob's"]))
-        left = [json.loads(line) for line in self.output("session", "list").splitlines()]
+        left = [json.loads(line) for line in self.output("session", "list", "--json").splitlines()]
         self.assertEqual([one["id"] for one in left], [sessions[1].id])
 
     def test_attack_39_revoke_says_that_there_is_no_such_realm(self) -> None:
@@ -155,7 +155,7 @@ class TokenCommandTests(CommandCase):
     def test_list_says_that_there_is_no_such_realm(self) -> None:
         self.stored(mint("bob's", Principal("bob", "corp"), 4.0, inf)[1])
         self.fails("there is no realm TYPO; there are: corp", "token", "list", "--realm", "TYPO")
-        self.assertEqual(self.output("token", "list", "--realm", "corp", "--user", "nobody"), "")
+        self.assertEqual(self.output("token", "list", "--json", "--realm", "corp", "--user", "nobody"), "")
 
     def test_issue_and_login_say_that_there_is_no_such_realm(self) -> None:
         (self.directory / "users.realm").write_text("alice: {plain}secret\n")

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from twisted.trial.unittest import TestCase
 
+from perimeter.cli.doctor import exit_status
 from perimeter.doctor import looks as module
-from perimeter.doctor.finding import Finding, Grade, Name, exit_status
+from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.looks import MOST, Look, SideBySide
 
 
@@ -53,6 +54,15 @@ class SideBySideTests(TestCase):
         (failed,) = seen.findings
         self.assertEqual((failed.name, failed.subject), (Name.LOOK_FAILED, "files"))
         self.assertEqual(failed.message, "the look failed with PermissionError")
+
+    def test_what_was_found_before_a_failure_stays(self) -> None:
+        def see() -> Iterable[Finding]:
+            yield finding(1)
+            raise OSError
+
+        (seen,) = SideBySide([Look("files", "", see)]).finish()
+        self.assertEqual(seen.findings[0], finding(1))
+        self.assertEqual([one.name for one in seen.findings], [Name.DISK_FULL, Name.LOOK_FAILED])
 
     def test_no_more_threads_than_allowed_work_at_once(self) -> None:
         self.patch(module, "AT_ONCE", 2)

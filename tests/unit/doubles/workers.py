@@ -59,8 +59,10 @@ class FakeFleet:
         self.clock = Clock()
         self.clock.advance(1000)
         self.page = SharedPage.create()
-        self.shares = Shares(lambda: self.workers, self._described)
+        self.shares = Shares(lambda: self.workers, self._described, self.clock.seconds)
         self.workers: list[FakeWorker] = []
+        #: what the manager says of a slot, other than usual
+        self.states: dict[int, dict[str, Any]] = {}
         for slot in range(number):
             self.start(slot)
 
@@ -105,6 +107,7 @@ class FakeFleet:
                 "since": 5.0,
                 "restarts": 0,
                 "generation": 1,
+                **self.states.get(one.number, {}),
             }
             for one in self.workers
         ]

@@ -28,9 +28,11 @@ from perimeter.config.site.limits import LimitSettings
 from perimeter.config.site.logging import LoggingSettings
 from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.config.site.token import TokenSettings
+from perimeter.config.site.traces import TraceSettings
 from perimeter.metrics.counts import OTHER, Metrics
 from perimeter.metrics.families import families
 from perimeter.model import AccessRecord, Principal
+from perimeter.traces.exporter import Outcome
 from tests.unit.doubles.audit_records import make_record, records
 from tests.unit.doubles.figures import Figures, read
 from tests.unit.doubles.http_rig import Audit
@@ -265,3 +267,19 @@ class SinkTests(CountsCase):
         self.assertEqual(self.figures.total("perimeter_requests_total"), 2)
         self.assertEqual(len(path.read_text().splitlines()), 1)
         self.assertEqual(logs.problems(), [])
+
+
+class TraceTests(CountsCase):
+    def test_without_traces_nothing_is_shown(self) -> None:
+        self.assertEqual((self.metrics.traces, self.metrics.spans), ({}, {}))
+
+    def test_each_count_begins_at_0(self) -> None:
+        self.metrics.configured(attrs.evolve(CONFIG, traces=TraceSettings(endpoint="http://127.0.0.1:4318/v1/traces")))
+        self.metrics.count_trace(True)
+        self.metrics.count_spans("dropped", 3)
+        self.metrics.configured(attrs.evolve(CONFIG, traces=TraceSettings(endpoint="http://127.0.0.1:4318/v1/traces")))
+        self.assertEqual(self.metrics.traces, {("recorded",): 1, ("limited",): 0})
+        self.assertEqual({outcome for (outcome,) in self.metrics.spans}, {str(one) for one in Outcome})
+        self.assertEqual(self.metrics.spans["dropped",], 3)
+        self.metrics.count_trace(False)
+        self.assertEqual(self.metrics.traces["limited",], 1)

@@ -10,10 +10,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from perimeter.metrics.counts import Metrics
+from perimeter.metrics.figures import own_figures
+from perimeter.metrics.sources import NotRunning
 from perimeter.run import operated as module
+from perimeter.run.all_figures import AllFigures
 from perimeter.run.operated import KNOWN_FOR, OperatedGateway
 from perimeter.run.problems import Problem
 from perimeter.web.endpoints.operator.gateway import Reload
+from tests.unit.doubles.workers import FakeFleet
+from tests.unit.metrics.test_samples import NOTHING
 
 PROBLEM = Problem(1, "upstream", "app", "gone")
 
@@ -31,7 +36,8 @@ class TroublesTests(TestCase):
             listeners=lambda: ["https"],
             examination=lambda: SimpleNamespace(identities={"https": ()}),
         )
-        runtime: Any = SimpleNamespace(metrics=Metrics(), reactor=self.clock, offload="threads", place=None)
+        self.metrics = Metrics()
+        runtime: Any = SimpleNamespace(metrics=self.metrics, reactor=self.clock, offload="threads", place=None)
         self.gateway = OperatedGateway(worker, runtime)  # type: ignore[arg-type]
 
     async def examine(self, _: Any) -> list[Problem]:
@@ -42,10 +48,20 @@ class TroublesTests(TestCase):
     def test_the_parts_are_those_of_the_worker(self) -> None:
         gateway: Any = self.gateway
         self.assertEqual(
-            (gateway.assembly, gateway.last_reload, gateway.offload, gateway.uptime(), gateway.listeners(), gateway.identities()),
-            ("in force", Reload(5.0, "why"), "threads", 3.0, ["https"], {"https": ()}),
+            (gateway.assembly, gateway.last_reload, gateway.offload, gateway.listeners(), gateway.identities()),
+            ("in force", Reload(5.0, "why"), "threads", ["https"], {"https": ()}),
         )
         self.assertEqual(gateway.seconds(), 1000.0)
+
+    def test_figures_of_a_single_process(self) -> None:
+        self.failureResultOf(Deferred.fromCoroutine(self.gateway.figures()), NotRunning)
+        self.metrics.in_force = lambda: NOTHING
+        self.metrics.auth.attempts["users", "ldap", "corp", "error"] += 2
+        found = self.successResultOf(Deferred.fromCoroutine(self.gateway.figures()))
+        self.assertEqual((found, found.uptime), (own_figures(self.metrics, 1000.0, 3.0), 3.0))
+        self.assertEqual(
+            self.successResultOf(Deferred.fromCoroutine(self.gateway.attempts())), {("users", "ldap", "corp", "error"): 2}
+        )
 
     def test_all_who_ask_share_one_examination(self) -> None:
         one, two = self.gateway.troubles(), self.gateway.troubles()
@@ -91,3 +107,30 @@ class TroublesTests(TestCase):
         again = self.gateway.troubles()
         self.waiting[1].callback([])
         self.assertEqual(self.successResultOf(again), [])
+
+
+class WorkersTests(TestCase):
+    def setUp(self) -> None:
+        self.fleet = FakeFleet(2)
+        self.addCleanup(self.fleet.page.close)
+        worker: Any = SimpleNamespace(last_reload=Reload(), listeners=list, uptime=lambda: 3.0)
+        self.one, self.two = self.fleet.workers
+        self.gateway = OperatedGateway(worker, self.one.runtime)
+        AllFigures(self.two.place, self.two.runtime)
+        self.one.count(1)
+        self.two.count(2)
+        self.two.runtime.metrics.auth.attempts["users", "ldap", "corp", "error"] += 2
+
+    def test_figures_of_all(self) -> None:
+        found = self.successResultOf(self.fleet.ask(self.gateway.figures()))
+        self.assertEqual((found.totals.requests[2], found.uptime, len(found.workers)), (3, 0.0, 2))
+        attempts = self.successResultOf(self.fleet.ask(self.gateway.attempts()))
+        self.assertEqual(attempts, {("users", "ldap", "corp", "error"): 2})
+
+    def test_figures_of_this_worker_alone_if_the_manager_does_not_answer(self) -> None:
+        with self.fleet.stopped(self.one):
+            figures, attempts = self.fleet.ask(self.gateway.figures()), self.fleet.ask(self.gateway.attempts())
+            self.fleet.clock.advance(2.0)
+        found = self.successResultOf(figures)
+        self.assertEqual((found.totals.requests[2], found.uptime, found.workers), (1, 3.0, ()))
+        self.assertEqual(self.successResultOf(attempts), {})

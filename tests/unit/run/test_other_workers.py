@@ -10,9 +10,11 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.auth.chain.attempts import Attempts, Counted, Key, MemoryAttempts
 from perimeter.auth.chain.throttle import Throttle
+from perimeter.config.site.login import LoginSettings
 from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.other_workers import OtherWorkers
+from perimeter.sessions.stored import SESSIONS
 from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import State
 from perimeter.tokens.revocation import RevokedGrant
@@ -34,7 +36,7 @@ class OtherWorkersTests(TestCase):
         self.workers = [OtherWorkers(place, self.clock, self.paused[place.number].append) for place in self.fleet.places]
         self.threads: list[Threads] = []
         self.states = [self.state(worker) for worker in self.workers]
-        self.assemblies: list[Any] = [SimpleNamespace(chain=SimpleNamespace(throttle=self.throttle(one))) for one in self.workers]
+        self.assemblies = [self.assembly(worker, state) for worker, state in zip(self.workers, self.states, strict=True)]
         self.slot = self.fleet.page.slots[1]
         self.slot.state = SlotState.STARTING
 
@@ -47,6 +49,13 @@ class OtherWorkersTests(TestCase):
         state.join(worker.state)
         self.addCleanup(state.stop)
         return state
+
+    def assembly(self, worker: OtherWorkers, state: State) -> Any:
+        config = SimpleNamespace(login=LoginSettings(), routes=())
+        self.addCleanup(worker.stop)
+        return SimpleNamespace(
+            chain=SimpleNamespace(throttle=self.throttle(worker)), sessions=state.view(SESSIONS), config=config
+        )
 
     def throttle(self, worker: OtherWorkers) -> Throttle:
         return Throttle(3, MemoryAttempts(), self.clock, allowed_from_address=0, peers=worker.attempts)

@@ -223,6 +223,11 @@ class GaugeTests(TargetCase):
         self.assertEqual(self.put(keys=[KeyEntry(generate("ES256"), 5.0, 17.0), following])(name), 17)
         self.assertIsNone(self.put(keys=[following])(name))
 
+    def test_certificates(self) -> None:
+        name = "perimeter_certificate_expiry_timestamp_seconds"
+        self.assertEqual(self.put(certificates={"https": 17.0})(name, listener="https"), 17)
+        self.assertEqual(self.put()(name, listener="https"), None)
+
     def test_upstreams(self) -> None:
         gateway = Gateway("one", "two")
         one, two = {"upstream": "backend", "server": "http://one:8080"}, {"upstream": "backend", "server": "http://two:8080"}

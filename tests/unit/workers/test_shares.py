@@ -40,7 +40,7 @@ class SharesTests(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.workers: list[Worker] = []
-        self.shares = Shares(lambda: self.workers, lambda: [{"slot": one.number} for one in self.workers])
+        self.shares = Shares(lambda: self.workers, lambda: [{"slot": one.number} for one in self.workers], self.clock.seconds)
         self.workers += [Worker(number, self.shares, self.clock) for number in range(3)]
 
     def pump(self) -> None:
@@ -63,6 +63,12 @@ class SharesTests(TestCase):
         self.assertEqual(self.sum(answer), 111)
         self.assertEqual(answer["shares"], [{"slot": slot, "value": {"gauges": {"g": slot}}} for slot in (0, 2)])
         self.assertEqual(answer["workers"], [{"slot": 0}, {"slot": 1}, {"slot": 2}])
+
+    def test_the_gateway_is_up_since_the_manager_is(self) -> None:
+        self.clock.advance(7)
+        self.assertEqual(self.successResultOf(self.ask(self.workers[0]))["uptime"], 7)
+        self.shares.since = -3
+        self.assertEqual(self.successResultOf(self.ask(self.workers[0]))["uptime"], 10)
 
     def test_a_worker_that_does_not_answer_is_shown_without_a_share_and_with_its_last_counts(self) -> None:
         one, two, three = self.workers

@@ -87,6 +87,16 @@ class TallyTests(TestCase):
         self.tally.keep("p", {"x": [[["a"], [2]]]})
         self.assertEqual(self.tally.sum(), {"x": [[["a"], [2]]], "cpu": [[[], [3]]]})
 
+    def test_what_another_tally_goes_on_with(self) -> None:
+        self.keep("gone", a=1)
+        self.tally.end("gone")
+        self.keep("p", a=10)
+        following = Tally()
+        following.ended = self.tally.ended
+        following.keep("the same process", self.tally.last("p"))
+        self.assertEqual(self.tally.last("unknown"), {})
+        self.assertEqual(following.sum(), self.tally.sum())
+
     def test_what_is_kept_is_bounded_and_the_latest(self) -> None:
         self.patch(sums, "MOST_ROWS", 3)
         for number in range(5):

@@ -11,6 +11,7 @@ from perimeter.web.endpoints.operator.section import Asked, Section, moment
 
 async def _configuration(asked: Asked) -> Mapping[str, Any]:
     config = asked.gateway.assembly.config
+    figures = await asked.gateway.figures()
     reload = asked.gateway.last_reload
     return {
         "file": str(config.file),
@@ -25,7 +26,7 @@ async def _configuration(asked: Asked) -> Mapping[str, Any]:
         ],
         "warnings": config.warnings,
         "reloaded": moment(reload.at),
-        "started": moment(asked.gateway.seconds() - asked.gateway.uptime()),
+        "started": moment(asked.gateway.seconds() - figures.uptime),
         "refused_reload": reload.refused,
     }
 

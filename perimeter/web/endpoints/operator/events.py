@@ -38,7 +38,7 @@ STREAM_PATH: Final = f"{PATH}/events"
 """Its path below the prefix of the gateway's pages."""
 
 MOST_VIEWERS: Final = 20
-"""Streams at a time, of all operators together."""
+"""Streams at a time in one process, of all operators together."""
 
 TROUBLES_EVERY: Final = 10
 """Samples between two searches for problems."""

@@ -112,9 +112,6 @@ class Gateway(Protocol):
     def seconds(self) -> float:
         """The time (epoch seconds)."""
 
-    def uptime(self) -> float:
-        """Seconds since the start."""
-
     def listeners(self) -> Sequence[Listening]:
         """The listeners, with the connections of this process."""
 

@@ -40,8 +40,8 @@ async def _show(asked: Asked) -> Mapping[str, Any]:
         "refusals": _refusals(samples),
         "all_refusals": Counter(figures.totals.refusals).most_common(_MOST_REASONS),
         "version": perimeter.__version__,
-        "uptime": duration(gateway.uptime()),
-        "started": moment(gateway.seconds() - gateway.uptime()),
+        "uptime": duration(figures.uptime),
+        "started": moment(gateway.seconds() - figures.uptime),
         "reloaded": moment(reload.at),
         "refused_reload": reload.refused,
         "listeners": [

@@ -13,7 +13,6 @@ import attrs
 
 from perimeter.errors import MissingCredentials, NoRoute, StartupError, Unavailable
 from perimeter.gate.access import session_only
-from perimeter.recent import Recent
 from perimeter.web.endpoints.endpoint import reading, user_of
 from perimeter.web.endpoints.operator.access import PATH, operator_policy
 from perimeter.web.endpoints.operator.audit import AuditSearch, Searches
@@ -21,6 +20,7 @@ from perimeter.web.endpoints.operator.certificates import CERTIFICATES, KEYS
 from perimeter.web.endpoints.operator.configuration import CONFIGURATION
 from perimeter.web.endpoints.operator.events import STREAM, STREAM_PATH, Audience
 from perimeter.web.endpoints.operator.gateway import Gateway
+from perimeter.web.endpoints.operator.notes import Notes
 from perimeter.web.endpoints.operator.overview import OVERVIEW
 from perimeter.web.endpoints.operator.people import SESSIONS, TOKENS, WAITING
 from perimeter.web.endpoints.operator.routing import EXPLAIN, ROUTES
@@ -29,17 +29,18 @@ from perimeter.web.endpoints.operator.services import AUTHENTICATORS, SERVICES
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
 from perimeter.web.request import exchange_of, respond
 
-#: Sentences about what was done that wait for the next look of the same session.
-_MOST_NOTES: Final = 100
+#: The parameter of the first look after an action, if it may reach another worker process.
+_DONE: Final = "done"
 
 
 @attrs.frozen(eq=False)
 class Desk:
-    """The parts that all operators share, across reloads: the gateway, the streams, and the turns of audit searches."""
+    """The parts that all operators share, across reloads: the gateway, the streams, the turns of audit searches, the notes."""
 
     gateway: Gateway
     audience: Audience
     searches: Searches
+    notes: Notes = attrs.field(factory=Notes)
 
 
 class OperatorPage(PageEndpoint):
@@ -68,8 +69,6 @@ class OperatorPage(PageEndpoint):
             KEYS,
         )
         self._by_path = {section.path: section for section in self._sections}
-        #: by the id of a session: whether something was done, and a sentence about it
-        self._notes: Recent[str, tuple[bool, str]] = Recent(_MOST_NOTES)
 
     def _rest(self, request: Any) -> str:
         """What follows the page's own path."""
@@ -94,7 +93,7 @@ class OperatorPage(PageEndpoint):
         if session is None:
             raise MissingCredentials("the session has ended meanwhile")
         values = await section.show(self._asked(request))
-        done, note = self._notes.pop(session.id, (True, ""))
+        done, note = await self._desk.notes.take(session.id, _DONE in query_fields(request))
         return self.render_page(
             request,
             section.template,
@@ -141,8 +140,8 @@ class OperatorPage(PageEndpoint):
             note = False, f"This is in force, but it is not on disk yet: {error.detail or error.phrase}"
         except StartupError as error:
             note = False, f"Not done: {error}"
-        self._notes.keep(session.id, note)
-        return self.redirect(request, url)
+        self._desk.notes.keep(session.id, note)
+        return self.redirect(request, f"{url}?{_DONE}=1" if self._desk.notes.shared else url)
 
 
 def _purpose(section: Section, action: str) -> str:

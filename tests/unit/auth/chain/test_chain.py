@@ -516,10 +516,40 @@ class MemoryTests(ChainCase):
     def test_attack_51_the_password_of_one_user_is_forgotten(self) -> None:
         chain = self.chain(Fake(principal()))
         self.successResultOf(self.ask(chain))
-        chain.forget_users(lambda user: user.username != "alice")
+        chain.forget_revoked()
         self.assertIsNotNone(chain.lookup_basic(RAW))
-        chain.forget_users(lambda user: user.username == "alice")
+        chain.revoked_at = lambda user: 1.0 if user.username != "alice" else 0.0
+        chain.forget_revoked()
+        self.assertIsNotNone(chain.lookup_basic(RAW))
+        chain.revoked_at = lambda user: 1.0 if user.username == "alice" else 0.0
+        chain.forget_revoked()
+        chain.revoked_at = lambda user: 0.0
         self.assertIsNone(chain.lookup_basic(RAW))
+
+    def test_attack_88_the_password_of_a_revoked_user_does_not_count_from_that_moment(self) -> None:
+        """The memory is looked through a little later, once for many revocations."""
+        chain = self.chain(Fake(principal()))
+        self.successResultOf(self.ask(chain))
+        chain.doubt_users()
+        self.assertIsNotNone(chain.lookup_basic(RAW), "another user was revoked")
+        chain.revoked_at = lambda user: 1.0
+        self.assertIsNone(chain.lookup_basic(RAW))
+        chain.forget_revoked()
+        self.assertIsNone(chain.lookup_basic(RAW))
+        self.successResultOf(self.ask(chain))
+        self.assertIsNotNone(chain.lookup_basic(RAW), "it was verified after the revocation")
+        chain.doubt_users()
+        self.assertIsNone(chain.lookup_basic(RAW))
+
+    def test_attack_88_a_password_whose_verification_began_before_the_revocation_is_not_remembered(self) -> None:
+        for revoked, remembered in ((1000.0, False), (999.75, True)):
+            answer: Deferred[Principal] = Deferred()
+            chain = self.chain(Fake(answer))
+            asked = self.ask(chain)
+            chain.revoked_at = lambda user, revoked=revoked: revoked  # type: ignore[misc]
+            answer.callback(principal())
+            self.successResultOf(asked)
+            self.assertEqual(chain.lookup_basic(RAW) is not None, remembered)
 
     def test_attack_51_other_parts_hear_of_users_that_have_changed(self) -> None:
         watched = Watched(principal())

@@ -149,9 +149,6 @@ class Gateway:
         self.asked = 0
         self.workers: list[WorkerNow] = []
 
-    def uptime(self) -> float:
-        return 60.0
-
     def listeners(self) -> list[Any]:
         return []
 
@@ -159,7 +156,7 @@ class Gateway:
         return {}
 
     async def figures(self) -> Figures:
-        return attrs.evolve(own_figures(self.metrics, self.seconds()), workers=self.workers)
+        return attrs.evolve(own_figures(self.metrics, self.seconds(), 60.0), workers=self.workers)
 
     async def attempts(self) -> Mapping[tuple[str, ...], int]:
         return self.metrics.auth.attempts

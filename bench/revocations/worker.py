@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -33,7 +34,7 @@ class StateWorkers:
         self.page.clear(number, SlotState.STARTING)
         descriptors = (self.page.descriptor, *self.page.wakers)
         self.processes[number] = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.state_worker", str(self.directory), str(number), *map(str, descriptors)],
+            [sys.executable, "-m", "bench.revocations.worker", str(self.directory), str(number), *map(str, descriptors)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=descriptors,
@@ -77,6 +78,7 @@ def main() -> None:
     epollreactor.install()
 
     from twisted.internet import reactor as installed
+    from twisted.internet.defer import Deferred
     from twisted.internet.stdio import StandardIO
     from twisted.internet.task import LoopingCall
     from twisted.protocols.basic import LineOnlyReceiver
@@ -101,6 +103,18 @@ def main() -> None:
     states = States(reactor, STATE_KINDS, peers)
     state = states.adopt(states.open(PerimeterSettings(state_dir=Path(directory))))
     tokens = state.view(TOKENS)
+    waits: list[float] = []
+    everywhere = peers.everywhere
+
+    def timed(cursor: int) -> Deferred[None]:
+        began = time.perf_counter()
+
+        def over(_: None) -> None:
+            waits[:] = [time.perf_counter() - began]
+
+        return everywhere(cursor).addCallback(over)
+
+    peers.everywhere = timed  # type: ignore[method-assign]
 
     class Questions(LineOnlyReceiver):
         delimiter = b"\n"
@@ -110,7 +124,7 @@ def main() -> None:
             getattr(self, question.pop("do"))(**question)
 
         def say(self, answer: Any) -> None:
-            self.sendLine(json.dumps(answer).encode())
+            self.sendLine(json.dumps(answer).encode())  # type: ignore[no-untyped-call]
 
         def add(self, user: str) -> None:
             kept = mint("ci", Principal(user, "local"), 0.0, NEVER)[1]
@@ -124,7 +138,7 @@ def main() -> None:
             else:
                 done = state.remove(Removed(id))
             began = reactor.seconds()
-            done.addCallback(lambda _: self.say([page.committed, reactor.seconds() - began]))
+            done.addCallback(lambda _: self.say([page.committed, reactor.seconds() - began, waits.pop() if waits else 0.0]))
 
         def good(self, id: str = "", jti: str = "", user: str = "alice") -> None:
             grant = Grant(jti, 0.0, NEVER) if jti else Grant(id, 0.0, NEVER, GrantKind.API_TOKEN)
@@ -137,8 +151,6 @@ def main() -> None:
 
         def hang(self, seconds: float) -> None:
             """The thread of the store hangs, as on a disk that does not answer."""
-            import time
-
             state._thread.proceed(time.sleep, seconds)
             self.say(None)
 
@@ -149,7 +161,7 @@ def main() -> None:
             reactor.callLater(0, lambda: os._exit(0))
 
     questions = Questions()
-    StandardIO(questions)  # type: ignore[no-untyped-call]
+    StandardIO(questions)
     following = LoopingCall(state.follow)
     following.start(1.0, now=False)
     questions.say("ready")

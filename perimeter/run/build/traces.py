@@ -1,0 +1,77 @@
+"""Builds the traces of one configuration."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+import perimeter
+from perimeter.config.site.config import SiteConfig
+from perimeter.gate.gate import Gate
+from perimeter.http.exchange import Exchange
+from perimeter.run.build.runtime import Runtime
+from perimeter.traces.exporter import Exporter, Outcome
+from perimeter.traces.span import Span, Value, encoded
+from perimeter.traces.tracer import Tracer
+from perimeter.web_client.clients import WebClients
+
+if TYPE_CHECKING:
+    from perimeter.web_client.client import RemoteAnswer, RemoteClient
+
+_log = Logger()
+
+
+def collector_client(config: SiteConfig, runtime: Runtime) -> RemoteClient | None:
+    """What asks the collector of the traces; None without traces. Blocks. Raises `StartupError`."""
+    settings = config.traces
+    if not settings.endpoint:
+        return None
+    # imported only by a site that uses it, as for authenticators
+    from perimeter.web_client.client import RemoteClient
+
+    client = WebClients(runtime.reactor).trusting(settings.ca_certificate)
+    return RemoteClient("the collector of the traces", client, settings.timeout, runtime.reactor)
+
+
+def tracer_of(config: SiteConfig, client: RemoteClient | None, runtime: Runtime) -> Tracer | None:
+    """What decides about the traces of requests, and sends them with ``client``; None without traces."""
+    if client is None:
+        return None
+    settings, metrics = config.traces, runtime.metrics
+    resource: dict[str, Value] = {
+        "service.name": settings.service_name,
+        "service.version": perimeter.__version__,
+        "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
+        "host.name": socket.gethostname(),
+        "process.pid": os.getpid(),
+    }
+
+    def encode(spans: Sequence[Span]) -> bytes:
+        return encoded(spans, resource, perimeter.__version__)
+
+    def send(body: bytes) -> Awaitable[RemoteAnswer]:
+        return client.post(settings.endpoint, authorization=settings.authorization, content_type="application/json", data=body)
+
+    def count(outcome: Outcome, number: int) -> None:
+        metrics.count_spans(str(outcome), number)
+
+    exporter = Exporter(encode, runtime.offload.proceed, send, settings.queue, runtime.reactor, count)
+    return Tracer(settings.ratio, settings.limit, exporter, runtime.reactor.seconds, metrics.count_trace)
+
+
+def traced(gate: Gate, tracer: Tracer | None) -> Callable[[Exchange], None]:
+    """``gate.dispatch``, in a trace if there is a ``tracer``."""
+    return gate.dispatch if tracer is None else partial(_dispatch, gate, tracer)
+
+
+def _dispatch(gate: Gate, tracer: Tracer, exchange: Exchange) -> None:
+    try:
+        tracer.begin(exchange, gate.trusts(exchange))
+    except Exception:  # a request is served without its trace
+        _log.failure("a trace cannot begin", request_id=exchange.request_id)
+    gate.dispatch(exchange)

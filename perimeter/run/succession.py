@@ -1,0 +1,56 @@
+"""One assembly after the other: what is read of the one in force, what the next one takes over, and how the old one is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from perimeter.http.connections import Connections
+from perimeter.metrics.sources import ScrapeSources
+from perimeter.net.contexts import ServerIdentity
+from perimeter.run.build.assembly import Assembly
+from perimeter.run.build.runtime import Runtime
+from perimeter.run.steps import run_all
+
+Identities = Mapping[str, Iterable[ServerIdentity]]
+"""The certificates that each listener serves."""
+
+
+def measured(
+    assembly: Assembly | None, connections: Mapping[str, Connections], identities: Identities, runtime: Runtime
+) -> ScrapeSources | None:
+    """What a scrape reads of ``assembly``; None if there is none. ``connections`` and ``identities`` are by listener."""
+    if assembly is None:
+        return None
+    return ScrapeSources(
+        connections=connections,
+        pools=assembly.pools,
+        audit_failing=bool(assembly.audit.problems()),
+        authenticators=assembly.chain.guarded,
+        keys=assembly.keyring.entries,
+        queues={"work": runtime.offload, "hashing": runtime.hashing, "blocking": runtime.blocking},
+        sessions=len(assembly.sessions),
+        certificates={
+            name: min(one.not_valid_after_utc.timestamp() for identity in several for one in identity.chain)
+            for name, several in identities.items()
+        },
+    )
+
+
+def go_on(old: Assembly | None, new: Assembly) -> None:
+    """Go on with what is known about the servers of services that both configurations have."""
+    known = {} if old is None else {one.pool.name: one for one in old.upkeep}
+    for one in new.upkeep:
+        if one.pool.name in known:
+            one.adopt(known[one.pool.name])
+
+
+def retire(assembly: Assembly) -> None:
+    """Stop what is not needed to finish requests in flight; the audit files still take their records."""
+    run_all(
+        "a part of the old configuration is still in use",
+        assembly.chain.stop,
+        *(one.stop for one in assembly.upkeep),
+        *(() if assembly.tracer is None else (assembly.tracer.exporter.stop,)),
+        *(pool.close for pool in assembly.pools),
+        assembly.audit.close,
+    )
