@@ -257,6 +257,7 @@ def main() -> int:
     if os.geteuid() or shutil.which("debootstrap") is None:
         raise SystemExit("scripts/image needs root and debootstrap")
     work = arguments.folder or Path(tempfile.mkdtemp(prefix="perimeter-image."))
+    work.mkdir(parents=True, exist_ok=True)
     work.chmod(0o755)
     try:
         attempt(build(Path("Dockerfile"), work, None))
