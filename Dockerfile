@@ -5,7 +5,7 @@
 
 FROM debian:bookworm-slim AS build
 ENV DEBIAN_FRONTEND=noninteractive PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends python3 python3-venv ca-certificates tzdata
+RUN apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends python3 python3-venv ca-certificates tzdata >/dev/null
 WORKDIR /src
 COPY requirements/run.txt requirements/run.txt
 RUN python3 -m venv /opt/perimeter && /opt/perimeter/bin/pip install --quiet --require-hashes --requirement requirements/run.txt

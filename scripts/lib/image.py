@@ -29,6 +29,22 @@ MIRRORS = ("PIP_INDEX_URL", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "
 FOR_MIRRORS = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
 
 
+#: runs a command in a folder: folder, directory, user, group, variables, --, command
+ENTER = """
+import os, sys
+folder, directory, user, group = sys.argv[1:5]
+end = sys.argv.index("--")
+os.chroot(folder)
+os.chdir(directory)
+os.setgroups([])
+os.setgid(int(group))
+os.setuid(int(user))
+os.environ.clear()
+os.environ.update(one.split("=", 1) for one in sys.argv[5:end])
+os.execvp(sys.argv[end + 1], sys.argv[end + 1 :])
+"""
+
+
 def instructions(text: str) -> Iterator[tuple[str, str]]:
     """The instructions of a Dockerfile: the word in capitals, and the rest of the line."""
     joined = re.sub(r"\\\n", " ", "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
@@ -51,18 +67,10 @@ class Stage:
         """The command line that runs ``arguments`` in the stage."""
         settings = [f"{name}={value}" for name, value in {**self.environment, **more}.items()]
         user, _, group = self.user.partition(":")
-        inner = [
-            *("import os, sys; os.chroot(sys.argv[1]); os.chdir(sys.argv[2]); os.setgroups([]);"),
-        ]
-        program = "".join(inner) + (
-            " os.setgid(int(sys.argv[4])); os.setuid(int(sys.argv[3]));"
-            " os.environ.clear(); n = sys.argv.index('--');"
-            " os.environ.update(one.split('=', 1) for one in sys.argv[5:n]); os.execvp(sys.argv[n + 1], sys.argv[n + 1:])"
-        )
-        return [sys.executable, "-c", program, str(self.folder), self.directory, user, group or user, *settings, "--", *arguments]
+        return [sys.executable, "-c", ENTER, str(self.folder), self.directory, user, group or user, *settings, "--", *arguments]
 
 
-def build(dockerfile: Path, work: Path, release: str | None) -> Stage:
+def build(dockerfile: Path, work: Path) -> Stage:
     """Build every stage below ``work``; returns the last one."""
     stages: dict[str, Stage] = {}
     stage = Stage(work)
@@ -74,6 +82,7 @@ def build(dockerfile: Path, work: Path, release: str | None) -> Stage:
             stages[name] = stage
             _base(base, stage.folder)
         elif word == "RUN":
+            _reach_mirrors(stage.folder)
             more = {name: os.environ[name] for name in MIRRORS if name in os.environ}
             subprocess.run(stage.command(["sh", "-c", rest], **more), check=True, stdin=subprocess.DEVNULL)
         elif word == "COPY":
@@ -110,21 +119,21 @@ def _base(base: str, folder: Path) -> None:
     )
     command = ["debootstrap", "--variant=minbase", release[1], str(folder), *([mirror] if mirror else [])]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    for name in FOR_MIRRORS:
-        if Path(name).exists():
-            target = folder / name.lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(name, target)
     for file in Path("/etc/apt/apt.conf.d").iterdir():
         if not (folder / "etc/apt/apt.conf.d" / file.name).exists():
             shutil.copyfile(file, folder / "etc/apt/apt.conf.d" / file.name)
-    for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
-        file_name = os.environ.get(name, "")
-        if file_name and Path(file_name).is_file():
-            (folder / file_name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file_name, folder / file_name.lstrip("/"))
     with (folder / "etc/apt/apt.conf.d/99-sandbox").open("w") as sandbox:
         sandbox.write('APT::Sandbox::User "root";\n')  # a chroot has no user namespaces
+
+
+def _reach_mirrors(folder: Path) -> None:
+    """Again before each step: a package may have brought its own certificates."""
+    named = (os.environ.get(name, "") for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))
+    for name in (*FOR_MIRRORS, *named):
+        if Path(name).is_file():
+            target = folder / name.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(name, target)
 
 
 def _copy(stage: Stage, stages: dict[str, Stage], context: Path, words: list[str]) -> None:
@@ -260,7 +269,7 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     work.chmod(0o755)
     try:
-        attempt(build(Path("Dockerfile"), work, None))
+        attempt(build(Path("Dockerfile").resolve(), work))
     finally:
         if arguments.folder is None:
             shutil.rmtree(work)

@@ -66,9 +66,9 @@ def main(folder: Path) -> int:
 
 
 def optimized() -> bool:
-    """Whether the interpreter was built with profile-guided optimization."""
-    flags = " ".join(str(sysconfig.get_config_var(name)) for name in ("CONFIG_ARGS", "PY_CFLAGS", "PY_CORE_CFLAGS", "PGO_PROF_USE_FLAG"))
-    return "--enable-optimizations" in flags or "-fprofile-use" in flags
+    """Whether the interpreter was built with profile-guided optimization. Debian's is, but does not say so itself."""
+    flags = " ".join(str(sysconfig.get_config_var(name)) for name in ("CONFIG_ARGS", "PY_CFLAGS", "PY_CORE_CFLAGS"))
+    return sys.base_prefix == "/usr" or "--enable-optimizations" in flags or "-fprofile-use" in flags
 
 
 def libraries(files: list[Path]) -> set[Path]:
