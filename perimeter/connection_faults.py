@@ -13,8 +13,6 @@ import attrs
 from OpenSSL import SSL
 from twisted.internet import defer, error
 
-from perimeter.descriptors import system_reason
-
 
 @attrs.frozen
 class Options:
@@ -137,23 +135,6 @@ def client_fault(reason: str) -> str:
     if low in _NO_TLS:
         return f"it does not speak TLS ({reason})"
     return f"the TLS handshake failed: {reason}"
-
-
-def bind_fault(problem: OSError, port: int) -> str:
-    """What it means that a socket cannot listen on ``port``."""
-    if problem.errno in (errno.EACCES, errno.EPERM) and 0 < port < 1024:
-        return (
-            "permission denied: ports below 1024 need root or CAP_NET_BIND_SERVICE: start with root and --uid, set "
-            "AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, or use a higher port"
-        )
-    if problem.errno == errno.EADDRINUSE:
-        return "address already in use: another program listens there (ss -ltnp shows which), or set another port"
-    if problem.errno == errno.EADDRNOTAVAIL:
-        return "cannot assign requested address: this machine does not have the address in interface"
-    if isinstance(problem, socket.gaierror):
-        return "this is not an IP address"
-    reason = system_reason(problem)
-    return reason[:1].lower() + reason[1:]
 
 
 def begins_tls(data: bytes) -> bool:

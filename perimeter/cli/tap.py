@@ -15,13 +15,14 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
-from perimeter.auth.registry import installed_kinds
-from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
+from perimeter.manager.handover import LogTarget
+from perimeter.net.activation import activated, matched
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.launch import Launch, detach, forget_own_pid
 from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
+from perimeter.run.plan import addresses_of, read_site
 
 
 class Options(usage.Options):
@@ -70,7 +71,8 @@ def makeService(options: Options) -> IService:
         _exit(status, text)
     twistd: Any = options.parent or {}
     try:
-        config = load_site(file, kinds=installed_kinds())
+        config, data = read_site(file)
+        given = matched(addresses_of(config), activated(os.environ, os.getpid()))
         user = _daemon_user(twistd)
         _check_paths(twistd)
         outfile = _log_file(twistd, user)
@@ -83,6 +85,14 @@ def makeService(options: Options) -> IService:
         twistd["nodaemon"] = True
         if twistd.get("umask") is None:
             twistd["umask"] = 0o077
+    log = None if outfile is None else DaemonLog(config.logging, outfile)
+    application = _Application(log)
+    if config.perimeter.workers > 1:
+        from perimeter.manager.start import Start
+
+        target = LogTarget(getattr(outfile, "path", ""))
+        Start(file, config, data, launch, target, user, given).setServiceParent(application)  # type: ignore[no-untyped-call]
+        return application
     # Late, so that --help and --check need no reactor.
     from perimeter.net.reactor import install
 
@@ -91,9 +101,8 @@ def makeService(options: Options) -> IService:
 
     from perimeter.run.daemon import Daemon
 
-    log = None if outfile is None else DaemonLog(config.logging, outfile)
-    application = _Application(log)
-    gateway = Daemon(file, config, reactor, Notifier.from_environment(os.environ, os.getpid()), log, launch, user)
+    notifier = Notifier.from_environment(os.environ, os.getpid())
+    gateway = Daemon(file, config, reactor, notifier, log, launch, user, given)
     gateway.setServiceParent(application)  # type: ignore[no-untyped-call]
     return application
 

@@ -1,14 +1,13 @@
-"""Opens the listening sockets, accepts connections, limits their number, and gives them transports.
+"""Accepts connections on listening sockets, limits their number, and gives them transports.
 
 TLS contexts come from `perimeter.net.contexts`. The factory makes the protocol of a connection.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
-from errno import EAFNOSUPPORT, EMFILE, ENFILE, ENOBUFS, ENOMEM
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from typing import Any, cast
 
 from twisted.internet import tcp
@@ -17,9 +16,8 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.logger import Logger
 
 from perimeter.config.site.listener import ListenerSettings
-from perimeter.connection_faults import bind_fault
 from perimeter.descriptors import system_reason
-from perimeter.errors import StartupError
+from perimeter.net.binding import bind
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.contract import Reactor
 from perimeter.net.deadlines import Deadlines
@@ -28,9 +26,6 @@ from perimeter.net.tls import TLSServerTransport
 from perimeter.net.transport import ServerTransport, socket_address
 
 log = Logger()
-
-BACKLOG = 20000
-"""Connections that wait to be accepted. The kernel lowers it to net.core.somaxconn."""
 
 MAX_ACCEPTS = 100
 """Maximum number of connections accepted in one turn of the event loop."""
@@ -123,7 +118,19 @@ class ListeningPort(tcp.Port):
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """The address of the listening socket."""
-        return socket_address(self.socket.getsockname())
+        return socket_address(self.listening.getsockname())
+
+    @property
+    def listening(self) -> socket.socket:
+        """The listening socket, which belongs to the port from the beginning."""
+        return cast(socket.socket, self._preexistingSocket or self.socket)
+
+    def close(self) -> None:
+        """Accept no more, and close the socket, whether or not connections were accepted so far."""
+        if self.connected:
+            self.stopListening()  # type: ignore[no-untyped-call]
+        else:
+            self.listening.close()
 
     def doRead(self) -> None:
         """Accept the waiting connections.
@@ -202,9 +209,12 @@ def listen(
     listening: socket.socket | None = None,
     handshakes: FailedHandshakes | None = None,
 ) -> ListeningPort:
-    """Accept connections on ``listening``, which the port then owns (None: on a new socket, see `bind`)."""
-    port = ListeningPort(
-        bind(settings) if listening is None else listening,
+    """A port for connections to ``listening``, which it then owns (None: to a new socket, see `bind`).
+
+    It accepts none before its `startListening` is called.
+    """
+    return ListeningPort(
+        bind(settings.name, settings.interface, settings.port) if listening is None else listening,
         factory,
         reactor,
         contexts=tls,
@@ -213,49 +223,3 @@ def listen(
         handshake_timeout=handshake_timeout,
         handshakes=HandshakeLog(settings.name, handshakes or FailedHandshakes(reactor.seconds)),
     )
-    port.startListening()
-    return port
-
-
-def bind(settings: ListenerSettings) -> socket.socket:
-    """Return a listening socket for the address in ``settings`` (no interface: all, IPv4 and IPv6). Raises `StartupError`."""
-    try:
-        return listening_socket(settings.interface, settings.port)
-    except OSError as problem:
-        host = f"[{settings.interface}]" if ":" in settings.interface else settings.interface or "*"
-        reason = bind_fault(problem, settings.port)
-        raise StartupError(f"listener {settings.name}: cannot listen on {host}:{settings.port}: {reason}") from problem
-
-
-def listening_socket(interface: str, port: int, backlog: int = BACKLOG) -> socket.socket:
-    """Return a non-blocking listening socket. ``interface`` is an IP address, or empty for all addresses. Raises `OSError`."""
-    if interface:
-        family, _, _, _, name = socket.getaddrinfo(
-            interface, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        )[0]
-        return _bound(family, name, backlog, only_v6=True)
-    try:
-        return _bound(socket.AF_INET6, ("::", port), backlog, only_v6=False)
-    except OSError as problem:
-        if problem.errno != EAFNOSUPPORT and os.path.exists("/proc/net/if_inet6"):
-            raise
-        # The kernel has no IPv6.
-        return _bound(socket.AF_INET, ("", port), backlog, only_v6=False)
-
-
-def _bound(family: int, name: tuple[Any, ...], backlog: int, *, only_v6: bool) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
-        # On Linux, accepted sockets inherit these options, which saves two system calls for each of them.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        listening.bind(name)
-        listening.listen(backlog)
-    except BaseException:
-        listening.close()
-        raise
-    return listening

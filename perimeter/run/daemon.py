@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from perimeter.run.operations import answer
 from perimeter.run.sockets import BoundSockets
 from perimeter.run.steps import run_all
 from perimeter.run.worker import Worker
+from perimeter.workers.plan import Address
 
 _log = Logger()
 
@@ -45,7 +47,7 @@ class Daemon(Service):
     """The gateway as a Twisted service. ``config_file`` is read again at each reload; ``log`` follows its ``[logging]``.
 
     ``launch`` reports how the start ends. ``user`` is the user that twistd makes of the process between `privilegedStartService`
-    and `startService`; None if it stays what it is.
+    and `startService`; None if it stays what it is. ``activated`` are listening sockets from systemd.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Daemon(Service):
         log: DaemonLog | None = None,
         launch: Launch | None = None,
         user: DaemonUser | None = None,
+        activated: Mapping[Address, socket.socket] | None = None,
     ) -> None:
         self._config_file = config_file
         self._config = config
@@ -68,7 +71,7 @@ class Daemon(Service):
         self._watchdog = Watchdog(notifier, reactor)
         self._counting = LoopingCall(self._report)
         self._counting.clock = reactor
-        self._worker = Worker(reactor, config.limits, BoundSockets(), user)
+        self._worker = Worker(reactor, config.limits, BoundSockets(activated), user)
         self._bound = False
         self._control: ControlPort | None = None
         self._reloading: Deferred[None] | None = None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -24,10 +24,20 @@ INTERVAL = 5.0
 
 
 class FileWatch:
-    """Calls ``renewed`` with the paths that have changed. Looks are made in a thread of its own: a file system may hang."""
+    """Calls ``renewed`` with the paths that have changed. Looks are made in a thread of its own: a file system may hang.
 
-    def __init__(self, reactor: Any, renewed: Callable[[list[Path]], None], thread: Offload | None = None) -> None:
+    ``wanted`` is asked before each look: of several workers, one looks.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        renewed: Callable[[list[Path]], None],
+        thread: Offload | None = None,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._renewed = renewed
+        self._wanted = wanted
         self._thread = thread or Offload(reactor, threads=1, queue=1)
         self._known: Versions = {}
         self._seen: Versions = {}
@@ -50,6 +60,8 @@ class FileWatch:
         return self._thread.stop()
 
     def _look(self) -> Deferred[None]:
+        if not self._wanted():
+            return succeed(None)
         known = self._known
         looked = self._thread.run(versions, tuple(known))
         return looked.addCallback(self._compare, known).addErrback(

@@ -32,27 +32,27 @@ class Launch:
     """
 
     def __init__(self, waiting: int | None = None, pidfile: str = "") -> None:
-        self._waiting = waiting
-        self._pidfile = pidfile
+        self.waiting = waiting
+        self.pidfile = pidfile
 
     def ready(self) -> None:
         """The daemon serves."""
-        if self._waiting is not None:
+        if self.waiting is not None:
             _to_null(2)
             with contextlib.suppress(OSError):  # the starter has ended
-                os.write(self._waiting, _READY)
-            os.close(self._waiting)
-            self._waiting = None
+                os.write(self.waiting, _READY)
+            os.close(self.waiting)
+            self.waiting = None
 
     def failed(self, reason: str) -> NoReturn:
         """The daemon cannot start. Logs ``reason`` and exits with status 1."""
         _log.critical("{error}", error=reason)
-        if self._waiting is not None:
+        if self.waiting is not None:
             with contextlib.suppress(OSError):
                 os.write(2, f"{reason}\n".encode("utf-8", "backslashreplace"))
-        if self._pidfile:
+        if self.pidfile:
             with contextlib.suppress(OSError):
-                os.unlink(self._pidfile)
+                os.unlink(self.pidfile)
         sys.exit(1)
 
 

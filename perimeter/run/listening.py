@@ -1,7 +1,7 @@
 """The listeners: bound, kept or replaced at a reload, and closed.
 
 A listener whose address stays the same keeps its socket and its connections; only what these serve is replaced. All that can fail
-is in `Listeners.bind`, which changes nothing of the listeners in use.
+is in `Listeners.bind`, which changes nothing of the listeners in use and accepts no connection.
 """
 
 from __future__ import annotations
@@ -62,6 +62,10 @@ class ActiveListener:
     site: Site
     port: ListeningPort
 
+    def start(self) -> None:
+        """Accept connections."""
+        self.port.startListening()
+
     @property
     def number(self) -> int:
         """Number of the port: the one that the system has chosen if the configuration says 0."""
@@ -73,10 +77,10 @@ class ActiveListener:
         return (old.interface, old.port, old.tls) == (settings.interface, settings.port, settings.tls)
 
     def stop(self) -> None:
-        """Accept no more."""
+        """Accept no more, also if `start` was not called."""
         # A handshake under way must not end in a connection that follows rules which are no longer in force.
         self.port.build_protocol = lambda *_: None
-        self.port.stopListening()  # type: ignore[no-untyped-call]
+        self.port.close()
 
     def put_in_force(self, assembly: Assembly, contexts: ServerContexts | None) -> None:
         """Serve by ``assembly`` from now on."""
@@ -160,6 +164,7 @@ class Listeners:
             *(listening.stop for listening in leaving),
             *(listening.site.connections.shut_down for listening in leaving),
             *(partial(one.put_in_force, bound.assembly, bound.contexts.get(name)) for name, one in bound.kept.items()),
+            *(one.start for one in bound.opened.values()),
         )
 
     def _listen(self, settings: ListenerSettings, assembly: Assembly, contexts: ServerContexts | None) -> ActiveListener:
@@ -199,7 +204,7 @@ class Listeners:
         if settings.port:
             for listening in self._listening.values():
                 if (listening.settings.interface, listening.settings.port) == (settings.interface, settings.port):
-                    shared: socket.socket = listening.port.socket.dup()
+                    shared: socket.socket = listening.port.listening.dup()
                     return shared
         return self._sockets.socket_for(settings)
 

@@ -78,11 +78,15 @@ def _level(event: LogEvent) -> str:
     return getattr(level, "name", "info")
 
 
-def console_line(event: LogEvent, redact: Redactor = redact) -> str:
-    """``2026-11-22T12:00:00+0000 info perimeter.gate: …``, local time; a traceback follows, indented."""
+def console_line(event: LogEvent, redact: Redactor = redact, slot: int | None = None) -> str:
+    """``2026-11-22T12:00:00+0000 info perimeter.gate: …``, local time; a traceback follows, indented.
+
+    ``slot`` is that of a worker: ``2026-11-22T12:00:00+0000 info perimeter.gate slot=0: …``.
+    """
     stamp = formatTime(event.get("log_time", time.time()))
     namespace = escape_line(str(event.get("log_namespace", "-")))
-    line = f"{stamp} {_level(event)} {namespace}: {escape_line(redacted(_message(event), redact))}\n"
+    place = "" if slot is None else f" slot={slot}"
+    line = f"{stamp} {_level(event)} {namespace}{place}: {escape_line(redacted(_message(event), redact))}\n"
     trace = _trace(event)
     if trace:
         # Only at newlines: every other character that some program takes for a line end is escaped.
@@ -90,8 +94,8 @@ def console_line(event: LogEvent, redact: Redactor = redact) -> str:
     return line
 
 
-def json_line(event: LogEvent, redact: Redactor = redact) -> str:
-    """One JSON object: time (UTC), level, namespace, message, and trace where there is one."""
+def json_line(event: LogEvent, redact: Redactor = redact, slot: int | None = None) -> str:
+    """One JSON object: time (UTC), level, namespace, slot (of a worker), message, and trace where there is one."""
     when = event.get("log_time", time.time())
     fields = {
         "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(when))}.{int(when % 1 * 1000):03}Z",
@@ -104,7 +108,7 @@ def json_line(event: LogEvent, redact: Redactor = redact) -> str:
         fields["trace"] = redacted(trace, redact)
     # Strict readers refuse a line with a lone surrogate.
     clean = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in fields.items()}
-    return json.dumps(clean) + "\n"
+    return json.dumps(clean if slot is None else {"slot": slot, **clean}) + "\n"
 
 
 _FORMATS = {LogFormat.CONSOLE: console_line, LogFormat.JSON: json_line}
@@ -114,14 +118,18 @@ _FORMATS = {LogFormat.CONSOLE: console_line, LogFormat.JSON: json_line}
 class DaemonLog:
     """Writes events of at least ``settings.level`` to ``outfile``, and flushes each. Never raises. Skips audit records.
 
-    ``clock`` returns seconds. The owner calls `report` about once a second, and `finish` at the end.
+    ``clock`` returns seconds. ``slot`` is that of a worker, and is in each line. The owner calls `report`
+    about once a second, and `finish` at the end.
     """
 
-    def __init__(self, settings: LoggingSettings, outfile: TextIO, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: LoggingSettings, outfile: TextIO, clock: Callable[[], float] = time.time, slot: int | None = None
+    ) -> None:
         self.configure(settings)
         self._same: Repeats[_Text] = Repeats(clock)
         self._alike: Repeats[_Text] = Repeats(clock, LIKE)
         self._outfile = outfile
+        self._slot = slot
         self._encoding = getattr(outfile, "encoding", None) or "utf-8"
 
     def configure(self, settings: LoggingSettings, secrets: Sequence[str] = ()) -> None:
@@ -137,11 +145,11 @@ class DaemonLog:
         try:
             if _LEVELS.get(_level(event), 0) >= _WARN and not event.get("counted") and self._held_back(event):
                 return
-            line = self._make_line(event, self._redact)
+            line = self._make_line(event, self._redact, self._slot)
         except Exception as error:
             # An event that cannot be turned into text must not be lost silently.
             line = self._make_line(
-                {"log_format": "An event cannot be written: {kind}", "kind": type(error).__name__}, self._redact
+                {"log_format": "An event cannot be written: {kind}", "kind": type(error).__name__}, self._redact, self._slot
             )
         self._write(line)
 
@@ -178,6 +186,7 @@ class DaemonLog:
                                 "seconds": round(count.seconds),
                             },
                             self._redact,
+                            self._slot,
                         )
                     )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from typing import Protocol
 
 from perimeter.config.site.listener import ListenerSettings
-from perimeter.net.listeners import bind
+from perimeter.net.binding import bind
+from perimeter.workers.plan import Address
 
 
 class Sockets(Protocol):
@@ -17,8 +19,12 @@ class Sockets(Protocol):
 
 
 class BoundSockets:
-    """`Sockets` of a single process: binds a new one each time."""
+    """`Sockets` of a single process: those that systemd has ``activated``, each once, and new ones."""
+
+    def __init__(self, activated: Mapping[Address, socket.socket] | None = None) -> None:
+        self._activated = dict(activated or {})
 
     def socket_for(self, settings: ListenerSettings) -> socket.socket:
         """See `Sockets`."""
-        return bind(settings)
+        address = Address(settings.name, settings.interface, settings.port)
+        return self._activated.pop(address, None) or bind(settings.name, settings.interface, settings.port)

@@ -12,6 +12,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -37,6 +38,7 @@ from perimeter.web.endpoints.operator.audit import Searches
 from perimeter.web.endpoints.operator.events import Audience
 from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.web.endpoints.operator.page import Desk
+from perimeter.workers.place import Place
 
 _log = Logger()
 
@@ -44,22 +46,39 @@ _log = Logger()
 _CUT_TIME = 1.0
 
 
+@attrs.frozen(eq=False)
+class Made:
+    """What `Worker.make` has made of a configuration: all that is left to do are assignments."""
+
+    prepared: Prepared
+    bound: BoundListeners
+
+
 class Worker:
     """Serves clients on ``sockets``. ``limits`` are the first ones. ``user`` writes the files, if it is not the present user.
+    ``place`` is the place among several workers.
 
     First `prepare_now` and `put_in_force`, which bind the listeners, then `start`.
     """
 
-    def __init__(self, reactor: Any, limits: LimitSettings, sockets: Sockets, user: DaemonUser | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        limits: LimitSettings,
+        sockets: Sockets,
+        user: DaemonUser | None = None,
+        place: Place | None = None,
+    ) -> None:
         self._reactor = reactor
-        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user)
+        self._runtime = Runtime(reactor, Offload(reactor), Deadlines(reactor), user=user, place=place)
         self._runtime.metrics.in_force = self._measured
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
         self._listeners = Listeners(self._runtime, limits, sockets)
         self._upkeep = Upkeep(self._runtime, self._listeners.exchanges)
         self._assembly: Assembly | None = None
-        self._running = False
+        #: whether `start` was called, and `stop` was not
+        self.running = False
         self.last_reload = Reload()
         self._started = 0.0
         self._operated = OperatedGateway(self, self._runtime)
@@ -80,17 +99,19 @@ class Worker:
         return self._preparation.prepare(read)
 
     def put_in_force(self, prepared: Prepared) -> None:
-        """Serve by what was prepared: as a whole, or not at all.
+        """Serve by what was prepared: as a whole, or not at all. Raises as `make` does."""
+        self.assign(self.make(prepared))
 
-        Everything that can fail is done first: listeners are bound, plug-ins are built and started. Raises `StartupError` (or
-        what a bug raises) if that fails; it is undone and ``prepared`` is discarded then. After the first assignment nothing
-        fails: every step is taken, and what one of them raises is logged.
+    def make(self, prepared: Prepared) -> Made:
+        """Do everything that can fail: bind listeners, build and start plug-ins. The owner calls `assign` or `give_up` next.
+
+        Raises `StartupError` (or what a bug raises) if that fails; it is undone and ``prepared`` is discarded then.
         """
         try:
             assembly = assemble(prepared, self._runtime, self._desk)
             bound = self._listeners.bind(assembly, prepared.contexts)
             try:
-                if self._running:
+                if self.running:
                     assembly.chain.start()
             except BaseException:
                 bound.undo()
@@ -98,14 +119,27 @@ class Worker:
         except BaseException:
             self._preparation.discard(prepared)
             raise
-        self._assign(prepared, bound)
+        return Made(prepared, bound)
 
-    def _assign(self, prepared: Prepared, bound: BoundListeners) -> None:
+    def give_up(self, made: Made) -> None:
+        """Undo `make`."""
+        assembly = made.bound.assembly
+        run_all(
+            "what was made of a configuration is still there",
+            made.bound.undo,
+            *([assembly.chain.stop] if self.running else []),
+            *(pool.close for pool in assembly.pools),
+            partial(self._preparation.discard, made.prepared),
+        )
+
+    def assign(self, made: Made) -> None:
+        """Serve by what was made. Nothing fails here: every step is taken, and what one of them raises is logged."""
+        bound = made.bound
         old, self._assembly = self._assembly, bound.assembly
         run_all(
             "a part of the new configuration is not in force",
-            partial(self._runtime.metrics.configured, prepared.config),
-            partial(self._runtime.states.adopt, prepared.state),
+            partial(self._runtime.metrics.configured, made.prepared.config),
+            partial(self._runtime.states.adopt, made.prepared.state),
             partial(self._listeners.put_in_force, bound),
             partial(self._upkeep.look_after, bound.assembly),
         )
@@ -127,12 +161,12 @@ class Worker:
         self._preparation.start()
         self._assembly.chain.start()
         self._upkeep.start()
-        self._running = True
+        self.running = True
         self._started = self._reactor.seconds()
 
     def stop(self) -> Deferred[None]:
         """Accept no more, let requests in flight finish for ``drain_timeout``, then cut what is left."""
-        self._running = False
+        self.running = False
         self._upkeep.stop()
         self._operated.samples.stop()
         self._listeners.stop()
@@ -198,8 +232,10 @@ class Worker:
         return float(self._reactor.seconds() - self._started)
 
     def count_reload(self, success: bool, reason: str = "") -> None:
-        """Count a reload in the metrics. ``reason`` is why it was refused."""
-        self._runtime.metrics.count_reload(success)
+        """Count a reload in the metrics, once for all workers. ``reason`` is why it was refused."""
+        place = self._runtime.place
+        if place is None or place.leads:
+            self._runtime.metrics.count_reload(success)
         self.last_reload = Reload(self._reactor.seconds(), "" if success else reason)
 
     def examination(self) -> Examination:

@@ -56,7 +56,7 @@ class Channel(Int32StringReceiver):
 
     def __init__(self, handlers: Mapping[str, Handler], clock: IReactorTime, closed: Callable[[], None] = lambda: None) -> None:
         self.descriptors: deque[int] = deque()
-        self._handlers = handlers
+        self.handlers = handlers
         self._clock = clock
         self._closed = closed
         self._number = 0
@@ -117,7 +117,7 @@ class Channel(Int32StringReceiver):
 
     async def _handle(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
-            handler = self._handlers.get(name)
+            handler = self.handlers.get(name)
             if handler is None:
                 raise ValueError(f"this process does not know {name!r}")
             found = handler(arguments)

@@ -51,7 +51,8 @@ class Gateway:
     """One gateway process.
 
     ``config`` is the text of a site.ini in which ``@name@`` stands for a free port, the same one each time (see `ports`).
-    ``files`` are more files of its directory (relative path: content), with the same marks.
+    ``files`` are more files of its directory (relative path: content), with the same marks. ``before`` is a command that executes
+    the gateway's.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Gateway:
         files: Mapping[str, str | bytes] | None = None,
         environ: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
     ) -> None:
         self.directory = directory
         self.ports: dict[str, int] = {}
         self.config = directory / "site.ini"
         self._environ = dict(environ or {})
         self._arguments = arguments
+        self._before = before
         self._process: subprocess.Popen[bytes] | None = None
         self._notify: socket.socket | None = None
         self.notifications: list[str] = []
@@ -101,7 +104,15 @@ class Gateway:
         environ |= self._environ
         # the twistd of this environment, not the one in $PATH
         twistd = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
-        command = [*twistd, "--nodaemon", "perimeter", "--config", str(self.config), *self._arguments]
+        command = [
+            *map(self.with_ports, self._before),
+            *twistd,
+            "--nodaemon",
+            "perimeter",
+            "--config",
+            str(self.config),
+            *self._arguments,
+        ]
         with (self.directory / "gateway.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.directory, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -251,9 +262,10 @@ class GatewayCase(TestCase):
         config: str,
         files: Mapping[str, str | bytes] | None = None,
         environ: Mapping[str, str] | None = None,
+        before: tuple[str, ...] = (),
     ) -> Gateway:
         """A gateway that the test starts with `Gateway.start` or `Gateway.launch`."""
-        gateway = Gateway(self.directory(), config, files, environ)
+        gateway = Gateway(self.directory(), config, files, environ, before=before)
         self.addCleanup(gateway.stop)
         return gateway
 

@@ -197,6 +197,7 @@ class NetTestCase(unittest.TestCase):
         serving = Serving(make)
         settings = ListenerSettings("test", 0, interface)
         port = listen(reactor, settings, serving, tls, self.limits, self.deadlines, handshake_timeout)
+        port.startListening()
         self.ports.append(port)
         self.servings.append(serving)
         return serving, port.getHost().port

@@ -18,7 +18,7 @@ from twisted.trial import unittest
 
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
-from perimeter.net import listeners
+from perimeter.net import binding
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.listeners import ConnectionLimits, listen
 from tests.integration.netkit import NetTestCase, Remembering, Serving, client_context, eventually, identity, pause, read_all
@@ -102,7 +102,7 @@ class StartupTests(NetTestCase):
         def forbidden(*arguments: Any, **options: Any) -> None:
             raise PermissionError(EACCES, os.strerror(EACCES))
 
-        self.patch(listeners, "_bound", forbidden)
+        self.patch(binding, "_bound", forbidden)
         self.assertEqual(
             self.refused("", 443),
             "listener https: cannot listen on *:443: permission denied: ports below 1024 need root or "

@@ -17,11 +17,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from perimeter.config.site.listener import ListenerSettings
-from perimeter.connection_faults import bind_fault
 from perimeter.errors import StartupError
+from perimeter.net.binding import bind, bind_fault
 from perimeter.net.contexts import ServerIdentity
-from perimeter.net.listeners import bind
 from tests.integration.harness import USERS, GatewayCase, site
 from tests.integration.netkit import identity, pem
 from tests.integration.ports import eventually, free_port
@@ -273,7 +271,7 @@ class TroubleshootingTests(GatewayCase):
 
     def port_in_use(self) -> str:
         with self.assertRaises(StartupError) as caught:
-            bind(ListenerSettings("https", self.site["http"], "127.0.0.1"))
+            bind("https", "127.0.0.1", self.site["http"])
         return str(caught.exception)
 
     def low_port(self) -> str:
@@ -287,7 +285,7 @@ class TroubleshootingTests(GatewayCase):
                     os.setgid(65534)
                     os.setuid(65534)
                 try:
-                    bind(ListenerSettings("https", 1, "127.0.0.1")).close()
+                    bind("https", "127.0.0.1", 1).close()
                     os.write(writer, b"-")
                 except StartupError as error:
                     os.write(writer, str(error).encode())

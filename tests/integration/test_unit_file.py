@@ -1,4 +1,4 @@
-"""``etc/perimeter.service``: systemd accepts every line, and the service has few permissions."""
+"""``etc/perimeter.service`` and ``.socket``: systemd accepts every line, the service has few permissions, the sockets fit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import re
 import subprocess
 import sys
 
+from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.load import load_site
 from tests.integration.harness import ETC, GatewayCase
 
 UNIT = ETC / "perimeter.service"
+SOCKET = ETC / "perimeter.socket"
 
 
 class UnitFileTests(GatewayCase):
@@ -22,12 +25,18 @@ class UnitFileTests(GatewayCase):
         # verify looks for the programs, so the test uses existing ones
         text = re.sub(r"/opt/perimeter/bin/\w+", sys.executable, UNIT.read_text())
         self.assertIn(f"ExecStart={sys.executable} ", text)
-        copy = self.directory() / UNIT.name
-        copy.write_text(text)
-        result = self.analyze("verify", str(copy))
+        directory = self.directory()
+        (directory / UNIT.name).write_text(text)
+        (directory / SOCKET.name).write_text(SOCKET.read_text())
+        result = self.analyze("verify", str(directory / UNIT.name), str(directory / SOCKET.name))
         # systemd also reports faults of other units of the machine
-        about_this = [line for line in result.stderr.splitlines() if UNIT.name in line]
+        about_this = [line for line in result.stderr.splitlines() if UNIT.name in line or SOCKET.name in line]
         self.assertEqual(about_this, [])
+
+    def test_the_sockets_are_those_of_the_example(self) -> None:
+        site = load_site(ETC / "site.ini", kinds=installed_kinds())
+        found = re.findall(r"^ListenStream=(.*)$", SOCKET.read_text(), re.MULTILINE)
+        self.assertEqual(found, [f"{one.interface}:{one.port}" for one in site.listeners])
 
     def test_exposure(self) -> None:
         """1.5 of 10: the remaining permissions are the network, AF_UNIX for notifications, and ports below 1024."""

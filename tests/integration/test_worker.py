@@ -16,7 +16,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.load import load_site
 from perimeter.errors import StartupError
-from perimeter.net.listeners import listening_socket
+from perimeter.net.binding import listening_socket
 from perimeter.run.worker import Worker
 
 SITE = """\

@@ -42,6 +42,7 @@ FLOORS = (
     ("emit", "importers"),
     ("run.build",),
     ("run",),
+    ("manager",),
     ("cli",),
 )
 """The packages, the lowest first. Those of one floor do not know each other."""

@@ -32,12 +32,20 @@ class SectionInForce:
 class Document:
     """The sections of the file ``path``, of the ``kinds`` that exist; ``problems`` are those found so far, in no order.
 
-    ``environ`` is where references look up variables; ``here`` is that of `References`. Raises `perimeter.errors.ConfigError` if
-    the file is not readable text.
+    ``environ`` is where references look up variables; ``here`` is that of `References`. ``data`` is the content of the file
+    if it has been read already. Raises `perimeter.errors.ConfigError` if the file is not readable text.
     """
 
-    def __init__(self, path: Path, kinds: Iterable[SectionKind], environ: Mapping[str, str], *, here: bool = True) -> None:
-        scanned, faults = scan(_text(path))
+    def __init__(
+        self,
+        path: Path,
+        kinds: Iterable[SectionKind],
+        environ: Mapping[str, str],
+        *,
+        here: bool = True,
+        data: bytes | None = None,
+    ) -> None:
+        scanned, faults = scan(_text(path, file_bytes(path) if data is None else data))
         self.problems = [Problem(str(path), fault.line, fault.section, fault.option, fault.message) for fault in faults]
         self._file = str(path)
         # Links are resolved for the directory, so that `..` in a relative path means the same as to the operating system.
@@ -99,11 +107,15 @@ class Document:
         return f"[{word} {section.name or 'NAME'}]" if self._kinds[word].named else f"[{word}]"
 
 
-def _text(path: Path) -> str:
+def file_bytes(path: Path) -> bytes:
+    """The content of a file. Raises `perimeter.errors.ConfigError`."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, "", "", f"cannot be read: {system_reason(error)}")]) from error
+
+
+def _text(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -48,15 +48,16 @@ def load_site(
     kinds: PluginKinds,
     here: bool = True,
     inspect: Inspect | None = None,
+    data: bytes | None = None,
 ) -> SiteConfig:
-    """The configuration in the file ``path``.
+    """The configuration in the file ``path``, whose content is ``data`` if it has been read already.
 
     ``environ`` is where ``env:NAME`` and ``credential:NAME`` are looked up (default: the environment of the process); ``kinds``
     are the kinds of authenticators and augmenters that it may use. Without ``here``, what does not exist on this machine is no
     problem: files, variables and credentials. ``inspect`` is called if there is no problem, and may report some. Raises
     `perimeter.errors.ConfigError` with every problem, in the order of the file.
     """
-    document = Document(path, KINDS, os.environ if environ is None else environ, here=here)
+    document = Document(path, KINDS, os.environ if environ is None else environ, here=here, data=data)
     config = _config(document, kinds)
     if inspect is not None and not document.problems:
         inspect(config, document)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import attrs
 
@@ -21,15 +23,19 @@ class StateKind(StrEnum):
     MEMORY = "memory"
 
 
+MAX_WORKERS: Final = 64
+"""Most workers of a gateway: an upgrade needs two slots for each (`perimeter.workers.page`)."""
+
+
 def _workers(text: str, base: Path) -> int:
-    if text == "1":
-        return 1
-    if text == "auto" or (text.isascii() and text.isdigit() and int(text[:18]) > 1):
-        raise BadValue(f"{text} is not available yet, only 1", complete=True)
-    raise BadValue("expected 1", closest(text, ("auto",)))
+    if text == "auto":
+        return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:18]) <= MAX_WORKERS):
+        raise BadValue(f"expected a number from 1 to {MAX_WORKERS}, or auto", closest(text, ("auto",)))
+    return int(text)
 
 
-WORKERS: Datatype[int] = Datatype("integer", _workers, 1)
+WORKERS: Datatype[int] = Datatype("integer \\| auto", _workers, 1)
 
 
 @attrs.frozen
@@ -50,7 +56,17 @@ class PerimeterSettings(Settings):
         BOOLEAN, "`no` turns authentication and authorization off for every route, and logs a warning", default="yes"
     )
     realm: str = option(REALM, "realm in the `WWW-Authenticate` header of 401 responses", default="perimeter")
-    workers: int = option(WORKERS, "number of processes that serve requests; only `1` is available", default="1")
+    workers: int = option(
+        WORKERS,
+        "number of processes that serve requests, at most 64; `auto`: one for each processor that the gateway may use. With "
+        "more than one, another process starts, watches and ends them",
+        default="1",
+    )
+    pin: bool = option(
+        BOOLEAN,
+        "`yes` lets each of several workers run on one processor only; not useful if others use it",
+        default="no",
+    )
     announce: tuple[str, ...] = option(
         list_of(URL),
         "URLs in the `auth_uri` list of 401 responses; not set: the `/token` URL of each listener that issues tokens "

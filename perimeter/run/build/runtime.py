@@ -19,6 +19,7 @@ from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.build.user import DaemonUser
 from perimeter.state.stores import States
+from perimeter.workers.place import Place
 
 HASHING_THREADS = min(4, max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
 """Password hashes computed at a time: one on each processor, two at least, and no more than there is memory for."""
@@ -40,7 +41,7 @@ class Runtime:
 
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
     (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
-    the daemon; None for the present user.
+    the daemon; None for the present user. ``place`` is that of a worker process among the others, None in a single process.
     """
 
     reactor: Any
@@ -64,6 +65,7 @@ class Runtime:
         default=attrs.Factory(lambda self: Offload(self.reactor, BLOCKING_THREADS, BLOCKING_QUEUE), takes_self=True)
     )
     user: DaemonUser | None = None
+    place: Place | None = None
 
     def acting(self) -> AbstractContextManager[None]:
         """A block in which the process acts as ``user``: what it writes belongs to them."""

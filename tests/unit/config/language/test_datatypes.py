@@ -94,16 +94,8 @@ class ScalarTests(DatatypeCase):
     def test_roll_and_workers(self) -> None:
         self.good(ROLL, {"daily": "daily", "100MiB": 100 << 20})
         self.suggests(ROLL, {"dayly": "daily", "weekly": ""})
-        self.good(WORKERS, {"1": 1})
-        for text, message in {
-            "auto": "not available yet",
-            "4": "not available yet",
-            "0": "expected 1",
-            "atuo": "expected 1",
-        }.items():
-            with self.assertRaises(BadValue) as caught:
-                WORKERS.convert(text, HERE)
-            self.assertIn(message, caught.exception.message)
+        self.good(WORKERS, {"1": 1, "2": 2, "64": 64, "auto": min(64, len(os.sched_getaffinity(0)))})
+        self.suggests(WORKERS, {"0": "", "65": "", "-1": "", "1.5": "", "²": "", "1" * 5000: "", "atuo": "auto"})
 
 
 class PathTests(DatatypeCase):

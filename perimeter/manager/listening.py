@@ -1,0 +1,44 @@
+"""The listening sockets of the manager, which all workers inherit."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+
+from perimeter.errors import StartupError
+from perimeter.net.binding import bind
+from perimeter.workers.plan import Address
+
+Sockets = Mapping[Address, socket.socket]
+"""The listening sockets by the addresses of the listeners. Two listeners may have the same one for the time of a reload."""
+
+
+def open_sockets(addresses: Iterable[Address], present: Sockets) -> Sockets:
+    """The sockets for ``addresses``: those of ``present`` where they fit, new ones otherwise.
+
+    Raises `StartupError`, and has opened nothing then.
+    """
+    found: dict[Address, socket.socket] = {}
+    try:
+        for address in addresses:
+            found[address] = _fitting(address, present) or bind(address.name, address.interface, address.port)
+    except StartupError:
+        close_sockets(found, present)
+        raise
+    return found
+
+
+def close_sockets(sockets: Sockets, keep: Sockets) -> None:
+    """Close all of ``sockets`` but those that are among ``keep``."""
+    for one in sockets.values():
+        if one not in keep.values():
+            one.close()
+
+
+def _fitting(address: Address, present: Sockets) -> socket.socket | None:
+    if address in present:
+        return present[address]
+    if not address.port:  # any free port: the one that another listener got is taken
+        return None
+    place = address.interface, address.port
+    return next((one for other, one in present.items() if (other.interface, other.port) == place), None)

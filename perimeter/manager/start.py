@@ -1,0 +1,74 @@
+"""The start of a gateway with several workers, within twistd. Afterwards the process executes the manager."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+
+from perimeter.config.site.config import SiteConfig
+from perimeter.errors import StartupError
+from perimeter.manager.handover import Handover, LogTarget
+from perimeter.manager.listening import Sockets, open_sockets
+from perimeter.run.build.state_dir import prepare_state_dir
+from perimeter.run.build.user import DaemonUser
+from perimeter.run.launch import Launch
+from perimeter.run.plan import plan_of
+from perimeter.workers.plan import sealed
+
+
+class Start(Service):
+    """Binds the listeners of ``config``, whose text is ``data``. twistd then makes ``user`` of the process.
+
+    ``activated`` are sockets from systemd, which need not be bound.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        config: SiteConfig,
+        data: bytes,
+        launch: Launch,
+        log: LogTarget,
+        user: DaemonUser | None = None,
+        activated: Sockets | None = None,
+    ) -> None:
+        self._file = file
+        self._config = config
+        self._data = data
+        self._launch = launch
+        self._log = log
+        self._user = user
+        self._activated: Sockets = activated or {}
+        self._sockets: Sockets | None = None
+
+    def privilegedStartService(self) -> None:
+        """Do what may need root: bind the listeners, and make ``state_dir``. A fault ends the process, with one line."""
+        plan = plan_of(self._config)
+        try:
+            if self._user is not None:
+                self._refuse_unreadable(self._user)
+            prepare_state_dir(Path(plan.state_dir), self._user)
+            self._sockets = open_sockets(plan.listeners, self._activated)
+        except StartupError as error:
+            self._launch.failed(str(error))
+
+    def _refuse_unreadable(self, user: DaemonUser) -> None:
+        """Workers read all files as the user that they are: none of them ever is root."""
+        user.refuse_unwritable(self._config)
+        unreadable = ", ".join(map(str, user.unreadable(self._config)))
+        if unreadable:
+            raise StartupError(f"user {user.name} may not read {unreadable}; with several workers, root reads nothing for them")
+
+    def startService(self) -> None:
+        """Execute the manager."""
+        if self._sockets is None:
+            self.privilegedStartService()
+        sockets: Any = self._sockets
+        plan, text = plan_of(self._config), sealed(self._data)
+        waiting, pidfile = self._launch.waiting, self._launch.pidfile
+        try:
+            Handover(self._file, plan, text, sockets, self._log, waiting, pidfile).execute()
+        except OSError as error:
+            self._launch.failed(f"the manager of the workers cannot be started: {error.strerror}")

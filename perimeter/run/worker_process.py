@@ -1,0 +1,238 @@
+"""``python -m perimeter.run.worker_process SLOT FILE LOG``: one of several workers, which the manager has started.
+
+Descriptors: 3 is the connection to the manager, 4 the shared page, from 5 on the eventfd of each slot. The manager says what to
+serve by (``prepare``, then ``commit`` or ``abort``) and when to stop; its end is the end of the worker, too. LOG is the file of
+the daemon's log, or empty for standard output.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger, globalLogBeginner
+
+from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings
+from perimeter.config.site.load import load_site
+from perimeter.config.site.logging import LoggingSettings
+from perimeter.errors import StartupError
+from perimeter.net.reactor import install
+from perimeter.run.file_watch import FileWatch
+from perimeter.run.logs import DaemonLog
+from perimeter.workers.channel import Channel, Handler
+from perimeter.workers.page import SLOTS, SharedPage, SlotState
+from perimeter.workers.place import Place
+from perimeter.workers.plan import content
+
+_log = Logger()
+
+CHANNEL: Final = 3
+PAGE: Final = 4
+WAKERS: Final = 5
+"""Descriptors that the manager has given to this process (`perimeter.manager.child`)."""
+
+_BEAT: Final = 1.0
+"""Seconds between two heartbeats."""
+
+
+class GivenSockets:
+    """`perimeter.run.sockets.Sockets` of a worker: those that the manager has sent with a configuration, by listener."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[str, socket.socket] = {}
+
+    def receive(self, sockets: Mapping[str, socket.socket]) -> None:
+        """Have these, and close those of the configuration before that were not needed: their listeners are kept."""
+        for one in self._sockets.values():
+            one.close()
+        self._sockets = dict(sockets)
+
+    def socket_for(self, settings: ListenerSettings) -> socket.socket:
+        """See `Sockets`."""
+        found = self._sockets.pop(settings.name, None)
+        if found is None:
+            raise StartupError(f"listener {settings.name}: the manager has sent no socket for it")
+        return found
+
+
+class WorkerProcess:
+    """A worker in slot ``number``, with the configuration file ``file``, of which the manager sends the content."""
+
+    def __init__(self, number: int, file: Path, reactor: Any, log: DaemonLog) -> None:
+        self._file = file
+        self._reactor = reactor
+        self._log = log
+        handlers: dict[str, Handler] = {
+            "prepare": self._prepare,
+            "commit": self._commit,
+            "abort": self._abort,
+            "not_reloaded": self._not_reloaded,
+            "stop": self._stop,
+            "reopen": self._reopen,
+            "control": self._control,
+        }
+        channel = Channel(handlers, reactor, self._orphaned)
+        self._place = Place(number, SharedPage(PAGE, list(range(WAKERS, WAKERS + SLOTS))), channel, handlers)
+        self._sockets = GivenSockets()
+        self._worker: Any = None  # perimeter.run.worker.Worker, which is imported once there is a configuration
+        self._made: Any = None
+        self._generation = 0
+        self._preparing: Deferred[Any] | None = None
+        self._stopping = False
+        self._files = FileWatch(reactor, self._renewed, wanted=lambda: self._place.leads)
+        self._beating = LoopingCall(self._beat)
+        self._beating.clock = reactor
+
+    def start(self) -> None:
+        """Connect to the manager."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes, and the manager decides
+        self._reactor.adoptStreamConnection(CHANNEL, socket.AF_UNIX, Factory.forProtocol(lambda: self._place.channel))
+        os.close(CHANNEL)
+
+    # -- one configuration after the other
+
+    async def _prepare(self, asked: Mapping[str, Any]) -> None:
+        """Read a configuration and make everything of it that can fail. Raises `StartupError`."""
+        self._give_up()
+        arrived = self._place.channel.descriptors
+        self._sockets.receive({name: socket.socket(fileno=arrived.popleft()) for name in asked["listeners"]})
+        text = arrived.popleft()
+        data = content(text)
+        os.close(text)
+        self._generation = asked["generation"]
+
+        def read() -> SiteConfig:
+            return load_site(self._file, kinds=installed_kinds(), data=data)
+
+        worker = self._worker
+        if worker is None:
+            from perimeter.run.worker import Worker
+
+            config = read()
+            worker = Worker(self._reactor, config.limits, self._sockets, place=self._place)
+            prepared = worker.prepare_now(lambda: config)
+        elif worker.running:
+            self._preparing = worker.prepare(read)
+            prepared = await self._preparing
+            self._preparing = None
+        else:
+            prepared = worker.prepare_now(read)
+        self._made = worker.make(prepared)
+        self._worker = worker
+
+    def _commit(self, _: Mapping[str, Any]) -> str:
+        """Serve by what was prepared. Returns what there is to say about it."""
+        worker, made, self._made = self._worker, self._made, None
+        worker.assign(made)
+        self._sockets.receive({})
+        config = made.prepared.config
+        self._log.configure(config.logging, config.audit.redact)
+        self._files.watch(made.prepared.versions)
+        slot = self._place.slot
+        slot.generation = self._generation
+        if worker.running:
+            worker.count_reload(True)
+        else:
+            self._begin()
+        return str(worker)
+
+    def _begin(self) -> None:
+        self._worker.start()
+        gc.collect()
+        gc.freeze()  # as the single process does
+        slot = self._place.slot
+        slot.pid = os.getpid()
+        self._beating.start(_BEAT)
+        slot.state = SlotState.SERVING
+        self._files.start()
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._drain)
+
+    def _abort(self, _: Mapping[str, Any]) -> None:
+        self._give_up()
+
+    def _give_up(self) -> None:
+        preparing, self._preparing = self._preparing, None
+        if preparing is not None:
+            preparing.cancel()
+        made, self._made = self._made, None
+        if made is not None:
+            self._worker.give_up(made)
+        self._sockets.receive({})
+
+    def _not_reloaded(self, told: Mapping[str, Any]) -> None:
+        if self._worker is not None:
+            self._worker.count_reload(False, told["reason"])
+
+    def _renewed(self, paths: list[Path]) -> None:
+        self._place.channel.tell("renewed", generation=self._place.slot.generation, paths=[str(path) for path in paths])
+
+    # -- while it serves
+
+    def _beat(self) -> None:
+        self._place.slot.heartbeat = time.monotonic_ns() // 1_000_000
+        self._worker.report_repeats()
+        self._log.report()
+
+    def _control(self, asked: Mapping[str, Any]) -> Any:
+        from perimeter.run.operations import answer
+
+        return answer(self._worker, asked["question"])
+
+    def _reopen(self, _: Mapping[str, Any]) -> None:
+        if self._worker is not None:
+            self._worker.reopen_logs()
+
+    # -- the end
+
+    def _stop(self, _: Mapping[str, Any]) -> None:
+        """Finish the requests in flight, then end; told a second time, end at once."""
+        if self._stopping:
+            self._reactor.stop_now = True
+            return
+        self._stopping = True
+        self._reactor.stop()
+
+    def _orphaned(self) -> None:
+        """The manager has gone: its listeners belong to the next one."""
+        if not self._stopping:
+            _log.error("the manager of this worker has gone: requests in flight finish, then this worker ends")
+            self._stop({})
+
+    def _drain(self) -> Deferred[None]:
+        self._stopping = True
+        self._place.slot.state = SlotState.DRAINING
+        self._give_up()
+        self._files.stop()
+        worker = self._worker
+        return (succeed(None) if worker is None else worker.stop()).addCallback(lambda _: self._log.finish())
+
+
+def main(number: int, file: Path, log_file: str) -> None:
+    """Serve until the manager says stop, or is gone."""
+    install()
+    from twisted.internet import reactor
+
+    outfile = open(log_file, "a") if log_file else sys.stdout  # noqa: SIM115
+    faulthandler.enable(outfile)
+    log = DaemonLog(LoggingSettings(), outfile, slot=number)
+    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+    process = WorkerProcess(number, file, reactor, log)
+    reactor.callWhenRunning(process.start)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
