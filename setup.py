@@ -17,7 +17,10 @@ def shared() -> list[tuple[str, list[str]]]:
     examples = sorted({file.parent for file in (ROOT / "etc").rglob("*") if file.is_file()})
     places = [(f"share/perimeter/{place.relative_to(ROOT / 'etc').as_posix()}".rstrip("/."), place, "*") for place in examples]
     places.append(("share/man/man1", ROOT / "docs" / "man", "*.1"))
-    found = [(where, [file.relative_to(ROOT).as_posix() for file in sorted(place.glob(names)) if file.is_file()]) for where, place, names in places]
+    found = [
+        (where, [file.relative_to(ROOT).as_posix() for file in sorted(place.glob(names)) if file.is_file()])
+        for where, place, names in places
+    ]
     return [(where, files) for where, files in found if files]
 
 

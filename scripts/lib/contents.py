@@ -22,7 +22,16 @@ SHARED = (("etc/**/*", "etc/", "share/perimeter/"), ("docs/man/*.1", "docs/man/"
 """What the wheel puts beside the code: the files of the checkout, their folder, and where that is in the prefix."""
 
 ARCHIVED = (
-    *("tests/**/*.py", "tests/data/*", "bench/**/*.py", "docs/**/*.md", "docs/man/*", "etc/**/*", "newsfragments/*.md", "requirements/*.txt"),
+    *(
+        "tests/**/*.py",
+        "tests/data/*",
+        "bench/**/*.py",
+        "docs/**/*.md",
+        "docs/man/*",
+        "etc/**/*",
+        "newsfragments/*.md",
+        "requirements/*.txt",
+    ),
     *("scripts/*", "scripts/lib/*", ".ci/run", "pyproject.toml", "setup.py", "tox.ini", "LICENSE", "*.md"),
 )
 

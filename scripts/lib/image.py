@@ -193,7 +193,9 @@ path = /var/log/perimeter/access.log
 def attempt(image: Stage) -> None:
     """Run the image's commands as its user, with a configuration. Raises AssertionError for what does not work."""
     folder = image.folder
-    shells = [name for name in ("bin/sh", "usr/bin/sh", "bin/bash", "usr/bin/apt-get", "usr/bin/dpkg") if (folder / name).exists()]
+    shells = [
+        name for name in ("bin/sh", "usr/bin/sh", "bin/bash", "usr/bin/apt-get", "usr/bin/dpkg") if (folder / name).exists()
+    ]
     assert not shells, f"the image has {shells}"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -248,7 +250,7 @@ def _status(port: int, path: str) -> int:
     deadline = time.monotonic() + 30
     while True:
         try:
-            with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", context=insecure, timeout=5) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", context=insecure, timeout=5) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as refusal:
             return refusal.code

@@ -14,6 +14,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from perimeter.interpreter import built_with_pgo
+
 USER = 10001
 PREFIX = Path(sys.prefix)
 LIBRARY = re.compile(r"(/\S+) \(0x")
@@ -28,7 +30,7 @@ GROUP = f"root:x:0:\nperimeter:x:{USER}:\n"
 
 def main(folder: Path) -> int:
     """Copy everything. Ends with 1 if the interpreter was built without profile-guided optimization."""
-    if not optimized():
+    if not built_with_pgo():
         print("the interpreter was built without profile-guided optimization", file=sys.stderr)
         return 1
     interpreter = Path(os.path.realpath(sys.executable))
@@ -52,7 +54,18 @@ def main(folder: Path) -> int:
     (folder / "etc" / "group").write_text(GROUP)
     (folder / "etc" / "nsswitch.conf").write_text("hosts: files dns\n")
     subprocess.run(
-        [sys.executable, "-m", "compileall", "-q", "-s", str(folder), "-p", "/", str(into(folder, PREFIX)), str(into(folder, library))],
+        [
+            sys.executable,
+            "-m",
+            "compileall",
+            "-q",
+            "-s",
+            str(folder),
+            "-p",
+            "/",
+            str(into(folder, PREFIX)),
+            str(into(folder, library)),
+        ],
         check=True,
     )
     (folder / "etc" / "perimeter").mkdir()
@@ -63,12 +76,6 @@ def main(folder: Path) -> int:
     (folder / "tmp").mkdir()
     (folder / "tmp").chmod(0o1777)
     return 0
-
-
-def optimized() -> bool:
-    """Whether the interpreter was built with profile-guided optimization. Debian's is, but does not say so itself."""
-    flags = " ".join(str(sysconfig.get_config_var(name)) for name in ("CONFIG_ARGS", "PY_CFLAGS", "PY_CORE_CFLAGS"))
-    return sys.base_prefix == "/usr" or "--enable-optimizations" in flags or "-fprofile-use" in flags
 
 
 def libraries(files: list[Path]) -> set[Path]:
