@@ -59,7 +59,7 @@ class Fleet:
         self.generation = generation
         self.fault = ""
         self.relay = Relay(self.serving)
-        self.shares = Shares(self.serving, self.described, reactor.seconds)
+        self.shares = Shares(self.with_clients, self.described, reactor.seconds)
         self.changed: Any = lambda: None
         self._reactor = reactor
         self._page = page
@@ -74,6 +74,11 @@ class Fleet:
     def serving(self) -> list[Child]:
         """The workers that serve, by their slots; those of the program before come last."""
         return [slot.child for slot in (*self.slots, *self.before) if slot.child is not None and slot.child.serving]
+
+    def with_clients(self) -> list[Child]:
+        """The workers that serve, and those that finish their requests."""
+        draining = [child for child in self.all_children() if self._page.slots[child.number].state is SlotState.DRAINING]
+        return [*self.serving(), *draining]
 
     def described(self) -> list[dict[str, Any]]:
         """The members of a `perimeter.workers.gathered.WorkerNow` for each worker."""

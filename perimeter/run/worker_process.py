@@ -85,6 +85,7 @@ class WorkerProcess:
             "not_reloaded": self._not_reloaded,
             "stop": self._stop,
             "reopen": self._reopen,
+            "turns": lambda _: None,
             "control": self._control,
         }
         channel = Channel(handlers, reactor, self._orphaned)
