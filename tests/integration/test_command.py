@@ -150,6 +150,18 @@ class WorkerTests(GatewayCase):
         self.assertEqual(self.gate.wait(TIMEOUT), 0)
         self.assertEqual([one for one in processes if one.is_running()], [])
 
+    def test_stop_now_cuts_open_requests_in_every_worker(self) -> None:
+        self.gate.configure(site(ROUTES + PUBLIC, perimeter="workers = 2\ndrain_timeout = 300s"))
+        self.assertEqual(Ran("reload", *self.config).status, 0)
+        for _ in range(6):
+            wire = self.gate.connect("http")
+            self.addCleanup(wire.close)
+            wire.send(b"POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12")
+        eventually(lambda: "6" in re.findall(r"^http +\d+ +(\d+)$", Ran("status", *self.config).output, re.M), "they are open")
+        began = time.monotonic()
+        self.assertEqual(Ran("stop", "--now", *self.config).status, 0)
+        self.assertLess(time.monotonic() - began, 30)
+
 
 class RunTests(GatewayCase):
     def setUp(self) -> None:
@@ -243,6 +255,24 @@ class RunTests(GatewayCase):
         self.assertIn("did you mean path?", ran.output)
         ran = Ran("run", "--background", *self.config)
         self.assertEqual((ran.status, "--background needs --logfile FILE" in ran.output), (2, True))
+
+
+class TwistdTests(GatewayCase):
+    """``twistd perimeter`` finds the configuration as the command does."""
+
+    def test_the_environment_names_the_configuration(self) -> None:
+        directory = self.directory()
+        (directory / "site.ini").write_text(site(ROUTES).replace("@http@", "8080"))
+        (directory / "users.realm").write_text(USERS["users.realm"])
+        twistd = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
+        for named, status, words in (
+            (str(directory / "site.ini"), 0, "required"),
+            ("", 1, "--config FILE is needed: there is no /etc/"),
+        ):
+            environ = {**os.environ, "PYTHONPATH": str(SOURCE), "PERIMETER_CONFIG": named}
+            command = [*twistd, "--nodaemon", "perimeter", "--check"]
+            done = subprocess.run(command, env=environ, cwd=directory, capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.returncode, words in done.stdout + done.stderr), (status, True), done.stdout + done.stderr)
 
 
 class UserTests(GatewayCase):
