@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import fail
 from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial import unittest
 
 from perimeter.config.site.balancing import Balance, HashOf, Method
@@ -473,6 +474,42 @@ class ReloadTests(BalancedCase):
         self.assertEqual(([server.active for server in before.pool.servers], self.active()), ([0], [1]))
         self.peers[-1].reply(OK)
         self.assertEqual((later.response().body, self.active()), (b"ok", [0]))
+
+
+class ReportTests(BalancedCase):
+    """One line in the log for each change of a server's state."""
+
+    def test_a_line_for_each_change(self) -> None:
+        self.gateway("one", "two", health_fall=1, health_rise=1, slow_start=5.0)
+        choice, (one, two) = self.site.pool.choice, self.site.pool.servers
+        with capturedLogs() as events:
+            for _ in range(3):
+                choice.unreachable(one, "refused")
+                choice.checked(two, "it answered 500")
+            choice.reached(one)
+            choice.checked(two, "")
+            for _ in range(10):
+                self.site.reactor.advance(1)
+                choice.look()
+        self.assertEqual(
+            [(event["log_level"].name, formatEvent(event)) for event in events],
+            [
+                ("warn", "upstream backend: server http://one:8080 is resting: refused"),
+                ("warn", "upstream backend: server http://two:8080 is down: it answered 500"),
+                ("info", "upstream backend: server http://one:8080 is starting"),
+                ("info", "upstream backend: server http://two:8080 is starting"),
+                ("info", "upstream backend: server http://one:8080 is up"),
+                ("info", "upstream backend: server http://two:8080 is up"),
+            ],
+        )
+
+    def test_a_server_that_is_used_again_takes_what_waits(self) -> None:
+        self.gateway("one", "two", max_requests=1, health_fall=1, health_rise=1)
+        self.site.pool.choice.checked(self.site.pool.servers[1], "it answered 500")
+        self.assertEqual(self.send()[1], "one")
+        self.assertEqual(self.send()[1], "")
+        self.site.pool.choice.checked(self.site.pool.servers[1], "")
+        self.assertEqual([peer.server.host for peer in self.accept()], ["two"])
 
 
 class FaultTests(BalancedCase):
