@@ -12,9 +12,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest import SkipTest
 
 import psutil
 
+from perimeter.errors import StartupError
+from perimeter.run.asking import ask
 from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
 from tests.integration.test_operator import Ran
@@ -273,6 +276,33 @@ class TwistdTests(GatewayCase):
             command = [*twistd, "--nodaemon", "perimeter", "--check"]
             done = subprocess.run(command, env=environ, cwd=directory, capture_output=True, text=True, timeout=60)
             self.assertEqual((done.returncode, words in done.stdout + done.stderr), (status, True), done.stdout + done.stderr)
+
+
+class NoAnswerTests(GatewayCase):
+    def test_a_process_that_is_stopped(self) -> None:
+        gateway = self.gateway(site(ROUTES), USERS)
+        gateway.signal(signal.SIGSTOP)
+        try:
+            ran = Ran("status", "-c", str(gateway.config))
+        finally:
+            gateway.signal(signal.SIGCONT)
+        self.assertEqual((ran.status, "does not answer: timed out" in ran.output), (1, True), ran.output)
+        self.assertEqual(Ran("status", "-c", str(gateway.config)).status, 0)
+
+    def test_another_user(self) -> None:
+        if os.geteuid():
+            raise SkipTest("needs root, to be another user")
+        gateway = self.gateway(site(ROUTES), USERS)
+        with self.assertRaises(StartupError) as caught:
+            self.as_other_user(gateway.directory / "state")
+        self.assertIn("only the gateway's own user and root may ask it", str(caught.exception))
+
+    def as_other_user(self, directory: Path) -> None:
+        os.seteuid(65534)
+        try:
+            ask(directory, {"command": "status"})
+        finally:
+            os.seteuid(0)
 
 
 class UserTests(GatewayCase):
