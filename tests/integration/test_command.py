@@ -100,6 +100,20 @@ class ReloadTests(GatewayCase):
             self.assertEqual(ran.status, 4, ran.output)
             self.assertIn("no gateway is running with state_dir", ran.output)
 
+    def test_a_question_imports_neither_twisted_nor_what_reads_a_configuration(self) -> None:
+        command = [sys.executable, "-X", "importtime", *PROGRAM[1:]]
+        environ = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        revoke = ("revoke", "--user", "alice", "--realm", "local")
+        for words in (("status",), ("unban", "alice"), ("token", "list"), ("session", "list"), revoke, ("reload",), ("stop",)):
+            done = subprocess.run([*command, *words, *self.config], env=environ, capture_output=True, text=True, timeout=60)
+            imported = re.findall(r"\| +([\w.]+)$", done.stderr, re.M)
+            self.assertIn("perimeter.run.asking", imported, done.stderr[-500:])
+            heavy = [
+                name for name in imported if name in ("twisted", "zope.interface", "cryptography", "perimeter.config.site.load")
+            ]
+            self.assertEqual(heavy, [], words)
+        self.assertEqual(self.gate.wait(TIMEOUT), 0)
+
     def test_upgrade_needs_workers(self) -> None:
         ran = Ran("upgrade", *self.config)
         self.assertEqual(ran.status, 1)
