@@ -16,6 +16,7 @@ from unittest import SkipTest
 
 import psutil
 
+from perimeter.cli.manual import page
 from perimeter.errors import StartupError
 from perimeter.run.asking import ask
 from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site
@@ -158,6 +159,22 @@ class WorkerTests(GatewayCase):
         rows = re.findall(r"^ +([01]) +serving +(\d+) +\d+ +\d+ (?:s|min).* +0 +1$", ran.output, re.M)
         self.assertEqual([slot for slot, _ in rows], ["0", "1"], ran.output)
         self.assertEqual({int(pid) for _, pid in rows}, {one.pid for one in psutil.Process(self.gate.pid).children()})
+
+    def test_the_members_of_status_are_those_of_the_manual(self) -> None:
+        section = page().partition("### perimeter status")[2].partition("\n### ")[0].partition("members of the JSON object")[2]
+        first = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+        listed = {name for cell in first for name in re.findall(r"`(\w+)`", cell)}
+        self.gate.configure(
+            self.text + "\n[operator]\nrole = admin\n\n[listener tls]\ntls = yes\nport = @tls@\ninterface = 127.0.0.1\n"
+        )
+        self.assertEqual(Ran("reload", *self.config).status, 0)
+        answer = json.loads(Ran("status", "--json", *self.config).output)
+        self.assertEqual(set(answer), listed)
+        for name in ("workers", "listeners", "upstreams", "authenticators", "certificates"):
+            row = next(line for line in section.splitlines() if line.startswith(f"| `{name}`"))
+            self.assertEqual(
+                [one for one in re.findall(r"`(\w+)`", row.partition("servers")[0])[1:] if one not in answer[name][0]], [], name
+            )
 
     def test_stop_waits_for_all_processes(self) -> None:
         processes = psutil.Process(self.gate.pid).children()
