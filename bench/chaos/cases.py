@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import struct
@@ -21,6 +22,7 @@ from bench.errors import BenchError
 from bench.material import make_certificate
 from bench.peers.base import Surroundings
 from bench.processes import Cores
+from perimeter.errors import StartupError
 
 CALM = 1.5
 """Seconds of load before and after a fault."""
@@ -65,10 +67,18 @@ async def _nothing(scene: Scene) -> None:
 
 
 async def _kill_workers(scene: Scene) -> None:
-    for turn in range(20):
-        workers = scene.gateway.serving_processes()
-        scene.gateway.signal(signal.SIGKILL, workers[turn % len(workers)])
-        await asyncio.sleep(1)
+    killed = 0
+    began = time.monotonic()
+    while killed < 20:
+        with contextlib.suppress(StartupError):  # no worker serves at the moment
+            workers = await scene.gateway.workers_that_serve()
+            if len(workers) == scene.gateway.workers:
+                scene.gateway.signal(signal.SIGKILL, workers[killed % len(workers)])
+                killed += 1
+        if time.monotonic() - began > 300:
+            raise BenchError(f"only {killed} workers could be killed in 300 s: they do not come back")
+        await asyncio.sleep(0.5)
+    await scene.gateway.serving()
 
 
 async def _kill_manager(scene: Scene) -> None:
@@ -82,7 +92,7 @@ async def _kill_manager(scene: Scene) -> None:
 
 
 async def _stop_worker(scene: Scene) -> None:
-    stopped = scene.gateway.serving_processes()[0]
+    stopped = (await scene.gateway.workers_that_serve())[0]
     scene.gateway.signal(signal.SIGSTOP, stopped)
     began = time.monotonic()
     while Path(f"/proc/{stopped}").exists() and time.monotonic() - began < 20:
@@ -192,16 +202,17 @@ async def _reloads(scene: Scene) -> None:
 
 async def _upgrades(scene: Scene) -> None:
     for _ in range(3):
-        before = set(scene.gateway.serving_processes())
+        before = set(await scene.gateway.workers_that_serve())
         scene.gateway.signal(signal.SIGUSR2)
         began = time.monotonic()
-        while time.monotonic() - began < 30:
+        while time.monotonic() - began < 60:
             await asyncio.sleep(0.2)
-            present = set(scene.gateway.serving_processes())
-            if len(present) == scene.gateway.workers and not present & before:
-                break
+            with contextlib.suppress(StartupError):  # the one program has gone, the other does not answer yet
+                present = set(await scene.gateway.workers_that_serve())
+                if len(present) == scene.gateway.workers and not present & before:
+                    break
         else:
-            raise BenchError("the workers were not replaced within 30 s")
+            raise BenchError("the workers were not replaced within 60 s")
         scene.notes.append(f"new workers after {time.monotonic() - began:.1f} s")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -17,12 +18,14 @@ from typing import Any
 from bench.errors import BenchError
 from bench.ports import free_port
 from bench.processes import family
+from perimeter.errors import StartupError
+from perimeter.run.asking import ask
 
 ROOT = Path(__file__).parents[2]
 _TWISTD = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
 RESTART = 0.5
 """Seconds until a process that has ended is started again (RestartSec= of the unit is 1)."""
-START = 30.0
+START = 60.0
 
 SITE = """\
 [perimeter]
@@ -113,15 +116,14 @@ class Gateway:
             await asyncio.sleep(0.05)
 
     async def serving(self) -> float:
-        """Wait until it answers. Returns the seconds that took. Raises `BenchError`."""
+        """Wait until all of its workers serve. Returns the seconds that took. Raises `BenchError`."""
         began = time.monotonic()
         while time.monotonic() - began < START:
-            try:
+            with contextlib.suppress(OSError, EOFError, TimeoutError, StartupError):
                 await self.request("GET", "/health")
-            except (OSError, EOFError, TimeoutError):
-                await asyncio.sleep(0.05)
-            else:
-                return time.monotonic() - began
+                if self.workers == 1 or len(await self.workers_that_serve()) == self.workers:
+                    return time.monotonic() - began
+            await asyncio.sleep(0.05)
         raise BenchError(f"the gateway does not answer: {self.last_words()}")
 
     async def request(self, method: str, target: str, body: bytes = b"", *headers: str) -> tuple[int, bytes]:
@@ -165,11 +167,12 @@ class Gateway:
         assert self._process is not None
         return self._process.pid
 
-    def serving_processes(self) -> list[int]:
-        """The workers; with one worker, the process itself."""
+    async def workers_that_serve(self) -> list[int]:
+        """The processes of the workers that serve; with one worker, the process itself. Raises `StartupError`."""
         if self.workers == 1:
             return [self.pid]
-        return [pid for pid in family([self.pid]) if pid != self.pid]
+        answer = await asyncio.to_thread(ask, self.state, {"command": "status", "brief": True})
+        return [int(one["pid"]) for one in answer["workers"] if one["state"] == "serving"]
 
     def signal(self, number: signal.Signals, pid: int | None = None) -> None:
         """Send a signal to the process that was started, or to ``pid``."""

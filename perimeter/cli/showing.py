@@ -69,8 +69,10 @@ def _rows(
     return _table(heading, (row(one) for one in answer.get(name, ())), state)
 
 
-def _table(heading: Sequence[str], rows: Iterable[Sequence[object]], state: int) -> list[Sequence[object]]:
-    made = sorted(rows, key=lambda row: row[state] in _GOOD)
+def _table(
+    heading: Sequence[str], rows: Iterable[Sequence[object]], state: int, good: frozenset[str] = _GOOD
+) -> list[Sequence[object]]:
+    made = sorted(rows, key=lambda row: row[state] in good)
     return [heading, *made] if made else []
 
 
@@ -99,22 +101,21 @@ def _listeners(answer: Mapping[str, Any]) -> list[Sequence[object]]:
 
 
 def _upstreams(answer: Mapping[str, Any]) -> list[Sequence[object]]:
-    heading = ("UPSTREAM", "SERVER", "STATE", "REQUESTS", "WAITING", "BUSY", "IDLE", "FAULT")
+    heading = ("UPSTREAM", "SERVER", "STATE", "BUSY", "IDLE", "WAITING", "FAULT")
     rows = [
         (
             upstream["name"],
-            f"{server['url']} (backup)" if server["backup"] else server["url"],
-            "up, slowly" if server["state"] == "starting" else server["state"],
-            server["active"],
-            upstream["waiting"],
+            server["url"] + (" (backup)" if server["backup"] else ""),
+            server["state"],
             server["busy"],
             server["idle"],
+            upstream["waiting"],
             server["fault"],
         )
         for upstream in answer.get("upstreams", ())
         for server in upstream["servers"]
     ]
-    return _table(heading, rows, 2)
+    return _table(heading, rows, 2, _GOOD | {"starting"})
 
 
 def _authenticators(answer: Mapping[str, Any]) -> list[Sequence[object]]:

@@ -29,6 +29,7 @@ frontend perimeter
     acl chunked req.hdr(transfer-encoding) -m found
     http-request return status 411 content-type text/plain string "A body needs a Content-Length" if chunked
 .endif
+    http-request del-header x-request-id
 {asks}{rules}    default_backend perimeter_nowhere
 
 backend perimeter_nowhere

@@ -23,6 +23,7 @@ from perimeter.manager.fleet import TRIES, Fleet
 from perimeter.manager.handover import Handover, Present
 from perimeter.manager.listening import close_sockets, open_sockets
 from perimeter.manager.planning import plan_file
+from perimeter.manager.reload import put_in_force
 from perimeter.manager.upgrade import check_program, flushed, hold_signals, take_signals
 from perimeter.run.control import ControlPort
 from perimeter.run.launch import Launch
@@ -135,6 +136,8 @@ class Service:
 
     async def _reload(self, whole: bool) -> str:
         """Put a configuration in force in all workers, or in none. Returns "", or why it is not in force."""
+        if self._upgrading or not self._ready:
+            return self._refused("the gateway starts, or is upgraded; try again")
         self._notifier.reloading("reading the configuration")
         try:
             await self._put_in_force(whole)
@@ -157,7 +160,7 @@ class Service:
         try:
             sockets = open_sockets(plan.listeners, before.sockets)
             try:
-                await self._fleet.put_in_force(Generation(before.number + 1, text, plan, sockets))
+                await put_in_force(self._fleet, Generation(before.number + 1, text, plan, sockets))
             except BaseException:
                 close_sockets(sockets, before.sockets)
                 raise
@@ -171,7 +174,8 @@ class Service:
         for line in lines:
             _log.error("not reloaded: {error}", error=line, counted=True)
         self._fleet.tell("not_reloaded", reason=first)
-        self._notifier.ready(f"not reloaded: {first}")
+        if self._ready:
+            self._notifier.ready(f"not reloaded: {first}")
         return reason
 
     # -- upgrade
@@ -188,25 +192,42 @@ class Service:
 
         Raises `StartupError`, and has changed nothing then.
         """
-        if self._upgrading or not self._ready or self._stopping:
-            raise StartupError("the gateway starts, stops or is upgraded already; try again")
+        if self._upgrading or self._stopping or self._reloads.busy or not (self._ready or self._fleet.before):
+            raise self._not_upgraded("the gateway starts, stops, is reloaded or is upgraded already; try again")
         self._upgrading = True
         self._notifier.reloading("upgrading")
-        before = self._fleet.generation
         try:
-            await check_program(self._reactor, executable)
-            plan, text = await plan_file(self._file, self._reactor, executable)
+            new = await self._next_generation(executable)
+        except StartupError as error:
+            self._upgrading = False
+            raise self._not_upgraded(str(error)) from None
+        except BaseException:
+            self._upgrading = False
+            raise
+        self._reactor.callLater(ANSWER_LEAVES, self._execute, new, executable)
+
+    async def _next_generation(self, executable: str) -> Generation:
+        """What the new program serves by. Raises `StartupError`."""
+        before = self._fleet.generation
+        await check_program(self._reactor, executable)
+        plan, text = await plan_file(self._file, self._reactor, executable)
+        sockets = before.sockets
+        try:
             if plan.workers == 1:
                 raise StartupError("site.ini has workers = 1: a gateway with a single process has no manager; restart it")
             sockets = open_sockets(plan.listeners, before.sockets)
             await flushed(self._fleet.all_children(), self._reactor)
-        except StartupError as error:
-            self._upgrading = False
-            for line in str(error).splitlines():
-                _log.error("not upgraded: {error}", error=line, counted=True)
-            self._notifier.ready(f"not upgraded: {str(error).splitlines()[0]}")
+        except BaseException:
+            os.close(text)
+            close_sockets(sockets, before.sockets)
             raise
-        self._reactor.callLater(ANSWER_LEAVES, self._execute, Generation(before.number + 1, text, plan, sockets), executable)
+        return Generation(before.number + 1, text, plan, sockets)
+
+    def _not_upgraded(self, reason: str) -> StartupError:
+        for line in reason.splitlines():
+            _log.error("not upgraded: {error}", error=line, counted=True)
+        self._notifier.ready(f"not upgraded: {reason.splitlines()[0]}")
+        return StartupError(reason)
 
     def _upgrade_state(self) -> dict[str, Any]:
         """Whether an upgrade is under way, and why its workers do not start, if they do not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -101,6 +102,53 @@ class ReloadTests(GatewayCase):
         self.assertEqual(ran.status, 1)
         self.assertIn("an upgrade without a pause needs several workers", ran.output)
         self.assertEqual(self.status("/public"), 401)
+
+
+class WorkerTests(GatewayCase):
+    """The same commands with several workers: the main process answers."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.text = site(ROUTES, perimeter="workers = 2")
+        self.gate = self.gateway(self.text, USERS)
+        self.config = ("-c", str(self.gate.config))
+
+    def statuses(self, path: str) -> set[int]:
+        """The answers of many connections, which both workers accept."""
+        found = set()
+        for _ in range(20):
+            with self.gate.connect("http") as wire:
+                found.add(wire.get(path).status)
+        return found
+
+    def test_a_reload_is_in_force_in_every_worker_when_the_command_returns(self) -> None:
+        for text, status in ((site(ROUTES + PUBLIC, perimeter="workers = 2"), 200), (self.text, 401)):
+            self.gate.configure(text)
+            ran = Ran("reload", *self.config)
+            self.assertEqual((ran.status, ran.output), (0, f"process {self.gate.pid} has loaded {self.gate.config}\n"))
+            self.assertEqual(self.statuses("/public"), {status})
+
+    def test_a_fault_is_reported_and_nothing_changes(self) -> None:
+        self.gate.configure(self.text.replace("path = /\n", "pth = /\n"))
+        ran = Ran("reload", *self.config)
+        self.assertEqual((ran.status, "did you mean path?" in ran.output), (1, True), ran.output)
+        self.assertEqual(self.statuses("/x"), {401})
+
+    def test_status_has_a_row_for_each_worker(self) -> None:
+        ran = Ran("status", *self.config)
+        self.assertEqual(ran.status, 0, ran.output)
+        self.assertIn(f", process {self.gate.pid}, up for ", ran.output)
+        rows = re.findall(r"^ +([01]) +serving +(\d+) +\d+ +\d+ (?:s|min).* +0 +1$", ran.output, re.M)
+        self.assertEqual([slot for slot, _ in rows], ["0", "1"], ran.output)
+        self.assertEqual({int(pid) for _, pid in rows}, {one.pid for one in psutil.Process(self.gate.pid).children()})
+
+    def test_stop_waits_for_all_processes(self) -> None:
+        processes = psutil.Process(self.gate.pid).children()
+        self.assertEqual(len(processes), 2)
+        ran = Ran("stop", *self.config)
+        self.assertEqual((ran.status, ran.output), (0, f"stopped: process {self.gate.pid}\n"))
+        self.assertEqual(self.gate.wait(TIMEOUT), 0)
+        self.assertEqual([one for one in processes if one.is_running()], [])
 
 
 class RunTests(GatewayCase):

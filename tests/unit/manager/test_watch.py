@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
-from perimeter.manager.child import LATE, Child
+from perimeter.manager.child import BEHIND, Child
 from perimeter.workers.page import SharedPage, SlotState
 
 
@@ -53,7 +53,7 @@ class LateTests(TestCase):
 
     def test_attack_88_a_worker_that_is_late_is_ended(self) -> None:
         self.page.slots[0].committed = 8
-        self.assertEqual(self.watch(LATE + 1), [])
+        self.assertEqual(self.watch(BEHIND + 1), [])
         with capturedLogs() as logs:
             self.assertEqual(self.watch(1), [signal.SIGABRT])
         self.assertEqual([(event["slot"], event["pid"]) for event in logs if "slot" in event], [(1, 4711)])
@@ -61,7 +61,7 @@ class LateTests(TestCase):
 
     def test_a_worker_that_catches_up_in_time(self) -> None:
         self.page.slots[0].committed = 8
-        self.watch(LATE)
+        self.watch(BEHIND)
         self.slot.applied = 8
         self.assertEqual(self.watch(20), [])
 
