@@ -22,6 +22,7 @@ def lines(answer: Mapping[str, Any], now: float, before: Mapping[str, Any] | Non
     found += [
         f"perimeter {answer['version']}, process {answer['pid']}, up for {duration(answer['uptime'])}",
         f"configuration {answer['config']}, {_reload(answer.get('last_reload'))}",
+        *_upgrade(answer),
         _requests(answer, before),
         f"sessions of browsers: {answer['sessions']}",
     ]
@@ -42,6 +43,13 @@ def _reload(reload: Mapping[str, Any] | None) -> str:
     if reload is None:
         return "not reloaded since the start"
     return f"last reload {reload['at']}, {'refused' if reload['refused'] else 'in force'}"
+
+
+def _upgrade(answer: Mapping[str, Any]) -> list[str]:
+    if not answer.get("upgrading"):
+        return []
+    fault = answer.get("upgrade_fault")
+    return [f"an upgrade is under way{f', and the new workers do not start: {fault}' if fault else ''}"]
 
 
 def _requests(answer: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:

@@ -152,6 +152,13 @@ class ShowingTests(TestCase):
         refused = lines(answer(last_reload={"at": "x", "refused": "a fault"}), NOW)
         self.assertIn("configuration /etc/perimeter/site.ini, last reload x, refused", refused)
 
+    def test_an_upgrade(self) -> None:
+        self.assertIn("an upgrade is under way", lines(answer(upgrading=True, upgrade_fault=""), NOW))
+        self.assertIn(
+            "an upgrade is under way, and the new workers do not start: x", lines(answer(upgrading=True, upgrade_fault="x"), NOW)
+        )
+        self.assertEqual(lines(answer(upgrading=False, upgrade_fault=""), NOW), lines(answer(), NOW))
+
     def test_requests_per_second_between_two_answers(self) -> None:
         before = answer(requests={"2xx": 40}, uptime=90)
         after = answer(requests={"2xx": 65}, uptime=100)
