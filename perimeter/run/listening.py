@@ -26,7 +26,7 @@ from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
 from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
-from perimeter.net.share import SharedLimits, SharedPort, limit_for_one
+from perimeter.net.share import MAKE_ROOM, SharedLimits, SharedPort, limit_for_one
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
 from perimeter.run.build.runtime import Runtime
@@ -110,7 +110,10 @@ class BoundListeners:
 
 def _connection_limits(runtime: Runtime, make_room: Callable[[str | None], int]) -> ConnectionLimits:
     place = runtime.place
-    return ConnectionLimits(make_room=make_room) if place is None else SharedLimits(place, runtime.reactor, make_room)
+    if place is None:
+        return ConnectionLimits(make_room=make_room)
+    place.handlers[MAKE_ROOM] = lambda _: make_room(None)
+    return SharedLimits(place, runtime.reactor, make_room)
 
 
 class Listeners:

@@ -13,7 +13,7 @@ from perimeter.metrics.shares import Share, merged, share, system_registry
 from perimeter.metrics.sources import NotRunning
 from perimeter.metrics.worker_families import worker_families
 from perimeter.run.build.runtime import Runtime
-from perimeter.workers.gathered import gathered
+from perimeter.workers.gathered import gathered, known
 from perimeter.workers.place import Place
 
 
@@ -35,7 +35,7 @@ class Scraping:
         read = await self._read()
         counts, own = share(self._metrics, read)
         found = await gathered(self._place, "share", counts)
-        shares = {self._place.number: own, **{slot: Share(**one) for slot, one in found.shares.items()}}
+        shares = {self._place.number: own, **{slot: known(Share, one) for slot, one in found.shares.items()}}
         return _all(merged(found.counts, tuple(shares.values()), read), worker_families(found.workers, shares))
 
     async def answer(self) -> Mapping[str, Any]:

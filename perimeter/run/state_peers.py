@@ -61,6 +61,11 @@ class WorkerPeers:
         return self._page.committed
 
     @property
+    def late(self) -> bool:
+        """See `Peers`: for `LATE`."""
+        return self._is_late
+
+    @property
     def leads(self) -> bool:
         """See `Peers`."""
         return self._place.leads

@@ -22,6 +22,10 @@ class Peers(Protocol):
         """The number of the last change that any process has written, as far as this one was informed."""
 
     @property
+    def late(self) -> bool:
+        """Whether this process has not seen for a while what others have written."""
+
+    @property
     def leads(self) -> bool:
         """Whether this process does what one of them does for all."""
 
@@ -48,6 +52,7 @@ class Alone:
     """There is no other process that serves clients. A command may still write to the store."""
 
     committed: Final = 0
+    late: Final = False
     leads: Final = True
 
     def begin(self, cursor: Cursor, follow: Callable[[], object]) -> None:

@@ -149,7 +149,7 @@ class State:
         """What is wrong with the store, for the operator; "" if nothing is."""
         if self._owed:
             return f"{len(self._owed)} revocations are in force, but not on disk yet"
-        return "changes of other processes are not seen" if self._unread else ""
+        return "changes of other processes are not seen" if self._unread or self._peers.late else ""
 
     # -- writing
 

@@ -53,8 +53,6 @@ class StoredTokens:
         """Put one change in force."""
         self._index.apply(change)
         self.users_revoked += isinstance(change, RevokedUser)
-        if isinstance(change, ApiToken) and change.passing:
-            self._make_room(change)
 
     def removed(self) -> None:
         """Something was taken away."""
@@ -139,6 +137,8 @@ class StoredTokens:
             self._coming[owner] -= not token.passing
             if self._coming[owner] <= 0:
                 del self._coming[owner]
+            if token.passing:
+                self._make_room(token)  # here, not in `apply`: one of several processes does it
             return result
 
         return unaffected(self._writer.add(token).addBoth(written))

@@ -20,6 +20,7 @@ from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.state_peers import LATE, LONGEST_WAIT, WorkerPeers
 from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import LOOK_INTERVAL, State
+from perimeter.tokens import stored as stored_module
 from perimeter.tokens.api_token import ApiToken, mint
 from perimeter.tokens.revocation import RevokedGrant
 from perimeter.tokens.stored import TOKENS
@@ -220,6 +221,16 @@ class RevocationTests(WorkersCase):
         self.assertEqual(self.second.slot.applied, 2)
         self.assertTrue(self.second.tokens.revoked(Grant("jti", 0.0, 9000.0), "local", "alice"))
 
+    def test_one_worker_makes_room_for_passing_tokens(self) -> None:
+        self.patch(stored_module, "MOST_PASSING", 2)
+        passing = [mint("", ALICE, 0.0, 9000.0, passing=True)[1] for _ in range(5)]
+        for number, one in enumerate(passing):
+            self.processes[number % 3].tokens.add(one)
+            self.turn()
+        self.assertEqual({one.slot.applied for one in self.processes}, {1 + 5 + 3}, "each removal is written once")
+        for process in self.processes:
+            self.assertEqual([one.passing for one in process.tokens.owned("local", "alice")], [False, True, True])
+
     def test_the_leading_worker_drops_what_has_ended(self) -> None:
         dropped: list[Process] = []
         for process in self.processes:
@@ -244,11 +255,13 @@ class LateTests(WorkersCase):
         with capturedLogs() as logs:
             self.clock.advance(0.25)
         self.assertEqual((self.first.late, self.second.late), ([], [True]))
+        self.assertEqual(self.first.state.problem(), "")
+        self.assertEqual(self.second.state.problem(), "changes of other processes are not seen")
         self.assertEqual([event["log_level"].name for event in logs if "does not see" in event["log_format"]], ["error"])
         self.second.threads.hangs = False
         self.second.threads.step()
         self.clock.advance(0.25)
-        self.assertEqual(self.second.late, [True, False])
+        self.assertEqual((self.second.late, self.second.state.problem()), ([True, False], ""))
         self.assertEqual(LATE, 1.0)
 
     def test_a_worker_that_ends_is_not_late(self) -> None:

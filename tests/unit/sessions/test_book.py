@@ -6,9 +6,10 @@ import attrs
 
 from perimeter.errors import NoSuchSession, Overloaded, Unavailable
 from perimeter.model import Grant, GrantKind, Principal
+from perimeter.run.session_operations import end_sessions
 from perimeter.sessions import stored as stored_module
 from perimeter.sessions.book import SessionBook
-from perimeter.sessions.session import Session, digest_of
+from perimeter.sessions.session import EndedSession, Session, digest_of, mint
 from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START, SessionCase, Settings
 
 
@@ -161,6 +162,24 @@ class EndTests(SessionCase):
     def test_a_user_ends_a_session(self) -> None:
         self.assertIs(self.done(self.book.end(ALICE, self.first[1].id)), self.first[1])
         self.assertEqual(self.book.owned(ALICE), [self.second[1]])
+
+    def elsewhere(self) -> tuple[bytes, Session]:
+        """A session that another worker has begun a moment ago."""
+        cookie, begun = mint(ALICE, START, START + 7200, 0.0, (("password", START),), "192.0.2.7", "Firefox")
+        self.store.others_write(begun)
+        return cookie.encode(), begun
+
+    def test_a_user_ends_a_session_that_another_worker_has_begun(self) -> None:
+        for end in (
+            lambda cookie, begun: self.book.end(ALICE, begun.id),
+            lambda cookie, begun: self.book.end_cookie(cookie),
+            lambda cookie, begun: end_sessions(["local"], self.stored, [begun.id], None),
+        ):
+            cookie, begun = self.elsewhere()
+            self.done(end(cookie, begun))
+            self.assertIsNone(self.stored.with_id(begun.id))
+            self.assertEqual(list(self.store.written[-1]), [EndedSession(begun.id)])
+            self.clock.advance(1)
 
     def test_attack_37_a_user_ends_no_session_of_another_user(self) -> None:
         for id in (self.bobs[1].id, self.namesakes[1].id, "7", ""):
