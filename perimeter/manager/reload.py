@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
+import attrs
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 
 from perimeter.errors import StartupError
 from perimeter.manager.child import FAULTS, Child, Generation
 from perimeter.manager.fleet import Fleet
+from perimeter.manager.listening import close_sockets, open_sockets
+from perimeter.manager.planning import plan_file
+from perimeter.workers.plan import Plan
 
 _log = Logger()
+
+
+async def reload(fleet: Fleet, file: Path | None, reactor: Any) -> None:
+    """Put in force what ``file`` says, or what is in force (None), whose files have changed. Raises `StartupError`."""
+    before = fleet.generation
+    plan, text = _same(before) if file is None else await plan_file(file, reactor)
+    try:
+        sockets = open_sockets(plan.listeners, before.sockets)
+        try:
+            await put_in_force(fleet, Generation(before.number + 1, text, plan, sockets))
+        except BaseException:
+            close_sockets(sockets, before.sockets)
+            raise
+    except BaseException:
+        os.close(text)
+        raise
+    os.close(before.text)
+
+
+def _same(present: Generation) -> tuple[Plan, int]:
+    """The plan and the text in force. Its warnings have been reported."""
+    return attrs.evolve(present.plan, warnings=()), os.dup(present.text)
 
 
 async def put_in_force(fleet: Fleet, new: Generation) -> None:

@@ -22,17 +22,18 @@ SHARED = (("etc/**/*", "etc/", "share/perimeter/"), ("docs/man/*.1", "docs/man/"
 """What the wheel puts beside the code: the files of the checkout, their folder, and where that is in the prefix."""
 
 ARCHIVED = (
+    *("tests/**/*.py", "tests/data/*", "bench/**/*.py", "bench/chaos/clock.c", "docs/**/*.md", "docs/man/*", "etc/**/*"),
     *(
-        "tests/**/*.py",
-        "tests/data/*",
-        "bench/**/*.py",
-        "docs/**/*.md",
-        "docs/man/*",
-        "etc/**/*",
         "newsfragments/*.md",
         "requirements/*.txt",
+        "scripts/*",
+        "scripts/lib/*",
+        ".ci/run",
+        "pyproject.toml",
+        "setup.py",
+        "tox.ini",
     ),
-    *("scripts/*", "scripts/lib/*", ".ci/run", "pyproject.toml", "setup.py", "tox.ini", "LICENSE", "*.md"),
+    *("LICENSE", "*.md", "Dockerfile", ".dockerignore"),
 )
 
 

@@ -1,7 +1,7 @@
 """Fills a folder with the files of the container image: ``image_root.py FOLDER``, called by the Dockerfile in its build stage.
 
-They are the interpreter with its standard library, the virtual environment of the gateway, the shared libraries that these load, the
-certificates of the public CAs, the time zones, and the directories of the gateway, which belong to its user. There is no shell.
+They are the interpreter with its standard library, the virtual environment of the gateway, the shared libraries that these load,
+the certificates of the public CAs, the time zones, and the directories of the gateway, which belong to its user. No shell.
 """
 
 from __future__ import annotations

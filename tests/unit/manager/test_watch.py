@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
 from perimeter.manager.child import BEHIND, Child
-from perimeter.workers.page import SharedPage, SlotState
+from perimeter.workers.page import LAST, SharedPage, SlotState
 
 
 class Transport:
@@ -65,7 +65,13 @@ class LateTests(TestCase):
         self.slot.applied = 8
         self.assertEqual(self.watch(20), [])
 
-    def test_a_worker_that_drains_is_left_alone(self) -> None:
+    def test_attack_88_a_worker_that_drains_and_does_not_follow_may_still_admit_requests(self) -> None:
         self.page.slots[0].committed = 8
         self.slot.state = SlotState.DRAINING
+        with capturedLogs():
+            self.assertEqual(self.watch(BEHIND + 2), [signal.SIGABRT])
+
+    def test_a_worker_whose_last_connection_has_ended_is_left_alone(self) -> None:
+        self.page.slots[0].committed = 8
+        self.slot.state, self.slot.applied = SlotState.DRAINING, LAST
         self.assertEqual(self.watch(20), [])

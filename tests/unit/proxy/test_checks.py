@@ -30,6 +30,7 @@ class Workers:
 class ChecksCase(unittest.TestCase):
     def check(self, *hosts: str, check: HealthCheck = CHECK, others: Workers | None = None, **settings: Any) -> None:
         self.gateway = Gateway(*hosts, settings={"health": check, "health_fall": 2, "health_rise": 2, **settings})
+        self.gateway.reactor.advance(1000)
         self.pool = self.gateway.pool
         self.checks = HealthChecks(self.pool, check, self.gateway.reactor, others)
         self.checks.start()
