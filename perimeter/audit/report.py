@@ -15,6 +15,9 @@ from perimeter.model.reasons import EarlyEnd
 MOST_KEYS: Final = 20_000
 """Different values that a tally keeps. Clients choose names and paths, so there may be any number of them."""
 
+LONGEST: Final = 200
+"""Characters of a value that are kept; what differs beyond them is counted as one."""
+
 SLOWEST: Final = 10
 """Requests of which the report says that they were the slowest."""
 
@@ -32,7 +35,7 @@ class Tally:
 
     def add(self, value: str) -> None:
         """Count ``value`` once more."""
-        self._counts[value] += 1
+        self._counts[_short(value)] += 1
         if len(self._counts) > 2 * self._most:
             kept = Counter(dict(self._counts.most_common(self._most)))
             self.dropped += self._counts.total() - kept.total()
@@ -117,4 +120,9 @@ class Report:
 
 
 def _slow(line: Line, seconds: float) -> Slow:
-    return Slow(seconds, line.time.isoformat(), line.user.decode("utf-8", "backslashreplace"), line.target)
+    user = line.user.decode("utf-8", "backslashreplace")
+    return Slow(seconds, line.time.isoformat(), _short(user), _short(line.target))
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"

@@ -206,7 +206,7 @@ def report(files: tuple[Path, ...], file: Path, wanted: Wanted, top: int, as_jso
 def verify(files: tuple[Path, ...], file: Path, as_json: bool) -> None:
     """Check that each line is whole and of the gateway: count lines that are torn, empty, too long, or from something else.
 
-    The exit status is 1 if there is such a line, or a file that cannot be read.
+    The exit status is 1 if there is such a line that is not just empty, or a file that cannot be read.
     """
     from perimeter.audit.verify import verify
     from perimeter.cli.audit_texts import verdict_lines, verdict_members

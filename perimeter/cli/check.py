@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from perimeter.cli.exits import Exit
 from perimeter.cli.site import config_option, existing, explained, json_option, print_json, print_text
@@ -28,6 +29,8 @@ def command(
     """
     if user is not None and explain is None:
         raise click.UsageError("--user is only allowed with --explain")
+    if given is not None and click.get_current_context().get_parameter_source("file") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("the configuration is named twice: use -c FILE alone")
     with explained():
         path = existing(file if given is None else given)
     if explain is not None:

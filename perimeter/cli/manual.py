@@ -114,6 +114,26 @@ result: admitted, forwarded to upstream app (http://127.0.0.1:8888) as /admin/x
 """
 
 
+_STATUS = """\
+The members of the JSON object:
+
+| member | |
+|---|---|
+| `version`, `pid`, `config`, `drain_timeout` | the program; the process to be signalled; the file; seconds |
+| `uptime`, `sessions` | seconds since the start; sessions of browsers |
+| `problems` | `subject`, `name`, `message`, `severity` (0: nothing is served, 1: some requests fail, 2: none yet) |
+| `workers` | `slot`, `pid`, `state`, `connections`, `since` (epoch seconds), `restarts`, `generation`, `slow` |
+| `upgrading`, `upgrade_fault` | with several workers: whether an upgrade is under way, and why the new workers do not start |
+| `last_reload` | `at`, and `refused`: why, or empty; null if there was none |
+| `requests`, `received`, `sent` | since the start, if they are counted: requests by the class of their status, bytes of bodies |
+| `listeners` | `name`, `port`, `connections` |
+| `upstreams` | `name`, `balance`, `waiting` (requests), `servers`: `url`, `state`, `fault`, `busy` and `idle` connections, … |
+| `authenticators` | `name`, `type`, `realm`, `down`, `next_try` (seconds), `fault` |
+| `certificates` | `listener`, `subject`, `until`, `days` that are left, `source` |
+| `waiting` | who has to wait after wrong passwords: `kind`, `value`, `realm`, `wrong_passwords`, `seconds` |
+"""
+
+
 def page() -> str:
     """The whole page in Markdown."""
     parts = [_INTRODUCTION, "| exit status | |\n|---|---|\n"]
@@ -126,6 +146,8 @@ def page() -> str:
                 parts.append(f"\n{_TRANSCRIPT}")
             elif entry.name in EXAMPLES:
                 parts += ["\n```\n", *(f"{line}\n" for line in EXAMPLES[entry.name]), "```\n"]
+            if entry.name == "status":
+                parts.append(f"\n{_STATUS}")
             if entry.name in _MORE:
                 parts.append(f"\n{_MORE[entry.name]}\n")
     return "".join([*parts, "\n", _TWISTD])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 
 from perimeter.cli.site import config_option, existing, explained
+
+_THRESHOLD: Final = (700, 10, 10)
+"""Python's own."""
 
 
 @click.command("run")
@@ -37,4 +42,5 @@ def command(file: Path, background: bool, logfile: str | None, pidfile: str | No
     ]
     from twisted.scripts.twistd import run
 
+    gc.set_threshold(*_THRESHOLD)  # a daemon is not a short command
     run()

@@ -118,8 +118,8 @@ def _await_upgrade(site: Site) -> None:
 def upgrade(file: Path, state_dir: Path | None, as_json: bool) -> None:
     """Replace the running gateway by the program that is installed now, without refusing a request.
 
-    Needs several workers, or sockets that systemd has opened. If the new program does not start, the old one goes on, and the
-    exit status is 1.
+    Needs several workers. New ones are started, and when all of them serve, those before finish their requests. If they cannot
+    be started, those before go on, and the exit status is 1.
     """
     site = Site(file, state_dir)
     with explained():

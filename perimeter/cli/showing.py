@@ -22,6 +22,7 @@ def lines(answer: Mapping[str, Any], now: float, before: Mapping[str, Any] | Non
     found += [
         f"perimeter {answer['version']}, process {answer['pid']}, up for {duration(answer['uptime'])}",
         f"configuration {answer['config']}, {_reload(answer.get('last_reload'))}",
+        *_upgrade(answer),
         _requests(answer, before),
         f"sessions of browsers: {answer['sessions']}",
     ]
@@ -42,6 +43,13 @@ def _reload(reload: Mapping[str, Any] | None) -> str:
     if reload is None:
         return "not reloaded since the start"
     return f"last reload {reload['at']}, {'refused' if reload['refused'] else 'in force'}"
+
+
+def _upgrade(answer: Mapping[str, Any]) -> list[str]:
+    if not answer.get("upgrading"):
+        return []
+    fault = answer.get("upgrade_fault")
+    return [f"an upgrade is under way{f', and the new workers do not start: {fault}' if fault else ''}"]
 
 
 def _requests(answer: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
@@ -69,8 +77,10 @@ def _rows(
     return _table(heading, (row(one) for one in answer.get(name, ())), state)
 
 
-def _table(heading: Sequence[str], rows: Iterable[Sequence[object]], state: int) -> list[Sequence[object]]:
-    made = sorted(rows, key=lambda row: row[state] in _GOOD)
+def _table(
+    heading: Sequence[str], rows: Iterable[Sequence[object]], state: int, good: frozenset[str] = _GOOD
+) -> list[Sequence[object]]:
+    made = sorted(rows, key=lambda row: row[state] in good)
     return [heading, *made] if made else []
 
 
@@ -99,22 +109,21 @@ def _listeners(answer: Mapping[str, Any]) -> list[Sequence[object]]:
 
 
 def _upstreams(answer: Mapping[str, Any]) -> list[Sequence[object]]:
-    heading = ("UPSTREAM", "SERVER", "STATE", "REQUESTS", "WAITING", "BUSY", "IDLE", "FAULT")
+    heading = ("UPSTREAM", "SERVER", "STATE", "BUSY", "IDLE", "WAITING", "FAULT")
     rows = [
         (
             upstream["name"],
-            f"{server['url']} (backup)" if server["backup"] else server["url"],
-            "up, slowly" if server["state"] == "starting" else server["state"],
-            server["active"],
-            upstream["waiting"],
+            server["url"] + (" (backup)" if server["backup"] else ""),
+            server["state"],
             server["busy"],
             server["idle"],
+            upstream["waiting"],
             server["fault"],
         )
         for upstream in answer.get("upstreams", ())
         for server in upstream["servers"]
     ]
-    return _table(heading, rows, 2)
+    return _table(heading, rows, 2, _GOOD | {"starting"})
 
 
 def _authenticators(answer: Mapping[str, Any]) -> list[Sequence[object]]:

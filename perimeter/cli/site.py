@@ -93,10 +93,11 @@ class Site:
         from perimeter.config.site.state_dir import state_dir_of
         from perimeter.errors import StartupError
 
+        file = existing(self._file)
         try:
-            return state_dir_of(existing(self._file))
+            return state_dir_of(file)
         except StartupError as error:
-            raise StartupError(f"{error}\nTo ask the running gateway without this file: --state-dir DIR") from None
+            raise StartupError(f"{error}\n--state-dir DIR asks the running gateway without this file") from None
 
     def ask(self, question: Mapping[str, Any], *, long: bool = False) -> dict[str, Any]:
         """The answer of the running gateway; ``long`` for a question that changes it as a whole. Raises `StartupError`."""
@@ -137,7 +138,7 @@ def existing(file: Path) -> Path:
     from perimeter.errors import StartupError
 
     if file == DEFAULT and not file.exists():
-        raise StartupError(f"There is no {DEFAULT}. Name the configuration: -c FILE, or {VARIABLE} in the environment")
+        raise StartupError(f"there is no {DEFAULT}: name the configuration with -c FILE, or with {VARIABLE} in the environment")
     return file
 
 

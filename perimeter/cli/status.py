@@ -28,7 +28,8 @@ from perimeter.cli.site import Site, explained, gateway_options, json_option, pr
     metavar="SECONDS",
     help="With --watch: the time between two looks.",
 )
-def command(file: Path, state_dir: Path | None, as_json: bool, watch: bool, every: float) -> None:
+@click.option("--alive", is_flag=True, help="Only whether the gateway answers: for the health check of a container.")
+def command(file: Path, state_dir: Path | None, as_json: bool, watch: bool, every: float, alive: bool) -> None:
     """Show the running gateway: what is wrong first, the worst at the top.
 
     Then the workers, the last reload, requests, listeners, upstreams, authenticators, certificates, and the users and addresses
@@ -36,6 +37,14 @@ def command(file: Path, state_dir: Path | None, as_json: bool, watch: bool, ever
     most. The exit status is 1 if there is a problem.
     """
     site = Site(file, state_dir)
+    if alive:
+        with explained():
+            answer = site.ask({"command": "status", "brief": True})
+        if as_json:
+            print_json(answer)
+        else:
+            click.echo(f"process {answer['pid']} answers")
+        return
     if watch:
         _watch(site, every, as_json)
     with explained():

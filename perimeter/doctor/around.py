@@ -10,9 +10,13 @@ import http.client
 import pwd
 import socket
 import ssl
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Final
+from urllib.parse import quote
 
 import attrs
 
@@ -25,22 +29,26 @@ from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.sockets import Address, Listening, is_own, listening, own_addresses, reachable
 
 SECONDS: Final = 3.0
-"""Time for each step of a request."""
+"""Time for a request."""
 
 _REFUSED = (401, 403, 407)
+#: what a path may contain unescaped (RFC 3986, section 3.3)
+_IN_PATHS = "/%:@!$&'()*+,;="
 
 
 @attrs.frozen
 class Service:
     """A server of an upstream that only users may reach, and a path on it that a route leads to.
 
-    ``gateway`` has the addresses and ports of the gateway's own listeners, which others are meant to reach.
+    ``gateway`` has the addresses and ports of the gateway's own listeners, which others are meant to reach. ``addresses`` are
+    those of the server if the gateway looks up its name by itself, else ().
     """
 
     upstream: UpstreamSettings
     server: ServerSettings
     path: str
     gateway: frozenset[tuple[str, int]] = frozenset()
+    addresses: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -48,8 +56,11 @@ class Service:
         return f"[upstream {self.upstream.name}]"
 
 
-def protected_services(config: SiteConfig) -> list[Service]:
-    """The servers of upstreams for which a route asks for authentication or restricts networks. Others are public anyway."""
+def protected_services(config: SiteConfig, addresses: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> list[Service]:
+    """The servers of upstreams for which a route asks for authentication or restricts networks. Others are public anyway.
+
+    ``addresses`` are those of names that the gateway has looked up by itself.
+    """
     found = []
     gateway = frozenset((listener.interface, listener.port) for listener in config.listeners)
     for upstream in config.upstreams:
@@ -60,22 +71,29 @@ def protected_services(config: SiteConfig) -> list[Service]:
         first = protected[0]
         path = first.rewrite or prefix_of(first.path) or "/"
         servers = [one for one in upstream.servers if one.scheme is not ServerScheme.SAMPLE]
-        found += [Service(upstream, one, path, gateway) for one in servers]
+        found += [Service(upstream, one, path, gateway, addresses.get(one.host, ())) for one in servers]
     return found
 
 
 def see(service: Service) -> list[Finding]:
     """The findings for one server. Blocks: looks up its name, and sends it one request."""
     try:
-        looked_up = socket.getaddrinfo(service.server.host, service.server.port, type=socket.SOCK_STREAM)
+        addresses = _addresses(service)
     except OSError:
         return []  # another look reports it
     own = own_addresses()
-    addresses = [ip_address(str(one[4][0]).partition("%")[0]) for one in looked_up]
     if not any(is_own(address, own) for address in addresses):
         return _remote(service)
     open_ones = [one for one in _sockets_of(service, addresses) if reachable(one, own)]
     return _local(service, open_ones) if open_ones else []
+
+
+def _addresses(service: Service) -> list[Address]:
+    """The addresses of the server. Raises OSError."""
+    if service.addresses:
+        return [ip_address(one) for one in service.addresses]
+    looked_up = socket.getaddrinfo(service.server.host, service.server.port, type=socket.SOCK_STREAM)
+    return [ip_address(str(one[4][0]).partition("%")[0]) for one in looked_up]
 
 
 def _sockets_of(service: Service, addresses: Iterable[Address]) -> list[Listening]:
@@ -119,22 +137,34 @@ def _remote(service: Service) -> list[Finding]:
 def answer_without_credentials(service: Service) -> int:
     """The status of a GET request without credentials and identity; 0 if there was no answer. Blocks."""
     server = service.server
+    host = service.addresses[0] if service.addresses else server.host
     connection: http.client.HTTPConnection
     if server.scheme is ServerScheme.HTTPS:
         # Whether its certificate is good is another question: nothing that is secret is sent.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(server.host, server.port, timeout=SECONDS, context=context)
+        connection = http.client.HTTPSConnection(host, server.port, timeout=SECONDS, context=context)
     else:
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=SECONDS)
+        connection = http.client.HTTPConnection(host, server.port, timeout=SECONDS)
+    # all of it together takes no longer, however slowly the service answers
+    end = threading.Timer(SECONDS, _cut, (connection,))
+    end.start()
     try:
-        headers = {"Connection": "close", "User-Agent": "perimeter-doctor"}
-        connection.request("GET", service.path, headers=headers)
+        headers = {"Host": server.authority, "Connection": "close", "User-Agent": "perimeter-doctor"}
+        connection.request("GET", quote(service.path, safe=_IN_PATHS), headers=headers)
         return connection.getresponse().status
     except (OSError, http.client.HTTPException, ValueError):
         return 0
     finally:
+        end.cancel()
         connection.close()
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """End a connection that another thread waits for."""
+    if connection.sock is not None:
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _user(uid: int) -> str:

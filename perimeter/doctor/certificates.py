@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -82,7 +82,7 @@ def _incomplete(place: str, identity: ServerIdentity) -> Iterator[Finding]:
     Clients of a private CA have its certificate, so a chain that ends below an unknown CA may be right: only if the last
     certificate says where its issuer's can be had, as those of public CAs do, is one missing.
     """
-    last = identity.chain[-1]
+    last = _top(identity.chain)
     if last.issuer == last.subject or not _says_where(last) or not _issuer_unknown(identity.chain):
         return
     message = (
@@ -91,6 +91,17 @@ def _incomplete(place: str, identity: ServerIdentity) -> Iterator[Finding]:
     )
     remedy = "serve the whole chain: certbot calls the file fullchain.pem"
     yield Finding(Name.CERTIFICATE_INCOMPLETE, Grade.FAILS, place, message, remedy)
+
+
+def _top(chain: Sequence[x509.Certificate]) -> x509.Certificate:
+    """The certificate that is reached from the first one by issuers; others in the file do not belong to the chain."""
+    top = chain[0]
+    for _ in chain:
+        issuer = next((one for one in chain if one.subject == top.issuer and one != top), None)
+        if issuer is None:
+            break
+        top = issuer
+    return top
 
 
 def _says_where(certificate: x509.Certificate) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import errno
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,10 +15,11 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.state_dir import state_dir_of
 from perimeter.doctor import around, certificates, files, machine, names, running, secrets, services
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.looks import TIMEOUT, Look, Seen, SideBySide
-from perimeter.doctor.subject import Subject, gateway_user, servers_of
+from perimeter.doctor.subject import Subject, environment_of, gateway_user, pid_of, servers_of
 from perimeter.errors import ConfigError, StartupError
 from perimeter.run.build.inspection import Inspected, inspected
 
@@ -45,10 +49,16 @@ def examine(file: Path, timeout: float = TIMEOUT) -> Report:
     if not read:
         seen += SideBySide([Look("interpreter", "", machine.interpreter)], timeout).finish()
         return report(seen)
-    looks = looks_of(read[0])
-    side_by_side = SideBySide(looks, timeout)
-    asked = _on_reactor(partial(services.see, read[0].config), reactor, timeout)
-    return report([*seen, *side_by_side.finish(), asked])
+    subject = read[0]
+    begun: list[SideBySide] = []
+
+    async def see(reactor: Any) -> list[Finding]:
+        addresses, missing = await services.look_up(subject.config, reactor)
+        begun.append(SideBySide(looks_of(subject, addresses), timeout))
+        return [*missing, *await services.see(subject.config, reactor, addresses)]
+
+    asked = _on_reactor(see, reactor, timeout + services.NAMES_TIME)
+    return report([*seen, *(one for looks in begun for one in looks.finish()), asked])
 
 
 def report(seen: Sequence[Seen]) -> Report:
@@ -58,15 +68,21 @@ def report(seen: Sequence[Seen]) -> Report:
 
 
 def _configuration(file: Path, reactor: Any, read: list[Subject]) -> Iterable[Finding]:
-    """Read it as ``perimeter check`` does. What can be examined further is added to ``read``."""
+    """Read it as ``perimeter check`` does. What can be examined further is added to ``read``.
+
+    The secrets of a running gateway may be in its environment alone, so that is used as well.
+    """
+    answer = None
+    with suppress(StartupError):  # the faults are reported below, all of them
+        answer = running.running(state_dir_of(file))
     try:
-        found = inspected(file, installed_kinds(), reactor)
+        environ = {**os.environ, **environment_of(pid_of(answer))}
+        found = inspected(file, installed_kinds(), reactor, environ)
     except ConfigError as error:
-        remedy = _CORRECT
-        return [Finding(Name.CONFIGURATION_FAULT, Grade.DOWN, str(file), str(one), remedy) for one in error.problems]
+        return [_fault(file, str(one)) for one in error.problems]
     except StartupError as error:
-        return [Finding(Name.CONFIGURATION_FAULT, Grade.DOWN, str(file), str(error), _CORRECT)]
-    read.append(subject_of(found))
+        return [_fault(file, str(error))]
+    read.append(subject_of(found, answer))
     remedy = "change what the sentence names, or leave it if it is meant so"
     return [Finding(Name.CONFIGURATION_WARNING, _grade(one), str(file), one, remedy) for one in _further(found)]
 
@@ -80,19 +96,26 @@ def _further(found: Inspected) -> Iterable[str]:
     return [one for one in found.warnings if ": the certificate of " not in one and ": this audit log is on " not in one]
 
 
-def subject_of(found: Inspected) -> Subject:
-    """What is examined, with the running gateway. Blocks."""
-    directory = found.config.perimeter.state_dir
-    answer = running.running(directory)
-    subject = Subject(found.config, found.document, gateway_user(directory), answer)
-    return attrs.evolve(subject, user=gateway_user(directory, subject.pid))
+def _fault(file: Path, message: str) -> Finding:
+    remedy, grade = _CORRECT, Grade.DOWN
+    if os.strerror(errno.EACCES) in message:
+        remedy, grade = "run the command as the gateway's user, or as root", Grade.FAILS
+    elif "environment variable" in message or "CREDENTIALS_DIRECTORY" in message:
+        remedy = "set it as the gateway's service does; while the gateway runs, the command uses its environment"
+    return Finding(Name.CONFIGURATION_FAULT, grade, str(file), message, remedy)
 
 
-def looks_of(subject: Subject) -> list[Look]:
-    """All looks that block, for threads."""
+def subject_of(found: Inspected, answer: Mapping[str, Any] | None) -> Subject:
+    """What is examined; ``answer`` is that of the running gateway. Blocks."""
+    user = gateway_user(found.config.perimeter.state_dir, pid_of(answer))
+    return Subject(found.config, found.document, user, answer)
+
+
+def looks_of(subject: Subject, addresses: services.Addresses) -> list[Look]:
+    """All looks that block, for threads. ``addresses`` are those of names that the gateway has looked up by itself."""
     config = subject.config
     servers = servers_of(config)[:MOST_SERVERS]
-    named = {server.host: server for server in servers if not _is_address(server.host)}
+    named = {server.host: server for server in servers if server.by_system and not _is_address(server.host)}
     listeners = [one for one in config.listeners if one.certificate is not None or one.keystore is not None]
     whole: list[tuple[str, str, Callable[[Subject], Iterable[Finding]]]] = [
         ("permissions", "state_dir", files.state),
@@ -113,7 +136,10 @@ def looks_of(subject: Subject) -> list[Look]:
         *(Look("certificates", one.name, partial(certificates.of_listener, subject, one)) for one in listeners),
         *(Look("names", host, partial(names.see, server)) for host, server in named.items()),
         *(Look("server-certificates", one.host, partial(certificates.of_server, one)) for one in servers if one.tls),
-        *(Look("around", one.server.url, partial(around.see, one)) for one in around.protected_services(config)[:MOST_SERVERS]),
+        *(
+            Look("around", one.server.url, partial(around.see, one))
+            for one in around.protected_services(config, addresses)[:MOST_SERVERS]
+        ),
     ]
 
 

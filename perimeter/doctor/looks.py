@@ -19,7 +19,7 @@ from perimeter.doctor.finding import Finding, Grade, Name
 TIMEOUT: Final = 6.0
 """Seconds for all looks that run side by side."""
 
-AT_ONCE: Final = 64
+AT_ONCE: Final = 256
 """Looks that run at a time."""
 
 MOST: Final = 40

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.doctor.finding import Finding, Grade, Name
+from perimeter.net.addresses import LookupFailed
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
 from perimeter.plugin.services import AuthServices
@@ -18,6 +20,9 @@ from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstreams import client_contexts, upstream_pools
 from perimeter.run.problems import Problem, Severity, Subject, ask_authenticator, ask_upstream
 
+NAMES_TIME: Final = 3.0
+"""Seconds for the look-up of a name."""
+
 _NAMES = {Subject.AUTHENTICATOR: Name.AUTHENTICATOR_DOWN, Subject.UPSTREAM: Name.UPSTREAM_DOWN}
 _REMEDIES = {
     Subject.AUTHENTICATOR: "start the directory or service, or correct its address; perimeter login shows each step of a login",
@@ -25,7 +30,40 @@ _REMEDIES = {
 }
 
 
-async def see(config: SiteConfig, reactor: Any) -> list[Finding]:
+Addresses = Mapping[str, tuple[str, ...]]
+"""The addresses of names that the gateway looks up by itself (``resolve = dns``)."""
+
+
+async def look_up(config: SiteConfig, reactor: Any) -> tuple[Addresses, list[Finding]]:
+    """The names of servers that the gateway looks up by itself, asked as it asks, and those that have no answer."""
+    offload = Offload(reactor)
+    offload.start()
+    found: dict[str, tuple[str, ...]] = {}
+    missing: list[Finding] = []
+
+    async def ask(upstream: UpstreamSettings, host: str) -> None:
+        from perimeter.net.dns import Names  # takes 0.1 s
+
+        names = Names(reactor, upstream.nameservers, offload.run)
+        try:
+            answer = await Deferred.fromCoroutine(names.look_up(host)).addTimeout(NAMES_TIME, reactor)
+        except (LookupFailed, TimeoutError) as failed:
+            fault = str(failed) if isinstance(failed, LookupFailed) else f"no answer within {NAMES_TIME:g} s"
+            message = f"the name {host} cannot be looked up at the DNS servers of the upstream: {fault}"
+            remedy = "correct the name, nameservers of the upstream, or /etc/resolv.conf of this machine"
+            missing.append(Finding(Name.NAME_UNKNOWN, Grade.FAILS, f"[upstream {upstream.name}]", message, remedy))
+        else:
+            found[host] = answer.addresses
+
+    asked = [ask(upstream, host) for upstream in config.upstreams if upstream.looks_up for host in dict.fromkeys(upstream.names)]
+    try:
+        await DeferredList([Deferred.fromCoroutine(one) for one in asked], consumeErrors=True)
+    finally:
+        offload.stop()
+    return found, missing
+
+
+async def see(config: SiteConfig, reactor: Any, addresses: Addresses) -> list[Finding]:
     """Authenticators that cannot decide about a login now, and servers of upstreams that cannot be reached."""
     offload = Offload(reactor)
     offload.start()
@@ -34,6 +72,10 @@ async def see(config: SiteConfig, reactor: Any) -> list[Finding]:
         prepared = prepared_authenticators(config, AuthServices(reactor, offload))
         chain = AuthenticatorChain(authenticators_of(config, prepared), config.authentication.timeout, 0, reactor)
         pools = upstream_pools(config, {one.name: client_contexts(one) for one in config.upstreams}, runtime)
+        for pool in pools.values():
+            for host in pool.settings.names if pool.settings.looks_up else ():
+                if host in addresses:
+                    pool.renew(host, addresses[host])
         asked = [
             *(ask_authenticator(one, runtime) for one in chain.guarded),
             *(ask_upstream(pool, runtime) for pool in pools.values()),

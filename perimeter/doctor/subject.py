@@ -59,18 +59,37 @@ class Subject:
     @property
     def pid(self) -> int:
         """The process of the running gateway; 0 if there is none."""
-        pid = 0 if self.running is None else self.running.get("pid")
-        return pid if isinstance(pid, int) else 0
+        return pid_of(self.running)
 
 
 @attrs.frozen
 class Server:
-    """A server that the gateway connects to. ``place`` is the section; ``tls`` is whether TLS begins with the connection."""
+    """A server that the gateway connects to. ``place`` is the section; ``tls`` is whether TLS begins with the connection.
+
+    ``by_system`` is whether the system looks up its name, and not the gateway.
+    """
 
     place: str
     host: str
     port: int
     tls: bool
+    by_system: bool = True
+
+
+def pid_of(answer: Mapping[str, Any] | None) -> int:
+    """The process in the status of a running gateway; 0 if there is none."""
+    pid = 0 if answer is None else answer.get("pid")
+    return pid if isinstance(pid, int) else 0
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment that the process ``pid`` was started with; {} if it may not be read."""
+    try:
+        data = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (part.partition(b"=") for part in data.split(b"\0"))
+    return {os.fsdecode(name): os.fsdecode(value) for name, equals, value in pairs if equals}
 
 
 def gateway_user(state_dir: Path, pid: int = 0) -> GatewayUser:
@@ -93,7 +112,9 @@ def gateway_user(state_dir: Path, pid: int = 0) -> GatewayUser:
 def servers_of(config: SiteConfig) -> list[Server]:
     """All servers that the sections name: services, directories, and services that know users."""
     found = [
-        Server(f"[upstream {upstream.name}]", server.host, server.port, server.scheme is ServerScheme.HTTPS)
+        Server(
+            f"[upstream {upstream.name}]", server.host, server.port, server.scheme is ServerScheme.HTTPS, not upstream.looks_up
+        )
         for upstream in config.upstreams
         for server in upstream.servers
         if server.scheme is not ServerScheme.SAMPLE

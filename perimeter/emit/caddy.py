@@ -16,6 +16,7 @@ _SITE = """
 {bind}	route {{
 		# headers of other proxies, which no client may send
 		request_header -X-Original-*
+		request_header -X-Request-ID
 {pages}
 		reverse_proxy {gateway} {{
 			method GET

@@ -144,7 +144,7 @@ def render(plan: Plan) -> str:
     private, beginnings = folded_forms((*plan.headers, *plan.dropped, *telling))
     clusters = _cluster("gateway", gateway.scheme, ((gateway.host, gateway.port),))
     for place in plan.places:
-        clusters += _cluster(place.name, place.scheme, tuple((one.host, one.port) for one in place.servers))
+        clusters += _cluster(place.name, place.scheme, tuple((one.host, one.port) for one in place.servers if not one.backup))
     names = ("Authorization", *(("Cookie",) if plan.pages else ()), *plan.headers)
     return _HEAD.format(
         address=listen.address or "0.0.0.0",  # noqa: S104 - written, not bound

@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterable
 
 from perimeter.config.site.route_matching import WILDCARD
-from perimeter.config.site.server import ServerScheme
+from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.emit.plan import METHOD_HEADERS, Place, Plan, folded_forms
+
+_MOST_WEIGHT = 256
+"""HAProxy's largest weight of a server."""
 
 _HEAD = """\
 # Asks Perimeter before each request. Write the script with `perimeter emit haproxy-lua` to the place named here.
@@ -26,6 +29,7 @@ frontend perimeter
     acl chunked req.hdr(transfer-encoding) -m found
     http-request return status 411 content-type text/plain string "A body needs a Content-Length" if chunked
 .endif
+    http-request del-header x-request-id
 {asks}{rules}    default_backend perimeter_nowhere
 
 backend perimeter_nowhere
@@ -234,8 +238,13 @@ def _backend(place: Place, plan: Plan) -> str:
         rules += f"    http-request set-header X-Forwarded-Prefix {place.hidden_prefix}\n"
     hidden = "".join(f"    http-response del-header {name}\n" for name in plan.headers)
     secure = _secure(place.scheme)
-    servers = "".join(f"    server s{number} {address}{secure}\n" for number, address in enumerate(place.addresses, 1))
+    servers = "".join(f"    server s{number} {_server(one)}{secure}\n" for number, one in enumerate(place.servers, 1))
     return _BACKEND.format(name=place.name, rules=rules, hidden=hidden, servers=servers)
+
+
+def _server(server: ServerSettings) -> str:
+    weight = f" weight {min(server.weight, _MOST_WEIGHT)}" if server.weight != 1 else ""
+    return f"{server.authority}{weight}{' backup' if server.backup else ''}"
 
 
 def _secure(scheme: ServerScheme, more: str = "") -> str:

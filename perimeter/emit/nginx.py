@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from perimeter.config.site.server import ServerScheme
+from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, TELLING, Place, Plan
 
 _HEAD = """\
@@ -39,6 +39,7 @@ server {{
         proxy_set_header Content-Length "";
         proxy_set_header Host $host;
         proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Request-ID $request_id;
         proxy_set_header X-Original-Method $request_method;
         proxy_set_header X-Original-URI $request_uri;
         # the origin that the client used, for requests that browsers send
@@ -65,6 +66,7 @@ _PAGES = """
         proxy_set_header Connection "";
         proxy_set_header Host $host;
         proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Request-ID $request_id;
         proxy_set_header X-Forwarded-Proto $scheme;
         proxy_set_header X-Forwarded-Host $http_host;
 {cleared}
@@ -112,6 +114,7 @@ _LOCATION = """
         proxy_set_header Host $host;
         proxy_set_header X-Real-IP $remote_addr;
         proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Request-ID $request_id;
         proxy_set_header X-Forwarded-Proto $scheme;
         proxy_set_header X-Forwarded-Host $host;
         # an empty value removes the header, so nothing that the client sent arrives
@@ -135,7 +138,7 @@ def render(plan: Plan) -> str:
     text = _HEAD
     text += _upstream("perimeter_gateway", (gateway.authority,))
     for place in plan.places:
-        text += _upstream(f"perimeter_{place.name}", place.addresses)
+        text += _upstream(f"perimeter_{place.name}", tuple(map(_server, place.servers)))
     tls = _TLS.format(host=gateway.host) if gateway.scheme is ServerScheme.HTTPS else ""
     base = f"{gateway.scheme}://perimeter_gateway"
     asked = [name for name in TELLING if name not in ("X-Original-Method", "X-Original-URI", "X-Forwarded-Host")]
@@ -165,8 +168,13 @@ def _cleared(names: Iterable[str]) -> str:
     return "\n".join(f'        proxy_set_header {name} "";' for name in names)
 
 
-def _upstream(name: str, addresses: tuple[str, ...]) -> str:
-    servers = "".join(f"    server {address};\n" for address in addresses)
+def _server(server: ServerSettings) -> str:
+    weight = f" weight={server.weight}" if server.weight != 1 else ""
+    return f"{server.authority}{weight}{' backup' if server.backup else ''}"
+
+
+def _upstream(name: str, lines: tuple[str, ...]) -> str:
+    servers = "".join(f"    server {line};\n" for line in lines)
     return f"\nupstream {name} {{\n{servers}    keepalive 64;\n}}\n"
 
 

@@ -90,8 +90,8 @@ class Place:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Host and port of each server."""
-        return tuple(one.authority for one in self.servers)
+        """Host and port of each server except backups, for proxies that do not have backups or have them in another way."""
+        return tuple(one.authority for one in self.servers if not one.backup)
 
 
 @attrs.frozen

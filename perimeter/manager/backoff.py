@@ -6,8 +6,11 @@ from typing import Final
 
 FIRST: Final = 1.0
 LONGEST: Final = 30.0
-SERVED: Final = 60.0
-"""A worker that has served for so many seconds has started well."""
+SERVED: Final = 2.0
+"""A worker that has served for so many seconds has started well: the next one is started at once.
+
+A longer time would help those who know a request that ends a worker: then all slots would wait at the same time.
+"""
 
 
 class Backoff:

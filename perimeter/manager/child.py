@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from perimeter.manager.handover import environment, python
 from perimeter.manager.listening import Sockets
 from perimeter.run.log_target import LogTarget
-from perimeter.workers.channel import Channel, Handler
+from perimeter.workers.channel import Channel, ChannelClosed, Handler, Refused
 from perimeter.workers.lag import Lag
 from perimeter.workers.page import SharedPage, SlotState
 from perimeter.workers.plan import Plan
@@ -42,6 +42,9 @@ BEHIND: Final = 5
 
 ABORTED: Final = 2.0
 """Seconds from SIGABRT, at which a worker writes where it is, to SIGKILL."""
+
+FAULTS: Final = (Refused, ChannelClosed, TimeoutError, OSError)
+"""What fails when a worker cannot be started, or cannot use a configuration."""
 
 CHANNEL: Final = 3
 PAGE: Final = 4
@@ -151,7 +154,7 @@ class Child(ProcessProtocol):
         self._heartbeat = row.heartbeat
         if self._unchanged > SILENT:
             self._give_up("hangs")
-        elif self._lag.look(row.applied, self._page.committed, self._watched) > BEHIND:
+        elif row.state is SlotState.SERVING and self._lag.look(row.applied, self._page.committed, self._watched) > BEHIND:
             self._give_up("does not see what was revoked")
 
     def _give_up(self, why: str) -> None:
@@ -166,10 +169,10 @@ class Child(ProcessProtocol):
             kill = self._reactor.callLater(ABORTED, self.signal, signal.SIGKILL)
             self.ended.addBoth(lambda how: (kill.active() and kill.cancel(), how)[1])
 
-    def leave(self) -> None:
-        """Let the worker finish its requests; at the second call, end at once."""
+    def leave(self, *, now: bool = False) -> None:
+        """Let the worker finish its requests and end, or end ``now``."""
         self.told = False
-        self.channel.tell("stop")
+        self.channel.tell("stop", now=now)
 
     def signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""

@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, FirstError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from perimeter.errors import StartupError
 from perimeter.manager.adopted import Adopted, handed_over
 from perimeter.manager.backoff import Backoff
-from perimeter.manager.child import Child, Generation
+from perimeter.manager.child import FAULTS, Child, Generation
 from perimeter.manager.handover import InheritedWorker
 from perimeter.manager.listening import close_sockets
 from perimeter.manager.relay import Relay
 from perimeter.run.log_target import LogTarget
-from perimeter.workers.channel import ChannelClosed, Refused
 from perimeter.workers.page import SharedPage, SlotState
 from perimeter.workers.shares import Shares
 
@@ -34,9 +32,6 @@ TRIES: Final = 3
 
 GRACE: Final = 5.0
 """Seconds after ``drain_timeout`` in which workers end by themselves."""
-
-START_FAULTS: Final = (Refused, ChannelClosed, TimeoutError, OSError)
-"""What fails when a worker cannot be started, or cannot use a configuration."""
 
 
 @attrs.define(eq=False)
@@ -64,7 +59,7 @@ class Fleet:
         self.generation = generation
         self.fault = ""
         self.relay = Relay(self.serving)
-        self.shares = Shares(self.serving, self.described, reactor.seconds)
+        self.shares = Shares(self.with_clients, self.described, reactor.seconds)
         self.changed: Any = lambda: None
         self._reactor = reactor
         self._page = page
@@ -79,6 +74,11 @@ class Fleet:
     def serving(self) -> list[Child]:
         """The workers that serve, by their slots; those of the program before come last."""
         return [slot.child for slot in (*self.slots, *self.before) if slot.child is not None and slot.child.serving]
+
+    def with_clients(self) -> list[Child]:
+        """The workers that serve, and those that finish their requests."""
+        draining = [child for child in self.all_children() if self._page.slots[child.number].state is SlotState.DRAINING]
+        return [*self.serving(), *draining]
 
     def described(self) -> list[dict[str, Any]]:
         """The members of a `perimeter.workers.gathered.WorkerNow` for each worker."""
@@ -145,7 +145,7 @@ class Fleet:
                 await self._start(child)
                 began = self._reactor.seconds()
                 self.changed()
-            except START_FAULTS as error:
+            except FAULTS as error:
                 fault = str(error)
                 if isinstance(error, TimeoutError):
                     child.end()  # it hangs
@@ -246,40 +246,14 @@ class Fleet:
                 ending.append(child.pid)
         return kept, ending
 
-    # -- another configuration
-
-    async def put_in_force(self, new: Generation) -> None:
-        """Let all workers serve by ``new``, or none. Raises `StartupError` with the fault and the slot that has it."""
-        prepared: list[Child] = []
-        try:
-            # The first one alone: what is missing on disk is made once, and a fault is reported once.
-            while missing := [child for child in self.serving() if child not in prepared]:
-                missing = missing if prepared else missing[:1]
-                await gatherResults([Deferred.fromCoroutine(self._prepare(child, new)) for child in missing], consumeErrors=True)
-                prepared += missing
-        except FirstError as error:
-            self.tell("abort")
-            error.subFailure.raiseException()
+    def follow(self, new: Generation) -> None:
+        """``new`` is the configuration in force from now on. Slots that wait for their next start need not wait any longer."""
         before, self.generation = self.generation, new
-        commits = [Deferred.fromCoroutine(self._commit(child)) for child in prepared if child.serving]
         self.resize()
         close_sockets(before.sockets, new.sockets)
-        await gatherResults(commits)
-
-    async def _prepare(self, child: Child, new: Generation) -> None:
-        try:
-            await child.prepare(new)
-        except START_FAULTS as error:
-            raise StartupError(f"worker {child.number}: {error}") from None
-
-    async def _commit(self, child: Child) -> None:
-        try:
-            await child.commit()
-        except START_FAULTS as error:
-            _log.error(
-                "worker {slot} does not follow the configuration: {error}", slot=child.number, error=str(error), counted=True
-            )
-            child.end()
+        for slot in self.slots:
+            if slot.pause is not None:
+                slot.pause.cancel()
 
     # -- the end
 
@@ -317,7 +291,7 @@ class Fleet:
             if self._reactor.stop_now and not hurried:
                 hurried = True
                 for child in self.all_children():
-                    child.leave()
+                    child.leave(now=True)
                 deadline = self._reactor.seconds() + GRACE
             if self._reactor.seconds() > deadline:
                 for child in self.all_children():

@@ -13,6 +13,9 @@ from perimeter.workers.channel import ChannelClosed, Handler, Refused
 ANSWER: Final = 60.0
 """Seconds for the answer to a question of the operator."""
 
+TURNS: Final = 0.5
+"""Seconds in which a worker has to say that it turns. The operator's command waits for some seconds only."""
+
 
 class Relay:
     """Between the workers that ``serving`` returns. ``renewed`` is called if a worker finds renewed files."""
@@ -40,9 +43,13 @@ class Relay:
         return [other for other in self._serving() if other is not child]
 
     async def control(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer of the first worker that serves. Raises ValueError with a text for the operator."""
+        """The answer of the first worker that serves, and does not hang. Raises ValueError with a text for the operator.
+
+        A worker is first asked whether it turns: a question that changes something must not go to two of them.
+        """
         for child in self._serving():
             try:
+                await child.channel.ask("turns", TURNS)
                 return dict(await child.channel.ask("control", ANSWER, question=question))
             except Refused as error:
                 raise ValueError(str(error)) from None

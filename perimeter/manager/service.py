@@ -23,6 +23,7 @@ from perimeter.manager.fleet import TRIES, Fleet
 from perimeter.manager.handover import Handover, Present
 from perimeter.manager.listening import close_sockets, open_sockets
 from perimeter.manager.planning import plan_file
+from perimeter.manager.reload import reload
 from perimeter.manager.upgrade import check_program, flushed, hold_signals, take_signals
 from perimeter.run.control import ControlPort
 from perimeter.run.launch import Launch
@@ -30,7 +31,6 @@ from perimeter.run.logs import DaemonLog
 from perimeter.run.notify import Notifier
 from perimeter.run.reloads import STOPPING, Reloads
 from perimeter.workers.page import SharedPage
-from perimeter.workers.plan import Plan
 
 _log = Logger()
 
@@ -99,6 +99,11 @@ class Service:
             self._launch.ready()
             self._fleet.retire()
 
+    @property
+    def _serves(self) -> bool:
+        """Whether the gateway was ready once: with these workers, or with those of the program before."""
+        return self._ready or bool(self._fleet.before)
+
     def _none_starts(self) -> None:
         if self._fleet.before:
             self._notifier.ready(f"not upgraded: {self._fleet.fault}")
@@ -135,9 +140,11 @@ class Service:
 
     async def _reload(self, whole: bool) -> str:
         """Put a configuration in force in all workers, or in none. Returns "", or why it is not in force."""
+        if self._upgrading or not self._serves:
+            return self._refused("the gateway starts, or is upgraded; try again")
         self._notifier.reloading("reading the configuration")
         try:
-            await self._put_in_force(whole)
+            await reload(self._fleet, self._file if whole else None, self._reactor)
         except CancelledError:
             return STOPPING
         except StartupError as error:
@@ -151,27 +158,13 @@ class Service:
         self._notifier.ready(status)
         return ""
 
-    async def _put_in_force(self, whole: bool) -> None:
-        before = self._fleet.generation
-        plan, text = await plan_file(self._file, self._reactor) if whole else _same(before)
-        try:
-            sockets = open_sockets(plan.listeners, before.sockets)
-            try:
-                await self._fleet.put_in_force(Generation(before.number + 1, text, plan, sockets))
-            except BaseException:
-                close_sockets(sockets, before.sockets)
-                raise
-        except BaseException:
-            os.close(text)
-            raise
-        os.close(before.text)
-
     def _refused(self, reason: str) -> str:
         first, *_ = lines = reason.splitlines()
         for line in lines:
             _log.error("not reloaded: {error}", error=line, counted=True)
         self._fleet.tell("not_reloaded", reason=first)
-        self._notifier.ready(f"not reloaded: {first}")
+        if self._serves:
+            self._notifier.ready(f"not reloaded: {first}")
         return reason
 
     # -- upgrade
@@ -188,8 +181,8 @@ class Service:
 
         Raises `StartupError`, and has changed nothing then.
         """
-        if self._upgrading or self._stopping or not (self._ready or self._fleet.before):
-            raise self._not_upgraded("the gateway starts, stops or is upgraded already; try again")
+        if self._upgrading or self._stopping or self._reloads.busy or not self._serves:
+            raise self._not_upgraded("the gateway starts, stops, is reloaded or is upgraded already; try again")
         self._upgrading = True
         self._notifier.reloading("upgrading")
         try:
@@ -299,8 +292,3 @@ class Service:
         self._watching.stop()
         self._log.finish()
         return result
-
-
-def _same(present: Generation) -> tuple[Plan, int]:
-    """The plan and the text in force. Its warnings have been reported."""
-    return attrs.evolve(present.plan, warnings=()), os.dup(present.text)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from perimeter.metrics.counts import Histogram, Metrics, RequestRow
+from perimeter.metrics.counts import REQUEST_BOUNDS, Histogram, Metrics, RequestRow
 from perimeter.metrics.figures import totals
 from perimeter.workers.sums import Counts
 
@@ -35,9 +35,11 @@ def counted(metrics: Metrics) -> Counts:
 
 
 def from_counts(counts: Counts) -> Metrics:
-    """Metrics with these counts. Totals, and names that are not those of `counted`, are left out."""
+    """Metrics with these counts. Totals, and names and buckets that only another program has, are left out."""
     metrics = Metrics()
     for labels, (seconds, received, sent, *buckets) in counts.get(REQUESTS, ()):
+        if len(buckets) != len(REQUEST_BOUNDS) + 1:
+            continue
         listener, route, status, realm = labels
         row = metrics.requests.rows[listener, route, status, realm] = RequestRow()
         row.seconds, row.received, row.sent, row.buckets = seconds, received, sent, buckets
@@ -45,14 +47,15 @@ def from_counts(counts: Counts) -> Metrics:
         metrics.reloads[result] = count
     for name, part in _parts(metrics):
         if isinstance(part, Histogram):
-            part.rows.update({tuple(labels): ([total], buckets) for labels, (total, *buckets) in counts.get(name, ())})
+            rows = [(tuple(labels), ([total], buckets)) for labels, (total, *buckets) in counts.get(name, ())]
+            part.rows.update({labels: row for labels, row in rows if len(row[1]) == len(part.bounds) + 1})
         else:
             part.update({tuple(labels): count for labels, (count,) in counts.get(name, ())})
     return metrics
 
 
 def _parts(metrics: Metrics) -> Iterator[tuple[str, Counter[Any] | Histogram]]:
-    """Every counter by a tuple of labels and every histogram, with its name: one that is new is sent without further ado."""
+    """Every counter by a tuple of labels and every histogram, with its name. A new one needs no change here."""
     for name, value in vars(metrics).items():
         members = {name: value} if isinstance(value, Counter | Histogram) else getattr(value, "__dict__", {})
         for member, part in members.items():

@@ -14,7 +14,7 @@ import attrs
 from perimeter.metrics.counts import REQUEST_BOUNDS, Metrics
 from perimeter.metrics.sources import NotRunning, ScrapeSources
 from perimeter.proxy.health import GOOD_STATES, GRAVITY, ServerState
-from perimeter.workers.gathered import WorkerNow
+from perimeter.workers.gathered import WorkerNow, known
 from perimeter.workers.sums import Counts
 
 CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
@@ -132,10 +132,10 @@ class Now:
     def from_members(cls, members: Mapping[str, Any]) -> Now:
         """What `members` has returned, perhaps in another process."""
         rows = {
-            "servers": [ServerNow(**one) for one in members["servers"]],
-            "authenticators": [AuthenticatorNow(**one) for one in members["authenticators"]],
+            "servers": [known(ServerNow, one) for one in members["servers"]],
+            "authenticators": [known(AuthenticatorNow, one) for one in members["authenticators"]],
         }
-        return cls(**{**members, **rows})
+        return known(cls, {**members, **rows})
 
 
 def now_of(sources: ScrapeSources, time: float) -> Now:

@@ -29,8 +29,8 @@ MERGES: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
     "process_virtual_memory_bytes": sum,
     "process_resident_memory_bytes": sum,
     "process_start_time_seconds": min,
-    "process_open_fds": sum,
-    "process_max_fds": sum,
+    "process_open_fds": max,
+    "process_max_fds": min,
     "python_info": max,
 }
 """How the values of several worker processes become one. A state is the worst one; what all workers know is the latest one."""

@@ -170,13 +170,12 @@ class Sampler:
     async def _ask(self, gather: Gather, loop: LoopingCall | None) -> None:
         try:
             figures = await gather()
+            if self._loop is loop:  # otherwise it was stopped meanwhile
+                self._add(*figures)
         except Refusal:
-            return  # the next sample is of a longer time
+            pass  # the next sample is of a longer time
         except Exception:  # the LoopingCall must not end
-            _log.failure("the figures of all workers could not be gathered")
-            return
-        if self._loop is loop:  # otherwise it was stopped meanwhile
-            self._add(*figures)
+            _log.failure("there is no sample of this second")
 
     def _add(self, after: Totals, there: Now) -> None:
         now = self._clock.seconds()

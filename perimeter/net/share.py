@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from math import ceil
+from math import ceil, inf
 from typing import Any, Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -38,6 +38,13 @@ CALM_LOOK: Final = 0.1
 
 PATIENCE: Final = 4
 """Looks at which the others have done nothing, although connections waited, before a worker that has its share accepts some."""
+
+MAKE_ROOM: Final = "make-room"
+"""The message to the other workers that all of them together have as many connections as they may have, and this one, which has
+refused another, has none that is silent."""
+
+ASK_AGAIN: Final = 0.1
+"""Seconds between two such messages of a worker at least."""
 
 ALONE: Final = 1_000_000
 """The room of a worker that is the only one."""
@@ -65,6 +72,8 @@ class SharedLimits(ConnectionLimits):
 
     def __init__(self, place: Place, clock: IReactorTime, make_room: Callable[[str | None], int] = lambda address: 0) -> None:
         super().__init__(make_room=make_room)
+        self._place = place
+        self._asked = -inf
         self._page = place.page
         self._slot = place.slot
         self._clock = clock
@@ -91,6 +100,10 @@ class SharedLimits(ConnectionLimits):
         total, per_address = self._of_all
         self.total = min(self._most, total - held)
         self.per_address = limit_for_one(per_address, len(self._others) + 1)
+        return self.room()
+
+    def room(self) -> int:
+        """How many connections there is room for, by the last look."""
         return room(self._open, self._others)
 
     def admit(self, address: str) -> bool:
@@ -99,7 +112,15 @@ class SharedLimits(ConnectionLimits):
             self.look()  # the others may have accepted some in this turn
         admitted = super().admit(address)
         self._slot.held = self._open
+        if not admitted and self._open >= self.total:
+            self._ask_for_room()
         return admitted
+
+    def _ask_for_room(self) -> None:
+        now = self._clock.seconds()
+        if abs(now - self._asked) >= ASK_AGAIN:
+            self._asked = now
+            self._place.tell_others(MAKE_ROOM)
 
     def release(self, address: str) -> None:
         """See `ConnectionLimits`."""
@@ -199,7 +220,7 @@ class SharedPort(ListeningPort):
         if room > 0:
             self._accepts = min(self._accepts, room)
             self.accept()
-            room = limits.look()
+            room = limits.room()
         if room <= 0:
             limits.step_back()
 

@@ -15,7 +15,7 @@ from perimeter.run.overview import requests_so_far
 from perimeter.run.problems import Examination, Problem, Severity, Subject, problems
 from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.workers.channel import ChannelClosed, Refused
-from perimeter.workers.gathered import SLOW, Gathered, WorkerNow, gathered
+from perimeter.workers.gathered import SLOW, Gathered, WorkerNow, gathered, known
 from perimeter.workers.place import Place
 
 
@@ -33,7 +33,7 @@ async def all_problems(subject: Examination) -> list[Problem]:
         found = await asked
     except Unavailable as error:
         return merged_problems([*own, Problem(Severity.SOME_REQUESTS_FAIL, Subject.WORKER, "manager", error.detail)], {})
-    others = {slot: [Problem(**one) for one in share["problems"]] for slot, share in found.shares.items()}
+    others = {slot: [known(Problem, one) for one in share["problems"]] for slot, share in found.shares.items()}
     return merged_problems([*own, *_of_workers(found.workers)], others)
 
 

@@ -43,6 +43,11 @@ _log = Logger()
 #: Seconds between two looks at the counts of messages that repeat.
 _REPORT = 1.0
 
+_NO_UPGRADE = (
+    "an upgrade without a pause needs several workers: set workers = 2 or auto in [perimeter], or let systemd open the sockets "
+    "and restart; see docs/how-to/operate.md"
+)
+
 #: Seconds between the answer to the command that stops the gateway and the stop: the answer leaves first.
 _ANSWER_LEAVES = 0.1
 
@@ -135,6 +140,8 @@ class Daemon(Service):
             return
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._worker.reopen_logs))
+        # without a handler it would end the process
+        signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(_log.error, "not upgraded: {why}", why=_NO_UPGRADE))
 
     def _report(self) -> None:
         """Log how often messages have repeated."""
@@ -173,10 +180,7 @@ class Daemon(Service):
             self._reactor.callLater(_ANSWER_LEAVES, self._stop)
             return {}
         if command == "upgrade":
-            raise ValueError(
-                "an upgrade without a pause needs several workers: set workers = 2 or auto in [perimeter], or let systemd open "
-                "the sockets; see docs/how-to/operate.md"
-            )
+            raise ValueError(_NO_UPGRADE)
         return answer(self._worker, question)
 
     async def _reload_and_report(self) -> Mapping[str, Any]:

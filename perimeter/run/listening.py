@@ -26,7 +26,7 @@ from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
 from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
-from perimeter.net.share import SharedLimits, SharedPort, limit_for_one
+from perimeter.net.share import MAKE_ROOM, SharedLimits, SharedPort, limit_for_one
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
 from perimeter.run.build.runtime import Runtime
@@ -62,15 +62,12 @@ class ActiveListener:
     settings: ListenerSettings
     site: Site
     port: ListeningPort
+    number: int = attrs.field(init=False, default=attrs.Factory(lambda self: int(self.port.getHost().port), takes_self=True))
+    """Number of the port, also when it is closed: the one that the system has chosen if the configuration says 0."""
 
     def start(self) -> None:
         """Accept connections."""
         self.port.startListening()
-
-    @property
-    def number(self) -> int:
-        """Number of the port: the one that the system has chosen if the configuration says 0."""
-        return int(self.port.getHost().port)
 
     def same_socket(self, settings: ListenerSettings) -> bool:
         """Whether ``settings`` need no other socket."""
@@ -110,7 +107,10 @@ class BoundListeners:
 
 def _connection_limits(runtime: Runtime, make_room: Callable[[str | None], int]) -> ConnectionLimits:
     place = runtime.place
-    return ConnectionLimits(make_room=make_room) if place is None else SharedLimits(place, runtime.reactor, make_room)
+    if place is None:
+        return ConnectionLimits(make_room=make_room)
+    place.handlers[MAKE_ROOM] = lambda _: make_room(None)
+    return SharedLimits(place, runtime.reactor, make_room)
 
 
 class Listeners:

@@ -138,13 +138,16 @@ def json_line(event: LogEvent, redact: Redactor = redact, slot: int | None = Non
     Where there are any: ``values``, those in the message, such as address and reason; ``request_id``; ``trace``, a traceback.
     """
     when = event.get("log_time", time.time())
+    message = _message(event)
+    shown = redacted(message, redact)
     fields: dict[str, object] = {
         "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(when))}.{int(when % 1 * 1000):03}Z",
         "level": _level(event),
         "namespace": _clean(str(event.get("log_namespace", "-"))),
-        "message": _clean(redacted(_message(event), redact)),
+        "message": _clean(shown),
     }
-    values = _values(event, redact)
+    # what is secret in a message may not look so without the words around it
+    values = _values(event, redact) if shown == message else {}
     if values:
         fields["values"] = values
     if event.get("request_id"):

@@ -25,6 +25,11 @@ class Reloads:
         self._waiting: list[Deferred[str]] = []
         self._stopped = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether a reload is under way."""
+        return self._present is not None
+
     def ask(self, whole: bool) -> Deferred[str]:
         """Reload; fires with the result.
 

@@ -8,12 +8,13 @@ from typing import Any
 import attrs
 from prometheus_client.core import CollectorRegistry, Metric
 
+from perimeter.errors import Refusal
 from perimeter.metrics.gauges import build_info, gauges
 from perimeter.metrics.shares import Share, merged, share, system_registry
 from perimeter.metrics.sources import NotRunning
 from perimeter.metrics.worker_families import worker_families
 from perimeter.run.build.runtime import Runtime
-from perimeter.workers.gathered import gathered
+from perimeter.workers.gathered import gathered, known
 from perimeter.workers.place import Place
 
 
@@ -35,15 +36,15 @@ class Scraping:
         read = await self._read()
         counts, own = share(self._metrics, read)
         found = await gathered(self._place, "share", counts)
-        shares = {self._place.number: own, **{slot: Share(**one) for slot, one in found.shares.items()}}
+        shares = {self._place.number: own, **{slot: known(Share, one) for slot, one in found.shares.items()}}
         return _all(merged(found.counts, tuple(shares.values()), read), worker_families(found.workers, shares))
 
     async def answer(self) -> Mapping[str, Any]:
         """The counts and the share of this worker, as JSON values. Raises ValueError while it stops."""
         try:
             counts, own = share(self._metrics, await self._read())
-        except NotRunning as error:
-            raise ValueError(error.phrase) from None
+        except Refusal as error:  # it has no configuration or no threads any more
+            raise ValueError(error.detail or error.phrase) from None
         return {"counts": counts, **attrs.asdict(own, recurse=False)}
 
     async def _read(self) -> list[Metric]:

@@ -85,6 +85,7 @@ class WorkerProcess:
             "not_reloaded": self._not_reloaded,
             "stop": self._stop,
             "reopen": self._reopen,
+            "turns": lambda _: None,
             "control": self._control,
         }
         channel = Channel(handlers, reactor, self._orphaned)
@@ -101,7 +102,9 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Connect to the manager."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes, and the manager decides
+        # A terminal, or a service manager, sends these to all processes. When to end at once is for the manager to say.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._stop, {"now": False}))
         self._reactor.adoptStreamConnection(CHANNEL, socket.AF_UNIX, Factory.forProtocol(lambda: self._place.channel))
         os.close(CHANNEL)
 
@@ -213,19 +216,19 @@ class WorkerProcess:
 
     # -- the end
 
-    def _stop(self, _: Mapping[str, Any]) -> None:
-        """Finish the requests in flight, then end; told a second time, end at once."""
-        if self._stopping:
+    def _stop(self, told: Mapping[str, Any]) -> None:
+        """Finish the requests in flight, then end; or end now."""
+        if told["now"]:
             self._reactor.stop_now = True
-            return
-        self._stopping = True
-        self._reactor.stop()
+        if not self._stopping:
+            self._stopping = True
+            self._reactor.stop()
 
     def _orphaned(self) -> None:
         """The manager has gone: its listeners belong to the next one."""
         if not self._stopping:
             _log.error("the manager of this worker has gone: requests in flight finish, then this worker ends")
-            self._stop({})
+            self._stop({"now": False})
 
     def _drain(self) -> Deferred[None]:
         self._stopping = True

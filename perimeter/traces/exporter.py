@@ -63,14 +63,14 @@ class Answer(Protocol):
 class Exporter:
     """Sends spans.
 
-    ``encode`` makes the body of a batch: ``run`` calls it in a thread. ``send`` sends a body, or raises `Unavailable`.
+    ``encode`` makes the body of a batch: ``run`` calls it in a thread, with True. ``send`` sends a body, or raises `Unavailable`.
     ``most`` spans wait at most. ``count`` counts spans by their outcome.
     """
 
     def __init__(
         self,
-        encode: Callable[[Sequence[Span]], bytes],
-        run: Callable[[Callable[[Sequence[Span]], bytes], Sequence[Span]], Awaitable[bytes]],
+        encode: Callable[[Sequence[Span], bool], bytes],
+        run: Callable[[Callable[[Sequence[Span], bool], bytes], Sequence[Span], bool], Awaitable[bytes]],
         send: Callable[[bytes], Awaitable[Answer]],
         most: int,
         clock: IReactorTime,
@@ -88,6 +88,8 @@ class Exporter:
         self._ended: list[Deferred[None]] = []
         self._sleep: IDelayedCall | None = None
         self._stopping = False
+        #: the time of a stop is over
+        self._late = False
 
     def add(self, spans: Sequence[Span]) -> None:
         """Send ``spans`` soon, all or none. Never raises."""
@@ -112,9 +114,14 @@ class Exporter:
             return succeed(None)
         ended: Deferred[None] = Deferred()
         self._ended.append(ended)
-        limit = self._clock.callLater(LAST, self._sending.cancel)
+        limit = self._clock.callLater(LAST, self._give_up)
         ended.addCallback(lambda _: limit.cancel() if limit.active() else None)
         return ended
+
+    def _give_up(self) -> None:
+        # the client may make another exception of the cancellation, so that the coroutine goes on
+        self._late = True
+        self._sending.cancel()
 
     def _broken(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
@@ -131,6 +138,8 @@ class Exporter:
                 for _ in batch:
                     self._waiting.popleft()
                 self._count(outcome, len(batch))
+                if self._late or (self._stopping and outcome is Outcome.FAILED):
+                    break
         finally:
             self._busy = False
             if self._waiting:
@@ -154,7 +163,7 @@ class Exporter:
             self._sleep = None
 
     async def _deliver(self, batch: Sequence[Span]) -> Outcome:
-        body = self._encode(batch) if self._stopping else await self._run(self._encode, batch)
+        body = self._encode(batch, False) if self._stopping else await self._run(self._encode, batch, True)
         pause = PAUSE
         tried = 1
         while True:

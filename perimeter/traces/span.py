@@ -7,8 +7,9 @@ spans cost ten times as much as the request that they describe. What is needed o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from typing import Final
 
 import attrs
 
@@ -17,6 +18,9 @@ Attributes = tuple[tuple[str, Value], ...]
 
 _IS_REMOTE_KNOWN, _IS_REMOTE = 0x100, 0x200
 _ERROR = 2
+
+SLICE: Final = 16
+"""Spans that are encoded without a pause, which takes some 0.2 ms."""
 
 
 class SpanKind(IntEnum):
@@ -48,11 +52,23 @@ class Span:
     marks: tuple[tuple[str, float], ...] = ()
 
 
-def encoded(spans: Sequence[Span], resource: Mapping[str, Value], version: str) -> bytes:
-    """An ``ExportTraceServiceRequest`` with ``spans``. ``resource`` describes the process; ``version`` is the gateway's."""
-    scope = {"scope": {"name": "perimeter", "version": version}, "spans": [_span(span) for span in spans]}
-    whole = {"resourceSpans": [{"resource": {"attributes": _attributes(tuple(resource.items()))}, "scopeSpans": [scope]}]}
-    return json.dumps(whole, separators=(",", ":")).encode("ascii")
+def encoded(spans: Sequence[Span], resource: Mapping[str, Value], version: str, pause: Callable[[], None] | None = None) -> bytes:
+    """An ``ExportTraceServiceRequest`` with ``spans``. ``resource`` describes the process; ``version`` is the gateway's.
+
+    ``pause`` is called after each `SLICE` spans: a thread lets others work then.
+    """
+    made = []
+    for number, span in enumerate(spans, 1):
+        made.append(_json(_span(span)))
+        if pause is not None and number % SLICE == 0:
+            pause()
+    scope = f'{{"scope":{_json({"name": "perimeter", "version": version})},"spans":[{",".join(made)}]}}'
+    resources = _json({"attributes": _attributes(tuple(resource.items()))})
+    return f'{{"resourceSpans":[{{"resource":{resources},"scopeSpans":[{scope}]}}]}}'.encode("ascii")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _span(span: Span) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -17,6 +17,19 @@ SLOW: Final = 1.0
 
 _MARGIN: Final = 1.0
 """Seconds more that the manager has."""
+
+
+T = TypeVar("T", bound=attrs.AttrsInstance)
+
+
+def known(kind: type[T], members: Mapping[str, Any]) -> T:
+    """An object of an attrs class, made of the ``members`` that it has.
+
+    During an upgrade the program of another process may be newer, and its members are more. A class that gets more later has
+    defaults for them, since that program may also be older.
+    """
+    names = {field.name for field in attrs.fields(kind)}
+    return kind(**{name: value for name, value in members.items() if name in names})
 
 
 @attrs.frozen
@@ -51,7 +64,7 @@ class Gathered:
 
 
 async def gathered(place: Place, question: str, counts: Counts, timeout: float = SLOW) -> Gathered:
-    """Ask all other serving workers, for ``timeout`` seconds. ``counts`` are the present ones of this worker.
+    """Ask all other workers that have clients, for ``timeout`` seconds. ``counts`` are the present ones of this worker.
 
     An answer is a mapping, in which ``counts`` may be the counts of that worker. Raises `Unavailable` if the manager does not
     answer.
@@ -62,6 +75,7 @@ async def gathered(place: Place, question: str, counts: Counts, timeout: float =
     except (ChannelClosed, Refused, TimeoutError) as error:
         raise Unavailable(f"the other workers could not be asked: {error}") from None
     shares = {one["slot"]: one["value"] for one in answer["shares"]}
-    workers = [WorkerNow(**one, slow=one["slot"] in shares and shares[one["slot"]] is None) for one in answer["workers"]]
+    late = {slot for slot, share in shares.items() if share is None}
+    workers = [known(WorkerNow, {**one, "slow": one["slot"] in late and one["state"] == "serving"}) for one in answer["workers"]]
     answered = {slot: share for slot, share in shares.items() if share is not None}
     return Gathered(answered, workers, answer["counts"], answer["uptime"])

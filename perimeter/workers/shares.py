@@ -34,18 +34,18 @@ class Sharing(Protocol):
 
 
 class Shares:
-    """``serving`` returns the workers that serve, ``described`` the members of a `WorkerNow` for all workers.
+    """``workers`` returns those that have clients, ``described`` the members of a `WorkerNow` for all workers.
 
     ``seconds`` is the time (epoch seconds). The gateway has been up since this object was made, unless ``since`` is set.
     """
 
     def __init__(
         self,
-        serving: Callable[[], Iterable[Sharing]],
+        workers: Callable[[], Iterable[Sharing]],
         described: Callable[[], Sequence[Mapping[str, Any]]],
         seconds: Callable[[], float],
     ) -> None:
-        self._serving = serving
+        self._workers = workers
         self._described = described
         self._seconds = seconds
         self.since = seconds()
@@ -68,7 +68,7 @@ class Shares:
         self.tally.end(worker)
 
     def _gather(self, asking: Sharing, question: str, timeout: float) -> Deferred[Mapping[str, Any]]:
-        asked = DeferredList([self._share(worker, question, timeout) for worker in self._serving() if worker is not asking])
+        asked = DeferredList([self._share(worker, question, timeout) for worker in self._workers() if worker is not asking])
 
         def gathered(results: Sequence[tuple[bool, Mapping[str, Any]]]) -> Mapping[str, Any]:
             shares = [share for _, share in results]

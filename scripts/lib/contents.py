@@ -18,9 +18,22 @@ SOURCES = (
     "perimeter/web/templates/*.html",
     "twisted/plugins/perimeter_*.py",
 )
+SHARED = (("etc/**/*", "etc/", "share/perimeter/"), ("docs/man/*.1", "docs/man/", "share/man/man1/"))
+"""What the wheel puts beside the code: the files of the checkout, their folder, and where that is in the prefix."""
+
 ARCHIVED = (
-    *("tests/**/*.py", "tests/data/*", "bench/**/*.py", "docs/**/*.md", "etc/*", "newsfragments/*.md", "requirements/*.txt"),
-    *("scripts/*", "scripts/lib/*", ".ci/run", "pyproject.toml", "setup.py", "tox.ini", "LICENSE", "*.md"),
+    *("tests/**/*.py", "tests/data/*", "bench/**/*.py", "bench/chaos/clock.c", "docs/**/*.md", "docs/man/*", "etc/**/*"),
+    *(
+        "newsfragments/*.md",
+        "requirements/*.txt",
+        "scripts/*",
+        "scripts/lib/*",
+        ".ci/run",
+        "pyproject.toml",
+        "setup.py",
+        "tox.ini",
+    ),
+    *("LICENSE", "*.md", "Dockerfile", ".dockerignore"),
 )
 
 
@@ -33,12 +46,17 @@ def expected(patterns: tuple[str, ...]) -> set[str]:
 def main(archive: str, wheel: str) -> int:
     """Compare, and print each difference."""
     with zipfile.ZipFile(wheel) as opened:
-        shipped = {name for name in opened.namelist() if not PurePosixPath(name).parts[0].endswith(".dist-info")}
+        names = [name for name in opened.namelist() if not PurePosixPath(name).parts[0].endswith(".dist-info")]
+    shipped = {name for name in names if ".data/data/" not in name}
+    beside = {name.partition(".data/data/")[2] for name in names} - {""}
     with tarfile.open(archive) as opened:
         archived = {str(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in opened.getnames()}
     sources = expected(SOURCES)
     problems = [f"{wheel}: {name} is missing" for name in sorted(sources - shipped)]
     problems += [f"{wheel}: {name} does not belong there" for name in sorted(shipped - sources)]
+    wanted = {name.replace(place, prefix, 1) for pattern, place, prefix in SHARED for name in expected((pattern,))}
+    problems += [f"{wheel}: {name} is missing" for name in sorted(wanted - beside)]
+    problems += [f"{wheel}: {name} does not belong there" for name in sorted(beside - wanted)]
     problems += [f"{archive}: {name} is missing" for name in sorted((sources | expected(ARCHIVED)) - archived)]
     print("\n".join(problems), end="\n" if problems else "")
     return int(bool(problems))

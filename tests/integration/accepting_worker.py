@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet import protocol
@@ -40,7 +41,8 @@ def main(page: str, listening: str, number: str, total: str) -> None:
     from twisted.internet.stdio import StandardIO
 
     reactor: Any = installed
-    place = Place(int(number), SharedPage(int(page), []), cast(Any, None), {})
+    channel: Any = SimpleNamespace(tell=lambda name, /, **told: None)  # there is no manager
+    place = Place(int(number), SharedPage(int(page), []), channel, {})
     limits = SharedLimits(place, reactor)
     limits.change(int(total), per_address=100_000)
     _Numbered.number = number.encode()

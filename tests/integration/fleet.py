@@ -26,6 +26,15 @@ upstream = service
 """
 
 
+def planning(gateway: Gateway) -> bool:
+    """Whether a process reads site.ini for the manager."""
+    for process in psutil.Process(gateway.pid).children():
+        with suppress(psutil.Error):
+            if "perimeter.run.plan" in process.cmdline():
+                return True
+    return False
+
+
 def workers(gateway: Gateway) -> list[psutil.Process]:
     """The worker processes, by their slots."""
     found = {}

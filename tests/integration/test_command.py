@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,9 +12,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest import SkipTest
 
 import psutil
 
+from perimeter.cli.manual import page
+from perimeter.errors import StartupError
+from perimeter.run.asking import ask
 from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
 from tests.integration.test_operator import Ran
@@ -96,11 +101,100 @@ class ReloadTests(GatewayCase):
             self.assertEqual(ran.status, 4, ran.output)
             self.assertIn("no gateway is running with state_dir", ran.output)
 
+    def test_a_question_imports_neither_twisted_nor_what_reads_a_configuration(self) -> None:
+        command = [sys.executable, "-X", "importtime", *PROGRAM[1:]]
+        environ = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        revoke = ("revoke", "--user", "alice", "--realm", "local")
+        for words in (("status",), ("unban", "alice"), ("token", "list"), ("session", "list"), revoke, ("reload",), ("stop",)):
+            done = subprocess.run([*command, *words, *self.config], env=environ, capture_output=True, text=True, timeout=60)
+            imported = re.findall(r"\| +([\w.]+)$", done.stderr, re.M)
+            self.assertIn("perimeter.run.asking", imported, done.stderr[-500:])
+            heavy = [
+                name for name in imported if name in ("twisted", "zope.interface", "cryptography", "perimeter.config.site.load")
+            ]
+            self.assertEqual(heavy, [], words)
+        self.assertEqual(self.gate.wait(TIMEOUT), 0)
+
     def test_upgrade_needs_workers(self) -> None:
         ran = Ran("upgrade", *self.config)
         self.assertEqual(ran.status, 1)
         self.assertIn("an upgrade without a pause needs several workers", ran.output)
         self.assertEqual(self.status("/public"), 401)
+
+
+class WorkerTests(GatewayCase):
+    """The same commands with several workers: the main process answers."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.text = site(ROUTES, perimeter="workers = 2")
+        self.gate = self.gateway(self.text, USERS)
+        self.config = ("-c", str(self.gate.config))
+
+    def statuses(self, path: str) -> set[int]:
+        """The answers of many connections, which both workers accept."""
+        found = set()
+        for _ in range(20):
+            with self.gate.connect("http") as wire:
+                found.add(wire.get(path).status)
+        return found
+
+    def test_a_reload_is_in_force_in_every_worker_when_the_command_returns(self) -> None:
+        for text, status in ((site(ROUTES + PUBLIC, perimeter="workers = 2"), 200), (self.text, 401)):
+            self.gate.configure(text)
+            ran = Ran("reload", *self.config)
+            self.assertEqual((ran.status, ran.output), (0, f"process {self.gate.pid} has loaded {self.gate.config}\n"))
+            self.assertEqual(self.statuses("/public"), {status})
+
+    def test_a_fault_is_reported_and_nothing_changes(self) -> None:
+        self.gate.configure(self.text.replace("path = /\n", "pth = /\n"))
+        ran = Ran("reload", *self.config)
+        self.assertEqual((ran.status, "did you mean path?" in ran.output), (1, True), ran.output)
+        self.assertEqual(self.statuses("/x"), {401})
+
+    def test_status_has_a_row_for_each_worker(self) -> None:
+        ran = Ran("status", *self.config)
+        self.assertEqual(ran.status, 0, ran.output)
+        self.assertIn(f", process {self.gate.pid}, up for ", ran.output)
+        rows = re.findall(r"^ +([01]) +serving +(\d+) +\d+ +\d+ (?:s|min).* +0 +1$", ran.output, re.M)
+        self.assertEqual([slot for slot, _ in rows], ["0", "1"], ran.output)
+        self.assertEqual({int(pid) for _, pid in rows}, {one.pid for one in psutil.Process(self.gate.pid).children()})
+
+    def test_the_members_of_status_are_those_of_the_manual(self) -> None:
+        section = page().partition("### perimeter status")[2].partition("\n### ")[0].partition("members of the JSON object")[2]
+        first = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+        listed = {name for cell in first for name in re.findall(r"`(\w+)`", cell)}
+        self.gate.configure(
+            self.text + "\n[operator]\nrole = admin\n\n[listener tls]\ntls = yes\nport = @tls@\ninterface = 127.0.0.1\n"
+        )
+        self.assertEqual(Ran("reload", *self.config).status, 0)
+        answer = json.loads(Ran("status", "--json", *self.config).output)
+        self.assertEqual(set(answer), listed)
+        for name in ("workers", "listeners", "upstreams", "authenticators", "certificates"):
+            row = next(line for line in section.splitlines() if line.startswith(f"| `{name}`"))
+            self.assertEqual(
+                [one for one in re.findall(r"`(\w+)`", row.partition("servers")[0])[1:] if one not in answer[name][0]], [], name
+            )
+
+    def test_stop_waits_for_all_processes(self) -> None:
+        processes = psutil.Process(self.gate.pid).children()
+        self.assertEqual(len(processes), 2)
+        ran = Ran("stop", *self.config)
+        self.assertEqual((ran.status, ran.output), (0, f"stopped: process {self.gate.pid}\n"))
+        self.assertEqual(self.gate.wait(TIMEOUT), 0)
+        self.assertEqual([one for one in processes if one.is_running()], [])
+
+    def test_stop_now_cuts_open_requests_in_every_worker(self) -> None:
+        self.gate.configure(site(ROUTES + PUBLIC, perimeter="workers = 2\ndrain_timeout = 300s"))
+        self.assertEqual(Ran("reload", *self.config).status, 0)
+        for _ in range(6):
+            wire = self.gate.connect("http")
+            self.addCleanup(wire.close)
+            wire.send(b"POST /public HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12")
+        eventually(lambda: "6" in re.findall(r"^http +\d+ +(\d+)$", Ran("status", *self.config).output, re.M), "they are open")
+        began = time.monotonic()
+        self.assertEqual(Ran("stop", "--now", *self.config).status, 0)
+        self.assertLess(time.monotonic() - began, 30)
 
 
 class RunTests(GatewayCase):
@@ -195,6 +289,51 @@ class RunTests(GatewayCase):
         self.assertIn("did you mean path?", ran.output)
         ran = Ran("run", "--background", *self.config)
         self.assertEqual((ran.status, "--background needs --logfile FILE" in ran.output), (2, True))
+
+
+class TwistdTests(GatewayCase):
+    """``twistd perimeter`` finds the configuration as the command does."""
+
+    def test_the_environment_names_the_configuration(self) -> None:
+        directory = self.directory()
+        (directory / "site.ini").write_text(site(ROUTES).replace("@http@", "8080"))
+        (directory / "users.realm").write_text(USERS["users.realm"])
+        twistd = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
+        for named, status, words in (
+            (str(directory / "site.ini"), 0, "required"),
+            ("", 1, "--config FILE is needed: there is no /etc/"),
+        ):
+            environ = {**os.environ, "PYTHONPATH": str(SOURCE), "PERIMETER_CONFIG": named}
+            command = [*twistd, "--nodaemon", "perimeter", "--check"]
+            done = subprocess.run(command, env=environ, cwd=directory, capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.returncode, words in done.stdout + done.stderr), (status, True), done.stdout + done.stderr)
+
+
+class NoAnswerTests(GatewayCase):
+    def test_a_process_that_is_stopped(self) -> None:
+        gateway = self.gateway(site(ROUTES), USERS)
+        gateway.signal(signal.SIGSTOP)
+        try:
+            ran = Ran("status", "-c", str(gateway.config))
+        finally:
+            gateway.signal(signal.SIGCONT)
+        self.assertEqual((ran.status, "does not answer: timed out" in ran.output), (1, True), ran.output)
+        self.assertEqual(Ran("status", "-c", str(gateway.config)).status, 0)
+
+    def test_another_user(self) -> None:
+        if os.geteuid():
+            raise SkipTest("needs root, to be another user")
+        gateway = self.gateway(site(ROUTES), USERS)
+        with self.assertRaises(StartupError) as caught:
+            self.as_other_user(gateway.directory / "state")
+        self.assertIn("only the gateway's own user and root may ask it", str(caught.exception))
+
+    def as_other_user(self, directory: Path) -> None:
+        os.seteuid(65534)
+        try:
+            ask(directory, {"command": "status"})
+        finally:
+            os.seteuid(0)
 
 
 class UserTests(GatewayCase):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,11 +18,16 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from perimeter.config.site.server import ServerScheme, ServerSettings
+from perimeter.config.site.upstream import UpstreamSettings
+from perimeter.doctor.around import SECONDS, Service, answer_without_credentials
 from tests.integration.directories import SEARCHER, SEARCHER_PASSWORD, Slapd
 from tests.integration.harness import SOURCE, GatewayCase, site
 from tests.integration.ldapkit import PEOPLE
 from tests.integration.netkit import identity, pem
 from tests.integration.ports import free_port
+from tests.integration.test_upstreams import DnsServer
+from tests.integration.upstreams import Connection
 
 USERS = {"users.realm": "alice: horse-battery-staple\n"}
 ROUTE = "[upstream app]\nservers = {url}\n[route app]\npath = /\nupstream = app\n"
@@ -118,6 +124,24 @@ class AroundTests(DoctorCase):
         self.assertNotIn("service-open", found)
         self.assertEqual(web.seen, [])
 
+    def test_a_service_that_answers_byte_by_byte_is_found_all_the_same(self) -> None:
+        def drip(exchange: Connection) -> None:
+            exchange.request()
+            with contextlib.suppress(OSError):
+                for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 600:
+                    exchange.send(bytes((byte,)))
+                    time.sleep(0.1)
+
+        upstream = self.upstream(drip)
+        service = Service(
+            UpstreamSettings("app", (ServerSettings(ServerScheme.HTTP, "127.0.0.1", upstream.port),)),
+            ServerSettings(ServerScheme.HTTP, "127.0.0.1", upstream.port),
+            "/",
+        )
+        began = time.monotonic()
+        self.assertIn(answer_without_credentials(service), (0, 200))  # the status line may have been complete
+        self.assertLess(time.monotonic() - began, SECONDS + 2)
+
     def test_a_service_that_never_answers_does_not_hold_up_the_others(self) -> None:
         silent = socket.create_server(("0.0.0.0", 0))
         self.addCleanup(silent.close)
@@ -151,6 +175,28 @@ class ServiceTests(DoctorCase):
         found = self.findings(self.configured(site(ROUTE.format(url="http://service.invalid:80"))))
         self.assertEqual(found["name-unknown"]["grade"], "fails")
         self.assertIn("service.invalid", found["name-unknown"]["message"])
+
+    def test_names_that_the_gateway_looks_up_by_itself(self) -> None:
+        names = DnsServer(self.directory())
+        self.addCleanup(names.close)
+        web = Web("127.0.0.1")
+        self.addCleanup(web.close)
+        route = ROUTE.format(url=f"http://app.internal:{web.port}")
+        config = self.configured(site(route.replace("[route", f"resolve = dns\nnameservers = 127.0.0.1:{names.port}\n[route", 1)))
+        found = self.findings(config)
+        self.assertIn("app.internal cannot be looked up at the DNS servers", found["name-unknown"]["message"])
+        names.say("app.internal", "127.0.0.1", "127.0.0.9")
+        found = self.findings(config)
+        self.assertNotIn("name-unknown", found)
+        self.assertEqual(found["upstream-down"]["grade"], "soon")  # one of the two
+        self.assertIn("127.0.0.9", found["upstream-down"]["message"])
+        names.say("app.internal", "127.0.0.1")
+        self.assertFalse({"name-unknown", "upstream-down", "service-open"} & set(self.findings(config)))
+        exposed = Web("0.0.0.0")
+        self.addCleanup(exposed.close)
+        config.write_text(config.read_text().replace(f"internal:{web.port}", f"internal:{exposed.port}"))
+        self.assertIn("service-open", self.findings(config))
+        self.assertEqual([head["host"] for head in exposed.seen], [f"app.internal:{exposed.port}"])
 
 
 class CertificateTests(DoctorCase):
@@ -217,6 +263,18 @@ class MachineTests(DoctorCase):
         found = self.findings(gateway.config)
         self.assertIn("the running gateway may have 512", found["descriptors-few"]["message"])
         self.assertNotIn("not-running", found)
+
+    def test_secrets_in_the_environment_of_the_running_gateway(self) -> None:
+        upstream = self.upstream()
+        text = site(ROUTE.format(url=upstream.url) + "authorization = bearer env:DOCTOR_SECRET\n")
+        gateway = self.gateway(text, USERS, {"DOCTOR_SECRET": "horse-battery-staple"})
+        found = self.findings(gateway.config)
+        self.assertNotIn("configuration-fault", found)
+        self.assertNotIn("secret-weak", found)
+        gateway.stop()
+        found = self.findings(gateway.config)
+        self.assertIn("environment variable DOCTOR_SECRET is not set", found["configuration-fault"]["message"])
+        self.assertIn("as the gateway's service does", found["configuration-fault"]["remedy"])
 
     def test_a_gateway_with_several_workers(self) -> None:
         text = site("[route a]\npath = /\nstatic = html\nauth = none\n", perimeter="workers = 2")

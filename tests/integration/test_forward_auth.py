@@ -138,7 +138,7 @@ class ForwardAuthCase(StageCase):
     """A proxy in front of the service of a `Stage`, with the stage's gateway at its side."""
 
     KIND: ClassVar[str]
-    CONFIG = gateway_behind("127.0.0.1/32", ROUTES)
+    CONFIG = gateway_behind("127.0.0.1/32", ROUTES).replace("path = access.log\n", "path = access.log\nrequest_id = yes\n")
     FILES = FILES
 
     def setUp(self) -> None:
@@ -396,6 +396,18 @@ class Tests:
             self.assertIn(self.ask("/users", ALICE, *lines).status, (200, 400))
             for received in self.service.requests[before:]:
                 self.assertNotIn(b"h2c", received.head.lower())
+
+    def test_attack_100_a_client_does_not_choose_the_id_of_its_request(self: Any) -> None:
+        chosen = "0af7651916cd43dd8448eb211c80319c"
+        received = self.passes("/users", ALICE, f"X-Request-ID: {chosen}")
+        self.assertNotIn(chosen.encode(), received.head)
+        self.stopped(403, "/admin", BOB, f"X-Request-ID: {chosen}")
+        eventually(lambda: "/admin" in self.served.audit()[-1], "an audit line")
+        ids = [line.split(" ")[-1] for line in self.served.audit()]
+        self.assertNotIn(chosen, ids)
+        self.assertRegex(ids[-1], r"\A[0-9a-f]{32}\Z")
+        if self.KIND == "nginx":  # nginx gives its own to both
+            self.assertIn(received.get("x-request-id"), ids)
 
     def test_audit(self: Any) -> None:
         self.stopped(403, "/users/who?x=1", BOB, method="DELETE")

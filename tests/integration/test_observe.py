@@ -90,6 +90,44 @@ upstream = service
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
+class IdTests(GatewayCase):
+    FILES: ClassVar = {"users.realm": "alice: secret,admin\n"}
+
+    def test_without_ids_the_header_passes_as_any_other(self) -> None:
+        service = self.upstream(b"HTTP/1.1 200 OK\r\nX-Request-ID: of-the-service\r\nContent-Length: 0\r\n\r\n")
+        config = f"[upstream a]\nservers = {service.url}\n\n[route a]\npath = /\nupstream = a\nauth = none\n"
+        gateway = self.gateway(site(config, perimeter="request_ids = no\ntrusted_proxies = 127.0.0.1"), self.FILES)
+        with gateway.connect("http") as wire:
+            response = wire.get("/", "X-Request-ID: of-the-client")
+            refused = wire.get("/%2e%2e/x", "X-Request-ID: of-the-client")
+        self.assertEqual(response.get("x-request-id"), "of-the-service")
+        self.assertEqual(service.requests[-1].get("x-request-id"), "of-the-client")
+        self.assertIsNone(refused.get("x-request-id"))
+        self.assertEqual(set(json.loads(refused.body)), {"error", "error_description"})
+        self.assertNotIn("request_id", gateway.log)
+
+    def test_a_reload_changes_it_for_the_next_request_of_a_connection(self) -> None:
+        service = self.upstream(OK)
+        config = site(f"[upstream a]\nservers = {service.url}\n\n[route a]\npath = /\nupstream = a\nauth = none\n")
+        gateway = self.gateway(config, self.FILES)
+        with gateway.connect("http") as wire:
+            self.assertIsNotNone(wire.get("/").get("x-request-id"))
+            gateway.configure(config.replace("[perimeter]\n", "[perimeter]\nrequest_ids = no\n"))
+            gateway.reload()
+            self.assertIsNone(wire.get("/").get("x-request-id"))
+
+    def test_the_column_of_the_text_formats(self) -> None:
+        service = self.upstream(OK)
+        config = site(f"[upstream a]\nservers = {service.url}\n\n[route a]\npath = /\nupstream = a\nauth = none\n")
+        for form, end in (("reactor", r'HTTP/1.1" 200 \d+ '), ("combined", r'HTTP/1.1" 200 \d+ "-" "-" ')):
+            text = config.replace("[audit]\n", f"[audit]\nformat = {form}\nrequest_id = yes\n")
+            gateway = self.gateway(text, self.FILES)
+            with gateway.connect("http") as wire:
+                response = wire.get("/")
+            self.assertRegex(gateway.audit()[-1], rf"{end}{response.get('x-request-id')}\Z")
+            gateway.stop()
+
+
 class Collector:
     """Takes spans, in the place of a collector. It does not answer while ``go_on`` is clear."""
 

@@ -176,7 +176,7 @@ class BrokenFileTests(StatusCase):
         ran = Ran("status", "--config", str(gateway.config))
         self.assertEqual(ran.status, 1)
         self.assertIn("did you mean state_dir?", ran.output)
-        self.assertIn("To ask the running gateway without this file: --state-dir DIR", ran.output)
+        self.assertIn("--state-dir DIR asks the running gateway without this file", ran.output)
 
     def test_without_a_gateway_the_store_is_used(self) -> None:
         gateway = self.gateway(site(ROUTES.format(servers="sample:")), USERS)

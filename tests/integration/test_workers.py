@@ -14,8 +14,8 @@ import psutil
 from perimeter.errors import StartupError
 from perimeter.run.asking import NoGateway
 from tests.integration import authplugin
-from tests.integration.fleet import FleetCase, asked, await_serving, described, workers
-from tests.integration.harness import START_TIMEOUT, USERS
+from tests.integration.fleet import FleetCase, asked, await_serving, described, planning, workers
+from tests.integration.harness import START_TIMEOUT, USERS, Gateway
 from tests.integration.ports import eventually, free_port
 from tests.integration.traffic import Held, InFlight, Load
 from tests.integration.wire import basic
@@ -117,6 +117,7 @@ class StartTests(FleetCase):
 class CrashTests(FleetCase):
     def test_worker_that_is_killed_is_replaced(self) -> None:
         gateway = self.fleet(2)
+        descriptors = psutil.Process(gateway.pid).num_fds()
         load = Load(gateway, "load", keep=False)
         load.start()
         for killed in range(1, 3):
@@ -131,6 +132,7 @@ class CrashTests(FleetCase):
         self.assertLessEqual(len(load.failures), 2, load.failures)
         self.assertGreater(len(load.answered), 20)
         self.assertEqual(gateway.log.count("worker 0 has ended by SIGKILL: another one is started"), 2)
+        self.assertLessEqual(psutil.Process(gateway.pid).num_fds(), descriptors)
 
     def test_all_workers_at_once(self) -> None:
         gateway = self.fleet(3)
@@ -235,7 +237,42 @@ BLOCK = """\
             time.sleep(600)"""
 
 
+class EndTests(FleetCase):
+    def test_signals_to_all_processes_are_one_request_to_stop(self) -> None:
+        """Ctrl-C in a terminal, and a service manager that signals the whole group: requests finish all the same."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            held = Held()
+            self.addCleanup(held.go.set)
+            gateway = self.gateway(self.config(2, url=self.upstream(held).url), USERS)
+            processes = workers(gateway)
+            flight = InFlight(gateway, held)
+            for process in (processes[0], psutil.Process(gateway.pid), processes[1]):
+                process.send_signal(number)
+            gateway.await_notification("STOPPING=1")
+            flight.finish()
+            self.assertEqual(gateway.wait(10), -number)
+            gateway.kill()
+            self.assertEqual([one for one in processes if one.is_running()], [])
+            self.assertNotRegex(gateway.log, "Traceback|Unhandled")
+
+    def test_worker_that_is_stopped_does_not_keep_the_gateway_from_ending(self) -> None:
+        gateway = self.fleet(2, "drain_timeout = 2s")
+        suspended = workers(gateway)[1]
+        suspended.suspend()
+        gateway.signal(signal.SIGTERM)
+        self.assertEqual(gateway.wait(15), -signal.SIGTERM)
+        self.assertFalse(suspended.is_running())
+
+
 class ReloadTests(FleetCase):
+    def begin_reload(self, gateway: Gateway) -> None:
+        """Returns when the first worker has prepared the configuration, and the others have been asked."""
+        gateway.signal(signal.SIGHUP)
+        gateway.await_notification("RELOADING=1")
+        eventually(lambda: planning(gateway), "the process that reads site.ini")
+        eventually(lambda: not planning(gateway), "its end")
+        time.sleep(2)  # a worker that is stopped is ended after 6
+
     def test_all_or_none(self) -> None:
         """One worker cannot use the configuration: none does, and the reason is reported once, with the slot."""
         gateway = self.fleet(3)
@@ -288,9 +325,7 @@ class ReloadTests(FleetCase):
         first, _, last = workers(gateway)
         last.suspend()
         gateway.configure(config.replace("[route all]\npath = /", "[route all]\npath = /only"))
-        gateway.signal(signal.SIGHUP)
-        gateway.await_notification("RELOADING=1")
-        time.sleep(2.5)
+        self.begin_reload(gateway)
         first.kill()
         eventually(lambda: not first.is_running(), "the end of the worker")
         last.resume()
@@ -305,11 +340,10 @@ class ReloadTests(FleetCase):
         second = workers(gateway)[1]
         second.suspend()
         gateway.configure(config.replace("[route all]\npath = /", "[route all]\npath = /only"))
-        gateway.signal(signal.SIGHUP)
-        gateway.await_notification("RELOADING=1")
-        time.sleep(2)
+        self.begin_reload(gateway)
         second.kill()
         self.assertIn("not reloaded: worker 1: the other process has gone", gateway.await_notification("READY=1", 30))
+        gateway.await_log("worker 1 has ended by SIGKILL")
         await_serving(gateway, 2)
         self.assertEqual({self.status_of(gateway, "/x") for _ in range(20)}, {200})
         self.assertEqual([one["generation"] for one in described(gateway)], [1, 1])
@@ -326,7 +360,8 @@ class ReloadTests(FleetCase):
         flight = InFlight(gateway, held)
         gateway.configure(self.config(1, url=url))
         gateway.reload()
-        eventually(lambda: len(described(gateway)) == 1, "one worker is left")
+        states = ["serving", "draining", "draining", "draining"]
+        eventually(lambda: [one["state"] for one in described(gateway)] == states, "one worker is left")
         self.assertEqual(self.status_of(gateway), 200)
         flight.finish()
         await_serving(gateway, 1)

@@ -13,9 +13,9 @@ import psutil
 
 from perimeter.run.asking import ask
 from perimeter.workers.gathered import SLOW
+from tests.integration.fleet import await_serving, workers
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
 from tests.integration.ports import eventually
-from tests.integration.test_workers import workers
 from tests.integration.wire import Wire, basic
 from tests.unit.doubles.figures import Figures, read
 
@@ -138,19 +138,40 @@ class MetricsTests(FiguresCase):
 
     def test_a_worker_that_does_not_run_is_slow_and_delays_a_scrape_by_a_second(self) -> None:
         gateway = self.fleet(2)
+        await_serving(gateway, 2)
         self.lasting(gateway, 12)
         before = self.scrape(gateway)
-        with self.stopped(workers(gateway)[1]):
+        for slot, process in enumerate(workers(gateway)):
+            self.one_is_slow(gateway, slot, process, before)
+
+    def one_is_slow(self, gateway: Gateway, slot: int, process: psutil.Process, before: Figures) -> None:
+        with self.stopped(process):
             began = time.monotonic()
             figures = self.scrape(gateway)
             took = time.monotonic() - began
             status = self.status(gateway)
         self.assertLess(took, SLOW + 0.5)
         self.assert_no_less(before, figures)
-        self.assertEqual(sorted(figures("perimeter_worker_slow", slot=slot) or 0 for slot in "01"), [0, 1])
-        self.assertEqual(sorted(one["slow"] for one in status["workers"]), [False, True])
+        self.assertEqual([figures("perimeter_worker_slow", slot=str(one)) for one in range(2)], [slot == 0, slot == 1])
+        self.assertEqual([one["slow"] for one in status["workers"]], [slot == 0, slot == 1])
         self.assertIn(("worker", "does not answer"), [(one["subject"], one["message"][-15:]) for one in status["problems"]])
         eventually(lambda: self.scrape(gateway).total("perimeter_worker_slow") == 0, "no slow worker")
+
+    def test_connections_of_workers_that_finish_their_requests_are_shown(self) -> None:
+        gateway = self.fleet(3)
+        await_serving(gateway, 3)
+        busy = self.lasting(gateway, 9)
+        for wire in busy:
+            wire.send(b"POST /open HTTP/1.1\r\nHost: gw\r\nContent-Length: 2\r\n\r\n")
+        eventually(lambda: self.scrape(gateway)("perimeter_requests_in_flight", listener="http") == 9, "nine requests")
+        gateway.configure(self.text.replace("workers = 3", "workers = 1"))
+        gateway.reload()
+        eventually(lambda: self.scrape(gateway).total("perimeter_worker_serving") == 1, "one worker")
+        figures = self.scrape(gateway)
+        self.assertEqual(figures("perimeter_requests_in_flight", listener="http"), 9)
+        self.assertEqual(figures.total("perimeter_worker_slow"), 0)
+        for wire in busy:
+            self.assertEqual(wire.send(b"ab").response().status, 200)
 
     def test_workers_that_end_in_order_take_nothing_away(self) -> None:
         gateway = self.fleet(3)
@@ -163,6 +184,37 @@ class MetricsTests(FiguresCase):
         figures = self.scrape(gateway)
         self.assertEqual(figures("perimeter_requests_total", listener="http", route="open", status="200"), 15)
         self.assertEqual(figures("perimeter_config_reloads_total", result="success"), 1)
+
+    def test_attack_92_no_sum_goes_back_over_an_upgrade(self) -> None:
+        gateway = self.fleet(2)
+        await_serving(gateway, 2)
+        wires = self.lasting(gateway, 12)
+        before, old = self.scrape(gateway), {process.pid for process in workers(gateway)}
+        uptime = self.status(gateway)["uptime"]
+        gateway.signal(signal.SIGUSR2)
+        seen = before
+        while old & {process.pid for process in workers(gateway)}:
+            for wire in wires:
+                wire.close()
+            figures = self.scrape(gateway)
+            self.assert_no_less(seen, figures)
+            seen = figures
+        await_serving(gateway, 2)
+        figures = self.scrape(gateway)
+        self.assert_no_less(seen, figures)
+        self.assertEqual(figures("perimeter_requests_total", listener="http", route="open", status="200"), 12)
+        self.assertGreaterEqual(self.status(gateway)["uptime"], uptime)
+
+    def test_without_the_manager_there_are_no_metrics_and_service_goes_on(self) -> None:
+        gateway = self.fleet(2)
+        await_serving(gateway, 2)
+        with self.stopped(psutil.Process(gateway.pid)):
+            wire = self.connect(gateway, "figures")
+            began = time.monotonic()
+            self.assertEqual(wire.get("/metrics").status, 503)
+            self.assertLess(time.monotonic() - began, SLOW + 1.5)
+            self.assertEqual(self.connect(gateway, "http").get("/open").status, 200)
+        self.assertEqual(self.scrape(gateway).total("perimeter_worker_serving"), 2)
 
 
 class StatusTests(FiguresCase):

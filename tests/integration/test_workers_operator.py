@@ -11,9 +11,10 @@ import psutil
 
 from tests.integration import test_operator_page as single
 from tests.integration.axe import barriers
+from tests.integration.fleet import workers
 from tests.integration.ports import eventually
 from tests.integration.test_operator_page import PAGE, OperatorPageCase
-from tests.integration.test_workers import workers
+from tests.integration.visitor import Visitor
 
 CONFIG = single.CONFIG.replace("[perimeter]\n", "[perimeter]\nworkers = 3\n", 1)
 
@@ -78,6 +79,33 @@ class WorkersPageTests(OperatorPageCase):
             again = visitor.navigate(done.headers["Location"]).text
             self.assertNotRegex(again, r"The session \w+ of bob has ended\.")
 
+    def test_the_search_finds_the_lines_of_all_workers(self) -> None:
+        visitor = self.signed_in()
+        wires = [self.connect(self.served) for _ in range(20)]
+        for number, wire in enumerate(wires):
+            self.assertEqual(wire.get(f"/open/needle-{number}").status, 200)
+        for _ in range(3):
+            visitor.close()
+            page = visitor.navigate(f"{PAGE}/audit?search=1&path=/open/needle").text
+            self.assertIn("20 lines", page)
+            found = re.findall(r"/open/needle-(\d+)</summary>|/open/needle-(\d+) ", page)
+            self.assertEqual({int(one or other) for one, other in found}, set(range(20)))
+
+    def test_whichever_worker_lists_the_sessions(self) -> None:
+        visitor = self.signed_in()
+        before = self.count_sessions(visitor)
+        for _ in range(6):
+            with self.signed_in("bob", "hunter2"):
+                pass
+        for _ in range(6):
+            visitor.close()
+            self.assertEqual(self.count_sessions(visitor), before + 6)
+
+    def count_sessions(self, visitor: Visitor) -> int:
+        found = re.search(r"(\d+) sessions? in all", visitor.navigate(f"{PAGE}/sessions").text)
+        assert found is not None
+        return int(found[1])
+
     def test_a_worker_that_does_not_run_is_a_problem(self) -> None:
         visitor = self.signed_in()
         victim = workers(self.served)[-1]
@@ -86,6 +114,7 @@ class WorkersPageTests(OperatorPageCase):
             return f"process {victim.pid} does not answer" in visitor.navigate(PAGE).text
 
         victim.send_signal(signal.SIGSTOP)
+        visitor.close()  # its connection may be one to this worker
         try:
             eventually(problem, "a problem on the page")
         finally:

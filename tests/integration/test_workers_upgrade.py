@@ -66,6 +66,15 @@ class UpgradeTests(FleetCase):
         self.assertEqual(self.connect(gateway, "http").get("/x").status, 200)
         gateway.config.write_text(text)
 
+    def test_a_single_process_says_what_an_upgrade_needs(self) -> None:
+        gateway = self.fleet(1)
+        gateway.signal(signal.SIGUSR2)
+        gateway.await_log("not upgraded: an upgrade without a pause needs several workers")
+        done = self.perimeter("upgrade", "-c", str(gateway.config))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("needs several workers", done.stderr)
+        self.assertEqual(self.connect(gateway, "http").get("/x").status, 200)
+
     def test_the_command_waits_until_the_new_workers_serve(self) -> None:
         gateway = self.fleet(2)
         before = {one.pid for one in workers(gateway)}

@@ -14,6 +14,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
 
 _RATIO = re.compile(r"0(?:\.[0-9]{1,9})?|1(?:\.0{1,9})?", re.ASCII)
+_NEAR = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\])(?=[:/]|$)", re.IGNORECASE)
 _FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 
 
@@ -66,6 +67,8 @@ class TraceSettings(Settings):
             section.problem(fields.ca_certificate, "is only allowed with https")
         if self.authorization and not _FIELD_VALUE.fullmatch(self.authorization):
             section.problem(fields.authorization, "has characters that a header cannot have")
+        elif self.authorization and self.endpoint and not secure and not _NEAR.match(self.endpoint):
+            section.problem(fields.authorization, "would cross the network in plain text: use an https:// endpoint")
 
 
 KIND = SectionKind(

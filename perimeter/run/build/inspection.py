@@ -7,7 +7,7 @@ socket. What a start would log as a warning is logged here too.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -58,11 +58,11 @@ class Inspected:
     warnings: tuple[str, ...]
 
 
-def inspected(path: Path, kinds: PluginKinds, reactor: Any = None) -> Inspected:
+def inspected(path: Path, kinds: PluginKinds, reactor: Any = None, environ: Mapping[str, str] | None = None) -> Inspected:
     """Read the configuration in the file ``path``. Raises `StartupError` with all faults.
 
     With a ``reactor``, which the authenticators are built with and which need not run, the files that the configuration names are
-    read as well; without one, they need not exist.
+    read as well; without one, they need not exist. ``environ`` replaces the environment of this process.
     """
     documents: list[Document] = []
 
@@ -72,7 +72,7 @@ def inspected(path: Path, kinds: PluginKinds, reactor: Any = None) -> Inspected:
             inspect_files(kinds, reactor, config, document)
 
     with _logged_warnings() as logged:
-        config = load_site(path, kinds=kinds, here=reactor is not None, inspect=inspect)
+        config = load_site(path, kinds=kinds, here=reactor is not None, inspect=inspect, environ=environ)
     return Inspected(config, documents[0], tuple(dict.fromkeys((*config.warnings, *logged))))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from perimeter.web_client.client import RemoteAnswer, RemoteClient
 
 _log = Logger()
+
+#: Seconds in which a thread that encodes spans lets the reactor have the interpreter
+_PAUSE = 0.0002
 
 
 def collector_client(config: SiteConfig, runtime: Runtime) -> RemoteClient | None:
@@ -51,8 +55,8 @@ def tracer_of(config: SiteConfig, client: RemoteClient | None, runtime: Runtime)
         "process.pid": os.getpid(),
     }
 
-    def encode(spans: Sequence[Span]) -> bytes:
-        return encoded(spans, resource, perimeter.__version__)
+    def encode(spans: Sequence[Span], in_thread: bool) -> bytes:
+        return encoded(spans, resource, perimeter.__version__, partial(time.sleep, _PAUSE) if in_thread else None)
 
     def send(body: bytes) -> Awaitable[RemoteAnswer]:
         return client.post(settings.endpoint, authorization=settings.authorization, content_type="application/json", data=body)

@@ -203,7 +203,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "error": "e",
         "more": "?page=2",
         "read": "1 MiB",
-        "given": {"user": "", "path": "", "status": "", "reason": "", "since": "", "until": ""},
+        "given": {"user": "", "path": "", "status": "", "reason": "", "request_id": "", "since": "", "until": ""},
         "answer": {"remarks": ("r",)},
         "hits": (
             {

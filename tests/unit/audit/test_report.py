@@ -8,7 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.audit.formats import line_format
 from perimeter.audit.reading import parse_line
-from perimeter.audit.report import SLOWEST, Report, Tally
+from perimeter.audit.report import LONGEST, SLOWEST, Report, Tally
 from perimeter.config.site.audit import AuditFormat
 from perimeter.model import Principal
 from tests.unit.doubles.audit_records import make_record
@@ -64,6 +64,12 @@ class TallyTests(TestCase):
         for value in "abcdabca":
             tally.add(value)
         self.assertEqual((tally.top(9), tally.dropped), ([("a", 3), ("b", 2), ("c", 2), ("d", 1)], 0))
+
+    def test_attack_95_long_values_are_cut(self) -> None:
+        tally = Tally()
+        for value in ("x" * LONGEST, "y" * (LONGEST + 1), "y" * 1_000_000):
+            tally.add(value)
+        self.assertEqual(tally.top(9), [("y" * (LONGEST - 1) + "…", 2), ("x" * LONGEST, 1)])
 
     def test_attack_95_names_without_end(self) -> None:
         tally = Tally(most=10)

@@ -81,6 +81,19 @@ class SearchCase(TestCase):
 
 
 class WantedTests(SearchCase):
+    def test_the_id_of_the_request_in_every_format(self) -> None:
+        for kind in AuditFormat:
+            make = line_format(kind, request_id=True)
+            records = [
+                make_record(target=b"/%d?x=proxy-1" % at, request_id=one)
+                for at, one in enumerate((b"proxy-1", b"proxy-12", b"", b"2"))
+            ]
+            self.path.write_bytes(b"".join(map(make, records)))
+            for request_id, found in (("proxy-1", ["/0"]), ("proxy-12", ["/1"]), ("2", ["/3"]), ("73", []), ("-", [])):
+                self.assertEqual(
+                    [one.partition("?")[0] for one in self.everything(request_id=request_id)], found, (kind, request_id)
+                )
+
     def test_each_criterion_in_every_format(self) -> None:
         for kind in AuditFormat:
             self.path.write_bytes(

@@ -12,7 +12,7 @@ from unittest import mock
 
 from twisted.trial import unittest
 
-from perimeter.audit import old_files
+from perimeter.audit import old_files, shared
 from perimeter.audit.old_files import day_bounds
 from perimeter.audit.rolling import RollingFile, Unwritten
 from perimeter.audit.shared import LOCK_WAIT, SharedFile
@@ -57,6 +57,22 @@ class DailyTests(SharedCase):
                 "access.log.2026-11-22": b"sunday 0\nsunday 1\nsunday 2\n",
             },
         )
+
+    def test_another_process_rolls_while_this_one_waits_for_the_lock(self) -> None:
+        one, other = self.writer(), self.writer()
+        one.write(b"sunday\n")
+        self.wall.now = day_bounds(NOON)[1]
+        real = shared._lock
+
+        def lock(fd: int, name: str, wait: float) -> None:
+            self.patch(shared, "_lock", real)
+            other.write(b"monday 1\n")
+            self.touch()
+            real(fd, name, wait)
+
+        self.patch(shared, "_lock", lock)
+        one.write(b"monday 2\n")
+        self.assertEqual(self.found(), {"access.log": b"monday 1\nmonday 2\n", "access.log.2026-11-22": b"sunday\n"})
 
     def test_line_that_was_begun_before_midnight_is_in_the_file_of_its_day(self) -> None:
         late, early = self.writer(), self.writer()

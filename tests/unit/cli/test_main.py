@@ -172,7 +172,9 @@ class ConfigurationTests(TestCase):
         for arguments in (["status"], ["check"], ["explain", "GET", "/"], ["keys", "list"], ["run"]):
             result = CliRunner(env={site.VARIABLE: str(missing)}).invoke(main, arguments)
             self.assertEqual(result.exit_code, Exit.NO, arguments)
-            self.assertIn(f"There is no {missing}. Name the configuration: -c FILE, or PERIMETER_CONFIG in", result.stderr)
+            self.assertIn(
+                f"there is no {missing}: name the configuration with -c FILE, or with PERIMETER_CONFIG in", result.stderr
+            )
 
     def test_a_state_dir_instead(self) -> None:
         state_dir = str(self.place / "elsewhere")
@@ -189,3 +191,38 @@ class ConfigurationTests(TestCase):
         results = [CliRunner().invoke(main, ["check", *one]) for one in ((file,), ("-c", file), ("--config", file))]
         self.assertEqual({(one.exit_code, one.output) for one in results}, {(0, results[0].output)})
         self.assertNotIn("FILE]", CliRunner().invoke(main, ["check", "--help"]).output)
+        twice = CliRunner().invoke(main, ["check", file, "-c", file])
+        self.assertEqual((twice.exit_code, "named twice" in twice.stderr), (Exit.USAGE, True), twice.output)
+
+    def test_attack_93_no_configuration_of_the_current_directory(self) -> None:
+        """An operator runs a command in a directory that others may write to."""
+        (self.place / "site.ini").write_text("[planted]\n")
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.place)
+        planted = CliRunner().invoke(main, ["check", "-c", "site.ini"])
+        self.assertIn("[planted]", planted.output, "it would be noticed")
+        needed = {
+            ("explain",): ["GET", "/"],
+            ("emit",): ["nginx"],
+            ("unban",): ["x"],
+            ("revoke",): ["--id", "x"],
+            ("token", "revoke"): ["--id", "x"],
+            ("session", "end"): ["--id", "x"],
+        }
+        found, usual = 0, site.DEFAULT
+        self.assertTrue(usual.is_absolute())
+        self.patch(site, "DEFAULT", self.place / "missing.ini")  # the machine may have one at the usual place
+        for names, command in every_command():
+            option = next((param for param in command.params if param.name == "file"), None)
+            if option is None:
+                continue
+            self.assertIn(option.default, (usual, site.DEFAULT), names)  # revoke and token revoke are one command
+            self.patch(option, "default", site.DEFAULT)
+            others = [param.opts[0] for param in command.params if param.required and param.opts[0].startswith("-")]
+            required = [word for name in others for word in (name, "x")]
+            result = CliRunner(env={site.VARIABLE: None}).invoke(main, [*names, *required, *needed.get(names, [])], input="x\n")
+            self.assertNotIn("planted", result.output, names)
+            self.assertNotEqual(result.exit_code, Exit.DONE, names)
+            self.assertIn("missing.ini", result.output, names)
+            found += 1
+        self.assertGreater(found, 15)

@@ -85,22 +85,21 @@ class ShowingTests(TestCase):
         )
 
     def test_upstreams(self) -> None:
-        def one(url: str, state: str, busy: int, idle: int, **more: Any) -> dict[str, Any]:
-            return {"url": url, "state": state, "busy": busy, "idle": idle, "active": 0, "backup": False, "fault": "", **more}
+        def server(url: str, state: str, **more: Any) -> dict[str, Any]:
+            return {"url": url, "state": state, "fault": "", "backup": False, "busy": 1, "idle": 2, **more}
 
-        servers = [
-            one("http://a:1", "up", 1, 2, active=12),
-            one("http://b:1", "down", 0, 0, backup=True, fault="it answered 500"),
-            one("http://c:1", "starting", 0, 0),
+        several = [
+            server("http://a:1", "up"),
+            server("http://c:1", "starting", backup=True),
+            server("http://b:1", "down", fault="no", busy=0),
         ]
-        shown = self.table("UPSTREAM", upstreams=[{"name": "app", "servers": servers, "waiting": 3}])
         self.assertEqual(
-            [line.rstrip() for line in shown],
+            self.table("UPSTREAM", upstreams=[{"name": "app", "waiting": 4, "servers": several}]),
             [
-                "UPSTREAM  SERVER               STATE       REQUESTS  WAITING  BUSY  IDLE  FAULT",
-                "app       http://b:1 (backup)  down               0        3     0     0  it answered 500",
-                "app       http://a:1           up                12        3     1     2",
-                "app       http://c:1           up, slowly         0        3     0     0",
+                "UPSTREAM  SERVER               STATE     BUSY  IDLE  WAITING  FAULT",
+                "app       http://b:1           down         0     2        4  no",
+                "app       http://a:1           up           1     2        4",
+                "app       http://c:1 (backup)  starting     1     2        4",
             ],
         )
 
@@ -152,6 +151,13 @@ class ShowingTests(TestCase):
         self.assertIn("requests: 50 (1 without an answer, 40 2xx, 9 5xx), 0.5 per second since the start", shown)
         refused = lines(answer(last_reload={"at": "x", "refused": "a fault"}), NOW)
         self.assertIn("configuration /etc/perimeter/site.ini, last reload x, refused", refused)
+
+    def test_an_upgrade(self) -> None:
+        self.assertIn("an upgrade is under way", lines(answer(upgrading=True, upgrade_fault=""), NOW))
+        self.assertIn(
+            "an upgrade is under way, and the new workers do not start: x", lines(answer(upgrading=True, upgrade_fault="x"), NOW)
+        )
+        self.assertEqual(lines(answer(upgrading=False, upgrade_fault=""), NOW), lines(answer(), NOW))
 
     def test_requests_per_second_between_two_answers(self) -> None:
         before = answer(requests={"2xx": 40}, uptime=90)

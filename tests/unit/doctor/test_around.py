@@ -7,6 +7,8 @@ import socket
 import threading
 from ipaddress import ip_address
 
+import attrs
+
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.doctor import around
 from perimeter.doctor.around import Service, protected_services
@@ -56,6 +58,11 @@ class AroundTests(ExaminedCase):
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             self.assertEqual(self.remote(unused.getsockname()[1]), [])
+
+    def test_paths_are_escaped(self) -> None:
+        for path in ("/ä/x", "/a b", "/a%2Fb"):
+            service = attrs.evolve(self.service(self.web(200)), path=path)
+            self.assertEqual(around.answer_without_credentials(service), 200, path)
 
     def test_what_is_not_http(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:

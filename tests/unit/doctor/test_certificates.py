@@ -82,6 +82,16 @@ class ListenerTests(ExaminedCase):
         authority = identity("CA", ca=True, common="CA")
         self.assertEqual(self.seen(identity("gw.example", issuer=authority)), [])
 
+    def test_the_chain_is_what_belongs_to_the_certificate(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        made, other = issued(key), identity("Other", ca=True, common="Other")
+        mixed = ServerIdentity((*made.chain, *other.chain), made.key, "test")
+        self.assertEqual(self.said(list(certificates._incomplete("x", mixed))), [("certificate-incomplete", "fails", "x")])
+        authority = identity("CA", ca=True, common="CA")
+        (leaf, root) = identity("gw.example", issuer=authority).chain
+        self.assertIs(certificates._top((leaf, *other.chain, root)), root)
+        self.assertIs(certificates._top((root,)), root)
+
     def test_weak_keys(self) -> None:
         weak = rsa.generate_private_key(65537, 1024)
         self.file("gw.crt", b"")

@@ -94,6 +94,22 @@ class EmitTests(TestCase):
             self.assertIn("[route sample] is left out", self.warnings)
             self.assertNotIn("trusted_proxies", self.warnings)
 
+    def test_weights_and_backups(self) -> None:
+        more = (
+            "[upstream several]\nservers = http://10.1.0.1:1 weight=300, http://10.1.0.2:1, http://10.1.0.3:1 backup\n"
+            "[route several]\npath = /several\nupstream = several\n"
+        )
+        text = self.emit("nginx", more=more)
+        for line in ("server 10.1.0.1:1 weight=300;", "server 10.1.0.2:1;", "server 10.1.0.3:1 backup;"):
+            self.assertIn(line, text)
+        text = self.emit("haproxy", more=more)
+        for line in ("server s1 10.1.0.1:1 weight 256\n", "server s2 10.1.0.2:1\n", "server s3 10.1.0.3:1 backup\n"):
+            self.assertIn(line, text)
+        for proxy in ("caddy", "traefik", "envoy"):
+            text = self.emit(proxy, more=more)
+            self.assertIn("10.1.0.2", text)
+            self.assertNotIn("10.1.0.3", text, "it would get requests all the time")
+
     def test_where_the_gateway_is(self) -> None:
         tls = "[listener https]\nport = 10443\ntls = yes\n"
         tokens = "[listener tokens]\nport = 10009\nserve = tokens\n"

@@ -27,6 +27,7 @@ class RelayTests(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.told: list[tuple[int, Any]] = []
+        self.questions: list[int] = []
         self.workers = [Worker(number, self.clock, self.answers(number)) for number in range(3)]
         self.relay = Relay(lambda: self.workers)  # type: ignore[arg-type, return-value]
         for worker in self.workers:
@@ -39,17 +40,27 @@ class RelayTests(TestCase):
         def hear(told: Mapping[str, Any]) -> None:
             self.told.append((number, dict(told)))
 
+        def control(asked: Mapping[str, Any]) -> Any:
+            self.questions.append(number)
+            return {"by": number, **asked["question"]}
+
         return {
             "add": lambda asked: asked["n"] + number,
             "refuse": refuse,
             "hang": lambda _: Deferred(),
             "hear": hear,
-            "control": lambda asked: {"by": number, **asked["question"]},
+            "turns": lambda _: None,
+            "control": control,
         }
 
     def pump(self) -> None:
         for _ in range(6):
             for worker in self.workers:
+                worker.pump()
+
+    def pump_without_first(self) -> None:
+        for _ in range(6):
+            for worker in self.workers[1:]:
                 worker.pump()
 
     def gathered(self, name: str, wait: Callable[[], None] = lambda: None, **arguments: Any) -> Any:
@@ -79,6 +90,17 @@ class RelayTests(TestCase):
             worker.channel.connectionLost()
         failed = self.failureResultOf(Deferred.fromCoroutine(self.relay.control({})), ValueError)
         self.assertIn("no worker serves", str(failed.value))
+
+    def test_attack_91_control_does_not_wait_for_a_worker_that_hangs(self) -> None:
+        answer = Deferred.fromCoroutine(self.relay.control({"command": "status"}))
+        self.clock.advance(0.49)
+        self.pump_without_first()
+        self.assertNoResult(answer)
+        self.clock.advance(0.01)
+        self.pump_without_first()
+        self.assertEqual(self.successResultOf(answer), {"by": 1, "command": "status"})
+        self.pump()  # the first one goes on, and has not got the question
+        self.assertEqual(self.questions, [1])
 
     def test_renewed(self) -> None:
         heard: list[Any] = []

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from twisted.trial.unittest import TestCase
 
 from perimeter.metrics.counted import counted, from_counts
-from perimeter.metrics.counts import Histogram, Metrics
+from perimeter.metrics.counts import AUTH_BOUNDS, REQUEST_BOUNDS, Histogram, Metrics
 from perimeter.metrics.families import families
 from perimeter.model import Principal
 from perimeter.workers.sums import total
@@ -112,5 +112,10 @@ class CountedTests(TestCase):
         names = {"requests", "reloads", "logins", "requests.refusals", "auth.attempts", "auth.durations"}
         self.assertLessEqual(names, counts.keys())
 
-    def test_names_of_a_newer_program_are_left_out(self) -> None:
+    def test_names_and_buckets_of_another_program_are_left_out(self) -> None:
         self.assertEqual(counted(from_counts({"unknown": [[["a"], [1]]]})), counted(Metrics()))
+        for name, numbers in (("requests", 3 + len(REQUEST_BOUNDS) + 1), ("auth.decisions", 1 + len(AUTH_BOUNDS) + 1)):
+            labels = ["http", "app", 200, None] if name == "requests" else ["success", "local"]
+            for more, there in ((-1, 0), (0, 1), (1, 0)):
+                metrics = from_counts({name: [[labels, [1] * (numbers + more)]]})
+                self.assertEqual(len(metrics.requests.rows) + len(metrics.auth.decisions.rows), there, (name, more))

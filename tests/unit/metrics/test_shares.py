@@ -126,8 +126,14 @@ class MergeTests(TestCase):
         read = list(system_registry().collect())
         one = sent(Metrics(), *read)
         figures, alone = together([one] * 3, read), shown(read)
-        for name, times in (("process_cpu_seconds_total", 3), ("process_open_fds", 3), ("process_start_time_seconds", 1)):
-            self.assertAlmostEqual(figures(name) or 0, times * (alone(name) or 0))
+        factors = {
+            "process_cpu_seconds_total": 3,
+            "process_resident_memory_bytes": 3,
+            "process_open_fds": 1,
+            "process_start_time_seconds": 1,
+        }
+        for name, factor in factors.items():
+            self.assertAlmostEqual(figures(name) or 0, factor * (alone(name) or 0))
         self.assertEqual(figures.total("python_info"), 1)
         self.assertEqual(
             (one[1].cpu, one[1].memory), (alone("process_cpu_seconds_total"), alone("process_resident_memory_bytes"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 
 from twisted.internet import protocol
 from twisted.internet.task import Clock
@@ -15,9 +16,11 @@ from perimeter.net.deadlines import Deadlines
 from perimeter.net.listeners import listen
 from perimeter.net.share import (
     ALONE,
+    ASK_AGAIN,
     CALM_LOOK,
     LONGEST_LOOK,
     LOOK,
+    MAKE_ROOM,
     MAX_ACCEPTS,
     PATIENCE,
     SharedLimits,
@@ -103,7 +106,9 @@ class ShareTestCase(SynchronousTestCase):
         self.page = SharedPage.create()
         self.addCleanup(self.page.close)
         self.reactor: Any = _Waits()
-        self.limits = SharedLimits(Place(0, self.page, cast(Any, None), {}), self.reactor)
+        self.told: list[str] = []
+        channel: Any = SimpleNamespace(tell=lambda _, /, name, arguments: self.told.append(name))
+        self.limits = SharedLimits(Place(0, self.page, channel, {}), self.reactor)
         self.limits.change(1000, 1000)
         self.own = self.page.slots[0]
         self.own.state = SlotState.SERVING
@@ -170,6 +175,23 @@ class SharedLimitsTests(ShareTestCase):
         self.limits.change(1, 1)
         self.hold(1)
         self.assertTrue(self.limits.admit("client"))
+
+    def test_attack_86_others_are_asked_to_make_room(self) -> None:
+        """The connections that send nothing may all be those of other workers."""
+        self.other(1, 5)
+        self.limits.change(8, 1000)
+        self.hold(3)
+        self.assertEqual(self.told, [])
+        for seconds, told in ((0.0, 1), (0.0, 1), (ASK_AGAIN - 0.01, 1), (0.01, 2)):
+            self.reactor.advance(seconds)
+            self.assertFalse(self.limits.admit("client"))
+            self.assertEqual(self.told, [MAKE_ROOM] * told)
+
+    def test_others_are_not_asked_for_the_limit_of_an_address(self) -> None:
+        self.limits.change(8, 1)
+        self.hold(1)
+        self.assertFalse(self.limits.admit("client 0"))
+        self.assertEqual(self.told, [])
 
     def test_room_follows_the_page(self) -> None:
         self.assertEqual(self.limits.look(), ALONE)

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import fail
 from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial import unittest
 
 from perimeter.config.site.balancing import Balance, HashOf, Method
@@ -14,6 +15,7 @@ from perimeter.gate.routes import Route
 from perimeter.model import Principal
 from perimeter.proxy.balanced import client_of
 from perimeter.proxy.health import ServerState
+from perimeter.proxy.pool import ServerView
 from perimeter.proxy.retries import RESERVE
 from tests.unit.doubles.http_rig import Client
 from tests.unit.doubles.http_upstream import OK, Gateway, Peer
@@ -123,6 +125,23 @@ class ActiveTests(BalancedCase):
             self.assertEqual(self.site.pool.choice.counts.answers.total(), 1, "the tunnel was opened, and that was good")
 
 
+class ViewTests(BalancedCase):
+    def test_what_operators_see(self) -> None:
+        self.gateway("one*3", "two backup")
+        self.send()
+        self.send()
+        self.reply()
+        self.site.pool.choice.unreachable(self.site.pool.servers[1], "refused")
+        self.assertEqual(
+            self.site.pool.view(),
+            (
+                ServerView("http://one:8080", ServerState.UP, "", 3, False, active=1, busy=1, idle=1),
+                ServerView("http://two:8080", ServerState.RESTING, "refused", 1, True, active=0, busy=0, idle=0),
+            ),
+        )
+        self.assertEqual([one.usable for one in self.site.pool.view()], [True, False])
+
+
 class LeastConnectionsTests(BalancedCase):
     def test_the_server_with_the_fewest_requests(self) -> None:
         self.gateway("one", "two", balance=Balance(Method.LEAST_CONNECTIONS))
@@ -204,6 +223,15 @@ class ConnectTests(BalancedCase):
         peer.reply(OK)
         self.assertEqual(client.response().body, b"ok")
         self.assertEqual(self.site.pool.choice.counts.changes, {("backend", "http://one:8080", "resting"): 1})
+
+    def test_after_a_rest_one_request_tries_the_server(self) -> None:
+        self.gateway("one", "two")
+        self.site.pool.choice.unreachable(self.site.pool.servers[0], "refused")
+        self.site.reactor.advance(10)
+        clients = [self.site.client() for _ in range(5)]
+        for client in clients:
+            client.get()
+        self.assertEqual(sorted(attempt.server.host for attempt in self.site.attempts), ["one", *["two"] * 4])
 
     def test_the_last_failure_is_the_answer(self) -> None:
         self.gateway("one", "two")
@@ -388,6 +416,18 @@ class RetryTests(BalancedCase):
         self.assertEqual(self.accept(), [])
         self.assertEqual(self.reasons(client), ["upstream_aborted"])
 
+    def test_a_client_that_leaves_while_it_is_sent_again(self) -> None:
+        """The connection of the first answer is idle already, and stays."""
+        self.gateway("one", "two", retries=1)
+        client, _ = self.send()
+        first = self.last
+        assert first is not None
+        first.reply(UNAVAILABLE)
+        self.assertEqual((self.site.attempts[-1].server.host, self.site.idle), ("two", 1))
+        client.transport.lose()
+        self.assertTrue(self.site.attempts[-1].cancelled)
+        self.assertEqual((first.dropped, first.ended, self.site.idle, self.active()), (False, False, 1, [0, 0]))
+
     def test_a_timeout_is_sent_again(self) -> None:
         self.gateway("one", "two", retries=1, read_timeout=5.0)
         client, _ = self.send()
@@ -443,6 +483,13 @@ class EjectionTests(BalancedCase):
         self.assertEqual(self.states(), [ServerState.UP, ServerState.UP])
         self.assertEqual({self.send()[1], self.send()[1]}, {"one", "two"})
 
+    def test_an_ejection_is_counted(self) -> None:
+        self.gateway("one", "two", eject_after=1)
+        self.send()
+        self.reply(UNAVAILABLE)
+        self.assertEqual(self.site.pool.choice.counts.changes, {("backend", "http://one:8080", "ejected"): 1})
+        self.assertEqual([one.fault for one in self.site.pool.view()], ["it answered 503", ""])
+
     def test_the_last_server_stays(self) -> None:
         self.gateway("one", "two", eject_after=1, eject_floor=0.5)
         for _ in range(6):
@@ -473,6 +520,42 @@ class ReloadTests(BalancedCase):
         self.assertEqual(([server.active for server in before.pool.servers], self.active()), ([0], [1]))
         self.peers[-1].reply(OK)
         self.assertEqual((later.response().body, self.active()), (b"ok", [0]))
+
+
+class ReportTests(BalancedCase):
+    """One line in the log for each change of a server's state."""
+
+    def test_a_line_for_each_change(self) -> None:
+        self.gateway("one", "two", health_fall=1, health_rise=1, slow_start=5.0)
+        choice, (one, two) = self.site.pool.choice, self.site.pool.servers
+        with capturedLogs() as events:
+            for _ in range(3):
+                choice.unreachable(one, "refused")
+                choice.checked(two, "it answered 500")
+            choice.reached(one)
+            choice.checked(two, "")
+            for _ in range(10):
+                self.site.reactor.advance(1)
+                choice.look()
+        self.assertEqual(
+            [(event["log_level"].name, formatEvent(event)) for event in events],
+            [
+                ("warn", "upstream backend: server http://one:8080 is resting: refused"),
+                ("warn", "upstream backend: server http://two:8080 is down: it answered 500"),
+                ("info", "upstream backend: server http://one:8080 is starting"),
+                ("info", "upstream backend: server http://two:8080 is starting"),
+                ("info", "upstream backend: server http://one:8080 is up"),
+                ("info", "upstream backend: server http://two:8080 is up"),
+            ],
+        )
+
+    def test_a_server_that_is_used_again_takes_what_waits(self) -> None:
+        self.gateway("one", "two", max_requests=1, health_fall=1, health_rise=1)
+        self.site.pool.choice.checked(self.site.pool.servers[1], "it answered 500")
+        self.assertEqual(self.send()[1], "one")
+        self.assertEqual(self.send()[1], "")
+        self.site.pool.choice.checked(self.site.pool.servers[1], "")
+        self.assertEqual([peer.server.host for peer in self.accept()], ["two"])
 
 
 class FaultTests(BalancedCase):

@@ -30,6 +30,7 @@ class Workers:
 class ChecksCase(unittest.TestCase):
     def check(self, *hosts: str, check: HealthCheck = CHECK, others: Workers | None = None, **settings: Any) -> None:
         self.gateway = Gateway(*hosts, settings={"health": check, "health_fall": 2, "health_rise": 2, **settings})
+        self.gateway.reactor.advance(1000)
         self.pool = self.gateway.pool
         self.checks = HealthChecks(self.pool, check, self.gateway.reactor, others)
         self.checks.start()
@@ -152,6 +153,25 @@ class RoundTests(ChecksCase):
         self.assertTrue(self.attempt.cancelled)
         self.gateway.reactor.advance(60)
         self.assertEqual(len(self.gateway.attempts), 1)
+
+    def test_a_check_of_a_server_that_is_gone_counts_for_nothing(self) -> None:
+        self.check("one", health_fall=1)
+        server = self.pool.servers[0]
+        server.gone = True
+        self.attempt.fail(ConnectionRefusedError())
+        self.assertEqual((server.health.state(), self.pool.choice.counts.checks.total()), (ServerState.UP, 0))
+
+    def test_after_its_end_the_checks_may_be_stopped_again(self) -> None:
+        self.check("one")
+        self.checks.stop()
+        self.checks.stop()
+
+    def test_the_head_must_come_within_read_timeout_as_well(self) -> None:
+        self.check("one", health_fall=1, read_timeout=1.0)
+        self.attempt.accept()
+        self.gateway.reactor.pump([0.25] * 6)
+        self.assertEqual(self.states(), [ServerState.DOWN])
+        self.assertIn("no answer to GET /health?full=1", self.pool.servers[0].health.fault)
 
     def test_a_bug_in_a_check_does_not_end_the_checks(self) -> None:
         self.check("one")

@@ -151,6 +151,28 @@ class EjectionTests(HealthCase):
         self.clock.advance(30)
         self.assertTrue(self.health.answered(False))
 
+    def test_bad_answers_count_anew_after_an_ejection(self) -> None:
+        self.health.answered(False)
+        self.assertTrue(self.health.answered(False))
+        self.health.eject("it answered 503")
+        self.clock.advance(30)
+        self.assertFalse(self.health.answered(False))
+        self.assertTrue(self.health.answered(False))
+
+    def test_nothing_is_left_at_the_end(self) -> None:
+        self.health = ServerHealth(HealthRules(eject_after=1, eject_time=30.0), self.clock.seconds)
+        self.health.eject("it answered 503")
+        self.clock.advance(29.9)
+        self.health.settle()
+        self.assertFalse(self.health.steady)
+        self.clock.advance(0.1)
+        self.assertEqual(self.health.standing(), Standing.IN_USE)
+        self.health.settle()
+        self.assertTrue(self.health.steady)
+
+    def test_the_defaults(self) -> None:
+        self.assertEqual(HealthRules(), HealthRules(fall=3, rise=2, slow_start=0.0, eject_after=None, eject_time=30.0))
+
     def length(self) -> float:
         """Seconds that an ejection takes."""
         self.health.eject("bad")

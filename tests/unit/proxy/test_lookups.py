@@ -6,6 +6,7 @@ from collections import Counter
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial import unittest
 
 from perimeter.config.site.lookup import Resolve
@@ -108,6 +109,33 @@ class NameLookupTests(unittest.TestCase):
         self.next_after()
         self.names.answer("10.0.0.3")
         self.assertEqual(self.lookup.addresses, ("10.0.0.3",))
+
+    def test_addresses_that_are_refused_are_named_once(self) -> None:
+        with capturedLogs() as events:
+            for refused in (("169.254.169.254 (link-local)",), ("169.254.169.254 (link-local)",), ()):
+                self.names.answer("10.0.0.1", refused=refused)
+                self.next_after()
+        texts = [formatEvent(event) for event in events]
+        warned = [text for text in texts if "are not used" in text]
+        self.assertEqual(warned, ["upstream app: addresses of db.example are not used: 169.254.169.254 (link-local)"])
+
+    def test_what_the_log_says(self) -> None:
+        with capturedLogs() as events:
+            for fault in ("a", "a", "b"):
+                self.names.fail(LookupFailed(fault))
+                self.next_after()
+            self.names.answer("10.0.0.1")
+            self.next_after()
+            self.names.fail(LookupFailed("c"))
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                "upstream app: db.example cannot be looked up: a; the resolver of the system is used",
+                "upstream app: db.example cannot be looked up: b; the resolver of the system is used",
+                "upstream app: db.example has the addresses 10.0.0.1",
+                "upstream app: db.example cannot be looked up: c; its last addresses stay in use: 10.0.0.1",
+            ],
+        )
 
     def test_stop(self) -> None:
         self.lookup.stop()

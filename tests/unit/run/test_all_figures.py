@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 from twisted.trial.unittest import TestCase
 
 from perimeter.errors import Unavailable
+from perimeter.metrics.figures import now_of
 from perimeter.metrics.samples import Sampler
 from perimeter.metrics.sources import NotRunning
 from perimeter.run.all_figures import SOON, AllFigures
@@ -46,6 +49,27 @@ class AllFiguresTests(FiguresCase):
         found = self.successResultOf(asked)
         self.assertEqual((found.totals.requests[2], found.now.connections), (4, {"https": 1}))
         self.assertEqual([one.slow for one in found.workers], [False, True])
+
+    def test_a_worker_that_finishes_its_requests_is_not_slow(self) -> None:
+        self.fleet.states[1] = {"state": "draining"}
+        with self.fleet.stopped(self.two):
+            asked = self.fleet.ask(self.all[self.one].all())
+            self.fleet.clock.advance(1.0)
+            self.fleet.pump()
+        self.assertEqual([one.slow for one in self.successResultOf(asked).workers], [False, False])
+
+    def test_members_that_a_newer_program_has(self) -> None:
+        answer = self.two.place.handlers["figures"]
+
+        def newer(asked: Any) -> Any:
+            now = answer(asked)["now"]
+            rows = [{"name": "users", "realm": "local", "down": True, "next_try": 1, "later": 1}]
+            return {"counts": {}, "now": {**now, "authenticators": rows, "later": 1}, "later": 1}
+
+        self.two.place.handlers["figures"] = newer
+        self.fleet.states[1] = {"later": 1}
+        found = self.successResultOf(self.fleet.ask(self.all[self.one].all()))
+        self.assertEqual((found.now.connections, [one.pid for one in found.workers]), ({"https": 11}, [70, 71]))
 
     def test_attempts_of_all(self) -> None:
         for number, worker in enumerate(self.fleet.workers):
@@ -144,6 +168,19 @@ class SampleTests(FiguresCase):
         self.second()
         self.second()
         self.assertEqual(len(sampler.samples), 1)
+
+    def test_figures_of_another_program_do_not_end_the_samples(self) -> None:
+        """During an upgrade, a worker may have more buckets than this one."""
+        self.sampler.look()
+        self.fleet.pump()
+        self.two.place.handlers["figures"] = lambda _: {
+            "counts": {"figures.requests": [[[], [0] * 30]]},
+            "now": now_of(self.two.runtime.sources, 0).members(),
+        }
+        self.second()
+        self.second()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(len(self.sampler.samples), 1)
 
     def test_a_stop_during_a_question(self) -> None:
         self.sampler.look()

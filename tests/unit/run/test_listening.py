@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from perimeter.config.site.limits import LimitSettings
 from perimeter.config.site.listener import ListenerSettings, Serve
-from perimeter.run.listening import described
+from perimeter.net.deadlines import Deadlines
+from perimeter.net.listeners import ConnectionLimits
+from perimeter.net.share import MAKE_ROOM, SharedLimits
+from perimeter.offload import Offload
+from perimeter.run.build.runtime import Runtime
+from perimeter.run.listening import Listeners, described
+from perimeter.run.sockets import BoundSockets
+from perimeter.workers.page import SharedPage
+from perimeter.workers.place import Place
 
 
 class DescribedTests(TestCase):
@@ -24,3 +36,19 @@ class DescribedTests(TestCase):
     def test_other_listeners_have_none(self) -> None:
         for serve in (Serve.TOKENS, Serve.METRICS, Serve.REDIRECT):
             self.assertEqual(described(ListenerSettings("other", 80, serve=serve), 8080), "other on port 8080")
+
+
+class SharedListenersTests(TestCase):
+    def test_attack_86_another_worker_asks_to_make_room(self) -> None:
+        page = SharedPage.create()
+        self.addCleanup(page.close)
+        clock: Any = Clock()
+        place = Place(0, page, cast(Any, None), {})
+        listeners = Listeners(Runtime(clock, Offload(clock), Deadlines(clock), place=place), LimitSettings(), BoundSockets())
+        self.assertEqual(place.handlers[MAKE_ROOM]({}), 0)
+        self.assertIsInstance(listeners._limits, SharedLimits)
+
+    def test_single_process_shares_nothing(self) -> None:
+        clock: Any = Clock()
+        listeners = Listeners(Runtime(clock, Offload(clock), Deadlines(clock)), LimitSettings(), BoundSockets())
+        self.assertIs(type(listeners._limits), ConnectionLimits)

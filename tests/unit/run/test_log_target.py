@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import syslog
 from pathlib import Path
 
 from twisted.trial.unittest import TestCase
@@ -13,6 +14,7 @@ from perimeter.run.log_target import LogTarget, SharedLogFile
 
 WRITER = """
 import sys
+import syslog
 from pathlib import Path
 from perimeter.run.log_target import SharedLogFile
 log = SharedLogFile(Path(sys.argv[1]), full=20000)
@@ -86,6 +88,18 @@ class SharedLogFileTests(TestCase):
         subprocess.run([sys.executable, "-c", code, str(self.path)], check=True, timeout=60)
         self.assertEqual(Path(f"{self.path}.1").read_text(), "one\n")
         self.assertEqual(self.path.read_text(), "two\nthree\n")
+
+
+class SyslogTests(TestCase):
+    def test_each_line_is_a_message(self) -> None:
+        said: list[tuple[str, object]] = []
+        self.patch(syslog, "openlog", lambda prefix, option: said.append((prefix, option)))
+        self.patch(syslog, "syslog", lambda line: said.append((line, None)))
+        log = LogTarget(prefix="gateway").open(1)
+        log({"log_format": "hello\nagain", "log_namespace": "here", "log_time": 0.0})
+        (opened, (line, _)) = said
+        self.assertEqual(opened, ("gateway", syslog.LOG_PID))
+        self.assertRegex(line, r" info here slot=1: hello.+again$")
 
 
 class LogTargetTests(TestCase):

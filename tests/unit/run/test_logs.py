@@ -103,7 +103,7 @@ class JsonTests(LogsCase):
         logger.info(
             "{address} {target} {status} {twice} {twice} {path} {object} {a.b}",
             address="192.0.2.7",
-            target="/x?token=xyzzy",
+            target="/x?y",
             status=401,
             twice="\ud800",
             path=Path("/etc/x"),
@@ -113,8 +113,11 @@ class JsonTests(LogsCase):
         )
         self.assertEqual(
             json.loads(self.lines()[0])["values"],
-            {"address": "192.0.2.7", "target": "/x?token=REDACTED", "status": 401, "twice": "\\ud800", "path": "/etc/x"},
+            {"address": "192.0.2.7", "target": "/x?y", "status": 401, "twice": "\\ud800", "path": "/etc/x"},
         )
+        logger.info("password={it} of {who}", it="xyzzy", who="alice")
+        self.assertNotIn("xyzzy", self.lines()[-1])
+        self.assertNotIn("values", json.loads(self.lines()[-1]))
         for words in ("none", "{address}", "{", "{0}"):
             logger.info(words, address="192.0.2.7")
             self.assertNotIn("values", json.loads(self.lines()[-1]), words)

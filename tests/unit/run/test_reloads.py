@@ -30,6 +30,7 @@ class ReloadTests(TestCase):
         first = self.reloads.ask(True)
         second, third = self.reloads.ask(True), self.reloads.ask(True)
         self.assertEqual(len(self.begun), 1)
+        self.assertTrue(self.reloads.busy)
         self.end("wrong")
         self.assertEqual(self.successResultOf(first), "wrong")
         self.assertNoResult(second)
@@ -37,6 +38,7 @@ class ReloadTests(TestCase):
         self.end()
         self.assertEqual((self.successResultOf(second), self.successResultOf(third)), ("", ""))
         self.assertEqual(len(self.begun), 2)
+        self.assertFalse(self.reloads.busy)
 
     def test_what_is_read_next(self) -> None:
         for asked, read in (((False,), False), ((True,), True), ((False, True), True), ((True, False), True)):

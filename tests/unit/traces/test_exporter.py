@@ -28,12 +28,12 @@ class ExporterCase(unittest.TestCase):
         self.exporter = self.made(2000)
 
     def made(self, most: int) -> Exporter:
-        def encode(spans: Sequence[Span]) -> bytes:
+        def encode(spans: Sequence[Span], in_thread: bool) -> bytes:
+            self.in_threads += in_thread
             return b"%d" % len(spans)
 
-        def run(make: Callable[[Sequence[Span]], bytes], spans: Sequence[Span]) -> Deferred[bytes]:
-            self.in_threads += 1
-            return succeed(make(spans))
+        def run(make: Callable[[Sequence[Span], bool], bytes], spans: Sequence[Span], in_thread: bool) -> Deferred[bytes]:
+            return succeed(make(spans, in_thread))
 
         def send(body: bytes) -> Deferred[Any]:
             self.sent.append(body)
@@ -164,6 +164,27 @@ class StopTests(ExporterCase):
         self.successResultOf(again)
         self.assertEqual(self.counts, {Outcome.FAILED: 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_attack_102_a_cancelled_exchange_may_end_in_another_exception(self) -> None:
+        def never() -> Deferred[Any]:
+            return Deferred(lambda it: it.errback(Unavailable("ResponseNeverReceived")))
+
+        self.answer = never
+        self.exporter.add([SPAN] * (BATCH + 1))
+        ended = self.exporter.stop()
+        self.clock.advance(LAST)
+        self.successResultOf(ended)
+        self.assertEqual((len(self.sent), self.counts), (1, {Outcome.FAILED: BATCH + 1}))
+
+    def test_after_one_batch_that_fails_a_stop_tries_no_other(self) -> None:
+        self.answer = Deferred
+        self.exporter.add([SPAN] * (BATCH + 1))
+        ended = self.exporter.stop()
+        self.answer = lambda: succeed(SimpleNamespace(status=503))
+        self.exporter._sending.cancel()
+        self.successResultOf(ended)
+        self.exporter.add([SPAN] * 2 * BATCH)
+        self.assertEqual((len(self.sent), self.counts), (2, {Outcome.FAILED: 3 * BATCH + 1}))
 
     def test_a_stop_ends_the_pause_between_attempts(self) -> None:
         self.answer = lambda: fail(Unavailable("away"))

@@ -7,7 +7,7 @@ import json
 import attrs
 from twisted.trial import unittest
 
-from perimeter.traces.span import Span, SpanKind, encoded
+from perimeter.traces.span import SLICE, Span, SpanKind, encoded
 
 SPAN = Span("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "", "GET app", SpanKind.SERVER, 1.5, 2.25)
 
@@ -63,6 +63,14 @@ class EncodedTests(unittest.TestCase):
             [{"key": "a", "value": {"stringValue": "b"}}, {"key": "c", "value": {"intValue": "1"}}],
         )
         self.assertEqual([self.one(kind=kind)["kind"] for kind in SpanKind], [1, 2, 3])
+
+    def test_a_thread_pauses_between_slices(self) -> None:
+        for count, expected in ((0, 0), (SLICE - 1, 0), (SLICE, 1), (2 * SLICE - 1, 1), (2 * SLICE, 2)):
+            pauses: list[None] = []
+            body = encoded([SPAN] * count, {}, "1.0", lambda: pauses.append(None))  # noqa: B023  # called at once
+            self.assertEqual(len(pauses), expected)
+            self.assertEqual(body, encoded([SPAN] * count, {}, "1.0"))
+            self.assertEqual(len(json.loads(body)["resourceSpans"][0]["scopeSpans"][0]["spans"]), count)
 
     def test_no_span_ends_before_it_begins(self) -> None:
         self.assertEqual(self.one(end=1.0)["endTimeUnixNano"], "1500000000")

@@ -21,7 +21,7 @@ from perimeter.offload import Offload
 from perimeter.web.endpoints.operator.section import Asked, Section, moment
 
 _STATUS: Final = re.compile(r"0|[1-5](?:[0-9]{2}|xx)")
-_FIELDS: Final = ("log", "user", "path", "status", "reason", "since", "until")
+_FIELDS: Final = ("log", "user", "path", "status", "reason", "request_id", "since", "until")
 _LONGEST: Final = 1024
 
 EVERY: Final = 1.0
@@ -72,7 +72,7 @@ def _wanted(asked: Asked) -> Wanted:
         since, until = at(asked.field("since")), at(asked.field("until"))
     except (ValueError, OverflowError):
         raise ValueError("A time looks like 2026-11-27 or 2026-11-27T13:30.") from None
-    texts = {name: asked.field(name)[:_LONGEST] for name in ("user", "path", "reason")}
+    texts = {name: asked.field(name)[:_LONGEST] for name in ("user", "path", "reason", "request_id")}
     return Wanted(status=status, since=since, until=until, **texts)
 
 

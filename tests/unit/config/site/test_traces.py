@@ -26,5 +26,10 @@ class TracesTests(SiteCase):
         plain = "endpoint = http://127.0.0.1:4318/v1/traces\nca_certificate = ca.pem"
         self.assertIn("is only allowed with https", self.problem(plain))
         self.load(f"{SITE}[traces]\n{plain.replace('http:', 'https:')}\n")
+        for near in ("127.0.0.1:4318", "LOCALHOST/v1", "[::1]:4318", "localhost"):
+            self.load(f"{SITE}[traces]\nauthorization = x\nendpoint = http://{near}\n")
+        for far in ("127.0.0.10:4318", "localhost.example", "collector:4318"):
+            self.assertIn("in plain text", self.problem(f"authorization = x\nendpoint = http://{far}"))
+            self.load(f"{SITE}[traces]\nauthorization = x\nendpoint = https://{far}\n")
         self.assertEqual(self.load(f"{SITE}[traces]\nauthorization = Bearer abc\n").traces.authorization, "Bearer abc")
         self.assertIn("cannot have", self.problem("authorization = Bearer \u00e9"))

@@ -120,6 +120,14 @@ class KeepAliveTests(ChannelTestCase):
         client.channel.shut_down()
         self.assertTrue(client.closed)
 
+    def test_shut_down_leaves_an_idle_connection_for_one_more_request(self) -> None:
+        client = self.client()
+        client.channel.shut_down(idle=False)
+        self.assertFalse(client.closed)
+        client.get()
+        self.assertEqual(client.response().get(b"connection"), b"close")
+        self.assertTrue(client.closed)
+
     def test_shut_down_while_requests_wait_for_their_turn(self) -> None:
         """The next request is the last one. An incomplete request is not answered."""
         for waiting, bodies in ((b"GET /2 HTTP/1.1\r\nHost: gw\r\n\r\n", [b"GET /1 ", b"GET /2 "]), (b"GET /2", [b"GET /1 "])):
