@@ -62,15 +62,12 @@ class ActiveListener:
     settings: ListenerSettings
     site: Site
     port: ListeningPort
+    number: int = attrs.field(init=False, default=attrs.Factory(lambda self: int(self.port.getHost().port), takes_self=True))
+    """Number of the port, also when it is closed: the one that the system has chosen if the configuration says 0."""
 
     def start(self) -> None:
         """Accept connections."""
         self.port.startListening()
-
-    @property
-    def number(self) -> int:
-        """Number of the port: the one that the system has chosen if the configuration says 0."""
-        return int(self.port.getHost().port)
 
     def same_socket(self, settings: ListenerSettings) -> bool:
         """Whether ``settings`` need no other socket."""
