@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from prometheus_client.core import CollectorRegistry, Metric
 
+from perimeter.errors import Refusal
 from perimeter.metrics.gauges import build_info, gauges
 from perimeter.metrics.shares import Share, merged, share, system_registry
 from perimeter.metrics.sources import NotRunning
@@ -42,8 +43,8 @@ class Scraping:
         """The counts and the share of this worker, as JSON values. Raises ValueError while it stops."""
         try:
             counts, own = share(self._metrics, await self._read())
-        except NotRunning as error:
-            raise ValueError(error.phrase) from None
+        except Refusal as error:  # it has no configuration or no threads any more
+            raise ValueError(error.detail or error.phrase) from None
         return {"counts": counts, **attrs.asdict(own, recurse=False)}
 
     async def _read(self) -> list[Metric]:

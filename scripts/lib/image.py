@@ -1,7 +1,8 @@
 """Takes the steps of the Dockerfile without a container engine, and tries the result. Called by ``scripts/image``.
 
 ``FROM debian:RELEASE-slim`` is a folder made by debootstrap, ``FROM scratch`` an empty one; RUN is chroot. Only what the
-Dockerfile of this project uses is known; anything else is an error. The build stage also gets what this machine needs to reach its mirrors.
+Dockerfile of this project uses is known; anything else is an error. The build stage also gets what this machine needs to reach
+its mirrors.
 """
 
 from __future__ import annotations

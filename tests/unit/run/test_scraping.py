@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import capturedLogs
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import TestCase
 
 from perimeter.errors import Unavailable
 from perimeter.metrics.counted import counted
 from perimeter.metrics.sources import NotRunning
+from perimeter.offload import Offload
 from perimeter.run.counting import EVERY, Counting
 from tests.unit.doubles.figures import Figures
 from tests.unit.doubles.workers import FakeFleet, FakeWorker
@@ -64,6 +65,13 @@ class ScrapeTests(TestCase):
         self.two.runtime.sources = None
         self.assertEqual(self.figures(self.one)("perimeter_worker_slow", slot="1"), 1)
         self.failureResultOf(self.scrape(self.two), NotRunning)
+
+    def test_a_worker_without_threads_has_no_share_and_no_error_in_its_log(self) -> None:
+        self.two.runtime.offload = Offload(self.fleet.clock)  # it was not started, or was stopped
+        with capturedLogs() as logs:
+            self.assertEqual(self.figures(self.one)("perimeter_worker_slow", slot="1"), 1)
+        self.assertEqual([event for event in logs if event["log_level"] >= LogLevel.error], [])
+        self.failureResultOf(self.scrape(self.two), Unavailable)
 
     def test_without_the_manager_there_are_no_metrics(self) -> None:
         # The sums of one worker would be less than those before.
