@@ -154,7 +154,7 @@ class Child(ProcessProtocol):
         self._heartbeat = row.heartbeat
         if self._unchanged > SILENT:
             self._give_up("hangs")
-        elif self._lag.look(row.applied, self._page.committed, self._watched) > BEHIND:
+        elif self._lag.look(row.applied, self._page.committed, self._watched) > BEHIND:  # also while it drains: it may admit
             self._give_up("does not see what was revoked")
 
     def _give_up(self, why: str) -> None:
