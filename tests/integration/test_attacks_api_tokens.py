@@ -224,7 +224,7 @@ class FailingTests(ApiTokenCase):
         self.assertIn("replaced or removed", self.served.log)
         moved.rename(path)
         self.made()
-        eventually(lambda: '"ci"' in self.command("list") and kept["id"] not in self.command("list"), "written later")
+        eventually(lambda: '"ci"' in (found := self.command("list", "--json")) and kept["id"] not in found, "written later")
 
     def test_attack_39_a_user_is_revoked_while_he_makes_a_token(self) -> None:
         path = self.served.directory / "state" / "state.db"

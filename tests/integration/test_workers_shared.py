@@ -22,6 +22,8 @@ path = /
 static = html
 auth = none
 """
+FULL = 300_000
+"""Bytes of the largest file: more than the state's."""
 GET = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -93,6 +95,37 @@ class SharingTests(GatewayCase):
         gateway.signal(signal.SIGUSR1)
         eventually(log.exists, "the log is there again")
         eventually(lambda: all(_has_open(one.pid, log) for one in workers(gateway)), "both workers use it")
+
+    def test_attack_87_full_disk_hides_no_line(self) -> None:
+        """The file may not become larger for a while: each worker leaves a part of a line, and answers 503 until it may."""
+        gateway = self.fleet(2)
+        processes = [one.pid for one in workers(gateway)]
+        for pid in processes:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL, resource.RLIM_INFINITY))
+        answered, refused = [], 0
+        for number in range(600):
+            with self.connect(gateway, "http") as wire:
+                status = wire.get(f"/{number}?{'x' * 3000}").status
+            if status == 404:
+                answered.append(number)
+            else:
+                self.assertEqual(status, 503)
+                refused += 1
+            if refused > 40:
+                break
+        self.assertGreater(refused, 40)
+        for pid in processes:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+        def works() -> bool:
+            with self.connect(gateway, "http") as wire:
+                return wire.get("/again").status == 404
+
+        eventually(lambda: all(works() for _ in range(8)), "both workers answer again")
+        lines = gateway.audit()
+        whole = [match for line in lines if (match := re.fullmatch(r'127\.0\.0\.1 .*"GET /(\w+)\S* HTTP/1.1" \d+ \d+', line))]
+        self.assertEqual({str(one) for one in answered} - {match[1] for match in whole}, set())
+        self.assertIn(len(lines) - len(whole), (1, 2), "parts of lines")
 
     def test_every_answer_has_a_line_in_the_file_of_its_day(self) -> None:
         """Four workers are asked without a pause over midnight, in a zone whose midnight comes soon."""

@@ -20,8 +20,10 @@ from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.answers import Answers, Page
+from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block
 from perimeter.model import (
+    AccessRecord,
     ClientConnection,
     Grant,
     GrantKind,
@@ -687,6 +689,32 @@ class NetworkTests(GateTestCase):
                     self.assertEqual(client.response().status, status)
                 self.assertIn(b"X-Request-ID: " + expected.encode() + b"\r\n", client.transport.written, (peer, line, path))
                 self.assertEqual(client.records[-1].request_id, expected.encode())
+
+    def test_a_trace_notes_that_the_request_is_admitted(self) -> None:
+        class Noted:
+            def __init__(self) -> None:
+                self.admitted_times = 0
+
+            def admitted(self) -> None:
+                self.admitted_times += 1
+
+            def answered(self) -> None:
+                pass
+
+            def end(self, record: AccessRecord) -> None:
+                pass
+
+        gate = self.gate()
+        for path, times in (("/pub", 1), ("/admin/x", 0)):
+            noted: Any = Noted()
+
+            def dispatch(exchange: Exchange, noted: Any = noted) -> None:
+                exchange.trace = noted
+                gate.dispatch(exchange)
+
+            self.site.dispatch = dispatch  # type: ignore[method-assign]
+            Client(self.site).get(path)
+            self.assertEqual(noted.admitted_times, times, path)
 
     def test_without_ids_none_is_taken_from_a_trusted_proxy(self) -> None:
         gate = self.gate(trusted_proxies=(ip_network("172.16.0.0/12"),))
