@@ -7,7 +7,7 @@ at all (`put_in_force`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import Any
@@ -25,7 +25,7 @@ from perimeter.run.all_workers import known_reload
 from perimeter.run.build.assembly import Assembly, assemble
 from perimeter.run.build.prepared import Prepared, prepare
 from perimeter.run.build.runtime import Runtime
-from perimeter.run.build.upstreams import HEALTH
+from perimeter.run.build.upstreams import HEALTH, hear
 from perimeter.run.build.user import DaemonUser
 from perimeter.run.counting import Counting
 from perimeter.run.listening import BoundListeners, Listeners
@@ -94,7 +94,7 @@ class Worker:
         self._counting = None if place is None else Counting(place, self._runtime)
         if place is not None:
             answer_workers(self, place)
-            place.handlers[HEALTH] = self._heard
+            place.handlers[HEALTH] = lambda told: hear(() if self._assembly is None else self._assembly.upkeep, told)
 
     # -- from one configuration to the next
 
@@ -299,13 +299,6 @@ class Worker:
         """Log how often refusals and failed TLS handshakes have repeated."""
         self._runtime.refusals.report()
         self._runtime.handshakes.report()
-
-    def _heard(self, told: Mapping[str, Any]) -> None:
-        """The worker that leads has checked a server of a service."""
-        if self._assembly is not None:
-            for one in self._assembly.upkeep:
-                if one.pool.name == told["upstream"]:
-                    one.heard(told["server"], told["fault"])
 
     def __str__(self) -> str:
         return f"listening: {self._listeners}"

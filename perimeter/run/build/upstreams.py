@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -58,6 +58,13 @@ def upstream_upkeep(pool: UpstreamPool, runtime: Runtime) -> UpstreamUpkeep:
         names = Names(runtime.reactor, pool.settings.nameservers, runtime.offload.run)
     others = None if runtime.place is None else WorkersTold(runtime.place)
     return UpstreamUpkeep(pool, runtime.reactor, names, others)
+
+
+def hear(upkeep: Iterable[UpstreamUpkeep], told: Mapping[str, Any]) -> None:
+    """Take what the leading worker has told about a check (`WorkersTold`)."""
+    for one in upkeep:
+        if one.pool.name == told["upstream"]:
+            one.heard(told["server"], told["fault"])
 
 
 def upstream_pools(
