@@ -178,7 +178,7 @@ class RefusedStartTests(GatewayCase):
             ("kind of authenticator", good.replace("type = realmfile", "type = realmfiel"), ("realmfile",), {}),
             (
                 "one that is not built yet",
-                good.replace("realm = example", "realm = example\nworkers = 4"),
+                good.replace("realm = example", "realm = example\nstate = redis"),
                 ("not available yet",),
                 {},
             ),
