@@ -49,6 +49,15 @@ connect_timeout = 1s
 [upstream slow]
 servers = http://127.0.0.1:{silent}
 read_timeout = 1s
+[upstream checked]
+servers = http://127.0.0.1:{refused}
+health = GET / 200-399 every 1s within 500ms
+health_fall = 1
+[upstream busy]
+servers = http://127.0.0.1:{silent}
+max_requests = 1
+queue = 0
+read_timeout = 2s
 
 [route near]
 path = /near
@@ -73,6 +82,7 @@ upstream = sample
 browser_login = yes
 """
 SERVICES = ("refused", "nameless", "signed", "plain", "secret", "closing", "full", "slow")
+LIMITED = ("checked", "busy")
 
 MORE = """\
 [listener https]
@@ -135,7 +145,7 @@ class TroubleshootingTests(GatewayCase):
             "full": self.full_service(),
             "silent": self.upstream(self.silent).port,
         }
-        routes = "".join(f"[route {name}]\npath = /{name}\nupstream = {name}\nauth = none\n" for name in SERVICES)
+        routes = "".join(f"[route {name}]\npath = /{name}\nupstream = {name}\nauth = none\n" for name in (*SERVICES, *LIMITED))
         config = site(ROUTES.format(**ports) + routes, extra=MORE.format(**ports), perimeter="trusted_proxies = 192.0.2.1")
         self.config = config
         self.site = self.gateway(config, self.files)
@@ -269,6 +279,25 @@ class TroubleshootingTests(GatewayCase):
         with self.site.connect("http") as wire:
             eventually(lambda: wire.get("/users").status == 503, "the full disk is noticed")
 
+    def checked(self) -> None:
+        def down() -> bool:
+            with self.site.connect("http") as wire:
+                return wire.get("/checked").status == 503
+
+        eventually(down, "a check has failed")
+
+    def busy(self) -> None:
+        first = self.site.connect("http")
+        self.addCleanup(first.close)
+        first.send(b"GET /busy HTTP/1.1\r\nHost: gw\r\n\r\n")
+
+        def refused() -> bool:
+            with self.site.connect("http") as wire:
+                wire.send(b"GET /busy HTTP/1.1\r\nHost: gw\r\n\r\n")
+                return wire.response().status == 503
+
+        eventually(refused, "the service has as many requests as it may have")
+
     def port_in_use(self) -> str:
         with self.assertRaises(StartupError) as caught:
             bind("https", "127.0.0.1", self.site["http"])
@@ -320,6 +349,8 @@ class TroubleshootingTests(GatewayCase):
         yield lambda: self.wrong_password(until=429)
         for name, status in zip(SERVICES, (502, 502, 502, 502, 502, 502, 504, 504), strict=True):
             yield lambda name=name, status=status: self.ask(f"/{name}", status=status)  # type: ignore[misc]
+        yield self.checked
+        yield self.busy
         yield lambda: self.directory_is_down("corp")
         yield self.private_ca
         yield self.bad_realm_file
