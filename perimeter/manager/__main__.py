@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from perimeter.manager.handover import Handover  # noqa: E402
 from perimeter.net.reactor import install  # noqa: E402
 from perimeter.run.launch import Launch  # noqa: E402
 from perimeter.run.notify import Notifier  # noqa: E402
+from perimeter.workers.plan import content  # noqa: E402
 
 
 def main(descriptor: int) -> None:
@@ -50,7 +52,10 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "check":  # before an upgrade: that the program can be loaded
+    if sys.argv[1] == "check":  # before an upgrade: the program can be loaded, and understands what it will get
         import perimeter.manager.service  # noqa: F401
+
+        with socket.socket() as any_socket:
+            Handover.understood(content(sys.stdin.fileno()), lambda _: any_socket)
     else:
         main(int(sys.argv[1]))

@@ -22,11 +22,9 @@ REAP: Final = 0.05
 
 
 def handed_over(child: Child, leaving: bool, counts: Counts) -> InheritedWorker:
-    """``child``, to be adopted by the next program, with its last ``counts``. Its connection is inherited."""
+    """``child``, to be adopted by the next program, with its last ``counts``."""
     channel = child.channel
-    descriptor = channel.transport.fileno()
-    os.set_inheritable(descriptor, True)
-    unread, asked = channel.unread.hex(), channel.asked
+    descriptor, unread, asked = channel.transport.fileno(), channel.unread.hex(), channel.asked
     return InheritedWorker(child.number, child.pid, child.since, child.status, leaving, descriptor, unread, asked, counts)
 
 

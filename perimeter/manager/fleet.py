@@ -232,19 +232,17 @@ class Fleet:
         for slot in before:
             self._leave(slot)
 
-    def hand_over(self) -> tuple[list[InheritedWorker], list[int]]:
-        """The workers for the next program, and the processes that are of no use to it and end."""
-        kept, ending = [], []
-        for slot in self._all_slots():
-            child = slot.child
-            if child is None or not child.pid:
-                continue
-            if child.status:
-                kept.append(handed_over(child, slot in self._leaving, self.shares.tally.last(child)))
-            else:
-                child.signal(signal.SIGKILL)
-                ending.append(child.pid)
-        return kept, ending
+    def kept(self) -> tuple[InheritedWorker, ...]:
+        """The workers that the next program goes on with."""
+        return tuple(
+            handed_over(slot.child, slot in self._leaving, self.shares.tally.last(slot.child))
+            for slot in self._all_slots()
+            if slot.child is not None and slot.child.pid and slot.child.status
+        )
+
+    def starting(self) -> list[Child]:
+        """The workers that do not serve yet: they are of no use to the next program."""
+        return [child for child in self.all_children() if child.pid and not child.status]
 
     def follow(self, new: Generation) -> None:
         """``new`` is the configuration in force from now on. Slots that wait for their next start need not wait any longer."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import site
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -83,54 +84,67 @@ class Handover:
     pidfile: str
     present: Present | None = None
 
-    def execute(self, executable: str = sys.executable) -> NoReturn:
-        """Go on as the manager, run by the interpreter ``executable``. Raises OSError if that is not possible."""
-        listeners = [[*attrs.astuple(address), one.fileno()] for address, one in self.sockets.items()]
+    def described(self) -> bytes:
+        """What the next program reads."""
         told = {
             "file": str(self.file),
             "plan": attrs.asdict(self.plan),
             "text": self.text,
-            "listeners": listeners,
+            "listeners": [[*attrs.astuple(address), one.fileno()] for address, one in self.sockets.items()],
             "log": attrs.asdict(self.log),
             "waiting": self.waiting,
             "pidfile": self.pidfile,
             "present": None if self.present is None else attrs.asdict(self.present),
         }
-        descriptor = sealed(json.dumps(told).encode())
-        kept = () if self.present is None else (self.present.page, *self.present.wakers)
-        for inherited in (descriptor, self.text, *kept, *(one.fileno() for one in self.sockets.values())):
+        return json.dumps(told).encode()
+
+    def execute(self, executable: str = sys.executable) -> NoReturn:
+        """Go on as the manager, run by the interpreter ``executable``. Raises OSError if that is not possible."""
+        descriptor = sealed(self.described())
+        for inherited in (descriptor, *self._descriptors()):
             os.set_inheritable(inherited, True)
-        if self.waiting is not None:
-            os.set_inheritable(self.waiting, True)
         sys.stdout.flush()
         sys.stderr.flush()
         program = python("perimeter.manager", str(descriptor), str(self.file), executable=executable)
         os.execve(program[0], program, environment(os.environ, executable))  # noqa: S606
 
+    def _descriptors(self) -> list[int]:
+        """All descriptors that the next program needs."""
+        found = [self.text, *(one.fileno() for one in self.sockets.values())]
+        if self.waiting is not None:
+            found.append(self.waiting)
+        if self.present is not None:
+            found += [self.present.page, *self.present.wakers, *(one.channel for one in self.present.workers)]
+        return found
+
     @classmethod
     def received(cls, descriptor: int) -> Handover:
         """What the process before has handed over. Its descriptors are not inherited any further."""
-        told: dict[str, Any] = json.loads(content(descriptor))
+        told = content(descriptor)
         os.close(descriptor)
-        sockets = {}
-        for name, interface, port, inherited in told["listeners"]:
-            sockets[Address(name, interface, port)] = inherited_socket(inherited)
-        for inherited in (told["text"], told["waiting"], *(one.fileno() for one in sockets.values())):
-            if inherited is not None:
-                os.set_inheritable(inherited, False)
-        present = None if told.get("present") is None else Present.from_json(told["present"])
-        if present is not None:
-            for inherited in (present.page, *present.wakers, *(one.channel for one in present.workers)):
-                os.set_inheritable(inherited, False)
+        handed = cls.understood(told)
+        for inherited in handed._descriptors():
+            os.set_inheritable(inherited, False)
+        return handed
+
+    @classmethod
+    def understood(cls, told: bytes, socket_of: Callable[[int], socket.socket] = inherited_socket) -> Handover:
+        """What another program has described. Raises an exception of any kind if this version does not understand that one.
+
+        ``socket_of`` returns the socket behind a descriptor.
+        """
+        found: dict[str, Any] = json.loads(told)
         return cls(
-            file=Path(told["file"]),
-            plan=Plan.from_json(told["plan"]),
-            text=told["text"],
-            sockets=sockets,
-            log=LogTarget(**told["log"]),
-            waiting=told["waiting"],
-            pidfile=told["pidfile"],
-            present=present,
+            file=Path(found["file"]),
+            plan=Plan.from_json(found["plan"]),
+            text=found["text"],
+            sockets={
+                Address(name, interface, port): socket_of(inherited) for name, interface, port, inherited in found["listeners"]
+            },
+            log=LogTarget(**found["log"]),
+            waiting=found["waiting"],
+            pidfile=found["pidfile"],
+            present=None if found["present"] is None else Present.from_json(found["present"]),
         )
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -17,14 +16,11 @@ from twisted.python.failure import Failure
 
 from perimeter.config.site.logging import LogFormat, LoggingSettings, LogLevel
 from perimeter.errors import StartupError
-from perimeter.manager.adopted import reaped
 from perimeter.manager.child import Generation
 from perimeter.manager.fleet import TRIES, Fleet
-from perimeter.manager.handover import Handover, Present
-from perimeter.manager.listening import close_sockets, open_sockets
-from perimeter.manager.planning import plan_file
+from perimeter.manager.handover import Handover
 from perimeter.manager.reload import reload
-from perimeter.manager.upgrade import check_program, flushed, hold_signals, take_signals
+from perimeter.manager.upgrade import ANSWER_LEAVES, Upgrade
 from perimeter.run.control import ControlPort
 from perimeter.run.launch import Launch
 from perimeter.run.logs import DaemonLog
@@ -37,9 +33,6 @@ _log = Logger()
 WATCH: Final = 1.0
 """Seconds between two looks at the workers."""
 
-ANSWER_LEAVES: Final = 0.1
-"""Seconds between the answer to the command that stops the gateway and the stop: the answer leaves first."""
-
 
 class Service:
     """Manages the workers of a gateway. ``fault`` says why it could not be started, in the end."""
@@ -51,18 +44,16 @@ class Service:
         self._notifier = notifier
         self._log = log
         self._launch = launch
-        present = self._present = handed.present
-        self._handed = handed
-        self._page = SharedPage.create() if present is None else SharedPage(present.page, list(present.wakers))
+        present = handed.present
+        page = SharedPage.create() if present is None else SharedPage(present.page, list(present.wakers))
         first = Generation(1 if present is None else present.generation, handed.text, handed.plan, handed.sockets)
-        self._fleet = Fleet(reactor, self._page, handed.file, handed.log, first)
+        self._fleet = Fleet(reactor, page, handed.file, handed.log, first)
         self._fleet.changed = self._changed
         self._fleet.relay.renewed = self._renewed
         self._ready = self._stopping = False
         self._control: ControlPort | None = None
         self._reloads = Reloads(self._reload)
-        self._upgrading = False
-        self._ending: set[int] = set()
+        self._upgrades = Upgrade(handed, self._fleet, page, reactor, self._leave, self._stay)
         self._watching = LoopingCall(self._watch)
         self._watching.clock = reactor
 
@@ -73,12 +64,7 @@ class Service:
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reloads.ask, True))
         signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._reopen))
         signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self._upgrade_asked))
-        if self._present is not None:
-            self._fleet.shares.tally.ended = self._present.counts
-            self._fleet.shares.since = self._present.since
-            self._ending.update(self._present.ending)
-            self._fleet.adopt(self._present.workers)
-        take_signals()
+        self._upgrades.begin()
         self._apply()
         self._watching.start(WATCH)
         self._fleet.resize()
@@ -93,11 +79,11 @@ class Service:
                 self._none_starts()
         elif all(slot.serves or slot.backoff.failures >= TRIES for slot in slots):
             self._ready = True
+            self._fleet.retire()
             status = self._status()
             self._notifier.ready(status)
             _log.info("ready: {status}", status=status)
             self._launch.ready()
-            self._fleet.retire()
 
     @property
     def _serves(self) -> bool:
@@ -140,7 +126,7 @@ class Service:
 
     async def _reload(self, whole: bool) -> str:
         """Put a configuration in force in all workers, or in none. Returns "", or why it is not in force."""
-        if self._upgrading or not self._serves:
+        if self._upgrades.under_way or not self._serves:
             return self._refused("the gateway starts, or is upgraded; try again")
         self._notifier.reloading("reading the configuration")
         try:
@@ -177,40 +163,14 @@ class Service:
         Deferred.fromCoroutine(self._upgrade(sys.executable)).addErrback(refused)
 
     async def _upgrade(self, executable: str) -> None:
-        """Check the program that is installed now with the interpreter ``executable``, and execute it.
-
-        Raises `StartupError`, and has changed nothing then.
-        """
-        if self._upgrading or self._stopping or self._reloads.busy or not self._serves:
+        """See `Upgrade.prepare`."""
+        if self._upgrades.under_way or self._stopping or self._reloads.busy or not self._serves:
             raise self._not_upgraded("the gateway starts, stops, is reloaded or is upgraded already; try again")
-        self._upgrading = True
         self._notifier.reloading("upgrading")
         try:
-            new = await self._next_generation(executable)
+            await self._upgrades.prepare(executable)
         except StartupError as error:
-            self._upgrading = False
             raise self._not_upgraded(str(error)) from None
-        except BaseException:
-            self._upgrading = False
-            raise
-        self._reactor.callLater(ANSWER_LEAVES, self._execute, new, executable)
-
-    async def _next_generation(self, executable: str) -> Generation:
-        """What the new program serves by. Raises `StartupError`."""
-        before = self._fleet.generation
-        await check_program(self._reactor, executable)
-        plan, text = await plan_file(self._file, self._reactor, executable)
-        sockets = before.sockets
-        try:
-            if plan.workers == 1:
-                raise StartupError("site.ini has workers = 1: a gateway with a single process has no manager; restart it")
-            sockets = open_sockets(plan.listeners, before.sockets)
-            await flushed(self._fleet.all_children(), self._reactor)
-        except BaseException:
-            os.close(text)
-            close_sockets(sockets, before.sockets)
-            raise
-        return Generation(before.number + 1, text, plan, sockets)
 
     def _not_upgraded(self, reason: str) -> StartupError:
         for line in reason.splitlines():
@@ -218,30 +178,16 @@ class Service:
         self._notifier.ready(f"not upgraded: {reason.splitlines()[0]}")
         return StartupError(reason)
 
-    def _upgrade_state(self) -> dict[str, Any]:
-        """Whether an upgrade is under way, and why its workers do not start, if they do not."""
-        failing = self._fleet.before and all(slot.backoff.failures and not slot.serves for slot in self._fleet.slots)
-        return {"upgrading": self._upgrading or bool(self._fleet.before), "upgrade_fault": self._fleet.fault if failing else ""}
-
-    def _execute(self, new: Generation, executable: str) -> None:
-        """Execute the new program. There is no way back."""
-        hold_signals()
-        _log.info("upgrading: another program takes over")
+    def _leave(self) -> None:
+        """Another program takes over."""
         if self._control is not None:
             self._control.close()
-        workers, ending = self._fleet.hand_over()
-        shares, page = self._fleet.shares, self._page
-        present = Present(
-            generation=new.number,
-            page=page.descriptor,
-            wakers=tuple(page.wakers),
-            workers=tuple(workers),
-            since=shares.since,
-            counts=shares.tally.ended,
-            ending=(*ending, *self._ending),
-        )
-        handed = attrs.evolve(self._handed, plan=new.plan, text=new.text, sockets=new.sockets, waiting=None, present=present)
-        handed.execute(executable)
+
+    def _stay(self, reason: str) -> None:
+        """No other program takes over."""
+        if self._control is not None:
+            self._control.open()
+        self._not_upgraded(reason)
 
     def _reopen(self) -> None:
         self._fleet.tell("reopen")
@@ -250,7 +196,7 @@ class Service:
 
     def _watch(self) -> None:
         self._fleet.watch()
-        self._ending = {pid for pid in self._ending if reaped(pid) is None}
+        self._upgrades.watch()
         self._log.report()
         if self._notifier.watchdog is not None:
             self._notifier.alive()
@@ -270,7 +216,7 @@ class Service:
             return {}
         answer = await self._fleet.relay.control(question)
         if command == "status":
-            return {**answer, "pid": os.getpid(), **self._upgrade_state()}
+            return {**answer, "pid": os.getpid(), **self._upgrades.state()}
         return answer
 
     def _stop(self) -> None:
@@ -284,6 +230,7 @@ class Service:
         self._stopping = True
         self._notifier.stopping("requests in flight finish")
         self._reloads.stop()
+        self._upgrades.stop()
         if self._control is not None:
             self._control.close()
         return Deferred.fromCoroutine(self._fleet.stop()).addBoth(self._stopped)
