@@ -391,6 +391,25 @@ class EndTests(GatewayCase):
         self.assertEqual(gateway.wait(8), -signal.SIGTERM)
         self.assertEqual(sorted(targets(gateway.audit())), ["/download", "/events", "/tunnel", "/tunnel", "/x"])
 
+    def test_a_request_on_its_way_when_the_gateway_stops_is_answered(self) -> None:
+        """On connections that are idle at that moment: one has had a request, one has none yet, one is in its handshake."""
+        config = site(ROUTES.format(url=self.upstream(answering("here")).url), tls=True)
+        gateway = self.gateway(config, USERS)
+        used, fresh = self.connect(gateway), self.connect(gateway)
+        self.assertEqual(used.get("/1").status, 200)
+        raw = socket.create_connection(("127.0.0.1", gateway["https"]), 10)
+        self.addCleanup(raw.close)
+        gateway.signal(signal.SIGTERM)
+        gateway.await_notification("STOPPING=1")
+        for wire in (used, fresh):
+            response = wire.get("/2")
+            self.assertEqual((response.status, response.get("connection")), (200, "close"))
+            self.assertTrue(wire.closed())
+        with insecure_context().wrap_socket(raw) as secure:
+            secure.sendall(b"GET /3 HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+            self.assertIn(b" 200 ", secure.recv(4096))
+        self.assertEqual(gateway.wait(), -signal.SIGTERM)
+
     def test_sigterm_waits_for_drain_timeout_at_most(self) -> None:
         """Requests that do not end in time are answered with 503, or cut off as what they are: not whole. The log says why."""
         held, gateway = self.held("drain_timeout = 2s", "format = json")
