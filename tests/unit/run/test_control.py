@@ -77,6 +77,7 @@ class ConversationTests(ControlCase):
 
         self.assertIn(b"error", await deferToThread(say, b"nonsense\n"))
         self.assertIn(b"error", await deferToThread(say, b"[]\n"))
+        self.patch(control, "TIMEOUT", 0.2)  # test_a_question_has_seconds_and_an_answer_a_minute has the real one
         self.assertEqual(await deferToThread(say, b"x" * 5000), b"")
         self.assertEqual(self.questions, [])
 
